@@ -1,0 +1,24 @@
+import { hash } from 'node:crypto'
+import { z } from 'zod'
+import { modelGlob } from './schema.ts'
+
+export const scopes = ['inference', 'admin'] as const
+export type Scope = (typeof scopes)[number]
+
+/** `R/keys/<id>`: the record of an API key. The token itself is shown once, at creation, and stored nowhere. */
+export const apiKeySchema = z.strictObject({
+  hash: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'must be the SHA-256 of the token in 64 hex digits')
+    .describe('SHA-256 of the token'),
+  tenant: z.string().min(1).max(100).default('default'),
+  scopes: z.array(z.enum(scopes)).min(1).default(['inference']),
+  models: z.array(modelGlob).min(1).default(['*']).describe('globs of the models it may use'),
+  expires: z.iso.datetime({ offset: true }).optional(),
+})
+export type ApiKey = z.output<typeof apiKeySchema>
+
+/** How a token is stored and looked up: only ever by its hash, never by its text. */
+export function hashToken(token: string): string {
+  return hash('sha256', token, 'hex')
+}

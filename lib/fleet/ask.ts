@@ -1,0 +1,27 @@
+/** The API a route belongs to; the `api` label of the metrics. */
+export type Api =
+  | 'ollama_chat'
+  | 'ollama_generate'
+  | 'ollama_embed'
+  | 'ollama_embeddings'
+  | 'openai_chat'
+  | 'openai_completions'
+  | 'openai_embeddings'
+
+/** How errors and streams are written for a caller. */
+export type Dialect = 'ollama' | 'openai' | 'anthropic'
+
+/** What a request wants: all that the scheduler may know of it. */
+export interface Ask {
+  /** Request id. */
+  readonly id: string
+  readonly api: Api
+  /** Canonical name of the model that shall answer. */
+  readonly model: string
+  readonly tenant: string
+  /** Labels a node must have. */
+  readonly nodes: Readonly<Record<string, string>>
+}
+
+/** Why a node was chosen; the value of `x-llamero-reason`. */
+export type Reason = 'warm' | 'cold-load' | 'fallback'

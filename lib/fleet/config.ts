@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import { duration, labels, modelGlob } from './schema.ts'
+
+/**
+ * `R/config`: how the whole cluster behaves. Every field has a default, so an absent document is a valid one.
+ * In memory durations are milliseconds. The default numbers are DESIGN §7 and §10.
+ */
+export const configSchema = z.strictObject({
+  routing: z
+    .strictObject({
+      default_slots: z
+        .int()
+        .min(1)
+        .max(1024)
+        .default(1)
+        .describe('requests a node runs at once per model when its own document names no slots'),
+      attempts: z.int().min(1).max(10).default(3).describe('nodes tried for one request before it fails'),
+    })
+    .prefault({}),
+  queue: z
+    .strictObject({
+      max_length: z
+        .int()
+        .min(0)
+        .max(100_000)
+        .default(1000)
+        .describe('requests that may wait for a slot on one instance'),
+      max_wait: duration('60s'),
+    })
+    .prefault({}),
+  timeouts: z
+    .strictObject({
+      connect: duration('2s', { max: 60_000 }),
+      first_token: duration('300s'),
+      between_tokens: duration('60s'),
+      request: duration('1h'),
+      idle_write: duration('60s'),
+    })
+    .prefault({}),
+  probes: z
+    .strictObject({
+      interval: duration('2s', { min: 100, max: 600_000 }),
+      timeout: duration('1s', { min: 10, max: 60_000 }),
+      rise: z.int().min(1).max(100).default(2).describe('good probes in a row before a node is up'),
+      fall: z.int().min(1).max(100).default(3).describe('bad probes in a row before a node is down'),
+    })
+    .prefault({}),
+  breaker: z
+    .strictObject({
+      failures: z
+        .int()
+        .min(1)
+        .max(1000)
+        .default(5)
+        .describe('failed requests within 30 s, being at least half of them, that open it'),
+      reset: duration('5s', { min: 100, max: 600_000 }),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      body_bytes: z
+        .int()
+        .min(1024)
+        .max(1024 ** 3)
+        .default(64 * 1024 ** 2)
+        .describe('largest request body'),
+    })
+    .prefault({}),
+  headers: z
+    .strictObject({
+      node: z.boolean().default(true).describe('send x-llamero-node'),
+      instance: z.boolean().default(true).describe('send x-llamero-instance'),
+    })
+    .prefault({}),
+})
+export type Config = z.output<typeof configSchema>
+
+export const defaultConfig: Config = configSchema.parse({})
+
+/** `R/routes/<name>`: what happens to requests that match. The first match in the order of names applies. */
+export const routeSchema = z.strictObject({
+  match: z
+    .strictObject({
+      model: modelGlob.default('*').describe('glob over the canonical model name, such as "llama3*"'),
+      tenant: z.string().optional(),
+    })
+    .prefault({}),
+  model: z.string().min(1).max(400).optional().describe('the model that answers instead'),
+  fallback: z
+    .array(z.string().min(1).max(400))
+    .max(10)
+    .default([])
+    .describe('models to use, in order, when no node can serve the first'),
+  nodes: labels.default({}).describe('labels a node must have'),
+})
+export type RouteSpec = z.output<typeof routeSchema>

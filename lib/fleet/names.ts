@@ -1,0 +1,43 @@
+/**
+ * Model names as Ollama reads them: `[host/][namespace/]model[:tag]`, case-insensitive, with defaults
+ * (reference: ollama types/model/name.go; sheet ollama-api.md §1.2).
+ */
+const defaultHost = 'registry.ollama.ai'
+const defaultNamespace = 'library'
+const part = /^[a-z0-9_][a-z0-9_.-]{0,79}$/
+const namespacePart = /^[a-z0-9_][a-z0-9_-]{0,79}$/
+const hostPart = /^[a-z0-9_][a-z0-9_.:-]{0,349}$/
+
+/**
+ * The one spelling under which a model is routed, limited and shown: trimmed, lower case, default host and namespace
+ * dropped, the tag always present. `Llama3` and `library/llama3:latest` are both `llama3:latest`.
+ * Returns null when Ollama would not accept the name.
+ */
+export function canonicalName(name: string): string | null {
+  const text = name
+    .trim()
+    .toLowerCase()
+    .replace(/^https?:\/\//, '')
+    .replace(/:local$/, '')
+  const slash = text.lastIndexOf('/')
+  const colon = text.lastIndexOf(':')
+  const tagged = colon > slash
+  const tag = tagged ? text.slice(colon + 1) : 'latest'
+  const segments = (tagged ? text.slice(0, colon) : text).split('/')
+  const model = segments.pop() ?? ''
+  const namespace = segments.pop() ?? defaultNamespace
+  const host = segments.pop() ?? defaultHost
+  if (segments.length > 0 || !part.test(model) || !part.test(tag)) return null
+  if (!namespacePart.test(namespace) || !hostPart.test(host)) return null
+  if (host !== defaultHost) return `${host}/${namespace}/${model}:${tag}`
+  return namespace === defaultNamespace ? `${model}:${tag}` : `${namespace}/${model}:${tag}`
+}
+
+/** Whether `text` may name a node, an instance, a route or a key id: it becomes part of a key in the store. */
+export function isObjectName(text: string): boolean {
+  return /^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i.test(text)
+}
+
+/** Said to whoever gave a name that `isObjectName` refuses. */
+export const objectNameRule =
+  'a name is 1-63 letters, digits, ".", "_" or "-", and begins and ends with a letter or digit'

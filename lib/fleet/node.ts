@@ -1,0 +1,113 @@
+import { z } from 'zod'
+import { labels } from './schema.ts'
+
+export const nodeStates = ['active', 'cordoned', 'off'] as const
+
+const urlRule = z.string().transform((text, context) => {
+  const fault = nodeUrlFault(text)
+  if (fault === null) return new URL(text).origin
+  context.addIssue(fault)
+  return z.NEVER
+})
+
+/** What is wrong with a node's URL, as a sentence for whoever wrote it; null when nothing is. */
+export function nodeUrlFault(text: string): string | null {
+  const url = URL.parse(text.includes('://') ? text : '')
+  if (!url) return `"${text.replace(/\/\/.*@/, '//…@')}" is not a URL; write http://HOST:11434`
+  if (url.protocol !== 'http:' && url.protocol !== 'https:')
+    return `scheme "${url.protocol.slice(0, -1)}" is not http or https`
+  if (url.username || url.password) return 'a URL must not contain credentials; put them into "headers"'
+  if (url.pathname !== '/' || url.search || url.hash)
+    return 'a URL must end after the port: no path, query or fragment'
+  if (url.port === '0') return 'port 0 cannot be connected to'
+  return null
+}
+
+/** `R/nodes/<name>`: what the operator wants of one Ollama server. */
+export const nodeSchema = z.strictObject({
+  url: urlRule,
+  weight: z
+    .number()
+    .min(0)
+    .max(1000)
+    .default(1)
+    .describe('share of requests against the other nodes; 0 takes none'),
+  slots: z
+    .int()
+    .min(1)
+    .max(1024)
+    .optional()
+    .describe('requests it runs at once per model (its OLLAMA_NUM_PARALLEL)'),
+  labels: labels.default({}),
+  state: z.enum(nodeStates).default('active').describe('cordoned: no new requests; off: not probed either'),
+  tls: z
+    .strictObject({
+      ca: z.string().optional().describe('PEM of the authority that signed its certificate'),
+      insecure: z.boolean().default(false).describe('accept any certificate'),
+    })
+    .optional(),
+  headers: z
+    .record(z.string().regex(/^[A-Za-z0-9-]+$/), z.string())
+    .default({})
+    .describe('sent with every request to it'),
+})
+export type NodeSpec = z.output<typeof nodeSchema>
+
+/** A model on a node's disk. */
+export interface InventoryModel {
+  /** Canonical name (names.ts). */
+  readonly name: string
+  readonly digest: string
+  readonly size: number
+  readonly modified_at: string
+  /** Ollama's own `details` and `capabilities`, passed on untouched to clients that list models. */
+  readonly details: Readonly<Record<string, unknown>>
+  readonly capabilities?: readonly string[]
+}
+
+/** A model in a node's memory, as `/api/ps` tells it. */
+export interface LoadedModel {
+  readonly name: string
+  readonly digest: string
+  readonly size: number
+  readonly size_vram: number
+  readonly context_length: number
+  readonly expires_at: string
+  readonly details: Readonly<Record<string, unknown>>
+}
+
+export const nodeHealths = ['up', 'down'] as const
+export type NodeHealth = (typeof nodeHealths)[number]
+
+/** `R/state/nodes/<name>`: what the leader observed. Written whole, guarded by the fence, only when it changes. */
+export interface NodeStatus {
+  /** The leader's term; readers drop a status whose fence is older than one they have seen. A bigint in decimal. */
+  readonly fence: string
+  readonly health: NodeHealth
+  /** Why, in words for the operator: "3 probes in a row: connect ECONNREFUSED". */
+  readonly reason: string
+  /** ISO date of the last change of `health`. */
+  readonly since: string
+  /** Ollama's version, "" when it never answered. */
+  readonly version: string
+  readonly models: readonly InventoryModel[]
+  readonly loaded: readonly LoadedModel[]
+  /** The node's share as the leader sees it: static weight x health. */
+  readonly weight: number
+}
+
+/** A node as requests see it: what is wanted and what was observed, in one frozen object. */
+export interface NodeView {
+  readonly name: string
+  readonly spec: NodeSpec
+  /** Null until a leader has looked at the node once. */
+  readonly status: NodeStatus | null
+  /** Active and healthy: it may take new requests, slots permitting. */
+  readonly available: boolean
+  readonly slots: number
+  /** Effective share: 0 takes no requests. */
+  readonly weight: number
+  /** Digest by canonical model name. */
+  readonly onDisk: ReadonlyMap<string, string>
+  readonly resident: ReadonlySet<string>
+}

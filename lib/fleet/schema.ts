@@ -1,0 +1,48 @@
+import { z } from 'zod'
+import { parseDuration } from '../shared/duration.ts'
+
+/** `10s`, `500ms`, `1h30m` in a document; milliseconds in memory. */
+export const duration = (fallback: string, { min = 1, max = 7 * 86_400_000 } = {}) =>
+  z
+    .string({ error: 'must be a duration with its unit, such as "30s"' })
+    .default(fallback)
+    .transform((text, context) => {
+      const ms = parseDuration(text)
+      if (ms !== null && ms >= min && ms <= max) return ms
+      context.addIssue(
+        ms === null
+          ? 'must be a duration with its unit, such as "30s" or "1h30m"'
+          : `must lie between ${min} ms and ${max} ms`,
+      )
+      return z.NEVER
+    })
+
+/** A glob over model names: `*` stands for any run of characters. */
+export const modelGlob = z.string().min(1).max(200)
+
+/** Whether `glob` covers `text`, without regard to case. `*` is the only wildcard, so this is linear. */
+export function matchesGlob(glob: string, text: string): boolean {
+  const pieces = glob.toLowerCase().split('*')
+  const subject = text.toLowerCase()
+  const first = pieces.shift() ?? ''
+  if (pieces.length === 0) return subject === first
+  const last = pieces.pop() ?? ''
+  if (!subject.startsWith(first) || subject.length < first.length + last.length || !subject.endsWith(last))
+    return false
+  let at = first.length
+  for (const piece of pieces) {
+    const found = subject.indexOf(piece, at)
+    if (found < 0) return false
+    at = found + piece.length
+  }
+  return at <= subject.length - last.length
+}
+
+/** Key=value pairs that select nodes: every pair given must be among the node's labels. */
+export const labels = z.record(z.string().min(1).max(63), z.string().max(200))
+export type Labels = Readonly<Record<string, string>>
+
+/** Whether a node with `own` labels is selected by `wanted`. */
+export function matchesLabels(wanted: Labels, own: Labels): boolean {
+  return Object.entries(wanted).every(([key, value]) => own[key] === value)
+}

@@ -1,0 +1,123 @@
+/**
+ * The catalogue: every error a client or an operator can meet, on one page. Code decides, never message text.
+ *
+ * `status` is the HTTP status; `retryAfter` the default seconds of `Retry-After` where waiting helps. `text` makes
+ * the sentence from the facts: it names what is wrong and what to do, and never an address of a node.
+ */
+interface Kind {
+  readonly status: number
+  readonly retryAfter?: number
+  readonly text: (facts: Facts) => string
+}
+
+export type Facts = Readonly<Record<string, string | number>>
+
+const catalogue = {
+  // 400: the request is wrong
+  bad_request: { status: 400, text: (f) => `${f['reason']}` },
+  missing_body: { status: 400, text: () => 'missing request body' },
+  bad_json: { status: 400, text: (f) => `invalid JSON body: ${f['reason']}` },
+  missing_model: { status: 400, text: () => 'model is required: name one in the body\'s "model" field' },
+  bad_model: { status: 400, text: (f) => `invalid model name ${f['model']}` },
+  request_timeout: { status: 408, text: () => 'the request was not received in time' },
+  body_too_large: { status: 413, text: (f) => `request body is larger than ${f['limit']} bytes` },
+  target_too_long: { status: 414, text: () => 'request target is longer than 8192 bytes' },
+  unsupported_encoding: {
+    status: 415,
+    text: (f) => `request body has Content-Encoding ${f['encoding']}; send it uncompressed`,
+  },
+  bad_expectation: { status: 417, text: () => 'only "Expect: 100-continue" is understood' },
+  bad_version: { status: 505, text: () => 'only HTTP/1.0 and HTTP/1.1 are served' },
+  // 401, 403: the caller may not
+  unauthorized: {
+    status: 401,
+    text: () => 'missing or invalid API key: send "Authorization: Bearer llm_..."',
+  },
+  anonymous_refused: {
+    status: 403,
+    text: () =>
+      'anonymous callers are served on loopback only; create a key with "llamero key create NAME" and send it as "Authorization: Bearer llm_..."',
+  },
+  forbidden: { status: 403, text: (f) => `${f['reason']}` },
+  // 404, 405: nothing here
+  unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
+  method_not_allowed: { status: 405, text: (f) => `${f['path']} takes ${f['allow']}` },
+  model_not_found: { status: 404, text: (f) => `model '${f['model']}' not found` },
+  // 429, 503: not now
+  queue_full: {
+    status: 429,
+    retryAfter: 5,
+    text: (f) => `${f['queued']} requests are waiting already; try again later`,
+  },
+  no_nodes: {
+    status: 503,
+    text: () => 'no Ollama servers are registered yet; run: llamero node add NAME http://HOST:11434',
+  },
+  not_ready: {
+    status: 503,
+    retryAfter: 1,
+    text: () => 'the Ollama servers have not been looked at yet; try again in a second',
+  },
+  all_nodes_down: {
+    status: 503,
+    retryAfter: 5,
+    text: (f) => `every Ollama server that has model '${f['model']}' is down or cordoned`,
+  },
+  queue_timeout: {
+    status: 503,
+    retryAfter: 10,
+    text: (f) => `no slot became free for model '${f['model']}' within ${f['seconds']} s`,
+  },
+  draining: { status: 503, retryAfter: 1, text: () => 'this instance is shutting down; try again' },
+  // 502, 504: every attempt failed
+  node_failed: { status: 502, text: (f) => `the Ollama server failed: ${f['reason']}` },
+  node_timeout: { status: 504, text: (f) => `the Ollama server did not answer in time: ${f['reason']}` },
+  internal: {
+    status: 500,
+    text: () => 'internal error; the log of this instance has the details under the request id',
+  },
+  // the admin API's own
+  not_found: { status: 404, text: (f) => `no ${f['kind']} named "${f['name']}"` },
+  conflict: { status: 409, text: (f) => `${f['reason']}` },
+  invalid: { status: 422, text: (f) => `${f['reason']}` },
+  store_unavailable: {
+    status: 503,
+    retryAfter: 2,
+    text: (f) => `the store cannot be reached: ${f['reason']}`,
+  },
+} satisfies Record<string, Kind>
+
+export type ErrorCode = keyof typeof catalogue
+
+/** An error with a place in the catalogue. Throw it; whoever faces a client or an operator writes it in their dialect. */
+export class ProxyError extends Error {
+  override readonly name = 'ProxyError'
+  readonly code: ErrorCode
+  readonly facts: Facts
+
+  /**
+   * @param facts what the sentence needs: `model`, `limit`, … as the catalogue reads them.
+   * @param options.cause the error underneath, for the log only.
+   */
+  constructor(code: ErrorCode, facts: Facts = {}, options?: ErrorOptions) {
+    super(catalogue[code].text(facts), options)
+    this.code = code
+    this.facts = facts
+  }
+
+  get status(): number {
+    return catalogue[this.code].status
+  }
+
+  /** Seconds after which a retry may help, or undefined when it will not. The fact `retryAfter` overrides the default. */
+  get retryAfter(): number | undefined {
+    const given = this.facts['retryAfter']
+    const kind: Kind = catalogue[this.code]
+    return typeof given === 'number' ? given : kind.retryAfter
+  }
+}
+
+/** The message of anything thrown, for logs. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

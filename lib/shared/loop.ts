@@ -1,0 +1,69 @@
+import type { Clock } from './clock.ts'
+
+/** Numbers in [0, 1), injected so that tests decide them. */
+export type Dice = () => number
+
+interface LoopOptions {
+  readonly clock: Clock
+  readonly dice: Dice
+  /** Milliseconds between the end of one round and the start of the next; read anew each time. */
+  readonly periodMs: () => number
+  /** Share of the period by which each pause varies, so that instances do not march in step. */
+  readonly jitter?: number
+  /** One round: look, decide, act. It handles its own errors: a rejection ends nothing but that round. */
+  readonly round: (signal: AbortSignal) => Promise<void>
+}
+
+/** A level-triggered control loop: rounds never overlap, and `poke` brings the next one forward. */
+export class Loop {
+  readonly #options: LoopOptions
+  #stopping: AbortController | null = null
+  #running: Promise<void> = Promise.resolve()
+  #cancelPause: () => void = () => {}
+  #poked = false
+
+  constructor(options: LoopOptions) {
+    this.#options = options
+  }
+
+  /** Begins with a round at once. Safe to call twice. */
+  start(): void {
+    if (this.#stopping) return
+    this.#stopping = new AbortController()
+    this.#running = this.#run(this.#stopping.signal)
+  }
+
+  /** Aborts the round under way and waits for it to end. Safe to call twice. */
+  async stop(): Promise<void> {
+    this.#stopping?.abort()
+    this.#stopping = null
+    this.#cancelPause()
+    await this.#running
+  }
+
+  /** Starts the next round now, or right after the one under way. */
+  poke(): void {
+    this.#poked = true
+    this.#cancelPause()
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#poked = false
+      await this.#options.round(signal).catch(() => {})
+      if (!signal.aborted && !this.#poked) await this.#pause()
+    }
+  }
+
+  #pause(): Promise<void> {
+    const { clock, dice, periodMs, jitter = 0.1 } = this.#options
+    const ms = periodMs() * (1 + jitter * (2 * dice() - 1))
+    return new Promise((resolve) => {
+      const cancel = clock.after(ms, resolve)
+      this.#cancelPause = () => {
+        cancel()
+        resolve()
+      }
+    })
+  }
+}

@@ -1,0 +1,96 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+/** Seconds, from a cached answer to a cold load from a slow disk. */
+const latencyBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640]
+
+/**
+ * Every metric of an instance, declared once. Labels are bounded: `node` is a registered node, `model` a model of the
+ * inventory or `_other`, never text from a caller.
+ */
+export class Metrics {
+  readonly registry = new Registry()
+
+  readonly buildInfo = this.#gauge('build_info', 'Always 1; the labels tell what runs', [
+    'version',
+    'node_version',
+  ])
+  readonly requests = this.#counter('requests_total', 'Requests by what came of them', [
+    'api',
+    'model',
+    'code',
+    'outcome',
+  ])
+  readonly requestSeconds = this.#histogram(
+    'request_duration_seconds',
+    'From the request line to the last byte',
+    ['api', 'model', 'outcome'],
+  )
+  readonly firstTokenSeconds = this.#histogram(
+    'time_to_first_token_seconds',
+    'From the request line to the first byte of the answer',
+    ['model', 'cold'],
+  )
+  readonly queueSeconds = this.#histogram('queue_wait_seconds', 'Time spent waiting for a slot', ['outcome'])
+  readonly queueLength = this.#gauge('queue_length', 'Requests waiting for a slot', [])
+  readonly attempts = this.#counter('upstream_attempts_total', 'Tries at a node', ['node', 'result'])
+  readonly retries = this.#counter('retries_total', 'Requests sent on to another node', ['reason'])
+  readonly decisions = this.#counter('routing_decisions_total', 'Nodes chosen, by reason', ['reason'])
+  readonly nodeInflight = this.#gauge(
+    'node_inflight_requests',
+    'Requests of this instance running on a node',
+    ['node'],
+  )
+  readonly nodeUp = this.#gauge('node_up', 'Whether the leader sees the node up', ['node'])
+  readonly breakerState = this.#gauge('circuit_breaker_state', '1 for the state the breaker is in', [
+    'node',
+    'state',
+  ])
+  readonly probeSeconds = this.#histogram(
+    'node_probe_duration_seconds',
+    'How long a probe took (leader only)',
+    ['node'],
+  )
+  readonly members = this.#gauge('cluster_members', 'Instances registered', [])
+  readonly isLeader = this.#gauge('cluster_is_leader', '1 on the leader', [])
+  readonly leaderChanges = this.#counter('cluster_leader_changes_total', 'Times the leader changed', [])
+  readonly storeUp = this.#gauge('store_up', '1 while the last call to the store succeeded', [])
+  readonly storeSeconds = this.#histogram('store_request_duration_seconds', 'Calls to the store', ['op'])
+  readonly relists = this.#counter('store_relists_total', 'Full lists after a broken watch', ['reason'])
+  readonly configRejected = this.#gauge(
+    'config_rejected_objects',
+    'Documents in the store that are not in force',
+    [],
+  )
+  readonly configRevision = this.#gauge('config_revision', 'Revision of the snapshot in force', [])
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry })
+  }
+
+  /** Forgets every series of a node that left the fleet. */
+  async forgetNode(node: string): Promise<void> {
+    for (const metric of [this.nodeInflight, this.nodeUp, this.probeSeconds]) metric.remove({ node })
+    for (const { labels } of (await this.attempts.get()).values)
+      if (labels.node === node) this.attempts.remove(labels)
+    for (const { labels } of (await this.breakerState.get()).values)
+      if (labels.node === node) this.breakerState.remove(labels)
+  }
+
+  #counter<const L extends string>(name: string, help: string, labelNames: L[]): Counter<L> {
+    return new Counter({ name: `llamero_${name}`, help, labelNames, registers: [this.registry] })
+  }
+
+  #gauge<const L extends string>(name: string, help: string, labelNames: L[]): Gauge<L> {
+    return new Gauge({ name: `llamero_${name}`, help, labelNames, registers: [this.registry] })
+  }
+
+  #histogram<const L extends string>(name: string, help: string, labelNames: L[]): Histogram<L> {
+    return new Histogram({
+      name: `llamero_${name}`,
+      help,
+      labelNames,
+      buckets: latencyBuckets,
+      registers: [this.registry],
+    })
+  }
+}

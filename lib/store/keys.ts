@@ -1,0 +1,81 @@
+/** The layout of the store (DESIGN §5): the only place that spells a key. */
+export class Keys {
+  /** Every key of the cluster begins with this; it ends in "/". */
+  readonly root: string
+
+  /** @param cluster an object name (`isObjectName`). */
+  constructor(cluster: string) {
+    this.root = `/llamero/${cluster}/`
+  }
+
+  get config(): string {
+    return `${this.root}config`
+  }
+
+  get leader(): string {
+    return `${this.root}leader`
+  }
+
+  get heartbeat(): string {
+    return `${this.root}state/heartbeat`
+  }
+
+  get uid(): string {
+    return `${this.root}meta/uid`
+  }
+
+  node(name: string): string {
+    return `${this.root}nodes/${name}`
+  }
+
+  route(name: string): string {
+    return `${this.root}routes/${name}`
+  }
+
+  apiKey(id: string): string {
+    return `${this.root}keys/${id}`
+  }
+
+  instance(id: string): string {
+    return `${this.root}instances/${id}`
+  }
+
+  load(id: string): string {
+    return `${this.root}load/${id}`
+  }
+
+  nodeState(name: string): string {
+    return `${this.root}state/nodes/${name}`
+  }
+
+  /** Where the verdict on an operator's key is written: the same path under `status/`. */
+  verdict(key: string): string {
+    return `${this.root}status/${key.slice(this.root.length)}`
+  }
+
+  /** What a key is: its folder and the name within it. Null for keys outside the layout. */
+  parse(key: string): { readonly folder: Folder; readonly name: string } | null {
+    if (!key.startsWith(this.root)) return null
+    const path = key.slice(this.root.length)
+    for (const folder of folders) {
+      if (path === folder) return { folder, name: '' }
+      if (path.startsWith(`${folder}/`)) return { folder, name: path.slice(folder.length + 1) }
+    }
+    return null
+  }
+}
+
+const folders = [
+  'config',
+  'leader',
+  'state/heartbeat',
+  'state/nodes',
+  'meta/uid',
+  'nodes',
+  'routes',
+  'keys',
+  'instances',
+  'load',
+  'status',
+] as const
+export type Folder = (typeof folders)[number]

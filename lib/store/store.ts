@@ -1,0 +1,102 @@
+/**
+ * The store: where shared state lives. etcd's model and words (revision, lease, transaction, watch), small enough that a
+ * single journalled file can offer the same. Revisions are bigints: etcd's are 64 bits wide.
+ *
+ * Every call either settles within its deadline or rejects with a StoreError.
+ */
+
+/** A key's value and its history numbers, as etcd counts them. */
+export interface Entry {
+  readonly key: string
+  readonly value: string
+  /** Revision at which the key came into being: a leader key's create revision is its fence. */
+  readonly created: bigint
+  /** Revision of the last put. */
+  readonly modified: bigint
+  /** The lease the key lives under, or null. */
+  readonly lease: string | null
+}
+
+export type Change =
+  | { readonly type: 'put'; readonly entry: Entry }
+  | { readonly type: 'delete'; readonly key: string; readonly modified: bigint }
+
+/** A condition of a transaction. `created: 0n` means "does not exist". */
+export type Compare = { readonly key: string } & (
+  | { readonly created: bigint }
+  | { readonly modified: bigint }
+)
+
+export type Operation =
+  | { readonly type: 'put'; readonly key: string; readonly value: string; readonly lease?: string }
+  | { readonly type: 'delete'; readonly key: string }
+
+export interface Transaction {
+  /** All must hold. */
+  readonly when: readonly Compare[]
+  /** At most 128, all or nothing. */
+  readonly apply: readonly Operation[]
+  /** Keys read, at the same revision, when a condition failed. */
+  readonly otherwise?: readonly string[]
+}
+
+export interface Committed {
+  readonly succeeded: boolean
+  /** The store's revision after the transaction: a fresh key's create revision. */
+  readonly revision: bigint
+  /** What `otherwise` read, in its order; empty when the transaction succeeded. */
+  readonly found: readonly (Entry | null)[]
+}
+
+export interface Lease {
+  readonly id: string
+  /** What was granted, which may be more than was asked: etcd's minimum is two seconds. */
+  readonly ttlMs: number
+}
+
+/** Told about one watch. After `broken` nothing more comes: list again, then watch again. */
+export interface WatchHandler {
+  /** Changes in the order of their revisions; `revision` is that of the last. */
+  changed(changes: readonly Change[], revision: bigint): void
+  /** The stream ended: `compacted` when the start revision is gone, `lost` for anything else. */
+  broken(reason: 'compacted' | 'lost', error?: Error): void
+}
+
+export interface Watch {
+  /** Ends the watch; no handler is called after it. Safe to call twice. */
+  close(): void
+}
+
+export type StoreFault =
+  | 'unavailable' // no answer in time, or no connection: the call may or may not have happened
+  | 'no-lease' // the lease named does not exist any more
+  | 'denied' // the store refuses: permission, size, quota
+  | 'closed'
+
+export class StoreError extends Error {
+  override readonly name = 'StoreError'
+  readonly fault: StoreFault
+
+  constructor(fault: StoreFault, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.fault = fault
+  }
+}
+
+export interface Store {
+  /** `etcd` or `embedded`, for people. */
+  readonly kind: 'etcd' | 'embedded'
+  get(key: string): Promise<Entry | null>
+  /** Every entry whose key begins with `prefix` (which must end in "/"), at one revision, in the order of keys. */
+  list(prefix: string): Promise<{ readonly entries: readonly Entry[]; readonly revision: bigint }>
+  /** Resolves once the watch stands; then every change under `prefix` with a revision >= `from` reaches the handler. */
+  watch(prefix: string, from: bigint, handler: WatchHandler): Promise<Watch>
+  commit(transaction: Transaction): Promise<Committed>
+  grant(ttlMs: number): Promise<Lease>
+  /** Renews once. Returns the remaining milliseconds; rejects with `no-lease` when the lease is gone. */
+  renew(lease: string): Promise<number>
+  /** Ends a lease and deletes its keys. A lease that is already gone is no error. */
+  revoke(lease: string): Promise<void>
+  /** Ends watches and connections. Later calls reject with `closed`. Safe to call twice. */
+  close(): Promise<void>
+}
