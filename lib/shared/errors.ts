@@ -38,6 +38,11 @@ const catalogue = {
     text: () =>
       'anonymous callers are served on loopback only; create a key with "llamero key create NAME" and send it as "Authorization: Bearer llm_..."',
   },
+  admin_token_required: {
+    status: 401,
+    text: () =>
+      'this needs the admin token: send "Authorization: Bearer TOKEN" (LLAMERO_ADMIN_TOKEN for the CLI)',
+  },
   forbidden: { status: 403, text: (f) => `${f['reason']}` },
   // 404, 405: nothing here
   unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
@@ -68,7 +73,6 @@ const catalogue = {
     retryAfter: 10,
     text: (f) => `no slot became free for model '${f['model']}' within ${f['seconds']} s`,
   },
-  draining: { status: 503, retryAfter: 1, text: () => 'this instance is shutting down; try again' },
   // 502, 504: every attempt failed
   node_failed: { status: 502, text: (f) => `the Ollama server failed: ${f['reason']}` },
   node_timeout: { status: 504, text: (f) => `the Ollama server did not answer in time: ${f['reason']}` },

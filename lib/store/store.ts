@@ -89,7 +89,15 @@ export interface Store {
   get(key: string): Promise<Entry | null>
   /** Every entry whose key begins with `prefix` (which must end in "/"), at one revision, in the order of keys. */
   list(prefix: string): Promise<{ readonly entries: readonly Entry[]; readonly revision: bigint }>
-  /** Resolves once the watch stands; then every change under `prefix` with a revision >= `from` reaches the handler. */
+  /**
+   * A cheap look at what is under `prefix`: how many entries, and the largest `modified` among them (0n when none).
+   * Whoever follows a watch compares it with what arrived (sheet etcd.md §3.3).
+   */
+  newest(prefix: string): Promise<{ readonly count: number; readonly modified: bigint }>
+  /**
+   * Resolves once the watch stands; then every change under `prefix` with a revision >= `from` reaches the handler, the
+   * first of them possibly before the promise resolves. A `from` that is no longer kept is told as `broken('compacted')`.
+   */
   watch(prefix: string, from: bigint, handler: WatchHandler): Promise<Watch>
   commit(transaction: Transaction): Promise<Committed>
   grant(ttlMs: number): Promise<Lease>
@@ -99,4 +107,11 @@ export interface Store {
   revoke(lease: string): Promise<void>
   /** Ends watches and connections. Later calls reject with `closed`. Safe to call twice. */
   close(): Promise<void>
+}
+
+/** The largest `modified` of some entries, 0n when there are none: what `newest` tells of those in the store. */
+export function newestOf(entries: Iterable<Entry>): bigint {
+  let newest = 0n
+  for (const { modified } of entries) if (modified > newest) newest = modified
+  return newest
 }

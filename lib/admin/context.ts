@@ -1,0 +1,33 @@
+import type { Cluster } from '../cluster/cluster.ts'
+import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { Upstreams } from '../gateway/upstreams.ts'
+import type { Scheduler } from '../scheduler/scheduler.ts'
+import type { Address } from '../shared/address.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Store } from '../store/store.ts'
+
+/** What the admin listener shows and changes. */
+export interface AdminContext {
+  readonly clusterName: string
+  /** Name of this instance. */
+  readonly instance: string
+  readonly listen: Address
+  /** Bearer token that may do everything. */
+  readonly token: string
+  readonly store: Store
+  readonly keys: Keys
+  readonly cluster: Cluster
+  readonly snapshot: CurrentSnapshot
+  readonly scheduler: Scheduler
+  readonly upstreams: Upstreams
+  readonly metrics: Metrics
+  readonly clock: Clock
+  readonly log: Log
+  readonly isDraining: () => boolean
+}
+
+/** Marks every JSON answer: fields are only ever added to this version. */
+export const apiVersion = 'llamero/v1'

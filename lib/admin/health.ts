@@ -1,0 +1,43 @@
+import type Router from '@koa/router'
+import { canonicalName } from '../fleet/names.ts'
+import type { AdminContext } from './context.ts'
+
+/** For load balancers, VIP managers and Prometheus: cheap, open, and never asking the store or a node. */
+export function healthRoutes(router: Router, admin: AdminContext): void {
+  router.get('/livez', (context) => {
+    context.body = 'alive\n'
+  })
+
+  router.get('/readyz', (context) => {
+    const reason = unreadiness(admin, context.query['model'])
+    context.status = reason === null ? 200 : 503
+    context.body = `${reason ?? 'ready'}\n`
+  })
+
+  router.get('/leader', (context) => {
+    const leads = admin.cluster.isLeader()
+    context.status = leads ? 200 : 503
+    context.body = leads ? 'leader\n' : 'standby\n'
+  })
+
+  router.get('/metrics', async (context) => {
+    readGauges(admin)
+    context.type = admin.metrics.registry.contentType
+    context.body = await admin.metrics.registry.metrics()
+  })
+}
+
+function unreadiness({ snapshot, isDraining }: AdminContext, model: unknown): string | null {
+  if (isDraining()) return 'draining'
+  if (!snapshot.isReady) return 'no configuration yet'
+  if (typeof model !== 'string') return null
+  const { models, nodes } = snapshot.get()
+  const holders = models.get(canonicalName(model) ?? '')?.holders ?? []
+  return holders.some((name) => (nodes.get(name)?.weight ?? 0) > 0) ? null : 'no node can serve this model'
+}
+
+/** Gauges that are states, not events, are read when they are asked for. */
+function readGauges({ metrics, scheduler, snapshot }: AdminContext): void {
+  metrics.queueLength.set(scheduler.summary().queued)
+  for (const node of snapshot.get().nodes.keys()) metrics.nodeInflight.set({ node }, scheduler.running(node))
+}

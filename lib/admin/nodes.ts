@@ -1,0 +1,103 @@
+import type Router from '@koa/router'
+import type { Context } from 'koa'
+import { readDocument } from '../fleet/document.ts'
+import { type NodeView, nodeSchema } from '../fleet/node.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { Entry } from '../store/store.ts'
+import { type AdminContext, apiVersion } from './context.ts'
+import { checkDocument, checkName, patchText, writeDocument } from './documents.ts'
+
+/** The Ollama servers: what is wanted of each, what is observed, and how to change it. */
+export function nodeRoutes(router: Router, admin: AdminContext): void {
+  router.get('/admin/v1/nodes', (context) => {
+    const nodes = [...admin.snapshot.get().nodes.values()]
+    context.body = { apiVersion, nodes: nodes.map((node) => row(node, admin)) }
+  })
+
+  router.get('/admin/v1/nodes/:name', (context) => {
+    const node = admin.snapshot.get().nodes.get(context.params['name'] ?? '')
+    if (!node) throw new ProxyError('not_found', { kind: 'node', name: context.params['name'] ?? '' })
+    context.body = { apiVersion, ...row(node, admin) }
+  })
+
+  router.put('/admin/v1/nodes/:name', async (context) => {
+    const name = checkName('node', context.params['name'] ?? '')
+    const existing = await admin.store.get(admin.keys.node(name))
+    if (existing && context.get('if-none-match') === '*')
+      throw new ProxyError('conflict', { reason: `node "${name}" exists already` })
+    await write(admin, name, `${JSON.stringify(bodyOf(context), null, 2)}\n`, existing)
+    context.status = existing ? 200 : 201
+    context.body = { apiVersion, name, ...bodyOf(context) }
+  })
+
+  router.patch('/admin/v1/nodes/:name', async (context) => {
+    const name = checkName('node', context.params['name'] ?? '')
+    const existing = await admin.store.get(admin.keys.node(name))
+    if (!existing) throw new ProxyError('not_found', { kind: 'node', name })
+    const text = patchText(existing.value, bodyOf(context))
+    await write(admin, name, text, existing)
+    context.body = { apiVersion, name, ...checkDocument(text, nodeSchema) }
+  })
+
+  router.delete('/admin/v1/nodes/:name', async (context) => {
+    const name = checkName('node', context.params['name'] ?? '')
+    const existing = await admin.store.get(admin.keys.node(name))
+    if (!existing) throw new ProxyError('not_found', { kind: 'node', name })
+    await admin.store.commit({ when: [], apply: [{ type: 'delete', key: existing.key }] })
+    admin.log.info('node removed', { node: name })
+    context.status = 204
+  })
+}
+
+async function write(admin: AdminContext, name: string, text: string, existing: Entry | null): Promise<void> {
+  const { url } = checkDocument(text, nodeSchema)
+  const { entries } = await admin.store.list(`${admin.keys.root}nodes/`)
+  const twin = entries.find(({ key, value }) => key !== admin.keys.node(name) && urlOf(value) === url)
+  if (twin) {
+    const other = admin.keys.parse(twin.key)?.name ?? ''
+    throw new ProxyError('conflict', { reason: `node "${other}" has the URL ${url} already` })
+  }
+  await writeDocument(admin.store, admin.keys.node(name), text, existing)
+  admin.log.info('node written', { node: name, url })
+}
+
+function urlOf(text: string): string | null {
+  const parsed = readDocument(text, nodeSchema)
+  return parsed.ok ? parsed.value.url : null
+}
+
+function bodyOf(context: Context): Record<string, unknown> {
+  const body: unknown = context.request.body
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw new ProxyError('bad_request', { reason: 'the body must be a JSON object' })
+  }
+  return body as Record<string, unknown>
+}
+
+function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminContext) {
+  const { name, spec, status } = node
+  const others = [...cluster.loads()]
+    .filter(([id]) => id !== instance)
+    .map(([id, load]) => [id, load.running[name] ?? 0] as const)
+  const byInstance = [...others, [instance, scheduler.running(name)] as const].filter(
+    ([, running]) => running > 0,
+  )
+  return {
+    name,
+    url: spec.url,
+    state: spec.state,
+    health: status?.health ?? 'unknown',
+    reason: status?.reason ?? (spec.state === 'off' ? 'not looked at while off' : 'not looked at yet'),
+    since: status?.since ?? null,
+    weight: spec.weight,
+    slots: node.slots,
+    labels: spec.labels,
+    version: status?.version ?? '',
+    running: byInstance.reduce((sum, [, running]) => sum + running, 0),
+    running_by_instance: Object.fromEntries(byInstance),
+    breaker: upstreams.breakerState(name),
+    loaded: [...node.resident],
+    models: [...node.onDisk.keys()],
+    vram_bytes: (status?.loaded ?? []).reduce((sum, model) => sum + model.size_vram, 0),
+  }
+}

@@ -1,0 +1,52 @@
+import { createServer, type Server } from 'node:http'
+import { bodyParser } from '@koa/bodyparser'
+import Router from '@koa/router'
+import Koa from 'koa'
+import { type Address, bind } from '../shared/address.ts'
+import { ProxyError } from '../shared/errors.ts'
+import { access } from './access.ts'
+import type { AdminContext } from './context.ts'
+import { failures } from './failure.ts'
+import { healthRoutes } from './health.ts'
+import { keyRoutes } from './keys.ts'
+import { modelRoutes } from './models.ts'
+import { nodeRoutes } from './nodes.ts'
+import { statusRoutes } from './status.ts'
+
+/** The admin listener: health and metrics for machines, the admin API for operators. */
+export class AdminServer {
+  readonly #server: Server
+  readonly #listen: Address
+
+  constructor(admin: AdminContext) {
+    this.#listen = admin.listen
+    const open = new Router()
+    healthRoutes(open, admin)
+    const guarded = new Router()
+    for (const add of [statusRoutes, nodeRoutes, modelRoutes, keyRoutes]) add(guarded, admin)
+
+    const app = new Koa()
+    app.silent = true // `failures` logs; koa's own printing would include stacks
+    app.use(failures(admin.log))
+    app.use(open.routes())
+    app.use(access(admin))
+    app.use(bodyParser({ enableTypes: ['json'], jsonLimit: '256kb' }))
+    app.use(guarded.routes())
+    app.use((context) => {
+      throw new ProxyError('unknown_path', { path: context.path.slice(0, 200) })
+    })
+    this.#server = createServer(app.callback())
+  }
+
+  /** Binds; see `bind`. */
+  listen(): Promise<Address> {
+    return bind(this.#server, this.#listen)
+  }
+
+  /** Takes no new connections and cuts those open: answers here are short. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    this.#server.closeAllConnections()
+    await closed
+  }
+}

@@ -1,0 +1,188 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { AdminServer } from './admin/server.ts'
+import { Cluster } from './cluster/cluster.ts'
+import { CurrentSnapshot } from './fleet/snapshot.ts'
+import { Dispatch } from './gateway/dispatch.ts'
+import { Forwarder } from './gateway/forward.ts'
+import { Listener } from './gateway/listener.ts'
+import { Pipeline } from './gateway/pipeline.ts'
+import { Upstreams } from './gateway/upstreams.ts'
+import { Scheduler } from './scheduler/scheduler.ts'
+import { adminTokenFile, type Settings } from './settings.ts'
+import { type Address, formatAddress, isLoopback } from './shared/address.ts'
+import { type Clock, RealClock } from './shared/clock.ts'
+import { createLog, type Log } from './shared/log.ts'
+import { Metrics } from './shared/metrics.ts'
+import { EmbeddedStore } from './store/embedded.ts'
+import { EtcdStore } from './store/etcd.ts'
+import { Keys } from './store/keys.ts'
+import type { Store } from './store/store.ts'
+import { version } from './version.ts'
+
+/** A running instance. */
+export interface App {
+  readonly data: Address
+  readonly admin: Address
+  readonly log: Log
+  /** The store, for what is composed on top of an instance (quickstart). */
+  readonly store: Store
+  readonly keys: Keys
+  readonly snapshot: CurrentSnapshot
+  /**
+   * Drains and stops: `/readyz` says 503 at once, no new connections after `graceMs`, running requests get until
+   * `drainMs`, then are cut. Calling it again stops at once.
+   */
+  stop(limits?: { readonly graceMs: number; readonly drainMs: number }): Promise<void>
+}
+
+/** The composition root: every `new`, in start order; stopped in reverse. Rejects when a port cannot be bound. */
+export async function startApp(settings: Settings): Promise<App> {
+  const clock = new RealClock()
+  const dice = Math.random
+  const log = createLog({ level: settings.logLevel, format: settings.logFormat })
+  const metrics = new Metrics()
+  metrics.buildInfo.set({ version, node_version: process.version }, 1)
+  await mkdir(settings.state, { recursive: true, mode: 0o700 })
+  const token = await readOrCreateToken(settings.state)
+
+  const keys = new Keys(settings.cluster)
+  const store = await openStore(settings, { clock, log, metrics })
+  const snapshot = new CurrentSnapshot()
+
+  const upstreams = new Upstreams({ snapshot, metrics, dice, changed: () => scheduler.refresh() })
+  const scheduler = new Scheduler({ snapshot, gate: upstreams, clock })
+  const dispatch = new Dispatch({
+    scheduler,
+    upstreams,
+    forwarder: new Forwarder(clock),
+    clock,
+    metrics,
+    instance: settings.name,
+  })
+  const pipeline = new Pipeline({
+    snapshot,
+    dispatch,
+    clock,
+    log,
+    metrics,
+    loopback: isLoopback(settings.listen.host),
+  })
+  const listener = new Listener(pipeline)
+
+  const cluster = new Cluster({
+    store,
+    keys,
+    snapshot,
+    clock,
+    dice,
+    log,
+    metrics,
+    instance: {
+      name: settings.name,
+      boot: randomUUID(),
+      version,
+      data: formatAddress(settings.listen),
+      admin: formatAddress(settings.admin),
+      started: clock.date(),
+    },
+    load: () => scheduler.summary(),
+  })
+
+  let draining = false
+  const adminServer = new AdminServer({
+    clusterName: settings.cluster,
+    instance: settings.name,
+    listen: settings.admin,
+    token,
+    store,
+    keys,
+    cluster,
+    snapshot,
+    scheduler,
+    upstreams,
+    metrics,
+    clock,
+    log,
+    isDraining: () => draining,
+  })
+
+  const close = async () => {
+    listener.destroy()
+    await adminServer.close()
+    await cluster.stop()
+    upstreams.close()
+    await store.close()
+  }
+  const bound = await bindAll(listener, adminServer, settings).catch(async (error) => {
+    await store.close()
+    throw error
+  })
+  cluster.start()
+  log.info('serving', {
+    version,
+    data: formatAddress(bound.data),
+    admin: formatAddress(bound.admin),
+    store: store.kind,
+    instance: settings.name,
+  })
+
+  return {
+    ...bound,
+    log,
+    store,
+    keys,
+    snapshot,
+    stop: async ({ graceMs, drainMs } = { graceMs: 0, drainMs: 0 }) => {
+      if (draining) return close()
+      draining = true
+      cluster.setDraining(true)
+      log.info('draining', {
+        running: Object.values(scheduler.summary().running).reduce((sum, each) => sum + each, 0),
+      })
+      // Load balancers look at /readyz every few seconds: they must see it before connections are refused.
+      await clock.sleep(graceMs)
+      await Promise.race([listener.close(), clock.sleep(drainMs)])
+      await close()
+      log.info('stopped')
+    },
+  }
+}
+
+interface Shared {
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+function openStore(settings: Settings, shared: Shared): Promise<Store> | Store {
+  if (settings.etcd.length === 0) return EmbeddedStore.open(join(settings.state, 'store.journal'), shared)
+  return new EtcdStore({ endpoints: settings.etcd, tls: settings.etcdTls, ...shared })
+}
+
+async function bindAll(
+  listener: Listener,
+  adminServer: AdminServer,
+  settings: Settings,
+): Promise<{ data: Address; admin: Address }> {
+  const data = await listener.listen(settings.listen)
+  try {
+    return { data, admin: await adminServer.listen() }
+  } catch (error) {
+    listener.destroy()
+    await listener.close()
+    throw error
+  }
+}
+
+/** The admin token lives in the state directory, readable by its owner only, and is made on first start. */
+async function readOrCreateToken(state: string): Promise<string> {
+  const file = adminTokenFile(state)
+  try {
+    await writeFile(file, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  return (await readFile(file, 'utf8')).trim()
+}

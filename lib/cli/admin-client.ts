@@ -1,0 +1,147 @@
+import type { Clock } from '../shared/clock.ts'
+import { formatDuration } from '../shared/duration.ts'
+import { messageOf } from '../shared/errors.ts'
+import { type Exit, exits, Failure } from './failure.ts'
+
+interface AdminClientOptions {
+  readonly url: string
+  readonly token: () => string | null
+  readonly clock: Clock
+  /** Milliseconds one request may take, from connecting to the last byte of the answer. */
+  readonly timeoutMs: number
+  /** Aborts what is under way: the user pressed Ctrl-C. */
+  readonly signal: AbortSignal
+}
+
+interface Request {
+  readonly method: 'GET' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
+  /** Below `/admin/v1`. */
+  readonly path: string
+  readonly body?: unknown
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** The admin API as the CLI speaks it. Whatever goes wrong comes out as a Failure with the exit code it deserves. */
+export class AdminClient {
+  readonly #options: AdminClientOptions
+  readonly #base: string
+
+  /** @throws Failure (usage) when `url` cannot be the address of an admin listener. */
+  constructor(options: AdminClientOptions) {
+    this.#options = options
+    this.#base = baseOf(options.url)
+  }
+
+  get<T>(path: string): Promise<T> {
+    return this.send({ method: 'GET', path })
+  }
+
+  /** The document of the answer; null when it has none (204). */
+  async send<T>(request: Request): Promise<T> {
+    const { clock, timeoutMs, signal } = this.#options
+    const deadline = new AbortController()
+    const token = this.#options.token()
+    const cancel = clock.after(timeoutMs, () => deadline.abort())
+    try {
+      const response = await this.#fetch(request, token, AbortSignal.any([signal, deadline.signal]))
+      return answerOf(response.status, await response.text(), this.#base) as T
+    } catch (error) {
+      if (error instanceof Failure || signal.aborted) throw error
+      const reason = deadline.signal.aborted
+        ? `no answer within ${formatDuration(timeoutMs)}`
+        : causeOf(error)
+      throw new Failure(
+        exits.unavailable,
+        `cannot reach ${this.#base} (${reason})`,
+        'is it running? llamero serve',
+        { cause: error },
+      )
+    } finally {
+      cancel()
+    }
+  }
+
+  #fetch(
+    { method, path, body, headers }: Request,
+    token: string | null,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    return fetch(`${this.#base}/admin/v1${path}`, {
+      method,
+      signal,
+      // The token is for this address only, wherever it may point to.
+      redirect: 'manual',
+      body: body === undefined ? null : JSON.stringify(body),
+      headers: {
+        accept: 'application/json',
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        ...headers,
+      },
+    })
+  }
+}
+
+function baseOf(text: string): string {
+  const url = URL.parse(text)
+  if (!url || !/^https?:$/.test(url.protocol))
+    throw new Failure(exits.usage, `"${text}" is not the URL of an admin listener`, 'write http://HOST:11400')
+  if (url.username || url.password)
+    throw new Failure(
+      exits.usage,
+      'the admin URL must not contain credentials',
+      'put the token into LLAMERO_ADMIN_TOKEN',
+    )
+  return `${url.origin}${url.pathname.replace(/\/+$/, '')}`
+}
+
+function answerOf(status: number, text: string, base: string): unknown {
+  if (status === 204) return null
+  const document = objectOf(text)
+  if (document && status >= 200 && status < 300) return document
+  const error = document?.['error'] as { message?: unknown; hint?: unknown } | undefined
+  if (typeof error?.message !== 'string')
+    throw new Failure(
+      exits.failure,
+      `${base} answered HTTP ${status} without a llamero document`,
+      'is this the admin listener? see --admin-url',
+    )
+  const hint = typeof error.hint === 'string' ? error.hint : usualHint(status)
+  throw new Failure(exitOf(status), error.message, hint)
+}
+
+function objectOf(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null
+  } catch {
+    return null // not JSON: the caller says so
+  }
+}
+
+const exitByStatus: Readonly<Record<number, Exit>> = {
+  400: exits.invalid,
+  401: exits.auth,
+  403: exits.auth,
+  404: exits.notFound,
+  409: exits.conflict,
+  422: exits.invalid,
+  502: exits.unavailable,
+  503: exits.unavailable,
+  504: exits.unavailable,
+}
+
+function exitOf(status: number): Exit {
+  return exitByStatus[status] ?? exits.failure
+}
+
+function usualHint(status: number): string | undefined {
+  if (status !== 401 && status !== 403) return undefined
+  return 'set LLAMERO_ADMIN_TOKEN, or run this as a user who can read the token file in the state directory'
+}
+
+/** Node's fetch hides the reason one level down. */
+function causeOf(error: unknown): string {
+  const cause: unknown = error instanceof Error && error.cause !== undefined ? error.cause : error
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : messageOf(cause)
+}

@@ -1,0 +1,50 @@
+import type { Clock } from '../shared/clock.ts'
+
+/** One setting of this instance with its effective value and where that came from. */
+export interface Setting {
+  readonly name: string
+  /** As typed: `--listen`; "" when it has none. */
+  readonly flag: string
+  readonly env: string
+  readonly value: string
+  readonly source: 'flag' | 'env' | 'file' | 'default'
+  readonly help: string
+  /** Never a flag (other users read argv in `ps`) and never printed. */
+  readonly secret: boolean
+}
+
+/** Flags given to a long-running command, by the name of the setting. */
+export type Flags = Record<string, string | boolean>
+
+export interface SimulatedNode {
+  readonly name: string
+  /** 0: any free port. */
+  readonly port: number
+  /** Empty: the simulator's own choice. */
+  readonly models: string[]
+  /** Factor on the simulator's pace: 2 is twice as fast. */
+  readonly speed: number
+  readonly slots: number
+}
+
+/** All that the command line touches outside itself. */
+export interface CliContext {
+  readonly adminUrl: string
+  /** Called when a request is sent, so that commands without one need no token. */
+  readonly adminToken: () => string | null
+  readonly stdin: NodeJS.ReadableStream & { isTTY?: boolean }
+  readonly stdout: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
+  readonly stderr: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
+  readonly colour: boolean
+  readonly version: string
+  readonly clock: Clock
+  /** Aborts on SIGINT: the command ends with exit code 130. */
+  readonly signal: AbortSignal
+  readonly settings: () => readonly Setting[]
+  /** Commands that run until they are told to stop; each resolves to its exit code. */
+  readonly run: {
+    serve(flags: Flags): Promise<number>
+    quickstart(flags: Flags): Promise<number>
+    simulateNode(options: SimulatedNode): Promise<number>
+  }
+}

@@ -1,0 +1,32 @@
+import type { Command } from 'commander'
+import type { Setting } from './context.ts'
+import type { Invocation } from './invocation.ts'
+import { type Output, withOutput } from './options.ts'
+import { type Column, table } from './table.ts'
+
+/** `llamero env` and `llamero version`: what this executable is and goes by, without asking any server. */
+export function addEnvCommands(program: Command, { context, terminal }: Invocation): void {
+  withOutput(program.command('env'))
+    .description('the settings in force here, and where each comes from')
+    .action(({ output }: { output: Output }) => {
+      const settings = context.settings().map(redacted)
+      terminal.show({ apiVersion: 'llamero/v1', settings }, output, (look) => table(columns, settings, look))
+    })
+  program
+    .command('version')
+    .description('the version of this executable')
+    .action(() => terminal.print(`llamero ${context.version}`))
+}
+
+const columns: readonly Column<Setting>[] = [
+  { title: 'SETTING', cell: (setting) => setting.name },
+  { title: 'VALUE', cell: (setting) => setting.value || '-' },
+  { title: 'SOURCE', cell: (setting) => setting.source },
+  { title: 'ENV', cell: (setting) => setting.env },
+  { title: 'FLAG', cell: (setting) => setting.flag || '-', wide: true },
+  { title: 'MEANING', cell: (setting) => setting.help, wide: true },
+]
+
+function redacted(setting: Setting): Setting {
+  return setting.secret && setting.value ? { ...setting, value: '***' } : setting
+}

@@ -1,0 +1,116 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { type Scope, scopes } from '../fleet/api-key.ts'
+import { isObjectName, objectNameRule } from '../fleet/names.ts'
+import { parseDuration } from '../shared/duration.ts'
+import type { KeyAnswer } from './answers.ts'
+import { exits, Failure } from './failure.ts'
+import type { Invocation } from './invocation.ts'
+import { type RequestOptions, repeated, withOutput, withTimeout, withYes } from './options.ts'
+import { suggesting } from './suggestion.ts'
+import { type Column, table } from './table.ts'
+
+/** `llamero key …`: API keys of the data listener and the admin API. */
+export function addKeyCommands(program: Command, invocation: Invocation): void {
+  const key = program.command('key').description('API keys of clients')
+  withOutput(withTimeout(key.command('create <name>')))
+    .description('create a key; its token is printed once')
+    .option('--tenant <tenant>', 'who it belongs to')
+    .option('--scope <scope>', `what it may do: ${scopes.join(', ')}; may be repeated`, scopeOption)
+    .option('--model <glob>', 'models it may use; may be repeated', repeated)
+    .option('--expires <when>', 'a date (2027-01-31), a date with time, or a duration from now (720h)')
+    .option('-q, --quiet', 'print the token and nothing else')
+    .action((name, options) => create(invocation, name, options))
+  withOutput(withTimeout(key.command('list')))
+    .alias('ls')
+    .description('all keys, without their tokens')
+    .action((options) => list(invocation, options))
+  withYes(withTimeout(key.command('revoke <id>')))
+    .alias('rm')
+    .description('end a key')
+    .action((id, options) => revoke(invocation, id, options))
+}
+
+interface CreateOptions extends RequestOptions {
+  readonly tenant?: string
+  readonly scope?: readonly Scope[]
+  readonly model?: readonly string[]
+  readonly expires?: string
+  readonly quiet?: boolean
+}
+
+async function create(invocation: Invocation, id: string, options: CreateOptions): Promise<void> {
+  const { tenant, scope, model, expires, quiet, output, timeout } = options
+  const { terminal, context } = invocation
+  checkId(id)
+  const body = {
+    id,
+    tenant,
+    scopes: scope,
+    models: model,
+    expires: expires && expiryOf(expires, context.clock.date()),
+  }
+  const created = await invocation
+    .admin(timeout)
+    .send<{ token: string }>({ method: 'POST', path: '/keys', body })
+  terminal.show(created, output, () => `${created.token}\n`)
+  if (!quiet)
+    terminal.say(`${id}: created; keep the token, it cannot be shown again`, `llamero key revoke ${id}`)
+}
+
+async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
+  const answer = await invocation.admin(timeout).get<{ keys: KeyAnswer[] }>('/keys')
+  invocation.terminal.show(answer, output, (look) => table(keyColumns, answer.keys, look))
+  if (answer.keys.length === 0) invocation.terminal.say('no keys yet', 'llamero key create NAME')
+}
+
+interface RevokeOptions {
+  readonly timeout: number
+  readonly yes?: boolean
+}
+
+async function revoke(invocation: Invocation, id: string, { timeout, yes }: RevokeOptions): Promise<void> {
+  checkId(id)
+  const admin = invocation.admin(timeout)
+  await invocation.consent(yes, async () => `Revoke key ${id}? Its clients are refused at once.`)
+  const known = async () => (await admin.get<{ keys: KeyAnswer[] }>('/keys')).keys.map((key) => key.id)
+  const revoked = admin.send({ method: 'DELETE', path: `/keys/${id}` })
+  await suggesting(id, revoked, known, 'llamero key list')
+  invocation.terminal.say(`${id}: revoked`)
+}
+
+const keyColumns: readonly Column<KeyAnswer>[] = [
+  { title: 'ID', cell: (key) => key.id },
+  { title: 'TENANT', cell: (key) => key.tenant },
+  { title: 'SCOPES', cell: (key) => key.scopes.join(', ') },
+  { title: 'MODELS', cell: (key) => key.models.join(', ') },
+  { title: 'EXPIRES', cell: (key) => key.expires ?? 'never' },
+]
+
+/** Ids become part of a URL. */
+function checkId(id: string): void {
+  if (!isObjectName(id))
+    throw new Failure(exits.usage, `"${id}" cannot be the id of a key: ${objectNameRule}`)
+}
+
+function scopeOption(value: string, earlier: readonly Scope[] | undefined): Scope[] {
+  const scope = scopes.find((known) => known === value)
+  if (!scope) throw new InvalidArgumentError(`Allowed choices are ${scopes.join(', ')}.`)
+  return [...(earlier ?? []), scope]
+}
+
+/** `720h` from now, `2027-01-31` or a date with time, as an ISO date. @throws Failure (usage) */
+function expiryOf(text: string, now: Date): string {
+  const ms = parseDuration(text)
+  const at = ms === null ? dateOf(text) : now.getTime() + ms
+  if (at === null)
+    throw new Failure(exits.usage, `"${text}" is neither a date nor a duration`, 'write 2027-01-31 or 720h')
+  if (at <= now.getTime()) throw new Failure(exits.usage, `"${text}" has passed already`)
+  return new Date(at).toISOString()
+}
+
+/** Milliseconds of an ISO date. Nothing else that `Date.parse` would make something of. */
+function dateOf(text: string): number | null {
+  if (!/^\d{4}-\d\d-\d\d(T\d\d:\d\d.*)?$/.test(text)) return null
+  const at = Date.parse(text)
+  return Number.isNaN(at) ? null : at
+}

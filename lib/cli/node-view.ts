@@ -1,0 +1,49 @@
+import type { NodeAnswer } from './answers.ts'
+import { age, bytes, pairs } from './format.ts'
+import { type Column, facts, type Look } from './table.ts'
+
+const healthOf = ({ health, breaker }: NodeAnswer) =>
+  breaker === 'closed' ? health : `${health} (breaker ${breaker})`
+
+/** Columns of `node list`. @param now for ages. */
+export function nodeColumns(now: Date): readonly Column<NodeAnswer>[] {
+  return [
+    { title: 'NAME', cell: (node) => node.name },
+    { title: 'STATE', cell: (node) => node.state },
+    { title: 'HEALTH', cell: healthOf },
+    { title: 'RUNNING', cell: (node) => String(node.running), align: 'right' },
+    { title: 'SLOTS', cell: (node) => String(node.slots), align: 'right', wide: true },
+    { title: 'WEIGHT', cell: (node) => String(node.weight), align: 'right' },
+    { title: 'LOADED', cell: (node) => node.loaded.join(', ') || '-' },
+    { title: 'MODELS', cell: (node) => String(node.models.length), align: 'right', wide: true },
+    { title: 'VRAM', cell: (node) => bytes(node.vram_bytes), align: 'right', wide: true },
+    { title: 'VERSION', cell: (node) => node.version || '-' },
+    { title: 'SINCE', cell: (node) => age(node.since, now) },
+    { title: 'URL', cell: (node) => node.url, wide: true },
+    { title: 'LABELS', cell: (node) => pairs(node.labels) || '-', wide: true },
+    { title: 'REASON', cell: (node) => node.reason || '-', wide: true },
+  ]
+}
+
+/** All there is to say about one node. */
+export function nodeFacts(node: NodeAnswer, now: Date, { colour }: Look): string {
+  return facts(
+    [
+      ['name', node.name],
+      ['url', node.url],
+      ['state', node.state],
+      ['health', healthOf(node)],
+      ['reason', node.reason],
+      ['since', node.since === null ? '' : `${age(node.since, now)} (${node.since})`],
+      ['version', node.version],
+      ['weight', String(node.weight)],
+      ['slots', `${node.slots} per model`],
+      ['labels', pairs(node.labels)],
+      ['running', node.running === 0 ? '0' : `${node.running} (${pairs(node.running_by_instance)})`],
+      ['loaded', node.loaded.join(', ')],
+      ['vram', bytes(node.vram_bytes)],
+      ['models', node.models.join(', ')],
+    ],
+    colour,
+  )
+}

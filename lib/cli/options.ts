@@ -1,0 +1,63 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { formatDuration, parseDuration } from '../shared/duration.ts'
+
+export const outputs = ['table', 'wide', 'json', 'yaml'] as const
+export type Output = (typeof outputs)[number]
+
+/** Options of a command that asks the admin API for a document and prints it. */
+export interface RequestOptions {
+  readonly output: Output
+  /** Milliseconds one request may take. */
+  readonly timeout: number
+}
+
+/** Adds `-o` to a command that prints data. */
+export function withOutput(command: Command): Command {
+  return command.addOption(
+    new Option('-o, --output <format>', 'how to print it').choices(outputs).default('table'),
+  )
+}
+
+/** Milliseconds one request to the admin API may take unless the caller says otherwise. */
+export const requestTimeoutMs = 10_000
+
+/** Adds `--timeout` to a command that sends requests to the admin API. */
+export function withTimeout(command: Command): Command {
+  return command.addOption(timeoutOption('time one request may take', requestTimeoutMs))
+}
+
+/** `--timeout`, whose meaning the command says. */
+export function timeoutOption(meaning: string, defaultMs: number): Option {
+  return new Option('--timeout <duration>', meaning)
+    .argParser(durationOption)
+    .default(defaultMs, formatDuration(defaultMs))
+}
+
+/** Adds `--yes` to a command that asks before it acts. */
+export function withYes(command: Command): Command {
+  return command.option('-y, --yes', 'do not ask for confirmation')
+}
+
+function durationOption(text: string): number {
+  const ms = parseDuration(text)
+  if (ms === null || ms === 0) throw new InvalidArgumentError('Write a duration such as 10s or 1h30m.')
+  return ms
+}
+
+/** A parser of numbers within bounds. */
+export function numberOption(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text)
+    if (value >= min && value <= max) return value
+    throw new InvalidArgumentError(
+      max === Number.MAX_SAFE_INTEGER
+        ? `Write a number from ${min}.`
+        : `Write a number from ${min} to ${max}.`,
+    )
+  }
+}
+
+/** Collects an option that may be given several times. */
+export function repeated(value: string, earlier: readonly string[] | undefined): string[] {
+  return [...(earlier ?? []), value]
+}

@@ -1,0 +1,94 @@
+import { Command, CommanderError } from 'commander'
+import { messageOf } from '../shared/errors.ts'
+import type { CliContext } from './context.ts'
+import { addEnvCommands } from './env.ts'
+import { exits, Failure } from './failure.ts'
+import { type GlobalOptions, Invocation } from './invocation.ts'
+import { addKeyCommands } from './key.ts'
+import { addModelCommands } from './model.ts'
+import { addNodeCommands } from './node.ts'
+import { addServeCommands } from './serve.ts'
+import { addStatusCommand } from './status.ts'
+import type { Terminal } from './terminal.ts'
+import { usageHint } from './usage-hint.ts'
+
+export type { CliContext } from './context.ts'
+
+/** The longest a timer takes. */
+const foreverMs = 2 ** 31 - 1
+
+/**
+ * Runs one command line (without node and script) and resolves to its exit code. Never throws, never ends the process:
+ * set `process.exitCode` from it, so that piped output is still written out.
+ */
+export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
+  let exitCode: number = exits.ok
+  const program = new Command('llamero')
+  const invocation = new Invocation(context, () => program.opts<GlobalOptions>())
+  // The clock's timers do not keep the process alive; a command under way must.
+  const awake = setInterval(() => {}, foreverMs)
+  // `llamero node list | head -1`: the reader has left, and that is fine.
+  context.stdout.on('error', () => {})
+  try {
+    configure(program, context)
+    addServeCommands(program, context, (code) => {
+      exitCode = code
+    })
+    addStatusCommand(program, invocation)
+    addNodeCommands(program, invocation)
+    addModelCommands(program, invocation)
+    addKeyCommands(program, invocation)
+    addEnvCommands(program, invocation)
+    await program.parseAsync([...argv], { from: 'user' })
+    return exitCode
+  } catch (error) {
+    if (context.signal.aborted) return exits.interrupted
+    if (error instanceof CommanderError) return afterParser(error, invocation.terminal, program, argv)
+    return afterFailure(error, invocation.terminal)
+  } finally {
+    clearInterval(awake)
+  }
+}
+
+function configure(program: Command, { version, stdout, stderr }: CliContext): void {
+  program
+    .description('One address for a fleet of Ollama servers')
+    .version(`llamero ${version}`, '-V, --version', 'the version of this executable')
+    .option('--admin-url <url>', 'admin listener to talk to (env LLAMERO_ADMIN_URL)')
+    .option('--no-color', 'plain text')
+    .addHelpText('after', exitCodeHelp)
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => stdout.write(text),
+      writeErr: (text) => stderr.write(text),
+      // Reported with all other errors instead, by `afterParser`.
+      outputError: () => {},
+      getOutHelpWidth: () => stdout.columns ?? 100,
+      getErrHelpWidth: () => stderr.columns ?? 100,
+    })
+}
+
+const exitCodeHelp = `
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 invalid, 7 unavailable, 8 waited too long`
+
+/** Commander ends a command line by throwing: after help or the version, which is no error, or on a wrong one. */
+function afterParser(
+  error: CommanderError,
+  terminal: Terminal,
+  program: Command,
+  argv: readonly string[],
+): number {
+  if (error.exitCode === 0) return exits.ok
+  if (error.code !== 'commander.help') {
+    const { what, hint } = usageHint(error.message, program, argv)
+    terminal.say(what, hint)
+  }
+  return exits.usage
+}
+
+function afterFailure(error: unknown, terminal: Terminal): number {
+  const failure = error instanceof Failure ? error : new Failure(exits.failure, messageOf(error))
+  terminal.say(`error: ${failure.message}`, failure.hint)
+  return failure.exit
+}

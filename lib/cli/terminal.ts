@@ -1,0 +1,78 @@
+import { createInterface } from 'node:readline'
+import { stringify } from 'yaml'
+import type { CliContext } from './context.ts'
+import type { Output } from './options.ts'
+import { type Look, printable } from './table.ts'
+
+const eraseLine = '\r\u001b[K'
+
+/** The streams a command speaks through: data to stdout, everything said to people to stderr. */
+export class Terminal {
+  readonly #context: CliContext
+  readonly #colour: () => boolean
+  #progressShown = false
+
+  /** @param colour read when something is written: `--no-color` is known only once the command line is parsed. */
+  constructor(context: CliContext, colour: () => boolean) {
+    this.#context = context
+    this.#colour = colour
+  }
+
+  /** Writes an answer as the caller asked: the document itself, or the view made of it for people. */
+  show(document: unknown, output: Output, view: (look: Look) => string): void {
+    this.#context.stdout.write(this.#render(document, output, view))
+  }
+
+  print(text: string): void {
+    this.#context.stdout.write(`${text}\n`)
+  }
+
+  /** One sentence, with the next command worth trying where there is one. */
+  say(text: string, hint?: string): void {
+    this.#endProgress()
+    this.#context.stderr.write(`${printable(text)}\n${hint ? `  hint: ${printable(hint)}\n` : ''}`)
+  }
+
+  /** What a command waits for: one line that renews itself on a terminal, one line each elsewhere. */
+  progress(text: string): void {
+    const { stderr } = this.#context
+    const line = printable(text)
+    stderr.write(stderr.isTTY ? `${eraseLine}${line.slice(0, (stderr.columns ?? 80) - 1)}` : `${line}\n`)
+    this.#progressShown = true
+  }
+
+  get canAsk(): boolean {
+    return this.#context.stdin.isTTY === true && this.#context.stderr.isTTY === true
+  }
+
+  /** Asks a yes/no question; anything but yes is no, and so is the end of the input. */
+  async confirm(question: string): Promise<boolean> {
+    const { stdin, stderr, signal } = this.#context
+    stderr.write(`${printable(question)} [y/N] `)
+    // Not a raw terminal: Ctrl-C must reach the process as SIGINT.
+    const lines = createInterface({ input: stdin, terminal: false, signal })
+    for await (const line of lines) {
+      lines.close()
+      return /^y(es)?$/i.test(line.trim())
+    }
+    stderr.write('\n')
+    signal.throwIfAborted()
+    return false
+  }
+
+  #render(document: unknown, output: Output, view: (look: Look) => string): string {
+    if (output === 'json') return `${JSON.stringify(document, null, 2)}\n`
+    if (output === 'yaml') return stringify(document)
+    const { stdout } = this.#context
+    return view({
+      wide: output === 'wide',
+      colour: this.#colour(),
+      width: stdout.isTTY ? (stdout.columns ?? null) : null,
+    })
+  }
+
+  #endProgress(): void {
+    if (this.#progressShown && this.#context.stderr.isTTY) this.#context.stderr.write(eraseLine)
+    this.#progressShown = false
+  }
+}

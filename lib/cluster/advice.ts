@@ -1,0 +1,64 @@
+import type { NodeStatus, NodeView } from '../fleet/node.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Operation } from '../store/store.ts'
+import { type Observation, type Sighting, sameStatus } from './statuses.ts'
+
+interface Seen {
+  readonly keys: Keys
+  readonly fence: bigint
+  readonly nodes: ReadonlyMap<string, NodeView>
+  /** Of the nodes that are probed; null where nothing is known yet. */
+  readonly observations: ReadonlyMap<string, Observation | null>
+  /** What the store says, by node name. */
+  readonly sightings: ReadonlyMap<string, Sighting>
+}
+
+/** The writes that make `R/state/nodes/` say what was observed: changed statuses, and none of nodes nobody probes. */
+export function planStates({ keys, fence, nodes, observations, sightings }: Seen): Operation[] {
+  const operations: Operation[] = []
+  for (const [name, observation] of observations) {
+    const spec = nodes.get(name)?.spec
+    if (!observation || !spec) continue
+    const weight = observation.health === 'up' ? spec.weight : 0
+    const status: NodeStatus = { fence: String(fence), ...observation, weight }
+    const stored = sightings.get(name)?.stored
+    if (stored && sameStatus(stored, status)) continue
+    operations.push({ type: 'put', key: keys.nodeState(name), value: JSON.stringify(status) })
+  }
+  for (const name of sightings.keys())
+    if (!observations.get(name)) operations.push({ type: 'delete', key: keys.nodeState(name) })
+  return operations
+}
+
+/** What a transaction may hold: etcd refuses more than 128 operations, and 1.5 MiB. */
+const maxOperations = 128
+const maxBytes = 1_400_000
+
+/** Cuts writes into transactions of a size the store takes. */
+export function batchesOf(operations: readonly Operation[]): Operation[][] {
+  const batches: Operation[][] = []
+  let bytes = Number.POSITIVE_INFINITY
+  for (const operation of operations) {
+    const size = operation.key.length + (operation.type === 'put' ? Buffer.byteLength(operation.value) : 0)
+    const batch = batches.at(-1)
+    if (batch && batch.length < maxOperations && bytes + size <= maxBytes) {
+      batch.push(operation)
+      bytes += size
+    } else {
+      batches.push([operation])
+      bytes = size
+    }
+  }
+  return batches
+}
+
+/** How the fleet is, for the log: said again only when it changed. */
+export function describeFleet(observations: ReadonlyMap<string, Observation | null>) {
+  const known = [...observations].sort(([a], [b]) => (a < b ? -1 : 1))
+  const down = known.filter(([, seen]) => seen?.health === 'down')
+  return {
+    nodes: known.length,
+    up: known.filter(([, seen]) => seen?.health === 'up').length,
+    down: down.slice(0, 20).map(([name, seen]) => `${name}: ${seen?.reason}`),
+  }
+}

@@ -1,0 +1,278 @@
+import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
+import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import type { Dice } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import { Informer } from '../store/informer.ts'
+import type { Folder, Keys } from '../store/keys.ts'
+import type { Entry, Store } from '../store/store.ts'
+import { Controller } from './controller.ts'
+import { Election } from './election.ts'
+import { allObjects, type OperatorFolder, verdictOf } from './objects.ts'
+import { entriesIn, readInstance, readLoad } from './records.ts'
+import { Registry } from './registry.ts'
+import { Session } from './session.ts'
+import { World } from './world.ts'
+
+export interface ClusterOptions {
+  readonly store: Store
+  readonly keys: Keys
+  /** Swapped with every change of the world. */
+  readonly snapshot: CurrentSnapshot
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly instance: {
+    /** Its id: an object name. */
+    readonly name: string
+    /** Random per process. */
+    readonly boot: string
+    readonly version: string
+    /** Addresses, for people and peers. */
+    readonly data: string
+    readonly admin: string
+    readonly started: Date
+  }
+  /** What this instance is doing now. */
+  readonly load: () => LoadSummary
+  /** Milliseconds until a silent instance is considered gone. */
+  readonly ttlMs?: number
+}
+
+/** A document that is not in force as it is stored. */
+export interface Rejected {
+  readonly key: string
+  readonly verdict: Omit<Verdict, 'fence'>
+}
+
+/** An operator's document as it is stored. */
+export interface Stored {
+  readonly text: string
+  readonly modified: bigint
+}
+
+const defaultTtlMs = 10_000
+/** Milliseconds a stop may take when the store does not answer. */
+const stopWithinMs = 2000
+
+/**
+ * The control side of an instance: follows the store, keeps the snapshot current, registers, takes part in the election
+ * and does the leader's work while it leads. Losing the store stops none of the traffic: the snapshot stays.
+ */
+export class Cluster {
+  readonly #options: ClusterOptions
+  readonly #world: World
+  readonly #informer: Informer
+  readonly #session: Session
+  readonly #registry: Registry
+  readonly #election: Election
+  #controller: Controller | null = null
+  /** The revision of what the world was last told. */
+  #seenAt = 0n
+  #isDraining = false
+  #lastFence: bigint | null = null
+
+  constructor(options: ClusterOptions) {
+    this.#options = options
+    const { store, keys, clock, dice, log, metrics, instance, load, ttlMs = defaultTtlMs } = options
+    const shared = { store, clock, dice, log, ttlMs }
+    this.#world = new World(options)
+    this.#informer = new Informer({
+      store,
+      prefix: keys.root,
+      clock,
+      dice,
+      log,
+      metrics,
+      changed: (changed) => this.#follow(changed),
+    })
+    this.#session = new Session({ ...shared, granted: () => this.#registry.poke() })
+    this.#registry = new Registry({
+      ...shared,
+      keys,
+      id: instance.name,
+      boot: instance.boot,
+      lease: () => this.#session.lease,
+      record: () => this.#record(),
+      load,
+      registered: () => this.#election.poke(),
+    })
+    this.#election = new Election({
+      ...shared,
+      key: keys.leader,
+      id: instance.name,
+      // Whoever finds its own id in the leader key acts as the leader: two processes of one name must not both.
+      mayLead: () => this.#registry.isRegistered && !this.#isDraining,
+      changed: () => this.#takeRole(),
+    })
+  }
+
+  /** Returns at once; the snapshot is ready when the store has answered once. */
+  start(): void {
+    this.#informer.start()
+    this.#session.start()
+    this.#registry.start()
+    this.#election.start()
+  }
+
+  /** Hands leadership over, then leaves the registry. Ends within two seconds even when the store does not answer. */
+  async stop(): Promise<void> {
+    const late = new AbortController()
+    const deadline = this.#options.clock.sleep(stopWithinMs, late.signal).catch(() => {})
+    await Promise.race([this.#leave(), deadline])
+    late.abort()
+  }
+
+  isLeader(): boolean {
+    return this.#election.isLeader()
+  }
+
+  /** This instance's own term while it leads. */
+  get fence(): bigint | null {
+    return this.#election.fence
+  }
+
+  /** Id of the leader as far as known here. */
+  leader(): string | null {
+    return this.#leaderEntry()?.value ?? null
+  }
+
+  /** The leader's term as far as known here. */
+  leaderFence(): bigint | null {
+    return this.#leaderEntry()?.created ?? null
+  }
+
+  /** Every registered instance, by id. */
+  instances(): readonly InstanceRecord[] {
+    return [...this.#folder('instances')].flatMap(([id, { value }]) => {
+      const record = readInstance(value)
+      return record?.id === id ? [record] : []
+    })
+  }
+
+  /** What each instance is doing, by id. */
+  loads(): ReadonlyMap<string, LoadSummary> {
+    return new Map(
+      [...this.#folder('load')].flatMap(([id, { value }]) => {
+        const load = readLoad(value)
+        return load ? [[id, load] as const] : []
+      }),
+    )
+  }
+
+  /** The documents whose stored text is not in force, as this instance judges them. */
+  rejected(): readonly Rejected[] {
+    return allObjects(this.#world.objects)
+      .filter(({ faults }) => faults.length > 0)
+      .map((object) => ({ key: object.key, verdict: verdictOf(object) }))
+  }
+
+  /** The documents of a folder as they are stored, by name, valid or not. */
+  objects(folder: OperatorFolder): ReadonlyMap<string, Stored> {
+    const stored = [...this.#folder(folder)]
+    return new Map(stored.map(([name, { value, modified }]) => [name, { text: value, modified }]))
+  }
+
+  /** Whether the store has answered once. */
+  get synced(): boolean {
+    return this.#informer.synced
+  }
+
+  /** `clock.now()` of the last sign of life of the store; null before the first. */
+  lastContactMs(): number | null {
+    return this.#informer.lastContactMs
+  }
+
+  /** An instance that drains does not lead: it is about to go. */
+  setDraining(draining: boolean): void {
+    this.#isDraining = draining
+    this.#registry.poke()
+    if (draining) void this.#election.stepDown()
+    else this.#election.poke()
+  }
+
+  /** Hands leadership to another instance; without one, this instance leads again after a pause. */
+  async stepDown(): Promise<void> {
+    await this.#election.stepDown()
+  }
+
+  async #leave(): Promise<void> {
+    await this.#election.stop()
+    await this.#registry.stop()
+    await this.#session.close()
+    await this.#informer.stop()
+  }
+
+  /** Called by the informer after every change in the store. */
+  #follow(changed: ReadonlySet<string>): void {
+    const { keys, snapshot, metrics, instance } = this.#options
+    const { entries, revision } = this.#informer
+    this.#seenAt = revision
+    if (!snapshot.isReady || [...changed].some((key) => this.#world.concerns(key)))
+      this.#world.rebuild(entries, revision)
+    if (changed.has(keys.instance(instance.name)))
+      this.#registry.observe(entries.get(keys.instance(instance.name)) ?? null, revision)
+    if (changed.has(keys.leader)) this.#followLeader()
+    metrics.members.set(this.#folder('instances').size)
+    this.#controller?.poke()
+  }
+
+  #followLeader(): void {
+    const leader = this.#leaderEntry()
+    if (leader && leader.created !== this.#lastFence) {
+      if (this.#lastFence !== null) this.#options.metrics.leaderChanges.inc()
+      this.#lastFence = leader.created
+    }
+    this.#election.observe(leader, this.#seenAt)
+  }
+
+  /** Called synchronously by the election whenever leadership was won or lost. */
+  #takeRole(): void {
+    const { keys, clock, dice, log, metrics, snapshot } = this.#options
+    const fence = this.#election.fence
+    metrics.isLeader.set(fence === null ? 0 : 1)
+    this.#controller?.stop()
+    this.#controller = null
+    this.#registry.poke()
+    if (fence === null) return
+    this.#controller = new Controller({
+      fence,
+      guarded: (operations) => this.#election.guarded(operations),
+      view: () => ({
+        snapshot: snapshot.get(),
+        objects: this.#world.objects,
+        sightings: this.#world.sightings,
+        entries: this.#informer.entries,
+        revision: this.#seenAt,
+      }),
+      keys,
+      clock,
+      dice,
+      log,
+      metrics,
+    })
+    this.#controller.start()
+  }
+
+  #record(): InstanceRecord {
+    const { name, started, ...rest } = this.#options.instance
+    return {
+      id: name,
+      ...rest,
+      started: started.toISOString(),
+      role: this.isLeader() ? 'leader' : 'standby',
+      draining: this.#isDraining,
+      revision: this.#options.snapshot.get().revision,
+    }
+  }
+
+  #leaderEntry(): Entry | null {
+    return this.#informer.entries.get(this.#options.keys.leader) ?? null
+  }
+
+  #folder(folder: Folder): ReadonlyMap<string, Entry> {
+    return entriesIn(folder, this.#informer.entries.values(), this.#options.keys)
+  }
+}

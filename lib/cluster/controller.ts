@@ -1,0 +1,121 @@
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import { type Dice, Loop } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Entry, Operation } from '../store/store.ts'
+import { batchesOf, describeFleet, planStates } from './advice.ts'
+import type { Objects } from './objects.ts'
+import { Probers } from './probers.ts'
+import type { Sighting } from './statuses.ts'
+import { planVerdicts } from './verdicts.ts'
+
+/** The world as this instance knows it. */
+export interface View {
+  readonly snapshot: Snapshot
+  readonly objects: Objects
+  readonly sightings: ReadonlyMap<string, Sighting>
+  /** Everything in the store, as of `revision`. */
+  readonly entries: ReadonlyMap<string, Entry>
+  readonly revision: bigint
+}
+
+interface ControllerOptions {
+  /** The term it works for. */
+  readonly fence: bigint
+  /** Writes as the leader; returns the revision, or null when this is no longer the leader. */
+  readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
+  readonly view: () => View
+  readonly keys: Keys
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+const periodMs = 1000
+const heartbeatMs = 5000
+
+/**
+ * The leader's work for one term: look at the world, decide what the store should say of it, write the difference.
+ * Nothing it knows is lost with it: the next leader goes on from the store.
+ */
+export class Controller {
+  readonly #options: ControllerOptions
+  readonly #probers: Probers
+  readonly #loop: Loop
+  #writtenAt = 0n
+  #beats = 0
+  #beatAt = Number.NEGATIVE_INFINITY
+  #said = ''
+
+  constructor(options: ControllerOptions) {
+    const { view, clock, dice, metrics } = options
+    this.#options = options
+    this.#loop = new Loop({ clock, dice, periodMs: () => periodMs, round: (signal) => this.#round(signal) })
+    this.#probers = new Probers({
+      snapshot: () => view().snapshot,
+      clock,
+      dice,
+      metrics,
+      changed: () => this.#loop.poke(),
+    })
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  /** Takes effect before it returns: no probe goes out after it, and no write begins. */
+  stop(): void {
+    void this.#loop.stop()
+    this.#probers.stop()
+  }
+
+  /** Something changed: look now. */
+  poke(): void {
+    this.#loop.poke()
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    this.#probers.match()
+    try {
+      await this.#beat()
+      // Until our last write has come back to us, what we know is older than what we did.
+      if (!signal.aborted && this.#options.view().revision >= this.#writtenAt) await this.#advise()
+    } catch (error) {
+      this.#options.log.debug('the advice could not be written', { error })
+    }
+  }
+
+  async #beat(): Promise<void> {
+    const { clock, keys, fence } = this.#options
+    if (clock.now() - this.#beatAt < heartbeatMs) return
+    const value = JSON.stringify({ fence: String(fence), n: this.#beats + 1 })
+    await this.#write([{ type: 'put', key: keys.heartbeat, value }])
+    this.#beatAt = clock.now()
+    this.#beats++
+  }
+
+  async #advise(): Promise<void> {
+    const { view, keys, fence } = this.#options
+    const { snapshot, objects, sightings, entries } = view()
+    const observations = this.#probers.observations()
+    this.#say(describeFleet(observations))
+    const states = planStates({ keys, fence, nodes: snapshot.nodes, observations, sightings })
+    for (const batch of batchesOf([...states, ...planVerdicts({ keys, fence, objects, entries })]))
+      await this.#write(batch)
+  }
+
+  async #write(operations: readonly Operation[]): Promise<void> {
+    this.#writtenAt = (await this.#options.guarded(operations)) ?? this.#writtenAt
+  }
+
+  #say(fleet: Readonly<Record<string, unknown>>): void {
+    const sentence = JSON.stringify(fleet)
+    if (sentence === this.#said) return
+    this.#said = sentence
+    this.#options.log.info('nodes looked at', fleet)
+  }
+}

@@ -1,0 +1,150 @@
+import type { z } from 'zod'
+import { type ApiKey, apiKeySchema } from '../fleet/api-key.ts'
+import { type Config, configSchema, type RouteSpec, routeSchema } from '../fleet/config.ts'
+import { type Fault, type Parsed, readDocument } from '../fleet/document.ts'
+import type { Verdict } from '../fleet/instance.ts'
+import { isObjectName, objectNameRule } from '../fleet/names.ts'
+import { type NodeSpec, nodeSchema } from '../fleet/node.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Entry } from '../store/store.ts'
+import { entriesIn } from './records.ts'
+
+/** The folders whose documents operators write. */
+export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
+export type OperatorFolder = (typeof operatorFolders)[number]
+
+/** One operator's document: what is stored, what is in force, and what is wrong with the former. */
+export interface Judged<T> {
+  readonly key: string
+  /** Revisions of the key's creation and of the text stored now. */
+  readonly created: bigint
+  readonly stored: bigint
+  /** What the stored text says by itself. */
+  readonly parsed: Parsed<T>
+  /** The version in force, and the revision it came with; null when no version was ever good. */
+  readonly active: { readonly value: T; readonly revision: bigint } | null
+  /** Why the stored text is not in force; empty when it is. */
+  readonly faults: readonly Fault[]
+}
+
+type Folder<T> = ReadonlyMap<string, Judged<T>>
+
+/** Every operator's document by folder and name; the config has the name "". */
+export interface Objects {
+  readonly config: Folder<Config>
+  readonly nodes: Folder<NodeSpec>
+  readonly routes: Folder<RouteSpec>
+  readonly keys: Folder<ApiKey>
+}
+
+export const noObjects: Objects = { config: new Map(), nodes: new Map(), routes: new Map(), keys: new Map() }
+
+/** Faults kept per document: the rest of a thousand follows from the first ones. */
+const maxFaults = 20
+
+/**
+ * Judges each document alone, so that a typo spoils one object only: an invalid text leaves the last good version of that
+ * object in force (sheet etcd.md §3.4). A deleted key is really gone, and so is its past when it is made again.
+ */
+export function judge(entries: readonly Entry[], keys: Keys, previous: Objects): Objects {
+  const found = (folder: OperatorFolder) => entriesIn(folder, entries, keys)
+  const nodes = judgeFolder(found('nodes'), previous.nodes, named(nodeSchema))
+  return {
+    config: judgeFolder(found('config'), previous.config, readConfig),
+    nodes: settleUrls(nodes, previous.nodes),
+    routes: judgeFolder(found('routes'), previous.routes, named(routeSchema)),
+    keys: judgeFolder(found('keys'), previous.keys, named(apiKeySchema)),
+  }
+}
+
+export function isOperatorFolder(folder: string): folder is OperatorFolder {
+  return (operatorFolders as readonly string[]).includes(folder)
+}
+
+/** The values in force, by name. */
+export function inForce<T>(folder: Folder<T>): Map<string, T> {
+  return new Map([...folder].flatMap(([name, { active }]) => (active ? [[name, active.value] as const] : [])))
+}
+
+/** Every document of every folder. */
+export function allObjects({ config, nodes, routes, keys }: Objects): Judged<unknown>[] {
+  return [config, nodes, routes, keys].flatMap((folder): Judged<unknown>[] => [...folder.values()])
+}
+
+/** What an operator is told about a document; the leader signs it with its fence. */
+export function verdictOf({ stored, active, faults }: Judged<unknown>): Omit<Verdict, 'fence'> {
+  return {
+    ok: faults.length === 0,
+    errors: faults,
+    stored: String(stored),
+    active: active && String(active.revision),
+  }
+}
+
+type Read<T> = (name: string, text: string) => Parsed<T>
+
+function named<S extends z.ZodType>(schema: S): Read<z.output<S>> {
+  return (name, text) => (isObjectName(name) ? readDocument(text, schema) : misplaced(objectNameRule))
+}
+
+const readConfig: Read<Config> = (name, text) =>
+  name === '' ? readDocument(text, configSchema) : misplaced('the config is one document: the key "config"')
+
+function misplaced(message: string): Parsed<never> {
+  return { ok: false, faults: [{ path: '', line: null, message }] }
+}
+
+function judgeFolder<T>(
+  entries: ReadonlyMap<string, Entry>,
+  previous: Folder<T>,
+  read: Read<T>,
+): Map<string, Judged<T>> {
+  return new Map(
+    [...entries].map(([name, entry]) => {
+      const before = previous.get(name)
+      return [
+        name,
+        judgeOne(entry, before?.created === entry.created ? before : null, (text) => read(name, text)),
+      ]
+    }),
+  )
+}
+
+function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: (text: string) => Parsed<T>): Judged<T> {
+  const parsed = before?.stored === entry.modified ? before.parsed : read(entry.value)
+  return {
+    key: entry.key,
+    created: entry.created,
+    stored: entry.modified,
+    parsed,
+    active: parsed.ok ? { value: parsed.value, revision: entry.modified } : (before?.active ?? null),
+    faults: parsed.ok ? [] : parsed.faults.slice(0, maxFaults),
+  }
+}
+
+/**
+ * Two nodes must not be one server: the one created later is at fault. It keeps its last good version unless that has the
+ * same URL.
+ */
+function settleUrls(
+  judged: ReadonlyMap<string, Judged<NodeSpec>>,
+  previous: Folder<NodeSpec>,
+): Folder<NodeSpec> {
+  const owners = new Map<string, string>()
+  const settled = new Map<string, Judged<NodeSpec>>()
+  const byAge = [...judged].sort(([, a], [, b]) => (a.created < b.created ? -1 : 1))
+  for (const [name, node] of byAge) {
+    const before = previous.get(name)
+    const good = before?.created === node.created ? before.active : null
+    const active = [node.active, good].find((version) => version && !owners.has(version.value.url)) ?? null
+    if (active) owners.set(active.value.url, name)
+    const url = node.active?.value.url ?? ''
+    const isTaken = node.faults.length === 0 && active !== node.active
+    settled.set(name, { ...node, active, faults: isTaken ? [duplicate(url, owners.get(url))] : node.faults })
+  }
+  return settled
+}
+
+function duplicate(url: string, owner: string | undefined): Fault {
+  return { path: 'url', line: null, message: `${url} is already the URL of node "${owner}"` }
+}

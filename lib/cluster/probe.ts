@@ -1,0 +1,127 @@
+import { Agent, request } from 'undici'
+import type { InventoryModel, LoadedModel, NodeSpec } from '../fleet/node.ts'
+import type { Clock } from '../shared/clock.ts'
+import { messageOf } from '../shared/errors.ts'
+import type { Finding } from './health.ts'
+import { readLoaded, readTags, readVersion } from './inventory.ts'
+
+/** What one look at a node brought; null for what it did not tell. */
+export interface Look {
+  readonly finding: Finding
+  readonly version: string | null
+  readonly models: readonly InventoryModel[] | null
+  readonly loaded: readonly LoadedModel[] | null
+}
+
+const maxBodyBytes = 16 * 1024 * 1024
+/** Longer than any probe interval: a connection that closes then tells that the node closed it. */
+const keepAliveMs = 1_200_000
+
+interface ProbeOptions {
+  readonly spec: NodeSpec
+  readonly clock: Clock
+  /** Milliseconds a connection may take to come up. */
+  readonly connectMs: number
+  /** Called when the node closed a connection. */
+  readonly hungUp: () => void
+}
+
+/** The connections over which the leader asks one node how it is, apart from those that carry requests. */
+export class Probe {
+  readonly #options: ProbeOptions
+  readonly #agent: Agent
+
+  constructor(options: ProbeOptions) {
+    this.#options = options
+    const { spec, connectMs, hungUp } = options
+    this.#agent = new Agent({
+      connections: 3,
+      pipelining: 1,
+      maxResponseSize: maxBodyBytes,
+      keepAliveTimeout: keepAliveMs,
+      connect: {
+        timeout: connectMs,
+        ...(spec.tls && { rejectUnauthorized: !spec.tls.insecure }),
+        ...(spec.tls?.ca !== undefined && { ca: spec.tls.ca }),
+      },
+    })
+    this.#agent.on('disconnect', (_origin, _targets, error) => {
+      if (closedByPeer.has(error.code)) hungUp()
+    })
+  }
+
+  /**
+   * Asks for version, models on disk and models in memory at once. Never throws. Only the first two decide on health:
+   * `/api/ps` stalls for seconds while an unload waits for memory, which is no proof of death (sheet ollama-api.md §2.5).
+   */
+  async look(timeoutMs: number, signal: AbortSignal): Promise<Look> {
+    const deadline = new AbortController()
+    const cancel = this.#options.clock.after(timeoutMs, () => deadline.abort())
+    const either = AbortSignal.any([signal, deadline.signal])
+    const ask = <T>(path: string, read: (body: string) => T | null) => this.#ask(path, read, either)
+    const answers = await Promise.allSettled([
+      ask('/api/version', readVersion),
+      ask('/api/tags', readTags),
+      ask('/api/ps', readLoaded),
+    ])
+    cancel()
+    const [version, models, loaded] = answers
+    const failed = [version, models].find((answer) => answer.status === 'rejected')
+    const late = deadline.signal.aborted ? `no answer within ${timeoutMs} ms` : null
+    return {
+      finding: failed ? bad(failed.reason, late) : { good: true },
+      version: answered(version),
+      models: answered(models),
+      loaded: answered(loaded),
+    }
+  }
+
+  /** Closes every connection, also those in use. */
+  destroy(): void {
+    void this.#agent.destroy()
+  }
+
+  async #ask<T>(path: string, read: (body: string) => T | null, signal: AbortSignal): Promise<T> {
+    const { url, headers } = this.#options.spec
+    const answer = await request(url + path, { dispatcher: this.#agent, headers, signal })
+    if (answer.statusCode !== 200) {
+      await answer.body.dump()
+      throw new Unexpected(`answered ${answer.statusCode} to GET ${path}`)
+    }
+    const value = read(await answer.body.text())
+    if (value === null) throw new Unexpected(`its answer to GET ${path} is not Ollama's`)
+    return value
+  }
+}
+
+const closedByPeer: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET'])
+
+/** An answer that is complete and yet not what Ollama would say. */
+class Unexpected extends Error {}
+
+const words: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'network unreachable',
+  ENOTFOUND: 'host name not found',
+  EAI_AGAIN: 'host name cannot be looked up',
+  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
+  UND_ERR_SOCKET: 'connection closed by the node',
+  UND_ERR_RES_EXCEEDED_MAX_SIZE: `an answer is larger than ${maxBodyBytes} bytes`,
+}
+
+function bad(error: unknown, late: string | null): Finding {
+  const code = codeOf(error)
+  const reason =
+    error instanceof Unexpected ? error.message : (late ?? words[code] ?? (code || messageOf(error)))
+  return { good: false, reason, refused: code === 'ECONNREFUSED' }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
+}
+
+function answered<T>(answer: PromiseSettledResult<T>): T | null {
+  return answer.status === 'fulfilled' ? answer.value : null
+}

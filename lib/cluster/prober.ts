@@ -1,0 +1,102 @@
+import type { Config } from '../fleet/config.ts'
+import type { NodeSpec } from '../fleet/node.ts'
+import type { Clock } from '../shared/clock.ts'
+import { type Dice, Loop } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import { examine, unknownVitals, type Vitals, wantsConfirmation } from './health.ts'
+import { type Look, Probe } from './probe.ts'
+import { type Observation, sameObservation } from './statuses.ts'
+
+interface ProberOptions {
+  readonly name: string
+  readonly spec: NodeSpec
+  /** What an earlier leader saw: a new one goes on from there instead of doubting the whole fleet. */
+  readonly known: Observation | null
+  /** Read anew before each probe. */
+  readonly probes: () => Config['probes']
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly metrics: Metrics
+  /** Called when the observation changed. */
+  readonly changed: () => void
+}
+
+/** Milliseconds between a refused connection and the try that confirms it. */
+const confirmMs = 100
+
+/** Watches one node for as long as this instance leads: probe, judge, remember. */
+export class Prober {
+  readonly #options: ProberOptions
+  readonly #probe: Probe
+  readonly #loop: Loop
+  #vitals: Vitals
+  #observation: Observation | null
+  #hungUpAt = Number.NEGATIVE_INFINITY
+
+  constructor(options: ProberOptions) {
+    const { spec, known, probes, clock, dice } = options
+    this.#options = options
+    this.#observation = known
+    this.#vitals = known ? { ...unknownVitals, health: known.health, reason: known.reason } : unknownVitals
+    this.#probe = new Probe({ spec, clock, connectMs: probes().timeout, hungUp: () => this.#hungUp() })
+    this.#loop = new Loop({
+      clock,
+      dice,
+      periodMs: () => (wantsConfirmation(this.#vitals) ? confirmMs : probes().interval),
+      round: (signal) => this.#round(signal),
+    })
+  }
+
+  /** What is known of the node, or null until enough is. */
+  get observation(): Observation | null {
+    return this.#observation
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  /** Takes effect at once: a probe under way is cut off and its result dropped. */
+  stop(): void {
+    void this.#loop.stop()
+    this.#probe.destroy()
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    const { name, probes, clock, metrics, changed } = this.#options
+    const { timeout, rise, fall } = probes()
+    const startedAt = clock.now()
+    const look = await this.#probe.look(timeout, signal)
+    if (signal.aborted) return
+    const at = clock.now()
+    metrics.probeSeconds.observe({ node: name }, (at - startedAt) / 1000)
+    this.#vitals = examine(this.#vitals, look.finding, { at, rise, fall })
+    const seen = this.#observe(look)
+    if (seen === null || (this.#observation && sameObservation(this.#observation, seen))) return
+    this.#observation = seen
+    changed()
+  }
+
+  /** What a node did not tell this time stays as it was, except that a dead one has nothing in memory. */
+  #observe({ version, models, loaded }: Look): Observation | null {
+    const { health, reason } = this.#vitals
+    if (health === null) return null
+    const before = this.#observation
+    return {
+      health,
+      reason,
+      since: before?.health === health ? before.since : this.#options.clock.date().toISOString(),
+      version: version ?? before?.version ?? '',
+      models: models ?? before?.models ?? [],
+      loaded: health === 'down' ? [] : (loaded ?? before?.loaded ?? []),
+    }
+  }
+
+  /** A closed connection is most often a death: look at once, but at most once per interval, for servers that close each. */
+  #hungUp(): void {
+    const { clock, probes } = this.#options
+    if (clock.now() - this.#hungUpAt < probes().interval) return
+    this.#hungUpAt = clock.now()
+    this.#loop.poke()
+  }
+}

@@ -1,0 +1,73 @@
+import type { NodeSpec } from '../fleet/node.ts'
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Dice } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import { Prober } from './prober.ts'
+import type { Observation } from './statuses.ts'
+
+interface ProbersOptions {
+  readonly snapshot: () => Snapshot
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly metrics: Metrics
+  /** Called when an observation changed. */
+  readonly changed: () => void
+}
+
+interface Watched {
+  /** Where the node is: another address is another server, of which nothing is known. */
+  readonly address: string
+  readonly prober: Prober
+}
+
+/** The probers of one term: exactly one per node that is not `off`. */
+export class Probers {
+  readonly #options: ProbersOptions
+  readonly #watched = new Map<string, Watched>()
+  /** Nodes whose last status, left by an earlier leader, is not what to begin with any more. */
+  readonly #met = new Set<string>()
+
+  constructor(options: ProbersOptions) {
+    this.#options = options
+  }
+
+  /** Starts and stops probers until they match the nodes of the snapshot. */
+  match(): void {
+    const { nodes } = this.#options.snapshot()
+    for (const [name, { address, prober }] of this.#watched) {
+      const spec = nodes.get(name)?.spec
+      if (spec && spec.state !== 'off' && addressOf(spec) === address) continue
+      prober.stop()
+      this.#watched.delete(name)
+    }
+    for (const { name, spec, status } of nodes.values()) {
+      if (spec.state === 'off' || this.#watched.has(name)) continue
+      this.#begin(name, spec, this.#met.has(name) ? null : status)
+    }
+  }
+
+  /** What is known of each node that is probed; null where that is nothing yet. */
+  observations(): Map<string, Observation | null> {
+    return new Map([...this.#watched].map(([name, { prober }]) => [name, prober.observation]))
+  }
+
+  /** Takes effect before it returns. */
+  stop(): void {
+    for (const { prober } of this.#watched.values()) prober.stop()
+    this.#watched.clear()
+  }
+
+  #begin(name: string, spec: NodeSpec, known: Observation | null): void {
+    const { snapshot, clock, dice, metrics, changed } = this.#options
+    const probes = () => snapshot().config.probes
+    const prober = new Prober({ name, spec, known, probes, clock, dice, metrics, changed })
+    this.#met.add(name)
+    this.#watched.set(name, { address: addressOf(spec), prober })
+    prober.start()
+  }
+}
+
+function addressOf({ url, tls, headers }: NodeSpec): string {
+  return JSON.stringify([url, tls, headers])
+}

@@ -1,0 +1,153 @@
+import type { InstanceRecord, LoadSummary } from '../fleet/instance.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import { type Dice, Loop } from '../shared/loop.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Compare, Entry, Store } from '../store/store.ts'
+import { readInstance } from './records.ts'
+import { isLeaseGone } from './session.ts'
+
+interface RegistryOptions {
+  readonly store: Store
+  readonly keys: Keys
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly log: Log
+  /** Milliseconds between tries while another process has the name. */
+  readonly ttlMs: number
+  readonly id: string
+  readonly boot: string
+  /** The lease to register under, or null while there is none. */
+  readonly lease: () => string | null
+  readonly record: () => InstanceRecord
+  readonly load: () => LoadSummary
+  /** Called when the instance became registered. */
+  readonly registered: () => void
+}
+
+/** Milliseconds between looks at what may have changed, and the least time between two load summaries. */
+const paceMs = 1000
+
+/** A key of ours as last written. */
+interface Written {
+  readonly lease: string
+  readonly text: string
+  readonly modified: bigint
+}
+
+/**
+ * Keeps this instance's record and load summary in the store under the session's lease (sheet etcd.md §3.1). A name is
+ * taken by whichever process registered first; a second one with the same name serves, but stays unregistered.
+ */
+export class Registry {
+  readonly #options: RegistryOptions
+  readonly #loop: Loop
+  #record: Written | null = null
+  #load: Written | null = null
+  #loadAt = Number.NEGATIVE_INFINITY
+  /** The boot id that holds our name, and until when not to ask again. */
+  #rival: { readonly boot: string; readonly until: number } | null = null
+
+  constructor(options: RegistryOptions) {
+    this.#options = options
+    this.#loop = new Loop({
+      clock: options.clock,
+      dice: options.dice,
+      periodMs: () => paceMs,
+      jitter: 0,
+      round: () => this.#round(),
+    })
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  async stop(): Promise<void> {
+    await this.#loop.stop()
+  }
+
+  /** Whether the name is ours: the record stands under the lease we hold. */
+  get isRegistered(): boolean {
+    return this.#record !== null && this.#record.lease === this.#options.lease()
+  }
+
+  /** Publishes changes now instead of within a second. */
+  poke(): void {
+    this.#loop.poke()
+  }
+
+  /** Takes note of the record as a watch saw it at `revision`: whoever deleted it, it comes back. */
+  observe(entry: Entry | null, revision: bigint): void {
+    if (entry === null) this.#rival = null
+    if (this.#record && (revision < this.#record.modified || this.#isOurs(entry))) return
+    this.#record = null
+    this.#loop.poke()
+  }
+
+  async #round(): Promise<void> {
+    const lease = this.#options.lease()
+    if (lease === null || (this.#rival && this.#options.clock.now() < this.#rival.until)) return
+    try {
+      if (await this.#publishRecord(lease)) await this.#publishLoad(lease)
+    } catch (error) {
+      if (isLeaseGone(error)) this.#record = null
+      this.#options.log.debug('registration not written', { error })
+    }
+  }
+
+  /** Returns whether the record stands. */
+  async #publishRecord(lease: string): Promise<boolean> {
+    const { keys, id, log, registered } = this.#options
+    const text = JSON.stringify(this.#options.record())
+    if (this.#record?.lease === lease && this.#record.text === text) return true
+    const wasRegistered = this.isRegistered
+    const modified = await this.#put(keys.instance(id), text, lease, this.#record?.modified ?? null)
+    if (modified === null) return false
+    this.#record = { lease, text, modified }
+    this.#rival = null
+    if (wasRegistered) return true
+    log.info('registered', { instance: id })
+    registered()
+    return true
+  }
+
+  /** Puts our record over nothing, over itself or over a dead one; null when another live process has the name. */
+  async #put(key: string, value: string, lease: string, expected: bigint | null): Promise<bigint | null> {
+    const when: Compare = expected === null ? { key, created: 0n } : { key, modified: expected }
+    const { succeeded, revision, found } = await this.#options.store.commit({
+      when: [when],
+      apply: [{ type: 'put', key, value, lease }],
+      otherwise: [key],
+    })
+    if (succeeded) return revision
+    const holder = found[0] ?? null
+    // A key without a lease outlives every process: it is nobody's registration.
+    if (holder !== null && holder.lease !== null && !this.#isOurs(holder)) return this.#refuse(holder)
+    return this.#put(key, value, lease, holder?.modified ?? null)
+  }
+
+  #refuse(holder: Entry): null {
+    const { id, clock, ttlMs, log } = this.#options
+    const boot = readInstance(holder.value)?.boot ?? ''
+    if (this.#rival?.boot !== boot) log.warn('duplicate instance name', { instance: id, holder: boot })
+    this.#rival = { boot, until: clock.now() + ttlMs }
+    this.#record = null
+    return null
+  }
+
+  #isOurs(entry: Entry | null): boolean {
+    return entry !== null && readInstance(entry.value)?.boot === this.#options.boot
+  }
+
+  async #publishLoad(lease: string): Promise<void> {
+    const { store, keys, id, clock, load } = this.#options
+    const text = JSON.stringify(load())
+    if (this.#load?.lease === lease && this.#load.text === text) return
+    if (clock.now() - this.#loadAt < paceMs) return
+    this.#loadAt = clock.now()
+    const put = { type: 'put', key: keys.load(id), value: text, lease } as const
+    const { revision } = await store.commit({ when: [], apply: [put] })
+    this.#load = { lease, text, modified: revision }
+  }
+}

@@ -1,0 +1,101 @@
+import { z } from 'zod'
+import { type NodeStatus, nodeHealths } from '../fleet/node.ts'
+import type { Entry } from '../store/store.ts'
+
+/** What a leader saw of a node: a status before it is signed with the fence and given a weight. */
+export type Observation = Omit<NodeStatus, 'fence' | 'weight'>
+
+/** A node's status as read from the store, with what is needed to judge the next one. */
+export interface Sighting {
+  readonly created: bigint
+  readonly modified: bigint
+  /** What the stored text says; null when it cannot be read. */
+  readonly stored: NodeStatus | null
+  /** The newest acceptable status; null while there was none. */
+  readonly status: NodeStatus | null
+}
+
+const details = z.record(z.string(), z.unknown())
+
+const statusSchema = z.object({
+  fence: z.string().regex(/^\d{1,20}$/),
+  health: z.enum(nodeHealths),
+  reason: z.string(),
+  since: z.string(),
+  version: z.string(),
+  models: z.array(
+    z.object({
+      name: z.string(),
+      digest: z.string(),
+      size: z.number(),
+      modified_at: z.string(),
+      details,
+      capabilities: z.array(z.string()).exactOptional(),
+    }),
+  ),
+  loaded: z.array(
+    z.object({
+      name: z.string(),
+      digest: z.string(),
+      size: z.number(),
+      size_vram: z.number(),
+      context_length: z.number(),
+      expires_at: z.string(),
+      details,
+    }),
+  ),
+  weight: z.number().min(0),
+})
+
+/**
+ * The statuses the leader wrote, by node name. A node's status is dropped in favour of the one before when its fence is
+ * lower, which means a former leader wrote it late, or when it cannot be read. A key that was deleted and made again
+ * starts a new history.
+ */
+export function readStatuses(
+  entries: ReadonlyMap<string, Entry>,
+  previous: ReadonlyMap<string, Sighting>,
+): ReadonlyMap<string, Sighting> {
+  return new Map([...entries].map(([name, entry]) => [name, read(entry, previous.get(name))]))
+}
+
+function read({ created, modified, value }: Entry, previous: Sighting | undefined): Sighting {
+  const before = previous?.created === created ? previous : null
+  if (before?.modified === modified) return before
+  const stored = parse(value)
+  const known = before?.status ?? null
+  const isOutdated = stored !== null && known !== null && BigInt(stored.fence) < BigInt(known.fence)
+  return { created, modified, stored, status: stored === null || isOutdated ? known : stored }
+}
+
+function parse(text: string): NodeStatus | null {
+  try {
+    return statusSchema.safeParse(JSON.parse(text)).data ?? null
+  } catch {
+    return null // whoever wrote that was no leader
+  }
+}
+
+/** Whether two statuses say the same, under the same term. */
+export function sameStatus(a: NodeStatus, b: NodeStatus): boolean {
+  return a.fence === b.fence && a.weight === b.weight && sameObservation(a, b)
+}
+
+/** Whether two observations say the same: `expires_at` moves with each probe, and details follow from the digest. */
+export function sameObservation(a: Observation, b: Observation): boolean {
+  return (
+    a.health === b.health &&
+    a.reason === b.reason &&
+    a.since === b.since &&
+    a.version === b.version &&
+    sameList(a.models, b.models, ['name', 'digest', 'size', 'modified_at']) &&
+    sameList(a.loaded, b.loaded, ['name', 'digest', 'size', 'size_vram', 'context_length'])
+  )
+}
+
+function sameList<T extends object>(a: readonly T[], b: readonly T[], fields: readonly (keyof T)[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((item, index) => fields.every((field) => item[field] === b[index]?.[field]))
+  )
+}

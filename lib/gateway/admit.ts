@@ -1,0 +1,93 @@
+import type { Ask } from '../fleet/ask.ts'
+import { canonicalName } from '../fleet/names.ts'
+import { matchesGlob, matchesLabels } from '../fleet/schema.ts'
+import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { Caller } from './authenticate.ts'
+import type { Exchange } from './exchange.ts'
+import type { Route } from './routes.ts'
+import { ScanError, type Scanned, scan } from './scan.ts'
+
+/** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
+export interface Admission {
+  readonly ask: Ask
+  readonly body: Buffer
+  /** The model asked for was replaced because no node can serve it now. */
+  readonly isFallback: boolean
+}
+
+type ForwardRoute = Extract<Route, { action: 'forward' }>
+
+/**
+ * Decides whether a request may come in, and for which model.
+ *
+ * @throws ProxyError `bad_json`, `missing_model`, `bad_model`; `model_not_found` (also for a model the caller's key does
+ *   not cover: the two must look alike); `no_nodes` and `not_ready` when there is nothing to judge by yet.
+ */
+export function admit(
+  exchange: Exchange,
+  route: ForwardRoute,
+  caller: Caller,
+  bytes: Buffer,
+  snapshot: Snapshot,
+): Admission {
+  const { model } = scanBody(bytes)
+  if (!model || model.value.trim() === '') throw new ProxyError('missing_model')
+  const asked = canonicalName(model.value)
+  if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(model.value.slice(0, 200)) })
+  if (!caller.models.some((glob) => matchesGlob(glob, asked)))
+    throw new ProxyError('model_not_found', { model: model.value.slice(0, 400) })
+  const rule = snapshot.routes.find((each) => matches(each, asked, caller.tenant))
+  const first = rule?.model ? (canonicalName(rule.model) ?? rule.model) : asked
+  const chosen = choose(first, rule, snapshot)
+  if (!chosen) throw absent(model.value, snapshot)
+  return {
+    ask: { id: exchange.id, api: route.api, model: chosen, tenant: caller.tenant, nodes: rule?.nodes ?? {} },
+    // The original bytes travel on; only the name inside the quotes changes, and only when it has to.
+    body: chosen === asked ? bytes : splice(bytes, model.start, model.end, JSON.stringify(chosen)),
+    isFallback: chosen !== first,
+  }
+}
+
+function scanBody(bytes: Buffer): Scanned {
+  try {
+    return scan(bytes)
+  } catch (error) {
+    if (error instanceof ScanError) throw new ProxyError('bad_json', { reason: error.message })
+    throw error
+  }
+}
+
+function matches({ match }: RouteView, model: string, tenant: string): boolean {
+  return matchesGlob(match.model, model) && (match.tenant === undefined || match.tenant === tenant)
+}
+
+/** The first of the model and its fallbacks that some node can serve now; else the first that exists at all. */
+function choose(first: string, rule: RouteView | undefined, snapshot: Snapshot): string | null {
+  const names = [first, ...(rule?.fallback ?? []).map((name) => canonicalName(name) ?? name)]
+  return (
+    names.find((name) => isServed(name, rule, snapshot)) ??
+    names.find((name) => snapshot.models.has(name)) ??
+    null
+  )
+}
+
+function isServed(model: string, rule: RouteView | undefined, snapshot: Snapshot): boolean {
+  const holders = snapshot.models.get(model)?.holders ?? []
+  return holders.some((name) => {
+    const node = snapshot.nodes.get(name)
+    return node !== undefined && node.weight > 0 && matchesLabels(rule?.nodes ?? {}, node.spec.labels)
+  })
+}
+
+function absent(model: string, snapshot: Snapshot): ProxyError {
+  if (snapshot.nodes.size === 0) return new ProxyError('no_nodes')
+  const looked = [...snapshot.nodes.values()].some((node) => node.status !== null)
+  return looked
+    ? new ProxyError('model_not_found', { model: model.slice(0, 400) })
+    : new ProxyError('not_ready')
+}
+
+function splice(bytes: Buffer, start: number, end: number, text: string): Buffer {
+  return Buffer.concat([bytes.subarray(0, start), Buffer.from(text), bytes.subarray(end)])
+}

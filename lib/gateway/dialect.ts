@@ -1,0 +1,60 @@
+import type { ServerResponse } from 'node:http'
+import type { Dialect } from '../fleet/ask.ts'
+import type { ProxyError } from '../shared/errors.ts'
+
+const kinds: Readonly<Record<number, string>> = {
+  400: 'invalid_request_error',
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+}
+
+/** An error as the caller's API writes it (sheet ollama-api.md §1.5, §1.6, §1.8). */
+export function errorBody(dialect: Dialect, error: ProxyError, requestId: string): object {
+  const type =
+    kinds[error.status] ??
+    (error.status === 503 && dialect === 'anthropic' ? 'overloaded_error' : 'api_error')
+  switch (dialect) {
+    case 'ollama':
+      return { error: error.message }
+    case 'openai':
+      return { error: { message: error.message, type, param: null, code: error.code } }
+    case 'anthropic':
+      return { type: 'error', error: { type, message: error.message }, request_id: requestId }
+  }
+  dialect satisfies never
+}
+
+/**
+ * The last words in a stream that cannot be finished, so that no client takes it for a whole answer. The leading line
+ * break ends a line that was cut in the middle; after a whole line it is an empty one, which every reader skips.
+ */
+export function streamError(dialect: Dialect, error: ProxyError, requestId: string): string {
+  const json = JSON.stringify(errorBody(dialect, error, requestId))
+  switch (dialect) {
+    case 'ollama':
+      return `\n${json}\n`
+    case 'openai':
+      return `\n\ndata: ${json}\n\n`
+    case 'anthropic':
+      return `\n\nevent: error\ndata: ${json}\n\n`
+  }
+  dialect satisfies never
+}
+
+/** Sends a JSON answer whole. */
+export function sendJson(
+  response: ServerResponse,
+  status: number,
+  body: Buffer | string,
+  headers: Record<string, string | number> = {},
+): void {
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    ...headers,
+  })
+  response.end(response.req.method === 'HEAD' ? undefined : body)
+}

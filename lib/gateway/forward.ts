@@ -1,0 +1,98 @@
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import httpProxy from 'http-proxy'
+import type { Config } from '../fleet/config.ts'
+import type { Clock } from '../shared/clock.ts'
+import { Attempt, type Outcome } from './attempt.ts'
+import type { Upstream } from './upstreams.ts'
+
+/** One try at one node. */
+export interface Order {
+  readonly upstream: Upstream
+  readonly method: string
+  readonly path: string
+  /** Built by us from an allow-list (see requestHeaders): nothing of the caller's travels unseen. */
+  readonly headers: OutgoingHttpHeaders
+  readonly body: Buffer
+  readonly response: ServerResponse
+  /** Sent with the answer, besides what is let through of the node's. */
+  readonly responseHeaders: OutgoingHttpHeaders
+  readonly timeouts: Config['timeouts']
+  readonly signal: AbortSignal
+  /** Called once, when the answer's head is here and before its first byte goes out. */
+  readonly answered: (status: number) => void
+}
+
+/** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */
+interface Proxy {
+  web(request: Attempt, response: Attempt, options: object, failed: (error: Error) => void): void
+  on(event: 'proxyReq', listener: (request: ClientRequest, attempt: Attempt) => void): void
+  on(event: 'proxyRes', listener: (answer: IncomingMessage, attempt: Attempt) => void): void
+  on(event: 'error', listener: () => void): void
+}
+
+/**
+ * http-proxy behind one promise that settles exactly once.
+ *
+ * It is handed an Attempt in place of the caller's request and response, so it sees only what we built and cannot touch
+ * the caller. That closes the holes of sheet reliability-security.md D1: smuggling through rewritten lengths, skipped
+ * hooks, forwarded hop-by-hop headers, answers left hanging, crashes on odd status lines.
+ */
+export class Forwarder {
+  readonly #proxy: Proxy
+  readonly #clock: Clock
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+    const options = { selfHandleResponse: true, ws: false, followRedirects: false, xfwd: false }
+    this.#proxy = httpProxy.createProxyServer(options) as unknown as Proxy
+    this.#proxy.on('proxyReq', (request, attempt) => attempt.sending(request))
+    this.#proxy.on('proxyRes', (answer, attempt) => attempt.receive(answer))
+    // Every call passes a callback for its errors; without a listener a stray one would be thrown.
+    this.#proxy.on('error', () => {})
+  }
+
+  /** Sends one order to its node and its answer to the caller. Never rejects. */
+  async send(order: Order): Promise<Outcome> {
+    const outcome = await this.#try(order, order.upstream.agent)
+    if (outcome.kind !== 'node-failed' || outcome.fault !== 'stale-socket') return outcome
+    // The node closed a kept-alive socket while we were writing to it: not one byte was answered, so ask again on a
+    // socket of its own (nodejs/node #47130).
+    return this.#try(order, false)
+  }
+
+  #try(order: Order, agent: Upstream['agent'] | false): Promise<Outcome> {
+    const attempt = new Attempt(order, this.#clock)
+    const options = { target: order.upstream.target, agent, connectTimeout: order.timeouts.connect }
+    try {
+      this.#proxy.web(attempt, attempt, options, (error) => attempt.fail(error))
+    } catch (error) {
+      attempt.fail(error as Error)
+    }
+    return attempt.outcome
+  }
+}
+
+/** The caller's headers a node may see; the rest, credentials above all, stay here. */
+const forwarded: readonly string[] = ['accept', 'content-type', 'user-agent', 'traceparent', 'tracestate']
+
+/** The headers of a forwarded request: allow-listed, re-framed by the body's true length, Host set to the node's. */
+export function requestHeaders(
+  caller: IncomingMessage['headers'],
+  nodeHeaders: Readonly<Record<string, string>>,
+  target: URL,
+  bodyBytes: number,
+  requestId: string,
+): OutgoingHttpHeaders {
+  const headers: OutgoingHttpHeaders = {}
+  for (const name of forwarded) {
+    const value = caller[name]
+    if (value !== undefined) headers[name] = value
+  }
+  return {
+    ...headers,
+    ...nodeHeaders,
+    host: target.host,
+    'content-length': bodyBytes,
+    'x-request-id': requestId,
+  }
+}

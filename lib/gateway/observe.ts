@@ -1,0 +1,55 @@
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { Log } from '../shared/log.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import type { Exchange } from './exchange.ts'
+
+interface Observers {
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+/** The one log line and the metrics of a finished request. The only place that counts requests. */
+export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, metrics }: Observers): void {
+  const { trace, request, response, signal } = exchange
+  const durationMs = clock.now() - exchange.startedAt
+  const status = signal.aborted ? 499 : response.statusCode
+  // Callers write the model's name: only names of the inventory may become labels.
+  const model = snapshot.models.has(trace.model) ? trace.model : trace.model === '' ? '' : '_other'
+  const { api, outcome } = trace
+  metrics.requests.inc({ api, model, code: status, outcome })
+  metrics.requestSeconds.observe({ api, model, outcome }, durationMs / 1000)
+  if (trace.firstByteMs !== null) {
+    metrics.firstTokenSeconds.observe(
+      { model, cold: String(trace.reason === 'cold-load') },
+      trace.firstByteMs / 1000,
+    )
+  }
+  const level = trace.error === undefined || outcome === 'client_cancelled' ? 'info' : levelOf(trace.error)
+  log[level]('request', {
+    id: exchange.id,
+    ...(exchange.publicId === exchange.id ? {} : { client_id: exchange.publicId }),
+    method: request.method,
+    path: exchange.path.slice(0, 200),
+    status,
+    outcome,
+    model,
+    tenant: trace.tenant,
+    node: trace.node,
+    reason: trace.reason,
+    attempts: trace.attempts,
+    queued_ms: Math.round(trace.queuedMs),
+    first_byte_ms: trace.firstByteMs === null ? null : Math.round(trace.firstByteMs),
+    duration_ms: Math.round(durationMs),
+    client: request.socket.remoteAddress,
+    ...(trace.error === undefined ? {} : { error: trace.error }),
+  })
+}
+
+/** A caller's mistake is worth a line, not an alarm; what is not in the catalogue is a bug of ours. */
+function levelOf(error: unknown): 'info' | 'warn' | 'error' {
+  if (!(error instanceof ProxyError)) return 'error'
+  return error.status < 500 ? 'info' : 'warn'
+}

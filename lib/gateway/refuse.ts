@@ -1,0 +1,56 @@
+import type { OutgoingHttpHeaders } from 'node:http'
+import type { ProxyError } from '../shared/errors.ts'
+import { errorBody, streamError } from './dialect.ts'
+import type { Exchange } from './exchange.ts'
+
+/**
+ * Tells the caller, in its dialect, that there is no answer. Once part of an answer is out, the error follows in the
+ * stream and the connection is cut without its proper end: a broken answer must never look whole.
+ */
+export function refuse(exchange: Exchange, error: ProxyError): void {
+  const { response, request, dialect, publicId } = exchange
+  if (response.headersSent) {
+    const isStream = /ndjson|event-stream/.test(String(response.getHeader('content-type')))
+    if (isStream) response.write(streamError(dialect, error, publicId), () => response.destroy())
+    else response.destroy()
+    return
+  }
+  const body = JSON.stringify(errorBody(dialect, error, publicId))
+  const headers: OutgoingHttpHeaders = {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    'x-request-id': publicId,
+  }
+  if (error.retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(error.retryAfter))
+  if (error.code === 'method_not_allowed') headers['allow'] = String(error.facts['allow'])
+  if (!request.complete) headers['connection'] = 'close'
+  response.writeHead(statusFor(exchange, error), headers)
+  response.write(request.method === 'HEAD' ? '' : body)
+  linger(exchange)
+}
+
+/** The ollama CLI hides the text of a 401 and shows that of a 403 (sheet experience.md §6). */
+function statusFor({ request }: Exchange, error: ProxyError): number {
+  return error.status === 401 && request.headers['user-agent']?.startsWith('ollama/') ? 403 : error.status
+}
+
+const lingerMs = 1000
+
+/**
+ * Closes only after the caller has stopped sending, within a second: a socket closed with unread bytes is reset, and the
+ * reset overtakes the answer we just wrote.
+ */
+function linger({ request, response }: Exchange): void {
+  if (request.complete) {
+    response.end()
+    return
+  }
+  const end = () => {
+    clearTimeout(timer)
+    response.end()
+  }
+  const timer = setTimeout(end, lingerMs).unref()
+  request.once('end', end)
+  request.once('close', end)
+  request.resume()
+}

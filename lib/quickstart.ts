@@ -1,0 +1,119 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import type { App } from './app.ts'
+import { start, untilStopped } from './serve.ts'
+import type { Flags } from './settings.ts'
+import { formatAddress } from './shared/address.ts'
+
+interface Streams {
+  readonly stdout: NodeJS.WritableStream
+  readonly stderr: NodeJS.WritableStream
+  /** The executable, to fork simulated nodes from. */
+  readonly executable: string
+}
+
+interface Node {
+  readonly name: string
+  readonly url: string
+  readonly slots: number
+  readonly child?: ChildProcess
+}
+
+const localOllama = 'http://127.0.0.1:11434'
+
+/** Three simulated nodes of different speed, so that routing has something to choose. */
+const fleet = [
+  { name: 'sim-fast', speed: 4, slots: 4 },
+  { name: 'sim-medium', speed: 2, slots: 2 },
+  { name: 'sim-slow', speed: 1, slots: 1 },
+]
+
+/**
+ * `llamero quickstart`: one instance on the embedded store, in a cluster of its own, in front of the local Ollama or, when
+ * none answers, of simulated nodes. Resolves to the exit code.
+ */
+export async function quickstart(flags: Flags, streams: Streams): Promise<number> {
+  const app = await start({ cluster: 'quickstart', 'log-level': 'warn', ...flags }, streams.stderr)
+  if (typeof app === 'number') return app
+  const found = await answersAsOllama(localOllama)
+  const nodes = found
+    ? [{ name: 'local', url: localOllama, slots: 1 }]
+    : await Promise.all(fleet.map((each) => simulated(each, streams.executable)))
+  await register(app, nodes)
+  await untilUp(app, nodes.length)
+  streams.stdout.write(welcome(app, nodes))
+  await untilStopped(app)
+  for (const { child } of nodes) child?.kill()
+  return 0
+}
+
+async function answersAsOllama(url: string): Promise<boolean> {
+  try {
+    const answer = await fetch(`${url}/api/version`, { signal: AbortSignal.timeout(1000) })
+    return typeof ((await answer.json()) as { version?: unknown }).version === 'string'
+  } catch {
+    return false // nobody there, or not an Ollama
+  }
+}
+
+/** A simulated node in a process of its own: it can be killed like a real one, and ends when we do. */
+async function simulated({ name, speed, slots }: (typeof fleet)[number], executable: string): Promise<Node> {
+  const args = ['simulate', 'node', name, '--port', '0', '--speed', String(speed), '--slots', String(slots)]
+  const child = fork(executable, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  const [message] = (await once(child, 'message')) as [{ url: string }]
+  return { name, url: message.url, slots, child }
+}
+
+/** The fleet is ours alone here, so what an earlier quickstart left behind is replaced. */
+async function register({ store, keys }: App, nodes: readonly Node[]): Promise<void> {
+  const { entries } = await store.list(`${keys.root}nodes/`)
+  await store.commit({
+    when: [],
+    apply: [
+      ...entries
+        .filter(({ key }) => !nodes.some(({ name }) => keys.node(name) === key))
+        .map(({ key }) => ({ type: 'delete' as const, key })),
+      ...nodes.map(({ name, url, slots }) => ({
+        type: 'put' as const,
+        key: keys.node(name),
+        value: `${JSON.stringify({ url, slots })}\n`,
+      })),
+    ],
+  })
+}
+
+/** Resolves once every node has answered its first probe, or after five seconds: a sick node must not hide the rest. */
+function untilUp({ snapshot }: App, count: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const look = () => {
+    if ([...snapshot.get().nodes.values()].filter((node) => node.available).length >= count) resolve()
+  }
+  snapshot.onSwap(look)
+  look()
+  setTimeout(resolve, 5000).unref()
+  return promise
+}
+
+function welcome({ data, admin, snapshot }: App, nodes: readonly Node[]): string {
+  const model = [...snapshot.get().models.keys()].find((name) => !name.includes('embed')) ?? 'MODEL'
+  const lines = nodes.map(
+    ({ name, url, child }) =>
+      `  ${name.padEnd(12)} ${url}${child ? `  simulated, pid ${child.pid}` : '  your Ollama'}`,
+  )
+  const victim = nodes.find(({ child }) => child)
+  return [
+    'llamero is running.',
+    `  data         http://${formatAddress(data)}    speaks Ollama and OpenAI`,
+    `  admin        http://${formatAddress(admin)}    health, metrics, admin API`,
+    victim ? 'No Ollama answered on 127.0.0.1:11434, so these nodes are simulated:' : 'In front of:',
+    ...lines,
+    'Try:',
+    `  curl http://${formatAddress(data)}/api/chat -d '{"model":"${model}","messages":[{"role":"user","content":"hello"}]}'`,
+    '  npm run llamero -- node list',
+    victim
+      ? `  kill -9 ${victim.child?.pid}    # a node dies; ask again`
+      : '  npm run llamero -- node add second http://HOST:11434',
+    'Ctrl-C stops it.',
+    '',
+  ].join('\n')
+}

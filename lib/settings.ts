@@ -1,0 +1,245 @@
+import { readFileSync } from 'node:fs'
+import { homedir, hostname } from 'node:os'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { describeFaults, didYouMean, readDocument } from './fleet/document.ts'
+import { isObjectName, objectNameRule } from './fleet/names.ts'
+import { type Address, parseAddress } from './shared/address.ts'
+import { type LogFormat, type LogLevel, logLevels } from './shared/log.ts'
+
+/**
+ * This instance's own settings: flag > environment > file > default. The only reader of the process's environment.
+ * What the whole cluster shares lives in the store (`R/config`), not here.
+ */
+export interface Settings {
+  readonly listen: Address
+  readonly admin: Address
+  /** Endpoints of etcd; none means the embedded store. */
+  readonly etcd: readonly string[]
+  readonly cluster: string
+  readonly name: string
+  readonly state: string
+  readonly etcdTls: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer }
+  readonly logLevel: LogLevel
+  readonly logFormat: LogFormat
+}
+
+export type Source = 'flag' | 'env' | 'file' | 'default'
+
+/** One setting as `llamero env` shows it. */
+export interface SettingLine {
+  readonly name: string
+  readonly flag: string
+  readonly env: string
+  readonly value: string
+  readonly source: Source
+  readonly help: string
+  readonly secret: boolean
+}
+
+/** A wrong setting; the message says which one, where it came from, and what was expected. */
+export class SettingsError extends Error {
+  override readonly name = 'SettingsError'
+}
+
+interface Definition {
+  readonly env: string
+  readonly fallback: () => string
+  readonly help: string
+  readonly secret?: boolean
+}
+
+const environment = process.env
+
+/** The settings of DESIGN §6, in the order they are shown. */
+const definitions = {
+  listen: { env: 'LLAMERO_LISTEN', fallback: () => '127.0.0.1:11435', help: 'data listener, HOST:PORT' },
+  admin: { env: 'LLAMERO_ADMIN', fallback: () => '127.0.0.1:11400', help: 'admin listener, HOST:PORT' },
+  etcd: {
+    env: 'LLAMERO_ETCD',
+    fallback: () => '',
+    help: 'etcd endpoints, comma-separated; empty: the embedded store',
+  },
+  cluster: { env: 'LLAMERO_CLUSTER', fallback: () => 'default', help: 'name of the cluster' },
+  name: { env: 'LLAMERO_NAME', fallback: hostname, help: 'name of this instance, unique in the cluster' },
+  state: { env: 'LLAMERO_STATE', fallback: defaultState, help: 'state directory' },
+  etcd_ca: {
+    env: 'LLAMERO_ETCD_CA',
+    fallback: () => '',
+    help: "PEM file of the authority that signed etcd's certificate",
+  },
+  etcd_cert: {
+    env: 'LLAMERO_ETCD_CERT',
+    fallback: () => '',
+    help: 'PEM file of our certificate towards etcd',
+  },
+  etcd_key: { env: 'LLAMERO_ETCD_KEY', fallback: () => '', help: 'PEM file of the key to that certificate' },
+  log_level: { env: 'LLAMERO_LOG_LEVEL', fallback: () => 'info', help: logLevels.join(', ') },
+  log_format: {
+    env: 'LLAMERO_LOG_FORMAT',
+    fallback: () => (process.stdout.isTTY ? 'text' : 'json'),
+    help: 'json, or text for people',
+  },
+  admin_url: {
+    env: 'LLAMERO_ADMIN_URL',
+    fallback: () => 'http://127.0.0.1:11400',
+    help: 'where the CLI finds the admin listener',
+  },
+  admin_token: {
+    env: 'LLAMERO_ADMIN_TOKEN',
+    fallback: () => '',
+    help: 'admin token; default: the file in the state directory',
+    secret: true,
+  },
+} as const satisfies Record<string, Definition>
+
+type Name = keyof typeof definitions
+const names = Object.keys(definitions) as Name[]
+
+/** Settings that only the CLI reads: `serve` has no flag for them. */
+const cliOnly: readonly Name[] = ['admin_url', 'admin_token']
+
+export type Flags = Readonly<Record<string, string | boolean | undefined>>
+
+/**
+ * Every setting with its value and source.
+ *
+ * @param flags by flag name without dashes (`log-level`).
+ * @throws SettingsError when the file cannot be read or names an unknown setting.
+ */
+export function settingLines(flags: Flags = {}): SettingLine[] {
+  const file = readFile(flags)
+  return names.map((name) => {
+    const { env, fallback, help, secret = false }: Definition = definitions[name]
+    const flag = name.replace('_', '-')
+    const found = [
+      { value: flags[flag], source: 'flag' as const },
+      { value: environment[env], source: 'env' as const },
+      { value: file[name], source: 'file' as const },
+    ].find(({ value }) => typeof value === 'string' && value !== '')
+    const { value, source } = found ?? { value: fallback(), source: 'default' as const }
+    return {
+      name,
+      flag: cliOnly.includes(name) ? '' : `--${flag}`,
+      env,
+      value: String(value),
+      source,
+      help,
+      secret,
+    }
+  })
+}
+
+/** The settings of `llamero serve`, checked. @throws SettingsError naming the first wrong one. */
+export function loadSettings(flags: Flags = {}): Settings {
+  const lines = new Map(settingLines(flags).map((line) => [line.name as Name, line]))
+  const text = (name: Name) => lines.get(name)?.value ?? ''
+  const wrong = (name: Name, expected: string) => {
+    const line = lines.get(name)
+    const origin =
+      line?.source === 'flag' ? line.flag : line?.source === 'env' ? line.env : `${name} (${line?.source})`
+    return new SettingsError(`${origin}: "${text(name)}" ${expected}`)
+  }
+  const address = (name: Name) => {
+    const parsed = parseAddress(text(name))
+    if (!parsed) throw wrong(name, 'is not HOST:PORT')
+    return parsed
+  }
+  const objectName = (name: Name) => {
+    if (!isObjectName(text(name))) throw wrong(name, `is not a name: ${objectNameRule}`)
+    return text(name)
+  }
+  const oneOf = <T extends string>(name: Name, known: readonly T[]) => {
+    const value = known.find((each) => each === text(name))
+    if (!value) throw wrong(name, `is not one of ${known.join(', ')}`)
+    return value
+  }
+  const pem = (name: Name) => {
+    if (text(name) === '') return undefined
+    try {
+      return readFileSync(text(name))
+    } catch (error) {
+      throw wrong(name, `cannot be read: ${(error as NodeJS.ErrnoException).code}`)
+    }
+  }
+  const etcd = text('etcd')
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '')
+  if (etcd.some((each) => !/^(https?:\/\/)?[^/\s]+:\d+\/?$/.test(each)))
+    throw wrong('etcd', 'is not a list of http(s)://HOST:PORT')
+  const tls = { ca: pem('etcd_ca'), cert: pem('etcd_cert'), key: pem('etcd_key') }
+  return Object.freeze({
+    listen: address('listen'),
+    admin: address('admin'),
+    etcd,
+    cluster: objectName('cluster'),
+    name: objectName('name'),
+    state: text('state'),
+    etcdTls: Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined)),
+    logLevel: oneOf('log_level', logLevels),
+    logFormat: oneOf('log_format', ['json', 'text'] as const),
+  })
+}
+
+/** The admin token the CLI sends: the environment's, else the one a local instance wrote into its state directory. */
+export function adminToken(): string | null {
+  const lines = settingLines()
+  const value = (name: Name) => lines.find((line) => line.name === name)?.value ?? ''
+  if (value('admin_token') !== '') return value('admin_token')
+  try {
+    return readFileSync(adminTokenFile(value('state')), 'utf8').trim()
+  } catch {
+    return null // no instance runs here, or it is not ours to read: the admin API will say what it needs
+  }
+}
+
+export function adminTokenFile(state: string): string {
+  return join(state, 'admin-token')
+}
+
+function defaultState(): string {
+  const { STATE_DIRECTORY: systemd, XDG_STATE_HOME: xdg } = environment
+  return systemd?.split(':')[0] ?? join(xdg ?? join(homedir(), '.local', 'state'), 'llamero')
+}
+
+const fileSchema = z.strictObject(
+  Object.fromEntries(names.map((name) => [name, z.union([z.string(), z.array(z.string())]).optional()])),
+)
+
+/** `--config`, `LLAMERO_CONFIG` or the system's file; only the last may be absent. */
+function readFile(flags: Flags): Record<string, string | undefined> {
+  const named = typeof flags['config'] === 'string' ? flags['config'] : environment['LLAMERO_CONFIG']
+  const path = named ?? '/etc/llamero/llamero.yaml'
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if (named === undefined && (error as NodeJS.ErrnoException).code === 'ENOENT') return {}
+    throw new SettingsError(`${path}: cannot be read: ${(error as NodeJS.ErrnoException).code}`)
+  }
+  if (text.replace(/^\s*#.*$/gm, '').trim() === '') return {} // a file of comments sets nothing
+  const parsed = readDocument(text, fileSchema)
+  if (!parsed.ok) throw new SettingsError(`${path}: ${describeFaults(parsed.faults)}`)
+  return Object.fromEntries(
+    Object.entries(parsed.value).map(([name, value]) => [name, [value].flat().join(',')]),
+  )
+}
+
+/**
+ * Environment variables that begin like ours and are not. One near to a setting is a misspelling.
+ *
+ * @returns those that resemble no setting (an orchestrator may make some), for a warning.
+ * @throws SettingsError for a misspelling.
+ */
+export function unknownVariables(): string[] {
+  const known = [...names.map((name) => definitions[name].env), 'LLAMERO_CONFIG']
+  const unknown = Object.keys(environment).filter(
+    (name) => name.startsWith('LLAMERO_') && !known.includes(name),
+  )
+  for (const name of unknown) {
+    const meant = didYouMean(name, known)
+    if (meant) throw new SettingsError(`${name}: is not a setting; did you mean ${meant}?`)
+  }
+  return unknown
+}

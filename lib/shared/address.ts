@@ -1,0 +1,39 @@
+import { isIP, type Server } from 'node:net'
+
+/** Where a listener is bound. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** Reads `host:port`, `:port` or `[::1]:port`. Returns null when it is none of these. */
+export function parseAddress(text: string): Address | null {
+  const match = /^(\[[0-9a-f:.]+\]|[^:[\]]*):(\d{1,5})$/i.exec(text)
+  const port = Number(match?.[2])
+  if (!match || port > 65_535) return null
+  const host = (match[1] ?? '').replace(/^\[|\]$/g, '')
+  // No host means this machine only, as for Ollama: who wants every interface writes 0.0.0.0.
+  return { host: host === '' ? '127.0.0.1' : host, port }
+}
+
+/** Whether only this machine can reach the address. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || (isIP(host) === 4 ? host.startsWith('127.') : host === '::1')
+}
+
+/** The address as it is written in a URL. */
+export function formatAddress({ host, port }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** Binds a server and resolves to the address it got. Rejects with Node's error: `EADDRINUSE`, `EACCES`, … */
+export function bind(server: Server, { host, port }: Address): Promise<Address> {
+  const { promise, resolve, reject } = Promise.withResolvers<Address>()
+  server.once('error', reject)
+  server.listen({ host, port }, () => {
+    server.off('error', reject)
+    const bound = server.address()
+    resolve({ host, port: typeof bound === 'object' && bound ? bound.port : port })
+  })
+  return promise
+}

@@ -1,0 +1,47 @@
+import { quickstartModels } from './simulator/models.ts'
+import { SimulatedNode } from './simulator/node.ts'
+
+interface SimulateOptions {
+  readonly name: string
+  readonly port: number
+  /** Names from the simulator's own models; empty for all of them. */
+  readonly models: readonly string[]
+  readonly speed: number
+  readonly slots: number
+}
+
+interface Streams {
+  readonly stdout: NodeJS.WritableStream
+  readonly stderr: NodeJS.WritableStream
+}
+
+/** `llamero simulate node`: runs one simulated Ollama until a signal, or until the process that forked it is gone. */
+export async function simulateNode(options: SimulateOptions, { stdout, stderr }: Streams): Promise<number> {
+  const { name, port, speed, slots } = options
+  const models =
+    options.models.length === 0
+      ? quickstartModels
+      : quickstartModels.filter((model) => options.models.includes(model.name))
+  if (models.length === 0) {
+    stderr.write(
+      `error: no such simulated model\n  hint: one of ${quickstartModels.map((model) => model.name).join(', ')}\n`,
+    )
+    return 2
+  }
+  const node = await SimulatedNode.start({ name, port, models, speed, numParallel: slots }).catch(
+    (error: Error) => error,
+  )
+  if (node instanceof Error) {
+    stderr.write(`error: ${node.message}\n`)
+    return 1
+  }
+  const { promise, resolve } = Promise.withResolvers<void>()
+  process.once('SIGTERM', resolve)
+  process.once('SIGINT', resolve)
+  process.once('disconnect', resolve)
+  process.send?.({ url: node.url })
+  stdout.write(`simulated node ${name} on ${node.url}: ${models.map((model) => model.name).join(', ')}\n`)
+  await promise
+  await node.stop()
+  return 0
+}

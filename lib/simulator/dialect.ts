@@ -1,0 +1,59 @@
+import type { Answer } from './answer.ts'
+import type { Piece, Timings } from './generation.ts'
+
+/** What every line of one answer repeats. */
+export interface Head {
+  /** The name as requested. */
+  readonly model: string
+  /** A number from 0 to 998: the ids of the OpenAI layer are made of it and are not unique (ollama-api.md §1.6). */
+  readonly id: number
+  readonly includeUsage: boolean
+  readonly date: () => Date
+}
+
+/** A finished generation. Milliseconds. */
+export interface Outcome {
+  readonly answer: Answer
+  readonly timings: Timings
+  readonly totalMs: number
+  readonly loadMs: number
+  /** Whether generate's `context` is part of the answer: not with `raw`. */
+  readonly hasContext: boolean
+}
+
+/** Writes one answer in the words of one endpoint. Each text is written to the socket in one go. */
+export interface Writer {
+  readonly streamType: string
+  readonly wholeType: string
+  /** One token of a stream. */
+  piece(piece: Piece): string
+  /** The end of a stream that finished. */
+  last(outcome: Outcome): string
+  /** The whole answer, without streaming. */
+  whole(outcome: Outcome): string
+  /** What a client sees of a failure once the stream has begun. */
+  failure(text: string): string
+  /** The answer to a request that only loads or unloads a model. */
+  idle(doneReason: 'load' | 'unload', stream: boolean): Body
+}
+
+/** The error bodies of one family of endpoints. */
+export interface ErrorStyle {
+  /** Refused before the handler ran: the body could not be read. */
+  early(status: number, text: string): Body
+  /** Refused by the handler. `streamed`: the stream had been promised, though nothing was sent. */
+  late(status: number, text: string, streamed: boolean): Body
+}
+
+export interface Body {
+  readonly type: string
+  readonly text: string
+}
+
+export const jsonType = 'application/json'
+export const jsonUtf8Type = 'application/json; charset=utf-8'
+
+/** RFC 3339 with nanoseconds, UTC. */
+export function stamp(date: Date): string {
+  return date.toISOString().replace('Z', '000000Z')
+}

@@ -1,0 +1,110 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import type { Clock } from '../shared/clock.ts'
+import type { Answer } from './answer.ts'
+import type { Pacer } from './pacer.ts'
+import { RunnerFailure } from './refusal.ts'
+import type { Runner } from './runner.ts'
+
+/** How much each further active slot slows a runner's decoding down. */
+const batchPenalty = 0.35
+/** Unpaced tokens let the event loop turn this often. */
+const burst = 32
+
+export interface Piece {
+  readonly text: string
+  readonly thinking: boolean
+}
+
+/** What the final chunk says of a generation. Milliseconds; it goes out in nanoseconds. */
+export interface Timings {
+  readonly promptTokens: number
+  readonly promptMs: number
+  readonly tokens: number
+  readonly decodeMs: number
+}
+
+interface Generation {
+  readonly runner: Runner
+  readonly prompt: string
+  readonly promptTokens: number
+  readonly answer: Answer
+  readonly clock: Clock
+  readonly pacer: Pacer
+  /** Multiplies both speeds of the model. */
+  readonly speed: number
+  /** Takes one token; the next is computed when it resolves. */
+  readonly emit: (piece: Piece) => Promise<void> | undefined
+  /** Tokens found in the prompt cache. */
+  readonly onCached: (tokens: number) => void
+}
+
+/**
+ * Reads the prompt, then emits the answer token by token at the runner's pace (fake-ollama.md §5).
+ * @throws RunnerFailure where the answer says so; the pacer's reason when the client leaves.
+ */
+export async function generate(generation: Generation): Promise<Timings> {
+  const { runner, prompt, promptTokens, answer, clock } = generation
+  const startedAt = clock.now()
+  await prefill(generation)
+  const promptAt = clock.now()
+  const said: string[] = []
+  try {
+    await decode(generation, said)
+  } finally {
+    runner.prompts.remember(prompt + said.join(''))
+  }
+  const call = answer.toolCall ? Math.ceil(JSON.stringify(answer.toolCall).length / 4) : 0
+  return {
+    promptTokens,
+    promptMs: promptAt - startedAt,
+    tokens: answer.thinking.length + answer.content.length + call,
+    decodeMs: clock.now() - promptAt,
+  }
+}
+
+/** Computes what the prompt cache does not have, at least one token. */
+async function prefill({ runner, prompt, promptTokens, pacer, speed, onCached }: Generation): Promise<void> {
+  const cached = Math.min(runner.prompts.cachedTokens(prompt), promptTokens)
+  onCached(cached)
+  const ms = Math.max(1, promptTokens - cached) * promptMsPerToken(runner, speed)
+  if (ms > 0) await pacer.wait(ms)
+}
+
+async function decode({ runner, answer, clock, pacer, speed, emit }: Generation, said: string[]): Promise<void> {
+  const msPerToken = msOf(runner.shape.model.decodeTps * speed) * runner.slowdown
+  let dueAt = clock.now()
+  let tokens = 0
+  for (const piece of piecesOf(answer)) {
+    if (tokens === answer.failAt) throw new RunnerFailure(failureText)
+    // Paced by when a token is due, not by pauses: a late timer delays one token, not the whole answer.
+    dueAt += msPerToken * (1 + (runner.slots.active - 1) * batchPenalty)
+    const early = dueAt - clock.now()
+    if (early > 0) await pacer.wait(early)
+    else if (tokens % burst === burst - 1) await turn()
+    const taken = emit(piece)
+    if (taken) await taken
+    if (!piece.thinking) said.push(piece.text)
+    tokens++
+  }
+  if (tokens === answer.failAt) throw new RunnerFailure(failureText)
+}
+
+const failureText = 'an error was encountered while running the model: simulated failure'
+
+function* piecesOf({ thinking, content }: Answer): Generator<Piece> {
+  for (const text of thinking) yield { text, thinking: true }
+  for (const text of content) yield { text, thinking: false }
+}
+
+/** Milliseconds a runner needs for one new token of a prompt. */
+export function promptMsPerToken(runner: Runner, speed: number): number {
+  return msOf(runner.shape.model.promptTps * speed) * runner.slowdown
+}
+
+/** 0 and Infinity both mean as fast as the machine can. */
+function msOf(tokensPerSecond: number): number {
+  return tokensPerSecond > 0 ? 1000 / tokensPerSecond : 0
+}
+
+/** The prompt's length as the runner counts it: an image is worth 768 tokens (fake-ollama.md §10). */
+export const tokensPerImage = 768

@@ -1,0 +1,30 @@
+/**
+ * An answer that is an error of the simulated node: its status and text go on the wire as Ollama would send them, so
+ * they are no part of the proxy's own catalogue.
+ */
+export class Refusal extends Error {
+  override readonly name: string = 'Refusal'
+  readonly status: number
+
+  constructor(status: number, text: string) {
+    super(text)
+    this.status = status
+  }
+}
+
+/** The runner failed while computing: 500 before the first byte, in-band after it, 400 on embed (ollama-api.md §1.5). */
+export class RunnerFailure extends Refusal {
+  override readonly name = 'RunnerFailure'
+
+  constructor(text: string) {
+    super(500, text)
+  }
+}
+
+/** Two spaces, and no Retry-After (ollama-api.md §1.5). */
+export const busyText = 'server busy, please try again.  maximum pending requests exceeded'
+
+/** Stops the process on a broken promise of the simulator itself: a test that relied on it must not pass. */
+export function invariant(holds: boolean, text: string): asserts holds {
+  if (!holds) throw new Error(`simulated node broke an invariant: ${text}`)
+}

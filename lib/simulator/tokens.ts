@@ -1,0 +1,37 @@
+/** Tokens of a prompt: one per 4 characters (fake-ollama.md §3). */
+export function countTokens(text: string): number {
+  return Math.ceil(text.length / charactersPerToken)
+}
+
+export const charactersPerToken = 4
+
+/** Output pieces, one token each: a word and the space after it. */
+export function piecesOf(text: string): string[] {
+  return text.match(/\S+\s*|\s+/g) ?? []
+}
+
+/** FNV-1a over UTF-16 code units: equal text gives an equal number on every node. */
+export function hashOf(text: string): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  return hash >>> 0
+}
+
+/** A small seeded generator (mulberry32) of numbers in [0, 1). */
+export function seededDice(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
+  }
+}
+
+/** The embedding of `text`: a unit vector that depends on the text alone, so every node gives the same one. */
+export function embeddingOf(text: string, dimensions: number): number[] {
+  const dice = seededDice(hashOf(text))
+  const vector = Array.from({ length: dimensions }, () => dice() * 2 - 1)
+  const length = Math.hypot(...vector)
+  return vector.map((value) => Math.round((value / length) * 1e8) / 1e8)
+}

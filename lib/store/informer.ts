@@ -1,0 +1,230 @@
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import { type Dice, Loop } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import { type Change, type Entry, newestOf, type Store } from './store.ts'
+
+/** Milliseconds before the next list after k failures in a row: 50 * 2^k, jitter included at most 1 s. */
+const firstPauseMs = 50
+const maxPauseMs = 800
+const pauseJitter = 0.25
+/** A watch that stood this long, in milliseconds, ends a row of failures. */
+const steadyMs = 1000
+/** Milliseconds between two looks for a watch that died in silence, and for events on their way to arrive. */
+const probeMs = 10_000
+const graceMs = 200
+
+interface Options {
+  readonly store: Store
+  /** Ends in "/". */
+  readonly prefix: string
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly log: Log
+  readonly metrics?: Metrics
+  /**
+   * Called with the keys whose entries are new, changed or gone, several changes in one call; after the first list with
+   * every key, also when there is none. Never called after `stop`.
+   */
+  readonly changed: (keys: ReadonlySet<string>) => void
+}
+
+/** Why a watch is over and everything is listed anew. */
+type Reason = 'compacted' | 'lost' | 'silent' | 'stopped'
+
+/**
+ * A copy of everything under a prefix that follows the store: list at one revision, watch from the next one, and after
+ * any break the same again (sheet etcd.md §3.3). While the store is away the copy stays as it was.
+ *
+ *     listing -> following -> (compacted | lost | silent) -> pause -> listing
+ */
+export class Informer {
+  readonly #options: Options
+  readonly #follow: Loop
+  readonly #probe: Loop
+  #entries = new Map<string, Entry>()
+  #revision = 0n
+  /** The revision of the last list: a key that is absent was known to be absent then. */
+  #listed = 0n
+  #synced = false
+  #lastContactMs: number | null = null
+  #failures = 0
+  /** Ends the watch that stands, null when none does. */
+  #break: ((reason: Reason) => void) | null = null
+  /** What ended the last watch, until the list that follows is in. */
+  #brokenBy: Reason | null = null
+  #dirty = new Set<string>()
+  #cancelReport: (() => void) | null = null
+
+  constructor(options: Options) {
+    this.#options = options
+    const { clock, dice } = options
+    this.#follow = new Loop({
+      clock,
+      dice,
+      periodMs: () => Math.min(firstPauseMs * 2 ** this.#failures, maxPauseMs),
+      jitter: pauseJitter,
+      round: (signal) => this.#round(signal),
+    })
+    this.#probe = new Loop({
+      clock,
+      dice,
+      periodMs: () => probeMs,
+      jitter: 0.2,
+      round: (signal) => this.#look(signal),
+    })
+  }
+
+  /** What is under the prefix, as far as known. Read it anew after each `changed`. */
+  get entries(): ReadonlyMap<string, Entry> {
+    return this.#entries
+  }
+
+  /** The newest revision that `entries` includes. */
+  get revision(): bigint {
+    return this.#revision
+  }
+
+  /** Whether the first list is in. */
+  get synced(): boolean {
+    return this.#synced
+  }
+
+  /** `clock.now()` of the last good answer or event, null before the first. */
+  get lastContactMs(): number | null {
+    return this.#lastContactMs
+  }
+
+  start(): void {
+    this.#follow.start()
+    this.#probe.start()
+  }
+
+  async stop(): Promise<void> {
+    this.#cancelReport?.()
+    this.#cancelReport = null
+    const stopped = Promise.all([this.#follow.stop(), this.#probe.stop()])
+    this.#break?.('stopped')
+    await stopped
+  }
+
+  /** Lists, then follows until the watch breaks. */
+  async #round(signal: AbortSignal): Promise<void> {
+    const { clock, log, prefix, store } = this.#options
+    let standingSinceMs = Number.POSITIVE_INFINITY
+    try {
+      const { entries, revision } = await store.list(prefix)
+      if (signal.aborted) return
+      this.#replace(entries, revision)
+      const watch = await this.#watch(revision + 1n, signal)
+      standingSinceMs = clock.now()
+      this.#brokenBy = await watch.broken
+      watch.close()
+    } catch (error) {
+      if (this.#failures === 0)
+        log.warn('the store cannot be followed; what is known stays', { prefix, error })
+    }
+    this.#failures = clock.now() - standingSinceMs >= steadyMs ? 0 : this.#failures + 1
+  }
+
+  async #watch(from: bigint, signal: AbortSignal): Promise<{ broken: Promise<Reason>; close: () => void }> {
+    const { store, prefix } = this.#options
+    const broken = Promise.withResolvers<Reason>()
+    const watch = await store.watch(prefix, from, {
+      changed: (changes) => {
+        if (!signal.aborted) this.#apply(changes)
+      },
+      broken: (reason) => broken.resolve(reason),
+    })
+    this.#touch()
+    this.#break = broken.resolve
+    if (signal.aborted) broken.resolve('stopped')
+    return {
+      broken: broken.promise,
+      close: () => {
+        this.#break = null
+        watch.close()
+      },
+    }
+  }
+
+  /**
+   * A half-open connection looks like a quiet one: compare what the store has with what arrived. A call that fails says
+   * nothing about the watch, and ends this look only.
+   */
+  async #look(signal: AbortSignal): Promise<void> {
+    const { clock, prefix, store } = this.#options
+    const breakWatch = this.#break
+    if (!breakWatch) return
+    const { count, modified } = await store.newest(prefix)
+    this.#touch()
+    const revision = this.#revision
+    if (count === this.#entries.size && modified === newestOf(this.#entries.values())) return
+    await clock.sleep(graceMs, signal)
+    // Whatever arrived in the meantime came through this watch, or through a new one.
+    if (this.#break === breakWatch && this.#revision === revision) breakWatch('silent')
+  }
+
+  #replace(entries: readonly Entry[], revision: bigint): void {
+    const { log, metrics, prefix } = this.#options
+    const before = this.#entries
+    this.#entries = new Map(entries.map((entry) => [entry.key, entry]))
+    this.#revision = revision
+    this.#listed = revision
+    this.#touch()
+    if (this.#brokenBy) {
+      metrics?.relists.inc({ reason: this.#brokenBy })
+      log.info('listed the store anew', { prefix, reason: this.#brokenBy })
+      this.#brokenBy = null
+    }
+    const keys = differing(before, this.#entries)
+    if (keys.length > 0 || !this.#synced) this.#report(keys)
+    this.#synced = true
+  }
+
+  /** etcd may tell a change twice (3.4.24) or late (3.4.25): only what is newer than what is known of the key counts. */
+  #apply(changes: readonly Change[]): void {
+    this.#touch()
+    const keys: string[] = []
+    for (const change of changes) {
+      const { key, modified } = change.type === 'put' ? change.entry : change
+      const known = this.#entries.get(key)
+      if (modified <= (known?.modified ?? this.#listed)) continue
+      if (change.type === 'put') this.#entries.set(key, change.entry)
+      else this.#entries.delete(key)
+      if (change.type === 'put' || known) keys.push(key)
+      if (modified > this.#revision) this.#revision = modified
+    }
+    if (keys.length > 0) this.#report(keys)
+  }
+
+  /** Outside the caller's stream callback, and once for everything that changes until then. */
+  #report(keys: readonly string[]): void {
+    const { changed, clock, log, prefix } = this.#options
+    for (const key of keys) this.#dirty.add(key)
+    this.#cancelReport ??= clock.after(0, () => {
+      this.#cancelReport = null
+      const dirty = this.#dirty
+      this.#dirty = new Set()
+      try {
+        changed(dirty)
+      } catch (error) {
+        log.error('changes of the store could not be taken in', { prefix, error })
+      }
+    })
+  }
+
+  #touch(): void {
+    this.#lastContactMs = this.#options.clock.now()
+  }
+}
+
+/** Revisions alone do not tell: a wiped store counts from the beginning again. */
+function differing(before: ReadonlyMap<string, Entry>, after: ReadonlyMap<string, Entry>): string[] {
+  const keys = [...before.keys()].filter((key) => !after.has(key))
+  for (const [key, { modified, value }] of after) {
+    const known = before.get(key)
+    if (known?.modified !== modified || known.value !== value) keys.push(key)
+  }
+  return keys
+}

@@ -1,0 +1,42 @@
+import { StoreError, type Transaction } from './store.ts'
+
+/** etcd's defaults for `--max-txn-ops` and (less room for its envelope) `--max-request-bytes`. */
+const maxOperations = 128
+const maxBytes = 1_500_000
+
+/**
+ * Refuses what etcd would refuse, before it is sent: both stores then say no to the same transactions in the same words.
+ *
+ * @throws StoreError `denied`
+ */
+export function checkTransaction({ when, apply, otherwise = [] }: Transaction): void {
+  const longest = Math.max(when.length, apply.length, otherwise.length)
+  if (longest > maxOperations) throw refusal(`has ${longest} operations; the most is ${maxOperations}`)
+
+  let bytes = 0
+  const puts = new Set<string>()
+  const deletes = new Set<string>()
+  for (const operation of apply) {
+    const { type, key } = operation
+    const clash = puts.has(key) || (type === 'put' && deletes.has(key))
+    if (clash) throw refusal(`changes ${key} twice`)
+    if (type === 'put') bytes += Buffer.byteLength(operation.value)
+    bytes += Buffer.byteLength(key)
+    if (type === 'put') puts.add(key)
+    else deletes.add(key)
+  }
+  if (bytes > maxBytes) throw refusal(`is ${bytes} bytes; the most is ${maxBytes}`)
+}
+
+/**
+ * A prefix that does not end in "/" also takes the neighbours whose names begin alike (sheet etcd.md §6).
+ *
+ * @throws StoreError `denied`
+ */
+export function checkPrefix(prefix: string): void {
+  if (!prefix.endsWith('/')) throw new StoreError('denied', `prefix "${prefix}" does not end in "/"`)
+}
+
+function refusal(reason: string): StoreError {
+  return new StoreError('denied', `the transaction ${reason}`)
+}

@@ -1,0 +1,260 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
+import { RealClock } from '../../lib/shared/clock.ts'
+import { silentLog } from '../../lib/shared/log.ts'
+import { EmbeddedStore } from '../../lib/store/embedded.ts'
+import { rejects, storeContract } from '../support/store-contract.ts'
+
+const clock = new RealClock()
+const open = (file: string) => EmbeddedStore.open(file, { clock, log: silentLog })
+
+let root: string
+let dirs = 0
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), 'llamero-store-'))
+})
+after(() => rm(root, { recursive: true, force: true }))
+
+/** A file in a directory of its own that does not exist yet. */
+const freshFile = () => join(root, String(++dirs), 'state', 'store')
+
+storeContract('the embedded store', async () => {
+  const store = await open(freshFile())
+  return { store, close: () => store.close() }
+})
+
+describe('the file of the embedded store', () => {
+  let file: string
+  let store: EmbeddedStore
+  const put = (key: string, value: string, lease?: string) =>
+    store.commit({ when: [], apply: [{ type: 'put', key, value, ...(lease !== undefined && { lease }) }] })
+  const reopen = async () => {
+    await store.close()
+    store = await open(file)
+  }
+
+  beforeEach(async () => {
+    file = freshFile()
+    store = await open(file)
+  })
+  afterEach(() => store.close())
+
+  it('is readable by its owner only', async () => {
+    assert.equal((await stat(file)).mode & 0o777, 0o600)
+  })
+
+  it('keeps entries with their history numbers, and the revision', async () => {
+    await put('/a/x', 'one')
+    await put('/a/x', 'two')
+    await put('/a/y', '')
+    await store.commit({ when: [], apply: [{ type: 'delete', key: '/a/y' }] })
+    const before = await store.list('/a/')
+    await reopen()
+    assert.deepEqual(await store.list('/a/'), before)
+    assert.equal((await put('/a/z', '')).revision, before.revision + 1n)
+  })
+
+  it('forgets what was under a lease, but never gives a revision twice', async () => {
+    await put('/a/leader', 'before')
+    const { id } = await store.grant(60_000)
+    const fence = await put('/a/leader', 'me', id)
+    await reopen()
+    assert.equal(await store.get('/a/leader'), null)
+    await rejects(store.renew(id), 'no-lease')
+    assert.ok((await put('/a/leader', 'other')).revision > fence.revision)
+  })
+
+  it('has no history from before it was opened', async () => {
+    const { revision } = await put('/a/x', '')
+    await reopen()
+    const broken: string[] = []
+    const handler = { changed() {}, broken: (reason: string) => broken.push(reason) }
+    await store.watch('/a/', revision + 1n, handler)
+    assert.deepEqual(broken, [])
+    await store.watch('/a/', revision, handler)
+    assert.deepEqual(broken, ['compacted'])
+  })
+
+  it('keeps a bounded history', async () => {
+    const { revision } = await put('/a/x', '0')
+    await Promise.all(Array.from({ length: 1500 }, (_, n) => put('/a/x', String(n))))
+    const broken: string[] = []
+    const seen: bigint[] = []
+    const handler = {
+      changed: (_: unknown, at: bigint) => seen.push(at),
+      broken: (reason: string) => broken.push(reason),
+    }
+    await store.watch('/a/', revision, handler)
+    assert.deepEqual(broken, ['compacted'])
+    await store.watch('/a/', revision + 1000n, handler)
+    assert.equal(seen.length, 501)
+  })
+
+  it('does not grow without end', async () => {
+    const value = 'x'.repeat(100_000)
+    for (let n = 0; n < 50; n++) await put(`/a/${n % 3}`, `${n}${value}`)
+    const { size } = await stat(file)
+    assert.ok(size < 2_000_000, `${size} bytes`)
+    assert.equal((await stat(file)).mode & 0o777, 0o600)
+    const before = await store.list('/a/')
+    await reopen()
+    assert.deepEqual(await store.list('/a/'), before)
+    assert.deepEqual(await readdir(join(file, '..')), ['store', 'store.lock'])
+  })
+
+  it('recovers every earlier commit when it is cut at any byte, and goes on from there', async () => {
+    const sizes: number[] = []
+    for (let n = 1; n <= 4; n++) {
+      await put(`/a/${n}`, `value ${n}`)
+      sizes.push((await stat(file)).size)
+    }
+    await store.close()
+    const whole = await readFile(file)
+    const [first = 0] = sizes
+    for (let length = first; length <= whole.length; length++) {
+      await writeFile(file, whole.subarray(0, length))
+      store = await open(file)
+      const kept = sizes.filter((size) => size <= length).length
+      assert.equal((await store.list('/a/')).entries.length, kept, `cut at ${length}`)
+      assert.equal((await put('/a/next', 'n')).revision, BigInt(kept + 1))
+      await reopen()
+      assert.equal((await store.list('/a/')).entries.length, kept + 1, `cut at ${length}, written, opened`)
+      await store.close()
+    }
+    store = await open(file)
+  })
+
+  it('recovers every earlier commit whichever byte of the last one is wrong, or when zeros follow', async () => {
+    await put('/a/1', 'value 1')
+    const { size } = await stat(file)
+    await put('/a/2', 'value 2')
+    await store.close()
+    const whole = await readFile(file)
+    const damaged = [Buffer.concat([whole.subarray(0, size), Buffer.alloc(4096)])]
+    for (let at = size; at < whole.length; at++) {
+      const bytes = Buffer.from(whole)
+      bytes[at] = (bytes[at] ?? 0) ^ 0x01
+      damaged.push(bytes)
+    }
+    for (const bytes of damaged) {
+      await writeFile(file, bytes)
+      store = await open(file)
+      const { entries } = await store.list('/a/')
+      assert.deepEqual(
+        entries.map(({ key, value }) => [key, value]),
+        [['/a/1', 'value 1']],
+      )
+      await store.close()
+    }
+    store = await open(file)
+  })
+
+  it('refuses a file that is damaged at its head, and leaves it as it is', async () => {
+    await store.close()
+    for (const bytes of [
+      Buffer.from('operator: notes\n'),
+      Buffer.alloc(0),
+      (await readFile(file)).subarray(0, 30),
+    ]) {
+      await writeFile(file, bytes)
+      await rejects(open(file), 'denied')
+      assert.deepEqual(await readFile(file), bytes)
+    }
+  })
+
+  it('answers many commits at the same time with few writes', async () => {
+    const startedMs = performance.now()
+    for (let n = 0; n < 20; n++) await put('/a/one', String(n))
+    const oneByOneMs = performance.now() - startedMs
+    const togetherMs = performance.now()
+    await Promise.all(Array.from({ length: 200 }, (_, n) => put(`/a/${n}`, '')))
+    // Ten times as many in less than five times the time, which no write per commit would do.
+    assert.ok(performance.now() - togetherMs < 5 * oneByOneMs)
+    assert.equal((await store.list('/a/')).entries.length, 201)
+  })
+
+  it('belongs to one process: a second opening is refused by name, and works after the first is closed', async () => {
+    await assert.rejects(open(file), new RegExp(`store\\.lock is held by process ${process.pid}`))
+    await rejects(open(file), 'denied')
+    await put('/a/x', 'still mine')
+    await reopen()
+    assert.equal((await store.get('/a/x'))?.value, 'still mine')
+  })
+
+  it('takes over the lock of a dead process, whatever process has its number now', async () => {
+    await store.close()
+    for (const holder of ['999999999 1', `${process.pid} 1`, '', 'not a lock']) {
+      await writeFile(`${file}.lock`, holder)
+      store = await open(file)
+      await store.close()
+    }
+    store = await open(file)
+  })
+
+  it('lets one of several in when they take over a dead lock at the same time', async () => {
+    await store.close()
+    await writeFile(`${file}.lock`, '999999999 1')
+    const openings = await Promise.allSettled(Array.from({ length: 5 }, () => open(file)))
+    const opened = openings.filter((opening) => opening.status === 'fulfilled')
+    assert.equal(opened.length, 1)
+    await opened[0]?.value.close()
+    store = await open(file)
+  })
+})
+
+describe('the embedded store under kill -9', () => {
+  it('has every acknowledged write, and of a transaction all or nothing', async () => {
+    const file = freshFile()
+    for (let life = 0; life < 5; life++) {
+      const acknowledged = await writeUntilKilled(file, life, 20 + life * 37)
+      const copy = `${file}.copy`
+      await copyFile(file, copy)
+      for (const path of [copy, file]) {
+        const store = await open(path)
+        for (let n = 0; n < acknowledged; n++) {
+          assert.notEqual(await store.get(`/life/${life}/${n}`), null, `write ${n} of life ${life}`)
+        }
+        const { entries } = await store.list('/life/')
+        const pairs = await store.list('/pair/')
+        assert.equal(pairs.entries.length, entries.length)
+        await store.close()
+      }
+    }
+  })
+})
+
+/** Starts a process that writes in a loop and kills it after `count` acknowledgements. Returns how many there were. */
+async function writeUntilKilled(file: string, life: number, count: number): Promise<number> {
+  const script = `
+    import { RealClock } from './lib/shared/clock.ts'
+    import { silentLog } from './lib/shared/log.ts'
+    import { EmbeddedStore } from './lib/store/embedded.ts'
+    const store = await EmbeddedStore.open(${JSON.stringify(file)}, { clock: new RealClock(), log: silentLog })
+    const value = 'x'.repeat(20_000)
+    for (let n = 0; ; n++) {
+      await store.commit({ when: [], apply: [
+        { type: 'put', key: '/life/${life}/' + n, value },
+        { type: 'put', key: '/pair/${life}/' + n, value: '' },
+      ] })
+      process.stdout.write(n + '\\n')
+    }`
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    cwd: join(import.meta.dirname, '..', '..'),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const exited = once(child, 'exit')
+  let acknowledged = 0
+  for await (const _ of createInterface({ input: child.stdout })) {
+    acknowledged += 1
+    if (acknowledged === count) child.kill('SIGKILL')
+  }
+  await exited
+  assert.ok(acknowledged >= count)
+  return acknowledged
+}

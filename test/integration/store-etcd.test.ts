@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { RealClock } from '../../lib/shared/clock.ts'
+import { silentLog } from '../../lib/shared/log.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
+import { EtcdStore } from '../../lib/store/etcd.ts'
+import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { eventually, rejects, storeContract } from '../support/store-contract.ts'
+
+const clock = new RealClock()
+
+function connect(endpoints: string[], metrics?: Metrics): EtcdStore {
+  return new EtcdStore({ endpoints, clock, log: silentLog, ...(metrics && { metrics }) })
+}
+
+let shared: Etcd
+before(async () => {
+  shared = await startEtcd()
+})
+after(() => shared.stop())
+
+storeContract('the etcd store', async () => {
+  const store = connect([shared.endpoint])
+  return { store, close: () => store.close() }
+})
+
+describe('the etcd store beside other clients', () => {
+  it('sees what etcdctl writes, and is told of a compacted revision', async () => {
+    const store = connect([shared.endpoint])
+    await etcdctl(shared.endpoint, 'put', '/by-hand/a', 'one')
+    await etcdctl(shared.endpoint, 'put', '/by-hand/a', 'two')
+    const { entries, revision } = await store.list('/by-hand/')
+    assert.equal(entries[0]?.value, 'two')
+    await etcdctl(shared.endpoint, 'compaction', String(revision))
+    const broken: string[] = []
+    await store.watch('/by-hand/', revision - 1n, {
+      changed: () => assert.fail('changes of a revision that is gone'),
+      broken: (reason) => broken.push(reason),
+    })
+    await eventually('compacted', () => broken.length > 0)
+    assert.deepEqual(broken, ['compacted'])
+    await store.close()
+  })
+
+  it('breaks a watch from a revision that etcd has not come to: its history is another one', async () => {
+    const store = connect([shared.endpoint])
+    const { revision } = await store.list('/future/')
+    const broken: string[] = []
+    await store.watch('/future/', revision + 100n, {
+      changed() {},
+      broken: (reason) => broken.push(reason),
+    })
+    await eventually('lost', () => broken.length > 0)
+    assert.deepEqual(broken, ['lost'])
+    await store.close()
+  })
+
+  it('goes to the next endpoint when one is dead, and stays there', async () => {
+    const metrics = new Metrics()
+    const store = connect(['http://127.0.0.1:1', shared.endpoint], metrics)
+    await rejects(store.get('/a'), 'unavailable')
+    assert.equal((await metrics.storeUp.get()).values[0]?.value, 0)
+    for (let call = 0; call < 5; call++) await store.get('/a')
+    assert.equal((await metrics.storeUp.get()).values[0]?.value, 1)
+    const timed = (await metrics.storeSeconds.get()).values
+    assert.equal(timed.find((value) => value.metricName?.endsWith('_count'))?.value, 6)
+    await store.close()
+  })
+})
+
+describe('the etcd store while etcd is away', () => {
+  let etcd: Etcd
+  let store: EtcdStore
+  const put = (key: string) => store.commit({ when: [], apply: [{ type: 'put', key, value: '' }] })
+
+  before(async () => {
+    etcd = await startEtcd()
+  })
+  after(() => etcd.stop())
+  beforeEach(() => {
+    store = connect([etcd.endpoint])
+  })
+
+  const everyCall = () => [
+    store.get('/away/a'),
+    store.list('/away/'),
+    store.newest('/away/'),
+    put('/away/a'),
+    store.grant(5000),
+    store.renew('1234567'),
+    store.revoke('1234567'),
+    store.watch('/away/', 1n, { changed() {}, broken() {} }),
+  ]
+
+  it('says unavailable at once when it is dead, and works again when it is back', async () => {
+    await put('/away/a')
+    const { revision } = await store.list('/away/')
+    const broken: string[] = []
+    await store.watch('/away/', revision + 1n, { changed() {}, broken: (reason) => broken.push(reason) })
+    await etcd.kill('SIGKILL')
+    await eventually('the watch to break', () => broken.length > 0)
+    assert.deepEqual(broken, ['lost'])
+    for (const call of everyCall()) await rejects(call, 'unavailable')
+    await etcd.restart()
+    const { revision: after } = await put('/away/b')
+    assert.ok(after > revision)
+    const seen: bigint[] = []
+    const watch = await store.watch('/away/', after, {
+      changed: (_, at) => seen.push(at),
+      broken: (reason, error) => assert.fail(`${reason} ${error?.message}`),
+    })
+    await eventually('the change', () => seen.length > 0)
+    watch.close()
+    await store.close()
+  })
+
+  it('says unavailable within the deadline when it hangs, and works again when it goes on', async () => {
+    await put('/away/a')
+    await etcd.kill('SIGSTOP')
+    const startedMs = performance.now()
+    await Promise.all(everyCall().map((call) => rejects(call, 'unavailable')))
+    const tookMs = performance.now() - startedMs
+    assert.ok(tookMs < 2000, `took ${Math.round(tookMs)} ms`)
+    for (let call = 0; call < 2; call++) await rejects(store.get('/away/a'), 'unavailable')
+    await etcd.kill('SIGCONT')
+    await put('/away/a')
+    await store.close()
+  })
+
+  it('ends a watch whose connection died without a word', async () => {
+    const { revision } = await store.list('/away/')
+    const broken: string[] = []
+    await store.watch('/away/', revision + 1n, { changed() {}, broken: (reason) => broken.push(reason) })
+    await etcd.kill('SIGSTOP')
+    await eventually('the watch to break', () => broken.length > 0, 9000)
+    assert.deepEqual(broken, ['lost'])
+    await etcd.kill('SIGCONT')
+    await store.close()
+  })
+})
