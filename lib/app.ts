@@ -158,7 +158,11 @@ interface Shared {
 
 function openStore(settings: Settings, shared: Shared): Promise<Store> | Store {
   if (settings.etcd.length === 0) return EmbeddedStore.open(join(settings.state, 'store.journal'), shared)
-  return new EtcdStore({ endpoints: settings.etcd, tls: settings.etcdTls, ...shared })
+  return new EtcdStore({
+    endpoints: settings.etcd,
+    ...(settings.etcdTls && { tls: settings.etcdTls }),
+    ...shared,
+  })
 }
 
 async function bindAll(

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
+import { getCACertificates } from 'node:tls'
 import { z } from 'zod'
 import { describeFaults, didYouMean, readDocument } from './fleet/document.ts'
 import { isObjectName, objectNameRule } from './fleet/names.ts'
@@ -19,7 +20,8 @@ export interface Settings {
   readonly cluster: string
   readonly name: string
   readonly state: string
-  readonly etcdTls: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer }
+  /** Null: etcd is spoken to in clear. */
+  readonly etcdTls: { readonly ca: Buffer; readonly cert?: Buffer; readonly key?: Buffer } | null
   readonly logLevel: LogLevel
   readonly logFormat: LogFormat
 }
@@ -168,7 +170,8 @@ export function loadSettings(flags: Flags = {}): Settings {
     .filter((each) => each !== '')
   if (etcd.some((each) => !/^(https?:\/\/)?[^/\s]+:\d+\/?$/.test(each)))
     throw wrong('etcd', 'is not a list of http(s)://HOST:PORT')
-  const tls = { ca: pem('etcd_ca'), cert: pem('etcd_cert'), key: pem('etcd_key') }
+  const [ca, cert, key] = [pem('etcd_ca'), pem('etcd_cert'), pem('etcd_key')]
+  const isTls = etcd.some((each) => each.startsWith('https://'))
   return Object.freeze({
     listen: address('listen'),
     admin: address('admin'),
@@ -176,7 +179,7 @@ export function loadSettings(flags: Flags = {}): Settings {
     cluster: objectName('cluster'),
     name: objectName('name'),
     state: text('state'),
-    etcdTls: Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined)),
+    etcdTls: isTls ? { ca: ca ?? machineAuthorities(), ...(cert && { cert }), ...(key && { key }) } : null,
     logLevel: oneOf('log_level', logLevels),
     logFormat: oneOf('log_format', ['json', 'text'] as const),
   })
@@ -196,6 +199,11 @@ export function adminToken(): string | null {
 
 export function adminTokenFile(state: string): string {
   return join(state, 'admin-token')
+}
+
+/** Without an authority of its own, etcd's certificate must be signed by one this machine trusts. */
+function machineAuthorities(): Buffer {
+  return Buffer.from(getCACertificates().join('\n'))
 }
 
 function defaultState(): string {

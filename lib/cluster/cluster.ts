@@ -272,7 +272,9 @@ export class Cluster {
     return this.#informer.entries.get(this.#options.keys.leader) ?? null
   }
 
+  /** By name, in the order of names. */
   #folder(folder: Folder): ReadonlyMap<string, Entry> {
-    return entriesIn(folder, this.#informer.entries.values(), this.#options.keys)
+    const found = entriesIn(folder, this.#informer.entries.values(), this.#options.keys)
+    return new Map([...found].sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 }

@@ -71,7 +71,6 @@ export class Election {
     this.#cancelCampaign()
     await this.stepDown()
     await ended
-    await this.stepDown() // a campaign under way may have gone on until here
   }
 
   /** Pure: true only while the last renewal still holds by the monotonic clock, whatever the timers did. */
@@ -142,13 +141,13 @@ export class Election {
 
   async #campaign(signal: AbortSignal): Promise<void> {
     const { store, clock, ttlMs } = this.#options
-    if (signal.aborted) return
     const sentAt = clock.now()
     const lease = await store.grant(ttlMs)
+    if (signal.aborted) return // the lease runs out, with no key under it
     const validUntil = sentAt + validShare * lease.ttlMs
     const candidate: Candidate = { phase: 'candidate', lease: lease.id, validUntil }
     this.#state = candidate
-    if (!signal.aborted) await this.#claim(candidate)
+    await this.#claim(candidate)
   }
 
   /** Safe to repeat with the same lease: if an answer was lost, the key is found under that very lease. */

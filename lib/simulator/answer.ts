@@ -9,9 +9,17 @@ export interface Answer {
   readonly content: readonly string[]
   readonly toolCall: ToolCall | null
   readonly doneReason: 'stop' | 'length'
-  /** The token at which the runner fails, or null. */
-  readonly failAt: number | null
+  /** Where the runner fails, or null. */
+  readonly failure: Failure | null
 }
+
+/** The runner fails with `text` after that many tokens. */
+export interface Failure {
+  readonly after: number
+  readonly text: string
+}
+
+const failureText = 'an error was encountered while running the model: simulated failure'
 
 /**
  * The answer of `model` to `ask`, the same on every node. The request option `x_fake` (`outTokens`, `thinkTokens`,
@@ -29,7 +37,7 @@ export function answerTo(model: ModelDefinition, ask: Ask): Answer {
     content: content.slice(0, Math.max(0, limit - thinking.length)),
     toolCall,
     doneReason: thinking.length + content.length > limit ? 'length' : 'stop',
-    failAt: wish.failAt,
+    failure: wish.failAt === null ? null : { after: wish.failAt, text: failureText },
   }
 }
 
@@ -49,7 +57,12 @@ function textOf(model: ModelDefinition, ask: Ask): string {
   if (ask.json) return JSON.stringify({ simulated: true, model: model.name })
   const said = ask.question.replace(/\s+/g, ' ').slice(0, 80)
   const words = 12 + (hashOf(model.name + ask.question) % 36)
-  return `I am ${model.name}, simulated: no weights, no thoughts. You said "${said}". ${filler(model.name + ask.question, words).join('').trimEnd()}.`
+  return `I am ${model.name}, simulated: no weights, no thoughts. You said "${said}". ${filler(
+    model.name + ask.question,
+    words,
+  )
+    .join('')
+    .trimEnd()}.`
 }
 
 const vocabulary =

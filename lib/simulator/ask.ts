@@ -158,7 +158,10 @@ function conversation(messages: readonly Message[]) {
   }
 }
 
-function plainPrompt(prompt: string, { raw, system, suffix }: { raw: boolean; system: string; suffix: string }) {
+function plainPrompt(
+  prompt: string,
+  { raw, system, suffix }: { raw: boolean; system: string; suffix: string },
+) {
   const before = system === '' ? '' : `<|system|>${system}`
   return {
     raw,

@@ -17,8 +17,8 @@ export interface Outcome {
   readonly timings: Timings
   readonly totalMs: number
   readonly loadMs: number
-  /** Whether generate's `context` is part of the answer: not with `raw`. */
-  readonly hasContext: boolean
+  /** Asked for with `raw`. */
+  readonly raw: boolean
 }
 
 /** Writes one answer in the words of one endpoint. Each text is written to the socket in one go. */

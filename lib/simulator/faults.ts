@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http'
+import type { Failure } from './answer.ts'
 import type { Ledger } from './ledger.ts'
 
 /** Which requests a fault strikes: all fields given must match; none given matches every request, probes too. */
@@ -26,7 +27,7 @@ export interface Plan {
   readonly busy?: true
   readonly cut?: { readonly after: number; readonly how: 'reset' | 'reset-after-headers' | 'end' }
   readonly stall?: { readonly after: number; readonly ms: number }
-  readonly failure?: { readonly after: number; readonly text: string }
+  readonly failure?: Failure
 }
 
 interface Fault {

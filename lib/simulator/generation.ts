@@ -70,12 +70,15 @@ async function prefill({ runner, prompt, promptTokens, pacer, speed, onCached }:
   if (ms > 0) await pacer.wait(ms)
 }
 
-async function decode({ runner, answer, clock, pacer, speed, emit }: Generation, said: string[]): Promise<void> {
+async function decode(
+  { runner, answer, clock, pacer, speed, emit }: Generation,
+  said: string[],
+): Promise<void> {
   const msPerToken = msOf(runner.shape.model.decodeTps * speed) * runner.slowdown
   let dueAt = clock.now()
   let tokens = 0
   for (const piece of piecesOf(answer)) {
-    if (tokens === answer.failAt) throw new RunnerFailure(failureText)
+    failWhenDue(answer, tokens)
     // Paced by when a token is due, not by pauses: a late timer delays one token, not the whole answer.
     dueAt += msPerToken * (1 + (runner.slots.active - 1) * batchPenalty)
     const early = dueAt - clock.now()
@@ -86,10 +89,12 @@ async function decode({ runner, answer, clock, pacer, speed, emit }: Generation,
     if (!piece.thinking) said.push(piece.text)
     tokens++
   }
-  if (tokens === answer.failAt) throw new RunnerFailure(failureText)
+  failWhenDue(answer, tokens)
 }
 
-const failureText = 'an error was encountered while running the model: simulated failure'
+function failWhenDue({ failure }: Answer, tokens: number): void {
+  if (failure?.after === tokens) throw new RunnerFailure(failure.text)
+}
 
 function* piecesOf({ thinking, content }: Answer): Generator<Piece> {
   for (const text of thinking) yield { text, thinking: true }
@@ -105,6 +110,3 @@ export function promptMsPerToken(runner: Runner, speed: number): number {
 function msOf(tokensPerSecond: number): number {
   return tokensPerSecond > 0 ? 1000 / tokensPerSecond : 0
 }
-
-/** The prompt's length as the runner counts it: an image is worth 768 tokens (fake-ollama.md §10). */
-export const tokensPerImage = 768

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
 
@@ -17,20 +18,35 @@ nearby.addSubnet('fc00::', 7, 'ipv6')
 
 /** Whether a server bound to loopback answers this Host header; else 403 with no body (ollama-api.md §2.9). */
 export function isHostAllowed(header: string): boolean {
-  const host = header.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1').toLowerCase()
+  const host = header
+    .replace(/:\d*$/, '')
+    .replace(/^\[(.*)\]$/, '$1')
+    .toLowerCase()
   const family = isIP(host)
   if (family !== 0) return nearby.check(host, family === 4 ? 'ipv4' : 'ipv6') || isOwnAddress(host)
-  return host === '' || host === 'localhost' || host === hostname().toLowerCase() || /\.(localhost|local|internal)$/.test(host)
+  return (
+    host === '' ||
+    host === 'localhost' ||
+    host === hostname().toLowerCase() ||
+    /\.(localhost|local|internal)$/.test(host)
+  )
 }
 
-/** Whether a cross-origin page may call: OLLAMA_ORIGINS' defaults; else 403 with no body (ollama-api.md §2.9). */
-export function isOriginAllowed(origin: string): boolean {
+/**
+ * Whether the page that sent these headers may call: from the node itself or one of OLLAMA_ORIGINS' defaults; else 403
+ * with no body (ollama-api.md §2.9).
+ */
+export function isOriginAllowed({ origin, host }: IncomingHttpHeaders): boolean {
   return (
+    origin === undefined ||
+    origin === `http://${host}` ||
     /^https?:\/\/(localhost|127\.0\.0\.1|0\.0\.0\.0)(:.*)?$/.test(origin) ||
     /^(app|file|tauri|vscode-webview|vscode-file):\/\//.test(origin)
   )
 }
 
 function isOwnAddress(host: string): boolean {
-  return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === host))
+  return Object.values(networkInterfaces()).some((addresses) =>
+    addresses?.some(({ address }) => address === host),
+  )
 }

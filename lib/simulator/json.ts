@@ -53,7 +53,8 @@ export class Fields {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       throw new Refusal(400, `json: cannot unmarshal ${kindOf(value)} into Go value of type ${struct}`)
     }
-    for (const [name, field] of Object.entries(value)) this.#values.set(name.toLowerCase(), field ?? undefined)
+    for (const [name, field] of Object.entries(value))
+      this.#values.set(name.toLowerCase(), field ?? undefined)
   }
 
   raw(name: string): unknown {

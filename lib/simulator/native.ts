@@ -1,6 +1,14 @@
-import type { ToolCall } from './models.ts'
-import { type ErrorStyle, type Head, jsonType, jsonUtf8Type, type Outcome, stamp, type Writer } from './dialect.ts'
+import {
+  type ErrorStyle,
+  type Head,
+  jsonType,
+  jsonUtf8Type,
+  type Outcome,
+  stamp,
+  type Writer,
+} from './dialect.ts'
 import { emptyBodyText, goString } from './json.ts'
+import type { ToolCall } from './models.ts'
 import { hashOf } from './tokens.ts'
 
 const streamType = 'application/x-ndjson'
@@ -14,8 +22,7 @@ export function chatWriter(head: Head): Writer {
   return {
     streamType,
     wholeType,
-    piece: ({ text, thinking }) =>
-      `${open()}${thinking ? message('', text) : message(text)},"done":false}\n`,
+    piece: ({ text, thinking }) => `${open()}${thinking ? message('', text) : message(text)},"done":false}\n`,
     last: (outcome) => `${open()}${message('', '', callsOf(outcome, head))}${end(outcome)}}\n`,
     whole: (outcome) => {
       const { content, thinking } = outcome.answer
@@ -38,10 +45,10 @@ export function generateWriter(head: Head): Writer {
     wholeType,
     piece: ({ text, thinking }) =>
       `${open()}${thinking ? response('', text) : response(text)},"done":false}\n`,
-    last: (outcome) => `${open()}${response('')}${end(outcome)}}\n`,
+    last: (outcome) => `${open()}${response('')}${end(outcome, contextOf(outcome))}}\n`,
     whole: (outcome) => {
       const { content, thinking } = outcome.answer
-      return `${open()}${response(content.join(''), thinking.join(''))}${end(outcome)}}`
+      return `${open()}${response(content.join(''), thinking.join(''))}${end(outcome, contextOf(outcome))}}`
     },
     failure: errorLine,
     idle: (doneReason) => ({
@@ -92,8 +99,7 @@ function callsOf({ answer }: Outcome, head: Head): string {
   return `,"tool_calls":[${JSON.stringify({ id, function: { index: 0, name: call.name, arguments: call.arguments } })}]`
 }
 
-function end({ answer, timings, totalMs, loadMs, hasContext }: Outcome): string {
-  const context = hasContext ? `,"context":[${contextOf(timings.promptTokens + timings.tokens)}]` : ''
+function end({ answer, timings, totalMs, loadMs }: Outcome, context = ''): string {
   const metrics = fields([
     ['total_duration', nanoseconds(totalMs)],
     ['load_duration', nanoseconds(loadMs)],
@@ -105,9 +111,11 @@ function end({ answer, timings, totalMs, loadMs, hasContext }: Outcome): string 
   return `,"done":true,"done_reason":"${answer.doneReason}"${context}${metrics}`
 }
 
-/** Numbers that look like a tokenised conversation: there is one per token. */
-function contextOf(tokens: number): string {
-  return Array.from({ length: tokens }, (_, index) => (index * 7919) % 128_000).join(',')
+/** Numbers that look like a tokenised conversation, one per token; none with `raw`. */
+function contextOf({ timings, raw }: Outcome): string {
+  if (raw) return ''
+  const length = timings.promptTokens + timings.tokens
+  return `,"context":[${Array.from({ length }, (_, index) => (index * 7919) % 128_000).join(',')}]`
 }
 
 /** Go's omitempty: zero is left out. */

@@ -21,7 +21,7 @@ export function chatCompletionWriter(head: Head): Writer {
     role = ''
     return text
   }
-  const finishOf = ({ answer }: Outcome) => 
+  const finishOf = ({ answer }: Outcome) =>
     answer.toolCall && answer.doneReason === 'stop' ? 'tool_calls' : answer.doneReason
   return {
     streamType,

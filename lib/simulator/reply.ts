@@ -30,7 +30,11 @@ export class Reply {
   }
 
   /** A complete answer. */
-  async whole(status: number, { type, text }: Body, headers: Readonly<Record<string, string>> = {}): Promise<void> {
+  async whole(
+    status: number,
+    { type, text }: Body,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
     this.open(status, type, headers)
     if (!this.#isCalm) {
       await this.#struck(text)
@@ -68,7 +72,7 @@ export class Reply {
     await this.#cutWhenDue()
     if (!this.#response.write(text)) await this.#drained()
     this.#chunks++
-    if (this.#chunks > 0) await this.#cutWhenDue()
+    await this.#cutWhenDue()
   }
 
   #drained(): Promise<void> {

@@ -77,7 +77,10 @@ export class Runner {
     this.#requests--
     invariant(this.#requests >= 0, 'a request ended twice')
     if (!this.idle) return
-    if (this.#keepAliveMs <= 0) return this.#onExpired()
+    if (this.#keepAliveMs <= 0) {
+      this.#onExpired()
+      return
+    }
     this.#expiresAt = this.#clock.now() + this.#keepAliveMs
     if (this.#keepAliveMs <= longestTimerMs) {
       this.#cancelTimer = this.#clock.after(this.#keepAliveMs, this.#onExpired)

@@ -1,6 +1,6 @@
 import type { Clock } from '../shared/clock.ts'
 import type { Ledger } from './ledger.ts'
-import { Memory, type Gpu } from './memory.ts'
+import { type Gpu, Memory } from './memory.ts'
 import type { ModelDefinition } from './models.ts'
 import { type Fingerprint, needsReload } from './options.ts'
 import { busyText, invariant, Refusal } from './refusal.ts'
@@ -155,7 +155,11 @@ export class Scheduler {
   async #evict(victim: Runner, ask: RunnerAsk): Promise<void> {
     const { ledger } = this.#options
     const model = victim.shape.model.name
-    ledger.record({ type: victim.shape.model.digest === ask.model.digest ? 'reload' : 'evict', request: ask.request, model })
+    ledger.record({
+      type: victim.shape.model.digest === ask.model.digest ? 'reload' : 'evict',
+      request: ask.request,
+      model,
+    })
     const gone = this.#unloaded.promise
     victim.evict()
     await gone

@@ -179,7 +179,7 @@ export class EmbeddedStore implements Store {
   }
 
   #refuseClosed(): void {
-    if (this.#closing) throw new StoreError('closed', 'the store is closed')
+    if (this.#closing !== null) throw new StoreError('closed', 'the store is closed')
   }
 
   #under(prefix: string): Entry[] {
@@ -195,7 +195,7 @@ export class EmbeddedStore implements Store {
     this.#leases.delete(id)
     this.#sweep().catch((error: unknown) => {
       this.#log.warn('the keys of an expired lease could not be deleted yet', { error })
-      if (!this.#closing) this.#clock.after(sweepRetryMs, () => this.#expire(id))
+      if (this.#closing === null) this.#clock.after(sweepRetryMs, () => this.#expire(id))
     })
   }
 

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd.ts'
-import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { type Etcd, etcdctl, Road, startEtcd } from '../support/etcd.ts'
 import { eventually, rejects, storeContract } from '../support/store-contract.ts'
 
 const clock = new RealClock()
@@ -65,6 +68,59 @@ describe('the etcd store beside other clients', () => {
     const timed = (await metrics.storeSeconds.get()).values
     assert.equal(timed.find((value) => value.metricName?.endsWith('_count'))?.value, 6)
     await store.close()
+  })
+})
+
+describe('the etcd store behind an endpoint that accepts and never answers', () => {
+  let road: Road
+  let muted: string
+  before(async () => {
+    road = new Road(shared.endpoint)
+    muted = await road.open()
+  })
+  beforeEach(() => road.mute())
+  after(() => road.close())
+
+  it('goes on with the next endpoint', async () => {
+    const store = connect([muted, shared.endpoint])
+    await rejects(store.get('/a'), 'unavailable')
+    await store.get('/a')
+    await store.close()
+  })
+
+  it('works as soon as the only endpoint is healed, calls and watches', async () => {
+    const store = connect([muted])
+    const handler = { changed() {}, broken() {} }
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const calls = [store.get('/a'), store.watch('/a/', 1n, handler)]
+      for (const call of calls) await rejects(call, 'unavailable')
+    }
+    road.heal()
+    const { revision } = await store.list('/a/')
+    await store.watch('/a/', revision + 1n, handler)
+    await store.close()
+  })
+})
+
+describe('a process with the etcd store', () => {
+  it('exits by itself once the store is closed', async () => {
+    const code = `
+      import { RealClock } from './lib/shared/clock.ts'
+      import { silentLog } from './lib/shared/log.ts'
+      import { EtcdStore } from './lib/store/etcd.ts'
+      const endpoints = [${JSON.stringify(shared.endpoint)}]
+      const store = new EtcdStore({ endpoints, clock: new RealClock(), log: silentLog })
+      const { revision } = await store.list('/exit/')
+      await store.watch('/exit/', revision + 1n, { changed() {}, broken() {} })
+      const { id } = await store.grant(5000)
+      await store.renew(id)
+      await store.close()`
+    const cwd = join(import.meta.dirname, '..', '..')
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', code], { cwd, stdio: 'inherit' })
+    const timer = setTimeout(() => child.kill('SIGKILL'), 10_000)
+    const [exitCode, signal] = await once(child, 'exit')
+    clearTimeout(timer)
+    assert.deepEqual([exitCode, signal], [0, null])
   })
 })
 

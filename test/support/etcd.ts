@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:fs'
 import { access, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -67,6 +67,63 @@ export async function startEtcd(place: Place = {}): Promise<Etcd> {
     throw error
   })
   return etcd
+}
+
+/** A way to etcd that can fail while etcd itself goes on. */
+export class Road {
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  #state: 'open' | 'cut' | 'mute' = 'open'
+
+  /** @param endpoint where the road leads, `http://host:port`. */
+  constructor(endpoint: string) {
+    const { hostname: host, port } = new URL(endpoint)
+    this.#server = createServer((near) => {
+      this.#keep(near)
+      if (this.#state === 'cut') near.destroy()
+      if (this.#state !== 'open') return
+      const far = connect({ host, port: Number(port) })
+      this.#keep(far)
+      near.pipe(far).pipe(near)
+      near.once('close', () => far.destroy())
+      far.once('close', () => near.destroy())
+    })
+  }
+
+  /** Returns the endpoint of the near end. */
+  async open(): Promise<string> {
+    this.#server.listen(0, '127.0.0.1')
+    await once(this.#server, 'listening')
+    return `http://127.0.0.1:${portOf(this.#server)}`
+  }
+
+  /** Ends every connection, and new ones at once. */
+  cut(): void {
+    this.#state = 'cut'
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  /** New connections are accepted and never answered. */
+  mute(): void {
+    this.#state = 'mute'
+  }
+
+  /** New connections reach etcd again. */
+  heal(): void {
+    this.#state = 'open'
+  }
+
+  async close(): Promise<void> {
+    this.cut()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+
+  #keep(socket: Socket): void {
+    this.#sockets.add(socket)
+    socket.on('error', () => {})
+    socket.once('close', () => this.#sockets.delete(socket))
+  }
 }
 
 /** Runs `etcdctl` against an endpoint and returns what it printed. */
@@ -162,9 +219,14 @@ async function isExecutable(path: string): Promise<boolean> {
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const address = server.address()
+  const port = portOf(server)
   server.close()
   await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no port')
+  return port
+}
+
+function portOf(server: Server): number {
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the server has no port')
   return address.port
 }

@@ -25,6 +25,7 @@ export class MemoryStore {
   revision = 0n
   readonly #leases = new Map<string, { ttlMs: number; cancel: () => void }>()
   readonly #watchers = new Set<Watcher>()
+  readonly #history: { readonly changes: readonly Change[]; readonly revision: bigint }[] = []
   #granted = 0
 
   constructor(clock: Clock) {
@@ -82,7 +83,8 @@ export class MemoryStore {
     this.#apply(orphans.map(({ key }) => ({ type: 'delete', key })))
   }
 
-  watch(watcher: Watcher): Watch {
+  watch(watcher: Watcher, from: bigint): Watch {
+    for (const { changes, revision } of this.#history) if (revision >= from) tell(watcher, changes, revision)
     this.#watchers.add(watcher)
     return { close: () => this.#watchers.delete(watcher) }
   }
@@ -103,15 +105,18 @@ export class MemoryStore {
     }
     if (changes.length === 0) return
     this.revision = revision
-    for (const { prefix, handler, link } of this.#watchers) {
-      const seen = changes.filter((change) => keyOf(change).startsWith(prefix))
-      if (seen.length > 0 && !link.isCut) handler.changed(seen, revision)
-    }
+    this.#history.push({ changes, revision })
+    for (const watcher of this.#watchers) tell(watcher, changes, revision)
   }
 
   #isAlive(lease: string | undefined): boolean {
     return lease === undefined || this.#leases.has(lease)
   }
+}
+
+function tell({ prefix, handler, link }: Watcher, changes: readonly Change[], revision: bigint): void {
+  const seen = changes.filter((change) => keyOf(change).startsWith(prefix))
+  if (seen.length > 0 && !link.isCut) handler.changed(seen, revision)
 }
 
 function keyOf(change: Change): string {
@@ -151,8 +156,8 @@ export class Link implements Store {
     })
   }
 
-  watch(prefix: string, _from: bigint, handler: WatchHandler) {
-    return this.#call(() => this.#store.watch({ prefix, handler, link: this }))
+  watch(prefix: string, from: bigint, handler: WatchHandler) {
+    return this.#call(() => this.#store.watch({ prefix, handler, link: this }, from))
   }
 
   commit(transaction: Transaction) {

@@ -1,0 +1,159 @@
+import { type Answer, answerTo } from './answer.ts'
+import type { Ask } from './ask.ts'
+import type { Head, Writer } from './dialect.ts'
+import { generate, type Piece, type Timings } from './generation.ts'
+import type { Exchange, Machine } from './machine.ts'
+import type { ModelDefinition } from './models.ts'
+import { parseName } from './names.ts'
+import { fingerprintOf } from './options.ts'
+import { Refusal, RunnerFailure } from './refusal.ts'
+import type { Runner } from './runner.ts'
+import { countTokens, hashOf } from './tokens.ts'
+
+/** An image is worth this many tokens (fake-ollama.md §10). */
+const tokensPerImage = 768
+
+/** The two native handlers that generate: the `/v1` routes are coats of theirs. */
+export interface Endpoint {
+  readonly wording: 'chat' | 'generate'
+  readonly writer: (head: Head) => Writer
+}
+
+/** Answers one generating request from its acceptance to its last byte. @throws Refusal before the first byte. */
+export async function infer(
+  machine: Machine,
+  exchange: Exchange,
+  ask: Ask,
+  endpoint: Endpoint,
+): Promise<void> {
+  const { scheduler, ledger, shelf, clock } = machine
+  const { signal, reply, plan, id } = exchange
+  const model = shelf.find(ask.model, endpoint.wording)
+  const writer = endpoint.writer(headOf(machine, exchange, ask))
+  if (ask.blank && ask.keepAliveMs === 0) {
+    scheduler.unload(model)
+    return reply.whole(200, writer.idle('unload', ask.stream))
+  }
+  refuseIncapable(model, ask, endpoint.wording)
+  using _flight = ledger.flight(model.name)
+  using grant = await scheduler.acquire({
+    model,
+    fingerprint: fingerprintOf(ask.options, ask.shift),
+    keepAliveMs: ask.keepAliveMs,
+    signal,
+    request: id,
+    refuseQueue: plan.busy ?? false,
+  })
+  const loadMs = clock.now() - exchange.arrivedAt
+  if (ask.blank) return reply.whole(200, writer.idle('load', ask.stream))
+  const promptTokens = promptTokensOf(ask, grant.runner)
+  using _slot = await enterSlot(machine, exchange, grant.runner)
+  await new Speaker(machine, exchange, ask, writer).answer(grant.runner, promptTokens, loadMs)
+}
+
+/** Waits for one of the runner's slots, and notes when there is a wait. */
+export function enterSlot(
+  { ledger }: Machine,
+  { id, signal }: Exchange,
+  runner: Runner,
+): Promise<Disposable> {
+  const { model, parallel } = runner.shape
+  if (runner.slots.active >= parallel) ledger.record({ type: 'sem-wait', request: id, model: model.name })
+  return runner.slots.enter(signal)
+}
+
+/** Carries one answer from the runner to the client, as a stream or as a whole. */
+class Speaker {
+  readonly #machine: Machine
+  readonly #exchange: Exchange
+  readonly #ask: Ask
+  readonly #writer: Writer
+  #spoken = 0
+
+  constructor(machine: Machine, exchange: Exchange, ask: Ask, writer: Writer) {
+    this.#machine = machine
+    this.#exchange = exchange
+    this.#ask = ask
+    this.#writer = writer
+  }
+
+  async answer(runner: Runner, promptTokens: number, loadMs: number): Promise<void> {
+    const { plan } = this.#exchange
+    const planned = answerTo(runner.shape.model, this.#ask)
+    const answer = plan.failure ? { ...planned, failure: plan.failure } : planned
+    try {
+      const timings = await this.#generate(runner, promptTokens, answer)
+      await this.#finish(answer, timings, loadMs)
+    } catch (error) {
+      if (!(error instanceof RunnerFailure) || !this.#exchange.reply.begun) throw error
+      await this.#exchange.reply.chunk(this.#writer.failure(error.message))
+      this.#exchange.reply.end()
+    }
+  }
+
+  #generate(runner: Runner, promptTokens: number, answer: Answer): Promise<Timings> {
+    const { clock, speed, ledger } = this.#machine
+    const { prompt } = this.#ask
+    const { pacer } = this.#exchange
+    const emit = (piece: Piece) => this.#speak(piece, runner)
+    const onCached = (tokens: number) => ledger.cached(tokens)
+    return generate({ runner, prompt, promptTokens, answer, clock, pacer, speed, emit, onCached })
+  }
+
+  #speak(piece: Piece, runner: Runner): Promise<void> | undefined {
+    const { ledger } = this.#machine
+    const { signal, reply, id } = this.#exchange
+    signal.throwIfAborted()
+    if (this.#spoken === 0) {
+      ledger.record({ type: 'first-token', request: id, model: runner.shape.model.name })
+      if (this.#ask.stream) reply.open(200, this.#writer.streamType)
+    }
+    this.#spoken++
+    ledger.token()
+    return this.#ask.stream ? reply.chunk(this.#writer.piece(piece)) : undefined
+  }
+
+  async #finish(answer: Answer, timings: Timings, loadMs: number): Promise<void> {
+    const { reply, arrivedAt } = this.#exchange
+    const totalMs = this.#machine.clock.now() - arrivedAt
+    const outcome = { answer, timings, totalMs, loadMs, raw: this.#ask.raw }
+    if (!this.#ask.stream) {
+      return reply.whole(200, { type: this.#writer.wholeType, text: this.#writer.whole(outcome) })
+    }
+    if (!reply.begun) reply.open(200, this.#writer.streamType)
+    await reply.chunk(this.#writer.last(outcome))
+    reply.end()
+  }
+}
+
+function headOf(machine: Machine, exchange: Exchange, ask: Ask): Head {
+  return {
+    model: ask.model,
+    id: hashOf(`${machine.seed} ${exchange.id}`) % 999,
+    includeUsage: ask.includeUsage,
+    date: () => machine.clock.date(),
+  }
+}
+
+function refuseIncapable(model: ModelDefinition, ask: Ask, wording: 'chat' | 'generate'): void {
+  const asked = JSON.stringify(ask.model)
+  if (ask.think === true && !model.capabilities.includes('thinking')) {
+    throw new Refusal(400, `${asked} does not support thinking`)
+  }
+  if (!model.capabilities.includes('completion'))
+    throw new Refusal(400, `${asked} does not support ${wording}`)
+  const missing = ask.capabilities.filter((capability) => !model.capabilities.includes(capability))
+  if (missing.length > 0) {
+    throw new Refusal(400, `${parseName(model.name)?.full} does not support ${missing.join('\n')}`)
+  }
+}
+
+/** Ollama drops old messages until the prompt fits, unless the request forbids it: then the child's own error comes out. */
+function promptTokensOf(ask: Ask, runner: Runner): number {
+  const tokens = countTokens(ask.prompt) + tokensPerImage * ask.images
+  const { ctx } = runner.shape
+  if (tokens <= ctx || ask.truncate) return Math.min(tokens, ctx)
+  const message = `request (${tokens} tokens) exceeds the available context size (${ctx} tokens), try increasing it`
+  const error = { code: 400, message, type: 'exceed_context_size_error', n_prompt_tokens: tokens, n_ctx: ctx }
+  throw new Refusal(400, JSON.stringify({ error }))
+}

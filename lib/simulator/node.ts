@@ -1,0 +1,161 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { type Clock, RealClock } from '../shared/clock.ts'
+import { Faults } from './faults.ts'
+import { Ledger, type NodeEvent, type NodeStats, type RequestRecord } from './ledger.ts'
+import type { Machine } from './machine.ts'
+import type { Gpu } from './memory.ts'
+import type { ModelDefinition } from './models.ts'
+import { Scheduler } from './scheduler.ts'
+import { serve } from './service.ts'
+import { Shelf } from './shelf.ts'
+
+export interface SimulatedNodeOptions {
+  readonly name: string
+  readonly models: readonly ModelDefinition[]
+  /** 0: any free one. */
+  readonly port?: number
+  readonly clock?: Clock
+  readonly version?: string
+  /** None: a CPU node. */
+  readonly gpus?: readonly Gpu[]
+  readonly numParallel?: number
+  /** 0: three for each GPU. */
+  readonly maxLoadedModels?: number
+  readonly maxQueue?: number
+  /** Infinity: for ever. */
+  readonly keepAliveMs?: number
+  /** Multiplies the models' prompt and decode speeds. */
+  readonly speed?: number
+  /** Decides the ids in answers. */
+  readonly seed?: number
+}
+
+const defaultGpus: readonly Gpu[] = [{ id: 'gpu0', totalMiB: 24_576, discrete: true }]
+
+/** One simulated Ollama on a loopback port, which a client cannot tell from a real one (fake-ollama.md). */
+export class SimulatedNode {
+  readonly name: string
+  readonly port: number
+  readonly url: string
+  /** What can go wrong with it. */
+  readonly control: Faults
+  readonly #server: Server
+  readonly #ledger: Ledger
+  readonly #clock: Clock
+  readonly #newScheduler: () => Scheduler
+  #scheduler: Scheduler
+  #stopping: Promise<void> | null = null
+
+  private constructor(options: SimulatedNodeOptions, server: Server) {
+    const { clock = new RealClock(), version = '0.32.15', speed = 1, seed = 1 } = options
+    const ledger = new Ledger(clock)
+    this.name = options.name
+    this.port = (server.address() as AddressInfo).port
+    this.url = `http://127.0.0.1:${this.port}`
+    this.#server = server
+    this.#ledger = ledger
+    this.#clock = clock
+    this.#newScheduler = () => schedulerOf(options, clock, ledger)
+    this.#scheduler = this.#newScheduler()
+    this.control = new Faults(ledger, {
+      refuse: () => this.#refuse(),
+      accept: () => listen(this.#server, this.port),
+      restart: (downMs) => this.#restart(downMs),
+    })
+    const scheduler = () => this.#scheduler
+    this.#answer({
+      clock,
+      version,
+      speed,
+      seed,
+      ledger,
+      shelf: new Shelf(options.models, clock.date()),
+      get scheduler() {
+        return scheduler()
+      },
+    })
+  }
+
+  /** Resolves once the node listens. Rejects with the system's error when the port is taken. */
+  static async start(options: SimulatedNodeOptions): Promise<SimulatedNode> {
+    // Like Go's server: no timeouts, 1 MiB of headers (ollama-api.md §2.9).
+    const server = createServer({
+      keepAliveTimeout: 0,
+      headersTimeout: 0,
+      requestTimeout: 0,
+      maxHeaderSize: 1024 * 1024,
+    })
+    await listen(server, options.port ?? 0)
+    return new SimulatedNode(options, server)
+  }
+
+  /** What happened, in order; the latest 10,000 events at least. */
+  get log(): readonly NodeEvent[] {
+    return this.#ledger.events
+  }
+
+  /** The requests in order of arrival; the latest 10,000 at least. */
+  get requests(): readonly RequestRecord[] {
+    return this.#ledger.requests
+  }
+
+  stats(): NodeStats {
+    return this.#ledger.stats()
+  }
+
+  /** Closes every socket and ends every timer. Safe to call twice. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#shutDown()
+    return this.#stopping
+  }
+
+  #answer(machine: Machine): void {
+    this.#server.on('connection', (socket: Socket) => {
+      this.#ledger.connected()
+      socket.once('close', () => this.#ledger.disconnected())
+    })
+    this.#server.on('request', (request, response) => {
+      // A connection kept from before the node began to refuse is no way in.
+      if (!this.#server.listening) request.socket.resetAndDestroy()
+      else void serve(machine, this.control, request, response)
+    })
+  }
+
+  async #refuse(): Promise<void> {
+    this.#server.close()
+  }
+
+  async #restart(downMs: number): Promise<void> {
+    this.#server.close()
+    this.#server.closeAllConnections()
+    this.#scheduler.stop()
+    this.#scheduler = this.#newScheduler()
+    await this.#clock.sleep(downMs)
+    if (!this.#stopping) await listen(this.#server, this.port)
+  }
+
+  async #shutDown(): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve))
+    this.#server.closeAllConnections()
+    this.#scheduler.stop()
+    await closed
+  }
+}
+
+function schedulerOf(options: SimulatedNodeOptions, clock: Clock, ledger: Ledger): Scheduler {
+  const { gpus = defaultGpus, numParallel = 1, maxLoadedModels = 0, maxQueue = 512 } = options
+  const { keepAliveMs = 300_000 } = options
+  return new Scheduler({ clock, ledger, gpus, numParallel, maxLoadedModels, maxQueue, keepAliveMs })
+}
+
+async function listen(server: Server, port: number): Promise<void> {
+  if (server.listening) return
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, '127.0.0.1', () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}

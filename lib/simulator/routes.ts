@@ -1,0 +1,90 @@
+import { readChat, readChatCompletion, readCompletion, readGenerate } from './ask.ts'
+import type { ErrorStyle } from './dialect.ts'
+import {
+  embed,
+  embeddingList,
+  embeddings,
+  readEmbed,
+  readEmbeddingList,
+  readEmbeddings,
+} from './embedding.ts'
+import { type Endpoint, infer } from './inference.ts'
+import { heartbeat, modelList, ps, readShow, show, tags, version } from './inventory.ts'
+import type { Exchange, Machine } from './machine.ts'
+import { chatWriter, generateWriter, nativeErrors } from './native.ts'
+import { chatCompletionWriter, completionWriter, openaiErrors } from './openai.ts'
+import { Refusal, RunnerFailure } from './refusal.ts'
+
+export type Handler = (machine: Machine, exchange: Exchange) => Promise<void>
+
+const chat: Endpoint = { wording: 'chat', writer: chatWriter }
+const generate: Endpoint = { wording: 'generate', writer: generateWriter }
+const chatCompletion: Endpoint = { wording: 'chat', writer: chatCompletionWriter }
+const completion: Endpoint = { wording: 'generate', writer: completionWriter }
+
+/** Every path of the node, with its methods in the order that a 405 lists them. */
+const routes: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
+  '/': { HEAD: heartbeat, GET: heartbeat },
+  '/api/version': { HEAD: version, GET: version },
+  '/api/tags': { HEAD: tags, GET: tags },
+  '/api/ps': { GET: ps },
+  '/api/show': { POST: taking(readShow, show, nativeErrors) },
+  '/api/generate': { POST: generating(readGenerate, generate, nativeErrors) },
+  '/api/chat': { POST: generating(readChat, chat, nativeErrors) },
+  '/api/embed': { POST: taking(readEmbed, embed, nativeErrors) },
+  '/api/embeddings': { POST: taking(readEmbeddings, embeddings, nativeErrors) },
+  '/v1/chat/completions': { POST: generating(readChatCompletion, chatCompletion, openaiErrors) },
+  '/v1/completions': { POST: generating(readCompletion, completion, openaiErrors) },
+  '/v1/embeddings': { POST: taking(readEmbeddingList, embeddingList, openaiErrors) },
+  '/v1/models': { GET: modelList },
+}
+
+/** What answers `method` on `path`, be it 404 or 405. */
+export function handlerOf(method: string, path: string): Handler {
+  const methods = Object.hasOwn(routes, path) ? routes[path] : undefined
+  if (!methods) return plain(404, '404 page not found')
+  const allow = Object.keys(methods).join(', ')
+  return methods[method] ?? plain(405, '405 method not allowed', { Allow: allow })
+}
+
+function plain(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Handler {
+  return (_machine, { reply }) => reply.whole(status, { type: 'text/plain', text }, headers)
+}
+
+function generating(
+  read: (body: unknown) => Parameters<typeof infer>[2],
+  endpoint: Endpoint,
+  errors: ErrorStyle,
+) {
+  return taking(read, (machine, exchange, ask) => infer(machine, exchange, ask, endpoint), errors)
+}
+
+/** A handler of a request with a body: `read` says what it wants, `run` answers; either may refuse. */
+function taking<T>(
+  read: (body: unknown) => T,
+  run: (machine: Machine, exchange: Exchange, ask: T) => Promise<void>,
+  errors: ErrorStyle,
+): Handler {
+  return async (machine, exchange) => {
+    const { body, reply } = exchange
+    let ask: T
+    try {
+      if ('refusal' in body) throw body.refusal
+      ask = read(body.value)
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      return reply.whole(error.status, errors.early(error.status, error.message))
+    }
+    try {
+      await run(machine, exchange, ask)
+    } catch (error) {
+      if (!(error instanceof Refusal) || reply.begun) throw error
+      const streamed = error instanceof RunnerFailure && isStream(ask)
+      await reply.whole(error.status, errors.late(error.status, error.message, streamed))
+    }
+  }
+}
+
+function isStream(ask: unknown): boolean {
+  return typeof ask === 'object' && ask !== null && 'stream' in ask && ask.stream === true
+}

@@ -1,0 +1,97 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Faults, Plan } from './faults.ts'
+import { isHostAllowed, isOriginAllowed } from './hosts.ts'
+import { decodeBody, isRecord } from './json.ts'
+import type { RequestEntry } from './ledger.ts'
+import type { DecodedBody, Machine } from './machine.ts'
+import { Pacer } from './pacer.ts'
+import { Refusal } from './refusal.ts'
+import { Reply } from './reply.ts'
+import { handlerOf } from './routes.ts'
+
+const calm: Plan = {}
+const jsonType = 'application/json; charset=utf-8'
+
+/** Serves one HTTP request from its head to the end of its connection's interest in it. */
+export async function serve(
+  machine: Machine,
+  faults: Faults,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { ledger } = machine
+  const leaving = new AbortController()
+  const entry = ledger.arrive(arrivalOf(request))
+  response.once('close', () => {
+    if (response.writableFinished || entry.endedAt !== null || leaving.signal.aborted) return
+    ledger.aborted(entry)
+    leaving.abort(new Error('the client left'))
+  })
+  const rawBody = await bodyOf(request)
+  if (!rawBody) return
+  entry.rawBody = rawBody
+  const body = decoded(rawBody)
+  entry.body = 'value' in body ? body.value : undefined
+  try {
+    await answer(machine, faults, { request, response, entry, body, leaving })
+  } catch (error) {
+    // A left client or a cut answer ends whatever was waiting for it; anything else is a bug of ours.
+    if (!leaving.signal.aborted) throw error
+  }
+  if (entry.abortedAt === null) ledger.ended(entry)
+}
+
+interface Visit {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly entry: RequestEntry
+  readonly body: DecodedBody
+  readonly leaving: AbortController
+}
+
+async function answer(machine: Machine, faults: Faults, visit: Visit): Promise<void> {
+  const { request, response, entry, body, leaving } = visit
+  const { signal } = leaving
+  const { method, path, id, arrivedAt } = entry
+  const isWelcome = isHostAllowed(request.headers.host ?? '') && isOriginAllowed(request.headers)
+  const plan = isWelcome ? faults.claim({ method, path, model: modelOf(entry.body) }, id) : calm
+  const pacer = new Pacer(machine.clock, signal)
+  const reply = new Reply(response, plan, pacer, (reason) => leaving.abort(reason))
+  if (!isWelcome) return reply.whole(403, { type: '', text: '' })
+  if (plan.blackhole) return pacer.until(() => () => {})
+  if (plan.answer) {
+    const { status, body: text, headers } = plan.answer
+    return reply.whole(status, { type: jsonType, text }, headers)
+  }
+  await handlerOf(method, path)(machine, { id, arrivedAt, body, plan, pacer, reply, signal })
+}
+
+function arrivalOf(request: IncomingMessage) {
+  const path = (request.url ?? '/').split('?', 1)[0] ?? '/'
+  return { method: request.method ?? 'GET', path, rawHeaders: request.rawHeaders }
+}
+
+/** The whole body, or null when the client left while it sent it. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of request) chunks.push(chunk)
+  } catch {
+    return null
+  }
+  return Buffer.concat(chunks)
+}
+
+function decoded(bytes: Buffer): DecodedBody {
+  try {
+    return { value: decodeBody(bytes) }
+  } catch (error) {
+    if (error instanceof Refusal) return { refusal: error }
+    throw error
+  }
+}
+
+function modelOf(body: unknown): string {
+  const model = isRecord(body) ? (body['model'] ?? body['name']) : ''
+  return typeof model === 'string' ? model : ''
+}

@@ -1,0 +1,73 @@
+import type { Ask } from '../../lib/fleet/ask.ts'
+import { type Config, configSchema } from '../../lib/fleet/config.ts'
+import { type NodeSpec, type NodeStatus, nodeSchema } from '../../lib/fleet/node.ts'
+import { buildSnapshot, type Documents, emptyDocuments, type Snapshot } from '../../lib/fleet/snapshot.ts'
+
+interface NodeSketch extends Partial<Omit<NodeSpec, 'url'>> {
+  readonly name: string
+  readonly url?: string
+  readonly models?: readonly string[]
+  readonly loaded?: readonly string[]
+  readonly health?: NodeStatus['health'] | 'unknown'
+}
+
+interface FleetSketch extends Partial<Omit<Documents, 'nodes' | 'statuses' | 'config'>> {
+  readonly nodes?: readonly NodeSketch[]
+  readonly config?: Record<string, unknown>
+}
+
+/** A snapshot of the fleet sketched: each node up, with the models named on its disk. */
+export function aSnapshot({ nodes = [], config = {}, ...rest }: FleetSketch = {}): Snapshot {
+  return buildSnapshot({
+    ...emptyDocuments,
+    revision: 1n,
+    config: configSchema.parse(config) as Config,
+    ...rest,
+    nodes: new Map(nodes.map((node) => [node.name, specOf(node)])),
+    statuses: new Map(
+      nodes.filter(({ health }) => health !== 'unknown').map((node) => [node.name, statusOf(node)]),
+    ),
+  })
+}
+
+export function anAsk(ask: Partial<Ask> = {}): Ask {
+  return { id: 'request-1', api: 'ollama_chat', model: 'm:latest', tenant: 'anonymous', nodes: {}, ...ask }
+}
+
+function specOf({
+  name,
+  models: _m,
+  loaded: _l,
+  health: _h,
+  url = 'http://127.0.0.1:1',
+  ...spec
+}: NodeSketch): NodeSpec {
+  return nodeSchema.parse({ url, ...spec })
+}
+
+function statusOf({ models = ['m:latest'], loaded = [], health = 'up' }: NodeSketch): NodeStatus {
+  return {
+    fence: '1',
+    health: health === 'down' ? 'down' : 'up',
+    reason: '',
+    since: '2026-01-01T00:00:00Z',
+    version: '0.32.15',
+    weight: 1,
+    models: models.map((name) => ({
+      name,
+      digest: `digest of ${name}`,
+      size: 1,
+      modified_at: '2026-01-01T00:00:00Z',
+      details: {},
+    })),
+    loaded: loaded.map((name) => ({
+      name,
+      digest: `digest of ${name}`,
+      size: 1,
+      size_vram: 1,
+      context_length: 4096,
+      expires_at: '2026-01-01T00:05:00Z',
+      details: {},
+    })),
+  }
+}

@@ -1,0 +1,248 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Election } from '../../lib/cluster/election.ts'
+import { silentLog } from '../../lib/shared/log.ts'
+import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
+import { Link, MemoryStore } from './cluster-store.ts'
+
+const key = '/llamero/test/leader'
+
+function aCluster(ids: readonly string[], dice: () => number = () => 0.5) {
+  const clock = new VirtualClock()
+  const store = new MemoryStore(clock)
+  const candidates = ids.map((id) => aCandidate(id, store, clock, dice))
+  return { clock, store, candidates }
+}
+
+function aCandidate(id: string, store: MemoryStore, clock: VirtualClock, dice: () => number) {
+  const link = new Link(store)
+  const changes: boolean[] = []
+  const candidate = {
+    id,
+    link,
+    changes,
+    mayLead: true,
+    election: new Election({
+      store: link,
+      key,
+      id,
+      clock,
+      dice,
+      log: silentLog,
+      ttlMs: 10_000,
+      mayLead: () => candidate.mayLead,
+      changed: () => changes.push(candidate.election.isLeader()),
+    }),
+  }
+  const observe = () => candidate.election.observe(store.entries.get(key) ?? null, store.revision)
+  store.watch({ prefix: key, handler: { changed: observe, broken() {} }, link }, 0n)
+  return candidate
+}
+
+type Candidate = ReturnType<typeof aCandidate>
+
+async function stopAll(clock: VirtualClock, candidates: readonly Candidate[]) {
+  const stopped = Promise.all(candidates.map(({ election }) => election.stop()))
+  await clock.advance(5000)
+  await stopped
+}
+
+const leadersOf = (candidates: readonly Candidate[]) =>
+  candidates.filter(({ election }) => election.isLeader()).map(({ id }) => id)
+
+test('of two candidates that start together exactly one leads, and the key holds its bare id', async () => {
+  const { clock, store, candidates } = aCluster(['a', 'b'])
+  for (const { election } of candidates) election.start()
+  await clock.advance(100)
+  assert.equal(leadersOf(candidates).length, 1)
+  const leader = candidates.find(({ election }) => election.isLeader())
+  assert.equal(store.value(key), leader?.id)
+  assert.equal(leader?.election.fence, store.entries.get(key)?.created)
+  await clock.advance(60_000)
+  assert.deepEqual(leadersOf(candidates), [leader?.id], 'renewals keep the same leader')
+  await stopAll(clock, candidates)
+})
+
+test('a leader that is cut off stops leading after 0.7 TTL, before another one begins', async () => {
+  const { clock, candidates } = aCluster(['a', 'b'])
+  const [a, b] = candidates as [Candidate, Candidate]
+  a.election.start()
+  await clock.advance(0)
+  b.election.start()
+  await clock.advance(20_000)
+  a.link.isCut = true
+  const cutAt = clock.now()
+  let demotedAt = 0
+  let wonAt = 0
+  for (let ms = 0; ms < 15_000; ms += 10) {
+    await clock.advance(10)
+    assert.ok(leadersOf(candidates).length <= 1, 'never two leaders')
+    if (!a.election.isLeader()) demotedAt ||= clock.now() - cutAt
+    if (b.election.isLeader()) wonAt ||= clock.now() - cutAt
+  }
+  assert.ok(demotedAt > 4000 && demotedAt <= 7010, `demoted after ${demotedAt} ms`)
+  assert.ok(wonAt > demotedAt + 2000 && wonAt <= 11_000, `won after ${wonAt} ms`)
+  assert.deepEqual(a.changes, [true, false])
+  await stopAll(clock, candidates)
+})
+
+test('a candidate whose winning answer is lost recognises the key as its own', async () => {
+  const { clock, store, candidates } = aCluster(['a'])
+  const [a] = candidates as [Candidate]
+  a.election.start()
+  a.link.latencyMs = () => 1
+  await clock.advance(3) // the vacant key was read, the lease is being granted
+  await clock.advance(1)
+  a.link.answersToLose = 1
+  await clock.advance(3000)
+  assert.equal(store.value(key), 'a')
+  assert.ok(a.election.isLeader())
+  assert.equal(a.election.fence, store.entries.get(key)?.created)
+  assert.equal(store.revision, 1n, 'the key was put once')
+  await stopAll(clock, candidates)
+})
+
+test('stepping down hands over at once, and the former leader rests', async () => {
+  const { clock, candidates } = aCluster(['a', 'b'], () => 0.99)
+  const [a, b] = candidates as [Candidate, Candidate]
+  a.election.start()
+  await clock.advance(0)
+  b.election.start()
+  await clock.advance(5000)
+  const down = a.election.stepDown()
+  assert.equal(a.election.isLeader(), false, 'at once, before the store has answered')
+  await down
+  await clock.advance(100)
+  assert.deepEqual(leadersOf(candidates), ['b'])
+  await stopAll(clock, candidates)
+})
+
+test('a write of a leader whose key is gone is refused and ends its term', async () => {
+  const { clock, store, candidates } = aCluster(['a'])
+  const [a] = candidates as [Candidate]
+  a.election.start()
+  await clock.advance(0)
+  const write = { type: 'put', key: '/llamero/test/state/x', value: '1' } as const
+  assert.notEqual(await a.election.guarded([write]), null)
+  a.link.isCut = true // neither the watch nor a renewal may tell it first
+  store.delete(key)
+  a.link.isCut = false
+  store.delete('/llamero/test/state/x')
+  assert.equal(await a.election.guarded([write]), null)
+  assert.equal(a.election.isLeader(), false)
+  assert.equal(store.value('/llamero/test/state/x'), undefined)
+  assert.deepEqual(a.changes, [true, false])
+  assert.equal(await a.election.guarded([write]), null, 'a standby writes nothing')
+  await stopAll(clock, candidates)
+})
+
+test('a leader that sees another key in its place stops at once, but not for what happened before its term', async () => {
+  const { clock, store, candidates } = aCluster(['a'])
+  const [a] = candidates as [Candidate]
+  a.election.start()
+  await clock.advance(0)
+  const fence = a.election.fence ?? 0n
+  a.election.observe(null, fence - 1n)
+  assert.ok(a.election.isLeader(), 'the watch lags behind')
+  store.delete(key)
+  assert.equal(a.election.isLeader(), false)
+  await clock.advance(10_000)
+  assert.ok(a.election.isLeader(), 'it may win again')
+  assert.ok((a.election.fence ?? 0n) > fence, 'under a higher fence')
+  await stopAll(clock, candidates)
+})
+
+test('a revoked lease ends the term within one period', async () => {
+  const { clock, store, candidates } = aCluster(['a'])
+  const [a] = candidates as [Candidate]
+  a.election.start()
+  await clock.advance(0)
+  const held = store.entries.get(key)
+  a.link.isCut = true
+  store.revoke(held?.lease ?? '')
+  a.link.isCut = false
+  await clock.advance(2300)
+  assert.notEqual(store.entries.get(key)?.created, held?.created)
+  assert.equal(a.changes[1], false)
+  await stopAll(clock, candidates)
+})
+
+test('a leader whose lease can be renewed while its key is gone stops within one period', async () => {
+  const { clock, store, candidates } = aCluster(['a'])
+  const [a] = candidates as [Candidate]
+  a.election.start()
+  await clock.advance(0)
+  const { created } = store.entries.get(key) as { created: bigint }
+  a.link.isCut = true // the watch misses it
+  store.delete(key)
+  a.link.isCut = false
+  await clock.advance(2300)
+  assert.notEqual(a.election.fence, created)
+  assert.equal(a.changes[1], false)
+  await stopAll(clock, candidates)
+})
+
+test('who may not lead does not campaign', async () => {
+  const { clock, store, candidates } = aCluster(['a'])
+  const [a] = candidates as [Candidate]
+  a.mayLead = false
+  a.election.start()
+  await clock.advance(10_000)
+  assert.equal(store.value(key), undefined)
+  a.mayLead = true
+  a.election.poke()
+  await clock.advance(0)
+  assert.ok(a.election.isLeader())
+  await stopAll(clock, candidates)
+})
+
+test('a stopped candidate leaves no key behind, even when stopped in the middle of its campaign', async () => {
+  for (let ms = 0; ms <= 12; ms++) {
+    const { clock, store, candidates } = aCluster(['a'])
+    const [a] = candidates as [Candidate]
+    a.link.latencyMs = () => 2
+    a.election.start()
+    await clock.advance(ms)
+    await stopAll(clock, candidates)
+    assert.equal(store.value(key), undefined, `stopped after ${ms} ms`)
+    assert.equal(a.election.isLeader(), false)
+  }
+})
+
+test('three candidates under random cuts, delays and lost answers: never two leaders, and fences only rise', async () => {
+  for (const seed of [1, 2, 3, 4, 5]) {
+    const dice = seeded(seed)
+    const { clock, candidates } = aCluster(['a', 'b', 'c'], dice)
+    for (const { election, link } of candidates) {
+      link.latencyMs = () => (dice() < 0.02 ? 900 * dice() : 3 * dice())
+      election.start()
+    }
+    let highest = 0n
+    const terms = new Set<bigint>()
+    for (let ms = 0; ms < 120_000; ms += 20) {
+      await clock.advance(20)
+      const leaders = candidates.filter(({ election }) => election.isLeader())
+      assert.ok(leaders.length <= 1, `seed ${seed}, ${ms} ms: ${leaders.map(({ id }) => id)}`)
+      const fence = leaders[0]?.election.fence ?? highest
+      assert.ok(fence >= highest, 'fences never fall')
+      highest = fence
+      terms.add(fence)
+      for (const { link } of candidates) {
+        if (dice() < 0.001) link.isCut = !link.isCut
+        if (dice() < 0.002) link.answersToLose = 1
+      }
+    }
+    assert.ok(terms.size > 2, `seed ${seed}: the faults changed leaders`)
+    for (const { link } of candidates) link.isCut = false
+    await stopAll(clock, candidates)
+  }
+})
+
+/** Park and Miller's generator: the same faults in every run. */
+function seeded(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state * 48_271) % 2_147_483_647
+    return state / 2_147_483_647
+  }
+}

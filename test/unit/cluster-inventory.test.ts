@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { readLoaded, readTags, readVersion } from '../../lib/cluster/inventory.ts'
+import { canonicalName } from '../../lib/fleet/names.ts'
+
+const details = {
+  parent_model: '',
+  format: 'gguf',
+  family: 'llama',
+  families: ['llama'],
+  parameter_size: '1.2B',
+  quantization_level: 'Q8_0',
+  context_length: 131072,
+}
+
+const tag = {
+  name: 'Llama3.2:1B',
+  model: 'Llama3.2:1B',
+  modified_at: '2026-01-02T03:04:05.678901+01:00',
+  size: 1321098329,
+  digest: 'baf6a787fdffd633537aa2eb51cfd54cb93ff08e28040095462bb63daf552878',
+  details,
+  capabilities: ['completion', 'tools'],
+}
+
+test('the models on disk come back under canonical names, in the order of names', () => {
+  const models = readTags(JSON.stringify({ models: [tag, { ...tag, name: 'all-minilm' }] }))
+  assert.deepEqual(models, [
+    {
+      name: 'all-minilm:latest',
+      digest: tag.digest,
+      size: tag.size,
+      modified_at: tag.modified_at,
+      details,
+      capabilities: tag.capabilities,
+    },
+    {
+      name: 'llama3.2:1b',
+      digest: tag.digest,
+      size: tag.size,
+      modified_at: tag.modified_at,
+      details,
+      capabilities: tag.capabilities,
+    },
+  ])
+})
+
+test('the models in memory come back with their share of VRAM', () => {
+  const loaded = { ...tag, size_vram: 7, context_length: 4096, expires_at: '2318-01-01T00:00:00Z' }
+  assert.deepEqual(readLoaded(JSON.stringify({ models: [loaded] })), [
+    {
+      name: 'llama3.2:1b',
+      digest: tag.digest,
+      size: tag.size,
+      details,
+      size_vram: 7,
+      context_length: 4096,
+      expires_at: '2318-01-01T00:00:00Z',
+    },
+  ])
+})
+
+test('the version comes back, and nothing else passes for one', () => {
+  assert.equal(readVersion('{"version":"0.12.6"}'), '0.12.6')
+  for (const body of ['', '{}', '[]', 'null', '{"version":1}', '<html>']) assert.equal(readVersion(body), null)
+})
+
+test('a body that is not Ollama\'s is told from an empty inventory', () => {
+  for (const body of ['', '<html>', '[]', 'null', '{}', '{"models":{}}', '{"models":"x"}']) {
+    assert.equal(readTags(body), null)
+    assert.equal(readLoaded(body), null)
+  }
+  for (const body of ['{"models":[]}', '{"models":null}']) assert.deepEqual(readTags(body), [])
+})
+
+test('junk among the models is skipped or made harmless', () => {
+  const junk = [null, 1, 'x', [], {}, { name: 7 }, { name: '../../etc/passwd' }, { name: 'a b' }]
+  const odd = { name: 'odd', digest: 7, size: -1, modified_at: {}, details: 'x', capabilities: [1, 'tools'] }
+  assert.deepEqual(readTags(JSON.stringify({ models: [...junk, odd, { ...odd, digest: 'second' }] })), [
+    { name: 'odd:latest', digest: '', size: 0, modified_at: '', details: {}, capabilities: ['tools'] },
+  ])
+  const body = `{"models":[{"name":"a","details":{"__proto__":{"x":1},"format":"gguf","deep":${'['.repeat(1e5)}${']'.repeat(1e5)}}}]}`
+  assert.deepEqual(readTags(body)?.[0]?.details, { format: 'gguf', deep: [] })
+})
+
+test('an inventory never outgrows what the store takes in one value', () => {
+  const many = Array.from({ length: 20_000 }, (_, index) => ({ ...tag, name: `m${index}` }))
+  const models = readTags(JSON.stringify({ models: many })) ?? []
+  assert.ok(models.length > 1000)
+  const long = Array.from({ length: 100 }, (_, index) => ({
+    name: `m${index}`,
+    digest: 'é'.repeat(1e4),
+    details: Object.fromEntries(Array.from({ length: 1000 }, (_, key) => [`é${key}`, 'é'.repeat(1000)])),
+  }))
+  const loaded = readLoaded(JSON.stringify({ models: long })) ?? []
+  const bytes = Buffer.byteLength(JSON.stringify({ models, loaded }))
+  assert.ok(bytes < 1_350_000, `${bytes} bytes`)
+})
+
+test('no answer whatsoever makes it throw, and all that it lets through is well formed', () => {
+  const field = fc.oneof(fc.jsonValue(), fc.string(), fc.constant(tag.name), fc.constant(details))
+  const model = fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom(...Object.keys(tag), 'size_vram'), field))
+  const body = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc.record({ models: fc.array(model) }).map((value) => JSON.stringify(value)),
+  )
+  fc.assert(
+    fc.property(body, (text) => {
+      readVersion(text)
+      for (const { name, digest, size } of [...(readTags(text) ?? []), ...(readLoaded(text) ?? [])]) {
+        assert.equal(canonicalName(name), name)
+        assert.equal(typeof digest, 'string')
+        assert.ok(Number.isSafeInteger(size) && size >= 0)
+      }
+    }),
+    { numRuns: 2000 },
+  )
+})

@@ -1,0 +1,255 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Cluster } from '../../lib/cluster/cluster.ts'
+import type { LoadSummary } from '../../lib/fleet/instance.ts'
+import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
+import type { Log } from '../../lib/shared/log.ts'
+import { silentLog } from '../../lib/shared/log.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
+import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
+import { Keys } from '../../lib/store/keys.ts'
+import { Link, MemoryStore } from './cluster-store.ts'
+
+const keys = new Keys('test')
+
+function aStore() {
+  const clock = new VirtualClock()
+  return { clock, store: new MemoryStore(clock) }
+}
+
+function anInstance(store: MemoryStore, name: string, boot = `boot-of-${name}`) {
+  const link = new Link(store)
+  const snapshot = new CurrentSnapshot()
+  const metrics = new Metrics()
+  const warnings: string[] = []
+  const log: Log = { ...silentLog, warn: (message) => void warnings.push(message) }
+  const instance = { snapshot, metrics, link, warnings, load: { running: {}, queued: 0 } as LoadSummary }
+  const cluster = new Cluster({
+    store: link,
+    keys,
+    snapshot,
+    clock: store.clock,
+    dice: () => 0.5,
+    log,
+    metrics,
+    instance: {
+      name,
+      boot,
+      version: '0.1.0',
+      data: 'http://127.0.0.1:1',
+      admin: 'http://127.0.0.1:2',
+      started: new Date(0),
+    },
+    load: () => instance.load,
+  })
+  return { ...instance, cluster, set: (load: LoadSummary) => (instance.load = load) }
+}
+
+async function stop(clock: VirtualClock, ...instances: readonly { cluster: Cluster }[]) {
+  const stopped = Promise.all(instances.map(({ cluster }) => cluster.stop()))
+  await clock.advance(2500)
+  await stopped
+}
+
+const gauge = async (metrics: Metrics, name: string) =>
+  (await metrics.registry.getSingleMetric(`llamero_${name}`)?.get())?.values[0]?.value
+
+test('instances that start on an empty store are ready, registered and led within a tenth of a second', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  for (const { cluster } of [a, b]) cluster.start()
+  await clock.advance(100)
+  assert.ok(a.snapshot.isReady && b.snapshot.isReady)
+  assert.deepEqual(
+    b.cluster.instances().map(({ id, boot, started }) => ({ id, boot, started })),
+    [
+      { id: 'a', boot: 'boot-of-a', started: '1970-01-01T00:00:00.000Z' },
+      { id: 'b', boot: 'boot-of-b', started: '1970-01-01T00:00:00.000Z' },
+    ],
+  )
+  const leader = [a, b].find(({ cluster }) => cluster.isLeader())
+  assert.equal(b.cluster.leader(), store.value(keys.leader))
+  assert.equal(a.cluster.leaderFence(), leader?.cluster.fence)
+  assert.equal(await gauge(a.metrics, 'cluster_members'), 2)
+  await clock.advance(1000)
+  const roles = a.cluster.instances().map(({ role }) => role)
+  assert.deepEqual([...roles].sort(), ['leader', 'standby'], 'the records tell who leads')
+  await stop(clock, a, b)
+})
+
+test('a stopped instance leaves nothing under its name and hands leadership over at once', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  a.cluster.start()
+  await clock.advance(100)
+  b.cluster.start()
+  await clock.advance(1000)
+  assert.ok(a.cluster.isLeader())
+  void a.cluster.stop()
+  await clock.advance(100)
+  assert.ok(b.cluster.isLeader())
+  assert.deepEqual(b.cluster.instances().map(({ id }) => id), ['b'])
+  assert.deepEqual([...b.cluster.loads().keys()], ['b'])
+  await stop(clock, b)
+})
+
+test('a stop ends within two seconds when the store does not answer', async () => {
+  const { clock, store } = aStore()
+  const a = anInstance(store, 'a')
+  a.cluster.start()
+  await clock.advance(100)
+  a.link.isCut = true
+  const startedAt = clock.now()
+  let endedAt = 0
+  void a.cluster.stop().then(() => (endedAt = clock.now()))
+  await clock.advance(5000)
+  assert.ok(endedAt > 0 && endedAt - startedAt <= 2000, `${endedAt - startedAt} ms`)
+})
+
+test('a second process with a name that is in use stays unregistered and leads nothing, until the first is gone', async () => {
+  const { clock, store } = aStore()
+  const first = anInstance(store, 'a', 'first')
+  const second = anInstance(store, 'a', 'second')
+  first.cluster.start()
+  await clock.advance(100)
+  second.cluster.start()
+  await clock.advance(30_000)
+  assert.deepEqual(second.warnings, ['duplicate instance name'], 'said once')
+  assert.deepEqual(second.cluster.instances().map(({ boot }) => boot), ['first'])
+  await stop(clock, first)
+  assert.ok(second.cluster.isLeader())
+  assert.deepEqual(second.cluster.instances().map(({ boot }) => boot), ['second'])
+  await stop(clock, second)
+})
+
+test('a record that no lease keeps alive is taken over', async () => {
+  const { clock, store } = aStore()
+  store.put(keys.instance('a'), JSON.stringify({ boot: 'restored from a backup' }))
+  const a = anInstance(store, 'a')
+  a.cluster.start()
+  await clock.advance(100)
+  assert.equal(a.cluster.instances()[0]?.boot, 'boot-of-a')
+  await stop(clock, a)
+})
+
+test('an instance registers again after its lease was lost, and after somebody deleted its record', async () => {
+  const { clock, store } = aStore()
+  const a = anInstance(store, 'a')
+  a.cluster.start()
+  await clock.advance(1000)
+  store.revoke(store.entries.get(keys.instance('a'))?.lease ?? '')
+  await clock.advance(3000)
+  assert.equal(a.cluster.instances().length, 1)
+  store.delete(keys.instance('a'))
+  await clock.advance(100)
+  assert.equal(a.cluster.instances().length, 1)
+  await stop(clock, a)
+})
+
+test('an instance cut off for a minute comes back within two seconds, and its snapshot never goes away', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  store.put(keys.node('n'), '{url: "http://127.0.0.1:9", state: "off"}')
+  for (const { cluster } of [a, b]) cluster.start()
+  await clock.advance(1000)
+  a.link.isCut = true
+  await clock.advance(60_000)
+  assert.deepEqual(b.cluster.instances().map(({ id }) => id), ['b'])
+  assert.ok(a.snapshot.get().nodes.has('n'))
+  a.link.isCut = false
+  await clock.advance(2000)
+  assert.deepEqual(b.cluster.instances().map(({ id }) => id), ['a', 'b'])
+  await stop(clock, a, b)
+})
+
+test('a load summary is written when it changed, at most once a second', async () => {
+  const { clock, store } = aStore()
+  const a = anInstance(store, 'a')
+  const history: string[] = []
+  const handler = { changed: () => history.push(store.value(keys.load('a')) ?? ''), broken() {} }
+  a.cluster.start()
+  await clock.advance(1000)
+  store.watch({ prefix: keys.load('a'), handler, link: a.link }, store.revision + 1n)
+  await clock.advance(10_000)
+  assert.deepEqual(history, [], 'nothing changed')
+  for (let queued = 1; queued <= 100; queued++) {
+    a.set({ running: {}, queued })
+    a.cluster.setDraining(false)
+    await clock.advance(100)
+  }
+  assert.ok(history.length >= 9 && history.length <= 11, `${history.length} writes in ten seconds`)
+  assert.deepEqual(a.cluster.loads().get('a'), JSON.parse(history.at(-1) ?? ''))
+  await stop(clock, a)
+})
+
+test('an instance that drains says so and leaves leadership to the others', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  a.cluster.start()
+  await clock.advance(100)
+  b.cluster.start()
+  await clock.advance(1000)
+  a.cluster.setDraining(true)
+  await clock.advance(150)
+  assert.ok(b.cluster.isLeader())
+  assert.equal(b.cluster.instances().find(({ id }) => id === 'a')?.draining, true)
+  await stop(clock, a, b)
+})
+
+test('documents put in the store are in every snapshot at once; a broken one is told and keeps the old', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  for (const { cluster } of [a, b]) cluster.start()
+  await clock.advance(1000)
+  store.put(keys.node('n'), '{url: "http://127.0.0.1:9", state: "off"}')
+  store.put(keys.route('chat'), 'model: llama3')
+  store.put(keys.config, 'routing: {attempts: 7}')
+  await clock.advance(10)
+  for (const { snapshot } of [a, b]) {
+    assert.deepEqual([...snapshot.get().nodes.keys()], ['n'])
+    assert.equal(snapshot.get().routes[0]?.model, 'llama3')
+    assert.equal(snapshot.get().config.routing.attempts, 7)
+  }
+  store.put(keys.route('chat'), 'modle: llama3')
+  await clock.advance(10)
+  for (const { snapshot, cluster, metrics } of [a, b]) {
+    assert.equal(snapshot.get().routes[0]?.model, 'llama3')
+    assert.deepEqual(cluster.rejected().map(({ key }) => key), [keys.route('chat')])
+    assert.equal(cluster.rejected()[0]?.verdict.errors[0]?.hint, 'did you mean "model"?')
+    assert.equal(cluster.objects('routes').get('chat')?.text, 'modle: llama3')
+    assert.equal(await gauge(metrics, 'config_rejected_objects'), 1)
+  }
+  const verdict = JSON.parse(store.value(keys.verdict(keys.route('chat'))) ?? '{}')
+  assert.deepEqual([verdict.ok, verdict.errors[0].path], [false, 'modle'])
+  assert.equal(JSON.parse(store.value(keys.verdict(keys.config)) ?? '{}').ok, true)
+  store.delete(keys.route('chat'))
+  await clock.advance(10)
+  assert.deepEqual(a.snapshot.get().routes, [])
+  assert.equal(store.value(keys.verdict(keys.route('chat'))), undefined)
+  await stop(clock, a, b)
+})
+
+test('the leader gives a sign of life every five seconds under its fence', async () => {
+  const { clock, store } = aStore()
+  const a = anInstance(store, 'a')
+  a.cluster.start()
+  await clock.advance(100)
+  assert.deepEqual(JSON.parse(store.value(keys.heartbeat) ?? ''), { fence: String(a.cluster.fence), n: 1 })
+  await clock.advance(30_000)
+  const { n } = JSON.parse(store.value(keys.heartbeat) ?? '')
+  assert.ok(n >= 6 && n <= 7, `${n} in 30 s`)
+  await stop(clock, a)
+})
+
+test('a quiet cluster writes nothing but its heartbeat', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  store.put(keys.node('n'), '{url: "http://127.0.0.1:9", state: "off"}')
+  for (const { cluster } of [a, b]) cluster.start()
+  await clock.advance(10_000)
+  const before = new Map([...store.entries].map(([key, { modified }]) => [key, modified]))
+  await clock.advance(60_000)
+  const changed = [...store.entries].filter(([key, { modified }]) => before.get(key) !== modified)
+  assert.deepEqual(changed.map(([key]) => key), [keys.heartbeat])
+  await stop(clock, a, b)
+})

@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { allObjects, inForce, judge, noObjects, type Objects, verdictOf } from '../../lib/cluster/objects.ts'
+import { readStatuses } from '../../lib/cluster/statuses.ts'
+import { planVerdicts } from '../../lib/cluster/verdicts.ts'
+import { defaultConfig } from '../../lib/fleet/config.ts'
+import { describeFaults } from '../../lib/fleet/document.ts'
+import type { NodeStatus } from '../../lib/fleet/node.ts'
+import { Keys } from '../../lib/store/keys.ts'
+import type { Entry, Operation } from '../../lib/store/store.ts'
+
+const keys = new Keys('test')
+
+/** A store that only remembers, and the judgement of one instance that follows it. */
+class Shelf {
+  readonly entries = new Map<string, Entry>()
+  objects: Objects = noObjects
+  #revision = 0n
+
+  put(key: string, value: string): this {
+    const modified = ++this.#revision
+    this.entries.set(key, {
+      key,
+      value,
+      created: this.entries.get(key)?.created ?? modified,
+      modified,
+      lease: null,
+    })
+    return this
+  }
+
+  delete(key: string): this {
+    this.#revision++
+    this.entries.delete(key)
+    return this
+  }
+
+  judge(): this {
+    this.objects = judge([...this.entries.values()], keys, this.objects)
+    return this
+  }
+
+  /** Carries out what a leader planned. */
+  apply(operations: readonly Operation[]): void {
+    for (const operation of operations) {
+      if (operation.type === 'put') this.put(operation.key, operation.value)
+      else this.delete(operation.key)
+    }
+  }
+
+  url(node: string): string | undefined {
+    return inForce(this.objects.nodes).get(node)?.url
+  }
+
+  faults(key: string) {
+    return allObjects(this.objects).find((object) => object.key === key)?.faults
+  }
+}
+
+const a = keys.node('a')
+const b = keys.node('b')
+
+test('twelve kinds of typo each keep the last good version and name the fault', () => {
+  const typos: readonly [text: string, fault: RegExp][] = [
+    ['', /empty/],
+    ['url: http://10.0.0.1:11434\nwieght: 2', /not a known field/],
+    ['url: http://10.0.0.1:11434\nweight: heavy', /expected number/],
+    ['url: http://10.0.0.1:11434\nweight: -1', /too small|>=0/i],
+    ['url: http://10.0.0.1:11434\nslots: 1.5', /int/i],
+    ['url: 10.0.0.1:11434', /not a URL/],
+    ['url: ftp://10.0.0.1', /scheme "ftp"/],
+    ['url: http://10.0.0.1:11434/api', /no path/],
+    ['url: http://10.0.0.1:11434\nurl: http://10.0.0.2:11434', /unique/i],
+    ['url: [http://10.0.0.1:11434', /flow|expected/i],
+    ['url: http://10.0.0.1:11434\nstate: drained', /active/],
+    [`url: http://10.0.0.1:11434\nlabels: {a: ${'x'.repeat(300 * 1024)}}`, /limit/],
+    ['\u0000\u0001\ufffd', /./],
+  ]
+  for (const [text, fault] of typos) {
+    const shelf = new Shelf().put(a, 'url: http://10.0.0.9:11434').put(b, 'url: http://10.0.0.8:11434').judge()
+    shelf.put(a, text).judge()
+    assert.equal(shelf.url('a'), 'http://10.0.0.9:11434', text.slice(0, 60))
+    assert.equal(shelf.url('b'), 'http://10.0.0.8:11434', 'the neighbour is untouched')
+    assert.match(describeFaults(shelf.faults(a) ?? []), fault)
+    shelf.put(a, 'url: http://10.0.0.7:11434').judge()
+    assert.equal(shelf.url('a'), 'http://10.0.0.7:11434', 'the correction is in force')
+    assert.deepEqual(shelf.faults(a), [])
+  }
+})
+
+test('an object that never was valid is in force nowhere and spoils no other', () => {
+  const shelf = new Shelf().put(a, 'url: nonsense').put(b, 'url: http://10.0.0.8:11434').judge()
+  assert.deepEqual([...inForce(shelf.objects.nodes).keys()], ['b'])
+})
+
+test('a deleted object is gone, and its past is too when it is made again', () => {
+  const shelf = new Shelf().put(a, 'url: http://10.0.0.1:11434').judge()
+  shelf.delete(a).judge()
+  assert.equal(shelf.url('a'), undefined)
+  shelf.put(a, 'url: http://10.0.0.1:11434').judge().delete(a).put(a, 'url: nonsense').judge()
+  assert.equal(shelf.url('a'), undefined, 'deleted and made again between two looks')
+})
+
+test('of two nodes with one URL the one created later is at fault', () => {
+  const shelf = new Shelf().put(b, 'url: http://10.0.0.1:11434').put(a, 'url: http://10.0.0.1:11434').judge()
+  assert.equal(shelf.url('b'), 'http://10.0.0.1:11434')
+  assert.equal(shelf.url('a'), undefined)
+  assert.match(describeFaults(shelf.faults(a) ?? []), /already the URL of node "b"/)
+  assert.deepEqual(shelf.faults(b), [])
+  shelf.delete(b).judge()
+  assert.equal(shelf.url('a'), 'http://10.0.0.1:11434', 'in force as soon as the other is gone')
+  assert.deepEqual(shelf.faults(a), [])
+})
+
+test('a node edited to the URL of an older one keeps its last good version', () => {
+  const shelf = new Shelf().put(a, 'url: http://10.0.0.1:11434').put(b, 'url: http://10.0.0.2:11434').judge()
+  shelf.put(b, 'url: http://10.0.0.1:11434').judge().judge()
+  assert.equal(shelf.url('b'), 'http://10.0.0.2:11434')
+  assert.equal(shelf.faults(b)?.length, 1)
+  shelf.put(a, 'url: http://10.0.0.2:11434').judge()
+  assert.equal(shelf.url('a'), 'http://10.0.0.2:11434')
+  assert.equal(shelf.url('b'), 'http://10.0.0.1:11434', 'the two have changed places')
+  assert.deepEqual([shelf.faults(a), shelf.faults(b)], [[], []])
+})
+
+test('an older node edited to the URL of a later one takes it', () => {
+  const shelf = new Shelf().put(a, 'url: http://10.0.0.1:11434').put(b, 'url: http://10.0.0.2:11434').judge()
+  shelf.put(a, 'url: http://10.0.0.2:11434').judge()
+  assert.equal(shelf.url('a'), 'http://10.0.0.2:11434')
+  assert.equal(shelf.url('b'), undefined)
+  assert.equal(shelf.faults(b)?.length, 1)
+})
+
+test('a broken config leaves the last good one, then the defaults once it is deleted', () => {
+  const shelf = new Shelf().put(keys.config, 'routing: {attempts: 5}').judge()
+  shelf.put(keys.config, 'routing: {attempts: many}').judge()
+  assert.equal(inForce(shelf.objects.config).get('')?.routing.attempts, 5)
+  shelf.delete(keys.config).judge()
+  assert.equal(inForce(shelf.objects.config).get('') ?? defaultConfig, defaultConfig)
+})
+
+test('keys whose names no object may have are faults, not objects', () => {
+  const bad = [`${keys.root}nodes/`, `${keys.root}nodes/a/b`, `${keys.root}nodes/-x`, `${keys.root}nodes/${'x'.repeat(64)}`]
+  const shelf = new Shelf()
+  for (const key of bad) shelf.put(key, 'url: http://10.0.0.1:11434')
+  shelf.put(`${keys.root}config/extra`, 'routing: {attempts: 5}').judge()
+  assert.equal(inForce(shelf.objects.nodes).size, 0)
+  assert.equal(inForce(shelf.objects.config).get(''), undefined)
+  for (const key of [...bad, `${keys.root}config/extra`]) assert.equal(shelf.faults(key)?.length, 1, key)
+})
+
+test('a text of a thousand faults is told by its first ones', () => {
+  const fields = Array.from({ length: 1000 }, (_, index) => `bad${index}: 1`)
+  const shelf = new Shelf().put(a, fields.join('\n')).judge()
+  assert.equal(shelf.faults(a)?.length, 20)
+})
+
+test('each document gets a verdict, only when it changes, and none outlives its document', () => {
+  const shelf = new Shelf().put(a, 'url: http://10.0.0.1:11434').put(keys.route('chat'), 'match: {modle: x}').judge()
+  const plan = (fence: bigint) => planVerdicts({ keys, fence, objects: shelf.objects, entries: shelf.entries })
+  const first = plan(7n)
+  assert.deepEqual(
+    first.map(({ key }) => key),
+    [keys.verdict(a), keys.verdict(keys.route('chat'))],
+  )
+  shelf.apply(first)
+  const verdict = JSON.parse(shelf.entries.get(keys.verdict(keys.route('chat')))?.value ?? '')
+  assert.deepEqual(verdict, {
+    fence: '7',
+    ok: false,
+    errors: [{ path: 'match.modle', line: 1, message: 'is not a known field', hint: 'did you mean "model"?' }],
+    stored: '2',
+    active: null,
+  })
+  assert.deepEqual(plan(7n), [], 'nothing changed')
+  assert.deepEqual(plan(9n), [], 'another leader has nothing to add')
+  shelf.put(keys.verdict(a), 'not a verdict').put(`${keys.root}status/other/x`, 'of somebody else')
+  assert.deepEqual(plan(7n).map(({ key }) => key), [keys.verdict(a)])
+  shelf.apply(plan(7n))
+  shelf.delete(a).judge()
+  assert.deepEqual(plan(7n), [{ type: 'delete', key: keys.verdict(a) }])
+})
+
+test('a verdict tells the version in force next to the one stored', () => {
+  const shelf = new Shelf().put(a, 'url: http://10.0.0.1:11434').judge().put(a, 'url: nonsense').judge()
+  const { ok, stored, active } = verdictOf(shelf.objects.nodes.get('a') as never)
+  assert.deepEqual({ ok, stored, active }, { ok: false, stored: '2', active: '1' })
+})
+
+const status: NodeStatus = {
+  fence: '20',
+  health: 'up',
+  reason: 'the first probe was answered',
+  since: '2026-01-01T00:00:00Z',
+  version: '0.12.6',
+  models: [],
+  loaded: [],
+  weight: 1,
+}
+
+test('a status of a former leader, or one that cannot be read, does not replace a newer one', () => {
+  const shelf = new Shelf()
+  const read = (previous = new Map()) => readStatuses(new Map([['a', shelf.entries.get('state') as Entry]]), previous)
+  shelf.put('state', JSON.stringify(status))
+  const first = read()
+  assert.deepEqual(first.get('a')?.status, status)
+  for (const late of [{ ...status, fence: '19', health: 'down' }, { ...status, models: 7 }, null]) {
+    shelf.put('state', JSON.stringify(late))
+    assert.deepEqual(read(first as Map<string, never>).get('a')?.status, status)
+  }
+  shelf.put('state', '{')
+  assert.deepEqual(read(first as Map<string, never>).get('a')?.status, status)
+  shelf.put('state', JSON.stringify({ ...status, fence: '21' }))
+  assert.equal(read(first as Map<string, never>).get('a')?.status?.fence, '21')
+  shelf.delete('state').put('state', JSON.stringify({ ...status, fence: '3' }))
+  assert.equal(read(first as Map<string, never>).get('a')?.status?.fence, '3', 'a key made again begins anew')
+})

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { configSchema, defaultConfig } from '../../lib/fleet/config.ts'
+import { describeFaults, readDocument } from '../../lib/fleet/document.ts'
+import { nodeSchema } from '../../lib/fleet/node.ts'
+
+const faults = (text: string) => {
+  const parsed = readDocument(text, configSchema)
+  assert(!parsed.ok, 'expected faults')
+  return parsed.faults
+}
+
+test('an empty object is a whole configuration', () => {
+  assert.deepEqual(readDocument('{}', configSchema), { ok: true, value: defaultConfig })
+})
+
+test('YAML and JSON mean the same, with units', () => {
+  const yaml = readDocument('queue:\n  max_wait: 1m30s # patience\n', configSchema)
+  assert.deepEqual(yaml, readDocument('{"queue":{"max_wait":"90s"}}', configSchema))
+  assert(yaml.ok)
+  assert.equal(yaml.value.queue.max_wait, 90_000)
+})
+
+test('an unknown field is named with its line and the field that was meant', () => {
+  const [fault] = faults('queue:\n  max_length: 5\n  max_wiat: 10s\n')
+  assert.deepEqual(fault, {
+    path: 'queue.max_wiat',
+    line: 3,
+    message: 'is not a known field',
+    hint: 'did you mean "max_wait"?',
+  })
+})
+
+test('an unknown field near to none is answered with the known ones', () => {
+  assert.match(faults('queue: {banana: 1}')[0]?.hint ?? '', /known fields: max_length, max_wait/)
+})
+
+test('a wrong value is named with its line', () => {
+  const [fault] = faults('queue:\n  max_length: 5\n  max_wait: 10\n')
+  assert.deepEqual([fault?.path, fault?.line], ['queue.max_wait', 3])
+  assert.match(fault?.message ?? '', /duration/)
+})
+
+test('broken YAML is named with its line', () => {
+  assert.equal(faults('queue:\n  max_length: 5\n bad')[0]?.line, 3)
+})
+
+test('alias bombs, duplicate keys, oversize and emptiness are faults', () => {
+  const bomb = `a: &a [x]\n${'bcdefgh'
+    .split('')
+    .map((key, at) => `${key}: &${key} [${`*${'abcdefg'[at]},`.repeat(30)}]`)
+    .join('\n')}`
+  for (const text of [
+    bomb,
+    'queue: {}\nqueue: {}',
+    '',
+    '# only a comment',
+    `a: ${'x'.repeat(300_000)}`,
+    '[]',
+    '"text"',
+    '\u0000\u0001',
+  ]) {
+    assert(describeFaults(faults(text)).length > 0)
+  }
+})
+
+test('no text at all makes the reader throw', () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(fc.string(), fc.json(), fc.string({ unit: 'binary' })),
+      (text) => void readDocument(text, configSchema),
+    ),
+  )
+})
+
+test('a node URL with a path, credentials or another scheme is refused with the reason', () => {
+  const reasons = {
+    'http://h:1/api': /path/,
+    'http://u:secret@h:1': /credentials/,
+    'ftp://h:1': /scheme "ftp"/,
+    'file:///etc/passwd': /scheme "file"/,
+    'h:11434': /write http:\/\/HOST:11434/,
+    'http://h:1?x': /query/,
+    'http://h:99999': /not a URL/,
+  }
+  for (const [url, reason] of Object.entries(reasons)) {
+    const parsed = readDocument(JSON.stringify({ url }), nodeSchema)
+    assert(!parsed.ok, url)
+    assert.match(describeFaults(parsed.faults), reason)
+    assert(!describeFaults(parsed.faults).includes('secret'))
+  }
+})

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { canonicalName, isObjectName } from '../../lib/fleet/names.ts'
+import { matchesGlob } from '../../lib/fleet/schema.ts'
+import { parseDuration } from '../../lib/shared/duration.ts'
+
+test('every spelling of a model name has one canonical form', () => {
+  for (const spelling of [
+    'llama3',
+    'Llama3',
+    ' llama3:latest ',
+    'library/llama3',
+    'registry.ollama.ai/library/LLAMA3:Latest',
+    'llama3:local',
+  ]) {
+    assert.equal(canonicalName(spelling), 'llama3:latest', spelling)
+  }
+  assert.equal(canonicalName('me/My-Model:7B'), 'me/my-model:7b')
+  assert.equal(canonicalName('host:5000/ns/m'), 'host:5000/ns/m:latest')
+})
+
+test('what Ollama would refuse is no model name', () => {
+  for (const name of [
+    '',
+    ':',
+    'a:',
+    '/a',
+    'a//b',
+    '../etc/passwd',
+    'a b',
+    'a\nb',
+    'a/b/c/d',
+    'x'.repeat(81),
+    'a:b:c',
+    'ns.x/m',
+    'a\u202eb',
+  ]) {
+    assert.equal(canonicalName(name), null, JSON.stringify(name))
+  }
+})
+
+test('canonical names are their own canonical form', () => {
+  fc.assert(
+    fc.property(fc.string(), (text) => {
+      const once = canonicalName(text)
+      if (once !== null) assert.equal(canonicalName(once), once)
+    }),
+  )
+})
+
+test('object names cannot leave their folder in the store', () => {
+  for (const name of ['', '.', '..', 'a/b', '-a', 'a-', 'a b', 'x'.repeat(64), 'a\n'])
+    assert.equal(isObjectName(name), false, name)
+  for (const name of ['a', 'gpu-1', 'node.example', 'A_b']) assert.equal(isObjectName(name), true, name)
+})
+
+test('globs match as a regular expression with .* would', () => {
+  const alphabet = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 8 })
+  fc.assert(
+    fc.property(alphabet, fc.string({ unit: fc.constantFrom('a', 'b', 'A'), maxLength: 8 }), (glob, text) => {
+      assert.equal(matchesGlob(glob, text), new RegExp(`^${glob.replaceAll('*', '.*')}$`, 'i').test(text))
+    }),
+    { numRuns: 2000 },
+  )
+})
+
+test('durations need a unit', () => {
+  assert.equal(parseDuration('1h30m'), 5_400_000)
+  assert.equal(parseDuration('1.5s'), 1500)
+  for (const text of ['30', '', 's', '-5s', '5 s', '1d']) assert.equal(parseDuration(text), null, text)
+})

@@ -1,0 +1,225 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import fc from 'fast-check'
+import type { Ask } from '../../lib/fleet/ask.ts'
+import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
+import { type Grant, Scheduler } from '../../lib/scheduler/scheduler.ts'
+import { ProxyError } from '../../lib/shared/errors.ts'
+import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
+import { anAsk, aSnapshot } from '../support/fleet.ts'
+
+const nobody: ReadonlySet<string> = new Set()
+
+function arrange(snapshot: Snapshot, closed = new Set<string>()) {
+  const current = new CurrentSnapshot()
+  current.swap(snapshot)
+  const clock = new VirtualClock()
+  const scheduler = new Scheduler({ snapshot: current, gate: { admits: (node) => !closed.has(node) }, clock })
+  const acquire = (
+    ask: Partial<Ask> = {},
+    { signal = new AbortController().signal, tried = nobody, arrivedAt = clock.now() } = {},
+  ) => scheduler.acquire(anAsk(ask), signal, tried, arrivedAt)
+  return { current, clock, scheduler, acquire, closed }
+}
+
+const hasCode = (code: string) => (error: unknown) => error instanceof ProxyError && error.code === code
+
+/** Whether the promise has settled by now. */
+async function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  const pending = Symbol()
+  return (
+    (await Promise.race([
+      promise.catch(() => null),
+      new Promise((resolve) => setImmediate(resolve, pending)),
+    ])) !== pending
+  )
+}
+
+suite('the scheduler', () => {
+  test('prefers a node where the model is resident, however busy it is', async () => {
+    const { acquire } = arrange(
+      aSnapshot({
+        nodes: [
+          { name: 'a', slots: 4 },
+          { name: 'b', slots: 4, loaded: ['m:latest'] },
+        ],
+      }),
+    )
+    const first = await acquire()
+    const second = await acquire()
+    assert.deepEqual([first.node.name, second.node.name, second.reason], ['b', 'b', 'warm'])
+  })
+
+  test('goes to a node that has the model on disk once no resident slot is free, and says so', async () => {
+    const { acquire } = arrange(aSnapshot({ nodes: [{ name: 'a' }, { name: 'b', loaded: ['m:latest'] }] }))
+    await acquire()
+    const second = await acquire()
+    assert.deepEqual([second.node.name, second.reason], ['a', 'cold-load'])
+  })
+
+  test('spreads requests by weight', async () => {
+    const { acquire } = arrange(
+      aSnapshot({
+        nodes: [
+          { name: 'light', slots: 9, weight: 1 },
+          { name: 'heavy', slots: 9, weight: 2 },
+        ],
+      }),
+    )
+    const names = []
+    for (let n = 0; n < 9; n++) names.push((await acquire()).node.name)
+    assert.equal(names.filter((name) => name === 'heavy').length, 6)
+  })
+
+  test('never runs more than its slots on a node, and serves who waits in the order of arrival', async () => {
+    const { acquire } = arrange(aSnapshot({ nodes: [{ name: 'a', slots: 1 }] }))
+    const first = await acquire()
+    const waiting = [acquire({ id: '2' }), acquire({ id: '3' })]
+    assert.equal(await isSettled(waiting[0]!), false)
+    first[Symbol.dispose]()
+    const second = await waiting[0]!
+    assert.equal(await isSettled(waiting[1]!), false)
+    second[Symbol.dispose]()
+    await waiting[1]
+  })
+
+  test('lets nobody overtake between a freed slot and its handing over', async () => {
+    const { acquire } = arrange(aSnapshot({ nodes: [{ name: 'a', slots: 1 }] }))
+    const first = await acquire()
+    const waiter = acquire()
+    first[Symbol.dispose]()
+    const newcomer = acquire()
+    assert.equal((await waiter).node.name, 'a')
+    assert.equal(await isSettled(newcomer), false)
+  })
+
+  test('a request sent on from a failed node keeps its place in the queue', async () => {
+    const { acquire, clock } = arrange(
+      aSnapshot({
+        nodes: [
+          { name: 'a', slots: 1 },
+          { name: 'b', slots: 1 },
+        ],
+      }),
+    )
+    const onA = await acquire()
+    await acquire()
+    await clock.advance(1000)
+    const later = acquire({ id: 'later' })
+    const retried = acquire({ id: 'retried' }, { tried: new Set(['b']), arrivedAt: 10 })
+    onA[Symbol.dispose]()
+    assert.equal((await retried).node.name, 'a')
+    assert.equal(await isSettled(later), false)
+  })
+
+  test('a waiting request does not hold up one for another model', async () => {
+    const { acquire } = arrange(
+      aSnapshot({ nodes: [{ name: 'a', slots: 1, models: ['m:latest', 'n:latest'] }] }),
+    )
+    await acquire()
+    void acquire().catch(() => {})
+    assert.equal((await acquire({ model: 'n:latest' })).node.name, 'a')
+  })
+
+  test('refuses with the reason when every holder is down, cordoned or guarded by an open breaker', async () => {
+    const { acquire } = arrange(
+      aSnapshot({ nodes: [{ name: 'a', health: 'down' }, { name: 'b', state: 'cordoned' }, { name: 'c' }] }),
+      new Set(['c']),
+    )
+    await assert.rejects(acquire(), hasCode('all_nodes_down'))
+  })
+
+  test('uses only nodes that carry the labels asked for', async () => {
+    const { acquire } = arrange(aSnapshot({ nodes: [{ name: 'a' }, { name: 'b', labels: { gpu: 'big' } }] }))
+    assert.equal((await acquire({ nodes: { gpu: 'big' } })).node.name, 'b')
+  })
+
+  test('refuses at once when the queue is full', async () => {
+    const { acquire } = arrange(aSnapshot({ nodes: [{ name: 'a' }], config: { queue: { max_length: 1 } } }))
+    await acquire()
+    void acquire().catch(() => {})
+    await assert.rejects(acquire(), hasCode('queue_full'))
+  })
+
+  test('gives up waiting after the configured time', async () => {
+    const { acquire, clock, scheduler } = arrange(
+      aSnapshot({ nodes: [{ name: 'a' }], config: { queue: { max_wait: '5s' } } }),
+    )
+    await acquire()
+    const late = assert.rejects(acquire(), hasCode('queue_timeout'))
+    await clock.advance(5000)
+    await late
+    assert.equal(scheduler.summary().queued, 0)
+  })
+
+  test('a caller who leaves frees its place in the queue', async () => {
+    const { acquire, scheduler } = arrange(aSnapshot({ nodes: [{ name: 'a' }] }))
+    const first = await acquire()
+    const leaver = new AbortController()
+    const left = assert.rejects(acquire({}, { signal: leaver.signal }), /gone/)
+    leaver.abort(new Error('gone'))
+    await left
+    first[Symbol.dispose]()
+    assert.deepEqual(scheduler.summary(), { running: {}, queued: 0 })
+  })
+
+  test('a node that appears or recovers takes the waiting requests', async () => {
+    const { acquire, current } = arrange(aSnapshot({ nodes: [{ name: 'a' }] }))
+    await acquire()
+    const waiter = acquire()
+    current.swap(aSnapshot({ nodes: [{ name: 'a' }, { name: 'b' }] }))
+    assert.equal((await waiter).node.name, 'b')
+  })
+
+  test('giving a slot back twice frees it once', async () => {
+    const { acquire, scheduler } = arrange(aSnapshot({ nodes: [{ name: 'a', slots: 2 }] }))
+    const grant = await acquire()
+    await acquire()
+    grant[Symbol.dispose]()
+    grant[Symbol.dispose]()
+    assert.equal(scheduler.running('a'), 1)
+  })
+
+  test('loses and doubles no slot in any order of arrivals, endings and departures', async () => {
+    const step = fc.constantFrom('arrive', 'arrive other', 'finish', 'abort', 'swap')
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.nat(), async (steps, seed) => {
+        const fleet = aSnapshot({
+          nodes: [{ name: 'a', slots: 2, models: ['m:latest', 'n:latest'] }, { name: 'b' }],
+        })
+        const { acquire, scheduler, current } = arrange(fleet)
+        const running: Grant[] = []
+        const aborts: AbortController[] = []
+        let refused = 0
+        let finished = 0
+        for (const [index, action] of steps.entries()) {
+          if (action.startsWith('arrive')) {
+            const abort = new AbortController()
+            aborts.push(abort)
+            acquire({ model: action === 'arrive' ? 'm:latest' : 'n:latest' }, { signal: abort.signal }).then(
+              (grant) => running.push(grant),
+              () => refused++,
+            )
+          } else if (action === 'finish' && running.length > 0) {
+            running.splice((seed + index) % running.length, 1)[0]?.[Symbol.dispose]()
+            finished++
+          } else if (action === 'abort')
+            aborts[(seed + index) % (aborts.length || 1)]?.abort(new Error('gone'))
+          else current.swap(fleet)
+          await new Promise((resolve) => setImmediate(resolve))
+          const { running: counted, queued } = scheduler.summary()
+          const total = Object.values(counted).reduce((sum, each) => sum + each, 0)
+          assert.equal(total, running.length)
+          assert.equal(total + queued + refused + finished, aborts.length)
+          assert(running.filter(({ node }) => node.name === 'b').length <= 1)
+        }
+        while (running.length > 0) {
+          running.pop()?.[Symbol.dispose]()
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        assert.deepEqual(scheduler.summary(), { running: {}, queued: 0 })
+      }),
+      { numRuns: 200 },
+    )
+  })
+})
