@@ -43,7 +43,7 @@ export class AdminClient {
     const token = this.#options.token()
     const cancel = clock.after(timeoutMs, () => deadline.abort())
     try {
-      const response = await this.#fetch(request, token, AbortSignal.any([signal, ]))
+      const response = await this.#fetch(request, token, AbortSignal.any([signal, deadline.signal]))
       return answerOf(response.status, await response.text(), this.#base) as T
     } catch (error) {
       if (error instanceof Failure || signal.aborted) throw error

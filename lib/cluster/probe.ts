@@ -1,4 +1,4 @@
-import { Agent, request } from 'undici'
+import { Agent, errors, request } from 'undici'
 import type { InventoryModel, LoadedModel, NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
 import { messageOf } from '../shared/errors.ts'
@@ -56,7 +56,9 @@ export class Probe {
    */
   async look(timeoutMs: number, signal: AbortSignal): Promise<Look> {
     const deadline = new AbortController()
-    const cancel = this.#options.clock.after(timeoutMs, () => deadline.abort())
+    const cancel = this.#options.clock.after(timeoutMs, () =>
+      deadline.abort(new Unexpected(`no answer within ${timeoutMs} ms`)),
+    )
     const either = AbortSignal.any([signal, deadline.signal])
     const ask = <T>(path: string, read: (body: string) => T | null) => this.#ask(path, read, either)
     const answers = await Promise.allSettled([
@@ -67,9 +69,8 @@ export class Probe {
     cancel()
     const [version, models, loaded] = answers
     const failed = [version, models].find((answer) => answer.status === 'rejected')
-    const late = deadline.signal.aborted ? `no answer within ${timeoutMs} ms` : null
     return {
-      finding: failed ? bad(failed.reason, late) : { good: true },
+      finding: failed ? bad(failed.reason) : { good: true },
       version: answered(version),
       models: answered(models),
       loaded: answered(loaded),
@@ -96,7 +97,7 @@ export class Probe {
 
 const closedByPeer: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET'])
 
-/** An answer that is complete and yet not what Ollama would say. */
+/** Not what Ollama would say, in words. */
 class Unexpected extends Error {}
 
 const words: Readonly<Record<string, string>> = {
@@ -111,15 +112,14 @@ const words: Readonly<Record<string, string>> = {
   UND_ERR_RES_EXCEEDED_MAX_SIZE: `an answer is larger than ${maxBodyBytes} bytes`,
 }
 
-function bad(error: unknown, late: string | null): Finding {
-  const code = codeOf(error)
-  const reason =
-    error instanceof Unexpected ? error.message : (late ?? words[code] ?? (code || messageOf(error)))
-  return { good: false, reason, refused: code === 'ECONNREFUSED' }
+function bad(error: unknown): Finding {
+  const code = error instanceof Error && 'code' in error ? error.code : null
+  return { good: false, reason: reasonOf(error, code), refused: code === 'ECONNREFUSED' }
 }
 
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : ''
+function reasonOf(error: unknown, code: unknown): string {
+  if (error instanceof errors.HTTPParserError) return 'it does not speak HTTP'
+  return typeof code === 'string' ? (words[code] ?? code) : messageOf(error)
 }
 
 function answered<T>(answer: PromiseSettledResult<T>): T | null {

@@ -119,7 +119,7 @@ export class Attempt {
       return
     }
     this.#state = 'streaming'
-    this.#order.answered(status)
+    this.#order.answered(status, answer.headers['content-type'] ?? '')
     if (status >= 400) this.#collect(answer, status)
     else this.#stream(answer, status)
     answer.on('close', () =>

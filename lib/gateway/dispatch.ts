@@ -99,7 +99,8 @@ export class Dispatch {
       responseHeaders: this.#responseHeaders(exchange, snapshot),
       timeouts: snapshot.config.timeouts,
       signal: exchange.signal,
-      answered: (status) => {
+      answered: (status, contentType) => {
+        exchange.trace.contentType = contentType
         exchange.trace.firstByteMs = clock.now() - exchange.startedAt
         // The breaker learns at the head: a good stream may go on for an hour.
         if (status < 400) trial.settle('good')

@@ -23,6 +23,8 @@ export interface Trace {
   queuedMs: number
   /** Milliseconds from the start to the first byte of the answer, or null. */
   firstByteMs: number | null
+  /** Of the answer; empty until a node answered. */
+  contentType: string
   outcome: RequestOutcome
   /** For the log: why it did not go well. */
   error: unknown
@@ -81,6 +83,7 @@ export function openExchange(
       attempts: 0,
       queuedMs: 0,
       firstByteMs: null,
+      contentType: '',
       outcome: 'rejected',
       error: undefined,
     },

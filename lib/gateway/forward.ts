@@ -19,7 +19,7 @@ export interface Order {
   readonly timeouts: Config['timeouts']
   readonly signal: AbortSignal
   /** Called once, when the answer's head is here and before its first byte goes out. */
-  readonly answered: (status: number) => void
+  readonly answered: (status: number, contentType: string) => void
 }
 
 /** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */

@@ -10,7 +10,7 @@ import type { Exchange } from './exchange.ts'
 export function refuse(exchange: Exchange, error: ProxyError): void {
   const { response, request, dialect, publicId } = exchange
   if (response.headersSent) {
-    const isStream = /ndjson|event-stream/.test(String(response.getHeader('content-type')))
+    const isStream = /ndjson|event-stream/.test(exchange.trace.contentType)
     if (isStream) response.write(streamError(dialect, error, publicId), () => response.destroy())
     else response.destroy()
     return

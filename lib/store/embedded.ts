@@ -83,14 +83,14 @@ export class EmbeddedStore implements Store {
   }
 
   /**
-   * Opens the file, creating it and its directory when they are missing, and locks it (`<file>.lock`).
+   * Opens the file, creating it and its directory when they are missing, and locks it.
    *
    * @throws StoreError `denied` when another process has it open, or it is damaged
    */
   static async open(file: string, options: Options): Promise<EmbeddedStore> {
     try {
       await mkdir(dirname(file), { recursive: true, mode: 0o700 })
-      return await EmbeddedStore.#openLocked(file, options, await lock(`${file}.lock`))
+      return await EmbeddedStore.#openLocked(file, options, await lock(file))
     } catch (error) {
       if (error instanceof StoreError) throw error
       throw new StoreError('denied', `the store file ${file} cannot be opened`, { cause: error })

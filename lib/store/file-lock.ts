@@ -1,98 +1,70 @@
-import { randomUUID } from 'node:crypto'
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { StoreError } from './store.ts'
 
-/** How often a lock may change hands under our eyes before we give up. */
-const attempts = 5
-
 /**
- * Takes the lock file `path` for this process and returns what gives it back. The lock of a dead process is taken over.
+ * Locks `file` for this process and returns what gives it back. The lock is a file `<file>.lock.<pid>.<start>`, so a dead
+ * process's is known by its name and may be removed at any time: that name never comes again.
  *
- * @throws StoreError `denied` when a living process (this one included) has it
+ * Everyone first puts a claim and then looks for others: of two that start at the same time the later sees the earlier.
+ * Both may refuse, never both go on. It holds among the processes that see each other's ids, so not across containers.
+ *
+ * @throws StoreError `denied` when a living process, this one included, has it
  */
-export async function lock(path: string): Promise<() => Promise<void>> {
-  const claim = `${path}.${randomUUID()}`
-  await writeFile(claim, await identityOf(process.pid), { flag: 'wx', mode: 0o600 })
+export async function lock(file: string): Promise<() => Promise<void>> {
+  const self = await identityOf(process.pid)
+  const claim = `${file}.lock.${self}`
+  await writeFile(claim, '', { flag: 'wx', mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
+    throw error.code === 'EEXIST' ? held(file, process.pid) : error
+  })
+  const unlock = () => rm(claim, { force: true })
   try {
-    for (let attempt = 0; attempt < attempts; attempt++) {
-      // A link appears at once and with its content: nobody ever reads a half-written lock.
-      if (await succeeds(link(claim, path), 'EEXIST')) return () => rm(path, { force: true })
-      await evictDead(path)
+    for (const other of await claimsOn(file)) {
+      if (other === self) continue
+      const pid = Number.parseInt(other, 10)
+      if ((await identityOf(pid)) === other) throw held(file, pid)
+      await rm(`${file}.lock.${other}`, { force: true })
     }
-    throw new StoreError('denied', `${path}: other processes are starting at the same time`)
-  } finally {
-    await rm(claim, { force: true })
+    return unlock
+  } catch (error) {
+    await unlock()
+    throw error
   }
 }
 
-/** Removes the lock when its holder is dead. */
-async function evictDead(path: string): Promise<void> {
-  const holder = await contentOf(path)
-  if (holder === null) return
-  await refuseLiving(path, holder)
-  // Whoever judged the same dead lock may have replaced it by now: look at what was really moved.
-  const evicted = `${path}.${randomUUID()}`
-  if (!(await succeeds(rename(path, evicted), 'ENOENT'))) return
-  try {
-    const moved = await contentOf(evicted)
-    if (moved === holder) return
-    await succeeds(link(evicted, path), 'EEXIST')
-    await refuseLiving(path, moved ?? '')
-  } finally {
-    await rm(evicted, { force: true })
-  }
-}
-
-async function refuseLiving(path: string, holder: string): Promise<void> {
-  const pid = Number.parseInt(holder, 10)
-  if (!isRunning(pid) || (await identityOf(pid)) !== holder) return
-  throw new StoreError(
+function held(file: string, pid: number): StoreError {
+  return new StoreError(
     'denied',
-    `${path} is held by process ${pid}: the embedded store serves one process; stop that one, use another state directory, or use etcd`,
+    `${file} is in use by process ${pid}: the embedded store serves one process; stop that one, use another state directory, or use etcd`,
   )
 }
 
-function isRunning(pid: number): boolean {
-  if (!(pid > 0)) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
-  }
+/** The identities, `<pid>.<start>`, of those who have a claim on the file. */
+async function claimsOn(file: string): Promise<string[]> {
+  const prefix = `${basename(file)}.lock.`
+  const names = await readdir(dirname(file))
+  return names
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => name.slice(prefix.length))
+    .filter((identity) => /^\d+\.\d+$/.test(identity))
 }
 
 /**
- * Process ids come round again, after a reboot or in a container even the same one: where /proc tells it, the time of
- * the process's start makes the identity unique. A zombie holds nothing.
+ * Process ids come round again, after a reboot or in a container even the same one: where /proc tells it, the start of
+ * the process in clock ticks since boot makes the identity unique. Null when there is no such process.
  */
-async function identityOf(pid: number): Promise<string> {
-  const stat = await contentOf(`/proc/${pid}/stat`)
-  // Fields after the command's name, which is in parentheses and may hold anything: proc(5).
-  const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
-  if (state === 'Z') return 'zombie'
-  return `${pid} ${fields[18] ?? ''}`
+async function identityOf(pid: number): Promise<string | null> {
+  if (!isRunning(pid)) return null
+  const stat = await readFile(join('/proc', String(pid), 'stat'), 'utf8').catch(() => '')
+  // The fields after the command's name, which stands in parentheses and may hold anything: proc(5).
+  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return state === 'Z' ? null : `${pid}.${fields[18] ?? 0}`
 }
 
-/** The file's text, or null when the file, or the process that /proc shows as one, is gone. */
-async function contentOf(path: string): Promise<string | null> {
-  return readFile(path, 'utf8').catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ESRCH') return null
-    throw error
-  })
-}
-
-/** Whether it worked; false when it failed with `code`, any other failure is thrown. */
-async function succeeds(step: Promise<void>, code: string): Promise<boolean> {
+function isRunning(pid: number): boolean {
   try {
-    await step
-    return true
+    return process.kill(pid, 0)
   } catch (error) {
-    if (codeOf(error) === code) return false
-    throw error
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
   }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
 }

@@ -12,13 +12,14 @@ import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
+import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { EmbeddedStore } from '../../lib/store/embedded.ts'
 import { Keys } from '../../lib/store/keys.ts'
 
 const keys = new Keys('test')
 const clock = new RealClock()
-const model = { name: 'tiny:1b' }
+const tiny = aModel({ name: 'tiny:1b', loadMs: 0, decodeTps: 0, promptTps: 0 })
 
 /** What one test made, in the order of making. */
 let cleanups: (() => Promise<unknown>)[]
@@ -50,4 +51,229 @@ beforeEach(async () => {
 
 afterEach(async () => {
   for (const clean of cleanups.reverse()) await clean()
+})
+
+const put = (key: string, value: unknown) =>
+  store.commit({ when: [], apply: [{ type: 'put', key, value: JSON.stringify(value) }] })
+
+const quickProbes = () => put(keys.config, { probes: { interval: '200ms', timeout: '100ms' } })
+
+async function aNode(name = 'n') {
+  const node = await SimulatedNode.start({ name, models: [tiny] })
+  cleanups.push(() => node.stop())
+  return node
+}
+
+/** A server that is no Ollama, or a strange one. */
+async function aServer(listener: RequestListener): Promise<{ url: string; server: Server }> {
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  cleanups.push(async () => {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server }
+}
+
+const ollama: Readonly<Record<string, unknown>> = {
+  '/api/version': { version: '0.12.6' },
+  '/api/tags': { models: [] },
+  '/api/ps': { models: [] },
+}
+
+/** Milliseconds until the node's status fits; fails with the last status when that takes longer than `withinMs`. */
+async function until(fits: (status: NodeStatus) => boolean, withinMs: number, name = 'n'): Promise<number> {
+  const startedAt = clock.now()
+  for (;;) {
+    const status = snapshot.get().nodes.get(name)?.status
+    const tookMs = clock.now() - startedAt
+    if (status && fits(status) && tookMs <= withinMs) return tookMs
+    if (tookMs > withinMs) assert.fail(`after ${Math.round(tookMs)} ms: ${JSON.stringify(status)}`)
+    await sleep(5)
+  }
+}
+
+const isUp = ({ health }: NodeStatus) => health === 'up'
+const isDown = ({ health }: NodeStatus) => health === 'down'
+
+test('a node is up with its inventory within a second of being added, and what it loads appears', async () => {
+  const node = await aNode()
+  await quickProbes()
+  await put(keys.node('n'), { url: node.url, weight: 3 })
+  await until(isUp, 1000)
+  const status = snapshot.get().nodes.get('n')?.status
+  assert.deepEqual(
+    { version: status?.version, weight: status?.weight, models: status?.models.map(({ name }) => name) },
+    { version: '0.32.15', weight: 3, models: ['tiny:1b'] },
+  )
+  assert.equal(status?.models[0]?.digest, tiny.digest)
+  assert.deepEqual(status?.loaded, [])
+  await fetch(`${node.url}/api/generate`, { method: 'POST', body: JSON.stringify({ model: 'tiny:1b' }) })
+  await until(({ loaded }) => loaded[0]?.name === 'tiny:1b' && loaded[0].size_vram > 0, 1000)
+  assert.ok(snapshot.get().nodes.get('n')?.resident.has('tiny:1b'))
+})
+
+test('a node that dies is down within a second at the default interval, by two refusals', async () => {
+  const node = await aNode()
+  await put(keys.node('n'), { url: node.url })
+  await until(isUp, 1000)
+  await node.control.refuse()
+  await until(isDown, 1000)
+  const status = snapshot.get().nodes.get('n')?.status
+  assert.equal(status?.reason, 'connection refused, confirmed by a second try')
+  assert.deepEqual([status?.weight, status?.models.length, status?.loaded], [0, 1, []], 'the inventory stays')
+  await quickProbes()
+  await node.control.accept()
+  await until(isUp, 3000)
+  assert.equal(snapshot.get().nodes.get('n')?.status?.reason, '2 probes in a row answered')
+})
+
+test('a node that goes silent is down after three probes', async () => {
+  const node = await aNode()
+  await quickProbes()
+  await put(keys.node('n'), { url: node.url })
+  await until(isUp, 1000)
+  node.control.blackhole()
+  const tookMs = await until(isDown, 2000)
+  assert.ok(tookMs > 400, `${tookMs} ms are too few for three probes`)
+  assert.equal(
+    snapshot.get().nodes.get('n')?.status?.reason,
+    '3 probes in a row failed: no answer within 100 ms',
+  )
+})
+
+test('a node whose /api/ps stalls stays up, with what it had loaded', async () => {
+  const node = await aNode()
+  await quickProbes()
+  await put(keys.node('n'), { url: node.url })
+  await fetch(`${node.url}/api/generate`, { method: 'POST', body: JSON.stringify({ model: 'tiny:1b' }) })
+  await until(({ loaded }) => loaded.length === 1, 1000)
+  const before = snapshot.get().nodes.get('n')?.status
+  node.control.blackhole({ match: { path: '/api/ps' } })
+  await sleep(1500)
+  assert.deepEqual(snapshot.get().nodes.get('n')?.status, before)
+})
+
+test('a status is written when it changes, not with every probe', async () => {
+  const node = await aNode()
+  await quickProbes()
+  await put(keys.node('n'), { url: node.url })
+  await fetch(`${node.url}/api/generate`, { method: 'POST', body: JSON.stringify({ model: 'tiny:1b' }) })
+  await until(({ loaded }) => loaded.length === 1, 1000)
+  const written = (await store.get(keys.nodeState('n')))?.modified
+  const probes = node.requests.length
+  await sleep(1000)
+  assert.ok(node.requests.length >= probes + 9, 'it was probed on')
+  assert.equal((await store.get(keys.nodeState('n')))?.modified, written)
+})
+
+test('a node that is off or removed is not probed and has no state; a cordoned one is', async () => {
+  const node = await aNode()
+  await quickProbes()
+  await put(keys.node('n'), { url: node.url, state: 'cordoned' })
+  await until(isUp, 1000)
+  assert.equal(snapshot.get().nodes.get('n')?.available, false)
+  for (const take of [
+    () => put(keys.node('n'), { url: node.url, state: 'off' }),
+    () => store.commit({ when: [], apply: [{ type: 'delete', key: keys.node('n') }] }),
+  ]) {
+    await put(keys.node('n'), { url: node.url })
+    await until(isUp, 1000)
+    await take()
+    await sleep(100)
+    const probes = node.requests.length
+    assert.equal(await store.get(keys.nodeState('n')), null)
+    await sleep(500)
+    assert.equal(node.requests.length, probes)
+  }
+})
+
+test('a node that moves to another address is judged anew', async () => {
+  const [first, second] = [
+    await aNode(),
+    await SimulatedNode.start({ name: 'm', models: [], version: '0.40.0' }),
+  ]
+  cleanups.push(() => second.stop())
+  await quickProbes()
+  await put(keys.node('n'), { url: first.url })
+  await until(({ version }) => version === '0.32.15', 1000)
+  await put(keys.node('n'), { url: second.url })
+  await until(({ version, models }) => version === '0.40.0' && models.length === 0, 1000)
+  const probes = first.requests.length
+  await sleep(500)
+  assert.equal(first.requests.length, probes)
+})
+
+test('whatever is not Ollama is down, with the reason in words', async () => {
+  await quickProbes()
+  const answers: readonly [RequestListener, string][] = [
+    [(_, response) => response.writeHead(500).end('x'.repeat(1e6)), 'answered 500 to GET /api/version'],
+    [(_, response) => response.writeHead(302, { location: '/' }).end(), 'answered 302 to GET /api/version'],
+    [(_, response) => response.end('<html>'), "its answer to GET /api/version is not Ollama's"],
+    [
+      ({ url }, response) => response.end(url === '/api/version' ? '{"version":"1"}' : '{"models":7}'),
+      "its answer to GET /api/tags is not Ollama's",
+    ],
+    [(request) => request.socket.destroy(), 'connection closed by the node'],
+    [(request) => void request.socket.end('SSH-2.0-OpenSSH_9.6\r\n'), 'it does not speak HTTP'],
+    [
+      (_, response) => {
+        response.writeHead(200)
+        response.write('x')
+      },
+      'no answer within 100 ms',
+    ],
+  ]
+  for (const [index, [listener, reason]] of answers.entries()) {
+    const name = `bad-${index}`
+    await put(keys.node(name), { url: (await aServer(listener)).url })
+    await until(isDown, 3000, name)
+    assert.equal(snapshot.get().nodes.get(name)?.status?.reason, `3 probes in a row failed: ${reason}`)
+  }
+})
+
+test('an answer larger than 16 MiB is cut off', async () => {
+  let sent = 0
+  const { url } = await aServer((_, response) => {
+    const more = () => {
+      while (!response.destroyed && response.write(Buffer.alloc(1 << 20, 32))) sent++
+    }
+    response.on('drain', more)
+    more()
+  })
+  await put(keys.config, { probes: { interval: '10m', timeout: '10s', fall: 1 } })
+  await sleep(50)
+  await put(keys.node('n'), { url })
+  await until(isDown, 8000)
+  assert.match(snapshot.get().nodes.get('n')?.status?.reason ?? '', /an answer is larger than 16777216 bytes/)
+  assert.ok(sent < 80, `${sent} MiB were taken in`)
+})
+
+test('a probe carries the headers of the node and its own address as host', async () => {
+  const seen: Record<string, unknown>[] = []
+  const { url } = await aServer((request, response) => {
+    seen.push(request.headers)
+    response.end(JSON.stringify(ollama[request.url ?? '']))
+  })
+  await put(keys.node('n'), { url, headers: { Authorization: 'Bearer secret' } })
+  await until(isUp, 1000)
+  for (const headers of seen) {
+    assert.equal(headers['authorization'], 'Bearer secret')
+    assert.equal(headers['host'], new URL(url).host)
+  }
+})
+
+test('a server that closes every connection is probed at most twice per interval', async () => {
+  let asked = 0
+  const { url } = await aServer((request, response) => {
+    if (request.url === '/api/version') asked++
+    response.on('finish', () => request.socket.destroy())
+    response.end(JSON.stringify(ollama[request.url ?? '']))
+  })
+  await quickProbes()
+  await put(keys.node('n'), { url })
+  await until(isUp, 1000)
+  asked = 0
+  await sleep(1000)
+  assert.ok(asked >= 3 && asked <= 11, `${asked} probes in five intervals`)
 })

@@ -105,7 +105,9 @@ describe('the file of the embedded store', () => {
     const before = await store.list('/a/')
     await reopen()
     assert.deepEqual(await store.list('/a/'), before)
-    assert.deepEqual(await readdir(join(file, '..')), ['store', 'store.lock'])
+    await store.close()
+    assert.deepEqual(await readdir(join(file, '..')), ['store'])
+    store = await open(file)
   })
 
   it('recovers every earlier commit when it is cut at any byte, and goes on from there', async () => {
@@ -184,31 +186,57 @@ describe('the file of the embedded store', () => {
     assert.equal((await store.list('/b/')).entries.length, 200)
   })
 
-  it('belongs to one process: a second opening is refused by name, and works after the first is closed', async () => {
-    await assert.rejects(open(file), new RegExp(`store\\.lock is held by process ${process.pid}`))
-    await rejects(open(file), 'denied')
+  it('is opened once, and again after it is closed', async () => {
+    await assert.rejects(open(file), new RegExp(`in use by process ${process.pid}:`))
     await put('/a/x', 'still mine')
     await reopen()
     assert.equal((await store.get('/a/x'))?.value, 'still mine')
   })
 
-  it('takes over the lock of a dead process, whatever process has its number now', async () => {
+  it('is taken over from a dead process, whatever process has its number now', async () => {
     await store.close()
-    for (const holder of ['999999999 1', `${process.pid} 1`, '', 'not a lock']) {
-      await writeFile(`${file}.lock`, holder)
-      store = await open(file)
-      await store.close()
-    }
+    for (const claim of ['999999999.1', `${process.pid}.1`]) await writeFile(`${file}.lock.${claim}`, '')
+    store = await open(file)
+    await store.close()
+    assert.deepEqual(await readdir(join(file, '..')), ['store'])
     store = await open(file)
   })
 
-  it('lets one of several in when they take over a dead lock at the same time', async () => {
+  it('belongs to the process that has it open, until that one is dead', async () => {
     await store.close()
-    await writeFile(`${file}.lock`, '999999999 1')
-    const openings = await Promise.allSettled(Array.from({ length: 5 }, () => open(file)))
-    const opened = openings.filter((opening) => opening.status === 'fulfilled')
-    assert.equal(opened.length, 1)
-    await opened[0]?.value.close()
+    const holder = script(
+      [],
+      `await open(${JSON.stringify(file)}); console.log('open'); setTimeout(() => {}, 60_000)`,
+    )
+    const exited = once(holder, 'exit')
+    await once(holder.stdout, 'data')
+    await assert.rejects(open(file), new RegExp(`in use by process ${holder.pid}:`))
+    holder.kill('SIGKILL')
+    await exited
+    store = await open(file)
+  })
+
+  it('is never open in two of several processes that start at the same time', async () => {
+    await store.close()
+    await writeFile(`${file}.lock.999999999.1`, '')
+    // Each holds it until all have tried.
+    const code = `
+      const tried = await open(${JSON.stringify(file)}).then(() => 'open', ({ fault }) => fault)
+      console.log(tried)
+      process.stdin.resume()`
+    const children = Array.from({ length: 4 }, () => script([], code))
+    const answers = await Promise.all(
+      children.map(async ({ stdout }) => String(await once(stdout, 'data')).trim()),
+    )
+    await Promise.all(
+      children.map(async (child) => {
+        const exited = once(child, 'exit')
+        child.stdin.end()
+        await exited
+      }),
+    )
+    assert.ok(answers.filter((answer) => answer === 'open').length <= 1, answers.join())
+    assert.ok(answers.every((answer) => answer === 'open' || answer === 'denied'))
     store = await open(file)
   })
 })
@@ -241,7 +269,7 @@ describe('the embedded store on a full disk', () => {
     const child = script(
       ['sh', '-c', 'ulimit -f 128; exec "$@"', 'sh'],
       `
-      const store = await EmbeddedStore.open(${JSON.stringify(file)}, { clock: new RealClock(), log: silentLog })
+      const store = await open(${JSON.stringify(file)})
       const put = (key, length) => store.commit({ when: [], apply: [{ type: 'put', key, value: 'x'.repeat(length) }] })
       // The first is being written while the other two wait, to be written together.
       const commits = [put('/a/small', 10), put('/a/beside', 10), put('/a/big', 900_000)]
@@ -269,7 +297,7 @@ async function writeUntilKilled(file: string, life: number, count: number): Prom
   const child = script(
     [],
     `
-    const store = await EmbeddedStore.open(${JSON.stringify(file)}, { clock: new RealClock(), log: silentLog })
+    const store = await open(${JSON.stringify(file)})
     const value = 'x'.repeat(20_000)
     for (let n = 0; ; n++) {
       await store.commit({ when: [], apply: [
@@ -296,6 +324,7 @@ function script(through: readonly string[], code: string) {
     import { RealClock } from './lib/shared/clock.ts'
     import { silentLog } from './lib/shared/log.ts'
     import { EmbeddedStore } from './lib/store/embedded.ts'
+    const open = (file) => EmbeddedStore.open(file, { clock: new RealClock(), log: silentLog })
   `
   const [program = '', ...args] = [
     ...through,
@@ -306,6 +335,6 @@ function script(through: readonly string[], code: string) {
   ]
   return spawn(program, args, {
     cwd: join(import.meta.dirname, '..', '..'),
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   })
 }

@@ -17,26 +17,21 @@ function aCluster(ids: readonly string[], dice: () => number = () => 0.5) {
 function aCandidate(id: string, store: MemoryStore, clock: VirtualClock, dice: () => number) {
   const link = new Link(store)
   const changes: boolean[] = []
-  const candidate = {
+  const permit = { mayLead: true }
+  const election: Election = new Election({
+    store: link,
+    key,
     id,
-    link,
-    changes,
-    mayLead: true,
-    election: new Election({
-      store: link,
-      key,
-      id,
-      clock,
-      dice,
-      log: silentLog,
-      ttlMs: 10_000,
-      mayLead: () => candidate.mayLead,
-      changed: () => changes.push(candidate.election.isLeader()),
-    }),
-  }
-  const observe = () => candidate.election.observe(store.entries.get(key) ?? null, store.revision)
+    clock,
+    dice,
+    log: silentLog,
+    ttlMs: 10_000,
+    mayLead: () => permit.mayLead,
+    changed: () => changes.push(election.isLeader()),
+  })
+  const observe = () => election.observe(store.entries.get(key) ?? null, store.revision)
   store.watch({ prefix: key, handler: { changed: observe, broken() {} }, link }, 0n)
-  return candidate
+  return { id, link, changes, permit, election }
 }
 
 type Candidate = ReturnType<typeof aCandidate>
@@ -185,11 +180,11 @@ test('a leader whose lease can be renewed while its key is gone stops within one
 test('who may not lead does not campaign', async () => {
   const { clock, store, candidates } = aCluster(['a'])
   const [a] = candidates as [Candidate]
-  a.mayLead = false
+  a.permit.mayLead = false
   a.election.start()
   await clock.advance(10_000)
   assert.equal(store.value(key), undefined)
-  a.mayLead = true
+  a.permit.mayLead = true
   a.election.poke()
   await clock.advance(0)
   assert.ok(a.election.isLeader())

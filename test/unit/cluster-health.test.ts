@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { examine, type Finding, unknownVitals, type Vitals, wantsConfirmation } from '../../lib/cluster/health.ts'
+import {
+  examine,
+  type Finding,
+  unknownVitals,
+  type Vitals,
+  wantsConfirmation,
+} from '../../lib/cluster/health.ts'
 
 const good: Finding = { good: true }
 const silent: Finding = { good: false, reason: 'no answer within 1000 ms', refused: false }
@@ -28,7 +34,11 @@ test('a node nobody knows stays unknown until it has failed as often as any othe
 
 test('an up node falls with the third bad probe in a row, not earlier', () => {
   assert.equal(after([good, silent, silent]).health, 'up')
-  assert.equal(after([good, silent, silent, good, silent, silent]).health, 'up', 'a good one starts the count anew')
+  assert.equal(
+    after([good, silent, silent, good, silent, silent]).health,
+    'up',
+    'a good one starts the count anew',
+  )
   const down = after([good, silent, silent, silent])
   assert.equal(down.health, 'down')
   assert.equal(down.reason, '3 probes in a row failed: no answer within 1000 ms')
@@ -50,7 +60,11 @@ test('two refusals within 250 ms are enough, two refusals a probe apart are not'
   assert.equal(down.health, 'down')
   assert.equal(down.reason, 'connection refused, confirmed by a second try')
   assert.equal(after([good, refused, [refused, 251]]).health, 'up')
-  assert.equal(after([good, refused, [silent, 100], [refused, 100]]).health, 'down', 'three bad probes in any case')
+  assert.equal(
+    after([good, refused, [silent, 100], [refused, 100]]).health,
+    'down',
+    'three bad probes in any case',
+  )
   assert.equal(after([good, refused, [good, 100], [refused, 100]]).health, 'up')
 })
 

@@ -63,10 +63,11 @@ test('the models in memory come back with their share of VRAM', () => {
 
 test('the version comes back, and nothing else passes for one', () => {
   assert.equal(readVersion('{"version":"0.12.6"}'), '0.12.6')
-  for (const body of ['', '{}', '[]', 'null', '{"version":1}', '<html>']) assert.equal(readVersion(body), null)
+  for (const body of ['', '{}', '[]', 'null', '{"version":1}', '<html>'])
+    assert.equal(readVersion(body), null)
 })
 
-test('a body that is not Ollama\'s is told from an empty inventory', () => {
+test("a body that is not Ollama's is told from an empty inventory", () => {
   for (const body of ['', '<html>', '[]', 'null', '{}', '{"models":{}}', '{"models":"x"}']) {
     assert.equal(readTags(body), null)
     assert.equal(readLoaded(body), null)
@@ -100,7 +101,10 @@ test('an inventory never outgrows what the store takes in one value', () => {
 
 test('no answer whatsoever makes it throw, and all that it lets through is well formed', () => {
   const field = fc.oneof(fc.jsonValue(), fc.string(), fc.constant(tag.name), fc.constant(details))
-  const model = fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom(...Object.keys(tag), 'size_vram'), field))
+  const model = fc.oneof(
+    fc.jsonValue(),
+    fc.dictionary(fc.constantFrom(...Object.keys(tag), 'size_vram'), field),
+  )
   const body = fc.oneof(
     fc.string(),
     fc.json(),

@@ -88,7 +88,10 @@ test('a stopped instance leaves nothing under its name and hands leadership over
   void a.cluster.stop()
   await clock.advance(100)
   assert.ok(b.cluster.isLeader())
-  assert.deepEqual(b.cluster.instances().map(({ id }) => id), ['b'])
+  assert.deepEqual(
+    b.cluster.instances().map(({ id }) => id),
+    ['b'],
+  )
   assert.deepEqual([...b.cluster.loads().keys()], ['b'])
   await stop(clock, b)
 })
@@ -115,10 +118,16 @@ test('a second process with a name that is in use stays unregistered and leads n
   second.cluster.start()
   await clock.advance(30_000)
   assert.deepEqual(second.warnings, ['duplicate instance name'], 'said once')
-  assert.deepEqual(second.cluster.instances().map(({ boot }) => boot), ['first'])
+  assert.deepEqual(
+    second.cluster.instances().map(({ boot }) => boot),
+    ['first'],
+  )
   await stop(clock, first)
   assert.ok(second.cluster.isLeader())
-  assert.deepEqual(second.cluster.instances().map(({ boot }) => boot), ['second'])
+  assert.deepEqual(
+    second.cluster.instances().map(({ boot }) => boot),
+    ['second'],
+  )
   await stop(clock, second)
 })
 
@@ -154,11 +163,17 @@ test('an instance cut off for a minute comes back within two seconds, and its sn
   await clock.advance(1000)
   a.link.isCut = true
   await clock.advance(60_000)
-  assert.deepEqual(b.cluster.instances().map(({ id }) => id), ['b'])
+  assert.deepEqual(
+    b.cluster.instances().map(({ id }) => id),
+    ['b'],
+  )
   assert.ok(a.snapshot.get().nodes.has('n'))
   a.link.isCut = false
   await clock.advance(2000)
-  assert.deepEqual(b.cluster.instances().map(({ id }) => id), ['a', 'b'])
+  assert.deepEqual(
+    b.cluster.instances().map(({ id }) => id),
+    ['a', 'b'],
+  )
   await stop(clock, a, b)
 })
 
@@ -214,7 +229,10 @@ test('documents put in the store are in every snapshot at once; a broken one is 
   await clock.advance(10)
   for (const { snapshot, cluster, metrics } of [a, b]) {
     assert.equal(snapshot.get().routes[0]?.model, 'llama3')
-    assert.deepEqual(cluster.rejected().map(({ key }) => key), [keys.route('chat')])
+    assert.deepEqual(
+      cluster.rejected().map(({ key }) => key),
+      [keys.route('chat')],
+    )
     assert.equal(cluster.rejected()[0]?.verdict.errors[0]?.hint, 'did you mean "model"?')
     assert.equal(cluster.objects('routes').get('chat')?.text, 'modle: llama3')
     assert.equal(await gauge(metrics, 'config_rejected_objects'), 1)
@@ -250,6 +268,9 @@ test('a quiet cluster writes nothing but its heartbeat', async () => {
   const before = new Map([...store.entries].map(([key, { modified }]) => [key, modified]))
   await clock.advance(60_000)
   const changed = [...store.entries].filter(([key, { modified }]) => before.get(key) !== modified)
-  assert.deepEqual(changed.map(([key]) => key), [keys.heartbeat])
+  assert.deepEqual(
+    changed.map(([key]) => key),
+    [keys.heartbeat],
+  )
   await stop(clock, a, b)
 })

@@ -77,7 +77,10 @@ test('twelve kinds of typo each keep the last good version and name the fault', 
     ['\u0000\u0001\ufffd', /./],
   ]
   for (const [text, fault] of typos) {
-    const shelf = new Shelf().put(a, 'url: http://10.0.0.9:11434').put(b, 'url: http://10.0.0.8:11434').judge()
+    const shelf = new Shelf()
+      .put(a, 'url: http://10.0.0.9:11434')
+      .put(b, 'url: http://10.0.0.8:11434')
+      .judge()
     shelf.put(a, text).judge()
     assert.equal(shelf.url('a'), 'http://10.0.0.9:11434', text.slice(0, 60))
     assert.equal(shelf.url('b'), 'http://10.0.0.8:11434', 'the neighbour is untouched')
@@ -140,7 +143,12 @@ test('a broken config leaves the last good one, then the defaults once it is del
 })
 
 test('keys whose names no object may have are faults, not objects', () => {
-  const bad = [`${keys.root}nodes/`, `${keys.root}nodes/a/b`, `${keys.root}nodes/-x`, `${keys.root}nodes/${'x'.repeat(64)}`]
+  const bad = [
+    `${keys.root}nodes/`,
+    `${keys.root}nodes/a/b`,
+    `${keys.root}nodes/-x`,
+    `${keys.root}nodes/${'x'.repeat(64)}`,
+  ]
   const shelf = new Shelf()
   for (const key of bad) shelf.put(key, 'url: http://10.0.0.1:11434')
   shelf.put(`${keys.root}config/extra`, 'routing: {attempts: 5}').judge()
@@ -156,8 +164,12 @@ test('a text of a thousand faults is told by its first ones', () => {
 })
 
 test('each document gets a verdict, only when it changes, and none outlives its document', () => {
-  const shelf = new Shelf().put(a, 'url: http://10.0.0.1:11434').put(keys.route('chat'), 'match: {modle: x}').judge()
-  const plan = (fence: bigint) => planVerdicts({ keys, fence, objects: shelf.objects, entries: shelf.entries })
+  const shelf = new Shelf()
+    .put(a, 'url: http://10.0.0.1:11434')
+    .put(keys.route('chat'), 'match: {modle: x}')
+    .judge()
+  const plan = (fence: bigint) =>
+    planVerdicts({ keys, fence, objects: shelf.objects, entries: shelf.entries })
   const first = plan(7n)
   assert.deepEqual(
     first.map(({ key }) => key),
@@ -168,14 +180,19 @@ test('each document gets a verdict, only when it changes, and none outlives its 
   assert.deepEqual(verdict, {
     fence: '7',
     ok: false,
-    errors: [{ path: 'match.modle', line: 1, message: 'is not a known field', hint: 'did you mean "model"?' }],
+    errors: [
+      { path: 'match.modle', line: 1, message: 'is not a known field', hint: 'did you mean "model"?' },
+    ],
     stored: '2',
     active: null,
   })
   assert.deepEqual(plan(7n), [], 'nothing changed')
   assert.deepEqual(plan(9n), [], 'another leader has nothing to add')
   shelf.put(keys.verdict(a), 'not a verdict').put(`${keys.root}status/other/x`, 'of somebody else')
-  assert.deepEqual(plan(7n).map(({ key }) => key), [keys.verdict(a)])
+  assert.deepEqual(
+    plan(7n).map(({ key }) => key),
+    [keys.verdict(a)],
+  )
   shelf.apply(plan(7n))
   shelf.delete(a).judge()
   assert.deepEqual(plan(7n), [{ type: 'delete', key: keys.verdict(a) }])
@@ -200,7 +217,8 @@ const status: NodeStatus = {
 
 test('a status of a former leader, or one that cannot be read, does not replace a newer one', () => {
   const shelf = new Shelf()
-  const read = (previous = new Map()) => readStatuses(new Map([['a', shelf.entries.get('state') as Entry]]), previous)
+  const read = (previous = new Map()) =>
+    readStatuses(new Map([['a', shelf.entries.get('state') as Entry]]), previous)
   shelf.put('state', JSON.stringify(status))
   const first = read()
   assert.deepEqual(first.get('a')?.status, status)

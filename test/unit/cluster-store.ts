@@ -98,7 +98,13 @@ export class MemoryStore {
       const { key } = operation
       if (operation.type === 'put') {
         const created = this.entries.get(key)?.created ?? revision
-        const entry = { key, value: operation.value, created, modified: revision, lease: operation.lease ?? null }
+        const entry = {
+          key,
+          value: operation.value,
+          created,
+          modified: revision,
+          lease: operation.lease ?? null,
+        }
         this.entries.set(key, entry)
         changes.push({ type: 'put', entry })
       } else if (this.entries.delete(key)) changes.push({ type: 'delete', key, modified: revision })
@@ -151,8 +157,8 @@ export class Link implements Store {
   newest(prefix: string) {
     return this.#call(() => {
       const entries = this.#under(prefix)
-      const newest = entries.reduce((max, { modified }) => (modified > max ? modified : max), 0n)
-      return { count: entries.length, modified: newest }
+      const revisions = entries.map(({ modified }) => modified).sort((a, b) => (a < b ? -1 : 1))
+      return { count: entries.length, modified: revisions.at(-1) ?? 0n }
     })
   }
 

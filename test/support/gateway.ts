@@ -1,0 +1,59 @@
+import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
+import { Dispatch } from '../../lib/gateway/dispatch.ts'
+import { Forwarder } from '../../lib/gateway/forward.ts'
+import { Listener } from '../../lib/gateway/listener.ts'
+import { Pipeline } from '../../lib/gateway/pipeline.ts'
+import { Upstreams } from '../../lib/gateway/upstreams.ts'
+import { Scheduler } from '../../lib/scheduler/scheduler.ts'
+import { RealClock } from '../../lib/shared/clock.ts'
+import type { Log } from '../../lib/shared/log.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
+
+export interface LoggedLine {
+  readonly level: string
+  readonly message: string
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+/** The data side alone, on a free port of loopback, over a snapshot made by hand. */
+export async function startGateway(snapshot: Snapshot, { loopback = true } = {}) {
+  const current = new CurrentSnapshot()
+  current.swap(snapshot)
+  const clock = new RealClock()
+  const metrics = new Metrics()
+  const lines: LoggedLine[] = []
+  const keep = (level: string) => (message: string, fields?: Readonly<Record<string, unknown>>) =>
+    void lines.push({ level, message, fields: fields ?? {} })
+  const log: Log = { error: keep('error'), warn: keep('warn'), info: keep('info'), debug: keep('debug') }
+  const upstreams = new Upstreams({
+    snapshot: current,
+    metrics,
+    dice: () => 0.5,
+    changed: () => scheduler.refresh(),
+  })
+  const scheduler = new Scheduler({ snapshot: current, gate: upstreams, clock })
+  const dispatch = new Dispatch({
+    scheduler,
+    upstreams,
+    forwarder: new Forwarder(clock),
+    clock,
+    metrics,
+    instance: 'test-instance',
+  })
+  const listener = new Listener(new Pipeline({ snapshot: current, dispatch, clock, log, metrics, loopback }))
+  const { port } = await listener.listen({ host: '127.0.0.1', port: 0 })
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    current,
+    scheduler,
+    upstreams,
+    metrics,
+    lines,
+    async [Symbol.asyncDispose]() {
+      listener.destroy()
+      await listener.close()
+      upstreams.close()
+    },
+  }
+}

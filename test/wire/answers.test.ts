@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
+import { suite, test } from 'node:test'
+import { aSnapshot } from '../support/fleet.ts'
+import { startGateway } from '../support/gateway.ts'
+import { eventually, exchangeBytes, rawAnswer, startRawNode } from '../support/wire.ts'
+
+const chat = '{"model":"m","messages":[]}'
+const request = `POST /api/chat HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${chat.length}\r\n\r\n${chat}`
+const ndjson = 'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n'
+const chunk = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`
+const line = (content: string) => `${JSON.stringify({ message: { content }, done: false })}\n`
+const healthy = (socket: Socket) => socket.write(rawAnswer('{"healthy":true,"done":true}'))
+
+/** Quick limits, so that a test waits milliseconds; the behaviour is that of the long ones. */
+const timeouts = {
+  connect: '300ms',
+  first_token: '300ms',
+  between_tokens: '300ms',
+  idle_write: '300ms',
+  request: '10s',
+}
+
+type Serve = (socket: Socket, chunk: string, nth: number) => void
+
+async function ask(serve: Serve, { withHealthy = false, slots = 8 } = {}) {
+  const bad = await startRawNode(serve)
+  const good = await startRawNode(healthy)
+  const nodes = [
+    { name: 'bad', url: bad.url, loaded: ['m:latest'], slots },
+    ...(withHealthy ? [{ name: 'good', url: good.url, slots }] : []),
+  ]
+  const gateway = await startGateway(aSnapshot({ nodes, config: { timeouts } }))
+  return {
+    bad,
+    good,
+    gateway,
+    send: () => exchangeBytes(gateway.port, request, /done":true|\r\n0\r\n\r\n$/),
+    async [Symbol.asyncDispose]() {
+      await gateway[Symbol.asyncDispose]()
+      await bad[Symbol.asyncDispose]()
+      await good[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** What a node may do before the caller has a byte. Alone it gives the status; with a healthy node beside it nobody notices. */
+const beforeFirstByte: readonly [name: string, serve: Serve, status: number][] = [
+  ['resets the connection (140)', (socket) => socket.resetAndDestroy(), 502],
+  ['closes without a byte', (socket) => socket.end(), 502],
+  ['accepts and never answers (138)', () => {}, 504],
+  ['sends its head and dies (141)', (socket) => socket.write(ndjson, () => socket.resetAndDestroy()), 502],
+  [
+    'answers with status 099 (142)',
+    (socket) => socket.write('HTTP/1.1 099 x\r\nContent-Length: 0\r\n\r\n'),
+    502,
+  ],
+  [
+    'answers with status 999 (142)',
+    (socket) => socket.write('HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n'),
+    502,
+  ],
+  [
+    'puts a control byte into its reason (142)',
+    (socket) => socket.write('HTTP/1.1 200 a\u0001b\r\nContent-Length: 0\r\nX: \u0001\r\n\r\n'),
+    502,
+  ],
+  ['speaks no HTTP (143)', (socket) => socket.write('hello\r\n\r\n'), 502],
+  [
+    'names two lengths (143)',
+    (socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na'),
+    502,
+  ],
+  [
+    'sends a head without end (148)',
+    (socket) => socket.write(`HTTP/1.1 200 OK\r\nA: ${'a'.repeat(40_000)}`),
+    502,
+  ],
+  [
+    'switches protocols unasked (42)',
+    (socket) => socket.write('HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
+    502,
+  ],
+  [
+    'redirects (146)',
+    (socket) =>
+      socket.write('HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n'),
+    502,
+  ],
+  [
+    'is busy (112)',
+    (socket) => socket.write(rawAnswer('{"error":"server busy"}', { status: '503 Service Unavailable' })),
+    503,
+  ],
+  [
+    'lost the model (151)',
+    (socket) => socket.write(rawAnswer('{"error":"model \'m\' not found"}', { status: '404 Not Found' })),
+    404,
+  ],
+  [
+    'lost its runner',
+    (socket) =>
+      socket.write(
+        rawAnswer('{"error":"llama-server process has terminated: x"}', {
+          status: '500 Internal Server Error',
+        }),
+      ),
+    500,
+  ],
+]
+
+suite('a node that, before the first byte,', () => {
+  for (const [name, serve, status] of beforeFirstByte) {
+    test(`${name} fails alone with ${status}, and is healed by another`, async () => {
+      await using alone = await ask(serve)
+      assert.match(await alone.send(), new RegExp(`^HTTP/1.1 ${status} [\\s\\S]*{"error":`))
+      await using pair = await ask(serve, { withHealthy: true })
+      assert.match(await pair.send(), /^HTTP\/1.1 200 OK[\s\S]*x-llamero-attempts: 2[\s\S]*"healthy":true/)
+      assert.deepEqual(pair.gateway.scheduler.summary(), { running: {}, queued: 0 })
+    })
+  }
+
+  test('refuses connections is asked once, and not again while its breaker is open', async () => {
+    await using pair = await ask(healthy, { withHealthy: true })
+    await pair.bad[Symbol.asyncDispose]()
+    for (let n = 0; n < 5; n++) assert.match(await pair.send(), /"healthy":true/)
+    const attempts = (await pair.gateway.metrics.attempts.get()).values
+    assert.equal(attempts.find(({ labels }) => labels.result === 'unreachable')?.value, 1)
+  })
+})
+
+suite('a node that, within its answer,', () => {
+  const broken: readonly [name: string, serve: Serve][] = [
+    [
+      'resets',
+      (socket) =>
+        socket.write(ndjson + chunk(line('one')), () => setTimeout(() => socket.resetAndDestroy(), 20)),
+    ],
+    ['closes without the last chunk', (socket) => socket.end(ndjson + chunk(line('one')))],
+    ['falls silent', (socket) => socket.write(ndjson + chunk(line('one')))],
+    ['cuts a line in half', (socket) => socket.end(ndjson + chunk(line('one').slice(0, 20)))],
+    ['breaks its framing', (socket) => socket.write(ndjson + chunk(line('one')), () => setTimeout(() => socket.write('zz\r\n'), 20))],
+  ]
+  for (const [name, serve] of broken) {
+    test(`${name}, ends in an error line and a cut, never in a proper end, and is not asked twice`, async () => {
+      await using alone = await ask(serve, { withHealthy: true })
+      const answer = await alone.send()
+      assert.match(answer, /^HTTP\/1.1 200 OK[\s\S]*\n{"error":"[^"]+"}\n/)
+      assert(!answer.endsWith('0\r\n\r\n'), 'the answer looks whole')
+      assert.equal(alone.good.received.length, 0)
+      assert.deepEqual(alone.gateway.scheduler.summary(), { running: {}, queued: 0 })
+    })
+  }
+
+  test('sends less than its Content-Length, has its caller cut off', async () => {
+    await using alone = await ask((socket) =>
+      socket.end('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"a":'),
+    )
+    const answer = await alone.send()
+    assert.match(answer, /Content-Length: 100/i)
+    assert(answer.endsWith('{"a":'))
+  })
+})
+
+suite('sockets to a node', () => {
+  test('a kept-alive socket that the node closes as we write is replaced silently (139)', async () => {
+    // The second request on a connection is reset, as if the node's idle limit had struck at that moment.
+    await using alone = await ask((socket, _bytes, nth) =>
+      nth === 0 ? healthy(socket) : socket.resetAndDestroy(),
+    )
+    for (let n = 0; n < 4; n++) assert.match(await alone.send(), /200 OK[\s\S]*"healthy":true/)
+    assert(alone.bad.received.length > 1)
+  })
+
+  test('bytes after an answer reach no later caller (35)', async () => {
+    await using alone = await ask((socket) => {
+      healthy(socket)
+      setTimeout(() => socket.write(rawAnswer('{"poison":true}')), 20)
+    })
+    assert.match(await alone.send(), /"healthy":true/)
+    await eventually(() => alone.bad.closedAt[0] !== undefined, 'the poisoned socket is closed')
+    assert.match(await alone.send(), /"healthy":true/)
+  })
+})
+
+suite('a caller who leaves', () => {
+  const leaveAt: readonly [name: string, serve: Serve][] = [
+    ['while the node is silent', () => {}],
+    ['while the node streams', (socket) => socket.write(ndjson + chunk(line('one')))],
+  ]
+  for (const [name, serve] of leaveAt) {
+    test(`${name} has the node's request closed within 50 ms and its slot back`, async () => {
+      await using alone = await ask(serve)
+      const caller = new AbortController()
+      const answer = fetch(`${alone.gateway.url}/api/chat`, {
+        method: 'POST',
+        body: chat,
+        signal: caller.signal,
+      })
+      const reading = answer.then((response) => response.text()).catch(() => 'aborted')
+      await eventually(() => (alone.bad.received[0] ?? '').includes(chat), 'the node has the request')
+      await new Promise((resolve) => setTimeout(resolve, 30))
+      const leftAt = performance.now()
+      caller.abort()
+      assert.equal(await reading, 'aborted')
+      await eventually(() => alone.bad.closedAt[0] !== undefined, 'the node sees the connection close')
+      const tookMs = (alone.bad.closedAt[0] ?? Number.NaN) - leftAt
+      assert(tookMs <= 50, `it took ${tookMs} ms`)
+      await eventually(
+        () => alone.gateway.lines.some(({ fields }) => fields['status'] === 499),
+        'the log says 499',
+      )
+      assert.deepEqual(alone.gateway.scheduler.summary(), { running: {}, queued: 0 })
+      assert.equal(alone.gateway.upstreams.breakerState('bad'), 'closed')
+    })
+  }
+})
