@@ -13,7 +13,7 @@ export interface Setting {
   readonly secret: boolean
 }
 
-/** Flags given to a long-running command, by the name of the setting. */
+/** Flags given to a long-running command, as typed but for the dashes: `log-level`. */
 export type Flags = Record<string, string | boolean>
 
 export interface SimulatedNode {

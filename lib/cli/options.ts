@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { formatDuration, parseDuration } from '../shared/duration.ts'
 
-export const outputs = ['table', 'wide', 'json', 'yaml'] as const
+const outputs = ['table', 'wide', 'json', 'yaml'] as const
 export type Output = (typeof outputs)[number]
 
 /** Options of a command that asks the admin API for a document and prints it. */

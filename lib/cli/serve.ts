@@ -7,19 +7,19 @@ type Finish = (exitCode: number) => void
 
 /** `serve`, `quickstart` and `simulate node`: the commands that do not end by themselves. */
 export function addServeCommands(program: Command, { settings, run }: CliContext, finish: Finish): void {
-  const own = (setting: Setting) =>
-    setting.flag !== '' && !setting.secret && !program.options.some((option) => option.long === setting.flag)
-  const withFlag = settings().filter(own)
-
-  const serve = program.command('serve').alias('start').description('run an instance')
-  addFlags(serve, withFlag).action(async () => finish(await run.serve(flagsOf(serve, withFlag))))
-
-  const quickstart = program
-    .command('quickstart')
+  const options = flagOptions(settings())
+  const instance = (name: string) => {
+    const command = program.command(name)
+    for (const option of options) command.addOption(option)
+    return command
+  }
+  const serve = instance('serve')
+    .alias('start')
+    .description('run an instance')
+    .action(async () => finish(await run.serve(flagsOf(serve))))
+  const quickstart = instance('quickstart')
     .description('run an instance with the Ollama of this machine, or with simulated nodes')
-  addFlags(quickstart, withFlag).action(async () =>
-    finish(await run.quickstart(flagsOf(quickstart, withFlag))),
-  )
+    .action(async () => finish(await run.quickstart(flagsOf(quickstart))))
 
   program
     .command('simulate')
@@ -35,17 +35,20 @@ export function addServeCommands(program: Command, { settings, run }: CliContext
     )
 }
 
-function addFlags(command: Command, settings: readonly Setting[]): Command {
-  for (const { flag, help, env } of settings) command.option(`${flag} <value>`, `${help} (env ${env})`)
-  return command
+/** A flag per setting that may have one, and the file the others are in. */
+function flagOptions(settings: readonly Setting[]): Option[] {
+  const own = settings.filter(({ flag, secret }) => flag !== '' && !secret)
+  return [
+    new Option('--config <file>', 'settings file (env LLAMERO_CONFIG)'),
+    ...own.map(({ flag, help, env }) => new Option(`${flag} <value>`, `${help} (env ${env})`)),
+  ]
 }
 
-/** The flags that were given, by the name of their setting. */
-function flagsOf(command: Command, settings: readonly Setting[]): Flags {
-  const flags: Flags = {}
-  for (const { name, flag } of settings) {
-    const value: unknown = command.getOptionValue(new Option(`${flag} <value>`).attributeName())
-    if (typeof value === 'string') flags[name] = value
-  }
-  return flags
+/** The flags that were given. */
+function flagsOf(command: Command): Flags {
+  const given = command.options.map((option) => [
+    option.name(),
+    command.getOptionValue(option.attributeName()),
+  ])
+  return Object.fromEntries(given.filter(([, value]) => value !== undefined))
 }

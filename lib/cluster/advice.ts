@@ -20,7 +20,8 @@ export function planStates({ keys, fence, nodes, observations, sightings }: Seen
     const spec = nodes.get(name)?.spec
     if (!observation || !spec) continue
     const weight = observation.health === 'up' ? spec.weight : 0
-    const status: NodeStatus = { fence: String(fence), ...observation, weight }
+    // An observation may be an earlier leader's status: ours to sign comes last.
+    const status: NodeStatus = { ...observation, fence: String(fence), weight }
     const stored = sightings.get(name)?.stored
     if (stored && sameStatus(stored, status)) continue
     operations.push({ type: 'put', key: keys.nodeState(name), value: JSON.stringify(status) })

@@ -127,9 +127,9 @@ test('a secret setting has no flag, so that it never stands in argv', async () =
 })
 
 test('serve takes a flag per setting and ends with the exit code of the instance', async () => {
-  const { code, ran } = await llamero('serve --listen 0.0.0.0:11434 --log-level=info')
+  const { code, ran } = await llamero('serve --listen 0.0.0.0:11434 --log-level=info --config f.yaml')
   assert.equal(code, 1)
-  assert.deepEqual(ran, [{ listen: '0.0.0.0:11434', log_level: 'info' }])
+  assert.deepEqual(ran, [{ listen: '0.0.0.0:11434', 'log-level': 'info', config: 'f.yaml' }])
   assert.deepEqual((await llamero('quickstart --listen a:1')).ran, [{ listen: 'a:1' }])
 })
 

@@ -135,7 +135,11 @@ test('two models that do not fit together evict each other, and wait for the VRA
     assert.equal(unloads[i], evictedAt + 800)
   })
   const durations = times('load-end').map((endedAt, i) => endedAt - times('load-start')[i]!)
-  assert.deepEqual(durations.map(Math.round), [1000, 1000, 350, 350], 'the second load is from the page cache')
+  assert.deepEqual(
+    durations.map(Math.round),
+    [1000, 1000, 350, 350],
+    'the second load is from the page cache',
+  )
 })
 
 test('a card that is no discrete one gives its memory back at once', async () => {

@@ -14,7 +14,9 @@ for (const [, name = '', value = ''] of unit.matchAll(/^(\w+)=(.*)$/gm)) {
   directives.set(name, [...(directives.get(name) ?? []), value])
 }
 
-const hasTool = spawnSync('systemd-analyze', ['--version']).status === 0
+const tool = 'systemd-analyze'
+const analyze = (...words: string[]) => spawnSync(tool, words, { encoding: 'utf8' })
+const hasTool = analyze('--version').status === 0
 
 /** Exposure counts in `systemd-analyze security`, lower is better; these are what keeps it low. */
 const hardening = [
@@ -45,9 +47,7 @@ test('the unit is well-formed: systemd itself has nothing to complain about', ()
     // The executable is not installed where the tests run.
     const copy = join(folder, 'llamero.service')
     writeFileSync(copy, unit.replace(/^ExecStart=\S+/m, 'ExecStart=/bin/sh'))
-    const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', copy], {
-      encoding: 'utf8',
-    })
+    const { status, stdout, stderr } = analyze('verify', '--man=no', copy)
     // It exits with 0 even for directives it does not know: what it says is the verdict.
     assert.equal(`${stdout}${stderr}`, '')
     assert.equal(status, 0)
@@ -61,10 +61,12 @@ test('the unit leaves an intruder little: its exposure is at most 2.0 of 10', ()
     for (const directive of hardening) assert.ok(unit.includes(`\n${directive}\n`), directive)
     return
   }
-  const { status, stdout, stderr } = spawnSync(
-    'systemd-analyze',
-    ['security', '--offline=yes', '--no-pager', '--threshold=20', unitPath],
-    { encoding: 'utf8' },
+  const { status, stdout, stderr } = analyze(
+    'security',
+    '--offline=yes',
+    '--no-pager',
+    '--threshold=20',
+    unitPath,
   )
   const exposure = /Overall exposure level for llamero\.service: ([\d.]+)/.exec(stdout)?.[1]
   assert.ok(exposure, stdout + stderr)

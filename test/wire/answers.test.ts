@@ -139,7 +139,11 @@ suite('a node that, within its answer,', () => {
     ['closes without the last chunk', (socket) => socket.end(ndjson + chunk(line('one')))],
     ['falls silent', (socket) => socket.write(ndjson + chunk(line('one')))],
     ['cuts a line in half', (socket) => socket.end(ndjson + chunk(line('one').slice(0, 20)))],
-    ['breaks its framing', (socket) => socket.write(ndjson + chunk(line('one')), () => setTimeout(() => socket.write('zz\r\n'), 20))],
+    [
+      'breaks its framing',
+      (socket) =>
+        socket.write(ndjson + chunk(line('one')), () => setTimeout(() => socket.write('zz\r\n'), 20)),
+    ],
   ]
   for (const [name, serve] of broken) {
     test(`${name}, ends in an error line and a cut, never in a proper end, and is not asked twice`, async () => {

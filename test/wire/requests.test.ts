@@ -163,7 +163,7 @@ suite('what reaches a node', () => {
       'x-node-key',
       'x-request-id',
     ])
-    assert.match(head, new RegExp(`^POST /api/chat HTTP/1.1\r\n[sS]*host: ${host}`))
+    assert.match(head, new RegExp(`^POST /api/chat HTTP/1.1\r\n[\\s\\S]*host: ${host}`))
     assert.equal(body, chat)
   })
 

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict'
+import { after, before, suite, test } from 'node:test'
+import { Ollama } from 'ollama'
+import OpenAI from 'openai'
+import { aModel } from '../../lib/simulator/models.ts'
+import { type Instance, startInstance } from '../support/instance.ts'
+import { eventually } from '../support/wire.ts'
+
+const messages = [{ role: 'user' as const, content: 'tell me something' }]
+const models = [
+  aModel({ name: 'chatty:1b', loadMs: 20, promptTps: 10_000, decodeTps: 2000 }),
+  aModel({ name: 'slow:1b', loadMs: 20, promptTps: 10_000, decodeTps: 10 }),
+  aModel({ name: 'embedder:latest', loadMs: 20, capabilities: ['embedding'], embedDim: 8 }),
+]
+
+suite('clients of one Ollama work unchanged against three:', () => {
+  let instance: Instance
+  let ollama: Ollama
+  let openai: OpenAI
+  before(async () => {
+    instance = await startInstance({ nodes: 3, models })
+    ollama = new Ollama({ host: instance.url })
+    openai = new OpenAI({ baseURL: `${instance.url}/v1`, apiKey: 'ollama', maxRetries: 0 })
+  })
+  after(() => instance[Symbol.asyncDispose]())
+
+  const names = ['chatty:1b', 'embedder:latest', 'slow:1b']
+
+  test('ollama list and ps', async () => {
+    assert.deepEqual((await ollama.list()).models.map(({ name }) => name).sort(), names)
+    await ollama.chat({ model: 'chatty:1b', messages })
+    await eventuallyLoaded(ollama, 'chatty:1b')
+  })
+
+  test('ollama version', async () => {
+    assert.match((await ollama.version()).version, /^\d+\.\d+\.\d+$/)
+  })
+
+  test('ollama chat, whole and streamed, give the same text', async () => {
+    const whole = await ollama.chat({ model: 'chatty:1b', messages })
+    assert.equal(whole.done, true)
+    let streamed = ''
+    for await (const part of await ollama.chat({ model: 'chatty:1b', messages, stream: true }))
+      streamed += part.message.content
+    assert.equal(streamed, whole.message.content)
+    assert(streamed.length > 0)
+  })
+
+  test('ollama generate', async () => {
+    const { response } = await ollama.generate({ model: 'CHATTY:1b', prompt: 'hello' })
+    assert.notEqual(response, '')
+  })
+
+  test('ollama embed and embeddings', async () => {
+    const { embeddings } = await ollama.embed({ model: 'embedder', input: ['a', 'b'] })
+    assert.deepEqual(
+      embeddings.map(({ length }) => length),
+      [8, 8],
+    )
+    assert.equal((await ollama.embeddings({ model: 'embedder', prompt: 'a' })).embedding.length, 8)
+  })
+
+  test('ollama abort closes the stream and frees the slot', async () => {
+    const stream = await ollama.chat({ model: 'slow:1b', messages, stream: true })
+    await assert.rejects(
+      async () => {
+        for await (const _part of stream) stream.abort()
+      },
+      { name: 'AbortError' },
+    )
+    await eventually(() => isIdle(instance), 'no node works for nobody')
+  })
+
+  test('ollama sees the error of an unknown model', async () => {
+    await assert.rejects(ollama.chat({ model: 'unknown', messages }), /model 'unknown' not found/)
+  })
+
+  test('openai models', async () => {
+    const listed = []
+    for await (const model of openai.models.list()) listed.push(model.id)
+    assert.deepEqual(listed.sort(), names)
+  })
+
+  test('openai chat completions, whole and streamed, give the same text', async () => {
+    const whole = await openai.chat.completions.create({ model: 'chatty:1b', messages })
+    let streamed = ''
+    for await (const part of await openai.chat.completions.create({
+      model: 'chatty:1b',
+      messages,
+      stream: true,
+    })) {
+      streamed += part.choices[0]?.delta.content ?? ''
+    }
+    assert.equal(streamed, whole.choices[0]?.message.content)
+    assert(streamed.length > 0)
+  })
+
+  test('openai completions and embeddings', async () => {
+    const { choices } = await openai.completions.create({ model: 'chatty:1b', prompt: 'hello' })
+    assert.notEqual(choices[0]?.text ?? '', '')
+    const { data } = await openai.embeddings.create({
+      model: 'embedder',
+      input: 'a',
+      encoding_format: 'float',
+    })
+    assert.equal(data[0]?.embedding.length, 8)
+  })
+
+  test('openai abort closes the stream and frees the slot', async () => {
+    const stream = await openai.chat.completions.create({ model: 'slow:1b', messages, stream: true })
+    for await (const _part of stream) stream.controller.abort()
+    await eventually(() => isIdle(instance), 'no node works for nobody')
+  })
+
+  test('openai sees its own error classes', async () => {
+    await assert.rejects(openai.chat.completions.create({ model: 'unknown', messages }), OpenAI.NotFoundError)
+    const stranger = new OpenAI({ baseURL: `${instance.url}/v1`, apiKey: 'llm_wrong', maxRetries: 0 })
+    await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError)
+  })
+})
+
+function isIdle({ nodes }: Instance): boolean {
+  return nodes.every((node) => Object.values(node.stats().models).every(({ inFlight }) => inFlight === 0))
+}
+
+async function eventuallyLoaded(ollama: Ollama, model: string): Promise<void> {
+  let loaded: string[] = []
+  for (let n = 0; n < 100 && !loaded.includes(model); n++) {
+    loaded = (await ollama.ps()).models.map(({ name }) => name)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  assert(loaded.includes(model), `${model} never appeared in ps`)
+}
