@@ -10,7 +10,7 @@ import type { Entry, Store } from '../store/store.ts'
 import { Controller } from './controller.ts'
 import { Election } from './election.ts'
 import { allObjects, type OperatorFolder, verdictOf } from './objects.ts'
-import { entriesIn, readInstance, readLoad } from './records.ts'
+import { entriesIn, readInstances, readLoads } from './records.ts'
 import { Registry } from './registry.ts'
 import { Session } from './session.ts'
 import { World } from './world.ts'
@@ -80,11 +80,8 @@ export class Cluster {
     const shared = { store, clock, dice, log, ttlMs }
     this.#world = new World(options)
     this.#informer = new Informer({
-      store,
+      ...shared,
       prefix: keys.root,
-      clock,
-      dice,
-      log,
       metrics,
       changed: (changed) => this.#follow(changed),
     })
@@ -146,20 +143,12 @@ export class Cluster {
 
   /** Every registered instance, by id. */
   instances(): readonly InstanceRecord[] {
-    return [...this.#folder('instances')].flatMap(([id, { value }]) => {
-      const record = readInstance(value)
-      return record?.id === id ? [record] : []
-    })
+    return readInstances(this.#folder('instances'))
   }
 
   /** What each instance is doing, by id. */
   loads(): ReadonlyMap<string, LoadSummary> {
-    return new Map(
-      [...this.#folder('load')].flatMap(([id, { value }]) => {
-        const load = readLoad(value)
-        return load ? [[id, load] as const] : []
-      }),
-    )
+    return readLoads(this.#folder('load'))
   }
 
   /** The documents whose stored text is not in force, as this instance judges them. */
@@ -199,10 +188,11 @@ export class Cluster {
   }
 
   async #leave(): Promise<void> {
+    const unfollowed = this.#informer.stop()
     await this.#election.stop()
     await this.#registry.stop()
     await this.#session.close()
-    await this.#informer.stop()
+    await unfollowed
   }
 
   /** Called by the informer after every change in the store. */
@@ -230,7 +220,7 @@ export class Cluster {
 
   /** Called synchronously by the election whenever leadership was won or lost. */
   #takeRole(): void {
-    const { keys, clock, dice, log, metrics, snapshot } = this.#options
+    const { metrics, snapshot } = this.#options
     const fence = this.#election.fence
     metrics.isLeader.set(fence === null ? 0 : 1)
     this.#controller?.stop()
@@ -238,6 +228,7 @@ export class Cluster {
     this.#registry.poke()
     if (fence === null) return
     this.#controller = new Controller({
+      ...this.#options,
       fence,
       guarded: (operations) => this.#election.guarded(operations),
       view: () => ({
@@ -247,11 +238,6 @@ export class Cluster {
         entries: this.#informer.entries,
         revision: this.#seenAt,
       }),
-      keys,
-      clock,
-      dice,
-      log,
-      metrics,
     })
     this.#controller.start()
   }

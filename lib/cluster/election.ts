@@ -152,9 +152,9 @@ export class Election {
 
   /** Safe to repeat with the same lease: if an answer was lost, the key is found under that very lease. */
   async #claim(candidate: Candidate): Promise<void> {
-    const { store, key, id, clock } = this.#options
+    const { store, key, id, clock, mayLead } = this.#options
     const { lease, validUntil } = candidate
-    if (clock.now() >= validUntil) return this.#leave(0)
+    if (!mayLead() || clock.now() >= validUntil) return this.#leave(0)
     const { succeeded, revision, found } = await store
       .commit({
         when: [{ key, created: 0n }],

@@ -25,9 +25,22 @@ export function readInstance(text: string): InstanceRecord | null {
   return read(text, instanceSchema)
 }
 
-/** An instance's load summary; null when it cannot be read. */
-export function readLoad(text: string): LoadSummary | null {
-  return read(text, loadSchema)
+/** The records that can be read; one that names another instance than its key does is nobody's. */
+export function readInstances(entries: ReadonlyMap<string, Entry>): InstanceRecord[] {
+  return [...entries].flatMap(([id, { value }]) => {
+    const record = readInstance(value)
+    return record?.id === id ? [record] : []
+  })
+}
+
+/** The load summaries that can be read, by instance. */
+export function readLoads(entries: ReadonlyMap<string, Entry>): Map<string, LoadSummary> {
+  return new Map(
+    [...entries].flatMap(([id, { value }]) => {
+      const load = read(value, loadSchema)
+      return load ? [[id, load] as const] : []
+    }),
+  )
 }
 
 /** The entries of one folder of the store, by name. */

@@ -43,12 +43,9 @@ export function answerTo(model: ModelDefinition, ask: Ask): Answer {
 
 function contentOf(model: ModelDefinition, ask: Ask, outTokens: number | null): string[] {
   const pieces = piecesOf(textOf(model, ask))
-  if (outTokens !== null) {
-    const missing = outTokens - pieces.length
-    if (missing > 0) pieces.push(...filler(model.name + ask.question, missing))
-    pieces.length = outTokens
-  }
-  return stopped(pieces, ask.options['stop'])
+  const missing = Math.max(0, (outTokens ?? 0) - pieces.length)
+  const wished = pieces.concat(filler(model.name + ask.question, missing)).slice(0, outTokens ?? undefined)
+  return stopped(wished, ask.options['stop'])
 }
 
 function textOf(model: ModelDefinition, ask: Ask): string {

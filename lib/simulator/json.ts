@@ -23,8 +23,9 @@ function parseFirst(text: string): unknown {
   try {
     return JSON.parse(text.slice(0, end))
   } catch (error) {
-    const at = Number(/position (\d+)/.exec(String(error))?.[1] ?? 0)
-    throw new Refusal(400, `invalid character '${text[at]}' looking for beginning of value`)
+    const [, token, at = 0] = /token '(.)'|position (\d+)/s.exec(String(error)) ?? []
+    const character = token ?? text[Number(at)]
+    throw new Refusal(400, `invalid character '${character}' looking for beginning of value`)
   }
 }
 

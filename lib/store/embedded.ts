@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Clock } from '../shared/clock.ts'
@@ -7,6 +6,7 @@ import { Draft, type Step } from './draft.ts'
 import { lock } from './file-lock.ts'
 import { History } from './history.ts'
 import { Journal } from './journal.ts'
+import { Leases } from './leases.ts'
 import { checkPrefix, checkTransaction } from './limits.ts'
 import { decode, encode } from './record.ts'
 import {
@@ -36,12 +36,6 @@ interface Waiting {
   readonly done: PromiseWithResolvers<Committed>
 }
 
-/** A lease's time to live, in milliseconds, and what cancels its expiry. */
-interface Term {
-  readonly ttlMs: number
-  cancel: () => void
-}
-
 /**
  * The store of a single instance: everything in memory, every committed transaction in one journalled file, on the disk
  * before its promise resolves. Transactions that wait while one is being written share the next write.
@@ -58,7 +52,7 @@ export class EmbeddedStore implements Store {
   readonly #unlock: () => Promise<void>
   readonly #entries: Map<string, Entry>
   readonly #history: History
-  readonly #leases = new Map<string, Term>()
+  readonly #leases: Leases
   #revision: bigint
   #liveBytes: number
   #waiting: Waiting[] = []
@@ -78,6 +72,7 @@ export class EmbeddedStore implements Store {
     const { entries, revision } = decode(payloads)
     this.#entries = entries
     this.#revision = revision
+    this.#leases = new Leases(options.clock, () => this.#sweepSoon())
     this.#history = new History(revision, options.log)
     this.#liveBytes = this.#everything().length
   }
@@ -145,24 +140,18 @@ export class EmbeddedStore implements Store {
 
   async grant(ttlMs: number): Promise<Lease> {
     this.#refuseClosed()
-    const id = randomUUID()
-    this.#leases.set(id, this.#term(id, ttlMs))
-    return { id, ttlMs }
+    return this.#leases.grant(ttlMs)
   }
 
   async renew(lease: string): Promise<number> {
     this.#refuseClosed()
-    const term = this.#leases.get(lease)
-    if (!term) throw new StoreError('no-lease', `lease ${lease} does not exist`)
-    term.cancel()
-    this.#leases.set(lease, this.#term(lease, term.ttlMs))
-    return term.ttlMs
+    return this.#leases.renew(lease)
   }
 
   async revoke(lease: string): Promise<void> {
     this.#refuseClosed()
-    this.#leases.get(lease)?.cancel()
-    if (this.#leases.delete(lease)) await this.#sweep()
+    this.#leases.end(lease)
+    await this.#sweep()
   }
 
   close(): Promise<void> {
@@ -171,7 +160,7 @@ export class EmbeddedStore implements Store {
   }
 
   async #shut(): Promise<void> {
-    for (const term of this.#leases.values()) term.cancel()
+    this.#leases.close()
     await this.#draining
     this.#history.close()
     await this.#journal.close()
@@ -186,19 +175,15 @@ export class EmbeddedStore implements Store {
     return [...this.#entries.values()].filter(({ key }) => key.startsWith(prefix))
   }
 
-  #term(id: string, ttlMs: number): Term {
-    return { ttlMs, cancel: this.#clock.after(ttlMs, () => this.#expire(id)) }
-  }
-
-  /** The lease ends now; its keys go with the next write that the disk takes. */
-  #expire(id: string): void {
-    this.#leases.delete(id)
+  /** The keys of an expired lease go with the next write that the disk takes. */
+  #sweepSoon(): void {
     this.#sweep().catch((error: unknown) => {
       this.#log.warn('the keys of an expired lease could not be deleted yet', { error })
-      if (this.#closing === null) this.#clock.after(sweepRetryMs, () => this.#expire(id))
+      if (this.#closing === null) this.#clock.after(sweepRetryMs, () => this.#sweepSoon())
     })
   }
 
+  /** Deletes every entry whose lease has ended. */
   async #sweep(): Promise<void> {
     await this.#enqueue((draft) => {
       draft.sweep(this.#leases)

@@ -11,7 +11,7 @@ import { StoreError } from './store.ts'
 const deadlineMs = 1000
 
 /** PEM contents. A client certificate, when etcd asks for one, needs both `cert` and `key`. */
-export interface EtcdTls {
+interface EtcdTls {
   readonly ca: Buffer
   readonly cert?: Buffer
   readonly key?: Buffer

@@ -211,6 +211,21 @@ test('an instance that drains says so and leaves leadership to the others', asyn
   await stop(clock, a, b)
 })
 
+test('an instance told to drain in the middle of its campaign does not lead', async () => {
+  for (let ms = 0; ms < 30; ms++) {
+    const { clock, store } = aStore()
+    const a = anInstance(store, 'a')
+    a.link.latencyMs = () => 2
+    a.cluster.start()
+    await clock.advance(ms)
+    a.cluster.setDraining(true)
+    await clock.advance(10)
+    assert.equal(a.cluster.isLeader(), false, `told after ${ms} ms`)
+    assert.equal(store.value(keys.leader), undefined)
+    await stop(clock, a)
+  }
+})
+
 test('documents put in the store are in every snapshot at once; a broken one is told and keeps the old', async () => {
   const { clock, store } = aStore()
   const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
@@ -240,8 +255,11 @@ test('documents put in the store are in every snapshot at once; a broken one is 
   const verdict = JSON.parse(store.value(keys.verdict(keys.route('chat'))) ?? '{}')
   assert.deepEqual([verdict.ok, verdict.errors[0].path], [false, 'modle'])
   assert.equal(JSON.parse(store.value(keys.verdict(keys.config)) ?? '{}').ok, true)
+  assert.equal(await gauge(a.metrics, 'node_up'), 0)
+  store.delete(keys.node('n'))
   store.delete(keys.route('chat'))
   await clock.advance(10)
+  assert.equal(await gauge(a.metrics, 'node_up'), undefined, 'no series of a node that left')
   assert.deepEqual(a.snapshot.get().routes, [])
   assert.equal(store.value(keys.verdict(keys.route('chat'))), undefined)
   await stop(clock, a, b)

@@ -60,7 +60,7 @@ const rival = aModel({ name: 'rival', sizeMiB: 14_000, kvMiBPer1kCtx: 1, loadMs:
 const small = aModel({ name: 'small', sizeMiB: 100, kvMiBPer1kCtx: 1, loadMs: 100 })
 
 test('four wait for a load in progress, the rest get 503, and a ready model passes at once', async () => {
-  const { clock, acquire, visit, ledger } = aScheduler({ maxQueue: 4 })
+  const { clock, acquire, visit, ledger } = aScheduler({ maxQueue: 4, maxLoadedModels: 10 })
   const others = Array.from({ length: 6 }, (_, i) => aModel({ name: `other${i}`, sizeMiB: 50, loadMs: 1000 }))
   await visit(small)
   const loading = acquire(aModel({ name: 'loading', sizeMiB: 60, loadMs: 1000 }))
@@ -69,11 +69,10 @@ test('four wait for a load in progress, the rest get 503, and a ready model pass
   const arrivals = others.map((model) => acquire(model).then(() => 'served', refusalOf))
   const passing = await acquire(small)
   passing[Symbol.dispose]()
-  await loading
   await clock.advance(10_000)
+  await loading
 
   const busy = '503 server busy, please try again.  maximum pending requests exceeded'
-  // The head of the queue left it for the dispatcher only when the load was over, so it counts as waiting.
   assert.deepEqual((await Promise.all(arrivals)).toSorted(), [
     busy,
     busy,

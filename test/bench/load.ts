@@ -1,0 +1,61 @@
+import { type ChatOptions, chat } from './chat.ts'
+import { Connection } from './connection.ts'
+
+interface Requests {
+  readonly connections: number
+  readonly total: number
+}
+
+/** Small requests over kept-alive connections, each sending its next one when it has its answer. */
+export async function askMany(port: number, { connections, total }: Requests): Promise<void> {
+  const request = chat()
+  let left = total
+  await withConnections(port, connections, async (connection) => {
+    while (left-- > 0) await connection.send(request)
+  })
+}
+
+export interface Streams extends ChatOptions {
+  readonly connections: number
+}
+
+/** One stream on each connection, at once. Resolves to the reads it took to get all of them. */
+export async function streamMany(port: number, { connections, ...options }: Streams): Promise<number> {
+  const request = chat(options)
+  let reads = 0
+  await withConnections(port, connections, async (connection) => {
+    const receipt = await connection.send(request)
+    reads += receipt.reads
+  })
+  return reads
+}
+
+/** Streams that have sent their first chunk and then keep silent. */
+export async function openIdleStreams(port: number, count: number): Promise<Connection[]> {
+  const request = chat({ num_predict: 2, chunk_ms: 3_600_000 })
+  const opened: Connection[] = []
+  // Not all at once: a backlog of connections is not what is measured.
+  for (let at = 0; at < count; at += 50) {
+    const some = await openConnections(port, Math.min(50, count - at))
+    opened.push(...some)
+    await Promise.all(some.map((connection) => connection.begin(request)))
+  }
+  return opened
+}
+
+async function withConnections(
+  port: number,
+  count: number,
+  use: (connection: Connection) => Promise<void>,
+): Promise<void> {
+  const connections = await openConnections(port, count)
+  try {
+    await Promise.all(connections.map(use))
+  } finally {
+    for (const connection of connections) connection.close()
+  }
+}
+
+function openConnections(port: number, count: number): Promise<Connection[]> {
+  return Promise.all(Array.from({ length: count }, () => Connection.open(port)))
+}

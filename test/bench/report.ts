@@ -1,0 +1,114 @@
+import { availableParallelism, loadavg } from 'node:os'
+import { type Column, table } from '../../lib/cli/table.ts'
+import type { Figures, Results } from './run.ts'
+
+/** What DESIGN §10 says of a measure, and what came of it. */
+interface Judgement {
+  /** In words: what is compared with what. */
+  readonly as: string
+  readonly unit: string
+  readonly value: number
+  readonly hold: number
+  readonly aim: number
+  readonly verdict: 'held' | 'missed'
+}
+
+interface Row {
+  readonly measure: string
+  readonly figures: Figures
+  readonly judgement: Judgement | null
+}
+
+const contestants = ['direct', 'relay', 'http-proxy', 'nginx', 'haproxy', 'llamero']
+
+/** The results as people read them: a row per measure, a column per contestant, and the promise beside it. */
+export function asTable(results: Results, rounds: number): string {
+  const columns: Column<Row>[] = [
+    { title: 'MEASURE', cell: ({ measure }) => measure },
+    ...contestants.map((name): Column<Row> => {
+      return { title: name.toUpperCase(), cell: ({ figures }) => figure(figures[name]), align: 'right' }
+    }),
+    { title: 'LLAMERO IS', cell: ({ judgement }) => (judgement ? is(judgement) : '') },
+    { title: 'HOLD', cell: ({ judgement }) => (judgement ? `≤ ${judgement.hold}` : ''), align: 'right' },
+    { title: 'AIM', cell: ({ judgement }) => (judgement ? `≤ ${judgement.aim}` : ''), align: 'right' },
+    { title: 'VERDICT', cell: ({ judgement }) => judgement?.verdict ?? '' },
+  ]
+  const { node, cpus, load } = machine()
+  const heading = `node ${node}, ${cpus} CPUs, load ${load.toFixed(2)}, median of ${rounds} round${rounds === 1 ? '' : 's'}`
+  return `${heading}\n\n${table(columns, rowsOf(results), { wide: false, colour: false, width: null })}`
+}
+
+/** The same for programs. */
+export function asJson(results: Results, rounds: number): string {
+  return `${JSON.stringify({ machine: machine(), rounds, rows: rowsOf(results) }, null, 2)}\n`
+}
+
+function rowsOf(results: Results): Row[] {
+  const { requestUs, chunkUs, firstTokenP99Ms, idleStreamKiB, decision50Us, decision1000Us } = results
+  const added = of(firstTokenP99Ms, 'llamero') - of(firstTokenP99Ms, 'direct')
+  return [
+    {
+      measure: 'CPU per small request, µs',
+      figures: requestUs,
+      judgement: judge('of http-proxy', 'x', ratio(requestUs, 'http-proxy'), { hold: 1.5, aim: 0.8 }),
+    },
+    {
+      measure: 'CPU per streamed chunk, µs',
+      figures: chunkUs,
+      judgement: judge('of relay', 'x', ratio(chunkUs, 'relay'), { hold: 2, aim: 1.2 }),
+    },
+    { measure: 'chunks that came one by one, %', figures: percent(results.chunksApart), judgement: null },
+    { measure: 'time to first token p50, ms', figures: results.firstTokenP50Ms, judgement: null },
+    {
+      measure: 'time to first token p99, ms',
+      figures: firstTokenP99Ms,
+      judgement: judge('over direct', 'ms', added, { hold: 2, aim: 0.5 }),
+    },
+    {
+      measure: 'memory per idle stream, KiB',
+      figures: idleStreamKiB,
+      judgement: judge('', 'KiB', of(idleStreamKiB, 'llamero'), { hold: 80, aim: 30 }),
+    },
+    decision('decision, 50 nodes, 100 queued, p99, µs', decision50Us, { hold: 50, aim: 10 }),
+    decision('decision, 1000 nodes, 100 queued, p99, µs', decision1000Us, { hold: 500, aim: 50 }),
+  ]
+}
+
+function decision(measure: string, us: number, goal: { hold: number; aim: number }): Row {
+  return { measure, figures: { llamero: us }, judgement: judge('', 'µs', us, goal) }
+}
+
+function judge(
+  as: string,
+  unit: string,
+  value: number,
+  { hold, aim }: { readonly hold: number; readonly aim: number },
+): Judgement {
+  return { as, unit, value, hold, aim, verdict: value <= hold ? 'held' : 'missed' }
+}
+
+function ratio(figures: Figures, reference: string): number {
+  return of(figures, 'llamero') / of(figures, reference)
+}
+
+function of(figures: Figures, name: string): number {
+  return figures[name] ?? Number.NaN
+}
+
+function percent(shares: Figures): Figures {
+  return Object.fromEntries(Object.entries(shares).map(([name, share]) => [name, share * 100]))
+}
+
+function is({ value, unit, as }: Judgement): string {
+  return `${figure(value)} ${unit} ${as}`.trimEnd()
+}
+
+/** Three digits that matter: the machine's noise is larger than a fourth. */
+function figure(value: number | undefined): string {
+  if (value === undefined) return '-'
+  return Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3)
+}
+
+function machine() {
+  return { node: process.version, cpus: availableParallelism(), load: loadavg()[0] ?? 0 }
+}

@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { Ollama } from 'ollama'
+import OpenAI, { APIError } from 'openai'
+import { aModel, quickstartModels } from '../../lib/simulator/models.ts'
+import { SimulatedNode } from '../../lib/simulator/node.ts'
+
+const weather = { name: 'weather', arguments: { city: 'Bern' } }
+const fast = { loadMs: 1, promptTps: 0, decodeTps: 0 }
+const models = [
+  aModel({ name: 'talker', ...fast, text: 'once upon a time' }),
+  aModel({ name: 'caller', ...fast, sizeMiB: 10, toolCall: weather }),
+  aModel({ name: 'slow', ...fast, sizeMiB: 20, decodeTps: 20 }),
+  aModel({ name: 'thinker', ...fast, sizeMiB: 30, thinkTokens: 3, capabilities: ['completion', 'thinking'] }),
+  aModel({ name: 'vectors', ...fast, sizeMiB: 40, embedDim: 16, capabilities: ['embedding'] }),
+]
+const messages = [{ role: 'user' as const, content: 'tell me' }]
+
+let node: SimulatedNode
+let ollama: Ollama
+let openai: OpenAI
+
+before(async () => {
+  node = await SimulatedNode.start({ name: 'clients', models, maxLoadedModels: 10 })
+  ollama = new Ollama({ host: node.url })
+  openai = new OpenAI({ baseURL: `${node.url}/v1`, apiKey: 'unused', maxRetries: 0 })
+})
+
+after(() => node.stop())
+
+/** Resolves when the node has seen `count` clients leave. */
+async function aborts(count: number): Promise<void> {
+  while (node.stats().aborted < count) await new Promise((resolve) => setImmediate(resolve))
+}
+
+test('ollama: list, show, version and ps', async () => {
+  const { models: listed } = await ollama.list()
+  assert.deepEqual(
+    listed.map(({ name, details }) => [name, details.format]),
+    models.map(({ name }) => [name, 'simulated']),
+  )
+  assert.equal((await ollama.show({ model: 'talker' })).capabilities[0], 'completion')
+  assert.equal((await ollama.version()).version, '0.32.15')
+  await ollama.generate({ model: 'talker', prompt: '', keep_alive: '1h' })
+  const { models: loaded } = await ollama.ps()
+  assert.deepEqual(
+    loaded.map(({ name }) => name),
+    ['talker:latest'],
+  )
+})
+
+test('ollama: chat and generate, whole and streamed', async () => {
+  const whole = await ollama.chat({ model: 'talker', messages })
+  assert.equal(whole.message.content, 'once upon a time')
+  assert.equal(whole.done_reason, 'stop')
+  let text = ''
+  for await (const part of await ollama.chat({ model: 'talker', messages, stream: true }))
+    text += part.message.content
+  for await (const part of await ollama.generate({ model: 'talker', prompt: 'p', stream: true }))
+    text += part.response
+  assert.equal(text, 'once upon a timeonce upon a time')
+})
+
+test('ollama: thinking, tools and embeddings', async () => {
+  const thought = await ollama.chat({ model: 'thinker', messages, think: true })
+  assert.equal(thought.message.thinking?.trim().split(' ').length, 3)
+  const tool = {
+    type: 'function',
+    function: { name: 'weather', description: '', parameters: { type: 'object' } },
+  }
+  const { message } = await ollama.chat({ model: 'caller', messages, tools: [tool] })
+  assert.deepEqual(message.tool_calls?.[0]?.function, { index: 0, ...weather })
+  const { embeddings } = await ollama.embed({ model: 'vectors', input: ['a', 'b'] })
+  assert.deepEqual(
+    embeddings.map((vector) => vector.length),
+    [16, 16],
+  )
+  assert.deepEqual((await ollama.embeddings({ model: 'vectors', prompt: 'a' })).embedding, embeddings[0])
+})
+
+test('ollama: errors before and in a stream', async () => {
+  await assert.rejects(ollama.chat({ model: 'absent', messages }), {
+    name: 'ResponseError',
+    status_code: 404,
+    message: "model 'absent' not found",
+  })
+  const options = { x_fake: { failAt: 2 } } as object
+  const stream = await ollama.chat({ model: 'talker', messages, stream: true, options })
+  const parts: string[] = []
+  await assert.rejects(async () => {
+    for await (const part of stream) parts.push(part.message.content)
+  }, /an error was encountered while running the model/)
+  assert.deepEqual(parts, ['once ', 'upon '])
+})
+
+test('ollama: abort closes the request on the node', async () => {
+  const before = node.stats().aborted
+  const stream = await ollama.chat({ model: 'slow', messages, stream: true })
+  await assert.rejects(
+    async () => {
+      for await (const _ of stream) stream.abort()
+    },
+    { name: 'AbortError' },
+  )
+  await aborts(before + 1)
+  assert.equal(node.stats().models['slow:latest']?.inFlight, 0)
+})
+
+test('openai: models, chat, streamed chat with usage, completions', async () => {
+  assert.deepEqual(
+    (await openai.models.list()).data.map(({ id }) => id),
+    models.map(({ name }) => name),
+  )
+  const whole = await openai.chat.completions.create({ model: 'talker', messages, max_tokens: 2 })
+  assert.deepEqual(
+    [whole.choices[0]?.message.content, whole.choices[0]?.finish_reason],
+    ['once upon ', 'length'],
+  )
+  let text = ''
+  let tokens: number | undefined
+  const stream = await openai.chat.completions.create({
+    model: 'talker',
+    messages,
+    stream: true,
+    stream_options: { include_usage: true },
+  })
+  for await (const chunk of stream) {
+    text += chunk.choices[0]?.delta.content ?? ''
+    tokens = chunk.usage?.completion_tokens ?? tokens
+  }
+  assert.deepEqual([text, tokens], ['once upon a time', 4])
+  const completion = await openai.completions.create({ model: 'talker', prompt: 'p' })
+  assert.equal(completion.choices[0]?.text, 'once upon a time')
+})
+
+test('openai: tools and embeddings, which it asks for in base64', async () => {
+  const tools = [{ type: 'function' as const, function: { name: 'weather' } }]
+  const { choices } = await openai.chat.completions.create({ model: 'caller', messages, tools })
+  assert.equal(choices[0]?.finish_reason, 'tool_calls')
+  const [call] = choices[0]?.message.tool_calls ?? []
+  assert.deepEqual(call?.type === 'function' && call.function, {
+    name: 'weather',
+    arguments: '{"city":"Bern"}',
+  })
+  const { data } = await openai.embeddings.create({ model: 'vectors', input: 'a' })
+  const { embeddings } = await ollama.embed({ model: 'vectors', input: 'a' })
+  assert.deepEqual(
+    data[0]?.embedding.map((value) => Math.fround(value)),
+    embeddings[0]?.map((value) => Math.fround(value)),
+  )
+})
+
+test('openai: an error has its status and type, one in the middle of a stream is swallowed', async () => {
+  await assert.rejects(
+    openai.chat.completions.create({ model: 'absent', messages }),
+    (error) => error instanceof APIError && error.status === 404 && error.type === 'not_found_error',
+  )
+  node.control.errorLine(1, 'llama-server process has terminated: exit status 1', { times: 1 })
+  const chunks: string[] = []
+  const stream = await openai.chat.completions.create({ model: 'talker', messages, stream: true })
+  for await (const chunk of stream) {
+    chunks.push(`${chunk.model}|${chunk.choices[0]?.delta.content}|${chunk.choices[0]?.finish_reason}`)
+  }
+  assert.deepEqual(chunks, ['talker|once |null', '||null'])
+})
+
+test('openai: abort closes the request on the node', async () => {
+  const before = node.stats().aborted
+  const stream = await openai.chat.completions.create({ model: 'slow', messages, stream: true })
+  for await (const _ of stream) break
+  await aborts(before + 1)
+  assert.equal(node.stats().models['slow:latest']?.inFlight, 0)
+})
+
+test('the quick start models answer a first chat within two seconds of model time', () => {
+  for (const model of quickstartModels)
+    assert.ok((model.loadMs ?? Number.POSITIVE_INFINITY) <= 1000, model.name)
+})

@@ -1,0 +1,322 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
+import { aModel } from '../../lib/simulator/models.ts'
+import { SimulatedNode } from '../../lib/simulator/node.ts'
+
+// The samples of ollama-api.md §1.4-1.6, field by field and in their order, from a node whose clock stands still
+// between requests.
+const date = '2026-01-02T03:04:05.000000000Z'
+const created = Date.parse(date) / 1000
+const digest = 'ab'.repeat(32)
+const details =
+  '"details":{"parent_model":"","format":"simulated","family":"llama","families":["llama"],"parameter_size":"1B","quantization_level":"Q4_K_M"'
+const capabilities = ['completion', 'tools', 'thinking']
+const models = [
+  aModel({
+    name: 'm:1b',
+    digest,
+    sizeMiB: 1000,
+    kvMiBPer1kCtx: 1,
+    trainCtx: 1000,
+    parameterSize: '1B',
+    embedDim: 2,
+    loadMs: 0,
+    promptTps: Number.POSITIVE_INFINITY,
+    decodeTps: Number.POSITIVE_INFINITY,
+    text: 'Hi <you>',
+    capabilities,
+  }),
+]
+models.push(aModel({ ...models[0]!, name: 'plain', digest: 'cd'.repeat(32), capabilities: ['completion'] }))
+models.push(aModel({ ...models[0]!, name: 'vectors', digest: 'ef'.repeat(32), capabilities: ['embedding'] }))
+
+let node: SimulatedNode
+const clock = new VirtualClock(new Date(date))
+
+before(async () => {
+  node = await SimulatedNode.start({ name: 'golden', clock, models, gpus: [] })
+  for (const model of ['m:1b', 'plain', 'vectors']) {
+    const loaded = call('POST', '/api/embed', { model })
+    while (!node.log.some((event) => event.type === 'load-start' && event.model?.startsWith(model)))
+      await turn()
+    await clock.advance(0)
+    await loaded
+  }
+})
+
+after(() => node.stop())
+
+async function call(method: string, path: string, body?: unknown) {
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  const response = await fetch(node.url + path, { method, ...(body === undefined ? {} : { body: text }) })
+  return { status: response.status, type: response.headers.get('content-type'), text: await response.text() }
+}
+
+/** One turn of the event loop. */
+function turn() {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+const json = 'application/json; charset=utf-8'
+const messages = [{ role: 'user', content: 'hi' }]
+const think = false
+
+test('the heartbeat, the version and the ways to be wrong about a path', async () => {
+  assert.deepEqual(await call('GET', '/'), {
+    status: 200,
+    type: 'text/plain; charset=utf-8',
+    text: 'Ollama is running',
+  })
+  assert.deepEqual(await call('GET', '/api/version?ts=1'), {
+    status: 200,
+    type: json,
+    text: '{"version":"0.32.15"}',
+  })
+  for (const path of ['/', '/api/version', '/api/tags']) assert.equal((await call('HEAD', path)).status, 200)
+  for (const path of ['/nope', '/api/pull', '/v1/messages', '/__proto__']) {
+    assert.deepEqual(await call('POST', path, {}), {
+      status: 404,
+      type: 'text/plain',
+      text: '404 page not found',
+    })
+  }
+  for (const [method, path] of [
+    ['GET', '/api/generate'],
+    ['HEAD', '/api/ps'],
+    ['HEAD', '/v1/models'],
+  ] as const) {
+    const { status, type } = await call(method, path)
+    assert.deepEqual([status, type], [405, 'text/plain'])
+  }
+})
+
+test('the inventory: tags, ps, show and /v1/models', async () => {
+  const [first] = JSON.parse((await call('GET', '/api/tags')).text).models
+  assert.equal(
+    JSON.stringify(first),
+    `{"name":"m:1b","model":"m:1b","modified_at":"${date}","size":1048576000,"digest":"${digest}",${details},"context_length":1000,"embedding_length":2},"capabilities":["completion","tools","thinking"]}`,
+  )
+  const [loaded] = JSON.parse((await call('GET', '/api/ps')).text).models
+  assert.equal(
+    JSON.stringify(loaded),
+    `{"name":"m:1b","model":"m:1b","size":1049624576,"digest":"${digest}",${details}},"expires_at":"2026-01-02T03:09:05.000000000Z","size_vram":0,"context_length":1000}`,
+  )
+  const shown = await call('POST', '/api/show', { name: 'M:1B' })
+  assert.equal(
+    shown.text,
+    `{"modelfile":"# simulated: there are no weights\\nFROM m:1b\\n","template":"{{ .Prompt }}",${details}},"model_info":{"general.architecture":"llama","llama.context_length":1000,"llama.embedding_length":2},"capabilities":["completion","tools","thinking"],"modified_at":"${date}"}`,
+  )
+  const list = await call('GET', '/v1/models')
+  assert.equal(list.type, 'application/json')
+  assert.ok(
+    list.text.startsWith(
+      `{"object":"list","data":[{"id":"m:1b","object":"model","created":${created},"owned_by":"library"},`,
+    ),
+  )
+})
+
+test('a node without models lists none, and /v1/models says null', async () => {
+  const bare = await SimulatedNode.start({ name: 'bare', models: [] })
+  const tags = await (await fetch(`${bare.url}/api/tags`)).text()
+  const list = await (await fetch(`${bare.url}/v1/models`)).text()
+  await bare.stop()
+  assert.equal(tags, '{"models":[]}')
+  assert.equal(list, '{"object":"list","data":null}\n')
+})
+
+const head = `{"model":"M:1b","created_at":"${date}",`
+
+test('/api/chat as a stream, as a whole, thinking, with a tool call, loading and unloading', async () => {
+  const chat = async (more: object) => call('POST', '/api/chat', { model: 'M:1b', messages, ...more })
+  const stream = await chat({ think })
+  assert.equal(stream.type, 'application/x-ndjson')
+  assert.equal(
+    stream.text,
+    `${head}"message":{"role":"assistant","content":"Hi "},"done":false}\n` +
+      `${head}"message":{"role":"assistant","content":"\\u003cyou\\u003e"},"done":false}\n` +
+      `${head}"message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","prompt_eval_count":6,"eval_count":2}\n`,
+  )
+  assert.deepEqual(await chat({ think, stream: false }), {
+    status: 200,
+    type: json,
+    text: `${head}"message":{"role":"assistant","content":"Hi \\u003cyou\\u003e"},"done":true,"done_reason":"stop","prompt_eval_count":6,"eval_count":2}`,
+  })
+  const thinking = await chat({ options: { num_predict: 1, x_fake: { thinkTokens: 1 } } })
+  assert.match(
+    thinking.text.split('\n')[0]!,
+    /"message":\{"role":"assistant","content":"","thinking":"\w+ "\},"done":false\}$/,
+  )
+  const toolCall = { name: 'f', arguments: { x: 1 } }
+  const called = await chat({ think, tools: [{}], options: { x_fake: { toolCall } } })
+  assert.match(
+    called.text,
+    /"content":"","tool_calls":\[\{"id":"call_[0-9a-f]{8}","function":\{"index":0,"name":"f","arguments":\{"x":1\}\}\}\]\},"done":true,"done_reason":"stop"/,
+  )
+  assert.deepEqual(await chat({ messages: [] }), {
+    status: 200,
+    type: json,
+    text: `${head}"message":{"role":"assistant","content":""},"done":true,"done_reason":"load"}`,
+  })
+  const unload = await call('POST', '/api/chat', { model: 'vectors', keep_alive: 0 })
+  assert.match(unload.text, /"content":""\},"done":true,"done_reason":"unload"\}$/)
+})
+
+test('/api/generate ends with the context, unless it is raw', async () => {
+  const generate = async (more: object) =>
+    call('POST', '/api/generate', { model: 'M:1b', prompt: 'hi', think, ...more })
+  const stream = await generate({ options: { num_predict: 1 } })
+  assert.equal(stream.type, 'application/x-ndjson')
+  assert.equal(
+    stream.text,
+    `${head}"response":"Hi ","done":false}\n` +
+      `${head}"response":"","done":true,"done_reason":"length","context":[0,7919,15838,23757,31676,39595,47514],"prompt_eval_count":6,"eval_count":1}\n`,
+  )
+  assert.deepEqual(await generate({ raw: true, stream: false }), {
+    status: 200,
+    type: json,
+    text: `${head}"response":"Hi \\u003cyou\\u003e","done":true,"done_reason":"stop","prompt_eval_count":1,"eval_count":2}`,
+  })
+  assert.equal(
+    (await generate({ prompt: '' })).text,
+    `${head}"response":"","done":true,"done_reason":"load"}`,
+  )
+})
+
+test('/v1/chat/completions as a stream with usage, and as a whole', async () => {
+  const complete = async (more: object) =>
+    call('POST', '/v1/chat/completions', { model: 'M:1b', messages, reasoning_effort: 'none', ...more })
+  const stream = await complete({ stream: true, stream_options: { include_usage: true } })
+  const id = /chatcmpl-\d{1,3}/.exec(stream.text)?.[0]
+  const open = `{"id":"${id}","object":"chat.completion.chunk","created":${created},"model":"M:1b","system_fingerprint":"fp_ollama",`
+  assert.equal(stream.type, 'text/event-stream')
+  assert.deepEqual(stream.text.split('\n\n'), [
+    `data: ${open}"choices":[{"index":0,"delta":{"role":"assistant","content":"Hi "},"finish_reason":null}]}`,
+    `data: ${open}"choices":[{"index":0,"delta":{"content":"\\u003cyou\\u003e"},"finish_reason":null}]}`,
+    `data: ${open}"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`,
+    `data: ${open}"choices":[],"usage":{"prompt_tokens":6,"completion_tokens":2,"total_tokens":8}}`,
+    'data: [DONE]',
+    '',
+  ])
+  const whole = await complete({})
+  assert.equal(whole.type, 'application/json')
+  assert.equal(
+    whole.text.replace(/chatcmpl-\d+/, 'ID'),
+    `{"id":"ID","object":"chat.completion","created":${created},"model":"M:1b","system_fingerprint":"fp_ollama","choices":[{"index":0,"message":{"role":"assistant","content":"Hi \\u003cyou\\u003e"},"finish_reason":"stop"}],"usage":{"prompt_tokens":6,"completion_tokens":2,"total_tokens":8}}\n`,
+  )
+})
+
+test('/v1/completions as a stream, where asking for usage puts zeros in every chunk, and as a whole', async () => {
+  const complete = async (more: object) => {
+    const { text } = await call('POST', '/v1/completions', {
+      model: 'M:1b',
+      prompt: 'hi',
+      max_tokens: 1,
+      ...more,
+    })
+    return text.replaceAll(/cmpl-\d+/g, 'ID')
+  }
+  const open = `data: {"id":"ID","object":"text_completion","created":${created},`
+  const close = '"model":"M:1b","system_fingerprint":"fp_ollama"'
+  const zeros = '"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
+  const usage = '"usage":{"prompt_tokens":6,"completion_tokens":1,"total_tokens":7}'
+  const stream = await complete({ stream: true, stream_options: { include_usage: true } })
+  assert.deepEqual(stream.split('\n\n'), [
+    `${open}"choices":[{"text":"Hi ","index":0,"finish_reason":null}],${close},${zeros}}`,
+    `${open}"choices":[{"text":"","index":0,"finish_reason":"length"}],${close},${zeros}}`,
+    `${open}"choices":[],${close},${usage}}`,
+    'data: [DONE]',
+    '',
+  ])
+  assert.equal(
+    await complete({}),
+    `{"id":"ID","object":"text_completion","created":${created},${close},"choices":[{"text":"Hi ","index":0,"finish_reason":"length"}],${usage}}\n`,
+  )
+})
+
+test('embeddings in the three dialects', async () => {
+  const embed = await call('POST', '/api/embed', { model: 'M:1b', input: ['a', 'b'] })
+  assert.match(
+    embed.text,
+    /^\{"model":"M:1b","embeddings":\[\[-?[\d.]+,-?[\d.]+\],\[-?[\d.]+,-?[\d.]+\]\],"prompt_eval_count":2\}$/,
+  )
+  const [vector] = JSON.parse(embed.text).embeddings
+  const single = await call('POST', '/api/embeddings', { model: 'M:1b', prompt: 'a' })
+  assert.equal(single.text, JSON.stringify({ embedding: vector }))
+  const list = await call('POST', '/v1/embeddings', { model: 'M:1b', input: 'a' })
+  assert.equal(
+    list.text,
+    `{"object":"list","data":[{"object":"embedding","embedding":${JSON.stringify(vector)},"index":0}],"model":"M:1b","usage":{"prompt_tokens":1,"total_tokens":1}}\n`,
+  )
+  assert.equal((await call('POST', '/api/embed', { model: 'M:1b' })).text, '{"model":"M:1b","embeddings":[]}')
+  assert.equal((await call('POST', '/api/embeddings', { model: 'M:1b' })).text, '{"embedding":[]}')
+})
+
+test('errors of the native endpoints', async () => {
+  const expected: [string, unknown, number, string][] = [
+    ['/api/chat', '', 400, 'missing request body'],
+    ['/api/chat', '{', 400, 'unexpected EOF'],
+    ['/api/chat', {}, 400, 'model is required'],
+    ['/api/generate', {}, 404, "model '' not found"],
+    ['/api/chat', { model: 'x' }, 404, "model 'x' not found"],
+    ['/api/generate', { model: 'x' }, 404, "model 'x' not found"],
+    ['/api/show', { model: 'x' }, 404, "model 'x' not found"],
+    ['/api/show', {}, 400, 'model is required'],
+    ['/api/embed', { model: 'x' }, 404, 'model \\"x\\" not found, try pulling it first'],
+    ['/api/embeddings', { model: 'x' }, 404, 'model \\"x\\" not found, try pulling it first'],
+    ['/api/embed', { model: 'plain', input: 5 }, 400, 'invalid input type'],
+    ['/api/chat', { model: 'vectors', messages }, 400, '\\"vectors\\" does not support chat'],
+    ['/api/generate', { model: 'vectors', prompt: 'p' }, 400, '\\"vectors\\" does not support generate'],
+    ['/api/chat', { model: 'plain', messages, think: true }, 400, '\\"plain\\" does not support thinking'],
+    [
+      '/api/chat',
+      { model: 'plain', messages, tools: [{}] },
+      400,
+      'registry.ollama.ai/library/plain:latest does not support tools',
+    ],
+    [
+      '/api/generate',
+      { model: 'plain', prompt: 'p', suffix: 's' },
+      400,
+      'registry.ollama.ai/library/plain:latest does not support insert',
+    ],
+    [
+      '/api/embed',
+      { model: 'plain', input: 'x'.repeat(4001), truncate: false },
+      400,
+      'the input length exceeds the context length',
+    ],
+  ]
+  for (const [path, body, status, text] of expected) {
+    assert.deepEqual(await call('POST', path, body), { status, type: json, text: `{"error":"${text}"}` })
+  }
+  const long = [{ role: 'user', content: 'x'.repeat(4000) }]
+  const { status, text } = await call('POST', '/api/chat', {
+    model: 'plain',
+    messages: long,
+    truncate: false,
+  })
+  assert.equal(status, 400)
+  assert.equal(JSON.parse(JSON.parse(text).error).error.type, 'exceed_context_size_error')
+})
+
+test('errors of the OpenAI layer: those of reading the body come without a newline, the rest with one', async () => {
+  const error = (message: string, type: string) =>
+    `{"error":{"message":"${message}","type":"${type}","param":null,"code":null}}`
+  const path = '/v1/chat/completions'
+  assert.deepEqual(await call('POST', path, ''), {
+    status: 400,
+    type: json,
+    text: error('EOF', 'invalid_request_error'),
+  })
+  assert.deepEqual(await call('POST', path, { model: 'm:1b', messages: [] }), {
+    status: 400,
+    type: json,
+    text: error("[] is too short - 'messages'", 'invalid_request_error'),
+  })
+  assert.deepEqual(await call('POST', path, { model: 'x', messages }), {
+    status: 404,
+    type: 'application/json',
+    text: `${error("model 'x' not found", 'not_found_error')}\n`,
+  })
+})

@@ -1,0 +1,143 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const executable = fileURLToPath(new URL('../../bin/llamero.ts', import.meta.url))
+
+/** A port nobody listened on a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+export interface Finished {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs one `llamero` command line to its end. */
+export async function llamero(args: readonly string[], env: Record<string, string> = {}): Promise<Finished> {
+  const child = spawn(process.execPath, [executable, ...args], {
+    env: { ...ownEnvironment(), ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const out = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk) => (out.stdout += chunk))
+  child.stderr.on('data', (chunk) => (out.stderr += chunk))
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code, ...out }
+}
+
+/** An instance in a process of its own. */
+export class InstanceProcess {
+  readonly name: string
+  readonly url: string
+  readonly adminUrl: string
+  readonly env: Record<string, string>
+  readonly #child: ChildProcess
+  #log = ''
+
+  private constructor(name: string, env: Record<string, string>, command: string) {
+    this.name = name
+    this.env = env
+    this.url = `http://${env['LLAMERO_LISTEN']}`
+    this.adminUrl = `http://${env['LLAMERO_ADMIN']}`
+    this.#child = spawn(process.execPath, [executable, command], {
+      env: { ...ownEnvironment(), ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    this.#child.stdout?.on('data', (chunk) => (this.#log += chunk))
+    this.#child.stderr?.on('data', (chunk) => (this.#log += chunk))
+  }
+
+  /** Starts `llamero serve` (or another command) on free ports; resolves once it is ready. */
+  static async start(
+    name: string,
+    settings: Record<string, string> = {},
+    command = 'serve',
+  ): Promise<InstanceProcess> {
+    const state = await mkdtemp(join(tmpdir(), `llamero-${name}-`))
+    const env = {
+      LLAMERO_NAME: name,
+      LLAMERO_STATE: state,
+      LLAMERO_LISTEN: `127.0.0.1:${await freePort()}`,
+      LLAMERO_ADMIN: `127.0.0.1:${await freePort()}`,
+      LLAMERO_LOG_FORMAT: 'json',
+      ...settings,
+    }
+    const instance = new InstanceProcess(
+      name,
+      { ...env, LLAMERO_ADMIN_URL: `http://${env.LLAMERO_ADMIN}` },
+      command,
+    )
+    try {
+      await until(async () => (await fetch(`${instance.adminUrl}/readyz`)).ok, `${name} is ready`, 15_000)
+    } catch (error) {
+      await instance.stop()
+      throw new Error(`${(error as Error).message}\n${instance.log}`)
+    }
+    return instance
+  }
+
+  /** All it has printed. */
+  get log(): string {
+    return this.#log
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  /** Resolves to the exit code, null when a signal ended it. */
+  async exited(): Promise<number | null> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit')
+    return this.#child.exitCode
+  }
+
+  /** A CLI command against this instance. */
+  cli(...args: string[]): Promise<Finished> {
+    return llamero(args, this.env)
+  }
+
+  async admin(path: string): Promise<Record<string, unknown>> {
+    return (await (await fetch(`${this.adminUrl}/admin/v1/${path}`)).json()) as Record<string, unknown>
+  }
+
+  async stop(): Promise<void> {
+    this.signal('SIGKILL')
+    await this.exited()
+    await rm(this.env['LLAMERO_STATE'] ?? '', { recursive: true, force: true })
+  }
+}
+
+/** Resolves to the milliseconds until `condition` held; rejects when it does not within `withinMs`, naming what was waited for. */
+export async function until(
+  condition: () => Promise<boolean> | boolean,
+  what: string,
+  withinMs: number,
+): Promise<number> {
+  const since = performance.now()
+  for (;;) {
+    if (await Promise.resolve(condition()).catch(() => false)) return performance.now() - since
+    if (performance.now() - since > withinMs) throw new Error(`not within ${withinMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** Our environment without settings of llamero that the developer may have set. */
+function ownEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('LLAMERO_')))
+}
