@@ -23,9 +23,9 @@ const localOllama = 'http://127.0.0.1:11434'
 
 /** Three simulated nodes of different speed, so that routing has something to choose. */
 const fleet = [
-  { name: 'sim-fast', speed: 4, slots: 4 },
-  { name: 'sim-medium', speed: 2, slots: 2 },
-  { name: 'sim-slow', speed: 1, slots: 1 },
+  { name: 'sim-fast', speed: 8, slots: 4 },
+  { name: 'sim-medium', speed: 4, slots: 2 },
+  { name: 'sim-slow', speed: 2, slots: 2 },
 ]
 
 /**

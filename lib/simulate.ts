@@ -43,5 +43,7 @@ export async function simulateNode(options: SimulateOptions, { stdout, stderr }:
   stdout.write(`simulated node ${name} on ${node.url}: ${models.map((model) => model.name).join(', ')}\n`)
   await promise
   await node.stop()
+  // An open channel to the process that forked us would keep both alive, each waiting for the other.
+  if (process.connected) process.disconnect()
   return 0
 }

@@ -85,7 +85,7 @@ async function decode(
     if (early > 0) await pacer.wait(early)
     else if (tokens % burst === burst - 1) await turn()
     const taken = emit(piece)
-    if (taken) await taken
+    if (taken !== undefined) await taken
     if (!piece.thinking) said.push(piece.text)
     tokens++
   }

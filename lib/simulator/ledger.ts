@@ -47,7 +47,7 @@ export interface RequestRecord {
   readonly endedAt: number | null
 }
 
-export interface ModelLoad {
+interface ModelLoad {
   readonly inFlight: number
   readonly peak: number
 }

@@ -96,7 +96,7 @@ test('ten requests for one slot are served in order, none refused, each waiting 
 test('the final line tells load, prompt and decode apart in nanoseconds', async (t) => {
   const { drive, generate } = await aNode(t)
   const response = await drive(generate({ prompt: 'x'.repeat(400), raw: true }))
-  const body = await response.json()
+  const body = JSON.parse(await response.text())
   assert.deepEqual(
     [
       body.total_duration,
@@ -153,7 +153,7 @@ test('an unload is answered at once and takes effect when the model is idle', as
   const { node, clock, drive, generate, expiries } = await aNode(t)
   const running = generate({ raw: true })
   while (node.stats().tokens === 0) await clock.advance(10)
-  const unload = await (await generate({ prompt: '', keep_alive: 0 })).json()
+  const unload = JSON.parse(await (await generate({ prompt: '', keep_alive: 0 })).text())
   assert.equal(unload.done_reason, 'unload')
   assert.equal((await expiries()).length, 1)
   await (await drive(running)).text()
@@ -182,7 +182,7 @@ test('a scaled real clock runs the model faster than it says', async (t) => {
   t.after(() => node.stop())
   const startedAt = performance.now()
   const body = JSON.stringify({ model: 'm', prompt: 'x', stream: false })
-  const answer = await (await fetch(`${node.url}/api/generate`, { method: 'POST', body })).json()
+  const answer = JSON.parse(await (await fetch(`${node.url}/api/generate`, { method: 'POST', body })).text())
   // The model says a second and more; only that side is exact, the machine may be slow.
   assert.ok(answer.load_duration >= 1e9)
   assert.ok(performance.now() - startedAt < answer.total_duration / 1e6)
