@@ -37,6 +37,7 @@ export class Probe {
     this.#agent = new Agent({
       connections: 3,
       pipelining: 1,
+      allowH2: false, // Ollama speaks HTTP/1.1 only (sheet ollama-api.md §2.9)
       maxResponseSize: maxBodyBytes,
       keepAliveTimeout: keepAliveMs,
       connect: {
@@ -60,14 +61,14 @@ export class Probe {
       deadline.abort(new Unexpected(`no answer within ${timeoutMs} ms`)),
     )
     const either = AbortSignal.any([signal, deadline.signal])
-    const ask = <T>(path: string, read: (body: string) => T | null) => this.#ask(path, read, either)
-    const answers = await Promise.allSettled([
+    const ask = <T>(path: string, read: (body: string) => T | null) =>
+      Promise.race([this.#ask(path, read, either), abortOf(either)])
+    const [version, models, loaded] = await Promise.allSettled([
       ask('/api/version', readVersion),
       ask('/api/tags', readTags),
       ask('/api/ps', readLoaded),
     ])
     cancel()
-    const [version, models, loaded] = answers
     const failed = [version, models].find((answer) => answer.status === 'rejected')
     return {
       finding: failed ? bad(failed.reason) : { good: true },
@@ -97,6 +98,14 @@ export class Probe {
 
 const closedByPeer: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET'])
 
+/** Rejects when the signal aborts: a request that the client library forgot must not stop the prober for ever. */
+function abortOf(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason)
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+}
+
 /** Not what Ollama would say, in words. */
 class Unexpected extends Error {}
 
@@ -109,6 +118,13 @@ const words: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'host name cannot be looked up',
   UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
   UND_ERR_SOCKET: 'connection closed by the node',
+  UND_ERR_INVALID_ARG: 'one of its headers cannot be sent',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not trusted',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not trusted',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not trusted',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
   UND_ERR_RES_EXCEEDED_MAX_SIZE: `an answer is larger than ${maxBodyBytes} bytes`,
 }
 

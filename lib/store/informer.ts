@@ -90,6 +90,11 @@ export class Informer {
     return this.#synced
   }
 
+  /** Whether a watch stands: changes arrive as they happen. */
+  get following(): boolean {
+    return this.#break !== null
+  }
+
   /** `clock.now()` of the last good answer or event, null before the first. */
   get lastContactMs(): number | null {
     return this.#lastContactMs

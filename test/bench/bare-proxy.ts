@@ -6,7 +6,7 @@ const [port, nodePort] = process.argv.slice(2).map(Number) as [number, number]
 
 const proxy = httpProxy.createProxyServer({
   target: `http://127.0.0.1:${nodePort}`,
-  agent: new Agent({ keepAlive: true, noDelay: true }),
+  agent: new Agent({ keepAlive: true }),
 })
 proxy.on('error', (_error, _request, response) => (response as ServerResponse).destroy())
 // As long as llamero keeps them: the callers pause between the rounds.

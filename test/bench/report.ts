@@ -69,13 +69,17 @@ function rowsOf(results: Results): Row[] {
       figures: idleStreamKiB,
       judgement: judge('', 'KiB', of(idleStreamKiB, 'llamero'), { hold: 80, aim: 30 }),
     },
-    decision('decision, 50 nodes, 100 queued, p99, µs', decision50Us, { hold: 50, aim: 10 }),
-    decision('decision, 1000 nodes, 100 queued, p99, µs', decision1000Us, { hold: 500, aim: 50 }),
+    {
+      measure: 'decision, 50 nodes, 100 queued, p99, µs',
+      figures: decision50Us,
+      judgement: judge('', 'µs', of(decision50Us, 'llamero'), { hold: 50, aim: 10 }),
+    },
+    {
+      measure: 'decision, 1000 nodes, 100 queued, p99, µs',
+      figures: decision1000Us,
+      judgement: judge('', 'µs', of(decision1000Us, 'llamero'), { hold: 500, aim: 50 }),
+    },
   ]
-}
-
-function decision(measure: string, us: number, goal: { hold: number; aim: number }): Row {
-  return { measure, figures: { llamero: us }, judgement: judge('', 'µs', us, goal) }
 }
 
 function judge(

@@ -8,24 +8,28 @@ import type { Program } from './program.ts'
 import type { Size } from './size.ts'
 import { median } from './statistics.ts'
 
+const measures = [
+  'requestUs',
+  'chunkUs',
+  /** The share of the chunks that reached the caller one by one: below 1 the CPU per chunk is flattered. */
+  'chunksApart',
+  'firstTokenP50Ms',
+  'firstTokenP99Ms',
+  'idleStreamKiB',
+  /** Of the scheduler alone, in this process. */
+  'decision50Us',
+  'decision1000Us',
+] as const
+type Measure = (typeof measures)[number]
+
 /** A figure of each contestant, by its name. */
 export type Figures = Readonly<Record<string, number>>
+export type Results = Readonly<Record<Measure, Figures>>
 
-export interface Results {
-  readonly requestUs: Figures
-  readonly chunkUs: Figures
-  /** The share of the chunks that reached the caller one by one: below 1 the CPU per chunk is flattered. */
-  readonly chunksApart: Figures
-  readonly firstTokenP50Ms: Figures
-  readonly firstTokenP99Ms: Figures
-  readonly idleStreamKiB: Figures
-  /** Of the scheduler alone, in this process. */
-  readonly decision50Us: number
-  readonly decision1000Us: number
-}
+type Say = (line: string) => void
 
 /** One run: starts everyone, lets them take turns, ends everyone. `say` is told what is going on. */
-export async function run(size: Size, say: (line: string) => void): Promise<Results> {
+export async function run(size: Size, say: Say): Promise<Results> {
   const dir = await mkdtemp(join(tmpdir(), 'llamero-bench-'))
   const programs: Program[] = []
   try {
@@ -38,84 +42,66 @@ export async function run(size: Size, say: (line: string) => void): Promise<Resu
       else programs.push(program)
       await program?.ready()
     }
-    const contestants = programs.slice(1)
-    return { ...(await measureAll(node, contestants, size, say)), ...(await measureDecisions(size, say)) }
+    return await measureAll(node, programs.slice(1), size, say)
   } finally {
     await Promise.all(programs.map((program) => program.stop()))
     await rm(dir, { recursive: true, force: true })
   }
 }
 
-async function measureAll(
-  node: Program,
-  contestants: readonly Program[],
-  size: Size,
-  say: (line: string) => void,
-): Promise<Omit<Results, 'decision50Us' | 'decision1000Us'>> {
-  const table = {
-    requestUs: new Tally(),
-    chunkUs: new Tally(),
-    chunksApart: new Tally(),
-    firstTokenP50Ms: new Tally(),
-    firstTokenP99Ms: new Tally(),
-    idleStreamKiB: new Tally(),
-  }
+async function measureAll(node: Program, contestants: readonly Program[], size: Size, say: Say) {
+  const tally = new Tally()
   for (const program of contestants) {
     say(`memory of idle streams: ${program.name}`)
-    table.idleStreamKiB.add(program.name, await idleStreamKiB(program, size))
+    tally.add('idleStreamKiB', program.name, await idleStreamKiB(program, size.idleStreams))
   }
   for (const program of contestants) {
     say(`warming up: ${program.name}`)
-    await requestCpuUs(program, size)
-    await chunkCpuUs(program, { ...size, chunks: size.chunks / 2 })
+    await requestCpuUs(program, size.warmUp)
+    await chunkCpuUs(program, size.chunks)
   }
   for (let round = 1; round <= size.rounds; round++) {
-    say(`round ${round} of ${size.rounds}: requests`)
-    for (const program of contestants) table.requestUs.add(program.name, await requestCpuUs(program, size))
-    say(`round ${round} of ${size.rounds}: streams`)
-    for (const program of contestants) {
-      const { us, apart } = await chunkCpuUs(program, size)
-      table.chunkUs.add(program.name, us)
-      table.chunksApart.add(program.name, apart)
-    }
-    say(`round ${round} of ${size.rounds}: time to first token`)
-    const all = [{ name: 'direct', port: node.port }, ...contestants]
-    const times = await firstTokenMs(
-      all.map(({ port }) => port),
-      size,
-    )
-    for (const [index, { p50, p99 }] of times.entries()) {
-      table.firstTokenP50Ms.add(all[index]?.name ?? '', p50)
-      table.firstTokenP99Ms.add(all[index]?.name ?? '', p99)
-    }
+    say(`round ${round} of ${size.rounds}`)
+    await takeTurns(node, contestants, size, tally)
   }
-  return {
-    requestUs: table.requestUs.medians(),
-    chunkUs: table.chunkUs.medians(),
-    chunksApart: table.chunksApart.medians(),
-    firstTokenP50Ms: table.firstTokenP50Ms.medians(),
-    firstTokenP99Ms: table.firstTokenP99Ms.medians(),
-    idleStreamKiB: table.idleStreamKiB.medians(),
-  }
-}
-
-async function measureDecisions({ samples }: Size, say: (line: string) => void) {
   say('decisions of the scheduler')
-  return {
-    decision50Us: await decisionUs({ nodes: 50, queued: 100, samples }),
-    decision1000Us: await decisionUs({ nodes: 1000, queued: 100, samples }),
+  tally.add('decision50Us', 'llamero', await decisionUs({ ...size, nodes: 50, queued: 100 }))
+  tally.add('decision1000Us', 'llamero', await decisionUs({ ...size, nodes: 1000, queued: 100 }))
+  return tally.medians()
+}
+
+async function takeTurns(node: Program, contestants: readonly Program[], size: Size, tally: Tally) {
+  for (const program of contestants) {
+    tally.add('requestUs', program.name, await requestCpuUs(program, size.requests))
+  }
+  for (const program of contestants) {
+    const { us, apart } = await chunkCpuUs(program, size.chunks)
+    tally.add('chunkUs', program.name, us)
+    tally.add('chunksApart', program.name, apart)
+  }
+  const names = ['direct', ...contestants.map(({ name }) => name)]
+  const ports = [node, ...contestants].map(({ port }) => port)
+  const times = await firstTokenMs(ports, size.firstTokens)
+  for (const [index, { p50, p99 }] of times.entries()) {
+    tally.add('firstTokenP50Ms', names[index] ?? '', p50)
+    tally.add('firstTokenP99Ms', names[index] ?? '', p99)
   }
 }
 
-/** The values of one measure, by contestant. */
+/** Every value measured, by measure and contestant. */
 class Tally {
-  readonly #values = new Map<string, number[]>()
+  readonly #values = new Map<Measure, Map<string, number[]>>(measures.map((measure) => [measure, new Map()]))
 
-  add(name: string, value: number): void {
-    this.#values.set(name, [...(this.#values.get(name) ?? []), value])
+  add(measure: Measure, name: string, value: number): void {
+    const ofMeasure = this.#values.get(measure)
+    ofMeasure?.set(name, [...(ofMeasure.get(name) ?? []), value])
   }
 
-  medians(): Figures {
-    return Object.fromEntries([...this.#values].map(([name, values]) => [name, median(values)]))
+  medians(): Results {
+    const figures = [...this.#values].map(([measure, byName]): [Measure, Figures] => [
+      measure,
+      Object.fromEntries([...byName].map(([name, values]) => [name, median(values)])),
+    ])
+    return Object.fromEntries(figures) as Results
   }
 }

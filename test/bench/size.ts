@@ -2,34 +2,38 @@
 export interface Size {
   /** Every contestant has its turn in each; a figure is the median of them. */
   readonly rounds: number
-  /** Small requests a round, over 32 connections. */
+  /** Small requests before the rounds: until the compiler is done with the code. */
+  readonly warmUp: number
+  /** Small requests a round. */
   readonly requests: number
-  /** Of a round, on each of 20 streams. */
+  /** Of a round, on each stream. */
   readonly chunks: number
   /** Streamed requests a round, one after the other, for the time to first token. */
   readonly firstTokens: number
-  /** Open streams whose memory is measured; as many again are opened before. */
+  /** At most the 1024 slots of a node. */
   readonly idleStreams: number
   /** Of the scheduler's decisions. */
   readonly samples: number
 }
 
-/** About three minutes. */
+/** About two minutes. Rounds are many and short, for the machine's noise comes and goes within seconds. */
 export const fullSize: Size = {
-  rounds: 3,
-  requests: 3000,
-  chunks: 500,
-  firstTokens: 300,
-  idleStreams: 500,
-  samples: 300,
+  rounds: 7,
+  warmUp: 6000,
+  requests: 2000,
+  chunks: 300,
+  firstTokens: 150,
+  idleStreams: 1000,
+  samples: 200,
 }
 
 /** About 40 seconds: to see that a change did no great harm. */
 export const quickSize: Size = {
-  rounds: 1,
-  requests: 1500,
-  chunks: 250,
-  firstTokens: 150,
-  idleStreams: 200,
-  samples: 100,
+  rounds: 3,
+  warmUp: 3000,
+  requests: 1000,
+  chunks: 100,
+  firstTokens: 60,
+  idleStreams: 500,
+  samples: 50,
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -65,15 +66,34 @@ async function aNode(name = 'n') {
 }
 
 /** A server that is no Ollama, or a strange one. */
-async function aServer(listener: RequestListener): Promise<{ url: string; server: Server }> {
-  const server = createServer(listener)
+async function aServer(listener: RequestListener, server: Server = createServer()): Promise<string> {
+  server.on('request', listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   cleanups.push(async () => {
     server.closeAllConnections()
     await new Promise((resolve) => server.close(resolve))
   })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server }
+  const scheme = 'setSecureContext' in server ? 'https' : 'http'
+  return `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
+
+/** Of a server on 127.0.0.1, signed by itself; it certifies nothing but these tests. */
+const cert = `-----BEGIN CERTIFICATE-----
+MIIBkTCCATagAwIBAgIUAIXyoBdIx+7/i6B4exWWqSZkR/4wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJc2ltdWxhdGVkMCAXDTI2MTEyMzAwMjkzNFoYDzIxMjYxMDMw
+MDAyOTM0WjAUMRIwEAYDVQQDDAlzaW11bGF0ZWQwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAASzxX4Y5CSygXXpU18TUUSG0QdYOjVh1rwBbuEdx+r0t0GlqBy2p/Pp
+OFg1reYpVnzcHiEvsOkRUe1ne8J4FsjQo2QwYjAdBgNVHQ4EFgQUA29TIJS/3Yof
+7Jgxd5Pjis+OG60wHwYDVR0jBBgwFoAUA29TIJS/3Yof7Jgxd5Pjis+OG60wDwYD
+VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0kAMEYC
+IQCEfjRL5QE057LX1XUkASrgVL6cPerJMtSehyq27Bi10QIhALevxsZs3rve03lU
+Rt6YycIAnIMPMBWf+G3SmyLttFt1
+-----END CERTIFICATE-----`
+const key = `-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIE4soyD55wCPuTGcgf/jjv6euBPUCMjbl68uvt00ibI4oAoGCCqGSM49
+AwEHoUQDQgAEs8V+GOQksoF16VNfE1FEhtEHWDo1Yda8AW7hHcfq9LdBpagctqfz
+6ThYNa3mKVZ83B4hL7DpEVHtZ3vCeBbI0A==
+-----END EC PRIVATE KEY-----`
 
 const ollama: Readonly<Record<string, unknown>> = {
   '/api/version': { version: '0.12.6' },
@@ -226,7 +246,7 @@ test('whatever is not Ollama is down, with the reason in words', async () => {
   ]
   for (const [index, [listener, reason]] of answers.entries()) {
     const name = `bad-${index}`
-    await put(keys.node(name), { url: (await aServer(listener)).url })
+    await put(keys.node(name), { url: await aServer(listener) })
     await until(isDown, 3000, name)
     assert.equal(snapshot.get().nodes.get(name)?.status?.reason, `3 probes in a row failed: ${reason}`)
   }
@@ -234,7 +254,7 @@ test('whatever is not Ollama is down, with the reason in words', async () => {
 
 test('an answer larger than 16 MiB is cut off', async () => {
   let sent = 0
-  const { url } = await aServer((_, response) => {
+  const url = await aServer((_, response) => {
     const more = () => {
       while (!response.destroyed && response.write(Buffer.alloc(1 << 20, 32))) sent++
     }
@@ -251,7 +271,7 @@ test('an answer larger than 16 MiB is cut off', async () => {
 
 test('a probe carries the headers of the node and its own address as host', async () => {
   const seen: Record<string, unknown>[] = []
-  const { url } = await aServer((request, response) => {
+  const url = await aServer((request, response) => {
     seen.push(request.headers)
     response.end(JSON.stringify(ollama[request.url ?? '']))
   })
@@ -265,7 +285,7 @@ test('a probe carries the headers of the node and its own address as host', asyn
 
 test('a server that closes every connection is probed at most twice per interval', async () => {
   let asked = 0
-  const { url } = await aServer((request, response) => {
+  const url = await aServer((request, response) => {
     if (request.url === '/api/version') asked++
     response.on('finish', () => request.socket.destroy())
     response.end(JSON.stringify(ollama[request.url ?? '']))
@@ -276,4 +296,21 @@ test('a server that closes every connection is probed at most twice per interval
   asked = 0
   await sleep(1000)
   assert.ok(asked >= 3 && asked <= 11, `${asked} probes in five intervals`)
+})
+
+test('an https node is trusted by its own authority or on demand, and told apart from a broken one', async () => {
+  await quickProbes()
+  const url = () =>
+    aServer(
+      (request, response) => response.end(JSON.stringify(ollama[request.url ?? ''])),
+      createTlsServer({ key, cert }),
+    )
+  await put(keys.node('authority'), { url: await url(), tls: { ca: cert } })
+  await put(keys.node('insecure'), { url: await url(), tls: { insecure: true } })
+  await put(keys.node('unknown'), { url: await url() })
+  await put(keys.node('header'), { url: await url(), tls: { ca: cert }, headers: { 'x-a': 'x\r\ny: z' } })
+  await until(isUp, 1000, 'authority')
+  await until(isUp, 1000, 'insecure')
+  await until(({ reason }) => reason.endsWith('its certificate is not trusted'), 2000, 'unknown')
+  await until(isDown, 2000, 'header')
 })

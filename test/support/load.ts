@@ -19,6 +19,11 @@ export class Load {
     }
   }
 
+  /** Stops it also when the test fails. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
   /** Lets the requests under way end. */
   async stop(): Promise<void> {
     this.#stopped = true

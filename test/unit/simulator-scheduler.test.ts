@@ -162,6 +162,20 @@ test('a busy victim holds up the whole queue until its request ends', async () =
   assert.deepEqual(times('load-start'), [0, 32_800, 33_800])
 })
 
+test('the victim is an idle runner, even when a busy one has the shorter keep-alive', async () => {
+  const { clock, acquire, visit, scheduler } = aScheduler({ maxLoadedModels: 2 })
+  const held = acquire(small, { keepAliveMs: 1000 })
+  await clock.advance(1000)
+  await visit(big, { keepAliveMs: 600_000 })
+  await visit(aModel({ name: 'third', sizeMiB: 50, loadMs: 10 }))
+  assert.deepEqual(
+    scheduler.runners.map(({ shape }) => shape.model.name),
+    ['small:latest', 'third:latest'],
+  )
+  const grant = await held
+  grant[Symbol.dispose]()
+})
+
 test('a request with a keep-alive brings a marked victim back, and the load behind it waits on', async () => {
   const { clock, acquire, times } = aScheduler()
   const held = acquire(big)
@@ -220,7 +234,7 @@ test('a client that leaves during a load wastes it, and the next waiter starts f
   impatient.abort(new Error('gone'))
   assert.equal(await first, 'left')
   await clock.advance(10_000)
-  await second
+  assert.equal((await second).runner.slowdown, 1, 'the memory of the lost load is free again')
   assert.equal(ledger.stats().wastedLoads, 1)
   assert.deepEqual(times('load-start'), [0, 900])
   assert.deepEqual(times('load-end'), [1900])
