@@ -1,6 +1,8 @@
 import { timingSafeEqual } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Middleware } from 'koa'
 import { hashToken } from '../fleet/api-key.ts'
+import { findKey, tokenOf } from '../gateway/authenticate.ts'
 import { isLoopback } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
@@ -26,20 +28,21 @@ export function access(admin: AdminContext): Middleware {
       throw new ProxyError('forbidden', { reason: 'requests from other web origins are refused' })
     }
     const isRead = context.method === 'GET' || context.method === 'HEAD'
-    if (!(open && isRead) && !mayAdminister(context.get('authorization'), expected, admin))
+    if (!(open && isRead) && !mayAdminister(context.headers, expected, admin))
       throw new ProxyError('admin_token_required')
     await next()
   }
 }
 
-function mayAdminister(authorization: string, expected: Buffer, { snapshot, clock }: AdminContext): boolean {
-  const token = /^bearer +(\S+) *$/i.exec(authorization)?.[1]
+function mayAdminister(
+  headers: IncomingHttpHeaders,
+  expected: Buffer,
+  { snapshot, clock }: AdminContext,
+): boolean {
+  const token = tokenOf(headers)
   if (!token) return false
-  const hashed = hashToken(token)
-  if (timingSafeEqual(Buffer.from(hashed), expected)) return true
-  const key = snapshot.get().keys.get(hashed)
-  const isLive = !key?.expires || Date.parse(key.expires) > clock.date().getTime()
-  return key !== undefined && isLive && key.scopes.includes('admin')
+  if (timingSafeEqual(Buffer.from(hashToken(token)), expected)) return true
+  return findKey(snapshot.get(), token, 'admin', clock) !== null
 }
 
 function isOwnOrigin(origin: string, host: string): boolean {

@@ -12,7 +12,7 @@ import type { Sighting } from './statuses.ts'
 import { planVerdicts } from './verdicts.ts'
 
 /** The world as this instance knows it. */
-export interface View {
+interface View {
   readonly snapshot: Snapshot
   readonly objects: Objects
   readonly sightings: ReadonlyMap<string, Sighting>

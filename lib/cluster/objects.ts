@@ -10,7 +10,7 @@ import type { Entry } from '../store/store.ts'
 import { entriesIn } from './records.ts'
 
 /** The folders whose documents operators write. */
-export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
+const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
 export type OperatorFolder = (typeof operatorFolders)[number]
 
 /** One operator's document: what is stored, what is in force, and what is wrong with the former. */

@@ -56,19 +56,21 @@ export class Probe {
    * `/api/ps` stalls for seconds while an unload waits for memory, which is no proof of death (sheet ollama-api.md §2.5).
    */
   async look(timeoutMs: number, signal: AbortSignal): Promise<Look> {
-    const deadline = new AbortController()
+    const asking = new AbortController()
+    const stop = () => asking.abort(signal.reason)
+    signal.addEventListener('abort', stop)
     const cancel = this.#options.clock.after(timeoutMs, () =>
-      deadline.abort(new Unexpected(`no answer within ${timeoutMs} ms`)),
+      asking.abort(new Unexpected(`no answer within ${timeoutMs} ms`)),
     )
-    const either = AbortSignal.any([signal, deadline.signal])
     const ask = <T>(path: string, read: (body: string) => T | null) =>
-      Promise.race([this.#ask(path, read, either), abortOf(either)])
+      Promise.race([this.#ask(path, read, asking.signal), abortOf(asking.signal)])
     const [version, models, loaded] = await Promise.allSettled([
       ask('/api/version', readVersion),
       ask('/api/tags', readTags),
       ask('/api/ps', readLoaded),
     ])
     cancel()
+    signal.removeEventListener('abort', stop) // it lives as long as the prober: listeners must not pile up
     const failed = [version, models].find((answer) => answer.status === 'rejected')
     return {
       finding: failed ? bad(failed.reason) : { good: true },
@@ -101,7 +103,6 @@ const closedByPeer: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET
 /** Rejects when the signal aborts: a request that the client library forgot must not stop the prober for ever. */
 function abortOf(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason)
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
 }

@@ -17,7 +17,7 @@ export type Parsed<T> =
   | { readonly ok: false; readonly faults: readonly Fault[] }
 
 /** Largest document accepted: etcd refuses 1.5 MiB, and no honest document comes near this. */
-export const maxDocumentBytes = 256 * 1024
+const maxDocumentBytes = 256 * 1024
 
 /**
  * Reads one operator's document: YAML 1.2 core, of which JSON is a subset, checked against `schema`.
