@@ -1,4 +1,4 @@
-import { isMap, parseDocument } from 'yaml'
+import { type Document, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { describeFaults, readDocument } from '../fleet/document.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
@@ -25,16 +25,15 @@ export function checkDocument<S extends z.ZodType>(text: string, schema: S): z.o
 /** The text with the patch applied; the operator's comments and order of fields survive. */
 export function patchText(text: string, patch: Patch): string {
   const document = parseDocument(text)
-  for (const [field, value] of Object.entries(patch)) {
-    if (value === null) document.delete(field)
-    else if (isPlain(value) && isMap(document.get(field))) {
-      for (const [key, inner] of Object.entries(value)) {
-        if (inner === null) document.deleteIn([field, key])
-        else document.setIn([field, key], inner)
-      }
-    } else document.set(field, value)
-  }
+  change(document, [], patch)
   return String(document)
+}
+
+function change(document: Document, path: readonly string[], value: unknown): void {
+  if (isPlain(value)) {
+    for (const [field, inner] of Object.entries(value)) change(document, [...path, field], inner)
+  } else if (value !== null) document.setIn(path, value)
+  else if (document.hasIn(path)) document.deleteIn(path)
 }
 
 /** Writes a document unless somebody else has changed it since `known` was read. @throws ProxyError `conflict`. */

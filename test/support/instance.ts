@@ -1,8 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type App, startApp } from '../../lib/app.ts'
-import { loadSettings } from '../../lib/settings.ts'
+import { adminTokenFile, loadSettings } from '../../lib/settings.ts'
 import { type ModelDefinition, quickstartModels } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { eventually } from './wire.ts'
@@ -13,6 +13,9 @@ export interface Instance extends AsyncDisposable {
   readonly url: string
   readonly adminUrl: string
   readonly nodes: readonly SimulatedNode[]
+  /** The admin token, and the file it was read from. */
+  readonly token: string
+  readonly tokenFile: string
 }
 
 interface Sketch {
@@ -52,6 +55,8 @@ export async function startInstance({
     url: `http://127.0.0.1:${app.data.port}`,
     adminUrl: `http://127.0.0.1:${app.admin.port}`,
     nodes,
+    token: (await readFile(adminTokenFile(state), 'utf8')).trim(),
+    tokenFile: adminTokenFile(state),
     async [Symbol.asyncDispose]() {
       await app.stop()
       await Promise.all(nodes.map((node) => node.stop()))

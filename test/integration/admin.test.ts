@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { readFile, stat } from 'node:fs/promises'
+import { request } from 'node:http'
+import { after, before, suite, test } from 'node:test'
+import { type Instance, startInstance } from '../support/instance.ts'
+import { eventually } from '../support/wire.ts'
+
+suite('the admin listener', () => {
+  let instance: Instance
+  before(async () => {
+    instance = await startInstance({ nodes: 1 })
+  })
+  after(() => instance[Symbol.asyncDispose]())
+
+  const get = async (path: string, headers: Record<string, string> = {}) => {
+    const response = await fetch(`${instance.adminUrl}${path}`, { headers })
+    return { status: response.status, text: await response.text(), headers: response.headers }
+  }
+  const change = async (
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ) => {
+    const response = await fetch(`${instance.adminUrl}/admin/v1/${path}`, {
+      method,
+      headers: { authorization: `Bearer ${instance.token}`, 'content-type': 'application/json', ...headers },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    return { status: response.status, body: text === '' ? null : JSON.parse(text) }
+  }
+
+  test('says that it lives, is ready and leads', async () => {
+    assert.equal((await get('/livez')).status, 200)
+    assert.equal((await get('/readyz')).status, 200)
+    assert.equal((await get('/readyz?model=llama3.2:3b')).status, 200)
+    assert.equal((await get('/readyz?model=unknown')).status, 503)
+    assert.deepEqual([(await get('/leader')).status, (await get('/leader')).text], [200, 'leader\n'])
+  })
+
+  test('has metrics of requests, nodes and the process', async () => {
+    await fetch(`${instance.url}/api/tags`)
+    const { text } = await get('/metrics')
+    assert.match(text, /llamero_requests_total{api="inventory",model="",code="200",outcome="ok"} [1-9]/)
+    assert.match(text, /llamero_node_up{node="node-0"} 1/)
+    assert.match(text, /nodejs_eventloop_lag_seconds/)
+  })
+
+  test('shows status, nodes, models and instances', async () => {
+    const status = JSON.parse((await get('/admin/v1/status')).text)
+    assert.deepEqual([status.store.ok, status.nodes.up, status.leader.id], [true, 1, 'test'])
+    const { nodes } = JSON.parse((await get('/admin/v1/nodes')).text)
+    assert.deepEqual([nodes[0].name, nodes[0].health, nodes[0].breaker], ['node-0', 'up', 'closed'])
+    const { models } = JSON.parse((await get('/admin/v1/models')).text)
+    assert.deepEqual(models[0].nodes, ['node-0'])
+    const { instances } = JSON.parse((await get('/admin/v1/instances')).text)
+    assert.deepEqual([instances.length, instances[0].role], [1, 'leader'])
+  })
+
+  test('changes nothing without the token', async () => {
+    const response = await fetch(`${instance.adminUrl}/admin/v1/nodes/x`, {
+      method: 'PUT',
+      body: '{"url":"http://h:1"}',
+    })
+    assert.equal(response.status, 401)
+    const wrong = await change('PUT', 'nodes/x', { url: 'http://h:1' }, { authorization: 'Bearer wrong' })
+    assert.equal(wrong.status, 401)
+  })
+
+  test('writes, patches and deletes a node', async () => {
+    const made = await change('PUT', 'nodes/other', { url: 'http://127.0.0.1:9', labels: { a: '1' } })
+    assert.equal(made.status, 201)
+    assert.equal(
+      (await change('PUT', 'nodes/other', { url: 'http://127.0.0.1:9' }, { 'if-none-match': '*' })).status,
+      409,
+    )
+    assert.equal(
+      (await change('PATCH', 'nodes/other', { state: 'cordoned', labels: { b: '2' } })).status,
+      200,
+    )
+    await eventually(
+      () => instance.app.snapshot.get().nodes.get('other')?.spec.state === 'cordoned',
+      'the cordon is in force',
+    )
+    assert.deepEqual(instance.app.snapshot.get().nodes.get('other')?.spec.labels, { a: '1', b: '2' })
+    assert.equal((await change('DELETE', 'nodes/other')).status, 204)
+    assert.equal((await change('DELETE', 'nodes/other')).status, 404)
+  })
+
+  test("a patch keeps the operator's comments", async () => {
+    const key = instance.app.keys.node('commented')
+    await instance.app.store.commit({
+      when: [],
+      apply: [{ type: 'put', key, value: 'url: http://127.0.0.1:9 # in the cellar\n' }],
+    })
+    assert.equal(
+      (await change('PATCH', 'nodes/commented', { weight: 2, labels: { gone: null } })).status,
+      200,
+    )
+    assert.match((await instance.app.store.get(key))?.value ?? '', /# in the cellar\nweight: 2/)
+    await change('DELETE', 'nodes/commented')
+  })
+
+  test('refuses wrong documents, naming the field, and keeps what was', async () => {
+    const before = await instance.app.store.get(instance.app.keys.node('node-0'))
+    for (const [body, reason] of [
+      [{ slots: 'many' }, /slots/],
+      [{ slotz: 2 }, /did you mean "slots"/],
+      [{ url: 'ftp://x' }, /scheme/],
+      [[], /JSON object/],
+      ['{"a":', /JSON/],
+    ] as const) {
+      const { status, body: answer } = await change('PATCH', 'nodes/node-0', body)
+      assert([400, 422].includes(status), `${status}`)
+      assert.match(answer.error.message, reason)
+    }
+    assert.deepEqual(await instance.app.store.get(instance.app.keys.node('node-0')), before)
+  })
+
+  test('refuses a second node with the same URL, and a name that is no name', async () => {
+    const { status, body } = await change('PUT', 'nodes/twin', { url: instance.nodes[0]?.url })
+    assert.equal(status, 409)
+    assert.match(body.error.message, /node-0/)
+    assert.equal((await change('PUT', 'nodes/a%2fb', { url: 'http://h:1' })).status, 422)
+  })
+
+  test('makes a key, shows its token once, and stores a hash', async () => {
+    const made = await change('POST', 'keys', { id: 'bob', tenant: 'team' })
+    assert.equal(made.status, 201)
+    assert.match(made.body.token, /^llm_[\w-]{43}$/)
+    assert(!(await instance.app.store.get(instance.app.keys.apiKey('bob')))?.value.includes(made.body.token))
+    await eventually(() => instance.app.snapshot.get().keys.size === 1, 'the key is in force')
+    const listed = await get('/admin/v1/keys')
+    assert(!listed.text.includes('hash') && !listed.text.includes(made.body.token))
+    assert.equal((await change('POST', 'keys', { id: 'bob' })).status, 409)
+    assert.equal((await change('DELETE', 'keys/bob')).status, 204)
+  })
+
+  test('a key of scope admin may do what the token may', async () => {
+    const { body } = await change('POST', 'keys', { id: 'op', scopes: ['admin'] })
+    await eventually(() => instance.app.snapshot.get().keys.size === 1, 'the key is in force')
+    assert.equal(
+      (await change('DELETE', 'keys/op', undefined, { authorization: `Bearer ${body.token}` })).status,
+      204,
+    )
+  })
+
+  test('answers no foreign web page: neither its origin nor a rebound host name', async () => {
+    assert.equal((await get('/admin/v1/status', { origin: 'http://evil.example' })).status, 403)
+    const { promise, resolve } = Promise.withResolvers<number>()
+    const { port } = instance.app.admin
+    request(
+      { port, host: '127.0.0.1', path: '/admin/v1/status', headers: { host: 'evil.example' } },
+      (answer) => {
+        answer.resume()
+        resolve(answer.statusCode ?? 0)
+      },
+    ).end()
+    assert.equal(await promise, 403)
+  })
+
+  test('unknown paths are 404', async () => {
+    assert.equal((await get('/admin/v1/nothing')).status, 404)
+    assert.equal((await get('/api/tags')).status, 404)
+  })
+
+  test('keeps its token in a file only its owner can read', async () => {
+    assert.match(await readFile(instance.tokenFile, 'utf8'), /^[\w-]{43}\n$/)
+    assert.equal((await stat(instance.tokenFile)).mode & 0o777, 0o600)
+  })
+})
