@@ -24,7 +24,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       leader: leader === null ? null : { id: leader, fence: String(cluster.leaderFence() ?? 0n) },
       store: {
         kind: store.kind,
-        ok: cluster.synced,
+        ok: cluster.following,
         last_contact_seconds: contact === null ? null : Math.round((clock.now() - contact) / 100) / 10,
       },
       config: {

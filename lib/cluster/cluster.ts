@@ -169,6 +169,11 @@ export class Cluster {
     return this.#informer.synced
   }
 
+  /** Whether the store is within reach: its changes arrive as they happen. */
+  get following(): boolean {
+    return this.#informer.following
+  }
+
   /** `clock.now()` of the last sign of life of the store; null before the first. */
   lastContactMs(): number | null {
     return this.#informer.lastContactMs

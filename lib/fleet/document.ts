@@ -18,6 +18,7 @@ export type Parsed<T> =
 
 /** Largest document accepted: etcd refuses 1.5 MiB, and no honest document comes near this. */
 const maxDocumentBytes = 256 * 1024
+const maxNesting = 100
 
 /**
  * Reads one operator's document: YAML 1.2 core, of which JSON is a subset, checked against `schema`.
@@ -26,8 +27,15 @@ const maxDocumentBytes = 256 * 1024
 export function readDocument<S extends z.ZodType>(text: string, schema: S): Parsed<z.output<S>> {
   const bytes = Buffer.byteLength(text)
   if (bytes > maxDocumentBytes) return failure(`is ${bytes} bytes long; the limit is ${maxDocumentBytes}`)
+  if (nesting(text) > maxNesting) return failure(`is nested deeper than ${maxNesting}`)
   const lines = new LineCounter()
-  const document = parseYaml(text, { lineCounter: lines, version: '1.2', schema: 'core', uniqueKeys: true })
+  const document = parseYaml(text, {
+    lineCounter: lines,
+    version: '1.2',
+    schema: 'core',
+    uniqueKeys: true,
+    logLevel: 'error',
+  })
   if (document.errors.length > 0) {
     return {
       ok: false,
@@ -79,6 +87,17 @@ function contentsOf(read: () => unknown): Parsed<unknown> {
   } catch {
     return failure('has too many YAML aliases') // the billion-laughs guard of the yaml package
   }
+}
+
+/** How deep brackets are open at once, wherever they stand: the parser's time grows with the square of it. */
+function nesting(text: string): number {
+  let open = 0
+  let deepest = 0
+  for (const character of text) {
+    if (character === '[' || character === '{') deepest = Math.max(deepest, ++open)
+    else if (character === ']' || character === '}') open--
+  }
+  return deepest
 }
 
 function failure(message: string): { ok: false; faults: Fault[] } {

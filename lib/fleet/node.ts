@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
 import { labels } from './schema.ts'
 
@@ -23,6 +24,32 @@ export function nodeUrlFault(text: string): string | null {
   return null
 }
 
+/** Headers that say how a message is framed or where it goes are ours to set. */
+const ownHeaders = [
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]
+const headerName = z
+  .string()
+  .regex(/^[A-Za-z0-9-]+$/, 'is not a header name')
+  .refine((name) => !ownHeaders.includes(name.toLowerCase()), 'is a header that llamero sets itself')
+const headerValue = z.string().regex(/^[\t\x20-\x7e]*$/, 'must be printable ASCII')
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).subject !== undefined
+  } catch {
+    return false
+  }
+}
+
 /** `R/nodes/<name>`: what the operator wants of one Ollama server. */
 export const nodeSchema = z.strictObject({
   url: urlRule,
@@ -42,14 +69,15 @@ export const nodeSchema = z.strictObject({
   state: z.enum(nodeStates).default('active').describe('cordoned: no new requests; off: not probed either'),
   tls: z
     .strictObject({
-      ca: z.string().optional().describe('PEM of the authority that signed its certificate'),
+      ca: z
+        .string()
+        .refine(isCertificate, 'is not a PEM certificate')
+        .optional()
+        .describe('PEM of the authority that signed its certificate'),
       insecure: z.boolean().default(false).describe('accept any certificate'),
     })
     .optional(),
-  headers: z
-    .record(z.string().regex(/^[A-Za-z0-9-]+$/), z.string())
-    .default({})
-    .describe('sent with every request to it'),
+  headers: z.record(headerName, headerValue).default({}).describe('sent with every request to it'),
 })
 export type NodeSpec = z.output<typeof nodeSchema>
 

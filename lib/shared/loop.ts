@@ -30,7 +30,9 @@ export class Loop {
   start(): void {
     if (this.#stopping) return
     this.#stopping = new AbortController()
-    this.#running = this.#run(this.#stopping.signal)
+    const { signal } = this.#stopping
+    // A round that an earlier `stop` aborted may still be ending: rounds never overlap.
+    this.#running = this.#running.then(() => this.#run(signal))
   }
 
   /** Aborts the round under way and waits for it to end. Safe to call twice. */

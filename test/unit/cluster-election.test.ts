@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Election } from '../../lib/cluster/election.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { Link, MemoryStore } from './cluster-store.ts'
+import { Link, MemoryStore } from '../support/memory-store.ts'
 
 const key = '/llamero/test/leader'
 

@@ -8,7 +8,7 @@ import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { Keys } from '../../lib/store/keys.ts'
-import { Link, MemoryStore } from './cluster-store.ts'
+import { Link, MemoryStore } from '../support/memory-store.ts'
 
 const keys = new Keys('test')
 

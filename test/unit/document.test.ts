@@ -91,3 +91,17 @@ test('a node URL with a path, credentials or another scheme is refused with the 
     assert(!describeFaults(parsed.faults).includes('secret'))
   }
 })
+
+test('headers that frame a message or would break it, and certificates that are none, are refused', () => {
+  const url = 'http://h:1'
+  for (const fields of [
+    { headers: { Host: 'x' } },
+    { headers: { 'transfer-encoding': 'chunked' } },
+    { headers: { 'X-A': 'a\r\nb: c' } },
+    { headers: { 'a b': 'c' } },
+    { tls: { ca: 'junk' } },
+  ]) {
+    assert(!readDocument(JSON.stringify({ url, ...fields }), nodeSchema).ok, JSON.stringify(fields))
+  }
+  assert(readDocument(JSON.stringify({ url, headers: { Authorization: 'Bearer x' } }), nodeSchema).ok)
+})
