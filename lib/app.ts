@@ -21,6 +21,12 @@ import { Keys } from './store/keys.ts'
 import type { Store } from './store/store.ts'
 import { version } from './version.ts'
 
+/** Milliseconds that a stop gives to load balancers, and to the requests that run. */
+interface StopLimits {
+  readonly graceMs: number
+  readonly drainMs: number
+}
+
 /** A running instance. */
 export interface App {
   readonly data: Address
@@ -34,7 +40,7 @@ export interface App {
    * Drains and stops: `/readyz` says 503 at once, no new connections after `graceMs`, running requests get until
    * `drainMs`, then are cut. Calling it again stops at once.
    */
-  stop(limits?: { readonly graceMs: number; readonly drainMs: number }): Promise<void>
+  stop(limits?: StopLimits): Promise<void>
 }
 
 /** The composition root: every `new`, in start order; stopped in reverse. Rejects when a port cannot be bound. */
@@ -108,13 +114,24 @@ export async function startApp(settings: Settings): Promise<App> {
     isDraining: () => draining,
   })
 
-  const close = async () => {
+  const hurry = new AbortController()
+  const drain = async ({ graceMs, drainMs }: StopLimits) => {
+    draining = true
+    cluster.setDraining(true)
+    const { running } = scheduler.summary()
+    log.info('draining', { running: Object.values(running).reduce((sum, each) => sum + each, 0) })
+    // Load balancers look at /readyz every few seconds: they must see it before connections are refused.
+    await clock.sleep(graceMs, hurry.signal).catch(() => {})
+    await Promise.race([listener.close(), clock.sleep(drainMs, hurry.signal)]).catch(() => {})
     listener.destroy()
     await adminServer.close()
     await cluster.stop()
     upstreams.close()
     await store.close()
+    log.info('stopped')
   }
+  let stopped: Promise<void> | null = null
+
   const bound = await bindAll(listener, adminServer, settings).catch(async (error) => {
     await store.close()
     throw error
@@ -134,18 +151,10 @@ export async function startApp(settings: Settings): Promise<App> {
     store,
     keys,
     snapshot,
-    stop: async ({ graceMs, drainMs } = { graceMs: 0, drainMs: 0 }) => {
-      if (draining) return close()
-      draining = true
-      cluster.setDraining(true)
-      log.info('draining', {
-        running: Object.values(scheduler.summary().running).reduce((sum, each) => sum + each, 0),
-      })
-      // Load balancers look at /readyz every few seconds: they must see it before connections are refused.
-      await clock.sleep(graceMs)
-      await Promise.race([listener.close(), clock.sleep(drainMs)])
-      await close()
-      log.info('stopped')
+    stop: (limits = { graceMs: 0, drainMs: 0 }) => {
+      if (stopped !== null) hurry.abort()
+      stopped ??= drain(limits)
+      return stopped
     },
   }
 }

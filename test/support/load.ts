@@ -1,3 +1,6 @@
+/** Between two requests of a worker: the load shall be steady, not saturate the machine that measures it. */
+const pauseMs = 25
+
 /** A steady stream of whole chat requests, spread over several addresses, counted. */
 export class Load {
   readonly failures: string[] = []
@@ -14,6 +17,7 @@ export class Load {
     for (let n = start; !this.#stopped; n++) {
       const all = urls()
       const failure = await askOnce(all[n % all.length] ?? '', model)
+      await new Promise((resolve) => setTimeout(resolve, pauseMs))
       if (failure) this.failures.push(failure)
       else this.completed++
     }
