@@ -128,9 +128,13 @@ export class Road {
 
 /** Runs `etcdctl` against an endpoint and returns what it printed. */
 export async function etcdctl(endpoint: string, ...args: readonly string[]): Promise<string> {
-  const program = await find('etcdctl', 'etcd-client')
+  const program = await findEtcdctl()
   const env = { ...process.env, ETCDCTL_API: '3' }
   return (await run(program, ['--endpoints', endpoint, ...args], { env })).stdout
+}
+
+export function findEtcdctl(): Promise<string> {
+  return find('etcdctl', 'etcd-client')
 }
 
 /** The path of an `etcd`: of the PATH, else of Debian's package, unpacked into a cache folder. */
