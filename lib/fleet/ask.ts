@@ -21,6 +21,10 @@ export interface Ask {
   readonly tenant: string
   /** Labels a node must have. */
   readonly nodes: Readonly<Record<string, string>>
+  /** When the request came, in monotonic milliseconds: its place in the queue, also when it is sent on from a failed node. */
+  readonly arrivedAt: number
+  /** Nodes that failed it already. */
+  readonly tried: ReadonlySet<string>
 }
 
 /** Why a node was chosen; the value of `x-llamero-reason`. */

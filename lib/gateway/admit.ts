@@ -42,7 +42,15 @@ export function admit(
   const chosen = choose(first, rule, snapshot)
   if (!chosen) throw absent(model.value, snapshot)
   return {
-    ask: { id: exchange.id, api: route.api, model: chosen, tenant: caller.tenant, nodes: rule?.nodes ?? {} },
+    ask: {
+      id: exchange.id,
+      api: route.api,
+      model: chosen,
+      tenant: caller.tenant,
+      nodes: rule?.nodes ?? {},
+      arrivedAt: exchange.startedAt,
+      tried: new Set(),
+    },
     // The original bytes travel on; only the name inside the quotes changes, and only when it has to.
     body: chosen === asked ? bytes : splice(bytes, model.start, model.end, JSON.stringify(chosen)),
     isFallback: chosen !== first,

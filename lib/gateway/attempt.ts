@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Clock } from '../shared/clock.ts'
-import type { Order } from './forward.ts'
+import type { Order } from './order.ts'
 
 /** What a node did wrong. */
 export type Fault =

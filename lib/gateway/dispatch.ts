@@ -1,4 +1,5 @@
 import type { OutgoingHttpHeaders } from 'node:http'
+import type { Ask } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Grant, Scheduler } from '../scheduler/scheduler.ts'
 import type { Clock } from '../shared/clock.ts'
@@ -7,7 +8,8 @@ import type { Metrics } from '../shared/metrics.ts'
 import type { Admission } from './admit.ts'
 import type { Outcome } from './attempt.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
-import { type Forwarder, requestHeaders } from './forward.ts'
+import type { Forwarder } from './forward.ts'
+import { requestHeaders } from './order.ts'
 import { judge } from './retry.ts'
 import type { Upstreams } from './upstreams.ts'
 
@@ -38,9 +40,10 @@ export class Dispatch {
    */
   async run(exchange: Exchange, admission: Admission, snapshot: Snapshot): Promise<void> {
     const tried = new Set<string>()
+    const ask: Ask = { ...admission.ask, tried }
     let failure: Failure | null = null
     do {
-      const grant = await this.#acquire(exchange, admission, tried, failure)
+      const grant = await this.#acquire(exchange, ask, failure)
       if (!grant) break
       tried.add(grant.node.name)
       failure = await this.#attempt(exchange, admission, snapshot, grant)
@@ -50,16 +53,11 @@ export class Dispatch {
   }
 
   /** A grant, or null when a node has failed already and no other is left: then its failure is the answer. */
-  async #acquire(
-    exchange: Exchange,
-    { ask }: Admission,
-    tried: ReadonlySet<string>,
-    failure: Failure | null,
-  ): Promise<Grant | null> {
+  async #acquire(exchange: Exchange, ask: Ask, failure: Failure | null): Promise<Grant | null> {
     const { scheduler, metrics } = this.#options
     const since = this.#options.clock.now()
     try {
-      const grant = await scheduler.acquire(ask, exchange.signal, tried, exchange.startedAt)
+      const grant = await scheduler.acquire(ask, exchange.signal)
       if (failure) metrics.retries.inc({ reason: reasonOf(failure) })
       metrics.queueSeconds.observe({ outcome: 'granted' }, grant.queuedMs / 1000)
       return grant
@@ -87,13 +85,13 @@ export class Dispatch {
       upstream,
       method: 'POST',
       path: exchange.path,
-      headers: requestHeaders(
-        exchange.request.headers,
-        node.spec.headers,
-        upstream.target,
-        admission.body.length,
-        exchange.id,
-      ),
+      headers: requestHeaders({
+        caller: exchange.request.headers,
+        node: node.spec.headers,
+        host: upstream.target.host,
+        bodyBytes: admission.body.length,
+        requestId: exchange.id,
+      }),
       body: admission.body,
       response: exchange.response,
       responseHeaders: this.#responseHeaders(exchange, snapshot),

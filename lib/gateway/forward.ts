@@ -1,26 +1,9 @@
-import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import httpProxy from 'http-proxy'
-import type { Config } from '../fleet/config.ts'
 import type { Clock } from '../shared/clock.ts'
 import { Attempt, type Outcome } from './attempt.ts'
+import type { Order } from './order.ts'
 import type { Upstream } from './upstreams.ts'
-
-/** One try at one node. */
-export interface Order {
-  readonly upstream: Upstream
-  readonly method: string
-  readonly path: string
-  /** Built by us from an allow-list (see requestHeaders): nothing of the caller's travels unseen. */
-  readonly headers: OutgoingHttpHeaders
-  readonly body: Buffer
-  readonly response: ServerResponse
-  /** Sent with the answer, besides what is let through of the node's. */
-  readonly responseHeaders: OutgoingHttpHeaders
-  readonly timeouts: Config['timeouts']
-  readonly signal: AbortSignal
-  /** Called once, when the answer's head is here and before its first byte goes out. */
-  readonly answered: (status: number, contentType: string) => void
-}
 
 /** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */
 interface Proxy {
@@ -69,30 +52,5 @@ export class Forwarder {
       attempt.fail(error as Error)
     }
     return attempt.outcome
-  }
-}
-
-/** The caller's headers a node may see; the rest, credentials above all, stay here. */
-const forwarded: readonly string[] = ['accept', 'content-type', 'user-agent', 'traceparent', 'tracestate']
-
-/** The headers of a forwarded request: allow-listed, re-framed by the body's true length, Host set to the node's. */
-export function requestHeaders(
-  caller: IncomingMessage['headers'],
-  nodeHeaders: Readonly<Record<string, string>>,
-  target: URL,
-  bodyBytes: number,
-  requestId: string,
-): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = {}
-  for (const name of forwarded) {
-    const value = caller[name]
-    if (value !== undefined) headers[name] = value
-  }
-  return {
-    ...headers,
-    ...nodeHeaders,
-    host: target.host,
-    'content-length': bodyBytes,
-    'x-request-id': requestId,
   }
 }

@@ -12,8 +12,6 @@ interface World {
   readonly snapshot: Snapshot
   readonly slots: Slots
   readonly gate: Gate
-  /** Nodes that failed this request already. */
-  readonly tried: ReadonlySet<string>
 }
 
 /**
@@ -30,11 +28,11 @@ export function pick(ask: Ask, world: World): Pick {
   return { node, reason: resident.length > 0 ? 'warm' : 'cold-load' }
 }
 
-function eligible(ask: Ask, { snapshot, gate, tried }: World): NodeView[] {
+function eligible(ask: Ask, { snapshot, gate }: World): NodeView[] {
   const nodes: NodeView[] = []
   for (const name of snapshot.models.get(ask.model)?.holders ?? []) {
     const node = snapshot.nodes.get(name)
-    if (!node || node.weight <= 0 || tried.has(name)) continue
+    if (!node || node.weight <= 0 || ask.tried.has(name)) continue
     if (matchesLabels(ask.nodes, node.spec.labels) && gate.admits(name)) nodes.push(node)
   }
   return nodes

@@ -19,7 +19,6 @@ export interface Grant extends Disposable {
 
 interface Waiter {
   readonly ask: Ask
-  readonly tried: ReadonlySet<string>
   readonly arrivedAt: number
   /** When it began to wait this time. */
   readonly since: number
@@ -54,27 +53,21 @@ export class Scheduler {
   }
 
   /**
-   * Waits for a slot on a node that can serve the ask and is not among `tried`.
+   * Waits for a slot on a node that can serve the ask and has not failed it before.
    *
-   * @param arrivedAt when the request first came, so that a retry keeps its place.
    * @throws ProxyError `all_nodes_down`, `queue_full` or `queue_timeout`; the signal's reason when it aborts.
    */
-  async acquire(
-    ask: Ask,
-    signal: AbortSignal,
-    tried: ReadonlySet<string>,
-    arrivedAt: number,
-  ): Promise<Grant> {
+  async acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
     signal.throwIfAborted()
     // Nobody overtakes: after a pass no waiter can use a slot that is still free, so a newcomer may.
     if (this.#passPlanned) this.#pass()
     const since = this.#clock.now()
-    const choice = this.#pick(ask, tried)
+    const choice = this.#pick(ask)
     if ('node' in choice) return this.#grant(ask, choice, since)
     if (choice.none === 'down') throw new ProxyError('all_nodes_down', { model: ask.model })
     const { max_length: limit } = this.#snapshot.get().config.queue
     if (this.#queue.length >= limit) throw new ProxyError('queue_full', { queued: this.#queue.length })
-    return this.#wait({ ask, tried, arrivedAt, since }, signal)
+    return this.#wait({ ask, arrivedAt: ask.arrivedAt, since }, signal)
   }
 
   /** Looks at the queue again: something outside (snapshot, breaker) changed. Coalesced per turn of the event loop. */
@@ -95,8 +88,8 @@ export class Scheduler {
     return { running: this.#slots.byNode(), queued: this.#queue.length }
   }
 
-  #pick(ask: Ask, tried: ReadonlySet<string>) {
-    return pick(ask, { snapshot: this.#snapshot.get(), slots: this.#slots, gate: this.#gate, tried })
+  #pick(ask: Ask) {
+    return pick(ask, { snapshot: this.#snapshot.get(), slots: this.#slots, gate: this.#gate })
   }
 
   #wait(entry: Omit<Waiter, 'settle'>, signal: AbortSignal): Promise<Grant> {
@@ -131,9 +124,9 @@ export class Scheduler {
     for (const waiter of this.#queue.inOrder()) {
       // Asks alike find the same nodes full: judged once per pass, whatever the length of the queue.
       const likeness =
-        waiter.tried.size === 0 ? `${waiter.ask.model} ${JSON.stringify(waiter.ask.nodes)}` : null
+        waiter.ask.tried.size === 0 ? `${waiter.ask.model} ${JSON.stringify(waiter.ask.nodes)}` : null
       if (likeness && full.has(likeness)) continue
-      const choice = this.#pick(waiter.ask, waiter.tried)
+      const choice = this.#pick(waiter.ask)
       if ('none' in choice && choice.none === 'full') {
         if (likeness) full.add(likeness)
         continue

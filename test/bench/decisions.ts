@@ -26,10 +26,8 @@ export async function decisionUs({ nodes, queued, samples }: Situation): Promise
   const waiting: Promise<Grant>[] = []
   const ask = (nth: number) =>
     scheduler.acquire(
-      anAsk({ model: models[nth % models.length] ?? '' }),
+      anAsk({ model: models[nth % models.length] ?? '', arrivedAt: performance.now() }),
       new AbortController().signal,
-      nobody,
-      performance.now(),
     )
   for (let nth = 0; nth < nodes * models.length; nth++) running.push(await ask(nth))
   for (let nth = 0; nth < queued; nth++) waiting.push(ask(nth))
@@ -50,8 +48,6 @@ export async function decisionUs({ nodes, queued, samples }: Situation): Promise
   }
   return percentile(timings, 0.99)
 }
-
-const nobody: ReadonlySet<string> = new Set()
 
 /** Every node has every model, and one slot for each. */
 function crowdedScheduler(nodes: number): Scheduler {

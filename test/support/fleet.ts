@@ -31,7 +31,16 @@ export function aSnapshot({ nodes = [], config = {}, ...rest }: FleetSketch = {}
 }
 
 export function anAsk(ask: Partial<Ask> = {}): Ask {
-  return { id: 'request-1', api: 'ollama_chat', model: 'm:latest', tenant: 'anonymous', nodes: {}, ...ask }
+  return {
+    id: 'request-1',
+    api: 'ollama_chat',
+    model: 'm:latest',
+    tenant: 'anonymous',
+    nodes: {},
+    arrivedAt: 0,
+    tried: new Set(),
+    ...ask,
+  }
 }
 
 function specOf({

@@ -8,17 +8,13 @@ import { ProxyError } from '../../lib/shared/errors.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
 
-const nobody: ReadonlySet<string> = new Set()
-
 function arrange(snapshot: Snapshot, closed = new Set<string>()) {
   const current = new CurrentSnapshot()
   current.swap(snapshot)
   const clock = new VirtualClock()
   const scheduler = new Scheduler({ snapshot: current, gate: { admits: (node) => !closed.has(node) }, clock })
-  const acquire = (
-    ask: Partial<Ask> = {},
-    { signal = new AbortController().signal, tried = nobody, arrivedAt = clock.now() } = {},
-  ) => scheduler.acquire(anAsk(ask), signal, tried, arrivedAt)
+  const acquire = (ask: Partial<Ask> = {}, signal = new AbortController().signal) =>
+    scheduler.acquire(anAsk({ arrivedAt: clock.now(), ...ask }), signal)
   return { current, clock, scheduler, acquire, closed }
 }
 
@@ -106,7 +102,7 @@ suite('the scheduler', () => {
     await acquire()
     await clock.advance(1000)
     const later = acquire({ id: 'later' })
-    const retried = acquire({ id: 'retried' }, { tried: new Set(['b']), arrivedAt: 10 })
+    const retried = acquire({ id: 'retried', tried: new Set(['b']), arrivedAt: 10 })
     onA[Symbol.dispose]()
     assert.equal((await retried).node.name, 'a')
     assert.equal(await isSettled(later), false)
@@ -156,7 +152,7 @@ suite('the scheduler', () => {
     const { acquire, scheduler } = arrange(aSnapshot({ nodes: [{ name: 'a' }] }))
     const first = await acquire()
     const leaver = new AbortController()
-    const left = assert.rejects(acquire({}, { signal: leaver.signal }), /gone/)
+    const left = assert.rejects(acquire({}, leaver.signal), /gone/)
     leaver.abort(new Error('gone'))
     await left
     first[Symbol.dispose]()
@@ -196,7 +192,7 @@ suite('the scheduler', () => {
           if (action.startsWith('arrive')) {
             const abort = new AbortController()
             aborts.push(abort)
-            acquire({ model: action === 'arrive' ? 'm:latest' : 'n:latest' }, { signal: abort.signal }).then(
+            acquire({ model: action === 'arrive' ? 'm:latest' : 'n:latest' }, abort.signal).then(
               (grant) => running.push(grant),
               () => refused++,
             )
