@@ -46,6 +46,8 @@ export class Election {
   readonly #loop: Loop
   readonly #periodMs: number
   #state: State = { phase: 'standby', restUntil: 0 }
+  /** The lease of an ended term that could not be revoked: until it runs out nobody else can lead. */
+  #unrevoked: string | null = null
   #failures = 0
   #cancelDeadline: () => void = () => {}
   #cancelCampaign: () => void = () => {}
@@ -124,6 +126,7 @@ export class Election {
 
   async #round(signal: AbortSignal): Promise<void> {
     try {
+      await this.#revokeLeftover()
       if (this.#state.phase === 'leader') await this.#renew(this.#state)
       else if (this.#state.phase === 'candidate') await this.#claim(this.#state)
       else if (await this.#isVacant(this.#state.restUntil)) await this.#campaign(signal)
@@ -210,14 +213,22 @@ export class Election {
     void this.#leave(clock.now() + this.#periodMs)
   }
 
-  /** Everything that stops work happens before the first await. An unreachable store is no error: the lease runs out. */
+  /** Everything that stops work happens before the first await. An unreachable store is no error: revoked later, or run out. */
   async #leave(restUntil: number): Promise<void> {
     const state = this.#state
     if (state.phase === 'standby') return
     this.#cancelDeadline()
     this.#state = { phase: 'standby', restUntil }
     if (state.phase === 'leader') this.#options.changed()
-    await this.#options.store.revoke(state.lease).catch(() => {})
+    this.#unrevoked = state.lease
+    await this.#revokeLeftover().catch(() => {})
+  }
+
+  async #revokeLeftover(): Promise<void> {
+    const lease = this.#unrevoked
+    if (lease === null) return
+    await this.#options.store.revoke(lease)
+    if (this.#unrevoked === lease) this.#unrevoked = null
   }
 
   #term(): { fence: string | null } {

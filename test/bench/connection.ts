@@ -11,6 +11,8 @@ export interface Receipt {
 
 const headEnd = '\r\n\r\n'
 const lastChunk = '\r\n0\r\n\r\n'
+/** A contestant that says nothing for so long has broken the bench. */
+const patienceMs = 20_000
 
 /**
  * One kept-alive connection of a caller, which reads only as much HTTP as it needs to see where an answer ends: the
@@ -33,6 +35,7 @@ export class Connection {
     this.#socket = socket
     socket.on('data', (bytes) => this.#read(bytes))
     socket.on('error', (error) => this.#failed(error))
+    socket.setTimeout(patienceMs, () => socket.destroy())
     socket.on('close', () => this.#failed(new Error('the connection closed within an answer')))
   }
 

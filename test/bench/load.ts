@@ -1,17 +1,29 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ChatOptions, chat } from './chat.ts'
 import { Connection } from './connection.ts'
 
 interface Requests {
   readonly connections: number
   readonly total: number
+  /** Requests a second, over all connections. */
+  readonly rate: number
 }
 
-/** Small requests over kept-alive connections, each sending its next one when it has its answer. */
-export async function askMany(port: number, { connections, total }: Requests): Promise<void> {
+/**
+ * Small requests over kept-alive connections, at a steady rate: were each sent as soon as the last is answered, a fast
+ * contestant would keep its neighbours awake and save the cost of waking them, which a slow one pays.
+ */
+export async function askMany(port: number, { connections, total, rate }: Requests): Promise<void> {
   const request = chat()
-  let left = total
+  const everyMs = 1000 / rate
+  const since = performance.now()
+  let sent = 0
   await withConnections(port, connections, async (connection) => {
-    while (left-- > 0) await connection.send(request)
+    while (sent < total) {
+      const aheadMs = since + sent++ * everyMs - performance.now()
+      if (aheadMs >= 1) await sleep(aheadMs)
+      await connection.send(request)
+    }
   })
 }
 

@@ -7,6 +7,8 @@ import type { Program } from './program.ts'
 import { percentile } from './statistics.ts'
 
 const callers = 32
+/** A second: well within what every contestant can do. */
+const requestRate = 2000
 const streams = 20
 /** Slow enough that the chunks of a stream do not run into each other on a busy machine. */
 const chunkMs = 4
@@ -17,7 +19,9 @@ const settleMs = 1500
 
 /** CPU per small request over kept-alive connections, in microseconds. */
 export async function requestCpuUs(program: Program, total: number): Promise<number> {
-  const used = await cpuNsOf(program, () => askMany(program.port, { connections: callers, total }))
+  const used = await cpuNsOf(program, () =>
+    askMany(program.port, { connections: callers, total, rate: requestRate }),
+  )
   return used / 1000 / total
 }
 
