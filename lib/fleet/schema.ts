@@ -44,5 +44,6 @@ export type Labels = Readonly<Record<string, string>>
 
 /** Whether a node with `own` labels is selected by `wanted`. */
 export function matchesLabels(wanted: Labels, own: Labels): boolean {
-  return Object.entries(wanted).every(([key, value]) => own[key] === value)
+  for (const key in wanted) if (own[key] !== wanted[key]) return false
+  return true
 }

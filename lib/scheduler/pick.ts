@@ -14,40 +14,49 @@ interface World {
   readonly gate: Gate
 }
 
+/** A node with a free slot, as it is compared with others. */
+interface Candidate {
+  readonly node: NodeView
+  readonly isResident: boolean
+  /** Requests in flight for its weight. */
+  readonly busy: number
+}
+
 /**
  * Chooses a node with a free slot: where the model is resident first, then where it is on disk; among those the one with
- * the fewest requests in flight for its weight. Pure; ties go to the first by name.
+ * the fewest requests in flight for its weight. Pure, one walk over the holders; ties go to the heavier, then the first.
  */
-export function pick(ask: Ask, world: World): Pick {
-  const candidates = eligible(ask, world)
-  if (candidates.length === 0) return { none: 'down' }
-  const free = candidates.filter((node) => world.slots.runningModel(node.name, ask.model) < node.slots)
-  const resident = free.filter((node) => node.resident.has(ask.model))
-  const node = leastBusy(resident.length > 0 ? resident : free, world.slots)
-  if (!node) return { none: 'full' }
-  return { node, reason: resident.length > 0 ? 'warm' : 'cold-load' }
-}
-
-function eligible(ask: Ask, { snapshot, gate }: World): NodeView[] {
-  const nodes: NodeView[] = []
+export function pick(ask: Ask, { snapshot, slots, gate }: World): Pick {
+  const running = slots.ofModel(ask.model)
+  let best: Candidate | undefined
+  let none: 'down' | 'full' = 'down'
   for (const name of snapshot.models.get(ask.model)?.holders ?? []) {
     const node = snapshot.nodes.get(name)
-    if (!node || node.weight <= 0 || ask.tried.has(name)) continue
-    if (matchesLabels(ask.nodes, node.spec.labels) && gate.admits(name)) nodes.push(node)
+    if (!node || !isEligible(node, ask, gate)) continue
+    none = 'full'
+    if ((running.get(name) ?? 0) >= node.slots) continue
+    const candidate = {
+      node,
+      isResident: node.resident.has(ask.model),
+      busy: slots.running(name) / node.weight,
+    }
+    if (!best || beats(candidate, best)) best = candidate
   }
-  return nodes
+  return best ? { node: best.node, reason: best.isResident ? 'warm' : 'cold-load' } : { none }
 }
 
-function leastBusy(nodes: readonly NodeView[], slots: Slots): NodeView | undefined {
-  let best: NodeView | undefined
-  let least = Number.POSITIVE_INFINITY
-  for (const node of nodes) {
-    const busy = slots.running(node.name) / node.weight
-    // Idle nodes would all score 0: the heavier one takes the first request.
-    if (busy < least || (busy === least && best && node.weight > best.weight)) {
-      least = busy
-      best = node
-    }
-  }
-  return best
+function isEligible(node: NodeView, ask: Ask, gate: Gate): boolean {
+  return (
+    node.weight > 0 &&
+    !ask.tried.has(node.name) &&
+    matchesLabels(ask.nodes, node.spec.labels) &&
+    gate.admits(node.name)
+  )
+}
+
+function beats(a: Candidate, b: Candidate): boolean {
+  if (a.isResident !== b.isResident) return a.isResident
+  if (a.busy !== b.busy) return a.busy < b.busy
+  // Idle nodes all score 0: the heavier takes the first request.
+  return a.node.weight > b.node.weight
 }

@@ -19,7 +19,6 @@ export interface Grant extends Disposable {
 
 interface Waiter {
   readonly ask: Ask
-  readonly arrivedAt: number
   /** When it began to wait this time. */
   readonly since: number
   settle(result: Grant | ProxyError): void
@@ -35,7 +34,7 @@ interface SchedulerOptions {
  * One queue, late binding: a request waits here, never on a node, until a slot is free where its model is.
  *
  * A waiter is in the queue or settled: whoever takes it out (pass, time limit, abort) settles it, so it settles once.
- * Passes run when a slot comes back, when the snapshot changes and when a breaker does.
+ * A model's line is passed when one of its slots comes back, and every line when the snapshot or a breaker changes.
  */
 export class Scheduler {
   readonly #snapshot: CurrentSnapshot
@@ -43,7 +42,8 @@ export class Scheduler {
   readonly #clock: Clock
   readonly #slots = new Slots()
   readonly #queue = new WaitQueue<Waiter>()
-  #passPlanned = false
+  /** Models whose line is to be looked at in this turn of the event loop. */
+  readonly #freed = new Set<string>()
 
   constructor({ snapshot, gate, clock }: SchedulerOptions) {
     this.#snapshot = snapshot
@@ -60,23 +60,19 @@ export class Scheduler {
   async acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
     signal.throwIfAborted()
     // Nobody overtakes: after a pass no waiter can use a slot that is still free, so a newcomer may.
-    if (this.#passPlanned) this.#pass()
+    if (this.#freed.has(ask.model)) this.#pass(ask.model)
     const since = this.#clock.now()
     const choice = this.#pick(ask)
     if ('node' in choice) return this.#grant(ask, choice, since)
     if (choice.none === 'down') throw new ProxyError('all_nodes_down', { model: ask.model })
     const { max_length: limit } = this.#snapshot.get().config.queue
     if (this.#queue.length >= limit) throw new ProxyError('queue_full', { queued: this.#queue.length })
-    return this.#wait({ ask, arrivedAt: ask.arrivedAt, since }, signal)
+    return this.#wait(ask, since, signal)
   }
 
-  /** Looks at the queue again: something outside (snapshot, breaker) changed. Coalesced per turn of the event loop. */
+  /** Looks at every line again: something outside (snapshot, breaker) changed. */
   refresh(): void {
-    if (this.#passPlanned || this.#queue.length === 0) return
-    this.#passPlanned = true
-    queueMicrotask(() => {
-      if (this.#passPlanned) this.#pass()
-    })
+    for (const model of this.#queue.models()) this.#planPass(model)
   }
 
   /** Requests of this instance running on a node. */
@@ -92,11 +88,12 @@ export class Scheduler {
     return pick(ask, { snapshot: this.#snapshot.get(), slots: this.#slots, gate: this.#gate })
   }
 
-  #wait(entry: Omit<Waiter, 'settle'>, signal: AbortSignal): Promise<Grant> {
+  #wait(ask: Ask, since: number, signal: AbortSignal): Promise<Grant> {
     const { promise, resolve, reject } = Promise.withResolvers<Grant>()
     const { max_wait: maxWaitMs } = this.#snapshot.get().config.queue
     const waiter: Waiter = {
-      ...entry,
+      ask,
+      since,
       settle: (result) => {
         cancelTimer()
         signal.removeEventListener('abort', onAbort)
@@ -109,7 +106,7 @@ export class Scheduler {
       if (this.#queue.remove(waiter)) reject(signal.reason)
     }
     const cancelTimer = this.#clock.after(maxWaitMs, () => {
-      const late = new ProxyError('queue_timeout', { model: entry.ask.model, seconds: maxWaitMs / 1000 })
+      const late = new ProxyError('queue_timeout', { model: ask.model, seconds: maxWaitMs / 1000 })
       if (this.#queue.remove(waiter)) waiter.settle(late)
     })
     signal.addEventListener('abort', onAbort, { once: true })
@@ -117,25 +114,33 @@ export class Scheduler {
     return promise
   }
 
-  /** Gives every free slot to the first in the queue that can use it. */
-  #pass(): void {
-    this.#passPlanned = false
-    const full = new Set<string>()
-    for (const waiter of this.#queue.inOrder()) {
-      // Asks alike find the same nodes full: judged once per pass, whatever the length of the queue.
-      const likeness =
-        waiter.ask.tried.size === 0 ? `${waiter.ask.model} ${JSON.stringify(waiter.ask.nodes)}` : null
-      if (likeness && full.has(likeness)) continue
+  /** Coalesced: however much happens in a turn of the event loop, each line is looked at once. */
+  #planPass(model: string): void {
+    if (this.#freed.size === 0) queueMicrotask(() => this.#passAll())
+    this.#freed.add(model)
+  }
+
+  #passAll(): void {
+    for (const model of this.#freed) this.#pass(model)
+  }
+
+  /** Gives every free slot for a model to the first in its line that can use it. */
+  #pass(model: string): void {
+    this.#freed.delete(model)
+    let isFull = false
+    for (const waiter of this.#queue.line(model)) {
+      // When an ask without conditions finds every node full, so does every other like it.
+      if (isFull && isUnconditional(waiter.ask)) continue
       const choice = this.#pick(waiter.ask)
       if ('none' in choice && choice.none === 'full') {
-        if (likeness) full.add(likeness)
+        isFull ||= isUnconditional(waiter.ask)
         continue
       }
       this.#queue.remove(waiter)
       waiter.settle(
         'node' in choice
           ? this.#grant(waiter.ask, choice, waiter.since)
-          : new ProxyError('all_nodes_down', { model: waiter.ask.model }),
+          : new ProxyError('all_nodes_down', { model }),
       )
     }
   }
@@ -148,8 +153,12 @@ export class Scheduler {
       queuedMs: this.#clock.now() - since,
       [Symbol.dispose]: () => {
         giveBack()
-        this.refresh()
+        this.#planPass(ask.model)
       },
     }
   }
+}
+
+function isUnconditional({ tried, nodes }: Ask): boolean {
+  return tried.size === 0 && Object.keys(nodes).length === 0
 }

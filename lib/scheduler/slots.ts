@@ -1,27 +1,32 @@
-/** Requests running, counted per (node, model): the only place that knows how full a node is. */
+/** Requests running, counted per node and per (model, node): the only place that knows how full a node is. */
 export class Slots {
-  readonly #byRunner = new Map<string, number>()
   readonly #byNode = new Map<string, number>()
+  readonly #byModel = new Map<string, Map<string, number>>()
 
+  /** Requests running on a node, of all models. */
   running(node: string): number {
     return this.#byNode.get(node) ?? 0
   }
 
-  runningModel(node: string, model: string): number {
-    return this.#byRunner.get(runner(node, model)) ?? 0
+  /** Requests running of one model, by node; nodes that run none are absent. */
+  ofModel(model: string): ReadonlyMap<string, number> {
+    return this.#byModel.get(model) ?? none
   }
 
   /** Takes one slot. Returns the function that gives it back; calling that twice gives back one. */
   take(node: string, model: string): () => void {
-    const key = runner(node, model)
-    add(this.#byRunner, key, 1)
+    const ofModel = this.#byModel.get(model) ?? new Map<string, number>()
+    this.#byModel.set(model, ofModel)
+    add(ofModel, node, 1)
     add(this.#byNode, node, 1)
     let taken = true
     return () => {
       if (!taken) return
       taken = false
-      add(this.#byRunner, key, -1)
+      add(ofModel, node, -1)
       add(this.#byNode, node, -1)
+      // Only the map that is in use: another may have taken its place since it ran empty.
+      if (ofModel.size === 0 && this.#byModel.get(model) === ofModel) this.#byModel.delete(model)
     }
   }
 
@@ -31,8 +36,7 @@ export class Slots {
   }
 }
 
-// A node's name cannot contain a blank, so the pair is told apart by one.
-const runner = (node: string, model: string) => `${node} ${model}`
+const none: ReadonlyMap<string, number> = new Map()
 
 function add(counts: Map<string, number>, key: string, change: number): void {
   const count = (counts.get(key) ?? 0) + change
