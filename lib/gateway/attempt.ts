@@ -122,9 +122,11 @@ export class Attempt {
     this.#order.answered(status, answer.headers['content-type'] ?? '')
     if (status >= 400) this.#collect(answer, status)
     else this.#stream(answer, status)
-    answer.on('close', () =>
-      this.#failWith('broken-off', new Error('the node closed the connection within its answer')),
-    )
+    answer.on('close', () => {
+      // After every good answer as well, and an Error is not free: its stack is captured.
+      if (this.#state === 'settled') return
+      this.#failWith('broken-off', new Error('the node closed the connection within its answer'))
+    })
   }
 
   /** http-proxy or the answer's stream reports an error. */
@@ -181,9 +183,6 @@ export class Attempt {
       const contentType = answer.headers['content-type'] ?? 'application/json; charset=utf-8'
       this.#settle({ kind: 'refused', status, contentType, body: Buffer.concat(chunks) })
     })
-    answer.on('close', () =>
-      this.#failWith('broken-off', new Error('the node closed the connection within its answer')),
-    )
   }
 
   readonly #abort = () => {

@@ -26,7 +26,9 @@ export class Forwarder {
 
   constructor(clock: Clock) {
     this.#clock = clock
-    const options = { selfHandleResponse: true, ws: false, followRedirects: false, xfwd: false }
+    // The path is a row of our route table: http-proxy need not parse it again and join it to the target's.
+    const path = { prependPath: false, toProxy: true }
+    const options = { ...path, selfHandleResponse: true, ws: false, followRedirects: false, xfwd: false }
     this.#proxy = httpProxy.createProxyServer(options) as unknown as Proxy
     this.#proxy.on('proxyReq', (request, attempt) => attempt.sending(request))
     this.#proxy.on('proxyRes', (answer, attempt) => attempt.receive(answer))

@@ -1,4 +1,6 @@
-import { config, createLogger, format, type Logger, transports } from 'winston'
+import type { Writable } from 'node:stream'
+import { config, createLogger, format, type Logger } from 'winston'
+import Transport from 'winston-transport'
 import { messageOf } from './errors.ts'
 
 export const logLevels = ['error', 'warn', 'info', 'debug'] as const
@@ -21,17 +23,16 @@ export interface Log {
 interface LogOptions {
   readonly level: LogLevel
   readonly format: LogFormat
-  readonly stream?: NodeJS.WritableStream
+  readonly stream?: Writable
 }
 
 /** A log of JSON lines (or short text for people) on `stream`, standard output by default. */
 export function createLog({ level, format: style, stream = process.stdout }: LogOptions): Log {
-  const line = style === 'json' ? format.combine(format.timestamp(), format.json()) : textFormat
   const logger: Logger = createLogger({
     level,
     levels: config.npm.levels,
-    format: format.combine(readableErrors(), line),
-    transports: [new transports.Stream({ stream })],
+    format: style === 'json' ? jsonFormat : textFormat,
+    transports: [new LineTransport(stream)],
     exitOnError: false,
   })
   // A broken pipe must not end the process: whoever reads the log is gone, the traffic is not.
@@ -47,25 +48,59 @@ export function createLog({ level, format: style, stream = process.stdout }: Log
 /** A log that keeps nothing, for tests and the simulator. */
 export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {} }
 
-/** An Error in the fields becomes its message and code: its own properties are not enumerable, and stacks are for debug. */
-const readableErrors = format((info) => {
-  for (const [name, value] of Object.entries(info)) {
-    if (value instanceof Error) info[name] = causesOf(value)
-  }
-  return info
-})
+/** Bytes of log that may wait for a reader who is stuck; beyond them lines are dropped and counted. */
+const maxBacklogBytes = 8 * 1024 * 1024
+/** Where winston's formats leave the finished line. */
+const lineOf = Symbol.for('message')
 
-function causesOf(error: Error): string {
-  const own = 'code' in error ? `${error.message} [${String(error.code)}]` : error.message
-  return error.cause === undefined
-    ? own
-    : `${own}: ${error.cause instanceof Error ? causesOf(error.cause) : messageOf(error.cause)}`
+/** winston's own transports schedule an event of their own for every line, which nobody here listens to. */
+class LineTransport extends Transport {
+  readonly #stream: Writable
+  #dropped = 0
+
+  constructor(stream: Writable) {
+    super()
+    this.#stream = stream
+  }
+
+  override log(info: Record<symbol, string>, done: () => void): void {
+    if (this.#stream.writableLength > maxBacklogBytes) this.#dropped++
+    else {
+      if (this.#dropped > 0)
+        this.#stream.write(`${jsonLine('warn', 'log lines dropped', { lines: this.#dropped })}\n`)
+      this.#dropped = 0
+      this.#stream.write(`${info[lineOf]}\n`)
+    }
+    done()
+  }
 }
+
+const jsonFormat = format.printf(({ level, message, ...fields }) => jsonLine(level, String(message), fields))
 
 const textFormat = format.printf(({ level, message, ...fields }) => {
   const time = new Date().toTimeString().slice(0, 8)
-  const rest = Object.entries(fields).map(
+  const rest = Object.entries(readable(fields)).map(
     ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
   )
   return [time, level.padEnd(5), message, ...rest].join(' ')
 })
+
+function jsonLine(level: string, message: string, fields: Record<string, unknown>): string {
+  return JSON.stringify({ timestamp: new Date().toISOString(), level, message, ...readable(fields) })
+}
+
+/** What JSON would lose or refuse: the message of an Error, and bigints. Stacks are for whoever asks for them by name. */
+function readable(fields: Record<string, unknown>): Record<string, unknown> {
+  for (const name in fields) {
+    const value = fields[name]
+    if (value instanceof Error) fields[name] = causesOf(value)
+    else if (typeof value === 'bigint') fields[name] = String(value)
+  }
+  return fields
+}
+
+function causesOf(error: Error): string {
+  const own = 'code' in error ? `${error.message} [${String(error.code)}]` : error.message
+  if (error.cause === undefined) return own
+  return `${own}: ${error.cause instanceof Error ? causesOf(error.cause) : messageOf(error.cause)}`
+}

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { Writable } from 'node:stream'
+import { test } from 'node:test'
+import { createLog } from '../../lib/shared/log.ts'
+
+/** A stream that keeps what it is given, and answers only when told to. */
+class Sink extends Writable {
+  text = ''
+  stuck: (() => void)[] | null = null
+
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.text += chunk
+    if (this.stuck) this.stuck.push(done)
+    else done()
+  }
+
+  lines(): Record<string, unknown>[] {
+    return this.text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+  }
+}
+
+test('a line of the log is one JSON object with time, level, message and fields', () => {
+  const stream = new Sink()
+  createLog({ level: 'info', format: 'json', stream }).info('something', {
+    a: 1,
+    text: 'two\nlines \u001b[31m',
+  })
+  const [line] = stream.lines()
+  assert.match(String(line?.['timestamp']), /^\d{4}-\d\d-\d\dT/)
+  assert.deepEqual(
+    { ...line, timestamp: '' },
+    { timestamp: '', level: 'info', message: 'something', a: 1, text: 'two\nlines \u001b[31m' },
+  )
+  assert.equal(stream.text.split('\n').length, 2, 'a line break in a field is escaped')
+})
+
+test('errors are told with their code and causes, without a stack; bigints as numbers are', () => {
+  const stream = new Sink()
+  const cause = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
+  createLog({ level: 'info', format: 'json', stream }).warn('failed', {
+    error: new Error('no answer', { cause }),
+    fence: 7n,
+  })
+  const [line] = stream.lines()
+  assert.deepEqual([line?.['error'], line?.['fence']], ['no answer: refused [ECONNREFUSED]', '7'])
+})
+
+test('what is below the level is not written', () => {
+  const stream = new Sink()
+  const log = createLog({ level: 'warn', format: 'text', stream })
+  log.info('quiet')
+  log.error('loud', { node: 'a' })
+  assert.match(stream.text, /^\d\d:\d\d:\d\d error loud node=a\n$/)
+})
+
+test('a reader who is stuck costs bounded memory, and is told what it missed', () => {
+  const stream = new Sink()
+  const log = createLog({ level: 'info', format: 'json', stream })
+  stream.stuck = []
+  const field = 'x'.repeat(1024 * 1024)
+  for (let n = 0; n < 100; n++) log.info('big', { field })
+  assert(stream.writableLength < 10 * 1024 * 1024, `${stream.writableLength} bytes wait`)
+  const waiting = stream.stuck
+  stream.stuck = null
+  for (const done of waiting) done()
+  log.info('after')
+  const missed = stream.lines().find(({ message }) => message === 'log lines dropped')
+  assert(Number(missed?.['lines']) > 80)
+  assert.equal(stream.lines().at(-1)?.['message'], 'after')
+})
