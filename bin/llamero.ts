@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 import { fileURLToPath } from 'node:url'
+import { agent } from '../lib/agent.ts'
 import { runCli } from '../lib/cli/program.ts'
 import { quickstart } from '../lib/quickstart.ts'
 import { serve } from '../lib/serve.ts'
-import { adminToken, SettingsError, settingLines } from '../lib/settings.ts'
+import { adminToken, editor, SettingsError, settingLines } from '../lib/settings.ts'
 import { RealClock } from '../lib/shared/clock.ts'
 import { simulateNode } from '../lib/simulate.ts'
 import { version } from '../lib/version.ts'
@@ -11,7 +12,7 @@ import { version } from '../lib/version.ts'
 const { stdin, stdout, stderr } = process
 const streams = { stdout, stderr, executable: fileURLToPath(import.meta.url) }
 
-// A command under way ends with exit code 130; serve, quickstart and simulate take the signal themselves.
+// A command under way ends with exit code 130; serve, quickstart, agent and simulate take the signal themselves.
 const interrupted = new AbortController()
 process.once('SIGINT', () => interrupted.abort())
 
@@ -28,9 +29,11 @@ try {
     clock: new RealClock(),
     signal: interrupted.signal,
     settings: () => settings,
+    editor: editor(),
     run: {
       serve: (flags) => serve(flags, streams),
       quickstart: (flags) => quickstart(flags, streams),
+      agent: (flags, options) => agent(flags, options, streams),
       simulateNode: (options) => simulateNode(options, streams),
     },
   })

@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AdminServer } from './admin/server.ts'
 import { Cluster } from './cluster/cluster.ts'
+import { DiskSnapshot } from './cluster/disk-snapshot.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
@@ -94,9 +95,15 @@ export async function startApp(settings: Settings): Promise<App> {
       started: clock.date(),
     },
     load: () => scheduler.summary(),
+    ...(store.kind === 'etcd' && { disk: new DiskSnapshot(join(settings.state, 'snapshot.json'), log) }),
   })
 
   let draining = false
+  let stopped: Promise<void> | null = null
+  const setDraining = (wanted: boolean) => {
+    draining = wanted
+    cluster.setDraining(wanted)
+  }
   const adminServer = new AdminServer({
     clusterName: settings.cluster,
     instance: settings.name,
@@ -112,12 +119,12 @@ export async function startApp(settings: Settings): Promise<App> {
     clock,
     log,
     isDraining: () => draining,
+    setDraining: (wanted) => setDraining(wanted || stopped !== null),
   })
 
   const hurry = new AbortController()
   const drain = async ({ graceMs, drainMs }: StopLimits) => {
-    draining = true
-    cluster.setDraining(true)
+    setDraining(true)
     const { running } = scheduler.summary()
     log.info('draining', { running: Object.values(running).reduce((sum, each) => sum + each, 0) })
     // Load balancers look at /readyz every few seconds: they must see it before connections are refused.
@@ -130,8 +137,7 @@ export async function startApp(settings: Settings): Promise<App> {
     await store.close()
     log.info('stopped')
   }
-  let stopped: Promise<void> | null = null
-
+  await cluster.restore()
   const bound = await bindAll(listener, adminServer, settings).catch(async (error) => {
     await store.close()
     throw error

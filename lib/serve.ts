@@ -33,10 +33,10 @@ export async function start(flags: Flags, stderr: NodeJS.WritableStream): Promis
 }
 
 /**
- * Resolves when the instance has stopped. SIGTERM drains with a grace for load balancers, SIGINT (a person at the
+ * Resolves when the instance, or whatever else stops like one, has stopped. SIGTERM drains with a grace for load balancers, SIGINT (a person at the
  * keyboard) without; the second of either stops at once.
  */
-export async function untilStopped(app: App): Promise<void> {
+export async function untilStopped(app: Pick<App, 'log' | 'stop'>): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const stop = (signal: NodeJS.Signals) => {
     const limits = { graceMs: signal === 'SIGINT' ? 0 : graceMs, drainMs }

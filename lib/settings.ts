@@ -197,6 +197,11 @@ export function adminToken(): string | null {
   }
 }
 
+/** The user's editor, as a shell command. */
+export function editor(): string {
+  return environment['VISUAL'] || environment['EDITOR'] || 'vi'
+}
+
 export function adminTokenFile(state: string): string {
   return join(state, 'admin-token')
 }

@@ -27,6 +27,8 @@ export interface AdminContext {
   readonly clock: Clock
   readonly log: Log
   readonly isDraining: () => boolean
+  /** Takes this instance out of service for load balancers, and back; a stop that has begun cannot be taken back. */
+  readonly setDraining: (draining: boolean) => void
 }
 
 /** Marks every JSON answer: fields are only ever added to this version. */

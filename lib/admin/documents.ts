@@ -1,9 +1,11 @@
+import type { Context } from 'koa'
 import { type Document, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { describeFaults, readDocument } from '../fleet/document.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
 import { ProxyError } from '../shared/errors.ts'
-import type { Entry, Store } from '../store/store.ts'
+import type { Store } from '../store/store.ts'
+import type { AdminContext } from './context.ts'
 
 /** Fields to set in a document; null removes one. Labels and other maps are merged, everything else is replaced. */
 export type Patch = Readonly<Record<string, unknown>>
@@ -22,11 +24,20 @@ export function checkDocument<S extends z.ZodType>(text: string, schema: S): z.o
   return parsed.value
 }
 
-/** The text with the patch applied; the operator's comments and order of fields survive. */
+/**
+ * The text with the patch applied; the operator's comments and order of fields survive.
+ *
+ * @throws ProxyError `invalid` when the text, which anyone may have put there, has no fields to change.
+ */
 export function patchText(text: string, patch: Patch): string {
   const document = parseDocument(text)
-  change(document, [], patch)
-  return String(document)
+  try {
+    change(document, [], patch)
+    return String(document)
+  } catch (cause) {
+    const reason = 'the stored text is not a document with such fields: write it anew as a whole'
+    throw new ProxyError('invalid', { reason }, { cause })
+  }
 }
 
 function change(document: Document, path: readonly string[], value: unknown): void {
@@ -36,20 +47,68 @@ function change(document: Document, path: readonly string[], value: unknown): vo
   else if (document.hasIn(path)) document.deleteIn(path)
 }
 
-/** Writes a document unless somebody else has changed it since `known` was read. @throws ProxyError `conflict`. */
+/** The request's body. @throws ProxyError `bad_request` unless it is a JSON object. */
+export function bodyOf(context: Context): Record<string, unknown> {
+  const body: unknown = context.request.body
+  if (isPlain(body)) return body
+  throw new ProxyError('bad_request', { reason: 'the body must be a JSON object' })
+}
+
+/** The document that the body is, or carries as it is written: `{"text": "..."}`, which keeps its comments. */
+export function textOf(context: Context): string {
+  const { text, ...rest } = bodyOf(context)
+  if (typeof text === 'string' && Object.keys(rest).length === 0) return text
+  return `${JSON.stringify(bodyOf(context), null, 2)}\n`
+}
+
+/** An operator's document as it is stored, and the verdict on it. */
+export function storedDocument({ cluster, keys }: AdminContext, folder: 'config' | 'routes', name: string) {
+  const key = folder === 'config' ? keys.config : keys.route(name)
+  const stored = cluster.objects(folder).get(name)
+  const errors = cluster.rejected().find((each) => each.key === key)?.verdict.errors ?? []
+  return {
+    text: stored?.text ?? null,
+    modified: stored ? String(stored.modified) : null,
+    ok: errors.length === 0,
+    errors,
+  }
+}
+
+/** A text somebody has seen, by its revision. */
+export interface Seen {
+  readonly modified: bigint
+}
+
+/**
+ * What the caller builds upon: the revision in `If-Match`, nothing (null) by `If-None-Match: *`, or undefined when it does
+ * not say.
+ */
+export function seenBy(context: Context): Seen | null | undefined {
+  const [, modified] = /^"?(\d{1,19})"?$/.exec(context.get('if-match')) ?? []
+  if (modified !== undefined) return { modified: BigInt(modified) }
+  return context.get('if-none-match') === '*' ? null : undefined
+}
+
+/**
+ * Writes a document unless somebody else has changed it since `known` was read, null being that there was none.
+ *
+ * @returns its new revision.
+ * @throws ProxyError `conflict`.
+ */
 export async function writeDocument(
   store: Store,
   key: string,
   value: string,
-  known: Entry | null,
-): Promise<void> {
+  known: Seen | null,
+): Promise<bigint> {
   const when = known ? { key, modified: known.modified } : { key, created: 0n }
-  const { succeeded } = await store.commit({ when: [when], apply: [{ type: 'put', key, value }] })
+  const { succeeded, revision } = await store.commit({ when: [when], apply: [{ type: 'put', key, value }] })
   if (!succeeded) {
     throw new ProxyError('conflict', {
       reason: known ? 'somebody else changed it meanwhile; look and try again' : 'it exists already',
     })
   }
+  return revision
 }
 
 function isPlain(value: unknown): value is Record<string, unknown> {

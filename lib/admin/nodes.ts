@@ -1,11 +1,10 @@
 import type Router from '@koa/router'
-import type { Context } from 'koa'
 import { readDocument } from '../fleet/document.ts'
 import { type NodeView, nodeSchema } from '../fleet/node.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Entry } from '../store/store.ts'
 import { type AdminContext, apiVersion } from './context.ts'
-import { checkDocument, checkName, patchText, writeDocument } from './documents.ts'
+import { bodyOf, checkDocument, checkName, patchText, textOf, writeDocument } from './documents.ts'
 
 /** The Ollama servers: what is wanted of each, what is observed, and how to change it. */
 export function nodeRoutes(router: Router, admin: AdminContext): void {
@@ -25,9 +24,10 @@ export function nodeRoutes(router: Router, admin: AdminContext): void {
     const existing = await admin.store.get(admin.keys.node(name))
     if (existing && context.get('if-none-match') === '*')
       throw new ProxyError('conflict', { reason: `node "${name}" exists already` })
-    await write(admin, name, `${JSON.stringify(bodyOf(context), null, 2)}\n`, existing)
+    const text = textOf(context)
+    await write(admin, name, text, existing)
     context.status = existing ? 200 : 201
-    context.body = { apiVersion, name, ...bodyOf(context) }
+    context.body = { apiVersion, name, ...checkDocument(text, nodeSchema) }
   })
 
   router.patch('/admin/v1/nodes/:name', async (context) => {
@@ -66,14 +66,6 @@ function urlOf(text: string): string | null {
   return parsed.ok ? parsed.value.url : null
 }
 
-function bodyOf(context: Context): Record<string, unknown> {
-  const body: unknown = context.request.body
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-    throw new ProxyError('bad_request', { reason: 'the body must be a JSON object' })
-  }
-  return body as Record<string, unknown>
-}
-
 function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminContext) {
   const { name, spec, status } = node
   const others = [...cluster.loads()]
@@ -92,6 +84,7 @@ function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminC
     weight: spec.weight,
     slots: node.slots,
     labels: spec.labels,
+    source: cluster.nodeSource(name),
     version: status?.version ?? '',
     running: byInstance.reduce((sum, [, running]) => sum + running, 0),
     running_by_instance: Object.fromEntries(byInstance),

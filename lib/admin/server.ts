@@ -5,12 +5,16 @@ import Koa from 'koa'
 import { type Address, bind } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { access } from './access.ts'
+import { configRoutes } from './config.ts'
 import type { AdminContext } from './context.ts'
 import { failures } from './failure.ts'
 import { healthRoutes } from './health.ts'
+import { instanceRoutes } from './instances.ts'
 import { keyRoutes } from './keys.ts'
 import { modelRoutes } from './models.ts'
 import { nodeRoutes } from './nodes.ts'
+import { routeTest } from './route-test.ts'
+import { routeRoutes } from './routes.ts'
 import { statusRoutes } from './status.ts'
 
 /** The admin listener: health and metrics for machines, the admin API for operators. */
@@ -23,7 +27,17 @@ export class AdminServer {
     const open = new Router()
     healthRoutes(open, admin)
     const guarded = new Router()
-    for (const add of [statusRoutes, nodeRoutes, modelRoutes, keyRoutes]) add(guarded, admin)
+    for (const add of [
+      statusRoutes,
+      instanceRoutes,
+      nodeRoutes,
+      modelRoutes,
+      routeTest,
+      routeRoutes,
+      configRoutes,
+      keyRoutes,
+    ])
+      add(guarded, admin)
 
     const app = new Koa()
     app.silent = true // `failures` logs; koa's own printing would include stacks

@@ -1,15 +1,19 @@
 import type Router from '@koa/router'
+import { operatorFolders } from '../cluster/objects.ts'
 import type { NodeView } from '../fleet/node.ts'
+import { newestOf } from '../store/store.ts'
 import { version } from '../version.ts'
 import { type AdminContext, apiVersion } from './context.ts'
 
-/** The cluster at a glance, and its instances. */
+/** The cluster at a glance. Everything but the look at the store comes from memory. */
 export function statusRoutes(router: Router, admin: AdminContext): void {
   const startedAt = admin.clock.now()
-  router.get('/admin/v1/status', (context) => {
+  router.get('/admin/v1/status', async (context) => {
+    const look = await lookAtStore(admin)
     const { cluster, clock, snapshot, store } = admin
     const { revision, nodes, models, loaded } = snapshot.get()
     const leader = cluster.leader()
+    const documents = operatorFolders.flatMap((folder) => [...cluster.objects(folder).values()])
     const contact = cluster.lastContactMs()
     context.body = {
       apiVersion,
@@ -26,9 +30,16 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         kind: store.kind,
         ok: cluster.following,
         last_contact_seconds: contact === null ? null : Math.round((clock.now() - contact) / 100) / 10,
+        ...look,
       },
+      advice: cluster.advice,
       config: {
+        source: cluster.configSource,
+        suspect: cluster.suspect,
         revision,
+        // An instance whose own revision is as high has judged every change an operator made.
+        stored: String(newestOf(documents)),
+        active: cluster.instances().map(({ id, revision }) => ({ id, revision })),
         rejected: cluster.rejected().map(({ key, verdict }) => ({ key, errors: verdict.errors })),
       },
       nodes: countNodes([...nodes.values()]),
@@ -37,11 +48,24 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       requests: requests(admin),
     }
   })
+}
 
-  router.get('/admin/v1/instances', (context) => {
-    const instances = admin.cluster.instances().map(({ boot: _boot, ...instance }) => instance)
-    context.body = { apiVersion, instances }
-  })
+/** How fast the store answers, and which of its members do: within a second, for every call of a store ends by then. */
+async function lookAtStore(admin: AdminContext) {
+  const [round_trip_ms, members] = await Promise.all([roundTripMs(admin), admin.store.members?.() ?? []])
+  return { round_trip_ms, members }
+}
+
+/** Milliseconds one read takes now; null when the store does not answer. */
+async function roundTripMs({ store, cluster, keys, clock }: AdminContext): Promise<number | null> {
+  if (!cluster.following) return null
+  const startedAt = clock.now()
+  try {
+    await store.get(keys.leader)
+    return Math.round((clock.now() - startedAt) * 10) / 10
+  } catch {
+    return null // the status is what tells that the store is down
+  }
 }
 
 function countNodes(nodes: readonly NodeView[]) {

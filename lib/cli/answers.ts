@@ -1,3 +1,5 @@
+import type { Fault } from '../fleet/document.ts'
+
 /** What the admin API answers, as far as the CLI reads it: field names are those on the wire. */
 
 export interface NodeAnswer {
@@ -11,6 +13,8 @@ export interface NodeAnswer {
   readonly weight: number
   readonly slots: number
   readonly labels: Readonly<Record<string, string>>
+  /** Who registered it. */
+  readonly source: 'operator' | 'agent'
   readonly version: string
   /** Requests running on it, from all instances. */
   readonly running: number
@@ -56,12 +60,72 @@ export interface KeyAnswer {
 
 export interface RejectedDocument {
   readonly key: string
-  readonly errors: readonly {
-    readonly path: string
-    readonly line: number | null
-    readonly message: string
-    readonly hint?: string
+  readonly errors: readonly Fault[]
+}
+
+export interface InstanceAnswer {
+  readonly id: string
+  readonly version: string
+  readonly data: string
+  readonly admin: string
+  /** ISO date. */
+  readonly started: string
+  readonly role: string
+  readonly draining: boolean
+  /** Store revision of what is in force on it. */
+  readonly revision: string
+  readonly running: number
+  readonly queued: number
+}
+
+export interface InstanceList {
+  readonly instances: readonly InstanceAnswer[]
+}
+
+/** A document as it is stored, and the verdict on it. */
+export interface StoredAnswer {
+  /** Null when there is none. */
+  readonly text: string | null
+  /** Its revision: what a change of it has seen. */
+  readonly modified: string | null
+  readonly ok: boolean
+  readonly errors: readonly Fault[]
+}
+
+export interface ConfigAnswer extends StoredAnswer {
+  /** What is in force, with every default. */
+  readonly effective: Readonly<Record<string, unknown>>
+}
+
+export interface RouteAnswer extends StoredAnswer {
+  readonly name: string
+  /** Null when no version of it was ever good. */
+  readonly in_force: {
+    readonly match: { readonly model: string; readonly tenant?: string }
+    readonly model?: string
+    readonly fallback: readonly string[]
+    readonly nodes: Readonly<Record<string, string>>
+  } | null
+}
+
+export interface RouteTestAnswer {
+  readonly asked: string
+  readonly tenant: string
+  readonly route: string | null
+  /** The models that may answer, in order. */
+  readonly wanted: readonly string[]
+  readonly model: string | null
+  readonly nodes: readonly {
+    readonly name: string
+    /** Why it is passed over; null when it could take the request now. */
+    readonly excluded: string | null
+    readonly loaded: boolean
+    readonly running: number
+    readonly slots: number
+    readonly weight: number
   }[]
+  readonly choice: { readonly node: string; readonly reason: string } | null
+  readonly refusal: 'no-model' | 'down' | 'full' | null
 }
 
 export interface StatusAnswer {
@@ -78,8 +142,22 @@ export interface StatusAnswer {
     readonly kind: string
     readonly ok: boolean
     readonly last_contact_seconds: number | null
+    readonly round_trip_ms: number | null
+    readonly members: readonly { readonly name: string; readonly endpoint: string; readonly ok: boolean }[]
   }
-  readonly config: { readonly revision: string; readonly rejected: readonly RejectedDocument[] }
+  /** Whose health and weights are in force. */
+  readonly advice: 'leader' | 'own'
+  readonly config: {
+    /** Where the documents in force come from; `snapshot` is the one on the instance's disk. */
+    readonly source: 'store' | 'snapshot' | 'none'
+    /** Why what the store says is not put in force; null when it is. */
+    readonly suspect: string | null
+    readonly revision: string
+    /** Revision of the last change an operator made, and what each instance has in force. */
+    readonly stored: string
+    readonly active: readonly { readonly id: string; readonly revision: string }[]
+    readonly rejected: readonly RejectedDocument[]
+  }
   readonly nodes: {
     readonly total: number
     readonly up: number

@@ -27,6 +27,16 @@ export interface SimulatedNode {
   readonly slots: number
 }
 
+/** The Ollama beside an agent, and the node it is registered as. */
+export interface AgentOptions {
+  readonly ollama: string
+  /** URL by which the instances reach it. */
+  readonly announce: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly slots: number | undefined
+  readonly weight: number | undefined
+}
+
 /** All that the command line touches outside itself. */
 export interface CliContext {
   readonly adminUrl: string
@@ -41,10 +51,13 @@ export interface CliContext {
   /** Aborts on SIGINT: the command ends with exit code 130. */
   readonly signal: AbortSignal
   readonly settings: () => readonly Setting[]
+  /** Shell command that opens a file for editing. */
+  readonly editor: string
   /** Commands that run until they are told to stop; each resolves to its exit code. */
   readonly run: {
     serve(flags: Flags): Promise<number>
     quickstart(flags: Flags): Promise<number>
+    agent(flags: Flags, options: AgentOptions): Promise<number>
     simulateNode(options: SimulatedNode): Promise<number>
   }
 }

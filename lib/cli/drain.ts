@@ -1,6 +1,6 @@
 import type { Clock } from '../shared/clock.ts'
 import { formatDuration } from '../shared/duration.ts'
-import type { NodeAnswer } from './answers.ts'
+import type { InstanceAnswer, NodeAnswer } from './answers.ts'
 import { exits, Failure } from './failure.ts'
 import { count } from './format.ts'
 
@@ -13,22 +13,31 @@ const lookEveryMs = 1000
  */
 const quietMs = 3000
 
+/** One look at what is being drained. */
+export interface Seen {
+  readonly idle: boolean
+  /** What is still waited for. */
+  readonly line: string
+}
+
 interface DrainOptions {
   readonly name: string
   readonly clock: Clock
   readonly signal: AbortSignal
   readonly timeoutMs: number
-  readonly look: () => Promise<NodeAnswer>
+  readonly look: () => Promise<Seen>
   /** Told what is waited for, whenever that changes. */
   readonly progress: (line: string) => void
+  /** What is said when time is up: the state it stays in, and what to try. */
+  readonly late: { readonly state: string; readonly hint: string }
 }
 
 /**
- * Waits until no instance runs a request on a cordoned node; resolves to the milliseconds it took.
- * @throws Failure (timed out) when it does not become idle in time; the node stays cordoned.
+ * Waits until what takes no new requests has become idle; resolves to the milliseconds it took.
+ * @throws Failure (timed out) when it does not in time.
  */
 export async function waitUntilIdle(options: DrainOptions): Promise<number> {
-  const { name, clock, signal, timeoutMs, progress } = options
+  const { clock, signal, timeoutMs, progress, late } = options
   const started = clock.now()
   let idleSince: number | null = null
   let shown = ''
@@ -45,34 +54,40 @@ export async function waitUntilIdle(options: DrainOptions): Promise<number> {
     if (left <= 0)
       throw new Failure(
         exits.timedOut,
-        `${seen.line} after ${formatDuration(timeoutMs)}; it stays cordoned`,
-        `llamero node drain ${name} (waits again), or llamero node uncordon ${name}`,
+        `${seen.line} after ${formatDuration(timeoutMs)}; it stays ${late.state}`,
+        late.hint,
       )
     await clock.sleep(Math.min(lookEveryMs, left), signal)
   }
 }
 
-interface Seen {
-  readonly idle: boolean
-  readonly line: string
-}
-
 /** One look. An instance that cannot be reached for a moment is no reason to give up: the requests still run. */
 async function observe({ name, look }: DrainOptions): Promise<Seen> {
   try {
-    const node = await look()
-    return { idle: node.state !== 'active' && node.running === 0, line: waitingFor(node) }
+    return await look()
   } catch (error) {
     if (!(error instanceof Failure) || error.exit !== exits.unavailable) throw error
     return { idle: false, line: `${name}: ${error.message}` }
   }
 }
 
-function waitingFor({ name, state, running, running_by_instance }: NodeAnswer): string {
+/** What a node that is being drained is waited for. */
+export function seenNode(node: NodeAnswer): Seen {
+  return { idle: node.state !== 'active' && node.running === 0, line: waitingForNode(node) }
+}
+
+function waitingForNode({ name, state, running, running_by_instance }: NodeAnswer): string {
   if (state === 'active') return `${name}: the cordon is not in force yet`
   if (running === 0) return `${name}: no requests running; waiting until every instance has seen the cordon`
   const instances = Object.keys(running_by_instance)
     .filter((id) => running_by_instance[id])
     .sort()
   return `${name}: ${count(running, 'request')} running on instance${instances.length === 1 ? '' : 's'} ${instances.join(', ')}`
+}
+
+/** What an instance that is being drained is waited for. */
+export function seenInstance({ id, draining, running, queued }: InstanceAnswer): Seen {
+  const busy = running + queued
+  const rest = busy === 0 ? 'none left; waiting for load balancers' : `${running} running, ${queued} queued`
+  return { idle: draining && busy === 0, line: `${id}: requests: ${rest}` }
 }

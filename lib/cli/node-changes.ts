@@ -1,6 +1,7 @@
 import { didYouMean } from '../fleet/document.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
 import { nodeUrlFault } from '../fleet/node.ts'
+import { splitAssignment } from './assignment.ts'
 import { exits, Failure } from './failure.ts'
 
 /** Fields `node set` takes. `headers` may hold secrets and `tls` certificates: neither belongs on a command line. */
@@ -22,7 +23,7 @@ export function nodeUrl(text: string): string {
 
 /** `["zone=a"]` as labels. @throws Failure (usage) */
 export function labelsOf(assignments: readonly string[]): Record<string, string> {
-  return Object.fromEntries(assignments.map((text) => split(text, '--label takes KEY=VALUE')))
+  return Object.fromEntries(assignments.map((text) => splitAssignment(text, '--label takes KEY=VALUE')))
 }
 
 /** What `weight=2 labels.zone=a slots=` asks the API to change; null removes. @throws Failure (usage) */
@@ -30,17 +31,11 @@ export function changesOf(assignments: readonly string[]): Record<string, unknow
   const changes: Record<string, unknown> = {}
   const labels: Record<string, string | null> = {}
   for (const text of assignments) {
-    const [field, value] = split(text, 'write FIELD=VALUE')
+    const [field, value] = splitAssignment(text, 'write FIELD=VALUE')
     if (field.startsWith('labels.')) labels[field.slice('labels.'.length)] = value || null
     else changes[known(field)] = fieldValue(field, value)
   }
   return Object.keys(labels).length > 0 ? { ...changes, labels } : changes
-}
-
-function split(text: string, rule: string): [string, string] {
-  const at = text.indexOf('=')
-  if (at < 1) throw new Failure(exits.usage, `"${text}" has no "=": ${rule}`)
-  return [text.slice(0, at), text.slice(at + 1)]
 }
 
 function known(field: string): string {

@@ -20,6 +20,7 @@ export function nodeColumns(now: Date): readonly Column<NodeAnswer>[] {
     { title: 'VERSION', cell: (node) => node.version || '-' },
     { title: 'SINCE', cell: (node) => age(node.since, now) },
     { title: 'URL', cell: (node) => node.url, wide: true },
+    { title: 'SOURCE', cell: (node) => node.source, wide: true },
     { title: 'LABELS', cell: (node) => pairs(node.labels) || '-', wide: true },
     { title: 'REASON', cell: (node) => node.reason || '-', wide: true },
   ]
@@ -39,6 +40,7 @@ export function nodeFacts(node: NodeAnswer, now: Date, { colour }: Look): string
       ['weight', String(node.weight)],
       ['slots', `${node.slots} per model`],
       ['labels', pairs(node.labels)],
+      ['source', node.source],
       ['running', node.running === 0 ? '0' : `${node.running} (${pairs(node.running_by_instance)})`],
       ['loaded', node.loaded.join(', ')],
       ['vram', bytes(node.vram_bytes)],

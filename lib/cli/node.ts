@@ -3,7 +3,7 @@ import { nodeStates } from '../fleet/node.ts'
 import { formatDuration } from '../shared/duration.ts'
 import type { AdminClient } from './admin-client.ts'
 import type { NodeAnswer, NodeList } from './answers.ts'
-import { waitUntilIdle } from './drain.ts'
+import { seenNode, waitUntilIdle } from './drain.ts'
 import { exits, Failure } from './failure.ts'
 import { count } from './format.ts'
 import type { Invocation } from './invocation.ts'
@@ -152,14 +152,21 @@ async function drain(invocation: Invocation, name: string, { timeout, wait }: Dr
   if (!wait) return terminal.say(`${name}: cordoned`, `llamero node show ${name}`)
   terminal.say(`${name}: cordoned; waiting up to ${formatDuration(timeout)} for its requests to end`)
   const { clock, signal } = context
-  const look = () => getNode(admin, name)
-  const progress = (line: string) => terminal.progress(line)
-  const tookMs = await waitUntilIdle({ name, clock, signal, timeoutMs: timeout, look, progress }).catch(
-    (error) => {
-      if (signal.aborted) terminal.say(`${name}: stays cordoned`, `llamero node uncordon ${name}`)
-      throw error
+  const tookMs = await waitUntilIdle({
+    name,
+    clock,
+    signal,
+    timeoutMs: timeout,
+    look: async () => seenNode(await getNode(admin, name)),
+    progress: (line) => terminal.progress(line),
+    late: {
+      state: 'cordoned',
+      hint: `llamero node drain ${name} (waits again), or llamero node uncordon ${name}`,
     },
-  )
+  }).catch((error) => {
+    if (signal.aborted) terminal.say(`${name}: stays cordoned`, `llamero node uncordon ${name}`)
+    throw error
+  })
   terminal.say(`${name}: drained in ${formatDuration(tookMs)}`, `llamero node uncordon ${name}`)
 }
 

@@ -1,12 +1,16 @@
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.ts'
+import { addAgentCommand } from './agent.ts'
+import { addConfigCommands } from './config.ts'
 import type { CliContext } from './context.ts'
 import { addEnvCommands } from './env.ts'
 import { exits, Failure } from './failure.ts'
+import { addInstanceCommands } from './instance.ts'
 import { type GlobalOptions, Invocation } from './invocation.ts'
 import { addKeyCommands } from './key.ts'
 import { addModelCommands } from './model.ts'
 import { addNodeCommands } from './node.ts'
+import { addRouteCommands } from './route.ts'
 import { addServeCommands } from './serve.ts'
 import { addStatusCommand } from './status.ts'
 import type { Terminal } from './terminal.ts'
@@ -31,13 +35,18 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
   context.stdout.on('error', () => {})
   try {
     configure(program, context)
-    addServeCommands(program, context, (code) => {
+    const finish = (code: number) => {
       exitCode = code
-    })
+    }
+    addServeCommands(program, context, finish)
+    addAgentCommand(program, context, finish)
     addStatusCommand(program, invocation)
     addNodeCommands(program, invocation)
     addModelCommands(program, invocation)
+    addRouteCommands(program, invocation)
+    addConfigCommands(program, invocation, finish)
     addKeyCommands(program, invocation)
+    addInstanceCommands(program, invocation)
     addEnvCommands(program, invocation)
     await program.parseAsync([...argv], { from: 'user' })
     return exitCode

@@ -3,7 +3,7 @@ import type { CliContext, Flags, Setting } from './context.ts'
 import { numberOption, repeated } from './options.ts'
 
 /** Called with the exit code of a command that ran until it was told to stop. */
-type Finish = (exitCode: number) => void
+export type Finish = (exitCode: number) => void
 
 /** `serve`, `quickstart` and `simulate node`: the commands that do not end by themselves. */
 export function addServeCommands(program: Command, { settings, run }: CliContext, finish: Finish): void {
@@ -36,7 +36,7 @@ export function addServeCommands(program: Command, { settings, run }: CliContext
 }
 
 /** A flag per setting that may have one, and the file the others are in. */
-function flagOptions(settings: readonly Setting[]): Option[] {
+export function flagOptions(settings: readonly Setting[]): Option[] {
   const own = settings.filter(({ flag, secret }) => flag !== '' && !secret)
   return [
     new Option('--config <file>', 'settings file (env LLAMERO_CONFIG)'),
@@ -45,7 +45,7 @@ function flagOptions(settings: readonly Setting[]): Option[] {
 }
 
 /** The flags that were given. */
-function flagsOf(command: Command): Flags {
+export function flagsOf(command: Command): Flags {
   const given = command.options.map((option) => [
     option.name(),
     command.getOptionValue(option.attributeName()),

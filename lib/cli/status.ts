@@ -16,20 +16,30 @@ export function addStatusCommand(program: Command, invocation: Invocation): void
 async function status(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const answer = await invocation.admin(timeout).get<StatusAnswer>('/status')
   invocation.terminal.show(answer, output, (look) => view(answer, look))
+  if (!answer.store.ok)
+    invocation.terminal.say('warning: the store does not answer: requests go on, changes must wait')
+  if (answer.config.suspect !== null)
+    invocation.terminal.say(
+      `warning: what the store says is not put in force: ${answer.config.suspect}`,
+      'restore it, or if it is meant: llamero config accept',
+    )
   if (answer.nodes.total === 0)
     invocation.terminal.say('no nodes yet', 'llamero node add NAME http://HOST:11434')
 }
 
 function view(answer: StatusAnswer, { colour }: Look): string {
-  const { cluster, version, instance, leader, nodes, models, requests, config } = answer
+  const { cluster, version, instance, leader, nodes, models, requests, config, advice } = answer
   const lines = facts(
     [
       ['cluster', `${cluster}, ${count(answer.instances, 'instance')}, llamero ${version}`],
       ['instance', instanceLine(instance)],
       ['leader', leader ? `${leader.id}, fence ${leader.fence}` : 'unknown'],
-      ['store', storeLine(answer.store)],
-      ['config', `revision ${config.revision}, ${count(config.rejected.length, 'document')} rejected`],
-      ['nodes', `${nodes.total}: ${nodes.up} up, ${nodes.down} down, ${nodes.cordoned} cordoned`],
+      ['store', storeLine(answer)],
+      ['config', configLine(config)],
+      [
+        'nodes',
+        `${nodes.total}: ${nodes.up} up, ${nodes.down} down, ${nodes.cordoned} cordoned${advice === 'own' ? '; as this instance sees them' : ''}`,
+      ],
       ['models', `${models.on_disk} on disk, ${models.loaded} loaded`],
       ['requests', `${requests.running} running, ${requests.queued} queued`],
     ],
@@ -42,10 +52,32 @@ function instanceLine({ id, role, uptime_seconds, draining }: StatusAnswer['inst
   return `${id}, ${draining ? 'draining, ' : ''}${role}, up ${formatDuration(uptime_seconds * 1000)}`
 }
 
-function storeLine({ kind, ok, last_contact_seconds: silence }: StatusAnswer['store']): string {
-  if (ok) return `ok, ${kind}`
-  const since = silence === null ? 'never reached' : `last contact ${formatDuration(silence * 1000)} ago`
-  return `unreachable, ${kind}, ${since}; requests go on with the last config`
+function storeLine({ store, config }: StatusAnswer): string {
+  const { kind, ok, last_contact_seconds: silence, round_trip_ms, members } = store
+  const down = members.filter((member) => !member.ok).map(({ endpoint }) => endpoint)
+  if (!ok) {
+    const since = silence === null ? 'never reached' : `since ${formatDuration(silence * 1000)}`
+    return `DOWN ${since}, serving from memory (config revision ${config.revision})`
+  }
+  return [
+    `ok, ${kind}`,
+    ...(members.length > 0 ? [`${members.length - down.length}/${members.length} members`] : []),
+    ...(round_trip_ms === null ? [] : [`round trip ${round_trip_ms} ms`]),
+    ...(down.length > 0 ? [`down: ${down.join(' ')}`] : []),
+  ].join(', ')
+}
+
+/** An instance whose revision is below the last change has not seen it yet. */
+function configLine({ source, revision, stored, active, rejected }: StatusAnswer['config']): string {
+  const behind = active.filter((instance) => BigInt(instance.revision) < BigInt(stored))
+  const names = behind.map((instance) => `${instance.id} at ${instance.revision}`)
+  const stale = { store: [], snapshot: ["stale: from this instance's disk"], none: ['none yet'] }
+  return [
+    ...stale[source],
+    `revision ${revision}`,
+    `last change ${stored}, seen by ${active.length - behind.length}/${active.length}${names.length > 0 ? ` (${names.join(', ')})` : ''}`,
+    `${count(rejected.length, 'document')} rejected`,
+  ].join(', ')
 }
 
 /** The faults of a document whose last good version stays in force. */

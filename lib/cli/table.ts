@@ -78,13 +78,12 @@ const tones = {
   draining: 'yellow',
   unknown: 'yellow',
   down: 'red',
-  unreachable: 'red',
   off: 'gray',
 } as const
 
 /** Colours a cell by the state word it begins with: colour repeats what the word says, it never says it alone. */
 function tint(text: string): string {
-  const word = /^[a-z]+(?![\w-])/.exec(text)?.[0] ?? ''
+  const word = /^[a-z]+(?![\w-])/i.exec(text)?.[0].toLowerCase() ?? ''
   const tone = Object.hasOwn(tones, word) ? tones[word as keyof typeof tones] : null
   return tone ? styleText(tone, text, { validateStream: false }) : text
 }

@@ -23,6 +23,11 @@ export class Terminal {
     this.#context.stdout.write(this.#render(document, output, view))
   }
 
+  /** A document's own text, as it is. */
+  write(text: string): void {
+    this.#context.stdout.write(text)
+  }
+
   print(text: string): void {
     this.#context.stdout.write(`${text}\n`)
   }

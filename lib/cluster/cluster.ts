@@ -8,12 +8,15 @@ import { Informer } from '../store/informer.ts'
 import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry, Store } from '../store/store.ts'
 import { Controller } from './controller.ts'
+import type { DiskSnapshot } from './disk-snapshot.ts'
 import { Election } from './election.ts'
+import { Handover, holdsBack } from './handover.ts'
 import { allObjects, type OperatorFolder, verdictOf } from './objects.ts'
-import { entriesIn, readInstances, readLoads } from './records.ts'
+import { Outlook } from './outlook.ts'
+import { entriesIn, readInstance, readInstances, readLoads } from './records.ts'
 import { Registry } from './registry.ts'
 import { Session } from './session.ts'
-import { World } from './world.ts'
+import type { ConfigSource } from './world.ts'
 
 export interface ClusterOptions {
   readonly store: Store
@@ -37,6 +40,8 @@ export interface ClusterOptions {
   }
   /** What this instance is doing now. */
   readonly load: () => LoadSummary
+  /** Keeps the last good configuration for a start without the store; left out when the store is on this disk anyway. */
+  readonly disk?: Pick<DiskSnapshot, 'load' | 'save'>
   /** Milliseconds until a silent instance is considered gone. */
   readonly ttlMs?: number
 }
@@ -63,11 +68,12 @@ const stopWithinMs = 2000
  */
 export class Cluster {
   readonly #options: ClusterOptions
-  readonly #world: World
+  readonly #outlook: Outlook
   readonly #informer: Informer
   readonly #session: Session
   readonly #registry: Registry
   readonly #election: Election
+  readonly #handover: Handover
   #controller: Controller | null = null
   /** The revision of what the world was last told. */
   #seenAt = 0n
@@ -78,7 +84,7 @@ export class Cluster {
     this.#options = options
     const { store, keys, clock, dice, log, metrics, instance, load, ttlMs = defaultTtlMs } = options
     const shared = { store, clock, dice, log, ttlMs }
-    this.#world = new World(options)
+    this.#outlook = new Outlook(options)
     this.#informer = new Informer({
       ...shared,
       prefix: keys.root,
@@ -96,18 +102,26 @@ export class Cluster {
       load,
       registered: () => this.#election.poke(),
     })
+    this.#handover = new Handover({ clock, publish: () => this.#registry.poke() })
     this.#election = new Election({
       ...shared,
       key: keys.leader,
       id: instance.name,
       // Whoever finds its own id in the leader key acts as the leader: two processes of one name must not both.
-      mayLead: () => this.#registry.isRegistered && !this.#isDraining,
+      mayLead: () =>
+        this.#registry.isRegistered && !this.#isDraining && !holdsBack(instance.name, this.instances()),
       changed: () => this.#takeRole(),
     })
   }
 
+  /** Makes the snapshot ready from the disk, if there is one: before `start`, so that nothing waits for the store. */
+  async restore(): Promise<void> {
+    await this.#outlook.restore()
+  }
+
   /** Returns at once; the snapshot is ready when the store has answered once. */
   start(): void {
+    this.#outlook.start()
     this.#informer.start()
     this.#session.start()
     this.#registry.start()
@@ -153,7 +167,7 @@ export class Cluster {
 
   /** The documents whose stored text is not in force, as this instance judges them. */
   rejected(): readonly Rejected[] {
-    return allObjects(this.#world.objects)
+    return allObjects(this.#outlook.objects)
       .filter(({ faults }) => faults.length > 0)
       .map((object) => ({ key: object.key, verdict: verdictOf(object) }))
   }
@@ -162,6 +176,40 @@ export class Cluster {
   objects(folder: OperatorFolder): ReadonlyMap<string, Stored> {
     const stored = [...this.#folder(folder)]
     return new Map(stored.map(([name, { value, modified }]) => [name, { text: value, modified }]))
+  }
+
+  /** Who registered a node: what an agent writes lives under its lease. */
+  nodeSource(name: string): 'operator' | 'agent' {
+    const entry = this.#informer.entries.get(this.#options.keys.node(name))
+    return entry === undefined || entry.lease === null ? 'operator' : 'agent'
+  }
+
+  /** Where the configuration in force comes from: `snapshot` is the one on disk, `none` means nothing is in force yet. */
+  get configSource(): ConfigSource {
+    return this.#outlook.source
+  }
+
+  /** Why what the store says is not put in force, in one sentence; null when it is. */
+  get suspect(): string | null {
+    return this.#outlook.suspect
+  }
+
+  /** Whose health and weights are in force: a leader's, or what this instance finds out while none is heard. */
+  get advice(): 'leader' | 'own' {
+    return this.#outlook.advice
+  }
+
+  /** Accepts a store that is suspect as it is, for every instance. Rejects with a StoreError. */
+  async acceptEmpty(): Promise<void> {
+    await this.#outlook.accept()
+  }
+
+  /** Reads what changes by time alone into the metrics. */
+  measure(): void {
+    const { clock, metrics } = this.#options
+    const contact = this.lastContactMs()
+    if (contact !== null) metrics.storeSilence.set((clock.now() - contact) / 1000)
+    this.#outlook.measure()
   }
 
   /** Whether the store has answered once. */
@@ -187,13 +235,20 @@ export class Cluster {
     else this.#election.poke()
   }
 
-  /** Hands leadership to another instance; without one, this instance leads again after a pause. */
-  async stepDown(): Promise<void> {
+  /**
+   * Hands leadership to another instance, to `successor` if one is named: the others then give it two seconds. Without
+   * another instance, this one leads again after a pause.
+   *
+   * @throws StoreError when the others cannot be told of the successor; then this instance goes on leading.
+   */
+  async stepDown(successor: string | null = null): Promise<void> {
+    if (successor !== null) await this.#handover.announce(successor)
     await this.#election.stepDown()
   }
 
   async #leave(): Promise<void> {
-    const unfollowed = this.#informer.stop()
+    this.#handover.stop()
+    const unfollowed = Promise.all([this.#informer.stop(), this.#outlook.stop()])
     await this.#election.stop()
     await this.#registry.stop()
     await this.#session.close()
@@ -202,16 +257,21 @@ export class Cluster {
 
   /** Called by the informer after every change in the store. */
   #follow(changed: ReadonlySet<string>): void {
-    const { keys, snapshot, metrics, instance } = this.#options
+    const { keys, metrics, instance } = this.#options
     const { entries, revision } = this.#informer
     this.#seenAt = revision
-    if (!snapshot.isReady || [...changed].some((key) => this.#world.concerns(key)))
-      this.#world.rebuild(entries, revision)
+    // A term of another history proves nothing: whoever leads has to win again.
+    if (this.#outlook.follow({ entries, revision }, changed)) void this.#election.stepDown()
     if (changed.has(keys.instance(instance.name)))
-      this.#registry.observe(entries.get(keys.instance(instance.name)) ?? null, revision)
+      this.#observeOwn(entries.get(keys.instance(instance.name)) ?? null, revision)
     if (changed.has(keys.leader)) this.#followLeader()
     metrics.members.set(this.#folder('instances').size)
     this.#controller?.poke()
+  }
+
+  #observeOwn(record: Entry | null, revision: bigint): void {
+    this.#registry.observe(record, revision)
+    this.#handover.observe(record && readInstance(record.value))
   }
 
   #followLeader(): void {
@@ -238,8 +298,10 @@ export class Cluster {
       guarded: (operations) => this.#election.guarded(operations),
       view: () => ({
         snapshot: snapshot.get(),
-        objects: this.#world.objects,
-        sightings: this.#world.sightings,
+        objects: this.#outlook.objects,
+        suspect: this.#outlook.suspect,
+        mayName: this.#outlook.mayName(),
+        sightings: this.#outlook.sightings,
         entries: this.#informer.entries,
         revision: this.#seenAt,
       }),
@@ -255,6 +317,7 @@ export class Cluster {
       started: started.toISOString(),
       role: this.isLeader() ? 'leader' : 'standby',
       draining: this.#isDraining,
+      successor: this.#handover.successor,
       revision: this.#options.snapshot.get().revision,
     }
   }

@@ -9,12 +9,17 @@ import { batchesOf, describeFleet, planStates } from './advice.ts'
 import type { Objects } from './objects.ts'
 import { Probers } from './probers.ts'
 import type { Sighting } from './statuses.ts'
+import { nameStore } from './store-uid.ts'
 import { planVerdicts } from './verdicts.ts'
 
 /** The world as this instance knows it. */
 interface View {
   readonly snapshot: Snapshot
   readonly objects: Objects
+  /** Why the store is not believed; null when it is. */
+  readonly suspect: string | null
+  /** Whether the store may get a uid now. */
+  readonly mayName: boolean
   readonly sightings: ReadonlyMap<string, Sighting>
   /** Everything in the store, as of `revision`. */
   readonly entries: ReadonlyMap<string, Entry>
@@ -100,12 +105,14 @@ export class Controller {
 
   async #advise(): Promise<void> {
     const { view, keys, fence } = this.#options
-    const { snapshot, objects, sightings, entries } = view()
+    const { snapshot, objects, suspect, mayName, sightings, entries } = view()
     const observations = this.#probers.observations()
     this.#say(describeFleet(observations))
     const states = planStates({ keys, fence, nodes: snapshot.nodes, observations, sightings })
-    for (const batch of batchesOf([...states, ...planVerdicts({ keys, fence, objects, entries })]))
-      await this.#write(batch)
+    // On a store that is not believed there is nothing to say about documents of another one.
+    const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, entries }) : []
+    const uid = mayName ? [nameStore(keys.uid)] : []
+    for (const batch of batchesOf([...uid, ...states, ...verdicts])) await this.#write(batch)
   }
 
   async #write(operations: readonly Operation[]): Promise<void> {

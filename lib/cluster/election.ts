@@ -114,7 +114,9 @@ export class Election {
     if (fence === null) return null
     const { succeeded, revision } = await store.commit({ when: [{ key, created: fence }], apply })
     if (succeeded) return revision
-    if (this.fence === fence) this.#demote('a guarded write was refused')
+    // Whoever learns of the refusal finds us no leader any more, also when we woke up too late for our timers.
+    if (this.#state.phase === 'leader' && this.#state.fence === fence)
+      this.#demote('a guarded write was refused')
     return null
   }
 

@@ -2,15 +2,15 @@ import type { z } from 'zod'
 import { type ApiKey, apiKeySchema } from '../fleet/api-key.ts'
 import { type Config, configSchema, type RouteSpec, routeSchema } from '../fleet/config.ts'
 import { type Fault, type Parsed, readDocument } from '../fleet/document.ts'
-import type { Verdict } from '../fleet/instance.ts'
+import type { AgentRecord, Verdict } from '../fleet/instance.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
 import { type NodeSpec, nodeSchema } from '../fleet/node.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
-import { entriesIn } from './records.ts'
+import { entriesIn, readAgents } from './records.ts'
 
 /** The folders whose documents operators write. */
-const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
+export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
 export type OperatorFolder = (typeof operatorFolders)[number]
 
 /** One operator's document: what is stored, what is in force, and what is wrong with the former. */
@@ -19,12 +19,17 @@ export interface Judged<T> {
   /** Revisions of the key's creation and of the text stored now. */
   readonly created: bigint
   readonly stored: bigint
+  readonly text: string
   /** What the stored text says by itself. */
   readonly parsed: Parsed<T>
-  /** The version in force, and the revision it came with; null when no version was ever good. */
-  readonly active: { readonly value: T; readonly revision: bigint } | null
+  /** The version in force, with its text and the revision it came with; null when no version was ever good. */
+  readonly active: { readonly value: T; readonly text: string; readonly revision: bigint } | null
   /** Why the stored text is not in force; empty when it is. */
   readonly faults: readonly Fault[]
+  /** Whether it lives under a lease: an agent wrote it, not an operator. */
+  readonly isLeased: boolean
+  /** What its operator should know although it is in force. */
+  readonly warnings: readonly string[]
 }
 
 type Folder<T> = ReadonlyMap<string, Judged<T>>
@@ -47,11 +52,11 @@ const maxFaults = 20
  * object in force (sheet etcd.md §3.4). A deleted key is really gone, and so is its past when it is made again.
  */
 export function judge(entries: readonly Entry[], keys: Keys, previous: Objects): Objects {
-  const found = (folder: OperatorFolder) => entriesIn(folder, entries, keys)
+  const found = (folder: OperatorFolder | 'agents') => entriesIn(folder, entries, keys)
   const nodes = judgeFolder(found('nodes'), previous.nodes, named(nodeSchema))
   return {
     config: judgeFolder(found('config'), previous.config, readConfig),
-    nodes: settleUrls(nodes, previous.nodes),
+    nodes: warnOfAgents(settleUrls(nodes, previous.nodes), readAgents(found('agents'))),
     routes: judgeFolder(found('routes'), previous.routes, named(routeSchema)),
     keys: judgeFolder(found('keys'), previous.keys, named(apiKeySchema)),
   }
@@ -72,10 +77,11 @@ export function allObjects({ config, nodes, routes, keys }: Objects): Judged<unk
 }
 
 /** What an operator is told about a document; the leader signs it with its fence. */
-export function verdictOf({ stored, active, faults }: Judged<unknown>): Omit<Verdict, 'fence'> {
+export function verdictOf({ stored, active, faults, warnings }: Judged<unknown>): Omit<Verdict, 'fence'> {
   return {
     ok: faults.length === 0,
     errors: faults,
+    ...(warnings.length > 0 && { warnings }),
     stored: String(stored),
     active: active && String(active.revision),
   }
@@ -111,14 +117,21 @@ function judgeFolder<T>(
 }
 
 function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: (text: string) => Parsed<T>): Judged<T> {
-  const parsed = before?.stored === entry.modified ? before.parsed : read(entry.value)
+  // Revisions alone do not tell: a wiped store counts from the beginning again.
+  const isKnown = before?.stored === entry.modified && before.text === entry.value
+  const parsed = isKnown ? before.parsed : read(entry.value)
   return {
     key: entry.key,
     created: entry.created,
     stored: entry.modified,
+    text: entry.value,
     parsed,
-    active: parsed.ok ? { value: parsed.value, revision: entry.modified } : (before?.active ?? null),
+    active: parsed.ok
+      ? { value: parsed.value, text: entry.value, revision: entry.modified }
+      : (before?.active ?? null),
     faults: parsed.ok ? [] : parsed.faults.slice(0, maxFaults),
+    isLeased: entry.lease !== null,
+    warnings: [],
   }
 }
 
@@ -143,6 +156,20 @@ function settleUrls(
     settled.set(name, { ...node, active, faults: isTaken ? [duplicate(url, owners.get(url))] : node.faults })
   }
   return settled
+}
+
+/** An operator's document wins over an agent of the same name. */
+function warnOfAgents(nodes: Folder<NodeSpec>, agents: ReadonlyMap<string, AgentRecord>): Folder<NodeSpec> {
+  return new Map(
+    [...nodes].map(([name, node]) => {
+      const agent = node.isLeased ? undefined : agents.get(name)
+      return [name, agent ? { ...node, warnings: [outranked(agent)] } : node]
+    }),
+  )
+}
+
+function outranked({ announce }: AgentRecord): string {
+  return `an agent announces ${announce} under this name; this document wins over it until it is removed`
 }
 
 function duplicate(url: string, owner: string | undefined): Fault {

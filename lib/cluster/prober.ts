@@ -16,7 +16,7 @@ interface ProberOptions {
   readonly probes: () => Config['probes']
   readonly clock: Clock
   readonly dice: Dice
-  readonly metrics: Metrics
+  readonly metrics?: Metrics
   /** Called when the observation changed. */
   readonly changed: () => void
 }
@@ -69,7 +69,7 @@ export class Prober {
     const look = await this.#probe.look(timeout, signal)
     if (signal.aborted) return
     const at = clock.now()
-    metrics.probeSeconds.observe({ node: name }, (at - startedAt) / 1000)
+    metrics?.probeSeconds.observe({ node: name }, (at - startedAt) / 1000)
     this.#vitals = examine(this.#vitals, look.finding, { at, rise, fall })
     const seen = this.#observe(look)
     if (seen === null || (this.#observation && sameObservation(this.#observation, seen))) return

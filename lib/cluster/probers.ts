@@ -21,11 +21,11 @@ interface Watched {
   readonly prober: Prober
 }
 
-/** The probers of one term: exactly one per node that is not `off`. */
+/** The probers of whoever looks after the fleet: exactly one per node that is not `off`. */
 export class Probers {
   readonly #options: ProbersOptions
   readonly #watched = new Map<string, Watched>()
-  /** Nodes whose last status, left by an earlier leader, is not what to begin with any more. */
+  /** Nodes whose last status, found at the start, is not what to begin with any more. */
   readonly #met = new Set<string>()
 
   constructor(options: ProbersOptions) {
@@ -68,6 +68,7 @@ export class Probers {
   }
 }
 
-function addressOf({ url, tls, headers }: NodeSpec): string {
+/** What makes a node another server when it changes. */
+export function addressOf({ url, tls, headers }: NodeSpec): string {
   return JSON.stringify([url, tls, headers])
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { InstanceRecord, LoadSummary } from '../fleet/instance.ts'
+import type { AgentRecord, InstanceRecord, LoadSummary } from '../fleet/instance.ts'
 import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 
@@ -12,7 +12,15 @@ const instanceSchema = z.object({
   started: z.string(),
   role: z.enum(['leader', 'standby']),
   draining: z.boolean(),
+  successor: z.string().nullable().default(null),
   revision: z.string(),
+})
+
+const agentSchema = z.object({
+  name: z.string(),
+  announce: z.string(),
+  since: z.string(),
+  registered: z.boolean(),
 })
 
 const loadSchema = z.object({
@@ -31,6 +39,16 @@ export function readInstances(entries: ReadonlyMap<string, Entry>): InstanceReco
     const record = readInstance(value)
     return record?.id === id ? [record] : []
   })
+}
+
+/** The agents whose records can be read, by the name of their node. */
+export function readAgents(entries: ReadonlyMap<string, Entry>): Map<string, AgentRecord> {
+  return new Map(
+    [...entries].flatMap(([name, { value }]) => {
+      const agent = read(value, agentSchema)
+      return agent ? [[name, agent] as const] : []
+    }),
+  )
 }
 
 /** The load summaries that can be read, by instance. */

@@ -17,7 +17,7 @@ export interface Sighting {
 
 const details = z.record(z.string(), z.unknown())
 
-const statusSchema = z.object({
+export const statusSchema = z.object({
   fence: z.string().regex(/^\d{1,20}$/),
   health: z.enum(nodeHealths),
   reason: z.string(),

@@ -1,30 +1,57 @@
 import { defaultConfig } from '../fleet/config.ts'
 import { describeFaults } from '../fleet/document.ts'
-import type { NodeStatus } from '../fleet/node.ts'
+import type { NodeSpec, NodeStatus } from '../fleet/node.ts'
 import { buildSnapshot, type CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
+import type { Saved } from './disk-snapshot.ts'
 import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects } from './objects.ts'
+import { addressOf } from './probers.ts'
 import { entriesIn } from './records.ts'
-import { readStatuses, type Sighting } from './statuses.ts'
+import { type Observation, readStatuses, type Sighting } from './statuses.ts'
+import { readUid } from './store-uid.ts'
+import type { Trust } from './trust.ts'
 
 interface WorldOptions {
   readonly keys: Keys
   readonly snapshot: CurrentSnapshot
+  readonly trust: Trust
+  /** What this instance found out by itself, by node name: it outranks what a leader wrote. */
+  readonly own: () => ReadonlyMap<string, Observation | null>
+  readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
+}
+
+/** Where the configuration in force comes from. */
+export type ConfigSource = 'store' | 'snapshot' | 'none'
+
+/** A status, and the server it was about. */
+interface Inherited {
+  readonly address: string
+  readonly status: NodeStatus
 }
 
 /** Turns what is stored into what requests see: judge the documents, build one snapshot, swap it whole. */
 export class World {
   readonly #options: WorldOptions
+  #source: ConfigSource = 'none'
+  /** Of the store when it was last believed. */
+  #revision = 0n
   #objects: Objects = noObjects
   #sightings: ReadonlyMap<string, Sighting> = new Map()
+  /** Statuses of a former history, or of a former process: they count until a leader has looked at the node. */
+  #inherited = new Map<string, Inherited>()
 
   constructor(options: WorldOptions) {
     this.#options = options
+  }
+
+  get source(): ConfigSource {
+    return this.#source
   }
 
   get objects(): Objects {
@@ -38,28 +65,114 @@ export class World {
   /** Whether a change of `key` changes the world. */
   concerns(key: string): boolean {
     const folder = this.#options.keys.parse(key)?.folder
-    return folder !== undefined && (folder === 'state/nodes' || isOperatorFolder(folder))
+    return folder !== undefined && (worldly.has(folder) || isOperatorFolder(folder))
   }
 
-  /** Builds the world anew from everything stored. */
-  rebuild(entries: ReadonlyMap<string, Entry>, revision: bigint): void {
-    const { keys, snapshot } = this.#options
-    const objects = judge([...entries.values()], keys, this.#objects)
-    this.#tell(objects)
-    this.#objects = objects
+  /** Begins with what an earlier process saved. */
+  restore(saved: Saved): void {
+    const { keys, trust } = this.#options
+    trust.remember(saved.uid, BigInt(saved.revision))
+    this.#source = 'snapshot'
+    this.#revision = BigInt(saved.revision)
+    this.#objects = judge(saved.objects.map(entryOf), keys, noObjects)
+    this.#inherit(new Map(Object.entries(saved.statuses)))
+    this.refresh()
+  }
+
+  /**
+   * Builds the world anew from everything stored. What cannot be believed leaves the documents as they are, unless it is
+   * `confirmed`. Returns whether the store's history is another than before: it was wiped, or restored from a backup.
+   */
+  take(entries: ReadonlyMap<string, Entry>, revision: bigint, confirmed = false): boolean {
+    const { keys, trust } = this.#options
+    const uid = readUid(entries.get(keys.uid))
+    const isOther = trust.meet(uid, revision)
+    if (isOther) this.#inherit(this.#statuses())
+    const told = this.read([...entries.values()])
+    if (trust.believes(confirmed ? noObjects : this.#objects, told, uid)) {
+      this.#tell(told)
+      this.#objects = told
+      this.#revision = revision
+      this.#source = 'store'
+    }
     this.#sightings = readStatuses(entriesIn('state/nodes', entries.values(), keys), this.#sightings)
+    for (const name of this.#sightings.keys()) this.#inherited.delete(name)
+    this.#options.metrics.configStored.set(Number(revision))
+    this.refresh()
+    return isOther
+  }
+
+  /** What these entries say; nothing is put in force. */
+  read(entries: readonly Entry[]): Objects {
+    return judge(entries, this.#options.keys, this.#objects)
+  }
+
+  /** Builds the snapshot anew from what is known. */
+  refresh(): void {
+    const { snapshot } = this.#options
     const former = snapshot.get()
     snapshot.swap(
       buildSnapshot({
-        revision,
-        config: inForce(objects.config).get('') ?? defaultConfig,
-        nodes: inForce(objects.nodes),
-        statuses: acceptedIn(this.#sightings),
-        routes: inForce(objects.routes),
-        keys: inForce(objects.keys),
+        revision: this.#revision,
+        config: inForce(this.#objects.config).get('') ?? defaultConfig,
+        nodes: inForce(this.#objects.nodes),
+        statuses: this.#statuses(),
+        routes: inForce(this.#objects.routes),
+        keys: inForce(this.#objects.keys),
       }),
     )
     this.#measure(former.nodes.keys())
+  }
+
+  /** What the next process needs to serve without the store; null while there is nothing. */
+  saved(): Saved | null {
+    const { trust, clock } = this.#options
+    if (this.#source === 'none') return null
+    return {
+      uid: trust.uid,
+      revision: String(this.#revision),
+      savedAt: clock.date().toISOString(),
+      objects: allObjects(this.#objects).flatMap(({ key, created, active, isLeased }) =>
+        active
+          ? [
+              {
+                key,
+                text: active.text,
+                created: String(created),
+                modified: String(active.revision),
+                leased: isLeased,
+              },
+            ]
+          : [],
+      ),
+      statuses: Object.fromEntries(this.#statuses()),
+    }
+  }
+
+  /** A node counts as what is known of it best: by us, by the leader of now, by one of before. */
+  #statuses(): Map<string, NodeStatus> {
+    const own = this.#options.own()
+    const statuses = new Map<string, NodeStatus>()
+    for (const [name, spec] of inForce(this.#objects.nodes)) {
+      const inherited = this.#inherited.get(name)
+      const seen = own.get(name)
+      const status =
+        (seen && ownStatus(seen, spec)) ??
+        this.#sightings.get(name)?.status ??
+        (inherited?.address === addressOf(spec) ? inherited.status : null)
+      if (status) statuses.set(name, status)
+    }
+    return statuses
+  }
+
+  /** Fences of one history say nothing about those of another: all of them are forgotten. */
+  #inherit(statuses: ReadonlyMap<string, NodeStatus>): void {
+    this.#sightings = new Map()
+    this.#inherited = new Map()
+    for (const [name, spec] of inForce(this.#objects.nodes)) {
+      const status = statuses.get(name)
+      if (status) this.#inherited.set(name, { address: addressOf(spec), status })
+    }
   }
 
   /** One line per text that is not in force, when it appears. */
@@ -83,6 +196,20 @@ export class World {
   }
 }
 
-function acceptedIn(sightings: ReadonlyMap<string, Sighting>): Map<string, NodeStatus> {
-  return new Map([...sightings].flatMap(([name, { status }]) => (status ? [[name, status] as const] : [])))
+/** Folders besides the operator's that say what is in force. */
+const worldly: ReadonlySet<string> = new Set(['state/nodes', 'agents', 'meta/uid'])
+
+function ownStatus(seen: Observation, { weight }: NodeSpec): NodeStatus {
+  return { ...seen, fence: '0', weight: seen.health === 'up' ? weight : 0 }
+}
+
+/** A document as the store had it. Which lease an agent's document lived under is of no use any more. */
+function entryOf({ key, text, created, modified, leased }: Saved['objects'][number]): Entry {
+  return {
+    key,
+    value: text,
+    created: BigInt(created),
+    modified: BigInt(modified),
+    lease: leased ? 'former' : null,
+  }
 }

@@ -11,8 +11,22 @@ export interface InstanceRecord {
   readonly started: string
   readonly role: 'leader' | 'standby'
   readonly draining: boolean
+  /** The instance that shall lead next: every other one holds back while a record names it. */
+  readonly successor: string | null
   /** Store revision of the snapshot in force on it, in decimal. */
   readonly revision: string
+}
+
+/** `R/agents/<name>`: one agent beside an Ollama, under the agent's lease. */
+export interface AgentRecord {
+  /** Of the node it registers. */
+  readonly name: string
+  /** The node's URL. */
+  readonly announce: string
+  /** ISO date. */
+  readonly since: string
+  /** Whether the node stands as the agent announces it. */
+  readonly registered: boolean
 }
 
 /** `R/load/<id>`: what an instance is doing now, under the same lease. */
@@ -32,6 +46,8 @@ export interface Verdict {
     readonly message: string
     readonly hint?: string
   }[]
+  /** What is in force and yet worth a second look; left out when nothing is. */
+  readonly warnings?: readonly string[]
   /** Revision of the text in the store, and of the version in force (null: none is). */
   readonly stored: string
   readonly active: string | null

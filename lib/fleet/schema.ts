@@ -1,21 +1,23 @@
 import { z } from 'zod'
-import { parseDuration } from '../shared/duration.ts'
+import { parseDuration, writeDuration } from '../shared/duration.ts'
 
 /** `10s`, `500ms`, `1h30m` in a document; milliseconds in memory. */
 export const duration = (fallback: string, { min = 1, max = 7 * 86_400_000 } = {}) =>
   z
-    .string({ error: 'must be a duration with its unit, such as "30s"' })
-    .default(fallback)
-    .transform((text, context) => {
-      const ms = parseDuration(text)
-      if (ms !== null && ms >= min && ms <= max) return ms
-      context.addIssue(
-        ms === null
-          ? 'must be a duration with its unit, such as "30s" or "1h30m"'
-          : `must lie between ${min} ms and ${max} ms`,
-      )
-      return z.NEVER
+    .codec(z.string({ error: 'must be a duration with its unit, such as "30s"' }), z.number(), {
+      decode: (text, { issues }) => {
+        const ms = parseDuration(text)
+        if (ms !== null && ms >= min && ms <= max) return ms
+        const message =
+          ms === null
+            ? 'must be a duration with its unit, such as "30s" or "1h30m"'
+            : `must lie between ${min} ms and ${max} ms`
+        issues.push({ code: 'custom', input: text, message })
+        return z.NEVER
+      },
+      encode: writeDuration,
     })
+    .prefault(fallback)
 
 /** A glob over model names: `*` stands for any run of characters. */
 export const modelGlob = z.string().min(1).max(200)

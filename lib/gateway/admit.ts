@@ -1,10 +1,11 @@
 import type { Ask } from '../fleet/ask.ts'
 import { canonicalName } from '../fleet/names.ts'
-import { matchesGlob, matchesLabels } from '../fleet/schema.ts'
-import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
+import { matchesGlob } from '../fleet/schema.ts'
+import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
 import type { Exchange } from './exchange.ts'
+import { resolve } from './resolve.ts'
 import type { Route } from './routes.ts'
 import { ScanError, type Scanned, scan } from './scan.ts'
 
@@ -37,9 +38,7 @@ export function admit(
   if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(model.value.slice(0, 200)) })
   if (!caller.models.some((glob) => matchesGlob(glob, asked)))
     throw new ProxyError('model_not_found', { model: model.value.slice(0, 400) })
-  const rule = snapshot.routes.find((each) => matches(each, asked, caller.tenant))
-  const first = rule?.model ? (canonicalName(rule.model) ?? rule.model) : asked
-  const chosen = choose(first, rule, snapshot)
+  const { route: rule, model: chosen, isFallback } = resolve(asked, caller.tenant, snapshot)
   if (!chosen) throw absent(model.value, snapshot)
   return {
     ask: {
@@ -53,7 +52,7 @@ export function admit(
     },
     // The original bytes travel on; only the name inside the quotes changes, and only when it has to.
     body: chosen === asked ? bytes : splice(bytes, model.start, model.end, JSON.stringify(chosen)),
-    isFallback: chosen !== first,
+    isFallback,
   }
 }
 
@@ -66,28 +65,7 @@ function scanBody(bytes: Buffer): Scanned {
   }
 }
 
-function matches({ match }: RouteView, model: string, tenant: string): boolean {
-  return matchesGlob(match.model, model) && (match.tenant === undefined || match.tenant === tenant)
-}
-
-/** The first of the model and its fallbacks that some node can serve now; else the first that exists at all. */
-function choose(first: string, rule: RouteView | undefined, snapshot: Snapshot): string | null {
-  const names = [first, ...(rule?.fallback ?? []).map((name) => canonicalName(name) ?? name)]
-  return (
-    names.find((name) => isServed(name, rule, snapshot)) ??
-    names.find((name) => snapshot.models.has(name)) ??
-    null
-  )
-}
-
-function isServed(model: string, rule: RouteView | undefined, snapshot: Snapshot): boolean {
-  const holders = snapshot.models.get(model)?.holders ?? []
-  return holders.some((name) => {
-    const node = snapshot.nodes.get(name)
-    return node !== undefined && node.weight > 0 && matchesLabels(rule?.nodes ?? {}, node.spec.labels)
-  })
-}
-
+/** Why no model can answer. */
 function absent(model: string, snapshot: Snapshot): ProxyError {
   if (snapshot.nodes.size === 0) return new ProxyError('no_nodes')
   const looked = [...snapshot.nodes.values()].some((node) => node.status !== null)

@@ -94,7 +94,15 @@ export class Breaker {
   #learn(sign: HealthSign, onTrial: boolean): void {
     // A trial that says nothing leaves the node unproven: back to open, and another try after the reset time.
     if (sign === 'refused' || (onTrial && sign === 'neutral')) this.#circuit.open()
-    else if (sign !== 'neutral') this.#circuit.fire(sign === 'good').catch(() => {}) // the failure is its news
+    else if (sign === 'bad' || onTrial)
+      this.#circuit.fire(sign === 'good').catch(() => {}) // the failure is its news
+    else if (sign === 'good') this.#countGood()
+  }
+
+  /** What `fire` emits of a success, which is what its statistics count, without its promises: nearly every request. */
+  #countGood(): void {
+    this.#circuit.emit('fire')
+    this.#circuit.emit('success', undefined, 0)
   }
 }
 

@@ -8,7 +8,10 @@ import type { Slots } from './slots.ts'
 /** A node for the ask, or why there is none: `down` when no node may serve it now, `full` when one will once a slot is free. */
 export type Pick = { readonly node: NodeView; readonly reason: Reason } | { readonly none: 'down' | 'full' }
 
-interface World {
+/** Why a node may not serve an ask, whatever its slots. */
+export type Barrier = 'off' | 'cordoned' | 'unknown' | 'down' | 'weight' | 'tried' | 'labels' | 'breaker'
+
+export interface World {
   readonly snapshot: Snapshot
   readonly slots: Slots
   readonly gate: Gate
@@ -32,7 +35,7 @@ export function pick(ask: Ask, { snapshot, slots, gate }: World): Pick {
   let none: 'down' | 'full' = 'down'
   for (const name of snapshot.models.get(ask.model)?.holders ?? []) {
     const node = snapshot.nodes.get(name)
-    if (!node || !isEligible(node, ask, gate)) continue
+    if (!node || barrierTo(node, ask, gate)) continue
     none = 'full'
     if ((running.get(name) ?? 0) >= node.slots) continue
     const candidate = {
@@ -45,13 +48,18 @@ export function pick(ask: Ask, { snapshot, slots, gate }: World): Pick {
   return best ? { node: best.node, reason: best.isResident ? 'warm' : 'cold-load' } : { none }
 }
 
-function isEligible(node: NodeView, ask: Ask, gate: Gate): boolean {
-  return (
-    node.weight > 0 &&
-    !ask.tried.has(node.name) &&
-    matchesLabels(ask.nodes, node.spec.labels) &&
-    gate.admits(node.name)
-  )
+/** What keeps the ask from the node, or null when only its slots count. */
+export function barrierTo(node: NodeView, ask: Ask, gate: Gate): Barrier | null {
+  if (!(node.weight > 0)) return unavailability(node)
+  if (ask.tried.has(node.name)) return 'tried'
+  if (!matchesLabels(ask.nodes, node.spec.labels)) return 'labels'
+  return gate.admits(node.name) ? null : 'breaker'
+}
+
+function unavailability({ spec, status, available }: NodeView): Barrier {
+  if (available) return 'weight'
+  if (spec.state !== 'active') return spec.state
+  return status === null ? 'unknown' : 'down'
 }
 
 function beats(a: Candidate, b: Candidate): boolean {

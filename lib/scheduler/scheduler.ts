@@ -4,6 +4,7 @@ import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { type Explanation, explain } from './explain.ts'
 import type { Gate } from './gate.ts'
 import { pick } from './pick.ts'
 import { WaitQueue } from './queue.ts'
@@ -84,8 +85,17 @@ export class Scheduler {
     return { running: this.#slots.byNode(), queued: this.#queue.length }
   }
 
+  /** What `acquire` would decide now, and why. */
+  explain(ask: Ask): Explanation {
+    return explain(ask, this.#world())
+  }
+
   #pick(ask: Ask) {
-    return pick(ask, { snapshot: this.#snapshot.get(), slots: this.#slots, gate: this.#gate })
+    return pick(ask, this.#world())
+  }
+
+  #world() {
+    return { snapshot: this.#snapshot.get(), slots: this.#slots, gate: this.#gate }
   }
 
   #wait(ask: Ask, since: number, signal: AbortSignal): Promise<Grant> {

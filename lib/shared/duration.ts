@@ -13,6 +13,12 @@ export function parseDuration(text: string): number | null {
   return total
 }
 
+/** A duration as `parseDuration` reads it, exact, in the largest unit that needs no fraction: `90s`, `1h`. */
+export function writeDuration(ms: number): string {
+  const [unit, size] = Object.entries(unitMs).findLast(([, size]) => ms > 0 && ms % size === 0) ?? ['ms', 1]
+  return `${ms / size}${unit}`
+}
+
 /** A duration for people: `0.4s`, `12s`, `3m`, `5h`, `12d`. */
 export function formatDuration(ms: number): string {
   const seconds = ms / 1000

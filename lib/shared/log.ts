@@ -80,7 +80,9 @@ const jsonFormat = format.printf(({ level, message, ...fields }) => jsonLine(lev
 const textFormat = format.printf(({ level, message, ...fields }) => {
   const time = new Date().toTimeString().slice(0, 8)
   const rest = Object.entries(readable(fields)).map(
-    ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+    // One line per event, and no terminal codes from a field: whatever is no plain word is quoted.
+    ([name, value]) =>
+      `${name}=${typeof value === 'string' && /^[\x20-\x7e]*$/.test(value) ? value : JSON.stringify(value)}`,
   )
   return [time, level.padEnd(5), message, ...rest].join(' ')
 })

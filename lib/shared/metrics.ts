@@ -62,6 +62,28 @@ export class Metrics {
     [],
   )
   readonly configRevision = this.#gauge('config_revision', 'Revision of the snapshot in force', [])
+  readonly configStored = this.#gauge('config_stored_revision', 'Revision of the store as seen here', [])
+  readonly configSuspect = this.#gauge('config_suspect', '1 while what the store says is not believed', [])
+  readonly snapshotAge = this.#gauge(
+    'config_snapshot_age_seconds',
+    'Since the configuration was last saved to disk',
+    [],
+  )
+  readonly storeSilence = this.#gauge(
+    'store_last_contact_seconds',
+    'Since the last sign of life of the store',
+    [],
+  )
+  readonly heartbeatAge = this.#gauge(
+    'cluster_heartbeat_age_seconds',
+    'Since a heartbeat of a leader arrived; they come every 5 s, what is more is lag or a missing leader',
+    [],
+  )
+  readonly adviceOwn = this.#gauge(
+    'cluster_advice_own',
+    '1 while no leader is heard and this instance probes for itself',
+    [],
+  )
 
   constructor() {
     collectDefaultMetrics({ register: this.registry })

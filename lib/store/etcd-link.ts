@@ -1,4 +1,4 @@
-import { InterceptingCall, type Interceptor } from '@grpc/grpc-js'
+import { InterceptingCall, type Interceptor, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
 import { noop } from 'cockatiel'
 import { Etcd3, type IOptions } from 'etcd3'
 import type { Clock } from '../shared/clock.ts'
@@ -7,8 +7,15 @@ import type { Metrics } from '../shared/metrics.ts'
 import { storeErrorOf } from './etcd-errors.ts'
 import { StoreError } from './store.ts'
 
-/** Milliseconds after which a call counts as unanswered. */
-const deadlineMs = 1000
+/**
+ * Milliseconds after which a call counts as unanswered. When the raft leader freezes, a client may ask all three members
+ * in vain, the frozen one last: three deadlines and the callers' pauses have to fit into the three seconds within which
+ * control goes on.
+ */
+const deadlineMs = 750
+
+// What fails is told by us, in the log: gRPC would print lines of its own on standard error.
+setLogVerbosity(logVerbosity.NONE)
 
 /** PEM contents. A client certificate, when etcd asks for one, needs both `cert` and `key`. */
 interface EtcdTls {
@@ -115,7 +122,7 @@ function closed(): StoreError {
 }
 
 /** Every number is measured, sheet etcd.md §2. */
-function clientOptions(endpoint: string, tls: EtcdTls | undefined): IOptions {
+export function clientOptions(endpoint: string, tls: EtcdTls | undefined): IOptions {
   return {
     hosts: [endpoint.replace(/\/+$/, '')],
     ...(tls && { credentials: credentialsOf(tls) }),

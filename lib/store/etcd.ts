@@ -13,6 +13,7 @@ import type { Clock } from '../shared/clock.ts'
 import { entryOf } from './etcd-entry.ts'
 import { keepAlive } from './etcd-lease.ts'
 import { EtcdLink, type EtcdOptions } from './etcd-link.ts'
+import { askMember } from './etcd-member.ts'
 import { EtcdWatch } from './etcd-watch.ts'
 import { checkPrefix, checkTransaction } from './limits.ts'
 import {
@@ -20,6 +21,7 @@ import {
   type Compare,
   type Entry,
   type Lease,
+  type Member,
   type Operation,
   type Store,
   StoreError,
@@ -37,11 +39,13 @@ const pageSize = 500
  */
 export class EtcdStore implements Store {
   readonly kind = 'etcd'
+  readonly #options: EtcdOptions
   readonly #clock: Clock
   readonly #link: EtcdLink
   readonly #watches = new Set<EtcdWatch>()
 
   constructor(options: EtcdOptions) {
+    this.#options = options
     this.#clock = options.clock
     this.#link = new EtcdLink(options)
   }
@@ -116,6 +120,11 @@ export class EtcdStore implements Store {
     } catch (error) {
       if (!(error instanceof StoreError && error.fault === 'no-lease')) throw error
     }
+  }
+
+  members(): Promise<Member[]> {
+    const { endpoints, tls } = this.#options
+    return Promise.all(endpoints.map((endpoint) => askMember(endpoint, tls)))
   }
 
   async close(): Promise<void> {

@@ -44,8 +44,6 @@ export class Informer {
   readonly #probe: Loop
   #entries = new Map<string, Entry>()
   #revision = 0n
-  /** The revision of the last list: a key that is absent was known to be absent then. */
-  #listed = 0n
   #synced = false
   #lastContactMs: number | null = null
   #failures = 0
@@ -175,7 +173,6 @@ export class Informer {
     const before = this.#entries
     this.#entries = new Map(entries.map((entry) => [entry.key, entry]))
     this.#revision = revision
-    this.#listed = revision
     this.#touch()
     if (this.#brokenBy) {
       metrics?.relists.inc({ reason: this.#brokenBy })
@@ -187,14 +184,20 @@ export class Informer {
     this.#synced = true
   }
 
-  /** etcd may tell a change twice (3.4.24) or late (3.4.25): only what is newer than what is known of the key counts. */
+  /**
+   * etcd may tell a change twice (3.4.24) or go back in time (3.4.25): only what is newer than what is known of the key
+   * counts. New revisions come in their order and each in one piece, so an absent key is known to be absent up to the
+   * revision reached: a put told again after its delete brings nothing back.
+   */
   #apply(changes: readonly Change[]): void {
     this.#touch()
+    const before = this.#revision
     const keys: string[] = []
     for (const change of changes) {
       const { key, modified } = change.type === 'put' ? change.entry : change
       const known = this.#entries.get(key)
-      if (modified <= (known?.modified ?? this.#listed)) continue
+      const isNews = known ? modified > known.modified : modified > before && modified >= this.#revision
+      if (!isNews) continue
       if (change.type === 'put') this.#entries.set(key, change.entry)
       else this.#entries.delete(key)
       if (change.type === 'put' || known) keys.push(key)

@@ -36,6 +36,10 @@ export class Keys {
     return `${this.root}keys/${id}`
   }
 
+  agent(name: string): string {
+    return `${this.root}agents/${name}`
+  }
+
   instance(id: string): string {
     return `${this.root}instances/${id}`
   }
@@ -74,6 +78,7 @@ const folders = [
   'nodes',
   'routes',
   'keys',
+  'agents',
   'instances',
   'load',
   'status',

@@ -83,6 +83,15 @@ export class StoreError extends Error {
   }
 }
 
+/** One of the servers a store consists of. */
+export interface Member {
+  /** Its own name for itself, "" while it does not answer. */
+  readonly name: string
+  readonly endpoint: string
+  /** Whether it answered just now. */
+  readonly ok: boolean
+}
+
 export interface Store {
   /** `etcd` or `embedded`, for people. */
   readonly kind: 'etcd' | 'embedded'
@@ -105,12 +114,14 @@ export interface Store {
   renew(lease: string): Promise<number>
   /** Ends a lease and deletes its keys. A lease that is already gone is no error. */
   revoke(lease: string): Promise<void>
+  /** Asks each member for itself, within a second; for a store that has members. Never rejects. */
+  members?(): Promise<readonly Member[]>
   /** Ends watches and connections. Later calls reject with `closed`. Safe to call twice. */
   close(): Promise<void>
 }
 
 /** The largest `modified` of some entries, 0n when there are none: what `newest` tells of those in the store. */
-export function newestOf(entries: Iterable<Entry>): bigint {
+export function newestOf(entries: Iterable<Pick<Entry, 'modified'>>): bigint {
   let newest = 0n
   for (const { modified } of entries) if (modified > newest) newest = modified
   return newest

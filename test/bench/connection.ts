@@ -47,6 +47,8 @@ export class Connection {
 
   /** Sends a request. Resolves when its answer is whole; rejects when it is not a 200 or breaks off. */
   send(request: Buffer): Promise<Receipt> {
+    if (this.#socket.destroyed)
+      return Promise.reject(new Error('the connection was closed between two answers'))
     const { promise, resolve, reject } = Promise.withResolvers<Receipt>()
     this.#left = null
     this.#text = ''

@@ -1,7 +1,7 @@
 import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { adminTokenFile } from '../../lib/settings.ts'
-import { freePort, until } from '../support/processes.ts'
+import { freePort } from '../support/processes.ts'
 import { Program } from './program.ts'
 
 /** Where everything of one run happens. */
@@ -81,14 +81,14 @@ async function startLlamero({ dir, nodePort }: Ground): Promise<Program> {
     },
   })
   const admin = `http://127.0.0.1:${adminPort}`
-  await until(async () => (await fetch(`${admin}/readyz`)).ok, 'llamero is ready', 15_000).catch(() => {})
+  await program.reaches('is ready', async () => (await fetch(`${admin}/readyz`)).ok)
   const token = (await readFile(adminTokenFile(state), 'utf8')).trim()
-  const { status } = await fetch(`${admin}/admin/v1/nodes/bench`, {
+  const put = {
     method: 'PUT',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify({ url: `http://127.0.0.1:${nodePort}`, slots: 1024 }),
-  })
-  if (status !== 201) throw new Error(`llamero answered ${status} when it was given its node`)
+  }
+  await program.reaches('takes its node', async () => (await fetch(`${admin}/admin/v1/nodes/bench`, put)).ok)
   return program
 }
 

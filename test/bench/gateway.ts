@@ -4,12 +4,13 @@ import { run } from './run.ts'
 import { fullSize, quickSize } from './size.ts'
 
 /**
- * `npm run bench [-- --quick] [-- -o json]`: what llamero costs, beside what else could stand in its place, measured in
- * one run on one machine. The exit code tells whether the bench worked, never what it found: figures depend on the
- * machine, only ratios of one run are worth comparing. Linux only: costs are read from /proc.
+ * `npm run bench`: what llamero costs, beside what else could stand in its place, measured in one run on one machine.
+ * The exit code tells whether the bench worked, never what it found: figures depend on the machine, only ratios of one
+ * run are worth comparing. Linux only: costs are read from /proc.
  */
 const usage = 'usage: npm run bench -- [--quick] [-o table|json]'
 
+/** @throws Error that says what is wrong with the command line. */
 function readOptions() {
   const { values } = parseArgs({
     options: {
@@ -18,21 +19,35 @@ function readOptions() {
     },
   })
   if (values.output !== 'table' && values.output !== 'json')
-    throw new Error(`-o ${values.output}: is not table or json`)
-  return { size: values.quick ? quickSize : fullSize, output: values.output }
+    throw new Error(`unknown output ${values.output}`)
+  return { size: values.quick ? quickSize : fullSize, render: values.output === 'json' ? asJson : asTable }
 }
 
-// Programs that run end with this process; an interrupted bench must get as far as ending them.
+function fail(exitCode: number, ...lines: readonly string[]): void {
+  for (const line of lines) say(line)
+  process.exitCode = exitCode
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`)
+}
+
+async function main(): Promise<void> {
+  let options: ReturnType<typeof readOptions>
+  try {
+    options = readOptions()
+  } catch (error) {
+    return fail(2, `error: ${(error as Error).message}`, usage)
+  }
+  const { size, render } = options
+  try {
+    process.stdout.write(render(await run(size, say), size.rounds))
+  } catch (error) {
+    fail(1, `error: ${(error as Error).message}`)
+  }
+}
+
+// What was started ends when this process exits; a signal alone would not get it as far as that.
 process.once('SIGINT', () => process.exit(130))
 process.once('SIGTERM', () => process.exit(143))
-
-const say = (line: string) => void process.stderr.write(`${line}\n`)
-try {
-  const { size, output } = readOptions()
-  const results = await run(size, say)
-  process.stdout.write((output === 'json' ? asJson : asTable)(results, size.rounds))
-} catch (error) {
-  const isUsage = (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS')
-  say(isUsage ? `error: ${(error as Error).message}\n${usage}` : `error: ${String(error)}`)
-  process.exitCode = isUsage ? 2 : 1
-}
+await main()

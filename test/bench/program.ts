@@ -31,7 +31,7 @@ export class Program {
     const out = openSync(this.#log, 'a')
     this.#child = spawn(command, args, { env, stdio: ['ignore', out, out] })
     closeSync(out)
-    this.#child.on('error', () => {}) // it never runs, which `ready` reports
+    this.#child.on('error', () => {}) // it never runs, which `reaches` reports
     const endWithUs = () => this.#child.kill('SIGINT')
     process.once('exit', endWithUs)
     this.#child.once('exit', () => process.off('exit', endWithUs))
@@ -41,18 +41,23 @@ export class Program {
     return this.#child.pid ?? 0
   }
 
-  /** Resolves when a chat request gets its answer; rejects with the end of its log when none does within 15 s. */
-  async ready(): Promise<void> {
-    const answers = async () => {
+  /** Resolves when a chat request gets its answer; rejects as `reaches` does. */
+  answers(): Promise<void> {
+    return this.reaches('answers', async () => {
       const connection = await Connection.open(this.port)
       await connection.send(chat()).finally(() => connection.close())
       return true
-    }
-    await until(answers, `${this.name} answers`, 15_000).catch((cause: unknown) => {
-      throw new Error(`${this.name} does not answer: ${readFileSync(this.#log, 'utf8').slice(-2000)}`, {
-        cause,
-      })
     })
+  }
+
+  /** Resolves when the condition holds; when it does not within 15 s, ends the process and rejects with the end of its log. */
+  async reaches(what: string, condition: () => Promise<boolean>): Promise<void> {
+    try {
+      await until(condition, `${this.name} ${what}`, 15_000)
+    } catch (cause) {
+      await this.stop()
+      throw new Error(`${String(cause)}\n${readFileSync(this.#log, 'utf8').slice(-2000)}`, { cause })
+    }
   }
 
   /** Ends the process; one that does not obey within two seconds is killed. */

@@ -1,5 +1,6 @@
 import { availableParallelism, loadavg } from 'node:os'
 import { type Column, table } from '../../lib/cli/table.ts'
+import { starters } from './contestants.ts'
 import type { Figures, Results } from './run.ts'
 
 /** What DESIGN §10 says of a measure, and what came of it. */
@@ -19,7 +20,7 @@ interface Row {
   readonly judgement: Judgement | null
 }
 
-const contestants = ['direct', 'relay', 'http-proxy', 'nginx', 'haproxy', 'llamero']
+const contestants = ['direct', ...Object.keys(starters)]
 
 /** The results as people read them: a row per measure, a column per contestant, and the promise beside it. */
 export function asTable(results: Results, rounds: number): string {
@@ -34,7 +35,7 @@ export function asTable(results: Results, rounds: number): string {
     { title: 'VERDICT', cell: ({ judgement }) => judgement?.verdict ?? '' },
   ]
   const { node, cpus, load } = machine()
-  const heading = `node ${node}, ${cpus} CPUs, load ${load.toFixed(2)}, median of ${rounds} round${rounds === 1 ? '' : 's'}`
+  const heading = `node ${node}, ${cpus} CPUs, load ${load.toFixed(2)}, median of ${rounds} rounds`
   return `${heading}\n\n${table(columns, rowsOf(results), { wide: false, colour: false, width: null })}`
 }
 

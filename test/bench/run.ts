@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { starters, startNode } from './contestants.ts'
@@ -30,26 +30,32 @@ type Say = (line: string) => void
 
 /** One run: starts everyone, lets them take turns, ends everyone. `say` is told what is going on. */
 export async function run(size: Size, say: Say): Promise<Results> {
-  const dir = await mkdtemp(join(tmpdir(), 'llamero-bench-'))
+  const dir = mkdtempSync(join(tmpdir(), 'llamero-bench-'))
+  process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
   const programs: Program[] = []
   try {
     const node = await startNode(dir)
     programs.push(node)
-    await node.ready()
+    await node.answers()
     for (const [name, start] of Object.entries(starters)) {
       const program = await start({ dir, nodePort: node.port })
       if (!program) say(`${name} is not installed: left out`)
       else programs.push(program)
-      await program?.ready()
+      await program?.answers()
     }
     return await measureAll(node, programs.slice(1), size, say)
   } finally {
     await Promise.all(programs.map((program) => program.stop()))
-    await rm(dir, { recursive: true, force: true })
   }
 }
 
-async function measureAll(node: Program, contestants: readonly Program[], size: Size, say: Say) {
+/** Memory comes first, while the processes are fresh; the warm-up after it is for the rounds. */
+async function measureAll(
+  node: Program,
+  contestants: readonly Program[],
+  size: Size,
+  say: Say,
+): Promise<Results> {
   const tally = new Tally()
   for (const program of contestants) {
     say(`memory of idle streams: ${program.name}`)
@@ -64,9 +70,6 @@ async function measureAll(node: Program, contestants: readonly Program[], size: 
     say(`round ${round} of ${size.rounds}`)
     await takeTurns(node, contestants, size, tally)
   }
-  say('decisions of the scheduler')
-  tally.add('decision50Us', 'llamero', await decisionUs({ ...size, nodes: 50, queued: 100 }))
-  tally.add('decision1000Us', 'llamero', await decisionUs({ ...size, nodes: 1000, queued: 100 }))
   return tally.medians()
 }
 
@@ -86,6 +89,8 @@ async function takeTurns(node: Program, contestants: readonly Program[], size: S
     tally.add('firstTokenP50Ms', names[index] ?? '', p50)
     tally.add('firstTokenP99Ms', names[index] ?? '', p99)
   }
+  tally.add('decision50Us', 'llamero', await decisionUs({ ...size, nodes: 50, queued: 100 }))
+  tally.add('decision1000Us', 'llamero', await decisionUs({ ...size, nodes: 1000, queued: 100 }))
 }
 
 /** Every value measured, by measure and contestant. */

@@ -12,11 +12,11 @@ export interface Size {
   readonly firstTokens: number
   /** At most the 1024 slots of a node. */
   readonly idleStreams: number
-  /** Of the scheduler's decisions. */
-  readonly samples: number
+  /** Of the scheduler, a round. */
+  readonly decisions: number
 }
 
-/** About two minutes. Rounds are many and short, for the machine's noise comes and goes within seconds. */
+/** About two and a half minutes. Rounds are many and short, for the machine's noise comes and goes within seconds. */
 export const fullSize: Size = {
   rounds: 7,
   warmUp: 6000,
@@ -24,16 +24,16 @@ export const fullSize: Size = {
   chunks: 300,
   firstTokens: 150,
   idleStreams: 1000,
-  samples: 200,
+  decisions: 2000,
 }
 
-/** About 40 seconds: to see that a change did no great harm. */
+/** About 50 seconds: to see that a change did no great harm. */
 export const quickSize: Size = {
   rounds: 3,
   warmUp: 3000,
   requests: 1000,
-  chunks: 100,
+  chunks: 200,
   firstTokens: 60,
   idleStreams: 500,
-  samples: 50,
+  decisions: 1000,
 }

@@ -7,7 +7,8 @@ import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd.ts'
-import { type Etcd, etcdctl, Road, startEtcd } from '../support/etcd.ts'
+import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { FaultProxy } from '../support/fault-proxy.ts'
 import { eventually, rejects, storeContract } from '../support/store-contract.ts'
 
 const clock = new RealClock()
@@ -72,13 +73,13 @@ describe('the etcd store beside other clients', () => {
 })
 
 describe('the etcd store behind an endpoint that accepts and never answers', () => {
-  let road: Road
+  let road: FaultProxy
   let muted: string
   before(async () => {
-    road = new Road(shared.endpoint)
+    road = new FaultProxy(shared.endpoint)
     muted = await road.open()
   })
-  beforeEach(() => road.mute())
+  beforeEach(() => road.set({ accept: 'silent' }))
   after(() => road.close())
 
   it('goes on with the next endpoint', async () => {

@@ -6,7 +6,8 @@ import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd.ts'
 import { Informer } from '../../lib/store/informer.ts'
-import { type Etcd, etcdctl, Road, startEtcd } from '../support/etcd.ts'
+import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { FaultProxy } from '../support/fault-proxy.ts'
 import { eventually } from '../support/store-contract.ts'
 
 const clock = new RealClock()
@@ -14,7 +15,7 @@ const prefix = '/llamero/test/'
 
 describe('the informer on etcd', () => {
   let etcd: Etcd
-  let road: Road
+  let road: FaultProxy
   let store: EtcdStore
   let writer: EtcdStore
   let informer: Informer
@@ -27,7 +28,7 @@ describe('the informer on etcd', () => {
   after(() => etcd.stop())
 
   beforeEach(async () => {
-    road = new Road(etcd.endpoint)
+    road = new FaultProxy(etcd.endpoint)
     store = new EtcdStore({ endpoints: [await road.open()], clock, log: silentLog })
     writer = new EtcdStore({ endpoints: [etcd.endpoint], clock, log: silentLog })
     metrics = new Metrics()

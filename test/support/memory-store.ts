@@ -25,7 +25,7 @@ export class MemoryStore {
   revision = 0n
   readonly #leases = new Map<string, { ttlMs: number; cancel: () => void }>()
   readonly #watchers = new Set<Watcher>()
-  readonly #history: { readonly changes: readonly Change[]; readonly revision: bigint }[] = []
+  #history: { readonly changes: readonly Change[]; readonly revision: bigint }[] = []
   #granted = 0
 
   constructor(clock: Clock) {
@@ -39,6 +39,23 @@ export class MemoryStore {
 
   delete(key: string): void {
     this.commit({ when: [], apply: [{ type: 'delete', key }] })
+  }
+
+  /** Another store in the place of this one: as a backup has it, leases included, or an empty one. */
+  restore(entries: readonly Entry[] = [], revision = 0n): void {
+    const kept = new Set(entries.map(({ lease }) => lease))
+    for (const [id, { cancel }] of this.#leases) {
+      if (kept.has(id)) continue
+      cancel()
+      this.#leases.delete(id)
+    }
+    this.entries.clear()
+    for (const entry of entries) this.entries.set(entry.key, entry)
+    this.#history = []
+    this.revision = revision
+    const watchers = [...this.#watchers]
+    this.#watchers.clear()
+    for (const { handler } of watchers) handler.broken('lost')
   }
 
   value(key: string): string | undefined {
@@ -133,7 +150,7 @@ const deadlineMs = 1000
 
 /** One client's way to the memory store. A call over a broken link rejects at its deadline of one second. */
 export class Link implements Store {
-  readonly kind = 'embedded'
+  kind: Store['kind'] = 'embedded'
   readonly #store: MemoryStore
   /** Nothing gets through, either way. */
   isCut = false

@@ -1,12 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
-const executable = fileURLToPath(new URL('../../bin/llamero.ts', import.meta.url))
+export const executable = fileURLToPath(new URL('../../bin/llamero.ts', import.meta.url))
 
 /** A port nobody listened on a moment ago. */
 export async function freePort(): Promise<number> {
@@ -24,12 +25,20 @@ export interface Finished {
   readonly stderr: string
 }
 
-/** Runs one `llamero` command line to its end. */
-export async function llamero(args: readonly string[], env: Record<string, string> = {}): Promise<Finished> {
-  const child = spawn(process.execPath, [executable, ...args], {
+/** Starts one `llamero` command line. */
+export function spawnLlamero(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): ChildProcessByStdio<null, Readable, Readable> {
+  return spawn(process.execPath, [executable, ...args], {
     env: { ...ownEnvironment(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+}
+
+/** Runs one `llamero` command line to its end. */
+export async function llamero(args: readonly string[], env: Record<string, string> = {}): Promise<Finished> {
+  const child = spawnLlamero(args, env)
   const out = { stdout: '', stderr: '' }
   child.stdout.on('data', (chunk) => (out.stdout += chunk))
   child.stderr.on('data', (chunk) => (out.stderr += chunk))
@@ -43,7 +52,7 @@ export class InstanceProcess {
   readonly url: string
   readonly adminUrl: string
   readonly env: Record<string, string>
-  readonly #child: ChildProcess
+  readonly #child: ReturnType<typeof spawnLlamero>
   #log = ''
 
   private constructor(name: string, env: Record<string, string>, command: string) {
@@ -51,12 +60,9 @@ export class InstanceProcess {
     this.env = env
     this.url = `http://${env['LLAMERO_LISTEN']}`
     this.adminUrl = `http://${env['LLAMERO_ADMIN']}`
-    this.#child = spawn(process.execPath, [executable, command], {
-      env: { ...ownEnvironment(), ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    this.#child.stdout?.on('data', (chunk) => (this.#log += chunk))
-    this.#child.stderr?.on('data', (chunk) => (this.#log += chunk))
+    this.#child = spawnLlamero([command], env)
+    this.#child.stdout.on('data', (chunk) => (this.#log += chunk))
+    this.#child.stderr.on('data', (chunk) => (this.#log += chunk))
   }
 
   /** Starts `llamero serve` (or another command) on free ports; resolves once it is ready. */
@@ -65,7 +71,7 @@ export class InstanceProcess {
     settings: Record<string, string> = {},
     command = 'serve',
   ): Promise<InstanceProcess> {
-    const state = await mkdtemp(join(tmpdir(), `llamero-${name}-`))
+    const state = settings['LLAMERO_STATE'] ?? (await mkdtemp(join(tmpdir(), `llamero-${name}-`)))
     const env = {
       LLAMERO_NAME: name,
       LLAMERO_STATE: state,
@@ -80,7 +86,9 @@ export class InstanceProcess {
       command,
     )
     try {
-      await until(async () => (await fetch(`${instance.adminUrl}/readyz`)).ok, `${name} is ready`, 15_000)
+      const isReady = async () => (await fetch(`${instance.adminUrl}/readyz`)).ok
+      await until(() => instance.#hasEnded || isReady(), `${name} is ready`, 15_000)
+      if (instance.#hasEnded) throw new Error(`${name} ended before it was ready`)
     } catch (error) {
       await instance.stop()
       throw new Error(`${(error as Error).message}\n${instance.log}`)
@@ -103,8 +111,12 @@ export class InstanceProcess {
 
   /** Resolves to the exit code, null when a signal ended it. */
   async exited(): Promise<number | null> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit')
+    if (!this.#hasEnded) await once(this.#child, 'exit')
     return this.#child.exitCode
+  }
+
+  get #hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null
   }
 
   /** A CLI command against this instance. */

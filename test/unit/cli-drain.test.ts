@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeAnswer } from '../../lib/cli/answers.ts'
-import { waitUntilIdle } from '../../lib/cli/drain.ts'
+import { seenNode, waitUntilIdle } from '../../lib/cli/drain.ts'
 import { exits, Failure } from '../../lib/cli/failure.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
@@ -16,6 +16,7 @@ function aNode(running: Record<string, number>, state = 'cordoned'): NodeAnswer 
     weight: 1,
     slots: 1,
     labels: {},
+    source: 'operator',
     version: '0.15.0',
     running: Object.values(running).reduce((sum, count) => sum + count, 0),
     running_by_instance: running,
@@ -34,7 +35,7 @@ async function drain(at: (second: number) => NodeAnswer | Failure, timeoutMs = 3
   const look = async () => {
     const seen = at(clock.now() / 1000)
     if (seen instanceof Failure) throw seen
-    return seen
+    return seenNode(seen)
   }
   const done = waitUntilIdle({
     name: 'gpu-b',
@@ -43,6 +44,10 @@ async function drain(at: (second: number) => NodeAnswer | Failure, timeoutMs = 3
     timeoutMs,
     look,
     progress: (line) => lines.push(line),
+    late: {
+      state: 'cordoned',
+      hint: 'llamero node drain gpu-b (waits again), or llamero node uncordon gpu-b',
+    },
   }).then(
     (tookMs) => ({ tookMs, failure: null }),
     (failure: Failure) => ({ tookMs: null, failure }),

@@ -52,7 +52,8 @@ async function llamero(line: string, given: Partial<CliContext> = {}) {
     clock: new VirtualClock(),
     signal: new AbortController().signal,
     settings: () => settings,
-    run: { serve: keep, quickstart: keep, simulateNode: keep },
+    editor: 'false',
+    run: { serve: keep, quickstart: keep, agent: keep, simulateNode: keep },
     ...given,
   })
   return { code, ran, ...said }
@@ -82,6 +83,16 @@ const wrongLines: readonly [line: string, what: string, hint: string][] = [
   ['node add gpu-a http://a:1 --label zone', '--label takes KEY=VALUE', ''],
   ['--admin-url localhost:11400 status', 'is not the URL of an admin listener', 'write http://HOST:11400'],
   ['status --admin-url http://u:p@h', 'must not contain credentials', 'LLAMERO_ADMIN_TOKEN'],
+  ['route set chat modle=a', '"modle" is not a field that can be set', 'did you mean "model"?'],
+  ['route set chat zone=a', '"zone" is not a field that can be set', 'nodes.KEY'],
+  ['route set ../keys model=a', 'cannot be the name of a route', ''],
+  ['route remove chat', 'no terminal to ask for confirmation on', 'add --yes'],
+  ['config set queue', '"queue" has no "="', 'write PATH=VALUE'],
+  ['config apply', "required option '-f, --file <file>' not specified", 'llamero config apply --help'],
+  ['config apply -f x --route ..', 'cannot be the name of a route', ''],
+  ['config accpet', "unknown command 'accpet'", 'did you mean accept?'],
+  ['instance stepdown', "unknown command 'stepdown'", 'did you mean step-down?'],
+  ['instance drain a --timeout 5', 'Write a duration such as 10s or 1h30m.', 'llamero instance drain --help'],
   ['node remove gpu-a', 'no terminal to ask for confirmation on', 'add --yes'],
 ]
 for (const [line, what, hint] of wrongLines) {

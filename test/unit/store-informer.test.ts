@@ -178,6 +178,35 @@ describe('the informer', () => {
     assert.deepEqual(reports, [])
   })
 
+  it('brings no deleted key back when its put is told again, in the same message or in a later one', async () => {
+    await started()
+    const put = store.put('/a')
+    store.delete('/a')
+    store.tell({ type: 'put', entry: put })
+    const both = { ...put, key: '/b', created: 10n, modified: 10n }
+    store.tell(
+      { type: 'put', entry: both },
+      { type: 'delete', key: '/b', modified: 11n },
+      { type: 'put', entry: both },
+    )
+    await clock.advance(1)
+    assert.deepEqual([...informer.entries], [])
+    assert.equal(informer.revision, 11n)
+  })
+
+  it('takes in every change of one transaction', async () => {
+    store.put('/gone')
+    await started()
+    const entry = { key: '/a', value: '', created: 2n, modified: 2n, lease: null }
+    store.tell(
+      { type: 'delete', key: '/gone', modified: 2n },
+      { type: 'put', entry },
+      { type: 'put', entry: { ...entry, key: '/b' } },
+    )
+    await clock.advance(1)
+    assert.deepEqual([...informer.entries.keys()], ['/a', '/b'])
+  })
+
   for (const reason of ['compacted', 'lost'] as const) {
     it(`lists anew after ${reason}, and reports the differences only`, async () => {
       for (const key of ['/changed', '/gone', '/same']) store.put(key)

@@ -1,0 +1,109 @@
+import type { App } from './app.ts'
+import { Agent } from './cluster/agent.ts'
+import { gpuLabels } from './cluster/gpu.ts'
+import { Prober } from './cluster/prober.ts'
+import { defaultConfig } from './fleet/config.ts'
+import { describeFaults, readDocument } from './fleet/document.ts'
+import { nodeSchema } from './fleet/node.ts'
+import type { Labels } from './fleet/schema.ts'
+import { untilStopped } from './serve.ts'
+import { type Flags, loadSettings, type Settings, SettingsError, unknownVariables } from './settings.ts'
+import { RealClock } from './shared/clock.ts'
+import { messageOf } from './shared/errors.ts'
+import { createLog } from './shared/log.ts'
+import { EtcdStore } from './store/etcd.ts'
+import { Keys } from './store/keys.ts'
+
+interface AgentOptions {
+  /** The local Ollama's URL. */
+  readonly ollama: string
+  /** Its URL as instances on other hosts reach it. */
+  readonly announce: string
+  readonly labels: Labels
+  readonly slots: number | undefined
+  readonly weight: number | undefined
+}
+
+interface Streams {
+  readonly stderr: NodeJS.WritableStream
+}
+
+/**
+ * `llamero agent`: keeps the Ollama of this host registered as a node until a signal ends it. Resolves to the exit code:
+ * 2 for a wrong setting or option.
+ */
+export async function agent(flags: Flags, options: AgentOptions, { stderr }: Streams): Promise<number> {
+  try {
+    const settings = loadSettings(flags)
+    const strangers = unknownVariables()
+    if (settings.etcd.length === 0)
+      throw new SettingsError(
+        'an agent needs the etcd that the instances share\n  hint: set LLAMERO_ETCD=http://HOST:2379',
+      )
+    const running = run(settings, options, await documentOf(options))
+    for (const variable of strangers) running.log.warn('unknown environment variable', { variable })
+    await untilStopped(running)
+    return 0
+  } catch (error) {
+    stderr.write(`error: ${messageOf(error)}\n`)
+    return error instanceof SettingsError ? 2 : 1
+  }
+}
+
+/** The composition of an agent, started. */
+function run(
+  settings: Settings,
+  { ollama, announce }: AgentOptions,
+  document: string,
+): Pick<App, 'log' | 'stop'> {
+  const { etcd: endpoints, etcdTls: tls, cluster, name, logLevel: level, logFormat: format } = settings
+  const clock = new RealClock()
+  const dice = Math.random
+  const log = createLog({ level, format })
+  const store = new EtcdStore({ endpoints, ...(tls && { tls }), clock, log })
+  const prober = new Prober({
+    name,
+    spec: nodeSchema.parse({ url: ollama }),
+    known: null,
+    probes: () => defaultConfig.probes,
+    clock,
+    dice,
+    changed: () => registrar.poke(),
+  })
+  const registrar = new Agent({
+    store,
+    keys: new Keys(cluster),
+    clock,
+    dice,
+    log,
+    name,
+    announce,
+    document,
+    health: () => prober.observation,
+  })
+  prober.start()
+  registrar.start()
+  log.info('agent started', { node: name, ollama, url: announce })
+  const leave = async () => {
+    prober.stop()
+    await registrar.stop()
+    await store.close()
+    log.info('stopped')
+  }
+  let left: Promise<void> | null = null
+  return {
+    log,
+    stop: () => {
+      left ??= leave()
+      return left
+    },
+  }
+}
+
+/** The node's document; what nvidia-smi says of the GPUs are labels that the operator may overrule. */
+async function documentOf({ announce, labels, slots, weight }: AgentOptions): Promise<string> {
+  const text = `${JSON.stringify({ url: announce, weight, slots, labels: { ...(await gpuLabels()), ...labels } })}\n`
+  const parsed = readDocument(text, nodeSchema)
+  if (!parsed.ok) throw new SettingsError(describeFaults(parsed.faults))
+  return text
+}

@@ -1,0 +1,55 @@
+import type { RouteTestAnswer } from './answers.ts'
+import { type Column, facts, type Look, table } from './table.ts'
+
+type Row = RouteTestAnswer['nodes'][number]
+
+/** The explanation of `route test`: what the routes make of the model, each node's part, and the choice. */
+export function routeTestView(answer: RouteTestAnswer, look: Look): string {
+  const { asked, tenant, route, wanted, model, nodes, choice } = answer
+  const columns: readonly Column<Row>[] = [
+    { title: 'NODE', cell: ({ name }) => name },
+    { title: 'VERDICT', cell: ({ name, excluded }) => verdict(name, excluded, choice) },
+    { title: 'WHY', cell: why },
+    { title: 'RUNNING', cell: ({ running, slots }) => `${running}/${slots}`, align: 'right' },
+    { title: 'WEIGHT', cell: ({ weight }) => String(weight), align: 'right' },
+  ]
+  const head = facts(
+    [
+      ['asked', `${asked}, by tenant ${tenant}`],
+      ['route', route ?? 'none matches'],
+      ['models', wanted.join(', then ')],
+      ['model', model ?? 'none: no node has one of them'],
+    ],
+    look.colour,
+  )
+  const list = nodes.length === 0 ? '' : table(columns, nodes, look)
+  return `${head}${list}${facts([['choice', choiceLine(answer)]], look.colour)}`
+}
+
+function verdict(name: string, excluded: string | null, choice: RouteTestAnswer['choice']): string {
+  if (name === choice?.node) return 'chosen'
+  return excluded === null ? 'possible' : 'excluded'
+}
+
+/** In the words of an operator; a reason this CLI does not know yet is shown as it came. */
+const reasons: Readonly<Record<string, string>> = {
+  off: 'off',
+  cordoned: 'cordoned',
+  unknown: 'not looked at yet',
+  down: 'down',
+  weight: 'weight 0',
+  labels: "the route's labels are not among its own",
+  breaker: 'breaker open',
+  'no-model': 'does not have the model',
+  full: 'full',
+}
+
+function why({ excluded, loaded }: Row): string {
+  if (excluded !== null) return reasons[excluded] ?? excluded
+  return loaded ? 'has the model loaded' : 'has the model on disk'
+}
+
+function choiceLine({ choice, refusal }: RouteTestAnswer): string {
+  if (choice) return `${choice.node} (${choice.reason}); nothing was sent`
+  return refusal === 'full' ? 'none yet: the request would wait for a slot' : 'none'
+}

@@ -1,0 +1,108 @@
+import type { Command } from 'commander'
+import type { AdminClient } from './admin-client.ts'
+import type { RouteAnswer, RouteTestAnswer } from './answers.ts'
+import { exits, Failure } from './failure.ts'
+import { pairs } from './format.ts'
+import type { Invocation } from './invocation.ts'
+import { type RequestOptions, withOutput, withTimeout, withYes } from './options.ts'
+import { routeChanges, routePath, settableFields } from './route-changes.ts'
+import { routeTestView } from './route-test-view.ts'
+import { suggesting } from './suggestion.ts'
+import { type Column, table } from './table.ts'
+
+/** `llamero route …`: which model answers, and on which nodes. */
+export function addRouteCommands(program: Command, invocation: Invocation): void {
+  const route = program.command('route').description('which model answers, and on which nodes')
+  withOutput(withTimeout(route.command('list')))
+    .alias('ls')
+    .description('all routes, in the order they are tried')
+    .action((options) => list(invocation, options))
+  withOutput(withTimeout(route.command('set <name> <field=value...>')))
+    .description('make or change a route; "field=" removes a field')
+    .addHelpText('after', `\nFields: ${settableFields.join(', ')} (comma-separated), nodes.LABEL`)
+    .action((name, assignments, options) => set(invocation, name, assignments, options))
+  withOutput(withTimeout(route.command('test <model>')))
+    .description('explain where a request for a model would go now; sends nothing')
+    .option('--tenant <tenant>', 'who asks')
+    .action((model, options) => test(invocation, model, options))
+  withYes(withTimeout(route.command('remove <name>')))
+    .alias('rm')
+    .description('forget a route')
+    .action((name, options) => remove(invocation, name, options))
+}
+
+interface RouteList {
+  readonly routes: readonly RouteAnswer[]
+}
+
+async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
+  const { terminal } = invocation
+  const answer = await invocation.admin(timeout).get<RouteList>('/routes')
+  terminal.show(answer, output, (look) => table(routeColumns, answer.routes, look))
+  if (answer.routes.length === 0)
+    terminal.say(
+      'no routes: each model is answered by itself',
+      'llamero route set NAME match.model=GLOB model=MODEL',
+    )
+}
+
+const routeColumns: readonly Column<RouteAnswer>[] = [
+  { title: 'NAME', cell: ({ name }) => name },
+  { title: 'MATCH', cell: ({ in_force }) => in_force?.match.model ?? '-' },
+  { title: 'TENANT', cell: ({ in_force }) => in_force?.match.tenant ?? '-' },
+  { title: 'MODEL', cell: ({ in_force }) => in_force?.model ?? '-' },
+  { title: 'FALLBACK', cell: ({ in_force }) => in_force?.fallback.join(', ') || '-' },
+  { title: 'NODES', cell: ({ in_force }) => pairs(in_force?.nodes ?? {}) || '-' },
+  {
+    title: 'STORED',
+    cell: ({ ok, in_force }) => (ok ? 'ok' : in_force ? 'rejected, former in force' : 'rejected'),
+  },
+]
+
+async function set(
+  invocation: Invocation,
+  name: string,
+  assignments: readonly string[],
+  { output, timeout }: RequestOptions,
+): Promise<void> {
+  const path = routePath(name)
+  const body = routeChanges(assignments)
+  const written = await invocation
+    .admin(timeout)
+    .send<{ match: { model: string } }>({ method: 'PATCH', path, body })
+  invocation.terminal.show(written, output, () => '')
+  invocation.terminal.say(`${name}: written; it matches ${written.match.model}`, 'llamero route test MODEL')
+}
+
+interface TestOptions extends RequestOptions {
+  readonly tenant?: string
+}
+
+/** Ends as a request would: well where one could go or wait, else as not found or unavailable. */
+async function test(
+  invocation: Invocation,
+  model: string,
+  { tenant, output, timeout }: TestOptions,
+): Promise<void> {
+  const body = { model, tenant }
+  const answer = await invocation
+    .admin(timeout)
+    .send<RouteTestAnswer>({ method: 'POST', path: '/routes/test', body })
+  invocation.terminal.show(answer, output, (look) => routeTestView(answer, look))
+  if (answer.refusal === 'no-model')
+    throw new Failure(exits.notFound, `no node has ${answer.wanted.join(' or ')}`, 'llamero model list')
+  if (answer.refusal === 'down')
+    throw new Failure(exits.unavailable, `no node can serve ${answer.model} now`, 'llamero node list')
+}
+
+async function remove(invocation: Invocation, name: string, options: { timeout: number; yes?: boolean }) {
+  const path = routePath(name)
+  await invocation.consent(options.yes, async () => `Remove route ${name}?`)
+  const admin = invocation.admin(options.timeout)
+  await suggesting(name, admin.send({ method: 'DELETE', path }), () => namesOf(admin), 'llamero route list')
+  invocation.terminal.say(`${name}: removed`)
+}
+
+async function namesOf(admin: AdminClient): Promise<string[]> {
+  return (await admin.get<RouteList>('/routes')).routes.map(({ name }) => name)
+}

@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto'
+import { open, readFile, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { z } from 'zod'
+import type { NodeStatus } from '../fleet/node.ts'
+import type { Log } from '../shared/log.ts'
+import { statusSchema } from './statuses.ts'
+
+const revision = z.string().regex(/^\d{1,20}$/)
+
+const savedSchema = z.object({
+  /** Of the store, as `R/meta/uid` had it. */
+  uid: z.string().nullable(),
+  revision,
+  /** ISO date. */
+  savedAt: z.iso.datetime(),
+  /** The operator's documents in force: the text, and the revisions that tell which history it belongs to. */
+  objects: z.array(
+    z.object({
+      key: z.string(),
+      text: z.string(),
+      created: revision,
+      modified: revision,
+      leased: z.boolean(),
+    }),
+  ),
+  /** By node name. */
+  statuses: z.record(z.string(), statusSchema),
+})
+
+/** What an instance needs to serve without a store. */
+export type Saved = Omit<z.output<typeof savedSchema>, 'statuses'> & {
+  readonly statuses: Readonly<Record<string, NodeStatus>>
+}
+
+/**
+ * The last good configuration in a file of the state directory (sheet etcd.md §3.4 item 5). It holds key hashes and
+ * headers of nodes: only its owner may read it. The version before is kept beside it.
+ */
+export class DiskSnapshot {
+  readonly #path: string
+  readonly #log: Log
+
+  constructor(path: string, log: Log) {
+    this.#path = path
+    this.#log = log
+  }
+
+  /** The newest version that is whole, or null. Never rejects: an unreadable file is no reason not to start. */
+  async load(): Promise<Saved | null> {
+    for (const path of [this.#path, this.#previous]) {
+      const text = await readFile(path, 'utf8').catch(() => null)
+      const saved = text === null ? null : unseal(text)
+      if (saved) return saved
+      if (text !== null) this.#log.warn('the snapshot on disk is damaged', { path })
+    }
+    return null
+  }
+
+  /** Resolves once it is on the disk; at any moment before there is a whole version. Rejects with the error of the disk. */
+  async save(saved: Saved): Promise<void> {
+    const fresh = `${this.#path}.new`
+    await rm(fresh, { force: true })
+    const file = await open(fresh, 'wx', 0o600)
+    try {
+      await file.writeFile(seal(saved))
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(this.#path, this.#previous).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+    })
+    await rename(fresh, this.#path)
+    await syncDirectory(dirname(this.#path))
+  }
+
+  get #previous(): string {
+    return `${this.#path}.prev`
+  }
+}
+
+function seal(saved: Saved): string {
+  return `${JSON.stringify({ ...saved, sha256: digestOf(saved) })}\n`
+}
+
+function unseal(text: string): Saved | null {
+  try {
+    const { sha256, ...saved } = JSON.parse(text)
+    return sha256 === digestOf(saved) ? (savedSchema.safeParse(saved).data ?? null) : null
+  } catch {
+    return null // cut off, or no JSON
+  }
+}
+
+function digestOf(saved: unknown): string {
+  return createHash('sha256').update(JSON.stringify(saved)).digest('hex')
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}

@@ -1,0 +1,185 @@
+import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import type { Dice } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Entry, Store } from '../store/store.ts'
+import type { DiskSnapshot } from './disk-snapshot.ts'
+import { doubtOf } from './guard.ts'
+import { LastGood } from './last-good.ts'
+import { isOperatorFolder, type Objects } from './objects.ts'
+import { OwnAdvice } from './own-advice.ts'
+import { Recount } from './recount.ts'
+import type { Sighting } from './statuses.ts'
+import { readUid, succeedStore } from './store-uid.ts'
+import { Trust } from './trust.ts'
+import { type ConfigSource, World } from './world.ts'
+
+interface OutlookOptions {
+  readonly store: Store
+  readonly keys: Keys
+  readonly snapshot: CurrentSnapshot
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly log: Log
+  readonly metrics: Metrics
+  /** Where the last good configuration is kept for the next process; left out when the store is on this disk anyway. */
+  readonly disk?: Pick<DiskSnapshot, 'load' | 'save'>
+}
+
+/** Milliseconds until a change is on the disk: of documents, and of statuses, which change with every model loaded. */
+const documentMs = 1000
+const statusMs = 10_000
+
+/** The store's content as of one revision. */
+interface Copy {
+  readonly entries: ReadonlyMap<string, Entry>
+  readonly revision: bigint
+}
+
+/**
+ * What this instance goes by, and where it has it from: the store as long as it can be believed, the disk before the store
+ * answers, a leader's advice while one is heard, and else what it sees by itself.
+ */
+export class Outlook {
+  readonly #options: OutlookOptions
+  readonly #trust: Trust
+  readonly #own: OwnAdvice
+  readonly #world: World
+  readonly #recount: Recount
+  readonly #lastGood: LastGood | null
+  #copy: Copy = { entries: new Map(), revision: 0n }
+
+  constructor(options: OutlookOptions) {
+    this.#options = options
+    const { store, keys, snapshot, clock, log, disk } = options
+    this.#trust = new Trust({ ...options, isGuarded: store.kind === 'etcd' })
+    this.#own = new OwnAdvice({
+      ...options,
+      snapshot: () => snapshot.get(),
+      changed: () => this.#world.refresh(),
+    })
+    this.#world = new World({ ...options, trust: this.#trust, own: () => this.#own.observations() })
+    this.#recount = new Recount({
+      ...options,
+      prefix: keys.root,
+      agrees: (entries) => this.#isEmptied(entries),
+      confirmed: () => this.#takeConfirmed(),
+    })
+    this.#lastGood = disk ? new LastGood({ disk, clock, log, collect: () => this.#world.saved() }) : null
+  }
+
+  get objects(): Objects {
+    return this.#world.objects
+  }
+
+  get sightings(): ReadonlyMap<string, Sighting> {
+    return this.#world.sightings
+  }
+
+  get source(): ConfigSource {
+    return this.#world.source
+  }
+
+  /** Why the store is not believed, in one sentence; null when it is. */
+  get suspect(): string | null {
+    return this.#trust.doubt?.reason ?? null
+  }
+
+  /** Whose health and weights are in force. */
+  get advice(): 'leader' | 'own' {
+    return this.#own.source
+  }
+
+  /** Whether a leader may give the store a uid now. */
+  mayName(): boolean {
+    return this.#trust.mayName()
+  }
+
+  /** Takes what an earlier process saved, before the store is asked. Never rejects. */
+  async restore(): Promise<void> {
+    const saved = (await this.#options.disk?.load()) ?? null
+    if (saved === null) return
+    this.#world.restore(saved)
+    this.#lastGood?.found(saved)
+    const { revision, savedAt } = saved
+    this.#options.log.warn('serving from the snapshot on disk until the store answers', {
+      config: 'stale',
+      revision,
+      savedAt,
+    })
+  }
+
+  start(): void {
+    this.#own.start()
+  }
+
+  /** Probing ends before it returns; the disk has everything when it resolves. */
+  async stop(): Promise<void> {
+    this.#own.stop()
+    this.#recount.stop()
+    await this.#lastGood?.stop()
+  }
+
+  /** Follows the store. Returns whether it was wiped, swapped or restored since the last time. */
+  follow(copy: Copy, changed: ReadonlySet<string>): boolean {
+    const isFirst = this.#copy.revision === 0n
+    const isBack = copy.revision < this.#copy.revision
+    this.#copy = copy
+    const concerned = [...changed].filter((key) => this.#world.concerns(key))
+    const isOther = isFirst || isBack || concerned.length > 0 ? this.#take(copy, false) : false
+    // A store that is not believed has a leader that may look after other nodes than ours.
+    if (changed.has(this.#options.keys.heartbeat) && this.suspect === null) this.#own.heard()
+    if (concerned.length > 0) this.#save(concerned)
+    return isOther
+  }
+
+  /**
+   * Declares the store, as it is now, to be what the operator wants: every instance believes it from then on. Without a
+   * doubt there is nothing to do. Rejects with a StoreError.
+   */
+  async accept(): Promise<void> {
+    const { store, keys, log } = this.#options
+    const reason = this.suspect
+    if (reason === null || this.#trust.uid === null) return
+    await succeedStore(store, keys.uid, this.#trust.uid)
+    log.warn('the store was accepted as it is', { reason })
+  }
+
+  /** Reads what changes by time alone into the metrics. */
+  measure(): void {
+    const { clock, metrics } = this.#options
+    const savedAt = this.#lastGood?.savedAt ?? null
+    if (savedAt !== null) metrics.snapshotAge.set((clock.date().getTime() - savedAt) / 1000)
+    const { heardAt } = this.#own
+    if (heardAt !== null) metrics.heartbeatAge.set((clock.now() - heardAt) / 1000)
+  }
+
+  #take({ entries, revision }: Copy, confirmed: boolean): boolean {
+    const isOther = this.#world.take(entries, revision, confirmed)
+    this.#own.match()
+    if (this.#trust.doubt?.kind === 'emptied') this.#recount.start()
+    else this.#recount.stop()
+    return isOther
+  }
+
+  /** The store has said it often enough. */
+  #takeConfirmed(): void {
+    this.#take(this.#copy, true)
+    this.#lastGood?.changed(documentMs)
+  }
+
+  #isEmptied(entries: readonly Entry[]): boolean {
+    const { keys } = this.#options
+    const uid = readUid(entries.find(({ key }) => key === keys.uid))
+    const known = { uid: this.#trust.uid, objects: this.objects }
+    return doubtOf(known, { uid, objects: this.#world.read(entries) })?.kind === 'emptied'
+  }
+
+  #save(changed: readonly string[]): void {
+    const { keys } = this.#options
+    const isDocument = changed.some((key) => isOperatorFolder(keys.parse(key)?.folder ?? ''))
+    this.#lastGood?.changed(isDocument ? documentMs : statusMs)
+  }
+}

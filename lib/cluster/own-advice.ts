@@ -1,0 +1,106 @@
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import type { Dice } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import { Probers } from './probers.ts'
+import type { Observation } from './statuses.ts'
+
+interface OwnAdviceOptions {
+  readonly snapshot: () => Snapshot
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly log: Log
+  readonly metrics: Metrics
+  /** Called when `observations` say something else. */
+  readonly changed: () => void
+}
+
+/** Milliseconds without a heartbeat for which a leader's advice is trusted (sheet etcd.md §3.2 item 10). */
+const trustMs = 60_000
+/** Observations within this many milliseconds are told together. */
+const gatherMs = 100
+
+/**
+ * What this instance finds out by itself while no leader is heard. Leaders write a heartbeat every 5 s; after a minute
+ * without one their weights and health are too old, and the instance probes every node for itself until one is back.
+ */
+export class OwnAdvice {
+  readonly #options: OwnAdviceOptions
+  #heardAt: number | null = null
+  #probers: Probers | null = null
+  #cancelTrust: () => void = () => {}
+  #cancelTelling: (() => void) | null = null
+
+  constructor(options: OwnAdviceOptions) {
+    this.#options = options
+  }
+
+  /** Trusts what is known for a minute, wherever it came from. */
+  start(): void {
+    const { clock } = this.#options
+    this.#cancelTrust()
+    this.#cancelTrust = clock.after(trustMs, () => this.#begin())
+  }
+
+  /** Takes effect before it returns. */
+  stop(): void {
+    this.#cancelTrust()
+    this.#end()
+  }
+
+  /** A leader gave a sign of life. */
+  heard(): void {
+    const { clock, log, changed } = this.#options
+    this.#heardAt = clock.now()
+    this.start()
+    if (!this.#probers) return
+    this.#end()
+    log.info('a leader is heard again: its advice counts')
+    changed()
+  }
+
+  /** Whose weights and health are in force. */
+  get source(): 'leader' | 'own' {
+    return this.#probers ? 'own' : 'leader'
+  }
+
+  /** `clock.now()` of the last heartbeat, null before the first. */
+  get heardAt(): number | null {
+    return this.#heardAt
+  }
+
+  /** By node name; empty while a leader's advice counts, and null where nothing is known yet. */
+  observations(): ReadonlyMap<string, Observation | null> {
+    return this.#probers?.observations() ?? new Map()
+  }
+
+  /** Follows the nodes of the snapshot. */
+  match(): void {
+    this.#probers?.match()
+  }
+
+  #begin(): void {
+    const { log, metrics } = this.#options
+    this.#probers = new Probers({ ...this.#options, changed: () => this.#tell() })
+    this.#probers.match()
+    metrics.adviceOwn.set(1)
+    log.warn('no leader is heard: this instance probes for itself', { silentSeconds: trustMs / 1000 })
+  }
+
+  #end(): void {
+    this.#probers?.stop()
+    this.#probers = null
+    this.#cancelTelling?.()
+    this.#cancelTelling = null
+    this.#options.metrics.adviceOwn.set(0)
+  }
+
+  #tell(): void {
+    const { clock, changed } = this.#options
+    this.#cancelTelling ??= clock.after(gatherMs, () => {
+      this.#cancelTelling = null
+      changed()
+    })
+  }
+}

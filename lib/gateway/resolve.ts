@@ -1,0 +1,40 @@
+import { canonicalName } from '../fleet/names.ts'
+import { matchesGlob, matchesLabels } from '../fleet/schema.ts'
+import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
+
+/** What the routes make of a model's name. */
+export interface Resolution {
+  /** The route that matched. */
+  readonly route: RouteView | null
+  /** The models that may answer, in the order they are wanted. */
+  readonly wanted: readonly string[]
+  /** The one that shall answer; null when no node has any of them. */
+  readonly model: string | null
+  /** The first of the wanted was replaced because no node can serve it now. */
+  readonly isFallback: boolean
+}
+
+/** Which model shall answer a request for `asked` (a canonical name). Pure: `admit` and `route test` both go by it. */
+export function resolve(asked: string, tenant: string, snapshot: Snapshot): Resolution {
+  const route = snapshot.routes.find((each) => matches(each, asked, tenant)) ?? null
+  const first = route?.model ? (canonicalName(route.model) ?? route.model) : asked
+  const wanted = [first, ...(route?.fallback ?? []).map((name) => canonicalName(name) ?? name)]
+  // One that can be served now, else one that exists at all: its callers are told that it is down.
+  const model =
+    wanted.find((name) => isServed(name, route, snapshot)) ??
+    wanted.find((name) => snapshot.models.has(name)) ??
+    null
+  return { route, wanted, model, isFallback: model !== first }
+}
+
+function matches({ match }: RouteView, model: string, tenant: string): boolean {
+  return matchesGlob(match.model, model) && (match.tenant === undefined || match.tenant === tenant)
+}
+
+function isServed(model: string, route: RouteView | null, snapshot: Snapshot): boolean {
+  const holders = snapshot.models.get(model)?.holders ?? []
+  return holders.some((name) => {
+    const node = snapshot.nodes.get(name)
+    return node !== undefined && node.weight > 0 && matchesLabels(route?.nodes ?? {}, node.spec.labels)
+  })
+}

@@ -1,0 +1,20 @@
+import { Etcd3 } from 'etcd3'
+import { clientOptions, type EtcdOptions } from './etcd-link.ts'
+import type { Member } from './store.ts'
+
+/** Asks one member for itself, over a connection of its own: the store's may be to another. */
+export async function askMember(endpoint: string, tls: EtcdOptions['tls']): Promise<Member> {
+  const client = new Etcd3(clientOptions(endpoint, tls))
+  try {
+    const [{ header }, { members }] = await Promise.all([
+      client.maintenance.status(),
+      client.cluster.memberList({}),
+    ])
+    const self = members.find(({ ID }) => ID === header.member_id)
+    return { name: self?.name ?? '', endpoint, ok: true }
+  } catch {
+    return { name: '', endpoint, ok: false } // down or unreachable: that is the answer
+  } finally {
+    client.close()
+  }
+}

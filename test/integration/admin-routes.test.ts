@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict'
+import { after, afterEach, before, suite, test } from 'node:test'
+import { aModel } from '../../lib/simulator/models.ts'
+import { type Instance, startInstance } from '../support/instance.ts'
+import { until } from '../support/processes.ts'
+
+suite('routes in the admin API', () => {
+  let instance: Instance
+  before(async () => {
+    const models = [aModel({ name: 'm:1b', loadMs: 10 })]
+    instance = await startInstance({ nodes: 2, slots: 1, models })
+  })
+  after(() => instance[Symbol.asyncDispose]())
+  afterEach(async () => {
+    for (const { name } of (await call('GET', 'routes')).body.routes) await call('DELETE', `routes/${name}`)
+    await until(() => instance.app.snapshot.get().routes.length === 0, 'the routes are gone', 5000)
+  })
+
+  const call = async (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => {
+    const response = await fetch(`${instance.adminUrl}/admin/v1/${path}`, {
+      method,
+      headers: { authorization: `Bearer ${instance.token}`, 'content-type': 'application/json', ...headers },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    return { status: response.status, body: text === '' ? null : JSON.parse(text) }
+  }
+  /** Writes a route and waits until it is in force. */
+  async function inForce(name: string, spec: object) {
+    assert.ok((await call('PUT', `routes/${name}`, spec)).status < 300)
+    await until(
+      () => instance.app.snapshot.get().routes.some((route) => route.name === name),
+      'the route is in force',
+      5000,
+    )
+  }
+  const explain = async (question: object) => (await call('POST', 'routes/test', question)).body
+
+  test('are made, listed, changed and removed', async () => {
+    await inForce('chat', { match: { model: 'gpt-*' }, model: 'm:1b' })
+    const { body } = await call('GET', 'routes')
+    assert.deepEqual(
+      [body.routes.length, body.routes[0].name, body.routes[0].in_force.match.model, body.routes[0].ok],
+      [1, 'chat', 'gpt-*', true],
+    )
+    const patched = await call('PATCH', 'routes/chat', { fallback: ['x:1b'], match: { tenant: 'web' } })
+    assert.deepEqual([patched.status, patched.body.match], [200, { model: 'gpt-*', tenant: 'web' }])
+    assert.equal((await call('PATCH', 'routes/new', { model: 'm:1b' })).status, 201)
+    assert.equal((await call('DELETE', 'routes/new')).status, 204)
+    assert.equal((await call('DELETE', 'routes/new')).status, 404)
+    assert.equal((await call('GET', 'routes/new')).status, 404)
+  })
+
+  test('keep their text, and are written over what was seen', async () => {
+    const text = 'model: m:1b # for now\n'
+    assert.equal((await call('PUT', 'routes/chat', { text }, { 'if-none-match': '*' })).status, 201)
+    assert.equal((await call('PUT', 'routes/chat', { text }, { 'if-none-match': '*' })).status, 409)
+    await until(async () => (await call('GET', 'routes/chat')).body.text === text, 'the text is seen', 5000)
+    const { modified } = (await call('GET', 'routes/chat')).body
+    assert.equal((await call('PUT', 'routes/chat', { text: 'fallback: []\n' })).status, 200)
+    assert.equal((await call('PUT', 'routes/chat', { text }, { 'if-match': modified })).status, 409)
+    const wrong = await call('PUT', 'routes/chat', { text: 'modle: a\n' })
+    assert.equal(wrong.status, 422)
+    assert.match(wrong.body.error.message, /line 1: modle: .*did you mean "model"/)
+    assert.equal((await call('PUT', 'routes/a%2fb', { text })).status, 422)
+  })
+
+  test('that are rejected stay listed, with the version still in force', async () => {
+    await inForce('chat', { match: { model: 'gpt-*' }, model: 'm:1b' })
+    const key = instance.app.keys.route('chat')
+    await instance.app.store.commit({ when: [], apply: [{ type: 'put', key, value: 'model: 5\n' }] })
+    await until(async () => !(await call('GET', 'routes/chat')).body.ok, 'the verdict is no', 5000)
+    const { body } = await call('GET', 'routes/chat')
+    assert.deepEqual([body.in_force.model, body.text, body.errors[0].line], ['m:1b', 'model: 5\n', 1])
+  })
+
+  test('are tested by the code that routes: the model, the nodes, and why', async () => {
+    await inForce('chat', { match: { model: 'gpt-*', tenant: 'web' }, model: 'none:1b', fallback: ['m:1b'] })
+    const answer = await explain({ model: 'GPT-4', tenant: 'web' })
+    assert.deepEqual(
+      [answer.asked, answer.route, answer.wanted, answer.model],
+      ['gpt-4:latest', 'chat', ['none:1b', 'm:1b'], 'm:1b'],
+    )
+    assert.equal(answer.choice.reason, 'fallback')
+    assert.deepEqual(
+      answer.nodes.map((node: { excluded: string | null }) => node.excluded),
+      [null, null],
+    )
+    const other = await explain({ model: 'gpt-4', tenant: 'else' })
+    assert.deepEqual([other.route, other.model, other.refusal], [null, null, 'no-model'])
+    assert.equal((await call('POST', 'routes/test', { model: '???' })).status, 400)
+    assert.equal((await call('POST', 'routes/test', {})).status, 422)
+  })
+
+  test('a test names what keeps each node out, and nothing reaches a node', async () => {
+    await inForce('zone', { nodes: { zone: 'a' } })
+    const labelled = await explain({ model: 'm:1b' })
+    assert.deepEqual(
+      [labelled.refusal, ...labelled.nodes.map((node: { excluded: string }) => node.excluded)],
+      ['down', 'labels', 'labels'],
+    )
+    await call('DELETE', 'routes/zone')
+    await call('PATCH', 'nodes/node-0', { state: 'cordoned' })
+    await until(
+      async () => (await explain({ model: 'm:1b' })).nodes[0].excluded === 'cordoned',
+      'the cordon is seen',
+      5000,
+    )
+    assert.equal((await explain({ model: 'm:1b' })).choice.node, 'node-1')
+    const { nodes } = (await call('GET', 'nodes')).body
+    assert.ok(nodes.every(({ loaded }: { loaded: string[] }) => loaded.length === 0))
+    await call('PATCH', 'nodes/node-0', { state: 'active' })
+  })
+})

@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { parse } from 'yaml'
+import type { RouteAnswer, RouteTestAnswer } from '../../lib/cli/answers.ts'
+import { fakeAdmin, llamero, refusal } from '../support/cli.ts'
+
+const routes: { routes: RouteAnswer[] } = {
+  routes: [
+    {
+      name: 'chat',
+      in_force: { match: { model: 'gpt-*', tenant: 'web' }, model: 'qwen3', fallback: ['a', 'b'], nodes: {} },
+      text: '',
+      modified: '1',
+      ok: false,
+      errors: [],
+    },
+    {
+      name: 'zone',
+      in_force: { match: { model: '*' }, fallback: [], nodes: { zone: 'a' } },
+      text: '',
+      modified: '2',
+      ok: true,
+      errors: [],
+    },
+    { name: 'zzz', in_force: null, text: 'x', modified: '3', ok: false, errors: [] },
+  ],
+}
+
+test('route list shows what is in force, and what is stored but is not', async (t) => {
+  const { url } = await fakeAdmin(t, { 'GET /routes': { body: routes } })
+  const { code, out } = await llamero('route list', { url })
+  assert.equal(code, 0)
+  assert.equal(
+    out,
+    [
+      'NAME  MATCH  TENANT  MODEL  FALLBACK  NODES   STORED',
+      'chat  gpt-*  web     qwen3  a, b      -       rejected, former in force',
+      'zone  *      -       -      -         zone=a  ok',
+      'zzz   -      -       -      -         -       rejected',
+      '',
+    ].join('\n'),
+  )
+  assert.deepEqual(parse((await llamero('route ls -o yaml', { url })).out), routes)
+  const empty = await fakeAdmin(t, { 'GET /routes': { body: { routes: [] } } })
+  assert.match((await llamero('route list', { url: empty.url })).err, /hint: llamero route set/)
+})
+
+test('route set sends just the fields given, and an empty value removes one', async (t) => {
+  const written = { name: 'chat', match: { model: 'gpt-*' } }
+  const { url, received } = await fakeAdmin(t, { 'PATCH /routes/chat': { body: written } })
+  const line = 'route set chat match.model=gpt-* match.tenant= model=qwen3 fallback=a,b nodes.zone=a'
+  const { code, err } = await llamero(line, { url })
+  assert.deepEqual([code, err], [0, 'chat: written; it matches gpt-*\n  hint: llamero route test MODEL\n'])
+  assert.deepEqual(received[0]?.body, {
+    match: { model: 'gpt-*', tenant: null },
+    model: 'qwen3',
+    fallback: ['a', 'b'],
+    nodes: { zone: 'a' },
+  })
+  assert.deepEqual(JSON.parse((await llamero(`${line} -o json`, { url })).out), written)
+})
+
+test('a route the API finds invalid is exit code 6', async (t) => {
+  const { url } = await fakeAdmin(t, {
+    'PATCH /routes/chat': refusal(422, 'invalid', 'model: must not be empty'),
+  })
+  const { code, err } = await llamero('route set chat model=x', { url })
+  assert.deepEqual([code, err], [6, 'error: model: must not be empty\n'])
+})
+
+function aTest(given: Partial<RouteTestAnswer>): RouteTestAnswer {
+  const node = { excluded: null, loaded: false, running: 0, slots: 4, weight: 1 }
+  return {
+    asked: 'gpt-4:latest',
+    tenant: 'web',
+    route: 'chat',
+    wanted: ['qwen3:8b', 'llama3:latest'],
+    model: 'qwen3:8b',
+    nodes: [
+      { ...node, name: 'gpu-a', loaded: true, running: 1 },
+      { ...node, name: 'gpu-b' },
+      { ...node, name: 'gpu-c', excluded: 'breaker' },
+      { ...node, name: 'gpu-d', excluded: 'no-model' },
+    ],
+    choice: { node: 'gpu-a', reason: 'warm' },
+    refusal: null,
+    ...given,
+  }
+}
+
+test('route test explains each node and the choice', async (t) => {
+  const { url, received } = await fakeAdmin(t, { 'POST /routes/test': { body: aTest({}) } })
+  const { code, out, err } = await llamero('route test gpt-4 --tenant web', { url })
+  assert.deepEqual([code, err], [0, ''])
+  assert.deepEqual(received[0]?.body, { model: 'gpt-4', tenant: 'web' })
+  assert.equal(
+    out,
+    [
+      'asked   gpt-4:latest, by tenant web',
+      'route   chat',
+      'models  qwen3:8b, then llama3:latest',
+      'model   qwen3:8b',
+      'NODE   VERDICT   WHY                      RUNNING  WEIGHT',
+      'gpu-a  chosen    has the model loaded         1/4       1',
+      'gpu-b  possible  has the model on disk        0/4       1',
+      'gpu-c  excluded  breaker open                 0/4       1',
+      'gpu-d  excluded  does not have the model      0/4       1',
+      'choice  gpu-a (warm); nothing was sent',
+      '',
+    ].join('\n'),
+  )
+  assert.deepEqual(JSON.parse((await llamero('route test gpt-4 -o json', { url })).out), aTest({}))
+})
+
+const refusals: readonly [refusal: RouteTestAnswer['refusal'], exit: number, said: RegExp][] = [
+  ['full', 0, /choice {2}none yet: the request would wait for a slot/],
+  ['down', 7, /error: no node can serve qwen3:8b now/],
+  ['no-model', 3, /error: no node has qwen3:8b or llama3:latest/],
+]
+for (const [because, exit, said] of refusals) {
+  test(`route test of a request that finds no node (${because}) ends as exit code ${exit}`, async (t) => {
+    const body = aTest({ choice: null, refusal: because })
+    const { url } = await fakeAdmin(t, { 'POST /routes/test': { body } })
+    const { code, out, err } = await llamero('route test gpt-4', { url })
+    assert.equal(code, exit)
+    assert.match(out + err, said)
+  })
+}
+
+test('route remove asks, and knows what was meant', async (t) => {
+  const { url, received } = await fakeAdmin(t, {
+    'GET /routes': { body: routes },
+    'DELETE /routes/chat': { status: 204 },
+    'DELETE /routes/chta': refusal(404, 'not_found', 'no route named "chta"'),
+  })
+  assert.equal((await llamero('route remove chat', { url, typed: 'n\n' })).code, 1)
+  assert.equal(received.length, 0)
+  const removed = await llamero('route rm chat -y', { url })
+  assert.deepEqual([removed.code, removed.err], [0, 'chat: removed\n'])
+  const missing = await llamero('route remove chta -y', { url })
+  assert.equal(missing.code, 3)
+  assert.match(missing.err, /did you mean "chat"\?/)
+})

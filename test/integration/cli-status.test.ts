@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { StatusAnswer } from '../../lib/cli/answers.ts'
+import { fakeAdmin, llamero } from '../support/cli.ts'
+
+function aStatus(given: Partial<StatusAnswer>): StatusAnswer {
+  return {
+    cluster: 'prod',
+    version: '0.1.0',
+    instance: { id: 'proxy-a', role: 'standby', uptime_seconds: 1_036_800, draining: false },
+    leader: { id: 'proxy-b', fence: '812' },
+    store: {
+      kind: 'etcd',
+      ok: true,
+      last_contact_seconds: 0.2,
+      round_trip_ms: 1.5,
+      members: ['e1', 'e2'].map((name) => ({ name, endpoint: `http://${name}:2379`, ok: true })),
+    },
+    advice: 'leader',
+    config: {
+      source: 'store',
+      suspect: null,
+      revision: '840',
+      stored: '812',
+      active: [
+        { id: 'proxy-a', revision: '840' },
+        { id: 'proxy-b', revision: '812' },
+      ],
+      rejected: [],
+    },
+    nodes: { total: 5, up: 4, down: 1, cordoned: 1 },
+    models: { on_disk: 11, loaded: 7 },
+    instances: 3,
+    requests: { running: 18, queued: 4 },
+    ...given,
+  }
+}
+
+test('status shows the cluster on one screen', async (t) => {
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({}) } })
+  const { code, out, err } = await llamero('status', { url })
+  assert.equal(code, 0)
+  assert.equal(err, '')
+  assert.equal(
+    out,
+    [
+      'cluster   prod, 3 instances, llamero 0.1.0',
+      'instance  proxy-a, standby, up 12d',
+      'leader    proxy-b, fence 812',
+      'store     ok, etcd, 2/2 members, round trip 1.5 ms',
+      'config    revision 840, last change 812, seen by 2/2, 0 documents rejected',
+      'nodes     5: 4 up, 1 down, 1 cordoned',
+      'models    11 on disk, 7 loaded',
+      'requests  18 running, 4 queued',
+      '',
+    ].join('\n'),
+  )
+})
+
+test('status names what is wrong: store, leader, rejected documents with line and hint', async (t) => {
+  const body = aStatus({
+    leader: null,
+    store: { kind: 'etcd', ok: false, last_contact_seconds: 42, round_trip_ms: null, members: [] },
+    config: {
+      source: 'store',
+      suspect: null,
+      revision: '840',
+      stored: '1000',
+      active: [
+        { id: 'proxy-a', revision: '840' },
+        { id: 'proxy-b', revision: '1001' },
+      ],
+      rejected: [
+        {
+          key: '/llamero/prod/routes/chat',
+          errors: [
+            { path: 'fallbak', line: 4, message: 'is not a known field', hint: 'did you mean "fallback"?' },
+          ],
+        },
+      ],
+    },
+    nodes: { total: 0, up: 0, down: 0, cordoned: 0 },
+  })
+  const { url } = await fakeAdmin(t, { 'GET /status': { body } })
+  const { code, out, err } = await llamero('status', { url })
+  assert.equal(code, 0)
+  assert.match(err, /^warning: the store does not answer/)
+  assert.match(out, /^leader {4}unknown$/m)
+  assert.match(out, /^store {5}DOWN since 42s, serving from memory \(config revision 840\)$/m)
+  assert.match(
+    out,
+    /^config {4}revision 840, last change 1000, seen by 1\/2 \(proxy-a at 840\), 1 document rejected$/m,
+  )
+  assert.ok(
+    out.endsWith(
+      'rejected: /llamero/prod/routes/chat\n  line 4: fallbak: is not a known field (did you mean "fallback"?)\n',
+    ),
+    out,
+  )
+  assert.match(err, /hint: llamero node add NAME/)
+})
+
+test('status names the member of the store that does not answer', async (t) => {
+  const members = [
+    { name: 'e1', endpoint: 'http://e1:2379', ok: true },
+    { name: '', endpoint: 'http://e2:2379', ok: false },
+  ]
+  const store = { kind: 'etcd', ok: true, last_contact_seconds: 0, round_trip_ms: 2, members }
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ store }) } })
+  const { out } = await llamero('status', { url })
+  assert.match(out, /^store {5}ok, etcd, 1\/2 members, round trip 2 ms, down: http:\/\/e2:2379$/m)
+})
+
+test('status says when an instance goes by its own disk and eyes, and how to accept a doubtful store', async (t) => {
+  const config = { ...aStatus({}).config, source: 'snapshot' as const, suspect: 'all nodes are gone' }
+  const body = aStatus({ config, advice: 'own' })
+  const { url } = await fakeAdmin(t, { 'GET /status': { body } })
+  const { code, out, err } = await llamero('status', { url })
+  assert.equal(code, 0)
+  assert.match(out, /^config {4}stale: from this instance's disk, revision 840, /m)
+  assert.match(out, /^nodes {5}5: 4 up, 1 down, 1 cordoned; as this instance sees them$/m)
+  assert.match(err, /not put in force: all nodes are gone\n {2}hint: .*llamero config accept/)
+  assert.deepEqual(JSON.parse((await llamero('status -o json', { url })).out), body)
+})

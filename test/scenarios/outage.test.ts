@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict'
+import { after, before, suite, test } from 'node:test'
+import { aModel } from '../../lib/simulator/models.ts'
+import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { askOnce, Load } from '../support/load.ts'
+import { InstanceProcess, until } from '../support/processes.ts'
+
+const models = [aModel({ name: 'm:1b', loadMs: 50, promptTps: 10_000, decodeTps: 2000 })]
+const root = '/llamero/default/'
+
+interface Fault {
+  readonly path: string
+  readonly line: number | null
+  readonly message: string
+  readonly hint?: string
+}
+
+interface Verdict {
+  readonly ok: boolean
+  readonly errors: readonly Fault[]
+  readonly stored: string
+  readonly active: string | null
+}
+
+interface Status {
+  readonly advice: string
+  readonly config: { readonly source: string; readonly suspect: string | null }
+}
+
+suite('two instances and two nodes, and an etcd that lets them down', () => {
+  let etcd: Etcd
+  let nodes: SimulatedNode[]
+  let instances: InstanceProcess[]
+  const first = () => instances[0] as InstanceProcess
+  const second = () => instances[1] as InstanceProcess
+  const put = (key: string, value: string) => etcdctl(etcd.endpoint, 'put', root + key, value)
+  const putNodes = async () => {
+    for (const { name, url } of nodes) await put(`nodes/${name}`, `{url: "${url}", slots: 4}`)
+  }
+  /** Until every instance says so. */
+  const all = (condition: (instance: InstanceProcess) => Promise<boolean>, what: string, withinMs: number) =>
+    Promise.all(instances.map((instance) => until(() => condition(instance), what, withinMs)))
+
+  before(async () => {
+    etcd = await startEtcd()
+    nodes = await Promise.all(
+      ['n1', 'n2'].map((name) => SimulatedNode.start({ name, models, numParallel: 4 })),
+    )
+    instances = await Promise.all(
+      ['a', 'b'].map((name) => InstanceProcess.start(name, { LLAMERO_ETCD: etcd.endpoint })),
+    )
+    await putNodes()
+    await all(routes, 'every instance routes', 10_000)
+  })
+  after(async () => {
+    await Promise.all(instances.map((instance) => instance.stop()))
+    await Promise.all(nodes.map((node) => node.stop()))
+    await etcd.stop()
+  })
+
+  test('each kind of typo keeps the good version, has a verdict within 2 s, and mends within 1 s', async () => {
+    const url = 'http://10.0.0.1:11434'
+    const good = (weight: number) => `{url: "${url}", weight: ${weight}, state: "off"}`
+    const verdict = async () =>
+      JSON.parse(
+        await etcdctl(etcd.endpoint, 'get', '--print-value-only', `${root}status/nodes/typed`),
+      ) as Verdict
+    const weight = async ({ adminUrl }: InstanceProcess) =>
+      ((await (await fetch(`${adminUrl}/admin/v1/nodes/typed`)).json()) as { weight: number }).weight
+    const typos: readonly { text: string; path: string; line: number | null; says: RegExp }[] = [
+      { text: `url: ${url}\nlabels: {gpu: a100\n`, path: '', line: 3, says: /end with a \}/ },
+      { text: `url: ${url}\nweight: heavy\n`, path: 'weight', line: 2, says: /expected number/ },
+      { text: `url: ${url}\nwieght: 2\n`, path: 'wieght', line: 2, says: /did you mean "weight"\?/ },
+      { text: ' ', path: '', line: null, says: /is empty/ },
+      { text: 'just some words', path: '', line: 1, says: /expected object/ },
+      { text: 'url: 10.0.0.1:11434\n', path: 'url', line: 1, says: /write http:\/\/HOST:11434/ },
+      { text: `url: ${url}\nweight: -1\n`, path: 'weight', line: 2, says: />=0/ },
+      { text: `url: ${url}\nstate: actve\n`, path: 'state', line: 2, says: /"active"/ },
+      { text: `url: ${url}\nweight: 1\nweight: 2\n`, path: '', line: 3, says: /must be unique/ },
+      { text: `url: ${url}\nlabels:\n\tgpu: a100\n`, path: '', line: 3, says: /Tabs/ },
+      { text: 'url: http://u:p@10.0.0.1:11434\n', path: 'url', line: 1, says: /"headers"/ },
+      { text: `{url: "${nodes[0]?.url}"}`, path: 'url', line: null, says: /the URL of node "n1"/ },
+      { text: 'weight: 1\n', path: 'url', line: null, says: /expected string/ },
+    ]
+    await put('nodes/typed', good(1))
+    await all(async (instance) => (await weight(instance)) === 1, 'the node is known', 2000)
+    for (const [index, { text, path, line, says }] of typos.entries()) {
+      await put('nodes/typed', text)
+      await until(async () => !(await verdict()).ok, `the verdict on ${text}`, 2000)
+      const { errors, active, stored } = await verdict()
+      const [fault] = errors
+      assert.deepEqual([fault?.path, fault?.line], [path, line], text)
+      assert.match(`${fault?.message} ${fault?.hint ?? ''}`, says)
+      assert.ok(active !== null && BigInt(active) < BigInt(stored), text)
+      for (const instance of instances) assert.equal(await weight(instance), index + 1, text)
+      await put('nodes/typed', good(index + 2))
+      await all(async (instance) => (await weight(instance)) === index + 2, `${text} is mended`, 1000)
+      await until(async () => (await verdict()).ok, `the good verdict after ${text}`, 2000)
+    }
+    await etcdctl(etcd.endpoint, 'del', `${root}nodes/typed`)
+  })
+
+  test('an instance restarted while etcd is down serves within 3 s from its snapshot, and fails no request', async () => {
+    // What the snapshot holds is a second old at most.
+    await new Promise((resolve) => setTimeout(resolve, 1500))
+    await using load = new Load(() => [first().url], 'm:1b', 4)
+    await etcd.kill('SIGKILL')
+    second().signal('SIGKILL')
+    await second().exited()
+    const startedAt = performance.now()
+    instances[1] = await InstanceProcess.start('b', second().env)
+    assert.equal(await askOnce(second().url, 'm:1b'), null)
+    const took = performance.now() - startedAt
+    assert.ok(took <= 3000, `${took} ms`)
+    assert.match(second().log, /"config":"stale"/)
+    assert.equal((await status(second())).config.source, 'snapshot')
+    await using more = new Load(() => [second().url], 'm:1b', 2)
+    await new Promise((resolve) => setTimeout(resolve, 3000))
+    await etcd.restart()
+    await until(async () => (await status(second())).config.source === 'store', 'it follows etcd', 5000)
+    await Promise.all([load.stop(), more.stop()])
+    assert.deepEqual([...load.failures, ...more.failures], [])
+    assert.ok(load.completed > 50 && more.completed > 20, `${load.completed} and ${more.completed} requests`)
+  })
+
+  test('a wiped etcd stops no traffic, is said to be suspect, and is believed once its documents are back', async () => {
+    await using load = new Load(() => instances.map(({ url }) => url), 'm:1b', 4)
+    await until(async () => (await leaders()) === 1, 'somebody leads', 15_000)
+    const port = Number(new URL(etcd.endpoint).port)
+    await etcd.stop()
+    etcd = await startEtcd({ port })
+    await all(async (instance) => (await status(instance)).config.suspect !== null, 'suspect', 10_000)
+    assert.match((await status(first())).config.suspect ?? '', /uid/)
+    await until(async () => (await leaders()) === 1, 'somebody leads in the new history', 20_000)
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    await putNodes()
+    await all(async (instance) => (await status(instance)).config.suspect === null, 'believed', 2000)
+    await put('routes/alias', '{match: {model: "alias*"}, model: "m:1b"}')
+    await all(
+      async ({ url }) => (await askOnce(url, 'alias')) === null,
+      'what is written now is in force',
+      2000,
+    )
+    await load.stop()
+    assert.deepEqual(load.failures, [])
+    assert.ok(load.completed > 100, `${load.completed} requests`)
+  })
+
+  async function leaders(): Promise<number> {
+    const answers = await Promise.all(instances.map(({ adminUrl }) => fetch(`${adminUrl}/leader`)))
+    return answers.filter(({ ok }) => ok).length
+  }
+})
+
+async function status(instance: InstanceProcess): Promise<Status> {
+  return (await instance.admin('status')) as unknown as Status
+}
+
+async function routes({ adminUrl }: InstanceProcess): Promise<boolean> {
+  return (await fetch(`${adminUrl}/readyz?model=m:1b`)).ok
+}

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Observation } from '../../lib/cluster/statuses.ts'
+import { Trust } from '../../lib/cluster/trust.ts'
+import { World } from '../../lib/cluster/world.ts'
+import type { NodeStatus } from '../../lib/fleet/node.ts'
+import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
+import { silentLog } from '../../lib/shared/log.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
+import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
+import type { Entry } from '../../lib/store/store.ts'
+import { keys } from '../support/cluster.ts'
+
+const status: NodeStatus = {
+  fence: '20',
+  health: 'up',
+  reason: 'the first probe was answered',
+  since: '2026-01-01T00:00:00Z',
+  version: '0.12.6',
+  models: [],
+  loaded: [],
+  weight: 2,
+}
+const down = { ...status, health: 'down', weight: 0 } as const
+
+/** A world, and the store's content that it is shown. */
+function aWorld() {
+  const snapshot = new CurrentSnapshot()
+  const own = new Map<string, Observation | null>()
+  const shared = { clock: new VirtualClock(), log: silentLog, metrics: new Metrics() }
+  const trust = new Trust({ ...shared, isGuarded: true })
+  const world = new World({ ...shared, keys, snapshot, trust, own: () => own })
+  const entries = new Map<string, Entry>()
+  return {
+    world,
+    own,
+    entries,
+    put(key: string, value: string, revision: bigint) {
+      const created = entries.get(key)?.created ?? revision
+      entries.set(key, { key, value, created, modified: revision, lease: null })
+    },
+    node: () => snapshot.get().nodes.get('n'),
+  }
+}
+
+/** A world with one node that is up. */
+function anUpWorld() {
+  const made = aWorld()
+  made.put(keys.uid, 'uid-1', 10n)
+  made.put(keys.node('n'), '{url: "http://10.0.0.1:11434", weight: 2}', 11n)
+  made.put(keys.nodeState('n'), JSON.stringify(status), 30n)
+  assert.equal(made.world.take(made.entries, 30n), false)
+  assert.equal(made.node()?.available, true)
+  return made
+}
+
+test('a node of a wiped store stays as available as it was, until a leader of the new history looks at it', () => {
+  const { world, entries, put, node } = anUpWorld()
+  entries.clear()
+  assert.equal(world.take(entries, 1n), true)
+  assert.deepEqual([node()?.available, node()?.weight], [true, 2])
+  put(keys.nodeState('n'), JSON.stringify({ ...down, fence: '2' }), 3n)
+  assert.equal(world.take(entries, 3n), false, 'told once')
+  assert.equal(node()?.available, false, 'the fences of the former history are forgotten')
+  entries.delete(keys.nodeState('n'))
+  world.take(entries, 4n)
+  assert.equal(node()?.status, null, 'what was inherited does not come back')
+})
+
+test('what an earlier process saved counts until the store says more, and only for the same server', () => {
+  const saved = anUpWorld().world.saved()
+  const { world, put, entries, node } = aWorld()
+  assert.ok(saved)
+  world.restore(saved)
+  assert.deepEqual([world.source, node()?.available], ['snapshot', true])
+  put(keys.uid, 'uid-1', 10n)
+  put(keys.node('n'), '{url: "http://10.0.0.1:11434", weight: 5}', 11n)
+  assert.equal(world.take(entries, 30n), false)
+  assert.deepEqual([world.source, node()?.weight], ['store', 5])
+  put(keys.node('n'), '{url: "http://10.0.0.9:11434"}', 31n)
+  world.take(entries, 31n)
+  assert.equal(node()?.status, null, 'another address is another server')
+})
+
+test('what the instance sees by itself outranks a leader; where it knows nothing yet, the last advice stays', () => {
+  const { world, own, node } = anUpWorld()
+  own.set('n', null)
+  world.refresh()
+  assert.equal(node()?.available, true)
+  own.set('n', down)
+  world.refresh()
+  assert.equal(node()?.available, false)
+  own.clear()
+  world.refresh()
+  assert.equal(node()?.available, true)
+})
+
+test('a text of a wiped store is read anew, also at a revision that was known', () => {
+  const { world, entries, put, node } = anUpWorld()
+  entries.clear()
+  put(keys.node('n'), '{url: "http://10.0.0.2:11434"}', 11n)
+  world.take(entries, 12n)
+  assert.equal(node()?.spec.url, 'http://10.0.0.2:11434')
+})

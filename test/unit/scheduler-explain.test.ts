@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { explain } from '../../lib/scheduler/explain.ts'
+import { Slots } from '../../lib/scheduler/slots.ts'
+import { anAsk, aSnapshot } from '../support/fleet.ts'
+
+const snapshot = aSnapshot({
+  nodes: [
+    { name: 'broken' },
+    { name: 'busy', slots: 1 },
+    { name: 'cold' },
+    { name: 'cordoned', state: 'cordoned' },
+    { name: 'down', health: 'down' },
+    { name: 'elsewhere', labels: { zone: 'b' } },
+    { name: 'empty', models: ['other:1b'] },
+    { name: 'new', health: 'unknown' },
+    { name: 'off', state: 'off' },
+    { name: 'tried' },
+    { name: 'warm', loaded: ['m:latest'] },
+    { name: 'weightless', weight: 0 },
+  ].map((node) => ({ labels: { zone: 'a' }, ...node }) as { name: string }),
+})
+const gate = { admits: (node: string) => node !== 'broken' }
+const ask = anAsk({ nodes: { zone: 'a' }, tried: new Set(['tried']) })
+
+test('every node is told why it is passed over, and the choice is that of the scheduler', () => {
+  const slots = new Slots()
+  slots.take('busy', 'm:latest')
+  const { pick, standings } = explain(ask, { snapshot, slots, gate })
+  assert.ok('node' in pick)
+  assert.deepEqual([pick.node.name, pick.reason], ['warm', 'warm'])
+  assert.deepEqual(Object.fromEntries(standings.map(({ node, barrier }) => [node.name, barrier])), {
+    broken: 'breaker',
+    busy: 'full',
+    cold: null,
+    cordoned: 'cordoned',
+    down: 'down',
+    elsewhere: 'labels',
+    empty: 'no-model',
+    new: 'unknown',
+    off: 'off',
+    tried: 'tried',
+    warm: null,
+    weightless: 'weight',
+  })
+  assert.deepEqual(
+    standings.filter(({ running, isResident }) => running > 0 || isResident).map(({ node }) => node.name),
+    ['busy', 'warm'],
+  )
+})
+
+test('when nothing is free, the explanation says whether waiting helps', () => {
+  const slots = new Slots()
+  const only = aSnapshot({ nodes: [{ name: 'busy', slots: 1 }] })
+  slots.take('busy', 'm:latest')
+  assert.deepEqual(explain(anAsk(), { snapshot: only, slots, gate }).pick, { none: 'full' })
+  assert.deepEqual(explain(anAsk({ model: 'x:1b' }), { snapshot: only, slots, gate }).pick, { none: 'down' })
+})
