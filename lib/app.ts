@@ -95,7 +95,7 @@ export async function startApp(settings: Settings): Promise<App> {
       started: clock.date(),
     },
     load: () => scheduler.summary(),
-    ...(store.kind === 'etcd' && { disk: new DiskSnapshot(join(settings.state, 'snapshot.json'), log) }),
+    ...(store.kind === 'etcd' && { disk: new DiskSnapshot(snapshotFile(settings), log) }),
   })
 
   let draining = false
@@ -172,12 +172,20 @@ interface Shared {
 }
 
 function openStore(settings: Settings, shared: Shared): Promise<Store> | Store {
-  if (settings.etcd.length === 0) return EmbeddedStore.open(join(settings.state, 'store.journal'), shared)
+  if (settings.etcd.length === 0) {
+    shared.metrics.storeUp.set(1) // a file of our own is always within reach
+    return EmbeddedStore.open(join(settings.state, 'store.journal'), shared)
+  }
   return new EtcdStore({
     endpoints: settings.etcd,
     ...(settings.etcdTls && { tls: settings.etcdTls }),
     ...shared,
   })
+}
+
+/** By cluster and instance: several may share a state directory, and none may start from what another cluster left. */
+function snapshotFile({ state, cluster, name }: Settings): string {
+  return join(state, `snapshot-${cluster}-${name}.json`)
 }
 
 async function bindAll(

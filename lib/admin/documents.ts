@@ -64,7 +64,7 @@ export function textOf(context: Context): string {
 /** An operator's document as it is stored, and the verdict on it. */
 export function storedDocument({ cluster, keys }: AdminContext, folder: 'config' | 'routes', name: string) {
   const key = folder === 'config' ? keys.config : keys.route(name)
-  const stored = cluster.objects(folder).get(name)
+  const stored = cluster.directory.objects(folder).get(name)
   const errors = cluster.rejected().find((each) => each.key === key)?.verdict.errors ?? []
   return {
     text: stored?.text ?? null,

@@ -12,7 +12,7 @@ export function instanceRoutes(router: Router, admin: AdminContext): void {
   const { cluster, instance: own, log } = admin
 
   router.get('/admin/v1/instances', (context) => {
-    context.body = { apiVersion, instances: cluster.instances().map((each) => row(each, admin)) }
+    context.body = { apiVersion, instances: cluster.directory.instances().map((each) => row(each, admin)) }
   })
 
   router.post('/admin/v1/instances/:id/step-down', async (context) => {
@@ -45,7 +45,7 @@ export function instanceRoutes(router: Router, admin: AdminContext): void {
 /** An order is not passed on: where an instance says it listens is no place to send a token to. */
 function checkOwn(id: string, { instance: own, cluster }: AdminContext): void {
   if (id === own) return
-  const other = known(id, cluster.instances())
+  const other = known(id, cluster.directory.instances())
   throw conflict(
     `this is instance "${own}"; ask "${id}" itself, which listens on ${other.admin}: --admin-url http://${other.admin}`,
   )
@@ -53,7 +53,8 @@ function checkOwn(id: string, { instance: own, cluster }: AdminContext): void {
 
 function checkSuccessor(to: string, { instance: own, cluster }: AdminContext): void {
   if (to === own) throw conflict(`instance "${own}" leads already`)
-  if (known(to, cluster.instances()).draining) throw conflict(`instance "${to}" is draining and cannot lead`)
+  if (known(to, cluster.directory.instances()).draining)
+    throw conflict(`instance "${to}" is draining and cannot lead`)
 }
 
 function known(id: string, instances: readonly InstanceRecord[]): InstanceRecord {
@@ -69,7 +70,7 @@ function conflict(reason: string): ProxyError {
 /** The others' numbers are up to a second old, our own are live. */
 function row({ boot: _boot, successor: _successor, ...record }: InstanceRecord, admin: AdminContext) {
   const isOwn = record.id === admin.instance
-  const load = isOwn ? admin.scheduler.summary() : admin.cluster.loads().get(record.id)
+  const load = isOwn ? admin.scheduler.summary() : admin.cluster.directory.loads().get(record.id)
   const running = Object.values(load?.running ?? {}).reduce((sum, each) => sum + each, 0)
   return {
     ...record,

@@ -68,7 +68,7 @@ function urlOf(text: string): string | null {
 
 function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminContext) {
   const { name, spec, status } = node
-  const others = [...cluster.loads()]
+  const others = [...cluster.directory.loads()]
     .filter(([id]) => id !== instance)
     .map(([id, load]) => [id, load.running[name] ?? 0] as const)
   const byInstance = [...others, [instance, scheduler.running(name)] as const].filter(
@@ -84,7 +84,7 @@ function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminC
     weight: spec.weight,
     slots: node.slots,
     labels: spec.labels,
-    source: cluster.nodeSource(name),
+    source: cluster.directory.nodeSource(name),
     version: status?.version ?? '',
     running: byInstance.reduce((sum, [, running]) => sum + running, 0),
     running_by_instance: Object.fromEntries(byInstance),

@@ -19,13 +19,14 @@ export function routeRoutes(router: Router, admin: AdminContext): void {
   const nameOf = (params: Record<string, string>) => checkName('route', params['name'] ?? '')
 
   router.get('/admin/v1/routes', (context) => {
-    const names = [...cluster.objects('routes').keys()]
+    const names = [...cluster.directory.objects('routes').keys()]
     context.body = { apiVersion, routes: names.map((name) => row(name, admin)) }
   })
 
   router.get('/admin/v1/routes/:name', (context) => {
     const name = nameOf(context.params)
-    if (!cluster.objects('routes').has(name)) throw new ProxyError('not_found', { kind: 'route', name })
+    if (!cluster.directory.objects('routes').has(name))
+      throw new ProxyError('not_found', { kind: 'route', name })
     context.body = { apiVersion, ...row(name, admin) }
   })
 

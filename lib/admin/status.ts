@@ -12,8 +12,8 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
     const look = await lookAtStore(admin)
     const { cluster, clock, snapshot, store } = admin
     const { revision, nodes, models, loaded } = snapshot.get()
-    const leader = cluster.leader()
-    const documents = operatorFolders.flatMap((folder) => [...cluster.objects(folder).values()])
+    const leader = cluster.directory.leader()
+    const documents = operatorFolders.flatMap((folder) => [...cluster.directory.objects(folder).values()])
     const contact = cluster.lastContactMs()
     context.body = {
       apiVersion,
@@ -25,7 +25,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         uptime_seconds: Math.round((clock.now() - startedAt) / 1000),
         draining: admin.isDraining(),
       },
-      leader: leader === null ? null : { id: leader, fence: String(cluster.leaderFence() ?? 0n) },
+      leader: leader === null ? null : { id: leader, fence: String(cluster.directory.leaderFence() ?? 0n) },
       store: {
         kind: store.kind,
         ok: cluster.following,
@@ -39,12 +39,12 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         revision,
         // An instance whose own revision is as high has judged every change an operator made.
         stored: String(newestOf(documents)),
-        active: cluster.instances().map(({ id, revision }) => ({ id, revision })),
+        active: cluster.directory.instances().map(({ id, revision }) => ({ id, revision })),
         rejected: cluster.rejected().map(({ key, verdict }) => ({ key, errors: verdict.errors })),
       },
       nodes: countNodes([...nodes.values()]),
       models: { on_disk: models.size, loaded: new Set(loaded.map(({ model }) => model.name)).size },
-      instances: cluster.instances().length,
+      instances: cluster.directory.instances().length,
       requests: requests(admin),
     }
   })
@@ -79,7 +79,7 @@ function countNodes(nodes: readonly NodeView[]) {
 
 /** Of all instances: the others' numbers are up to a second old, ours are live. */
 function requests({ cluster, scheduler, instance }: AdminContext) {
-  const loads = [...cluster.loads()].filter(([id]) => id !== instance).map(([, load]) => load)
+  const loads = [...cluster.directory.loads()].filter(([id]) => id !== instance).map(([, load]) => load)
   const all = [...loads, scheduler.summary()]
   return {
     running: all.flatMap(({ running }) => Object.values(running)).reduce((sum, each) => sum + each, 0),

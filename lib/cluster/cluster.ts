@@ -5,15 +5,16 @@ import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { Informer } from '../store/informer.ts'
-import type { Folder, Keys } from '../store/keys.ts'
+import type { Keys } from '../store/keys.ts'
 import type { Entry, Store } from '../store/store.ts'
 import { Controller } from './controller.ts'
+import { Directory } from './directory.ts'
 import type { DiskSnapshot } from './disk-snapshot.ts'
 import { Election } from './election.ts'
 import { Handover, holdsBack } from './handover.ts'
-import { allObjects, type OperatorFolder, verdictOf } from './objects.ts'
+import { allObjects, verdictOf } from './objects.ts'
 import { Outlook } from './outlook.ts'
-import { entriesIn, readInstance, readInstances, readLoads } from './records.ts'
+import { readInstance } from './records.ts'
 import { Registry } from './registry.ts'
 import { Session } from './session.ts'
 import type { ConfigSource } from './world.ts'
@@ -52,12 +53,6 @@ export interface Rejected {
   readonly verdict: Omit<Verdict, 'fence'>
 }
 
-/** An operator's document as it is stored. */
-export interface Stored {
-  readonly text: string
-  readonly modified: bigint
-}
-
 const defaultTtlMs = 10_000
 /** Milliseconds a stop may take when the store does not answer. */
 const stopWithinMs = 2000
@@ -67,6 +62,8 @@ const stopWithinMs = 2000
  * and does the leader's work while it leads. Losing the store stops none of the traffic: the snapshot stays.
  */
 export class Cluster {
+  /** What the store says: leader, instances, documents. */
+  readonly directory: Directory
   readonly #options: ClusterOptions
   readonly #outlook: Outlook
   readonly #informer: Informer
@@ -91,6 +88,7 @@ export class Cluster {
       metrics,
       changed: (changed) => this.#follow(changed),
     })
+    this.directory = new Directory(() => this.#informer.entries, keys)
     this.#session = new Session({ ...shared, granted: () => this.#registry.poke() })
     this.#registry = new Registry({
       ...shared,
@@ -109,7 +107,9 @@ export class Cluster {
       id: instance.name,
       // Whoever finds its own id in the leader key acts as the leader: two processes of one name must not both.
       mayLead: () =>
-        this.#registry.isRegistered && !this.#isDraining && !holdsBack(instance.name, this.instances()),
+        this.#registry.isRegistered &&
+        !this.#isDraining &&
+        !holdsBack(instance.name, this.directory.instances()),
       changed: () => this.#takeRole(),
     })
   }
@@ -145,43 +145,11 @@ export class Cluster {
     return this.#election.fence
   }
 
-  /** Id of the leader as far as known here. */
-  leader(): string | null {
-    return this.#leaderEntry()?.value ?? null
-  }
-
-  /** The leader's term as far as known here. */
-  leaderFence(): bigint | null {
-    return this.#leaderEntry()?.created ?? null
-  }
-
-  /** Every registered instance, by id. */
-  instances(): readonly InstanceRecord[] {
-    return readInstances(this.#folder('instances'))
-  }
-
-  /** What each instance is doing, by id. */
-  loads(): ReadonlyMap<string, LoadSummary> {
-    return readLoads(this.#folder('load'))
-  }
-
   /** The documents whose stored text is not in force, as this instance judges them. */
   rejected(): readonly Rejected[] {
     return allObjects(this.#outlook.objects)
       .filter(({ faults }) => faults.length > 0)
       .map((object) => ({ key: object.key, verdict: verdictOf(object) }))
-  }
-
-  /** The documents of a folder as they are stored, by name, valid or not. */
-  objects(folder: OperatorFolder): ReadonlyMap<string, Stored> {
-    const stored = [...this.#folder(folder)]
-    return new Map(stored.map(([name, { value, modified }]) => [name, { text: value, modified }]))
-  }
-
-  /** Who registered a node: what an agent writes lives under its lease. */
-  nodeSource(name: string): 'operator' | 'agent' {
-    const entry = this.#informer.entries.get(this.#options.keys.node(name))
-    return entry === undefined || entry.lease === null ? 'operator' : 'agent'
   }
 
   /** Where the configuration in force comes from: `snapshot` is the one on disk, `none` means nothing is in force yet. */
@@ -265,7 +233,7 @@ export class Cluster {
     if (changed.has(keys.instance(instance.name)))
       this.#observeOwn(entries.get(keys.instance(instance.name)) ?? null, revision)
     if (changed.has(keys.leader)) this.#followLeader()
-    metrics.members.set(this.#folder('instances').size)
+    metrics.members.set(this.directory.folder('instances').size)
     this.#controller?.poke()
   }
 
@@ -275,7 +243,7 @@ export class Cluster {
   }
 
   #followLeader(): void {
-    const leader = this.#leaderEntry()
+    const leader = this.directory.leaderEntry()
     if (leader && leader.created !== this.#lastFence) {
       if (this.#lastFence !== null) this.#options.metrics.leaderChanges.inc()
       this.#lastFence = leader.created
@@ -320,15 +288,5 @@ export class Cluster {
       successor: this.#handover.successor,
       revision: this.#options.snapshot.get().revision,
     }
-  }
-
-  #leaderEntry(): Entry | null {
-    return this.#informer.entries.get(this.#options.keys.leader) ?? null
-  }
-
-  /** By name, in the order of names. */
-  #folder(folder: Folder): ReadonlyMap<string, Entry> {
-    const found = entriesIn(folder, this.#informer.entries.values(), this.#options.keys)
-    return new Map([...found].sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 }

@@ -34,7 +34,8 @@ beforeEach(async () => {
   instances = ['a', 'b', 'c'].map(anInstance)
   for (const { cluster } of instances) cluster.start()
   await until(
-    () => leaders().length === 1 && instances.every(({ cluster }) => cluster.instances().length === 3),
+    () =>
+      leaders().length === 1 && instances.every(({ cluster }) => cluster.directory.instances().length === 3),
     5000,
   )
 })
@@ -86,8 +87,8 @@ test('three instances agree on one leader, whose key holds the bare id', async (
   const [leader] = leaders()
   assert.equal((await etcdctl(etcd.endpoint, 'get', '--print-value-only', keys.leader)).trim(), leader?.name)
   for (const { cluster } of instances) {
-    assert.equal(cluster.leader(), leader?.name)
-    assert.equal(cluster.leaderFence(), leader?.cluster.fence)
+    assert.equal(cluster.directory.leader(), leader?.name)
+    assert.equal(cluster.directory.leaderFence(), leader?.cluster.fence)
   }
   await sleep(4000)
   assert.deepEqual(leaders(), [leader], 'renewals keep it')
@@ -99,7 +100,7 @@ test('when the leader stops or steps down another one leads within half a second
   await until(() => leaders().length === 1, 500)
   const [second] = leaders() as [Instance]
   assert.notEqual(second, first)
-  assert.deepEqual(second.cluster.instances().length, 2, 'it left the registry too')
+  assert.deepEqual(second.cluster.directory.instances().length, 2, 'it left the registry too')
   await second.cluster.stepDown()
   await until(() => leaders().length === 1, 500)
   assert.notEqual(leaders()[0], second)
@@ -159,7 +160,7 @@ test('without etcd nobody leads and nothing is forgotten; with it back all regis
   await sleep(3000)
   await etcd.restart()
   await until(() => leaders().length === 1, 8000)
-  await until(() => instances.every(({ cluster }) => cluster.instances().length === 3), 3000)
+  await until(() => instances.every(({ cluster }) => cluster.directory.instances().length === 3), 3000)
 })
 
 test('an etcd that is frozen for longer than a TTL never sees two leaders', async () => {

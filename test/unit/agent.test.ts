@@ -275,7 +275,7 @@ test("the verdict on an operator's document warns for as long as an agent of its
   instance.start()
   await clock.advance(1000)
   assert.deepEqual([verdict().ok, verdict().warnings], [true, undefined])
-  assert.equal(instance.nodeSource('gpu-1'), 'operator')
+  assert.equal(instance.directory.nodeSource('gpu-1'), 'operator')
 
   const { agent } = anAgent(store)
   agent.start()

@@ -54,7 +54,7 @@ test('a successor named wins within half a second, though another would have bee
   await clock.advance(60_000)
   assert.equal(leader(), 'c')
   assert.deepEqual(
-    a?.cluster.instances().map(({ successor }) => successor),
+    a?.cluster.directory.instances().map(({ successor }) => successor),
     [null, null, null],
     'nobody is named any more',
   )

@@ -61,18 +61,18 @@ test('instances that start on an empty store are ready, registered and led withi
   await clock.advance(100)
   assert.ok(a.snapshot.isReady && b.snapshot.isReady)
   assert.deepEqual(
-    b.cluster.instances().map(({ id, boot, started }) => ({ id, boot, started })),
+    b.cluster.directory.instances().map(({ id, boot, started }) => ({ id, boot, started })),
     [
       { id: 'a', boot: 'boot-of-a', started: '1970-01-01T00:00:00.000Z' },
       { id: 'b', boot: 'boot-of-b', started: '1970-01-01T00:00:00.000Z' },
     ],
   )
   const leader = [a, b].find(({ cluster }) => cluster.isLeader())
-  assert.equal(b.cluster.leader(), store.value(keys.leader))
-  assert.equal(a.cluster.leaderFence(), leader?.cluster.fence)
+  assert.equal(b.cluster.directory.leader(), store.value(keys.leader))
+  assert.equal(a.cluster.directory.leaderFence(), leader?.cluster.fence)
   assert.equal(await gauge(a.metrics, 'cluster_members'), 2)
   await clock.advance(1000)
-  const roles = a.cluster.instances().map(({ role }) => role)
+  const roles = a.cluster.directory.instances().map(({ role }) => role)
   assert.deepEqual([...roles].sort(), ['leader', 'standby'], 'the records tell who leads')
   await stop(clock, a, b)
 })
@@ -89,10 +89,10 @@ test('a stopped instance leaves nothing under its name and hands leadership over
   await clock.advance(100)
   assert.ok(b.cluster.isLeader())
   assert.deepEqual(
-    b.cluster.instances().map(({ id }) => id),
+    b.cluster.directory.instances().map(({ id }) => id),
     ['b'],
   )
-  assert.deepEqual([...b.cluster.loads().keys()], ['b'])
+  assert.deepEqual([...b.cluster.directory.loads().keys()], ['b'])
   await stop(clock, b)
 })
 
@@ -119,13 +119,13 @@ test('a second process with a name that is in use stays unregistered and leads n
   await clock.advance(30_000)
   assert.deepEqual(second.warnings, ['duplicate instance name'], 'said once')
   assert.deepEqual(
-    second.cluster.instances().map(({ boot }) => boot),
+    second.cluster.directory.instances().map(({ boot }) => boot),
     ['first'],
   )
   await stop(clock, first)
   assert.ok(second.cluster.isLeader())
   assert.deepEqual(
-    second.cluster.instances().map(({ boot }) => boot),
+    second.cluster.directory.instances().map(({ boot }) => boot),
     ['second'],
   )
   await stop(clock, second)
@@ -137,7 +137,7 @@ test('a record that no lease keeps alive is taken over', async () => {
   const a = anInstance(store, 'a')
   a.cluster.start()
   await clock.advance(100)
-  assert.equal(a.cluster.instances()[0]?.boot, 'boot-of-a')
+  assert.equal(a.cluster.directory.instances()[0]?.boot, 'boot-of-a')
   await stop(clock, a)
 })
 
@@ -148,10 +148,10 @@ test('an instance registers again after its lease was lost, and after somebody d
   await clock.advance(1000)
   store.revoke(store.entries.get(keys.instance('a'))?.lease ?? '')
   await clock.advance(3000)
-  assert.equal(a.cluster.instances().length, 1)
+  assert.equal(a.cluster.directory.instances().length, 1)
   store.delete(keys.instance('a'))
   await clock.advance(100)
-  assert.equal(a.cluster.instances().length, 1)
+  assert.equal(a.cluster.directory.instances().length, 1)
   await stop(clock, a)
 })
 
@@ -164,14 +164,14 @@ test('an instance cut off for a minute comes back within two seconds, and its sn
   a.link.isCut = true
   await clock.advance(60_000)
   assert.deepEqual(
-    b.cluster.instances().map(({ id }) => id),
+    b.cluster.directory.instances().map(({ id }) => id),
     ['b'],
   )
   assert.ok(a.snapshot.get().nodes.has('n'))
   a.link.isCut = false
   await clock.advance(2000)
   assert.deepEqual(
-    b.cluster.instances().map(({ id }) => id),
+    b.cluster.directory.instances().map(({ id }) => id),
     ['a', 'b'],
   )
   await stop(clock, a, b)
@@ -193,7 +193,7 @@ test('a load summary is written when it changed, at most once a second', async (
     await clock.advance(100)
   }
   assert.ok(history.length >= 9 && history.length <= 11, `${history.length} writes in ten seconds`)
-  assert.deepEqual(a.cluster.loads().get('a'), JSON.parse(history.at(-1) ?? ''))
+  assert.deepEqual(a.cluster.directory.loads().get('a'), JSON.parse(history.at(-1) ?? ''))
   await stop(clock, a)
 })
 
@@ -207,7 +207,7 @@ test('an instance that drains says so and leaves leadership to the others', asyn
   a.cluster.setDraining(true)
   await clock.advance(150)
   assert.ok(b.cluster.isLeader())
-  assert.equal(b.cluster.instances().find(({ id }) => id === 'a')?.draining, true)
+  assert.equal(b.cluster.directory.instances().find(({ id }) => id === 'a')?.draining, true)
   await stop(clock, a, b)
 })
 
@@ -249,7 +249,7 @@ test('documents put in the store are in every snapshot at once; a broken one is 
       [keys.route('chat')],
     )
     assert.equal(cluster.rejected()[0]?.verdict.errors[0]?.hint, 'did you mean "model"?')
-    assert.equal(cluster.objects('routes').get('chat')?.text, 'modle: llama3')
+    assert.equal(cluster.directory.objects('routes').get('chat')?.text, 'modle: llama3')
     assert.equal(await gauge(metrics, 'config_rejected_objects'), 1)
   }
   const verdict = JSON.parse(store.value(keys.verdict(keys.route('chat'))) ?? '{}')

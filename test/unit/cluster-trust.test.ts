@@ -173,7 +173,7 @@ test('an accepted store is believed at once, by every instance', async () => {
   const { clock, store, first, every } = cluster
   remove(store, keys.node('n'), keys.node('m'))
   await clock.advance(10)
-  const fence = first.cluster.leaderFence()
+  const fence = first.cluster.directory.leaderFence()
   await first.cluster.acceptEmpty()
   await clock.advance(10)
   assert.deepEqual(
@@ -188,7 +188,7 @@ test('an accepted store is believed at once, by every instance', async () => {
   await first.cluster.acceptEmpty()
   assert.equal(store.value(keys.uid), uid, 'without a doubt there is nothing to accept')
   await clock.advance(10_000)
-  assert.equal(first.cluster.leaderFence(), fence, 'its history is the same: the leader goes on')
+  assert.equal(first.cluster.directory.leaderFence(), fence, 'its history is the same: the leader goes on')
 })
 
 test('a wiped store is not believed until every document is back; then all goes on by itself', async () => {
@@ -209,7 +209,7 @@ test('a wiped store is not believed until every document is back; then all goes 
       /^the uid of the store is gone, and it lacks 2 \(.*nodes\/n.*\) of 2 documents$/,
     )
   assert.deepEqual(
-    every((instance) => instance.cluster.instances().length),
+    every((instance) => instance.cluster.directory.instances().length),
     [2, 2],
     'registered again',
   )
