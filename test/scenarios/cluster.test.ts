@@ -81,7 +81,7 @@ suite('three instances, one etcd and four nodes', () => {
         until(async () => (await askOnce(url, 'alias')) === null, 'alias answers', 5000),
       ),
     )
-    assert(Math.max(...took) <= 1500, `${took} ms, one request included`)
+    assert(Math.max(...took) <= 1000, `${took} ms, one request included`)
   })
 
   test('a broken route keeps the old one in force, and its verdict is readable beside it', async () => {
