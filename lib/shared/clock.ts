@@ -7,7 +7,7 @@ export interface Clock {
   now(): number
   /** Wall-clock time, for logs and records only: it may jump. */
   date(): Date
-  /** Runs `task` once after `ms` milliseconds. Returns the cancel function, safe to call at any time. */
+  /** Runs `task` once, `ms` milliseconds from now or later, never sooner. Returns the cancel function, safe to call at any time. */
   after(ms: number, task: () => void): () => void
   /** Resolves after `ms` milliseconds; rejects with the signal's reason when it aborts first. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>
@@ -31,7 +31,14 @@ export class RealClock implements Clock {
   }
 
   after(ms: number, task: () => void): () => void {
-    const timer = setTimeout(task, ms * this.#scale).unref()
+    const dueAt = performance.now() + ms * this.#scale
+    const wait = () => setTimeout(wake, Math.ceil(dueAt - performance.now())).unref()
+    // Node's timers round to its loop's milliseconds and may fire one early: on a scaled clock that is many.
+    const wake = () => {
+      if (performance.now() < dueAt) timer = wait()
+      else task()
+    }
+    let timer = wait()
     return () => clearTimeout(timer)
   }
 
