@@ -32,6 +32,7 @@ export const configSchema = z.strictObject({
     .strictObject({
       connect: duration('2s', { max: 60_000 }),
       first_token: duration('300s'),
+      whole_answer: duration('15m'),
       between_tokens: duration('60s'),
       request: duration('1h'),
       idle_write: duration('60s'),

@@ -13,6 +13,8 @@ import { ScanError, type Scanned, scan } from './scan.ts'
 export interface Admission {
   readonly ask: Ask
   readonly body: Buffer
+  /** The answer begins with its first token, not when all is done. */
+  readonly streams: boolean
   /** The model asked for was replaced because no node can serve it now. */
   readonly isFallback: boolean
 }
@@ -32,7 +34,7 @@ export function admit(
   bytes: Buffer,
   snapshot: Snapshot,
 ): Admission {
-  const { model } = scanBody(bytes)
+  const { model, stream } = scanBody(bytes)
   if (!model || model.value.trim() === '') throw new ProxyError('missing_model')
   const asked = canonicalName(model.value)
   if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(model.value.slice(0, 200)) })
@@ -52,6 +54,7 @@ export function admit(
     },
     // The original bytes travel on; only the name inside the quotes changes, and only when it has to.
     body: chosen === asked ? bytes : splice(bytes, model.start, model.end, JSON.stringify(chosen)),
+    streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     isFallback,
   }
 }

@@ -1,32 +1,8 @@
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Clock } from '../shared/clock.ts'
 import type { Order } from './order.ts'
-
-/** What a node did wrong. */
-export type Fault =
-  | 'unreachable' // refused, no route, unknown host, TLS not acceptable
-  | 'connect-timeout'
-  | 'stale-socket' // a kept-alive socket was closed under us before any byte came back
-  | 'reset' // the connection broke before the answer's head
-  | 'first-token-timeout'
-  | 'bad-response' // no HTTP, or a status no answer may have
-  | 'broken-off' // the connection broke within the answer
-  | 'stalled' // no byte of the answer for too long
-  | 'request-timeout' // the whole request took too long
-
-/** How a try at a node ended. */
-export type Outcome =
-  | { readonly kind: 'done' }
-  /** The node said no, and nothing of it has been sent to the caller yet. */
-  | { readonly kind: 'refused'; readonly status: number; readonly contentType: string; readonly body: Buffer }
-  | { readonly kind: 'client-gone'; readonly reason: string }
-  | {
-      readonly kind: 'node-failed'
-      readonly fault: Fault
-      /** Bytes of the answer have reached the caller: nobody else can answer any more. */
-      readonly committed: boolean
-      readonly cause: Error
-    }
+import { type Fault, noTokens, type Outcome } from './outcome.ts'
+import type { Passage } from './passage.ts'
 
 const unreachableCodes = new Set([
   'ECONNREFUSED',
@@ -36,7 +12,6 @@ const unreachableCodes = new Set([
   'EAI_AGAIN',
   'EADDRNOTAVAIL',
 ])
-const maxErrorBytes = 1024 * 1024
 
 /**
  * One try at one node. Its state is where it is: waiting for the head of the answer, streaming, paused because the
@@ -63,10 +38,15 @@ export class Attempt {
   #state: 'waiting' | 'streaming' | 'paused' | 'settled' = 'waiting'
   /** When the current state last made progress: the head or a byte came, or the caller stopped reading. */
   #movedAt: number
+  /** The node took longer than it should, and nobody else could do better: it has its full time. */
+  #isPatient = false
   #resolve: (outcome: Outcome) => void
   #closeUpstream: () => void = () => {}
   #cancelTimer: () => void = () => {}
+  #leaveRoom: () => void = () => {}
   #request: ClientRequest | null = null
+  #answer: IncomingMessage | null = null
+  #passage: Passage | null = null
 
   constructor(order: Order, clock: Clock) {
     this.#order = order
@@ -111,17 +91,23 @@ export class Attempt {
       answer.destroy()
       return
     }
-    const status = answer.statusCode ?? 0
-    this.#movedAt = this.#clock.now()
     answer.on('error', (error) => this.fail(error))
-    if (status < 200 || status > 599 || (status >= 300 && status < 400)) {
-      this.#failWith('bad-response', new Error(`the node answered with status ${status}`))
+    const flaw = flawOf(answer)
+    if (flaw !== null) {
+      this.#failWith('bad-response', new Error(flaw))
       return
     }
+    this.#movedAt = this.#clock.now()
     this.#state = 'streaming'
-    this.#order.answered(status, answer.headers['content-type'] ?? '')
-    if (status >= 400) this.#collect(answer, status)
-    else this.#stream(answer, status)
+    this.#answer = answer
+    this.#passage = this.#order.receive({
+      status: answer.statusCode ?? 0,
+      contentType: answer.headers['content-type'] ?? '',
+      headers: answer.headers,
+    })
+    this.#leaveRoom = this.#passage.onRoom(this.#resume)
+    answer.on('data', (chunk: Buffer) => this.#take(chunk))
+    answer.on('end', () => this.#finish())
     answer.on('close', () => {
       // After every good answer as well, and an Error is not free: its stack is captured.
       if (this.#state === 'settled') return
@@ -134,55 +120,41 @@ export class Attempt {
     this.#failWith(this.#faultOf(error), error)
   }
 
-  /** The caller's answer begins with the first byte, not with the head: until then another node may still answer. */
-  #stream(answer: IncomingMessage, status: number): void {
-    const { response } = this.#order
-    const resume = () => {
-      if (this.#state !== 'paused') return
-      this.#state = 'streaming'
-      this.#movedAt = this.#clock.now()
-      answer.resume()
-    }
-    response.on('drain', resume)
-    answer.on('data', (chunk: Buffer) => {
-      this.#movedAt = this.#clock.now()
-      if (!response.headersSent) this.#commit(answer, status)
-      if (this.#state === 'settled' || response.write(chunk)) return
+  #take(chunk: Buffer): void {
+    if (this.#state === 'settled' || !this.#passage) return
+    this.#movedAt = this.#clock.now()
+    const outcome = this.#guarded(() => this.#passage?.take(chunk) ?? null)
+    if (outcome) {
+      this.#settle(outcome)
+      this.#closeUpstream()
+    } else if (this.#passage.isFull) {
       this.#state = 'paused'
-      answer.pause()
+      this.#answer?.pause()
       this.#arm()
-    })
-    answer.on('end', () => {
-      response.off('drain', resume)
-      if (!response.headersSent) this.#commit(answer, status)
-      if (this.#state === 'settled') return
-      response.end()
-      this.#settle({ kind: 'done' })
-    })
-  }
-
-  #commit(answer: IncomingMessage, status: number): void {
-    const { response, responseHeaders } = this.#order
-    try {
-      response.writeHead(status, { ...passedOn(answer.headers), ...responseHeaders })
-    } catch (error) {
-      this.#failWith('bad-response', error as Error) // a header value that may not be sent on
     }
   }
 
-  /** An error answer is read whole before anything is decided: another node may do better. */
-  #collect(answer: IncomingMessage, status: number): void {
-    const chunks: Buffer[] = []
-    let size = 0
-    answer.on('data', (chunk: Buffer) => {
-      size += chunk.length
-      if (size > maxErrorBytes) this.#failWith('bad-response', new Error('the error answer has no end'))
-      else chunks.push(chunk)
-    })
-    answer.on('end', () => {
-      const contentType = answer.headers['content-type'] ?? 'application/json; charset=utf-8'
-      this.#settle({ kind: 'refused', status, contentType, body: Buffer.concat(chunks) })
-    })
+  #finish(): void {
+    if (this.#state === 'settled' || !this.#passage) return
+    const outcome = this.#guarded(() => this.#passage?.finish() ?? null)
+    if (outcome) this.#settle(outcome)
+  }
+
+  /** The node's headers are sent on: one that may not be is the node's fault, and throws. */
+  #guarded(pass: () => Outcome | null): Outcome | null {
+    try {
+      return pass()
+    } catch (error) {
+      this.#failWith('bad-response', error as Error)
+      return null
+    }
+  }
+
+  readonly #resume = () => {
+    if (this.#state !== 'paused') return
+    this.#state = 'streaming'
+    this.#movedAt = this.#clock.now()
+    this.#answer?.resume()
   }
 
   readonly #abort = () => {
@@ -199,22 +171,38 @@ export class Attempt {
   #check(): void {
     const { at, fault } = this.#limit()
     if (this.#clock.now() < at) this.#arm()
+    else if (fault === 'impatient') this.#reconsider()
     else if (fault === 'slow-reader')
       this.#settle({ kind: 'client-gone', reason: 'the caller stopped reading' })
-    else
-      this.#failWith(fault, new Error(`${fault} after ${Math.round(this.#clock.now() - this.#startedAt)} ms`))
+    else this.#timeOut(fault)
+  }
+
+  /** Longer than it should take: worth leaving, but only for somebody. */
+  #reconsider(): void {
+    if (this.#order.patience.mayLeave()) {
+      this.#timeOut('first-token-timeout')
+      return
+    }
+    this.#isPatient = true
+    this.#arm()
+  }
+
+  #timeOut(fault: Fault): void {
+    this.#failWith(fault, new Error(`${fault} after ${Math.round(this.#clock.now() - this.#startedAt)} ms`))
   }
 
   /** The nearest moment at which this attempt must end, and why. */
-  #limit(): { at: number; fault: Fault | 'slow-reader' } {
-    const { first_token, between_tokens, idle_write, request } = this.#order.timeouts
-    const whole = { at: this.#startedAt + request, fault: 'request-timeout' as const }
+  #limit(): { at: number; fault: Fault | 'slow-reader' | 'impatient' } {
+    const { timeouts, patience, deadlineAt } = this.#order
+    const whole = { at: deadlineAt, fault: 'request-timeout' as const }
     const step =
-      this.#state === 'waiting'
-        ? { at: this.#movedAt + first_token, fault: 'first-token-timeout' as const }
-        : this.#state === 'paused'
-          ? { at: this.#movedAt + idle_write, fault: 'slow-reader' as const }
-          : { at: this.#movedAt + between_tokens, fault: 'stalled' as const }
+      this.#state === 'paused'
+        ? { at: this.#movedAt + timeouts.idle_write, fault: 'slow-reader' as const }
+        : this.#state === 'streaming'
+          ? { at: this.#movedAt + timeouts.between_tokens, fault: 'stalled' as const }
+          : this.#isPatient
+            ? { at: this.#startedAt + patience.atMostMs, fault: 'first-token-timeout' as const }
+            : { at: this.#startedAt + patience.expectedMs, fault: 'impatient' as const }
     return step.at < whole.at ? step : whole
   }
 
@@ -230,24 +218,25 @@ export class Attempt {
   }
 
   #failWith(fault: Fault, cause: Error): void {
-    this.#settle({ kind: 'node-failed', fault, committed: this.#order.response.headersSent, cause })
+    const { committed = false, tokens = noTokens } = this.#passage ?? {}
+    this.#settle({ kind: 'node-failed', fault, committed, tokens, cause })
   }
 
   #settle(outcome: Outcome): void {
     if (this.#state === 'settled') return
     this.#state = 'settled'
     this.#cancelTimer()
+    this.#leaveRoom()
     this.#order.signal.removeEventListener('abort', this.#abort)
     if (outcome.kind !== 'done' && outcome.kind !== 'refused') this.#closeUpstream()
     this.#resolve(outcome)
   }
 }
 
-/** Headers of an answer that reach the caller; hop-by-hop ones and cookies are the node's own business. */
-function passedOn(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
-  const passed: OutgoingHttpHeaders = {}
-  for (const name of ['content-type', 'content-length', 'cache-control'] as const) {
-    if (headers[name] !== undefined) passed[name] = headers[name]
-  }
-  return passed
+/** What no answer may be, or null: no redirect is followed, and we asked for no compression. */
+function flawOf({ statusCode: status = 0, headers }: IncomingMessage): string | null {
+  if (status < 200 || status > 599 || (status >= 300 && status < 400))
+    return `the node answered with status ${status}`
+  const encoding = headers['content-encoding'] ?? 'identity'
+  return encoding === 'identity' ? null : `the node compressed its answer with ${encoding}`
 }

@@ -6,12 +6,17 @@ import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Admission } from './admit.ts'
-import type { Outcome } from './attempt.ts'
+import type { Trial } from './breaker.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
+import { judge } from './failures.ts'
+import { FirstTokens } from './first-token.ts'
 import type { Forwarder } from './forward.ts'
-import { requestHeaders } from './order.ts'
-import { judge } from './retry.ts'
-import type { Upstreams } from './upstreams.ts'
+import { Loads } from './loads.ts'
+import { type Order, type Patience, requestHeaders } from './order.ts'
+import type { Failure, Outcome } from './outcome.ts'
+import { openPassage } from './passage.ts'
+import { RetryBudget } from './retry.ts'
+import type { Upstream, Upstreams } from './upstreams.ts'
 
 interface DispatchOptions {
   readonly scheduler: Scheduler
@@ -23,65 +28,115 @@ interface DispatchOptions {
   readonly instance: string
 }
 
-type Failure = Extract<Outcome, { kind: 'refused' | 'node-failed' }>
+/** A request while it is being dispatched: what does not change from one try to the next. */
+interface Job {
+  readonly exchange: Exchange
+  readonly admission: Admission
+  readonly snapshot: Snapshot
+  readonly ask: Ask
+  readonly tried: Set<string>
+}
+
+/** One try: where, and what the breaker learns from it. */
+interface Try {
+  readonly grant: Grant
+  readonly upstream: Upstream
+  readonly trial: Trial
+}
 
 /** The part of a request's path that may repeat: wait for a slot, try the node, and on its failure try another. */
 export class Dispatch {
   readonly #options: DispatchOptions
+  readonly #budget: RetryBudget
+  readonly #loads: Loads
+  readonly #firstTokens = new FirstTokens()
 
   constructor(options: DispatchOptions) {
     this.#options = options
+    this.#budget = new RetryBudget(options.clock)
+    this.#loads = new Loads(options.forwarder, options.clock)
   }
 
   /**
    * Resolves when the caller has the answer, or the node's own refusal when no other node can do better.
    *
-   * @throws ProxyError when every try failed; ClientGone when the caller left.
+   * @throws ProxyError when every try failed; the reason of the exchange's signal when that ended it.
    */
   async run(exchange: Exchange, admission: Admission, snapshot: Snapshot): Promise<void> {
     const tried = new Set<string>()
-    const ask: Ask = { ...admission.ask, tried }
+    const job: Job = { exchange, admission, snapshot, ask: { ...admission.ask, tried }, tried }
+    this.#budget.earn()
     let failure: Failure | null = null
     do {
-      const grant = await this.#acquire(exchange, ask, failure)
+      const grant = await this.#acquire(job, failure)
       if (!grant) break
       tried.add(grant.node.name)
-      failure = await this.#attempt(exchange, admission, snapshot, grant)
+      failure = await this.#try(job, grant)
       if (!failure) return
-    } while (judge(failure).elsewhere && tried.size < snapshot.config.routing.attempts)
+    } while (this.#mayRetry(job, failure))
     if (failure) giveUp(exchange, failure)
   }
 
   /** A grant, or null when a node has failed already and no other is left: then its failure is the answer. */
-  async #acquire(exchange: Exchange, ask: Ask, failure: Failure | null): Promise<Grant | null> {
-    const { scheduler, metrics } = this.#options
-    const since = this.#options.clock.now()
+  async #acquire({ exchange, ask }: Job, failure: Failure | null): Promise<Grant | null> {
+    const { scheduler, metrics, clock } = this.#options
+    const since = clock.now()
     try {
       const grant = await scheduler.acquire(ask, exchange.signal)
       if (failure) metrics.retries.inc({ reason: reasonOf(failure) })
       metrics.queueSeconds.observe({ outcome: 'granted' }, grant.queuedMs / 1000)
       return grant
     } catch (error) {
-      metrics.queueSeconds.observe({ outcome: 'refused' }, (this.#options.clock.now() - since) / 1000)
+      metrics.queueSeconds.observe({ outcome: 'refused' }, (clock.now() - since) / 1000)
       if (failure && error instanceof ProxyError) return null
       throw error
     }
   }
 
+  #mayRetry({ exchange, admission, snapshot, ask, tried }: Job, failure: Failure): boolean {
+    const { routing, timeouts } = snapshot.config
+    if (!judge(failure, admission.ask.api).elsewhere || tried.size >= routing.attempts) return false
+    if (this.#options.clock.now() >= exchange.startedAt + timeouts.request) return false
+    return this.#options.scheduler.couldServe(ask) && this.#budget.spend()
+  }
+
   /** One try. Resolves to null when the caller has the answer. */
-  async #attempt(
-    exchange: Exchange,
-    admission: Admission,
-    snapshot: Snapshot,
-    grant: Grant,
-  ): Promise<Failure | null> {
+  async #try(job: Job, grant: Grant): Promise<Failure | null> {
     using _slot = grant
-    const { forwarder, upstreams, metrics, clock } = this.#options
-    const { node } = grant
-    const upstream = upstreams.of(node)
+    const { upstreams, forwarder } = this.#options
+    const upstream = upstreams.of(grant.node)
     const trial = upstream.breaker.begin()
-    this.#note(exchange, admission, grant)
-    const outcome = await forwarder.send({
+    this.#note(job, grant)
+    try {
+      const loading = grant.reason === 'cold-load' ? await this.#load(job, grant, upstream) : null
+      const outcome = loading ?? (await forwarder.send(this.#order(job, { grant, upstream, trial })))
+      return this.#conclude(job, { grant, upstream, trial }, outcome)
+    } finally {
+      trial.settle('neutral') // however it ended; a sign that was given already stands
+    }
+  }
+
+  #load(
+    { exchange, admission, snapshot, ask }: Job,
+    grant: Grant,
+    upstream: Upstream,
+  ): Promise<Failure | null> {
+    const { api, model } = ask
+    const begun = () => this.#options.metrics.modelLoads.inc({ node: grant.node.name, model })
+    return this.#loads.ready(
+      { grant, upstream, api, model, body: admission.body, snapshot },
+      exchange.signal,
+      begun,
+    )
+  }
+
+  #order(job: Job, { grant, upstream, trial }: Try): Order {
+    const { exchange, admission, snapshot } = job
+    const { clock, metrics } = this.#options
+    const { node } = grant
+    const { timeouts } = snapshot.config
+    const sentAt = clock.now()
+    return {
       upstream,
       method: 'POST',
       path: exchange.path,
@@ -93,31 +148,65 @@ export class Dispatch {
         requestId: exchange.id,
       }),
       body: admission.body,
-      response: exchange.response,
-      responseHeaders: this.#responseHeaders(exchange, snapshot),
-      timeouts: snapshot.config.timeouts,
+      timeouts,
+      patience: this.#patience(job, node.name),
+      deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,
-      answered: (status, contentType) => {
-        exchange.trace.contentType = contentType
+      receive: (head) => {
+        exchange.trace.contentType = head.contentType
         exchange.trace.firstByteMs = clock.now() - exchange.startedAt
         // The breaker learns at the head: a good stream may go on for an hour.
-        if (status < 400) trial.settle('good')
+        if (head.status < 400) {
+          trial.settle('good')
+          this.#learn(job, node.name, clock.now() - sentAt)
+        }
+        return openPassage(head, {
+          api: job.ask.api,
+          response: exchange.response,
+          responseHeaders: this.#responseHeaders(exchange, snapshot),
+          malformed: (lines) => metrics.malformedLines.inc({ node: node.name }, lines),
+        })
       },
-    })
-    trial.settle(judge(outcome).sign)
+    }
+  }
+
+  /** How long the node may be silent: the model is in its memory by now, so only the prompt and its work take time. */
+  #patience({ admission, snapshot, ask }: Job, node: string): Patience {
+    const { first_token: atMostMs, whole_answer: wholeMs } = snapshot.config.timeouts
+    if (!beginsEarly(admission)) return { expectedMs: wholeMs, atMostMs: wholeMs, mayLeave: () => true }
+    const expectedMs = this.#firstTokens.limitMs(node, ask.model, admission.body.length)
+    const mayLeave = () => {
+      if (!this.#options.scheduler.couldServe(ask) || !this.#budget.allows()) return false
+      this.#firstTokens.observe(node, ask.model, admission.body.length, expectedMs)
+      return true
+    }
+    return { expectedMs: Math.min(expectedMs, atMostMs), atMostMs, mayLeave }
+  }
+
+  #learn({ admission, ask }: Job, node: string, tookMs: number): void {
+    if (beginsEarly(admission)) this.#firstTokens.observe(node, ask.model, admission.body.length, tookMs)
+  }
+
+  /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
+  #conclude({ exchange, ask }: Job, { grant, trial }: Try, outcome: Outcome): Failure | null {
+    const { metrics } = this.#options
+    const verdict = judge(outcome, ask.api)
+    trial.settle(verdict.sign)
     metrics.attempts.inc({
-      node: node.name,
+      node: grant.node.name,
       result: outcome.kind === 'node-failed' ? outcome.fault : outcome.kind,
     })
-    if (outcome.kind === 'client-gone') throw new ClientGone(outcome.reason)
-    if (outcome.kind !== 'done') return outcome
+    if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
+    if (outcome.kind === 'refused') return outcome
+    exchange.trace.tokens = outcome.tokens
+    if (outcome.kind === 'node-failed') return outcome
     exchange.trace.outcome = 'ok'
     return null
   }
 
-  #note({ trace }: Exchange, { isFallback }: Admission, { node, reason, queuedMs }: Grant): void {
+  #note({ exchange: { trace }, admission }: Job, { node, reason, queuedMs }: Grant): void {
     trace.node = node.name
-    trace.reason = isFallback ? 'fallback' : reason
+    trace.reason = admission.isFallback ? 'fallback' : reason
     trace.attempts++
     trace.queuedMs += queuedMs
     this.#options.metrics.decisions.inc({ reason: trace.reason })
@@ -135,12 +224,18 @@ export class Dispatch {
   }
 }
 
+/** Whether the time to the head of the answer depends on the prompt alone. */
+function beginsEarly({ streams, ask }: Admission): boolean {
+  return streams || /embed/.test(ask.api)
+}
+
 /** The last try failed. What the node itself said is the most honest answer; where it said nothing, we do. */
 function giveUp({ response, trace, publicId }: Exchange, failure: Failure): void {
   trace.outcome = 'upstream_error'
   if (failure.kind === 'node-failed') {
     const timedOut = failure.fault.endsWith('timeout') || failure.fault === 'stalled'
     if (timedOut) trace.outcome = 'timeout'
+    trace.told = failure.fault === 'error-line'
     throw new ProxyError(
       timedOut ? 'node_timeout' : 'node_failed',
       { reason: reasonOf(failure) },
@@ -153,7 +248,8 @@ function giveUp({ response, trace, publicId }: Exchange, failure: Failure): void
     'x-request-id': publicId,
     'x-llamero-attempts': trace.attempts,
   }
-  if (failure.status === 503) headers['retry-after'] = '1'
+  if (failure.status === 503 || failure.status === 429)
+    headers['retry-after'] = String(Math.ceil((failure.retryAfterMs ?? 1000) / 1000))
   response.writeHead(failure.status, headers)
   response.end(failure.body)
 }

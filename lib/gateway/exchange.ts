@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Api, Dialect, Reason } from '../fleet/ask.ts'
 import type { Clock } from '../shared/clock.ts'
+import { noTokens, type Tokens } from './outcome.ts'
 
 /** The caller closed the connection: nobody's fault, and the end of all work for this request. */
 export class ClientGone extends Error {
@@ -25,6 +26,10 @@ export interface Trace {
   firstByteMs: number | null
   /** Of the answer; empty until a node answered. */
   contentType: string
+  /** Tokens read and written for the caller, as far as they are known. */
+  tokens: Tokens
+  /** The node wrote its error into the stream itself. */
+  told: boolean
   outcome: RequestOutcome
   /** For the log: why it did not go well. */
   error: unknown
@@ -84,6 +89,8 @@ export function openExchange(
       queuedMs: 0,
       firstByteMs: null,
       contentType: '',
+      tokens: noTokens,
+      told: false,
       outcome: 'rejected',
       error: undefined,
     },

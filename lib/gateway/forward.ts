@@ -1,8 +1,9 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import httpProxy from 'http-proxy'
 import type { Clock } from '../shared/clock.ts'
-import { Attempt, type Outcome } from './attempt.ts'
+import { Attempt } from './attempt.ts'
 import type { Order } from './order.ts'
+import type { Outcome } from './outcome.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */

@@ -27,6 +27,9 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
       trace.firstByteMs / 1000,
     )
   }
+  const { tokens } = trace
+  if (tokens.input > 0) metrics.tokens.inc({ model, type: 'input' }, tokens.input)
+  if (tokens.output > 0) metrics.tokens.inc({ model, type: 'output' }, tokens.output)
   const level = trace.error === undefined || outcome === 'client_cancelled' ? 'info' : levelOf(trace.error)
   log[level]('request', {
     id: exchange.id,
@@ -42,6 +45,8 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
     attempts: trace.attempts,
     queued_ms: Math.round(trace.queuedMs),
     first_byte_ms: trace.firstByteMs === null ? null : Math.round(trace.firstByteMs),
+    tokens_in: tokens.input,
+    tokens_out: tokens.output,
     duration_ms: Math.round(durationMs),
     client: request.socket.remoteAddress,
     ...(trace.error === undefined ? {} : { error: trace.error }),

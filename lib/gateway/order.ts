@@ -1,6 +1,17 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
+import type { AnswerHead, Passage } from './passage.ts'
 import type { Upstream } from './upstreams.ts'
+
+/** How long a node may be silent before its answer begins, in milliseconds from the start of the attempt. */
+export interface Patience {
+  /** Longer than it should take. */
+  readonly expectedMs: number
+  /** The limit when nobody else could answer either. */
+  readonly atMostMs: number
+  /** Asked once, when it takes longer than expected: whether the request may be sent elsewhere. */
+  readonly mayLeave: () => boolean
+}
 
 /** One try at one node. */
 export interface Order {
@@ -10,13 +21,13 @@ export interface Order {
   /** Built by us from an allow-list (see requestHeaders): nothing of the caller's travels unseen. */
   readonly headers: OutgoingHttpHeaders
   readonly body: Buffer
-  readonly response: ServerResponse
-  /** Sent with the answer, besides what is let through of the node's. */
-  readonly responseHeaders: OutgoingHttpHeaders
   readonly timeouts: Config['timeouts']
+  readonly patience: Patience
+  /** Monotonic milliseconds at which the whole request must be over. */
+  readonly deadlineAt: number
   readonly signal: AbortSignal
-  /** Called once, when the answer's head is here and before its first byte goes out. */
-  readonly answered: (status: number, contentType: string) => void
+  /** Called once, when the answer's head is here: where its body goes. */
+  readonly receive: (head: AnswerHead) => Passage
 }
 
 /** The caller's headers a node may see; the rest, credentials above all, stay here. */

@@ -2,6 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http'
 import type { ProxyError } from '../shared/errors.ts'
 import { errorBody, streamError } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
+import { isStream } from './passage.ts'
 
 /**
  * Tells the caller, in its dialect, that there is no answer. Once part of an answer is out, the error follows in the
@@ -10,8 +11,9 @@ import type { Exchange } from './exchange.ts'
 export function refuse(exchange: Exchange, error: ProxyError): void {
   const { response, request, dialect, publicId } = exchange
   if (response.headersSent) {
-    const isStream = /ndjson|event-stream/.test(exchange.trace.contentType)
-    if (isStream) response.write(streamError(dialect, error, publicId), () => response.destroy())
+    if (exchange.trace.told) response.socket?.destroySoon()
+    else if (isStream(exchange.trace.contentType))
+      response.write(streamError(dialect, error, publicId), () => response.destroy())
     else response.destroy()
     return
   }

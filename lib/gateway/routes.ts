@@ -4,8 +4,18 @@ import type { AnswerName } from './answers.ts'
 
 /** What is done with a path: forwarded to a node, or answered from the snapshot. */
 export type Route =
-  | { readonly action: 'forward'; readonly method: 'POST'; readonly api: Api; readonly path: string }
+  | {
+      readonly action: 'forward'
+      readonly method: 'POST'
+      readonly api: Api
+      readonly path: string
+      /** Whether the answer comes in pieces, when the body's `stream` does not say. */
+      readonly streams: Streams
+    }
   | { readonly action: 'answer'; readonly answer: AnswerName; readonly open: boolean }
+
+/** Ollama's own routes stream unless told not to, those of the others only when asked (sheet ollama-api.md §1). */
+type Streams = 'unless-off' | 'if-on' | 'never'
 
 interface Row {
   readonly methods: readonly string[]
@@ -14,13 +24,15 @@ interface Row {
 
 /** Default deny: a path that is not here does not exist. Paths match exactly; a query is neither needed nor forwarded. */
 const table: ReadonlyMap<string, Row> = new Map([
-  forward('/api/chat', 'ollama_chat'),
-  forward('/api/generate', 'ollama_generate'),
-  forward('/api/embed', 'ollama_embed'),
-  forward('/api/embeddings', 'ollama_embeddings'),
-  forward('/v1/chat/completions', 'openai_chat'),
-  forward('/v1/completions', 'openai_completions'),
-  forward('/v1/embeddings', 'openai_embeddings'),
+  forward('/api/chat', 'ollama_chat', 'unless-off'),
+  forward('/api/generate', 'ollama_generate', 'unless-off'),
+  forward('/api/embed', 'ollama_embed', 'never'),
+  forward('/api/embeddings', 'ollama_embeddings', 'never'),
+  forward('/v1/chat/completions', 'openai_chat', 'if-on'),
+  forward('/v1/completions', 'openai_completions', 'if-on'),
+  forward('/v1/responses', 'openai_responses', 'if-on'),
+  forward('/v1/messages', 'anthropic_messages', 'if-on'),
+  forward('/v1/embeddings', 'openai_embeddings', 'never'),
   // The heartbeat of the ollama CLI, which cannot send a key: it says only what every Ollama says.
   answer('/', ['GET', 'HEAD'], 'running', true),
   answer('/api/version', ['GET', 'HEAD'], 'version'),
@@ -38,8 +50,8 @@ export function findRoute(method: string, path: string): Route {
   return row.route
 }
 
-function forward(path: string, api: Api): [string, Row] {
-  return [path, { methods: ['POST'], route: { action: 'forward', method: 'POST', api, path } }]
+function forward(path: string, api: Api, streams: Streams): [string, Row] {
+  return [path, { methods: ['POST'], route: { action: 'forward', method: 'POST', api, path, streams } }]
 }
 
 function answer(path: string, methods: readonly string[], name: AnswerName, open = false): [string, Row] {

@@ -85,6 +85,12 @@ export class Scheduler {
     return { running: this.#slots.byNode(), queued: this.#queue.length }
   }
 
+  /** Whether some node that the ask has not tried could serve it, now or once a slot is free. */
+  couldServe(ask: Ask): boolean {
+    const choice = this.#pick(ask)
+    return 'node' in choice || choice.none === 'full'
+  }
+
   /** What `acquire` would decide now, and why. */
   explain(ask: Ask): Explanation {
     return explain(ask, this.#world())

@@ -30,6 +30,19 @@ export class Metrics {
     'From the request line to the first byte of the answer',
     ['model', 'cold'],
   )
+  readonly tokens = this.#counter('tokens_total', 'Tokens read (input) and written (output)', [
+    'model',
+    'type',
+  ])
+  readonly malformedLines = this.#counter(
+    'stream_malformed_lines_total',
+    'Lines of streams that no client can read, passed on as they are',
+    ['node'],
+  )
+  readonly modelLoads = this.#counter('model_loads_total', 'Loads begun for waiting requests', [
+    'node',
+    'model',
+  ])
   readonly queueSeconds = this.#histogram('queue_wait_seconds', 'Time spent waiting for a slot', ['outcome'])
   readonly queueLength = this.#gauge('queue_length', 'Requests waiting for a slot', [])
   readonly attempts = this.#counter('upstream_attempts_total', 'Tries at a node', ['node', 'result'])

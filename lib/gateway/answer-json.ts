@@ -1,0 +1,42 @@
+import type { Tokens } from './outcome.ts'
+
+/** What can be read out of the JSON of a node's answer, in any dialect (sheet ollama-api.md §1.4-1.8). */
+export type Json = Readonly<Record<string, unknown>>
+
+/** The object the text is, or null when it is anything else. */
+export function parseObject(text: string | undefined): Json | null {
+  try {
+    return asObject(JSON.parse(text ?? ''))
+  } catch {
+    return null
+  }
+}
+
+export function asObject(value: unknown): Json | null {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : null
+}
+
+/** The sentence in an error of any dialect, or null when it is none. Ollama may nest one as JSON in JSON (§1.5). */
+export function errorText(json: Json): string | null {
+  const error = json['error'] ?? asObject(json['response'])?.['error']
+  if (error === undefined || error === null) return null
+  const text =
+    typeof error === 'string' ? error : String(asObject(error)?.['message'] ?? JSON.stringify(error))
+  const inner = text.startsWith('{') ? parseObject(text) : null
+  return (inner && errorText(inner)) ?? text
+}
+
+/** The tokens an answer or the last line of a stream counts; `output` is the count where it names none. */
+export function tokensOf(counts: Json | null, output: number): Tokens {
+  const usage =
+    asObject(counts?.['usage']) ?? asObject(asObject(counts?.['response'])?.['usage']) ?? counts ?? {}
+  return {
+    input: first(usage, ['prompt_eval_count', 'prompt_tokens', 'input_tokens']) ?? 0,
+    output: first(usage, ['eval_count', 'completion_tokens', 'output_tokens']) ?? output,
+  }
+}
+
+function first(counts: Json, names: readonly string[]): number | null {
+  for (const name of names) if (typeof counts[name] === 'number') return counts[name]
+  return null
+}

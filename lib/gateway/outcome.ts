@@ -1,0 +1,49 @@
+/** What a node did wrong. */
+export type Fault =
+  | 'unreachable' // refused, no route, unknown host, TLS not acceptable
+  | 'connect-timeout'
+  | 'stale-socket' // a kept-alive socket was closed under us before any byte came back
+  | 'reset' // the connection broke before the answer's head
+  | 'first-token-timeout'
+  | 'bad-response' // no HTTP, or a status no answer may have
+  | 'broken-off' // the connection broke within the answer
+  | 'stalled' // no byte of the answer for too long
+  | 'truncated' // a proper end, but not of what was asked for: the last line says so, or is missing
+  | 'error-line' // an error in the stream itself
+  | 'request-timeout' // the whole request took too long
+
+/** Tokens of an answer, as its last line counts them, else as many as there were events. */
+export interface Tokens {
+  readonly input: number
+  readonly output: number
+}
+
+/** The node said no, and nothing of it has been sent to the caller yet. */
+export interface Refused {
+  readonly kind: 'refused'
+  readonly status: number
+  readonly contentType: string
+  readonly body: Buffer
+  /** Milliseconds the node asked to be left alone. */
+  readonly retryAfterMs: number | null
+}
+
+export interface NodeFailed {
+  readonly kind: 'node-failed'
+  readonly fault: Fault
+  /** Bytes of the answer have reached the caller: nobody else can answer any more. */
+  readonly committed: boolean
+  /** Tokens that reached the caller. */
+  readonly tokens: Tokens
+  readonly cause: Error
+}
+
+export type Failure = Refused | NodeFailed
+
+/** How a try at a node ended. */
+export type Outcome =
+  | { readonly kind: 'done'; readonly tokens: Tokens }
+  | { readonly kind: 'client-gone'; readonly reason: string }
+  | Failure
+
+export const noTokens: Tokens = { input: 0, output: 0 }

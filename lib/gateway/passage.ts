@@ -1,0 +1,251 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { Api } from '../fleet/ask.ts'
+import { parseObject, tokensOf } from './answer-json.ts'
+import { type NodeFailed, noTokens, type Outcome, type Tokens } from './outcome.ts'
+import { type Ending, errorAtStart, StreamTail } from './stream-tail.ts'
+
+/** The head of a node's answer. */
+export interface AnswerHead {
+  readonly status: number
+  readonly contentType: string
+  readonly headers: IncomingHttpHeaders
+}
+
+/** Takes the body of a node's answer to where it belongs. */
+export interface Passage {
+  /** A piece of the body. An outcome ends the attempt there and then. */
+  take(chunk: Buffer): Outcome | null
+  /** The body ended as HTTP says it should. */
+  finish(): Outcome
+  /** The caller reads slower than the node writes. */
+  readonly isFull: boolean
+  /** Calls `resume` whenever the caller can take more, until what it returns is called. */
+  onRoom(resume: () => void): () => void
+  /** Bytes of the answer have reached the caller. */
+  readonly committed: boolean
+  /** Tokens that have reached the caller. */
+  readonly tokens: Tokens
+}
+
+interface Delivery {
+  readonly api: Api
+  readonly response: ServerResponse
+  /** Sent with the answer, besides what is let through of the node's. */
+  readonly responseHeaders: OutgoingHttpHeaders
+  /** Lines of a stream that no client can read, told once at its end. */
+  readonly malformed: (lines: number) => void
+}
+
+/** An answer that is not streamed is held until it is whole, so that another node can still replace it: up to this size. */
+const heldBytes = 1024 * 1024
+const parsedBytes = 64 * 1024
+const maxRefusalBytes = 1024 * 1024
+/** A node may not send itself away for longer. */
+const longestPauseMs = 60_000
+
+/** The passage that fits the answer. */
+export function openPassage(head: AnswerHead, delivery: Delivery): Passage {
+  if (head.status >= 400) return new HeldPassage(head)
+  return isStream(head.contentType) ? new StreamPassage(head, delivery) : new WholePassage(head, delivery)
+}
+
+/** Whether an answer of this type comes in pieces that mean something each. */
+export function isStream(contentType: string): boolean {
+  return contentType.startsWith('application/x-ndjson') || contentType.startsWith('text/event-stream')
+}
+
+/** What the passages to a caller have in common. */
+class ToCaller {
+  protected readonly head: AnswerHead
+  protected readonly delivery: Delivery
+
+  constructor(head: AnswerHead, delivery: Delivery) {
+    this.head = head
+    this.delivery = delivery
+  }
+
+  get isFull(): boolean {
+    return this.delivery.response.writableNeedDrain
+  }
+
+  get committed(): boolean {
+    return this.delivery.response.headersSent
+  }
+
+  onRoom(resume: () => void): () => void {
+    const { response } = this.delivery
+    response.on('drain', resume)
+    return () => response.off('drain', resume)
+  }
+
+  /** Headers of an answer that reach the caller; hop-by-hop ones and cookies are the node's own business. */
+  protected commit(bytes?: number): void {
+    const { status, headers } = this.head
+    const passed: OutgoingHttpHeaders = {}
+    for (const name of ['content-type', 'content-length', 'cache-control'] as const) {
+      if (headers[name] !== undefined) passed[name] = headers[name]
+    }
+    if (bytes !== undefined) passed['content-length'] = bytes
+    this.delivery.response.writeHead(status, { ...passed, ...this.delivery.responseHeaders })
+  }
+}
+
+/** A stream goes out piece by piece, untouched, from its first byte on. */
+class StreamPassage extends ToCaller implements Passage {
+  readonly #tail: StreamTail
+
+  constructor(head: AnswerHead, delivery: Delivery) {
+    super(head, delivery)
+    this.#tail = new StreamTail(delivery.api, head.contentType)
+  }
+
+  get tokens(): Tokens {
+    return { input: 0, output: this.#tail.events }
+  }
+
+  take(chunk: Buffer): Outcome | null {
+    if (!this.committed) {
+      const text = errorAtStart(chunk, this.head.contentType)
+      if (text !== null) return refusalOf(text)
+      this.commit()
+    }
+    this.#tail.read(chunk)
+    this.delivery.response.write(chunk)
+    return null
+  }
+
+  finish(): Outcome {
+    const ending = this.#tail.ending()
+    if (this.#tail.malformed > 0) this.delivery.malformed(this.#tail.malformed)
+    switch (ending.kind) {
+      case 'complete':
+      case 'lacks-done':
+        return this.#end(ending)
+      case 'error':
+        return this.#fail('error-line', ending.text)
+      case 'truncated':
+        return this.#fail('truncated', 'the stream ended before the answer did')
+    }
+    ending satisfies never
+  }
+
+  #end({ kind, tokens }: Extract<Ending, { tokens: Tokens }>): Outcome {
+    this.delivery.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
+    return { kind: 'done', tokens }
+  }
+
+  #fail(fault: NodeFailed['fault'], text: string): NodeFailed {
+    return {
+      kind: 'node-failed',
+      fault,
+      committed: this.committed,
+      tokens: this.tokens,
+      cause: new Error(text),
+    }
+  }
+}
+
+/** An answer that makes sense only whole. */
+class WholePassage extends ToCaller implements Passage {
+  #held: Buffer[] = []
+  #bytes = 0
+  readonly tokens = noTokens
+
+  take(chunk: Buffer): Outcome | null {
+    if (this.committed) {
+      this.delivery.response.write(chunk)
+      return null
+    }
+    this.#held.push(chunk)
+    this.#bytes += chunk.length
+    if (this.#bytes > heldBytes) this.#release()
+    return null
+  }
+
+  finish(): Outcome {
+    const { response } = this.delivery
+    if (this.committed) {
+      response.end()
+      return { kind: 'done', tokens: noTokens }
+    }
+    const body = Buffer.concat(this.#held, this.#bytes)
+    const checked = check(this.delivery.api, body)
+    if ('flaw' in checked) {
+      const cause = new Error(checked.flaw)
+      return { kind: 'node-failed', fault: 'truncated', committed: false, tokens: noTokens, cause }
+    }
+    this.commit(body.length)
+    response.end(body)
+    return { kind: 'done', tokens: checked.tokens }
+  }
+
+  /** Too large to be held: from here on it is the caller's, and can no longer be replaced. */
+  #release(): void {
+    this.commit()
+    for (const chunk of this.#held) this.delivery.response.write(chunk)
+    this.#held = []
+  }
+}
+
+/** An answer that is for us: an error is read whole before anything is decided, since another node may do better. */
+export class HeldPassage implements Passage {
+  readonly #head: AnswerHead
+  readonly #chunks: Buffer[] = []
+  #bytes = 0
+  readonly isFull = false
+  readonly onRoom = () => () => {}
+  readonly committed = false
+  readonly tokens = noTokens
+
+  constructor(head: AnswerHead) {
+    this.#head = head
+  }
+
+  take(chunk: Buffer): Outcome | null {
+    this.#bytes += chunk.length
+    this.#chunks.push(chunk)
+    if (this.#bytes <= maxRefusalBytes) return null
+    const cause = new Error('the error answer has no end')
+    return { kind: 'node-failed', fault: 'bad-response', committed: false, tokens: noTokens, cause }
+  }
+
+  finish(): Outcome {
+    const { status, contentType, headers } = this.#head
+    return {
+      kind: 'refused',
+      status,
+      contentType: contentType || 'application/json; charset=utf-8',
+      body: Buffer.concat(this.#chunks),
+      retryAfterMs: retryAfterMs(headers['retry-after']),
+    }
+  }
+}
+
+/** An error that came under status 200 as the first thing, before anybody saw it, is what a 500 would have been. */
+function refusalOf(text: string): Outcome {
+  const body = Buffer.from(JSON.stringify({ error: text }))
+  const contentType = 'application/json; charset=utf-8'
+  return { kind: 'refused', status: 500, contentType, body, retryAfterMs: null }
+}
+
+/**
+ * Whether a whole answer is one: Ollama ends a generation that broke off like any other, but for `done`. Only small ones
+ * are parsed: a large one is a list of numbers, and reading it would hold everybody else up.
+ */
+function check(api: Api, body: Buffer): { readonly flaw: string } | { readonly tokens: Tokens } {
+  if (body.length === 0) return { flaw: 'the answer is empty' }
+  if (body.length > parsedBytes) return { tokens: noTokens }
+  const answer = parseObject(body.toString('utf8'))
+  if (!answer) return { flaw: 'the answer is no JSON object' }
+  const isGeneration = api === 'ollama_chat' || api === 'ollama_generate'
+  if (isGeneration && answer['done'] === false && answer['_debug_info'] === undefined)
+    return { flaw: 'the generation broke off' }
+  return { tokens: tokensOf(answer, 0) }
+}
+
+/** `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), as milliseconds from now; null when there is none to read. */
+function retryAfterMs(value: string | undefined): number | null {
+  if (value === undefined) return null
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now()
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), longestPauseMs) : null
+}

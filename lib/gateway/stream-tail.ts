@@ -1,0 +1,147 @@
+import type { Api } from '../fleet/ask.ts'
+import { asObject, errorText, type Json, parseObject, tokensOf } from './answer-json.ts'
+import type { Tokens } from './outcome.ts'
+
+/** How a stream ended, judged by its last lines. */
+export type Ending =
+  | { readonly kind: 'complete'; readonly tokens: Tokens }
+  /** An OpenAI stream that said why it finished, and then lacks only its `[DONE]`. */
+  | { readonly kind: 'lacks-done'; readonly tokens: Tokens }
+  /** Its last line is an error; the caller has read it. */
+  | { readonly kind: 'error'; readonly text: string }
+  | { readonly kind: 'truncated' }
+
+const lineFeed = 0x0a
+const carriageReturn = 0x0d
+const openBrace = 0x7b
+const closeBrace = 0x7d
+const maxLineBytes = 1024 * 1024
+const data = Buffer.from('data:')
+const done = '[DONE]'
+/** The other fields an event may have (WHATWG HTML, server-sent events), and its comments. */
+const otherField = /^(?:event|id|retry)?:|^(?:event|id|retry)$/
+
+/**
+ * Watches a stream go by without changing it and remembers its last two lines: an error ends a stream, and so does the
+ * line that says it is complete, so nothing else need be parsed (sheet ollama-api.md §1.5-1.8). Per chunk this is a
+ * search for line ends and two comparisons.
+ */
+export class StreamTail {
+  readonly #api: Api
+  readonly #isSse: boolean
+  /** Events so far: one token each, more or less. */
+  events = 0
+  /** Lines that no client can read. They travel on as they are. */
+  malformed = 0
+  #unfinished: Buffer[] = []
+  #unfinishedBytes = 0
+  #last: Buffer | null = null
+  #beforeLast: Buffer | null = null
+
+  constructor(api: Api, contentType: string) {
+    this.#api = api
+    this.#isSse = contentType.startsWith('text/event-stream')
+  }
+
+  read(chunk: Buffer): void {
+    let from = 0
+    for (let at = chunk.indexOf(lineFeed); at >= 0; at = chunk.indexOf(lineFeed, from)) {
+      this.#line(this.#whole(chunk.subarray(from, at)))
+      from = at + 1
+    }
+    if (from < chunk.length) this.#keep(chunk.subarray(from))
+  }
+
+  /** The stream has ended, properly or not. */
+  ending(): Ending {
+    if (this.#unfinished.length > 0) this.#line(this.#whole(Buffer.alloc(0)))
+    const last = this.#last?.toString('utf8').trim() ?? ''
+    const before = parseObject(this.#beforeLast?.toString('utf8'))
+    if (last === done) return { kind: 'complete', tokens: tokensOf(before, this.events) }
+    const final = parseObject(last) ?? endlessFinal(last)
+    if (!final) return { kind: 'truncated' }
+    const text = errorText(final)
+    if (text !== null) return { kind: 'error', text }
+    if (isTerminator(this.#api, final)) {
+      return {
+        kind: 'complete',
+        tokens: tokensOf(this.#api === 'anthropic_messages' ? before : final, this.events),
+      }
+    }
+    // With include_usage the chunk after the finish carries the counts and no choices.
+    const finish = isEmptyArray(final['choices']) ? before : final
+    if (hasFinished(finish)) return { kind: 'lacks-done', tokens: tokensOf(final, this.events) }
+    return { kind: 'truncated' }
+  }
+
+  /** Invariant: `#unfinished` is less than one line, and bounded: of an endless one only the beginning is kept. */
+  #keep(piece: Buffer): void {
+    if (this.#unfinishedBytes > maxLineBytes) return
+    this.#unfinished.push(piece)
+    this.#unfinishedBytes += piece.length
+  }
+
+  #whole(end: Buffer): Buffer {
+    if (this.#unfinished.length === 0) return end
+    const whole = Buffer.concat([...this.#unfinished, end])
+    this.#unfinished = []
+    this.#unfinishedBytes = 0
+    return whole
+  }
+
+  #line(raw: Buffer): void {
+    const line = raw.at(-1) === carriageReturn ? raw.subarray(0, -1) : raw
+    if (line.length === 0) return
+    if (!this.#isSse) this.#event(line)
+    else if (line.subarray(0, data.length).equals(data)) this.#event(line.subarray(data.length))
+    else if (!otherField.test(line.toString('latin1', 0, 16))) this.malformed++
+  }
+
+  #event(payload: Buffer): void {
+    this.events++
+    this.#beforeLast = this.#last
+    this.#last = payload
+    const start = payload[0] === 0x20 ? payload[1] : payload[0]
+    if (start === openBrace && payload.at(-1) === closeBrace) return
+    if (!this.#isSse || payload.toString('latin1').trim() !== done) this.malformed++
+  }
+}
+
+/**
+ * The text of an error that is the very first thing in a stream, or null. Ollama's OpenAI routes swallow it and show a
+ * chunk of no model instead (sheet ollama-api.md §1.6).
+ */
+export function errorAtStart(chunk: Buffer, contentType: string): string | null {
+  const isSse = contentType.startsWith('text/event-stream')
+  const lines = chunk.toString('utf8', 0, 64 * 1024).split('\n')
+  const line = isSse ? lines.find((each) => each.startsWith('data:'))?.slice(data.length) : lines[0]
+  const first = parseObject(line)
+  if (!first) return null
+  if (isSse && first['model'] === '') return 'the stream began with an empty chunk'
+  return errorText(first)
+}
+
+/** Of a line that was too long to keep, generate's with a huge `context`, the beginning says that it is the last. */
+function endlessFinal(line: string): Json | null {
+  return line.length >= maxLineBytes && line.includes('"done":true,') ? { done: true } : null
+}
+
+function isTerminator(api: Api, final: Json): boolean {
+  switch (api) {
+    case 'anthropic_messages':
+      return final['type'] === 'message_stop'
+    case 'openai_responses':
+      return final['type'] === 'response.completed' || final['type'] === 'response.incomplete'
+    default:
+      return final['done'] === true
+  }
+}
+
+function hasFinished(chunk: Json | null): boolean {
+  const choices = chunk?.['choices']
+  return Array.isArray(choices) && typeof asObject(choices[0])?.['finish_reason'] === 'string'
+}
+
+function isEmptyArray(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0
+}
