@@ -5,7 +5,7 @@ import { Listener } from '../../lib/gateway/listener.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
 import { Upstreams } from '../../lib/gateway/upstreams.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
-import { RealClock } from '../../lib/shared/clock.ts'
+import { type Clock, RealClock } from '../../lib/shared/clock.ts'
 import type { Log } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 
@@ -16,10 +16,12 @@ export interface LoggedLine {
 }
 
 /** The data side alone, on a free port of loopback, over a snapshot made by hand. */
-export async function startGateway(snapshot: Snapshot, { loopback = true } = {}) {
+export async function startGateway(
+  snapshot: Snapshot,
+  { loopback = true, clock = new RealClock() }: { loopback?: boolean; clock?: Clock } = {},
+) {
   const current = new CurrentSnapshot()
   current.swap(snapshot)
-  const clock = new RealClock()
   const metrics = new Metrics()
   const lines: LoggedLine[] = []
   const keep = (level: string) => (message: string, fields?: Readonly<Record<string, unknown>>) =>
