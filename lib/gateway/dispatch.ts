@@ -9,7 +9,6 @@ import type { Admission } from './admit.ts'
 import type { Trial } from './breaker.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import { judge } from './failures.ts'
-import { FirstTokens } from './first-token.ts'
 import type { Forwarder } from './forward.ts'
 import { Loads } from './loads.ts'
 import { type Order, type Patience, requestHeaders } from './order.ts'
@@ -49,7 +48,6 @@ export class Dispatch {
   readonly #options: DispatchOptions
   readonly #budget: RetryBudget
   readonly #loads: Loads
-  readonly #firstTokens = new FirstTokens()
 
   constructor(options: DispatchOptions) {
     this.#options = options
@@ -149,7 +147,7 @@ export class Dispatch {
       }),
       body: admission.body,
       timeouts,
-      patience: this.#patience(job, node.name),
+      patience: this.#patience(job, upstream),
       deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,
       receive: (head) => {
@@ -158,7 +156,7 @@ export class Dispatch {
         // The breaker learns at the head: a good stream may go on for an hour.
         if (head.status < 400) {
           trial.settle('good')
-          this.#learn(job, node.name, clock.now() - sentAt)
+          this.#learn(job, upstream, clock.now() - sentAt)
         }
         return openPassage(head, {
           api: job.ask.api,
@@ -171,20 +169,20 @@ export class Dispatch {
   }
 
   /** How long the node may be silent: the model is in its memory by now, so only the prompt and its work take time. */
-  #patience({ admission, snapshot, ask }: Job, node: string): Patience {
+  #patience({ admission, snapshot, ask }: Job, { firstTokens }: Upstream): Patience {
     const { first_token: atMostMs, whole_answer: wholeMs } = snapshot.config.timeouts
     if (!beginsEarly(admission)) return { expectedMs: wholeMs, atMostMs: wholeMs, mayLeave: () => true }
-    const expectedMs = this.#firstTokens.limitMs(node, ask.model, admission.body.length)
+    const limitMs = firstTokens.limitMs(ask.model, admission.body.length)
     const mayLeave = () => {
       if (!this.#options.scheduler.couldServe(ask) || !this.#budget.allows()) return false
-      this.#firstTokens.observe(node, ask.model, admission.body.length, expectedMs)
+      firstTokens.observe(ask.model, admission.body.length, limitMs)
       return true
     }
-    return { expectedMs: Math.min(expectedMs, atMostMs), atMostMs, mayLeave }
+    return { expectedMs: Math.min(limitMs, atMostMs), atMostMs, mayLeave }
   }
 
-  #learn({ admission, ask }: Job, node: string, tookMs: number): void {
-    if (beginsEarly(admission)) this.#firstTokens.observe(node, ask.model, admission.body.length, tookMs)
+  #learn({ admission, ask }: Job, { firstTokens }: Upstream, tookMs: number): void {
+    if (beginsEarly(admission)) firstTokens.observe(ask.model, admission.body.length, tookMs)
   }
 
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */

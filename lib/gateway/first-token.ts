@@ -7,31 +7,22 @@ const priorBaseMs = 200
 const priorMsPerByte = 10 / 4
 
 /**
- * What is known of how long a node takes to its first token of a model in memory: a factor on a slow node's time for a
+ * What is known of how long one node takes to its first token of a model in memory: a factor on a slow node's time for a
  * prompt of the same size. It rises at once and falls slowly: a deadline that is too short wastes what the node did.
  */
 export class FirstTokens {
   readonly #factors = new Map<string, number>()
 
   /** An answer of a resident model began, or had not begun when it was given up, after `tookMs`. */
-  observe(node: string, model: string, bodyBytes: number, tookMs: number): void {
-    const key = `${node} ${model}`
+  observe(model: string, bodyBytes: number, tookMs: number): void {
     const seen = tookMs / priorMs(bodyBytes)
-    const known = this.#factors.get(key) ?? seen
-    this.#factors.set(key, Math.max(seen, 0.9 * known + 0.1 * seen))
+    const known = this.#factors.get(model) ?? seen
+    this.#factors.set(model, Math.max(seen, 0.9 * known + 0.1 * seen))
   }
 
-  /** Milliseconds after which a silent node has taken longer than it should: 10 s or 5 times what is expected. */
-  limitMs(node: string, model: string, bodyBytes: number): number {
-    const factor = this.#factors.get(`${node} ${model}`) ?? 1
-    return Math.max(leastMs, tolerance * factor * priorMs(bodyBytes))
-  }
-
-  /** Forgets nodes that left the fleet. */
-  keepOnly(nodes: ReadonlyMap<string, unknown>): void {
-    for (const key of this.#factors.keys()) {
-      if (!nodes.has(key.slice(0, key.indexOf(' ')))) this.#factors.delete(key)
-    }
+  /** Milliseconds after which the silent node has taken longer than it should: 10 s or 5 times what is expected. */
+  limitMs(model: string, bodyBytes: number): number {
+    return Math.max(leastMs, tolerance * (this.#factors.get(model) ?? 1) * priorMs(bodyBytes))
   }
 }
 

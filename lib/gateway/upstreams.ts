@@ -6,12 +6,14 @@ import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { Breaker, type BreakerState } from './breaker.ts'
+import { FirstTokens } from './first-token.ts'
 
 /** The way to one node: its kept-alive sockets and its breaker. */
 export interface Upstream {
   readonly target: URL
   readonly agent: HttpAgent
   readonly breaker: Breaker
+  readonly firstTokens: FirstTokens
 }
 
 interface Held extends Upstream {
@@ -46,6 +48,7 @@ export class Upstreams {
       target: new URL(node.spec.url),
       agent: agentFor(node),
       breaker: this.#breakerFor(node.name),
+      firstTokens: new FirstTokens(),
     }
     this.#held.set(node.name, fresh)
     return fresh

@@ -177,36 +177,3 @@ suite('sockets to a node', () => {
     assert.match(await alone.send(), /"healthy":true/)
   })
 })
-
-suite('a caller who leaves', () => {
-  const leaveAt: readonly [name: string, serve: Serve][] = [
-    ['while the node is silent', () => {}],
-    ['while the node streams', (socket) => socket.write(ndjson + chunk(line('one')))],
-  ]
-  for (const [name, serve] of leaveAt) {
-    test(`${name} has the node's request closed within 50 ms and its slot back`, async () => {
-      await using alone = await ask(serve)
-      const caller = new AbortController()
-      const answer = fetch(`${alone.gateway.url}/api/chat`, {
-        method: 'POST',
-        body: chat,
-        signal: caller.signal,
-      })
-      const reading = answer.then((response) => response.text()).catch(() => 'aborted')
-      await eventually(() => (alone.bad.received[0] ?? '').includes(chat), 'the node has the request')
-      await new Promise((resolve) => setTimeout(resolve, 30))
-      const leftAt = performance.now()
-      caller.abort()
-      assert.equal(await reading, 'aborted')
-      await eventually(() => alone.bad.closedAt[0] !== undefined, 'the node sees the connection close')
-      const tookMs = (alone.bad.closedAt[0] ?? Number.NaN) - leftAt
-      assert(tookMs <= 50, `it took ${tookMs} ms`)
-      await eventually(
-        () => alone.gateway.lines.some(({ fields }) => fields['status'] === 499),
-        'the log says 499',
-      )
-      assert.deepEqual(alone.gateway.scheduler.summary(), { running: {}, queued: 0 })
-      assert.equal(alone.gateway.upstreams.breakerState('bad'), 'closed')
-    })
-  }
-})

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { FirstTokens } from '../../lib/gateway/first-token.ts'
+import { RetryBudget } from '../../lib/gateway/retry.ts'
+import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
+
+/** Retries granted while every request wants one, over a minute at so many requests per second. */
+async function storm(perSecond: number): Promise<number> {
+  const clock = new VirtualClock()
+  const budget = new RetryBudget(clock)
+  while (budget.spend());
+  let granted = 0
+  for (let second = 0; second < 60; second++) {
+    await clock.advance(1000)
+    for (let n = 0; n < perSecond; n++) {
+      budget.earn()
+      if (budget.spend()) granted++
+    }
+  }
+  return granted
+}
+
+test('when everything fails, a tenth of the requests is retried, and at least three a second', async () => {
+  const granted = await storm(1000)
+  assert(Math.abs(granted - (6000 + 180)) <= 1, `${granted}`)
+  assert(Math.abs((await storm(10)) - (60 + 180)) <= 1)
+})
+
+test('all requests of a node that just died may be retried at once, and no more (172)', () => {
+  const budget = new RetryBudget(new VirtualClock())
+  let granted = 0
+  while (budget.spend()) granted++
+  assert.equal(granted, 100)
+  assert.equal(budget.allows(), false)
+})
+
+test('a node has 10 s for its first token, or 5 times what is expected of it', () => {
+  const known = new FirstTokens()
+  assert.equal(known.limitMs('m', 100), 10_000)
+  const unknown = known.limitMs('m', 100_000)
+  assert(unknown > 1_000_000, 'a long prompt takes a slow node long')
+  for (let n = 0; n < 200; n++) known.observe('m', 100_000, 2000)
+  const limit = known.limitMs('m', 100_000)
+  assert(Math.abs(limit - 10_000) < 500, `${limit}`)
+  assert.equal(known.limitMs('other', 100_000), unknown, 'each model has a speed of its own')
+})
+
+test('a slower first token is believed at once, a faster one little by little', () => {
+  const known = new FirstTokens()
+  for (let n = 0; n < 200; n++) known.observe('m', 10_000, 1000)
+  known.observe('m', 10_000, 20_000)
+  assert(known.limitMs('m', 10_000) > 99_999)
+  known.observe('m', 10_000, 1000)
+  assert(known.limitMs('m', 10_000) > 80_000)
+})

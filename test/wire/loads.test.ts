@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
+import { suite, test } from 'node:test'
+import { RealClock } from '../../lib/shared/clock.ts'
+import { aSnapshot } from '../support/fleet.ts'
+import { startGateway } from '../support/gateway.ts'
+import { eventually, rawAnswer, startRawNode } from '../support/wire.ts'
+
+const answered = rawAnswer('{"message":{"content":"hi"},"done":true}')
+const loaded = rawAnswer('{"done":true,"done_reason":"load"}')
+const isLoad = (bytes: string) => bytes.includes('x-request-id: llamero-load')
+const isWhole = (bytes: string) => bytes.endsWith('}')
+
+/** A node that has the model on disk only; it finishes its load when told to. */
+async function startColdNode() {
+  const loading: Socket[] = []
+  const requests: string[] = []
+  const node = await startRawNode((socket, bytes) => {
+    if (!isWhole(bytes)) return
+    requests.push(bytes)
+    if (isLoad(bytes)) loading.push(socket)
+    else socket.write(answered)
+  })
+  return { ...node, loading, requests, finish: (answer = loaded) => loading.at(-1)?.write(answer) }
+}
+
+async function fleet(config: Record<string, unknown> = {}) {
+  const cold = await startColdNode()
+  const other = await startRawNode((socket) => socket.write(answered))
+  const nodes = [{ name: 'cold', url: cold.url, slots: 8 }]
+  const gateway = await startGateway(aSnapshot({ nodes, config }))
+  const ask = (fields: object = {}, signal?: AbortSignal) =>
+    fetch(`${gateway.url}/api/chat`, {
+      method: 'POST',
+      body: JSON.stringify({ model: 'm', ...fields }),
+      ...(signal && { signal }),
+    })
+  return {
+    cold,
+    other,
+    gateway,
+    ask,
+    async [Symbol.asyncDispose]() {
+      for (const each of [gateway, cold, other]) await each[Symbol.asyncDispose]()
+    },
+  }
+}
+
+suite('a model that must be loaded first', () => {
+  test('is loaded once for all who wait for it, and then asked', async () => {
+    await using at = await fleet()
+    const answers = [at.ask(), at.ask(), at.ask()]
+    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 3, 'three wait')
+    await eventually(() => at.cold.loading.length === 1, 'one load')
+    assert.equal(at.cold.requests.length, 1)
+    at.cold.finish()
+    for (const answer of await Promise.all(answers)) {
+      assert.equal(answer.status, 200)
+      assert.equal(answer.headers.get('x-llamero-reason'), 'cold-load')
+      await answer.text()
+    }
+    assert.equal(at.cold.loading.length, 1)
+    assert.equal((await at.ask()).status, 200)
+    assert.equal(at.cold.loading.length, 1, 'what was just loaded is not loaded again')
+  })
+
+  test('goes on loading when the caller who began it leaves, and serves the next', async () => {
+    await using at = await fleet()
+    const caller = new AbortController()
+    const left = at.ask({}, caller.signal).catch(() => 'left')
+    await eventually(() => at.cold.loading.length === 1, 'the load has begun')
+    caller.abort()
+    assert.equal(await left, 'left')
+    await eventually(
+      () => Object.keys(at.gateway.scheduler.summary().running).length === 0,
+      'the slot is back',
+    )
+    assert.equal(at.cold.closedAt[0], undefined, 'the load was not cut')
+    const next = at.ask()
+    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 1, 'the next one waits')
+    at.cold.finish()
+    assert.equal((await next).status, 200)
+    assert.equal(at.cold.loading.length, 1)
+  })
+
+  test('is loaded as its request will need it: with its context, and without its prompt', async () => {
+    await using at = await fleet()
+    const answer = at.ask({ options: { num_ctx: 8192, temperature: 1 }, messages: [{ content: 'secret' }] })
+    await eventually(() => at.cold.loading.length === 1, 'the load has begun')
+    const [load] = at.cold.requests
+    assert.match(load ?? '', /^POST \/api\/generate HTTP/)
+    assert.match(load ?? '', /\{"model":"m:latest","options":\{"num_ctx":8192\},"stream":false\}$/)
+    at.cold.finish()
+    await (await answer).text()
+  })
+
+  test('whose load fails is answered by another node, or with what the node said', async () => {
+    const failure = rawAnswer('{"error":"llama-server process has terminated: exit status 1"}', {
+      status: '500 Internal Server Error',
+    })
+    await using at = await fleet()
+    const alone = at.ask()
+    await eventually(() => at.cold.loading.length === 1, 'the load has begun')
+    at.cold.finish(failure)
+    assert.equal((await alone).status, 500)
+    assert.match(((await (await alone).json()) as { error: string }).error, /has terminated/)
+
+    const nodes = [
+      { name: 'cold', url: at.cold.url, weight: 2 },
+      { name: 'other', url: at.other.url },
+    ]
+    at.gateway.current.swap(aSnapshot({ nodes }))
+    const healed = at.ask()
+    await eventually(() => at.cold.loading.length === 2, 'a new load was tried')
+    at.cold.finish(failure)
+    assert.equal((await healed).status, 200)
+    assert.equal((await healed).headers.get('x-llamero-node'), 'other')
+  })
+})
+
+suite('a node that has the model in memory and says nothing', () => {
+  // A hundred times faster: the 10 s that a silent node has at least are 0.1 s.
+  const clock = new RealClock(0.01)
+  const stream = JSON.stringify({ model: 'm', stream: true })
+
+  async function silent(nodes: readonly string[]) {
+    const mute = await startRawNode(() => {})
+    const good = await startRawNode((socket) => socket.write(answered))
+    const all = [
+      { name: 'mute', url: mute.url, loaded: ['m:latest'], weight: 2 },
+      { name: 'good', url: good.url, loaded: ['m:latest'] },
+    ]
+    const sketch = all.filter(({ name }) => nodes.includes(name))
+    const gateway = await startGateway(aSnapshot({ nodes: sketch }), { clock })
+    const startedAt = performance.now()
+    const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body: stream })
+    await answer.text()
+    const tookMs = (performance.now() - startedAt) * 100
+    for (const each of [gateway, mute, good]) await each[Symbol.asyncDispose]()
+    return { answer, tookMs }
+  }
+
+  test('loses the request to another after 10 s', async () => {
+    const { answer, tookMs } = await silent(['mute', 'good'])
+    assert.equal(answer.headers.get('x-llamero-node'), 'good')
+    assert(tookMs >= 10_000 && tookMs < 200_000, `${tookMs} ms`)
+  })
+
+  test('keeps it for the whole budget of 300 s when nobody else could answer (138)', async () => {
+    const { answer, tookMs } = await silent(['mute'])
+    assert.equal(answer.status, 504)
+    assert(tookMs >= 300_000, `${tookMs} ms`)
+  })
+})
