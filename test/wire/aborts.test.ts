@@ -50,6 +50,10 @@ async function leave(caller: Socket, gateway: Gateway, gone: () => boolean): Pro
 const allClosed = ({ received, closedAt }: RawNode) =>
   received.every((_, index) => closedAt[index] !== undefined)
 
+/** Connects of this process that have no answer yet. */
+const connecting = () =>
+  process.getActiveResourcesInfo().filter((resource) => resource === 'ConnectWrap').length
+
 /** A port whose listener accepts nothing more: a connect to it hangs, as one into a black hole does. */
 async function blackHole() {
   const script = `require('net').createServer().listen({port:0,host:'127.0.0.1',backlog:1},function(){process.stdout.write(this.address().port+'\\n')})`
@@ -88,10 +92,10 @@ suite('a caller who leaves', () => {
   test('while we connect (160 connecting)', async () => {
     await using hole = await blackHole()
     await using gateway = await gatewayTo([{ name: 'n', url: hole.url, loaded: ['m:latest'] }])
+    const before = connecting()
     const caller = call(gateway)
-    await eventually(() => !isIdle(gateway), 'it is under way')
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    await leave(caller, gateway, () => true)
+    await eventually(() => !isIdle(gateway) && connecting() === before + 1, 'it is under way')
+    await leave(caller, gateway, () => connecting() === before)
   })
 
   test('while the node is silent (160 waiting)', async () => {
