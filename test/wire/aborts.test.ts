@@ -174,14 +174,14 @@ test('a stalled reader costs less than a MiB here, and nobody else a thing (P16,
   ])
   const before = heldBytes()
   const callers = Array.from({ length: streams }, () => call(gateway).pause())
-  await eventually(() => gateway.scheduler.summary().running['flood'] === streams, 'all stream')
+  await eventually(() => gateway.scheduler.summary().running['flood'] === streams, 'all stream', 10_000)
   await eventually(flood.isHeldBack, 'the node is held back', 10_000)
   const each = (heldBytes() - before) / streams
   assert(each < 2 ** 20, `${Math.round(each / 1024)} KiB each`)
   const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body: '{"model":"o"}' })
   assert.equal(answer.status, 200)
   for (const caller of callers) caller.resetAndDestroy()
-  await eventually(() => isIdle(gateway), 'all slots are back')
+  await eventually(() => isIdle(gateway), 'all slots are back', 10_000)
 })
 
 /** Of this process: the gateway's, and what little the two ends of the test need. */
