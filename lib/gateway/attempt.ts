@@ -1,8 +1,8 @@
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Clock } from '../shared/clock.ts'
+import type { Delivery } from './delivery.ts'
 import type { Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
-import type { Passage } from './passage.ts'
 
 const unreachableCodes = new Set([
   'ECONNREFUSED',
@@ -46,7 +46,7 @@ export class Attempt {
   #leaveRoom: () => void = () => {}
   #request: ClientRequest | null = null
   #answer: IncomingMessage | null = null
-  #passage: Passage | null = null
+  #delivery: Delivery | null = null
 
   constructor(order: Order, clock: Clock) {
     this.#order = order
@@ -100,12 +100,12 @@ export class Attempt {
     this.#movedAt = this.#clock.now()
     this.#state = 'streaming'
     this.#answer = answer
-    this.#passage = this.#order.receive({
+    this.#delivery = this.#order.receive({
       status: answer.statusCode ?? 0,
       contentType: answer.headers['content-type'] ?? '',
       headers: answer.headers,
     })
-    this.#leaveRoom = this.#passage.onRoom(this.#resume)
+    this.#leaveRoom = this.#delivery.onRoom(this.#resume)
     answer.on('data', (chunk: Buffer) => this.#take(chunk))
     answer.on('end', () => this.#finish())
     answer.on('close', () => {
@@ -121,13 +121,13 @@ export class Attempt {
   }
 
   #take(chunk: Buffer): void {
-    if (this.#state === 'settled' || !this.#passage) return
+    if (this.#state === 'settled' || !this.#delivery) return
     this.#movedAt = this.#clock.now()
-    const outcome = this.#guarded(() => this.#passage?.take(chunk) ?? null)
+    const outcome = this.#guarded(() => this.#delivery?.take(chunk) ?? null)
     if (outcome) {
       this.#settle(outcome)
       this.#closeUpstream()
-    } else if (this.#passage.isFull) {
+    } else if (this.#delivery.isFull) {
       this.#state = 'paused'
       this.#answer?.pause()
       this.#arm()
@@ -135,8 +135,8 @@ export class Attempt {
   }
 
   #finish(): void {
-    if (this.#state === 'settled' || !this.#passage) return
-    const outcome = this.#guarded(() => this.#passage?.finish() ?? null)
+    if (this.#state === 'settled' || !this.#delivery) return
+    const outcome = this.#guarded(() => this.#delivery?.finish() ?? null)
     if (outcome) this.#settle(outcome)
   }
 
@@ -218,7 +218,7 @@ export class Attempt {
   }
 
   #failWith(fault: Fault, cause: Error): void {
-    const { committed = false, tokens = noTokens } = this.#passage ?? {}
+    const { committed = false, tokens = noTokens } = this.#delivery ?? {}
     this.#settle({ kind: 'node-failed', fault, committed, tokens, cause })
   }
 

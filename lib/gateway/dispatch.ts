@@ -7,13 +7,13 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Admission } from './admit.ts'
 import type { Trial } from './breaker.ts'
+import { deliver } from './delivery.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import { judge } from './failures.ts'
 import type { Forwarder } from './forward.ts'
 import { Loads } from './loads.ts'
 import { type Order, type Patience, requestHeaders } from './order.ts'
 import type { Failure, Outcome } from './outcome.ts'
-import { openPassage } from './passage.ts'
 import { RetryBudget } from './retry.ts'
 import type { Upstream, Upstreams } from './upstreams.ts'
 
@@ -158,7 +158,7 @@ export class Dispatch {
           trial.settle('good')
           this.#learn(job, upstream, clock.now() - sentAt)
         }
-        return openPassage(head, {
+        return deliver(head, {
           api: job.ask.api,
           response: exchange.response,
           responseHeaders: this.#responseHeaders(exchange, snapshot),

@@ -3,10 +3,10 @@ import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Grant } from '../scheduler/scheduler.ts'
 import type { Clock } from '../shared/clock.ts'
 import { asObject, parseObject } from './answer-json.ts'
+import { HeldAnswer } from './delivery.ts'
 import type { Forwarder } from './forward.ts'
 import { requestHeaders } from './order.ts'
 import type { Failure } from './outcome.ts'
-import { HeldPassage } from './passage.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** What a request needs loaded, and where. */
@@ -93,7 +93,7 @@ export class Loads {
       patience: { expectedMs: timeouts.first_token, atMostMs: timeouts.first_token, mayLeave: () => true },
       deadlineAt: this.#clock.now() + timeouts.request,
       signal: never,
-      receive: (head) => new HeldPassage(head),
+      receive: (head) => new HeldAnswer(head),
     })
     if (outcome.kind === 'refused') return outcome.status < 300 ? null : outcome
     return outcome.kind === 'node-failed' ? outcome : null

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
-import type { AnswerHead, Passage } from './passage.ts'
+import type { AnswerHead, Delivery } from './delivery.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** How long a node may be silent before its answer begins, in milliseconds from the start of the attempt. */
@@ -27,7 +27,7 @@ export interface Order {
   readonly deadlineAt: number
   readonly signal: AbortSignal
   /** Called once, when the answer's head is here: where its body goes. */
-  readonly receive: (head: AnswerHead) => Passage
+  readonly receive: (head: AnswerHead) => Delivery
 }
 
 /** The caller's headers a node may see; the rest, credentials above all, stay here. */

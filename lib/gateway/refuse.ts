@@ -1,8 +1,8 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { ProxyError } from '../shared/errors.ts'
+import { isStream } from './delivery.ts'
 import { errorBody, streamError } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
-import { isStream } from './passage.ts'
 
 /**
  * Tells the caller, in its dialect, that there is no answer. Once part of an answer is out, the error follows in the

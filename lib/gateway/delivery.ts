@@ -12,7 +12,7 @@ export interface AnswerHead {
 }
 
 /** Takes the body of a node's answer to where it belongs. */
-export interface Passage {
+export interface Delivery {
   /** A piece of the body. An outcome ends the attempt there and then. */
   take(chunk: Buffer): Outcome | null
   /** The body ended as HTTP says it should. */
@@ -27,7 +27,7 @@ export interface Passage {
   readonly tokens: Tokens
 }
 
-interface Delivery {
+interface Addressee {
   readonly api: Api
   readonly response: ServerResponse
   /** Sent with the answer, besides what is let through of the node's. */
@@ -43,10 +43,10 @@ const maxRefusalBytes = 1024 * 1024
 /** A node may not send itself away for longer. */
 const longestPauseMs = 60_000
 
-/** The passage that fits the answer. */
-export function openPassage(head: AnswerHead, delivery: Delivery): Passage {
-  if (head.status >= 400) return new HeldPassage(head)
-  return isStream(head.contentType) ? new StreamPassage(head, delivery) : new WholePassage(head, delivery)
+/** The delivery that fits the answer. */
+export function deliver(head: AnswerHead, addressee: Addressee): Delivery {
+  if (head.status >= 400) return new HeldAnswer(head)
+  return isStream(head.contentType) ? new StreamDelivery(head, addressee) : new WholeDelivery(head, addressee)
 }
 
 /** Whether an answer of this type comes in pieces that mean something each. */
@@ -54,26 +54,26 @@ export function isStream(contentType: string): boolean {
   return contentType.startsWith('application/x-ndjson') || contentType.startsWith('text/event-stream')
 }
 
-/** What the passages to a caller have in common. */
+/** What deliveries to a caller have in common. */
 class ToCaller {
   protected readonly head: AnswerHead
-  protected readonly delivery: Delivery
+  protected readonly addressee: Addressee
 
-  constructor(head: AnswerHead, delivery: Delivery) {
+  constructor(head: AnswerHead, addressee: Addressee) {
     this.head = head
-    this.delivery = delivery
+    this.addressee = addressee
   }
 
   get isFull(): boolean {
-    return this.delivery.response.writableNeedDrain
+    return this.addressee.response.writableNeedDrain
   }
 
   get committed(): boolean {
-    return this.delivery.response.headersSent
+    return this.addressee.response.headersSent
   }
 
   onRoom(resume: () => void): () => void {
-    const { response } = this.delivery
+    const { response } = this.addressee
     response.on('drain', resume)
     return () => response.off('drain', resume)
   }
@@ -86,17 +86,17 @@ class ToCaller {
       if (headers[name] !== undefined) passed[name] = headers[name]
     }
     if (bytes !== undefined) passed['content-length'] = bytes
-    this.delivery.response.writeHead(status, { ...passed, ...this.delivery.responseHeaders })
+    this.addressee.response.writeHead(status, { ...passed, ...this.addressee.responseHeaders })
   }
 }
 
 /** A stream goes out piece by piece, untouched, from its first byte on. */
-class StreamPassage extends ToCaller implements Passage {
+class StreamDelivery extends ToCaller implements Delivery {
   readonly #tail: StreamTail
 
-  constructor(head: AnswerHead, delivery: Delivery) {
-    super(head, delivery)
-    this.#tail = new StreamTail(delivery.api, head.contentType)
+  constructor(head: AnswerHead, addressee: Addressee) {
+    super(head, addressee)
+    this.#tail = new StreamTail(addressee.api, head.contentType)
   }
 
   get tokens(): Tokens {
@@ -110,13 +110,13 @@ class StreamPassage extends ToCaller implements Passage {
       this.commit()
     }
     this.#tail.read(chunk)
-    this.delivery.response.write(chunk)
+    this.addressee.response.write(chunk)
     return null
   }
 
   finish(): Outcome {
     const ending = this.#tail.ending()
-    if (this.#tail.malformed > 0) this.delivery.malformed(this.#tail.malformed)
+    if (this.#tail.malformed > 0) this.addressee.malformed(this.#tail.malformed)
     switch (ending.kind) {
       case 'complete':
       case 'lacks-done':
@@ -130,7 +130,7 @@ class StreamPassage extends ToCaller implements Passage {
   }
 
   #end({ kind, tokens }: Extract<Ending, { tokens: Tokens }>): Outcome {
-    this.delivery.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
+    this.addressee.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
     return { kind: 'done', tokens }
   }
 
@@ -146,14 +146,14 @@ class StreamPassage extends ToCaller implements Passage {
 }
 
 /** An answer that makes sense only whole. */
-class WholePassage extends ToCaller implements Passage {
+class WholeDelivery extends ToCaller implements Delivery {
   #held: Buffer[] = []
   #bytes = 0
   readonly tokens = noTokens
 
   take(chunk: Buffer): Outcome | null {
     if (this.committed) {
-      this.delivery.response.write(chunk)
+      this.addressee.response.write(chunk)
       return null
     }
     this.#held.push(chunk)
@@ -163,13 +163,13 @@ class WholePassage extends ToCaller implements Passage {
   }
 
   finish(): Outcome {
-    const { response } = this.delivery
+    const { response } = this.addressee
     if (this.committed) {
       response.end()
       return { kind: 'done', tokens: noTokens }
     }
     const body = Buffer.concat(this.#held, this.#bytes)
-    const checked = check(this.delivery.api, body)
+    const checked = check(this.addressee.api, body)
     if ('flaw' in checked) {
       const cause = new Error(checked.flaw)
       return { kind: 'node-failed', fault: 'truncated', committed: false, tokens: noTokens, cause }
@@ -182,13 +182,13 @@ class WholePassage extends ToCaller implements Passage {
   /** Too large to be held: from here on it is the caller's, and can no longer be replaced. */
   #release(): void {
     this.commit()
-    for (const chunk of this.#held) this.delivery.response.write(chunk)
+    for (const chunk of this.#held) this.addressee.response.write(chunk)
     this.#held = []
   }
 }
 
 /** An answer that is for us: an error is read whole before anything is decided, since another node may do better. */
-export class HeldPassage implements Passage {
+export class HeldAnswer implements Delivery {
   readonly #head: AnswerHead
   readonly #chunks: Buffer[] = []
   #bytes = 0
