@@ -28,6 +28,7 @@ export async function startGateway(snapshot: Snapshot, { loopback = true } = {})
   const upstreams = new Upstreams({
     snapshot: current,
     metrics,
+    clock,
     dice: () => 0.5,
     changed: () => scheduler.refresh(),
   })
