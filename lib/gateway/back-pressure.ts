@@ -33,6 +33,11 @@ export class BackPressure {
     return this.#phase === 'free' || this.#phase === 'ready'
   }
 
+  /** Whether nothing was heard of it since the last good answer. */
+  get isOver(): boolean {
+    return this.#phase === 'free'
+  }
+
   /**
    * The node said 503 busy or 429.
    *

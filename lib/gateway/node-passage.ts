@@ -1,5 +1,5 @@
 import type { Config } from '../fleet/config.ts'
-import type { Passage, PassageBarrier } from '../scheduler/gate.ts'
+import { openPassage, type Passage, type PassageBarrier } from '../scheduler/gate.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
 import { BackPressure } from './back-pressure.ts'
@@ -48,11 +48,17 @@ export class NodePassage implements Passage {
   }
 
   get barrier(): PassageBarrier | null {
-    const { admits, cause, state } = this.breaker
-    if (state === 'open' && cause === 'refused') return 'refused'
+    const { breaker } = this
+    const isOpen = breaker.state === 'open'
+    if (isOpen && breaker.cause === 'refused') return 'refused'
     if (!this.#backPressure.admits) return 'busy'
-    if (admits) return null
-    return state === 'open' ? 'ejected' : 'trial'
+    if (breaker.admits) return null
+    return isOpen ? 'ejected' : 'trial'
+  }
+
+  /** Whether it is as open as can be, and nothing needs to be told of requests that pass. */
+  get isOpen(): boolean {
+    return this.breaker.state === 'closed' && this.#backPressure.isOver && this.limit === openPassage.limit
   }
 
   get limit(): number {
@@ -70,6 +76,7 @@ export class NodePassage implements Passage {
     if (this.#ended) return
     this.breaker.vouch()
     this.#backPressure.busy(retryAfterMs)
+    this.#options.changed()
   }
 
   /** The node is back: few requests first. */

@@ -42,6 +42,8 @@ interface UpstreamsOptions {
 export class Upstreams implements Gate {
   readonly #options: UpstreamsOptions
   readonly #held = new Map<string, Held>()
+  /** The passages that are not open: few, and each decision of the scheduler looks at every node. */
+  readonly #narrow = new Map<string, NodePassage>()
   /** Nodes that the last snapshot saw down. */
   #down: ReadonlySet<string> = new Set()
 
@@ -60,7 +62,7 @@ export class Upstreams implements Gate {
 
   /** See Gate of the scheduler: nothing keeps requests from a node never used. */
   passage(node: string): Passage {
-    return this.#held.get(node)?.passage ?? openPassage
+    return this.#narrow.get(node) ?? openPassage
   }
 
   breakerState(node: string): BreakerState {
@@ -74,6 +76,7 @@ export class Upstreams implements Gate {
       passage.end()
     }
     this.#held.clear()
+    this.#narrow.clear()
   }
 
   #hold(node: NodeView): Held {
@@ -94,12 +97,16 @@ export class Upstreams implements Gate {
 
   #passageFor(name: string): NodePassage {
     const { snapshot, metrics, clock, dice, changed } = this.#options
-    return new NodePassage({
+    const passage: NodePassage = new NodePassage({
       settings: snapshot.get().config.breaker,
       clock,
       dice,
       slots: () => snapshot.get().nodes.get(name)?.slots ?? 1,
-      changed,
+      changed: () => {
+        if (passage.isOpen) this.#narrow.delete(name)
+        else this.#narrow.set(name, passage)
+        changed()
+      },
       moved: (state) => {
         metrics.breakerTransitions.inc({ node: name, to: state })
         for (const each of ['closed', 'open', 'half-open'] as const) {
@@ -108,6 +115,7 @@ export class Upstreams implements Gate {
       },
       panicked: () => metrics.panicPicks.inc({ node: name }),
     })
+    return passage
   }
 
   /** A node that the leader sees up again is warmed up; one never seen down is not, so neither is any at our own start. */
@@ -135,6 +143,7 @@ export class Upstreams implements Gate {
   /** Idle sockets go at once; those in use end with their streams. */
   #drop(name: string, { agent, passage }: Held): void {
     this.#held.delete(name)
+    this.#narrow.delete(name)
     passage.end()
     for (const sockets of Object.values(agent.freeSockets))
       for (const socket of sockets ?? []) socket.destroy()

@@ -165,6 +165,19 @@ suite('the breaker', () => {
     assert.equal(breaker.state, 'open')
   })
 
+  test('a trial that closed it and whose answer then breaks counts against what it began', async () => {
+    const { breaker, clock, report } = arrange()
+    await report('refused')
+    await clock.advance(resetMs)
+    const trial = breaker.begin()
+    trial.settle('good')
+    trial.broke()
+    await report('bad', 'bad', 'bad')
+    assert.equal(breaker.state, 'closed')
+    await report('bad')
+    assert.equal(breaker.state, 'open')
+  })
+
   test('an answer that breaks after the breaker moved on, or that never began well, says nothing', async () => {
     const { breaker, clock, report } = arrange()
     const old = Array.from({ length: 10 }, () => breaker.begin())

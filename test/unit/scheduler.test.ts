@@ -148,6 +148,14 @@ suite('the scheduler', () => {
     assert.equal(await isSettled(acquire()), false)
   })
 
+  test('a node that asked for a pause is well: it makes no panic, and who could have it waits (P7)', async () => {
+    const { acquire } = arrange(
+      aSnapshot({ nodes: [{ name: 'a' }, { name: 'b' }] }),
+      gateWith({ a: 'busy', b: 'ejected' }),
+    )
+    assert.equal(await isSettled(acquire()), false)
+  })
+
   test('counts only nodes that could serve the ask: tried ones, others by label or without the model do not matter (P7)', async () => {
     const nodes = [
       { name: 'ejected', labels: { gpu: 'big' } },
