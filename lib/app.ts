@@ -58,7 +58,7 @@ export async function startApp(settings: Settings): Promise<App> {
   const store = await openStore(settings, { clock, log, metrics })
   const snapshot = new CurrentSnapshot()
 
-  const upstreams = new Upstreams({ snapshot, metrics, dice, changed: () => scheduler.refresh() })
+  const upstreams = new Upstreams({ snapshot, metrics, clock, dice, changed: () => scheduler.refresh() })
   const scheduler = new Scheduler({ snapshot, gate: upstreams, clock })
   const dispatch = new Dispatch({
     scheduler,

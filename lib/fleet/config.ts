@@ -54,7 +54,13 @@ export const configSchema = z.strictObject({
         .max(1000)
         .default(5)
         .describe('failed requests within 30 s, being at least half of them, that open it'),
-      reset: duration('5s', { min: 100, max: 600_000 }),
+      reset: duration('5s', { min: 100, max: 600_000 }).describe(
+        'first pause before one request tries a node again, and of a busy node; doubles each time',
+      ),
+      max_reset: duration('20s', { min: 100, max: 600_000 }).describe('longest such pause'),
+      slow_start: duration('5s', { min: 0, max: 600_000 }).describe(
+        'a node that recovers begins with one slot per model, and gets one more after each such time; 0s: all at once',
+      ),
     })
     .prefault({}),
   limits: z

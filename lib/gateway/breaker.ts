@@ -1,7 +1,8 @@
-import { EventEmitter } from 'node:events'
-import CircuitBreaker from 'opossum'
 import type { Config } from '../fleet/config.ts'
+import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
+import { Backoff } from './backoff.ts'
+import { type Counted, FailureTally } from './failure-tally.ts'
 
 /** The passive guard of a node is closed (takes requests), open (takes none) or half-open (takes one, on trial). */
 export type BreakerState = 'closed' | 'open' | 'half-open'
@@ -12,100 +13,167 @@ export type BreakerState = 'closed' | 'open' | 'half-open'
  */
 export type HealthSign = 'good' | 'bad' | 'refused' | 'neutral'
 
-const windowMs = 30_000
-const buckets = 10
+/** Why a breaker is not closed: nobody listens there, or what came back was bad, which may be the requests' fault. */
+export type OpenCause = 'refused' | 'passive'
 
 /**
- * One shared beat turns the statistics windows of all breakers: each would own two intervals otherwise.
- * A listener per breaker is meant, hence no limit.
+ * How long a trial may take to its response headers, in milliseconds; never longer than the first pause. More than the
+ * connect limit, so that an unreachable node is known as such. And with the longest pause (20 s + 20 %) it makes 29 s:
+ * a node that recovers just after a trial began to hang is used again within 30 s. A cold load takes longer, but goes
+ * on, and the next trial finds the model loaded.
  */
-const rotation = new EventEmitter().setMaxListeners(0)
-setInterval(() => rotation.emit('rotate'), windowMs / buckets).unref()
+const trialLimitMs = 5000
 
 /** A request on its way, as the breaker sees it; told once what its response headers said. */
 export interface Trial {
   settle(sign: HealthSign): void
+  /** The answer that had begun well did not end well: the request was a bad one after all. */
+  broke(): void
 }
 
-/**
- * opossum as the state machine only, fed with results that are known already. Fed with the requests themselves it counts
- * their start and their end in different windows, closes on the late success of an old call, and stays half-open for
- * ever behind a probe that hangs (sheet reliability-security.md D3, traps 1-4).
- */
+interface BreakerOptions {
+  readonly settings: Config['breaker']
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly changed: (state: BreakerState) => void
+  /** A request was answered well, whenever it was sent. */
+  readonly answered?: () => void
+}
+
+/** The state machine around the tally: opens when it trips, tries again after growing pauses with one request. */
 export class Breaker {
-  readonly #circuit: CircuitBreaker<[boolean], void>
+  readonly #options: BreakerOptions
+  readonly #backoff: Backoff
+  #tally: FailureTally
+  #state: BreakerState = 'closed'
+  #cause: OpenCause = 'passive'
   /** Grows with every change of state: signs from before it say nothing about the node now. */
   #epoch = 0
-  #trialUnderWay = false
+  #trial: 'free' | 'claimed' | 'under-way' = 'free'
+  #closedAt: number
+  /** Ends the pause, or the trial's time. */
+  #cancelTimer: () => void = () => {}
 
-  constructor(options: Config['breaker'], dice: Dice, changed: (state: BreakerState) => void) {
-    this.#circuit = new CircuitBreaker(report, {
-      timeout: false,
-      volumeThreshold: options.failures,
-      errorThresholdPercentage: 50,
-      rollingCountTimeout: windowMs,
-      rollingCountBuckets: buckets,
-      rollingPercentilesEnabled: false,
-      enableSnapshots: false,
-      rotateBucketController: rotation,
-      // Jitter: the instances' breakers must not all try a recovering node at the same moment.
-      resetTimeout: options.reset * (0.8 + 0.4 * dice()),
-    })
-    const moved = () => {
-      this.#epoch++
-      this.#trialUnderWay = false
-      changed(this.state)
-    }
-    this.#circuit.on('open', moved)
-    this.#circuit.on('halfOpen', moved)
-    this.#circuit.on('close', moved)
+  constructor(options: BreakerOptions) {
+    const { settings, clock, dice } = options
+    this.#options = options
+    this.#backoff = new Backoff({ baseMs: settings.reset, maxMs: settings.max_reset, dice })
+    this.#closedAt = clock.now()
+    this.#tally = this.#newTally()
   }
 
   get state(): BreakerState {
-    if (this.#circuit.halfOpen) return 'half-open'
-    return this.#circuit.opened ? 'open' : 'closed'
+    return this.#state
+  }
+
+  /** Null while it is closed. */
+  get cause(): OpenCause | null {
+    return this.#state === 'closed' ? null : this.#cause
   }
 
   /** Whether a request may go to the node now. */
   get admits(): boolean {
-    return this.state === 'closed' || (this.state === 'half-open' && !this.#trialUnderWay)
+    return this.#state === 'closed' || (this.#state === 'half-open' && this.#trial === 'free')
+  }
+
+  /** A request will go to the node: when half-open it is the trial, and no other is let in until its time is up. */
+  claim(): void {
+    if (this.#state !== 'half-open' || this.#trial !== 'free') return
+    this.#trial = 'claimed'
+    const { clock, settings } = this.#options
+    const limitMs = Math.min(trialLimitMs, settings.reset)
+    this.#cancelTimer = clock.after(limitMs, () => this.#open('passive'))
   }
 
   /** A request is about to go to the node. The trial must be settled, if only as `neutral`. */
   begin(): Trial {
-    const epoch = this.#epoch
-    const onTrial = this.state === 'half-open'
-    if (onTrial) this.#trialUnderWay = true
-    let settled = false
+    const onTrial = this.#state === 'half-open' && this.#trial !== 'under-way'
+    this.claim()
+    if (onTrial) this.#trial = 'under-way'
+    let epoch = this.#epoch
+    let phase: 'waiting' | 'begun' | 'over' = 'waiting'
+    let counted: Counted | undefined
     return {
       settle: (sign) => {
-        if (settled || epoch !== this.#epoch) return
-        settled = true
-        this.#learn(sign, onTrial)
+        if (phase !== 'waiting') return
+        phase = sign === 'good' ? 'begun' : 'over'
+        if (sign === 'good') this.#options.answered?.()
+        if (epoch !== this.#epoch) return
+        counted = this.#learn(sign, onTrial)
+        epoch = this.#epoch // a trial that closed it belongs to what it began
+      },
+      broke: () => {
+        if (phase !== 'begun' || epoch !== this.#epoch) return
+        phase = 'over'
+        if (this.#state === 'closed') this.#tally.bad(counted)
       },
     }
   }
 
-  /** Ends its timers; for a node that left the fleet. */
+  /** The node spoke sensibly, if only to say that it is busy: a trial's question is answered. */
+  vouch(): void {
+    if (this.#state === 'half-open') this.#close()
+  }
+
+  /** Ends its timers and learns nothing more; for a node that left the fleet. */
   shutdown(): void {
-    this.#circuit.shutdown()
+    this.#epoch = Number.NaN // equals no epoch: what is still on its way changes nothing
+    this.#cancelTimer()
+    this.#tally.end()
   }
 
-  #learn(sign: HealthSign, onTrial: boolean): void {
-    // A trial that says nothing leaves the node unproven: back to open, and another try after the reset time.
-    if (sign === 'refused' || (onTrial && sign === 'neutral')) this.#circuit.open()
-    else if (sign === 'bad' || onTrial)
-      this.#circuit.fire(sign === 'good').catch(() => {}) // the failure is its news
-    else if (sign === 'good') this.#countGood()
+  #learn(sign: HealthSign, onTrial: boolean): Counted | undefined {
+    if (sign === 'refused') this.#open('refused')
+    else if (onTrial) this.#judgeTrial(sign)
+    // The scheduler's panic rule sends requests past an open breaker: they are no trials.
+    else if (this.#state !== 'closed') return
+    else if (sign === 'bad') this.#tally.bad()
+    else if (sign === 'good') return this.#tally.good()
+    return
   }
 
-  /** What `fire` emits of a success, which is what its statistics count, without its promises: nearly every request. */
-  #countGood(): void {
-    this.#circuit.emit('fire')
-    this.#circuit.emit('success', undefined, 0)
+  #judgeTrial(sign: 'good' | 'bad' | 'neutral'): void {
+    if (sign === 'good') this.#close()
+    else if (sign === 'bad') this.#open('passive')
+    // A trial that says nothing leaves the node unproven: back to open, but not for longer than before.
+    else this.#open(this.#cause, { unproven: true })
   }
-}
 
-async function report(good: boolean): Promise<void> {
-  if (!good) throw new Error('a request to the node failed')
+  /** After a quiet time the first pause again: a node that flaps is tried more and more rarely. */
+  #nextPauseMs(): number {
+    const { clock, settings } = this.#options
+    const isQuiet = this.#state === 'closed' && clock.now() - this.#closedAt >= settings.max_reset
+    if (isQuiet) this.#backoff.reset()
+    return this.#backoff.next()
+  }
+
+  #open(cause: OpenCause, { unproven = false } = {}): void {
+    this.#cause = cause
+    if (this.#state === 'open') return
+    const pauseMs = unproven ? this.#backoff.repeat() : this.#nextPauseMs()
+    this.#tally.end()
+    this.#cancelTimer()
+    this.#cancelTimer = this.#options.clock.after(pauseMs, () => this.#move('half-open'))
+    this.#move('open')
+  }
+
+  #close(): void {
+    this.#cancelTimer()
+    this.#tally = this.#newTally()
+    this.#closedAt = this.#options.clock.now()
+    this.#move('closed')
+  }
+
+  #move(state: BreakerState): void {
+    this.#state = state
+    this.#epoch++
+    this.#trial = 'free'
+    this.#options.changed(state)
+  }
+
+  #newTally(): FailureTally {
+    const { settings, clock } = this.#options
+    const tripped = () => this.#open('passive')
+    return new FailureTally({ failures: settings.failures, clock, tripped })
+  }
 }

@@ -186,11 +186,13 @@ export class Dispatch {
   }
 
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
-  #conclude({ exchange, ask }: Job, { grant, trial }: Try, outcome: Outcome): Failure | null {
-    const { metrics } = this.#options
+  #conclude({ exchange, ask }: Job, { grant, upstream, trial }: Try, outcome: Outcome): Failure | null {
     const verdict = judge(outcome, ask.api)
+    // Before the trial is settled: a busy answer proves that the node lives.
+    if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
     trial.settle(verdict.sign)
-    metrics.attempts.inc({
+    if (verdict.sign === 'bad') trial.broke()
+    this.#options.metrics.attempts.inc({
       node: grant.node.name,
       result: outcome.kind === 'node-failed' ? outcome.fault : outcome.kind,
     })

@@ -3,20 +3,30 @@ import { Agent as HttpsAgent } from 'node:https'
 import type { Socket } from 'node:net'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import { type Gate, openPassage, type Passage } from '../scheduler/gate.ts'
+import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { Breaker, type BreakerState } from './breaker.ts'
+import type { Breaker, BreakerState } from './breaker.ts'
 import { FirstTokens } from './first-token.ts'
+import { NodePassage } from './node-passage.ts'
 
-/** The way to one node: its kept-alive sockets and its breaker. */
+/** The way to one node: its kept-alive sockets, its breaker, and its ear for back-pressure. */
 export interface Upstream {
   readonly target: URL
   readonly agent: HttpAgent
   readonly breaker: Breaker
   readonly firstTokens: FirstTokens
+  /**
+   * The node said 503 busy or 429: no new requests for a while. To be told before the request's trial is settled.
+   *
+   * @param retryAfterMs what its Retry-After asked for.
+   */
+  busy(retryAfterMs?: number): void
 }
 
 interface Held extends Upstream {
+  readonly passage: NodePassage
   /** What it was made from: another address, other TLS or breaker settings need a new one. */
   readonly identity: string
 }
@@ -24,39 +34,37 @@ interface Held extends Upstream {
 interface UpstreamsOptions {
   readonly snapshot: CurrentSnapshot
   readonly metrics: Metrics
+  readonly clock: Clock
   readonly dice: Dice
-  /** Called when some breaker changed its state. */
+  /** Called when more or less may go to some node than before. */
   readonly changed: () => void
 }
 
 /** Every node's upstream, made on first use and dropped when the node leaves the fleet or moves. */
-export class Upstreams {
+export class Upstreams implements Gate {
   readonly #options: UpstreamsOptions
   readonly #held = new Map<string, Held>()
+  /** The passages that are not open: few, and each decision of the scheduler looks at every node. */
+  readonly #narrow = new Map<string, NodePassage>()
+  /** Nodes that the last snapshot saw down. */
+  #down: ReadonlySet<string> = new Set()
 
   constructor(options: UpstreamsOptions) {
     this.#options = options
-    options.snapshot.onSwap(() => this.#prune())
+    options.snapshot.onSwap(() => {
+      this.#prune()
+      this.#watchHealth()
+    })
   }
 
   /** The upstream of a node; a request that still holds an older snapshot gets the newer way to it. */
   of(node: NodeView): Upstream {
-    const held = this.#held.get(node.name)
-    if (held) return held
-    const fresh = {
-      identity: this.#identityOf(node),
-      target: new URL(node.spec.url),
-      agent: agentFor(node),
-      breaker: this.#breakerFor(node.name),
-      firstTokens: new FirstTokens(),
-    }
-    this.#held.set(node.name, fresh)
-    return fresh
+    return this.#hold(node)
   }
 
-  /** See Gate of the scheduler: a node never used has a closed breaker. */
-  admits(node: string): boolean {
-    return this.#held.get(node)?.breaker.admits ?? true
+  /** See Gate of the scheduler: nothing keeps requests from a node never used. */
+  passage(node: string): Passage {
+    return this.#narrow.get(node) ?? openPassage
   }
 
   breakerState(node: string): BreakerState {
@@ -65,21 +73,62 @@ export class Upstreams {
 
   /** Closes every socket to every node. */
   close(): void {
-    for (const { agent, breaker } of this.#held.values()) {
+    for (const { agent, passage } of this.#held.values()) {
       agent.destroy()
-      breaker.shutdown()
+      passage.end()
     }
     this.#held.clear()
+    this.#narrow.clear()
   }
 
-  #breakerFor(name: string): Breaker {
-    const { snapshot, metrics, dice, changed } = this.#options
-    return new Breaker(snapshot.get().config.breaker, dice, (state) => {
-      for (const each of ['closed', 'open', 'half-open'] as const) {
-        metrics.breakerState.set({ node: name, state: each }, each === state ? 1 : 0)
-      }
-      changed()
+  #hold(node: NodeView): Held {
+    const held = this.#held.get(node.name)
+    if (held) return held
+    const passage = this.#passageFor(node.name)
+    const fresh: Held = {
+      identity: this.#identityOf(node),
+      target: new URL(node.spec.url),
+      agent: agentFor(node),
+      breaker: passage.breaker,
+      firstTokens: new FirstTokens(),
+      busy: (retryAfterMs) => passage.busy(retryAfterMs),
+      passage,
+    }
+    this.#held.set(node.name, fresh)
+    return fresh
+  }
+
+  #passageFor(name: string): NodePassage {
+    const { snapshot, metrics, clock, dice, changed } = this.#options
+    const passage: NodePassage = new NodePassage({
+      settings: snapshot.get().config.breaker,
+      clock,
+      dice,
+      slots: () => snapshot.get().nodes.get(name)?.slots ?? 1,
+      changed: () => {
+        if (passage.isOpen) this.#narrow.delete(name)
+        else this.#narrow.set(name, passage)
+        changed()
+      },
+      moved: (state) => {
+        metrics.breakerTransitions.inc({ node: name, to: state })
+        for (const each of ['closed', 'open', 'half-open'] as const) {
+          metrics.breakerState.set({ node: name, state: each }, each === state ? 1 : 0)
+        }
+      },
+      panicked: () => metrics.panicPicks.inc({ node: name }),
     })
+    return passage
+  }
+
+  /** A node that the leader sees up again is warmed up; one never seen down is not, so neither is any at our own start. */
+  #watchHealth(): void {
+    const down = new Set<string>()
+    for (const node of this.#options.snapshot.get().nodes.values()) {
+      if (node.status?.health === 'down') down.add(node.name)
+      else if (this.#down.has(node.name) && node.available) this.#hold(node).passage.warmUp()
+    }
+    this.#down = down
   }
 
   #prune(): void {
@@ -95,9 +144,10 @@ export class Upstreams {
   }
 
   /** Idle sockets go at once; those in use end with their streams. */
-  #drop(name: string, { agent, breaker }: Held): void {
+  #drop(name: string, { agent, passage }: Held): void {
     this.#held.delete(name)
-    breaker.shutdown()
+    this.#narrow.delete(name)
+    passage.end()
     for (const sockets of Object.values(agent.freeSockets))
       for (const socket of sockets ?? []) socket.destroy()
   }

@@ -1,8 +1,23 @@
 /**
- * What the scheduler needs to know of the breakers: whether a node takes a request now, and that one was sent.
- * The gateway owns the breakers; this is the hole they are seen through.
+ * What keeps requests from a node for now, besides its slots. `busy`: it asked for a pause. `trial`: the one request
+ * that tries it is under way. `ejected`: its answers were bad. `refused`: nobody listens there.
  */
-export interface Gate {
-  /** False while the node's breaker is open, or half-open with its one trial request under way. */
-  admits(node: string): boolean
+export type PassageBarrier = 'busy' | 'trial' | 'ejected' | 'refused'
+
+/** The way to one node, as breaker, back-pressure and slow start leave it. */
+export interface Passage {
+  /** Null when requests may pass. */
+  readonly barrier: PassageBarrier | null
+  /** How many requests of one model may run there: fewer than its slots while it warms up. */
+  readonly limit: number
+  /** A request was given a slot and will pass, if need be past an `ejected`. */
+  claim(): void
 }
+
+/** The gateway owns breakers and pauses; this is the hole the scheduler sees them through. */
+export interface Gate {
+  passage(node: string): Passage
+}
+
+/** The passage of a node of which nothing bad is known. */
+export const openPassage: Passage = { barrier: null, limit: Number.POSITIVE_INFINITY, claim() {} }

@@ -35,7 +35,7 @@ interface SchedulerOptions {
  * One queue, late binding: a request waits here, never on a node, until a slot is free where its model is.
  *
  * A waiter is in the queue or settled: whoever takes it out (pass, time limit, abort) settles it, so it settles once.
- * A model's line is passed when one of its slots comes back, and every line when the snapshot or a breaker changes.
+ * A model's line is passed when one of its slots comes back, and every line when the snapshot or the gate changes.
  */
 export class Scheduler {
   readonly #snapshot: CurrentSnapshot
@@ -71,7 +71,7 @@ export class Scheduler {
     return this.#wait(ask, since, signal)
   }
 
-  /** Looks at every line again: something outside (snapshot, breaker) changed. */
+  /** Looks at every line again: something outside (snapshot, gate) changed. */
   refresh(): void {
     for (const model of this.#queue.models()) this.#planPass(model)
   }
@@ -85,7 +85,7 @@ export class Scheduler {
     return { running: this.#slots.byNode(), queued: this.#queue.length }
   }
 
-  /** Whether some node that the ask has not tried could serve it, now or once a slot is free. */
+  /** Whether a node that has not failed the ask could serve it, now or after waiting: see `pick`. Nothing is taken. */
   couldServe(ask: Ask): boolean {
     const choice = this.#pick(ask)
     return 'node' in choice || choice.none === 'full'
@@ -163,6 +163,7 @@ export class Scheduler {
 
   #grant(ask: Ask, { node, reason }: { node: NodeView; reason: Reason }, since: number): Grant {
     const giveBack = this.#slots.take(node.name, ask.model)
+    this.#gate.passage(node.name).claim()
     return {
       node,
       reason,

@@ -58,6 +58,16 @@ export class Metrics {
     'node',
     'state',
   ])
+  readonly breakerTransitions = this.#counter(
+    'circuit_breaker_transitions_total',
+    'Times the breaker changed its state',
+    ['node', 'to'],
+  )
+  readonly panicPicks = this.#counter(
+    'panic_picks_total',
+    'Requests sent past an open breaker, because fewer than half of the capable nodes were admitted',
+    ['node'],
+  )
   readonly probeSeconds = this.#histogram(
     'node_probe_duration_seconds',
     'How long a probe took (leader only)',
@@ -104,11 +114,14 @@ export class Metrics {
 
   /** Forgets every series of a node that left the fleet. */
   async forgetNode(node: string): Promise<void> {
-    for (const metric of [this.nodeInflight, this.nodeUp, this.probeSeconds]) metric.remove({ node })
+    for (const metric of [this.nodeInflight, this.nodeUp, this.probeSeconds, this.panicPicks])
+      metric.remove({ node })
     for (const { labels } of (await this.attempts.get()).values)
       if (labels.node === node) this.attempts.remove(labels)
     for (const { labels } of (await this.breakerState.get()).values)
       if (labels.node === node) this.breakerState.remove(labels)
+    for (const { labels } of (await this.breakerTransitions.get()).values)
+      if (labels.node === node) this.breakerTransitions.remove(labels)
   }
 
   #counter<const L extends string>(name: string, help: string, labelNames: L[]): Counter<L> {

@@ -1,4 +1,5 @@
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
+import { openPassage } from '../../lib/scheduler/gate.ts'
 import { type Grant, Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
@@ -64,5 +65,5 @@ function crowdedScheduler(nodes: number): Scheduler {
       })),
     }),
   )
-  return new Scheduler({ snapshot, gate: { admits: () => true }, clock: new RealClock() })
+  return new Scheduler({ snapshot, gate: { passage: () => openPassage }, clock: new RealClock() })
 }

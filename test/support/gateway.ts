@@ -30,6 +30,7 @@ export async function startGateway(
   const upstreams = new Upstreams({
     snapshot: current,
     metrics,
+    clock,
     dice: () => 0.5,
     changed: () => scheduler.refresh(),
   })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { explain } from '../../lib/scheduler/explain.ts'
+import { type Gate, openPassage, type PassageBarrier } from '../../lib/scheduler/gate.ts'
 import { Slots } from '../../lib/scheduler/slots.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
 
@@ -15,20 +16,24 @@ const snapshot = aSnapshot({
     { name: 'empty', models: ['other:1b'] },
     { name: 'new', health: 'unknown' },
     { name: 'off', state: 'off' },
+    { name: 'paused' },
     { name: 'tried' },
     { name: 'warm', loaded: ['m:latest'] },
     { name: 'weightless', weight: 0 },
   ].map((node) => ({ labels: { zone: 'a' }, ...node }) as { name: string }),
 })
-const gate = { admits: (node: string) => node !== 'broken' }
+const gateWith = (barriers: Record<string, PassageBarrier>): Gate => ({
+  passage: (node) => ({ ...openPassage, barrier: barriers[node] ?? null }),
+})
+const gate = gateWith({ broken: 'ejected', paused: 'busy' })
 const ask = anAsk({ nodes: { zone: 'a' }, tried: new Set(['tried']) })
 
 test('every node is told why it is passed over, and the choice is that of the scheduler', () => {
   const slots = new Slots()
   slots.take('busy', 'm:latest')
-  const { pick, standings } = explain(ask, { snapshot, slots, gate })
+  const { pick, panic, standings } = explain(ask, { snapshot, slots, gate })
   assert.ok('node' in pick)
-  assert.deepEqual([pick.node.name, pick.reason], ['warm', 'warm'])
+  assert.deepEqual([pick.node.name, pick.reason, panic], ['warm', 'warm', false])
   assert.deepEqual(Object.fromEntries(standings.map(({ node, barrier }) => [node.name, barrier])), {
     broken: 'breaker',
     busy: 'full',
@@ -39,6 +44,7 @@ test('every node is told why it is passed over, and the choice is that of the sc
     empty: 'no-model',
     new: 'unknown',
     off: 'off',
+    paused: 'busy',
     tried: 'tried',
     warm: null,
     weightless: 'weight',
@@ -55,4 +61,18 @@ test('when nothing is free, the explanation says whether waiting helps', () => {
   slots.take('busy', 'm:latest')
   assert.deepEqual(explain(anAsk(), { snapshot: only, slots, gate }).pick, { none: 'full' })
   assert.deepEqual(explain(anAsk({ model: 'x:1b' }), { snapshot: only, slots, gate }).pick, { none: 'down' })
+})
+
+test('in panic, nodes with bad answers are shown as possible, and those that refuse are not (P7)', () => {
+  const { pick, panic, standings } = explain(anAsk(), {
+    snapshot: aSnapshot({ nodes: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] }),
+    slots: new Slots(),
+    gate: gateWith({ a: 'ejected', b: 'refused', c: 'refused' }),
+  })
+  assert.equal(panic, true)
+  assert.ok('node' in pick && pick.node.name === 'a')
+  assert.deepEqual(
+    standings.map(({ barrier }) => barrier),
+    [null, 'breaker', 'breaker'],
+  )
 })

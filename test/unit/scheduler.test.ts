@@ -3,19 +3,25 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
+import type { Gate, PassageBarrier } from '../../lib/scheduler/gate.ts'
 import { type Grant, Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
 
-function arrange(snapshot: Snapshot, closed = new Set<string>()) {
+/** A gate that is open but where `barriers` says otherwise. */
+const gateWith = (barriers: Record<string, PassageBarrier>, limit = Number.POSITIVE_INFINITY): Gate => ({
+  passage: (node) => ({ barrier: barriers[node] ?? null, limit, claim() {} }),
+})
+
+function arrange(snapshot: Snapshot, gate: Gate = gateWith({})) {
   const current = new CurrentSnapshot()
   current.swap(snapshot)
   const clock = new VirtualClock()
-  const scheduler = new Scheduler({ snapshot: current, gate: { admits: (node) => !closed.has(node) }, clock })
+  const scheduler = new Scheduler({ snapshot: current, gate, clock })
   const acquire = (ask: Partial<Ask> = {}, signal = new AbortController().signal) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), ...ask }), signal)
-  return { current, clock, scheduler, acquire, closed }
+  return { current, clock, scheduler, acquire }
 }
 
 const hasCode = (code: string) => (error: unknown) => error instanceof ProxyError && error.code === code
@@ -120,9 +126,75 @@ suite('the scheduler', () => {
   test('refuses with the reason when every holder is down, cordoned or guarded by an open breaker', async () => {
     const { acquire } = arrange(
       aSnapshot({ nodes: [{ name: 'a', health: 'down' }, { name: 'b', state: 'cordoned' }, { name: 'c' }] }),
-      new Set(['c']),
+      gateWith({ c: 'refused' }),
     )
     await assert.rejects(acquire(), hasCode('all_nodes_down'))
+  })
+
+  const four = aSnapshot({ nodes: ['a', 'b', 'c', 'd'].map((name) => ({ name })) })
+
+  test('while half of the nodes are admitted, ejected ones get nothing (P7)', async () => {
+    const { acquire } = arrange(four, gateWith({ a: 'ejected', b: 'ejected' }))
+    const names = [(await acquire()).node.name, (await acquire()).node.name]
+    assert.deepEqual(names, ['c', 'd'])
+    assert.equal(await isSettled(acquire()), false)
+  })
+
+  test('when fewer than half are admitted it uses those with bad answers as well, never those that refuse (P7, 158)', async () => {
+    const { acquire } = arrange(four, gateWith({ a: 'ejected', b: 'ejected', c: 'refused' }))
+    const names = []
+    for (let n = 0; n < 3; n++) names.push((await acquire()).node.name)
+    assert.deepEqual(names, ['d', 'a', 'b'])
+    assert.equal(await isSettled(acquire()), false)
+  })
+
+  test('a node that asked for a pause is well: it makes no panic, and who could have it waits (P7)', async () => {
+    const { acquire } = arrange(
+      aSnapshot({ nodes: [{ name: 'a' }, { name: 'b' }] }),
+      gateWith({ a: 'busy', b: 'ejected' }),
+    )
+    assert.equal(await isSettled(acquire()), false)
+  })
+
+  test('counts only nodes that could serve the ask: tried ones, others by label or without the model do not matter (P7)', async () => {
+    const nodes = [
+      { name: 'ejected', labels: { gpu: 'big' } },
+      { name: 'tried', labels: { gpu: 'big' } },
+      { name: 'small' },
+      { name: 'other', labels: { gpu: 'big' }, models: ['n:latest'] },
+    ]
+    const { acquire } = arrange(aSnapshot({ nodes }), gateWith({ ejected: 'ejected' }))
+    const ask = { nodes: { gpu: 'big' }, tried: new Set(['tried']) }
+    assert.equal((await acquire(ask)).node.name, 'ejected')
+  })
+
+  test('waits for a node that asked for a pause or is on trial, rather than to give up', async () => {
+    for (const barrier of ['busy', 'trial'] as const) {
+      const { acquire, scheduler } = arrange(aSnapshot({ nodes: [{ name: 'a' }] }), gateWith({ a: barrier }))
+      assert.equal(await isSettled(acquire()), false)
+      assert.equal(scheduler.couldServe(anAsk()), true)
+    }
+  })
+
+  test('could serve elsewhere when an untried node is free or full, and not when all others are out', async () => {
+    const nodes = [{ name: 'a' }, { name: 'b', slots: 1 }]
+    const silent = anAsk({ tried: new Set(['a']) })
+    const { acquire, scheduler } = arrange(aSnapshot({ nodes }))
+    assert.equal(scheduler.couldServe(silent), true)
+    await acquire({ tried: new Set(['a']) })
+    assert.equal(scheduler.couldServe(silent), true)
+    assert.equal(
+      arrange(aSnapshot({ nodes }), gateWith({ b: 'refused' })).scheduler.couldServe(silent),
+      false,
+    )
+    assert.equal(scheduler.couldServe(anAsk({ tried: new Set(['a', 'b']) })), false)
+  })
+
+  test('runs no more on a node that warms up than its passage allows', async () => {
+    const { acquire } = arrange(aSnapshot({ nodes: [{ name: 'a', slots: 4 }] }), gateWith({}, 2))
+    await acquire()
+    await acquire()
+    assert.equal(await isSettled(acquire()), false)
   })
 
   test('uses only nodes that carry the labels asked for', async () => {

@@ -1,0 +1,101 @@
+import type { Config } from '../fleet/config.ts'
+import { openPassage, type Passage, type PassageBarrier } from '../scheduler/gate.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Dice } from '../shared/loop.ts'
+import { BackPressure } from './back-pressure.ts'
+import { Backoff } from './backoff.ts'
+import { Breaker, type BreakerState } from './breaker.ts'
+import { SlowStart } from './slow-start.ts'
+
+interface NodePassageOptions {
+  readonly settings: Config['breaker']
+  readonly clock: Clock
+  readonly dice: Dice
+  /** Slots per model of the node. */
+  readonly slots: () => number
+  /** More or less may pass than before. */
+  readonly changed: () => void
+  readonly moved: (state: BreakerState) => void
+  /** A request passes an open breaker, because too few nodes would be left otherwise. */
+  readonly panicked: () => void
+}
+
+/** What may go to one node now: breaker, back-pressure and slow start together. */
+export class NodePassage implements Passage {
+  readonly breaker: Breaker
+  readonly #backPressure: BackPressure
+  readonly #slowStart: SlowStart
+  readonly #options: NodePassageOptions
+  #ended = false
+
+  constructor(options: NodePassageOptions) {
+    const { settings, clock, dice, slots, changed } = options
+    this.#options = options
+    this.#slowStart = new SlowStart({ clock, stepMs: settings.slow_start, full: slots, stepped: changed })
+    this.#backPressure = new BackPressure({
+      clock,
+      backoff: new Backoff({ baseMs: settings.reset, maxMs: settings.max_reset, dice }),
+      resumed: changed,
+      relieved: () => this.warmUp(),
+    })
+    this.breaker = new Breaker({
+      settings,
+      clock,
+      dice,
+      changed: (state) => this.#breakerMoved(state),
+      answered: () => this.#backPressure.good(),
+    })
+  }
+
+  get barrier(): PassageBarrier | null {
+    const { breaker } = this
+    const isOpen = breaker.state === 'open'
+    if (isOpen && breaker.cause === 'refused') return 'refused'
+    if (!this.#backPressure.admits) return 'busy'
+    if (breaker.admits) return null
+    return isOpen ? 'ejected' : 'trial'
+  }
+
+  /** Whether it is as open as can be, and nothing needs to be told of requests that pass. */
+  get isOpen(): boolean {
+    return this.breaker.state === 'closed' && this.#backPressure.isOver && this.limit === openPassage.limit
+  }
+
+  get limit(): number {
+    return this.#slowStart.allowed
+  }
+
+  claim(): void {
+    if (this.barrier === 'ejected') this.#options.panicked()
+    this.breaker.claim()
+    this.#backPressure.claim()
+  }
+
+  /** The node said that it is busy: see BackPressure. */
+  busy(retryAfterMs = 0): void {
+    if (this.#ended) return
+    this.breaker.vouch()
+    this.#backPressure.busy(retryAfterMs)
+    this.#options.changed()
+  }
+
+  /** The node is back: few requests first. */
+  warmUp(): void {
+    this.#slowStart.begin()
+    this.#options.changed()
+  }
+
+  /** Ends every timer; for a node that left the fleet. */
+  end(): void {
+    this.#ended = true
+    this.breaker.shutdown()
+    this.#backPressure.stop()
+    this.#slowStart.stop()
+  }
+
+  #breakerMoved(state: BreakerState): void {
+    if (state === 'closed') this.#slowStart.begin()
+    this.#options.moved(state)
+    this.#options.changed()
+  }
+}

@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
+import { Upstreams } from '../../lib/gateway/upstreams.ts'
+import { type Grant, Scheduler } from '../../lib/scheduler/scheduler.ts'
+import type { Dice } from '../../lib/shared/loop.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
+import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
+import { anAsk, aSnapshot } from '../support/fleet.ts'
+
+/** The real scheduler and the real upstreams; nodes are what the test says of their answers. */
+function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
+  const current = new CurrentSnapshot()
+  current.swap(snapshot)
+  const clock = new VirtualClock()
+  const metrics = new Metrics()
+  const changed = () => scheduler.refresh()
+  const upstreams = new Upstreams({ snapshot: current, metrics, clock, dice, changed })
+  const scheduler = new Scheduler({ snapshot: current, gate: upstreams, clock })
+  const acquire = (model = 'm:latest', tried: readonly string[] = []) =>
+    scheduler.acquire(
+      anAsk({ model, arrivedAt: clock.now(), tried: new Set(tried) }),
+      new AbortController().signal,
+    )
+  const upstream = (name: string) => {
+    const node = current.get().nodes.get(name)
+    assert(node)
+    return upstreams.of(node)
+  }
+  const settle = async (name: string, ...signs: readonly ('good' | 'bad' | 'refused')[]) => {
+    for (const sign of signs) upstream(name).breaker.begin().settle(sign)
+    await clock.advance(0)
+  }
+  const panics = async () =>
+    (await metrics.panicPicks.get()).values.reduce((sum, { value }) => sum + value, 0)
+  return { current, clock, upstreams, scheduler, acquire, upstream, settle, panics }
+}
+
+/** Takes slots until the next ask has to wait; that one is counted as queued. */
+async function fill({ acquire, scheduler, clock }: ReturnType<typeof arrange>, model?: string) {
+  const granted: Grant[] = []
+  while (scheduler.summary().queued === 0) {
+    void acquire(model).then(
+      (grant) => granted.push(grant),
+      () => {},
+    )
+    await clock.advance(0)
+  }
+  return granted
+}
+
+const fiveBad = ['bad', 'bad', 'bad', 'bad', 'bad'] as const
+const one = (slots: number) => aSnapshot({ nodes: [{ name: 'a', slots }] })
+
+suite('a node that returns', () => {
+  test('has one slot per model and one more each 5 s, and who waits is served with each step (P8)', async () => {
+    const fleet = arrange(one(4))
+    await fleet.settle('a', 'refused')
+    await fleet.clock.advance(5000)
+    await fleet.settle('a', 'good')
+    const granted = await fill(fleet)
+    assert.equal(granted.length, 1)
+    for (let n = 0; n < 9; n++) void fleet.acquire().catch(() => {})
+    const seen: number[] = []
+    for (let step = 0; step < 5; step++) {
+      seen.push(fleet.scheduler.running('a'))
+      await fleet.clock.advance(5000)
+    }
+    assert.deepEqual(seen, [1, 2, 3, 4, 4])
+  })
+
+  test('is warmed up per model: another model has a first slot of its own (P8)', async () => {
+    const fleet = arrange(aSnapshot({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }))
+    await fleet.settle('a', 'refused')
+    await fleet.clock.advance(5000)
+    await fleet.settle('a', 'good')
+    await fleet.acquire('m:latest')
+    assert.equal((await fleet.acquire('n:latest')).node.name, 'a')
+  })
+
+  test('after the leader saw it down is warmed up; one never seen down has every slot (P8)', async () => {
+    const nodes = (health: 'up' | 'down') => aSnapshot({ nodes: [{ name: 'a', slots: 4, health }] })
+    const fleet = arrange(nodes('up'))
+    fleet.current.swap(nodes('up'))
+    const before = await fill(fleet)
+    assert.equal(before.length, 4)
+    for (const grant of before) grant[Symbol.dispose]()
+
+    const returning = arrange(nodes('up'))
+    returning.current.swap(nodes('down'))
+    returning.current.swap(nodes('up'))
+    assert.equal((await fill(returning)).length, 1)
+    await returning.clock.advance(15_000)
+    returning.current.swap(nodes('up'))
+    assert.equal(returning.upstreams.passage('a').limit, Number.POSITIVE_INFINITY)
+  })
+
+  test('has every slot at once when slow start is off', async () => {
+    const fleet = arrange(
+      aSnapshot({ nodes: [{ name: 'a', slots: 4 }], config: { breaker: { slow_start: '0s' } } }),
+    )
+    await fleet.settle('a', 'refused')
+    await fleet.clock.advance(5000)
+    await fleet.settle('a', 'good')
+    assert.equal((await fill(fleet)).length, 4)
+  })
+})
+
+suite('panic', () => {
+  const three = aSnapshot({ nodes: ['a', 'b', 'c'].map((name) => ({ name, slots: 4 })) })
+
+  test('when all nodes answer badly they are still tried, and a metric says so (P7)', async () => {
+    const fleet = arrange(three)
+    for (const name of ['a', 'b', 'c']) await fleet.settle(name, ...fiveBad)
+    assert.equal(fleet.upstreams.breakerState('a'), 'open')
+    await fleet.acquire()
+    await fleet.acquire()
+    assert.equal(await fleet.panics(), 2)
+  })
+
+  test('one ejected node of three gets nothing and no panic is counted (P7)', async () => {
+    const fleet = arrange(three)
+    await fleet.settle('a', ...fiveBad)
+    const names = (await fill(fleet)).map(({ node }) => node.name)
+    assert.deepEqual([names.includes('a'), names.length, await fleet.panics()], [false, 8, 0])
+  })
+
+  test('nodes that refuse connections stay out: there is nobody (158)', async () => {
+    const fleet = arrange(three)
+    for (const name of ['a', 'b', 'c']) await fleet.settle(name, 'refused')
+    await assert.rejects(fleet.acquire(), { code: 'all_nodes_down' })
+  })
+
+  test('of a node on trial only one slot is handed out, however many wait, until the trial tells (173)', async () => {
+    const fleet = arrange(one(4))
+    await fleet.settle('a', 'refused')
+    await fleet.clock.advance(5000)
+    const granted = await fill(fleet)
+    assert.equal(granted.length, 1)
+    await fleet.settle('a', 'good')
+    await fleet.clock.advance(5000)
+    assert.equal(fleet.scheduler.summary().queued, 0)
+  })
+})
+
+suite('a node that says it is busy', () => {
+  test('gets no request of any model for the first pause; its asks wait, and its breaker stays closed (176)', async () => {
+    const fleet = arrange(aSnapshot({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }))
+    fleet.upstream('a').busy()
+    for (const model of ['m:latest', 'n:latest']) void fleet.acquire(model).catch(() => {})
+    await fleet.clock.advance(4999)
+    assert.deepEqual(fleet.scheduler.summary(), { running: {}, queued: 2 })
+    assert.equal(fleet.upstreams.breakerState('a'), 'closed')
+    await fleet.clock.advance(1)
+    assert.deepEqual(fleet.scheduler.summary(), { running: { a: 1 }, queued: 1 })
+  })
+
+  test('is let alone as long as it asks for, but for 60 s at most', async () => {
+    for (const [askedMs, grantedMs] of [
+      [1, 5000],
+      [12_000, 12_000],
+      [3_600_000, 60_000],
+    ] as const) {
+      const fleet = arrange(one(1))
+      fleet.upstream('a').busy(askedMs)
+      await fleet.clock.advance(grantedMs - 1)
+      assert.equal(fleet.upstreams.passage('a').barrier, 'busy')
+      await fleet.clock.advance(1)
+      assert.equal(fleet.upstreams.passage('a').barrier, null)
+    }
+  })
+
+  test('is let alone longer each time, once for requests refused together; a good answer forgets it', async () => {
+    const fleet = arrange(one(4))
+    const { clock, upstreams } = fleet
+    const pauseMs = async () => {
+      const since = clock.now()
+      while (upstreams.passage('a').barrier === 'busy') await clock.advance(100)
+      return clock.now() - since
+    }
+    const pauses: number[] = []
+    for (let n = 0; n < 4; n++) {
+      for (let together = 0; together < 3; together++) fleet.upstream('a').busy()
+      pauses.push(await pauseMs())
+    }
+    await fleet.settle('a', 'good')
+    fleet.upstream('a').busy()
+    pauses.push(await pauseMs())
+    assert.deepEqual(pauses, [5000, 10_000, 20_000, 20_000, 5000])
+  })
+
+  test('after a good answer is warmed up, one slot at first (P8)', async () => {
+    const fleet = arrange(one(3))
+    fleet.upstream('a').busy()
+    await fleet.settle('a', 'good') // of a request sent before: says nothing
+    assert.equal(fleet.upstreams.passage('a').barrier, 'busy')
+    await fleet.clock.advance(5000)
+    const [probe] = await fill(fleet)
+    assert(probe)
+    await fleet.settle('a', 'good')
+    probe[Symbol.dispose]()
+    for (let n = 0; n < 5; n++) void fleet.acquire().catch(() => {})
+    await fleet.clock.advance(0)
+    assert.equal(fleet.scheduler.running('a'), 1)
+    await fleet.clock.advance(10_000)
+    assert.equal(fleet.scheduler.running('a'), 3)
+  })
+
+  test('to a trial has answered that it lives: the breaker closes', async () => {
+    const fleet = arrange(one(1))
+    await fleet.settle('a', 'refused')
+    await fleet.clock.advance(5000)
+    const trial = fleet.upstream('a').breaker.begin()
+    fleet.upstream('a').busy()
+    trial.settle('neutral')
+    assert.deepEqual(
+      [fleet.upstreams.breakerState('a'), fleet.upstreams.passage('a').barrier],
+      ['closed', 'busy'],
+    )
+  })
+
+  test('and leaves the fleet takes its timers along (157)', async () => {
+    const fleet = arrange(one(4))
+    const left = fleet.upstream('a')
+    left.busy()
+    fleet.current.swap(aSnapshot())
+    left.busy()
+    left.breaker.begin().settle('refused')
+    assert.equal(fleet.clock.nextTimerAt(), null)
+  })
+
+  for (const die of [0, 0.5, 0.999]) {
+    test(`for 60 s is relieved by others, asked once per pause, and used again within 30 s (176, dice ${die})`, async () => {
+      const models = ['m:latest', 'n:latest', 'o:latest']
+      const nodes = ['busy', 'other'].map((name) => ({ name, slots: 4, models }))
+      const fleet = arrange(aSnapshot({ nodes }), () => die)
+      const { clock } = fleet
+      const recoversAt = 60_000
+      const asked: number[] = []
+      const served = { busy: 0, other: 0 }
+      let usedAgainAt = Number.POSITIVE_INFINITY
+      let failed = 0
+
+      const serve = async (model: string): Promise<void> => {
+        const tried: string[] = []
+        while (true) {
+          using grant = await fleet.acquire(model, tried)
+          const { name } = grant.node
+          const trial = fleet.upstream(name).breaker.begin()
+          if (name === 'other' || clock.now() >= recoversAt) {
+            served[name as 'busy' | 'other']++
+            if (name === 'busy') usedAgainAt = Math.min(usedAgainAt, clock.now())
+            await clock.sleep(300)
+            return trial.settle('good')
+          }
+          asked.push(clock.now())
+          fleet.upstream(name).busy()
+          trial.settle('neutral')
+          tried.push(name)
+        }
+      }
+      const running: Promise<void>[] = []
+      while (clock.now() < 100_000) {
+        const model = models[running.length % models.length] ?? ''
+        running.push(serve(model).catch(() => void failed++))
+        await clock.advance(100)
+      }
+      await clock.advance(5000)
+      await Promise.all(running)
+
+      assert.equal(failed, 0)
+      assert.equal(served.busy + served.other, running.length)
+      for (const [nth, at] of asked.entries())
+        assert(nth === 0 || at - (asked[nth - 1] ?? 0) >= 0.8 * 5000, `asked again after too short a time`)
+      assert(asked.length >= 3 && asked.length <= 7, `asked ${asked.length} times`)
+      assert(
+        usedAgainAt - recoversAt <= 30_000,
+        `used again ${usedAgainAt - recoversAt} ms after it recovered`,
+      )
+      assert(served.busy > 10, 'it takes its share again')
+    })
+  }
+})
