@@ -15,6 +15,7 @@ import { adminTokenFile, type Settings } from './settings.ts'
 import { type Address, formatAddress, isLoopback } from './shared/address.ts'
 import { type Clock, RealClock } from './shared/clock.ts'
 import { createLog, type Log } from './shared/log.ts'
+import type { Dice } from './shared/loop.ts'
 import { Metrics } from './shared/metrics.ts'
 import { EmbeddedStore } from './store/embedded.ts'
 import { EtcdStore } from './store/etcd.ts'
@@ -55,7 +56,7 @@ export async function startApp(settings: Settings): Promise<App> {
   const token = await readOrCreateToken(settings.state)
 
   const keys = new Keys(settings.cluster)
-  const store = await openStore(settings, { clock, log, metrics })
+  const store = await openStore(settings, { clock, dice, log, metrics })
   const snapshot = new CurrentSnapshot()
 
   const upstreams = new Upstreams({ snapshot, metrics, clock, dice, changed: () => scheduler.refresh() })
@@ -167,6 +168,7 @@ export async function startApp(settings: Settings): Promise<App> {
 
 interface Shared {
   readonly clock: Clock
+  readonly dice: Dice
   readonly log: Log
   readonly metrics: Metrics
 }

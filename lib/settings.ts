@@ -20,8 +20,8 @@ export interface Settings {
   readonly cluster: string
   readonly name: string
   readonly state: string
-  /** Null: etcd is spoken to in clear. */
-  readonly etcdTls: { readonly ca: Buffer; readonly cert?: Buffer; readonly key?: Buffer } | null
+  /** Reads the PEM files anew, with a SettingsError when it cannot. Null: etcd is spoken to in clear. */
+  readonly etcdTls: (() => { readonly ca: Buffer; readonly cert?: Buffer; readonly key?: Buffer }) | null
   readonly logLevel: LogLevel
   readonly logFormat: LogFormat
 }
@@ -170,8 +170,12 @@ export function loadSettings(flags: Flags = {}): Settings {
     .filter((each) => each !== '')
   if (etcd.some((each) => !/^(https?:\/\/)?[^/\s]+:\d+\/?$/.test(each)))
     throw wrong('etcd', 'is not a list of http(s)://HOST:PORT')
-  const [ca, cert, key] = [pem('etcd_ca'), pem('etcd_cert'), pem('etcd_key')]
+  const readTls = () => {
+    const [ca, cert, key] = [pem('etcd_ca'), pem('etcd_cert'), pem('etcd_key')]
+    return { ca: ca ?? machineAuthorities(), ...(cert && { cert }), ...(key && { key }) }
+  }
   const isTls = etcd.some((each) => each.startsWith('https://'))
+  if (isTls) readTls()
   return Object.freeze({
     listen: address('listen'),
     admin: address('admin'),
@@ -179,7 +183,7 @@ export function loadSettings(flags: Flags = {}): Settings {
     cluster: objectName('cluster'),
     name: objectName('name'),
     state: text('state'),
-    etcdTls: isTls ? { ca: ca ?? machineAuthorities(), ...(cert && { cert }), ...(key && { key }) } : null,
+    etcdTls: isTls ? readTls : null,
     logLevel: oneOf('log_level', logLevels),
     logFormat: oneOf('log_format', ['json', 'text'] as const),
   })

@@ -5,6 +5,9 @@ import { newestOf } from '../store/store.ts'
 import { version } from '../version.ts'
 import { type AdminContext, apiVersion } from './context.ts'
 
+/** Of the hundred the store keeps. */
+const shownTerms = 5
+
 /** The cluster at a glance. Everything but the look at the store comes from memory. */
 export function statusRoutes(router: Router, admin: AdminContext): void {
   const startedAt = admin.clock.now()
@@ -26,6 +29,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         draining: admin.isDraining(),
       },
       leader: leader === null ? null : { id: leader, fence: String(cluster.directory.leaderFence() ?? 0n) },
+      terms: lastTerms(admin),
       store: {
         kind: store.kind,
         ok: cluster.following,
@@ -48,6 +52,12 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       requests: requests(admin),
     }
   })
+}
+
+/** Who led last, the newest term first. */
+function lastTerms({ cluster }: AdminContext) {
+  const terms = [...cluster.directory.terms()].slice(0, shownTerms)
+  return terms.map(([fence, term]) => ({ fence: String(fence), ...term }))
 }
 
 /** How fast the store answers, and which of its members do: within a second, for every call of a store ends by then. */

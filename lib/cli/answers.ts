@@ -1,4 +1,5 @@
 import type { Fault } from '../fleet/document.ts'
+import type { Term } from '../fleet/instance.ts'
 
 /** What the admin API answers, as far as the CLI reads it: field names are those on the wire. */
 
@@ -138,6 +139,8 @@ export interface StatusAnswer {
     readonly draining: boolean
   }
   readonly leader: { readonly id: string; readonly fence: string } | null
+  /** The last terms, the newest first; an instance of an older version does not tell. */
+  readonly terms?: readonly (Term & { readonly fence: string })[]
   readonly store: {
     readonly kind: string
     readonly ok: boolean

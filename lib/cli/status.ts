@@ -27,13 +27,14 @@ async function status(invocation: Invocation, { output, timeout }: RequestOption
     invocation.terminal.say('no nodes yet', 'llamero node add NAME http://HOST:11434')
 }
 
-function view(answer: StatusAnswer, { colour }: Look): string {
+function view(answer: StatusAnswer, { colour, wide }: Look): string {
   const { cluster, version, instance, leader, nodes, models, requests, config, advice } = answer
   const lines = facts(
     [
       ['cluster', `${cluster}, ${count(answer.instances, 'instance')}, llamero ${version}`],
       ['instance', instanceLine(instance)],
       ['leader', leader ? `${leader.id}, fence ${leader.fence}` : 'unknown'],
+      ...(wide ? [['terms', termsLine(answer)] as const] : []),
       ['store', storeLine(answer)],
       ['config', configLine(config)],
       [
@@ -50,6 +51,16 @@ function view(answer: StatusAnswer, { colour }: Look): string {
 
 function instanceLine({ id, role, uptime_seconds, draining }: StatusAnswer['instance']): string {
   return `${id}, ${draining ? 'draining, ' : ''}${role}, up ${formatDuration(uptime_seconds * 1000)}`
+}
+
+/** Who led since when, the newest first, and why it ended. */
+function termsLine({ terms = [] }: StatusAnswer): string {
+  return terms
+    .map(({ instance, since, until, why }) => {
+      const end = until === null ? '' : ` until ${until}`
+      return `${instance} since ${since}${end}${why === null ? '' : ` (${why})`}`
+    })
+    .join('; ')
 }
 
 function storeLine({ store, config }: StatusAnswer): string {

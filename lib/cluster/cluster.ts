@@ -177,6 +177,8 @@ export class Cluster {
     const { clock, metrics } = this.#options
     const contact = this.lastContactMs()
     if (contact !== null) metrics.storeSilence.set((clock.now() - contact) / 1000)
+    const { inStepMs } = this.#informer
+    if (inStepMs !== null) metrics.watchLag.set((clock.now() - inStepMs) / 1000)
     this.#outlook.measure()
   }
 
@@ -225,16 +227,23 @@ export class Cluster {
 
   /** Called by the informer after every change in the store. */
   #follow(changed: ReadonlySet<string>): void {
-    const { keys, metrics, instance } = this.#options
+    const { keys, metrics, instance, store } = this.#options
     const { entries, revision } = this.#informer
     this.#seenAt = revision
-    // A term of another history proves nothing: whoever leads has to win again.
-    if (this.#outlook.follow({ entries, revision }, changed)) void this.#election.stepDown()
+    if (this.#outlook.follow({ entries, revision }, changed)) this.#beginAnew()
     if (changed.has(keys.instance(instance.name)))
       this.#observeOwn(entries.get(keys.instance(instance.name)) ?? null, revision)
     if (changed.has(keys.leader)) this.#followLeader()
-    metrics.members.set(this.directory.folder('instances').size)
+    const instances = this.directory.folder('instances').size
+    metrics.members.set(instances)
+    store.sharedBy?.(instances)
     this.#controller?.poke()
+  }
+
+  /** Neither a term nor a record of another history proves anything: whoever leads has to win again, and all register. */
+  #beginAnew(): void {
+    void this.#election.stepDown()
+    this.#registry.forget()
   }
 
   #observeOwn(record: Entry | null, revision: bigint): void {

@@ -10,6 +10,7 @@ import type { Objects } from './objects.ts'
 import { Probers } from './probers.ts'
 import type { Sighting } from './statuses.ts'
 import { nameStore } from './store-uid.ts'
+import { planTerms } from './terms.ts'
 import { planVerdicts } from './verdicts.ts'
 
 /** The world as this instance knows it. */
@@ -27,8 +28,9 @@ interface View {
 }
 
 interface ControllerOptions {
-  /** The term it works for. */
+  /** The term it works for, and who leads in it. */
   readonly fence: bigint
+  readonly instance: { readonly name: string }
   /** Writes as the leader; returns the revision, or null when this is no longer the leader. */
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
@@ -50,6 +52,7 @@ export class Controller {
   readonly #options: ControllerOptions
   readonly #probers: Probers
   readonly #loop: Loop
+  readonly #since: Date
   #writtenAt = 0n
   #beats = 0
   #beatAt = Number.NEGATIVE_INFINITY
@@ -58,6 +61,7 @@ export class Controller {
   constructor(options: ControllerOptions) {
     const { view, clock, dice, metrics } = options
     this.#options = options
+    this.#since = clock.date()
     this.#loop = new Loop({ clock, dice, periodMs: () => periodMs, round: (signal) => this.#round(signal) })
     this.#probers = new Probers({
       snapshot: () => view().snapshot,
@@ -104,7 +108,7 @@ export class Controller {
   }
 
   async #advise(): Promise<void> {
-    const { view, keys, fence } = this.#options
+    const { view, keys, fence, instance } = this.#options
     const { snapshot, objects, suspect, mayName, sightings, entries } = view()
     const observations = this.#probers.observations()
     this.#say(describeFleet(observations))
@@ -112,7 +116,9 @@ export class Controller {
     // On a store that is not believed there is nothing to say about documents of another one.
     const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, entries }) : []
     const uid = mayName ? [nameStore(keys.uid)] : []
-    for (const batch of batchesOf([...uid, ...states, ...verdicts])) await this.#write(batch)
+    const since = this.#since.toISOString()
+    const terms = planTerms({ keys, fence, instance: instance.name, since, entries })
+    for (const batch of batchesOf([...uid, ...states, ...verdicts, ...terms])) await this.#write(batch)
   }
 
   async #write(operations: readonly Operation[]): Promise<void> {

@@ -1,8 +1,8 @@
-import type { InstanceRecord, LoadSummary } from '../fleet/instance.ts'
+import type { InstanceRecord, LoadSummary, Term } from '../fleet/instance.ts'
 import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import type { OperatorFolder } from './objects.ts'
-import { entriesIn, readInstances, readLoads } from './records.ts'
+import { entriesIn, readInstances, readLoads, readTerms } from './records.ts'
 
 /** An operator's document as it is stored. */
 interface Stored {
@@ -44,6 +44,11 @@ export class Directory {
   /** What each instance is doing, by id. */
   loads(): ReadonlyMap<string, LoadSummary> {
     return readLoads(this.folder('load'))
+  }
+
+  /** Who led when, by fence, the newest term first. */
+  terms(): ReadonlyMap<bigint, Term> {
+    return readTerms(this.folder('history'))
   }
 
   /** The documents of a folder as they are stored, by name, valid or not. */

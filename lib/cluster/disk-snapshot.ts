@@ -24,6 +24,10 @@ const savedSchema = z.object({
       leased: z.boolean(),
     }),
   ),
+  /** How many were registered: what a lost store has to expect of all of them. */
+  instances: z.number().int().min(0).default(1),
+  /** ISO date of the last heartbeat of a leader, who keeps the statuses true; null when none was heard. */
+  confirmedAt: z.iso.datetime().nullable().default(null),
   /** By node name. */
   statuses: z.record(z.string(), statusSchema),
 })

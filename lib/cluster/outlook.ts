@@ -5,11 +5,12 @@ import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Store } from '../store/store.ts'
-import type { DiskSnapshot } from './disk-snapshot.ts'
+import type { DiskSnapshot, Saved } from './disk-snapshot.ts'
 import { doubtOf } from './guard.ts'
 import { LastGood } from './last-good.ts'
 import { isOperatorFolder, type Objects } from './objects.ts'
 import { OwnAdvice } from './own-advice.ts'
+import { entriesIn } from './records.ts'
 import { Recount } from './recount.ts'
 import type { Sighting } from './statuses.ts'
 import { readUid, succeedStore } from './store-uid.ts'
@@ -50,6 +51,8 @@ export class Outlook {
   readonly #recount: Recount
   readonly #lastGood: LastGood | null
   #copy: Copy = { entries: new Map(), revision: 0n }
+  /** When a leader confirmed what is known, in this process or before; null when nothing is known from before. */
+  #confirmedAt: Date | null = null
 
   constructor(options: OutlookOptions) {
     this.#options = options
@@ -67,7 +70,7 @@ export class Outlook {
       agrees: (entries) => this.#isEmptied(entries),
       confirmed: () => this.#takeConfirmed(),
     })
-    this.#lastGood = disk ? new LastGood({ disk, clock, log, collect: () => this.#world.saved() }) : null
+    this.#lastGood = disk ? new LastGood({ disk, clock, log, collect: () => this.#collect() }) : null
   }
 
   get objects(): Objects {
@@ -103,7 +106,9 @@ export class Outlook {
     if (saved === null) return
     this.#world.restore(saved)
     this.#lastGood?.found(saved)
-    const { revision, savedAt } = saved
+    const { revision, savedAt, instances, confirmedAt } = saved
+    this.#confirmedAt = new Date(confirmedAt ?? 0)
+    this.#options.store.sharedBy?.(instances)
     this.#options.log.warn('serving from the snapshot on disk until the store answers', {
       config: 'stale',
       revision,
@@ -112,13 +117,15 @@ export class Outlook {
   }
 
   start(): void {
-    this.#own.start()
+    this.#own.start(this.#confirmedAt)
   }
 
   /** Probing ends before it returns; the disk has everything when it resolves. */
   async stop(): Promise<void> {
     this.#own.stop()
     this.#recount.stop()
+    // Statuses are as old as the last heartbeat, not as the last change of them.
+    if (this.#own.heardAt !== null) this.#lastGood?.changed(0)
     await this.#lastGood?.stop()
   }
 
@@ -130,7 +137,8 @@ export class Outlook {
     const concerned = [...changed].filter((key) => this.#world.concerns(key))
     const isOther = isFirst || isBack || concerned.length > 0 ? this.#take(copy, false) : false
     // A store that is not believed has a leader that may look after other nodes than ours.
-    if (changed.has(this.#options.keys.heartbeat) && this.suspect === null) this.#own.heard()
+    // The first one seen may be as old as the store.
+    if (changed.has(this.#options.keys.heartbeat) && !isFirst && this.suspect === null) this.#hear()
     if (concerned.length > 0) this.#save(concerned)
     return isOther
   }
@@ -154,6 +162,18 @@ export class Outlook {
     if (savedAt !== null) metrics.snapshotAge.set((clock.date().getTime() - savedAt) / 1000)
     const { heardAt } = this.#own
     if (heardAt !== null) metrics.heartbeatAge.set((clock.now() - heardAt) / 1000)
+  }
+
+  #hear(): void {
+    this.#confirmedAt = this.#options.clock.date()
+    this.#own.heard()
+  }
+
+  #collect(): Saved | null {
+    const { keys } = this.#options
+    const world = this.#world.saved()
+    const instances = entriesIn('instances', this.#copy.entries.values(), keys).size
+    return world && { ...world, instances, confirmedAt: this.#confirmedAt?.toISOString() ?? null }
   }
 
   #take({ entries, revision }: Copy, confirmed: boolean): boolean {

@@ -36,11 +36,18 @@ export class OwnAdvice {
     this.#options = options
   }
 
-  /** Trusts what is known for a minute, wherever it came from. */
-  start(): void {
+  /**
+   * Trusts what is known for what is left of a minute since a leader confirmed it.
+   *
+   * @param confirmedAt wall-clock date of that; null for what was learned just now
+   */
+  start(confirmedAt: Date | null = null): void {
     const { clock } = this.#options
+    const ageMs = confirmedAt === null ? 0 : clock.date().getTime() - confirmedAt.getTime()
+    // A date in the future says that clocks differ, and nothing about the age.
+    const leftMs = ageMs < 0 ? 0 : trustMs - ageMs
     this.#cancelTrust()
-    this.#cancelTrust = clock.after(trustMs, () => this.#begin())
+    this.#cancelTrust = clock.after(Math.max(0, leftMs), () => this.#begin())
   }
 
   /** Takes effect before it returns. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { AgentRecord, InstanceRecord, LoadSummary } from '../fleet/instance.ts'
+import type { AgentRecord, InstanceRecord, LoadSummary, Term } from '../fleet/instance.ts'
 import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 
@@ -26,6 +26,13 @@ const agentSchema = z.object({
 const loadSchema = z.object({
   running: z.record(z.string(), z.number().min(0)),
   queued: z.number().min(0),
+})
+
+const termSchema = z.object({
+  instance: z.string(),
+  since: z.string(),
+  until: z.string().nullable(),
+  why: z.string().nullable(),
 })
 
 /** An instance's record, as whatever version of llamero wrote it; null when it cannot be read. */
@@ -59,6 +66,15 @@ export function readLoads(entries: ReadonlyMap<string, Entry>): Map<string, Load
       return load ? [[id, load] as const] : []
     }),
   )
+}
+
+/** The terms that can be read, by their fence, the newest first. */
+export function readTerms(entries: ReadonlyMap<string, Entry>): Map<bigint, Term> {
+  const terms = [...entries].flatMap(([name, { value }]) => {
+    const term = /^[1-9]\d{0,19}$/.test(name) ? read(value, termSchema) : null
+    return term ? [[BigInt(name), term] as const] : []
+  })
+  return new Map(terms.sort(([a], [b]) => (a > b ? -1 : 1)))
 }
 
 /** The entries of one folder of the store, by name. */

@@ -77,12 +77,18 @@ export class Registry {
     this.#loop.poke()
   }
 
+  /** Registers again, whatever stands in the store: what was written is of another history. */
+  forget(): void {
+    this.#record = null
+    this.#load = null
+    this.#loop.poke()
+  }
+
   /** Takes note of the record as a watch saw it at `revision`: whoever deleted it, it comes back. */
   observe(entry: Entry | null, revision: bigint): void {
     if (entry === null) this.#rival = null
     if (this.#record && (revision < this.#record.modified || this.#isOurs(entry))) return
-    this.#record = null
-    this.#loop.poke()
+    this.forget()
   }
 
   async #round(): Promise<void> {

@@ -29,6 +29,8 @@ interface WorldOptions {
 /** Where the configuration in force comes from. */
 export type ConfigSource = 'store' | 'snapshot' | 'none'
 
+type SavedWorld = Omit<Saved, 'instances' | 'confirmedAt'>
+
 /** A status, and the server it was about. */
 interface Inherited {
   readonly address: string
@@ -69,7 +71,7 @@ export class World {
   }
 
   /** Begins with what an earlier process saved. */
-  restore(saved: Saved): void {
+  restore(saved: SavedWorld): void {
     const { keys, trust } = this.#options
     trust.remember(saved.uid, BigInt(saved.revision))
     this.#source = 'snapshot'
@@ -124,8 +126,8 @@ export class World {
     this.#measure(former.nodes.keys())
   }
 
-  /** What the next process needs to serve without the store; null while there is nothing. */
-  saved(): Saved | null {
+  /** What the next process needs to know of the world; null while there is nothing. */
+  saved(): SavedWorld | null {
     const { trust, clock } = this.#options
     if (this.#source === 'none') return null
     return {

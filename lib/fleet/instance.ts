@@ -17,6 +17,16 @@ export interface InstanceRecord {
   readonly revision: string
 }
 
+/** `R/history/<fence>`: one term of a leader. Dates are ISO. */
+export interface Term {
+  readonly instance: string
+  readonly since: string
+  /** When the next one began; null while it lasts. */
+  readonly until: string | null
+  /** Why it ended, as the next leader saw it; null where that is not known. */
+  readonly why: string | null
+}
+
 /** `R/agents/<name>`: one agent beside an Ollama, under the agent's lease. */
 export interface AgentRecord {
   /** Of the node it registers. */

@@ -25,7 +25,7 @@ type ForwardRoute = Extract<Route, { action: 'forward' }>
  * Decides whether a request may come in, and for which model.
  *
  * @throws ProxyError `bad_json`, `missing_model`, `bad_model`; `model_not_found` (also for a model the caller's key does
- *   not cover: the two must look alike); `no_nodes` and `not_ready` when there is nothing to judge by yet.
+ *   not cover: the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
  */
 export function admit(
   exchange: Exchange,
@@ -70,7 +70,7 @@ function scanBody(bytes: Buffer): Scanned {
 
 /** Why no model can answer. */
 function absent(model: string, snapshot: Snapshot): ProxyError {
-  if (snapshot.nodes.size === 0) return new ProxyError('no_nodes')
+  if (snapshot.nodes.size === 0) return new ProxyError(snapshot.revision === '0' ? 'no_config' : 'no_nodes')
   const looked = [...snapshot.nodes.values()].some((node) => node.status !== null)
   return looked
     ? new ProxyError('model_not_found', { model: model.slice(0, 400) })

@@ -32,7 +32,7 @@ export class RealClock implements Clock {
 
   after(ms: number, task: () => void): () => void {
     const dueAt = performance.now() + ms * this.#scale
-    const wait = () => setTimeout(wake, Math.ceil(dueAt - performance.now())).unref()
+    const wait = () => setTimeout(wake, Math.max(0, Math.ceil(dueAt - performance.now()))).unref()
     // Node's timers round to its loop's milliseconds and may fire one early: on a scaled clock that is many.
     const wake = () => {
       if (performance.now() < dueAt) timer = wait()

@@ -54,6 +54,11 @@ const catalogue = {
     retryAfter: 5,
     text: (f) => `${f['queued']} requests are waiting already; try again later`,
   },
+  no_config: {
+    status: 503,
+    retryAfter: 2,
+    text: () => 'this instance has no configuration yet: its store has not answered since it started',
+  },
   no_nodes: {
     status: 503,
     text: () => 'no Ollama servers are registered yet; run: llamero node add NAME http://HOST:11434',

@@ -97,6 +97,11 @@ export class Metrics {
     'Since the last sign of life of the store',
     [],
   )
+  readonly watchLag = this.#gauge(
+    'store_watch_lag_seconds',
+    'Since the copy of the store was last proven complete: a list, a change that arrived, or the probe every 10 s that found nothing missing. Up to 12 s are normal, changes usually arrive within milliseconds',
+    [],
+  )
   readonly heartbeatAge = this.#gauge(
     'cluster_heartbeat_age_seconds',
     'Since a heartbeat of a leader arrived; they come every 5 s, what is more is lag or a missing leader',

@@ -61,9 +61,14 @@ const advice: readonly (readonly [said: RegExp, advice: string])[] = [
 export function storeErrorOf(operation: string, cause: unknown): StoreError {
   if (cause instanceof StoreError) return cause
   const fault = faultOf(cause)
-  const [, todo] = advice.find(([said]) => said.test(messageOf(cause))) ?? []
+  const todo = adviceOn(cause)
   const sentence = `${sentences[fault]} (${operation})`
-  return new StoreError(fault, todo ? `${sentence}; ${todo}` : sentence, { cause })
+  return new StoreError(fault, todo === null ? sentence : `${sentence}; ${todo}`, { cause })
+}
+
+/** Null when time may heal it. */
+export function adviceOn(cause: unknown): string | null {
+  return advice.find(([said]) => said.test(messageOf(cause)))?.[1] ?? null
 }
 
 /** What is not known to be final is taken for passing: etcd3 has errors of many classes for "no connection" (sheet etcd.md §6). */

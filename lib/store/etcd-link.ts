@@ -1,10 +1,21 @@
-import { InterceptingCall, type Interceptor, logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
+import {
+  type ChannelCredentials,
+  credentials,
+  InterceptingCall,
+  type Interceptor,
+  logVerbosity,
+  setLogVerbosity,
+} from '@grpc/grpc-js'
 import { noop } from 'cockatiel'
-import { Etcd3, type IOptions } from 'etcd3'
+import { Etcd3, type IOptions, isRecoverableError } from 'etcd3'
 import type { Clock } from '../shared/clock.ts'
+import { messageOf } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
+import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { storeErrorOf } from './etcd-errors.ts'
+import { openChannel } from './etcd-channel.ts'
+import { adviceOn, storeErrorOf } from './etcd-errors.ts'
+import { reconnectPauseMs } from './reconnect.ts'
 import { StoreError } from './store.ts'
 
 /**
@@ -13,6 +24,8 @@ import { StoreError } from './store.ts'
  * control goes on.
  */
 const deadlineMs = 750
+/** Milliseconds until an operator who did nothing is told again. */
+const repeatMs = 60_000
 
 // What fails is told by us, in the log: gRPC would print lines of its own on standard error.
 setLogVerbosity(logVerbosity.NONE)
@@ -27,8 +40,11 @@ interface EtcdTls {
 export interface EtcdOptions {
   /** `http://host:port` or `https://host:port`, at least one. */
   readonly endpoints: readonly string[]
-  readonly tls?: EtcdTls
+  /** Asked for each new client: certificates are rotated by replacing their files. May throw. */
+  readonly tls?: () => EtcdTls
   readonly clock: Clock
+  /** Spreads the connections of many instances. */
+  readonly dice?: Dice
   readonly log: Log
   readonly metrics?: Metrics
 }
@@ -46,6 +62,12 @@ export class EtcdLink {
   #client: Etcd3 | null = null
   #closed = false
   #answered = true
+  /** What an operator was last told to do, and until when not to repeat it. */
+  #advised: { readonly todo: string | null; readonly until: number } = { todo: null, until: 0 }
+  #instances = 1
+  /** In a row; and until when no client is made. */
+  #failures = 0
+  #restUntil = Number.NEGATIVE_INFINITY
 
   constructor(options: EtcdOptions) {
     this.#options = options
@@ -58,6 +80,7 @@ export class EtcdLink {
    */
   async call<T>(operation: string, task: (client: Etcd3) => Promise<T>): Promise<T> {
     if (this.#closed) throw closed()
+    if (this.#options.clock.now() < this.#restUntil) throw resting()
     this.#client ??= this.#connect()
     const client = this.#client
     const { clock, metrics } = this.#options
@@ -71,11 +94,21 @@ export class EtcdLink {
       if (this.#closed) throw closed()
       const error = storeErrorOf(operation, cause)
       if (error.fault === 'unavailable') this.#drop(client, error)
-      else this.#note(true)
+      else this.#refused(client, error)
       throw error
     } finally {
       metrics?.storeSeconds.observe({ op: operation }, (clock.now() - startedMs) / 1000)
     }
+  }
+
+  /** How many instances ask the same etcd: the more, the longer each leaves it alone after a failure. */
+  sharedBy(instances: number): void {
+    this.#instances = instances
+  }
+
+  /** A stream of `client` ended with an error: when etcd is out of reach, so is it for everything on the same connection. */
+  lost(client: Etcd3, error: Error | undefined): void {
+    if (error instanceof StoreError && error.fault === 'unavailable') this.#drop(client)
   }
 
   /** Later calls reject with `closed`; calls under way end within their deadline. Streams are their owners' to end. */
@@ -90,7 +123,12 @@ export class EtcdLink {
   }
 
   #connect(): Etcd3 {
-    return new Etcd3(clientOptions(this.#endpoint, this.#options.tls))
+    try {
+      return new Etcd3(clientOptions(this.#endpoint, this.#options.tls))
+    } catch (error) {
+      if (error instanceof StoreError) this.#note(false, error)
+      throw error
+    }
   }
 
   get #endpoint(): string {
@@ -98,22 +136,45 @@ export class EtcdLink {
     return endpoints[this.#turn % endpoints.length] ?? ''
   }
 
-  /** Of the calls that fail together only the first drops the client they shared; open streams outlive it. */
-  #drop(client: Etcd3, error: StoreError): void {
+  /** Of all that fails together only the first drops the client they shared; open streams outlive it. */
+  #drop(client: Etcd3, error?: StoreError): void {
     if (client !== this.#client) return
-    this.#note(false, error)
+    if (error) this.#note(false, error)
+    const { clock, dice = Math.random } = this.#options
     client.close()
     this.#client = null
     this.#turn += 1
+    this.#failures += 1
+    this.#restUntil = clock.now() + reconnectPauseMs(this.#instances, this.#failures, dice())
   }
 
+  #refused(client: Etcd3, error: StoreError): void {
+    this.#note(true, error)
+    // etcd3 takes some refusals (of what is too large) for failures of the host, and closes its connection.
+    const isClosed = error.cause instanceof Error && isRecoverableError(error.cause)
+    if (isClosed && client === this.#client) this.#client = null
+  }
+
+  /** One line when etcd ceases to answer or does again; of what only an operator can mend, one a minute while it lasts. */
   #note(answered: boolean, error?: StoreError): void {
     const { log, metrics } = this.#options
     metrics?.storeUp.set(answered ? 1 : 0)
-    if (answered === this.#answered) return
+    if (answered) this.#failures = 0
+    const hasChanged = answered !== this.#answered
     this.#answered = answered
-    if (answered) log.info('etcd answers again', { endpoint: this.#endpoint })
-    else log.warn('etcd does not answer', { endpoint: this.#endpoint, error })
+    const endpoint = this.#endpoint
+    if (error && (this.#isAdviceDue(error) || (hasChanged && !answered)))
+      log.warn(answered ? 'etcd refuses' : 'etcd does not answer', { endpoint, error })
+    else if (hasChanged && answered) log.info('etcd answers again', { endpoint })
+  }
+
+  #isAdviceDue({ cause }: StoreError): boolean {
+    const todo = adviceOn(cause)
+    if (todo === null) return false
+    const now = this.#options.clock.now()
+    const isDue = todo !== this.#advised.todo || now >= this.#advised.until
+    if (isDue) this.#advised = { todo, until: now + repeatMs }
+    return isDue
   }
 }
 
@@ -121,33 +182,36 @@ function closed(): StoreError {
   return new StoreError('closed', 'the store is closed')
 }
 
-/** Every number is measured, sheet etcd.md §2. */
-export function clientOptions(endpoint: string, tls: EtcdTls | undefined): IOptions {
+function resting(): StoreError {
+  return new StoreError(
+    'unavailable',
+    'etcd did not answer, and is not asked again yet: many instances take turns',
+  )
+}
+
+export function clientOptions(endpoint: string, tls: EtcdOptions['tls']): IOptions {
+  const host = endpoint.replace(/\/+$/, '')
   return {
-    hosts: [endpoint.replace(/\/+$/, '')],
-    ...(tls && { credentials: credentialsOf(tls) }),
+    hosts: [host],
     // A function: a deadline is a date (of the machine's clock: gRPC measures it), and a fixed one would soon be past.
     defaultCallOptions: ({ service }) =>
       service === 'Watch' ? { interceptors: [requireLeader] } : { deadline: Date.now() + deadlineMs },
     // etcd3 would retry transactions, and a transaction retried after it went in says it failed.
     faultHandling: { global: noop, host: () => noop },
-    grpcOptions: {
-      // etcd ends connections that ping more often than every 5 s.
-      'grpc.keepalive_time_ms': 5500,
-      'grpc.keepalive_timeout_ms': 2000,
-      'grpc.keepalive_permit_without_calls': 1,
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.min_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 1000,
-      'grpc.max_receive_message_length': 64 * 1024 * 1024,
-      // Shared, a connection that hangs while it opens would be handed to the next client too.
-      'grpc.use_local_subchannel_pool': 1,
-    },
+    grpcOptions: { channelOverride: openChannel(host, credentialsOf(tls)) },
   }
 }
 
-function credentialsOf({ ca, cert, key }: EtcdTls): NonNullable<IOptions['credentials']> {
-  return { rootCertificate: ca, ...(cert && { certChain: cert }), ...(key && { privateKey: key }) }
+/** @throws StoreError when a file cannot be read or does not fit its key, as while they are replaced. */
+function credentialsOf(tls: EtcdOptions['tls']): ChannelCredentials {
+  if (!tls) return credentials.createInsecure()
+  try {
+    const { ca, cert, key } = tls()
+    return credentials.createSsl(ca, key, cert)
+  } catch (cause) {
+    const message = `the certificates for etcd cannot be used: ${messageOf(cause)}`
+    throw new StoreError('unavailable', message, { cause })
+  }
 }
 
 /** Without it, a watch on a member that lost its quorum stays silent instead of ending. */

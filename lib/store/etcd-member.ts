@@ -4,8 +4,9 @@ import type { Member } from './store.ts'
 
 /** Asks one member for itself, over a connection of its own: the store's may be to another. */
 export async function askMember(endpoint: string, tls: EtcdOptions['tls']): Promise<Member> {
-  const client = new Etcd3(clientOptions(endpoint, tls))
+  let client: Etcd3 | null = null
   try {
+    client = new Etcd3(clientOptions(endpoint, tls))
     const [{ header }, { members }] = await Promise.all([
       client.maintenance.status(),
       client.cluster.memberList({}),
@@ -15,6 +16,6 @@ export async function askMember(endpoint: string, tls: EtcdOptions['tls']): Prom
   } catch {
     return { name: '', endpoint, ok: false } // down or unreachable: that is the answer
   } finally {
-    client.close()
+    client?.close()
   }
 }

@@ -79,7 +79,15 @@ export class EtcdStore implements Store {
   async watch(prefix: string, from: bigint, handler: WatchHandler): Promise<Watch> {
     checkPrefix(prefix)
     return this.#link.call('watch', async (client) => {
-      const watch = await EtcdWatch.open(client, { prefix, from, handler }, this.#clock, this.#watches)
+      const told: WatchHandler = {
+        changed: (changes, revision) => handler.changed(changes, revision),
+        broken: (reason, error) => {
+          this.#link.lost(client, error)
+          handler.broken(reason, error)
+        },
+      }
+      const request = { prefix, from, handler: told }
+      const watch = await EtcdWatch.open(client, request, this.#clock, this.#watches)
       if (this.#link.closed) watch.close()
       return watch
     })
@@ -125,6 +133,10 @@ export class EtcdStore implements Store {
   members(): Promise<Member[]> {
     const { endpoints, tls } = this.#options
     return Promise.all(endpoints.map((endpoint) => askMember(endpoint, tls)))
+  }
+
+  sharedBy(instances: number): void {
+    this.#link.sharedBy(instances)
   }
 
   async close(): Promise<void> {

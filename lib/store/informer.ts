@@ -46,6 +46,7 @@ export class Informer {
   #revision = 0n
   #synced = false
   #lastContactMs: number | null = null
+  #inStepMs: number | null = null
   #failures = 0
   /** Ends the watch that stands, null when none does. */
   #break: ((reason: Reason) => void) | null = null
@@ -96,6 +97,14 @@ export class Informer {
   /** `clock.now()` of the last good answer or event, null before the first. */
   get lastContactMs(): number | null {
     return this.#lastContactMs
+  }
+
+  /**
+   * `clock.now()` at which `entries` were last known to be all there is: a list, a change that arrived, or a probe that
+   * found nothing missing. Null before the first list.
+   */
+  get inStepMs(): number | null {
+    return this.#inStepMs
   }
 
   start(): void {
@@ -162,7 +171,10 @@ export class Informer {
     const { count, modified } = await store.newest(prefix)
     this.#touch()
     const revision = this.#revision
-    if (count === this.#entries.size && modified === newestOf(this.#entries.values())) return
+    if (count === this.#entries.size && modified === newestOf(this.#entries.values())) {
+      this.#inStepMs = clock.now()
+      return
+    }
     await clock.sleep(graceMs, signal)
     // Whatever arrived in the meantime came through this watch, or through a new one.
     if (this.#break === breakWatch && this.#revision === revision) breakWatch('silent')
@@ -174,6 +186,7 @@ export class Informer {
     this.#entries = new Map(entries.map((entry) => [entry.key, entry]))
     this.#revision = revision
     this.#touch()
+    this.#inStepMs = this.#lastContactMs
     if (this.#brokenBy) {
       metrics?.relists.inc({ reason: this.#brokenBy })
       log.info('listed the store anew', { prefix, reason: this.#brokenBy })
@@ -191,6 +204,7 @@ export class Informer {
    */
   #apply(changes: readonly Change[]): void {
     this.#touch()
+    this.#inStepMs = this.#lastContactMs
     const before = this.#revision
     const keys: string[] = []
     for (const change of changes) {

@@ -48,6 +48,11 @@ export class Keys {
     return `${this.root}load/${id}`
   }
 
+  /** The row of one term. */
+  term(fence: bigint): string {
+    return `${this.root}history/${fence}`
+  }
+
   nodeState(name: string): string {
     return `${this.root}state/nodes/${name}`
   }
@@ -81,6 +86,7 @@ const folders = [
   'agents',
   'instances',
   'load',
+  'history',
   'status',
 ] as const
 export type Folder = (typeof folders)[number]

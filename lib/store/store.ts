@@ -116,6 +116,8 @@ export interface Store {
   revoke(lease: string): Promise<void>
   /** Asks each member for itself, within a second; for a store that has members. Never rejects. */
   members?(): Promise<readonly Member[]>
+  /** How many instances use this store: for one that must not be overrun when it comes back. */
+  sharedBy?(instances: number): void
   /** Ends watches and connections. Later calls reject with `closed`. Safe to call twice. */
   close(): Promise<void>
 }

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import type { Dice } from '../../lib/shared/loop.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd.ts'
 import { Informer } from '../../lib/store/informer.ts'
 import type { Entry, Operation } from '../../lib/store/store.ts'
@@ -19,15 +20,17 @@ interface Follower {
   readonly proxy: FaultProxy
   readonly store: EtcdStore
   readonly informer: Informer
+  readonly metrics: Metrics
 }
 
-/** One etcd, a writer beside it, and three informers that each reach it over a proxy of their own. */
+/** One etcd, a writer beside it, and informers that each reach it over a proxy of their own. */
 export class Campaign {
   readonly etcd: Etcd
   readonly #dir: string
   readonly #writer: EtcdStore
   readonly #followers: readonly Follower[]
   readonly #dice: Dice
+  #compactedAt = 0n
 
   private constructor(etcd: Etcd, dir: string, followers: readonly Follower[], dice: Dice) {
     this.etcd = etcd
@@ -37,10 +40,12 @@ export class Campaign {
     this.#dice = dice
   }
 
-  static async start(dice: Dice): Promise<Campaign> {
+  static async start(dice: Dice, informers = 3): Promise<Campaign> {
     const dir = await mkdtemp(join(tmpdir(), 'llamero-campaign-'))
     const etcd = await startEtcd({ dir })
-    const followers = await Promise.all([0, 1, 2].map(() => startFollower(etcd.endpoint, dice)))
+    const followers = await Promise.all(
+      Array.from({ length: informers }, () => startFollower(etcd.endpoint, dice)),
+    )
     const campaign = new Campaign(etcd, dir, followers, dice)
     await campaign.converge(3000)
     return campaign
@@ -93,6 +98,9 @@ export class Campaign {
 
   async compact(): Promise<void> {
     const { revision } = await this.#writer.list(prefix)
+    // etcd refuses to do it twice, as when nothing has changed in between.
+    if (revision === this.#compactedAt) return
+    this.#compactedAt = revision
     await etcdctl(this.etcd.endpoint, 'compaction', String(revision))
   }
 
@@ -128,6 +136,15 @@ export class Campaign {
     while (this.#followers.some(({ informer }) => !informer.following)) await sleep(5)
   }
 
+  /** How often each informer has listed anew. */
+  relists(): Promise<number[]> {
+    return Promise.all(
+      this.#followers.map(async ({ metrics }) =>
+        (await metrics.relists.get()).values.reduce((sum, { value }) => sum + value, 0),
+      ),
+    )
+  }
+
   async #apply(operations: readonly Operation[]): Promise<void> {
     await this.#writer.commit({ when: [], apply: operations })
   }
@@ -140,9 +157,10 @@ function keyOf(name: string): string {
 async function startFollower(endpoint: string, dice: Dice): Promise<Follower> {
   const proxy = new FaultProxy(endpoint)
   const store = new EtcdStore({ endpoints: [await proxy.open()], clock, log: silentLog })
-  const informer = new Informer({ store, prefix, clock, dice, log: silentLog, changed() {} })
+  const metrics = new Metrics()
+  const informer = new Informer({ store, prefix, clock, dice, log: silentLog, metrics, changed() {} })
   informer.start()
-  return { proxy, store, informer }
+  return { proxy, store, informer, metrics }
 }
 
 function spoken(entries: Iterable<Entry>): string[] {

@@ -7,6 +7,8 @@ import { Candidates, trouble } from './candidates.ts'
 
 const seed = 20_262
 const faults = 25
+/** Milliseconds: two TTLs. */
+const frozenMs = 6000
 
 let candidates: Candidates
 beforeEach(async () => {
@@ -38,9 +40,11 @@ test('a leader frozen in the middle of a write steps down before it learns that 
   old.proxy.set({ mute: 'up' })
   await sleep(200)
   old.freeze()
+  const frozenAt = performance.now()
   const { candidate: next, fence: newFence } = await candidates.leader(fence)
   const wroteBefore = (await candidates.settled()).length
   await until(async () => (await candidates.settled()).length > wroteBefore + 5, 'writes of the next', 5000)
+  await sleep(frozenMs - (performance.now() - frozenAt))
   old.proxy.heal()
   await sleep(300)
   const wokenAt = process.hrtime.bigint()

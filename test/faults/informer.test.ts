@@ -1,10 +1,12 @@
-import { after, before, describe, it } from 'node:test'
+import assert from 'node:assert/strict'
+import { after, before, describe, it, test } from 'node:test'
 import { seededDice } from '../../lib/simulator/tokens.ts'
 import { Campaign } from './campaign.ts'
 import { healedMs, randomFault, scenarios } from './scenarios.ts'
 
 const seed = 20_261
 const faults = 8
+const offsets = 20
 
 describe('three informers on one etcd have all it has, and nothing else, after it was', () => {
   let campaign: Campaign
@@ -20,10 +22,52 @@ describe('three informers on one etcd have all it has, and nothing else, after i
     })
   }
 
+  it('compacted every second during changes, and list anew once for each break', async () => {
+    const before = await campaign.relists()
+    const breaks = 2
+    for (let second = 0; second < 2 * breaks; second++) {
+      await campaign.following()
+      if (second % 2 === 1) for (const proxy of campaign.proxies) proxy.drop()
+      const endsAt = performance.now() + 1000
+      while (performance.now() < endsAt) await campaign.churn(5)
+      await campaign.compact()
+    }
+    await campaign.converge(healedMs)
+    const after = await campaign.relists()
+    const relists = after.map((count, n) => count - (before[n] ?? 0))
+    assert.deepEqual(
+      relists,
+      relists.map(() => breaks),
+    )
+  })
+
   it(`troubled by ${faults} random faults of seed ${seed}`, async (test) => {
     for (let fault = 0; fault < faults; fault++) {
       await randomFault(campaign)
       test.diagnostic(`equal after ${Math.round(await campaign.converge(healedMs))} ms`)
     }
   })
+})
+
+test(`${offsets} informers lose nothing when each is cut twice, the second time at another byte after its watch stood`, async () => {
+  const dice = seededDice(seed)
+  const campaign = await Campaign.start(dice, offsets)
+  try {
+    const { proxies } = campaign
+    /** Ends every connection, and changes things until each informer has made that many new ones. */
+    const breakAll = async (connections: number) => {
+      const due = proxies.map(({ accepted }) => accepted + connections)
+      for (const proxy of proxies) proxy.drop()
+      while (proxies.some(({ accepted }, n) => accepted < (due[n] ?? 0))) await campaign.churn(1)
+    }
+    await campaign.churn(40)
+    await breakAll(1)
+    await campaign.following()
+    // What a connection brings until its watch stands, from then on by dice.
+    for (const proxy of proxies) proxy.script({ cutAt: proxy.sentDown + campaign.draw(600) })
+    await breakAll(2)
+    await campaign.converge(healedMs)
+  } finally {
+    await campaign.stop()
+  }
 })

@@ -33,13 +33,15 @@ describe('etcd that knows its users by the CN of their certificates', () => {
     return member
   }
   /** With a name: Node warns of TLS to an address. */
-  const connect = async (member: Etcd, trusted: Authority, identity?: Identity) =>
-    new EtcdStore({
+  const connect = async (member: Etcd, trusted: Authority, identity?: Identity) => {
+    const tls = await tlsOf(trusted, identity)
+    return new EtcdStore({
       endpoints: [member.endpoint.replace('127.0.0.1', 'localhost')],
-      tls: await tlsOf(trusted, identity),
+      tls: () => tls,
       clock,
       log: silentLog,
     })
+  }
 
   before(async () => {
     authority = await Authority.create()

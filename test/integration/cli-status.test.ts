@@ -57,6 +57,24 @@ test('status shows the cluster on one screen', async (t) => {
   )
 })
 
+test('status -o wide tells the last terms, and why the former ones ended', async (t) => {
+  const terms = [
+    { fence: '812', instance: 'proxy-b', since: '2026-11-23T02:00:00Z', until: null, why: null },
+    {
+      fence: '7',
+      instance: 'proxy-a',
+      since: '2026-11-20T00:00:00Z',
+      until: '2026-11-23T02:00:00Z',
+      why: 'handed over',
+    },
+  ]
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ terms }) } })
+  assert.match(
+    (await llamero('status -o wide', { url })).out,
+    /^terms {5}proxy-b since 2026-11-23T02:00:00Z; proxy-a since 2026-11-20T00:00:00Z until 2026-11-23T02:00:00Z \(handed over\)$/m,
+  )
+})
+
 test('status names what is wrong: store, leader, rejected documents with line and hint', async (t) => {
   const body = aStatus({
     leader: null,

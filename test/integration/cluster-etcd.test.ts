@@ -106,6 +106,32 @@ test('when the leader stops or steps down another one leads within half a second
   assert.notEqual(leaders()[0], second)
 })
 
+test('a leader named as successor leads within a second, and etcdctl shows both terms', async () => {
+  const [former] = leaders() as [Instance]
+  const successor = instances.find((instance) => instance !== former) as Instance
+  const startedAt = clock.now()
+  await former.cluster.stepDown(successor.name)
+  await until(() => successor.cluster.isLeader(), 1000 - (clock.now() - startedAt))
+  const rows = async () => {
+    const path = `${keys.root}history/`
+    const printed = await etcdctl(etcd.endpoint, 'get', '--prefix', '--print-value-only', path)
+    return printed
+      .trim()
+      .split('\n')
+      .map((row) => JSON.parse(row))
+  }
+  while ((await rows()).length < 2) assert.ok(clock.now() - startedAt < 2000, 'a row of the new term')
+  const terms = (await rows()).sort((a, b) => (a.since < b.since ? -1 : 1))
+  assert.deepEqual(
+    terms.map(({ instance, why }) => ({ instance, why })),
+    [
+      { instance: former.name, why: 'handed over' },
+      { instance: successor.name, why: null },
+    ],
+  )
+  assert.equal(terms[0].until, terms[1].since)
+})
+
 test('a node put by an operator is up in every snapshot within a second, and statuses survive a change of leaders', async () => {
   const node = await SimulatedNode.start({ name: 'n', models: [aModel({ name: 'tiny:1b' })] })
   cleanups.push(() => node.stop())

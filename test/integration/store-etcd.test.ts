@@ -72,6 +72,46 @@ describe('the etcd store beside other clients', () => {
   })
 })
 
+describe('the etcd store and its connection', () => {
+  it('is one for calls, leases and watches, and a new one once it broke', async () => {
+    const road = new FaultProxy(shared.endpoint)
+    const store = connect([await road.open()])
+    const broken: string[] = []
+    const use = async () => {
+      const { revision } = await store.list('/one/')
+      await store.watch('/one/', revision + 1n, { changed() {}, broken: (reason) => broken.push(reason) })
+      await store.renew((await store.grant(5000)).id)
+    }
+    await use()
+    assert.equal(road.accepted, 1)
+    road.drop()
+    await eventually('the watch to break', () => broken.length > 0)
+    await use()
+    assert.equal(road.accepted, 2)
+    await store.close()
+    await road.close()
+  })
+
+  it('outlives a refusal that etcd3 takes for a failure of the host', async () => {
+    const road = new FaultProxy(shared.endpoint)
+    const store = connect([await road.open()])
+    const lease = (await store.grant(5000)).id
+    // Within our limit, and with its key and envelope beyond etcd's.
+    const value = 'x'.repeat(1_499_000)
+    const put = (n: number) => ({
+      type: 'put' as const,
+      key: `/large/${n}`,
+      value: n === 0 ? value : '',
+      lease,
+    })
+    const big = store.commit({ when: [], apply: Array.from({ length: 128 }, (_, n) => put(n)) })
+    await big.catch(() => {})
+    await store.get('/large/0')
+    await store.close()
+    await road.close()
+  })
+})
+
 describe('the etcd store behind an endpoint that accepts and never answers', () => {
   let road: FaultProxy
   let muted: string

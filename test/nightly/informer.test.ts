@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
-import { describe, it } from 'node:test'
+import { afterEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seededDice } from '../../lib/simulator/tokens.ts'
 import { Campaign } from '../faults/campaign.ts'
@@ -12,22 +12,23 @@ const randomMs = 10 * 60_000
 const restMs = 10_000
 
 describe('the informers in the long run', () => {
-  it(`lose nothing in ${rounds} rounds of all scenarios, each with a seed of its own`, async (test) => {
-    for (let seed = 1; seed <= rounds; seed++) {
-      const campaign = await Campaign.start(seededDice(seed))
+  let campaign: Campaign
+  afterEach(() => campaign.stop())
+
+  for (let seed = 1; seed <= rounds; seed++) {
+    it(`lose nothing in all scenarios of seed ${seed}`, async (test) => {
+      campaign = await Campaign.start(seededDice(seed))
       for (const { name, run, withinMs } of scenarios) {
         await run(campaign)
-        const tookMs = Math.round(await campaign.converge(withinMs))
-        test.diagnostic(`seed ${seed}, ${name}: equal after ${tookMs} ms`)
+        test.diagnostic(`${name}: equal after ${Math.round(await campaign.converge(withinMs))} ms`)
       }
-      await campaign.stop()
-    }
-  })
+    })
+  }
 
   it('lose nothing in ten minutes of random faults, and neither memory nor descriptors leak', async (test) => {
     const seed = Date.now() % 1e6
     test.diagnostic(`seed ${seed}`)
-    const campaign = await Campaign.start(seededDice(seed))
+    campaign = await Campaign.start(seededDice(seed))
     const before = await footprint()
     const endsAt = performance.now() + randomMs
     let faults = 0
@@ -37,7 +38,6 @@ describe('the informers in the long run', () => {
     }
     const after = await footprint()
     test.diagnostic(`${faults} faults; ${JSON.stringify({ before, after })}`)
-    await campaign.stop()
     assert.ok(after.heapMiB - before.heapMiB < 20)
     assert.ok(Math.abs(after.descriptors - before.descriptors) <= 5)
   })

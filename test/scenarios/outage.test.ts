@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
-import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { type Etcd, etcdctl, etcdctlPut, startEtcd } from '../support/etcd.ts'
 import { askOnce, Load } from '../support/load.ts'
 import { InstanceProcess, until } from '../support/processes.ts'
 
@@ -32,9 +35,12 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
   let etcd: Etcd
   let nodes: SimulatedNode[]
   let instances: InstanceProcess[]
+  let backups: string
+  /** A backup from before there were nodes. */
+  let early: string
   const first = () => instances[0] as InstanceProcess
   const second = () => instances[1] as InstanceProcess
-  const put = (key: string, value: string) => etcdctl(etcd.endpoint, 'put', root + key, value)
+  const put = (key: string, value: string | Buffer) => etcdctlPut(etcd.endpoint, root + key, value)
   const putNodes = async () => {
     for (const { name, url } of nodes) await put(`nodes/${name}`, `{url: "${url}", slots: 4}`)
   }
@@ -50,6 +56,11 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
     instances = await Promise.all(
       ['a', 'b'].map((name) => InstanceProcess.start(name, { LLAMERO_ETCD: etcd.endpoint })),
     )
+    backups = await mkdtemp(join(tmpdir(), 'llamero-backups-'))
+    early = join(backups, 'early')
+    const uid = () => etcdctl(etcd.endpoint, 'get', `${root}meta/uid`)
+    await until(async () => (await uid()) !== '', 'the store has a uid', 5000)
+    await etcdctl(etcd.endpoint, 'snapshot', 'save', early)
     await putNodes()
     await all(routes, 'every instance routes', 10_000)
   })
@@ -57,6 +68,7 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
     await Promise.all(instances.map((instance) => instance.stop()))
     await Promise.all(nodes.map((node) => node.stop()))
     await etcd.stop()
+    await rm(backups, { recursive: true })
   })
 
   test('each kind of typo keeps the good version, has a verdict within 2 s, and mends within 1 s', async () => {
@@ -68,7 +80,7 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
       ) as Verdict
     const weight = async ({ adminUrl }: InstanceProcess) =>
       ((await (await fetch(`${adminUrl}/admin/v1/nodes/typed`)).json()) as { weight: number }).weight
-    const typos: readonly { text: string; path: string; line: number | null; says: RegExp }[] = [
+    const typos: readonly { text: string | Buffer; path: string; line: number | null; says: RegExp }[] = [
       { text: `url: ${url}\nlabels: {gpu: a100\n`, path: '', line: 3, says: /end with a \}/ },
       { text: `url: ${url}\nweight: heavy\n`, path: 'weight', line: 2, says: /expected number/ },
       { text: `url: ${url}\nwieght: 2\n`, path: 'wieght', line: 2, says: /did you mean "weight"\?/ },
@@ -81,12 +93,15 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
       { text: `url: ${url}\nlabels:\n\tgpu: a100\n`, path: '', line: 3, says: /Tabs/ },
       { text: 'url: http://u:p@10.0.0.1:11434\n', path: 'url', line: 1, says: /"headers"/ },
       { text: `{url: "${nodes[0]?.url}"}`, path: 'url', line: null, says: /the URL of node "n1"/ },
+      { text: `url: ${url}\n# ${'x'.repeat(300 * 1024)}\n`, path: '', line: null, says: /limit/ },
+      { text: Buffer.from([0xff, 0xfe, 0x00, 0x80]), path: '', line: 1, says: /./ },
       { text: 'weight: 1\n', path: 'url', line: null, says: /expected string/ },
     ]
     await put('nodes/typed', good(1))
     await all(async (instance) => (await weight(instance)) === 1, 'the node is known', 2000)
-    for (const [index, { text, path, line, says }] of typos.entries()) {
-      await put('nodes/typed', text)
+    for (const [index, { text: typo, path, line, says }] of typos.entries()) {
+      const text = String(typo).slice(0, 80)
+      await put('nodes/typed', typo)
       await until(async () => !(await verdict()).ok, `the verdict on ${text}`, 2000)
       const { errors, active, stored } = await verdict()
       const [fault] = errors
@@ -124,6 +139,26 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
     assert.ok(load.completed > 50 && more.completed > 20, `${load.completed} and ${more.completed} requests`)
   })
 
+  test('an etcd restored from a backup without the nodes stops no traffic, and from a good one is believed at once', async () => {
+    await using load = new Load(() => instances.map(({ url }) => url), 'm:1b', 4)
+    await until(async () => (await leaders()) === 1, 'somebody leads', 15_000)
+    const good = join(backups, 'good')
+    await etcdctl(etcd.endpoint, 'snapshot', 'save', good)
+    await restore(early)
+    await all(async (instance) => (await status(instance)).config.suspect !== null, 'suspect', 10_000)
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    for (const { log } of instances)
+      assert.equal(log.split('the store is not believed').length, 2, 'one alarm')
+    await restore(good)
+    await all(async (instance) => (await status(instance)).config.suspect === null, 'believed', 5000)
+    await put('routes/back', '{match: {model: "back*"}, model: "m:1b"}')
+    await all(async ({ url }) => (await askOnce(url, 'back')) === null, 'it is in force', 2000)
+    await etcdctl(etcd.endpoint, 'del', `${root}routes/back`)
+    await load.stop()
+    assert.deepEqual(load.failures, [])
+    assert.ok(load.completed > 100, `${load.completed} requests`)
+  })
+
   test('a wiped etcd stops no traffic, is said to be suspect, and is believed once its documents are back', async () => {
     await using load = new Load(() => instances.map(({ url }) => url), 'm:1b', 4)
     await until(async () => (await leaders()) === 1, 'somebody leads', 15_000)
@@ -146,6 +181,15 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
     assert.deepEqual(load.failures, [])
     assert.ok(load.completed > 100, `${load.completed} requests`)
   })
+
+  /** In the place of this etcd, at its address. */
+  async function restore(backup: string): Promise<void> {
+    const port = Number(new URL(etcd.endpoint).port)
+    const dir = join(backups, `restored-${performance.now()}`)
+    await etcd.stop()
+    await etcdctl(etcd.endpoint, 'snapshot', 'restore', backup, '--data-dir', dir)
+    etcd = await startEtcd({ port, dir })
+  }
 
   async function leaders(): Promise<number> {
     const answers = await Promise.all(instances.map(({ adminUrl }) => fetch(`${adminUrl}/leader`)))

@@ -77,9 +77,10 @@ export async function spawnMember(
   let child = spawnEtcd(program, all)
   const kill = async (signal: NodeJS.Signals) => {
     if (hasEnded(child)) return
-    const ended = once(child, 'exit')
+    const isLast = signal === 'SIGKILL' || signal === 'SIGTERM'
+    const ended = isLast ? once(child, 'exit') : null
     child.kill(signal)
-    if (signal === 'SIGKILL' || signal === 'SIGTERM') await ended
+    await ended
   }
   const etcd: Etcd = {
     endpoint,
@@ -105,6 +106,14 @@ export async function etcdctl(endpoint: string, ...args: readonly string[]): Pro
   const program = await findEtcdctl()
   const env = { ...process.env, ETCDCTL_API: '3' }
   return (await run(program, ['--endpoints', endpoint, ...args], { env })).stdout
+}
+
+/** `etcdctl put` as from a file: of any size, and any bytes. */
+export async function etcdctlPut(endpoint: string, key: string, value: string | Buffer): Promise<void> {
+  const env = { ...process.env, ETCDCTL_API: '3' }
+  const done = run(await findEtcdctl(), ['--endpoints', endpoint, 'put', key], { env })
+  done.child.stdin?.end(value)
+  await done
 }
 
 export function findEtcdctl(): Promise<string> {

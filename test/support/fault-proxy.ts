@@ -50,6 +50,11 @@ export class FaultProxy {
     return this.#accepted
   }
 
+  /** Bytes that the server has sent over the newest connection. */
+  get sentDown(): number {
+    return [...this.#connections].at(-1)?.sentDown ?? 0
+  }
+
   set(conduct: Conduct): void {
     this.#conduct = conduct
     this.#scripted = []
@@ -140,6 +145,10 @@ class Connection {
     this.#deliver('up')
     this.#deliver('down')
     if (this.#client.destroyed || this.#server?.destroyed) this.#closed()
+  }
+
+  get sentDown(): number {
+    return this.#sentDown
   }
 
   forget(): void {

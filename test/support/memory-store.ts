@@ -158,6 +158,8 @@ export class Link implements Store {
   answersToLose = 0
   /** How long each way takes, in milliseconds. */
   latencyMs: () => number = () => 0
+  /** Told how many instances there are. */
+  sharedBy?: NonNullable<Store['sharedBy']>
 
   constructor(store: MemoryStore) {
     this.#store = store

@@ -24,6 +24,8 @@ const version = (revision: string): Saved => ({
   uid: 'u',
   revision,
   savedAt: '2026-01-01T00:00:00.000Z',
+  instances: 3,
+  confirmedAt: '2026-01-01T00:00:00.000Z',
   objects: [
     {
       key: '/llamero/test/nodes/1',

@@ -421,3 +421,108 @@ test('a heartbeat in a store that is not believed does not count: its leader may
   await clock.advance(6000)
   assert.equal(first.cluster.advice, 'leader')
 })
+
+test('advice from the disk is trusted for what is left of its minute; too old or of the future it is not', async () => {
+  await using cluster = await aCluster(['a'])
+  const { clock, store, disk } = cluster
+  await clock.advance(12_000)
+  const begin = async (confirmedAt: string | null) => {
+    const saved = disk.saved && { ...disk.saved, confirmedAt }
+    const late = new ClusterInstance(store, 'late', { disk: Object.assign(new Disk(), { saved }) })
+    late.link.isCut = true
+    await late.cluster.restore()
+    late.cluster.start()
+    await clock.advance(10)
+    return late
+  }
+  const stop = async ({ cluster }: ClusterInstance) => {
+    const stopped = cluster.stop()
+    await clock.advance(2500)
+    await stopped
+  }
+  const ago = (ms: number) => new Date(clock.date().getTime() - ms).toISOString()
+  for (const confirmedAt of [null, ago(minute + 1), ago(-minute)]) {
+    const late = await begin(confirmedAt)
+    assert.equal(late.cluster.advice, 'own', `confirmed at ${confirmedAt}`)
+    await stop(late)
+  }
+  const late = await begin(ago(minute / 2))
+  assert.equal(late.cluster.advice, 'leader')
+  await clock.advance(minute / 2)
+  assert.equal(late.cluster.advice, 'own')
+  late.link.isCut = false
+  await clock.advance(8000)
+  assert.equal(late.cluster.advice, 'leader', 'a heartbeat arrived')
+  await stop(late)
+})
+
+test('a stop saves when a leader was heard last, and how many share the store, though no document changed', async () => {
+  const cluster = await aCluster()
+  const { clock, disk } = cluster
+  await clock.advance(10 * minute)
+  const stoppedAt = clock.date().getTime()
+  await cluster[Symbol.asyncDispose]()
+  assert.ok(stoppedAt - Date.parse(disk.saved?.confirmedAt ?? '') <= 6000)
+  assert.equal(disk.saved?.instances, 2)
+  const late = new ClusterInstance(cluster.store, 'late', { disk })
+  let told = 0
+  late.link.sharedBy = (instances) => {
+    told = instances
+  }
+  await late.cluster.restore()
+  assert.equal(told, 2)
+})
+
+test('a heartbeat that was already there when an instance came says nothing about its age', async () => {
+  const clock = new VirtualClock()
+  const store = new MemoryStore(clock)
+  fill(store)
+  store.put(keys.heartbeat, '{"fence": "1", "n": 1}')
+  const late = new ClusterInstance(store, 'late')
+  late.cluster.setDraining(true)
+  late.cluster.start()
+  await clock.advance(30_000)
+  late.cluster.measure()
+  assert.equal(await late.gauge('cluster_heartbeat_age_seconds'), 0)
+  await clock.advance(minute / 2)
+  assert.equal(late.cluster.advice, 'own')
+  const stopped = late.cluster.stop()
+  await clock.advance(2500)
+  await stopped
+})
+
+test('after a restored backup that lacks or has an older record of it, an instance registers again within 5 s', async () => {
+  for (const hasRecord of [false, true]) {
+    await using cluster = await aCluster(['a', 'b', 'c'])
+    const { clock, store, every } = cluster
+    const { revision } = store
+    // Without its nodes the backup is not believed: then nothing else gives a reason to write the record.
+    const former = [...store.entries.values()].filter(
+      ({ key }) => hasRecord || (!key.startsWith(keys.instance('')) && !key.startsWith(keys.node(''))),
+    )
+    for (let n = 1; n <= 9; n++) store.put(keys.config, `routing: {attempts: ${n}}`)
+    await clock.advance(2000)
+    store.restore(former, revision)
+    await clock.advance(5000)
+    for (const instances of every((instance) => instance.cluster.directory.instances())) {
+      assert.deepEqual(
+        instances.map(({ id }) => id),
+        ['a', 'b', 'c'],
+      )
+      const leaders = instances.filter(({ role }) => role === 'leader')
+      assert.equal(leaders.length, 1)
+      assert.equal(leaders[0]?.id, store.value(keys.leader), 'the records are of now')
+    }
+  }
+})
+
+test('a leader whose key vanished stops at once, though its lease lives', async () => {
+  await using cluster = await aCluster()
+  const { clock, store, instances } = cluster
+  const leader = instances.find((instance) => instance.cluster.isLeader()) as ClusterInstance
+  store.delete(keys.leader)
+  await clock.advance(1)
+  assert.equal(leader.cluster.isLeader(), false)
+  await clock.advance(1000)
+  assert.equal(instances.filter((instance) => instance.cluster.isLeader()).length, 1)
+})

@@ -116,6 +116,33 @@ describe('the informer', () => {
       (await metrics.relists.get()).values.map(({ labels, value }) => [labels.reason, value]),
     )
 
+  it('knows when its copy was complete: by a list, a change or a probe, not by a mere answer', async () => {
+    const age = () => clock.now() - (informer.inStepMs ?? Number.NEGATIVE_INFINITY)
+    assert.equal(informer.inStepMs, null)
+    await started()
+    assert.ok(age() <= 1)
+    await clock.advance(9000)
+    assert.ok(age() >= 8999, 'nothing happened')
+    await clock.advance(3000)
+    assert.ok(age() < 3000, 'a probe found nothing missing')
+    store.put('/a')
+    assert.equal(age(), 0, 'a change')
+    store.isMute = true
+    store.put('/b')
+    const lists = store.lists
+    let oldest = 0
+    while (store.lists === lists && oldest < 20_000) {
+      oldest = age()
+      await clock.advance(10)
+    }
+    assert.equal(store.lists, lists + 1, 'the silent watch was found out')
+    assert.ok(oldest > 8100, `${oldest} ms: the probe that found it out proves the contrary`)
+    store.isDown = true
+    store.break('lost')
+    await clock.advance(30_000)
+    assert.ok(age() >= 30_000, 'the store is away')
+  })
+
   it('reports every key after the first list', async () => {
     store.put('/a')
     store.put('/b')

@@ -1,0 +1,45 @@
+import type { InstanceRecord, Term } from '../fleet/instance.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Entry, Operation } from '../store/store.ts'
+import { entriesIn, readInstances, readTerms } from './records.ts'
+
+/** Rows of `R/history/` that are kept. */
+const maxTerms = 100
+
+interface Reign {
+  readonly keys: Keys
+  readonly fence: bigint
+  readonly instance: string
+  /** ISO date. */
+  readonly since: string
+  /** Everything in the store. */
+  readonly entries: ReadonlyMap<string, Entry>
+}
+
+/** The writes that make `R/history/` tell of this term and of the end of the one before, and keep the last hundred. */
+export function planTerms({ keys, fence, instance, since, entries }: Reign): Operation[] {
+  const terms = readTerms(entriesIn('history', entries.values(), keys))
+  const operations: Operation[] = []
+  const put = (at: bigint, term: Term) =>
+    operations.push({ type: 'put', key: keys.term(at), value: JSON.stringify(term) })
+  if (!terms.has(fence)) put(fence, { instance, since, until: null, why: null })
+  const others = [...terms].filter(([other]) => other !== fence)
+  const [before, former] = others.find(([other]) => other < fence) ?? []
+  if (before !== undefined && former?.until === null) {
+    const instances = readInstances(entriesIn('instances', entries.values(), keys))
+    const why =
+      former.instance === instance ? null : endOf(instances.find(({ id }) => id === former.instance))
+    put(before, { ...former, until: since, why })
+  }
+  for (const [other] of others.slice(maxTerms - 1)) operations.push({ type: 'delete', key: keys.term(other) })
+  return operations
+}
+
+/** Why an instance does not lead any more, by its record at the time when another one does. */
+function endOf(record: InstanceRecord | undefined): string {
+  if (record === undefined) return 'gone'
+  if (record.successor !== null) return 'handed over'
+  if (record.draining) return 'draining'
+  // It does not know yet: it crashed, hangs or is cut off, and only its lease is left of it.
+  return record.role === 'leader' ? 'not heard of' : 'gave up'
+}

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, suite, test } from 'node:test'
+import { aModel } from '../../lib/simulator/models.ts'
+import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { FaultProxy } from '../support/fault-proxy.ts'
+import { askOnce } from '../support/load.ts'
+import { freePort, InstanceProcess, spawnLlamero, until } from '../support/processes.ts'
+
+const models = [aModel({ name: 'm:1b', loadMs: 50, promptTps: 10_000, decodeTps: 2000 })]
+const root = '/llamero/default/'
+
+suite('an instance that starts', () => {
+  let etcd: Etcd
+  let node: SimulatedNode
+  let state: string
+  const started: InstanceProcess[] = []
+  const silents: FaultProxy[] = []
+  const aSilentEndpoint = () => {
+    const proxy = new FaultProxy(etcd.endpoint)
+    proxy.set({ accept: 'silent' })
+    silents.push(proxy)
+    return proxy
+  }
+  const start = async (name: string, settings: Record<string, string>) => {
+    const instance = await InstanceProcess.start(name, settings)
+    started.push(instance)
+    return instance
+  }
+  before(async () => {
+    etcd = await startEtcd()
+    state = await mkdtemp(join(tmpdir(), 'llamero-cold-'))
+    node = await SimulatedNode.start({ name: 'n', models })
+    await etcdctl(etcd.endpoint, 'put', `${root}nodes/n`, `url: ${node.url}`)
+  })
+  after(async () => {
+    await Promise.all(started.map((instance) => instance.stop()))
+    await Promise.all(silents.map((proxy) => proxy.close()))
+    await node.stop()
+    await etcd.stop()
+    await rm(state, { recursive: true, force: true })
+  })
+
+  test('with an endpoint first that accepts and stays silent is ready within 3 s of asking it, through the next', async (test) => {
+    const silent = aSilentEndpoint()
+    const starting = start('a', { LLAMERO_ETCD: `${await silent.open()},${etcd.endpoint}` })
+    await until(() => silent.accepted > 0, 'it asks', 10_000)
+    const since = performance.now()
+    const instance = await starting
+    const tookMs = performance.now() - since
+    test.diagnostic(`ready after ${Math.round(tookMs)} ms`)
+    assert.ok(tookMs <= 3000, `${tookMs} ms`)
+    await until(async () => (await askOnce(instance.url, 'm:1b')) === null, 'it serves', 3000)
+  })
+
+  test('with no other endpoint than one that stays silent follows within 5 s of its healing', async (test) => {
+    const silent = aSilentEndpoint()
+    const starting = start('b', { LLAMERO_ETCD: await silent.open(), LLAMERO_STATE: state })
+    await until(() => silent.accepted >= 3, 'it tries', 10_000)
+    silent.heal()
+    const since = performance.now()
+    const instance = await starting
+    test.diagnostic(`ready after ${Math.round(performance.now() - since)} ms`)
+    assert.ok(performance.now() - since <= 5000)
+    await until(async () => (await askOnce(instance.url, 'm:1b')) === null, 'it serves', 3000)
+  })
+
+  test('under a name that is in use says so, and leaves the first one registered and leading', async () => {
+    const record = async () => etcdctl(etcd.endpoint, 'get', '--print-value-only', `${root}instances/a`)
+    const boot = JSON.parse(await record()).boot
+    const second = await start('a', { LLAMERO_ETCD: etcd.endpoint })
+    await until(() => second.log.includes('duplicate instance name'), 'it says so', 5000)
+    assert.equal(await askOnce(second.url, 'm:1b'), null)
+    assert.equal(JSON.parse(await record()).boot, boot)
+    assert.equal((await fetch(`${second.adminUrl}/leader`)).status, 503)
+    await second.stop()
+  })
+
+  suite('without an etcd', () => {
+    let file: string
+    before(async () => {
+      const instance = started.find(({ name }) => name === 'b')
+      // Two changes, each in a snapshot of its own.
+      for (const slots of [1, 2]) {
+        await etcdctl(etcd.endpoint, 'put', `${root}nodes/n`, `{url: "${node.url}", slots: ${slots}}`)
+        await new Promise((resolve) => setTimeout(resolve, 1500))
+      }
+      instance?.signal('SIGKILL')
+      await instance?.exited()
+      file = join(state, (await readdir(state)).find((name) => /^snapshot-.*\.json$/.test(name)) ?? '')
+    })
+    const settings = async () => ({
+      LLAMERO_ETCD: `http://127.0.0.1:${await freePort()}`,
+      LLAMERO_STATE: state,
+    })
+
+    test('serves within 3 s from the snapshot before, when the last one is damaged', async (test) => {
+      await writeFile(file, '{"objects": [{"key": "/llamero/default/no')
+      const since = performance.now()
+      const instance = await start('b', await settings())
+      assert.equal(await askOnce(instance.url, 'm:1b'), null)
+      const tookMs = performance.now() - since
+      test.diagnostic(`served after ${Math.round(tookMs)} ms`)
+      assert.ok(tookMs <= 3000, `${tookMs} ms`)
+      assert.match(instance.log, /the snapshot on disk is damaged/)
+      instance.signal('SIGKILL')
+      await instance.exited()
+    })
+
+    test('and without a whole snapshot stays, is not ready, and says what is missing to whoever asks', async () => {
+      await writeFile(file, 'junk')
+      await writeFile(`${file}.prev`, '')
+      const [data, admin] = [await freePort(), await freePort()]
+      const child = spawnLlamero(['serve'], {
+        ...(await settings()),
+        LLAMERO_NAME: 'b',
+        LLAMERO_LISTEN: `127.0.0.1:${data}`,
+        LLAMERO_ADMIN: `127.0.0.1:${admin}`,
+      })
+      try {
+        const ask = (path: string) => fetch(`http://127.0.0.1:${admin}${path}`)
+        await until(async () => (await ask('/livez')).ok, 'it lives', 5000)
+        await new Promise((resolve) => setTimeout(resolve, 2000))
+        const readiness = await ask('/readyz')
+        assert.equal(readiness.status, 503)
+        assert.match(await readiness.text(), /no configuration yet/)
+        assert.match((await askOnce(`http://127.0.0.1:${data}`, 'm:1b')) ?? '', /^503 .*no configuration yet/)
+        assert.equal(child.exitCode, null)
+      } finally {
+        child.kill('SIGKILL')
+      }
+    })
+  })
+})
