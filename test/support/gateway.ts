@@ -15,8 +15,14 @@ export interface LoggedLine {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
+interface GatewaySketch {
+  readonly loopback?: boolean
+  /** Of the listener, where its own are too patient for a test. */
+  readonly limits?: NonNullable<ConstructorParameters<typeof Listener>[1]['limits']>
+}
+
 /** The data side alone, on a free port of loopback, over a snapshot made by hand. */
-export async function startGateway(snapshot: Snapshot, { loopback = true } = {}) {
+export async function startGateway(snapshot: Snapshot, { loopback = true, limits = {} }: GatewaySketch = {}) {
   const current = new CurrentSnapshot()
   current.swap(snapshot)
   const clock = new RealClock()
@@ -40,7 +46,8 @@ export async function startGateway(snapshot: Snapshot, { loopback = true } = {})
     metrics,
     instance: 'test-instance',
   })
-  const listener = new Listener(new Pipeline({ snapshot: current, dispatch, clock, log, metrics, loopback }))
+  const pipeline = new Pipeline({ snapshot: current, dispatch, clock, log, metrics, loopback })
+  const listener = new Listener(pipeline, { snapshot: current, metrics, limits })
   const { port } = await listener.listen({ host: '127.0.0.1', port: 0 })
   return {
     port,
@@ -48,6 +55,7 @@ export async function startGateway(snapshot: Snapshot, { loopback = true } = {})
     current,
     scheduler,
     upstreams,
+    pipeline,
     metrics,
     lines,
     async [Symbol.asyncDispose]() {
