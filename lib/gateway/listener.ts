@@ -134,6 +134,7 @@ export class Listener {
 
   #queue(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
     const { socket } = request
+    if (socket.destroyed) return // by an earlier one of the same read
     const waiting = (this.#pipelined.get(socket) ?? 0) + 1
     if (waiting > this.#maxPipelined) {
       this.#metrics.connectionsRefused.inc({ limit: 'pipelined' })
