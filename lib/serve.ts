@@ -3,7 +3,7 @@ import { type Flags, loadSettings, SettingsError, unknownVariables } from './set
 import { messageOf } from './shared/errors.ts'
 
 /** After a bug: what is still to be said and written gets this long. */
-const crashMs = 1_500
+const crashMs = 1_200
 /** At the end: a reader of the log who is slower than this misses its last lines. */
 const flushMs = 2_000
 

@@ -17,7 +17,7 @@ const endless = aModel({
   promptTps: 10_000,
   text: 'word '.repeat(5000),
 })
-const patience = { LLAMERO_GRACE: '600ms', LLAMERO_DRAIN: '500ms' }
+const patience = { LLAMERO_GRACE: '1s', LLAMERO_DRAIN: '500ms' }
 const impatient = { LLAMERO_GRACE: '10s', LLAMERO_DRAIN: '60s' }
 
 suite('an instance that is told to stop', { concurrency: 2 }, () => {
@@ -49,7 +49,7 @@ suite('an instance that is told to stop', { concurrency: 2 }, () => {
     await until(() => native.text !== '' && openai.text !== '', 'both stream', 3000)
     instance.signal('SIGTERM')
     const ready = async () => (await fetch(`${instance.adminUrl}/readyz`)).status
-    await until(async () => (await ready()) === 503, 'it is unready', 300)
+    await until(async () => (await ready()) === 503, 'it is unready', 500)
     assert.equal((await fetch(`${instance.url}/api/version`)).status, 200, 'in its grace')
     const refused = await queued
     await refused.ended
@@ -78,7 +78,7 @@ suite('an instance that is told to stop', { concurrency: 2 }, () => {
     assert.match(answer.text, /\{"error":"this instance is shutting down; ask again"\}\n$/)
     assert.equal(await instance.exited(), 0)
     const tookMs = performance.now() - since
-    assert(tookMs < 1500, `${tookMs} ms`)
+    assert(tookMs < 2000, `${tookMs} ms`)
   })
 
   test('drains without a grace by SIGINT, and is not impressed by SIGHUP, SIGPIPE and SIGUSR1 (195)', async () => {
@@ -117,7 +117,7 @@ suite('an instance that is told to stop', { concurrency: 2 }, () => {
   }
 })
 
-suite('an instance whose log is not read', { concurrency: 2 }, () => {
+suite('an instance whose log is not read', { concurrency: 3 }, () => {
   const requests = 1500
 
   /** More lines than the pipe to the reader holds. */
@@ -167,15 +167,18 @@ suite('an instance whose log is not read', { concurrency: 2 }, () => {
     assert.match(log, /"message":"stopped"[^\n]*\n$/)
   })
 
-  test('stops all the same: with 0 when told to, with 1 within two seconds after a bug (197, 232)', async () => {
-    await using told = await start({ LLAMERO_GRACE: '0s', LLAMERO_DRAIN: '1s' })
-    told.child.kill('SIGTERM')
-    assert.deepEqual(await told.ended, [0, null])
+  test('stops all the same, with 0, when told to (232)', async () => {
+    await using instance = await start({ LLAMERO_GRACE: '0s', LLAMERO_DRAIN: '1s' })
+    instance.child.kill('SIGTERM')
+    assert.deepEqual(await instance.ended, [0, null])
+  })
+
+  test('exits with 1 within two seconds after a bug all the same (197, 232)', async () => {
     const code = "process.on('SIGUSR2',()=>{throw new Error('injected')})"
-    await using broken = await start({ NODE_OPTIONS: preload(code) })
-    broken.child.kill('SIGUSR2')
+    await using instance = await start({ NODE_OPTIONS: preload(code) })
+    instance.child.kill('SIGUSR2')
     const since = performance.now()
-    assert.deepEqual(await broken.ended, [1, null])
+    assert.deepEqual(await instance.ended, [1, null])
     const tookMs = performance.now() - since
     assert(tookMs < 2000, `${tookMs} ms`)
   })

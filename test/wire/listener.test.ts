@@ -73,7 +73,7 @@ async function call(port: number, bytes = '') {
   return caller
 }
 
-suite('a caller who is slow', () => {
+suite('a caller who is slow', { concurrency: 3 }, () => {
   const slow: readonly [name: string, bytes: string][] = [
     ['in sending its head (123)', 'GET /api/version HTTP/1.1\r\nHost: '],
     ['in sending anything (126)', ''],
@@ -348,11 +348,10 @@ suite('request bodies', () => {
       gateway.port,
       'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcdeX',
     )
-    await eventually(() => broken.closed, 'the connection is closed')
-    assert.match(broken.received, /^HTTP\/1.1 400 [\s\S]*"type":"invalid_request_error"/)
     using short = await call(gateway.port, post(chat).slice(0, -5))
     short.socket.end()
-    await eventually(() => short.closed, 'the connection is closed')
+    await eventually(() => broken.closed && short.closed, 'both connections are closed', 3000)
+    assert.match(broken.received, /^HTTP\/1.1 400 [\s\S]*"type":"invalid_request_error"/)
     assert.match(short.received, /^HTTP\/1.1 400 /)
     assert.deepEqual(gateway.node.received, [])
     assert.equal(gateway.pipeline.bodyBytes, 0)
