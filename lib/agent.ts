@@ -55,7 +55,7 @@ function run(
   settings: Settings,
   { ollama, announce }: AgentOptions,
   document: string,
-): Pick<App, 'log' | 'stop'> {
+): Pick<App, 'log' | 'stop' | 'patience'> {
   const { etcd: endpoints, etcdTls: tls, cluster, name, logLevel: level, logFormat: format } = settings
   const clock = new RealClock()
   const dice = Math.random
@@ -93,6 +93,7 @@ function run(
   let left: Promise<void> | null = null
   return {
     log,
+    patience: settings.patience,
     stop: () => {
       left ??= leave()
       return left

@@ -14,7 +14,8 @@ import { Scheduler } from './scheduler/scheduler.ts'
 import { adminTokenFile, type Settings } from './settings.ts'
 import { type Address, formatAddress, isLoopback } from './shared/address.ts'
 import { type Clock, RealClock } from './shared/clock.ts'
-import { createLog, type Log } from './shared/log.ts'
+import { ProxyError } from './shared/errors.ts'
+import { createLog, type Log, type ProcessLog } from './shared/log.ts'
 import type { Dice } from './shared/loop.ts'
 import { Metrics } from './shared/metrics.ts'
 import { EmbeddedStore } from './store/embedded.ts'
@@ -29,18 +30,23 @@ interface StopLimits {
   readonly drainMs: number
 }
 
+/** What callers get who do not read their last words at once. */
+const lastWordsMs = 100
+
 /** A running instance. */
 export interface App {
   readonly data: Address
   readonly admin: Address
-  readonly log: Log
+  readonly log: ProcessLog
+  /** The limits its settings give to a stop that is not in a hurry. */
+  readonly patience: StopLimits
   /** The store, for what is composed on top of an instance (quickstart). */
   readonly store: Store
   readonly keys: Keys
   readonly snapshot: CurrentSnapshot
   /**
    * Drains and stops: `/readyz` says 503 at once, no new connections after `graceMs`, running requests get until
-   * `drainMs`, then are cut. Calling it again stops at once.
+   * `drainMs`, then an error in their dialect and a cut. Calling it again stops at once.
    */
   stop(limits?: StopLimits): Promise<void>
 }
@@ -77,7 +83,7 @@ export async function startApp(settings: Settings): Promise<App> {
     metrics,
     loopback: isLoopback(settings.listen.host),
   })
-  const listener = new Listener(pipeline)
+  const listener = new Listener(pipeline, { snapshot, metrics })
 
   const cluster = new Cluster({
     store,
@@ -116,6 +122,7 @@ export async function startApp(settings: Settings): Promise<App> {
     snapshot,
     scheduler,
     upstreams,
+    pipeline,
     metrics,
     clock,
     log,
@@ -130,8 +137,13 @@ export async function startApp(settings: Settings): Promise<App> {
     log.info('draining', { running: Object.values(running).reduce((sum, each) => sum + each, 0) })
     // Load balancers look at /readyz every few seconds: they must see it before connections are refused.
     await clock.sleep(graceMs, hurry.signal).catch(() => {})
-    await Promise.race([listener.close(), clock.sleep(drainMs, hurry.signal)]).catch(() => {})
+    const closed = listener.close()
+    await Promise.race([pipeline.idle(), clock.sleep(drainMs, hurry.signal)]).catch(() => {})
+    const cut = pipeline.abortAll(new ProxyError('shutting_down'))
+    if (cut > 0) log.warn('requests cut off', { requests: cut })
+    await Promise.race([pipeline.idle(), clock.sleep(lastWordsMs)])
     listener.destroy()
+    await closed
     await adminServer.close()
     await cluster.stop()
     upstreams.close()
@@ -155,6 +167,7 @@ export async function startApp(settings: Settings): Promise<App> {
   return {
     ...bound,
     log,
+    patience: settings.patience,
     store,
     keys,
     snapshot,

@@ -2,10 +2,10 @@ import { type App, startApp } from './app.ts'
 import { type Flags, loadSettings, SettingsError, unknownVariables } from './settings.ts'
 import { messageOf } from './shared/errors.ts'
 
-/** Load balancers look at `/readyz` every few seconds: until they have seen it, connections are still accepted. */
-const graceMs = 5_000
-/** Streams may be long. The service's TimeoutStopSec is longer than this. */
-const drainMs = 300_000
+/** After a bug: what is still to be said and written gets this long. */
+const crashMs = 1_200
+/** At the end: a reader of the log who is slower than this misses its last lines. */
+const flushMs = 2_000
 
 interface Streams {
   readonly stderr: NodeJS.WritableStream
@@ -32,14 +32,17 @@ export async function start(flags: Flags, stderr: NodeJS.WritableStream): Promis
   }
 }
 
+/** An instance, or whatever else stops like one. */
+type Stoppable = Pick<App, 'log' | 'stop' | 'patience'>
+
 /**
- * Resolves when the instance, or whatever else stops like one, has stopped. SIGTERM drains with a grace for load balancers, SIGINT (a person at the
- * keyboard) without; the second of either stops at once.
+ * Resolves when `app` has stopped and its log is written. SIGTERM drains with a grace for load balancers, SIGINT (a
+ * person at the keyboard) without; the second of either stops at once.
  */
-export async function untilStopped(app: Pick<App, 'log' | 'stop'>): Promise<void> {
+export async function untilStopped(app: Stoppable): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const stop = (signal: NodeJS.Signals) => {
-    const limits = { graceMs: signal === 'SIGINT' ? 0 : graceMs, drainMs }
+    const limits = { ...app.patience, ...(signal === 'SIGTERM' ? {} : { graceMs: 0 }) }
     void app.stop(limits).then(resolve, (error) => {
       app.log.error('stopping failed', { error })
       resolve()
@@ -47,12 +50,29 @@ export async function untilStopped(app: Pick<App, 'log' | 'stop'>): Promise<void
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
-  // A bug: nothing can be trusted after it. The service manager starts us again, the other instances go on.
-  process.on('uncaughtException', (error) => {
-    app.log.error('uncaught exception', { error, stack: error.stack })
-    process.exit(1)
+  // The terminal was closed; without one it is an administrator's habit, which must not end the service.
+  process.on('SIGHUP', (signal) => {
+    if (process.stdin.isTTY) stop(signal)
+    else app.log.info('nothing to reload: changes in the store apply at once, settings at the next start')
   })
+  process.on('SIGUSR1', () => {}) // else it would open a debugger's port
+  process.on('uncaughtException', (error: unknown) => void crash(app, error))
   await promise
+  // A reader who is stuck would keep the process from ending.
+  setTimeout(() => process.exit(), flushMs).unref()
+  await app.log.flush()
+}
+
+/**
+ * A bug: nothing can be trusted after it. Callers get their last words, the log is written, and within two seconds the
+ * process ends with 1, whatever hangs. The service manager starts us again, the other instances go on.
+ */
+async function crash(app: Stoppable, error: unknown): Promise<void> {
+  setTimeout(() => process.exit(1), crashMs)
+  app.log.error('uncaught exception', { error, stack: error instanceof Error ? error.stack : undefined })
+  await app.stop().catch(() => {})
+  await app.log.flush()
+  process.exit(1)
 }
 
 function reasonOf(error: unknown): string {

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { describeFaults, didYouMean, readDocument } from './fleet/document.ts'
 import { isObjectName, objectNameRule } from './fleet/names.ts'
 import { type Address, parseAddress } from './shared/address.ts'
+import { parseDuration } from './shared/duration.ts'
 import { type LogFormat, type LogLevel, logLevels } from './shared/log.ts'
 
 /**
@@ -24,6 +25,8 @@ export interface Settings {
   readonly etcdTls: (() => { readonly ca: Buffer; readonly cert?: Buffer; readonly key?: Buffer }) | null
   readonly logLevel: LogLevel
   readonly logFormat: LogFormat
+  /** Milliseconds that SIGTERM gives to load balancers, and then to the answers that run. */
+  readonly patience: { readonly graceMs: number; readonly drainMs: number }
 }
 
 export type Source = 'flag' | 'env' | 'file' | 'default'
@@ -82,6 +85,16 @@ const definitions = {
     fallback: () => (process.stdout.isTTY ? 'text' : 'json'),
     help: 'json, or text for people',
   },
+  grace: {
+    env: 'LLAMERO_GRACE',
+    fallback: () => '5s',
+    help: 'after SIGTERM, how long connections are still accepted while load balancers turn away',
+  },
+  drain: {
+    env: 'LLAMERO_DRAIN',
+    fallback: () => '300s',
+    help: 'after the grace, how long running answers may go on',
+  },
   admin_url: {
     env: 'LLAMERO_ADMIN_URL',
     fallback: () => 'http://127.0.0.1:11400',
@@ -97,6 +110,8 @@ const definitions = {
 
 type Name = keyof typeof definitions
 const names = Object.keys(definitions) as Name[]
+
+const longestPatienceMs = 24 * 3_600_000
 
 /** Settings that only the CLI reads: `serve` has no flag for them. */
 const cliOnly: readonly Name[] = ['admin_url', 'admin_token']
@@ -156,6 +171,12 @@ export function loadSettings(flags: Flags = {}): Settings {
     if (!value) throw wrong(name, `is not one of ${known.join(', ')}`)
     return value
   }
+  const milliseconds = (name: Name) => {
+    const ms = parseDuration(text(name))
+    if (ms === null || ms > longestPatienceMs)
+      throw wrong(name, 'is not a duration with its unit, such as "30s", of 24 hours at most')
+    return ms
+  }
   const pem = (name: Name) => {
     if (text(name) === '') return undefined
     try {
@@ -186,6 +207,7 @@ export function loadSettings(flags: Flags = {}): Settings {
     etcdTls: isTls ? readTls : null,
     logLevel: oneOf('log_level', logLevels),
     logFormat: oneOf('log_format', ['json', 'text'] as const),
+    patience: { graceMs: milliseconds('grace'), drainMs: milliseconds('drain') },
   })
 }
 

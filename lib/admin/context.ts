@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { Pipeline } from '../gateway/pipeline.ts'
 import type { Upstreams } from '../gateway/upstreams.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import type { Address } from '../shared/address.ts'
@@ -23,6 +24,7 @@ export interface AdminContext {
   readonly snapshot: CurrentSnapshot
   readonly scheduler: Scheduler
   readonly upstreams: Upstreams
+  readonly pipeline: Pipeline
   readonly metrics: Metrics
   readonly clock: Clock
   readonly log: Log

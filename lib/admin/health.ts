@@ -37,8 +37,9 @@ function unreadiness({ snapshot, isDraining }: AdminContext, model: unknown): st
 }
 
 /** Gauges that are states, not events, are read when they are asked for. */
-function readGauges({ cluster, metrics, scheduler, snapshot }: AdminContext): void {
+function readGauges({ cluster, metrics, pipeline, scheduler, snapshot }: AdminContext): void {
   cluster.measure()
+  metrics.bodyBytes.set(pipeline.bodyBytes)
   metrics.queueLength.set(scheduler.summary().queued)
   for (const node of snapshot.get().nodes.keys()) metrics.nodeInflight.set({ node }, scheduler.running(node))
 }

@@ -71,6 +71,19 @@ export const configSchema = z.strictObject({
         .max(1024 ** 3)
         .default(64 * 1024 ** 2)
         .describe('largest request body'),
+      inflight_body_bytes: z
+        .int()
+        .min(1024)
+        .default(512 * 1024 ** 2)
+        .describe('request bodies that one instance holds at once, together; one largest body always fits'),
+      connections_per_address: z
+        .int()
+        .min(0)
+        .max(1_000_000)
+        .default(4096)
+        .describe(
+          'connections that one address may have open to one instance; 0: no limit, as behind a load balancer that hides addresses',
+        ),
     })
     .prefault({}),
   headers: z

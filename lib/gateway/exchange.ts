@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Api, Dialect, Reason } from '../fleet/ask.ts'
 import type { Clock } from '../shared/clock.ts'
+import type { ProxyError } from '../shared/errors.ts'
 import { noTokens, type Tokens } from './outcome.ts'
 
 /** The caller closed the connection: nobody's fault, and the end of all work for this request. */
@@ -47,8 +48,12 @@ export interface Exchange {
   readonly dialect: Dialect
   /** Monotonic milliseconds. */
   readonly startedAt: number
-  /** Aborts, with a ClientGone, when the connection closes before the answer is out. */
+  /**
+   * Aborts all work for this request: with a ClientGone when the connection closes before the answer is out, with a
+   * ProxyError, which the caller is told, when we end it. The first reason stays.
+   */
   readonly signal: AbortSignal
+  readonly abort: (reason: ClientGone | ProxyError) => void
   /** The caller waits for "100 Continue" before it sends the body. */
   readonly expectsContinue: boolean
   readonly trace: Trace
@@ -62,9 +67,9 @@ export function openExchange(
   clock: Clock,
   expectsContinue: boolean,
 ): Exchange {
-  const gone = new AbortController()
+  const ending = new AbortController()
   response.once('close', () => {
-    if (!response.writableFinished) gone.abort(new ClientGone('the caller closed the connection'))
+    if (!response.writableFinished) ending.abort(new ClientGone('the caller closed the connection'))
   })
   const id = randomUUID()
   const offered = request.headers['x-request-id']
@@ -77,7 +82,8 @@ export function openExchange(
     path,
     dialect: dialectOf(path),
     startedAt: clock.now(),
-    signal: gone.signal,
+    signal: ending.signal,
+    abort: (reason) => ending.abort(reason),
     expectsContinue,
     trace: {
       api: 'none',

@@ -1,37 +1,83 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http'
 import type { Socket } from 'node:net'
+import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { type Address, bind } from '../shared/address.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { Metrics } from '../shared/metrics.ts'
 import type { Pipeline } from './pipeline.ts'
 
 /** Limits of sheet reliability-security.md D2. A streamed answer is not a request: it may take as long as it likes. */
-const limits = {
+const defaultLimits = {
   headersTimeout: 10_000,
   requestTimeout: 60_000,
+  /** Callers are told a second less than we keep, so that none reuses a connection just as it closes. */
   keepAliveTimeout: 65_000,
   connectionsCheckingInterval: 2_000,
+  maxRequestsPerSocket: 1000,
+  /** Each stream needs a second socket, to its node, out of the 65,536 files of the service's unit. */
+  maxConnections: 25_000,
+  /** Requests of one connection that may wait behind the one being answered. */
+  maxPipelined: 100,
+}
+
+const httpOptions: ServerOptions = {
   maxHeaderSize: 16 * 1024,
   noDelay: true,
   keepAlive: true,
   requireHostHeader: true,
+  insecureHTTPParser: false,
+  joinDuplicateHeaders: false,
+}
+
+interface ListenerOptions {
+  readonly snapshot: CurrentSnapshot
+  readonly metrics: Metrics
+  readonly limits?: Partial<typeof defaultLimits>
 }
 
 /** The data listener: HTTP/1.1 in front of the pipeline. */
 export class Listener {
   readonly #server: Server
   readonly #pipeline: Pipeline
+  readonly #snapshot: CurrentSnapshot
+  readonly #metrics: Metrics
+  readonly #maxPipelined: number
+  /** Open connections by the caller's address. */
+  readonly #connections = new Map<string, number>()
+  /** Requests that wait for their turn on a connection; only of callers who pipeline. */
+  readonly #pipelined = new WeakMap<Socket, number>()
   #closing: Promise<void> | null = null
 
-  constructor(pipeline: Pipeline) {
+  constructor(pipeline: Pipeline, { snapshot, metrics, limits = {} }: ListenerOptions) {
+    const { maxRequestsPerSocket, maxConnections, maxPipelined, ...timeouts } = {
+      ...defaultLimits,
+      ...limits,
+    }
     this.#pipeline = pipeline
-    this.#server = createServer(limits)
+    this.#snapshot = snapshot
+    this.#metrics = metrics
+    this.#maxPipelined = maxPipelined
+    this.#server = createServer({ ...httpOptions, ...timeouts })
+    this.#server.maxRequestsPerSocket = maxRequestsPerSocket
+    this.#server.maxConnections = maxConnections
+    this.#server.on('connection', (socket) => this.#admit(socket))
     this.#server.on('request', (request, response) => this.#serve(request, response, false))
     // The caller waits for our word before it sends the body: authentication comes first, "100 Continue" after it.
     this.#server.on('checkContinue', (request, response) => this.#serve(request, response, true))
     this.#server.on('checkExpectation', (_request, response) => {
       response.writeHead(417, { 'content-length': 0, connection: 'close' }).end()
     })
-    this.#server.on('clientError', answerBrokenRequest)
+    this.#server.on('clientError', (error, socket) => this.#break(error, socket as Socket))
     this.#server.on('connect', (_request, socket) => socket.destroy())
+    this.#server.on('drop', () => metrics.connectionsRefused.inc({ limit: 'total' }))
+    this.#server.on('dropRequest', () => metrics.connectionsRefused.inc({ limit: 'requests' }))
   }
 
   /** Binds; see `bind`. */
@@ -39,7 +85,7 @@ export class Listener {
     return bind(this.#server, address)
   }
 
-  /** Takes no new connections and resolves when the requests under way have ended; `destroy` ends those left. */
+  /** Takes no new connections, closes idle ones, and resolves when all are closed; `destroy` ends those left. */
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       this.#server.close(() => resolve())
@@ -53,26 +99,89 @@ export class Listener {
     this.#server.closeAllConnections()
   }
 
+  #admit(socket: Socket): void {
+    const address = socket.remoteAddress
+    if (address === undefined) return // gone again already
+    const open = this.#connections.get(address) ?? 0
+    const limit = this.#snapshot.get().config.limits.connections_per_address
+    if (limit > 0 && open >= limit) {
+      this.#metrics.connectionsRefused.inc({ limit: 'per_address' })
+      socket.write(bareAnswer(503))
+      socket.destroySoon()
+      return
+    }
+    this.#connections.set(address, open + 1)
+    socket.once('close', () => this.#release(address))
+  }
+
+  #release(address: string): void {
+    const left = (this.#connections.get(address) ?? 0) - 1
+    if (left > 0) this.#connections.set(address, left)
+    else this.#connections.delete(address)
+  }
+
   #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    // Node gives a response its socket when the answers before it are out. Until then a pipelined request costs no slot,
+    // and nobody would tell it that the caller has left.
+    if (response.socket === null) {
+      this.#queue(request, response, expectsContinue)
+      return
+    }
     // While draining, an answered connection must not be reused for the next request.
     if (this.#closing !== null) response.shouldKeepAlive = false
     void this.#pipeline.handle(request, response, expectsContinue)
   }
+
+  #queue(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    const { socket } = request
+    if (socket.destroyed) return // by an earlier one of the same read
+    const waiting = (this.#pipelined.get(socket) ?? 0) + 1
+    if (waiting > this.#maxPipelined) {
+      this.#metrics.connectionsRefused.inc({ limit: 'pipelined' })
+      socket.destroy()
+      return
+    }
+    this.#pipelined.set(socket, waiting)
+    response.once('socket', () => {
+      this.#pipelined.set(socket, (this.#pipelined.get(socket) ?? 1) - 1)
+      this.#serve(request, response, expectsContinue)
+    })
+  }
+
+  /** What Node's parser could not read, or did not get in time. */
+  #break(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (!socket.writable || error.code === 'ECONNRESET') {
+      socket.destroy()
+      return
+    }
+    const refusal = refusalOf(error)
+    const exchange = this.#pipeline.on(socket)
+    if (!exchange || exchange.response.writableEnded) {
+      // There is no request to answer in a dialect: the status is all that is said.
+      socket.end(bareAnswer(refusal.status), () => socket.destroy())
+      return
+    }
+    const { request, response } = exchange
+    response.shouldKeepAlive = false
+    if (!response.headersSent) exchange.abort(refusal)
+    // Bytes after a whole request, in the middle of its answer; if it is not whole, it has been refused and lingers.
+    else if (request.complete) socket.destroy()
+  }
 }
 
-/** What Node's parser could not read. The status is all that is said: there is no request to answer in a dialect. */
-function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy()
-    return
+function refusalOf({ code }: NodeJS.ErrnoException): ProxyError {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new ProxyError('request_timeout')
+    case 'HPE_HEADER_OVERFLOW':
+      return new ProxyError('headers_too_large')
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new ProxyError('extensions_too_large')
+    default:
+      return new ProxyError('bad_request', { reason: 'the request is not well-formed HTTP/1.1' })
   }
-  const status =
-    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-      ? '408 Request Timeout'
-      : error.code === 'HPE_HEADER_OVERFLOW'
-        ? '431 Request Header Fields Too Large'
-        : error.code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW'
-          ? '413 Payload Too Large'
-          : '400 Bad Request'
-  socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`, () => socket.destroy())
+}
+
+function bareAnswer(status: number): string {
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import type { Exchange } from './exchange.ts'
+import { ClientGone, type Exchange } from './exchange.ts'
 
 interface Observers {
   readonly clock: Clock
@@ -15,7 +15,8 @@ interface Observers {
 export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, metrics }: Observers): void {
   const { trace, request, response, signal } = exchange
   const durationMs = clock.now() - exchange.startedAt
-  const status = signal.aborted ? 499 : response.statusCode
+  const left = trace.error instanceof ClientGone || signal.reason instanceof ClientGone
+  const status = left ? 499 : response.statusCode
   // Callers write the model's name: only names of the inventory may become labels.
   const model = snapshot.models.has(trace.model) ? trace.model : trace.model === '' ? '' : '_other'
   const { api, outcome } = trace

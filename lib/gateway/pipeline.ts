@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -7,6 +8,7 @@ import type { Metrics } from '../shared/metrics.ts'
 import { admit } from './admit.ts'
 import { answerFrom } from './answers.ts'
 import { authenticate } from './authenticate.ts'
+import { BodyBudget } from './body-budget.ts'
 import type { Dispatch } from './dispatch.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
 import { guard } from './guard.ts'
@@ -28,6 +30,10 @@ interface PipelineOptions {
 /** The path of a request, in its order. Each line is one file; whatever throws on the way ends in `refuse`. */
 export class Pipeline {
   readonly #options: PipelineOptions
+  readonly #bodies = new BodyBudget()
+  /** Exchanges whose last byte is not on its way yet. */
+  readonly #open = new Set<Exchange>()
+  #idle: PromiseWithResolvers<void> | null = null
 
   constructor(options: PipelineOptions) {
     this.#options = options
@@ -36,13 +42,48 @@ export class Pipeline {
   /** Answers one request. Never rejects. */
   async handle(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): Promise<void> {
     const exchange = openExchange(request, response, this.#options.clock, expectsContinue)
+    this.#open.add(exchange)
+    response.once('close', () => this.#close(exchange))
     try {
       await this.#walk(exchange)
     } catch (error) {
       this.#end(exchange, error)
     } finally {
-      observe(exchange, this.#options.snapshot.get(), this.#options)
+      const snapshot = this.#options.snapshot.get()
+      observe(exchange, snapshot, this.#options)
+      limitFlush(response, snapshot.config.timeouts.idle_write)
     }
+  }
+
+  /** The exchange under way on a connection, if any. */
+  on(socket: Socket): Exchange | undefined {
+    for (const exchange of this.#open) if (exchange.request.socket === socket) return exchange
+    return undefined
+  }
+
+  /** Ends every open exchange, whatever it waits for, and tells the callers why. Returns how many there were. */
+  abortAll(reason: ProxyError): number {
+    for (const exchange of this.#open) exchange.abort(reason)
+    return this.#open.size
+  }
+
+  /** Resolves when no exchange is open: every answer is with the caller's kernel, or its connection is closed. */
+  idle(): Promise<void> {
+    if (this.#open.size === 0) return Promise.resolve()
+    this.#idle ??= Promise.withResolvers()
+    return this.#idle.promise
+  }
+
+  /** Bytes of request bodies held now. */
+  get bodyBytes(): number {
+    return this.#bodies.held
+  }
+
+  #close(exchange: Exchange): void {
+    this.#open.delete(exchange)
+    if (this.#open.size > 0) return
+    this.#idle?.resolve()
+    this.#idle = null
   }
 
   async #walk(exchange: Exchange): Promise<void> {
@@ -57,22 +98,33 @@ export class Pipeline {
     trace.tenant = caller.tenant
     if (route.action === 'answer') return answerFrom(snapshot, route.answer, exchange, caller)
 
-    const body = await readBody(exchange, snapshot.config.limits.body_bytes)
+    using share = this.#bodies.open()
+    const body = await readBody(exchange, snapshot.config.limits, share)
     const admission = admit(exchange, route, caller, body, snapshot)
     trace.model = admission.ask.model
-    return dispatch.run(exchange, admission, snapshot)
+    await dispatch.run(exchange, admission, snapshot)
   }
 
-  #end(exchange: Exchange, error: unknown): void {
-    const { trace } = exchange
+  #end(exchange: Exchange, thrown: unknown): void {
+    const { trace, signal } = exchange
+    // Whoever was interrupted may have thrown something of its own: the reason is what counts.
+    const error: unknown = signal.aborted ? signal.reason : thrown
     trace.error = error
-    if (error instanceof ClientGone || exchange.signal.aborted) {
+    if (error instanceof ClientGone) {
       trace.outcome = 'client_cancelled'
       exchange.response.destroy()
       return
     }
     refuse(exchange, error instanceof ProxyError ? error : new ProxyError('internal', {}, { cause: error }))
   }
+}
+
+/**
+ * A caller who does not fetch the rest of an answer that is written holds a connection and memory: it is cut off after
+ * `idleMs` without progress. Node lifts the limit when the answer is out. What goes out at once needs no timer.
+ */
+function limitFlush({ socket }: ServerResponse, idleMs: number): void {
+  if (socket && socket.writableLength > 0) socket.setTimeout(idleMs)
 }
 
 function isOpen(route: ReturnType<typeof findRoute>): boolean {

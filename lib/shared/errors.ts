@@ -26,6 +26,8 @@ const catalogue = {
     status: 415,
     text: (f) => `request body has Content-Encoding ${f['encoding']}; send it uncompressed`,
   },
+  extensions_too_large: { status: 413, text: () => 'the chunk extensions of the request body are too long' },
+  headers_too_large: { status: 431, text: () => 'request headers or trailers are too large' },
   bad_expectation: { status: 417, text: () => 'only "Expect: 100-continue" is understood' },
   bad_version: { status: 505, text: () => 'only HTTP/1.0 and HTTP/1.1 are served' },
   // 401, 403: the caller may not
@@ -58,6 +60,16 @@ const catalogue = {
     status: 503,
     retryAfter: 2,
     text: () => 'this instance has no configuration yet: its store has not answered since it started',
+  },
+  bodies_full: {
+    status: 503,
+    retryAfter: 2,
+    text: () => 'too many request bodies are being held at once; try again in a few seconds',
+  },
+  shutting_down: {
+    status: 503,
+    retryAfter: 1,
+    text: () => 'this instance is shutting down; ask again',
   },
   no_nodes: {
     status: 503,

@@ -20,6 +20,12 @@ export interface Log {
   debug(message: string, fields?: Fields): void
 }
 
+/** The log of a process, which must not end before its lines are with their reader. */
+export interface ProcessLog extends Log {
+  /** Resolves when every line so far has left the process, or can never leave it. A reader who is stuck keeps it waiting. */
+  flush(): Promise<void>
+}
+
 interface LogOptions {
   readonly level: LogLevel
   readonly format: LogFormat
@@ -27,7 +33,7 @@ interface LogOptions {
 }
 
 /** A log of JSON lines (or short text for people) on `stream`, standard output by default. */
-export function createLog({ level, format: style, stream = process.stdout }: LogOptions): Log {
+export function createLog({ level, format: style, stream = process.stdout }: LogOptions): ProcessLog {
   const logger: Logger = createLogger({
     level,
     levels: config.npm.levels,
@@ -42,6 +48,12 @@ export function createLog({ level, format: style, stream = process.stdout }: Log
     warn: (message, fields) => void logger.warn(message, fields),
     info: (message, fields) => void logger.info(message, fields),
     debug: (message, fields) => void logger.debug(message, fields),
+    // winston hands each line on at once; what waits, waits in the stream, and is written in order.
+    flush: () =>
+      new Promise((resolve) => {
+        if (stream.writableLength === 0) resolve()
+        else stream.write('', () => resolve())
+      }),
   }
 }
 

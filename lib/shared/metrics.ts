@@ -48,6 +48,12 @@ export class Metrics {
   readonly attempts = this.#counter('upstream_attempts_total', 'Tries at a node', ['node', 'result'])
   readonly retries = this.#counter('retries_total', 'Requests sent on to another node', ['reason'])
   readonly decisions = this.#counter('routing_decisions_total', 'Nodes chosen, by reason', ['reason'])
+  readonly bodyBytes = this.#gauge('inflight_body_bytes', 'Request bodies held at once, together', [])
+  readonly connectionsRefused = this.#counter(
+    'connections_refused_total',
+    'Connections closed for exceeding a limit: per_address, total, pipelined or requests (of one connection)',
+    ['limit'],
+  )
   readonly nodeInflight = this.#gauge(
     'node_inflight_requests',
     'Requests of this instance running on a node',

@@ -15,10 +15,17 @@ export interface LoggedLine {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
+interface GatewaySketch {
+  readonly loopback?: boolean
+  /** Of the listener, where its own are too patient for a test. */
+  readonly limits?: NonNullable<ConstructorParameters<typeof Listener>[1]['limits']>
+  readonly clock?: Clock
+}
+
 /** The data side alone, on a free port of loopback, over a snapshot made by hand. */
 export async function startGateway(
   snapshot: Snapshot,
-  { loopback = true, clock = new RealClock() }: { loopback?: boolean; clock?: Clock } = {},
+  { loopback = true, limits = {}, clock = new RealClock() }: GatewaySketch = {},
 ) {
   const current = new CurrentSnapshot()
   current.swap(snapshot)
@@ -43,7 +50,8 @@ export async function startGateway(
     metrics,
     instance: 'test-instance',
   })
-  const listener = new Listener(new Pipeline({ snapshot: current, dispatch, clock, log, metrics, loopback }))
+  const pipeline = new Pipeline({ snapshot: current, dispatch, clock, log, metrics, loopback })
+  const listener = new Listener(pipeline, { snapshot: current, metrics, limits })
   const { port } = await listener.listen({ host: '127.0.0.1', port: 0 })
   return {
     port,
@@ -51,6 +59,7 @@ export async function startGateway(
     current,
     scheduler,
     upstreams,
+    pipeline,
     metrics,
     lines,
     async [Symbol.asyncDispose]() {

@@ -71,3 +71,26 @@ test('a reader who is stuck costs bounded memory, and is told what it missed', (
   assert(Number(missed?.['lines']) > 80)
   assert.equal(stream.lines().at(-1)?.['message'], 'after')
 })
+
+test('a log is flushed when its last line is with the reader, and not before (P25)', async () => {
+  const stream = new Sink()
+  const log = createLog({ level: 'info', format: 'json', stream })
+  await log.flush()
+  stream.stuck = []
+  log.info('first')
+  log.info('last')
+  let flushed = false
+  const flushing = log.flush().then(() => {
+    flushed = true
+  })
+  await new Promise(setImmediate)
+  assert.equal(flushed, false)
+  const waiting = stream.stuck
+  stream.stuck = null
+  for (const done of waiting) done()
+  await flushing
+  assert.deepEqual(
+    stream.lines().map(({ message }) => message),
+    ['first', 'last'],
+  )
+})
