@@ -7,6 +7,8 @@ export type Api =
   | 'openai_chat'
   | 'openai_completions'
   | 'openai_embeddings'
+  | 'openai_responses'
+  | 'anthropic_messages'
 
 /** How errors and streams are written for a caller. */
 export type Dialect = 'ollama' | 'openai' | 'anthropic'

@@ -21,6 +21,8 @@ const table: ReadonlyMap<string, Row> = new Map([
   forward('/v1/chat/completions', 'openai_chat'),
   forward('/v1/completions', 'openai_completions'),
   forward('/v1/embeddings', 'openai_embeddings'),
+  forward('/v1/responses', 'openai_responses'),
+  forward('/v1/messages', 'anthropic_messages'),
   // The heartbeat of the ollama CLI, which cannot send a key: it says only what every Ollama says.
   answer('/', ['GET', 'HEAD'], 'running', true),
   answer('/api/version', ['GET', 'HEAD'], 'version'),

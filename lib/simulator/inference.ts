@@ -17,6 +17,8 @@ const tokensPerImage = 768
 export interface Endpoint {
   readonly wording: 'chat' | 'generate'
   readonly writer: (head: Head) => Writer
+  /** Thinking asked of a model that cannot is let pass (ollama-api.md §1.3). */
+  readonly relaxedThinking?: true
 }
 
 /** Answers one generating request from its acceptance to its last byte. @throws Refusal before the first byte. */
@@ -34,7 +36,7 @@ export async function infer(
     scheduler.unload(model)
     return reply.whole(200, writer.idle('unload', ask.stream))
   }
-  refuseIncapable(model, ask, endpoint.wording)
+  refuseIncapable(model, ask, endpoint)
   using _flight = ledger.flight(model.name)
   using grant = await scheduler.acquire({
     model,
@@ -106,11 +108,15 @@ class Speaker {
     signal.throwIfAborted()
     if (this.#spoken === 0) {
       ledger.record({ type: 'first-token', request: id, model: runner.shape.model.name })
-      if (this.#ask.stream) reply.open(200, this.#writer.streamType)
+      if (this.#ask.stream) this.#open()
     }
     this.#spoken++
     ledger.token()
     return this.#ask.stream ? reply.chunk(this.#writer.piece(piece)) : undefined
+  }
+
+  #open(): void {
+    this.#exchange.reply.open(200, this.#writer.streamType, this.#writer.streamHeaders)
   }
 
   async #finish(answer: Answer, timings: Timings, loadMs: number): Promise<void> {
@@ -120,7 +126,7 @@ class Speaker {
     if (!this.#ask.stream) {
       return reply.whole(200, { type: this.#writer.wholeType, text: this.#writer.whole(outcome) })
     }
-    if (!reply.begun) reply.open(200, this.#writer.streamType)
+    if (!reply.begun) this.#open()
     await reply.chunk(this.#writer.last(outcome))
     reply.end()
   }
@@ -131,17 +137,18 @@ function headOf(machine: Machine, exchange: Exchange, ask: Ask): Head {
     model: ask.model,
     id: hashOf(`${machine.seed} ${exchange.id}`) % 999,
     includeUsage: ask.includeUsage,
+    promptTokens: countTokens(ask.prompt),
     date: () => machine.clock.date(),
   }
 }
 
-function refuseIncapable(model: ModelDefinition, ask: Ask, wording: 'chat' | 'generate'): void {
+function refuseIncapable(model: ModelDefinition, ask: Ask, endpoint: Endpoint): void {
   const asked = JSON.stringify(ask.model)
-  if (ask.think === true && !model.capabilities.includes('thinking')) {
+  if (ask.think === true && !endpoint.relaxedThinking && !model.capabilities.includes('thinking')) {
     throw new Refusal(400, `${asked} does not support thinking`)
   }
   if (!model.capabilities.includes('completion'))
-    throw new Refusal(400, `${asked} does not support ${wording}`)
+    throw new Refusal(400, `${asked} does not support ${endpoint.wording}`)
   const missing = ask.capabilities.filter((capability) => !model.capabilities.includes(capability))
   if (missing.length > 0) {
     throw new Refusal(400, `${parseName(model.name)?.full} does not support ${missing.join('\n')}`)
