@@ -44,7 +44,7 @@ export async function infer(
     keepAliveMs: ask.keepAliveMs,
     signal,
     request: id,
-    refuseQueue: plan.busy ?? false,
+    refuseQueue: plan.busy !== undefined,
   })
   const loadMs = clock.now() - exchange.arrivedAt
   if (ask.blank) return reply.whole(200, writer.idle('load', ask.stream))
@@ -88,7 +88,8 @@ class Speaker {
       await this.#finish(answer, timings, loadMs)
     } catch (error) {
       if (!(error instanceof RunnerFailure) || !this.#exchange.reply.begun) throw error
-      await this.#exchange.reply.chunk(this.#writer.failure(error.message))
+      const lastWords = this.#writer.failure(error.message)
+      if (lastWords !== '') await this.#exchange.reply.chunk(lastWords)
       this.#exchange.reply.end()
     }
   }
@@ -127,9 +128,18 @@ class Speaker {
       return reply.whole(200, { type: this.#writer.wholeType, text: this.#writer.whole(outcome) })
     }
     if (!reply.begun) this.#open()
-    await reply.chunk(this.#writer.last(outcome))
+    const last = this.#writer.last(outcome)
+    const spoken = this.#exchange.plan.unterminated ? withoutTerminator(last) : last
+    if (spoken !== '') await reply.chunk(spoken)
     reply.end()
   }
+}
+
+/** What a stream closes with, but for its last line or event. */
+function withoutTerminator(text: string): string {
+  const end = text.endsWith('\n\n') ? '\n\n' : '\n'
+  const before = text.slice(0, -end.length).lastIndexOf(end)
+  return before < 0 ? '' : text.slice(0, before + end.length)
 }
 
 function headOf(machine: Machine, exchange: Exchange, ask: Ask): Head {

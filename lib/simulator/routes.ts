@@ -88,9 +88,19 @@ function taking<T>(
     } catch (error) {
       if (!(error instanceof Refusal) || reply.begun) throw error
       const streamed = error instanceof RunnerFailure && isStream(ask)
-      await reply.whole(error.status, errors.late(error.status, error.message, streamed))
+      await reply.whole(
+        error.status,
+        errors.late(error.status, error.message, streamed),
+        waitFor(error, exchange),
+      )
     }
   }
+}
+
+/** Real nodes do not say how long a full queue lasts; a fault may. */
+function waitFor({ status }: Refusal, { plan }: Exchange): Readonly<Record<string, string>> {
+  if (status !== 503 || plan.busy?.retryAfter == null) return {}
+  return { 'Retry-After': String(plan.busy.retryAfter) }
 }
 
 function isStream(ask: unknown): boolean {
