@@ -56,7 +56,7 @@ const ollamaChat: Voice = {
   isOwnError: isOllamaError,
   async whole(host, fetch) {
     const { message } = await new Ollama({ host, fetch }).chat({ model, messages })
-    return message.content ?? ''
+    return message.content
   },
   async streamed(host, fetch) {
     let said = ''
