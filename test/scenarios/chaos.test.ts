@@ -7,7 +7,7 @@ test('while nodes are killed, hung, reset and restarted, every answer is complet
     wholes: 10,
     nodes: 5,
     stormMs: 16_000,
-    faultEveryMs: 400,
+    faultEveryMs: 700,
     seed: Date.now() % 1_000_000,
     isThorough: false,
   }))

@@ -1,12 +1,11 @@
 import { readFile } from 'node:fs/promises'
-import { Agent } from 'node:http'
 import { adminTokenFile } from '../../lib/settings.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { seededDice } from '../../lib/simulator/tokens.ts'
+import { Callers } from './callers.ts'
 import { InstanceProcess, until } from './processes.ts'
 import { pause, storm } from './storm.ts'
-import { ask, type Dialect, dialects, judge, type Question, type Verdict } from './strict-answers.ts'
 
 export interface ChaosOptions {
   /** Streams open at once, all the time. */
@@ -20,22 +19,11 @@ export interface ChaosOptions {
   readonly seed: number
 }
 
-interface Record {
-  readonly startedAt: number
-  readonly ms: number
-  readonly attempts: number
-  readonly verdict: Verdict
-  readonly path: string
-  readonly stream: boolean
-}
-
 export interface ChaosReport {
-  readonly records: readonly Record[]
-  /** Most answers that had begun and not ended at the same moment. */
-  readonly peak: number
+  readonly callers: Callers
   readonly faults: number
-  /** Most attempts for each request begun within any ten seconds. */
-  readonly attemptsRatio: number
+  /** Requests for an answer that reached a node. */
+  readonly seenByNodes: number
   readonly before: Vitals
   vitals(): Promise<Vitals>
 }
@@ -52,22 +40,25 @@ export interface Vitals {
 }
 
 const standing = 2
-const words = 30
-const expected = Array.from({ length: words }, (_, n) => `word-${n} `).join('')
+const words = Array.from({ length: 30 }, (_, n) => `word-${n} `)
 const model = aModel({
   name: 'm:latest',
   sizeMiB: 20,
   kvMiBPer1kCtx: 0,
   loadMs: 100,
   promptTps: 0,
-  text: expected.trimEnd(),
+  text: words.join(''),
   cpuFactor: 1,
-  // A simulated runner slows down with the square root of nothing: a third of its speed for each further slot.
+  // Each further slot slows a runner down by a third: with eighty streams each says four words a second.
   decodeTps: 120,
 })
-const config = {
-  timeouts: { first_token: '5s', between_tokens: '5s' },
-  probes: { interval: '1s' },
+/** As many tries as there are nodes: at this rate of faults, three in a row would now and then hit the same request. */
+function configOf({ nodes }: ChaosOptions) {
+  return {
+    routing: { attempts: nodes },
+    timeouts: { first_token: '5s', between_tokens: '5s' },
+    probes: { interval: '1s', fall: 2 },
+  }
 }
 
 /** A real instance in a process of its own, and nodes in this one, which is not what is measured. */
@@ -81,12 +72,10 @@ export async function withChaos(
     ),
   )
   const instance = await InstanceProcess.start('chaos', { LLAMERO_LOG_LEVEL: 'error' })
-  const agent = new Agent({ keepAlive: true })
   try {
     await configure(instance, nodes, options)
-    await examine(await run(instance, nodes, agent, options))
+    await examine(await run(instance, nodes, options))
   } finally {
-    agent.destroy()
     await instance.stop()
     await Promise.all(nodes.map((node) => node.stop()))
   }
@@ -112,7 +101,7 @@ async function configure(
     })
     if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
   }
-  await send('PATCH', 'config', config)
+  await send('PATCH', 'config', configOf(options))
   for (const { name, url } of nodes) await send('PUT', `nodes/${name}`, { url, slots: slotsOf(options) })
   const isUp = async () => {
     const { nodes: counts } = (await instance.admin('status')) as { nodes: { up?: number } }
@@ -124,76 +113,37 @@ async function configure(
 async function run(
   instance: InstanceProcess,
   nodes: readonly SimulatedNode[],
-  agent: Agent,
   options: ChaosOptions,
 ): Promise<ChaosReport> {
   const { streams, wholes, stormMs, faultEveryMs } = options
   const dice = seededDice(options.seed)
-  const records: Record[] = []
-  let open = 0
-  let peak = 0
-  const asking = async (dialect: Dialect, question: Question) => {
-    const startedAt = performance.now()
-    const begun = () => {
-      peak = Math.max(peak, ++open)
-    }
-    let isOpen = false
-    const answer = await ask(instance.url, dialect, question, agent, () => {
-      isOpen = true
-      begun()
-    })
-    if (isOpen) open--
-    records.push({
-      startedAt,
-      ms: performance.now() - startedAt,
-      attempts: answer.attempts ?? standing + 1,
-      verdict: judge(dialect, question, answer, expected.trimEnd()),
-      path: dialect.path,
-      stream: question.stream,
-    })
-  }
-  const any = () => dialects[Math.floor(dice() * dialects.length)] as Dialect
-  const worker = async (stream: boolean, signal: AbortSignal, delayMs: number) => {
-    await pause(delayMs)
-    while (!signal.aborted) await asking(any(), { model: model.name, stream })
-  }
-
-  await Promise.all(dialects.map((dialect) => asking(dialect, { model: model.name, stream: true })))
+  const callers = new Callers({
+    url: instance.url,
+    model: model.name,
+    words,
+    mostAttempts: options.nodes,
+    dice,
+  })
   const vitals = () => vitalsOf(instance, nodes)
+  await callers.askAll()
   const before = await vitals()
-  records.length = 0
 
   const over = new AbortController()
   const rampMs = stormMs / 8
-  const workers = Array.from({ length: streams + wholes }, (_, n) =>
-    worker(n < streams, over.signal, rampMs * dice()),
+  const asking = Array.from({ length: streams + wholes }, (_, n) =>
+    callers.keepAsking(n < streams, rampMs, over.signal),
   )
   await pause(rampMs)
   const blowing = storm({ nodes, standing, dice, everyMs: faultEveryMs }, over.signal)
   await pause(stormMs)
   over.abort()
   const faults = await blowing
-  await Promise.all(workers)
-  agent.destroy()
-  return { records, peak, faults, attemptsRatio: attemptsRatio(records), before, vitals }
-}
-
-const windowMs = 10_000
-
-/** Of every window that begins with a request and holds a tenth of a full one's requests: few are no ratio. */
-function attemptsRatio(records: readonly Record[]): number {
-  const byStart = records.toSorted((a, b) => a.startedAt - b.startedAt)
-  let worst = 0
-  let attempts = 0
-  let first = 0
-  for (const [n, { startedAt, attempts: own }] of byStart.entries()) {
-    attempts += own
-    while (startedAt - (byStart[first]?.startedAt ?? 0) >= windowMs)
-      attempts -= byStart[first++]?.attempts ?? 0
-    const requests = n - first + 1
-    if (requests >= 50) worst = Math.max(worst, attempts / requests)
-  }
-  return worst
+  await Promise.all(asking)
+  callers.close()
+  const seenByNodes = nodes
+    .flatMap(({ requests }) => requests)
+    .filter(({ method }) => method === 'POST').length
+  return { callers, faults, seenByNodes, before, vitals }
 }
 
 async function vitalsOf(instance: InstanceProcess, nodes: readonly SimulatedNode[]): Promise<Vitals> {

@@ -14,6 +14,8 @@ export interface Dialect {
 export interface Question {
   readonly model: string
   readonly stream: boolean
+  /** How many words the answer may have. */
+  readonly words: number
 }
 
 interface Frame {
@@ -28,6 +30,8 @@ type Json = any
 export type Verdict = 'complete' | 'error' | 'refused' | `wrong: ${string}`
 
 export interface Answer {
+  /** Nobody heard of it again for `longestMs`. */
+  readonly hung: boolean
   readonly status: number
   readonly text: string
   /** The HTTP message came to its proper end. */
@@ -36,6 +40,9 @@ export interface Answer {
   readonly attempts: number | null
 }
 
+/** Every wait within has a limit, and this is more than their sum. */
+const longestMs = 60_000
+
 const messages = [{ role: 'user', content: 'count' }]
 
 export const dialects: readonly Dialect[] = [
@@ -43,7 +50,7 @@ export const dialects: readonly Dialect[] = [
   native('/api/generate', { prompt: 'count' }, (answer) => answer.response),
   {
     path: '/v1/chat/completions',
-    body: ({ model, stream }) => ({ model, stream, messages }),
+    body: ({ model, stream, words }) => ({ model, stream, messages, max_tokens: words }),
     whole: (answer) => answer.choices?.[0]?.message?.content,
     frames: eventsOf,
     frame: (frame) => {
@@ -56,7 +63,7 @@ export const dialects: readonly Dialect[] = [
   },
   {
     path: '/v1/messages',
-    body: ({ model, stream }) => ({ model, stream, messages, max_tokens: 1000 }),
+    body: ({ model, stream, words }) => ({ model, stream, messages, max_tokens: words }),
     whole: (answer) => answer.content?.[0]?.text,
     frames: eventsOf,
     frame: (frame) =>
@@ -70,7 +77,7 @@ export const dialects: readonly Dialect[] = [
 function native(path: string, question: object, said: (answer: Json) => unknown): Dialect {
   return {
     path,
-    body: ({ model, stream }) => ({ model, stream, ...question }),
+    body: ({ model, stream, words }) => ({ model, stream, options: { num_predict: words }, ...question }),
     whole: (answer) => (answer.done === true ? said(answer) : undefined),
     frames: (text) => text.split('\n').filter((line) => line !== ''),
     frame: (line) =>
@@ -102,13 +109,20 @@ export function ask(
   begun: () => void,
 ): Promise<Answer> {
   const { promise, resolve } = Promise.withResolvers<Answer>()
+  const signal = AbortSignal.timeout(longestMs)
   let head: IncomingMessage | null = null
   let text = ''
   const settle = (ended: boolean) => {
     const attempts = head?.headers['x-llamero-attempts']
-    resolve({ status: head?.statusCode ?? 0, text, ended, attempts: attempts ? Number(attempts) : null })
+    resolve({
+      hung: signal.aborted,
+      status: head?.statusCode ?? 0,
+      text,
+      ended,
+      attempts: attempts === undefined ? null : Number(attempts),
+    })
   }
-  const asking = request(url + path, { method: 'POST', agent }, (answer) => {
+  const asking = request(url + path, { method: 'POST', agent, signal }, (answer) => {
     head = answer
     begun()
     answer.setEncoding('utf8')
@@ -125,6 +139,7 @@ export function ask(
 
 /** Judges an answer whose text should be `expected`, to the last character. */
 export function judge(dialect: Dialect, { stream }: Question, answer: Answer, expected: string): Verdict {
+  if (answer.hung) return 'wrong: it hangs'
   if (answer.status === 0) return 'wrong: no answer'
   if (answer.status !== 200) return 'refused'
   if (!stream) return judgeWhole(dialect, answer, expected)
