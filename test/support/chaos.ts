@@ -16,6 +16,7 @@ export interface ChaosOptions {
   readonly stormMs: number
   /** From one fault to the next, on average. */
   readonly faultEveryMs: number
+  /** Of the dice: CHAOS_SEED repeats a storm, as far as the machine lets it. */
   readonly seed: number
 }
 
