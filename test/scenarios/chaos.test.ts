@@ -7,7 +7,7 @@ test('while nodes are killed, hung, reset and restarted, every answer is complet
     wholes: 10,
     nodes: 5,
     stormMs: 16_000,
-    faultEveryMs: 700,
+    faultEveryMs: 1000,
     seed: Number(process.env['CHAOS_SEED'] ?? Date.now() % 1_000_000),
     isThorough: false,
   }))

@@ -26,8 +26,6 @@ interface CallersOptions {
 /** Nothing of a whole answer is sent before its end: it shall be there within a second or two. */
 const wordsOfWhole = 4
 const windowMs = 10_000
-/** With fewer requests in a window there is no ratio. */
-const fewest = 50
 
 /** Callers of every dialect, who ask again as soon as they are answered, and judge every answer. */
 export class Callers {
@@ -54,7 +52,7 @@ export class Callers {
     while (!signal.aborted) await this.#ask(dialects[Math.floor(dice() * dialects.length)] as Dialect, stream)
   }
 
-  /** Most attempts for each request that began within any ten seconds. */
+  /** Most attempts for each request that began within any ten seconds; the first ten are no shorter than others. */
   attemptsRatio(): number {
     const byStart = this.asked.toSorted((a, b) => a.startedAt - b.startedAt)
     let worst = 0
@@ -64,8 +62,8 @@ export class Callers {
       attempts += own
       while (startedAt - (byStart[first]?.startedAt ?? 0) >= windowMs)
         attempts -= byStart[first++]?.attempts ?? 0
-      const requests = last - first + 1
-      if (requests >= fewest) worst = Math.max(worst, attempts / requests)
+      const isFull = startedAt - (byStart[0]?.startedAt ?? 0) >= windowMs
+      if (isFull) worst = Math.max(worst, attempts / (last - first + 1))
     }
     return worst
   }
