@@ -114,7 +114,7 @@ function openaiPart(fields: Fields) {
   }
 }
 
-interface Message {
+export interface Message {
   readonly role: string
   readonly content: string
   readonly images: number
@@ -149,7 +149,7 @@ function contentPart(role: string, part: unknown): Message {
 }
 
 /** Role marks before each turn, so that the prompt of the next turn begins with this prompt and its answer. */
-function conversation(messages: readonly Message[]) {
+export function conversation(messages: readonly Message[]) {
   return {
     blank: messages.length === 0,
     prompt: `${messages.map(({ role, content }) => `<|${role}|>${content}`).join('')}<|assistant|>`,

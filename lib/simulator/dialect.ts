@@ -1,5 +1,6 @@
 import type { Answer } from './answer.ts'
 import type { Piece, Timings } from './generation.ts'
+import { goJson } from './json.ts'
 
 /** What every line of one answer repeats. */
 export interface Head {
@@ -8,6 +9,8 @@ export interface Head {
   /** A number from 0 to 998: the ids of the OpenAI layer are made of it and are not unique (ollama-api.md §1.6). */
   readonly id: number
   readonly includeUsage: boolean
+  /** Tokens of the prompt. */
+  readonly promptTokens: number
   readonly date: () => Date
 }
 
@@ -25,6 +28,8 @@ export interface Outcome {
 export interface Writer {
   readonly streamType: string
   readonly wholeType: string
+  /** What else the head of a stream says. */
+  readonly streamHeaders?: Readonly<Record<string, string>>
   /** One token of a stream. */
   piece(piece: Piece): string
   /** The end of a stream that finished. */
@@ -52,6 +57,15 @@ export interface Body {
 
 export const jsonType = 'application/json'
 export const jsonUtf8Type = 'application/json; charset=utf-8'
+
+export const eventStreamType = 'text/event-stream'
+/** The head of the streams with named events (ollama-api.md §2.9). */
+export const namedEventHeaders = { 'Cache-Control': 'no-cache', Connection: 'keep-alive' }
+
+/** One named server-sent event, escaped as Go does. */
+export function namedEvent(type: string, value: object): string {
+  return `event: ${type}\ndata: ${goJson(value)}\n\n`
+}
 
 /** RFC 3339 with nanoseconds, UTC. */
 export function stamp(date: Date): string {

@@ -88,6 +88,8 @@ interface Computed {
 
 const nothing: Computed = { vectors: [], outcome: { totalMs: 0, loadMs: 0, promptTokens: 0 } }
 
+const crashedText = 'do embedding request: Post "http://127.0.0.1:34567/embedding": EOF'
+
 async function compute(
   machine: Machine,
   exchange: Exchange,
@@ -103,7 +105,7 @@ async function compute(
     keepAliveMs: ask.keepAliveMs,
     signal: exchange.signal,
     request: exchange.id,
-    refuseQueue: exchange.plan.busy ?? false,
+    refuseQueue: exchange.plan.busy !== undefined,
   })
   const loadMs = clock.now() - exchange.arrivedAt
   if (ask.input.length === 0) return nothing
@@ -113,6 +115,7 @@ async function compute(
   if (exchange.plan.failure) throw new RunnerFailure(exchange.plan.failure.text)
   const promptMs = promptTokens * promptMsPerToken(grant.runner, speed)
   if (promptMs > 0) await exchange.pacer.wait(promptMs)
+  if (grant.runner.crashed) throw new RunnerFailure(crashedText)
   const dimensions = Math.min(ask.dimensions || model.embedDim, model.embedDim)
   const vectors = ask.input.map((text) => embeddingOf(text, dimensions))
   return { vectors, outcome: { totalMs: clock.now() - exchange.arrivedAt, loadMs, promptTokens } }

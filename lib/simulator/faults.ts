@@ -13,7 +13,12 @@ export interface FaultMatch {
 export interface FaultOptions {
   readonly match?: FaultMatch
   /** How many requests it strikes; always, when not given. */
-  readonly times?: number | 'always'
+  readonly times?: number | 'always' | Budget
+}
+
+/** How many requests are still to be struck. Faults of several nodes may share one: whichever node is asked first strikes. */
+export interface Budget {
+  left: number
 }
 
 /** What a struck request goes through. One answer is counted in chunks: lines, events, or one whole body. */
@@ -24,8 +29,18 @@ export interface Plan {
     readonly body: string
     readonly headers: Readonly<Record<string, string>>
   }
-  readonly busy?: true
-  readonly cut?: { readonly after: number; readonly how: 'reset' | 'reset-after-headers' | 'end' }
+  /** `retryAfter` in seconds; null: no such header, as real ones do. */
+  readonly busy?: { readonly retryAfter: number | null }
+  readonly cut?: {
+    readonly after: number
+    readonly how: 'reset' | 'reset-after-headers' | 'reset-in-chunk' | 'end'
+  }
+  /** A chunk that is no JSON goes out after that many. */
+  readonly garbage?: { readonly after: number }
+  /** The stream ends in good order, but for its terminator. */
+  readonly unterminated?: true
+  /** Every chunk is written in pieces of `bytes` bytes, `ms` milliseconds apart. */
+  readonly drip?: { readonly bytes: number; readonly ms: number }
   readonly stall?: { readonly after: number; readonly ms: number }
   readonly failure?: Failure
 }
@@ -34,7 +49,7 @@ interface Fault {
   readonly name: string
   readonly plan: Plan
   readonly match: FaultMatch
-  remaining: number
+  readonly budget: Budget
 }
 
 /** What only the node as a whole can do. */
@@ -42,6 +57,7 @@ export interface NodeSwitch {
   refuse(): Promise<void>
   accept(): Promise<void>
   restart(downMs: number): Promise<void>
+  crashRunners(): void
 }
 
 const calm: Plan = {}
@@ -74,6 +90,12 @@ export class Faults {
     return this.#node.restart(downMs)
   }
 
+  /** Kills what is loaded: answers under way fail at their next token, and the next request loads anew. */
+  crashRunners(): void {
+    this.#log('crashRunners')
+    this.#node.crashRunners()
+  }
+
   /** Accepts and reads, and never answers. */
   blackhole(options?: FaultOptions): void {
     this.#add('blackhole', { blackhole: true }, options)
@@ -92,6 +114,26 @@ export class Faults {
   /** Ends the answer in good order after `chunks` chunks, with no last line. */
   truncate(chunks: number, options?: FaultOptions): void {
     this.#add('truncate', { cut: { after: chunks, how: 'end' } }, options)
+  }
+
+  /** Ends the answer in good order without its terminator: the line with `done`, `[DONE]`, or the closing event. */
+  dropTerminator(options?: FaultOptions): void {
+    this.#add('dropTerminator', { unterminated: true }, options)
+  }
+
+  /** Resets the connection in the middle of the chunk that follows `chunks` whole ones. */
+  cutInChunk(chunks: number, options?: FaultOptions): void {
+    this.#add('cutInChunk', { cut: { after: chunks, how: 'reset-in-chunk' } }, options)
+  }
+
+  /** Sends a line, or an event, that is no JSON after `chunks` chunks, and goes on. */
+  garbageLine(chunks: number, options?: FaultOptions): void {
+    this.#add('garbageLine', { garbage: { after: chunks } }, options)
+  }
+
+  /** Writes every chunk in pieces of `bytes` bytes, across lines and characters alike, `ms` milliseconds apart. */
+  drip(bytes: number, ms: number, options?: FaultOptions): void {
+    this.#add('drip', { drip: { bytes, ms } }, options)
   }
 
   /** Pauses `ms` milliseconds after `chunks` chunks. */
@@ -115,9 +157,15 @@ export class Faults {
     this.#add('status', { answer: { status, body: text, headers } }, options)
   }
 
+  /** An error with the child's own status, whose text is the child's body: JSON inside JSON (ollama-api.md §1.5). */
+  childError(status: number, message: string, options?: FaultOptions): void {
+    const child = JSON.stringify({ error: { code: status, message, type: 'server_error' } })
+    this.status(status, { error: child }, {}, options)
+  }
+
   /** Every request for a model that is not ready gets the 503 of a full queue. */
-  busy(options?: FaultOptions): void {
-    this.#add('busy', { busy: true }, options)
+  busy({ retryAfter, ...options }: FaultOptions & { readonly retryAfter?: number } = {}): void {
+    this.#add('busy', { busy: { retryAfter: retryAfter ?? null } }, options)
   }
 
   /** The runner fails with `text` after `chunks` tokens: a real status at 0, in-band (on /v1 swallowed) later. */
@@ -132,19 +180,20 @@ export class Faults {
 
   /** What happens to this request; it uses up one of each fault that strikes it. */
   claim(request: Required<FaultMatch>, id: number): Plan {
+    this.#faults = this.#faults.filter(({ budget }) => budget.left > 0)
     const struck = this.#faults.filter((fault) => matches(fault.match, request))
     if (struck.length === 0) return calm
     for (const fault of struck) {
-      fault.remaining--
+      fault.budget.left--
       this.#log(fault.name, id)
     }
-    this.#faults = this.#faults.filter((fault) => fault.remaining > 0)
     return Object.assign({}, ...struck.map((fault) => fault.plan))
   }
 
   #add(name: string, plan: Plan, { match = {}, times = 'always' }: FaultOptions = {}): void {
-    const remaining = times === 'always' ? Number.POSITIVE_INFINITY : times
-    this.#faults.push({ name, plan, match, remaining })
+    const budget =
+      typeof times === 'object' ? times : { left: times === 'always' ? Number.POSITIVE_INFINITY : times }
+    this.#faults.push({ name, plan, match, budget })
   }
 
   #log(fault: string, request?: number): void {

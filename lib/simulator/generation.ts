@@ -78,7 +78,7 @@ async function decode(
   let dueAt = clock.now()
   let tokens = 0
   for (const piece of piecesOf(answer)) {
-    failWhenDue(answer, tokens)
+    failWhenDue(runner, answer, tokens)
     // Paced by when a token is due, not by pauses: a late timer delays one token, not the whole answer.
     dueAt += msPerToken * (1 + (runner.slots.active - 1) * batchPenalty)
     const early = dueAt - clock.now()
@@ -89,10 +89,13 @@ async function decode(
     if (!piece.thinking) said.push(piece.text)
     tokens++
   }
-  failWhenDue(answer, tokens)
+  failWhenDue(runner, answer, tokens)
 }
 
-function failWhenDue({ failure }: Answer, tokens: number): void {
+const crashedText = 'an error was encountered while running the model: unexpected EOF'
+
+function failWhenDue(runner: Runner, { failure }: Answer, tokens: number): void {
+  if (runner.crashed) throw new RunnerFailure(crashedText)
   if (failure?.after === tokens) throw new RunnerFailure(failure.text)
 }
 

@@ -17,6 +17,8 @@ const tokensPerImage = 768
 export interface Endpoint {
   readonly wording: 'chat' | 'generate'
   readonly writer: (head: Head) => Writer
+  /** Thinking asked of a model that cannot is let pass (ollama-api.md §1.3). */
+  readonly relaxedThinking?: true
 }
 
 /** Answers one generating request from its acceptance to its last byte. @throws Refusal before the first byte. */
@@ -34,7 +36,7 @@ export async function infer(
     scheduler.unload(model)
     return reply.whole(200, writer.idle('unload', ask.stream))
   }
-  refuseIncapable(model, ask, endpoint.wording)
+  refuseIncapable(model, ask, endpoint)
   using _flight = ledger.flight(model.name)
   using grant = await scheduler.acquire({
     model,
@@ -42,7 +44,7 @@ export async function infer(
     keepAliveMs: ask.keepAliveMs,
     signal,
     request: id,
-    refuseQueue: plan.busy ?? false,
+    refuseQueue: plan.busy !== undefined,
   })
   const loadMs = clock.now() - exchange.arrivedAt
   if (ask.blank) return reply.whole(200, writer.idle('load', ask.stream))
@@ -86,7 +88,8 @@ class Speaker {
       await this.#finish(answer, timings, loadMs)
     } catch (error) {
       if (!(error instanceof RunnerFailure) || !this.#exchange.reply.begun) throw error
-      await this.#exchange.reply.chunk(this.#writer.failure(error.message))
+      const lastWords = this.#writer.failure(error.message)
+      if (lastWords !== '') await this.#exchange.reply.chunk(lastWords)
       this.#exchange.reply.end()
     }
   }
@@ -106,11 +109,15 @@ class Speaker {
     signal.throwIfAborted()
     if (this.#spoken === 0) {
       ledger.record({ type: 'first-token', request: id, model: runner.shape.model.name })
-      if (this.#ask.stream) reply.open(200, this.#writer.streamType)
+      if (this.#ask.stream) this.#open()
     }
     this.#spoken++
     ledger.token()
     return this.#ask.stream ? reply.chunk(this.#writer.piece(piece)) : undefined
+  }
+
+  #open(): void {
+    this.#exchange.reply.open(200, this.#writer.streamType, this.#writer.streamHeaders)
   }
 
   async #finish(answer: Answer, timings: Timings, loadMs: number): Promise<void> {
@@ -120,10 +127,19 @@ class Speaker {
     if (!this.#ask.stream) {
       return reply.whole(200, { type: this.#writer.wholeType, text: this.#writer.whole(outcome) })
     }
-    if (!reply.begun) reply.open(200, this.#writer.streamType)
-    await reply.chunk(this.#writer.last(outcome))
+    if (!reply.begun) this.#open()
+    const last = this.#writer.last(outcome)
+    const spoken = this.#exchange.plan.unterminated ? withoutTerminator(last) : last
+    if (spoken !== '') await reply.chunk(spoken)
     reply.end()
   }
+}
+
+/** What a stream closes with, but for its last line or event. */
+function withoutTerminator(text: string): string {
+  const end = text.endsWith('\n\n') ? '\n\n' : '\n'
+  const before = text.slice(0, -end.length).lastIndexOf(end)
+  return before < 0 ? '' : text.slice(0, before + end.length)
 }
 
 function headOf(machine: Machine, exchange: Exchange, ask: Ask): Head {
@@ -131,17 +147,18 @@ function headOf(machine: Machine, exchange: Exchange, ask: Ask): Head {
     model: ask.model,
     id: hashOf(`${machine.seed} ${exchange.id}`) % 999,
     includeUsage: ask.includeUsage,
+    promptTokens: countTokens(ask.prompt),
     date: () => machine.clock.date(),
   }
 }
 
-function refuseIncapable(model: ModelDefinition, ask: Ask, wording: 'chat' | 'generate'): void {
+function refuseIncapable(model: ModelDefinition, ask: Ask, endpoint: Endpoint): void {
   const asked = JSON.stringify(ask.model)
-  if (ask.think === true && !model.capabilities.includes('thinking')) {
+  if (ask.think === true && !endpoint.relaxedThinking && !model.capabilities.includes('thinking')) {
     throw new Refusal(400, `${asked} does not support thinking`)
   }
   if (!model.capabilities.includes('completion'))
-    throw new Refusal(400, `${asked} does not support ${wording}`)
+    throw new Refusal(400, `${asked} does not support ${endpoint.wording}`)
   const missing = ask.capabilities.filter((capability) => !model.capabilities.includes(capability))
   if (missing.length > 0) {
     throw new Refusal(400, `${parseName(model.name)?.full} does not support ${missing.join('\n')}`)

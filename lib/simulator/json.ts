@@ -101,9 +101,14 @@ function kindOf(value: unknown): string {
   return typeof value === 'boolean' ? 'bool' : typeof value
 }
 
-/** A JSON string as Go writes it: `<`, `>`, `&` and the two line separators are escaped. */
+/** A JSON string as Go writes it. */
 export function goString(text: string): string {
-  return JSON.stringify(text).replace(
+  return goJson(text)
+}
+
+/** JSON as Go writes it: in strings, the only place they occur, `<`, `>`, `&` and the two line separators are escaped. */
+export function goJson(value: unknown): string {
+  return JSON.stringify(value).replace(
     /[<>&\u2028\u2029]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )

@@ -62,6 +62,7 @@ export class SimulatedNode {
       refuse: () => this.#refuse(),
       accept: () => listen(this.#server, this.port),
       restart: (downMs) => this.#restart(downMs),
+      crashRunners: () => this.#scheduler.crash(),
     })
     const scheduler = () => this.#scheduler
     this.#answer({

@@ -1,8 +1,16 @@
-import { type ErrorStyle, type Head, jsonType, jsonUtf8Type, type Outcome, type Writer } from './dialect.ts'
+import {
+  type ErrorStyle,
+  eventStreamType,
+  type Head,
+  jsonType,
+  jsonUtf8Type,
+  type Outcome,
+  type Writer,
+} from './dialect.ts'
 import { goString } from './json.ts'
 import { callId } from './native.ts'
 
-const streamType = 'text/event-stream'
+const streamType = eventStreamType
 const wholeType = jsonType
 const done = 'data: [DONE]\n\n'
 

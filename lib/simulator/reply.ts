@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { Body } from './dialect.ts'
+import { type Body, eventStreamType } from './dialect.ts'
 import type { Plan } from './faults.ts'
 import type { Pacer } from './pacer.ts'
 
@@ -50,6 +50,8 @@ export class Reply {
     this.#response.statusCode = status
     if (type) this.#response.setHeader('Content-Type', type)
     for (const [name, value] of Object.entries(headers)) this.#response.setHeader(name, value)
+    // Go closes a connection when the client asks for it, whatever the handler says.
+    if (!this.#response.shouldKeepAlive) this.#response.removeHeader('Connection')
   }
 
   /** Writes one chunk. A promise when the next one has to wait, for a slow reader or a fault. */
@@ -63,16 +65,27 @@ export class Reply {
   }
 
   get #isCalm(): boolean {
-    return !this.#plan.cut && !this.#plan.stall
+    const { cut, stall, garbage, drip } = this.#plan
+    return !cut && !stall && !garbage && !drip
   }
 
   async #struck(text: string): Promise<void> {
-    const { stall } = this.#plan
+    const { stall, garbage } = this.#plan
     if (stall?.after === this.#chunks) await this.#pacer.wait(stall.ms)
-    await this.#cutWhenDue()
-    if (!this.#response.write(text)) await this.#drained()
+    await this.#cutWhenDue(text)
+    if (garbage?.after === this.#chunks) await this.#write(garbageFor(this.#response))
+    await this.#write(text)
     this.#chunks++
-    await this.#cutWhenDue()
+    await this.#cutWhenDue('')
+  }
+
+  async #write(text: string): Promise<void> {
+    const { drip } = this.#plan
+    const bytes = Buffer.from(text)
+    for (let at = 0; at < bytes.length; at += drip?.bytes ?? bytes.length) {
+      if (drip && at > 0) await this.#pacer.wait(drip.ms)
+      if (!this.#response.write(bytes.subarray(at, at + (drip?.bytes ?? bytes.length)))) await this.#drained()
+    }
   }
 
   #drained(): Promise<void> {
@@ -82,10 +95,14 @@ export class Reply {
     })
   }
 
-  /** Cuts the answer where the plan says so, once everything written so far has left the process. */
-  async #cutWhenDue(): Promise<void> {
+  /** Cuts the answer where the plan says so, before or within the chunk `next`, once everything written so far has left the process. */
+  async #cutWhenDue(next: string): Promise<void> {
     const { cut } = this.#plan
     if (cut?.after !== this.#chunks) return
+    if (cut.how === 'reset-in-chunk') {
+      if (next === '') return
+      await this.#write(next.slice(0, next.length / 2))
+    }
     const reason = new Error(`the answer was cut by a fault: ${cut.how}`)
     if (cut.how !== 'reset') this.#response.flushHeaders()
     const { socket } = this.#response
@@ -97,4 +114,10 @@ export class Reply {
     this.#abort(reason)
     throw reason
   }
+}
+
+/** A line that is cut in the middle of a word, framed as the stream's others are. */
+function garbageFor(response: ServerResponse): string {
+  const line = '{"model":"simul'
+  return response.getHeader('Content-Type') === eventStreamType ? `data: ${line}\n\n` : `${line}\n`
 }

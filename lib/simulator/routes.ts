@@ -1,4 +1,7 @@
+import { anthropicErrors, messagesWriter } from './anthropic.ts'
 import { readChat, readChatCompletion, readCompletion, readGenerate } from './ask.ts'
+import { readMessages } from './ask-messages.ts'
+import { readResponses } from './ask-responses.ts'
 import type { ErrorStyle } from './dialect.ts'
 import {
   embed,
@@ -14,6 +17,7 @@ import type { Exchange, Machine } from './machine.ts'
 import { chatWriter, generateWriter, nativeErrors } from './native.ts'
 import { chatCompletionWriter, completionWriter, openaiErrors } from './openai.ts'
 import { Refusal, RunnerFailure } from './refusal.ts'
+import { responsesWriter } from './responses.ts'
 
 export type Handler = (machine: Machine, exchange: Exchange) => Promise<void>
 
@@ -21,6 +25,8 @@ const chat: Endpoint = { wording: 'chat', writer: chatWriter }
 const generate: Endpoint = { wording: 'generate', writer: generateWriter }
 const chatCompletion: Endpoint = { wording: 'chat', writer: chatCompletionWriter }
 const completion: Endpoint = { wording: 'generate', writer: completionWriter }
+const responses: Endpoint = { wording: 'chat', writer: responsesWriter }
+const messages: Endpoint = { wording: 'chat', writer: messagesWriter, relaxedThinking: true }
 
 /** Every path of the node, with its methods in the order that a 405 lists them. */
 const routes: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
@@ -36,6 +42,8 @@ const routes: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   '/v1/chat/completions': { POST: generating(readChatCompletion, chatCompletion, openaiErrors) },
   '/v1/completions': { POST: generating(readCompletion, completion, openaiErrors) },
   '/v1/embeddings': { POST: taking(readEmbeddingList, embeddingList, openaiErrors) },
+  '/v1/responses': { POST: generating(readResponses, responses, openaiErrors) },
+  '/v1/messages': { POST: generating(readMessages, messages, anthropicErrors) },
   '/v1/models': { GET: modelList },
 }
 
@@ -80,9 +88,19 @@ function taking<T>(
     } catch (error) {
       if (!(error instanceof Refusal) || reply.begun) throw error
       const streamed = error instanceof RunnerFailure && isStream(ask)
-      await reply.whole(error.status, errors.late(error.status, error.message, streamed))
+      await reply.whole(
+        error.status,
+        errors.late(error.status, error.message, streamed),
+        waitFor(error, exchange),
+      )
     }
   }
+}
+
+/** Real nodes do not say how long a full queue lasts; a fault may. */
+function waitFor({ status }: Refusal, { plan }: Exchange): Readonly<Record<string, string>> {
+  if (status !== 503 || plan.busy?.retryAfter == null) return {}
+  return { 'Retry-After': String(plan.busy.retryAfter) }
 }
 
 function isStream(ask: unknown): boolean {

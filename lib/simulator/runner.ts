@@ -33,6 +33,7 @@ export class Runner {
   #keepAliveMs: number
   #expiresAt: number | null = null
   #cancelTimer: () => void = () => {}
+  #crashed = false
 
   constructor(shape: Shape, keepAliveMs: number, clock: Clock, onExpired: (runner: Runner) => void) {
     this.shape = shape
@@ -45,6 +46,11 @@ export class Runner {
 
   get idle(): boolean {
     return this.#requests === 0
+  }
+
+  /** Its process is gone: who still computes with it fails. */
+  get crashed(): boolean {
+    return this.#crashed
   }
 
   get keepAliveMs(): number {
@@ -76,7 +82,7 @@ export class Runner {
   leave(): void {
     this.#requests--
     invariant(this.#requests >= 0, 'a request ended twice')
-    if (!this.idle) return
+    if (!this.idle || this.#crashed) return
     if (this.#keepAliveMs <= 0) {
       this.#onExpired()
       return
@@ -92,6 +98,12 @@ export class Runner {
     this.#cancelTimer()
     this.#keepAliveMs = 0
     if (this.idle) this.#onExpired()
+  }
+
+  /** Its process dies. */
+  crash(): void {
+    this.#crashed = true
+    this.#cancelTimer()
   }
 
   /** Ends the timer. Safe to call twice. */

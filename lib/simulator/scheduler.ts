@@ -92,6 +92,15 @@ export class Scheduler {
     this.#loaded.get(model.digest)?.evict()
   }
 
+  /** Every runner's process dies; its VRAM is free at once. */
+  crash(): void {
+    for (const runner of this.runners) {
+      runner.crash()
+      this.#loaded.delete(runner.shape.model.digest)
+      this.#free(runner)
+    }
+  }
+
   /** Forgets every runner and waiter; their requests end by their own signals. Safe to call twice. */
   stop(): void {
     this.#stopped = true
@@ -167,17 +176,19 @@ export class Scheduler {
 
   /** Takes a runner out of service; its VRAM returns only after the driver has given it back. */
   #expire(runner: Runner): void {
-    const { clock, ledger } = this.#options
+    const { clock } = this.#options
     invariant(runner.idle, 'a busy runner was unloaded')
     runner.stop()
     if (this.#loaded.get(runner.shape.model.digest) !== runner) return
     this.#loaded.delete(runner.shape.model.digest)
-    clock.after(this.#memory.recoverMs, () => {
-      this.#memory.release(runner.shape.vramMiB)
-      ledger.record({ type: 'unload', model: runner.shape.model.name })
-      this.#unloaded.resolve()
-      this.#unloaded = Promise.withResolvers()
-    })
+    clock.after(this.#memory.recoverMs, () => this.#free(runner))
+  }
+
+  #free({ shape }: Runner): void {
+    this.#memory.release(shape.vramMiB)
+    this.#options.ledger.record({ type: 'unload', model: shape.model.name })
+    this.#unloaded.resolve()
+    this.#unloaded = Promise.withResolvers()
   }
 
   /** Resolves to null when the client left: what was loaded so far is lost, and the next waiter starts from zero. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
+import Anthropic from '@anthropic-ai/sdk'
 import { Ollama } from 'ollama'
 import OpenAI from 'openai'
 import { aModel } from '../../lib/simulator/models.ts'
@@ -104,6 +105,19 @@ suite('clients of one Ollama work unchanged against three:', () => {
       encoding_format: 'float',
     })
     assert.equal(data[0]?.embedding.length, 8)
+  })
+
+  test('openai responses and anthropic messages, whole and streamed, give the same text', async () => {
+    const asked = { model: 'chatty:1b', input: 'hello' }
+    const { output_text: answered } = await openai.responses.create(asked)
+    assert.equal((await openai.responses.stream(asked).finalResponse()).output_text, answered)
+    assert.notEqual(answered, '')
+    const anthropic = new Anthropic({ baseURL: instance.url, apiKey: 'ollama', maxRetries: 0 })
+    const saying = { model: 'chatty:1b', max_tokens: 100, messages }
+    const { content } = await anthropic.messages.create(saying)
+    assert.equal(content[0]?.type, 'text')
+    assert.deepEqual((await anthropic.messages.stream(saying).finalMessage()).content, content)
+    await assert.rejects(anthropic.messages.create({ ...saying, model: 'unknown' }), Anthropic.NotFoundError)
   })
 
   test('openai abort closes the stream and frees the slot', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import Anthropic from '@anthropic-ai/sdk'
 import { Ollama } from 'ollama'
 import OpenAI, { APIError } from 'openai'
 import { aModel, quickstartModels } from '../../lib/simulator/models.ts'
@@ -19,11 +20,13 @@ const messages = [{ role: 'user' as const, content: 'tell me' }]
 let node: SimulatedNode
 let ollama: Ollama
 let openai: OpenAI
+let anthropic: Anthropic
 
 before(async () => {
   node = await SimulatedNode.start({ name: 'clients', models, maxLoadedModels: 10 })
   ollama = new Ollama({ host: node.url })
   openai = new OpenAI({ baseURL: `${node.url}/v1`, apiKey: 'unused', maxRetries: 0 })
+  anthropic = new Anthropic({ baseURL: node.url, apiKey: 'unused', maxRetries: 0 })
 })
 
 after(() => node.stop())
@@ -168,6 +171,85 @@ test('openai: abort closes the request on the node', async () => {
   const before = node.stats().aborted
   const stream = await openai.chat.completions.create({ model: 'slow', messages, stream: true })
   for await (const _ of stream) break
+  await aborts(before + 1)
+  assert.equal(node.stats().models['slow:latest']?.inFlight, 0)
+})
+
+test('openai: responses, whole and streamed, with thinking and a tool call', async () => {
+  const whole = await openai.responses.create({ model: 'talker', input: 'hi', max_output_tokens: 2 })
+  assert.equal(whole.output_text, 'once upon ')
+  const respond = async (
+    model: string,
+    tools: { type: 'function'; name: string; parameters: Record<string, unknown>; strict: null }[] = [],
+  ) => {
+    for await (const event of await openai.responses.create({ model, input: 'hi', stream: true, tools }))
+      if (event.type === 'response.completed') return event.response.output
+    return []
+  }
+  const thought = await respond('thinker')
+  assert.deepEqual(
+    thought.map(({ type }) => type),
+    ['reasoning', 'message'],
+  )
+  const spoken = await openai.responses.stream({ model: 'talker', input: 'hi' }).finalResponse()
+  assert.equal(spoken.output_text, 'once upon a time')
+  const [call] = await respond('caller', [
+    { type: 'function', name: 'weather', parameters: {}, strict: null },
+  ])
+  assert.deepEqual(call?.type === 'function_call' && [call.name, call.arguments], [
+    'weather',
+    '{"city":"Bern"}',
+  ])
+})
+
+test('openai: responses whose runner fails midway have no end', async () => {
+  node.control.errorLine(1, 'llama-server process has terminated: exit status 1', { times: 1 })
+  const types: string[] = []
+  for await (const { type } of await openai.responses.create({ model: 'talker', input: 'hi', stream: true }))
+    types.push(type)
+  assert.equal(types.at(-1), 'response.output_text.delta')
+})
+
+const saying = { max_tokens: 50, messages }
+
+test('anthropic: messages, whole and streamed, with thinking and a tool call', async () => {
+  const whole = await anthropic.messages.create({ model: 'talker', ...saying, max_tokens: 2 })
+  assert.deepEqual([whole.content, whole.stop_reason], [[{ type: 'text', text: 'once upon ' }], 'max_tokens'])
+  assert.equal(
+    await anthropic.messages.stream({ model: 'talker', ...saying }).finalText(),
+    'once upon a time',
+  )
+  const thought = await anthropic.messages.stream({ model: 'thinker', ...saying }).finalMessage()
+  assert.deepEqual(
+    thought.content.map(({ type }) => type),
+    ['thinking', 'text'],
+  )
+  const tools = [{ name: 'weather', input_schema: { type: 'object' as const } }]
+  for (const message of [
+    await anthropic.messages.stream({ model: 'caller', ...saying, tools }).finalMessage(),
+    await anthropic.messages.create({ model: 'caller', ...saying, tools }),
+  ]) {
+    const [call] = message.content
+    assert.equal(message.stop_reason, 'tool_use')
+    assert.deepEqual(call?.type === 'tool_use' && [call.name, call.input], ['weather', { city: 'Bern' }])
+  }
+})
+
+test('anthropic: an error has its class and type, one in the middle of a stream is swallowed', async () => {
+  await assert.rejects(
+    anthropic.messages.create({ model: 'absent', ...saying }),
+    (error) => error instanceof Anthropic.NotFoundError && error.type === 'not_found_error',
+  )
+  node.control.errorLine(1, 'llama-server process has terminated: exit status 1', { times: 1 })
+  const types: string[] = []
+  for await (const { type } of await anthropic.messages.create({ model: 'talker', ...saying, stream: true }))
+    types.push(type)
+  assert.deepEqual(types, ['message_start', 'content_block_start', 'content_block_delta'])
+})
+
+test('anthropic: abort closes the request on the node', async () => {
+  const before = node.stats().aborted
+  for await (const _ of await anthropic.messages.create({ model: 'slow', ...saying, stream: true })) break
   await aborts(before + 1)
   assert.equal(node.stats().models['slow:latest']?.inFlight, 0)
 })

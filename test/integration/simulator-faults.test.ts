@@ -229,6 +229,107 @@ test('an error of the runner is a status before the first token, a line after it
   assert.match(swallowed[2] ?? '', /"model":"".*"delta":\{"content":""\},"finish_reason":null\}\]\}\n\n$/)
 })
 
+test('a failure within a stream is swallowed by every /v1 route: on two an empty chunk, on two nothing', async (t) => {
+  const node = await aNode(t)
+  node.control.errorLine(1, 'model runner has unexpectedly stopped')
+  const stream = { ...chat, stream: true, max_tokens: 9, prompt: 'hi', input: 'hi' }
+  const chunks = async (path: string) => chunksOf(await raw(node, path, stream))
+  const completion = await chunks('/v1/completions')
+  assert.equal(completion.length, 2)
+  assert.match(completion[1] ?? '', /"choices":\[\{"text":"",.*"model":""/)
+  for (const path of ['/v1/responses', '/v1/messages']) {
+    const spoken = await chunks(path)
+    assert.equal(spoken.length, 1)
+    assert.match(spoken[0] ?? '', /delta.*one /s)
+  }
+})
+
+test('a dropped terminator leaves the rest of the stream whole, and its end in good order', async (t) => {
+  const node = await aNode(t)
+  node.control.dropTerminator()
+  const stream = { ...chat, stream: true, max_tokens: 9, input: 'hi' }
+  const ends: [string, RegExp][] = [
+    ['/api/chat', /"content":"three"\},"done":false\}\n$/],
+    ['/v1/chat/completions', /"delta":\{\},"finish_reason":"stop"\}\]\}\n\n$/],
+    ['/v1/messages', /^event: content_block_stop\n[\s\S]*event: message_delta\n[^\n]*\n\n$/],
+    ['/v1/responses', /event: response\.output_item\.done\n[^\n]*\n\n$/],
+  ]
+  for (const [path, end] of ends) {
+    const seen = await raw(node, path, stream)
+    assert.match(chunksOf(seen).at(-1) ?? '', end)
+    assert.match(seen.text, /\r\n0\r\n\r\n$/)
+  }
+})
+
+test('garbage in the middle is one chunk that is no JSON, framed as its stream is', async (t) => {
+  const node = await aNode(t)
+  node.control.garbageLine(1)
+  const native = chunksOf(await raw(node))
+  assert.deepEqual([native.length, native[1]], [5, '{"model":"simul\n'])
+  const sse = chunksOf(await raw(node, '/v1/chat/completions', { ...chat, stream: true }))
+  assert.equal(sse[1], 'data: {"model":"simul\n\n')
+})
+
+test('a cut within a chunk leaves half a line', async (t) => {
+  const node = await aNode(t)
+  node.control.cutInChunk(1)
+  const seen = await raw(node)
+  assert.equal(seen.end, 'reset')
+  const [whole, half, ...rest] = chunksOf(seen)
+  assert.match(whole ?? '', /\n$/)
+  assert.match(half ?? '', /^\{"model":"m"[^\n]+$/)
+  assert.deepEqual(rest, [null])
+})
+
+test('a drip writes every byte, a few at a time', async (t) => {
+  const node = await aNode(t)
+  const calm = chunksOf(
+    await raw(node, '/api/generate', { model: 'm', prompt: 'hi', options: { num_predict: 1 } }),
+  )
+  node.control.drip(7, 0)
+  const dripped = chunksOf(
+    await raw(node, '/api/generate', { model: 'm', prompt: 'hi', options: { num_predict: 1 } }),
+  )
+  assert.ok(dripped.every((chunk) => (chunk?.length ?? 0) <= 7))
+  assert.equal(withoutNumbers(dripped.join('')), withoutNumbers(calm.join('')))
+})
+
+/** Times differ from answer to answer. */
+function withoutNumbers(text: string): string {
+  return text.replaceAll(/"created_at":"[^"]*"|_duration":\d+/g, '')
+}
+
+test('a busy node may say when to come back, and an error of its child comes as JSON in JSON', async (t) => {
+  const node = await aNode(t)
+  node.control.busy({ retryAfter: 3, times: 1 })
+  assert.match((await raw(node)).text, /^HTTP\/1\.1 503 [\s\S]*\r\nRetry-After: 3\r\n/)
+  node.control.childError(500, 'Compute error.', { times: 1 })
+  const { text } = await raw(node)
+  const { error } = JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4))
+  assert.deepEqual(JSON.parse(error).error, { code: 500, message: 'Compute error.', type: 'server_error' })
+})
+
+test('crashed runners fail what they compute, in-band or as 400 on embed, and the next request loads anew', async (t) => {
+  const clock = new VirtualClock()
+  const node = await aNode(t, { clock, models: [{ ...models[0]!, decodeTps: 10, promptTps: 10 }] })
+  const cut = raw(node)
+  while (node.stats().tokens < 1) await clock.advance(10)
+  const embedding = raw(node, '/api/embed', { model: 'm', input: 'one two three four' })
+  while (node.requests[1]?.body === undefined) await clock.advance(0)
+  node.control.crashRunners()
+  await clock.runUntilIdle()
+  const lines = chunksOf(await cut)
+  assert.equal(lines.at(-1), '{"error":"an error was encountered while running the model: unexpected EOF"}\n')
+  const embed = await embedding
+  assert.equal(statusOf(embed), 'HTTP/1.1 400 Bad Request')
+  assert.match(embed.text, /"do embedding request: Post [\s\S]*: EOF"\}$/)
+  assert.equal(node.stats().models['m:latest']?.inFlight, 0)
+  const again = raw(node)
+  while (node.stats().loads < 2) await clock.advance(10)
+  await clock.runUntilIdle()
+  assert.equal(statusOf(await again), 'HTTP/1.1 200 OK')
+})
+
 test('a restart drops connections, loses what was loaded, and listens again when it is up', async (t) => {
   const clock = new VirtualClock()
   const node = await aNode(t, { clock, models: [{ ...models[0]!, decodeTps: 10 }] })

@@ -4,7 +4,7 @@ import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 
-// The samples of ollama-api.md §1.4-1.6, field by field and in their order, from a node whose clock stands still
+// The samples of ollama-api.md §1.4-1.8, field by field and in their order, from a node whose clock stands still
 // between requests.
 const date = '2026-01-02T03:04:05.000000000Z'
 const created = Date.parse(date) / 1000
@@ -74,7 +74,7 @@ test('the heartbeat, the version and the ways to be wrong about a path', async (
     text: '{"version":"0.32.15"}',
   })
   for (const path of ['/', '/api/version', '/api/tags']) assert.equal((await call('HEAD', path)).status, 200)
-  for (const path of ['/nope', '/api/pull', '/v1/messages', '/__proto__']) {
+  for (const path of ['/nope', '/api/pull', '/v1/messages/count_tokens', '/__proto__']) {
     assert.deepEqual(await call('POST', path, {}), {
       status: 404,
       type: 'text/plain',
@@ -234,6 +234,99 @@ test('/v1/completions as a stream, where asking for usage puts zeros in every ch
   )
 })
 
+test('/v1/messages as a stream and as a whole', async () => {
+  const say = async (more: object) => {
+    const answer = await call('POST', '/v1/messages', { model: 'M:1b', messages, max_tokens: 9, ...more })
+    return { ...answer, text: answer.text.replaceAll(/(msg|call)_[0-9a-f]+/g, '$1_ID') }
+  }
+  const thinking = { type: 'disabled' }
+  const message = '"id":"msg_ID","type":"message","role":"assistant","model":"M:1b"'
+  const events = (...pairs: [string, string][]) =>
+    pairs.map(([type, rest]) => `event: ${type}\ndata: {"type":"${type}"${rest}}\n\n`).join('')
+  const start: [string, string] = [
+    'message_start',
+    `,"message":{${message},"content":[],"usage":{"input_tokens":6,"output_tokens":0}}`,
+  ]
+  const stream = await say({ stream: true, thinking })
+  assert.equal(stream.type, 'text/event-stream')
+  assert.equal(
+    stream.text,
+    events(
+      start,
+      ['content_block_start', ',"index":0,"content_block":{"type":"text","text":""}'],
+      ['content_block_delta', ',"index":0,"delta":{"type":"text_delta","text":"Hi "}'],
+      ['content_block_delta', ',"index":0,"delta":{"type":"text_delta","text":"\\u003cyou\\u003e"}'],
+      ['content_block_stop', ',"index":0'],
+      ['message_delta', ',"delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":6,"output_tokens":2}'],
+      ['message_stop', ''],
+    ),
+  )
+  assert.deepEqual(await say({ thinking, max_tokens: 1 }), {
+    status: 200,
+    type: 'application/json',
+    text: `{${message},"content":[{"type":"text","text":"Hi "}],"stop_reason":"max_tokens","usage":{"input_tokens":6,"output_tokens":1}}\n`,
+  })
+})
+
+test('/v1/responses as a stream, its keys in order as Go maps come out, and as a whole', async () => {
+  const respond = async (more: object) => {
+    const body = { model: 'M:1b', input: 'hi', reasoning: { effort: 'none' }, ...more }
+    const answer = await call('POST', '/v1/responses', body)
+    return { ...answer, text: answer.text.replaceAll(/(resp|msg)_\d+/g, '$1_ID') }
+  }
+  const part = (text: string) => `{"annotations":[],"logprobs":[],"text":"${text}","type":"output_text"}`
+  const item = (content: string, status: string) =>
+    `{"content":[${content}],"id":"msg_ID","role":"assistant","status":"${status}","type":"message"}`
+  const response = (status: string, completed: string, output: string, usage: string) =>
+    `{"background":false,"completed_at":${completed},"created_at":${created},"error":null,"frequency_penalty":0,"id":"resp_ID","incomplete_details":null,"instructions":null,"max_output_tokens":null,"max_tool_calls":null,"metadata":{},"model":"M:1b","object":"response","output":[${output}],"parallel_tool_calls":true,"presence_penalty":0,"previous_response_id":null,"prompt_cache_key":null,"reasoning":null,"safety_identifier":null,"service_tier":"default","status":"${status}","store":false,"temperature":1,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_logprobs":0,"top_p":1,"truncation":"disabled","usage":${usage}}`
+  const text = 'Hi \\u003cyou\\u003e'
+  const begun = response('in_progress', 'null', '', 'null')
+  const usage =
+    '{"input_tokens":6,"input_tokens_details":{"cached_tokens":0},"output_tokens":2,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":8}'
+  const done = response('completed', String(created), item(part(text), 'completed'), usage)
+  const at = '"item_id":"msg_ID"'
+  // What stands before and after the sequence number, by the names of the keys.
+  const expected: [string, string, string?][] = [
+    ['response.created', `"response":${begun},`],
+    ['response.in_progress', `"response":${begun},`],
+    ['response.output_item.added', `"item":${item('', 'in_progress')},"output_index":0,`],
+    ['response.content_part.added', `"content_index":0,${at},"output_index":0,"part":${part('')},`],
+    ['response.output_text.delta', `"content_index":0,"delta":"Hi ",${at},"logprobs":[],"output_index":0,`],
+    [
+      'response.output_text.delta',
+      `"content_index":0,"delta":"\\u003cyou\\u003e",${at},"logprobs":[],"output_index":0,`,
+    ],
+    [
+      'response.output_text.done',
+      `"content_index":0,${at},"logprobs":[],"output_index":0,`,
+      `"text":"${text}",`,
+    ],
+    ['response.content_part.done', `"content_index":0,${at},"output_index":0,"part":${part(text)},`],
+    ['response.output_item.done', `"item":${item(part(text), 'completed')},"output_index":0,`],
+    ['response.completed', `"response":${done},`],
+  ]
+  const stream = await respond({ stream: true })
+  assert.equal(stream.type, 'text/event-stream')
+  assert.deepEqual(
+    stream.text.split('\n\n'),
+    expected
+      .map(
+        ([type, before, after = ''], n) =>
+          `event: ${type}\ndata: {${before}"sequence_number":${n},${after}"type":"${type}"}`,
+      )
+      .concat(''),
+  )
+  const whole = await respond({})
+  assert.equal(whole.type, 'application/json')
+  assert.ok(
+    whole.text.startsWith(
+      `{"id":"resp_ID","object":"response","created_at":${created},"completed_at":${created},"status":"completed","incomplete_details":null,"model":"M:1b",`,
+    ),
+  )
+  const { output, usage: counted } = JSON.parse(whole.text)
+  assert.deepEqual([output[0].content[0].text, counted.total_tokens], ['Hi <you>', 8])
+})
+
 test('embeddings in the three dialects', async () => {
   const embed = await call('POST', '/api/embed', { model: 'M:1b', input: ['a', 'b'] })
   assert.match(
@@ -319,4 +412,39 @@ test('errors of the OpenAI layer: those of reading the body come without a newli
     type: 'application/json',
     text: `${error("model 'x' not found", 'not_found_error')}\n`,
   })
+})
+
+test('errors of the Anthropic layer name its own types, and a full queue is an overload', async () => {
+  const wrong = async (body: unknown) => {
+    const { status, type, text } = await call('POST', '/v1/messages', body)
+    assert.match(text, /"request_id":"req_[0-9a-f]{24}"\}\n?$/)
+    const { type: kind, error } = JSON.parse(text)
+    return [status, type, kind, error.type, error.message]
+  }
+  const ask = { model: 'plain', max_tokens: 9, messages }
+  const refusals: [unknown, string][] = [
+    ['', 'EOF'],
+    [{ ...ask, model: '' }, 'model is required'],
+    [{ ...ask, max_tokens: 0 }, 'max_tokens is required and must be positive'],
+    [{ ...ask, messages: [] }, 'messages is required'],
+  ]
+  for (const [body, text] of refusals)
+    assert.deepEqual(await wrong(body), [400, json, 'error', 'invalid_request_error', text])
+  assert.deepEqual(await wrong({ ...ask, model: 'x' }), [
+    404,
+    'application/json',
+    'error',
+    'not_found_error',
+    "model 'x' not found",
+  ])
+  const relaxed = await call('POST', '/v1/messages', {
+    ...ask,
+    thinking: { type: 'enabled', budget_tokens: 1024 },
+  })
+  assert.equal(relaxed.status, 200, 'thinking asked of a model that cannot is let pass')
+  const { status, text } = await call('POST', '/v1/responses', { model: 'm:1b', input: [{}] })
+  assert.deepEqual(
+    [status, JSON.parse(text).error.message],
+    [400, "input[0]: input item missing required 'type' field"],
+  )
 })

@@ -1,0 +1,52 @@
+import { type Ask, conversation, type Message } from './ask.ts'
+import { Fields } from './json.ts'
+import { Refusal } from './refusal.ts'
+
+/** The body of `/v1/messages` (ollama-api.md §1.8). @throws Refusal 400. */
+export function readMessages(body: unknown): Ask {
+  const fields = new Fields(body, 'MessagesRequest')
+  const model = fields.text('model')
+  const limit = fields.number('max_tokens') ?? 0
+  if (model === '') throw new Refusal(400, 'model is required')
+  if (limit <= 0) throw new Refusal(400, 'max_tokens is required and must be positive')
+  if (fields.list('messages').length === 0) throw new Refusal(400, 'messages is required')
+  const messages = fields.list('messages').map((message) => messageOf(message))
+  const { type: thinking } = fields.record('thinking')
+  return {
+    model,
+    stream: fields.flag('stream') ?? false,
+    includeUsage: false,
+    keepAliveMs: null,
+    options: { num_predict: limit, stop: fields.list('stop_sequences') },
+    shift: true,
+    truncate: true,
+    ...conversation([...systemOf(fields.raw('system')), ...messages]),
+    capabilities: fields.list('tools').length > 0 ? ['completion', 'tools'] : ['completion'],
+    think: thinking === 'enabled' ? true : thinking === 'disabled' ? false : null,
+    json: false,
+    raw: false,
+  }
+}
+
+function systemOf(system: unknown): Message[] {
+  const content = textOf(system)
+  return content === '' ? [] : [{ role: 'system', content, images: 0 }]
+}
+
+function messageOf(value: unknown): Message {
+  const fields = new Fields(value, 'MessagesRequest.messages')
+  const content = fields.raw('content')
+  return { role: fields.text('role').toLowerCase(), content: textOf(content), images: imagesOf(content) }
+}
+
+/** A text, or that of all text blocks of a list. */
+function textOf(content: unknown): string {
+  if (typeof content === 'string') return content
+  if (!Array.isArray(content)) return ''
+  return content.map((block: unknown) => new Fields(block, 'ContentBlock').text('text')).join('')
+}
+
+function imagesOf(content: unknown): number {
+  if (!Array.isArray(content)) return 0
+  return content.filter((block: unknown) => new Fields(block, 'ContentBlock').raw('type') === 'image').length
+}

@@ -1,0 +1,84 @@
+import type { Faults } from '../../lib/simulator/faults.ts'
+import type { SimulatedNode } from '../../lib/simulator/node.ts'
+
+type Dice = () => number
+
+const hour = 3_600_000
+const killed = 'llama-server process has terminated: signal: killed'
+/** Requests only: probes are GET. */
+const match = { method: 'POST' }
+
+/** What befalls the next few requests of a node, `n` chunks into their answers. */
+const requestFaults: readonly ((control: Faults, n: number, times: number) => void)[] = [
+  (control, n, times) => control.resetAfter(n, { match, times }),
+  (control, n, times) => control.cutInChunk(n, { match, times }),
+  (control, n, times) => control.truncate(n, { match, times }),
+  (control, n, times) => control.stallAfter(n, hour, { match, times }),
+  (control, n, times) => control.errorLine(n, killed, { match, times }),
+  (control, _, times) => control.dropTerminator({ match, times }),
+  (control, _, times) => control.status(503, undefined, {}, { match, times }),
+  (control) => control.crashRunners(),
+]
+
+/** What befalls a node as a whole for `ms` milliseconds; resolves when it is over. */
+const nodeFaults: readonly ((control: Faults, ms: number) => Promise<void>)[] = [
+  (control, ms) => control.restart({ downMs: ms }),
+  async (control, ms) => {
+    await control.refuse()
+    await pause(ms)
+    await control.accept()
+  },
+  async (control, ms) => {
+    control.blackhole()
+    await pause(ms)
+    control.clear()
+  },
+]
+
+interface StormOptions {
+  readonly nodes: readonly SimulatedNode[]
+  /** The first so many are never down as a whole: healthy nodes with room remain, as the promise presumes. */
+  readonly standing: number
+  readonly dice: Dice
+  /** From one fault to the next, on average. */
+  readonly everyMs: number
+}
+
+/** Throws faults at the nodes, at random, until `signal` aborts; resolves when every node is well again. */
+export async function storm(
+  { nodes, standing, dice, everyMs }: StormOptions,
+  signal: AbortSignal,
+): Promise<number> {
+  const down = new Map<SimulatedNode, Promise<void>>()
+  let thrown = 0
+  while (!signal.aborted) {
+    await pause(everyMs * (0.5 + dice()))
+    const mortal = nodes.slice(standing).filter((node) => !down.has(node))
+    const victim = pick(mortal, dice)
+    thrown++
+    if (victim && dice() < 0.3) {
+      const over = pick(nodeFaults, dice)?.(victim.control, 500 + 3500 * dice())
+      down.set(
+        victim,
+        Promise.resolve(over).then(() => void down.delete(victim)),
+      )
+    } else {
+      const node = pick(
+        nodes.filter((each) => !down.has(each)),
+        dice,
+      )
+      if (node) pick(requestFaults, dice)?.(node.control, Math.floor(20 * dice()), 1 + Math.floor(3 * dice()))
+    }
+  }
+  await Promise.all(down.values())
+  for (const { control } of nodes) control.clear()
+  return thrown
+}
+
+function pick<T>(all: readonly T[], dice: Dice): T | undefined {
+  return all[Math.floor(dice() * all.length)]
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
