@@ -14,6 +14,7 @@ export function guard({ request, path }: Exchange): void {
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') throw new ProxyError('bad_version')
   const target = request.url ?? ''
   if (target.length > maxTargetBytes) throw new ProxyError('target_too_long')
+  if (path === '*') throw new ProxyError('method_not_allowed', { path, allow: 'GET, HEAD, POST' })
   if (!path.startsWith('/'))
     throw new ProxyError('bad_request', { reason: 'the request target must be a path' })
   const encoding = request.headers['transfer-encoding']

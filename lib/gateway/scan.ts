@@ -157,11 +157,11 @@ class Scanner {
 
   #escapeLength(at: number): number {
     const bytes = this.#bytes
-    const escape = bytes[at + 1] ?? 0
-    if (isEscape[escape] === 1) return 2
+    const letter = bytes[at + 1] ?? 0
+    if (isEscape[letter] === 1) return 2
     let digits = 0
     while (digits < 4 && isHexDigit[bytes[at + 2 + digits] ?? 0] === 1) digits++
-    if (escape !== letterU || digits < 4) throw new ScanError(`invalid escape in a string at ${at}`)
+    if (letter !== letterU || digits < 4) throw new ScanError(`invalid escape in a string at ${at}`)
     return 6
   }
 
