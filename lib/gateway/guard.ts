@@ -17,7 +17,10 @@ export function guard({ request, path }: Exchange): void {
   if (path === '*') throw new ProxyError('method_not_allowed', { path, allow: 'GET, HEAD, POST' })
   if (!path.startsWith('/'))
     throw new ProxyError('bad_request', { reason: 'the request target must be a path' })
-  const encoding = request.headers['transfer-encoding']
+  const { upgrade, 'transfer-encoding': encoding } = request.headers
+  // An offer of HTTP/2 may be ignored; a websocket's client would wait for an answer that is none.
+  if (upgrade !== undefined && upgrade !== 'h2c')
+    throw new ProxyError('bad_request', { reason: 'nothing here can be upgraded to' })
   if (encoding !== undefined && (encoding !== 'chunked' || request.httpVersion === '1.0')) {
     throw new ProxyError('bad_request', { reason: 'Transfer-Encoding must be exactly "chunked"' })
   }
