@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { after, before, test } from 'node:test'
 import type { Snapshot } from '../../lib/fleet/snapshot.ts'
 import { aSnapshot } from './fleet.ts'
@@ -99,13 +99,20 @@ export function refuses(cases: readonly WireCase[], sketch?: Sketch): void {
   }
 }
 
-/** Runs `work` and resolves to the p99 of the event loop's delay meanwhile, in milliseconds. */
+/**
+ * The p99 of the event loop's delay while `work` runs, in milliseconds. The smallest of three: what blocks does so each
+ * time, whereas the machine is slow now and then.
+ */
 export async function loopDelayDuring(work: () => Promise<unknown>): Promise<number> {
-  const delay: IntervalHistogram = monitorEventLoopDelay({ resolution: 1 })
-  delay.enable()
-  await work()
-  delay.disable()
-  return delay.percentile(99) / 1e6
+  const delays: number[] = []
+  for (let n = 0; n < 3; n++) {
+    const delay = monitorEventLoopDelay({ resolution: 1 })
+    delay.enable()
+    await work()
+    delay.disable()
+    delays.push(delay.percentile(99) / 1e6)
+  }
+  return Math.min(...delays)
 }
 
 /** A request with a body, framed by its length. */
