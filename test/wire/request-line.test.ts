@@ -141,7 +141,7 @@ suite('pipelined requests', () => {
     const seen = [...answers.matchAll(/x-request-id: (pipelined-\d+)/g)].map(([, name]) => name)
     assert(seen.length > 0)
     assert.deepEqual(seen, Array.from({ length: seen.length }, (_, n) => id(n)))
-    assert.deepEqual(new Set(statuses(answers)), new Set(['200']))
+    assert.deepEqual(statuses(answers).slice(0, seen.length), seen.map(() => '200'))
     await wire.assertWell()
   })
 })
