@@ -42,8 +42,8 @@ export async function startWireGateway(sketch: Sketch = {}): Promise<WireGateway
   const snapshot = aSnapshot({
     ...fleet,
     nodes: [
-      { name: 'a', url: node.url, slots, headers: nodeHeaders },
-      { name: 'healthy', url: healthy.url, models: ['canary:latest'] },
+      { name: 'a', url: node.url, slots, headers: nodeHeaders, loaded: ['m:latest'] },
+      { name: 'healthy', url: healthy.url, models: ['canary:latest'], loaded: ['canary:latest'] },
     ],
   })
   const gateway = await startGateway(snapshot, { loopback })
@@ -100,12 +100,12 @@ export function refuses(cases: readonly WireCase[], sketch?: Sketch): void {
 }
 
 /**
- * The p99 of the event loop's delay while `work` runs, in milliseconds. The smallest of three: what blocks does so each
+ * The p99 of the event loop's delay while `work` runs, in milliseconds. The smallest of five: what blocks does so each
  * time, whereas the machine is slow now and then.
  */
 export async function loopDelayDuring(work: () => Promise<unknown>): Promise<number> {
   const delays: number[] = []
-  for (let n = 0; n < 3; n++) {
+  for (let n = 0; n < 5; n++) {
     const delay = monitorEventLoopDelay({ resolution: 1 })
     delay.enable()
     await work()

@@ -49,15 +49,15 @@ const refused: readonly WireCase[] = [
     ['a length of 2^64', 'Content-Length: 18446744073709551616'],
   ].map(([what, lines]) => ({ name: `${what} (21)`, bytes: withLength(lines ?? ''), answer: badRequest })),
   ...[
-    ['an unknown encoding', 'Transfer-Encoding: xchunked', 22],
-    ['chunked and another', 'Transfer-Encoding: chunked, identity', 23],
-    ['identity', 'Transfer-Encoding: identity', 23],
-    ['two encodings', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity', 23],
-    ['chunked twice', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked', 23],
-    ['a blank before the colon', 'Transfer-Encoding : chunked', 23],
-  ].map(([what, lines, number]) => ({
-    name: `Transfer-Encoding with ${what} (${number})`,
-    bytes: withEncoding(String(lines)),
+    ['an unknown encoding (22)', 'Transfer-Encoding: xchunked'],
+    ['chunked and another (23)', 'Transfer-Encoding: chunked, identity'],
+    ['identity (23)', 'Transfer-Encoding: identity'],
+    ['two encodings (23)', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity'],
+    ['chunked twice (23)', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked'],
+    ['a blank before the colon (23)', 'Transfer-Encoding : chunked'],
+  ].map(([what, lines]) => ({
+    name: `Transfer-Encoding with ${what}`,
+    bytes: withEncoding(lines ?? ''),
     answer: badRequest,
   })),
   {

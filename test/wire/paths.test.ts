@@ -5,16 +5,16 @@ import { startInstance } from '../support/instance.ts'
 import { chat, get, post, refuses, startWireGateway, statuses, type WireCase } from '../support/wire-gateway.ts'
 
 const notThere = /^HTTP\/1.1 40[04] /
-const paths = (number: number, targets: readonly string[]): WireCase[] =>
+const paths = (cited: string, targets: readonly string[]): WireCase[] =>
   targets.map((target) => ({
-    name: `${target.replace('\0', 'NUL')} (${number})`,
+    name: `${target} ${cited}`,
     bytes: post(target, chat),
     answer: notThere,
   }))
 
 const refused: readonly WireCase[] = [
-  ...paths(76, ['//api//chat', '/api//chat', '//api/chat', '/api/chat//']),
-  ...paths(77, [
+  ...paths('(76)', ['//api//chat', '/api//chat', '//api/chat', '/api/chat//']),
+  ...paths('(77)', [
     '/api/../admin',
     '/api/../api/chat',
     '/api/./chat',
@@ -23,8 +23,8 @@ const refused: readonly WireCase[] = [
     '/api/%252e',
     '/./api/chat',
   ]),
-  ...paths(78, ['/api%2fchat', '/api%5cchat', '/\\evil/api', '/api\\chat', '//evil.example/api/tags']),
-  ...paths(79, [
+  ...paths('(78)', ['/api%2fchat', '/api%5cchat', '/\\evil/api', '/api\\chat', '//evil.example/api/tags']),
+  ...paths('(79)', [
     '/api/chat;x=1',
     '/api/chat/',
     '/API/CHAT',
@@ -34,9 +34,9 @@ const refused: readonly WireCase[] = [
     '/api/ch%61t',
     '/api/chat%20',
   ]),
-  ...paths(80, ['/%zz', '/api/%c0%ae%c0%ae/chat', '/api/%u002e/chat', '/%']),
-  ...paths(81, ['http://[::1', 'http://a:99999999/x', 'api/chat', '?x']),
-  ...paths(82, [
+  ...paths('(80)', ['/%zz', '/api/%c0%ae%c0%ae/chat', '/api/%u002e/chat', '/%']),
+  ...paths('(81)', ['http://[::1', 'http://a:99999999/x', 'api/chat', '?x']),
+  ...paths('(82)', [
     '/api/pull',
     '/api/push',
     '/api/create',
@@ -50,9 +50,9 @@ const refused: readonly WireCase[] = [
     '/api/me',
     '/api/status',
   ]),
-  ...paths(83, ['/api/new', '/v2/chat', '/api/generate2']),
-  ...paths(84, ['/admin/v1/status', '/admin/v1/nodes', '/metrics', '/livez', '/readyz', '/leader']),
-  ...paths(85, ['/api/blobs/sha256:../../x', '/api/blobs/sha256:zz', '/api/blobs/md5:0']),
+  ...paths('(83)', ['/api/new', '/v2/chat', '/api/generate2']),
+  ...paths('(84)', ['/admin/v1/status', '/admin/v1/nodes', '/metrics', '/livez', '/readyz', '/leader']),
+  ...paths('(85)', ['/api/blobs/sha256:../../x', '/api/blobs/sha256:zz', '/api/blobs/md5:0']),
 ]
 
 suite('of paths, refused are', () => refuses(refused))
