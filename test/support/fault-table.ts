@@ -87,8 +87,11 @@ function linesOf(number: number, words: string, rows: readonly Row[]): string[] 
     .map(({ file, test, result }) => [`${file}: ${test}`, result] as const)
     .sort(([a], [b]) => (a < b ? -1 : 1))
   const why = untested[number]
-  const cells = why === undefined ? tests : [...tests, [`*${why}*`, tests.length > 0 ? 'in part' : 'no test'] as const]
-  return cells.map(([test, result]) => `| ${number} | ${words} | ${test.replaceAll('|', '\\|')} | ${result} |`)
+  const cells =
+    why === undefined ? tests : [...tests, [`*${why}*`, tests.length > 0 ? 'in part' : 'no test'] as const]
+  return cells.map(
+    ([test, result]) => `| ${number} | ${words} | ${test.replaceAll('|', '\\|')} | ${result} |`,
+  )
 }
 
 /** The rows of a table that `render` made. */

@@ -23,7 +23,8 @@ suite('the fault table', () => {
     const missing = cited.flatMap(({ file, text, numbers }) =>
       numbers
         .filter(
-          (number) => !rows.some((row) => row.number === number && row.file === file && row.test.includes(text)),
+          (number) =>
+            !rows.some((row) => row.number === number && row.file === file && row.test.includes(text)),
         )
         .map((number) => ({ number, file, text })),
     )

@@ -21,7 +21,8 @@ suite('a node that answers oddly', () => {
   for (const status of ['204 No Content', '304 Not Modified']) {
     test(`with a body under ${status} gets none of it to this caller or the next (144)`, async () => {
       await using wire = await startWireGateway({
-        serve: (socket) => socket.write(rawAnswer('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison', { status })),
+        serve: (socket) =>
+          socket.write(rawAnswer('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison', { status })),
       })
       for (let n = 0; n < 3; n++) {
         const answer = await wire.send(request)
@@ -36,7 +37,9 @@ suite('a node that answers oddly', () => {
   test('a thousand times in advance is heard once (145)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) =>
-        socket.write('HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n'.repeat(1000) + rawAnswer('{"done":true}')),
+        socket.write(
+          'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n'.repeat(1000) + rawAnswer('{"done":true}'),
+        ),
     })
     const answer = await wire.send(request)
     assert.deepEqual(statuses(answer), ['200'])
@@ -61,7 +64,9 @@ suite('a node that answers oddly', () => {
       await using wire = await startWireGateway()
       await using lure = await startWireGateway({
         serve: (socket) =>
-          socket.write(`HTTP/1.1 ${status}\r\nLocation: ${wire.node.url}/api/chat\r\nContent-Length: 0\r\n\r\n`),
+          socket.write(
+            `HTTP/1.1 ${status}\r\nLocation: ${wire.node.url}/api/chat\r\nContent-Length: 0\r\n\r\n`,
+          ),
       })
       const answer = await lure.send(request)
       assert.match(answer, /^HTTP\/1.1 502 Bad Gateway\r\n/)
@@ -159,9 +164,13 @@ suite('a node that changes under a request', () => {
 
   test('by another server with other models behind its address is asked once, and its refusal is told (155)', async () => {
     await using wire = await startWireGateway({
-      serve: (socket) => socket.write(rawAnswer(`{"error":"model 'm' not found"}`, { status: '404 Not Found' })),
+      serve: (socket) =>
+        socket.write(rawAnswer(`{"error":"model 'm' not found"}`, { status: '404 Not Found' })),
     })
-    assert.match(await wire.send(post('/api/chat', chat), /not found/), /^HTTP\/1.1 404 [\s\S]*model 'm(:latest)?' not found/)
+    assert.match(
+      await wire.send(post('/api/chat', chat), /not found/),
+      /^HTTP\/1.1 404 [\s\S]*model 'm(:latest)?' not found/,
+    )
     assert.equal(wire.gateway.upstreams.breakerState('a'), 'closed')
     await wire.assertWell()
   })

@@ -8,7 +8,11 @@ import { post, startWireGateway, type WireGateway } from '../support/wire-gatewa
 const request = post('/api/chat', '{"model":"m","messages":[]}', 'Connection: close\r\n')
 const ndjson = 'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n'
 const chunk = (text: string | Buffer) =>
-  Buffer.concat([Buffer.from(`${Buffer.byteLength(text).toString(16)}\r\n`), Buffer.from(text), Buffer.from('\r\n')])
+  Buffer.concat([
+    Buffer.from(`${Buffer.byteLength(text).toString(16)}\r\n`),
+    Buffer.from(text),
+    Buffer.from('\r\n'),
+  ])
 const line = (content: string) => `${JSON.stringify({ message: { content }, done: false })}\n`
 const done = `${JSON.stringify({ message: { content: '' }, done: true })}\n`
 const end = '0\r\n\r\n'
@@ -26,7 +30,10 @@ function unchunk(answer: Buffer): Buffer {
 }
 
 /** A caller that sends the request and keeps all it is sent until its connection closes. */
-function call(wire: WireGateway, options = {}): { socket: Socket; answer: Promise<Buffer>; received: () => number } {
+function call(
+  wire: WireGateway,
+  options = {},
+): { socket: Socket; answer: Promise<Buffer>; received: () => number } {
   const socket = connect({ port: wire.gateway.port, host: '127.0.0.1', ...options })
   const pieces: Buffer[] = []
   const { promise: answer, resolve } = Promise.withResolvers<Buffer>()

@@ -15,7 +15,11 @@ import {
 const limit = 65_536
 const bytes = (name: string, body: string | Buffer, answer = /^HTTP\/1.1 400 [\s\S]*{"error":/): WireCase => {
   const [before = '', after = ''] = post('/api/chat', body).split('\r\n\r\n', 2)
-  return { name, bytes: Buffer.concat([Buffer.from(`${before}\r\n\r\n`), Buffer.from(after && body)]), answer }
+  return {
+    name,
+    bytes: Buffer.concat([Buffer.from(`${before}\r\n\r\n`), Buffer.from(after && body)]),
+    answer,
+  }
 }
 const model = (name: string) => JSON.stringify({ model: name })
 
@@ -34,7 +38,9 @@ const refused: readonly WireCase[] = [
   bytes('two models, one of them disguised (65)', '{"model":"m","mod\\u0065l":"forbidden"}'),
   bytes('two models in two cases (65)', '{"model":"m","MODEL":"forbidden"}'),
   bytes('a model that only Go would find (65)', '{"Model":"m"}'),
-  ...['1', 'null', '["m"]', '{}'].map((value) => bytes(`a model that is ${value} (66)`, `{"model":${value}}`)),
+  ...['1', 'null', '["m"]', '{}'].map((value) =>
+    bytes(`a model that is ${value} (66)`, `{"model":${value}}`),
+  ),
   ...[
     'x'.repeat(10_240),
     'm\u0000',
@@ -90,7 +96,11 @@ suite('a body', () => {
     ['a lone surrogate (68)', Buffer.from('{"model":"m","prompt":"\\ud800 x"}')],
     [
       'bytes that are no UTF-8 (68)',
-      Buffer.concat([Buffer.from('{"model":"m","prompt":"'), Buffer.from([0xff, 0xc0, 0xaf, 0x80]), Buffer.from('"}')]),
+      Buffer.concat([
+        Buffer.from('{"model":"m","prompt":"'),
+        Buffer.from([0xff, 0xc0, 0xaf, 0x80]),
+        Buffer.from('"}'),
+      ]),
     ],
     ['stream "false" (72)', Buffer.from('{"model":"m","stream":"false"}')],
     ['stream 0 (72)', Buffer.from('{"model":"m","stream":0}')],
@@ -123,9 +133,14 @@ suite('a body', () => {
 suite('a body of 20 MB', () => {
   const megabytes = 20
   const size = megabytes * 1024 * 1024
-  const head = (length: number) => Buffer.from(`POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`)
+  const head = (length: number) =>
+    Buffer.from(`POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`)
   const heavy: readonly [name: string, body: Buffer, status: string][] = [
-    ['that is an image is served (69)', Buffer.from(`{"model":"m","images":["${'QUJD'.repeat(size / 4)}"]}`), '200'],
+    [
+      'that is an image is served (69)',
+      Buffer.from(`{"model":"m","images":["${'QUJD'.repeat(size / 4)}"]}`),
+      '200',
+    ],
     ['of brackets is refused (62)', Buffer.alloc(size, '['), '400'],
     ['of brackets in an object is refused (62)', Buffer.from(`{"model":"m","x":${'['.repeat(size)}`), '400'],
     [

@@ -82,10 +82,26 @@ const refused: readonly WireCase[] = [
     bytes: postChunks('/api/chat', `${hex}\r\n${chat}\r\n0\r\nContent-Length: 1\r\n\r\n`),
     answer: badRequest,
   },
-  { name: 'a request hidden in the body of DELETE (29)', bytes: smuggling('DELETE', '/api/delete'), answer: /^HTTP\/1.1 40[45] / },
-  { name: 'a request hidden in the body of OPTIONS (30)', bytes: smuggling('OPTIONS', '/api/chat'), answer: /^HTTP\/1.1 405 / },
-  { name: 'a body of GET on a route of POST (31)', bytes: smuggling('GET', '/api/chat'), answer: /^HTTP\/1.1 405 / },
-  { name: 'a body of HEAD on a route of POST (31)', bytes: smuggling('HEAD', '/api/chat'), answer: /^HTTP\/1.1 405 / },
+  {
+    name: 'a request hidden in the body of DELETE (29)',
+    bytes: smuggling('DELETE', '/api/delete'),
+    answer: /^HTTP\/1.1 40[45] /,
+  },
+  {
+    name: 'a request hidden in the body of OPTIONS (30)',
+    bytes: smuggling('OPTIONS', '/api/chat'),
+    answer: /^HTTP\/1.1 405 /,
+  },
+  {
+    name: 'a body of GET on a route of POST (31)',
+    bytes: smuggling('GET', '/api/chat'),
+    answer: /^HTTP\/1.1 405 /,
+  },
+  {
+    name: 'a body of HEAD on a route of POST (31)',
+    bytes: smuggling('HEAD', '/api/chat'),
+    answer: /^HTTP\/1.1 405 /,
+  },
   ...[
     ['a bare LF', `GET /api/tags HTTP/1.1\nHost: x\n\n`],
     ['a bare CR in a value', withHead('A: b\rc')],
@@ -99,7 +115,11 @@ const refused: readonly WireCase[] = [
     bytes: `POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nExpect: 100-continue\r\nAuthorization: Bearer llm_wrong\r\n\r\n`,
     answer: /^HTTP\/1.1 401 [\s\S]*connection: close\r\n/i,
   },
-  { name: 'an unknown expectation (39)', bytes: post('/api/chat', chat, 'Expect: something\r\n'), answer: /^HTTP\/1.1 417 / },
+  {
+    name: 'an unknown expectation (39)',
+    bytes: post('/api/chat', chat, 'Expect: something\r\n'),
+    answer: /^HTTP\/1.1 417 /,
+  },
   {
     name: 'an upgrade to websocket (41)',
     bytes: get('/api/tags', 'Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n'),
@@ -118,7 +138,10 @@ suite('a body', () => {
       'with trailers that look like headers (28)',
       postChunks('/api/chat', `${hex}\r\n${chat}\r\n0\r\nAuthorization: x\r\nHost: y\r\n\r\n`),
     ],
-    ['in chunks of a byte each (24, 25)', postChunks('/api/chat', `${[...chat].map((byte) => `1\r\n${byte}\r\n`).join('')}0\r\n\r\n`)],
+    [
+      'in chunks of a byte each (24, 25)',
+      postChunks('/api/chat', `${[...chat].map((byte) => `1\r\n${byte}\r\n`).join('')}0\r\n\r\n`),
+    ],
   ]
   for (const [name, bytes] of reaching) {
     test(`${name} reaches the node in one clean frame`, async () => {
@@ -142,7 +165,9 @@ suite('a body', () => {
     await wire.assertWell()
     unsubscribe('http.server.request.start', hurry)
     const { promise: answer, resolve } = Promise.withResolvers<string>()
-    const caller = connect(wire.gateway.port, '127.0.0.1', () => caller.write(postChunks('/api/chat', '5\r\n{"mod')))
+    const caller = connect(wire.gateway.port, '127.0.0.1', () =>
+      caller.write(postChunks('/api/chat', '5\r\n{"mod')),
+    )
     let received = ''
     caller.setEncoding('latin1').on('data', (text) => (received += text))
     caller.on('close', () => resolve(received))
@@ -154,7 +179,9 @@ suite('a body', () => {
   test('whose caller leaves in the middle bothers no node, and is nobody else’s fault (32)', async () => {
     await using wire = await startWireGateway()
     const caller = connect(wire.gateway.port, '127.0.0.1', () =>
-      caller.write(`POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n${chat}`, () => caller.end()),
+      caller.write(`POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n${chat}`, () =>
+        caller.end(),
+      ),
     )
     caller.on('error', () => {}).resume()
     await eventually(() => wire.gateway.lines.length > 0, 'the request is logged')

@@ -78,18 +78,30 @@ async function forwarded(wire: WireGateway, headers: string | Buffer) {
 suite('the headers of a request', () => {
   const ours = ['connection', 'content-length', 'host', 'x-node-key', 'x-request-id']
   const stopped: readonly [what: string, headers: string][] = [
-    ['credentials and cookies (37, 59)', 'Authorization: Bearer other\r\nCookie: c=1\r\nx-api-key: other\r\n'],
+    [
+      'credentials and cookies (37, 59)',
+      'Authorization: Bearer other\r\nCookie: c=1\r\nx-api-key: other\r\n',
+    ],
     [
       'those of one connection (44)',
       'Keep-Alive: timeout=9\r\nTE: trailers\r\nTrailer: X\r\nProxy-Authorization: x\r\nProxy-Connection: close\r\nUpgrade: h2c\r\n',
     ],
-    ['those named in Connection, ours excepted (43)', 'Connection: close, X-Request-Id, Content-Length, X-Node-Key, Host\r\n'],
+    [
+      'those named in Connection, ours excepted (43)',
+      'Connection: close, X-Request-Id, Content-Length, X-Node-Key, Host\r\n',
+    ],
     [
       'a forged origin of the request (46)',
       'X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-SSL-Client-CN: admin\r\n',
     ],
-    ['names that mean something to JavaScript (52)', '__proto__: x\r\nconstructor: y\r\nhasOwnProperty: z\r\n'],
-    ['conditions and encodings (55)', 'Accept-Encoding: br;q=x, *\r\nRange: bytes=0-1\r\nIf-None-Match: *\r\n'],
+    [
+      'names that mean something to JavaScript (52)',
+      '__proto__: x\r\nconstructor: y\r\nhasOwnProperty: z\r\n',
+    ],
+    [
+      'conditions and encodings (55)',
+      'Accept-Encoding: br;q=x, *\r\nRange: bytes=0-1\r\nIf-None-Match: *\r\n',
+    ],
     ['an origin (58)', 'Origin: http://evil.example\r\nReferer: http://evil.example/\r\n'],
     ['nine hundred of them (53)', Array.from({ length: 900 }, (_, n) => `H${n}: abc\r\n`).join('')],
   ]
@@ -151,7 +163,8 @@ suite('the headers of a request', () => {
       )
       const { answer } = await forwarded(wire, Buffer.concat(headers))
       assert.match(answer, /^HTTP\/1.1 (200|400) /)
-      if (statuses(answer)[0] === '200') assert(wire.node.received.join('').includes(value.toString('latin1')))
+      if (statuses(answer)[0] === '200')
+        assert(wire.node.received.join('').includes(value.toString('latin1')))
       await wire.assertWell()
     })
   }
@@ -173,7 +186,8 @@ suite('the headers of a request', () => {
 
 suite('the headers of an answer', () => {
   test('are not those of the connection to the node, and set no cookies (45, 59)', async () => {
-    const extra = 'Connection: close\r\nKeep-Alive: timeout=1\r\nSet-Cookie: a=b\r\nTrailer: X\r\nServer: s\r\n'
+    const extra =
+      'Connection: close\r\nKeep-Alive: timeout=1\r\nSet-Cookie: a=b\r\nTrailer: X\r\nServer: s\r\n'
     await using wire = await startWireGateway({
       serve: (socket) => socket.write(rawAnswer('{"done":true}', { extra })),
     })
@@ -185,7 +199,8 @@ suite('the headers of an answer', () => {
 
   test('give no foreign page leave to read it (58)', async () => {
     await using wire = await startWireGateway({
-      serve: (socket) => socket.write(rawAnswer('{"done":true}', { extra: 'Access-Control-Allow-Origin: *\r\n' })),
+      serve: (socket) =>
+        socket.write(rawAnswer('{"done":true}', { extra: 'Access-Control-Allow-Origin: *\r\n' })),
     })
     for (const origin of ['http://evil.example', 'null']) {
       const { answer } = await forwarded(wire, `Origin: ${origin}\r\n`)
@@ -196,7 +211,11 @@ suite('the headers of an answer', () => {
 })
 
 suite('words that mean something to JavaScript', () => {
-  const bodies = ['{"model":"__proto__"}', '{"model":"constructor"}', '{"model":"m","__proto__":{"x":1},"constructor":2}']
+  const bodies = [
+    '{"model":"__proto__"}',
+    '{"model":"constructor"}',
+    '{"model":"m","__proto__":{"x":1},"constructor":2}',
+  ]
   for (const body of bodies) {
     test(`are plain words in ${body} (52)`, async () => {
       await using wire = await startWireGateway()

@@ -2,7 +2,15 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { apiKeySchema, hashToken } from '../../lib/fleet/api-key.ts'
 import { startInstance } from '../support/instance.ts'
-import { chat, get, post, refuses, startWireGateway, statuses, type WireCase } from '../support/wire-gateway.ts'
+import {
+  chat,
+  get,
+  post,
+  refuses,
+  startWireGateway,
+  statuses,
+  type WireCase,
+} from '../support/wire-gateway.ts'
 
 const notThere = /^HTTP\/1.1 40[04] /
 const paths = (cited: string, targets: readonly string[]): WireCase[] =>
@@ -81,7 +89,8 @@ suite('a path', () => {
   test('of the public port is unknown to the admin port, and the other way round (84)', async () => {
     await using instance = await startInstance()
     const headers = { authorization: `Bearer ${instance.token}` }
-    const statusOf = async (url: string, init: RequestInit = {}) => (await fetch(url, { ...init, headers })).status
+    const statusOf = async (url: string, init: RequestInit = {}) =>
+      (await fetch(url, { ...init, headers })).status
     for (const path of ['/api/tags', '/api/version', '/v1/models']) {
       assert.equal(await statusOf(instance.adminUrl + path), 404)
     }

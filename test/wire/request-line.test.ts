@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { connect as connectTls } from 'node:tls'
 import { suite, test } from 'node:test'
+import { connect as connectTls } from 'node:tls'
 import { apiKeySchema, hashToken } from '../../lib/fleet/api-key.ts'
 import { rawAnswer } from '../support/wire.ts'
 import {
@@ -37,7 +37,11 @@ const refused: readonly WireCase[] = [
   },
   { name: 'CONNECT, without a word (11)', bytes: line('CONNECT a:443 HTTP/1.1'), answer: /^$/ },
   { name: 'OPTIONS * (12)', bytes: line('OPTIONS * HTTP/1.1'), answer: /405 / },
-  { name: 'the wrong method, naming the right one (13)', bytes: get('/api/chat'), answer: /405 [\s\S]*allow: POST\r\n/i },
+  {
+    name: 'the wrong method, naming the right one (13)',
+    bytes: get('/api/chat'),
+    answer: /405 [\s\S]*allow: POST\r\n/i,
+  },
   { name: 'a target of more than 8 KiB (15)', bytes: get(`/${'a'.repeat(9000)}`), answer: /414 / },
   {
     name: 'a head of more than 16 KiB (15)',
@@ -96,14 +100,19 @@ suite('a request line', () => {
   ] as const) {
     test(`may follow ${what} (17)`, async () => {
       await using wire = await startWireGateway()
-      assert.match(await wire.send('\r\n'.repeat(count) + get('/api/version'), /version"/), /^HTTP\/1.1 200 OK/)
+      assert.match(
+        await wire.send('\r\n'.repeat(count) + get('/api/version'), /version"/),
+        /^HTTP\/1.1 200 OK/,
+      )
       await wire.assertWell()
     })
   }
 
   test('after a megabyte of empty lines is served or refused, at no cost to others (17)', async () => {
     await using wire = await startWireGateway()
-    const delay = await loopDelayDuring(() => wire.send('\r\n'.repeat(524_288) + get('/api/version'), /version"/))
+    const delay = await loopDelayDuring(() =>
+      wire.send('\r\n'.repeat(524_288) + get('/api/version'), /version"/),
+    )
     assert(delay < 50, `the loop was blocked for ${delay} ms`)
     await wire.assertWell()
   })
@@ -135,13 +144,22 @@ suite('pipelined requests', () => {
     const count = 10_000
     const id = (n: number) => `pipelined-${String(n).padStart(5, '0')}`
     const requests = Array.from({ length: count }, (_, n) =>
-      get('/api/version', `Host: x\r\nX-Request-Id: ${id(n)}\r\n${n === count - 1 ? 'Connection: close\r\n' : ''}`),
+      get(
+        '/api/version',
+        `Host: x\r\nX-Request-Id: ${id(n)}\r\n${n === count - 1 ? 'Connection: close\r\n' : ''}`,
+      ),
     )
     const answers = await wire.send(requests.join(''))
     const seen = [...answers.matchAll(/x-request-id: (pipelined-\d+)/g)].map(([, name]) => name)
     assert(seen.length > 0)
-    assert.deepEqual(seen, Array.from({ length: seen.length }, (_, n) => id(n)))
-    assert.deepEqual(statuses(answers).slice(0, seen.length), seen.map(() => '200'))
+    assert.deepEqual(
+      seen,
+      Array.from({ length: seen.length }, (_, n) => id(n)),
+    )
+    assert.deepEqual(
+      statuses(answers).slice(0, seen.length),
+      seen.map(() => '200'),
+    )
     await wire.assertWell()
   })
 })
