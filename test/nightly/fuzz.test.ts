@@ -7,10 +7,12 @@ const timeout = ms + 5 * 60_000
 
 suite('an hour of fuzz', { timeout: 2 * timeout }, () => {
   test('by callers', { timeout }, async (test) => {
-    test.diagnostic(`seed ${seed}, ${await fuzzCallers({ ms, seed })} connections`)
+    test.diagnostic(`seed ${seed}`)
+    test.diagnostic(`${await fuzzCallers({ ms, seed })} connections`)
   })
 
   test('by nodes', { timeout }, async (test) => {
-    test.diagnostic(`seed ${seed}, ${await fuzzAnswers({ ms, seed })} requests`)
+    test.diagnostic(`seed ${seed}`)
+    test.diagnostic(`${await fuzzAnswers({ ms, seed })} requests`)
   })
 })

@@ -228,7 +228,7 @@ const oddAnswer = fc
     body,
   )
   .map(([version, status, headers, frame, text]) =>
-    Buffer.from([`${version} ${status}`, ...headers].join('\r\n') + `\r\n${frame(text)}`, 'latin1'),
+    Buffer.from(`${[`${version} ${status}`, ...headers].join('\r\n')}\r\n${frame(text)}`, 'latin1'),
   )
 
 const ending = fc.constantFrom('keep', 'close', 'reset')

@@ -89,7 +89,7 @@ suite('a request line', () => {
 
   test('HEAD gets the head alone, and the connection stays in step (14)', async () => {
     await using wire = await startWireGateway()
-    const answer = await wire.send('HEAD /api/tags HTTP/1.1\r\nHost: x\r\n\r\n' + get('/nothing'))
+    const answer = await wire.send(`HEAD /api/tags HTTP/1.1\r\nHost: x\r\n\r\n${get('/nothing')}`)
     assert.match(answer, /^HTTP\/1.1 200 OK\r\n(?:[^\r]+\r\n)+\r\nHTTP\/1.1 404 Not Found\r\n/)
     await wire.assertWell()
   })
