@@ -2,11 +2,15 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Exchange } from './exchange.ts'
 
 const maxTargetBytes = 8192
+/** These say who asks whom: of two, one reader takes the first and the next one the last. */
+const singular = new Set(['host', 'x-api-key', 'authorization'])
+const singularLengths = new Set([...singular].map((name) => name.length))
+const hostPattern = /^(?:[\w.-]+|\[[\da-f:.]+\])(?::(\d{1,5}))?$/i
 
 /**
- * Refuses what Node's parser lets through and no honest client sends: HTTP/0.9 and invented versions, a second Host,
- * absolute or asterisk targets, any Transfer-Encoding but `chunked`. The path that is checked here is the path that is
- * routed and forwarded (sheet reliability-security.md C-A to C-C).
+ * Refuses what Node's parser lets through and no honest client sends: HTTP/0.9 and invented versions, a Host that is
+ * none, a second one or a second key, absolute or asterisk targets, upgrades, any Transfer-Encoding but `chunked`. The
+ * path that is checked here is the path that is routed and forwarded (sheet reliability-security.md C-A to C-C).
  *
  * @throws ProxyError with the reason.
  */
@@ -14,21 +18,36 @@ export function guard({ request, path }: Exchange): void {
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') throw new ProxyError('bad_version')
   const target = request.url ?? ''
   if (target.length > maxTargetBytes) throw new ProxyError('target_too_long')
+  if (path === '*') throw new ProxyError('method_not_allowed', { path, allow: 'GET, HEAD, POST' })
   if (!path.startsWith('/'))
     throw new ProxyError('bad_request', { reason: 'the request target must be a path' })
-  const encoding = request.headers['transfer-encoding']
+  const { upgrade, 'transfer-encoding': encoding } = request.headers
+  // An offer of HTTP/2 may be ignored; a websocket's client would wait for an answer that is none.
+  if (upgrade !== undefined && upgrade !== 'h2c')
+    throw new ProxyError('bad_request', { reason: 'nothing here can be upgraded to' })
   if (encoding !== undefined && (encoding !== 'chunked' || request.httpVersion === '1.0')) {
     throw new ProxyError('bad_request', { reason: 'Transfer-Encoding must be exactly "chunked"' })
   }
-  if (hosts(request.rawHeaders) > 1)
-    throw new ProxyError('bad_request', { reason: 'more than one Host header' })
+  const repeated = repeatedHeader(request.rawHeaders)
+  if (repeated) throw new ProxyError('bad_request', { reason: `more than one ${repeated} header` })
+  // HTTP/1.0 needs none.
+  if (request.headers.host !== undefined && !isHost(request.headers.host))
+    throw new ProxyError('bad_request', { reason: 'the Host header must be a host with or without a port' })
 }
 
-function hosts(rawHeaders: readonly string[]): number {
-  let count = 0
+function isHost(text: string): boolean {
+  const match = hostPattern.exec(text)
+  return match !== null && Number(match[1] ?? 0) <= 65_535
+}
+
+function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
+  const seen = new Set<string>()
   for (let at = 0; at < rawHeaders.length; at += 2) {
-    const name = rawHeaders[at] as string
-    if (name.length === 4 && name.toLowerCase() === 'host') count++
+    const text = rawHeaders[at] as string
+    if (!singularLengths.has(text.length)) continue
+    const name = text.toLowerCase()
+    if (seen.has(name)) return name
+    if (singular.has(name)) seen.add(name)
   }
-  return count
+  return undefined
 }

@@ -47,6 +47,29 @@ suite('the body scanner', () => {
     assert.doesNotThrow(() => scanText(`{"a":${'['.repeat(63)}${']'.repeat(63)}}`))
   })
 
+  test('refuses more fields than any request has, before their names cost anything', () => {
+    const fields = (count: number) => `{${Array.from({ length: count }, (_, n) => `"m${n}":0`).join()}}`
+    assert.doesNotThrow(() => scanText(fields(1000)))
+    assert.throws(() => scanText(fields(1001)), /more than 1000 fields/)
+  })
+
+  test('finds the end of long strings, wherever they lie in memory', () => {
+    const ends = ['"', '\\n"', '\u0001"']
+    for (let offset = 0; offset < 4; offset++) {
+      for (const [end, length] of ends.flatMap((end) =>
+        [60, 61, 64, 70, 71, 72, 73].map((n) => [end, n] as const),
+      )) {
+        const text = `{"x":"${'é\u007f'.repeat(length)}${end}}`
+        const bytes = Buffer.from('?'.repeat(offset) + text).subarray(offset)
+        assert.equal(
+          accepts(() => scan(bytes)),
+          isObject(text),
+          `${offset} ${JSON.stringify(text)}`,
+        )
+      }
+    }
+  })
+
   test('agrees with JSON.parse on every object', () => {
     const wanted = /^(model|ſ?stream)$/i
     fc.assert(

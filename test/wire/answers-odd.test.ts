@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
+import { suite, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { eventually, rawAnswer } from '../support/wire.ts'
+import { chat, post, startWireGateway, statuses } from '../support/wire-gateway.ts'
+
+const request = post('/api/chat', '{"model":"m","messages":[]}', 'Connection: close\r\n')
+const ndjson = 'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n'
+const chunk = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`
+const line = (content: string) => `${JSON.stringify({ message: { content }, done: false })}\n`
+const done = `${JSON.stringify({ message: { content: '' }, done: true })}\n`
+
+/** Calls `beat` every `ms` until it or the socket ends. */
+function every(socket: Socket, ms: number, beat: () => void): void {
+  const timer = setInterval(() => (socket.destroyed ? clearInterval(timer) : beat()), ms)
+  socket.once('close', () => clearInterval(timer))
+}
+
+suite('a node that answers oddly', () => {
+  for (const status of ['204 No Content', '304 Not Modified']) {
+    test(`with a body under ${status} gets none of it to this caller or the next (144)`, async () => {
+      await using wire = await startWireGateway({
+        serve: (socket) =>
+          socket.write(rawAnswer('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison', { status })),
+      })
+      for (let n = 0; n < 3; n++) {
+        const answer = await wire.send(request)
+        assert.match(answer, /^HTTP\/1.1 (204 No Content|502 Bad Gateway)\r\n/)
+        assert(!answer.includes('poison'))
+      }
+      assert.equal(wire.node.received.length, 3, 'a socket with stray bytes was used again')
+      await wire.assertWell()
+    })
+  }
+
+  test('a thousand times in advance is heard once (145)', async () => {
+    await using wire = await startWireGateway({
+      serve: (socket) =>
+        socket.write(
+          'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n'.repeat(1000) + rawAnswer('{"done":true}'),
+        ),
+    })
+    const answer = await wire.send(request)
+    assert.deepEqual(statuses(answer), ['200'])
+    assert(!/link/i.test(answer))
+    await wire.assertWell()
+  })
+
+  for (const status of ['100 Continue', '102 Processing', '103 Early Hints']) {
+    test(`with ${status} for ever is given up like one that says nothing (145)`, async () => {
+      await using wire = await startWireGateway({
+        config: { timeouts: { first_token: '300ms' }, routing: { attempts: 1 } },
+        serve: (socket) => every(socket, 20, () => socket.write(`HTTP/1.1 ${status}\r\n\r\n`)),
+      })
+      assert.deepEqual(statuses(await wire.send(request, /\r\n\r\n./)), ['504'])
+      await eventually(() => wire.node.closedAt[0] !== undefined, 'the node is hung up on')
+      await wire.assertWell()
+    })
+  }
+
+  for (const status of ['301 Moved Permanently', '307 Temporary Redirect', '308 Permanent Redirect']) {
+    test(`with ${status} is not followed (146)`, async () => {
+      await using wire = await startWireGateway()
+      await using lure = await startWireGateway({
+        serve: (socket) =>
+          socket.write(
+            `HTTP/1.1 ${status}\r\nLocation: ${wire.node.url}/api/chat\r\nContent-Length: 0\r\n\r\n`,
+          ),
+      })
+      const answer = await lure.send(request)
+      assert.match(answer, /^HTTP\/1.1 502 Bad Gateway\r\n/)
+      assert(!/location/i.test(answer))
+      assert.deepEqual(wire.node.received, [])
+      await lure.assertWell()
+    })
+  }
+
+  test('with trailers keeps them to itself (147)', async () => {
+    await using wire = await startWireGateway({
+      serve: (socket) =>
+        socket.write(
+          `${ndjson.replace('\r\n\r\n', '\r\nTrailer: X-Node-Secret\r\n\r\n')}${chunk(done)}0\r\nX-Node-Secret: 1\r\nSet-Cookie: a=b\r\n\r\n`,
+        ),
+    })
+    const answer = await wire.send(request)
+    assert.match(answer, /^HTTP\/1.1 200 OK[\s\S]*\r\n0\r\n\r\n$/)
+    assert(!/trailer|secret|cookie/i.test(answer), answer)
+    await wire.assertWell()
+  })
+
+  test('without end is ended by the limit of the whole request, and says so (148)', async () => {
+    await using wire = await startWireGateway({
+      config: { timeouts: { request: '1s' } },
+      serve: (socket) => {
+        socket.write(ndjson)
+        every(socket, 5, () => socket.write(chunk(line('x'.repeat(1000)))))
+      },
+    })
+    const answer = await wire.send(request)
+    assert.match(answer, /^HTTP\/1.1 200 OK[\s\S]*\n{"error":"[^"]+"}\n/)
+    assert(!answer.endsWith('0\r\n\r\n'), 'the answer looks whole')
+    await wire.assertWell()
+  })
+
+  test('in a drip is served while it drips, and ended by the limit of the whole request (149)', async () => {
+    await using wire = await startWireGateway({
+      config: { timeouts: { between_tokens: '400ms', request: '1500ms' } },
+      serve: (socket) => {
+        socket.write(ndjson)
+        every(socket, 100, () => socket.write(chunk(' ')))
+      },
+    })
+    const startedAt = performance.now()
+    const answer = await wire.send(request)
+    assert(performance.now() - startedAt > 1000, 'the limit between two tokens struck, though they came')
+    assert.match(answer, /^HTTP\/1.1 200 OK[\s\S]*{"error":"[^"]+"}/)
+    await wire.assertWell()
+  })
+
+  test('in a drip slower than the limit between tokens is given up by it (149)', async () => {
+    await using wire = await startWireGateway({
+      config: { timeouts: { first_token: '200ms', between_tokens: '200ms', request: '5s' } },
+      serve: (socket) => {
+        socket.write(ndjson + chunk(line('one')))
+        every(socket, 450, () => socket.write(chunk(line('two'))))
+      },
+    })
+    const answer = await wire.send(request)
+    assert.match(answer, /one[\s\S]*{"error":"[^"]+"}/)
+    assert(!answer.includes('two'))
+    await wire.assertWell()
+  })
+
+  test('with the time of another century is passed on byte for byte (159)', async () => {
+    const body = '{"created_at":"1970-01-01T00:00:00+14:00","message":{"content":"x"},"done":true}'
+    await using wire = await startWireGateway({
+      serve: (socket) =>
+        socket.write(rawAnswer(body, { extra: 'Date: Fri, 31 Dec 9999 23:59:59 GMT\r\nAge: -1\r\n' })),
+    })
+    const answer = await wire.send(request)
+    assert(answer.includes(body) && !answer.includes('9999'))
+    await wire.assertWell()
+  })
+})
+
+suite('a node that changes under a request', () => {
+  test('by leaving the fleet finishes its stream (157)', async () => {
+    await using wire = await startWireGateway({
+      serve: (socket) => {
+        socket.write(ndjson + chunk(line('one')))
+        setTimeout(() => socket.write(`${chunk(done)}0\r\n\r\n`), 300)
+      },
+    })
+    const answer = wire.send(request)
+    await eventually(() => wire.node.received.join('').includes('"m"'), 'the node has the request')
+    await sleep(50)
+    const { snapshot } = wire
+    const without = new Map([...snapshot.nodes].filter(([name]) => name !== 'a'))
+    wire.gateway.current.swap({ ...snapshot, nodes: without })
+    assert.match(await answer, /one[\s\S]*"done":true[\s\S]*\r\n0\r\n\r\n$/)
+    await wire.assertWell()
+  })
+
+  test('by another server with other models behind its address is asked once, and its refusal is told (155)', async () => {
+    await using wire = await startWireGateway({
+      serve: (socket) =>
+        socket.write(rawAnswer(`{"error":"model 'm' not found"}`, { status: '404 Not Found' })),
+    })
+    assert.match(
+      await wire.send(post('/api/chat', chat), /not found/),
+      /^HTTP\/1.1 404 [\s\S]*model 'm(:latest)?' not found/,
+    )
+    assert.equal(wire.gateway.upstreams.breakerState('a'), 'closed')
+    await wire.assertWell()
+  })
+})

@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { rawAnswer } from '../support/wire.ts'
+import {
+  chat,
+  loopDelayDuring,
+  post,
+  postChunks,
+  refuses,
+  startWireGateway,
+  statuses,
+  type WireCase,
+} from '../support/wire-gateway.ts'
+
+const limit = 65_536
+const bytes = (name: string, body: string | Buffer, answer = /^HTTP\/1.1 400 [\s\S]*{"error":/): WireCase => {
+  const [before = '', after = ''] = post('/api/chat', body).split('\r\n\r\n', 2)
+  return {
+    name,
+    bytes: Buffer.concat([Buffer.from(`${before}\r\n\r\n`), Buffer.from(after && body)]),
+    answer,
+  }
+}
+const model = (name: string) => JSON.stringify({ model: name })
+
+const refused: readonly WireCase[] = [
+  bytes('an empty one (60, 74)', '', /^HTTP\/1.1 400 [\s\S]*missing request body/),
+  ...['null', '[]', '"x"', '5', ' '].map((body) => bytes(`${body} (60)`, body)),
+  bytes('a truncated one (61)', '{"model":"m"'),
+  bytes('one with garbage behind it (61)', `${chat} x`),
+  bytes('two in one (61)', chat + chat),
+  bytes('one behind a byte order mark (61)', `\ufeff${chat}`),
+  bytes('one in UTF-16 (61)', Buffer.from(chat, 'utf16le')),
+  bytes('NaN (61)', '{"model":"m","x":NaN}'),
+  bytes('a comment (61)', '{"model":"m"/* x */}'),
+  bytes('nesting of depth 65 (62)', `{"model":"m","x":${'['.repeat(64)}${']'.repeat(64)}}`),
+  bytes('two models (64)', '{"model":"m","model":"forbidden"}'),
+  bytes('two models, one of them disguised (65)', '{"model":"m","mod\\u0065l":"forbidden"}'),
+  bytes('two models in two cases (65)', '{"model":"m","MODEL":"forbidden"}'),
+  bytes('a model that only Go would find (65)', '{"Model":"m"}'),
+  ...['1', 'null', '["m"]', '{}'].map((value) =>
+    bytes(`a model that is ${value} (66)`, `{"model":${value}}`),
+  ),
+  ...[
+    'x'.repeat(10_240),
+    'm\u0000',
+    'm\nm',
+    '../m',
+    '..%2fm',
+    '%2e%2e/m',
+    '\u202em',
+    'registry.evil/x',
+    'hf.co/..',
+    '<script>',
+  ].map((name) => bytes(`the model ${JSON.stringify(name.slice(0, 20))} (66)`, model(name))),
+  bytes('one byte over the limit (70)', chat.padEnd(limit + 1), /^HTTP\/1.1 413 /),
+  {
+    name: 'one byte over the limit, in chunks (70)',
+    bytes: postChunks('/api/chat', `${(limit + 1).toString(16)}\r\n${chat.padEnd(limit + 1)}\r\n0\r\n\r\n`),
+    answer: /^HTTP\/1.1 413 /,
+  },
+  bytes('a form (75)', 'model=m&prompt=x'),
+  bytes('a multipart form (75)', '--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--b--\r\n'),
+]
+
+suite('of bodies, refused are', () => refuses(refused, { config: { limits: { body_bytes: limit } } }))
+
+/** Sends a chat and resolves to the status and the body that the node received. */
+async function forwarded(body: Buffer, config = {}) {
+  let received = Buffer.alloc(0)
+  await using wire = await startWireGateway({
+    config,
+    serve: (socket, text) => {
+      received = Buffer.concat([received, Buffer.from(text, 'latin1')])
+      const head = received.indexOf('\r\n\r\n') + 4
+      if (received.length - head >= body.length) socket.write(rawAnswer('{"done":true}'))
+    },
+  })
+  const head = `POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`
+  const answer = await wire.send(Buffer.concat([Buffer.from(head), body]), /\r\n\r\n./)
+  await wire.assertWell()
+  return { status: statuses(answer)[0], received: received.subarray(received.indexOf('\r\n\r\n') + 4) }
+}
+
+suite('a body', () => {
+  for (const name of ['m', 'M', 'm:latest', 'library/m', '\\u006d']) {
+    test(`is served for the model however it is written: ${name} (65, 67)`, async () => {
+      const body = Buffer.from(`{"mod\\u0065l":"${name}","messages":[]}`)
+      const { status, received } = await forwarded(body)
+      assert.equal(status, '200')
+      assert.deepEqual(received, body)
+    })
+  }
+
+  const exact: readonly [what: string, body: Buffer][] = [
+    ['a lone surrogate (68)', Buffer.from('{"model":"m","prompt":"\\ud800 x"}')],
+    [
+      'bytes that are no UTF-8 (68)',
+      Buffer.concat([
+        Buffer.from('{"model":"m","prompt":"'),
+        Buffer.from([0xff, 0xc0, 0xaf, 0x80]),
+        Buffer.from('"}'),
+      ]),
+    ],
+    ['stream "false" (72)', Buffer.from('{"model":"m","stream":"false"}')],
+    ['stream 0 (72)', Buffer.from('{"model":"m","stream":0}')],
+    ['stream null (72)', Buffer.from('{"model":"m","stream":null}')],
+    ['no stream (72)', Buffer.from('{"model":"m"}')],
+  ]
+  for (const [what, body] of exact) {
+    test(`with ${what} reaches the node byte for byte`, async () => {
+      const { status, received } = await forwarded(body)
+      assert.equal(status, '200')
+      assert.deepEqual(received, body)
+    })
+  }
+
+  test('of exactly the limit is served (70)', async () => {
+    const { status } = await forwarded(Buffer.from(chat.padEnd(limit)), { limits: { body_bytes: limit } })
+    assert.equal(status, '200')
+  })
+
+  test('with a name of its own making never becomes a label (66)', async () => {
+    await using wire = await startWireGateway()
+    for (const name of ['evil-label', 'registry.evil/a/b', '__proto__']) {
+      assert.match(await wire.send(post('/api/chat', model(name)), /\r\n\r\n./), /^HTTP\/1.1 404 /)
+    }
+    assert(!/evil|__proto__/.test(await wire.gateway.metrics.registry.metrics()))
+    await wire.assertWell()
+  })
+})
+
+suite('a body of 20 MB', () => {
+  const megabytes = 20
+  const size = megabytes * 1024 * 1024
+  const head = (length: number) =>
+    Buffer.from(`POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`)
+  const heavy: readonly [name: string, body: Buffer, status: string][] = [
+    [
+      'that is an image is served (69)',
+      Buffer.from(`{"model":"m","images":["${'QUJD'.repeat(size / 4)}"]}`),
+      '200',
+    ],
+    ['of brackets is refused (62)', Buffer.alloc(size, '['), '400'],
+    ['of brackets in an object is refused (62)', Buffer.from(`{"model":"m","x":${'['.repeat(size)}`), '400'],
+    [
+      'of a million and a half fields is refused (63)',
+      Buffer.from(`{"model":"m"${Array.from({ length: 1_500_000 }, (_, n) => `,"m${n}":0`).join('')}}`),
+      '400',
+    ],
+  ]
+  for (const [name, body, status] of heavy) {
+    test(`${name} without holding up the others`, async () => {
+      let received = 0
+      await using wire = await startWireGateway({
+        serve: (socket, text) => {
+          received += text.length
+          if (received < body.length) return
+          received = 0
+          socket.write(rawAnswer('{"done":true}'))
+        },
+      })
+      const request = Buffer.concat([head(body.length), body])
+      const delay = await loopDelayDuring(async () => {
+        assert.equal(statuses(await wire.send(request, /\r\n\r\n./))[0], status)
+      })
+      assert(delay < 50, `the loop was blocked for ${delay} ms`)
+      await wire.assertWell()
+    })
+  }
+})
