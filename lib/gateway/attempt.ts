@@ -36,14 +36,13 @@ export class Attempt {
   readonly #clock: Clock
   readonly #startedAt: number
   #state: 'waiting' | 'streaming' | 'paused' | 'settled' = 'waiting'
-  /** When the current state last made progress: the head or a byte came, or the caller stopped reading. */
+  /** When the current state last made progress: the head or a byte came, or the caller read on. */
   #movedAt: number
   /** The node took longer than it should, and nobody else could do better: it has its full time. */
   #isPatient = false
   #resolve: (outcome: Outcome) => void
   #closeUpstream: () => void = () => {}
   #cancelTimer: () => void = () => {}
-  #leaveRoom: () => void = () => {}
   #request: ClientRequest | null = null
   #answer: IncomingMessage | null = null
   #delivery: Delivery | null = null
@@ -105,7 +104,7 @@ export class Attempt {
       contentType: answer.headers['content-type'] ?? '',
       headers: answer.headers,
     })
-    this.#leaveRoom = this.#delivery.onRoom(this.#resume)
+    this.#arm()
     answer.on('data', (chunk: Buffer) => this.#take(chunk))
     answer.on('end', () => this.#finish())
     answer.on('close', () => {
@@ -130,7 +129,7 @@ export class Attempt {
     } else if (this.#delivery.isFull) {
       this.#state = 'paused'
       this.#answer?.pause()
-      this.#arm()
+      this.#delivery.whenRoom(this.#resume)
     }
   }
 
@@ -155,6 +154,7 @@ export class Attempt {
     this.#state = 'streaming'
     this.#movedAt = this.#clock.now()
     this.#answer?.resume()
+    this.#arm()
   }
 
   readonly #abort = () => {
@@ -172,8 +172,6 @@ export class Attempt {
     const { at, fault } = this.#limit()
     if (this.#clock.now() < at) this.#arm()
     else if (fault === 'impatient') this.#reconsider()
-    else if (fault === 'slow-reader')
-      this.#settle({ kind: 'client-gone', reason: 'the caller stopped reading' })
     else this.#timeOut(fault)
   }
 
@@ -192,17 +190,17 @@ export class Attempt {
   }
 
   /** The nearest moment at which this attempt must end, and why. */
-  #limit(): { at: number; fault: Fault | 'slow-reader' | 'impatient' } {
+  #limit(): { at: number; fault: Fault | 'impatient' } {
     const { timeouts, patience, deadlineAt } = this.#order
     const whole = { at: deadlineAt, fault: 'request-timeout' as const }
+    // Whoever reads slowly has a limit of its own: see Delivery.
+    if (this.#state === 'paused') return whole
     const step =
-      this.#state === 'paused'
-        ? { at: this.#movedAt + timeouts.idle_write, fault: 'slow-reader' as const }
-        : this.#state === 'streaming'
-          ? { at: this.#movedAt + timeouts.between_tokens, fault: 'stalled' as const }
-          : this.#isPatient
-            ? { at: this.#startedAt + patience.atMostMs, fault: 'first-token-timeout' as const }
-            : { at: this.#startedAt + patience.expectedMs, fault: 'impatient' as const }
+      this.#state === 'streaming'
+        ? { at: this.#movedAt + timeouts.between_tokens, fault: 'stalled' as const }
+        : this.#isPatient
+          ? { at: this.#startedAt + patience.atMostMs, fault: 'first-token-timeout' as const }
+          : { at: this.#startedAt + patience.expectedMs, fault: 'impatient' as const }
     return step.at < whole.at ? step : whole
   }
 
@@ -226,7 +224,6 @@ export class Attempt {
     if (this.#state === 'settled') return
     this.#state = 'settled'
     this.#cancelTimer()
-    this.#leaveRoom()
     this.#order.signal.removeEventListener('abort', this.#abort)
     if (outcome.kind !== 'done' && outcome.kind !== 'refused') this.#closeUpstream()
     this.#resolve(outcome)

@@ -19,8 +19,8 @@ export interface Delivery {
   finish(): Outcome
   /** The caller reads slower than the node writes. */
   readonly isFull: boolean
-  /** Calls `resume` whenever the caller can take more, until what it returns is called. */
-  onRoom(resume: () => void): () => void
+  /** Calls `resume` once, when the caller can take more. */
+  whenRoom(resume: () => void): void
   /** Bytes of the answer have reached the caller. */
   readonly committed: boolean
   /** Tokens that have reached the caller. */
@@ -30,6 +30,8 @@ export interface Delivery {
 interface Addressee {
   readonly api: Api
   readonly response: ServerResponse
+  /** Milliseconds without progress after which a caller who does not read is cut off. */
+  readonly idleWriteMs: number
   /** Sent with the answer, besides what is let through of the node's. */
   readonly responseHeaders: OutgoingHttpHeaders
   /** Lines of a stream that no client can read, told once at its end. */
@@ -38,6 +40,7 @@ interface Addressee {
 
 /** An answer that is not streamed is held until it is whole, so that another node can still replace it: up to this size. */
 const heldBytes = 1024 * 1024
+const maxPartialBytes = 64 * 1024
 const parsedBytes = 64 * 1024
 const maxRefusalBytes = 1024 * 1024
 /** A node may not send itself away for longer. */
@@ -72,27 +75,36 @@ class ToCaller {
     return this.addressee.response.headersSent
   }
 
-  onRoom(resume: () => void): () => void {
-    const { response } = this.addressee
-    response.on('drain', resume)
-    return () => response.off('drain', resume)
+  whenRoom(resume: () => void): void {
+    const { response, idleWriteMs } = this.addressee
+    // The socket's own limit, since it sees a reader who takes little at a time. Node closes the connection.
+    response.socket?.setTimeout(idleWriteMs)
+    response.once('drain', () => {
+      response.socket?.setTimeout(0)
+      resume()
+    })
   }
 
   /** Headers of an answer that reach the caller; hop-by-hop ones and cookies are the node's own business. */
-  protected commit(bytes?: number): void {
+  protected commit(length?: number | string): void {
     const { status, headers } = this.head
     const passed: OutgoingHttpHeaders = {}
-    for (const name of ['content-type', 'content-length', 'cache-control'] as const) {
+    for (const name of ['content-type', 'cache-control'] as const) {
       if (headers[name] !== undefined) passed[name] = headers[name]
     }
-    if (bytes !== undefined) passed['content-length'] = bytes
+    if (length !== undefined) passed['content-length'] = length
     this.addressee.response.writeHead(status, { ...passed, ...this.addressee.responseHeaders })
   }
 }
 
-/** A stream goes out piece by piece, untouched, from its first byte on. */
+/**
+ * A stream goes out piece by piece, untouched. A line, or an event, goes out whole: half of one says nothing, and an error
+ * after it would be read as its end. The node's length is not passed on: bytes of an error would fill it up.
+ */
 class StreamDelivery extends ToCaller implements Delivery {
   readonly #tail: StreamTail
+  /** The beginning of a line or event whose end has not come. */
+  #partial: Buffer | null = null
 
   constructor(head: AnswerHead, addressee: Addressee) {
     super(head, addressee)
@@ -104,19 +116,19 @@ class StreamDelivery extends ToCaller implements Delivery {
   }
 
   take(chunk: Buffer): Outcome | null {
-    if (!this.committed) {
-      const text = errorAtStart(chunk, this.head.contentType)
-      if (text !== null) return refusalOf(text)
-      this.commit()
-    }
-    this.#tail.read(chunk)
-    this.addressee.response.write(chunk)
-    return null
+    const ready = this.#upToBoundary(chunk)
+    if (!ready) return null
+    this.#tail.read(ready)
+    return this.#send(ready)
   }
 
   finish(): Outcome {
+    const rest = this.#partial
+    if (rest) this.#tail.read(rest)
     const ending = this.#tail.ending()
     if (this.#tail.malformed > 0) this.addressee.malformed(this.#tail.malformed)
+    const refusal = rest && ending.kind !== 'truncated' ? this.#send(rest) : null
+    if (refusal) return refusal
     switch (ending.kind) {
       case 'complete':
       case 'lacks-done':
@@ -127,6 +139,28 @@ class StreamDelivery extends ToCaller implements Delivery {
         return this.#fail('truncated', 'the stream ended before the answer did')
     }
     ending satisfies never
+  }
+
+  #send(bytes: Buffer): Outcome | null {
+    if (!this.committed) {
+      const text = errorAtStart(bytes, this.head.contentType)
+      if (text !== null) return refusalOf(text)
+      this.commit()
+    }
+    this.addressee.response.write(bytes)
+    return null
+  }
+
+  /** What may go out now; the rest waits for its end, unless it is too long to wait for. */
+  #upToBoundary(chunk: Buffer): Buffer | null {
+    const bytes = this.#partial ? Buffer.concat([this.#partial, chunk]) : chunk
+    const end = this.#tail.boundary(bytes)
+    if (end === bytes.length || bytes.length - end > maxPartialBytes) {
+      this.#partial = null
+      return bytes
+    }
+    this.#partial = bytes.subarray(end)
+    return end === 0 ? null : bytes.subarray(0, end)
   }
 
   #end({ kind, tokens }: Extract<Ending, { tokens: Tokens }>): Outcome {
@@ -181,7 +215,7 @@ class WholeDelivery extends ToCaller implements Delivery {
 
   /** Too large to be held: from here on it is the caller's, and can no longer be replaced. */
   #release(): void {
-    this.commit()
+    this.commit(this.head.headers['content-length'])
     for (const chunk of this.#held) this.addressee.response.write(chunk)
     this.#held = []
   }
@@ -193,7 +227,7 @@ export class HeldAnswer implements Delivery {
   readonly #chunks: Buffer[] = []
   #bytes = 0
   readonly isFull = false
-  readonly onRoom = () => () => {}
+  readonly whenRoom = () => {}
   readonly committed = false
   readonly tokens = noTokens
 

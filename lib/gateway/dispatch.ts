@@ -161,6 +161,7 @@ export class Dispatch {
         return deliver(head, {
           api: job.ask.api,
           response: exchange.response,
+          idleWriteMs: timeouts.idle_write,
           responseHeaders: this.#responseHeaders(exchange, snapshot),
           malformed: (lines) => metrics.malformedLines.inc({ node: node.name }, lines),
         })

@@ -23,6 +23,7 @@ export function refuse(exchange: Exchange, error: ProxyError): void {
     'content-length': Buffer.byteLength(body),
     'x-request-id': publicId,
   }
+  if (exchange.trace.attempts > 0) headers['x-llamero-attempts'] = exchange.trace.attempts
   if (error.retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(error.retryAfter))
   if (error.code === 'method_not_allowed') headers['allow'] = String(error.facts['allow'])
   if (!request.complete) headers['connection'] = 'close'

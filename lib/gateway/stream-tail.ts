@@ -52,6 +52,14 @@ export class StreamTail {
     if (from < chunk.length) this.#keep(chunk.subarray(from))
   }
 
+  /** Where the last whole line of `bytes` ends, or in an event stream the last whole event; 0 when there is none. */
+  boundary(bytes: Buffer): number {
+    if (!this.#isSse) return bytes.lastIndexOf(lineFeed) + 1
+    const at = bytes.lastIndexOf('\n\n')
+    const windows = bytes.lastIndexOf('\r\n\r\n')
+    return Math.max(at < 0 ? 0 : at + 2, windows < 0 ? 0 : windows + 4)
+  }
+
   /** The stream has ended, properly or not. */
   ending(): Ending {
     if (this.#unfinished.length > 0) this.#line(this.#whole(Buffer.alloc(0)))

@@ -148,6 +148,7 @@ export class Upstreams implements Gate {
     this.#held.delete(name)
     this.#narrow.delete(name)
     passage.end()
+    agent.maxFreeSockets = 0
     for (const sockets of Object.values(agent.freeSockets))
       for (const socket of sockets ?? []) socket.destroy()
   }
