@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Api } from '../fleet/ask.ts'
-import { parseObject, tokensOf } from './answer-json.ts'
-import { type NodeFailed, noTokens, type Outcome, type Tokens } from './outcome.ts'
+import { errorText, parseObject, tokensOf } from './answer-json.ts'
+import { type Fault, type NodeFailed, noTokens, type Outcome, type Tokens } from './outcome.ts'
 import { type Ending, errorAtStart, StreamTail } from './stream-tail.ts'
 
 /** The head of a node's answer. */
@@ -127,8 +127,8 @@ class StreamDelivery extends ToCaller implements Delivery {
     if (rest) this.#tail.read(rest)
     const ending = this.#tail.ending()
     if (this.#tail.malformed > 0) this.addressee.malformed(this.#tail.malformed)
-    const refusal = rest && ending.kind !== 'truncated' ? this.#send(rest) : null
-    if (refusal) return refusal
+    const failure = rest && ending.kind !== 'truncated' ? this.#send(rest) : null
+    if (failure) return failure
     switch (ending.kind) {
       case 'complete':
       case 'lacks-done':
@@ -144,7 +144,7 @@ class StreamDelivery extends ToCaller implements Delivery {
   #send(bytes: Buffer): Outcome | null {
     if (!this.committed) {
       const text = errorAtStart(bytes, this.head.contentType)
-      if (text !== null) return refusalOf(text)
+      if (text !== null) return this.#fail('error-line', text)
       this.commit()
     }
     this.addressee.response.write(bytes)
@@ -168,7 +168,7 @@ class StreamDelivery extends ToCaller implements Delivery {
     return { kind: 'done', tokens }
   }
 
-  #fail(fault: NodeFailed['fault'], text: string): NodeFailed {
+  #fail(fault: Fault, text: string): NodeFailed {
     return {
       kind: 'node-failed',
       fault,
@@ -204,9 +204,9 @@ class WholeDelivery extends ToCaller implements Delivery {
     }
     const body = Buffer.concat(this.#held, this.#bytes)
     const checked = check(this.addressee.api, body)
-    if ('flaw' in checked) {
-      const cause = new Error(checked.flaw)
-      return { kind: 'node-failed', fault: 'truncated', committed: false, tokens: noTokens, cause }
+    if ('fault' in checked) {
+      const cause = new Error(checked.text)
+      return { kind: 'node-failed', fault: checked.fault, committed: false, tokens: noTokens, cause }
     }
     this.commit(body.length)
     response.end(body)
@@ -255,25 +255,25 @@ export class HeldAnswer implements Delivery {
   }
 }
 
-/** An error that came under status 200 as the first thing, before anybody saw it, is what a 500 would have been. */
-function refusalOf(text: string): Outcome {
-  const body = Buffer.from(JSON.stringify({ error: text }))
-  const contentType = 'application/json; charset=utf-8'
-  return { kind: 'refused', status: 500, contentType, body, retryAfterMs: null }
+interface Flaw {
+  readonly fault: Fault
+  readonly text: string
 }
 
 /**
  * Whether a whole answer is one: Ollama ends a generation that broke off like any other, but for `done`. Only small ones
  * are parsed: a large one is a list of numbers, and reading it would hold everybody else up.
  */
-function check(api: Api, body: Buffer): { readonly flaw: string } | { readonly tokens: Tokens } {
-  if (body.length === 0) return { flaw: 'the answer is empty' }
+function check(api: Api, body: Buffer): Flaw | { readonly tokens: Tokens } {
+  if (body.length === 0) return { fault: 'truncated', text: 'the answer is empty' }
   if (body.length > parsedBytes) return { tokens: noTokens }
   const answer = parseObject(body.toString('utf8'))
-  if (!answer) return { flaw: 'the answer is no JSON object' }
+  if (!answer) return { fault: 'truncated', text: 'the answer is no JSON object' }
+  const text = errorText(answer)
+  if (text !== null) return { fault: 'error-line', text }
   const isGeneration = api === 'ollama_chat' || api === 'ollama_generate'
   if (isGeneration && answer['done'] === false && answer['_debug_info'] === undefined)
-    return { flaw: 'the generation broke off' }
+    return { fault: 'truncated', text: 'the generation broke off' }
   return { tokens: tokensOf(answer, 0) }
 }
 

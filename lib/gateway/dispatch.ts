@@ -236,10 +236,10 @@ function giveUp({ response, trace, publicId }: Exchange, failure: Failure): void
   if (failure.kind === 'node-failed') {
     const timedOut = failure.fault.endsWith('timeout') || failure.fault === 'stalled'
     if (timedOut) trace.outcome = 'timeout'
-    trace.told = failure.fault === 'error-line'
+    trace.told = failure.fault === 'error-line' && failure.committed
     throw new ProxyError(
       timedOut ? 'node_timeout' : 'node_failed',
-      { reason: reasonOf(failure) },
+      { reason: failure.fault === 'error-line' ? failure.cause.message : failure.fault },
       { cause: failure.cause },
     )
   }

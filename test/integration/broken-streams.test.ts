@@ -19,7 +19,11 @@ const hour = 3_600_000
 /** Retries have a budget, at least three a second: the table shall not exhaust it. */
 const pauseMs = 350
 const config = {
-  timeouts: { first_token: `${silenceMs}ms`, between_tokens: `${silenceMs}ms` },
+  timeouts: {
+    first_token: `${silenceMs}ms`,
+    whole_answer: `${silenceMs}ms`,
+    between_tokens: `${silenceMs}ms`,
+  },
   // The breaker is not what is tried here: it opens for a refused connection only, and not for long.
   breaker: { failures: 1000, reset: '100ms' },
 }
@@ -206,7 +210,8 @@ function tableOf(voice: Voice): void {
           attempts = count
         })
         assert.equal(await voice[kind](instance.url, noted), text)
-        assert.equal(attempts, 2)
+        // Reset on a socket that was used before, the request is silently sent again on another, to the same node.
+        if (!name.startsWith('reset before')) assert.equal(attempts, 2)
       })
     }
 

@@ -138,7 +138,7 @@ suite('a node that, within its answer,', () => {
     ],
     ['closes without the last chunk', (socket) => socket.end(ndjson + chunk(line('one')))],
     ['falls silent', (socket) => socket.write(ndjson + chunk(line('one')))],
-    ['cuts a line in half', (socket) => socket.end(ndjson + chunk(line('one').slice(0, 20)))],
+    ['cuts a line in half', (socket) => socket.end(ndjson + chunk(line('one') + line('two').slice(0, 20)))],
     [
       'breaks its framing',
       (socket) =>
