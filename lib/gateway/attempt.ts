@@ -3,6 +3,7 @@ import type { Clock } from '../shared/clock.ts'
 import type { Delivery } from './delivery.ts'
 import type { Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
+import type { Silent } from './upstreams.ts'
 
 const unreachableCodes = new Set([
   'ECONNREFUSED',
@@ -21,7 +22,7 @@ const unreachableCodes = new Set([
  * To http-proxy it plays the caller's request (`method`, `url`, `headers`, `pipe`) and the caller's response
  * (`on('close')`, `finished`), so that nothing of the real ones is in its hands.
  */
-export class Attempt {
+export class Attempt implements Silent {
   readonly outcome: Promise<Outcome>
   readonly method: string
   readonly url: string
@@ -59,6 +60,7 @@ export class Attempt {
     this.outcome = promise
     this.#resolve = resolve
     order.signal.addEventListener('abort', this.#abort, { once: true })
+    order.upstream.silent.add(this)
     if (order.signal.aborted) this.#abort()
     else this.#arm()
   }
@@ -98,6 +100,7 @@ export class Attempt {
     }
     this.#movedAt = this.#clock.now()
     this.#state = 'streaming'
+    this.#order.upstream.silent.delete(this)
     this.#answer = answer
     this.#delivery = this.#order.receive({
       status: answer.statusCode ?? 0,
@@ -112,6 +115,11 @@ export class Attempt {
       if (this.#state === 'settled') return
       this.#failWith('broken-off', new Error('the node closed the connection within its answer'))
     })
+  }
+
+  nodeDown(): void {
+    if (this.#state !== 'waiting' || !this.#order.patience.mayLeave()) return
+    this.#failWith('node-down', new Error('the node went down before it answered'))
   }
 
   /** http-proxy or the answer's stream reports an error. */
@@ -224,6 +232,7 @@ export class Attempt {
     if (this.#state === 'settled') return
     this.#state = 'settled'
     this.#cancelTimer()
+    this.#order.upstream.silent.delete(this)
     this.#order.signal.removeEventListener('abort', this.#abort)
     if (outcome.kind !== 'done' && outcome.kind !== 'refused') this.#closeUpstream()
     this.#resolve(outcome)

@@ -43,8 +43,6 @@ const heldBytes = 1024 * 1024
 const maxPartialBytes = 64 * 1024
 const parsedBytes = 64 * 1024
 const maxRefusalBytes = 1024 * 1024
-/** A node may not send itself away for longer. */
-const longestPauseMs = 60_000
 
 /** The delivery that fits the answer. */
 export function deliver(head: AnswerHead, addressee: Addressee): Delivery {
@@ -281,5 +279,5 @@ function check(api: Api, body: Buffer): Flaw | { readonly tokens: Tokens } {
 function retryAfterMs(value: string | undefined): number | null {
   if (value === undefined) return null
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now()
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), longestPauseMs) : null
+  return Number.isFinite(ms) ? Math.max(ms, 0) : null
 }

@@ -11,6 +11,7 @@ import { deliver } from './delivery.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import { judge } from './failures.ts'
 import type { Forwarder } from './forward.ts'
+import { giveUp, reasonOf } from './give-up.ts'
 import { Loads } from './loads.ts'
 import { type Order, type Patience, requestHeaders } from './order.ts'
 import type { Failure, Outcome } from './outcome.ts'
@@ -121,8 +122,9 @@ export class Dispatch {
   ): Promise<Failure | null> {
     const { api, model } = ask
     const begun = () => this.#options.metrics.modelLoads.inc({ node: grant.node.name, model })
+    const mayLeave = () => this.#options.scheduler.couldServe(ask)
     return this.#loads.ready(
-      { grant, upstream, api, model, body: admission.body, snapshot },
+      { grant, upstream, api, model, body: admission.body, snapshot, mayLeave },
       exchange.signal,
       begun,
     )
@@ -170,16 +172,16 @@ export class Dispatch {
   }
 
   /** How long the node may be silent: the model is in its memory by now, so only the prompt and its work take time. */
-  #patience({ admission, snapshot, ask }: Job, { firstTokens }: Upstream): Patience {
+  #patience(job: Job, upstream: Upstream): Patience {
+    const { admission, snapshot, ask } = job
     const { first_token: atMostMs, whole_answer: wholeMs } = snapshot.config.timeouts
-    if (!beginsEarly(admission)) return { expectedMs: wholeMs, atMostMs: wholeMs, mayLeave: () => true }
-    const limitMs = firstTokens.limitMs(ask.model, admission.body.length)
-    const mayLeave = () => {
-      if (!this.#options.scheduler.couldServe(ask) || !this.#budget.allows()) return false
-      firstTokens.observe(ask.model, admission.body.length, limitMs)
-      return true
-    }
-    return { expectedMs: Math.min(limitMs, atMostMs), atMostMs, mayLeave }
+    const mayLeave = () => this.#options.scheduler.couldServe(ask) && this.#budget.allows()
+    if (!beginsEarly(admission)) return { expectedMs: wholeMs, atMostMs: wholeMs, mayLeave }
+    return { expectedMs: Math.min(this.#limitMs(job, upstream), atMostMs), atMostMs, mayLeave }
+  }
+
+  #limitMs({ admission, ask }: Job, { firstTokens }: Upstream): number {
+    return firstTokens.limitMs(ask.model, admission.body.length)
   }
 
   #learn({ admission, ask }: Job, { firstTokens }: Upstream, tookMs: number): void {
@@ -187,10 +189,12 @@ export class Dispatch {
   }
 
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
-  #conclude({ exchange, ask }: Job, { grant, upstream, trial }: Try, outcome: Outcome): Failure | null {
+  #conclude(job: Job, { grant, upstream, trial }: Try, outcome: Outcome): Failure | null {
+    const { exchange, ask } = job
     const verdict = judge(outcome, ask.api)
     // Before the trial is settled: a busy answer proves that the node lives.
     if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
+    if (verdict.effect === 'model') upstream.bar(ask.model)
     trial.settle(verdict.sign)
     if (verdict.sign === 'bad') trial.broke()
     this.#options.metrics.attempts.inc({
@@ -200,7 +204,10 @@ export class Dispatch {
     if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
     if (outcome.kind === 'refused') return outcome
     exchange.trace.tokens = outcome.tokens
-    if (outcome.kind === 'node-failed') return outcome
+    if (outcome.kind === 'node-failed') {
+      if (outcome.fault === 'first-token-timeout') this.#learn(job, upstream, this.#limitMs(job, upstream))
+      return outcome
+    }
     exchange.trace.outcome = 'ok'
     return null
   }
@@ -228,33 +235,4 @@ export class Dispatch {
 /** Whether the time to the head of the answer depends on the prompt alone. */
 function beginsEarly({ streams, ask }: Admission): boolean {
   return streams || /embed/.test(ask.api)
-}
-
-/** The last try failed. What the node itself said is the most honest answer; where it said nothing, we do. */
-function giveUp({ response, trace, publicId }: Exchange, failure: Failure): void {
-  trace.outcome = 'upstream_error'
-  if (failure.kind === 'node-failed') {
-    const timedOut = failure.fault.endsWith('timeout') || failure.fault === 'stalled'
-    if (timedOut) trace.outcome = 'timeout'
-    trace.told = failure.fault === 'error-line' && failure.committed
-    throw new ProxyError(
-      timedOut ? 'node_timeout' : 'node_failed',
-      { reason: failure.fault === 'error-line' ? failure.cause.message : failure.fault },
-      { cause: failure.cause },
-    )
-  }
-  const headers: OutgoingHttpHeaders = {
-    'content-type': failure.contentType,
-    'content-length': failure.body.length,
-    'x-request-id': publicId,
-    'x-llamero-attempts': trace.attempts,
-  }
-  if (failure.status === 503 || failure.status === 429)
-    headers['retry-after'] = String(Math.ceil((failure.retryAfterMs ?? 1000) / 1000))
-  response.writeHead(failure.status, headers)
-  response.end(failure.body)
-}
-
-function reasonOf(failure: Failure): string {
-  return failure.kind === 'node-failed' ? failure.fault : `status-${failure.status}`
 }

@@ -47,6 +47,7 @@ const byFault: Readonly<Record<Fault, Verdict>> = {
   'stale-socket': { elsewhere: true, sign: 'neutral' },
   reset: again,
   'first-token-timeout': again,
+  'node-down': { elsewhere: true, sign: 'neutral' },
   'bad-response': again,
   'broken-off': again,
   stalled: again,

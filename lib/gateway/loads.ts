@@ -18,6 +18,8 @@ export interface Wanted {
   /** The request's body: its load-time options decide which runner serves it. */
   readonly body: Buffer
   readonly snapshot: Snapshot
+  /** Whether another node could serve the request. */
+  readonly mayLeave: () => boolean
 }
 
 /** Another value of one of these needs another runner (sheet ollama-api.md §1.3, §2.3). */
@@ -74,7 +76,10 @@ export class Loads {
     return orAborted(load, signal)
   }
 
-  async #load({ grant, upstream, snapshot }: Wanted, { path, body }: LoadRequest): Promise<Failure | null> {
+  async #load(
+    { grant, upstream, snapshot, mayLeave }: Wanted,
+    { path, body }: LoadRequest,
+  ): Promise<Failure | null> {
     const { timeouts } = snapshot.config
     const bytes = Buffer.from(body)
     const outcome = await this.#forwarder.send({
@@ -90,7 +95,7 @@ export class Loads {
       }),
       body: bytes,
       timeouts,
-      patience: { expectedMs: timeouts.first_token, atMostMs: timeouts.first_token, mayLeave: () => true },
+      patience: { expectedMs: timeouts.first_token, atMostMs: timeouts.first_token, mayLeave },
       deadlineAt: this.#clock.now() + timeouts.request,
       signal: never,
       receive: (head) => new HeldAnswer(head),

@@ -7,6 +7,9 @@ import { Backoff } from './backoff.ts'
 import { Breaker, type BreakerState } from './breaker.ts'
 import { SlowStart } from './slow-start.ts'
 
+/** Milliseconds for which a model that failed on a node, by itself, is not asked for there (sheet ollama-api.md §7). */
+const barMs = 30_000
+
 interface NodePassageOptions {
   readonly settings: Config['breaker']
   readonly clock: Clock
@@ -26,6 +29,8 @@ export class NodePassage implements Passage {
   readonly #backPressure: BackPressure
   readonly #slowStart: SlowStart
   readonly #options: NodePassageOptions
+  /** Models that are not asked for here, and what lifts their bar. */
+  readonly #barred = new Map<string, () => void>()
   #ended = false
 
   constructor(options: NodePassageOptions) {
@@ -47,6 +52,16 @@ export class NodePassage implements Passage {
     })
   }
 
+  /** The passage for one model: what fails by itself is ejected by itself. */
+  of(model: string): Passage {
+    if (!this.#barred.has(model) || this.barrier !== null) return this
+    const claim = () => {
+      this.#options.panicked()
+      this.claim()
+    }
+    return { barrier: 'ejected', limit: this.limit, claim }
+  }
+
   get barrier(): PassageBarrier | null {
     const { breaker } = this
     const isOpen = breaker.state === 'open'
@@ -58,7 +73,8 @@ export class NodePassage implements Passage {
 
   /** Whether it is as open as can be, and nothing needs to be told of requests that pass. */
   get isOpen(): boolean {
-    return this.breaker.state === 'closed' && this.#backPressure.isOver && this.limit === openPassage.limit
+    const isWarm = this.limit === openPassage.limit
+    return this.breaker.state === 'closed' && this.#backPressure.isOver && isWarm && this.#barred.size === 0
   }
 
   get limit(): number {
@@ -79,6 +95,18 @@ export class NodePassage implements Passage {
     this.#options.changed()
   }
 
+  /** This model is not on the node, or its runner dies there: only it is kept away for a while. */
+  bar(model: string): void {
+    if (this.#ended) return
+    this.#barred.get(model)?.()
+    const lift = () => {
+      this.#barred.delete(model)
+      this.#options.changed()
+    }
+    this.#barred.set(model, this.#options.clock.after(barMs, lift))
+    this.#options.changed()
+  }
+
   /** The node is back: few requests first. */
   warmUp(): void {
     this.#slowStart.begin()
@@ -91,6 +119,7 @@ export class NodePassage implements Passage {
     this.breaker.shutdown()
     this.#backPressure.stop()
     this.#slowStart.stop()
+    for (const cancel of this.#barred.values()) cancel()
   }
 
   #breakerMoved(state: BreakerState): void {

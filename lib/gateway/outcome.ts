@@ -5,6 +5,7 @@ export type Fault =
   | 'stale-socket' // a kept-alive socket was closed under us before any byte came back
   | 'reset' // the connection broke before the answer's head
   | 'first-token-timeout'
+  | 'node-down' // the leader sees it down, and it had not begun to answer
   | 'bad-response' // no HTTP, or a status no answer may have
   | 'broken-off' // the connection broke within the answer
   | 'stalled' // no byte of the answer for too long

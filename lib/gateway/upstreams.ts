@@ -23,6 +23,16 @@ export interface Upstream {
    * @param retryAfterMs what its Retry-After asked for.
    */
   busy(retryAfterMs?: number): void
+  /** A model is not on the node, or its runner dies there: it is not asked for here for 30 s. */
+  bar(model: string): void
+  /** Tries to which the node has not begun to answer. */
+  readonly silent: Set<Silent>
+}
+
+/** A try that waits for the first sign of its node. */
+export interface Silent {
+  /** The node is known to be down: whoever can be served elsewhere need not wait for it. */
+  nodeDown(): void
 }
 
 interface Held extends Upstream {
@@ -63,8 +73,8 @@ export class Upstreams implements Gate {
   }
 
   /** See Gate of the scheduler: nothing keeps requests from a node never used. */
-  passage(node: string): Passage {
-    return this.#narrow.get(node) ?? openPassage
+  passage(node: string, model: string): Passage {
+    return this.#narrow.get(node)?.of(model) ?? openPassage
   }
 
   breakerState(node: string): BreakerState {
@@ -92,6 +102,8 @@ export class Upstreams implements Gate {
       breaker: passage.breaker,
       firstTokens: new FirstTokens(),
       busy: (retryAfterMs) => passage.busy(retryAfterMs),
+      bar: (model) => passage.bar(model),
+      silent: new Set(),
       passage,
     }
     this.#held.set(node.name, fresh)
@@ -125,10 +137,17 @@ export class Upstreams implements Gate {
   #watchHealth(): void {
     const down = new Set<string>()
     for (const node of this.#options.snapshot.get().nodes.values()) {
-      if (node.status?.health === 'down') down.add(node.name)
-      else if (this.#down.has(node.name) && node.available) this.#hold(node).passage.warmUp()
+      if (node.status?.health === 'down') {
+        down.add(node.name)
+        if (!this.#down.has(node.name)) this.#leave(node.name)
+      } else if (this.#down.has(node.name) && node.available) this.#hold(node).passage.warmUp()
     }
     this.#down = down
+  }
+
+  /** A host that lost its power says nothing: without this, its requests would wait until their time is up. */
+  #leave(node: string): void {
+    for (const each of this.#held.get(node)?.silent ?? []) each.nodeDown()
   }
 
   #prune(): void {

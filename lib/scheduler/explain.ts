@@ -37,13 +37,13 @@ export function explain(ask: Ask, world: World): Explanation {
   const admittance: Admittance = { fit: 0, admitted: 0 }
   for (const node of snapshot.nodes.values()) {
     const isFit = node.onDisk.has(ask.model) && unfitness(node, ask) === null
-    if (isFit) count(gate.passage(node.name).barrier, admittance)
+    if (isFit) count(gate.passage(node.name, ask.model).barrier, admittance)
   }
   const panic = isPanic(admittance)
   const barrier = (node: NodeView): Standing['barrier'] => {
     const unfit = unfitness(node, ask) ?? (node.onDisk.has(ask.model) ? null : 'no-model')
     if (unfit) return unfit
-    const passage = gate.passage(node.name)
+    const passage = gate.passage(node.name, ask.model)
     if (passage.barrier === 'busy') return 'busy'
     if (passage.barrier !== null && !(panic && passage.barrier === 'ejected')) return 'breaker'
     return isFull(node, passage, running) ? 'full' : null

@@ -4,7 +4,7 @@
  */
 export type PassageBarrier = 'busy' | 'trial' | 'ejected' | 'refused'
 
-/** The way to one node, as breaker, back-pressure and slow start leave it. */
+/** The way to one node for requests of one model, as breaker, back-pressure and slow start leave it. */
 export interface Passage {
   /** Null when requests may pass. */
   readonly barrier: PassageBarrier | null
@@ -16,7 +16,7 @@ export interface Passage {
 
 /** The gateway owns breakers and pauses; this is the hole the scheduler sees them through. */
 export interface Gate {
-  passage(node: string): Passage
+  passage(node: string, model: string): Passage
 }
 
 /** The passage of a node of which nothing bad is known. */

@@ -50,7 +50,7 @@ export function pick(ask: Ask, { snapshot, slots, gate }: World): Pick {
   for (const name of snapshot.models.get(ask.model)?.holders ?? []) {
     const node = snapshot.nodes.get(name)
     if (!node || unfitness(node, ask)) continue
-    const passage = gate.passage(name)
+    const passage = gate.passage(name, ask.model)
     const { barrier } = passage
     count(barrier, admittance)
     if (barrier === 'refused') continue

@@ -163,7 +163,7 @@ export class Scheduler {
 
   #grant(ask: Ask, { node, reason }: { node: NodeView; reason: Reason }, since: number): Grant {
     const giveBack = this.#slots.take(node.name, ask.model)
-    this.#gate.passage(node.name).claim()
+    this.#gate.passage(node.name, ask.model).claim()
     return {
       node,
       reason,

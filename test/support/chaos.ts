@@ -57,7 +57,7 @@ const model = aModel({
 function configOf({ nodes }: ChaosOptions) {
   return {
     routing: { attempts: nodes },
-    timeouts: { first_token: '5s', between_tokens: '5s' },
+    timeouts: { first_token: '5s', between_tokens: '5s', whole_answer: '8s' },
     probes: { interval: '1s', fall: 2 },
   }
 }

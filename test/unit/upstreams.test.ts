@@ -92,7 +92,7 @@ suite('a node that returns', () => {
     assert.equal((await fill(returning)).length, 1)
     await returning.clock.advance(15_000)
     returning.current.swap(nodes('up'))
-    assert.equal(returning.upstreams.passage('a').limit, Number.POSITIVE_INFINITY)
+    assert.equal(returning.upstreams.passage('a', 'm:latest').limit, Number.POSITIVE_INFINITY)
   })
 
   test('has every slot at once when slow start is off', async () => {
@@ -164,9 +164,9 @@ suite('a node that says it is busy', () => {
       const fleet = arrange(one(1))
       fleet.upstream('a').busy(askedMs)
       await fleet.clock.advance(grantedMs - 1)
-      assert.equal(fleet.upstreams.passage('a').barrier, 'busy')
+      assert.equal(fleet.upstreams.passage('a', 'm:latest').barrier, 'busy')
       await fleet.clock.advance(1)
-      assert.equal(fleet.upstreams.passage('a').barrier, null)
+      assert.equal(fleet.upstreams.passage('a', 'm:latest').barrier, null)
     }
   })
 
@@ -175,7 +175,7 @@ suite('a node that says it is busy', () => {
     const { clock, upstreams } = fleet
     const pauseMs = async () => {
       const since = clock.now()
-      while (upstreams.passage('a').barrier === 'busy') await clock.advance(100)
+      while (upstreams.passage('a', 'm:latest').barrier === 'busy') await clock.advance(100)
       return clock.now() - since
     }
     const pauses: number[] = []
@@ -193,7 +193,7 @@ suite('a node that says it is busy', () => {
     const fleet = arrange(one(3))
     fleet.upstream('a').busy()
     await fleet.settle('a', 'good') // of a request sent before: says nothing
-    assert.equal(fleet.upstreams.passage('a').barrier, 'busy')
+    assert.equal(fleet.upstreams.passage('a', 'm:latest').barrier, 'busy')
     await fleet.clock.advance(5000)
     const [probe] = await fill(fleet)
     assert(probe)
@@ -214,7 +214,7 @@ suite('a node that says it is busy', () => {
     fleet.upstream('a').busy()
     trial.settle('neutral')
     assert.deepEqual(
-      [fleet.upstreams.breakerState('a'), fleet.upstreams.passage('a').barrier],
+      [fleet.upstreams.breakerState('a'), fleet.upstreams.passage('a', 'm:latest').barrier],
       ['closed', 'busy'],
     )
   })
@@ -280,4 +280,25 @@ suite('a node that says it is busy', () => {
       assert(served.busy > 10, 'it takes its share again')
     })
   }
+})
+
+suite('a model that fails on a node by itself', () => {
+  const both = () =>
+    aSnapshot({ nodes: [{ name: 'a', weight: 2, models: ['m:latest', 'o:latest'] }, { name: 'b' }] })
+
+  test('is asked for elsewhere for 30 s, while other models go on there (151)', async () => {
+    const fleet = arrange(both())
+    fleet.upstream('a').bar('m:latest')
+    assert.equal((await fleet.acquire()).node.name, 'b')
+    assert.equal((await fleet.acquire('o:latest')).node.name, 'a')
+    await fleet.clock.advance(30_000)
+    assert.equal((await fleet.acquire()).node.name, 'a')
+  })
+
+  test('is asked for there when nobody else has it', async () => {
+    const fleet = arrange(one(1))
+    fleet.upstream('a').bar('m:latest')
+    assert.equal((await fleet.acquire()).node.name, 'a')
+    assert.equal(await fleet.panics(), 1)
+  })
 })

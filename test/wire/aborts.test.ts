@@ -205,3 +205,19 @@ test('a node that swallows connects fails within the connect limit, and another 
   const attempts = (await gateway.metrics.attempts.get()).values
   assert.equal(attempts.find(({ labels }) => labels.node === 'hole')?.labels.result, 'connect-timeout')
 })
+
+test('a node that goes down without a word loses what it has not begun to answer (137)', async () => {
+  await using mute = await startRawNode(() => {})
+  await using good = await startRawNode((socket) => socket.write(rawAnswer('{"done":true}')))
+  const nodes = (health: 'up' | 'down') => [
+    { name: 'mute', url: mute.url, loaded: ['m:latest'], weight: 2, health },
+    { name: 'good', url: good.url, loaded: ['m:latest'] },
+  ]
+  await using gateway = await startGateway(aSnapshot({ nodes: nodes('up') }))
+  const whole = JSON.stringify({ model: 'm', stream: false })
+  const answer = fetch(`${gateway.url}/api/chat`, { method: 'POST', body: whole })
+  await eventually(() => (mute.received[0] ?? '').endsWith('}'), 'the node has the request')
+  gateway.current.swap(aSnapshot({ nodes: nodes('down') }))
+  assert.equal((await answer).headers.get('x-llamero-node'), 'good')
+  await eventually(() => allClosed(mute), 'the request to the dead node is closed')
+})
