@@ -152,6 +152,7 @@ export class Dispatch {
       patience: this.#patience(job, upstream),
       deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,
+      resent: () => metrics.attempts.inc({ node: node.name, result: 'stale-socket' }),
       receive: (head) => {
         exchange.trace.contentType = head.contentType
         exchange.trace.firstByteMs = clock.now() - exchange.startedAt

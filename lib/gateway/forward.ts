@@ -43,6 +43,7 @@ export class Forwarder {
     if (outcome.kind !== 'node-failed' || outcome.fault !== 'stale-socket') return outcome
     // The node closed a kept-alive socket while we were writing to it: not one byte was answered, so ask again on a
     // socket of its own (nodejs/node #47130).
+    order.resent()
     return this.#try(order, false)
   }
 

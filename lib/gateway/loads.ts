@@ -98,6 +98,7 @@ export class Loads {
       patience: { expectedMs: timeouts.first_token, atMostMs: timeouts.first_token, mayLeave },
       deadlineAt: this.#clock.now() + timeouts.request,
       signal: never,
+      resent: () => {},
       receive: (head) => new HeldAnswer(head),
     })
     if (outcome.kind === 'refused') return outcome.status < 300 ? null : outcome

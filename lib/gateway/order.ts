@@ -26,6 +26,8 @@ export interface Order {
   /** Monotonic milliseconds at which the whole request must be over. */
   readonly deadlineAt: number
   readonly signal: AbortSignal
+  /** A kept-alive socket turned out to be closed: the request is sent once more, on a new one. */
+  readonly resent: () => void
   /** Called once, when the answer's head is here: where its body goes. */
   readonly receive: (head: AnswerHead) => Delivery
 }

@@ -1,19 +1,22 @@
 import type { Clock } from '../shared/clock.ts'
 
-/** Retries a quiet instance may always make, per second. */
+/** Retries an instance may always make, per second. */
 const perSecond = 3
 /** Retries a busy one may make, per request. */
 const perRequest = 0.1
-/** What may be saved up: all requests of a full node that just died. */
-const most = 100
+/** Seconds of it that may be saved up: the requests of a node that just died go elsewhere at once. */
+const savedSeconds = 10
+/** Milliseconds over which requests are counted. */
+const stepMs = 1000
 
 /**
- * The retry budget: a token bucket that every request fills a little, so that retries are at most a tenth of the requests
- * however many nodes fail at once, and cannot turn a brown-out into a storm (sheet reliability-security.md P12).
+ * The retry budget: a token bucket that fills with a tenth of the requests, and with three a second at least. However
+ * many nodes fail at once, retries cannot turn a brown-out into a storm (sheet reliability-security.md P12).
  */
 export class RetryBudget {
   readonly #clock: Clock
-  #tokens = most
+  #tokens = perSecond * savedSeconds
+  #requests = 0
   #filledAt: number
 
   constructor(clock: Clock) {
@@ -23,14 +26,13 @@ export class RetryBudget {
 
   /** A request came in. */
   earn(): void {
-    this.#tokens = Math.min(most, this.#tokens + perRequest)
+    this.#requests++
   }
 
   /** Whether there is a retry in it. */
   allows(): boolean {
-    const now = this.#clock.now()
-    this.#tokens = Math.min(most, this.#tokens + ((now - this.#filledAt) / 1000) * perSecond)
-    this.#filledAt = now
+    const elapsedMs = this.#clock.now() - this.#filledAt
+    if (elapsedMs >= stepMs) this.#fill(elapsedMs)
     return this.#tokens >= 1
   }
 
@@ -39,5 +41,13 @@ export class RetryBudget {
     if (!this.allows()) return false
     this.#tokens--
     return true
+  }
+
+  #fill(elapsedMs: number): void {
+    const seconds = elapsedMs / 1000
+    const rate = Math.max(perSecond, (this.#requests * perRequest) / seconds)
+    this.#tokens = Math.min(rate * savedSeconds, this.#tokens + rate * seconds)
+    this.#filledAt += elapsedMs
+    this.#requests = 0
   }
 }

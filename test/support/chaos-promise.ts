@@ -28,7 +28,8 @@ export async function keepsItsPromise(test: TestContext, options: Promised): Pro
       'every answer is complete, or begun and ended in an explicit error',
     )
     assert.ok(ratio <= 1.2, `${ratio.toFixed(2)} attempts a request within ten seconds`)
-    assert.ok(seenByNodes <= attempts, 'no node was asked in secret')
+    const { besides } = await report.vitals()
+    assert.ok(seenByNodes <= attempts + besides, 'no node was asked in secret')
     await isBackToBase(report, options.isThorough)
   })
 }

@@ -38,6 +38,8 @@ export interface Vitals {
   readonly queued: number
   /** Requests that the nodes still work on. */
   readonly working: number
+  /** Requests sent besides attempts: loads of models, and what was sent again on a new socket. */
+  readonly besides: number
 }
 
 const standing = 2
@@ -154,6 +156,9 @@ async function vitalsOf(instance: InstanceProcess, nodes: readonly SimulatedNode
       (total, [, value]) => total + Number(value),
       0,
     )
+  const resent = [
+    ...text.matchAll(/^llamero_upstream_attempts_total\{.*result="stale-socket".* (\S+)$/gm),
+  ].reduce((total, [, value]) => total + Number(value), 0)
   const models = nodes.flatMap((node) => Object.values(node.stats().models))
   return {
     sockets: sum('process_open_fds'),
@@ -161,6 +166,7 @@ async function vitalsOf(instance: InstanceProcess, nodes: readonly SimulatedNode
     heapMiB: sum('nodejs_heap_size_used_bytes') / 1024 ** 2,
     inFlight: sum('llamero_node_inflight_requests'),
     queued: sum('llamero_queue_length'),
+    besides: sum('llamero_model_loads_total') + resent,
     working: models.reduce((total, { inFlight }) => total + inFlight, 0),
   }
 }
