@@ -74,6 +74,7 @@ export async function startApp(settings: Settings): Promise<App> {
     clock,
     metrics,
     instance: settings.name,
+    doubt: (node) => cluster.doubt(node),
   })
   const pipeline = new Pipeline({
     snapshot,

@@ -225,6 +225,11 @@ export class Cluster {
     await unfollowed
   }
 
+  /** A node is not what the snapshot says of it: the leader looks at once, on others its next probe must do. */
+  doubt(node: string): void {
+    this.#controller?.doubt(node)
+  }
+
   /** Called by the informer after every change in the store. */
   #follow(changed: ReadonlySet<string>): void {
     const { keys, metrics, instance, store } = this.#options

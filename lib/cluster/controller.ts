@@ -82,6 +82,11 @@ export class Controller {
     this.#probers.stop()
   }
 
+  /** See `Prober.doubt`. */
+  doubt(node: string): void {
+    this.#probers.doubt(node)
+  }
+
   /** Something changed: look now. */
   poke(): void {
     this.#loop.poke()

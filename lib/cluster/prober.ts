@@ -31,14 +31,15 @@ export class Prober {
   readonly #loop: Loop
   #vitals: Vitals
   #observation: Observation | null
-  #hungUpAt = Number.NEGATIVE_INFINITY
+  #doubtedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: ProberOptions) {
     const { spec, known, probes, clock, dice } = options
     this.#options = options
     this.#observation = known
     this.#vitals = known ? { ...unknownVitals, health: known.health, reason: known.reason } : unknownVitals
-    this.#probe = new Probe({ spec, clock, connectMs: probes().timeout, hungUp: () => this.#hungUp() })
+    // A closed connection is most often a death, but some servers close each.
+    this.#probe = new Probe({ spec, clock, connectMs: probes().timeout, hungUp: () => this.doubt() })
     this.#loop = new Loop({
       clock,
       dice,
@@ -60,6 +61,14 @@ export class Prober {
   stop(): void {
     void this.#loop.stop()
     this.#probe.destroy()
+  }
+
+  /** There is reason to doubt what is known of the node: looks now, but at most once per interval. */
+  doubt(): void {
+    const { clock, probes } = this.#options
+    if (clock.now() - this.#doubtedAt < probes().interval) return
+    this.#doubtedAt = clock.now()
+    this.#loop.poke()
   }
 
   async #round(signal: AbortSignal): Promise<void> {
@@ -90,13 +99,5 @@ export class Prober {
       models: models ?? before?.models ?? [],
       loaded: health === 'down' ? [] : (loaded ?? before?.loaded ?? []),
     }
-  }
-
-  /** A closed connection is most often a death: look at once, but at most once per interval, for servers that close each. */
-  #hungUp(): void {
-    const { clock, probes } = this.#options
-    if (clock.now() - this.#hungUpAt < probes().interval) return
-    this.#hungUpAt = clock.now()
-    this.#loop.poke()
   }
 }

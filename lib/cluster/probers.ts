@@ -52,6 +52,11 @@ export class Probers {
     return new Map([...this.#watched].map(([name, { prober }]) => [name, prober.observation]))
   }
 
+  /** See `Prober.doubt`. */
+  doubt(node: string): void {
+    this.#watched.get(node)?.prober.doubt()
+  }
+
   /** Takes effect before it returns. */
   stop(): void {
     for (const { prober } of this.#watched.values()) prober.stop()

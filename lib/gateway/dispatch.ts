@@ -26,6 +26,8 @@ interface DispatchOptions {
   readonly metrics: Metrics
   /** Name of this instance. */
   readonly instance: string
+  /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
+  readonly doubt: (node: string) => void
 }
 
 /** A request while it is being dispatched: what does not change from one try to the next. */
@@ -196,6 +198,7 @@ export class Dispatch {
     // Before the trial is settled: a busy answer proves that the node lives.
     if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
     if (verdict.effect === 'model') upstream.bar(ask.model)
+    if (verdict.effect === 'model' || verdict.sign === 'refused') this.#options.doubt(grant.node.name)
     trial.settle(verdict.sign)
     if (verdict.sign === 'bad') trial.broke()
     this.#options.metrics.attempts.inc({

@@ -174,6 +174,26 @@ test('a node whose /api/ps stalls stays up, with what it had loaded', async () =
   assert.deepEqual(snapshot.get().nodes.get('n')?.status, before)
 })
 
+test('a node in doubt is looked at once, long before its next probe, but not for every doubt (155)', async () => {
+  await put(keys.config, { probes: { interval: '60s' } })
+  const node = await aServer((request, response) => {
+    looks += request.url === '/api/version' ? 1 : 0
+    const models = isGone ? [] : [{ name: 'm:latest', digest: 'd', size: 1 }]
+    response.end(JSON.stringify(request.url === '/api/tags' ? { models } : ollama[request.url ?? '']))
+  })
+  let looks = 0
+  let isGone = false
+  await put(keys.node('n'), { url: node })
+  await until(({ health, models }) => health === 'up' && models.length === 1, 2000)
+  isGone = true
+  for (let n = 0; n < 5; n++) cluster.doubt('n')
+  await until(({ models }) => models.length === 0, 1000)
+  const before = looks
+  cluster.doubt('n')
+  await sleep(200)
+  assert.equal(looks, before, 'once per interval')
+})
+
 test('a status is written when it changes, not with every probe', async () => {
   const node = await aNode()
   await quickProbes()

@@ -31,6 +31,8 @@ export async function startGateway(
   current.swap(snapshot)
   const metrics = new Metrics()
   const lines: LoggedLine[] = []
+  /** Nodes that the leader was asked to look at. */
+  const doubted: string[] = []
   const keep = (level: string) => (message: string, fields?: Readonly<Record<string, unknown>>) =>
     void lines.push({ level, message, fields: fields ?? {} })
   const log: Log = { error: keep('error'), warn: keep('warn'), info: keep('info'), debug: keep('debug') }
@@ -49,6 +51,7 @@ export async function startGateway(
     clock,
     metrics,
     instance: 'test-instance',
+    doubt: (node) => void doubted.push(node),
   })
   const pipeline = new Pipeline({ snapshot: current, dispatch, clock, log, metrics, loopback })
   const listener = new Listener(pipeline, { snapshot: current, metrics, limits })
@@ -62,6 +65,7 @@ export async function startGateway(
     pipeline,
     metrics,
     lines,
+    doubted,
     async [Symbol.asyncDispose]() {
       listener.destroy()
       await listener.close()

@@ -126,6 +126,7 @@ suite('a node that, before the first byte,', () => {
     for (let n = 0; n < 5; n++) assert.match(await pair.send(), /"healthy":true/)
     const attempts = (await pair.gateway.metrics.attempts.get()).values
     assert.equal(attempts.find(({ labels }) => labels.result === 'unreachable')?.value, 1)
+    assert.deepEqual(pair.gateway.doubted, ['bad'], 'the leader was asked to look')
   })
 })
 
