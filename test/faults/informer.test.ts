@@ -7,6 +7,8 @@ import { healedMs, randomFault, scenarios } from './scenarios.ts'
 const seed = 20_261
 const faults = 8
 const offsets = 20
+/** Bytes. */
+const stretch = 30
 
 describe('three informers on one etcd have all it has, and nothing else, after it was', () => {
   let campaign: Campaign
@@ -63,8 +65,9 @@ test(`${offsets} informers lose nothing when each is cut twice, the second time 
     await campaign.churn(40)
     await breakAll(1)
     await campaign.following()
-    // What a connection brings until its watch stands, from then on by dice.
-    for (const proxy of proxies) proxy.script({ cutAt: proxy.sentDown + campaign.draw(600) })
+    // What a connection brings until its watch stands, and from then on another stretch for each, within it by dice.
+    for (const [n, proxy] of proxies.entries())
+      proxy.script({ cutAt: proxy.sentDown + stretch * n + campaign.draw(stretch) })
     await breakAll(2)
     await campaign.converge(healedMs)
   } finally {
