@@ -3,7 +3,7 @@ import { after, before, describe, it, suite, test } from 'node:test'
 import { Quorum } from './quorum.ts'
 
 suite('three etcd members', { concurrency: 2 }, () => {
-  describe('with one of three etcd members', () => {
+  describe('with one of three etcd members', { concurrency: 1 }, () => {
     let quorum: Quorum
     before(async () => {
       quorum = await Quorum.start()
