@@ -131,13 +131,8 @@ async function watchAbsence(ms: number, resources: AsyncDisposableStack): Promis
     await until(own, `${instance.name} trusts old advice no longer`, Math.max(0, adviceMs - awayMs))
   }
 
-  const running = [steady, idle, restarted]
   await etcd.restart()
-  const back = await Promise.all([
-    until(async () => areNew(await registrations(etcd), leases), 'all have registered', patienceMs),
-    until(async () => (await Promise.all(running.map(follows))).every(Boolean), 'all follow', patienceMs),
-    until(async () => (await Promise.all(running.map(leads))).some(Boolean), 'one leads', patienceMs),
-  ])
+  const back = await untilBack(etcd, [steady, idle, restarted], leases)
   await load.stop()
   return {
     failures: load.failures,
@@ -145,8 +140,22 @@ async function watchAbsence(ms: number, resources: AsyncDisposableStack): Promis
     restart: { tookMs, log: restarted.log, source },
     linesPerSecond,
     cpuShare,
-    back: { registered: back[0], followed: back[1], led: back[2] },
+    back,
   }
+}
+
+async function untilBack(
+  etcd: Etcd,
+  instances: readonly InstanceProcess[],
+  leases: ReadonlyMap<string, string>,
+): Promise<Absence['back']> {
+  const each = (holds: (instance: InstanceProcess) => Promise<boolean>) => Promise.all(instances.map(holds))
+  const [registered, followed, led] = await Promise.all([
+    until(async () => areNew(await registrations(etcd), leases), 'all have registered', patienceMs),
+    until(async () => (await each(follows)).every(Boolean), 'all follow', patienceMs),
+    until(async () => (await each(leads)).some(Boolean), 'one leads', patienceMs),
+  ])
+  return { registered, followed, led }
 }
 
 /** The lease that each instance is registered under. */
