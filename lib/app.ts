@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { AdminServer } from './admin/server.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { DiskSnapshot } from './cluster/disk-snapshot.ts'
+import { succeedPredecessor } from './cluster/predecessor.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
@@ -86,6 +87,7 @@ export async function startApp(settings: Settings): Promise<App> {
   })
   const listener = new Listener(pipeline, { snapshot, metrics })
 
+  const boot = randomUUID()
   const cluster = new Cluster({
     store,
     keys,
@@ -96,14 +98,15 @@ export async function startApp(settings: Settings): Promise<App> {
     metrics,
     instance: {
       name: settings.name,
-      boot: randomUUID(),
+      boot,
       version,
       data: formatAddress(settings.listen),
       admin: formatAddress(settings.admin),
       started: clock.date(),
     },
+    predecessor: await succeedPredecessor(ownFile(settings, 'boot'), boot, log),
     load: () => scheduler.summary(),
-    ...(store.kind === 'etcd' && { disk: new DiskSnapshot(snapshotFile(settings), log) }),
+    ...(store.kind === 'etcd' && { disk: new DiskSnapshot(ownFile(settings, 'snapshot', '.json'), log) }),
   })
 
   let draining = false
@@ -200,8 +203,8 @@ function openStore(settings: Settings, shared: Shared): Promise<Store> | Store {
 }
 
 /** By cluster and instance: several may share a state directory, and none may start from what another cluster left. */
-function snapshotFile({ state, cluster, name }: Settings): string {
-  return join(state, `snapshot-${cluster}-${name}.json`)
+function ownFile({ state, cluster, name }: Settings, what: string, suffix = ''): string {
+  return join(state, `${what}-${cluster}-${name}${suffix}`)
 }
 
 async function bindAll(

@@ -39,6 +39,8 @@ export interface ClusterOptions {
     readonly admin: string
     readonly started: Date
   }
+  /** The boot id of the process that had this name before, when that is certainly gone: its record may be replaced. */
+  readonly predecessor?: string | null
   /** What this instance is doing now. */
   readonly load: () => LoadSummary
   /** Keeps the last good configuration for a start without the store; left out when the store is on this disk anyway. */
@@ -95,6 +97,7 @@ export class Cluster {
       keys,
       id: instance.name,
       boot: instance.boot,
+      predecessor: options.predecessor ?? null,
       lease: () => this.#session.lease,
       record: () => this.#record(),
       load,

@@ -17,6 +17,8 @@ interface RegistryOptions {
   readonly ttlMs: number
   readonly id: string
   readonly boot: string
+  /** The boot id of a process of this name that is certainly gone. */
+  readonly predecessor: string | null
   /** The lease to register under, or null while there is none. */
   readonly lease: () => string | null
   readonly record: () => InstanceRecord
@@ -118,7 +120,7 @@ export class Registry {
     return true
   }
 
-  /** Puts our record over nothing, over itself or over a dead one; null when another live process has the name. */
+  /** Puts our record over nothing, over itself, its predecessor or a dead one; null when another live process has the name. */
   async #put(key: string, value: string, lease: string, expected: bigint | null): Promise<bigint | null> {
     const when: Compare = expected === null ? { key, created: 0n } : { key, modified: expected }
     const { succeeded, revision, found } = await this.#options.store.commit({
@@ -143,7 +145,10 @@ export class Registry {
   }
 
   #isOurs(entry: Entry | null): boolean {
-    return entry !== null && readInstance(entry.value)?.boot === this.#options.boot
+    if (entry === null) return false
+    const { boot, predecessor } = this.#options
+    const holder = readInstance(entry.value)?.boot
+    return holder === boot || (predecessor !== null && holder === predecessor)
   }
 
   async #publishLoad(lease: string): Promise<void> {

@@ -1,5 +1,6 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { readdir, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
+import { processIdentity } from '../shared/process-identity.ts'
 import { StoreError } from './store.ts'
 
 /**
@@ -12,7 +13,7 @@ import { StoreError } from './store.ts'
  * @throws StoreError `denied` when a living process, this one included, has it
  */
 export async function lock(file: string): Promise<() => Promise<void>> {
-  const self = await identityOf(process.pid)
+  const self = await processIdentity(process.pid)
   const claim = `${file}.lock.${self}`
   await writeFile(claim, '', { flag: 'wx', mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EEXIST' ? held(file, process.pid) : error
@@ -22,7 +23,7 @@ export async function lock(file: string): Promise<() => Promise<void>> {
     for (const other of await claimsOn(file)) {
       if (other === self) continue
       const pid = Number.parseInt(other, 10)
-      if ((await identityOf(pid)) === other) throw held(file, pid)
+      if ((await processIdentity(pid)) === other) throw held(file, pid)
       await rm(`${file}.lock.${other}`, { force: true })
     }
     return unlock
@@ -47,24 +48,4 @@ async function claimsOn(file: string): Promise<string[]> {
     .filter((name) => name.startsWith(prefix))
     .map((name) => name.slice(prefix.length))
     .filter((identity) => /^\d+\.\d+$/.test(identity))
-}
-
-/**
- * Process ids come round again, after a reboot or in a container even the same one: where /proc tells it, the start of
- * the process in clock ticks since boot makes the identity unique. Null when there is no such process.
- */
-async function identityOf(pid: number): Promise<string | null> {
-  if (!isRunning(pid)) return null
-  const stat = await readFile(join('/proc', String(pid), 'stat'), 'utf8').catch(() => '')
-  // The fields after the command's name, which stands in parentheses and may hold anything: proc(5).
-  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return state === 'Z' ? null : `${pid}.${fields[18] ?? 0}`
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
 }

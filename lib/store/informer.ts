@@ -150,6 +150,8 @@ export class Informer {
     })
     this.#touch()
     this.#break = broken.resolve
+    // etcd before 3.4.36 swallows a delete at whose revision it was compacted between the list and the watch: sheet §6.
+    this.#probe.poke()
     if (signal.aborted) broken.resolve('stopped')
     return {
       broken: broken.promise,

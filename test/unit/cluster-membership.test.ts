@@ -17,7 +17,12 @@ function aStore() {
   return { clock, store: new MemoryStore(clock) }
 }
 
-function anInstance(store: MemoryStore, name: string, boot = `boot-of-${name}`) {
+function anInstance(
+  store: MemoryStore,
+  name: string,
+  boot = `boot-of-${name}`,
+  predecessor: string | null = null,
+) {
   const link = new Link(store)
   const snapshot = new CurrentSnapshot()
   const metrics = new Metrics()
@@ -40,6 +45,7 @@ function anInstance(store: MemoryStore, name: string, boot = `boot-of-${name}`) 
       admin: 'http://127.0.0.1:2',
       started: new Date(0),
     },
+    predecessor,
     load: () => instance.load,
   })
   return { ...instance, cluster, set: (load: LoadSummary) => (instance.load = load) }
@@ -129,6 +135,26 @@ test('a second process with a name that is in use stays unregistered and leads n
     ['second'],
   )
   await stop(clock, second)
+})
+
+test('a process started in the place of a killed one has its name at once, and keeps it when the old lease ends', async () => {
+  const { clock, store } = aStore()
+  const killed = anInstance(store, 'a', 'killed')
+  killed.cluster.start()
+  await clock.advance(100)
+  killed.link.isCut = true
+  await stop(clock, killed)
+  killed.link.isCut = false
+  assert.match(store.value(keys.instance('a')) ?? '', /killed/)
+  const next = anInstance(store, 'a', 'next', 'killed')
+  next.cluster.start()
+  await clock.advance(100)
+  const boots = () => next.cluster.directory.instances().map(({ boot }) => boot)
+  assert.deepEqual(boots(), ['next'])
+  await clock.advance(30_000)
+  assert.deepEqual(boots(), ['next'])
+  assert.deepEqual(next.warnings, [])
+  await stop(clock, next)
 })
 
 test('a record that no lease keeps alive is taken over', async () => {

@@ -143,6 +143,23 @@ describe('the informer', () => {
     assert.ok(age() >= 30_000, 'the store is away')
   })
 
+  it('lists anew at once when the change after its list was swallowed before its watch stood', async () => {
+    store.put('/a')
+    const watch = store.watch.bind(store)
+    store.watch = async (...request) => {
+      store.watch = watch
+      const opened = await watch(...request)
+      store.isMute = true
+      store.delete('/a')
+      store.isMute = false
+      return opened
+    }
+    informer.start()
+    await clock.advance(500)
+    assert.equal(informer.entries.size, 0)
+    assert.deepEqual(await relists(), { silent: 1 })
+  })
+
   it('reports every key after the first list', async () => {
     store.put('/a')
     store.put('/b')

@@ -1,0 +1,3 @@
+import { suiteWithoutEtcd } from './absence.ts'
+
+suiteWithoutEtcd(60_000)
