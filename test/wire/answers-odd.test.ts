@@ -145,7 +145,7 @@ suite('a node that answers oddly', () => {
 })
 
 suite('a node that changes under a request', () => {
-  test('by leaving the fleet finishes its stream (157)', async () => {
+  test('by leaving the fleet finishes its stream, and its socket is not kept (157)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) => {
         socket.write(ndjson + chunk(line('one')))
@@ -159,6 +159,7 @@ suite('a node that changes under a request', () => {
     const without = new Map([...snapshot.nodes].filter(([name]) => name !== 'a'))
     wire.gateway.current.swap({ ...snapshot, nodes: without })
     assert.match(await answer, /one[\s\S]*"done":true[\s\S]*\r\n0\r\n\r\n$/)
+    await eventually(() => wire.node.closedAt[0] !== undefined, 'the socket to a node that left is closed')
     await wire.assertWell()
   })
 
