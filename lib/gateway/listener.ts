@@ -121,6 +121,9 @@ export class Listener {
   }
 
   #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    // Behind the last answer of its connection, which closes: nobody could be told anything. Node gives such a request
+    // the socket out of turn, and crashes the process when one is answered while an earlier one waits.
+    if (!request.socket.writable) return
     // Node gives a response its socket when the answers before it are out. Until then a pipelined request costs no slot,
     // and nobody would tell it that the caller has left.
     if (response.socket === null) {

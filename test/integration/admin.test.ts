@@ -118,7 +118,7 @@ suite('the admin listener', () => {
     assert.deepEqual(await instance.app.store.get(instance.app.keys.node('node-0')), before)
   })
 
-  test('refuses a second node with the same URL, and a name that is no name', async () => {
+  test('refuses a second node with the same URL, naming the first, and a name that is no name (156)', async () => {
     const { status, body } = await change('PUT', 'nodes/twin', { url: instance.nodes[0]?.url })
     assert.equal(status, 409)
     assert.match(body.error.message, /node-0/)

@@ -121,7 +121,7 @@ test('node add of a name that exists is a conflict, or nothing at all with --if-
   assert.ok(received.every(({ headers, method }) => method === 'GET' || headers['if-none-match'] === '*'))
 })
 
-test('a URL that another node has is a conflict, with --if-not-exists too', async (t) => {
+test('a URL that another node has is a conflict, with --if-not-exists too (156)', async (t) => {
   const { url } = await fakeAdmin(t, {
     'PUT /nodes/gpu-x': refusal(409, 'conflict', 'http://gpu-a:11434 is node "gpu-a" already'),
   })

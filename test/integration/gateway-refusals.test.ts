@@ -51,7 +51,7 @@ suite('a request that cannot be served is told why:', () => {
     assert.deepEqual([error.type, error.code], ['not_found_error', 'model_not_found'])
   })
 
-  test('all nodes down, with Retry-After', async () => {
+  test('all nodes down, with Retry-After (158)', async () => {
     const { status, headers, text } = await ask(
       aSnapshot({ nodes: [{ name: 'a', health: 'down' }] }),
       '/api/chat',

@@ -179,15 +179,17 @@ const lines = fc
   .array(fc.string({ maxLength: 30 }), { maxLength: 4 })
   .map((words) => [...words.map((content) => ({ message: { content }, done: false })), { done: true }])
   .map((objects) => objects.map((object) => `${JSON.stringify(object)}\n`))
-const wholeAnswer = fc.tuple(lines, fc.boolean()).map(([texts, isStream]) => {
-  const [last = ''] = texts.slice(-1)
-  if (!isStream)
-    return Buffer.from(
-      `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${last.length}\r\n\r\n${last}`,
-    )
-  const framed = texts.map((text) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`)
-  const head = 'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n'
-  return Buffer.from(`${head}${framed.join('')}0\r\n\r\n`)
+const answerForms = ['whole', 'stream with a length', 'stream in chunks'] as const
+const wholeAnswer = fc.tuple(lines, fc.constantFrom(...answerForms)).map(([texts, form]) => {
+  const sent = form === 'whole' ? texts.slice(-1) : texts
+  const type = form === 'whole' ? 'json' : 'x-ndjson'
+  const head = `HTTP/1.1 200 OK\r\nContent-Type: application/${type}\r\n`
+  if (form !== 'stream in chunks') {
+    const body = sent.join('')
+    return Buffer.from(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+  }
+  const framed = sent.map((text) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`)
+  return Buffer.from(`${head}Transfer-Encoding: chunked\r\n\r\n${framed.join('')}0\r\n\r\n`)
 })
 const oddAnswer = fc
   .tuple(
@@ -210,6 +212,8 @@ const oddAnswer = fc
     fc.array(
       fc.constantFrom(
         'Content-Type: application/json',
+        'Content-Type: application/x-ndjson',
+        'Content-Type: text/event-stream',
         'Connection: close',
         'Keep-Alive: timeout=0',
         'Location: http://127.0.0.1:1/',

@@ -54,12 +54,16 @@ export async function fuzzAnswers({ ms, seed }: Campaign): Promise<number> {
   const descriptors = countDescriptors()
   let count = 0
   await inBatches(hostileAnswer, { ms, seed }, async (answers) => {
+    // Answered when all have come: one that says "busy" keeps later ones away from the node.
+    const asked: (() => void)[] = []
     // A gateway for each batch: its breaker must not learn.
     await using wire = await startWireGateway({
       slots: answers.length,
       config: { timeouts, breaker: { failures: 1000 } },
       serve: (socket, text) => {
-        for (const [, n] of text.matchAll(/"n":(\d+)/g)) void perform(socket, answers[Number(n)])
+        for (const [, n] of text.matchAll(/"n":(\d+)/g))
+          asked.push(() => void perform(socket, answers[Number(n)]))
+        if (asked.length === answers.length) for (const answer of asked) answer()
       },
     })
     await Promise.all(answers.map((answer, n) => askFor(answer, n, wire.gateway.port)))

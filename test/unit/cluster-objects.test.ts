@@ -104,7 +104,7 @@ test('a deleted object is gone, and its past is too when it is made again', () =
   assert.equal(shelf.url('a'), undefined, 'deleted and made again between two looks')
 })
 
-test('of two nodes with one URL the one created later is at fault', () => {
+test('of two nodes with one URL the one created later is at fault (156)', () => {
   const shelf = new Shelf().put(b, 'url: http://10.0.0.1:11434').put(a, 'url: http://10.0.0.1:11434').judge()
   assert.equal(shelf.url('b'), 'http://10.0.0.1:11434')
   assert.equal(shelf.url('a'), undefined)

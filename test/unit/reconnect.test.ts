@@ -19,7 +19,7 @@ function busiestSecond(instances: number, untilMs: number, dice: () => number): 
   )
 }
 
-test('a hundred instances make at most 30 connects in any second, however long the store is away', () => {
+test('a hundred instances make at most 30 connects in any second, however long the store is away (178)', () => {
   const dice = seededDice(7)
   for (let run = 0; run < 5; run++) {
     const most = busiestSecond(100, 60_000, dice)

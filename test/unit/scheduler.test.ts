@@ -37,6 +37,61 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   )
 }
 
+/** What may happen at one tick: a wait ends or its caller leaves, the only slot comes back, somebody new asks. */
+const momentEvents = ['run out', 'leave', 'free', 'arrive'] as const
+type Moment = readonly (typeof momentEvents)[number][]
+
+/** Every order of so many events. */
+function momentsOf(length: number): Moment[] {
+  if (length === 0) return [[]]
+  return momentsOf(length - 1).flatMap((moment) => momentEvents.map((event) => [...moment, event]))
+}
+
+const fullFleet = aSnapshot({ nodes: [{ name: 'a' }], config: { queue: { max_wait: '5s' } } })
+
+/** What comes of such a moment: the outcomes of each event's ask, and what runs in the end. */
+async function play(events: Moment) {
+  const { acquire, clock, scheduler } = arrange(fullFleet)
+  const holder = await acquire()
+  const outcomes: string[][] = events.map(() => [])
+  const ask = (n: number, signal?: AbortSignal) =>
+    void acquire({}, signal).then(
+      () => outcomes[n]?.push('granted'),
+      (error) => outcomes[n]?.push(error instanceof ProxyError ? error.code : 'gone'),
+    )
+  for (const [n, event] of events.entries()) {
+    const caller = new AbortController()
+    if (event === 'leave') clock.after(5000, () => caller.abort())
+    if (event === 'free') clock.after(5000, () => holder[Symbol.dispose]())
+    if (event === 'arrive') clock.after(5000, () => ask(n))
+    if (event === 'leave' || event === 'run out') ask(n, caller.signal)
+  }
+  await clock.runUntilIdle()
+  return { outcomes, ...scheduler.summary() }
+}
+
+/** What must come of it, when the events are taken strictly one after the other. */
+function inOrder(events: Moment): Awaited<ReturnType<typeof play>> {
+  const outcomes: string[][] = events.map(() => [])
+  const waiting = [...events.keys()].filter((n) => events[n] === 'run out' || events[n] === 'leave')
+  const freedAt = events.indexOf('free')
+  let isFree = false
+  for (const [n, event] of events.entries()) {
+    if (event === 'arrive') waiting.push(n)
+    isFree ||= n === freedAt
+    if (isFree && waiting.length > 0) {
+      outcomes[waiting.shift() ?? 0]?.push('granted')
+      isFree = false
+    }
+    const at = waiting.indexOf(n)
+    if (at < 0 || event === 'arrive') continue
+    waiting.splice(at, 1)
+    outcomes[n]?.push(event === 'leave' ? 'gone' : 'queue_timeout')
+  }
+  for (const n of waiting) outcomes[n]?.push('queue_timeout')
+  return { outcomes, running: isFree ? {} : { a: 1 }, queued: 0 }
+}
+
 suite('the scheduler', () => {
   test('prefers a node where the model is resident, however busy it is', async () => {
     const { acquire } = arrange(
@@ -246,6 +301,12 @@ suite('the scheduler', () => {
     grant[Symbol.dispose]()
     grant[Symbol.dispose]()
     assert.equal(scheduler.running('a'), 1)
+  })
+
+  test('of waits that run out, callers who leave and a slot that comes back at one tick, each has one outcome, by order (170)', async () => {
+    // Not a sample of 10^5 but all there are of up to six events.
+    const all = [0, 1, 2, 3, 4, 5, 6].flatMap(momentsOf)
+    assert.deepEqual(await Promise.all(all.map(play)), all.map(inOrder))
   })
 
   test('loses and doubles no slot in any order of arrivals, endings and departures', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { aSnapshot } from '../support/fleet.ts'
 import { eventually, rawAnswer } from '../support/wire.ts'
 import { chat, post, startWireGateway, statuses } from '../support/wire-gateway.ts'
 
@@ -76,6 +77,28 @@ suite('a node that answers oddly', () => {
     })
   }
 
+  test('with an error under status 200 is a failure, and the error is told with 502 (150)', async () => {
+    await using wire = await startWireGateway({
+      serve: (socket) => socket.write(rawAnswer('{"error":"no such thing"}')),
+    })
+    assert.match(await wire.send(request), /^HTTP\/1.1 502 Bad Gateway\r\n[\s\S]*no such thing"\}$/)
+    await wire.assertWell()
+  })
+
+  test('with a page of HTML under status 500 is passed on as it is, and not held to be ill (150)', async () => {
+    const page = '<html><body>Oops</body></html>'
+    await using wire = await startWireGateway({
+      serve: (socket) =>
+        socket.write(rawAnswer(page, { status: '500 Internal Server Error', type: 'text/html' })),
+    })
+    for (let n = 0; n < 6; n++) {
+      const answer = await wire.send(request)
+      assert.match(answer, /^HTTP\/1.1 500 Internal Server Error\r\n[\s\S]*content-type: text\/html\r\n/)
+      assert(answer.endsWith(page))
+    }
+    await wire.assertWell()
+  })
+
   test('with trailers keeps them to itself (147)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) =>
@@ -145,7 +168,7 @@ suite('a node that answers oddly', () => {
 })
 
 suite('a node that changes under a request', () => {
-  test('by leaving the fleet finishes its stream (157)', async () => {
+  test('by leaving the fleet finishes its stream, and its socket is not kept (157)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) => {
         socket.write(ndjson + chunk(line('one')))
@@ -159,6 +182,24 @@ suite('a node that changes under a request', () => {
     const without = new Map([...snapshot.nodes].filter(([name]) => name !== 'a'))
     wire.gateway.current.swap({ ...snapshot, nodes: without })
     assert.match(await answer, /one[\s\S]*"done":true[\s\S]*\r\n0\r\n\r\n$/)
+    await eventually(() => wire.node.closedAt[0] !== undefined, 'the socket to a node that left is closed')
+    await wire.assertWell()
+  })
+
+  test('by failing its probes finishes its stream, and is asked no more although it answers (154)', async () => {
+    await using wire = await startWireGateway({
+      serve: (socket) => {
+        socket.write(ndjson + chunk(line('one')))
+        setTimeout(() => socket.write(`${chunk(done)}0\r\n\r\n`), 300)
+      },
+    })
+    const answer = wire.send(request)
+    await eventually(() => wire.node.received.join('').includes('"m"'), 'the node has the request')
+    wire.gateway.current.swap(aSnapshot({ nodes: [{ name: 'a', url: wire.node.url, health: 'down' }] }))
+    assert.match(await wire.send(request), /^HTTP\/1.1 503 [\s\S]*retry-after: 5\r\n/)
+    assert.match(await answer, /one[\s\S]*"done":true[\s\S]*\r\n0\r\n\r\n$/)
+    assert.equal(wire.node.received.length, 1)
+    wire.gateway.current.swap(wire.snapshot)
     await wire.assertWell()
   })
 

@@ -128,6 +128,19 @@ suite('a node that, before the first byte,', () => {
     assert.equal(attempts.find(({ labels }) => labels.result === 'unreachable')?.value, 1)
     assert.deepEqual(pair.gateway.doubted, ['bad'], 'the leader was asked to look')
   })
+
+  test('fails again and again is left out, however well its probes find it (153)', async () => {
+    await using pair = await ask((socket) => socket.resetAndDestroy(), { withHealthy: true })
+    const { current, upstreams } = pair.gateway
+    for (let n = 0; n < 5; n++) assert.match(await pair.send(), /"healthy":true/)
+    assert.equal(upstreams.breakerState('bad'), 'open')
+    const asked = pair.bad.received.length
+    for (let probe = 0; probe < 5; probe++) {
+      current.swap({ ...current.get() })
+      assert.match(await pair.send(), /"healthy":true/)
+    }
+    assert.equal(pair.bad.received.length, asked)
+  })
 })
 
 suite('a node that, within its answer,', () => {
