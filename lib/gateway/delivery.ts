@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Api } from '../fleet/ask.ts'
 import { errorText, parseObject, tokensOf } from './answer-json.ts'
+import { writeChunk } from './chunk.ts'
 import { type Fault, type NodeFailed, noTokens, type Outcome, type Tokens } from './outcome.ts'
 import { type Ending, errorAtStart, StreamTail } from './stream-tail.ts'
 
@@ -66,7 +67,7 @@ class ToCaller {
   }
 
   get isFull(): boolean {
-    return this.addressee.response.writableNeedDrain
+    return this.addressee.response.socket?.writableNeedDrain ?? false
   }
 
   get committed(): boolean {
@@ -74,11 +75,11 @@ class ToCaller {
   }
 
   whenRoom(resume: () => void): void {
-    const { response, idleWriteMs } = this.addressee
+    const { socket } = this.addressee.response
     // The socket's own limit, since it sees a reader who takes little at a time. Node closes the connection.
-    response.socket?.setTimeout(idleWriteMs)
-    response.once('drain', () => {
-      response.socket?.setTimeout(0)
+    socket?.setTimeout(this.addressee.idleWriteMs)
+    socket?.once('drain', () => {
+      socket.setTimeout(0)
       resume()
     })
   }
@@ -140,12 +141,15 @@ class StreamDelivery extends ToCaller implements Delivery {
   }
 
   #send(bytes: Buffer): Outcome | null {
-    if (!this.committed) {
-      const text = errorAtStart(bytes, this.head.contentType)
-      if (text !== null) return this.#fail('error-line', text)
-      this.commit()
+    const { response } = this.addressee
+    if (this.committed) {
+      writeChunk(response, bytes)
+      return null
     }
-    this.addressee.response.write(bytes)
+    const text = errorAtStart(bytes, this.head.contentType)
+    if (text !== null) return this.#fail('error-line', text)
+    this.commit()
+    response.write(bytes)
     return null
   }
 
