@@ -44,6 +44,7 @@ export class Attempt implements Silent {
   #resolve: (outcome: Outcome) => void
   #closeUpstream: () => void = () => {}
   #cancelTimer: () => void = () => {}
+  #armedAt = 0
   #request: ClientRequest | null = null
   #answer: IncomingMessage | null = null
   #delivery: Delivery | null = null
@@ -107,7 +108,7 @@ export class Attempt implements Silent {
       contentType: answer.headers['content-type'] ?? '',
       headers: answer.headers,
     })
-    this.#arm()
+    if (this.#limit().at < this.#armedAt) this.#arm()
     answer.on('data', (chunk: Buffer) => this.#take(chunk))
     answer.on('end', () => this.#finish())
     answer.on('close', () => {
@@ -169,11 +170,12 @@ export class Attempt implements Silent {
     this.#settle({ kind: 'client-gone', reason: 'closed' })
   }
 
-  /** One timer per attempt, set to the nearest limit: chunks only note the time, they set no timers. */
+  /** One timer per attempt, set to the nearest limit or sooner: chunks only note the time, they set no timers. */
   #arm(): void {
     this.#cancelTimer()
-    const { at } = this.#limit()
-    this.#cancelTimer = this.#clock.after(Math.max(1, at - this.#clock.now()), () => this.#check())
+    this.#armedAt = this.#limit().at
+    const ms = Math.max(1, this.#armedAt - this.#clock.now())
+    this.#cancelTimer = this.#clock.after(ms, () => this.#check())
   }
 
   #check(): void {
