@@ -22,6 +22,8 @@ export class ScanError extends Error {
   override readonly name = 'ScanError'
 }
 
+/** Of "model" and "stream" with their quotes. */
+const wantedLengths = [7, 8] as const
 const maxDepth = 64
 /** Of the outermost object. Honest requests have a score; the keys of each are decoded, which a million must not be. */
 const maxFields = 1000
@@ -209,7 +211,7 @@ class Scanner {
   /** Notes where the value of a wanted key will begin and end; the end is found by a scanner of its own, once per key. */
   #remember(from: number, to: number): void {
     if (++this.#fieldCount > maxFields) throw new ScanError(`more than ${maxFields} fields`)
-    if (to - from > 64) return // no spelling of the wanted keys is longer
+    if (!this.#mayBeWanted(from, to)) return
     const key = JSON.parse(this.#text(from, to)) as string
     // Go matches keys by Unicode case folding: upper case maps U+017F to S as it does.
     const wanted = key.toUpperCase() === 'MODEL' ? 'model' : key.toUpperCase() === 'STREAM' ? 'stream' : null
@@ -219,6 +221,18 @@ class Scanner {
     this.#space()
     const start = this.#at
     this.#fields.set(wanted, { start, end: this.#endOfScalar(start) })
+  }
+
+  /** Most keys are known by their length, quotes included, to be others; an escape or a byte beyond ASCII may hide one. */
+  #mayBeWanted(from: number, to: number): boolean {
+    const length = to - from
+    if (length === wantedLengths[0] || length === wantedLengths[1]) return true
+    if (length > 64) return false // no spelling of the wanted keys is longer
+    for (let at = from; at < to; at++) {
+      const byte = this.#bytes[at] as number
+      if (byte === backslash || byte > 0x7f) return true
+    }
+    return false
   }
 
   /** Where a string or word that begins at `start` ends; brackets count as one byte, which no reader of fields accepts. */

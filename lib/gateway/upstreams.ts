@@ -1,6 +1,5 @@
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
-import type { Socket } from 'node:net'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { type Gate, openPassage, type Passage } from '../scheduler/gate.ts'
@@ -174,34 +173,11 @@ export class Upstreams implements Gate {
 }
 
 function agentFor({ spec }: NodeView): HttpAgent {
-  // No maxSockets: slots limit what runs, and a limit here would be a hidden queue. Idle sockets are given up after
+  // Node itself destroys an idle socket on which bytes come, since 24.21 at the latest: they would be read as the start of
+  // the next caller's answer (sheet reliability-security.md C-B 35). No maxSockets: slots limit what runs, and a limit here would be a hidden queue. Idle sockets are given up after
   // 30 s, before anything between us and the node forgets them.
   const options = { keepAlive: true, maxFreeSockets: 256, timeout: 30_000, noDelay: true }
-  if (!spec.url.startsWith('https:')) return guardIdleSockets(new HttpAgent(options))
+  if (!spec.url.startsWith('https:')) return new HttpAgent(options)
   const { ca, insecure = false } = spec.tls ?? {}
-  return guardIdleSockets(
-    new HttpsAgent({ ...options, rejectUnauthorized: !insecure, ...(ca ? { ca } : {}) }),
-  )
-}
-
-/**
- * A byte on a socket that no request is using belongs to nobody, and would be read as the start of the next caller's
- * answer: such a socket is destroyed (sheet reliability-security.md C-B 35).
- */
-function guardIdleSockets<A extends HttpAgent>(agent: A): A {
-  const kill = function (this: Socket) {
-    this.destroy()
-  }
-  const keep = agent.keepSocketAlive.bind(agent)
-  agent.keepSocketAlive = (socket: Socket) => {
-    socket.on('data', kill)
-    socket.resume()
-    return keep(socket)
-  }
-  const reuse = agent.reuseSocket.bind(agent)
-  agent.reuseSocket = (socket: Socket, request) => {
-    socket.off('data', kill)
-    reuse(socket, request)
-  }
-  return agent
+  return new HttpsAgent({ ...options, rejectUnauthorized: !insecure, ...(ca ? { ca } : {}) })
 }
