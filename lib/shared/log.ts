@@ -1,5 +1,5 @@
 import type { Writable } from 'node:stream'
-import { config, createLogger, format, type Logger } from 'winston'
+import { config, createLogger, format } from 'winston'
 import Transport from 'winston-transport'
 import { messageOf } from './errors.ts'
 
@@ -34,21 +34,24 @@ interface LogOptions {
 
 /** A log of JSON lines (or short text for people) on `stream`, standard output by default. */
 export function createLog({ level, format: style, stream = process.stdout }: LogOptions): ProcessLog {
-  const logger: Logger = createLogger({
-    level,
-    levels: config.npm.levels,
-    format: style === 'json' ? jsonFormat : textFormat,
-    transports: [new LineTransport(stream)],
-    exitOnError: false,
-  })
+  const { levels } = config.npm
+  const lineFormat = style === 'json' ? jsonFormat : textFormat
+  const logger = createLogger({ level, levels, format: lineFormat, transports: [new LineTransport(stream)] })
+  // A line goes to the transports without the two streams that winston puts in between: they cost as much as the rest of
+  // it, at every request, and wait for nothing, since this transport drops and never pushes back.
+  const write = (of: LogLevel) => (message: string, fields?: Fields) => {
+    if ((levels[of] ?? 0) > (levels[level] ?? 0)) return
+    const line = lineFormat.transform({ timestamp: new Date().toISOString(), level: of, message, ...fields })
+    for (const transport of logger.transports) transport.log?.(line, ignored)
+  }
   // A broken pipe must not end the process: whoever reads the log is gone, the traffic is not.
   stream.on('error', () => {})
   return {
-    error: (message, fields) => void logger.error(message, fields),
-    warn: (message, fields) => void logger.warn(message, fields),
-    info: (message, fields) => void logger.info(message, fields),
-    debug: (message, fields) => void logger.debug(message, fields),
-    // winston hands each line on at once; what waits, waits in the stream, and is written in order.
+    error: write('error'),
+    warn: write('warn'),
+    info: write('info'),
+    debug: write('debug'),
+    // Each line is handed on at once; what waits, waits in the stream, and is written in order.
     flush: () =>
       new Promise((resolve) => {
         if (stream.writableLength === 0) resolve()
@@ -78,18 +81,24 @@ class LineTransport extends Transport {
   override log(info: Record<symbol, string>, done: () => void): void {
     if (this.#stream.writableLength > maxBacklogBytes) this.#dropped++
     else {
-      if (this.#dropped > 0)
-        this.#stream.write(`${jsonLine('warn', 'log lines dropped', { lines: this.#dropped })}\n`)
+      if (this.#dropped > 0) this.#stream.write(`${this.#gap()}\n`)
       this.#dropped = 0
       this.#stream.write(`${info[lineOf]}\n`)
     }
     done()
   }
+
+  #gap(): string {
+    const timestamp = new Date().toISOString()
+    return JSON.stringify({ timestamp, level: 'warn', message: 'log lines dropped', lines: this.#dropped })
+  }
 }
 
-const jsonFormat = format.printf(({ level, message, ...fields }) => jsonLine(level, String(message), fields))
+const ignored = () => {}
 
-const textFormat = format.printf(({ level, message, ...fields }) => {
+const jsonFormat = format.printf((line) => JSON.stringify(readable(line)))
+
+const textFormat = format.printf(({ timestamp: _, level, message, ...fields }) => {
   const time = new Date().toTimeString().slice(0, 8)
   const rest = Object.entries(readable(fields)).map(
     // One line per event, and no terminal codes from a field: whatever is no plain word is quoted.
@@ -98,10 +107,6 @@ const textFormat = format.printf(({ level, message, ...fields }) => {
   )
   return [time, level.padEnd(5), message, ...rest].join(' ')
 })
-
-function jsonLine(level: string, message: string, fields: Record<string, unknown>): string {
-  return JSON.stringify({ timestamp: new Date().toISOString(), level, message, ...readable(fields) })
-}
 
 /** What JSON would lose or refuse: the message of an Error, and bigints. Stacks are for whoever asks for them by name. */
 function readable(fields: Record<string, unknown>): Record<string, unknown> {
