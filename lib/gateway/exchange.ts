@@ -68,9 +68,6 @@ export function openExchange(
   expectsContinue: boolean,
 ): Exchange {
   const ending = new AbortController()
-  response.once('close', () => {
-    if (!response.writableFinished) ending.abort(new ClientGone('the caller closed the connection'))
-  })
   const id = randomUUID()
   const offered = request.headers['x-request-id']
   const path = (request.url ?? '').split('?', 1)[0] ?? ''

@@ -20,17 +20,13 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
   // Callers write the model's name: only names of the inventory may become labels.
   const model = snapshot.models.has(trace.model) ? trace.model : trace.model === '' ? '' : '_other'
   const { api, outcome } = trace
-  metrics.requests.inc({ api, model, code: status, outcome })
-  metrics.requestSeconds.observe({ api, model, outcome }, durationMs / 1000)
-  if (trace.firstByteMs !== null) {
-    metrics.firstTokenSeconds.observe(
-      { model, cold: String(trace.reason === 'cold-load') },
-      trace.firstByteMs / 1000,
-    )
-  }
+  const series = metrics.request({ api, model, code: status, outcome, cold: trace.reason === 'cold-load' })
+  series.total.inc()
+  series.seconds.observe(durationMs / 1000)
+  if (trace.firstByteMs !== null) series.firstToken.observe(trace.firstByteMs / 1000)
   const { tokens } = trace
-  if (tokens.input > 0) metrics.tokens.inc({ model, type: 'input' }, tokens.input)
-  if (tokens.output > 0) metrics.tokens.inc({ model, type: 'output' }, tokens.output)
+  if (tokens.input > 0) series.input.inc(tokens.input)
+  if (tokens.output > 0) series.output.inc(tokens.output)
   const level = trace.error === undefined || outcome === 'client_cancelled' ? 'info' : levelOf(trace.error)
   log[level]('request', {
     id: exchange.id,

@@ -80,6 +80,8 @@ export class Pipeline {
   }
 
   #close(exchange: Exchange): void {
+    if (!exchange.response.writableFinished)
+      exchange.abort(new ClientGone('the caller closed the connection'))
     this.#open.delete(exchange)
     if (this.#open.size > 0) return
     this.#idle?.resolve()

@@ -68,23 +68,30 @@ class Body {
 
 function collect({ request, signal }: Exchange, body: Body): Promise<Buffer> {
   signal.throwIfAborted()
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
-  const abort = () => reject(signal.reason)
-  const add = (chunk: Buffer) => {
-    try {
-      body.add(chunk)
-    } catch (error) {
+  return new Promise((resolve, reject) => {
+    const settle = () => {
+      signal.removeEventListener('abort', abort)
       request.off('data', add)
+    }
+    const fail = (error: unknown) => {
+      settle()
       reject(error)
     }
-  }
-  signal.addEventListener('abort', abort, { once: true })
-  request.on('data', add)
-  request.once('end', () => resolve(body.bytes))
-  // The connection broke within the body.
-  request.once('error', reject)
-  return promise.finally(() => {
-    signal.removeEventListener('abort', abort)
-    request.off('data', add)
+    const abort = () => fail(signal.reason)
+    const add = (chunk: Buffer) => {
+      try {
+        body.add(chunk)
+      } catch (error) {
+        fail(error)
+      }
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    request.on('data', add)
+    request.once('end', () => {
+      settle()
+      resolve(body.bytes)
+    })
+    // The connection broke within the body.
+    request.once('error', fail)
   })
 }

@@ -3,12 +3,30 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 /** Seconds, from a cached answer to a cold load from a slow disk. */
 const latencyBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640]
 
+/** What tells the requests of one series from others. */
+export interface RequestLabels {
+  readonly api: string
+  readonly model: string
+  readonly code: number
+  readonly outcome: string
+  readonly cold: boolean
+}
+
+interface RequestSeries {
+  readonly total: Counter.Internal
+  readonly seconds: Histogram.Internal<string>
+  readonly firstToken: Histogram.Internal<string>
+  readonly input: Counter.Internal
+  readonly output: Counter.Internal
+}
+
 /**
  * Every metric of an instance, declared once. Labels are bounded: `node` is a registered node, `model` a model of the
  * inventory or `_other`, never text from a caller.
  */
 export class Metrics {
   readonly registry = new Registry()
+  readonly #requests = new Map<string, RequestSeries>()
 
   readonly buildInfo = this.#gauge('build_info', 'Always 1; the labels tell what runs', [
     'version',
@@ -121,6 +139,28 @@ export class Metrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.registry })
+  }
+
+  /** The series of requests like this one. prom-client would sort and join the labels anew for every value. */
+  request(labels: RequestLabels): RequestSeries {
+    const { api, model, code, outcome, cold } = labels
+    const key = `${api} ${model} ${code} ${outcome} ${cold}`
+    let series = this.#requests.get(key)
+    if (!series) {
+      series = this.#requestSeries(labels)
+      this.#requests.set(key, series)
+    }
+    return series
+  }
+
+  #requestSeries({ api, model, code, outcome, cold }: RequestLabels): RequestSeries {
+    return {
+      total: this.requests.labels(api, model, String(code), outcome),
+      seconds: this.requestSeconds.labels(api, model, outcome),
+      firstToken: this.firstTokenSeconds.labels(model, String(cold)),
+      input: this.tokens.labels(model, 'input'),
+      output: this.tokens.labels(model, 'output'),
+    }
   }
 
   /** Forgets every series of a node that left the fleet. */

@@ -3,6 +3,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { suite, test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, type RawNode, rawAnswer, startRawNode } from '../support/wire.ts'
@@ -184,8 +186,12 @@ test('a stalled reader costs less than a MiB here, and nobody else a thing (P16,
   await eventually(() => isIdle(gateway), 'all slots are back', 10_000)
 })
 
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
 /** Of this process: the gateway's, and what little the two ends of the test need. */
 function heldBytes(): number {
+  collectGarbage()
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers
 }
