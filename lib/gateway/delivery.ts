@@ -226,6 +226,7 @@ class WholeDelivery extends ToCaller implements Delivery {
 /** An answer that is for us: an error is read whole before anything is decided, since another node may do better. */
 export class HeldAnswer implements Delivery {
   readonly #head: AnswerHead
+  readonly #maxBytes: number
   readonly #chunks: Buffer[] = []
   #bytes = 0
   readonly isFull = false
@@ -233,15 +234,16 @@ export class HeldAnswer implements Delivery {
   readonly committed = false
   readonly tokens = noTokens
 
-  constructor(head: AnswerHead) {
+  constructor(head: AnswerHead, maxBytes = maxRefusalBytes) {
     this.#head = head
+    this.#maxBytes = maxBytes
   }
 
   take(chunk: Buffer): Outcome | null {
     this.#bytes += chunk.length
     this.#chunks.push(chunk)
-    if (this.#bytes <= maxRefusalBytes) return null
-    const cause = new Error('the error answer has no end')
+    if (this.#bytes <= this.#maxBytes) return null
+    const cause = new Error('the answer has no end')
     return { kind: 'node-failed', fault: 'bad-response', committed: false, tokens: noTokens, cause }
   }
 
