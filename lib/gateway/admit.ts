@@ -4,6 +4,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
 import { chooseModel } from './choose.ts'
 import type { Exchange } from './exchange.ts'
+import type { Spelling } from './respell.ts'
 import type { ForwardRoute } from './routes.ts'
 import { ScanError, type Scanned, scan } from './scan.ts'
 
@@ -15,6 +16,8 @@ export interface Admission {
   readonly streams: boolean
   /** The model asked for was replaced because no node can serve it now. */
   readonly isFallback: boolean
+  /** How the answers name the model, where a route's name for it is not the caller's. A fallback goes by its own. */
+  readonly spelling: Spelling | null
 }
 
 /**
@@ -46,6 +49,7 @@ export function admit(
     body: chosen === asked ? bytes : splice(bytes, model.start, model.end, JSON.stringify(chosen)),
     streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     isFallback,
+    spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
   }
 }
 
