@@ -117,15 +117,16 @@ export class Pipeline {
     const { dispatch, shows } = this.#options
     using share = this.#bodies.open()
     const body = await readBody(exchange, snapshot.config.limits, share)
+    // Awaited here: the share is given back when this function returns, be its work done or not.
     switch (route.action) {
       case 'show':
-        return shows.answer(exchange, caller, body, snapshot)
+        return await shows.answer(exchange, caller, body, snapshot)
       case 'count-tokens':
         return answerEstimate(exchange, caller, body, snapshot)
       case 'forward': {
         const admission = admit(exchange, route, caller, body, snapshot)
         exchange.trace.model = admission.ask.model
-        return dispatch.run(exchange, admission, snapshot)
+        return await dispatch.run(exchange, admission, snapshot)
       }
     }
     route satisfies never

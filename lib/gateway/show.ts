@@ -31,7 +31,7 @@ interface Question {
   readonly userAgent: string | undefined
 }
 
-/** A question names a model; a larger body is not read. */
+/** A question names a model; a larger body is not parsed. */
 const maxQuestionBytes = 64 * 1024
 /** Verbose, with every token of a large vocabulary. */
 const maxAnswerBytes = 32 * 1024 * 1024
