@@ -54,7 +54,7 @@ suite('a web page', () => {
         get('/api/nothing', `Host: x\r\nOrigin: ${origin}\r\n`),
         post('/api/chat', chat, `Origin: ${origin}\r\n`),
       ]
-      const answers = await Promise.all(bytes.map((each) => wire.send(each)))
+      const answers = await Promise.all(bytes.map((each) => wire.send(each, /\r\n\r\n/)))
       assert.deepEqual(
         answers.map((answer) => answer.slice(9, 12)),
         [allowed ? '204' : '405', '200', '404', '200'],
