@@ -10,6 +10,7 @@ import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
 import { Pipeline } from './gateway/pipeline.ts'
+import { Shows } from './gateway/show.ts'
 import { Upstreams } from './gateway/upstreams.ts'
 import { Scheduler } from './scheduler/scheduler.ts'
 import { adminTokenFile, type Settings } from './settings.ts'
@@ -68,18 +69,21 @@ export async function startApp(settings: Settings): Promise<App> {
 
   const upstreams = new Upstreams({ snapshot, metrics, clock, dice, changed: () => scheduler.refresh() })
   const scheduler = new Scheduler({ snapshot, gate: upstreams, clock })
+  const forwarder = new Forwarder(clock)
+  const doubt = (node: string) => cluster.doubt(node)
   const dispatch = new Dispatch({
     scheduler,
     upstreams,
-    forwarder: new Forwarder(clock),
+    forwarder,
     clock,
     metrics,
     instance: settings.name,
-    doubt: (node) => cluster.doubt(node),
+    doubt,
   })
   const pipeline = new Pipeline({
     snapshot,
     dispatch,
+    shows: new Shows({ upstreams, forwarder, clock, doubt }),
     clock,
     log,
     metrics,

@@ -1,6 +1,14 @@
 import { z } from 'zod'
 import { duration, labels, modelGlob } from './schema.ts'
 
+/** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
+const ollamaOrigins = [
+  ...['localhost', '127.0.0.1', '0.0.0.0'].flatMap((host) =>
+    ['http', 'https'].flatMap((scheme) => [`${scheme}://${host}`, `${scheme}://${host}:*`]),
+  ),
+  ...['app', 'file', 'tauri', 'vscode-webview', 'vscode-file'].map((scheme) => `${scheme}://*`),
+]
+
 /**
  * `R/config`: how the whole cluster behaves. Every field has a default, so an absent document is a valid one.
  * In memory durations are milliseconds. The default numbers are DESIGN §7 and §10.
@@ -90,6 +98,15 @@ export const configSchema = z.strictObject({
     .strictObject({
       node: z.boolean().default(true).describe('send x-llamero-node'),
       instance: z.boolean().default(true).describe('send x-llamero-instance'),
+    })
+    .prefault({}),
+  cors: z
+    .strictObject({
+      origins: z
+        .array(z.string().min(1).max(200))
+        .max(100)
+        .default(ollamaOrigins)
+        .describe('globs of the origins whose web pages may read answers, as OLLAMA_ORIGINS'),
     })
     .prefault({}),
 })

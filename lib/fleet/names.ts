@@ -33,6 +33,11 @@ export function canonicalName(name: string): string | null {
   return namespace === defaultNamespace ? `${model}:${tag}` : `${namespace}/${model}:${tag}`
 }
 
+/** The namespace of a canonical name: the owner that OpenAI's clients are shown. */
+export function namespaceOf(name: string): string {
+  return name.split('/').at(-2) ?? defaultNamespace
+}
+
 /** Whether `text` may name a node, an instance, a route or a key id: it becomes part of a key in the store. */
 export function isObjectName(text: string): boolean {
   return /^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i.test(text)

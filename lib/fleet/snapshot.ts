@@ -101,11 +101,17 @@ function modelsOf(nodes: readonly NodeView[]): Map<string, ModelView> {
       if (!known) models.set(model.name, { newest: model, holders: [node.name] })
       else {
         known.holders.push(node.name)
-        if (model.modified_at > known.newest.modified_at) known.newest = model
+        if (isNewer(model, known.newest)) known.newest = model
       }
     }
   }
   return new Map([...models].map(([name, model]) => [name, { name, ...model }]))
+}
+
+/** By the moment, not the text: each node writes dates in its own time zone. Copies of one digest are one version. */
+function isNewer(model: InventoryModel, than: InventoryModel): boolean {
+  if (model.digest === than.digest) return false
+  return (Date.parse(model.modified_at) || 0) > (Date.parse(than.modified_at) || 0)
 }
 
 /** Where control meets data: the cluster side swaps it, the gateway reads it once per request. */

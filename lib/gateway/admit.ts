@@ -1,12 +1,11 @@
 import type { Ask } from '../fleet/ask.ts'
-import { canonicalName } from '../fleet/names.ts'
-import { matchesGlob } from '../fleet/schema.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
+import { chooseModel } from './choose.ts'
 import type { Exchange } from './exchange.ts'
-import { resolve } from './resolve.ts'
-import type { Route } from './routes.ts'
+import type { Spelling } from './respell.ts'
+import type { ForwardRoute } from './routes.ts'
 import { ScanError, type Scanned, scan } from './scan.ts'
 
 /** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
@@ -17,15 +16,14 @@ export interface Admission {
   readonly streams: boolean
   /** The model asked for was replaced because no node can serve it now. */
   readonly isFallback: boolean
+  /** How the answers name the model, where a route's name for it is not the caller's. A fallback goes by its own. */
+  readonly spelling: Spelling | null
 }
-
-type ForwardRoute = Extract<Route, { action: 'forward' }>
 
 /**
  * Decides whether a request may come in, and for which model.
  *
- * @throws ProxyError `bad_json`, `missing_model`, `bad_model`; `model_not_found` (also for a model the caller's key does
- *   not cover: the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
+ * @throws ProxyError `bad_json`, and those of `chooseModel`.
  */
 export function admit(
   exchange: Exchange,
@@ -35,13 +33,8 @@ export function admit(
   snapshot: Snapshot,
 ): Admission {
   const { model, stream } = scanBody(bytes)
-  if (!model || model.value.trim() === '') throw new ProxyError('missing_model')
-  const asked = canonicalName(model.value)
-  if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(model.value.slice(0, 200)) })
-  if (!caller.models.some((glob) => matchesGlob(glob, asked)))
-    throw new ProxyError('model_not_found', { model: model.value.slice(0, 400) })
-  const { route: rule, model: chosen, isFallback } = resolve(asked, caller.tenant, snapshot)
-  if (!chosen) throw absent(model.value, snapshot)
+  if (!model) throw new ProxyError('missing_model')
+  const { asked, model: chosen, rule, isFallback } = chooseModel(model.value, caller, snapshot)
   return {
     ask: {
       id: exchange.id,
@@ -56,25 +49,18 @@ export function admit(
     body: chosen === asked ? bytes : splice(bytes, model.start, model.end, JSON.stringify(chosen)),
     streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     isFallback,
+    spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
   }
 }
 
-function scanBody(bytes: Buffer): Scanned {
+/** See `scan`. @throws ProxyError `bad_json`. */
+export function scanBody(bytes: Buffer): Scanned {
   try {
     return scan(bytes)
   } catch (error) {
     if (error instanceof ScanError) throw new ProxyError('bad_json', { reason: error.message })
     throw error
   }
-}
-
-/** Why no model can answer. */
-function absent(model: string, snapshot: Snapshot): ProxyError {
-  if (snapshot.nodes.size === 0) return new ProxyError(snapshot.revision === '0' ? 'no_config' : 'no_nodes')
-  const looked = [...snapshot.nodes.values()].some((node) => node.status !== null)
-  return looked
-    ? new ProxyError('model_not_found', { model: model.slice(0, 400) })
-    : new ProxyError('not_ready')
 }
 
 function splice(bytes: Buffer, start: number, end: number, text: string): Buffer {

@@ -1,46 +1,45 @@
+import { namespaceOf } from '../fleet/names.ts'
 import type { InventoryModel } from '../fleet/node.ts'
-import { matchesGlob } from '../fleet/schema.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
+import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
+import { chooseModel, maySee } from './choose.ts'
 import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
 
 /** What is answered from memory, whatever the nodes do. */
-export type AnswerName = 'running' | 'version' | 'tags' | 'ps' | 'models'
+export type AnswerName = 'running' | 'version' | 'tags' | 'ps' | 'models' | 'model'
 
+type ListName = Exclude<AnswerName, 'running' | 'model'>
 type Body = (snapshot: Snapshot, caller: Caller) => object
 
-const bodies: Readonly<Record<Exclude<AnswerName, 'running'>, Body>> = {
+const lists: Readonly<Record<ListName, Body>> = {
   version: (snapshot) => ({ version: lowestVersion(snapshot) }),
   tags: (snapshot, caller) => ({ models: visibleModels(snapshot, caller).map(tag) }),
   ps: (snapshot, caller) => ({
-    models: snapshot.loaded
-      .filter(({ model }) => maySee(caller, model.name))
-      .toSorted((a, b) => (a.model.expires_at < b.model.expires_at ? 1 : -1))
-      .map(({ node, model }) => ({
-        ...model,
-        model: model.name,
-        ...(snapshot.config.headers.node ? { llamero: { node } } : {}),
-      })),
+    models: latestFirst(
+      snapshot.loaded.filter(({ model }) => maySee(caller, model.name)),
+      ({ model }) => model.expires_at,
+    ).map(({ node, model }) => ({
+      ...model,
+      model: model.name,
+      ...(snapshot.config.headers.node ? { llamero: { node } } : {}),
+    })),
   }),
   models: (snapshot, caller) => {
-    const models = visibleModels(snapshot, caller).map(({ name, modified_at }) => ({
-      id: name,
-      object: 'model',
-      created: Math.floor((Date.parse(modified_at) || 0) / 1000),
-      owned_by: 'library',
-    }))
+    const models = visibleModels(snapshot, caller).map((model) => openaiModel(model.name, model))
     // Ollama's own quirk: null, not an empty list (sheet ollama-api.md §1.6).
     return { object: 'list', data: models.length > 0 ? models : null }
   },
 }
 
-/** Bodies for callers who may see everything, kept as long as their snapshot: polling clients ask every few seconds. */
+/** Bodies by what they list and for which rights, kept as long as their snapshot: polling clients ask every few seconds. */
 const cache = new WeakMap<Snapshot, Map<string, Buffer>>()
+/** Each may be megabytes, and there may be as many rights as keys. */
+const maxKept = 16
 
-/** Answers a request from the snapshot. */
+/** Answers a request from the snapshot. @throws ProxyError for a single model, see `chooseModel`. */
 export function answerFrom(snapshot: Snapshot, name: AnswerName, exchange: Exchange, caller: Caller): void {
-  exchange.trace.outcome = 'ok'
   const headers = { 'x-request-id': exchange.publicId }
   if (name === 'running') {
     exchange.response.writeHead(200, {
@@ -49,35 +48,64 @@ export function answerFrom(snapshot: Snapshot, name: AnswerName, exchange: Excha
       ...headers,
     })
     exchange.response.end(exchange.request.method === 'HEAD' ? undefined : 'Ollama is running')
-    return
+  } else {
+    const body = name === 'model' ? oneModel(snapshot, exchange, caller) : listed(snapshot, name, caller)
+    sendJson(exchange.response, 200, body, headers)
   }
-  sendJson(exchange.response, 200, bodyOf(snapshot, name, caller), headers)
+  exchange.trace.outcome = 'ok'
 }
 
-function bodyOf(snapshot: Snapshot, name: Exclude<AnswerName, 'running'>, caller: Caller): Buffer {
-  const render = () => Buffer.from(JSON.stringify(bodies[name](snapshot, caller)))
-  if (!caller.models.includes('*')) return render()
+function listed(snapshot: Snapshot, name: ListName, caller: Caller): Buffer {
   const kept = cache.get(snapshot) ?? new Map<string, Buffer>()
   cache.set(snapshot, kept)
-  const body = kept.get(name) ?? render()
-  kept.set(name, body)
+  const key = `${name} ${JSON.stringify(caller.models)}`
+  const body = kept.get(key) ?? Buffer.from(JSON.stringify(lists[name](snapshot, caller)))
+  if (kept.size >= maxKept && !kept.has(key)) kept.clear()
+  kept.set(key, body)
   return body
 }
 
-function maySee(caller: Caller, model: string): boolean {
-  return caller.models.some((glob) => matchesGlob(glob, model))
+/** `/v1/models/:model`; the name is echoed as it was written. */
+function oneModel(snapshot: Snapshot, exchange: Exchange, caller: Caller): string {
+  const name = decoded(exchange.path.slice('/v1/models/'.length))
+  const { model } = chooseModel(name, caller, snapshot)
+  exchange.trace.model = model
+  const view = snapshot.models.get(model)
+  if (!view) throw new ProxyError('model_not_found', { model: name.slice(0, 400) })
+  return JSON.stringify(openaiModel(name, view.newest))
 }
 
-/** Newest first, as Ollama lists them. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new ProxyError('bad_model', { model: JSON.stringify(text.slice(0, 200)) })
+  }
+}
+
 function visibleModels(snapshot: Snapshot, caller: Caller): InventoryModel[] {
-  return [...snapshot.models.values()]
-    .map(({ newest }) => newest)
-    .filter(({ name }) => maySee(caller, name))
-    .sort((a, b) => (a.modified_at < b.modified_at ? 1 : -1))
+  const models = [...snapshot.models.values()].map(({ newest }) => newest)
+  return latestFirst(
+    models.filter(({ name }) => maySee(caller, name)),
+    ({ modified_at }) => modified_at,
+  )
+}
+
+/** As Ollama lists things. By the moment, not the text: each node writes dates in its own time zone. */
+function latestFirst<T>(things: readonly T[], dateOf: (thing: T) => string): T[] {
+  return things
+    .map((thing) => ({ thing, at: Date.parse(dateOf(thing)) || 0 }))
+    .sort((a, b) => b.at - a.at)
+    .map(({ thing }) => thing)
 }
 
 function tag({ name, modified_at, size, digest, details, capabilities }: InventoryModel): object {
   return { name, model: name, modified_at, size, digest, details, ...(capabilities ? { capabilities } : {}) }
+}
+
+function openaiModel(id: string, { name, modified_at }: InventoryModel): object {
+  const created = Math.floor((Date.parse(modified_at) || 0) / 1000)
+  return { id, object: 'model', created, owned_by: namespaceOf(name) }
 }
 
 /** The lowest version in use: a client that checks it must not be promised what some node cannot do. */

@@ -3,6 +3,7 @@ import type { Api } from '../fleet/ask.ts'
 import { errorText, parseObject, tokensOf } from './answer-json.ts'
 import { writeChunk } from './chunk.ts'
 import { type Fault, type NodeFailed, noTokens, type Outcome, type Tokens } from './outcome.ts'
+import { respell, type Spelling } from './respell.ts'
 import { type Ending, errorAtStart, StreamTail } from './stream-tail.ts'
 
 /** The head of a node's answer. */
@@ -33,6 +34,8 @@ interface Addressee {
   readonly response: ServerResponse
   /** Milliseconds without progress after which a caller who does not read is cut off. */
   readonly idleWriteMs: number
+  /** Null where the node answers with the name that the caller wrote: then no byte is changed. */
+  readonly spelling: Spelling | null
   /** Sent with the answer, besides what is let through of the node's. */
   readonly responseHeaders: OutgoingHttpHeaders
   /** Lines of a stream that no client can read, told once at its end. */
@@ -82,6 +85,11 @@ class ToCaller {
       socket.setTimeout(0)
       resume()
     })
+  }
+
+  protected spelled(bytes: Buffer): Buffer {
+    const { spelling } = this.addressee
+    return spelling ? respell(bytes, spelling) : bytes
   }
 
   /** Headers of an answer that reach the caller; hop-by-hop ones and cookies are the node's own business. */
@@ -140,8 +148,9 @@ class StreamDelivery extends ToCaller implements Delivery {
     ending satisfies never
   }
 
-  #send(bytes: Buffer): Outcome | null {
+  #send(lines: Buffer): Outcome | null {
     const { response } = this.addressee
+    const bytes = this.spelled(lines)
     if (this.committed) {
       writeChunk(response, bytes)
       return null
@@ -210,15 +219,19 @@ class WholeDelivery extends ToCaller implements Delivery {
       const cause = new Error(checked.text)
       return { kind: 'node-failed', fault: checked.fault, committed: false, tokens: noTokens, cause }
     }
-    this.commit(body.length)
-    response.end(body)
+    const spelled = this.spelled(body)
+    this.commit(spelled.length)
+    response.end(spelled)
     return { kind: 'done', tokens: checked.tokens }
   }
 
-  /** Too large to be held: from here on it is the caller's, and can no longer be replaced. */
+  /** Too large to be held: from here on it is the caller's, and can no longer be replaced. A name further on stays. */
   #release(): void {
-    this.commit(this.head.headers['content-length'])
-    for (const chunk of this.#held) this.addressee.response.write(chunk)
+    const length = this.head.headers['content-length']
+    const begun = Buffer.concat(this.#held, this.#bytes)
+    const spelled = this.spelled(begun)
+    this.commit(length === undefined ? undefined : Number(length) + spelled.length - begun.length)
+    this.addressee.response.write(spelled)
     this.#held = []
   }
 }
@@ -226,6 +239,7 @@ class WholeDelivery extends ToCaller implements Delivery {
 /** An answer that is for us: an error is read whole before anything is decided, since another node may do better. */
 export class HeldAnswer implements Delivery {
   readonly #head: AnswerHead
+  readonly #maxBytes: number
   readonly #chunks: Buffer[] = []
   #bytes = 0
   readonly isFull = false
@@ -233,15 +247,16 @@ export class HeldAnswer implements Delivery {
   readonly committed = false
   readonly tokens = noTokens
 
-  constructor(head: AnswerHead) {
+  constructor(head: AnswerHead, maxBytes = maxRefusalBytes) {
     this.#head = head
+    this.#maxBytes = maxBytes
   }
 
   take(chunk: Buffer): Outcome | null {
     this.#bytes += chunk.length
     this.#chunks.push(chunk)
-    if (this.#bytes <= maxRefusalBytes) return null
-    const cause = new Error('the error answer has no end')
+    if (this.#bytes <= this.#maxBytes) return null
+    const cause = new Error('the answer has no end')
     return { kind: 'node-failed', fault: 'bad-response', committed: false, tokens: noTokens, cause }
   }
 

@@ -167,6 +167,7 @@ export class Dispatch {
           api: job.ask.api,
           response: exchange.response,
           idleWriteMs: timeouts.idle_write,
+          spelling: admission.spelling,
           responseHeaders: this.#responseHeaders(exchange, snapshot),
           malformed: (lines) => metrics.malformedLines.inc({ node: node.name }, lines),
         })

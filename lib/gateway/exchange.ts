@@ -4,6 +4,7 @@ import type { Api, Dialect, Reason } from '../fleet/ask.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { ProxyError } from '../shared/errors.ts'
 import { noTokens, type Tokens } from './outcome.ts'
+import type { Kind } from './routes.ts'
 
 /** The caller closed the connection: nobody's fault, and the end of all work for this request. */
 export class ClientGone extends Error {
@@ -15,7 +16,7 @@ export type RequestOutcome = 'ok' | 'client_cancelled' | 'upstream_error' | 'rej
 
 /** What is known of a request so far, for its one log line and its metrics. */
 export interface Trace {
-  api: Api | 'inventory' | 'none'
+  api: Api | Kind | 'none'
   /** Canonical name; empty until a model of the inventory was found. */
   model: string
   tenant: string

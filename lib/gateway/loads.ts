@@ -2,6 +2,7 @@ import type { Api } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Grant } from '../scheduler/scheduler.ts'
 import type { Clock } from '../shared/clock.ts'
+import { orAborted } from './aborted.ts'
 import { asObject, parseObject } from './answer-json.ts'
 import { HeldAnswer } from './delivery.ts'
 import type { Forwarder } from './forward.ts'
@@ -122,16 +123,4 @@ function loadRequest({ api, model, body }: Wanted): LoadRequest | null {
   return /embed/.test(api)
     ? { path: '/api/embed', body: JSON.stringify({ ...common, input: '' }) }
     : { path: '/api/generate', body: JSON.stringify({ ...common, stream: false }) }
-}
-
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const abort = () => reject(signal.reason)
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
 }

@@ -1,25 +1,31 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { admit } from './admit.ts'
 import { answerFrom } from './answers.ts'
-import { authenticate } from './authenticate.ts'
+import { authenticate, type Caller } from './authenticate.ts'
 import { BodyBudget } from './body-budget.ts'
+import { answerCors } from './cors.ts'
 import type { Dispatch } from './dispatch.ts'
+import { answerEstimate } from './estimate.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
 import { guard } from './guard.ts'
 import { observe } from './observe.ts'
 import { readBody } from './read.ts'
 import { refuse } from './refuse.ts'
-import { findRoute } from './routes.ts'
+import { findRoute, notServed, type Route } from './routes.ts'
+import type { Shows } from './show.ts'
+
+type RouteWithBody = Extract<Route, { action: 'forward' | 'show' | 'count-tokens' }>
 
 interface PipelineOptions {
   readonly snapshot: CurrentSnapshot
   readonly dispatch: Dispatch
+  readonly shows: Shows
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
@@ -89,22 +95,43 @@ export class Pipeline {
   }
 
   async #walk(exchange: Exchange): Promise<void> {
-    const { dispatch, clock, loopback } = this.#options
+    const { clock, loopback } = this.#options
     const snapshot = this.#options.snapshot.get()
     const { request, trace } = exchange
 
     guard(exchange)
+    if (answerCors(exchange, snapshot.config)) return
     const route = findRoute(request.method ?? '', exchange.path)
-    trace.api = route.action === 'forward' ? route.api : 'inventory'
+    trace.api = route.action === 'forward' ? route.api : route.kind
     const caller = authenticate(request.headers, snapshot, { clock, loopback: loopback || isOpen(route) })
     trace.tenant = caller.tenant
-    if (route.action === 'answer') return answerFrom(snapshot, route.answer, exchange, caller)
+    if (route.action === 'answer') answerFrom(snapshot, route.answer, exchange, caller)
+    else if (route.action === 'refuse') throw notServed(route, exchange.path)
+    else await this.#walkWithBody(exchange, route, caller, snapshot)
+  }
 
+  async #walkWithBody(
+    exchange: Exchange,
+    route: RouteWithBody,
+    caller: Caller,
+    snapshot: Snapshot,
+  ): Promise<void> {
+    const { dispatch, shows } = this.#options
     using share = this.#bodies.open()
     const body = await readBody(exchange, snapshot.config.limits, share)
-    const admission = admit(exchange, route, caller, body, snapshot)
-    trace.model = admission.ask.model
-    await dispatch.run(exchange, admission, snapshot)
+    // Awaited here: the share is given back when this function returns, be its work done or not.
+    switch (route.action) {
+      case 'show':
+        return await shows.answer(exchange, caller, body, snapshot)
+      case 'count-tokens':
+        return answerEstimate(exchange, caller, body, snapshot)
+      case 'forward': {
+        const admission = admit(exchange, route, caller, body, snapshot)
+        exchange.trace.model = admission.ask.model
+        return await dispatch.run(exchange, admission, snapshot)
+      }
+    }
+    route satisfies never
   }
 
   #end(exchange: Exchange, thrown: unknown): void {
@@ -129,6 +156,6 @@ function limitFlush({ socket }: ServerResponse, idleMs: number): void {
   if (socket && socket.writableLength > 0) socket.setTimeout(idleMs)
 }
 
-function isOpen(route: ReturnType<typeof findRoute>): boolean {
+function isOpen(route: Route): boolean {
   return route.action === 'answer' && route.open
 }

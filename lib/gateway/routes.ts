@@ -2,17 +2,37 @@ import type { Api } from '../fleet/ask.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AnswerName } from './answers.ts'
 
-/** What is done with a path: forwarded to a node, or answered from the snapshot. */
+/** What a path is about. What is not forwarded is counted under it. */
+export type Kind = 'inference' | 'inventory' | 'management' | 'node-identity'
+
+export interface ForwardRoute {
+  readonly action: 'forward'
+  readonly kind: 'inference'
+  readonly method: 'POST'
+  readonly api: Api
+  readonly path: string
+  /** Whether the answer comes in pieces, when the body's `stream` does not say. */
+  readonly streams: Streams
+}
+
+/** A path of Ollama's that this address does not serve. */
+interface RefusedRoute {
+  readonly action: 'refuse'
+  readonly kind: Kind
+}
+
+/** What is done with a path: forwarded to a node, answered by this instance, or refused. */
 export type Route =
+  | ForwardRoute
   | {
-      readonly action: 'forward'
-      readonly method: 'POST'
-      readonly api: Api
-      readonly path: string
-      /** Whether the answer comes in pieces, when the body's `stream` does not say. */
-      readonly streams: Streams
+      readonly action: 'answer'
+      readonly kind: 'inventory'
+      readonly answer: AnswerName
+      readonly open: boolean
     }
-  | { readonly action: 'answer'; readonly answer: AnswerName; readonly open: boolean }
+  | { readonly action: 'show'; readonly kind: 'inventory' }
+  | { readonly action: 'count-tokens'; readonly kind: 'inference' }
+  | RefusedRoute
 
 /** Ollama's own routes stream unless told not to, those of the others only when asked (sheet ollama-api.md §1). */
 type Streams = 'unless-off' | 'if-on' | 'never'
@@ -22,7 +42,10 @@ interface Row {
   readonly route: Route
 }
 
-/** Default deny: a path that is not here does not exist. Paths match exactly; a query is neither needed nor forwarded. */
+/**
+ * Every path of Ollama (sheet ollama-api.md §1). Default deny: a path that is not here does not exist. Paths match
+ * exactly; a query is neither needed nor forwarded.
+ */
 const table: ReadonlyMap<string, Row> = new Map([
   forward('/api/chat', 'ollama_chat', 'unless-off'),
   forward('/api/generate', 'ollama_generate', 'unless-off'),
@@ -39,21 +62,60 @@ const table: ReadonlyMap<string, Row> = new Map([
   answer('/api/tags', ['GET', 'HEAD'], 'tags'),
   answer('/api/ps', ['GET'], 'ps'),
   answer('/v1/models', ['GET'], 'models'),
+  ['/api/show', { methods: ['POST'], route: { action: 'show', kind: 'inventory' } }],
+  ['/v1/messages/count_tokens', { methods: ['POST'], route: { action: 'count-tokens', kind: 'inference' } }],
+  refuse('/v1/audio/transcriptions', ['POST'], 'inference'),
+  refuse('/api/pull', ['POST'], 'management'),
+  refuse('/api/push', ['POST'], 'management'),
+  refuse('/api/create', ['POST'], 'management'),
+  refuse('/api/copy', ['POST'], 'management'),
+  refuse('/api/delete', ['DELETE'], 'management'),
+  refuse('/api/me', ['POST'], 'node-identity'),
+  refuse('/api/signout', ['POST'], 'node-identity'),
+  refuse('/api/status', ['GET'], 'node-identity'),
+  refuse('/api/experimental/web_search', ['POST'], 'node-identity'),
+  refuse('/api/experimental/web_fetch', ['POST'], 'node-identity'),
+  refuse('/api/experimental/model-recommendations', ['GET'], 'inventory'),
 ])
+
+/** Paths that end in a name of the caller's. */
+const patterns: readonly [RegExp, Row][] = [
+  // Ollama takes no "/" here, and so does not find models with a namespace.
+  [/^\/v1\/models\/./, answer('', ['GET'], 'model')[1]],
+  [/^\/api\/blobs\/[^/]+$/, refuse('', ['HEAD', 'POST'], 'management')[1]],
+  [/^\/api\/user\/keys\/[^/]+$/, refuse('', ['DELETE'], 'node-identity')[1]],
+]
 
 /** @throws ProxyError `unknown_path` or `method_not_allowed`. */
 export function findRoute(method: string, path: string): Route {
-  const row = table.get(path)
+  const row = table.get(path) ?? patterns.find(([pattern]) => pattern.test(path))?.[1]
   if (!row) throw new ProxyError('unknown_path', { path: path.slice(0, 200) })
   if (!row.methods.includes(method))
-    throw new ProxyError('method_not_allowed', { path, allow: row.methods.join(', ') })
+    throw new ProxyError('method_not_allowed', { path: path.slice(0, 200), allow: row.methods.join(', ') })
   return row.route
 }
 
+const reasons: Readonly<Record<Kind, string>> = {
+  inference: 'yet',
+  inventory: 'yet',
+  management: 'yet; ask the operator, who can send it to the Ollama server that is meant',
+  'node-identity': "to anybody: it acts or answers with one Ollama server's own ollama.com account",
+}
+
+/** What is said to whoever asks for a refused path, whatever their key. */
+export function notServed({ kind }: RefusedRoute, path: string): ProxyError {
+  return new ProxyError('not_served', { path: path.slice(0, 200), reason: reasons[kind] })
+}
+
 function forward(path: string, api: Api, streams: Streams): [string, Row] {
-  return [path, { methods: ['POST'], route: { action: 'forward', method: 'POST', api, path, streams } }]
+  const route = { action: 'forward', kind: 'inference', method: 'POST', api, path, streams } as const
+  return [path, { methods: ['POST'], route }]
 }
 
 function answer(path: string, methods: readonly string[], name: AnswerName, open = false): [string, Row] {
-  return [path, { methods, route: { action: 'answer', answer: name, open } }]
+  return [path, { methods, route: { action: 'answer', kind: 'inventory', answer: name, open } }]
+}
+
+function refuse(path: string, methods: readonly string[], kind: Kind): [string, Row] {
+  return [path, { methods, route: { action: 'refuse', kind } }]
 }

@@ -46,6 +46,7 @@ const catalogue = {
       'this needs the admin token: send "Authorization: Bearer TOKEN" (LLAMERO_ADMIN_TOKEN for the CLI)',
   },
   forbidden: { status: 403, text: (f) => `${f['reason']}` },
+  not_served: { status: 403, text: (f) => `llamero does not serve ${f['path']} ${f['reason']}` },
   // 404, 405: nothing here
   unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
   method_not_allowed: { status: 405, text: (f) => `${f['path']} takes ${f['allow']}` },

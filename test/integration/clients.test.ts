@@ -37,6 +37,28 @@ suite('clients of one Ollama work unchanged against three:', () => {
     assert.match((await ollama.version()).version, /^\d+\.\d+\.\d+$/)
   })
 
+  test('ollama show', async () => {
+    const { capabilities, model_info } = await ollama.show({ model: 'EMBEDDER' })
+    assert.deepEqual(capabilities, ['embedding'])
+    assert(Object.keys(model_info).length > 0)
+    await assert.rejects(ollama.show({ model: 'unknown' }), /model 'unknown' not found/)
+  })
+
+  test('ollama is told that models are not managed here', async () => {
+    await assert.rejects(ollama.pull({ model: 'chatty:1b' }), /llamero does not serve \/api\/pull yet/)
+    await assert.rejects(ollama.delete({ model: 'chatty:1b' }), /llamero does not serve/)
+  })
+
+  test('openai retrieves a model, anthropic counts tokens', async () => {
+    const { id, owned_by } = await openai.models.retrieve('embedder:latest')
+    assert.deepEqual([id, owned_by], ['embedder:latest', 'library'])
+    await assert.rejects(openai.models.retrieve('team/unknown'), OpenAI.NotFoundError)
+    const anthropic = new Anthropic({ baseURL: instance.url, apiKey: 'ollama', maxRetries: 0 })
+    assert.deepEqual(await anthropic.messages.countTokens({ model: 'chatty:1b', messages }), {
+      input_tokens: 5,
+    })
+  })
+
   test('ollama chat, whole and streamed, give the same text', async () => {
     const whole = await ollama.chat({ model: 'chatty:1b', messages })
     assert.equal(whole.done, true)

@@ -17,8 +17,13 @@ interface FleetSketch extends Partial<Omit<Documents, 'nodes' | 'statuses' | 'co
 }
 
 /** A snapshot of the fleet sketched: each node up, with the models named on its disk. */
-export function aSnapshot({ nodes = [], config = {}, ...rest }: FleetSketch = {}): Snapshot {
-  return buildSnapshot({
+export function aSnapshot(sketch: FleetSketch = {}): Snapshot {
+  return buildSnapshot(aDocuments(sketch))
+}
+
+/** The documents of the fleet sketched, for what the sketch cannot say. */
+export function aDocuments({ nodes = [], config = {}, ...rest }: FleetSketch): Documents {
+  return {
     ...emptyDocuments,
     revision: 1n,
     config: configSchema.parse(config) as Config,
@@ -27,7 +32,7 @@ export function aSnapshot({ nodes = [], config = {}, ...rest }: FleetSketch = {}
     statuses: new Map(
       nodes.filter(({ health }) => health !== 'unknown').map((node) => [node.name, statusOf(node)]),
     ),
-  })
+  }
 }
 
 export function anAsk(ask: Partial<Ask> = {}): Ask {

@@ -3,6 +3,7 @@ import { Dispatch } from '../../lib/gateway/dispatch.ts'
 import { Forwarder } from '../../lib/gateway/forward.ts'
 import { Listener } from '../../lib/gateway/listener.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
+import { Shows } from '../../lib/gateway/show.ts'
 import { Upstreams } from '../../lib/gateway/upstreams.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
@@ -44,16 +45,19 @@ export async function startGateway(
     changed: () => scheduler.refresh(),
   })
   const scheduler = new Scheduler({ snapshot: current, gate: upstreams, clock })
+  const forwarder = new Forwarder(clock)
+  const doubt = (node: string) => void doubted.push(node)
   const dispatch = new Dispatch({
     scheduler,
     upstreams,
-    forwarder: new Forwarder(clock),
+    forwarder,
     clock,
     metrics,
     instance: 'test-instance',
-    doubt: (node) => void doubted.push(node),
+    doubt,
   })
-  const pipeline = new Pipeline({ snapshot: current, dispatch, clock, log, metrics, loopback })
+  const shows = new Shows({ upstreams, forwarder, clock, doubt })
+  const pipeline = new Pipeline({ snapshot: current, dispatch, shows, clock, log, metrics, loopback })
   const listener = new Listener(pipeline, { snapshot: current, metrics, limits })
   const { port } = await listener.listen({ host: '127.0.0.1', port: 0 })
   return {

@@ -13,6 +13,7 @@ import {
 } from '../support/wire-gateway.ts'
 
 const notThere = /^HTTP\/1.1 40[04] /
+const notServed = /^HTTP\/1.1 403 [\s\S]*llamero does not serve/
 const paths = (cited: string, targets: readonly string[]): WireCase[] =>
   targets.map((target) => ({
     name: `${target} ${cited}`,
@@ -44,23 +45,40 @@ const refused: readonly WireCase[] = [
   ]),
   ...paths('(80)', ['/%zz', '/api/%c0%ae%c0%ae/chat', '/api/%u002e/chat', '/%']),
   ...paths('(81)', ['http://[::1', 'http://a:99999999/x', 'api/chat', '?x']),
-  ...paths('(82)', [
+  ...[
     '/api/pull',
     '/api/push',
     '/api/create',
     '/api/copy',
-    '/api/delete',
     '/api/blobs/sha256:0',
     '/api/signout',
-    '/api/user/keys',
     '/api/experimental/web_fetch',
     '/api/experimental/web_search',
     '/api/me',
-    '/api/status',
-  ]),
+  ].map((target) => ({
+    name: `${target} (82)`,
+    bytes: post(target, chat),
+    answer: notServed,
+  })),
+  {
+    name: '/api/delete (82)',
+    bytes: post('/api/delete', chat).replace('POST', 'DELETE'),
+    answer: notServed,
+  },
+  { name: '/api/user/keys (82)', bytes: post('/api/user/keys', chat), answer: notThere },
+  {
+    name: '/api/status (82)',
+    bytes: get('/api/status'),
+    answer: notServed,
+  },
   ...paths('(83)', ['/api/new', '/v2/chat', '/api/generate2']),
   ...paths('(84)', ['/admin/v1/status', '/admin/v1/nodes', '/metrics', '/livez', '/readyz', '/leader']),
-  ...paths('(85)', ['/api/blobs/sha256:../../x', '/api/blobs/sha256:zz', '/api/blobs/md5:0']),
+  ...paths('(85)', ['/api/blobs/sha256:../../x']),
+  ...['/api/blobs/sha256:zz', '/api/blobs/md5:0'].map((target) => ({
+    name: `${target} (85)`,
+    bytes: post(target, chat),
+    answer: notServed,
+  })),
 ]
 
 suite('of paths, refused are', () => refuses(refused))

@@ -1,0 +1,48 @@
+import { canonicalName } from '../fleet/names.ts'
+import { matchesGlob } from '../fleet/schema.ts'
+import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { Caller } from './authenticate.ts'
+import { resolve } from './resolve.ts'
+
+/** The model that a name of the caller's stands for. */
+export interface Choice {
+  /** Canonical, of the name as it was written. */
+  readonly asked: string
+  /** Canonical, of the model that shall answer. */
+  readonly model: string
+  /** The route that matched. */
+  readonly rule: RouteView | null
+  /** The model asked for was replaced because no node can serve it now. */
+  readonly isFallback: boolean
+}
+
+/**
+ * Which model a caller means, and may mean.
+ *
+ * @throws ProxyError `missing_model`, `bad_model`; `model_not_found` (also for a model the caller's key does not cover:
+ *   the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
+ */
+export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): Choice {
+  if (name.trim() === '') throw new ProxyError('missing_model')
+  const asked = canonicalName(name)
+  if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(name.slice(0, 200)) })
+  if (!maySee(caller, asked)) throw new ProxyError('model_not_found', { model: name.slice(0, 400) })
+  const { route: rule, model, isFallback } = resolve(asked, caller.tenant, snapshot)
+  if (!model) throw absent(name, snapshot)
+  return { asked, model, rule, isFallback }
+}
+
+/** Whether the caller's key covers a model, by its canonical name. */
+export function maySee(caller: Caller, model: string): boolean {
+  return caller.models.some((glob) => matchesGlob(glob, model))
+}
+
+/** Why no model can answer. */
+function absent(model: string, snapshot: Snapshot): ProxyError {
+  if (snapshot.nodes.size === 0) return new ProxyError(snapshot.revision === '0' ? 'no_config' : 'no_nodes')
+  const looked = [...snapshot.nodes.values()].some((node) => node.status !== null)
+  return looked
+    ? new ProxyError('model_not_found', { model: model.slice(0, 400) })
+    : new ProxyError('not_ready')
+}

@@ -1,0 +1,48 @@
+import type { Snapshot } from '../fleet/snapshot.ts'
+import { ProxyError } from '../shared/errors.ts'
+import { scanBody } from './admit.ts'
+import { asObject, parseObject } from './answer-json.ts'
+import type { Caller } from './authenticate.ts'
+import { chooseModel } from './choose.ts'
+import { sendJson } from './dialect.ts'
+import type { Exchange } from './exchange.ts'
+
+/** As Ollama estimates `input_tokens` at the start of an answer (sheet ollama-api.md §1.8). */
+const charactersPerToken = 4
+/** A larger body is not read: reading it would hold everybody else up. */
+const maxReadBytes = 1024 * 1024
+
+/**
+ * Answers `/v1/messages/count_tokens`, which Ollama does not have and Anthropic's clients ask for, with an estimate that
+ * says so. @throws ProxyError `bad_json` and those of `chooseModel`.
+ */
+export function answerEstimate(exchange: Exchange, caller: Caller, bytes: Buffer, snapshot: Snapshot): void {
+  const { model } = scanBody(bytes)
+  if (!model) throw new ProxyError('missing_model')
+  exchange.trace.model = chooseModel(model.value, caller, snapshot).model
+  const body = JSON.stringify({ input_tokens: estimate(bytes) })
+  sendJson(exchange.response, 200, body, {
+    'x-request-id': exchange.publicId,
+    'x-llamero-estimate': 'true',
+  })
+  exchange.trace.outcome = 'ok'
+}
+
+/** Tokens of the prompt of a body that `scan` has found well-formed, which also bounds its depth. */
+function estimate(bytes: Buffer): number {
+  const asked = bytes.length <= maxReadBytes ? parseObject(bytes.toString('utf8')) : null
+  const characters = asked ? charactersOf([asked['system'], asked['messages'], asked['tools']]) : bytes.length
+  return Math.max(1, Math.floor(characters / charactersPerToken))
+}
+
+/** Characters of all text, and of the JSON that tools take. The bytes of an image are no text. */
+function charactersOf(value: unknown): number {
+  if (typeof value === 'string') return value.length
+  if (Array.isArray(value)) return value.reduce((sum: number, each) => sum + charactersOf(each), 0)
+  return Object.entries(asObject(value) ?? {}).reduce((sum, field) => sum + charactersOfField(field), 0)
+}
+
+function charactersOfField([name, value]: [string, unknown]): number {
+  if (name === 'type' || name === 'source') return 0
+  return name === 'input_schema' || name === 'input' ? JSON.stringify(value).length : charactersOf(value)
+}

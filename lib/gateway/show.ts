@@ -1,0 +1,164 @@
+import type { NodeView } from '../fleet/node.ts'
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import { ProxyError } from '../shared/errors.ts'
+import { orAborted } from './aborted.ts'
+import { parseObject } from './answer-json.ts'
+import type { Caller } from './authenticate.ts'
+import { chooseModel } from './choose.ts'
+import { HeldAnswer } from './delivery.ts'
+import { sendJson } from './dialect.ts'
+import type { Exchange } from './exchange.ts'
+import type { Forwarder } from './forward.ts'
+import { giveUp } from './give-up.ts'
+import { requestHeaders } from './order.ts'
+import type { Failure, Outcome } from './outcome.ts'
+import { Recent } from './recent.ts'
+import type { Upstreams } from './upstreams.ts'
+
+interface ShowsOptions {
+  readonly upstreams: Upstreams
+  readonly forwarder: Forwarder
+  readonly clock: Clock
+  /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
+  readonly doubt: (node: string) => void
+}
+
+/** What is asked about a model, in full: equal questions have equal answers, as long as the digest is the same. */
+interface Question {
+  readonly model: string
+  readonly verbose: boolean
+  readonly userAgent: string | undefined
+}
+
+/** A question names a model; a larger body is not parsed. */
+const maxQuestionBytes = 64 * 1024
+/** Verbose, with every token of a large vocabulary. */
+const maxAnswerBytes = 32 * 1024 * 1024
+const maxKeptBytes = 64 * 1024 * 1024
+
+const never = new AbortController().signal
+
+/**
+ * `/api/show`: from any node that has the model, the newest copy first, without a slot since no runner is needed; then
+ * from memory. Invariant: at most one request per node and question is under way, which outlives whoever asked first.
+ */
+export class Shows {
+  readonly #options: ShowsOptions
+  readonly #kept = new Recent(maxKeptBytes)
+  readonly #asked = new Map<string, Promise<Outcome>>()
+
+  constructor(options: ShowsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Resolves when the caller has the answer, or the last node's own refusal.
+   *
+   * @throws ProxyError `bad_json`, `all_nodes_down`, those of `chooseModel`, or that every node failed; the reason of the
+   *   exchange's signal.
+   */
+  async answer(exchange: Exchange, caller: Caller, body: Buffer, snapshot: Snapshot): Promise<void> {
+    const { name, verbose } = readQuestion(body)
+    const { model } = chooseModel(name, caller, snapshot)
+    exchange.trace.model = model
+    const question = { model, verbose, userAgent: exchange.request.headers['user-agent'] }
+    const newest = snapshot.models.get(model)?.newest.digest ?? ''
+    const kept = this.#kept.get(keyOf(question, newest))
+    if (kept) return send(exchange, kept)
+    const nodes = this.#holders(model, newest, snapshot)
+    let failure: Failure | null = null
+    for (const node of nodes.slice(0, snapshot.config.routing.attempts)) {
+      exchange.trace.node = node.name
+      exchange.trace.attempts++
+      const outcome = await orAborted(this.#ask(node, question, snapshot), exchange.signal)
+      if (outcome.kind === 'refused' && outcome.status < 300) return send(exchange, outcome.body)
+      if (outcome.kind === 'refused' || outcome.kind === 'node-failed') failure = outcome
+      if (outcome.kind === 'refused' && outcome.status < 500 && outcome.status !== 404) break
+    }
+    if (!failure) throw new ProxyError('all_nodes_down', { model })
+    giveUp(exchange, failure)
+  }
+
+  /** Nodes that can be asked, those with the newest copy first. */
+  #holders(model: string, newest: string, { models, nodes }: Snapshot): NodeView[] {
+    const { upstreams } = this.#options
+    const isNewest = (node: NodeView) => Number(node.onDisk.get(model) === newest)
+    return (models.get(model)?.holders ?? [])
+      .flatMap((name) => nodes.get(name) ?? [])
+      .filter(({ name, status }) => status?.health === 'up' && upstreams.breakerState(name) !== 'open')
+      .sort((a, b) => isNewest(b) - isNewest(a))
+  }
+
+  #ask(node: NodeView, question: Question, snapshot: Snapshot): Promise<Outcome> {
+    const key = keyOf(question, node.onDisk.get(question.model) ?? '')
+    const flight = `${node.name} ${key}`
+    const underWay = this.#asked.get(flight)
+    if (underWay !== undefined) return underWay
+    const asked = this.#send(node, question, snapshot).then((outcome) => {
+      this.#asked.delete(flight)
+      this.#learn(node, question.model, key, outcome)
+      return outcome
+    })
+    this.#asked.set(flight, asked)
+    return asked
+  }
+
+  #learn(node: NodeView, model: string, key: string, outcome: Outcome): void {
+    if (outcome.kind === 'refused') {
+      if (outcome.status < 300 && node.onDisk.get(model)) this.#kept.keep(key, outcome.body)
+      if (outcome.status !== 404) return
+    }
+    this.#options.doubt(node.name)
+  }
+
+  #send(node: NodeView, { model, verbose, userAgent }: Question, snapshot: Snapshot): Promise<Outcome> {
+    const { upstreams, forwarder, clock } = this.#options
+    const { timeouts } = snapshot.config
+    const upstream = upstreams.of(node)
+    const body = Buffer.from(JSON.stringify({ model, ...(verbose && { verbose }) }))
+    return forwarder.send({
+      upstream,
+      method: 'POST',
+      path: '/api/show',
+      headers: requestHeaders({
+        caller: { 'content-type': 'application/json', ...(userAgent && { 'user-agent': userAgent }) },
+        node: node.spec.headers,
+        host: upstream.target.host,
+        bodyBytes: body.length,
+        requestId: 'llamero-show',
+      }),
+      body,
+      timeouts,
+      // It only reads a file: as patient as with a node that falls silent.
+      patience: {
+        expectedMs: timeouts.between_tokens,
+        atMostMs: timeouts.between_tokens,
+        mayLeave: () => true,
+      },
+      deadlineAt: clock.now() + timeouts.request,
+      signal: never,
+      resent: () => {},
+      receive: (head) => new HeldAnswer(head, maxAnswerBytes),
+    })
+  }
+}
+
+/** Ollama writes the name into the answer, and for Copilot another `general.basename` (sheet ollama-api.md §1.4). */
+function keyOf({ model, verbose, userAgent }: Question, digest: string): string {
+  return [model, digest, verbose, userAgent?.startsWith('GitHubCopilotChat/') ?? false].join(' ')
+}
+
+function readQuestion(body: Buffer): { readonly name: string; readonly verbose: boolean } {
+  if (body.length > maxQuestionBytes) throw new ProxyError('body_too_large', { limit: maxQuestionBytes })
+  const asked = parseObject(body.toString('utf8'))
+  if (!asked) throw new ProxyError('bad_json', { reason: 'the body must be a JSON object' })
+  const name = asked['model'] || asked['name']
+  if (typeof name !== 'string') throw new ProxyError('missing_model')
+  return { name, verbose: asked['verbose'] === true }
+}
+
+function send(exchange: Exchange, body: Buffer): void {
+  sendJson(exchange.response, 200, body, { 'x-request-id': exchange.publicId })
+  exchange.trace.outcome = 'ok'
+}
