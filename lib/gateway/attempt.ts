@@ -1,8 +1,8 @@
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Clock } from '../shared/clock.ts'
-import type { Delivery } from './delivery.ts'
 import type { Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
+import type { Delivery } from './to-caller.ts'
 import type { Silent } from './upstreams.ts'
 
 const unreachableCodes = new Set([

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
-import type { AnswerHead, Delivery } from './delivery.ts'
+import type { AnswerHead, Delivery } from './to-caller.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** How long a node may be silent before its answer begins, in milliseconds from the start of the attempt. */

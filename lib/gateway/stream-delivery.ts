@@ -1,0 +1,93 @@
+import { writeChunk } from './chunk.ts'
+import type { Fault, NodeFailed, Outcome, Tokens } from './outcome.ts'
+import { type Ending, errorAtStart, StreamTail } from './stream-tail.ts'
+import { type Addressee, type AnswerHead, type Delivery, ToCaller } from './to-caller.ts'
+
+/** A longer line, or event, is not waited for. */
+const maxPartialBytes = 64 * 1024
+
+/**
+ * A stream goes out piece by piece, untouched. A line, or an event, goes out whole: half of one says nothing, and an error
+ * after it would be read as its end. The node's length is not passed on: bytes of an error would fill it up.
+ */
+export class StreamDelivery extends ToCaller implements Delivery {
+  readonly #tail: StreamTail
+  /** The beginning of a line or event whose end has not come. */
+  #partial: Buffer | null = null
+
+  constructor(head: AnswerHead, addressee: Addressee) {
+    super(head, addressee)
+    this.#tail = new StreamTail(addressee.api, head.contentType)
+  }
+
+  get tokens(): Tokens {
+    return { input: 0, output: this.#tail.events }
+  }
+
+  take(chunk: Buffer): Outcome | null {
+    const ready = this.#upToBoundary(chunk)
+    if (!ready) return null
+    this.#tail.read(ready)
+    return this.#send(ready)
+  }
+
+  finish(): Outcome {
+    const rest = this.#partial
+    if (rest) this.#tail.read(rest)
+    const ending = this.#tail.ending()
+    if (this.#tail.malformed > 0) this.addressee.malformed(this.#tail.malformed)
+    const failure = rest && ending.kind !== 'truncated' ? this.#send(rest) : null
+    if (failure) return failure
+    switch (ending.kind) {
+      case 'complete':
+      case 'lacks-done':
+        return this.#end(ending)
+      case 'error':
+        return this.#fail('error-line', ending.text)
+      case 'truncated':
+        return this.#fail('truncated', 'the stream ended before the answer did')
+    }
+    ending satisfies never
+  }
+
+  #send(lines: Buffer): Outcome | null {
+    const { response } = this.addressee
+    const bytes = this.spelled(lines)
+    if (this.committed) {
+      writeChunk(response, bytes)
+      return null
+    }
+    const text = errorAtStart(bytes, this.head.contentType)
+    if (text !== null) return this.#fail('error-line', text)
+    this.commit()
+    response.write(bytes)
+    return null
+  }
+
+  /** What may go out now; the rest waits for its end, unless it is too long to wait for. */
+  #upToBoundary(chunk: Buffer): Buffer | null {
+    const bytes = this.#partial ? Buffer.concat([this.#partial, chunk]) : chunk
+    const end = this.#tail.boundary(bytes)
+    if (end === bytes.length || bytes.length - end > maxPartialBytes) {
+      this.#partial = null
+      return bytes
+    }
+    this.#partial = bytes.subarray(end)
+    return end === 0 ? null : bytes.subarray(0, end)
+  }
+
+  #end({ kind, tokens }: Extract<Ending, { tokens: Tokens }>): Outcome {
+    this.addressee.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
+    return { kind: 'done', tokens }
+  }
+
+  #fail(fault: Fault, text: string): NodeFailed {
+    return {
+      kind: 'node-failed',
+      fault,
+      committed: this.committed,
+      tokens: this.tokens,
+      cause: new Error(text),
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import type { Api } from '../fleet/ask.ts'
+import { errorText, parseObject, tokensOf } from './answer-json.ts'
+import { type Fault, noTokens, type Outcome, type Tokens } from './outcome.ts'
+import { type Delivery, ToCaller } from './to-caller.ts'
+
+/** An answer that is not streamed is held until it is whole, so that another node can still replace it: up to this size. */
+const heldBytes = 1024 * 1024
+const parsedBytes = 64 * 1024
+
+/** An answer that makes sense only whole. */
+export class WholeDelivery extends ToCaller implements Delivery {
+  #held: Buffer[] = []
+  #bytes = 0
+  readonly tokens = noTokens
+
+  take(chunk: Buffer): Outcome | null {
+    if (this.committed) {
+      this.addressee.response.write(chunk)
+      return null
+    }
+    this.#held.push(chunk)
+    this.#bytes += chunk.length
+    if (this.#bytes > heldBytes) this.#release()
+    return null
+  }
+
+  finish(): Outcome {
+    const { response } = this.addressee
+    if (this.committed) {
+      response.end()
+      return { kind: 'done', tokens: noTokens }
+    }
+    const body = Buffer.concat(this.#held, this.#bytes)
+    const checked = check(this.addressee.api, body)
+    if ('fault' in checked) {
+      const cause = new Error(checked.text)
+      return { kind: 'node-failed', fault: checked.fault, committed: false, tokens: noTokens, cause }
+    }
+    const spelled = this.spelled(body)
+    this.commit(spelled.length)
+    response.end(spelled)
+    return { kind: 'done', tokens: checked.tokens }
+  }
+
+  /** Too large to be held: from here on it is the caller's, and can no longer be replaced. A name further on stays. */
+  #release(): void {
+    const length = this.head.headers['content-length']
+    const begun = Buffer.concat(this.#held, this.#bytes)
+    const spelled = this.spelled(begun)
+    this.commit(length === undefined ? undefined : Number(length) + spelled.length - begun.length)
+    this.addressee.response.write(spelled)
+    this.#held = []
+  }
+}
+
+interface Flaw {
+  readonly fault: Fault
+  readonly text: string
+}
+
+/**
+ * Whether a whole answer is one: Ollama ends a generation that broke off like any other, but for `done`. Only small ones
+ * are parsed: a large one is a list of numbers, and reading it would hold everybody else up.
+ */
+function check(api: Api, body: Buffer): Flaw | { readonly tokens: Tokens } {
+  if (body.length === 0) return { fault: 'truncated', text: 'the answer is empty' }
+  if (body.length > parsedBytes) return { tokens: noTokens }
+  const answer = parseObject(body.toString('utf8'))
+  if (!answer) return { fault: 'truncated', text: 'the answer is no JSON object' }
+  const text = errorText(answer)
+  if (text !== null) return { fault: 'error-line', text }
+  const isGeneration = api === 'ollama_chat' || api === 'ollama_generate'
+  if (isGeneration && answer['done'] === false && answer['_debug_info'] === undefined)
+    return { fault: 'truncated', text: 'the generation broke off' }
+  return { tokens: tokensOf(answer, 0) }
+}
