@@ -1,7 +1,7 @@
 import { noTokens, type Outcome } from './outcome.ts'
 import type { AnswerHead, Delivery } from './to-caller.ts'
 
-const maxBytes = 1024 * 1024
+const maxRefusalBytes = 1024 * 1024
 
 /** An answer that is for us: an error is read whole before anything is decided, since another node may do better. */
 export class HeldAnswer implements Delivery {
@@ -14,7 +14,7 @@ export class HeldAnswer implements Delivery {
   readonly committed = false
   readonly tokens = noTokens
 
-  constructor(head: AnswerHead, maxBytes = maxBytes) {
+  constructor(head: AnswerHead, maxBytes = maxRefusalBytes) {
     this.#head = head
     this.#maxBytes = maxBytes
   }
