@@ -169,10 +169,14 @@ test('pull: goes on where the last one was left, from zero after a restart', asy
 
 test('pull: two of one blob share it, and one that leaves does not stop the other', async (t) => {
   const managed = await aNode(t, { netMiBps: 100 })
-  const other = managed.call('POST', '/api/pull', { model: 'big:5b' })
-  await abandoned(managed, 30_000)
-  const answer = await managed.drive(other)
-  assert.equal(linesOf(answer).at(-1)?.status, 'success')
+  const first = managed.call('POST', '/api/pull', { model: 'big:5b' })
+  while (managed.clock.nextTimerAt() === null) await turn()
+  await managed.clock.advance(20_000)
+  await abandoned(managed, 10_000)
+  const late = await managed.pull()
+  const [joinedAt = 0] = progressOf(late)
+  assert.ok(joinedAt >= 3000 * bytesPerMiB, `joined at ${joinedAt}`)
+  for (const answer of [await first, late]) assert.equal(linesOf(answer).at(-1)?.status, 'success')
   assert.ok(managed.clock.now() < 51_000, `took ${managed.clock.now()} ms of the clock`)
 })
 
