@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { Failure } from './answer.ts'
+import type { Stall } from './downloads.ts'
 import type { Ledger } from './ledger.ts'
 
 /** Which requests a fault strikes: all fields given must match; none given matches every request, probes too. */
@@ -43,6 +44,11 @@ export interface Plan {
   readonly drip?: { readonly bytes: number; readonly ms: number }
   readonly stall?: { readonly after: number; readonly ms: number }
   readonly failure?: Failure
+  readonly downloadStall?: Stall
+  /** What a pull fetches is not what its digest says. */
+  readonly corruptDownload?: true
+  /** A blob cannot grow beyond that. */
+  readonly diskFull?: { readonly atMiB: number }
 }
 
 interface Fault {
@@ -171,6 +177,21 @@ export class Faults {
   /** The runner fails with `text` after `chunks` tokens: a real status at 0, in-band (on /v1 swallowed) later. */
   errorLine(chunks: number, text: string, options?: FaultOptions): void {
     this.#add('errorLine', { failure: { after: chunks, text } }, options)
+  }
+
+  /** A blob that a pull begins to fetch stands still for `ms` milliseconds at `atMiB` MiB. */
+  stallDownload(atMiB: number, ms: number, options?: FaultOptions): void {
+    this.#add('stallDownload', { downloadStall: { atMiB, ms } }, options)
+  }
+
+  /** A pull fetches everything, finds that a digest is wrong, and throws the blob away. */
+  corruptDownload(options?: FaultOptions): void {
+    this.#add('corruptDownload', { corruptDownload: true }, options)
+  }
+
+  /** There is no space for a blob, pulled or posted, beyond `atMiB` MiB. */
+  diskFull(atMiB: number, options?: FaultOptions): void {
+    this.#add('diskFull', { diskFull: { atMiB } }, options)
   }
 
   /** Ends every fault that strikes requests which have yet to come. */

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
+import { isCrossOrigin } from './cors.ts'
 
 const nearby = new BlockList()
 for (const [network, prefix] of [
@@ -36,10 +37,10 @@ export function isHostAllowed(header: string): boolean {
  * Whether the page that sent these headers may call: from the node itself or one of OLLAMA_ORIGINS' defaults; else 403
  * with no body (ollama-api.md §2.9).
  */
-export function isOriginAllowed({ origin, host }: IncomingHttpHeaders): boolean {
+export function isOriginAllowed(headers: IncomingHttpHeaders): boolean {
+  const { origin = '' } = headers
   return (
-    origin === undefined ||
-    origin === `http://${host}` ||
+    !isCrossOrigin(headers) ||
     /^https?:\/\/(localhost|127\.0\.0\.1|0\.0\.0\.0)(:.*)?$/.test(origin) ||
     /^(app|file|tauri|vscode-webview|vscode-file):\/\//.test(origin)
   )

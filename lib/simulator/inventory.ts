@@ -1,12 +1,14 @@
 import { jsonType, jsonUtf8Type, stamp } from './dialect.ts'
 import { Fields } from './json.ts'
+import { bytesPerMiB, sizeOf } from './layers.ts'
 import type { Exchange, Machine } from './machine.ts'
 import type { ModelDefinition } from './models.ts'
 import { parseName } from './names.ts'
+import { openaiErrors } from './openai.ts'
 import { Refusal } from './refusal.ts'
 import type { Runner } from './runner.ts'
+import type { Manifest } from './shelf.ts'
 
-const bytesPerMiB = 1024 * 1024
 /** Go's longest duration: a keep-alive for ever ends in the year 2318 (ollama-api.md §2.5). */
 const foreverMs = 9_223_372_036_854
 
@@ -21,12 +23,11 @@ export function version(machine: Machine, exchange: Exchange): Promise<void> {
 
 /** `/api/tags`: everything on disk. */
 export function tags({ shelf }: Machine, exchange: Exchange): Promise<void> {
-  const modified_at = stamp(shelf.modifiedAt)
-  const models = shelf.models.map((model) => ({
+  const models = shelf.manifests.map(({ model, modifiedAt }) => ({
     name: model.name,
     model: model.name,
-    modified_at,
-    size: model.sizeMiB * bytesPerMiB,
+    modified_at: stamp(modifiedAt),
+    size: sizeOf(model),
     digest: model.digest,
     details: { ...detailsOf(model), context_length: model.trainCtx, embedding_length: model.embedDim },
     capabilities: model.capabilities,
@@ -44,42 +45,78 @@ export function ps({ clock, scheduler }: Machine, exchange: Exchange): Promise<v
   return send(exchange, { models })
 }
 
+interface ShowAsk {
+  readonly model: string
+  readonly verbose: boolean
+}
+
 /** The model a body of `/api/show` names. @throws Refusal 400. */
-export function readShow(body: unknown): string {
+export function readShow(body: unknown): ShowAsk {
   const fields = new Fields(body, 'ShowRequest')
   const model = fields.text('model') || fields.text('name')
   if (model === '') throw new Refusal(400, 'model is required')
-  return model
+  return { model, verbose: fields.flag('verbose') ?? false }
 }
 
 /** `/api/show`. The template and the Modelfile say what this is. */
-export function show({ shelf }: Machine, exchange: Exchange, name: string): Promise<void> {
-  const model = shelf.find(name, 'chat')
+export function show({ shelf }: Machine, exchange: Exchange, ask: ShowAsk): Promise<void> {
+  const { model, modifiedAt } = shelf.manifestOf(ask.model, 'chat')
+  const { license, parameters, system, template = '{{ .Prompt }}' } = model
   return send(exchange, {
-    modelfile: `# simulated: there are no weights\nFROM ${model.name}\n`,
-    template: '{{ .Prompt }}',
+    license,
+    modelfile: modelfileOf(model),
+    parameters,
+    template,
+    system,
     details: detailsOf(model),
-    model_info: {
-      'general.architecture': model.family,
-      [`${model.family}.context_length`]: model.trainCtx,
-      [`${model.family}.embedding_length`]: model.embedDim,
-    },
+    model_info: modelInfoOf(model, ask, exchange),
+    tensors: ask.verbose
+      ? [{ name: 'token_embd.weight', type: model.quant, shape: [model.embedDim, 1] }]
+      : undefined,
     capabilities: model.capabilities,
-    modified_at: stamp(shelf.modifiedAt),
+    modified_at: stamp(modifiedAt),
   })
+}
+
+function modelfileOf({ name, parent, system }: ModelDefinition): string {
+  const from = `# simulated: there are no weights\nFROM ${parent ?? name}\n`
+  return system === undefined ? from : `${from}SYSTEM ${system}\n`
+}
+
+/** Arrays come out as null unless asked for, and Copilot is told the requested name (ollama-api.md §1.4). */
+function modelInfoOf(model: ModelDefinition, ask: ShowAsk, { headers }: Exchange) {
+  const isCopilot = headers['user-agent']?.startsWith('GitHubCopilotChat/') ?? false
+  return {
+    'general.architecture': model.family,
+    ...(isCopilot ? { 'general.basename': ask.model } : {}),
+    [`${model.family}.context_length`]: model.trainCtx,
+    [`${model.family}.embedding_length`]: model.embedDim,
+    'tokenizer.ggml.tokens': ask.verbose ? ['<s>', '</s>'] : null,
+  }
 }
 
 /** `/v1/models`: `data` is null when there are none. */
 export function modelList({ shelf }: Machine, exchange: Exchange): Promise<void> {
-  const created = Math.floor(shelf.modifiedAt.getTime() / 1000)
-  const data = shelf.models.map(({ name }) => ({
-    id: name,
-    object: 'model',
-    created,
-    owned_by: parseName(name)?.namespace,
-  }))
+  const data = shelf.manifests.map(listed)
   const text = `${JSON.stringify({ object: 'list', data: data.length === 0 ? null : data })}\n`
   return exchange.reply.whole(200, { type: jsonType, text })
+}
+
+/** `/v1/models/:model`. */
+export function modelOf({ shelf }: Machine, { tail, reply }: Exchange): Promise<void> {
+  try {
+    const { model, modifiedAt } = shelf.manifestOf(tail, 'chat')
+    const text = `${JSON.stringify(listed({ model: { ...model, name: tail }, modifiedAt }))}\n`
+    return reply.whole(200, { type: jsonType, text })
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    return reply.whole(error.status, openaiErrors.late(error.status, error.message, false))
+  }
+}
+
+function listed({ model, modifiedAt }: Manifest) {
+  const created = Math.floor(modifiedAt.getTime() / 1000)
+  return { id: model.name, object: 'model', created, owned_by: parseName(model.name)?.namespace }
 }
 
 function loadedModel(runner: Runner, expiresAt: Date) {
@@ -99,7 +136,7 @@ function loadedModel(runner: Runner, expiresAt: Date) {
 /** `format` is where nobody can take the model for a real one. */
 function detailsOf(model: ModelDefinition) {
   return {
-    parent_model: '',
+    parent_model: model.parent ?? '',
     format: 'simulated',
     family: model.family,
     families: [model.family],

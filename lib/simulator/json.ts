@@ -18,6 +18,9 @@ export function decodeBody(bytes: Buffer): unknown {
 export const emptyBodyText = 'EOF'
 
 function parseFirst(text: string): unknown {
+  if (!/^[[{"\-\dtfn]/.test(text)) {
+    throw new Refusal(400, `invalid character '${text[0]}' looking for beginning of value`)
+  }
   const end = endOfValue(text)
   if (end === null) throw new Refusal(400, 'unexpected EOF')
   try {

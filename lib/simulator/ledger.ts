@@ -39,6 +39,7 @@ export interface RequestRecord {
   /** Names and values in turn, in the order and case they came in. */
   readonly rawHeaders: readonly string[]
   readonly arrivedAt: number
+  /** Empty on the route that takes its body as a stream. */
   readonly rawBody: Buffer
   /** The decoded body; undefined when there is none or it is no JSON. */
   readonly body: unknown

@@ -1,6 +1,11 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { Clock } from '../shared/clock.ts'
+import type { Blobs } from './blobs.ts'
+import type { Downloads } from './downloads.ts'
 import type { Plan } from './faults.ts'
 import type { Ledger } from './ledger.ts'
+import type { ModelDefinition } from './models.ts'
 import type { Pacer } from './pacer.ts'
 import type { Refusal } from './refusal.ts'
 import type { Reply } from './reply.ts'
@@ -16,6 +21,10 @@ export interface Machine {
   readonly seed: number
   readonly ledger: Ledger
   readonly shelf: Shelf
+  readonly blobs: Blobs
+  readonly downloads: Downloads
+  /** What can be pulled, by the key of its name. */
+  readonly registry: ReadonlyMap<string, ModelDefinition>
   /** A new one after a restart. */
   readonly scheduler: Scheduler
 }
@@ -26,6 +35,11 @@ export interface Exchange {
   readonly id: number
   readonly arrivedAt: number
   readonly body: DecodedBody
+  readonly headers: IncomingHttpHeaders
+  /** What stands in the path where the route has a parameter; else empty. */
+  readonly tail: string
+  /** The body, unread, on the route that takes it as a stream. */
+  readonly upload: Readable
   readonly plan: Plan
   readonly pacer: Pacer
   readonly reply: Reply

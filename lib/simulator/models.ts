@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { Layer } from './layers.ts'
 import { parseName } from './names.ts'
 
 export interface ToolCall {
@@ -37,6 +38,15 @@ export interface ModelDefinition {
   readonly text?: string | ((question: string) => string)
   /** Families that Ollama serves one request at a time, whatever OLLAMA_NUM_PARALLEL says (ollama-api.md §2.2). */
   readonly seqParallel1: boolean
+  /** What it is made of; without it weights and a config, made up from its digest. */
+  readonly layers?: readonly Layer[]
+  /** What `/api/create` made it from, and with. */
+  readonly parent?: string
+  readonly system?: string
+  readonly template?: string
+  readonly license?: string
+  /** Lines of name and value, as a Modelfile has them. */
+  readonly parameters?: string
 }
 
 /**

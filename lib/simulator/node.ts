@@ -1,11 +1,15 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type Clock, RealClock } from '../shared/clock.ts'
+import { Blobs } from './blobs.ts'
+import { Downloads } from './downloads.ts'
 import { Faults } from './faults.ts'
+import { layersOf } from './layers.ts'
 import { Ledger, type NodeEvent, type NodeStats, type RequestRecord } from './ledger.ts'
 import type { Machine } from './machine.ts'
 import type { Gpu } from './memory.ts'
-import type { ModelDefinition } from './models.ts'
+import { type ModelDefinition, quickstartModels } from './models.ts'
+import { parseName } from './names.ts'
 import { Scheduler } from './scheduler.ts'
 import { serve } from './service.ts'
 import { Shelf } from './shelf.ts'
@@ -13,6 +17,10 @@ import { Shelf } from './shelf.ts'
 export interface SimulatedNodeOptions {
   readonly name: string
   readonly models: readonly ModelDefinition[]
+  /** What it can pull. */
+  readonly registry?: readonly ModelDefinition[]
+  /** How fast a blob is pulled or pushed; 0: as fast as the machine can. */
+  readonly netMiBps?: number
   /** 0: any free one. */
   readonly port?: number
   readonly clock?: Clock
@@ -31,6 +39,8 @@ export interface SimulatedNodeOptions {
   readonly seed?: number
 }
 
+type Disk = Pick<Machine, 'shelf' | 'blobs' | 'downloads'>
+
 const defaultGpus: readonly Gpu[] = [{ id: 'gpu0', totalMiB: 24_576, discrete: true }]
 
 /** One simulated Ollama on a loopback port, which a client cannot tell from a real one (fake-ollama.md). */
@@ -43,12 +53,14 @@ export class SimulatedNode {
   readonly #server: Server
   readonly #ledger: Ledger
   readonly #clock: Clock
+  readonly #disk: Disk
   readonly #newScheduler: () => Scheduler
   #scheduler: Scheduler
   #stopping: Promise<void> | null = null
 
   private constructor(options: SimulatedNodeOptions, server: Server) {
     const { clock = new RealClock(), version = '0.32.15', speed = 1, seed = 1 } = options
+    const { registry = quickstartModels } = options
     const ledger = new Ledger(clock)
     this.name = options.name
     this.port = (server.address() as AddressInfo).port
@@ -56,6 +68,7 @@ export class SimulatedNode {
     this.#server = server
     this.#ledger = ledger
     this.#clock = clock
+    this.#disk = diskOf(options, clock)
     this.#newScheduler = () => schedulerOf(options, clock, ledger)
     this.#scheduler = this.#newScheduler()
     this.control = new Faults(ledger, {
@@ -71,7 +84,8 @@ export class SimulatedNode {
       speed,
       seed,
       ledger,
-      shelf: new Shelf(options.models, clock.date()),
+      ...this.#disk,
+      registry: new Map(registry.map((model) => [parseName(model.name)?.key ?? model.name, model])),
       get scheduler() {
         return scheduler()
       },
@@ -132,6 +146,8 @@ export class SimulatedNode {
     this.#server.closeAllConnections()
     this.#scheduler.stop()
     this.#scheduler = this.#newScheduler()
+    this.#disk.downloads.forget()
+    this.#disk.blobs.prune(this.#disk.shelf.digests)
     await this.#clock.sleep(downMs)
     if (!this.#stopping) await listen(this.#server, this.port)
   }
@@ -141,6 +157,15 @@ export class SimulatedNode {
     this.#server.closeAllConnections()
     this.#scheduler.stop()
     await closed
+  }
+}
+
+function diskOf({ models, netMiBps = 100 }: SimulatedNodeOptions, clock: Clock): Disk {
+  const blobs = new Blobs(models.flatMap(layersOf))
+  return {
+    shelf: new Shelf(models, clock.date()),
+    blobs,
+    downloads: new Downloads(clock, blobs, netMiBps),
   }
 }
 

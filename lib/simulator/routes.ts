@@ -2,6 +2,7 @@ import { anthropicErrors, messagesWriter } from './anthropic.ts'
 import { readChat, readChatCompletion, readCompletion, readGenerate } from './ask.ts'
 import { readMessages } from './ask-messages.ts'
 import { readResponses } from './ask-responses.ts'
+import { create, readCreate } from './create.ts'
 import type { ErrorStyle } from './dialect.ts'
 import {
   embed,
@@ -11,15 +12,21 @@ import {
   readEmbeddingList,
   readEmbeddings,
 } from './embedding.ts'
+import { cloudStatus, recommendations, signOut, unauthorized } from './identity.ts'
 import { type Endpoint, infer } from './inference.ts'
-import { heartbeat, modelList, ps, readShow, show, tags, version } from './inventory.ts'
+import { heartbeat, modelList, modelOf, ps, readShow, show, tags, version } from './inventory.ts'
 import type { Exchange, Machine } from './machine.ts'
+import { copy, readCopy, readDelete, remove } from './management.ts'
 import { chatWriter, generateWriter, nativeErrors } from './native.ts'
 import { chatCompletionWriter, completionWriter, openaiErrors } from './openai.ts'
 import { Refusal, RunnerFailure } from './refusal.ts'
 import { responsesWriter } from './responses.ts'
+import { readTranscription, type TranscriptionAsk, transcriptionEndpoint } from './transcription.ts'
+import { pull, push, readPull, readPush } from './transfer.ts'
+import { headBlob, postBlob } from './upload.ts'
 
-export type Handler = (machine: Machine, exchange: Exchange) => Promise<void>
+type Handler = (machine: Machine, exchange: Exchange) => Promise<void>
+type Methods = Readonly<Record<string, Handler>>
 
 const chat: Endpoint = { wording: 'chat', writer: chatWriter }
 const generate: Endpoint = { wording: 'generate', writer: generateWriter }
@@ -29,11 +36,22 @@ const responses: Endpoint = { wording: 'chat', writer: responsesWriter }
 const messages: Endpoint = { wording: 'chat', writer: messagesWriter, relaxedThinking: true }
 
 /** Every path of the node, with its methods in the order that a 405 lists them. */
-const routes: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
+const routes: Readonly<Record<string, Methods>> = {
   '/': { HEAD: heartbeat, GET: heartbeat },
   '/api/version': { HEAD: version, GET: version },
   '/api/tags': { HEAD: tags, GET: tags },
   '/api/ps': { GET: ps },
+  '/api/status': { GET: cloudStatus },
+  '/api/pull': { POST: taking(readPull, pull, nativeErrors) },
+  '/api/push': { POST: taking(readPush, push, nativeErrors) },
+  '/api/create': { POST: taking(readCreate, create, nativeErrors) },
+  '/api/copy': { POST: taking(readCopy, copy, nativeErrors) },
+  '/api/delete': { DELETE: taking(readDelete, remove, nativeErrors) },
+  '/api/me': { POST: unauthorized },
+  '/api/signout': { POST: signOut },
+  '/api/experimental/web_search': { POST: unauthorized },
+  '/api/experimental/web_fetch': { POST: unauthorized },
+  '/api/experimental/model-recommendations': { GET: recommendations },
   '/api/show': { POST: taking(readShow, show, nativeErrors) },
   '/api/generate': { POST: generating(readGenerate, generate, nativeErrors) },
   '/api/chat': { POST: generating(readChat, chat, nativeErrors) },
@@ -45,18 +63,54 @@ const routes: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   '/v1/responses': { POST: generating(readResponses, responses, openaiErrors) },
   '/v1/messages': { POST: generating(readMessages, messages, anthropicErrors) },
   '/v1/models': { GET: modelList },
+  '/v1/audio/transcriptions': { POST: taking(readTranscription, transcribe, openaiErrors) },
+}
+
+/** Paths that end in a parameter without a slash. */
+const parameterised: Readonly<Record<string, Methods>> = {
+  '/api/blobs/': { POST: postBlob, HEAD: headBlob },
+  '/api/user/keys/': { DELETE: signOut },
+  '/v1/models/': { GET: modelOf },
+}
+
+interface Route {
+  readonly handler: Handler
+  /** The path's parameter. */
+  readonly tail: string
 }
 
 /** What answers `method` on `path`, be it 404 or 405. */
-export function handlerOf(method: string, path: string): Handler {
-  const methods = Object.hasOwn(routes, path) ? routes[path] : undefined
-  if (!methods) return plain(404, '404 page not found')
+export function routeOf(method: string, path: string): Route {
+  const { methods, tail } = matched(path)
+  if (!methods) return { handler: plain(404, '404 page not found'), tail }
   const allow = Object.keys(methods).join(', ')
-  return methods[method] ?? plain(405, '405 method not allowed', { Allow: allow })
+  return { handler: methods[method] ?? plain(405, '405 method not allowed', { Allow: allow }), tail }
+}
+
+function matched(path: string): { readonly methods: Methods | undefined; readonly tail: string } {
+  if (Object.hasOwn(routes, path)) return { methods: routes[path], tail: '' }
+  const end = path.lastIndexOf('/') + 1
+  const prefix = path.slice(0, end)
+  const tail = unescaped(path.slice(end))
+  const isParameter = tail !== '' && !tail.includes('/') && Object.hasOwn(parameterised, prefix)
+  return { methods: isParameter ? parameterised[prefix] : undefined, tail }
+}
+
+/** Empty when the escapes are wrong. */
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return ''
+  }
 }
 
 function plain(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Handler {
   return (_machine, { reply }) => reply.whole(status, { type: 'text/plain', text }, headers)
+}
+
+function transcribe(machine: Machine, exchange: Exchange, ask: TranscriptionAsk): Promise<void> {
+  return infer(machine, exchange, ask, transcriptionEndpoint(ask))
 }
 
 function generating(

@@ -1,15 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { bodyKindOf, bytesOf, decoded } from './body.ts'
+import { crossOriginHeaders, isCrossOrigin } from './cors.ts'
 import type { Faults, Plan } from './faults.ts'
 import { isHostAllowed, isOriginAllowed } from './hosts.ts'
-import { decodeBody, isRecord } from './json.ts'
+import { isRecord } from './json.ts'
 import type { RequestEntry } from './ledger.ts'
 import type { DecodedBody, Machine } from './machine.ts'
 import { Pacer } from './pacer.ts'
-import { Refusal } from './refusal.ts'
 import { Reply } from './reply.ts'
-import { handlerOf } from './routes.ts'
+import { routeOf } from './routes.ts'
 
 const calm: Plan = {}
+const unread: DecodedBody = { value: undefined }
 const jsonType = 'application/json; charset=utf-8'
 
 /** Serves one HTTP request from its head to the end of its connection's interest in it. */
@@ -27,11 +29,8 @@ export async function serve(
     ledger.aborted(entry)
     leaving.abort(new Error('the client left'))
   })
-  const rawBody = await bodyOf(request)
-  if (!rawBody) return
-  entry.rawBody = rawBody
-  const body = decoded(rawBody)
-  entry.body = 'value' in body ? body.value : undefined
+  const body = await receive(request, entry)
+  if (!body) return
   try {
     await answer(machine, faults, { request, response, entry, body, leaving })
   } catch (error) {
@@ -58,12 +57,20 @@ async function answer(machine: Machine, faults: Faults, visit: Visit): Promise<v
   const pacer = new Pacer(machine.clock, signal)
   const reply = new Reply(response, plan, pacer, (reason) => leaving.abort(reason))
   if (!isWelcome) return reply.whole(403, { type: '', text: '' })
+  if (isCrossOrigin(request.headers)) {
+    const isPreflight = method === 'OPTIONS'
+    for (const [name, value] of Object.entries(crossOriginHeaders(request.headers.origin, isPreflight)))
+      response.setHeader(name, value)
+    if (isPreflight) return reply.whole(204, { type: '', text: '' })
+  }
   if (plan.blackhole) return pacer.until(() => () => {})
   if (plan.answer) {
     const { status, body: text, headers } = plan.answer
     return reply.whole(status, { type: jsonType, text }, headers)
   }
-  await handlerOf(method, path)(machine, { id, arrivedAt, body, plan, pacer, reply, signal })
+  const { handler, tail } = routeOf(method, path)
+  const { headers } = request
+  await handler(machine, { id, arrivedAt, body, headers, tail, upload: request, plan, pacer, reply, signal })
 }
 
 function arrivalOf(request: IncomingMessage) {
@@ -71,24 +78,16 @@ function arrivalOf(request: IncomingMessage) {
   return { method: request.method ?? 'GET', path, rawHeaders: request.rawHeaders }
 }
 
-/** The whole body, or null when the client left while it sent it. */
-async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
-  const chunks: Buffer[] = []
-  try {
-    for await (const chunk of request) chunks.push(chunk)
-  } catch {
-    return null
-  }
-  return Buffer.concat(chunks)
-}
-
-function decoded(bytes: Buffer): DecodedBody {
-  try {
-    return { value: decodeBody(bytes) }
-  } catch (error) {
-    if (error instanceof Refusal) return { refusal: error }
-    throw error
-  }
+/** Reads and records the body, unless the route takes it as a stream; null when the client left while it sent it. */
+async function receive(request: IncomingMessage, entry: RequestEntry): Promise<DecodedBody | null> {
+  const kind = bodyKindOf(entry.path)
+  if (kind === 'stream') return unread
+  const rawBody = await bytesOf(request)
+  if (!rawBody) return null
+  entry.rawBody = rawBody
+  const body = await decoded(rawBody, kind, request)
+  entry.body = 'value' in body ? body.value : undefined
+  return body
 }
 
 function modelOf(body: unknown): string {

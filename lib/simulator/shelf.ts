@@ -1,31 +1,63 @@
+import { layersOf } from './layers.ts'
 import type { ModelDefinition } from './models.ts'
-import { parseName } from './names.ts'
+import { type ModelName, parseName } from './names.ts'
 import { Refusal } from './refusal.ts'
 
 /** How an endpoint words what is wrong with a model's name (ollama-api.md §1.5). */
 export type Wording = 'chat' | 'generate' | 'embed' | 'embeddings'
 
-/** The models on the disk of one node. */
-export class Shelf {
-  readonly models: readonly ModelDefinition[]
-  /** When they were pulled. */
+/** A model under one of its names. */
+export interface Manifest {
+  readonly model: ModelDefinition
+  /** When it was pulled, created or copied. */
   readonly modifiedAt: Date
-  readonly #byKey: ReadonlyMap<string, ModelDefinition>
+}
+
+/** The models on the disk of one node, by name. */
+export class Shelf {
+  readonly #manifests = new Map<string, Manifest>()
 
   constructor(models: readonly ModelDefinition[], modifiedAt: Date) {
-    this.models = models
-    this.modifiedAt = modifiedAt
-    this.#byKey = new Map(models.map((model) => [parseName(model.name)?.key ?? model.name, model]))
+    for (const model of models) this.put(model, modifiedAt)
+  }
+
+  /** The newest first. */
+  get manifests(): readonly Manifest[] {
+    return [...this.#manifests.values()].toSorted((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime())
+  }
+
+  /** The blobs that some manifest names. */
+  get digests(): ReadonlySet<string> {
+    const models = [...this.#manifests.values()].flatMap(({ model }) => layersOf(model))
+    return new Set(models.map(({ digest }) => digest))
+  }
+
+  get({ key }: ModelName): Manifest | undefined {
+    return this.#manifests.get(key)
+  }
+
+  /** Adds `model` under its name, in place of what had that name. */
+  put(model: ModelDefinition, modifiedAt: Date): void {
+    this.#manifests.set(parseName(model.name)?.key ?? model.name, { model, modifiedAt })
+  }
+
+  remove({ key }: ModelName): void {
+    this.#manifests.delete(key)
   }
 
   /** The model that `text` names, in any case and with or without the defaults. @throws Refusal 400 or 404. */
   find(text: string, wording: Wording): ModelDefinition {
+    return this.manifestOf(text, wording).model
+  }
+
+  /** Like `find`, with its date. @throws Refusal 400 or 404. */
+  manifestOf(text: string, wording: Wording): Manifest {
     if (text.trim() === '') throw nameless(text, wording)
     const name = parseName(text)
     if (!name) throw new Refusal(400, 'invalid model name')
-    const model = this.#byKey.get(name.key)
-    if (!model) throw new Refusal(404, absent(text, wording))
-    return model
+    const manifest = this.get(name)
+    if (!manifest) throw new Refusal(404, absent(text, wording))
+    return manifest
   }
 }
 

@@ -14,7 +14,9 @@ const models = [
   aModel({ name: 'slow', ...fast, sizeMiB: 20, decodeTps: 20 }),
   aModel({ name: 'thinker', ...fast, sizeMiB: 30, thinkTokens: 3, capabilities: ['completion', 'thinking'] }),
   aModel({ name: 'vectors', ...fast, sizeMiB: 40, embedDim: 16, capabilities: ['embedding'] }),
+  aModel({ name: 'ears', ...fast, sizeMiB: 50, text: 'heard', capabilities: ['completion', 'audio'] }),
 ]
+const registry = [aModel({ name: 'pulled', ...fast, sizeMiB: 60 })]
 const messages = [{ role: 'user' as const, content: 'tell me' }]
 
 let node: SimulatedNode
@@ -23,7 +25,7 @@ let openai: OpenAI
 let anthropic: Anthropic
 
 before(async () => {
-  node = await SimulatedNode.start({ name: 'clients', models, maxLoadedModels: 10 })
+  node = await SimulatedNode.start({ name: 'clients', models, registry, netMiBps: 1000, maxLoadedModels: 10 })
   ollama = new Ollama({ host: node.url })
   openai = new OpenAI({ baseURL: `${node.url}/v1`, apiKey: 'unused', maxRetries: 0 })
   anthropic = new Anthropic({ baseURL: node.url, apiKey: 'unused', maxRetries: 0 })
@@ -107,6 +109,35 @@ test('ollama: abort closes the request on the node', async () => {
   )
   await aborts(before + 1)
   assert.equal(node.stats().models['slow:latest']?.inFlight, 0)
+})
+
+test('ollama: pull, create, copy and delete', async () => {
+  const completed: number[] = []
+  for await (const part of await ollama.pull({ model: 'pulled', stream: true }))
+    if (part.completed) completed.push(part.completed)
+  assert.ok(completed.length > 1)
+  await assert.rejects(
+    async () => {
+      for await (const _ of await ollama.pull({ model: 'absent', stream: true }));
+    },
+    { message: 'pull model manifest: file does not exist' },
+  )
+  assert.equal((await ollama.create({ model: 'own', from: 'pulled', system: 'Hi.' })).status, 'success')
+  assert.equal((await ollama.copy({ source: 'own', destination: 'twin' })).status, 'success')
+  assert.equal((await ollama.push({ model: 'twin' })).status, 'success')
+  for (const model of ['pulled', 'own', 'twin']) await ollama.delete({ model })
+  await assert.rejects(ollama.delete({ model: 'twin' }), {
+    status_code: 404,
+    message: "model 'twin' not found",
+  })
+  assert.equal((await ollama.list()).models.length, models.length)
+})
+
+test('openai: one model, and a transcription', async () => {
+  assert.equal((await openai.models.retrieve('talker')).object, 'model')
+  await assert.rejects(openai.models.retrieve('absent'), { status: 404 })
+  const file = new File(['RIFF'], 'a.wav')
+  assert.equal((await openai.audio.transcriptions.create({ model: 'ears', file })).text, 'heard')
 })
 
 test('openai: models, chat, streamed chat with usage, completions', async () => {

@@ -74,7 +74,7 @@ test('the heartbeat, the version and the ways to be wrong about a path', async (
     text: '{"version":"0.32.15"}',
   })
   for (const path of ['/', '/api/version', '/api/tags']) assert.equal((await call('HEAD', path)).status, 200)
-  for (const path of ['/nope', '/api/pull', '/v1/messages/count_tokens', '/__proto__']) {
+  for (const path of ['/nope', '/api/blobs/', '/v1/messages/count_tokens', '/__proto__']) {
     assert.deepEqual(await call('POST', path, {}), {
       status: 404,
       type: 'text/plain',
@@ -105,7 +105,7 @@ test('the inventory: tags, ps, show and /v1/models', async () => {
   const shown = await call('POST', '/api/show', { name: 'M:1B' })
   assert.equal(
     shown.text,
-    `{"modelfile":"# simulated: there are no weights\\nFROM m:1b\\n","template":"{{ .Prompt }}",${details}},"model_info":{"general.architecture":"llama","llama.context_length":1000,"llama.embedding_length":2},"capabilities":["completion","tools","thinking"],"modified_at":"${date}"}`,
+    `{"modelfile":"# simulated: there are no weights\\nFROM m:1b\\n","template":"{{ .Prompt }}",${details}},"model_info":{"general.architecture":"llama","llama.context_length":1000,"llama.embedding_length":2,"tokenizer.ggml.tokens":null},"capabilities":["completion","tools","thinking"],"modified_at":"${date}"}`,
   )
   const list = await call('GET', '/v1/models')
   assert.equal(list.type, 'application/json')

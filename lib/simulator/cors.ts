@@ -1,0 +1,30 @@
+import type { IncomingHttpHeaders } from 'node:http'
+
+const methods = 'GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS'
+/** Neither x-api-key nor anthropic-version is among them (ollama-api.md §1.8). */
+const allowed =
+  'Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta,X-Stainless-Arch,X-Stainless-Async,' +
+  'X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,X-Stainless-Lang,X-Stainless-Os,' +
+  'X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,X-Stainless-Runtime,' +
+  'X-Stainless-Runtime-Version,X-Stainless-Timeout'
+const preflightVary = ['Origin', 'Access-Control-Request-Method', 'Access-Control-Request-Headers']
+
+type Headers = Readonly<Record<string, string | readonly string[]>>
+
+/** Whether a request is for gin-contrib/cors to see: one without an Origin, or from the node's own, is not. */
+export function isCrossOrigin({ origin, host }: IncomingHttpHeaders): boolean {
+  return origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`
+}
+
+/** What an answer to a page of another, allowed origin says besides. */
+export function crossOriginHeaders(origin = '', isPreflight = false): Headers {
+  const shared = { 'Access-Control-Allow-Origin': origin }
+  if (!isPreflight) return { ...shared, Vary: 'Origin' }
+  return {
+    ...shared,
+    Vary: preflightVary,
+    'Access-Control-Allow-Methods': methods,
+    'Access-Control-Allow-Headers': allowed,
+    'Access-Control-Max-Age': '43200',
+  }
+}

@@ -1,0 +1,40 @@
+import { type Ask, readChat } from './ask.ts'
+import { type Head, jsonType, type Outcome, type Writer } from './dialect.ts'
+import type { Endpoint } from './inference.ts'
+import { Fields, goString } from './json.ts'
+import { Refusal } from './refusal.ts'
+
+/** What a form of `/v1/audio/transcriptions` wants: a chat about a file, of which only name and size count. */
+export interface TranscriptionAsk extends Ask {
+  readonly plainText: boolean
+}
+
+/** The form of `/v1/audio/transcriptions`. @throws Refusal 400. */
+export function readTranscription(body: unknown): TranscriptionAsk {
+  const fields = new Fields(body, 'TranscriptionRequest')
+  const file = fields.record('file')
+  if (file['name'] === undefined) throw new Refusal(400, 'file is required')
+  const model = fields.text('model')
+  if (model === '') throw new Refusal(400, 'model is required')
+  const content = `${fields.text('prompt')} ${file['name']} of ${file['bytes']} bytes`.trim()
+  const chat = readChat({ model, stream: false, messages: [{ role: 'user', content }] })
+  const plainText = fields.text('response_format') === 'text'
+  return { ...chat, capabilities: ['completion', 'audio'], plainText }
+}
+
+/** How the answer to `ask` is written: as a whole, in JSON or as plain text (ollama-api.md §1.6). */
+export function transcriptionEndpoint({ plainText }: TranscriptionAsk): Endpoint {
+  const textOf = ({ answer }: Outcome) => answer.content.join('')
+  const write = (text: string) => (plainText ? text : `{"text":${goString(text)}}\n`)
+  const wholeType = plainText ? 'text/plain; charset=utf-8' : jsonType
+  const writer = (_head: Head): Writer => ({
+    streamType: wholeType,
+    wholeType,
+    piece: ({ text }) => text,
+    last: () => '',
+    whole: (outcome) => write(textOf(outcome)),
+    failure: () => '',
+    idle: () => ({ type: wholeType, text: write('') }),
+  })
+  return { wording: 'chat', writer }
+}
