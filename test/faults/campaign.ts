@@ -9,7 +9,7 @@ import type { Dice } from '../../lib/shared/loop.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd.ts'
 import { Informer } from '../../lib/store/informer.ts'
-import type { Entry, Operation } from '../../lib/store/store.ts'
+import { type Entry, type Operation, StoreError } from '../../lib/store/store.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
 
@@ -145,8 +145,16 @@ export class Campaign {
     )
   }
 
+  /** A busy machine may keep etcd from its disk for longer than a call may take: what may or may not be written is written again. */
   async #apply(operations: readonly Operation[]): Promise<void> {
-    await this.#writer.commit({ when: [], apply: operations })
+    for (let left = 5; ; left--) {
+      try {
+        await this.#writer.commit({ when: [], apply: operations })
+        return
+      } catch (error) {
+        if (left === 0 || !(error instanceof StoreError) || error.fault !== 'unavailable') throw error
+      }
+    }
   }
 }
 
