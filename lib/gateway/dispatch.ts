@@ -108,28 +108,31 @@ export class Dispatch {
     const upstream = upstreams.of(grant.node)
     const trial = upstream.breaker.begin()
     this.#note(job, grant)
+    const attempt = { grant, upstream, trial }
     try {
-      const loading = grant.reason === 'cold-load' ? await this.#load(job, grant, upstream) : null
-      const outcome = loading ?? (await forwarder.send(this.#order(job, { grant, upstream, trial })))
-      return this.#conclude(job, { grant, upstream, trial }, outcome)
+      const loading = grant.reason === 'cold-load' ? await this.#load(job, attempt) : null
+      const outcome = loading ?? (await forwarder.send(this.#order(job, attempt)))
+      return this.#conclude(job, attempt, outcome)
     } finally {
       trial.settle('neutral') // however it ended; a sign that was given already stands
     }
   }
 
-  #load(
-    { exchange, admission, snapshot, ask }: Job,
-    grant: Grant,
-    upstream: Upstream,
-  ): Promise<Failure | null> {
+  async #load(job: Job, { grant, upstream, trial }: Try): Promise<Failure | null> {
+    const { exchange, admission, snapshot, ask } = job
+    const { scheduler, metrics } = this.#options
     const { api, model } = ask
-    const begun = () => this.#options.metrics.modelLoads.inc({ node: grant.node.name, model })
-    const mayLeave = () => this.#options.scheduler.couldServe(ask)
-    return this.#loads.ready(
-      { grant, upstream, api, model, body: admission.body, snapshot, mayLeave },
-      exchange.signal,
-      begun,
-    )
+    let isOurs = false
+    const begun = () => {
+      isOurs = true
+      metrics.modelLoads.inc({ node: grant.node.name, model })
+    }
+    const mayLeave = () => scheduler.couldServe(ask)
+    const wanted = { grant, upstream, api, model, body: admission.body, snapshot, mayLeave }
+    const failure = await this.#loads.ready(wanted, exchange.signal, begun)
+    // One load is one sign of the node's health, however many waited for it.
+    if (failure && !isOurs) trial.settle('neutral')
+    return failure
   }
 
   #order(job: Job, { grant, upstream, trial }: Try): Order {

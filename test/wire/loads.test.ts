@@ -94,6 +94,16 @@ suite('a model that must be loaded first', () => {
     await (await answer).text()
   })
 
+  test('whose load fails speaks once against the node, however many waited for it', async () => {
+    await using at = await fleet()
+    const answers = Array.from({ length: 8 }, () => at.ask())
+    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 8, 'all wait')
+    await eventually(() => at.cold.loading.length === 1, 'the load has begun')
+    at.cold.finish(rawAnswer('{"error":"out of memory"}', { status: '500 Internal Server Error' }))
+    for (const answer of await Promise.all(answers)) assert.equal(answer.status, 500)
+    assert.equal(at.gateway.upstreams.breakerState('cold'), 'closed')
+  })
+
   test('whose load fails is answered by another node, or with what the node said', async () => {
     const failure = rawAnswer('{"error":"llama-server process has terminated: exit status 1"}', {
       status: '500 Internal Server Error',
