@@ -45,6 +45,11 @@ const catalogue = {
     text: () =>
       'this needs the admin token: send "Authorization: Bearer TOKEN" (LLAMERO_ADMIN_TOKEN for the CLI)',
   },
+  foreign_origin: {
+    status: 403,
+    text: () =>
+      'web pages of this origin may not ask; an operator can add it to cors.origins in the configuration',
+  },
   forbidden: { status: 403, text: (f) => `${f['reason']}` },
   not_served: { status: 403, text: (f) => `llamero does not serve ${f['path']} ${f['reason']}` },
   // 404, 405: nothing here

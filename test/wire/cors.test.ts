@@ -57,7 +57,7 @@ suite('a web page', () => {
       const answers = await Promise.all(bytes.map((each) => wire.send(each, /\r\n\r\n/)))
       assert.deepEqual(
         answers.map((answer) => answer.slice(9, 12)),
-        [allowed ? '204' : '405', '200', '404', '200'],
+        allowed ? ['204', '200', '404', '200'] : ['403', '403', '403', '403'],
       )
       for (const answer of answers) {
         const headers = headersOf(answer)
@@ -69,6 +69,19 @@ suite('a web page', () => {
       await wire.assertWell()
     })
   }
+
+  test('that came by the address it asks is no stranger', async () => {
+    await using wire = await startWireGateway()
+    assert.match(
+      await wire.send(get('/api/tags', 'Host: chat.example\r\nOrigin: https://chat.example\r\n')),
+      / 200 OK/,
+    )
+    assert.match(
+      await wire.send(get('/api/tags', 'Host: chat.example\r\nOrigin: https://other.example\r\n')),
+      / 403 /,
+    )
+    assert.match(await wire.send(get('/api/tags', 'Host: chat.example\r\nOrigin: junk\r\n')), / 403 /)
+  })
 
   test('is told before its request what it may send, without a key', async () => {
     await using wire = await startWireGateway({ loopback: false })
