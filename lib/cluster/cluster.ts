@@ -264,6 +264,7 @@ export class Cluster {
     if (leader && leader.created !== this.#lastFence) {
       if (this.#lastFence !== null) this.#options.metrics.leaderChanges.inc()
       this.#lastFence = leader.created
+      this.#options.metrics.fence.set(Number(leader.created))
     }
     this.#election.observe(leader, this.#seenAt)
   }

@@ -99,6 +99,11 @@ export class Metrics {
   )
   readonly members = this.#gauge('cluster_members', 'Instances registered', [])
   readonly isLeader = this.#gauge('cluster_is_leader', '1 on the leader', [])
+  readonly fence = this.#gauge(
+    'cluster_fence',
+    'Fence of the last leader seen: the revision its key was created at; it only grows',
+    [],
+  )
   readonly leaderChanges = this.#counter('cluster_leader_changes_total', 'Times the leader changed', [])
   readonly storeUp = this.#gauge('store_up', '1 while the last call to the store succeeded', [])
   readonly storeSeconds = this.#histogram('store_request_duration_seconds', 'Calls to the store', ['op'])

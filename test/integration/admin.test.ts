@@ -45,6 +45,8 @@ suite('the admin listener', () => {
     assert.match(text, /llamero_requests_total{api="inventory",model="",code="200",outcome="ok"} [1-9]/)
     assert.match(text, /llamero_node_up{node="node-0"} 1/)
     assert.match(text, /nodejs_eventloop_lag_seconds/)
+    const { leader } = JSON.parse((await get('/admin/v1/status')).text)
+    assert(text.includes(`\nllamero_cluster_fence ${leader.fence}\n`), 'the fence of the leader')
   })
 
   test('shows status, nodes, models and instances', async () => {
