@@ -26,6 +26,11 @@ const catalogue = {
     status: 415,
     text: (f) => `request body has Content-Encoding ${f['encoding']}; send it uncompressed`,
   },
+  job_too_large: {
+    status: 413,
+    text: (f) =>
+      `this is larger than the ${f['limit']} bytes that can be kept in the store while it is carried out`,
+  },
   extensions_too_large: { status: 413, text: () => 'the chunk extensions of the request body are too long' },
   headers_too_large: { status: 431, text: () => 'request headers or trailers are too large' },
   bad_expectation: { status: 417, text: () => 'only "Expect: 100-continue" is understood' },
@@ -95,6 +100,12 @@ const catalogue = {
     status: 503,
     retryAfter: 10,
     text: (f) => `no slot became free for model '${f['model']}' within ${f['seconds']} s`,
+  },
+  no_leader: {
+    status: 503,
+    retryAfter: 5,
+    text: () =>
+      'no instance leads this cluster now, so nobody could carry this out; try again in a few seconds',
   },
   // 502, 504: every attempt failed
   node_failed: { status: 502, text: (f) => `the Ollama server failed: ${f['reason']}` },

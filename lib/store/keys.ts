@@ -57,6 +57,14 @@ export class Keys {
     return `${this.root}state/nodes/${name}`
   }
 
+  job(id: string): string {
+    return `${this.root}jobs/${id}`
+  }
+
+  jobState(id: string): string {
+    return `${this.root}state/jobs/${id}`
+  }
+
   /** Where the verdict on an operator's key is written: the same path under `status/`. */
   verdict(key: string): string {
     return `${this.root}status/${key.slice(this.root.length)}`
@@ -79,11 +87,13 @@ const folders = [
   'leader',
   'state/heartbeat',
   'state/nodes',
+  'state/jobs',
   'meta/uid',
   'nodes',
   'routes',
   'keys',
   'agents',
+  'jobs',
   'instances',
   'load',
   'history',
