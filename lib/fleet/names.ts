@@ -4,6 +4,8 @@
  */
 const defaultHost = 'registry.ollama.ai'
 const defaultNamespace = 'library'
+/** Most names come like this, and are canonical: `:local` says where a model runs, not which it is. */
+const plain = /^[a-z0-9_][a-z0-9_.-]{0,79}:(?!local$)[a-z0-9_][a-z0-9_.-]{0,79}$/
 const part = /^[a-z0-9_][a-z0-9_.-]{0,79}$/
 const namespacePart = /^[a-z0-9_][a-z0-9_-]{0,79}$/
 const hostPart = /^[a-z0-9_][a-z0-9_.:-]{0,349}$/
@@ -14,6 +16,7 @@ const hostPart = /^[a-z0-9_][a-z0-9_.:-]{0,349}$/
  * Returns null when Ollama would not accept the name.
  */
 export function canonicalName(name: string): string | null {
+  if (plain.test(name)) return name
   const text = name
     .trim()
     .toLowerCase()

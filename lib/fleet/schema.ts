@@ -24,6 +24,7 @@ export const modelGlob = z.string().min(1).max(200)
 
 /** Whether `glob` covers `text`, without regard to case. `*` is the only wildcard, so this is linear. */
 export function matchesGlob(glob: string, text: string): boolean {
+  if (glob === '*') return true
   const pieces = glob.toLowerCase().split('*')
   const subject = text.toLowerCase()
   const first = pieces.shift() ?? ''

@@ -22,12 +22,14 @@ class Sink extends Writable {
   }
 }
 
-test('a line of the log is one JSON object with time, level, message and fields', () => {
+test('a line of the log is one JSON object with time, level, message and fields', async () => {
   const stream = new Sink()
-  createLog({ level: 'info', format: 'json', stream }).info('something', {
+  const log = createLog({ level: 'info', format: 'json', stream })
+  log.info('something', {
     a: 1,
     text: 'two\nlines \u001b[31m',
   })
+  await log.flush()
   const [line] = stream.lines()
   assert.match(String(line?.['timestamp']), /^\d{4}-\d\d-\d\dT/)
   assert.deepEqual(
@@ -48,6 +50,20 @@ test('errors are told with their code and causes, without a stack; bigints as nu
   assert.deepEqual([line?.['error'], line?.['fence']], ['no answer: refused [ECONNREFUSED]', '7'])
 })
 
+test('lines that nobody need act on leave together within milliseconds, before the next warning', async () => {
+  const stream = new Sink()
+  const log = createLog({ level: 'info', format: 'json', stream })
+  log.info('first')
+  log.info('second')
+  assert.equal(stream.text, '')
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  const messages = () => stream.lines().map(({ message }) => message)
+  assert.deepEqual(messages(), ['first', 'second'])
+  log.info('third')
+  log.warn('fourth')
+  assert.deepEqual(messages(), ['first', 'second', 'third', 'fourth'])
+})
+
 test('what is below the level is not written', () => {
   const stream = new Sink()
   const log = createLog({ level: 'warn', format: 'text', stream })
@@ -56,7 +72,7 @@ test('what is below the level is not written', () => {
   assert.match(stream.text, /^\d\d:\d\d:\d\d error loud node=a\n$/)
 })
 
-test('a reader who is stuck costs bounded memory, and is told what it missed', () => {
+test('a reader who is stuck costs bounded memory, and is told what it missed', async () => {
   const stream = new Sink()
   const log = createLog({ level: 'info', format: 'json', stream })
   stream.stuck = []
@@ -67,6 +83,7 @@ test('a reader who is stuck costs bounded memory, and is told what it missed', (
   stream.stuck = null
   for (const done of waiting) done()
   log.info('after')
+  await log.flush()
   const missed = stream.lines().find(({ message }) => message === 'log lines dropped')
   assert(Number(missed?.['lines']) > 80)
   assert.equal(stream.lines().at(-1)?.['message'], 'after')
