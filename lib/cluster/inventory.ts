@@ -40,6 +40,7 @@ export function readVersion(body: string): string | null {
 
 interface Model {
   readonly name: string
+  readonly shown?: string
   readonly digest: string
   readonly size: number
   readonly details: Fields
@@ -69,10 +70,12 @@ function readModels<M extends Model>(
 
 function readModel(fields: Fields): Model | null {
   const given = fields['name'] ?? fields['model']
-  const name = typeof given === 'string' ? canonicalName(given) : null
+  if (typeof given !== 'string') return null
+  const name = canonicalName(given)
   if (name === null) return null
   return {
     name,
+    ...(given !== name && given.toLowerCase() === name && { shown: given }),
     digest: textIn(fields['digest']),
     size: countIn(fields['size']),
     details: detailsIn(fields['details']),

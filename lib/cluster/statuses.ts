@@ -26,6 +26,7 @@ export const statusSchema = z.object({
   models: z.array(
     z.object({
       name: z.string(),
+      shown: z.string().exactOptional(),
       digest: z.string(),
       size: z.number(),
       modified_at: z.string(),
@@ -36,6 +37,7 @@ export const statusSchema = z.object({
   loaded: z.array(
     z.object({
       name: z.string(),
+      shown: z.string().exactOptional(),
       digest: z.string(),
       size: z.number(),
       size_vram: z.number(),

@@ -85,6 +85,8 @@ export type NodeSpec = z.output<typeof nodeSchema>
 export interface InventoryModel {
   /** Canonical name (names.ts). */
   readonly name: string
+  /** The name as the node shows it, where that has capitals: it keeps the case in which the model was pulled. */
+  readonly shown?: string
   readonly digest: string
   readonly size: number
   readonly modified_at: string
@@ -96,6 +98,8 @@ export interface InventoryModel {
 /** A model in a node's memory, as `/api/ps` tells it. */
 export interface LoadedModel {
   readonly name: string
+  /** See `InventoryModel`. */
+  readonly shown?: string
   readonly digest: string
   readonly size: number
   readonly size_vram: number

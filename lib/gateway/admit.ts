@@ -1,4 +1,4 @@
-import type { Ask } from '../fleet/ask.ts'
+import type { Api, Ask } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
@@ -34,7 +34,12 @@ export function admit(
 ): Admission {
   const { model, stream } = scanBody(bytes)
   if (!model) throw new ProxyError('missing_model')
-  const { asked, model: chosen, rule, isFallback } = chooseModel(model.value, caller, snapshot)
+  const {
+    asked,
+    model: chosen,
+    rule,
+    isFallback,
+  } = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
   return {
     ask: {
       id: exchange.id,
@@ -50,6 +55,16 @@ export function admit(
     streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     isFallback,
     spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
+  }
+}
+
+/** Embedding has other words for a model that is absent (sheet ollama-api.md §1.5). */
+function inWordsOf<T>(api: Api, choose: () => T): T {
+  try {
+    return choose()
+  } catch (error) {
+    if (!(error instanceof ProxyError) || error.code !== 'model_not_found' || !/embed/.test(api)) throw error
+    throw new ProxyError('model_not_pulled', error.facts)
   }
 }
 

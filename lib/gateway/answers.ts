@@ -20,14 +20,17 @@ const lists: Readonly<Record<ListName, Body>> = {
     models: latestFirst(
       snapshot.loaded.filter(({ model }) => maySee(caller, model.name)),
       ({ model }) => model.expires_at,
-    ).map(({ node, model }) => ({
+    ).map(({ node, model: { shown, ...model } }) => ({
       ...model,
-      model: model.name,
+      name: shown ?? model.name,
+      model: shown ?? model.name,
       ...(snapshot.config.headers.node ? { llamero: { node } } : {}),
     })),
   }),
   models: (snapshot, caller) => {
-    const models = visibleModels(snapshot, caller).map((model) => openaiModel(model.name, model))
+    const models = visibleModels(snapshot, caller).map((model) =>
+      openaiModel(model.shown ?? model.name, model),
+    )
     // Ollama's own quirk: null, not an empty list (sheet ollama-api.md §1.6).
     return { object: 'list', data: models.length > 0 ? models : null }
   },
@@ -99,8 +102,24 @@ function latestFirst<T>(things: readonly T[], dateOf: (thing: T) => string): T[]
     .map(({ thing }) => thing)
 }
 
-function tag({ name, modified_at, size, digest, details, capabilities }: InventoryModel): object {
-  return { name, model: name, modified_at, size, digest, details, ...(capabilities ? { capabilities } : {}) }
+function tag({
+  name,
+  shown = name,
+  modified_at,
+  size,
+  digest,
+  details,
+  capabilities,
+}: InventoryModel): object {
+  return {
+    name: shown,
+    model: shown,
+    modified_at,
+    size,
+    digest,
+    details,
+    ...(capabilities ? { capabilities } : {}),
+  }
 }
 
 function openaiModel(id: string, { name, modified_at }: InventoryModel): object {

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Dialect } from '../fleet/ask.ts'
-import type { ProxyError } from '../shared/errors.ts'
+import type { ErrorCode, ProxyError } from '../shared/errors.ts'
 
 const kinds: Readonly<Record<number, string>> = {
   400: 'invalid_request_error',
@@ -11,6 +11,16 @@ const kinds: Readonly<Record<number, string>> = {
   429: 'rate_limit_error',
 }
 
+/** What Ollama says as well, and it gives OpenAI's clients no code with it (sheet ollama-api.md §1.6). */
+const ollamasOwn: ReadonlySet<ErrorCode> = new Set([
+  'missing_body',
+  'bad_json',
+  'missing_model',
+  'bad_model',
+  'model_not_found',
+  'model_not_pulled',
+])
+
 /** An error as the caller's API writes it (sheet ollama-api.md §1.5, §1.6, §1.8). */
 export function errorBody(dialect: Dialect, error: ProxyError, requestId: string): object {
   const type =
@@ -19,8 +29,10 @@ export function errorBody(dialect: Dialect, error: ProxyError, requestId: string
   switch (dialect) {
     case 'ollama':
       return { error: error.message }
-    case 'openai':
-      return { error: { message: error.message, type, param: null, code: error.code } }
+    case 'openai': {
+      const code = ollamasOwn.has(error.code) ? null : error.code
+      return { error: { message: error.message, type, param: null, code } }
+    }
     case 'anthropic':
       return { type: 'error', error: { type, message: error.message }, request_id: requestId }
   }

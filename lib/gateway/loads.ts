@@ -7,7 +7,7 @@ import { asObject, parseObject } from './answer-json.ts'
 import type { Forwarder } from './forward.ts'
 import { HeldAnswer } from './held-answer.ts'
 import { requestHeaders } from './order.ts'
-import type { Failure } from './outcome.ts'
+import type { Failure, Refused } from './outcome.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** What a request needs loaded, and where. */
@@ -102,9 +102,17 @@ export class Loads {
       resent: () => {},
       receive: (head) => new HeldAnswer(head),
     })
-    if (outcome.kind === 'refused') return outcome.status < 300 ? null : outcome
+    if (outcome.kind === 'refused') return saysNothing(outcome) ? null : outcome
     return outcome.kind === 'node-failed' ? outcome : null
   }
+}
+
+/**
+ * Loaded; or refused as a request would be that the model cannot serve: what the caller asked for may be another, and
+ * its own refusal names it as the caller did.
+ */
+function saysNothing({ status }: Refused): boolean {
+  return status < 300 || status === 400
 }
 
 interface LoadRequest {

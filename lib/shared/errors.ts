@@ -61,6 +61,10 @@ const catalogue = {
   unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
   method_not_allowed: { status: 405, text: (f) => `${f['path']} takes ${f['allow']}` },
   model_not_found: { status: 404, text: (f) => `model '${f['model']}' not found` },
+  model_not_pulled: {
+    status: 404,
+    text: (f) => `model ${JSON.stringify(f['model'])} not found, try pulling it first`,
+  },
   // 429, 503: not now
   queue_full: {
     status: 429,

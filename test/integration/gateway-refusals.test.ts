@@ -48,7 +48,7 @@ suite('a request that cannot be served is told why:', () => {
     assert.deepEqual([native.status, native.text], [404, `{"error":"model 'unknown' not found"}`])
     const openai = await ask(fleet, '/v1/chat/completions', chat('unknown'))
     const { error } = JSON.parse(openai.text) as { error: { message: string; type: string; code: string } }
-    assert.deepEqual([error.type, error.code], ['not_found_error', 'model_not_found'])
+    assert.deepEqual([error.type, error.code], ['not_found_error', null])
   })
 
   test('all nodes down, with Retry-After (158)', async () => {

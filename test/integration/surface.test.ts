@@ -44,7 +44,7 @@ const post = (body: unknown, headers: Record<string, string> = {}) => ({
 type Dialect = 'ollama' | 'openai' | 'anthropic'
 const errorShapes: Readonly<Record<Dialect, RegExp>> = {
   ollama: /^\{"error":".+"\}$/,
-  openai: /^\{"error":\{"message":".+","type":"\w+","param":null,"code":"\w+"\}\}$/,
+  openai: /^\{"error":\{"message":".+","type":"\w+","param":null,"code":("\w+"|null)\}\}$/,
   anthropic: /^\{"type":"error","error":\{"type":"\w+","message":".+"\},"request_id":".+"\}$/,
 }
 

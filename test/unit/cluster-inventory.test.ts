@@ -24,7 +24,7 @@ const tag = {
   capabilities: ['completion', 'tools'],
 }
 
-test('the models on disk come back under canonical names, in the order of names', () => {
+test('the models on disk come back under canonical names, beside the case in which they are shown', () => {
   const models = readTags(JSON.stringify({ models: [tag, { ...tag, name: 'all-minilm' }] }))
   assert.deepEqual(models, [
     {
@@ -37,6 +37,7 @@ test('the models on disk come back under canonical names, in the order of names'
     },
     {
       name: 'llama3.2:1b',
+      shown: tag.name,
       digest: tag.digest,
       size: tag.size,
       modified_at: tag.modified_at,
@@ -51,6 +52,7 @@ test('the models in memory come back with their share of VRAM', () => {
   assert.deepEqual(readLoaded(JSON.stringify({ models: [loaded] })), [
     {
       name: 'llama3.2:1b',
+      shown: tag.name,
       digest: tag.digest,
       size: tag.size,
       details,
