@@ -21,8 +21,10 @@ const orders = {
 } satisfies Partial<Record<JobAction, z.ZodObject>>
 type Ordered = keyof typeof orders
 
+type JobContext = Pick<AdminContext, 'jobs' | 'management' | 'snapshot' | 'log'>
+
 /** Model jobs: those that are kept, and new ones, by the code that places those of the gateway's callers. */
-export function jobRoutes(router: Router, admin: AdminContext): void {
+export function jobRoutes(router: Router, admin: JobContext): void {
   const { jobs, management, snapshot, log } = admin
 
   router.get('/admin/v1/jobs', (context) => {

@@ -46,10 +46,13 @@ export const cidr = z
   .string()
   .refine(isRange, 'must be a range of addresses with its prefix, such as "10.0.0.0/8" or "127.0.0.1/32"')
 
+const copiesRule = 'must be a whole number from 1 to 1000, or "all"'
+
 /** How many nodes get a model. */
-export const copies = z.union([z.int().min(1).max(1000), z.literal('all')], {
-  error: 'must be a whole number from 1 to 1000, or "all"',
-})
+export const copies = z.union(
+  [z.int().min(1, copiesRule).max(1000, copiesRule), z.literal('all')],
+  copiesRule,
+)
 
 /** Key=value pairs that select nodes: every pair given must be among the node's labels. */
 export const labels = z.record(z.string().min(1).max(63), z.string().max(200))

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { ProxyError } from '../shared/errors.ts'
 import { scanBody } from './admit.ts'
-import { type JobAsk, jobAsk, readFields, wishSchema } from './job-ask.ts'
+import { type JobAsk, type JobFields, jobAsk, readFields, type Wish, wishSchema } from './job-ask.ts'
 
 export type ManagedAction = 'pull' | 'push' | 'create' | 'copy' | 'delete'
 
@@ -10,7 +10,7 @@ const maxBytes = 1024 * 1024
 
 const text = z.string().nullish()
 const flag = z.boolean().nullish()
-const anything = z.unknown()
+const anything = z.unknown().optional()
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, 'invalid digest format')
 const files = z.record(z.string().min(1).max(1000), digest).nullish()
 /** Ollama's own client sends them empty. */
@@ -49,6 +49,12 @@ const schemas = {
   }),
 } satisfies Record<ManagedAction, z.ZodObject>
 
+interface Fields extends JobFields {
+  readonly name?: string | null | undefined
+  readonly stream?: boolean | null | undefined
+  readonly llamero?: Wish | undefined
+}
+
 /** What is asked, and whether the answer is to come in pieces. */
 interface JobRequest {
   readonly ask: JobAsk
@@ -66,12 +72,11 @@ export function readJobBody(action: ManagedAction, bytes: Buffer): JobRequest {
   const json = bytes.toString('utf8')
   const schema = schemas[action]
   checkKeys(json, Object.keys(schema.shape))
-  const { llamero = {}, ...fields } = readFields(JSON.parse(json), schema)
-  if (!('model' in fields)) return { ask: jobAsk(action, fields, llamero), streams: false }
-  const { name, stream, ...rest } = fields
+  const fields: Fields = readFields(JSON.parse(json), schema)
+  const { llamero = {}, name, stream, ...rest } = fields
   return {
     ask: jobAsk(action, { ...rest, model: rest.model || name }, llamero),
-    streams: action !== 'delete' && (stream ?? true),
+    streams: action !== 'copy' && action !== 'delete' && (stream ?? true),
   }
 }
 

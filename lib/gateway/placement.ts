@@ -114,10 +114,11 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
       .sort((a, b) => isLoaded(b, model) - isLoaded(a, model) || bytesInMemory(a) - bytesInMemory(b))
     return split(able, countOf(ask, config.management.copies, able.length))
   },
-  unload: ({ source }, labelled) => ({
-    nodes: labelled.filter((node) => node.resident.has(source?.canonical ?? '')),
-    spares: [],
-  }),
+  unload: ({ source }, labelled) => {
+    const nodes = labelled.filter((node) => node.resident.has(source?.canonical ?? ''))
+    if (nodes.length > 0) return { nodes, spares: [] }
+    throw new ProxyError('conflict', { reason: `no node has model '${source?.written}' in its memory` })
+  },
 }
 
 /** As many as the caller wants, all of which there must be; as many of those the policy wants as there are. */

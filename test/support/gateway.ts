@@ -86,6 +86,7 @@ export async function startGateway(
     lines,
     doubted,
     jobs,
+    management,
     async [Symbol.asyncDispose]() {
       listener.destroy()
       await listener.close()

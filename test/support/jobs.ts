@@ -17,11 +17,13 @@ export function progress(sketch: Partial<NodeProgress> = {}): NodeProgress {
 const paths: Partial<Record<JobSpec['action'], string>> = { load: 'generate', unload: 'generate' }
 
 /**
- * The jobs of a cluster of one instance, in memory. Carried out by the test, with `report`, or by asking the nodes of a
- * snapshot for real when `works` is set.
+ * The jobs of a cluster of one instance, in memory. Carried out by the test, with `report` or `outcome`, or by
+ * asking the nodes of the snapshot for real when `works` is set.
  */
 export class FakeJobs implements Jobs {
   works = false
+  /** When set, what every job comes to at once. */
+  outcome: Record<string, NodeProgress> | null = null
   readonly #snapshot: CurrentSnapshot
   readonly #jobs = new Map<string, JobView>()
   readonly #listeners = new Map<string, Set<(job: JobView) => void>>()
@@ -34,6 +36,7 @@ export class FakeJobs implements Jobs {
     const id = `job-${this.#jobs.size + 1}`
     const whole = { ...spec, created: '2026-01-01T00:00:00Z', cancelled: false }
     this.#jobs.set(id, { id, spec: whole, status: null })
+    if (this.outcome) this.report(id, this.outcome)
     if (this.works) void this.#work(id, whole)
     return Promise.resolve(id)
   }
@@ -90,24 +93,27 @@ export class FakeJobs implements Jobs {
         method: action === 'delete' ? 'DELETE' : 'POST',
         body: JSON.stringify(body),
       })
+      const code = response.ok ? null : response.status
       const lines = (await response.text()).split('\n').filter((line) => line !== '')
-      for (const line of lines) this.#hear(say, name, reports[name] ?? progress(), JSON.parse(line))
-      if (!response.ok) say(name, { state: 'failed', code: response.status })
-      else if (reports[name]?.state === 'running') say(name, { state: 'done', status: 'success' })
+      for (const line of lines) say(name, heard(JSON.parse(line), reports[name] ?? progress(), code))
+      if (response.ok && reports[name]?.state === 'running') say(name, { state: 'done', status: 'success' })
     }
     await Promise.all(nodes.map(ask))
   }
+}
 
-  #hear(
-    say: (name: string, sketch: Partial<NodeProgress>) => void,
-    name: string,
-    known: NodeProgress,
-    line: { status?: string; digest?: string; total?: number; completed?: number; error?: string },
-  ): void {
-    const { status = known.status, digest, total = 0, completed = 0, error } = line
-    const layers = digest ? { ...known.layers, [digest]: { total, completed } } : known.layers
-    say(name, error === undefined ? { status, layers } : { state: 'failed', error })
-  }
+interface Line {
+  readonly status?: string
+  readonly digest?: string
+  readonly total?: number
+  readonly completed?: number
+  readonly error?: string
+}
+
+function heard(line: Line, known: NodeProgress, code: number | null): Partial<NodeProgress> {
+  const { status = known.status, digest, total = 0, completed = 0, error } = line
+  if (error !== undefined) return { state: 'failed', error, code }
+  return { status, layers: digest ? { ...known.layers, [digest]: { total, completed } } : known.layers }
 }
 
 function stateOf(nodes: Record<string, NodeProgress>): JobState {
