@@ -10,6 +10,12 @@ import { MergedProgress, type ProgressLine } from './merged-progress.ts'
 /** Proxies on the way cut connections that are silent for a minute, some sooner. */
 const silenceMs = 5000
 
+type NodeReports = ReturnType<typeof nodeReports>
+
+interface JobError {
+  readonly error: string
+}
+
 /** A job whose caller waits for it, by its id. */
 interface Waiting {
   readonly exchange: Exchange
@@ -24,42 +30,69 @@ interface Waiting {
  * @throws the reason of the exchange's signal.
  */
 export async function streamJob(waiting: Waiting, clock: Clock): Promise<void> {
-  const { exchange, id } = waiting
-  const { response, trace } = exchange
+  const { exchange } = waiting
+  const stream = new ProgressStream(waiting, clock)
   let merged: MergedProgress | null = null
-  let last: ProgressLine = { status: 'waiting' }
-  let reports: ReturnType<typeof nodeReports> = {}
-  let cancelBeat = () => {}
-
-  const write = (line: object) => {
-    if (!response.headersSent) {
-      trace.contentType = 'application/x-ndjson'
-      trace.firstByteMs = clock.now() - exchange.startedAt
-      response.writeHead(200, { 'content-type': trace.contentType, ...headersOf(waiting) })
-    }
-    response.write(`${JSON.stringify({ ...line, llamero: { job: id, nodes: reports } })}\n`)
-    cancelBeat()
-    cancelBeat = clock.after(silenceMs, () => write(last))
-  }
-  cancelBeat = clock.after(silenceMs, () => write(last))
+  stream.start()
   try {
     const job = await end(waiting, (now) => {
       merged ??= new MergedProgress(now.spec.action)
-      reports = nodeReports(now)
+      stream.reports = nodeReports(now)
       // What a caller does not read is not piled up: the next line is as new.
-      if (response.writableNeedDrain && !isEnded(now)) return
-      for (const line of merged.next(now)) {
-        last = line
-        write(line)
-      }
+      if (stream.isFull && !isEnded(now)) return
+      for (const line of merged.next(now)) stream.write(line)
     })
     const failure = failureOf(job)
-    if (failure && !response.headersSent) return sendFailure(waiting, failure, reports)
-    write(failure ? { error: failure.reason } : { status: 'success' })
+    if (failure && !exchange.response.headersSent) return sendFailure(waiting, failure, stream.reports)
+    stream.write(failure ? { error: failure.reason } : { status: 'success' })
     settle(exchange, failure)
-    response.end()
+    exchange.response.end()
   } finally {
-    cancelBeat()
+    stream.stop()
+  }
+}
+
+/** Lines to a caller, the last of them again when there was none for a while. */
+class ProgressStream {
+  readonly #waiting: Waiting
+  readonly #clock: Clock
+  #last: ProgressLine | JobError = { status: 'waiting' }
+  #cancelBeat = () => {}
+  /** What each line tells of the nodes. */
+  reports: NodeReports = {}
+
+  constructor(waiting: Waiting, clock: Clock) {
+    this.#waiting = waiting
+    this.#clock = clock
+  }
+
+  start(): void {
+    this.#cancelBeat()
+    this.#cancelBeat = this.#clock.after(silenceMs, () => {
+      if (this.isFull) this.start()
+      else this.write(this.#last)
+    })
+  }
+
+  stop(): void {
+    this.#cancelBeat()
+  }
+
+  get isFull(): boolean {
+    return this.#waiting.exchange.response.writableNeedDrain
+  }
+
+  write(line: ProgressLine | JobError): void {
+    const { exchange, id } = this.#waiting
+    const { response, trace } = exchange
+    if (!response.headersSent) {
+      trace.contentType = 'application/x-ndjson'
+      trace.firstByteMs = this.#clock.now() - exchange.startedAt
+      response.writeHead(200, { 'content-type': trace.contentType, ...headersOf(this.#waiting) })
+    }
+    response.write(`${JSON.stringify({ ...line, llamero: { job: id, nodes: this.reports } })}\n`)
+    this.#last = line
+    this.start()
   }
 }
 
@@ -101,7 +134,7 @@ function isEnded({ status }: JobView): boolean {
   return status !== null && isOver(status.state)
 }
 
-function sendFailure(waiting: Waiting, failure: JobFailure, nodes: ReturnType<typeof nodeReports>): void {
+function sendFailure(waiting: Waiting, failure: JobFailure, nodes: NodeReports): void {
   settle(waiting.exchange, failure)
   const body = { error: failure.reason, llamero: { job: waiting.id, nodes } }
   sendJson(waiting.exchange.response, failure.status, JSON.stringify(body), headersOf(waiting))

@@ -45,7 +45,8 @@ export interface JobFields {
   readonly [other: string]: unknown
 }
 
-const mostCopied = ['pull', 'create', 'load']
+/** Those that may be done on fewer nodes than could. */
+const counted: readonly JobAction[] = ['pull', 'create', 'load']
 
 /**
  * Understands what is asked, whoever asks it in whatever way.
@@ -53,7 +54,7 @@ const mostCopied = ['pull', 'create', 'load']
  * @throws ProxyError `missing_model`, `bad_model`, `bad_request`.
  */
 export function jobAsk(action: JobAction, fields: JobFields, wish: Wish): JobAsk {
-  if (wish.copies !== undefined && !mostCopied.includes(action))
+  if (wish.copies !== undefined && !counted.includes(action))
     throw new ProxyError('bad_request', { reason: `"copies" does not apply to ${action}` })
   const ask = { action, source: null, made: null, digests: [], wish }
   switch (action) {
