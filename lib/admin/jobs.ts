@@ -70,8 +70,6 @@ function fieldsOf(action: Ordered, order: unknown): JobFields {
       const { model, num_ctx } = readFields(order, orders.load)
       return { model, ...(num_ctx !== undefined && { options: { num_ctx } }) }
     }
-    case 'unload':
-      return { ...readFields(order, orders.unload), keep_alive: 0 }
     default:
       return readFields(order, orders[action])
   }

@@ -68,7 +68,7 @@ suite('the admin API of model jobs', () => {
       ['a', 'b'],
       { model: 'm', options: { num_ctx: 8192 } },
     ],
-    ['unload', { model: 'm' }, ['a'], { model: 'm', keep_alive: 0 }],
+    ['unload', { model: 'm' }, ['a'], { model: 'm' }],
   ] as const) {
     test(`takes ${action} ${JSON.stringify(order)} as a job for ${chosen.join(' and ')}`, async () => {
       const { status, body } = await admin.ask('POST', `models/${action}`, order)
