@@ -5,10 +5,13 @@ import { AdminServer } from './admin/server.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { DiskSnapshot } from './cluster/disk-snapshot.ts'
 import { succeedPredecessor } from './cluster/predecessor.ts'
+import type { Jobs } from './fleet/job.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
+import { BlobHolders } from './gateway/blob-holders.ts'
 import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
+import { Management } from './gateway/management.ts'
 import { Pipeline } from './gateway/pipeline.ts'
 import { Shows } from './gateway/show.ts'
 import { Upstreams } from './gateway/upstreams.ts'
@@ -80,10 +83,21 @@ export async function startApp(settings: Settings): Promise<App> {
     instance: settings.name,
     doubt,
   })
+  // Placeholder: `cluster.jobs` takes its place.
+  const jobs: Jobs = {
+    submit: () => Promise.reject(new ProxyError('no_leader')),
+    get: () => null,
+    list: () => [],
+    follow: () => () => {},
+    cancel: (name) => Promise.reject(new ProxyError('not_found', { kind: 'job', name })),
+  }
+  const blobs = new BlobHolders({ upstreams, forwarder, clock })
+  const management = new Management({ jobs, blobs, clock })
   const pipeline = new Pipeline({
     snapshot,
     dispatch,
     shows: new Shows({ upstreams, forwarder, clock, doubt }),
+    management,
     clock,
     log,
     metrics,
@@ -131,6 +145,8 @@ export async function startApp(settings: Settings): Promise<App> {
     scheduler,
     upstreams,
     pipeline,
+    jobs,
+    management,
     metrics,
     clock,
     log,

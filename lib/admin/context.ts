@@ -1,5 +1,7 @@
 import type { Cluster } from '../cluster/cluster.ts'
+import type { Jobs } from '../fleet/job.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { Management } from '../gateway/management.ts'
 import type { Pipeline } from '../gateway/pipeline.ts'
 import type { Upstreams } from '../gateway/upstreams.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
@@ -25,6 +27,8 @@ export interface AdminContext {
   readonly scheduler: Scheduler
   readonly upstreams: Upstreams
   readonly pipeline: Pipeline
+  readonly jobs: Jobs
+  readonly management: Management
   readonly metrics: Metrics
   readonly clock: Clock
   readonly log: Log

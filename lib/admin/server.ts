@@ -10,6 +10,7 @@ import type { AdminContext } from './context.ts'
 import { failures } from './failure.ts'
 import { healthRoutes } from './health.ts'
 import { instanceRoutes } from './instances.ts'
+import { jobRoutes } from './jobs.ts'
 import { keyRoutes } from './keys.ts'
 import { modelRoutes } from './models.ts'
 import { nodeRoutes } from './nodes.ts'
@@ -32,6 +33,7 @@ export class AdminServer {
       instanceRoutes,
       nodeRoutes,
       modelRoutes,
+      jobRoutes,
       routeTest,
       routeRoutes,
       configRoutes,

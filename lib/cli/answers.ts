@@ -51,6 +51,32 @@ export interface LoadedAnswer {
   readonly digest: string
 }
 
+export interface JobAnswer {
+  readonly id: string
+  readonly action: string
+  readonly model: string
+  readonly state: 'waiting' | 'running' | 'done' | 'failed' | 'cancelled'
+  /** ISO date. */
+  readonly created: string
+  /** ISO date; null until it ended. */
+  readonly ended: string | null
+  readonly tenant: string
+  readonly nodes: Readonly<Record<string, JobNodeAnswer>>
+}
+
+interface JobNodeAnswer {
+  readonly state: JobAnswer['state']
+  readonly status: string
+  /** Bytes. */
+  readonly completed: number
+  readonly total: number
+  readonly error: string | null
+}
+
+export interface JobList {
+  readonly jobs: readonly JobAnswer[]
+}
+
 export interface KeyAnswer {
   readonly id: string
   readonly tenant: string

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { duration, labels, modelGlob } from './schema.ts'
+import { scopes } from './api-key.ts'
+import { cidr, copies, duration, labels, modelGlob } from './schema.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
 const ollamaOrigins = [
@@ -107,6 +108,44 @@ export const configSchema = z.strictObject({
         .max(100)
         .default(ollamaOrigins)
         .describe('globs of the origins whose web pages may read answers, as OLLAMA_ORIGINS'),
+    })
+    .prefault({}),
+  auth: z
+    .strictObject({
+      addresses: z
+        .array(
+          z.strictObject({
+            cidr: z.array(cidr).min(1).max(100).describe('ranges of addresses, such as "127.0.0.1/32"'),
+            tenant: z.string().min(1).max(100).default('default').describe('who its callers count as'),
+            scopes: z.array(z.enum(scopes)).min(1).default(['inference']).describe('what they may do'),
+          }),
+        )
+        .max(100)
+        .default([])
+        .describe(
+          'callers who may do without a key, by the address of their connection, never by a header; the first that matches counts',
+        ),
+    })
+    .prefault({}),
+  management: z
+    .strictObject({
+      registries: z
+        .array(z.string().min(1).max(350).toLowerCase())
+        .max(100)
+        .default(['registry.ollama.ai'])
+        .describe(
+          'hosts that models may be pulled from and pushed to; a name without a host means registry.ollama.ai',
+        ),
+      insecure: z
+        .boolean()
+        .default(false)
+        .describe('let callers ask for "insecure": plain HTTP and unchecked certificates of registries'),
+      push: z
+        .boolean()
+        .default(false)
+        .describe("let models be pushed, which is done with one node's own ollama.com account"),
+      copies: copies.default(1).describe('nodes that get a model no node has yet; "all": each that may'),
+      nodes: labels.default({}).describe('labels a node needs to get models it does not have'),
     })
     .prefault({}),
 })

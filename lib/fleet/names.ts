@@ -41,6 +41,11 @@ export function namespaceOf(name: string): string {
   return name.split('/').at(-2) ?? defaultNamespace
 }
 
+/** The registry that a canonical name is fetched from. */
+export function registryOf(name: string): string {
+  return name.split('/').at(-3) ?? defaultHost
+}
+
 /** Whether `text` may name a node, an instance, a route or a key id: it becomes part of a key in the store. */
 export function isObjectName(text: string): boolean {
   return /^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i.test(text)

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isRange } from '../shared/address.ts'
 import { parseDuration, writeDuration } from '../shared/duration.ts'
 
 /** `10s`, `500ms`, `1h30m` in a document; milliseconds in memory. */
@@ -40,6 +41,19 @@ export function matchesGlob(glob: string, text: string): boolean {
   }
   return at <= subject.length - last.length
 }
+
+/** A range of IP addresses. */
+export const cidr = z
+  .string()
+  .refine(isRange, 'must be a range of addresses with its prefix, such as "10.0.0.0/8" or "127.0.0.1/32"')
+
+const copiesRule = 'must be a whole number from 1 to 1000, or "all"'
+
+/** How many nodes get a model. */
+export const copies = z.union(
+  [z.int().min(1, copiesRule).max(1000, copiesRule), z.literal('all')],
+  copiesRule,
+)
 
 /** Key=value pairs that select nodes: every pair given must be among the node's labels. */
 export const labels = z.record(z.string().min(1).max(63), z.string().max(200))

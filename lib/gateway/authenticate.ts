@@ -1,17 +1,21 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { hashToken, type Scope } from '../fleet/api-key.ts'
+import type { Config } from '../fleet/config.ts'
 import type { KeyView, Snapshot } from '../fleet/snapshot.ts'
+import { inRanges } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 
-/** Who asks: the tenant that is counted and the models it may see. */
+/** Who asks: the tenant that is counted, the models it may see, and what it may do. */
 export interface Caller {
   readonly tenant: string
   readonly models: readonly string[]
+  /** It has scope `admin`: it may change models. */
+  readonly mayManage: boolean
 }
 
 /** Callers without a key, where they are let in at all. */
-const anonymous: Caller = { tenant: 'anonymous', models: ['*'] }
+const anonymous: Caller = { tenant: 'anonymous', models: ['*'], mayManage: false }
 
 /** Every token of ours begins with this, so anything else a client was made to send is no key. */
 export const tokenPrefix = 'llm_'
@@ -19,34 +23,76 @@ export const tokenPrefix = 'llm_'
 interface Door {
   /** The listener is bound to loopback: only there may callers do without a key. */
   readonly loopback: boolean
+  /** Any of these scopes lets a caller in. */
+  readonly scopes: readonly Scope[]
   readonly clock: Clock
 }
 
 /**
- * Finds the caller by the token in `Authorization: Bearer` or `x-api-key`.
+ * Finds the caller by the token in `Authorization: Bearer` or `x-api-key`, else by its address.
  *
- * On a loopback listener a token that cannot be one of ours counts as none: SDKs insist on sending some key.
+ * Where callers may do without a key, a token that cannot be one of ours counts as none: SDKs insist on sending some key.
  * Unknown, expired and revoked tokens get the same answer.
  *
  * @throws ProxyError `unauthorized`, `anonymous_refused`, or `bad_request` for two tokens that differ.
  */
-export function authenticate(headers: IncomingHttpHeaders, snapshot: Snapshot, door: Door): Caller {
+export function authenticate(
+  { headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>,
+  snapshot: Snapshot,
+  door: Door,
+): Caller {
   const token = tokenOf(headers)
-  if (token === null || (door.loopback && !token.startsWith(tokenPrefix))) {
-    if (door.loopback) return anonymous
+  const guest = guestAt(socket.remoteAddress, snapshot.config.auth, door)
+  if (token === null || (guest && !token.startsWith(tokenPrefix))) {
+    if (guest) return guest
     throw new ProxyError(token === null ? 'anonymous_refused' : 'unauthorized')
   }
-  const key = findKey(snapshot, token, 'inference', door.clock)
-  if (!key) throw new ProxyError('unauthorized')
+  const key = validKey(snapshot, token, door.clock)
+  if (!key || !opens(key, door)) throw new ProxyError('unauthorized')
+  return { tenant: key.tenant, models: key.models, mayManage: key.scopes.includes('admin') }
+}
+
+/** The key of a token, if it is valid now and has the scope. */
+export function findKey(snapshot: Snapshot, token: string, scope: Scope, clock: Clock): KeyView | null {
+  const key = validKey(snapshot, token, clock)
+  return key?.scopes.includes(scope) ? key : null
+}
+
+/** Looked up by hash only: the token's text reaches nothing. */
+function validKey(snapshot: Snapshot, token: string, clock: Clock): KeyView | null {
+  const key = snapshot.keys.get(hashToken(token))
+  if (!key || (key.expires && Date.parse(key.expires) <= clock.date().getTime())) return null
   return key
 }
 
-/** The key of a token, if it is valid now and has the scope. Looked up by hash only: the token's text reaches nothing. */
-export function findKey(snapshot: Snapshot, token: string, scope: Scope, clock: Clock): KeyView | null {
-  const key = snapshot.keys.get(hashToken(token))
-  if (!key?.scopes.includes(scope)) return null
-  if (key.expires && Date.parse(key.expires) <= clock.date().getTime()) return null
-  return key
+type Auth = Config['auth']
+
+/** Who a caller without a key is, or null where it needs one. */
+function guestAt(address: string | undefined, auth: Auth, door: Door): Caller | null {
+  const entry = entriesOf(auth).find(({ covers }) => covers(address ?? ''))?.entry
+  if (entry && opens(entry, door))
+    return { tenant: entry.tenant, models: ['*'], mayManage: entry.scopes.includes('admin') }
+  return door.loopback ? anonymous : null
+}
+
+function opens({ scopes }: { readonly scopes: readonly Scope[] }, door: Door): boolean {
+  return scopes.some((scope) => door.scopes.includes(scope))
+}
+
+interface AddressEntry {
+  readonly entry: Auth['addresses'][number]
+  readonly covers: (address: string) => boolean
+}
+
+/** Compiled once for each version of the configuration. */
+const compiled = new WeakMap<Auth, readonly AddressEntry[]>()
+
+function entriesOf(auth: Auth): readonly AddressEntry[] {
+  const known = compiled.get(auth)
+  if (known) return known
+  const entries = auth.addresses.map((entry) => ({ entry, covers: inRanges(entry.cidr) }))
+  compiled.set(auth, entries)
+  return entries
 }
 
 /** The token a request carries, or null. */

@@ -38,8 +38,8 @@ export function maySee(caller: Caller, model: string): boolean {
   return caller.models.some((glob) => matchesGlob(glob, model))
 }
 
-/** Why no model can answer. */
-function absent(model: string, snapshot: Snapshot): ProxyError {
+/** Why there is no such model. */
+export function absent(model: string, snapshot: Snapshot): ProxyError {
   if (snapshot.nodes.size === 0) return new ProxyError(snapshot.revision === '0' ? 'no_config' : 'no_nodes')
   const looked = [...snapshot.nodes.values()].some((node) => node.status !== null)
   return looked

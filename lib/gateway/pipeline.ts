@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { scopes } from '../fleet/api-key.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -14,18 +15,20 @@ import type { Dispatch } from './dispatch.ts'
 import { answerEstimate } from './estimate.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
 import { guard } from './guard.ts'
+import type { Management } from './management.ts'
 import { observe } from './observe.ts'
 import { readBody } from './read.ts'
 import { refuse } from './refuse.ts'
 import { findRoute, notServed, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
 
-type RouteWithBody = Extract<Route, { action: 'forward' | 'show' | 'count-tokens' }>
+type RouteWithBody = Extract<Route, { action: 'forward' | 'show' | 'count-tokens' | 'manage' }>
 
 interface PipelineOptions {
   readonly snapshot: CurrentSnapshot
   readonly dispatch: Dispatch
   readonly shows: Shows
+  readonly management: Management
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
@@ -103,8 +106,13 @@ export class Pipeline {
     if (answerCors(exchange, snapshot.config)) return
     const route = findRoute(request.method ?? '', exchange.path)
     trace.api = route.action === 'forward' ? route.api : route.kind
-    const caller = authenticate(request.headers, snapshot, { clock, loopback: loopback || isOpen(route) })
+    const caller = authenticate(request, snapshot, {
+      clock,
+      loopback: loopback || isOpen(route),
+      scopes: route.action === 'manage' ? scopes : ['inference'],
+    })
     trace.tenant = caller.tenant
+    if (route.action === 'manage' && !caller.mayManage) throw new ProxyError('admin_scope_required')
     if (route.action === 'answer') answerFrom(snapshot, route.answer, exchange, caller)
     else if (route.action === 'refuse') throw notServed(route, exchange.path)
     else await this.#walkWithBody(exchange, route, caller, snapshot)
@@ -116,13 +124,15 @@ export class Pipeline {
     caller: Caller,
     snapshot: Snapshot,
   ): Promise<void> {
-    const { dispatch, shows } = this.#options
+    const { dispatch, shows, management } = this.#options
     using share = this.#bodies.open()
     const body = await readBody(exchange, snapshot.config.limits, share)
     // Awaited here: the share is given back when this function returns, be its work done or not.
     switch (route.action) {
       case 'show':
         return await shows.answer(exchange, caller, body, snapshot)
+      case 'manage':
+        return await management.answer(exchange, route.job, caller, body, snapshot)
       case 'count-tokens':
         return answerEstimate(exchange, caller, body, snapshot)
       case 'forward': {

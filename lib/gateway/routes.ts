@@ -1,6 +1,7 @@
 import type { Api } from '../fleet/ask.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AnswerName } from './answers.ts'
+import type { ManagedAction } from './job-body.ts'
 
 /** What a path is about. What is not forwarded is counted under it. */
 export type Kind = 'inference' | 'inventory' | 'management' | 'node-identity'
@@ -32,6 +33,7 @@ export type Route =
     }
   | { readonly action: 'show'; readonly kind: 'inventory' }
   | { readonly action: 'count-tokens'; readonly kind: 'inference' }
+  | { readonly action: 'manage'; readonly kind: 'management'; readonly job: ManagedAction }
   | RefusedRoute
 
 /** Ollama's own routes stream unless told not to, those of the others only when asked (sheet ollama-api.md §1). */
@@ -65,11 +67,11 @@ const table: ReadonlyMap<string, Row> = new Map([
   ['/api/show', { methods: ['POST'], route: { action: 'show', kind: 'inventory' } }],
   ['/v1/messages/count_tokens', { methods: ['POST'], route: { action: 'count-tokens', kind: 'inference' } }],
   refuse('/v1/audio/transcriptions', ['POST'], 'inference'),
-  refuse('/api/pull', ['POST'], 'management'),
-  refuse('/api/push', ['POST'], 'management'),
-  refuse('/api/create', ['POST'], 'management'),
-  refuse('/api/copy', ['POST'], 'management'),
-  refuse('/api/delete', ['DELETE'], 'management'),
+  manage('/api/pull', 'POST', 'pull'),
+  manage('/api/push', 'POST', 'push'),
+  manage('/api/create', 'POST', 'create'),
+  manage('/api/copy', 'POST', 'copy'),
+  manage('/api/delete', 'DELETE', 'delete'),
   refuse('/api/me', ['POST'], 'node-identity'),
   refuse('/api/signout', ['POST'], 'node-identity'),
   refuse('/api/status', ['GET'], 'node-identity'),
@@ -118,4 +120,8 @@ function answer(path: string, methods: readonly string[], name: AnswerName, open
 
 function refuse(path: string, methods: readonly string[], kind: Kind): [string, Row] {
   return [path, { methods, route: { action: 'refuse', kind } }]
+}
+
+function manage(path: string, method: string, job: ManagedAction): [string, Row] {
+  return [path, { methods: [method], route: { action: 'manage', kind: 'management', job } }]
 }

@@ -1,4 +1,4 @@
-import { isIP, type Server } from 'node:net'
+import { BlockList, isIP, type Server } from 'node:net'
 
 /** Where a listener is bound. */
 export interface Address {
@@ -19,6 +19,23 @@ export function parseAddress(text: string): Address | null {
 /** Whether only this machine can reach the address. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || (isIP(host) === 4 ? host.startsWith('127.') : host === '::1')
+}
+
+/** Whether `text` is a range of addresses in CIDR notation. */
+export function isRange(text: string): boolean {
+  const [, address = '', bits] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? []
+  const family = isIP(address)
+  return family !== 0 && Number(bits) <= (family === 4 ? 32 : 128)
+}
+
+/** Whether one of `ranges` (see `isRange`) covers an address; an IPv4 one also in its IPv6 form, as a dual-stack listener sees it. */
+export function inRanges(ranges: readonly string[]): (address: string) => boolean {
+  const list = new BlockList()
+  for (const range of ranges) {
+    const [address = '', bits] = range.split('/')
+    list.addSubnet(address, Number(bits), isIP(address) === 4 ? 'ipv4' : 'ipv6')
+  }
+  return (address) => isIP(address) !== 0 && list.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
 }
 
 /** The address as it is written in a URL. */

@@ -50,6 +50,11 @@ const catalogue = {
     text: () =>
       'this needs the admin token: send "Authorization: Bearer TOKEN" (LLAMERO_ADMIN_TOKEN for the CLI)',
   },
+  admin_scope_required: {
+    status: 403,
+    text: () =>
+      'changing models needs a key of scope admin, made with "llamero key create NAME --scope admin", or an address that auth.addresses in the configuration gives it',
+  },
   foreign_origin: {
     status: 403,
     text: () =>
@@ -65,7 +70,13 @@ const catalogue = {
     status: 404,
     text: (f) => `model ${JSON.stringify(f['model'])} not found, try pulling it first`,
   },
+  source_not_found: { status: 404, text: (f) => `model ${JSON.stringify(f['model'])} not found` },
   // 429, 503: not now
+  no_place: {
+    status: 503,
+    retryAfter: 5,
+    text: (f) => `no Ollama server can ${f['action']} model '${f['model']}' now: ${f['reason']}`,
+  },
   queue_full: {
     status: 429,
     retryAfter: 5,

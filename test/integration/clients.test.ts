@@ -44,9 +44,9 @@ suite('clients of one Ollama work unchanged against three:', () => {
     await assert.rejects(ollama.show({ model: 'unknown' }), /model 'unknown' not found/)
   })
 
-  test('ollama is told that models are not managed here', async () => {
-    await assert.rejects(ollama.pull({ model: 'chatty:1b' }), /llamero does not serve \/api\/pull yet/)
-    await assert.rejects(ollama.delete({ model: 'chatty:1b' }), /llamero does not serve/)
+  test('ollama is told which key changes models', async () => {
+    await assert.rejects(ollama.pull({ model: 'chatty:1b' }), /needs a key of scope admin/)
+    await assert.rejects(ollama.delete({ model: 'chatty:1b' }), /llamero key create NAME --scope admin/)
   })
 
   test('openai retrieves a model, anthropic counts tokens', async () => {

@@ -48,7 +48,13 @@ const errorShapes: Readonly<Record<Dialect, RegExp>> = {
   anthropic: /^\{"type":"error","error":\{"type":"\w+","message":".+"\},"request_id":".+"\}$/,
 }
 
-type Row = readonly [method: string, path: string, dialect: Dialect, expected: 'ok' | 'refused', api: string]
+type Row = readonly [
+  method: string,
+  path: string,
+  dialect: Dialect,
+  expected: 'ok' | 'refused' | 'admin only',
+  api: string,
+]
 /** Sheet ollama-api.md §1, row by row. */
 const rows: readonly Row[] = [
   ['HEAD', '/', 'ollama', 'ok', 'inventory'],
@@ -64,11 +70,11 @@ const rows: readonly Row[] = [
   ['POST', '/api/chat', 'ollama', 'ok', 'ollama_chat'],
   ['POST', '/api/embed', 'ollama', 'ok', 'ollama_embed'],
   ['POST', '/api/embeddings', 'ollama', 'ok', 'ollama_embeddings'],
-  ['POST', '/api/pull', 'ollama', 'refused', 'management'],
-  ['POST', '/api/push', 'ollama', 'refused', 'management'],
-  ['POST', '/api/create', 'ollama', 'refused', 'management'],
-  ['POST', '/api/copy', 'ollama', 'refused', 'management'],
-  ['DELETE', '/api/delete', 'ollama', 'refused', 'management'],
+  ['POST', '/api/pull', 'ollama', 'admin only', 'management'],
+  ['POST', '/api/push', 'ollama', 'admin only', 'management'],
+  ['POST', '/api/create', 'ollama', 'admin only', 'management'],
+  ['POST', '/api/copy', 'ollama', 'admin only', 'management'],
+  ['DELETE', '/api/delete', 'ollama', 'admin only', 'management'],
   ['HEAD', `/api/blobs/sha256:${'0'.repeat(64)}`, 'ollama', 'refused', 'management'],
   ['POST', `/api/blobs/sha256:${'0'.repeat(64)}`, 'ollama', 'refused', 'management'],
   ['POST', '/api/me', 'ollama', 'refused', 'node-identity'],
@@ -100,7 +106,8 @@ suite('every path of Ollama:', () => {
       const answer = await ask(gateway.url, path, { method, headers: bearer, ...body })
       assert.equal(answer.status, expected === 'ok' ? 200 : 403)
       assert.match(answer.type, path === '/' ? /^text\/plain/ : /^application\/json/)
-      if (expected === 'refused') assert.deepEqual(node.received, [])
+      if (expected !== 'ok') assert.deepEqual(node.received, [])
+      if (expected === 'admin only') assert.match(answer.text, /key of scope admin.*llamero key create/)
       if (expected === 'refused' && method !== 'HEAD') {
         assert.match(answer.text, errorShapes[dialect])
         assert(answer.text.includes(`llamero does not serve ${path} `), answer.text)

@@ -1,7 +1,9 @@
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
+import { BlobHolders } from '../../lib/gateway/blob-holders.ts'
 import { Dispatch } from '../../lib/gateway/dispatch.ts'
 import { Forwarder } from '../../lib/gateway/forward.ts'
 import { Listener } from '../../lib/gateway/listener.ts'
+import { Management } from '../../lib/gateway/management.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
 import { Shows } from '../../lib/gateway/show.ts'
 import { Upstreams } from '../../lib/gateway/upstreams.ts'
@@ -9,6 +11,7 @@ import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
 import type { Log } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
+import { FakeJobs } from './jobs.ts'
 
 export interface LoggedLine {
   readonly level: string
@@ -57,7 +60,19 @@ export async function startGateway(
     doubt,
   })
   const shows = new Shows({ upstreams, forwarder, clock, doubt })
-  const pipeline = new Pipeline({ snapshot: current, dispatch, shows, clock, log, metrics, loopback })
+  const jobs = new FakeJobs(current)
+  const blobs = new BlobHolders({ upstreams, forwarder, clock })
+  const management = new Management({ jobs, blobs, clock })
+  const pipeline = new Pipeline({
+    snapshot: current,
+    dispatch,
+    shows,
+    management,
+    clock,
+    log,
+    metrics,
+    loopback,
+  })
   const listener = new Listener(pipeline, { snapshot: current, metrics, limits })
   const { port } = await listener.listen({ host: '127.0.0.1', port: 0 })
   return {
@@ -70,6 +85,8 @@ export async function startGateway(
     metrics,
     lines,
     doubted,
+    jobs,
+    management,
     async [Symbol.asyncDispose]() {
       listener.destroy()
       await listener.close()

@@ -14,6 +14,7 @@ import {
 
 const notThere = /^HTTP\/1.1 40[04] /
 const notServed = /^HTTP\/1.1 403 [\s\S]*llamero does not serve/
+const adminOnly = /^HTTP\/1.1 403 [\s\S]*needs a key of scope admin/
 const paths = (cited: string, targets: readonly string[]): WireCase[] =>
   targets.map((target) => ({
     name: `${target} ${cited}`,
@@ -46,10 +47,6 @@ const refused: readonly WireCase[] = [
   ...paths('(80)', ['/%zz', '/api/%c0%ae%c0%ae/chat', '/api/%u002e/chat', '/%']),
   ...paths('(81)', ['http://[::1', 'http://a:99999999/x', 'api/chat', '?x']),
   ...[
-    '/api/pull',
-    '/api/push',
-    '/api/create',
-    '/api/copy',
     '/api/blobs/sha256:0',
     '/api/signout',
     '/api/experimental/web_fetch',
@@ -60,10 +57,15 @@ const refused: readonly WireCase[] = [
     bytes: post(target, chat),
     answer: notServed,
   })),
+  ...['/api/pull', '/api/push', '/api/create', '/api/copy'].map((target) => ({
+    name: `${target} (82)`,
+    bytes: post(target, chat),
+    answer: adminOnly,
+  })),
   {
     name: '/api/delete (82)',
     bytes: post('/api/delete', chat).replace('POST', 'DELETE'),
-    answer: notServed,
+    answer: adminOnly,
   },
   { name: '/api/user/keys (82)', bytes: post('/api/user/keys', chat), answer: notThere },
   {
