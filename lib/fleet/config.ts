@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { callersSchema, modelOptionsSchema } from './caller-options.ts'
 import { duration, labels, modelGlob } from './schema.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
@@ -109,6 +110,12 @@ export const configSchema = z.strictObject({
         .describe('globs of the origins whose web pages may read answers, as OLLAMA_ORIGINS'),
     })
     .prefault({}),
+  callers: callersSchema.prefault({}),
+  models: z
+    .array(modelOptionsSchema.extend({ match: modelGlob }))
+    .max(1000)
+    .default([])
+    .describe('options of requests to models; the first match applies'),
 })
 export type Config = z.output<typeof configSchema>
 
@@ -129,5 +136,6 @@ export const routeSchema = z.strictObject({
     .default([])
     .describe('models to use, in order, when no node can serve the first'),
   nodes: labels.default({}).describe('labels a node must have'),
+  options: modelOptionsSchema.optional().describe('options of these requests, before those of "models"'),
 })
 export type RouteSpec = z.output<typeof routeSchema>

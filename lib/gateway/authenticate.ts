@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { hashToken, type Scope } from '../fleet/api-key.ts'
+import type { KeyOptions } from '../fleet/caller-options.ts'
 import type { KeyView, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -8,10 +9,13 @@ import { ProxyError } from '../shared/errors.ts'
 export interface Caller {
   readonly tenant: string
   readonly models: readonly string[]
+  readonly scopes: readonly Scope[]
+  /** What its key says otherwise than `callers` of the config. */
+  readonly options?: KeyOptions
 }
 
 /** Callers without a key, where they are let in at all. */
-const anonymous: Caller = { tenant: 'anonymous', models: ['*'] }
+const anonymous: Caller = { tenant: 'anonymous', models: ['*'], scopes: ['inference'] }
 
 /** Every token of ours begins with this, so anything else a client was made to send is no key. */
 export const tokenPrefix = 'llm_'

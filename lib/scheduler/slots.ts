@@ -1,7 +1,13 @@
+/** Requests running on a node of one model, which are all of one variant: see `pick`. */
+export interface Running {
+  readonly count: number
+  readonly variant: string
+}
+
 /** Requests running, counted per node and per (model, node): the only place that knows how full a node is. */
 export class Slots {
   readonly #byNode = new Map<string, number>()
-  readonly #byModel = new Map<string, Map<string, number>>()
+  readonly #byModel = new Map<string, Map<string, Running>>()
 
   /** Requests running on a node, of all models. */
   running(node: string): number {
@@ -9,21 +15,23 @@ export class Slots {
   }
 
   /** Requests running of one model, by node; nodes that run none are absent. */
-  ofModel(model: string): ReadonlyMap<string, number> {
+  ofModel(model: string): ReadonlyMap<string, Running> {
     return this.#byModel.get(model) ?? none
   }
 
   /** Takes one slot. Returns the function that gives it back; calling that twice gives back one. */
-  take(node: string, model: string): () => void {
-    const ofModel = this.#byModel.get(model) ?? new Map<string, number>()
+  take(node: string, model: string, variant = ''): () => void {
+    const ofModel = this.#byModel.get(model) ?? new Map<string, Running>()
     this.#byModel.set(model, ofModel)
-    add(ofModel, node, 1)
+    ofModel.set(node, { count: (ofModel.get(node)?.count ?? 0) + 1, variant })
     add(this.#byNode, node, 1)
     let taken = true
     return () => {
       if (!taken) return
       taken = false
-      add(ofModel, node, -1)
+      const count = (ofModel.get(node)?.count ?? 0) - 1
+      if (count === 0) ofModel.delete(node)
+      else ofModel.set(node, { count, variant })
       add(this.#byNode, node, -1)
       // Only the map that is in use: another may have taken its place since it ran empty.
       if (ofModel.size === 0 && this.#byModel.get(model) === ofModel) this.#byModel.delete(model)
@@ -36,7 +44,7 @@ export class Slots {
   }
 }
 
-const none: ReadonlyMap<string, number> = new Map()
+const none: ReadonlyMap<string, Running> = new Map()
 
 function add(counts: Map<string, number>, key: string, change: number): void {
   const count = (counts.get(key) ?? 0) + change
