@@ -8,7 +8,6 @@ import {
   isPanic,
   type Pick,
   pick,
-  serves,
   type Unfitness,
   unfitness,
   type World,
@@ -40,8 +39,8 @@ export function explain(ask: Ask, world: World): Explanation {
   const admittance: Admittance = { fit: 0, admitted: 0, isServed: false }
   for (const node of snapshot.nodes.values()) {
     if (!node.onDisk.has(ask.model) || unfitness(node, ask) !== null) continue
-    const isServer = serves(runners.residence(node, ask), running.get(node.name), ask)
-    count(gate.passage(node.name, ask.model).barrier, isServer, admittance)
+    const runsIt = running.get(node.name)?.variant === ask.variant
+    count(gate.passage(node.name, ask.model).barrier, runsIt, admittance)
   }
   const panic = isPanic(admittance)
   const isTaken = (node: NodeView) =>

@@ -35,7 +35,7 @@ interface Candidate {
 export interface Admittance {
   fit: number
   admitted: number
-  /** One that is well has the runner that the ask needs, or loads it: nobody else need give up one that is in use. */
+  /** One that is well runs the ask's variant: nobody else need give up a runner that is in use. */
   isServed: boolean
 }
 
@@ -61,8 +61,7 @@ export function pick(ask: Ask, { snapshot, slots, gate, runners }: World): Pick 
     const passage = gate.passage(name, ask.model)
     const { barrier } = passage
     const here = running.get(name)
-    const residence = runners.residence(node, ask)
-    count(barrier, serves(residence, here, ask), admittance)
+    count(barrier, here?.variant === ask.variant, admittance)
     if (barrier === 'refused') continue
     // True of an ejected node in panic only; but out of panic there is another of which it is true.
     none = 'full'
@@ -70,7 +69,7 @@ export function pick(ask: Ask, { snapshot, slots, gate, runners }: World): Pick 
     best = better(best, {
       node,
       isEjected: barrier === 'ejected',
-      residence,
+      residence: runners.residence(node, ask),
       busy: slots.running(name) / node.weight,
     })
   }
@@ -96,15 +95,10 @@ export function isForeign(here: Running | undefined, { variant }: Ask): boolean 
   return here !== undefined && here.variant !== variant
 }
 
-/** Whether the node has the runner that the ask needs, or loads it now. */
-export function serves(residence: Residence, here: Running | undefined, ask: Ask): boolean {
-  return here ? !isForeign(here, ask) : residence === 'same'
-}
-
 /** Notes a fit node. A node that asked for a pause is well. */
-export function count(barrier: PassageBarrier | null, serves: boolean, admittance: Admittance): void {
+export function count(barrier: PassageBarrier | null, runsIt: boolean, admittance: Admittance): void {
   admittance.fit++
-  if (serves && barrier !== 'refused' && barrier !== 'ejected') admittance.isServed = true
+  if (runsIt && barrier !== 'refused' && barrier !== 'ejected') admittance.isServed = true
   if (barrier === null || barrier === 'busy') admittance.admitted++
 }
 

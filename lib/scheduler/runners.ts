@@ -1,5 +1,5 @@
 import type { Ask } from '../fleet/ask.ts'
-import type { NodeView } from '../fleet/node.ts'
+import type { LoadedModel, NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { contextVariant } from '../fleet/variant.ts'
 import type { Clock } from '../shared/clock.ts'
@@ -11,8 +11,8 @@ import type { Clock } from '../shared/clock.ts'
 export type Residence = 'same' | 'none' | 'other' | 'contended'
 
 interface Known {
-  /** What this instance had loaded last; undefined when it never did. */
-  variant: string | undefined
+  /** What this instance had loaded last, else what it sent first. */
+  variant: string
   /** When the last request of this instance ended, in monotonic milliseconds. */
   usedAt: number
 }
@@ -32,26 +32,27 @@ export class Runners {
     this.#clock = clock
   }
 
-  /** A request goes there for which the model is loaded as `variant`. */
-  load(node: string, model: string, variant: string): void {
-    this.#knownOf(node, model).variant = variant
+  /** A request goes there; `loads` when its variant is loaded for it. */
+  sent(node: string, { model, variant }: Ask, loads: boolean): void {
+    const ofNode = this.#byNode.get(node) ?? new Map<string, Known>()
+    this.#byNode.set(node, ofNode)
+    const known = ofNode.get(model)
+    if (!known) ofNode.set(model, { variant, usedAt: Number.NEGATIVE_INFINITY })
+    else if (loads) known.variant = variant
   }
 
   /** A request ended there. */
   used(node: string, model: string): void {
-    this.#knownOf(node, model).usedAt = this.#clock.now()
+    const known = this.#byNode.get(node)?.get(model)
+    if (known) known.usedAt = this.#clock.now()
   }
 
-  /** A runner loaded with its node's own context also serves who asks for just as much (sheet ollama-api.md §2.3). */
   residence(node: NodeView, { model, variant }: Ask): Residence {
     const known = this.#byNode.get(node.name)?.get(model)
     const loaded = node.resident.get(model)
-    const isFresh = known !== undefined && this.#isFresh(known)
-    if (!loaded)
-      return isFresh && known.variant !== undefined && known.variant !== variant ? 'contended' : 'none'
-    if (variant === (known?.variant ?? '')) return 'same'
-    if (!known?.variant && variant === contextVariant(loaded.context_length)) return 'same'
-    return isFresh ? 'contended' : 'other'
+    if (loaded && fits(loaded, known?.variant ?? '', variant)) return 'same'
+    if (known && known.variant !== variant && this.#isFresh(known)) return 'contended'
+    return loaded ? 'other' : 'none'
   }
 
   /** Forgets what left the nodes' memory. */
@@ -68,12 +69,9 @@ export class Runners {
   #isFresh({ usedAt }: Known): boolean {
     return this.#clock.now() - usedAt < freshMs
   }
+}
 
-  #knownOf(node: string, model: string): Known {
-    const ofNode = this.#byNode.get(node) ?? new Map<string, Known>()
-    this.#byNode.set(node, ofNode)
-    const known = ofNode.get(model) ?? { variant: undefined, usedAt: Number.NEGATIVE_INFINITY }
-    ofNode.set(model, known)
-    return known
-  }
+/** A runner loaded with its node's own context also serves who asks for just as much (sheet ollama-api.md §2.3). */
+function fits({ context_length }: LoadedModel, has: string, wanted: string): boolean {
+  return has === wanted || (has === '' && wanted === contextVariant(context_length))
 }

@@ -175,7 +175,7 @@ export class Scheduler {
 
   #grant(ask: Ask, { node, reason }: { node: NodeView; reason: Reason }, since: number): Grant {
     const giveBack = this.#slots.take(node.name, ask.model, ask.variant)
-    if (reason === 'cold-load') this.#runners.load(node.name, ask.model, ask.variant)
+    this.#runners.sent(node.name, ask, reason === 'cold-load')
     this.#gate.passage(node.name, ask.model).claim()
     return {
       node,

@@ -4,10 +4,12 @@ export interface Running {
   readonly variant: string
 }
 
+type Counted = { -readonly [Key in keyof Running]: Running[Key] }
+
 /** Requests running, counted per node and per (model, node): the only place that knows how full a node is. */
 export class Slots {
   readonly #byNode = new Map<string, number>()
-  readonly #byModel = new Map<string, Map<string, Running>>()
+  readonly #byModel = new Map<string, Map<string, Counted>>()
 
   /** Requests running on a node, of all models. */
   running(node: string): number {
@@ -21,17 +23,17 @@ export class Slots {
 
   /** Takes one slot. Returns the function that gives it back; calling that twice gives back one. */
   take(node: string, model: string, variant = ''): () => void {
-    const ofModel = this.#byModel.get(model) ?? new Map<string, Running>()
+    const ofModel = this.#byModel.get(model) ?? new Map<string, Counted>()
     this.#byModel.set(model, ofModel)
-    ofModel.set(node, { count: (ofModel.get(node)?.count ?? 0) + 1, variant })
+    const running = ofModel.get(node) ?? { count: 0, variant }
+    ofModel.set(node, running)
+    running.count++
     add(this.#byNode, node, 1)
     let taken = true
     return () => {
       if (!taken) return
       taken = false
-      const count = (ofModel.get(node)?.count ?? 0) - 1
-      if (count === 0) ofModel.delete(node)
-      else ofModel.set(node, { count, variant })
+      if (--running.count === 0) ofModel.delete(node)
       add(this.#byNode, node, -1)
       // Only the map that is in use: another may have taken its place since it ran empty.
       if (ofModel.size === 0 && this.#byModel.get(model) === ofModel) this.#byModel.delete(model)
