@@ -62,7 +62,8 @@ const catalogue = {
   },
   cloud_refused: {
     status: 403,
-    text: (f) => `model '${f['model']}' runs at ollama.com; this cluster serves only models of its own servers`,
+    text: (f) =>
+      `model '${f['model']}' runs at ollama.com; this cluster serves only models of its own servers`,
   },
   not_served: { status: 403, text: (f) => `llamero does not serve ${f['path']} ${f['reason']}` },
   // 404, 405: nothing here
