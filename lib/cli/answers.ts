@@ -82,6 +82,8 @@ export interface KeyAnswer {
   readonly tenant: string
   readonly scopes: readonly string[]
   readonly models: readonly string[]
+  /** What it may set otherwise than the config's `callers` say. */
+  readonly options?: Readonly<Record<string, string | number>>
   readonly expires: string | null
 }
 
@@ -147,10 +149,16 @@ export interface RouteTestAnswer {
     /** Why it is passed over; null when it could take the request now. */
     readonly excluded: string | null
     readonly loaded: boolean
+    /** Loaded with other options: it would be loaded again. An instance of an older version does not tell. */
+    readonly other_variant?: boolean
     readonly running: number
     readonly slots: number
     readonly weight: number
   }[]
+  /** The context that is asked for; null: the node's own. */
+  readonly num_ctx?: number | null
+  /** Breakers keep it from most nodes that have the model, so they are not believed. */
+  readonly panic?: boolean
   readonly choice: { readonly node: string; readonly reason: string } | null
   readonly refusal: 'no-model' | 'down' | 'full' | null
 }

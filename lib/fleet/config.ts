@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { scopes } from './api-key.ts'
+import { callersSchema, modelOptionsSchema } from './caller-options.ts'
 import { cidr, copies, duration, labels, modelGlob } from './schema.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
@@ -148,6 +149,12 @@ export const configSchema = z.strictObject({
       nodes: labels.default({}).describe('labels a node needs to get models it does not have'),
     })
     .prefault({}),
+  callers: callersSchema.prefault({}),
+  models: z
+    .array(modelOptionsSchema.extend({ match: modelGlob }))
+    .max(1000)
+    .default([])
+    .describe('options of requests to models; the first match applies'),
 })
 export type Config = z.output<typeof configSchema>
 
@@ -168,5 +175,6 @@ export const routeSchema = z.strictObject({
     .default([])
     .describe('models to use, in order, when no node can serve the first'),
   nodes: labels.default({}).describe('labels a node must have'),
+  options: modelOptionsSchema.optional().describe('options of these requests, before those of "models"'),
 })
 export type RouteSpec = z.output<typeof routeSchema>

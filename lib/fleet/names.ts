@@ -36,6 +36,11 @@ export function canonicalName(name: string): string | null {
   return namespace === defaultNamespace ? `${model}:${tag}` : `${namespace}/${model}:${tag}`
 }
 
+/** Whether a name means a model that ollama.com runs: `name:cloud`, `name:tag:cloud`, `name:tag-cloud` (sheet ollama-api.md §1.2). */
+export function isCloudName(name: string): boolean {
+  return /:([^/:]*-)?cloud$/.test(name.trim().toLowerCase())
+}
+
 /** The namespace of a canonical name: the owner that OpenAI's clients are shown. */
 export function namespaceOf(name: string): string {
   return name.split('/').at(-2) ?? defaultNamespace

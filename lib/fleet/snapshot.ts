@@ -89,7 +89,7 @@ function viewOf(name: string, spec: NodeSpec, documents: Documents): NodeView {
     slots: spec.slots ?? documents.config.routing.default_slots,
     weight: available ? spec.weight : 0,
     onDisk: new Map((status?.models ?? []).map((model) => [model.name, model.digest])),
-    resident: new Set((status?.loaded ?? []).map((model) => model.name)),
+    resident: new Map((status?.loaded ?? []).map((model) => [model.name, model])),
   })
 }
 

@@ -119,16 +119,15 @@ export class Dispatch {
   }
 
   async #load(job: Job, { grant, upstream, trial }: Try): Promise<Failure | null> {
-    const { exchange, admission, snapshot, ask } = job
+    const { exchange, snapshot, ask } = job
     const { scheduler, metrics } = this.#options
-    const { api, model } = ask
     let isOurs = false
     const begun = () => {
       isOurs = true
-      metrics.modelLoads.inc({ node: grant.node.name, model })
+      metrics.modelLoads.inc({ node: grant.node.name, model: ask.model })
     }
     const mayLeave = () => scheduler.couldServe(ask)
-    const wanted = { grant, upstream, api, model, body: admission.body, snapshot, mayLeave }
+    const wanted = { grant, upstream, ask, snapshot, mayLeave }
     const failure = await this.#loads.ready(wanted, exchange.signal, begun)
     // One load is one sign of the node's health, however many waited for it.
     if (failure && !isOurs) trial.settle('neutral')
@@ -171,7 +170,7 @@ export class Dispatch {
           response: exchange.response,
           idleWriteMs: timeouts.idle_write,
           spelling: admission.spelling,
-          responseHeaders: this.#responseHeaders(exchange, snapshot),
+          responseHeaders: this.#responseHeaders(exchange, admission, snapshot),
           malformed: (lines) => metrics.malformedLines.inc({ node: node.name }, lines),
         })
       },
@@ -228,7 +227,11 @@ export class Dispatch {
     this.#options.metrics.decisions.inc({ reason: trace.reason })
   }
 
-  #responseHeaders({ publicId, trace }: Exchange, { config }: Snapshot): OutgoingHttpHeaders {
+  #responseHeaders(
+    { publicId, trace }: Exchange,
+    { adjusted }: Admission,
+    { config }: Snapshot,
+  ): OutgoingHttpHeaders {
     return {
       'x-request-id': publicId,
       ...(config.headers.node ? { 'x-llamero-node': trace.node } : {}),
@@ -236,6 +239,7 @@ export class Dispatch {
       'x-llamero-attempts': trace.attempts,
       'x-llamero-queue-ms': Math.round(trace.queuedMs),
       'x-llamero-reason': trace.reason,
+      ...(adjusted.length > 0 && { 'x-llamero-adjusted': adjusted.join(', ') }),
     }
   }
 }

@@ -61,6 +61,15 @@ const catalogue = {
       'web pages of this origin may not ask; an operator can add it to cors.origins in the configuration',
   },
   forbidden: { status: 403, text: (f) => `${f['reason']}` },
+  option_refused: {
+    status: 403,
+    text: (f) => `field "${f['field']}" is refused: ${f['reason']}`,
+  },
+  cloud_refused: {
+    status: 403,
+    text: (f) =>
+      `model '${f['model']}' runs at ollama.com; this cluster serves only models of its own servers`,
+  },
   not_served: { status: 403, text: (f) => `llamero does not serve ${f['path']} ${f['reason']}` },
   // 404, 405: nothing here
   unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
