@@ -12,6 +12,7 @@ import { Directory } from './directory.ts'
 import type { DiskSnapshot } from './disk-snapshot.ts'
 import { Election } from './election.ts'
 import { Handover, holdsBack } from './handover.ts'
+import { Intake } from './intake.ts'
 import { allObjects, verdictOf } from './objects.ts'
 import { Outlook } from './outlook.ts'
 import { readInstance } from './records.ts'
@@ -69,6 +70,7 @@ export class Cluster {
   readonly #options: ClusterOptions
   readonly #outlook: Outlook
   readonly #informer: Informer
+  readonly #intake: Intake
   readonly #session: Session
   readonly #registry: Registry
   readonly #election: Election
@@ -88,7 +90,15 @@ export class Cluster {
       ...shared,
       prefix: keys.root,
       metrics,
-      changed: (changed) => this.#follow(changed),
+      changed: (changed) => this.#intake.changed(changed),
+    })
+    this.#intake = new Intake({
+      clock,
+      log,
+      keys,
+      entries: () => this.#informer.entries,
+      prepare: (entries) => this.#outlook.prepare(entries),
+      take: (changed) => this.#follow(changed),
     })
     this.directory = new Directory(() => this.#informer.entries, keys)
     this.#session = new Session({ ...shared, granted: () => this.#registry.poke() })
@@ -221,6 +231,7 @@ export class Cluster {
 
   async #leave(): Promise<void> {
     this.#handover.stop()
+    this.#intake.stop()
     const unfollowed = Promise.all([this.#informer.stop(), this.#outlook.stop()])
     await this.#election.stop()
     await this.#registry.stop()
@@ -233,7 +244,7 @@ export class Cluster {
     this.#controller?.doubt(node)
   }
 
-  /** Called by the informer after every change in the store. */
+  /** Called after every change in the store. */
   #follow(changed: ReadonlySet<string>): void {
     const { keys, metrics, instance, store } = this.#options
     const { entries, revision } = this.#informer
