@@ -44,6 +44,7 @@ export const configSchema = z.strictObject({
       between_tokens: duration('60s'),
       request: duration('1h'),
       idle_write: duration('60s'),
+      idle_upload: duration('60s').describe('longest pause within a body that is passed on while it comes'),
     })
     .prefault({}),
   probes: z

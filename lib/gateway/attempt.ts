@@ -3,6 +3,7 @@ import type { Clock } from '../shared/clock.ts'
 import type { Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
 import type { Delivery } from './to-caller.ts'
+import { Upload } from './upload.ts'
 import type { Silent } from './upstreams.ts'
 
 const unreachableCodes = new Set([
@@ -41,6 +42,9 @@ export class Attempt implements Silent {
   #movedAt: number
   /** The node took longer than it should, and nobody else could do better: it has its full time. */
   #isPatient = false
+  /** The body that is being passed on; null when the node has all of it. */
+  #upload: Upload | null = null
+  #sentAt: number
   #resolve: (outcome: Outcome) => void
   #closeUpstream: () => void = () => {}
   #cancelTimer: () => void = () => {}
@@ -57,6 +61,7 @@ export class Attempt implements Silent {
     this.headers = order.headers
     this.#startedAt = clock.now()
     this.#movedAt = this.#startedAt
+    this.#sentAt = this.#startedAt
     const { promise, resolve } = Promise.withResolvers<Outcome>()
     this.outcome = promise
     this.#resolve = resolve
@@ -73,14 +78,29 @@ export class Attempt implements Silent {
     return this
   }
 
-  /** Played for http-proxy: the body, whole. */
+  /** Played for http-proxy: the body. The node's time to answer begins when it has all of it. */
   pipe(request: ClientRequest): void {
-    request.end(this.#order.body)
+    this.#request = request
+    const { body } = this.#order
+    if (!(body instanceof Upload)) {
+      request.end(body)
+      return
+    }
+    this.#upload = body
+    const moved = () => {
+      if (this.#state === 'waiting') this.#movedAt = this.#clock.now()
+    }
+    const sent = () => {
+      this.#upload = null
+      this.#sentAt = this.#clock.now()
+    }
+    // It rejects only when the exchange is over, which has settled this attempt.
+    void body.play(request, moved).then(sent, () => {})
+    if (this.#state === 'waiting') this.#arm()
   }
 
   /** The request has its socket. */
   sending(request: ClientRequest): void {
-    this.#request = request
     request.on('upgrade', (_answer, socket) => {
       socket.destroy()
       this.#failWith('bad-response', new Error('the node switched protocols unasked'))
@@ -208,10 +228,17 @@ export class Attempt implements Silent {
     const step =
       this.#state === 'streaming'
         ? { at: this.#movedAt + timeouts.between_tokens, fault: 'stalled' as const }
-        : this.#isPatient
-          ? { at: this.#startedAt + patience.atMostMs, fault: 'first-token-timeout' as const }
-          : { at: this.#startedAt + patience.expectedMs, fault: 'impatient' as const }
+        : this.#upload !== null
+          ? { at: this.#takenAt(this.#upload) + timeouts.between_tokens, fault: 'stalled' as const }
+          : this.#isPatient
+            ? { at: this.#sentAt + patience.atMostMs, fault: 'first-token-timeout' as const }
+            : { at: this.#sentAt + patience.expectedMs, fault: 'impatient' as const }
     return step.at < whole.at ? step : whole
+  }
+
+  /** When the node last took a piece; while it is the caller who is waited for, that is now. */
+  #takenAt(upload: Upload): number {
+    return upload.isStarved ? this.#clock.now() : this.#movedAt
   }
 
   #faultOf(error: Error & { code?: unknown }): Fault {
@@ -236,7 +263,9 @@ export class Attempt implements Silent {
     this.#cancelTimer()
     this.#order.upstream.silent.delete(this)
     this.#order.signal.removeEventListener('abort', this.#abort)
-    if (outcome.kind !== 'done' && outcome.kind !== 'refused') this.#closeUpstream()
+    const isAnswered = outcome.kind === 'done' || outcome.kind === 'refused'
+    // An answer to half an upload is an answer; the rest of it would wait for nobody.
+    if (!isAnswered || this.#upload !== null) this.#closeUpstream()
     this.#resolve(outcome)
   }
 }

@@ -8,6 +8,7 @@ import type { Forwarder } from './forward.ts'
 import { HeldAnswer } from './held-answer.ts'
 import { requestHeaders } from './order.ts'
 import type { Failure } from './outcome.ts'
+import { type Payload, Upload } from './upload.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** What a request needs loaded, and where. */
@@ -16,8 +17,8 @@ export interface Wanted {
   readonly upstream: Upstream
   readonly api: Api
   readonly model: string
-  /** The request's body: its load-time options decide which runner serves it. */
-  readonly body: Buffer
+  /** The request's body: its load-time options decide which runner serves it. An upload has none. */
+  readonly body: Payload
   readonly snapshot: Snapshot
   /** Whether another node could serve the request. */
   readonly mayLeave: () => boolean
@@ -114,8 +115,9 @@ interface LoadRequest {
 
 /** The request without a prompt that loads what `wanted` needs; null when its body is too large to read its options. */
 function loadRequest({ api, model, body }: Wanted): LoadRequest | null {
-  if (body.length > maxReadBytes) return null
-  const asked = asObject(parseObject(body.toString('utf8'))?.['options']) ?? {}
+  const text = body instanceof Upload ? Buffer.alloc(0) : body
+  if (text.length > maxReadBytes) return null
+  const asked = asObject(parseObject(text.toString('utf8'))?.['options']) ?? {}
   const named = Object.entries(asked).filter(([name]) => loadOptions.includes(name))
   const options = Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1)))
   const isNative = api.startsWith('ollama_')

@@ -5,7 +5,7 @@ import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { admit } from './admit.ts'
+import { admit, admitForm } from './admit.ts'
 import { answerFrom } from './answers.ts'
 import { authenticate, type Caller } from './authenticate.ts'
 import { BodyBudget } from './body-budget.ts'
@@ -15,10 +15,11 @@ import { answerEstimate } from './estimate.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
 import { guard } from './guard.ts'
 import { observe } from './observe.ts'
-import { readBody } from './read.ts'
+import { encodingOf, readBody } from './read.ts'
 import { refuse } from './refuse.ts'
 import { findRoute, notServed, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
+import { Upload } from './upload.ts'
 
 type RouteWithBody = Extract<Route, { action: 'forward' | 'show' | 'count-tokens' }>
 
@@ -116,9 +117,18 @@ export class Pipeline {
     caller: Caller,
     snapshot: Snapshot,
   ): Promise<void> {
-    const { dispatch, shows } = this.#options
+    const { dispatch, shows, clock } = this.#options
+    const { config } = snapshot
     using share = this.#bodies.open()
-    const body = await readBody(exchange, snapshot.config.limits, share)
+    if (route.action === 'forward' && route.body === 'form') {
+      encodingOf(exchange, false)
+      using upload = new Upload(exchange, { config, share, clock })
+      const admission = await admitForm(exchange, route, caller, upload, snapshot)
+      exchange.trace.model = admission.ask.model
+      return await dispatch.run(exchange, admission, snapshot)
+    }
+    const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
+    const body = await readBody(exchange, config.limits, share, { zstd })
     // Awaited here: the share is given back when this function returns, be its work done or not.
     switch (route.action) {
       case 'show':

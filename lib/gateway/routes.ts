@@ -13,7 +13,11 @@ export interface ForwardRoute {
   readonly path: string
   /** Whether the answer comes in pieces, when the body's `stream` does not say. */
   readonly streams: Streams
+  readonly body: BodyKind
 }
+
+/** How a request's body is written: JSON is held whole, a form is passed on while it comes. */
+export type BodyKind = 'json' | 'json-or-zstd' | 'form'
 
 /** A path of Ollama's that this address does not serve. */
 interface RefusedRoute {
@@ -51,11 +55,12 @@ const table: ReadonlyMap<string, Row> = new Map([
   forward('/api/generate', 'ollama_generate', 'unless-off'),
   forward('/api/embed', 'ollama_embed', 'never'),
   forward('/api/embeddings', 'ollama_embeddings', 'never'),
-  forward('/v1/chat/completions', 'openai_chat', 'if-on'),
-  forward('/v1/completions', 'openai_completions', 'if-on'),
-  forward('/v1/responses', 'openai_responses', 'if-on'),
-  forward('/v1/messages', 'anthropic_messages', 'if-on'),
-  forward('/v1/embeddings', 'openai_embeddings', 'never'),
+  forward('/v1/chat/completions', 'openai_chat', 'if-on', 'json-or-zstd'),
+  forward('/v1/completions', 'openai_completions', 'if-on', 'json-or-zstd'),
+  forward('/v1/responses', 'openai_responses', 'if-on', 'json-or-zstd'),
+  forward('/v1/messages', 'anthropic_messages', 'if-on', 'json-or-zstd'),
+  forward('/v1/embeddings', 'openai_embeddings', 'never', 'json-or-zstd'),
+  forward('/v1/audio/transcriptions', 'openai_transcriptions', 'never', 'form'),
   // The heartbeat of the ollama CLI, which cannot send a key: it says only what every Ollama says.
   answer('/', ['GET', 'HEAD'], 'running', true),
   answer('/api/version', ['GET', 'HEAD'], 'version'),
@@ -64,7 +69,6 @@ const table: ReadonlyMap<string, Row> = new Map([
   answer('/v1/models', ['GET'], 'models'),
   ['/api/show', { methods: ['POST'], route: { action: 'show', kind: 'inventory' } }],
   ['/v1/messages/count_tokens', { methods: ['POST'], route: { action: 'count-tokens', kind: 'inference' } }],
-  refuse('/v1/audio/transcriptions', ['POST'], 'inference'),
   refuse('/api/pull', ['POST'], 'management'),
   refuse('/api/push', ['POST'], 'management'),
   refuse('/api/create', ['POST'], 'management'),
@@ -107,8 +111,8 @@ export function notServed({ kind }: RefusedRoute, path: string): ProxyError {
   return new ProxyError('not_served', { path: path.slice(0, 200), reason: reasons[kind] })
 }
 
-function forward(path: string, api: Api, streams: Streams): [string, Row] {
-  const route = { action: 'forward', kind: 'inference', method: 'POST', api, path, streams } as const
+function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'json'): [string, Row] {
+  const route = { action: 'forward', kind: 'inference', method: 'POST', api, path, streams, body } as const
   return [path, { methods: ['POST'], route }]
 }
 

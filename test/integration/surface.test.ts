@@ -16,7 +16,16 @@ const echoNode = (name = 'a') =>
   startRawNode((socket, bytes) => {
     const [head = '', body = ''] = bytes.split('\r\n\r\n')
     const agent = /user-agent: (.*)/i.exec(head)?.[1]
-    socket.write(rawAnswer(JSON.stringify({ by: name, agent, asked: JSON.parse(body), done: true })))
+    socket.write(
+      rawAnswer(
+        JSON.stringify({
+          by: name,
+          agent,
+          asked: body.startsWith('{') ? JSON.parse(body) : body,
+          done: true,
+        }),
+      ),
+    )
   })
 
 interface Answer {
@@ -83,7 +92,7 @@ const rows: readonly Row[] = [
   ['GET', '/v1/models', 'openai', 'ok', 'inventory'],
   ['GET', '/v1/models/m', 'openai', 'ok', 'inventory'],
   ['POST', '/v1/responses', 'openai', 'ok', 'openai_responses'],
-  ['POST', '/v1/audio/transcriptions', 'openai', 'refused', 'inference'],
+  ['POST', '/v1/audio/transcriptions', 'openai', 'ok', 'openai_transcriptions'],
   ['POST', '/v1/messages', 'anthropic', 'ok', 'anthropic_messages'],
   ['POST', '/v1/messages/count_tokens', 'anthropic', 'ok', 'inference'],
 ]
@@ -97,7 +106,10 @@ suite('every path of Ollama:', () => {
         { loopback: false },
       )
       const body = method === 'POST' || method === 'DELETE' ? { body: '{"model":"m","stream":false}' } : {}
-      const answer = await ask(gateway.url, path, { method, headers: bearer, ...body })
+      const form = new FormData()
+      form.set('model', 'm')
+      const sent = api === 'openai_transcriptions' ? { body: form } : body
+      const answer = await ask(gateway.url, path, { method, headers: bearer, ...sent })
       assert.equal(answer.status, expected === 'ok' ? 200 : 403)
       assert.match(answer.type, path === '/' ? /^text\/plain/ : /^application\/json/)
       if (expected === 'refused') assert.deepEqual(node.received, [])
