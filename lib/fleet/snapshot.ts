@@ -9,6 +9,8 @@ export interface ModelView {
   readonly newest: InventoryModel
   /** Names of the nodes that hold it on disk, whatever their health. */
   readonly holders: readonly string[]
+  /** Those of them whose copy has another digest than the newest. */
+  readonly olderOn: readonly string[]
 }
 
 export interface RouteView extends RouteSpec {
@@ -94,18 +96,25 @@ function viewOf(name: string, spec: NodeSpec, documents: Documents): NodeView {
 }
 
 function modelsOf(nodes: readonly NodeView[]): Map<string, ModelView> {
-  const models = new Map<string, { newest: InventoryModel; holders: string[] }>()
+  const models = new Map<string, { newest: InventoryModel; holders: string[]; differs: boolean }>()
   for (const node of nodes) {
     for (const model of node.status?.models ?? []) {
       const known = models.get(model.name)
-      if (!known) models.set(model.name, { newest: model, holders: [node.name] })
+      if (!known) models.set(model.name, { newest: model, holders: [node.name], differs: false })
       else {
         known.holders.push(node.name)
+        known.differs ||= model.digest !== known.newest.digest
         if (isNewer(model, known.newest)) known.newest = model
       }
     }
   }
-  return new Map([...models].map(([name, model]) => [name, { name, ...model }]))
+  const byName = new Map(nodes.map((node) => [node.name, node]))
+  return new Map(
+    [...models].map(([name, { newest, holders, differs }]) => {
+      const isOlder = (holder: string) => byName.get(holder)?.onDisk.get(name) !== newest.digest
+      return [name, { name, newest, holders, olderOn: differs ? holders.filter(isOlder) : [] }]
+    }),
+  )
 }
 
 /** By the moment, not the text: each node writes dates in its own time zone. Copies of one digest are one version. */
