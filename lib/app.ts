@@ -9,6 +9,7 @@ import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
+import { Passes } from './gateway/passes.ts'
 import { Pipeline } from './gateway/pipeline.ts'
 import { Shows } from './gateway/show.ts'
 import { Upstreams } from './gateway/upstreams.ts'
@@ -84,6 +85,7 @@ export async function startApp(settings: Settings): Promise<App> {
     snapshot,
     dispatch,
     shows: new Shows({ upstreams, forwarder, clock, doubt }),
+    passes: new Passes({ upstreams, forwarder, clock, doubt }),
     clock,
     log,
     metrics,

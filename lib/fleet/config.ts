@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isObjectName, objectNameRule } from './names.ts'
 import { duration, labels, modelGlob } from './schema.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
@@ -8,6 +9,8 @@ const ollamaOrigins = [
   ),
   ...['app', 'file', 'tauri', 'vscode-webview', 'vscode-file'].map((scheme) => `${scheme}://*`),
 ]
+
+const nodeName = z.string().refine(isObjectName, objectNameRule)
 
 /**
  * `R/config`: how the whole cluster behaves. Every field has a default, so an absent document is a valid one.
@@ -23,6 +26,11 @@ export const configSchema = z.strictObject({
         .default(1)
         .describe('requests a node runs at once per model when its own document names no slots'),
       attempts: z.int().min(1).max(10).default(3).describe('nodes tried for one request before it fails'),
+      unknown_paths: nodeName
+        .optional()
+        .describe(
+          'node that gets requests for paths of /api and /v1 that llamero does not know; without it, 404',
+        ),
     })
     .prefault({}),
   queue: z
@@ -92,6 +100,15 @@ export const configSchema = z.strictObject({
         .default(4096)
         .describe(
           'connections that one address may have open to one instance; 0: no limit, as behind a load balancer that hides addresses',
+        ),
+    })
+    .prefault({}),
+  node_identity: z
+    .strictObject({
+      node: nodeName
+        .optional()
+        .describe(
+          'node whose own ollama.com account admin keys may use: /api/me, /api/signout, /api/user/keys, web search and fetch; without it they are refused',
         ),
     })
     .prefault({}),

@@ -14,11 +14,14 @@ const hostPart = /^[a-z0-9_][a-z0-9_.:-]{0,349}$/
  * Returns null when Ollama would not accept the name.
  */
 export function canonicalName(name: string): string | null {
+  if (namesTwoSources(name)) return null
   const text = name
     .trim()
     .toLowerCase()
     .replace(/^https?:\/\//, '')
     .replace(/:local$/, '')
+    // Of a model in the cloud that has a tag: the name under which a node lists it.
+    .replace(/(:[^:/]+):cloud$/, '$1-cloud')
   const slash = text.lastIndexOf('/')
   const colon = text.lastIndexOf(':')
   const tagged = colon > slash
@@ -27,10 +30,16 @@ export function canonicalName(name: string): string | null {
   const model = segments.pop() ?? ''
   const namespace = segments.pop() ?? defaultNamespace
   const host = segments.pop() ?? defaultHost
+  if (tag === 'local') return null
   if (segments.length > 0 || !part.test(model) || !part.test(tag)) return null
   if (!namespacePart.test(namespace) || !hostPart.test(host)) return null
   if (host !== defaultHost) return `${host}/${namespace}/${model}:${tag}`
   return namespace === defaultNamespace ? `${model}:${tag}` : `${namespace}/${model}:${tag}`
+}
+
+/** Whether a name asks for a model of the node's own and for one in the cloud at once, which Ollama refuses (§1.2). */
+export function namesTwoSources(name: string): boolean {
+  return /:local:cloud$|[:-]cloud:local$/i.test(name.trim())
 }
 
 /** The namespace of a canonical name: the owner that OpenAI's clients are shown. */

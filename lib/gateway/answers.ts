@@ -8,13 +8,15 @@ import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
 
 /** What is answered from memory, whatever the nodes do. */
-export type AnswerName = 'running' | 'version' | 'tags' | 'ps' | 'models' | 'model'
+export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
 
 type ListName = Exclude<AnswerName, 'running' | 'model'>
 type Body = (snapshot: Snapshot, caller: Caller) => object
 
 const lists: Readonly<Record<ListName, Body>> = {
   version: (snapshot) => ({ version: lowestVersion(snapshot) }),
+  // Models in the cloud are refused to callers, whatever a node would do.
+  status: () => ({ cloud: { disabled: true, source: 'config' } }),
   tags: (snapshot, caller) => ({ models: visibleModels(snapshot, caller).map(tag) }),
   ps: (snapshot, caller) => ({
     models: latestFirst(

@@ -15,9 +15,10 @@ import { answerEstimate } from './estimate.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
 import { guard } from './guard.ts'
 import { observe } from './observe.ts'
+import type { Passes } from './passes.ts'
 import { encodingOf, readBody } from './read.ts'
 import { refuse } from './refuse.ts'
-import { findRoute, notServed, type Route } from './routes.ts'
+import { findRoute, notServed, type PassRoute, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
 import { Upload } from './upload.ts'
 
@@ -27,6 +28,7 @@ interface PipelineOptions {
   readonly snapshot: CurrentSnapshot
   readonly dispatch: Dispatch
   readonly shows: Shows
+  readonly passes: Passes
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
@@ -102,13 +104,22 @@ export class Pipeline {
 
     guard(exchange)
     if (answerCors(exchange, snapshot.config)) return
-    const route = findRoute(request.method ?? '', exchange.path)
+    const route = findRoute(request.method ?? '', exchange.path, snapshot.config)
     trace.api = route.action === 'forward' ? route.api : route.kind
     const caller = authenticate(request.headers, snapshot, { clock, loopback: loopback || isOpen(route) })
     trace.tenant = caller.tenant
     if (route.action === 'answer') answerFrom(snapshot, route.answer, exchange, caller)
-    else if (route.action === 'refuse') throw notServed(route, exchange.path)
+    else if (route.action === 'refuse') throw notServed(route.kind, exchange.path)
+    else if (route.action === 'pass') await this.#pass(exchange, route, snapshot)
     else await this.#walkWithBody(exchange, route, caller, snapshot)
+  }
+
+  async #pass(exchange: Exchange, route: PassRoute, snapshot: Snapshot): Promise<void> {
+    const { passes } = this.#options
+    const nodes = passes.nodesFor(exchange, route, snapshot)
+    using share = this.#bodies.open()
+    const body = await readBody(exchange, snapshot.config.limits, share, { mayBeEmpty: true })
+    await passes.run(exchange, nodes, body, snapshot)
   }
 
   async #walkWithBody(

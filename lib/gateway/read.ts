@@ -21,12 +21,12 @@ export async function readBody(
   exchange: Exchange,
   limits: Limits,
   share: BodyShare,
-  { zstd = false } = {},
+  { zstd = false, mayBeEmpty = false } = {},
 ): Promise<Buffer> {
   const encoding = encodingOf(exchange, zstd)
   const bytes =
     encoding === 'zstd' ? await unfold(exchange, limits, share) : await take(exchange, limits, share)
-  if (bytes.length === 0) throw new ProxyError('missing_body')
+  if (bytes.length === 0 && !mayBeEmpty) throw new ProxyError('missing_body')
   return bytes
 }
 

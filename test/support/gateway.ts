@@ -2,6 +2,7 @@ import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
 import { Dispatch } from '../../lib/gateway/dispatch.ts'
 import { Forwarder } from '../../lib/gateway/forward.ts'
 import { Listener } from '../../lib/gateway/listener.ts'
+import { Passes } from '../../lib/gateway/passes.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
 import { Shows } from '../../lib/gateway/show.ts'
 import { Upstreams } from '../../lib/gateway/upstreams.ts'
@@ -57,7 +58,8 @@ export async function startGateway(
     doubt,
   })
   const shows = new Shows({ upstreams, forwarder, clock, doubt })
-  const pipeline = new Pipeline({ snapshot: current, dispatch, shows, clock, log, metrics, loopback })
+  const passes = new Passes({ upstreams, forwarder, clock, doubt })
+  const pipeline = new Pipeline({ snapshot: current, dispatch, shows, passes, clock, log, metrics, loopback })
   const listener = new Listener(pipeline, { snapshot: current, metrics, limits })
   const { port } = await listener.listen({ host: '127.0.0.1', port: 0 })
   return {
