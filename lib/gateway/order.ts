@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
+import type { Fault } from './outcome.ts'
 import type { AnswerHead, Delivery } from './to-caller.ts'
 import type { Payload } from './upload.ts'
 import type { Upstream } from './upstreams.ts'
@@ -12,6 +13,12 @@ export interface Patience {
   readonly atMostMs: number
   /** Asked once, when it takes longer than expected: whether the request may be sent elsewhere. */
   readonly mayLeave: () => boolean
+}
+
+/** When an attempt must end, in monotonic milliseconds, and why. */
+export interface Limit {
+  readonly at: number
+  readonly fault: Fault | 'impatient'
 }
 
 /** One try at one node. */
