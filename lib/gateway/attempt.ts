@@ -74,10 +74,7 @@ export class Attempt implements Silent {
   pipe(request: ClientRequest): void {
     this.#request = request
     const { body } = this.#order
-    if (!(body instanceof Upload)) {
-      request.end(body)
-      return
-    }
+    if (!(body instanceof Upload)) return void request.end(body)
     this.#upload = body
     const moved = () => {
       this.#movedAt = this.#clock.now()
