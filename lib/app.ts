@@ -12,6 +12,7 @@ import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
 import { Management } from './gateway/management.ts'
+import { Passes } from './gateway/passes.ts'
 import { Pipeline } from './gateway/pipeline.ts'
 import { Shows } from './gateway/show.ts'
 import { Upstreams } from './gateway/upstreams.ts'
@@ -98,6 +99,7 @@ export async function startApp(settings: Settings): Promise<App> {
     dispatch,
     shows: new Shows({ upstreams, forwarder, clock, doubt }),
     management,
+    passes: new Passes({ upstreams, forwarder, clock, doubt }),
     clock,
     log,
     metrics,

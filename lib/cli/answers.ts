@@ -36,6 +36,8 @@ export interface ModelAnswer {
   readonly digest: string
   readonly modified_at: string
   readonly nodes: readonly string[]
+  /** Those of them that have an older copy; an instance of an older version does not tell. */
+  readonly older_on?: readonly string[]
   readonly loaded_on: readonly string[]
   readonly parameter_size: string
   readonly quantization: string
@@ -201,7 +203,13 @@ export interface StatusAnswer {
     readonly down: number
     readonly cordoned: number
   }
-  readonly models: { readonly on_disk: number; readonly loaded: number }
+  readonly models: {
+    readonly on_disk: number
+    readonly loaded: number
+    /** Models whose copies differ, and the first of them; an instance of an older version does not tell. */
+    readonly differing?: number
+    readonly differing_first?: readonly { readonly name: string; readonly older_on: readonly string[] }[]
+  }
   readonly instances: number
   readonly requests: { readonly running: number; readonly queued: number }
 }

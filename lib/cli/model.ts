@@ -42,9 +42,14 @@ function modelColumns(now: Date): readonly Column<ModelAnswer>[] {
     { title: 'MODIFIED', cell: (model) => `${age(model.modified_at, now)} ago` },
     { title: 'PARAMETERS', cell: (model) => model.parameter_size || '-', wide: true },
     { title: 'QUANTIZATION', cell: (model) => model.quantization || '-', wide: true },
-    { title: 'NODES', cell: (model) => model.nodes.join(', ') },
+    { title: 'NODES', cell: nodesOf },
     { title: 'LOADED ON', cell: (model) => model.loaded_on.join(', ') || '-' },
   ]
+}
+
+/** Those with an older copy than the others are marked: it is not the one whose digest is shown. */
+function nodesOf({ nodes, older_on = [] }: ModelAnswer): string {
+  return nodes.map((node) => (older_on.includes(node) ? `${node} (older)` : node)).join(', ')
 }
 
 /** The columns of `ollama ps`, with the node. */

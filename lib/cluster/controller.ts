@@ -7,6 +7,7 @@ import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { batchesOf, describeFleet, planStates } from './advice.ts'
 import type { Objects } from './objects.ts'
+import { noteOlderCopies } from './older-copies.ts'
 import { Probers } from './probers.ts'
 import type { Sighting } from './statuses.ts'
 import { nameStore } from './store-uid.ts'
@@ -119,7 +120,8 @@ export class Controller {
     this.#say(describeFleet(observations))
     const states = planStates({ keys, fence, nodes: snapshot.nodes, observations, sightings })
     // On a store that is not believed there is nothing to say about documents of another one.
-    const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, entries }) : []
+    const notes = noteOlderCopies(snapshot, keys)
+    const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, notes, entries }) : []
     const uid = mayName ? [nameStore(keys.uid)] : []
     const since = this.#since.toISOString()
     const terms = planTerms({ keys, fence, instance: instance.name, since, entries })

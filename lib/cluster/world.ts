@@ -220,7 +220,8 @@ export class World {
 
   #measure(former: Snapshot['nodes']): void {
     const { metrics, snapshot } = this.#options
-    const { nodes, revision } = snapshot.get()
+    const { nodes, models, revision } = snapshot.get()
+    metrics.digestMismatch.set([...models.values()].filter(({ olderOn }) => olderOn.length > 0).length)
     metrics.configRevision.set(Number(revision))
     metrics.configRejected.set(allObjects(this.#objects).filter(({ faults }) => faults.length > 0).length)
     for (const [name, node] of nodes)

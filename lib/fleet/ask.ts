@@ -8,6 +8,7 @@ export type Api =
   | 'openai_completions'
   | 'openai_embeddings'
   | 'openai_responses'
+  | 'openai_transcriptions'
   | 'anthropic_messages'
 
 /** How errors and streams are written for a caller. */

@@ -8,6 +8,8 @@ export interface ModelView {
   readonly newest: InventoryModel
   /** Names of the nodes that hold it on disk, whatever their health. */
   readonly holders: readonly string[]
+  /** Those of them whose copy has another digest than the newest. */
+  readonly olderOn: readonly string[]
 }
 
 type Nodes = ReadonlyMap<string, NodeView>
@@ -79,7 +81,14 @@ function modelOf(
   const newest = isAppended
     ? newestOf(name, now, known?.newest ?? null, nodes)
     : newestOf(name, holders, null, nodes)
-  return newest && { name, newest, holders }
+  if (!newest) return null
+  const isOlder = (node: string) => copiesOn(nodes.get(node)).get(name)?.digest !== newest.digest
+  // As long as the newest is the same, only copies that were touched can have become older, or no longer be.
+  const suspects =
+    newest.digest === known?.newest.digest
+      ? [...known.olderOn.filter((node) => !isTouched.has(node)), ...now].sort()
+      : holders
+  return { name, newest, holders, olderOn: suspects.filter(isOlder) }
 }
 
 function newestOf(name: string, holders: readonly string[], before: InventoryModel | null, nodes: Nodes) {

@@ -1,22 +1,26 @@
 import type { Api, Ask } from '../fleet/ask.ts'
-import { isCloudName } from '../fleet/names.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { adjust, namesFor } from './adjust.ts'
 import type { Caller } from './authenticate.ts'
-import { chooseModel } from './choose.ts'
+import { type Choice, chooseModel, rulesFor } from './choose.ts'
 import { applyEdits } from './edit.ts'
 import type { Exchange } from './exchange.ts'
+import { FormReader } from './form.ts'
 import { ScanError } from './json-walk.ts'
 import { contextRule } from './resolve.ts'
 import type { Spelling } from './respell.ts'
 import type { ForwardRoute } from './routes.ts'
 import { type FieldNames, type Scanned, scan } from './scan.ts'
+import type { Payload, Upload } from './upload.ts'
+
+/** A form has no fields for options. */
+const noVariant = ''
 
 /** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
 export interface Admission {
   readonly ask: Ask
-  readonly body: Buffer
+  readonly body: Payload
   /** The answer begins with its first token, not when all is done. */
   readonly streams: boolean
   /** The model asked for was replaced because no node can serve it now. */
@@ -30,7 +34,7 @@ export interface Admission {
 /**
  * Decides whether a request may come in, for which model, and with which options.
  *
- * @throws ProxyError `bad_json`, `missing_model`, `cloud_refused`, and those of `chooseModel` and `adjust`.
+ * @throws ProxyError `bad_json`, `missing_model`, and those of `chooseModel` and `adjust`.
  */
 export function admit(
   exchange: Exchange,
@@ -42,32 +46,16 @@ export function admit(
   const scanned = scanBody(bytes, namesFor(route.api))
   const { model, stream } = scanned
   if (!model) throw new ProxyError('missing_model')
-  const callers = { ...snapshot.config.callers, ...caller.options }
-  if (callers.cloud === 'refuse' && isCloudName(model.value))
-    throw new ProxyError('cloud_refused', { model: model.value.slice(0, 400) })
-  const {
-    asked,
-    model: chosen,
-    rule,
-    isFallback,
-  } = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
+  const choice = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
+  const { asked, model: chosen, rule, isFallback } = choice
   const { edits, adjusted, variant } = adjust(bytes, scanned, route.api, {
-    callers,
+    callers: rulesFor(caller, snapshot),
     isAdmin: caller.mayManage,
     numCtx: contextRule(chosen, rule, snapshot),
   })
   const renamed = { start: model.start, end: model.end, text: JSON.stringify(chosen) }
   return {
-    ask: {
-      id: exchange.id,
-      api: route.api,
-      model: chosen,
-      variant,
-      tenant: caller.tenant,
-      nodes: rule?.nodes ?? {},
-      arrivedAt: exchange.startedAt,
-      tried: new Set(),
-    },
+    ask: askFor(exchange, route.api, caller, choice, variant),
     // The original bytes travel on, but for what has to change.
     body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed]),
     streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
@@ -85,6 +73,45 @@ function inWordsOf<T>(api: Api, choose: () => T): T {
     if (!(error instanceof ProxyError) || error.code !== 'model_not_found' || !/embed/.test(api)) throw error
     throw new ProxyError('model_not_pulled', error.facts)
   }
+}
+
+/**
+ * `admit` for a form whose fields come one after the other: the rest of it is read while it is sent.
+ *
+ * @throws ProxyError `bad_form`, `unsupported_encoding`, those of reading an upload and of `chooseModel`.
+ */
+export async function admitForm(
+  exchange: Exchange,
+  route: ForwardRoute,
+  caller: Caller,
+  body: Upload,
+  snapshot: Snapshot,
+): Promise<Admission> {
+  const form = new FormReader(exchange.request.headers['content-type'], 'model')
+  const model = await body.readUntil((bytes) => form.find(bytes))
+  if (!model) throw new ProxyError('bad_form', { reason: 'it ends before its last boundary' })
+  const choice = chooseModel(model.value, caller, snapshot)
+  const { asked, model: chosen, isFallback } = choice
+  if (chosen !== asked) body.replace(model.start, model.end, chosen)
+  return {
+    ask: askFor(exchange, route.api, caller, choice, noVariant),
+    body,
+    streams: false,
+    isFallback,
+    spelling: null,
+    adjusted: [],
+  }
+}
+
+function askFor(
+  { id, startedAt }: Exchange,
+  api: Api,
+  { tenant }: Caller,
+  { model, rule }: Choice,
+  variant: string,
+): Ask {
+  const nodes = rule?.nodes ?? {}
+  return { id, api, model, variant, tenant, nodes, arrivedAt: startedAt, tried: new Set() }
 }
 
 /** See `scan`. @throws ProxyError `bad_json`. */

@@ -3,12 +3,12 @@ import type { InventoryModel } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
-import { chooseModel, maySee } from './choose.ts'
+import { chooseModel, maySee, rulesFor } from './choose.ts'
 import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
 
 /** What is answered from memory, whatever the nodes do. */
-export type AnswerName = 'running' | 'version' | 'tags' | 'ps' | 'models' | 'model'
+export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
 
 type ListName = Exclude<AnswerName, 'running' | 'model'>
 interface List {
@@ -21,6 +21,10 @@ const lists: Readonly<Record<ListName, List>> = {
   version: {
     basis: (snapshot) => snapshot,
     body: (snapshot) => JSON.stringify({ version: lowestVersion(snapshot) }),
+  },
+  status: {
+    basis: ({ config }) => config,
+    body: (snapshot, caller) => JSON.stringify({ cloud: cloudFor(caller, snapshot) }),
   },
   tags: {
     basis: ({ models }) => models,
@@ -69,7 +73,7 @@ function listed(snapshot: Snapshot, name: ListName, caller: Caller): Buffer {
   const basis = list.basis(snapshot)
   const kept = cache.get(basis) ?? new Map<string, Buffer>()
   cache.set(basis, kept)
-  const key = `${name} ${JSON.stringify(caller.models)}`
+  const key = `${name} ${JSON.stringify([caller.models, caller.options])}`
   const body = kept.get(key) ?? Buffer.from(list.body(snapshot, caller))
   if (kept.size >= maxKept && !kept.has(key)) kept.clear()
   kept.set(key, body)
@@ -100,6 +104,12 @@ function visibleModels(snapshot: Snapshot, caller: Caller): InventoryModel[] {
     models.filter(({ name }) => maySee(caller, name)),
     ({ modified_at }) => modified_at,
   )
+}
+
+/** Ollama's words for whether its models in the cloud can be used, and who decided that. */
+function cloudFor(caller: Caller, snapshot: Snapshot): object {
+  const disabled = rulesFor(caller, snapshot).cloud === 'refuse'
+  return { disabled, source: disabled ? 'config' : 'none' }
 }
 
 function visibleLoaded({ loaded, config }: Snapshot, caller: Caller): object[] {

@@ -16,6 +16,7 @@ import { Loads } from './loads.ts'
 import { type Order, type Patience, requestHeaders } from './order.ts'
 import type { Failure, Outcome } from './outcome.ts'
 import { RetryBudget } from './retry.ts'
+import { canRepeat } from './upload.ts'
 import type { Upstream, Upstreams } from './upstreams.ts'
 
 interface DispatchOptions {
@@ -98,6 +99,7 @@ export class Dispatch {
     const { routing, timeouts } = snapshot.config
     if (!judge(failure, admission.ask.api).elsewhere || tried.size >= routing.attempts) return false
     if (this.#options.clock.now() >= exchange.startedAt + timeouts.request) return false
+    if (!canRepeat(admission.body)) return false
     return this.#options.scheduler.couldServe(ask) && this.#budget.spend()
   }
 
@@ -181,17 +183,18 @@ export class Dispatch {
   #patience(job: Job, upstream: Upstream): Patience {
     const { admission, snapshot, ask } = job
     const { first_token: atMostMs, whole_answer: wholeMs } = snapshot.config.timeouts
-    const mayLeave = () => this.#options.scheduler.couldServe(ask) && this.#budget.allows()
+    const mayLeave = () =>
+      canRepeat(admission.body) && this.#options.scheduler.couldServe(ask) && this.#budget.allows()
     if (!beginsEarly(admission)) return { expectedMs: wholeMs, atMostMs: wholeMs, mayLeave }
     return { expectedMs: Math.min(this.#limitMs(job, upstream), atMostMs), atMostMs, mayLeave }
   }
 
   #limitMs({ admission, ask }: Job, { firstTokens }: Upstream): number {
-    return firstTokens.limitMs(ask.model, admission.body.length)
+    return firstTokens.limitMs(ask.model, admission.body.length ?? 0)
   }
 
   #learn({ admission, ask }: Job, { firstTokens }: Upstream, tookMs: number): void {
-    if (beginsEarly(admission)) firstTokens.observe(ask.model, admission.body.length, tookMs)
+    if (beginsEarly(admission)) firstTokens.observe(ask.model, admission.body.length ?? 0, tookMs)
   }
 
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */

@@ -14,6 +14,7 @@ test('model list and model ps look like "ollama list" and "ollama ps", with the 
             digest,
             modified_at: '2026-01-10T00:00:00Z',
             nodes: ['gpu-a', 'gpu-b'],
+            older_on: ['gpu-b'],
             loaded_on: ['gpu-b'],
             parameter_size: '3.2B',
             quantization: 'Q4_K_M',
@@ -38,8 +39,8 @@ test('model list and model ps look like "ollama list" and "ollama ps", with the 
     },
   })
   const list = [
-    'NAME         ID              SIZE  MODIFIED  NODES         LOADED ON',
-    'llama3.2:3b  6a0746a1ec1a  2.0 GB  3d ago    gpu-a, gpu-b  gpu-b',
+    'NAME         ID              SIZE  MODIFIED  NODES                 LOADED ON',
+    'llama3.2:3b  6a0746a1ec1a  2.0 GB  3d ago    gpu-a, gpu-b (older)  gpu-b',
     '',
   ].join('\n')
   const ps = [
