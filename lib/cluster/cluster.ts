@@ -1,4 +1,5 @@
 import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
+import type { Jobs } from '../fleet/job.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -12,6 +13,7 @@ import { Directory } from './directory.ts'
 import type { DiskSnapshot } from './disk-snapshot.ts'
 import { Election } from './election.ts'
 import { Handover, holdsBack } from './handover.ts'
+import { JobBoard } from './job-board.ts'
 import { allObjects, verdictOf } from './objects.ts'
 import { Outlook } from './outlook.ts'
 import { readInstance } from './records.ts'
@@ -66,6 +68,7 @@ const stopWithinMs = 2000
 export class Cluster {
   /** What the store says: leader, instances, documents. */
   readonly directory: Directory
+  readonly #jobs: JobBoard
   readonly #options: ClusterOptions
   readonly #outlook: Outlook
   readonly #informer: Informer
@@ -91,6 +94,12 @@ export class Cluster {
       changed: (changed) => this.#follow(changed),
     })
     this.directory = new Directory(() => this.#informer.entries, keys)
+    this.#jobs = new JobBoard({
+      ...shared,
+      keys,
+      entries: () => this.#informer.entries,
+      hasLeader: () => this.directory.leader() !== null,
+    })
     this.#session = new Session({ ...shared, granted: () => this.#registry.poke() })
     this.#registry = new Registry({
       ...shared,
@@ -139,6 +148,11 @@ export class Cluster {
     late.abort()
   }
 
+  /** The model jobs of the cluster; whoever leads carries them out. */
+  get jobs(): Jobs {
+    return this.#jobs
+  }
+
   isLeader(): boolean {
     return this.#election.isLeader()
   }
@@ -183,6 +197,7 @@ export class Cluster {
     const { inStepMs } = this.#informer
     if (inStepMs !== null) metrics.watchLag.set((clock.now() - inStepMs) / 1000)
     this.#outlook.measure()
+    this.#jobs.measure(metrics)
   }
 
   /** Whether the store has answered once. */
@@ -246,6 +261,7 @@ export class Cluster {
     metrics.members.set(instances)
     store.sharedBy?.(instances)
     this.#controller?.poke()
+    if (this.#jobs.changed(changed)) this.#controller?.pokeJobs()
   }
 
   /** Neither a term nor a record of another history proves anything: whoever leads has to win again, and all register. */

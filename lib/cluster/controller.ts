@@ -6,6 +6,7 @@ import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { batchesOf, describeFleet, planStates } from './advice.ts'
+import { JobRunner } from './job-runner.ts'
 import type { Objects } from './objects.ts'
 import { Probers } from './probers.ts'
 import type { Sighting } from './statuses.ts'
@@ -51,6 +52,7 @@ const heartbeatMs = 5000
 export class Controller {
   readonly #options: ControllerOptions
   readonly #probers: Probers
+  readonly #jobs: JobRunner
   readonly #loop: Loop
   readonly #since: Date
   #writtenAt = 0n
@@ -70,14 +72,17 @@ export class Controller {
       metrics,
       changed: () => this.#loop.poke(),
     })
+    this.#jobs = new JobRunner({ ...options, look: (node) => this.#probers.look(node) })
   }
 
   start(): void {
     this.#loop.start()
+    this.#jobs.start()
   }
 
-  /** Takes effect before it returns: no probe goes out after it, and no write begins. */
+  /** Takes effect before it returns: no request goes out after it, and no write begins. */
   stop(): void {
+    this.#jobs.stop()
     void this.#loop.stop()
     this.#probers.stop()
   }
@@ -90,6 +95,11 @@ export class Controller {
   /** Something changed: look now. */
   poke(): void {
     this.#loop.poke()
+  }
+
+  /** A job changed: look at them now. */
+  pokeJobs(): void {
+    this.#jobs.poke()
   }
 
   async #round(signal: AbortSignal): Promise<void> {
