@@ -15,19 +15,21 @@ import {
 } from './job-plan.ts'
 import { JobWork, type LastWord } from './job-work.ts'
 
+/** Asks a node once. Never rejects. */
+export type AskNode = (
+  node: string,
+  order: JobOrder,
+  heard: (line: JobLine) => void,
+  signal: AbortSignal,
+) => Promise<JobEnding>
+
 interface HeldJobOptions {
   readonly id: string
   readonly spec: JobSpec
   /** How far a leader before brought it. */
   readonly status: JobStatus | null
   readonly fence: bigint
-  /** Asks a node once; never rejects. */
-  readonly ask: (
-    node: string,
-    order: JobOrder,
-    heard: (line: JobLine) => void,
-    signal: AbortSignal,
-  ) => Promise<JobEnding>
+  readonly ask: AskNode
   /** Whether a spare may take the place of another node. */
   readonly mayServe: (node: string) => boolean
   /** Called when something ended: it has to be written at once. */
@@ -103,7 +105,9 @@ export class HeldJob implements OpenJob {
     if (isOver(state)) this.#ended ??= clock.date().toISOString()
     const text = textOf({ fence: String(fence), state, ended: this.#ended, nodes: this.#nodes })
     this.#turnDue = this.#turn
-    return text === this.#written ? null : text
+    if (text !== this.#written) return text
+    this.#turnWritten = this.#turn
+    return null
   }
 
   /** The store has the text that `due` gave last. */

@@ -5,7 +5,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import { type Entry, type Store, StoreError } from '../store/store.ts'
-import { byAge, jobIds, readJob, readJobSpec } from './job-records.ts'
+import { jobIds, readJob, readJobSpec } from './job-records.ts'
 
 interface JobBoardOptions {
   readonly store: Store
@@ -57,7 +57,7 @@ export class JobBoard implements Jobs {
   list(): readonly JobView[] {
     const { entries, keys } = this.#options
     const ids = new Set([...jobIds(entries(), keys), ...this.#submitted.keys()])
-    return [...ids].flatMap((id) => this.get(id) ?? []).sort((a, b) => byAge(b, a))
+    return [...ids].reverse().flatMap((id) => this.get(id) ?? [])
   }
 
   follow(id: string, listener: (job: JobView) => void): () => void {

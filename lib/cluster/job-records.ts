@@ -51,22 +51,16 @@ export function readJob(id: string, entries: Entries, keys: Keys): JobView | nul
   return { id, spec, status: state ? readJobStatus(state) : null }
 }
 
-/** The ids under which there is a job, readable or not. */
+/** The ids under which there is a job, readable or not, the oldest first: by the store's word, for clocks differ. */
 export function jobIds(entries: Entries, keys: Keys): string[] {
-  return [...entriesIn('jobs', entries.values(), keys).keys()]
+  const stored = [...entriesIn('jobs', entries.values(), keys)]
+  return stored.sort(([, a], [, b]) => Number(a.created - b.created)).map(([id]) => id)
 }
 
 /** Those of which only the state is left. */
 export function orphanedJobs(entries: Entries, keys: Keys): string[] {
   const states = entriesIn('state/jobs', entries.values(), keys)
   return [...states.keys()].filter((id) => !entries.has(keys.job(id)))
-}
-
-type Aged = Pick<JobView, 'id' | 'spec'>
-
-/** The order in which jobs are carried out. */
-export function byAge(a: Aged, b: Aged): number {
-  return Date.parse(a.spec.created) - Date.parse(b.spec.created) || (a.id < b.id ? -1 : 1)
 }
 
 /** Entries are replaced, never changed: each is read once. */

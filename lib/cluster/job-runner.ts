@@ -1,4 +1,4 @@
-import { isOver } from '../fleet/job.ts'
+import { isOver, type JobAction } from '../fleet/job.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -7,12 +7,12 @@ import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { batchesOf } from './advice.ts'
-import { HeldJob } from './held-job.ts'
+import { type AskNode, HeldJob } from './held-job.ts'
 import type { JobEnding } from './job-answer.ts'
 import { callNode } from './job-call.ts'
 import { silenceMs } from './job-order.ts'
 import { planForgetting, planParts, stateOf } from './job-plan.ts'
-import { byAge, jobIds, orphanedJobs, readJob } from './job-records.ts'
+import { jobIds, orphanedJobs, readJob } from './job-records.ts'
 
 interface View {
   readonly snapshot: Snapshot
@@ -49,7 +49,7 @@ const catchUpMs = 50
 export class JobRunner {
   readonly #options: JobRunnerOptions
   readonly #loop: Loop
-  /** Jobs that are not over as far as the store's copy tells. */
+  /** Jobs that are not over as far as the store's copy tells, the oldest first. */
   readonly #held = new Map<string, HeldJob>()
   /** Jobs among them whose end was spoken of. */
   readonly #told = new Set<HeldJob>()
@@ -129,10 +129,10 @@ export class JobRunner {
       return
     }
     if (isOver(stored.status?.state ?? 'waiting')) return
-    const job: HeldJob = new HeldJob({
+    const job = new HeldJob({
       ...this.#options,
       ...stored,
-      ask: (node, ...call) => this.#ask(job, node, ...call),
+      ask: (...call) => this.#ask(stored.spec.action, ...call),
       mayServe: (node) => (view().snapshot.nodes.get(node)?.spec.state ?? 'off') !== 'off',
       urgent: () => this.#loop.poke(),
     })
@@ -152,7 +152,7 @@ export class JobRunner {
   }
 
   #plan(): void {
-    const open = [...this.#held.values()].filter((job) => !job.isOver).sort(byAge)
+    const open = [...this.#held.values()].filter((job) => !job.isOver)
     for (const { id, node } of planParts(open)) this.#held.get(id)?.mark(node)
   }
 
@@ -171,7 +171,7 @@ export class JobRunner {
     return true
   }
 
-  #ask(job: HeldJob, node: string, ...[order, heard, signal]: AskArguments): Promise<JobEnding> {
+  #ask(action: JobAction, ...[node, order, heard, signal]: Parameters<AskNode>): Promise<JobEnding> {
     const { view, clock } = this.#options
     const { nodes, config } = view().snapshot
     const spec = nodes.get(node)?.spec
@@ -181,7 +181,7 @@ export class JobRunner {
       spec,
       order,
       connectMs: config.timeouts.connect,
-      silenceMs: (status) => silenceMs(job.spec.action, status),
+      silenceMs: (status) => silenceMs(action, status),
       heard,
       clock,
       signal,
