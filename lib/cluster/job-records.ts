@@ -38,7 +38,7 @@ const statusSchema = z.object({
 export const readJobSpec = remembering((text): JobSpec | null => read(text, specSchema))
 
 /** `R/state/jobs/<id>`; null when it cannot be read. */
-export const readJobStatus = remembering((text): JobStatus | null => read(text, statusSchema))
+const readJobStatus = remembering((text): JobStatus | null => read(text, statusSchema))
 
 type Entries = ReadonlyMap<string, Entry>
 

@@ -177,6 +177,12 @@ test('a delete says on which node there was nothing to delete', async () => {
   assert.deepEqual([status?.nodes['y']?.state, status?.nodes['y']?.code], ['failed', 404])
   assert.equal(await has(x, tiny.name), false)
   assert.equal(await a.gauge('job_results_total'), 1)
+  b.cluster.measure()
+  const { values } = await b.metrics.jobs.get()
+  assert.deepEqual(
+    values.filter(({ value }) => value > 0).map(({ labels, value }) => `${labels.state} ${value}`),
+    ['failed 1'],
+  )
 })
 
 test('models are loaded and unloaded, those that only embed too', async () => {
