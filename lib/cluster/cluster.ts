@@ -1,4 +1,5 @@
 import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
+import type { Jobs } from '../fleet/job.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -13,6 +14,7 @@ import type { DiskSnapshot } from './disk-snapshot.ts'
 import { Election } from './election.ts'
 import { Handover, holdsBack } from './handover.ts'
 import { Intake } from './intake.ts'
+import { JobBoard } from './job-board.ts'
 import { allObjects, verdictOf } from './objects.ts'
 import { Outlook } from './outlook.ts'
 import { readInstance } from './records.ts'
@@ -67,6 +69,7 @@ const stopWithinMs = 2000
 export class Cluster {
   /** What the store says: leader, instances, documents. */
   readonly directory: Directory
+  readonly #jobs: JobBoard
   readonly #options: ClusterOptions
   readonly #outlook: Outlook
   readonly #informer: Informer
@@ -101,6 +104,12 @@ export class Cluster {
       take: (changed) => this.#follow(changed),
     })
     this.directory = new Directory(() => this.#informer.entries, keys)
+    this.#jobs = new JobBoard({
+      ...shared,
+      keys,
+      entries: () => this.#informer.entries,
+      hasLeader: () => this.directory.leader() !== null,
+    })
     this.#session = new Session({ ...shared, granted: () => this.#registry.poke() })
     this.#registry = new Registry({
       ...shared,
@@ -149,6 +158,11 @@ export class Cluster {
     late.abort()
   }
 
+  /** The model jobs of the cluster; whoever leads carries them out. */
+  get jobs(): Jobs {
+    return this.#jobs
+  }
+
   isLeader(): boolean {
     return this.#election.isLeader()
   }
@@ -193,6 +207,7 @@ export class Cluster {
     const { inStepMs } = this.#informer
     if (inStepMs !== null) metrics.watchLag.set((clock.now() - inStepMs) / 1000)
     this.#outlook.measure()
+    this.#jobs.measure(metrics)
   }
 
   /** Whether the store has answered once. */
@@ -257,6 +272,7 @@ export class Cluster {
     metrics.members.set(instances)
     store.sharedBy?.(instances)
     this.#controller?.poke()
+    if (this.#jobs.changed(changed)) this.#controller?.pokeJobs()
   }
 
   /** Neither a term nor a record of another history proves anything: whoever leads has to win again, and all register. */

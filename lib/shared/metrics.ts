@@ -147,6 +147,12 @@ export class Metrics {
     [],
   )
 
+  readonly jobs = this.#gauge('jobs', 'Model jobs that are kept, by how far they are', ['state'])
+  readonly jobResults = this.#counter('job_results_total', 'Model jobs that ended (leader only)', [
+    'action',
+    'result',
+  ])
+
   constructor() {
     collectDefaultMetrics({ register: this.registry })
   }
