@@ -33,9 +33,9 @@ test('a model is older on the nodes whose digest is not that of the newest', () 
   assert.deepEqual(
     [...models.values()].map(({ name, olderOn }) => [name, olderOn]),
     [
+      ['alone:1b', []],
       ['m:1b', ['a', 'c']],
       ['same:1b', []],
-      ['alone:1b', []],
     ],
   )
 })
