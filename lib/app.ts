@@ -7,6 +7,7 @@ import { DiskSnapshot } from './cluster/disk-snapshot.ts'
 import { succeedPredecessor } from './cluster/predecessor.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { BlobHolders } from './gateway/blob-holders.ts'
+import { BlobUploads } from './gateway/blob-uploads.ts'
 import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
@@ -83,12 +84,12 @@ export async function startApp(settings: Settings): Promise<App> {
     instance: settings.name,
     doubt,
   })
-  const blobs = new BlobHolders({ upstreams, forwarder, clock })
+  const holders = new BlobHolders({ upstreams, forwarder, clock })
   const management = new Management({
     get jobs() {
       return cluster.jobs
     },
-    blobs,
+    blobs: holders,
     clock,
   })
   const pipeline = new Pipeline({
@@ -97,6 +98,7 @@ export async function startApp(settings: Settings): Promise<App> {
     shows: new Shows({ upstreams, forwarder, clock, doubt }),
     management,
     passes: new Passes({ upstreams, forwarder, clock, doubt }),
+    blobs: new BlobUploads({ holders, upstreams, forwarder, clock }),
     clock,
     log,
     metrics,

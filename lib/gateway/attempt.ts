@@ -4,7 +4,7 @@ import { faultOf, flawOf } from './faults.ts'
 import type { Limit, Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
 import type { Delivery } from './to-caller.ts'
-import { Upload } from './upload.ts'
+import type { Streamed } from './upload.ts'
 import type { Silent } from './upstreams.ts'
 
 /**
@@ -35,7 +35,7 @@ export class Attempt implements Silent {
   /** The node took longer than it should, and nobody else could do better: it has its full time. */
   #isPatient = false
   /** The body that is being passed on; null when the node has all of it. */
-  #upload: Upload | null = null
+  #upload: Streamed | null = null
   #sentAt: number
   #resolve: (outcome: Outcome) => void
   #closeUpstream: () => void = () => {}
@@ -74,7 +74,7 @@ export class Attempt implements Silent {
   pipe(request: ClientRequest): void {
     this.#request = request
     const { body } = this.#order
-    if (!(body instanceof Upload)) return void request.end(body)
+    if (Buffer.isBuffer(body)) return void request.end(body)
     this.#upload = body
     const moved = () => {
       this.#movedAt = this.#clock.now()

@@ -63,12 +63,13 @@ export class BlobHolders {
     signal: AbortSignal,
   ): Promise<number> {
     for (const [index, digest] of digests.entries()) {
-      if (signal.aborted || !(await this.#has(node, digest, snapshot, signal))) return index
+      if (signal.aborted || !(await this.has(node, digest, snapshot, signal))) return index
     }
     return digests.length
   }
 
-  async #has(node: NodeView, digest: string, snapshot: Snapshot, signal: AbortSignal): Promise<boolean> {
+  /** Whether a node has a blob; false also when it does not say so within two seconds. */
+  async has(node: NodeView, digest: string, snapshot: Snapshot, signal: AbortSignal): Promise<boolean> {
     const { upstreams, forwarder, clock } = this.#options
     const upstream = upstreams.of(node)
     const outcome = await forwarder.send({

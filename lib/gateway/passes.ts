@@ -9,7 +9,7 @@ import { giveUp } from './give-up.ts'
 import { type Order, requestHeaders } from './order.ts'
 import type { NodeFailed } from './outcome.ts'
 import { PassDelivery } from './pass-delivery.ts'
-import { notServed, type PassRoute } from './routes.ts'
+import type { PassRoute } from './routes.ts'
 import type { Upstreams } from './upstreams.ts'
 
 interface PassesOptions {
@@ -39,7 +39,7 @@ export class Passes {
     const available = [...nodes.values()].filter((node) => node.available)
     if (route.to === 'any') return atLeastOne(available.slice(0, config.routing.attempts))
     const name = route.to === 'identity' ? config.node_identity.node : config.routing.unknown_paths
-    if (name === undefined) throw notServed('node-identity', exchange.path)
+    if (name === undefined) throw new ProxyError('not_served', { path: exchange.path.slice(0, 200) })
     // These act with the account of whoever runs the node.
     if (route.to === 'identity' && !caller.mayManage)
       throw new ProxyError('forbidden', { reason: 'this path needs an API key with the scope admin' })

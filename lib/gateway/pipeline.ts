@@ -9,6 +9,7 @@ import type { Metrics } from '../shared/metrics.ts'
 import { admit, admitForm } from './admit.ts'
 import { answerFrom } from './answers.ts'
 import { authenticate, type Caller } from './authenticate.ts'
+import type { BlobUploads } from './blob-uploads.ts'
 import { BodyBudget } from './body-budget.ts'
 import { answerCors } from './cors.ts'
 import type { Dispatch } from './dispatch.ts'
@@ -20,7 +21,7 @@ import { observe } from './observe.ts'
 import type { Passes } from './passes.ts'
 import { encodingOf, readBody } from './read.ts'
 import { refuse } from './refuse.ts'
-import { findRoute, notServed, type PassRoute, type Route } from './routes.ts'
+import { findRoute, type PassRoute, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
 import { Upload } from './upload.ts'
 
@@ -32,6 +33,7 @@ interface PipelineOptions {
   readonly shows: Shows
   readonly management: Management
   readonly passes: Passes
+  readonly blobs: BlobUploads
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
@@ -115,10 +117,10 @@ export class Pipeline {
       scopes: isForAdmins(route) ? scopes : ['inference'],
     })
     trace.tenant = caller.tenant
-    if (route.action === 'manage' && !caller.mayManage) throw new ProxyError('admin_scope_required')
+    if (route.kind === 'management' && !caller.mayManage) throw new ProxyError('admin_scope_required')
     if (route.action === 'answer') answerFrom(snapshot, route.answer, exchange, caller)
-    else if (route.action === 'refuse') throw notServed(route.kind, exchange.path)
     else if (route.action === 'pass') await this.#pass(exchange, route, caller, snapshot)
+    else if (route.action === 'blob') await this.#walkWithBlob(exchange, caller, snapshot)
     else await this.#walkWithBody(exchange, route, caller, snapshot)
   }
 
@@ -128,6 +130,15 @@ export class Pipeline {
     using share = this.#bodies.open()
     const body = await readBody(exchange, snapshot.config.limits, share, { mayBeEmpty: true })
     await passes.run(exchange, nodes, body, snapshot)
+  }
+
+  async #walkWithBlob(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
+    const { blobs, clock } = this.#options
+    if (exchange.request.method === 'HEAD') return await blobs.look(exchange, caller, snapshot)
+    encodingOf(exchange, false)
+    using share = this.#bodies.open()
+    using upload = new Upload(exchange, { config: snapshot.config, share, clock })
+    await blobs.receive(exchange, caller, upload, snapshot)
   }
 
   async #walkWithBody(
@@ -189,7 +200,7 @@ function limitFlush({ socket }: ServerResponse, idleMs: number): void {
 
 /** Whether a key may do with the scope `admin` alone. */
 function isForAdmins(route: Route): boolean {
-  return route.action === 'manage' || (route.action === 'pass' && route.to === 'identity')
+  return route.kind === 'management' || (route.action === 'pass' && route.to === 'identity')
 }
 
 function isOpen(route: Route): boolean {

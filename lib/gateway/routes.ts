@@ -21,12 +21,6 @@ export interface ForwardRoute {
 /** How a request's body is written: JSON is held whole, a form is passed on while it comes. */
 export type BodyKind = 'json' | 'json-or-zstd' | 'form'
 
-/** A path of Ollama's that this address does not serve. */
-interface RefusedRoute {
-  readonly action: 'refuse'
-  readonly kind: 'management'
-}
-
 /** Passed on as it is: to any node, to the one whose account may be used, or to the one that gets what is not known. */
 export interface PassRoute {
   readonly action: 'pass'
@@ -46,8 +40,8 @@ export type Route =
   | { readonly action: 'show'; readonly kind: 'inventory' }
   | { readonly action: 'count-tokens'; readonly kind: 'inference' }
   | { readonly action: 'manage'; readonly kind: 'management'; readonly job: ManagedAction }
+  | { readonly action: 'blob'; readonly kind: 'management' }
   | PassRoute
-  | RefusedRoute
 
 /** Ollama's own routes stream unless told not to, those of the others only when asked (sheet ollama-api.md §1). */
 type Streams = 'unless-off' | 'if-on' | 'never'
@@ -97,7 +91,7 @@ const table: ReadonlyMap<string, Row> = new Map([
 const patterns: readonly [RegExp, Row][] = [
   // Ollama takes no "/" here, and so does not find models with a namespace.
   [/^\/v1\/models\/./, answer('', ['GET'], 'model')[1]],
-  [/^\/api\/blobs\/[^/]+$/, refuse('', ['HEAD', 'POST'], 'management')[1]],
+  [/^\/api\/blobs\/[^/]+$/, { methods: ['HEAD', 'POST'], route: { action: 'blob', kind: 'management' } }],
   [/^\/api\/user\/keys\/[^/]+$/, pass('', 'DELETE', 'node-identity', 'identity')[1]],
 ]
 
@@ -116,16 +110,6 @@ export function findRoute(method: string, path: string, { routing }: Config): Ro
   return row.route
 }
 
-const reasons = {
-  management: 'yet; ask the operator, who can send it to the Ollama server that is meant',
-  'node-identity': "to anybody: it acts or answers with one Ollama server's own ollama.com account",
-}
-
-/** What is said to whoever asks for a refused path, whatever their key. */
-export function notServed(kind: keyof typeof reasons, path: string): ProxyError {
-  return new ProxyError('not_served', { path: path.slice(0, 200), reason: reasons[kind] })
-}
-
 function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'json'): [string, Row] {
   const route = { action: 'forward', kind: 'inference', method: 'POST', api, path, streams, body } as const
   return [path, { methods: ['POST'], route }]
@@ -137,10 +121,6 @@ function answer(path: string, methods: readonly string[], name: AnswerName, open
 
 function pass(path: string, method: string, kind: Kind, to: PassRoute['to']): [string, Row] {
   return [path, { methods: [method], route: { action: 'pass', kind, to } }]
-}
-
-function refuse(path: string, methods: readonly string[], kind: RefusedRoute['kind']): [string, Row] {
-  return [path, { methods, route: { action: 'refuse', kind } }]
 }
 
 function manage(path: string, method: string, job: ManagedAction): [string, Row] {

@@ -1,4 +1,4 @@
-import type { ClientRequest } from 'node:http'
+import type { Writable } from 'node:stream'
 import type { Config } from '../fleet/config.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -8,7 +8,22 @@ import type { Exchange } from './exchange.ts'
 import { HeldBytes } from './held-bytes.ts'
 
 /** What a node is sent. Only bytes, and an upload that is still whole, can be sent to another one as well. */
-export type Payload = Buffer | Upload
+export type Payload = Buffer | Streamed
+
+/** A body that is passed on while it comes. */
+export interface Streamed {
+  /** Bytes, where it is known before they are sent. */
+  readonly length: number | null
+  /** Whether all of it that was sent is still here. */
+  readonly isWhole: boolean
+  /** Whether it is the caller who is waited for. */
+  readonly isStarved: boolean
+  /**
+   * Sends it, from its beginning, to a node; `moved` is called when the node took something. Resolves when all is sent, or
+   * `to` was closed. @throws the reason of the exchange's signal.
+   */
+  play(to: Writable, moved: () => void): Promise<void>
+}
 
 /** Kept of what passes, beyond what had to be read to know where it goes: the whole of a small upload can be sent again. */
 const keptBytes = 1024 * 1024
@@ -26,7 +41,7 @@ interface UploadOptions {
  * has taken the one before. It begins to be read when it is first asked for, and has its own limit of time: a caller who
  * pauses for `timeouts.idle_upload` is told so.
  */
-export class Upload implements Disposable {
+export class Upload implements Streamed, Disposable {
   readonly #exchange: Exchange
   readonly #idleMs: number
   readonly #clock: Clock
@@ -57,17 +72,14 @@ export class Upload implements Disposable {
     if (exchange.expectsContinue) exchange.response.writeContinue()
   }
 
-  /** Bytes, where it is known before they are sent. */
   get length(): number | null {
     return this.#length
   }
 
-  /** Whether all of it that was sent is still here. */
   get isWhole(): boolean {
     return this.#held !== null
   }
 
-  /** Whether it is the caller who is waited for. */
   get isStarved(): boolean {
     return this.#isStarved
   }
@@ -94,11 +106,7 @@ export class Upload implements Disposable {
     if (this.#length !== null) this.#length += bytes.length - (end - start)
   }
 
-  /**
-   * Sends it, from its beginning, to a node; `moved` is called when the node took something. Resolves when all is sent, or
-   * `to` was closed. @throws the reason of the exchange's signal.
-   */
-  async play(to: ClientRequest, moved: () => void): Promise<void> {
+  async play(to: Writable, moved: () => void): Promise<void> {
     const { length } = this.#heldBytes().bytes
     this.#mayHold ||= length + keptBytes
     for (let sent = 0; !to.destroyed; ) {
@@ -114,7 +122,7 @@ export class Upload implements Disposable {
   }
 
   /** The next piece from the caller, kept if there is room; null at the end, or when `to` was closed in the meantime. */
-  async #pass(to: ClientRequest): Promise<Buffer | null> {
+  async #pass(to: Writable): Promise<Buffer | null> {
     const chunk = await this.#peek()
     if (to.destroyed || chunk === null) return null
     this.#coming = null
@@ -179,11 +187,11 @@ export class Upload implements Disposable {
 
 /** Whether it can be sent from its beginning. */
 export function canRepeat(payload: Payload): boolean {
-  return !(payload instanceof Upload) || payload.isWhole
+  return Buffer.isBuffer(payload) || payload.isWhole
 }
 
-/** Resolves when the node takes more, or never will. */
-function drained(to: ClientRequest): Promise<void> {
+/** Resolves when `to` takes more, or never will. */
+export function drained(to: Writable): Promise<void> {
   return new Promise((resolve) => {
     const settle = () => {
       to.off('drain', settle).off('close', settle)

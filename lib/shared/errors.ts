@@ -73,7 +73,11 @@ const catalogue = {
     text: (f) =>
       `model '${f['model']}' runs at ollama.com; this cluster serves only models of its own servers`,
   },
-  not_served: { status: 403, text: (f) => `llamero does not serve ${f['path']} ${f['reason']}` },
+  not_served: {
+    status: 403,
+    text: (f) =>
+      `llamero does not serve ${f['path']} to anybody: it acts or answers with one Ollama server's own ollama.com account, which an operator can lend with node_identity.node`,
+  },
   // 404, 405: nothing here
   unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
   method_not_allowed: { status: 405, text: (f) => `${f['path']} takes ${f['allow']}` },

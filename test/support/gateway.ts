@@ -1,5 +1,6 @@
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
 import { BlobHolders } from '../../lib/gateway/blob-holders.ts'
+import { BlobUploads } from '../../lib/gateway/blob-uploads.ts'
 import { Dispatch } from '../../lib/gateway/dispatch.ts'
 import { Forwarder } from '../../lib/gateway/forward.ts'
 import { Listener } from '../../lib/gateway/listener.ts'
@@ -62,8 +63,9 @@ export async function startGateway(
   })
   const shows = new Shows({ upstreams, forwarder, clock, doubt })
   const jobs = new FakeJobs(current)
-  const blobs = new BlobHolders({ upstreams, forwarder, clock })
-  const management = new Management({ jobs, blobs, clock })
+  const holders = new BlobHolders({ upstreams, forwarder, clock })
+  const blobs = new BlobUploads({ holders, upstreams, forwarder, clock })
+  const management = new Management({ jobs, blobs: holders, clock })
   const passes = new Passes({ upstreams, forwarder, clock, doubt })
   const pipeline = new Pipeline({
     snapshot: current,
@@ -71,6 +73,7 @@ export async function startGateway(
     shows,
     management,
     passes,
+    blobs,
     clock,
     log,
     metrics,

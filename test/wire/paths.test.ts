@@ -46,18 +46,14 @@ const refused: readonly WireCase[] = [
   ]),
   ...paths('(80)', ['/%zz', '/api/%c0%ae%c0%ae/chat', '/api/%u002e/chat', '/%']),
   ...paths('(81)', ['http://[::1', 'http://a:99999999/x', 'api/chat', '?x']),
-  ...[
-    '/api/blobs/sha256:0',
-    '/api/signout',
-    '/api/experimental/web_fetch',
-    '/api/experimental/web_search',
-    '/api/me',
-  ].map((target) => ({
-    name: `${target} (82)`,
-    bytes: post(target, chat),
-    answer: notServed,
-  })),
-  ...['/api/pull', '/api/push', '/api/create', '/api/copy'].map((target) => ({
+  ...['/api/signout', '/api/experimental/web_fetch', '/api/experimental/web_search', '/api/me'].map(
+    (target) => ({
+      name: `${target} (82)`,
+      bytes: post(target, chat),
+      answer: notServed,
+    }),
+  ),
+  ...['/api/pull', '/api/push', '/api/create', '/api/copy', '/api/blobs/sha256:0'].map((target) => ({
     name: `${target} (82)`,
     bytes: post(target, chat),
     answer: adminOnly,
@@ -74,7 +70,7 @@ const refused: readonly WireCase[] = [
   ...['/api/blobs/sha256:zz', '/api/blobs/md5:0'].map((target) => ({
     name: `${target} (85)`,
     bytes: post(target, chat),
-    answer: notServed,
+    answer: adminOnly,
   })),
 ]
 

@@ -1,0 +1,158 @@
+import type { NodeView } from '../fleet/node.ts'
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { Caller } from './authenticate.ts'
+import type { BlobHolders } from './blob-holders.ts'
+import { homesOf } from './blob-homes.ts'
+import { ClientGone, type Exchange } from './exchange.ts'
+import type { Forwarder } from './forward.ts'
+import { HeldAnswer } from './held-answer.ts'
+import { requestHeaders } from './order.ts'
+import type { Outcome } from './outcome.ts'
+import { Tee } from './tee.ts'
+import type { Streamed, Upload } from './upload.ts'
+import type { Upstreams } from './upstreams.ts'
+
+interface BlobUploadsOptions {
+  readonly holders: BlobHolders
+  readonly upstreams: Upstreams
+  readonly forwarder: Forwarder
+  readonly clock: Clock
+}
+
+/** Of one blob, in milliseconds: a model of hundreds of GB over a home's uplink. Whoever stands still has other limits. */
+const uploadMs = 24 * 3_600_000
+const digestPattern = /^sha256[:-][0-9a-f]{64}$/i
+
+/**
+ * `/api/blobs/:digest`: the files that a model is created from. They go straight to the nodes that will create it, and
+ * nothing of them is kept here.
+ */
+export class BlobUploads {
+  readonly #options: BlobUploadsOptions
+
+  constructor(options: BlobUploadsOptions) {
+    this.#options = options
+  }
+
+  /** `HEAD`: 200 when every node where the caller's blobs belong has this one. @throws ProxyError as `receive`. */
+  async look(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
+    const digest = digestOf(exchange.path)
+    const { holders } = this.#options
+    const had = await Promise.all(
+      homes(caller, snapshot).map((node) => holders.has(node, digest, snapshot, exchange.signal)),
+    )
+    exchange.signal.throwIfAborted()
+    answer(exchange, had.every(Boolean) ? 200 : 404)
+  }
+
+  /**
+   * `POST`: 201 when every node where the caller's blobs belong has it now, 200 when all had it; a refusal of theirs as
+   * it came.
+   *
+   * @throws ProxyError `bad_request` for what is no digest, `no_place`, `node_failed` naming the nodes that do not have
+   *   it; the reason of the exchange's signal.
+   */
+  async receive(exchange: Exchange, caller: Caller, upload: Upload, snapshot: Snapshot): Promise<void> {
+    const path = `/api/blobs/${digestOf(exchange.path)}`
+    const nodes = homes(caller, snapshot)
+    exchange.trace.attempts = 1
+    exchange.trace.node = nodes.map(({ name }) => name).join(',')
+    const tee = new Tee(upload, nodes.length)
+    const outcomes = await Promise.all(
+      nodes.map(async (node, index) => {
+        const branch = tee.branches[index]
+        const outcome = await this.#send(exchange, node, path, branch ?? upload, snapshot)
+        branch?.leave()
+        return outcome
+      }),
+    )
+    exchange.signal.throwIfAborted()
+    conclude(exchange, nodes, outcomes)
+  }
+
+  #send(
+    exchange: Exchange,
+    node: NodeView,
+    path: string,
+    body: Streamed,
+    snapshot: Snapshot,
+  ): Promise<Outcome> {
+    const { upstreams, forwarder } = this.#options
+    const { timeouts } = snapshot.config
+    const upstream = upstreams.of(node)
+    return forwarder.send({
+      upstream,
+      method: 'POST',
+      path,
+      headers: requestHeaders({
+        caller: { 'content-type': 'application/octet-stream' },
+        node: node.spec.headers,
+        host: upstream.target.host,
+        bodyBytes: body.length,
+        requestId: exchange.id,
+      }),
+      body,
+      timeouts,
+      patience: {
+        expectedMs: timeouts.whole_answer,
+        atMostMs: timeouts.whole_answer,
+        mayLeave: () => false,
+      },
+      deadlineAt: exchange.startedAt + uploadMs,
+      signal: exchange.signal,
+      resent: () => {},
+      receive: (head) => new HeldAnswer(head),
+    })
+  }
+}
+
+/** As Ollama takes it: the digest may be written as its file is named. @throws ProxyError `bad_request`. */
+function digestOf(path: string): string {
+  const digest = path.slice('/api/blobs/'.length)
+  if (!digestPattern.test(digest)) throw new ProxyError('bad_request', { reason: 'invalid digest format' })
+  return digest.toLowerCase().replace('-', ':')
+}
+
+function homes({ tenant }: Caller, snapshot: Snapshot): readonly NodeView[] {
+  const nodes = homesOf(tenant, snapshot)
+  if (nodes.length > 0) return nodes
+  const reason = 'each that could is down, cordoned or has other labels'
+  throw new ProxyError('no_place', { action: 'take files for', model: '', reason })
+}
+
+function conclude(exchange: Exchange, nodes: readonly NodeView[], outcomes: readonly Outcome[]): void {
+  if (outcomes.some(({ kind }) => kind === 'client-gone'))
+    throw exchange.signal.reason ?? new ClientGone('the caller closed the connection')
+  const refused = outcomes.flatMap((outcome) => (outcome.kind === 'refused' ? [outcome] : []))
+  const statuses = new Set(refused.map(({ status }) => status))
+  const first = refused[0]
+  const agree = refused.length === nodes.length && first !== undefined
+  if (agree && (statuses.size === 1 || [...statuses].every((status) => status < 300))) {
+    // All had it, or some have it now: 200 or 201.
+    answer(exchange, Math.max(...statuses), statuses.size === 1 ? first.body : undefined)
+    return
+  }
+  const failed = nodes.filter((_node, index) => !isStored(outcomes[index]))
+  const names = failed.map(({ name }) => name).join(', ')
+  throw new ProxyError('node_failed', { reason: `the blob did not reach ${names}; send it again` })
+}
+
+function isStored(outcome: Outcome | undefined): boolean {
+  return outcome?.kind === 'refused' && outcome.status < 300
+}
+
+function answer(
+  { response, publicId, trace }: Exchange,
+  status: number,
+  body: Buffer = Buffer.alloc(0),
+): void {
+  trace.outcome = status < 400 || status === 404 ? 'ok' : 'upstream_error'
+  response.writeHead(status, {
+    ...(body.length > 0 && { 'content-type': 'application/json; charset=utf-8' }),
+    'content-length': body.length,
+    'x-request-id': publicId,
+  })
+  response.end(body)
+}
