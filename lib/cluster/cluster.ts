@@ -8,13 +8,11 @@ import type { Metrics } from '../shared/metrics.ts'
 import { Informer } from '../store/informer.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Store } from '../store/store.ts'
-import { Controller } from './controller.ts'
 import { Directory } from './directory.ts'
 import type { DiskSnapshot } from './disk-snapshot.ts'
-import { Election } from './election.ts'
-import { Handover, holdsBack } from './handover.ts'
 import { Intake } from './intake.ts'
 import { JobBoard } from './job-board.ts'
+import { Leadership } from './leadership.ts'
 import { allObjects, verdictOf } from './objects.ts'
 import { Outlook } from './outlook.ts'
 import { readInstance } from './records.ts'
@@ -76,13 +74,10 @@ export class Cluster {
   readonly #intake: Intake
   readonly #session: Session
   readonly #registry: Registry
-  readonly #election: Election
-  readonly #handover: Handover
-  #controller: Controller | null = null
+  readonly #leadership: Leadership
   /** The revision of what the world was last told. */
   #seenAt = 0n
   #isDraining = false
-  #lastFence: bigint | null = null
 
   constructor(options: ClusterOptions) {
     this.#options = options
@@ -120,19 +115,18 @@ export class Cluster {
       lease: () => this.#session.lease,
       record: () => this.#record(),
       load,
-      registered: () => this.#election.poke(),
+      registered: () => this.#leadership.poke(),
     })
-    this.#handover = new Handover({ clock, publish: () => this.#registry.poke() })
-    this.#election = new Election({
+    this.#leadership = new Leadership({
       ...shared,
-      key: keys.leader,
-      id: instance.name,
+      keys,
+      metrics,
+      instance,
       // Whoever finds its own id in the leader key acts as the leader: two processes of one name must not both.
-      mayLead: () =>
-        this.#registry.isRegistered &&
-        !this.#isDraining &&
-        !holdsBack(instance.name, this.directory.instances()),
-      changed: () => this.#takeRole(),
+      mayLead: () => this.#registry.isRegistered && !this.#isDraining,
+      instances: () => this.directory.instances(),
+      view: () => this.#view(),
+      publish: () => this.#registry.poke(),
     })
   }
 
@@ -147,7 +141,7 @@ export class Cluster {
     this.#informer.start()
     this.#session.start()
     this.#registry.start()
-    this.#election.start()
+    this.#leadership.start()
   }
 
   /** Hands leadership over, then leaves the registry. Ends within two seconds even when the store does not answer. */
@@ -164,12 +158,12 @@ export class Cluster {
   }
 
   isLeader(): boolean {
-    return this.#election.isLeader()
+    return this.#leadership.isLeader()
   }
 
   /** This instance's own term while it leads. */
   get fence(): bigint | null {
-    return this.#election.fence
+    return this.#leadership.fence
   }
 
   /** The documents whose stored text is not in force, as this instance judges them. */
@@ -229,8 +223,8 @@ export class Cluster {
   setDraining(draining: boolean): void {
     this.#isDraining = draining
     this.#registry.poke()
-    if (draining) void this.#election.stepDown()
-    else this.#election.poke()
+    if (draining) void this.#leadership.stepDown()
+    else this.#leadership.poke()
   }
 
   /**
@@ -240,15 +234,13 @@ export class Cluster {
    * @throws StoreError when the others cannot be told of the successor; then this instance goes on leading.
    */
   async stepDown(successor: string | null = null): Promise<void> {
-    if (successor !== null) await this.#handover.announce(successor)
-    await this.#election.stepDown()
+    await this.#leadership.stepDown(successor)
   }
 
   async #leave(): Promise<void> {
-    this.#handover.stop()
     this.#intake.stop()
     const unfollowed = Promise.all([this.#informer.stop(), this.#outlook.stop()])
-    await this.#election.stop()
+    await this.#leadership.stop()
     await this.#registry.stop()
     await this.#session.close()
     await unfollowed
@@ -256,7 +248,7 @@ export class Cluster {
 
   /** A node is not what the snapshot says of it: the leader looks at once, on others its next probe must do. */
   doubt(node: string): void {
-    this.#controller?.doubt(node)
+    this.#leadership.doubt(node)
   }
 
   /** Called after every change in the store. */
@@ -267,59 +259,34 @@ export class Cluster {
     if (this.#outlook.follow({ entries, revision }, changed)) this.#beginAnew()
     if (changed.has(keys.instance(instance.name)))
       this.#observeOwn(entries.get(keys.instance(instance.name)) ?? null, revision)
-    if (changed.has(keys.leader)) this.#followLeader()
+    if (changed.has(keys.leader)) this.#leadership.observe(this.directory.leaderEntry(), revision)
     const instances = this.directory.folder('instances').size
     metrics.members.set(instances)
     store.sharedBy?.(instances)
-    this.#controller?.poke()
-    if (this.#jobs.changed(changed)) this.#controller?.pokeJobs()
+    this.#leadership.follow(this.#jobs.changed(changed))
   }
 
   /** Neither a term nor a record of another history proves anything: whoever leads has to win again, and all register. */
   #beginAnew(): void {
-    void this.#election.stepDown()
+    void this.#leadership.stepDown()
     this.#registry.forget()
   }
 
   #observeOwn(record: Entry | null, revision: bigint): void {
     this.#registry.observe(record, revision)
-    this.#handover.observe(record && readInstance(record.value))
+    this.#leadership.observeOwn(record && readInstance(record.value))
   }
 
-  #followLeader(): void {
-    const leader = this.directory.leaderEntry()
-    if (leader && leader.created !== this.#lastFence) {
-      if (this.#lastFence !== null) this.#options.metrics.leaderChanges.inc()
-      this.#lastFence = leader.created
-      this.#options.metrics.fence.set(Number(leader.created))
+  #view() {
+    return {
+      snapshot: this.#options.snapshot.get(),
+      objects: this.#outlook.objects,
+      suspect: this.#outlook.suspect,
+      mayName: this.#outlook.mayName(),
+      sightings: this.#outlook.sightings,
+      entries: this.#informer.entries,
+      revision: this.#seenAt,
     }
-    this.#election.observe(leader, this.#seenAt)
-  }
-
-  /** Called synchronously by the election whenever leadership was won or lost. */
-  #takeRole(): void {
-    const { metrics, snapshot } = this.#options
-    const fence = this.#election.fence
-    metrics.isLeader.set(fence === null ? 0 : 1)
-    this.#controller?.stop()
-    this.#controller = null
-    this.#registry.poke()
-    if (fence === null) return
-    this.#controller = new Controller({
-      ...this.#options,
-      fence,
-      guarded: (operations) => this.#election.guarded(operations),
-      view: () => ({
-        snapshot: snapshot.get(),
-        objects: this.#outlook.objects,
-        suspect: this.#outlook.suspect,
-        mayName: this.#outlook.mayName(),
-        sightings: this.#outlook.sightings,
-        entries: this.#informer.entries,
-        revision: this.#seenAt,
-      }),
-    })
-    this.#controller.start()
   }
 
   #record(): InstanceRecord {
@@ -330,7 +297,7 @@ export class Cluster {
       started: started.toISOString(),
       role: this.isLeader() ? 'leader' : 'standby',
       draining: this.#isDraining,
-      successor: this.#handover.successor,
+      successor: this.#leadership.successor,
       revision: this.#options.snapshot.get().revision,
     }
   }

@@ -1,0 +1,127 @@
+import type { InstanceRecord } from '../fleet/instance.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import type { Dice } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Entry, Store } from '../store/store.ts'
+import { Controller } from './controller.ts'
+import { Election } from './election.ts'
+import { Handover, holdsBack } from './handover.ts'
+
+type ControllerOptions = ConstructorParameters<typeof Controller>[0]
+
+interface LeadershipOptions {
+  readonly store: Store
+  readonly keys: Keys
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly instance: { readonly name: string }
+  readonly ttlMs: number
+  /** Whether this instance is known to the others and means to stay. */
+  readonly mayLead: () => boolean
+  readonly instances: () => readonly InstanceRecord[]
+  readonly view: ControllerOptions['view']
+  /** Writes this instance's record anew: its role or its successor changed. */
+  readonly publish: () => void
+}
+
+/** This instance's part in who leads, and the leader's work while it is the one. */
+export class Leadership {
+  readonly #options: LeadershipOptions
+  readonly #election: Election
+  readonly #handover: Handover
+  #controller: Controller | null = null
+  #lastFence: bigint | null = null
+
+  constructor(options: LeadershipOptions) {
+    const { keys, clock, instance, instances, mayLead, publish } = options
+    this.#options = options
+    this.#handover = new Handover({ clock, publish })
+    this.#election = new Election({
+      ...options,
+      key: keys.leader,
+      id: instance.name,
+      mayLead: () => mayLead() && !holdsBack(instance.name, instances()),
+      changed: () => this.#takeRole(),
+    })
+  }
+
+  start(): void {
+    this.#election.start()
+  }
+
+  /** Hands leadership over. */
+  async stop(): Promise<void> {
+    this.#handover.stop()
+    await this.#election.stop()
+  }
+
+  isLeader(): boolean {
+    return this.#election.isLeader()
+  }
+
+  /** This instance's own term while it leads. */
+  get fence(): bigint | null {
+    return this.#election.fence
+  }
+
+  /** The instance that shall lead next, if this one named it. */
+  get successor(): string | null {
+    return this.#handover.successor
+  }
+
+  /** What decides whether this instance may lead has changed. */
+  poke(): void {
+    this.#election.poke()
+  }
+
+  /** See `Cluster.stepDown`. */
+  async stepDown(successor: string | null = null): Promise<void> {
+    if (successor !== null) await this.#handover.announce(successor)
+    await this.#election.stepDown()
+  }
+
+  /** The leader key as of `revision`. */
+  observe(leader: Entry | null, revision: bigint): void {
+    const { metrics } = this.#options
+    if (leader && leader.created !== this.#lastFence) {
+      if (this.#lastFence !== null) metrics.leaderChanges.inc()
+      this.#lastFence = leader.created
+      metrics.fence.set(Number(leader.created))
+    }
+    this.#election.observe(leader, revision)
+  }
+
+  /** This instance's record, as the store has it. */
+  observeOwn(record: InstanceRecord | null): void {
+    this.#handover.observe(record)
+  }
+
+  /** The world changed; of the leader's work, its jobs as well if `jobs` did. */
+  follow(jobs: boolean): void {
+    this.#controller?.poke()
+    if (jobs) this.#controller?.pokeJobs()
+  }
+
+  /** See `Prober.doubt`. */
+  doubt(node: string): void {
+    this.#controller?.doubt(node)
+  }
+
+  /** Called synchronously by the election whenever leadership was won or lost. */
+  #takeRole(): void {
+    const { metrics, publish } = this.#options
+    const fence = this.#election.fence
+    metrics.isLeader.set(fence === null ? 0 : 1)
+    this.#controller?.stop()
+    this.#controller = null
+    publish()
+    if (fence === null) return
+    const guarded: ControllerOptions['guarded'] = (operations) => this.#election.guarded(operations)
+    this.#controller = new Controller({ ...this.#options, fence, guarded })
+    this.#controller.start()
+  }
+}
