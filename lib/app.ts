@@ -5,13 +5,13 @@ import { AdminServer } from './admin/server.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { DiskSnapshot } from './cluster/disk-snapshot.ts'
 import { succeedPredecessor } from './cluster/predecessor.ts'
-import type { Jobs } from './fleet/job.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { BlobHolders } from './gateway/blob-holders.ts'
 import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
 import { Management } from './gateway/management.ts'
+import { Passes } from './gateway/passes.ts'
 import { Pipeline } from './gateway/pipeline.ts'
 import { Shows } from './gateway/show.ts'
 import { Upstreams } from './gateway/upstreams.ts'
@@ -83,21 +83,20 @@ export async function startApp(settings: Settings): Promise<App> {
     instance: settings.name,
     doubt,
   })
-  // Placeholder: `cluster.jobs` takes its place.
-  const jobs: Jobs = {
-    submit: () => Promise.reject(new ProxyError('no_leader')),
-    get: () => null,
-    list: () => [],
-    follow: () => () => {},
-    cancel: (name) => Promise.reject(new ProxyError('not_found', { kind: 'job', name })),
-  }
   const blobs = new BlobHolders({ upstreams, forwarder, clock })
-  const management = new Management({ jobs, blobs, clock })
+  const management = new Management({
+    get jobs() {
+      return cluster.jobs
+    },
+    blobs,
+    clock,
+  })
   const pipeline = new Pipeline({
     snapshot,
     dispatch,
     shows: new Shows({ upstreams, forwarder, clock, doubt }),
     management,
+    passes: new Passes({ upstreams, forwarder, clock, doubt }),
     clock,
     log,
     metrics,
@@ -145,7 +144,7 @@ export async function startApp(settings: Settings): Promise<App> {
     scheduler,
     upstreams,
     pipeline,
-    jobs,
+    jobs: cluster.jobs,
     management,
     metrics,
     clock,

@@ -13,9 +13,11 @@ const orderSchema = apiKeySchema.omit({ hash: true }).extend({ id: z.string() })
 /** API keys. A token is shown once, in the answer that creates it; the store holds its hash. */
 export function keyRoutes(router: Router, admin: AdminContext): void {
   router.get('/admin/v1/keys', (context) => {
-    const keys = [...admin.snapshot.get().keys.values()].map(({ id, tenant, scopes, models, expires }) => {
-      return { id, tenant, scopes, models, expires: expires ?? null }
-    })
+    const keys = [...admin.snapshot.get().keys.values()].map(
+      ({ id, tenant, scopes, models, options, expires }) => {
+        return { id, tenant, scopes, models, options: options ?? {}, expires: expires ?? null }
+      },
+    )
     context.body = { apiVersion, keys }
   })
 

@@ -70,6 +70,7 @@ function row(name: string, { models, loaded }: Snapshot) {
     digest: model?.newest.digest ?? '',
     modified_at: model?.newest.modified_at ?? '',
     nodes: model?.holders ?? [],
+    older_on: model?.olderOn ?? [],
     loaded_on: loaded.filter((each) => each.model.name === name).map(({ node }) => node),
     parameter_size: String(details['parameter_size'] ?? ''),
     quantization: String(details['quantization_level'] ?? ''),

@@ -89,7 +89,7 @@ function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminC
     running: byInstance.reduce((sum, [, running]) => sum + running, 0),
     running_by_instance: Object.fromEntries(byInstance),
     breaker: upstreams.breakerState(name),
-    loaded: [...node.resident],
+    loaded: [...node.resident.keys()],
     models: [...node.onDisk.keys()],
     vram_bytes: (status?.loaded ?? []).reduce((sum, model) => sum + model.size_vram, 0),
   }

@@ -2,18 +2,23 @@ import type Router from '@koa/router'
 import { z } from 'zod'
 import { describeFaults, readValue } from '../fleet/document.ts'
 import { canonicalName } from '../fleet/names.ts'
-import { type Resolution, resolve } from '../gateway/resolve.ts'
+import { contextVariant } from '../fleet/variant.ts'
+import { contextIn, contextRule, type Resolution, resolve } from '../gateway/resolve.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { type AdminContext, apiVersion } from './context.ts'
 
-const questionSchema = z.strictObject({ model: z.string(), tenant: z.string().default('anonymous') })
+const questionSchema = z.strictObject({
+  model: z.string(),
+  tenant: z.string().default('anonymous'),
+  num_ctx: z.int().min(1).exactOptional(),
+})
 
 /** What this instance would do with a request now, by the very code that would do it; nothing is sent. */
 export function routeTest(router: Router, admin: AdminContext): void {
   router.post('/admin/v1/routes/test', (context) => {
     const question = readValue(context.request.body, questionSchema)
     if (!question.ok) throw new ProxyError('invalid', { reason: describeFaults(question.faults) })
-    const { model, tenant } = question.value
+    const { model, tenant, num_ctx } = question.value
     const asked = canonicalName(model)
     if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(model.slice(0, 200)) })
     const resolution = resolve(asked, tenant, admin.snapshot.get())
@@ -25,31 +30,41 @@ export function routeTest(router: Router, admin: AdminContext): void {
       wanted: resolution.wanted,
       model: resolution.model,
       ...(resolution.model === null
-        ? { nodes: [], choice: null, refusal: 'no-model' }
-        : choose(resolution, resolution.model, tenant, admin)),
+        ? { num_ctx: num_ctx ?? null, panic: false, nodes: [], choice: null, refusal: 'no-model' }
+        : choose(resolution, { model: resolution.model, tenant, num_ctx }, admin)),
     }
   })
 }
 
-function choose({ route, isFallback }: Resolution, model: string, tenant: string, admin: AdminContext) {
-  const { pick, standings } = admin.scheduler.explain({
+interface Wish {
+  readonly model: string
+  readonly tenant: string
+  readonly num_ctx: number | undefined
+}
+
+function choose({ route, isFallback }: Resolution, { model, tenant, num_ctx }: Wish, admin: AdminContext) {
+  const context = contextIn(contextRule(model, route, admin.snapshot.get()), num_ctx)
+  const { pick, panic, standings } = admin.scheduler.explain({
     id: 'route-test',
     api: 'ollama_chat',
     model,
+    variant: context === undefined ? '' : contextVariant(context),
     tenant,
     nodes: route?.nodes ?? {},
     arrivedAt: admin.clock.now(),
     tried: new Set(),
   })
-  const nodes = standings.map(({ node, barrier, running, isResident }) => ({
+  const nodes = standings.map(({ node, barrier, running, residence }) => ({
     name: node.name,
     excluded: barrier,
-    loaded: isResident,
+    loaded: node.resident.has(model),
+    other_variant: residence === 'other' || residence === 'contended',
     running,
     slots: node.slots,
     weight: node.weight,
   }))
-  if ('none' in pick) return { nodes, choice: null, refusal: pick.none }
+  const found = { num_ctx: context ?? null, panic, nodes }
+  if ('none' in pick) return { ...found, choice: null, refusal: pick.none }
   const reason = isFallback ? 'fallback' : pick.reason
-  return { nodes, choice: { node: pick.node.name, reason }, refusal: null }
+  return { ...found, choice: { node: pick.node.name, reason }, refusal: null }
 }

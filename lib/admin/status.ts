@@ -1,5 +1,6 @@
 import type Router from '@koa/router'
 import { operatorFolders } from '../cluster/objects.ts'
+import type { ModelView } from '../fleet/models.ts'
 import type { NodeView } from '../fleet/node.ts'
 import { newestOf } from '../store/store.ts'
 import { version } from '../version.ts'
@@ -7,6 +8,8 @@ import { type AdminContext, apiVersion } from './context.ts'
 
 /** Of the hundred the store keeps. */
 const shownTerms = 5
+/** Of models whose copies differ, and of the nodes of each. */
+const shownDiffering = 10
 
 /** The cluster at a glance. Everything but the look at the store comes from memory. */
 export function statusRoutes(router: Router, admin: AdminContext): void {
@@ -47,11 +50,25 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         rejected: cluster.rejected().map(({ key, verdict }) => ({ key, errors: verdict.errors })),
       },
       nodes: countNodes([...nodes.values()]),
-      models: { on_disk: models.size, loaded: new Set(loaded.map(({ model }) => model.name)).size },
+      models: {
+        on_disk: models.size,
+        loaded: new Set(loaded.map(({ model }) => model.name)).size,
+        ...differing([...models.values()]),
+      },
       instances: cluster.directory.instances().length,
       requests: requests(admin),
     }
   })
+}
+
+/** Models of which some nodes have an older copy than others: how many, and the first by name. */
+function differing(models: readonly ModelView[]) {
+  const differing = models.filter(({ olderOn }) => olderOn.length > 0)
+  const first = differing.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(0, shownDiffering)
+  return {
+    differing: differing.length,
+    differing_first: first.map(({ name, olderOn }) => ({ name, older_on: olderOn.slice(0, shownDiffering) })),
+  }
 }
 
 /** Who led last, the newest term first. */

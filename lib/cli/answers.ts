@@ -36,6 +36,8 @@ export interface ModelAnswer {
   readonly digest: string
   readonly modified_at: string
   readonly nodes: readonly string[]
+  /** Those of them that have an older copy; an instance of an older version does not tell. */
+  readonly older_on?: readonly string[]
   readonly loaded_on: readonly string[]
   readonly parameter_size: string
   readonly quantization: string
@@ -110,6 +112,8 @@ export interface KeyAnswer {
   readonly tenant: string
   readonly scopes: readonly string[]
   readonly models: readonly string[]
+  /** What it may set otherwise than the config's `callers` say. */
+  readonly options?: Readonly<Record<string, string | number>>
   readonly expires: string | null
 }
 
@@ -175,10 +179,16 @@ export interface RouteTestAnswer {
     /** Why it is passed over; null when it could take the request now. */
     readonly excluded: string | null
     readonly loaded: boolean
+    /** Loaded with other options: it would be loaded again. An instance of an older version does not tell. */
+    readonly other_variant?: boolean
     readonly running: number
     readonly slots: number
     readonly weight: number
   }[]
+  /** The context that is asked for; null: the node's own. */
+  readonly num_ctx?: number | null
+  /** Breakers keep it from most nodes that have the model, so they are not believed. */
+  readonly panic?: boolean
   readonly choice: { readonly node: string; readonly reason: string } | null
   readonly refusal: 'no-model' | 'down' | 'full' | null
 }
@@ -221,7 +231,13 @@ export interface StatusAnswer {
     readonly down: number
     readonly cordoned: number
   }
-  readonly models: { readonly on_disk: number; readonly loaded: number }
+  readonly models: {
+    readonly on_disk: number
+    readonly loaded: number
+    /** Models whose copies differ, and the first of them; an instance of an older version does not tell. */
+    readonly differing?: number
+    readonly differing_first?: readonly { readonly name: string; readonly older_on: readonly string[] }[]
+  }
   readonly instances: number
   readonly requests: { readonly running: number; readonly queued: number }
 }

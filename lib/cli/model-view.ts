@@ -11,9 +11,14 @@ export function modelColumns(now: Date): readonly Column<ModelAnswer>[] {
     { title: 'MODIFIED', cell: (model) => `${age(model.modified_at, now)} ago` },
     { title: 'PARAMETERS', cell: (model) => model.parameter_size || '-', wide: true },
     { title: 'QUANTIZATION', cell: (model) => model.quantization || '-', wide: true },
-    { title: 'NODES', cell: (model) => model.nodes.join(', ') },
+    { title: 'NODES', cell: nodesOf },
     { title: 'LOADED ON', cell: (model) => model.loaded_on.join(', ') || '-' },
   ]
+}
+
+/** Those with an older copy than the others are marked: it is not the one whose digest is shown. */
+function nodesOf({ nodes, older_on = [] }: ModelAnswer): string {
+  return nodes.map((node) => (older_on.includes(node) ? `${node} (older)` : node)).join(', ')
 }
 
 /** The columns of `ollama ps`, with the node. */
@@ -51,8 +56,6 @@ export function copyColumns(now: Date): readonly Column<CopyAnswer>[] {
 
 /** All there is to say about one model. */
 export function modelFacts(model: ModelDetail, now: Date, { colour }: Look): string {
-  const { copies } = model
-  const older = copies.filter((copy) => copy.disk && !copy.disk.newest).map(({ node }) => node)
   return facts(
     [
       ['name', model.name],
@@ -63,7 +66,7 @@ export function modelFacts(model: ModelDetail, now: Date, { colour }: Look): str
       ['parameters', model.parameter_size],
       ['quantization', model.quantization],
       ['capabilities', model.capabilities.join(', ')],
-      ['nodes', `${model.nodes.join(', ')}${older.length > 0 ? ` (older: ${older.join(', ')})` : ''}`],
+      ['nodes', nodesOf(model)],
       ['loaded on', model.loaded_on.join(', ')],
     ],
     colour,

@@ -5,7 +5,7 @@ type Row = RouteTestAnswer['nodes'][number]
 
 /** The explanation of `route test`: what the routes make of the model, each node's part, and the choice. */
 export function routeTestView(answer: RouteTestAnswer, look: Look): string {
-  const { asked, tenant, route, wanted, model, nodes, choice } = answer
+  const { asked, tenant, route, wanted, model, num_ctx, panic, nodes, choice } = answer
   const columns: readonly Column<Row>[] = [
     { title: 'NODE', cell: ({ name }) => name },
     { title: 'VERDICT', cell: ({ name, excluded }) => verdict(name, excluded, choice) },
@@ -19,12 +19,17 @@ export function routeTestView(answer: RouteTestAnswer, look: Look): string {
       ['route', route ?? 'none matches'],
       ['models', wanted.join(', then ')],
       ['model', model ?? 'none: no node has one of them'],
+      ...(num_ctx ? [['num_ctx', String(num_ctx)] as const] : []),
+      ...(panic ? [['panic', panicLine] as const] : []),
     ],
     look.colour,
   )
   const list = nodes.length === 0 ? '' : table(columns, nodes, look)
   return `${head}${list}${facts([['choice', choiceLine(answer)]], look.colour)}`
 }
+
+const panicLine =
+  'breakers keep it from more than half of the nodes that have the model, so open ones are used too'
 
 function verdict(name: string, excluded: string | null, choice: RouteTestAnswer['choice']): string {
   if (name === choice?.node) return 'chosen'
@@ -42,10 +47,13 @@ const reasons: Readonly<Record<string, string>> = {
   breaker: 'breaker open',
   'no-model': 'does not have the model',
   full: 'full',
+  variant: 'its runner of the model is in use with other options',
+  busy: 'asked for a pause',
 }
 
-function why({ excluded, loaded }: Row): string {
+function why({ excluded, loaded, other_variant }: Row): string {
   if (excluded !== null) return reasons[excluded] ?? excluded
+  if (loaded && other_variant) return 'has the model loaded with other options'
   return loaded ? 'has the model loaded' : 'has the model on disk'
 }
 

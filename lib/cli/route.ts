@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import type { AdminClient } from './admin-client.ts'
 import type { RouteAnswer, RouteTestAnswer } from './answers.ts'
 import { exits, Failure } from './failure.ts'
@@ -21,9 +21,11 @@ export function addRouteCommands(program: Command, invocation: Invocation): void
     .description('make or change a route; "field=" removes a field')
     .addHelpText('after', `\nFields: ${settableFields.join(', ')} (comma-separated), nodes.LABEL`)
     .action((name, assignments, options) => set(invocation, name, assignments, options))
-  withOutput(withTimeout(route.command('test <model>')))
+  withOutput(withTimeout(route.command('test [model]')))
     .description('explain where a request for a model would go now; sends nothing')
+    .option('--model <model>', 'the model, instead of the argument')
     .option('--tenant <tenant>', 'who asks')
+    .option('--num-ctx <tokens>', 'options.num_ctx of the request', tokenCount)
     .action((model, options) => test(invocation, model, options))
   withYes(withTimeout(route.command('remove <name>')))
     .alias('rm')
@@ -75,16 +77,20 @@ async function set(
 }
 
 interface TestOptions extends RequestOptions {
+  readonly model?: string
+  readonly numCtx?: number
   readonly tenant?: string
 }
 
 /** Ends as a request would: well where one could go or wait, else as not found or unavailable. */
 async function test(
   invocation: Invocation,
-  model: string,
-  { tenant, output, timeout }: TestOptions,
+  argument: string | undefined,
+  { model: named, tenant, numCtx: num_ctx, output, timeout }: TestOptions,
 ): Promise<void> {
-  const body = { model, tenant }
+  if ((argument === undefined) === (named === undefined))
+    throw new Failure(exits.usage, 'name one model, as the argument or with --model')
+  const body = { model: argument ?? named, tenant, num_ctx }
   const answer = await invocation
     .admin(timeout)
     .send<RouteTestAnswer>({ method: 'POST', path: '/routes/test', body })
@@ -93,6 +99,13 @@ async function test(
     throw new Failure(exits.notFound, `no node has ${answer.wanted.join(' or ')}`, 'llamero model list')
   if (answer.refusal === 'down')
     throw new Failure(exits.unavailable, `no node can serve ${answer.model} now`, 'llamero node list')
+}
+
+function tokenCount(text: string): number {
+  const count = Number(text)
+  if (!Number.isSafeInteger(count) || count < 1)
+    throw new InvalidArgumentError('It must be a number of tokens.')
+  return count
 }
 
 async function remove(invocation: Invocation, name: string, options: { timeout: number; yes?: boolean }) {

@@ -46,7 +46,7 @@ function view(answer: StatusAnswer, { colour, wide }: Look): string {
     ],
     colour,
   )
-  return lines + config.rejected.map(rejection).join('')
+  return lines + differences(models) + config.rejected.map(rejection).join('')
 }
 
 function instanceLine({ id, role, uptime_seconds, draining }: StatusAnswer['instance']): string {
@@ -89,6 +89,15 @@ function configLine({ source, revision, stored, active, rejected }: StatusAnswer
     `last change ${stored}, seen by ${active.length - behind.length}/${active.length}${names.length > 0 ? ` (${names.join(', ')})` : ''}`,
     `${count(rejected.length, 'document')} rejected`,
   ].join(', ')
+}
+
+/** Models that are not the same on all their nodes. */
+function differences({ differing = 0, differing_first: first = [] }: StatusAnswer['models']): string {
+  const lines = first.map(
+    ({ name, older_on }) => `differs: ${printable(`${name}, older on ${older_on.join(', ')}`)}\n`,
+  )
+  const rest = differing - first.length
+  return lines.join('') + (rest > 0 ? `differs: ${rest} more, see llamero model list\n` : '')
 }
 
 /** The faults of a document whose last good version stays in force. */

@@ -1,4 +1,5 @@
 import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
+import type { Jobs } from '../fleet/job.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -12,6 +13,8 @@ import { Directory } from './directory.ts'
 import type { DiskSnapshot } from './disk-snapshot.ts'
 import { Election } from './election.ts'
 import { Handover, holdsBack } from './handover.ts'
+import { Intake } from './intake.ts'
+import { JobBoard } from './job-board.ts'
 import { allObjects, verdictOf } from './objects.ts'
 import { Outlook } from './outlook.ts'
 import { readInstance } from './records.ts'
@@ -66,9 +69,11 @@ const stopWithinMs = 2000
 export class Cluster {
   /** What the store says: leader, instances, documents. */
   readonly directory: Directory
+  readonly #jobs: JobBoard
   readonly #options: ClusterOptions
   readonly #outlook: Outlook
   readonly #informer: Informer
+  readonly #intake: Intake
   readonly #session: Session
   readonly #registry: Registry
   readonly #election: Election
@@ -88,9 +93,23 @@ export class Cluster {
       ...shared,
       prefix: keys.root,
       metrics,
-      changed: (changed) => this.#follow(changed),
+      changed: (changed) => this.#intake.changed(changed),
+    })
+    this.#intake = new Intake({
+      clock,
+      log,
+      keys,
+      entries: () => this.#informer.entries,
+      prepare: (entries) => this.#outlook.prepare(entries),
+      take: (changed) => this.#follow(changed),
     })
     this.directory = new Directory(() => this.#informer.entries, keys)
+    this.#jobs = new JobBoard({
+      ...shared,
+      keys,
+      entries: () => this.#informer.entries,
+      hasLeader: () => this.directory.leader() !== null,
+    })
     this.#session = new Session({ ...shared, granted: () => this.#registry.poke() })
     this.#registry = new Registry({
       ...shared,
@@ -139,6 +158,11 @@ export class Cluster {
     late.abort()
   }
 
+  /** The model jobs of the cluster; whoever leads carries them out. */
+  get jobs(): Jobs {
+    return this.#jobs
+  }
+
   isLeader(): boolean {
     return this.#election.isLeader()
   }
@@ -183,6 +207,7 @@ export class Cluster {
     const { inStepMs } = this.#informer
     if (inStepMs !== null) metrics.watchLag.set((clock.now() - inStepMs) / 1000)
     this.#outlook.measure()
+    this.#jobs.measure(metrics)
   }
 
   /** Whether the store has answered once. */
@@ -221,6 +246,7 @@ export class Cluster {
 
   async #leave(): Promise<void> {
     this.#handover.stop()
+    this.#intake.stop()
     const unfollowed = Promise.all([this.#informer.stop(), this.#outlook.stop()])
     await this.#election.stop()
     await this.#registry.stop()
@@ -233,7 +259,7 @@ export class Cluster {
     this.#controller?.doubt(node)
   }
 
-  /** Called by the informer after every change in the store. */
+  /** Called after every change in the store. */
   #follow(changed: ReadonlySet<string>): void {
     const { keys, metrics, instance, store } = this.#options
     const { entries, revision } = this.#informer
@@ -246,6 +272,7 @@ export class Cluster {
     metrics.members.set(instances)
     store.sharedBy?.(instances)
     this.#controller?.poke()
+    if (this.#jobs.changed(changed)) this.#controller?.pokeJobs()
   }
 
   /** Neither a term nor a record of another history proves anything: whoever leads has to win again, and all register. */

@@ -6,7 +6,9 @@ import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { batchesOf, describeFleet, planStates } from './advice.ts'
+import { JobRunner } from './job-runner.ts'
 import type { Objects } from './objects.ts'
+import { noteOlderCopies } from './older-copies.ts'
 import { Probers } from './probers.ts'
 import type { Sighting } from './statuses.ts'
 import { nameStore } from './store-uid.ts'
@@ -51,6 +53,7 @@ const heartbeatMs = 5000
 export class Controller {
   readonly #options: ControllerOptions
   readonly #probers: Probers
+  readonly #jobs: JobRunner
   readonly #loop: Loop
   readonly #since: Date
   #writtenAt = 0n
@@ -70,14 +73,17 @@ export class Controller {
       metrics,
       changed: () => this.#loop.poke(),
     })
+    this.#jobs = new JobRunner({ ...options, look: (node) => this.#probers.look(node) })
   }
 
   start(): void {
     this.#loop.start()
+    this.#jobs.start()
   }
 
-  /** Takes effect before it returns: no probe goes out after it, and no write begins. */
+  /** Takes effect before it returns: no request goes out after it, and no write begins. */
   stop(): void {
+    this.#jobs.stop()
     void this.#loop.stop()
     this.#probers.stop()
   }
@@ -90,6 +96,11 @@ export class Controller {
   /** Something changed: look now. */
   poke(): void {
     this.#loop.poke()
+  }
+
+  /** A job changed: look at them now. */
+  pokeJobs(): void {
+    this.#jobs.poke()
   }
 
   async #round(signal: AbortSignal): Promise<void> {
@@ -119,7 +130,8 @@ export class Controller {
     this.#say(describeFleet(observations))
     const states = planStates({ keys, fence, nodes: snapshot.nodes, observations, sightings })
     // On a store that is not believed there is nothing to say about documents of another one.
-    const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, entries }) : []
+    const notes = noteOlderCopies(snapshot, keys)
+    const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, notes, entries }) : []
     const uid = mayName ? [nameStore(keys.uid)] : []
     const since = this.#since.toISOString()
     const terms = planTerms({ keys, fence, instance: instance.name, since, entries })

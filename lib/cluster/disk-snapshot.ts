@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { open, readFile, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
 import type { NodeStatus } from '../fleet/node.ts'
@@ -67,7 +67,7 @@ export class DiskSnapshot {
     await rm(fresh, { force: true })
     const file = await open(fresh, 'wx', 0o600)
     try {
-      await file.writeFile(seal(saved))
+      await writeSealed(file, saved)
       await file.sync()
     } finally {
       await file.close()
@@ -84,8 +84,32 @@ export class DiskSnapshot {
   }
 }
 
-function seal(saved: Saved): string {
-  return `${JSON.stringify({ ...saved, sha256: digestOf(saved) })}\n`
+/** Characters written at once. */
+const chunkChars = 64 * 1024
+
+/** The JSON of `saved`, and its digest as the last member. A large fleet's in one piece would take the event loop 100 ms. */
+async function writeSealed(file: FileHandle, saved: Saved): Promise<void> {
+  const hash = createHash('sha256')
+  let chunk = ''
+  for (const piece of piecesOf(saved)) {
+    hash.update(piece)
+    chunk += piece
+    if (chunk.length < chunkChars) continue
+    await file.appendFile(chunk)
+    chunk = ''
+  }
+  await file.appendFile(`${chunk},"sha256":"${hash.update('}').digest('hex')}"}\n`)
+}
+
+/** What JSON.stringify makes of it, one status at a time, without the last brace. */
+function* piecesOf({ statuses, ...rest }: Saved): Generator<string> {
+  yield `${JSON.stringify(rest).slice(0, -1)},"statuses":{`
+  let comma = ''
+  for (const [name, status] of Object.entries(statuses)) {
+    yield `${comma}${JSON.stringify(name)}:${JSON.stringify(status)}`
+    comma = ','
+  }
+  yield '}'
 }
 
 function unseal(text: string): Saved | null {

@@ -7,7 +7,7 @@ import { isObjectName, objectNameRule } from '../fleet/names.ts'
 import { type NodeSpec, nodeSchema } from '../fleet/node.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
-import { entriesIn, readAgents } from './records.ts'
+import { byFolder, readAgents } from './records.ts'
 
 /** The folders whose documents operators write. */
 export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
@@ -52,13 +52,13 @@ const maxFaults = 20
  * object in force (sheet etcd.md §3.4). A deleted key is really gone, and so is its past when it is made again.
  */
 export function judge(entries: readonly Entry[], keys: Keys, previous: Objects): Objects {
-  const found = (folder: OperatorFolder | 'agents') => entriesIn(folder, entries, keys)
-  const nodes = judgeFolder(found('nodes'), previous.nodes, named(nodeSchema))
+  const found = byFolder(entries, keys)
+  const nodes = judgeFolder(found('nodes'), previous.nodes, readers.nodes)
   return {
-    config: judgeFolder(found('config'), previous.config, readConfig),
+    config: judgeFolder(found('config'), previous.config, readers.config),
     nodes: warnOfAgents(settleUrls(nodes, previous.nodes), readAgents(found('agents'))),
-    routes: judgeFolder(found('routes'), previous.routes, named(routeSchema)),
-    keys: judgeFolder(found('keys'), previous.keys, named(apiKeySchema)),
+    routes: judgeFolder(found('routes'), previous.routes, readers.routes),
+    keys: judgeFolder(found('keys'), previous.keys, readers.keys),
   }
 }
 
@@ -87,14 +87,35 @@ export function verdictOf({ stored, active, faults, warnings }: Judged<unknown>)
   }
 }
 
-type Read<T> = (name: string, text: string) => Parsed<T>
+type Read<T> = (name: string, entry: Entry) => Parsed<T>
 
-function named<S extends z.ZodType>(schema: S): Read<z.output<S>> {
-  return (name, text) => (isObjectName(name) ? readDocument(text, schema) : misplaced(objectNameRule))
+/** What an entry of each folder says by itself, read once for each entry. */
+export const readers = {
+  config: once(readConfig),
+  nodes: once(named(nodeSchema)),
+  routes: once(named(routeSchema)),
+  keys: once(named(apiKeySchema)),
 }
 
-const readConfig: Read<Config> = (name, text) =>
-  name === '' ? readDocument(text, configSchema) : misplaced('the config is one document: the key "config"')
+/** An entry never changes, nor does what it says. */
+function once<T>(read: Read<T>): Read<T> {
+  const known = new WeakMap<Entry, Parsed<T>>()
+  return (name, entry) => {
+    const parsed = known.get(entry) ?? read(name, entry)
+    known.set(entry, parsed)
+    return parsed
+  }
+}
+
+function named<S extends z.ZodType>(schema: S): Read<z.output<S>> {
+  return (name, { value }) => (isObjectName(name) ? readDocument(value, schema) : misplaced(objectNameRule))
+}
+
+function readConfig(name: string, { value }: Entry): Parsed<Config> {
+  return name === ''
+    ? readDocument(value, configSchema)
+    : misplaced('the config is one document: the key "config"')
+}
 
 function misplaced(message: string): Parsed<never> {
   return { ok: false, faults: [{ path: '', line: null, message }] }
@@ -110,16 +131,16 @@ function judgeFolder<T>(
       const before = previous.get(name)
       return [
         name,
-        judgeOne(entry, before?.created === entry.created ? before : null, (text) => read(name, text)),
+        judgeOne(entry, before?.created === entry.created ? before : null, () => read(name, entry)),
       ]
     }),
   )
 }
 
-function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: (text: string) => Parsed<T>): Judged<T> {
+function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: () => Parsed<T>): Judged<T> {
   // Revisions alone do not tell: a wiped store counts from the beginning again.
   const isKnown = before?.stored === entry.modified && before.text === entry.value
-  const parsed = isKnown ? before.parsed : read(entry.value)
+  const parsed = isKnown ? before.parsed : read()
   return {
     key: entry.key,
     created: entry.created,

@@ -129,13 +129,20 @@ export class Outlook {
     await this.#lastGood?.stop()
   }
 
+  /** Looks ahead at some entries of a large change that `follow` will be told of: see `World.prepare`. */
+  prepare(entries: readonly Entry[]): void {
+    this.#world.prepare(entries)
+  }
+
   /** Follows the store. Returns whether it was wiped, swapped or restored since the last time. */
   follow(copy: Copy, changed: ReadonlySet<string>): boolean {
     const isFirst = this.#copy.revision === 0n
     const isBack = copy.revision < this.#copy.revision
     this.#copy = copy
     const concerned = [...changed].filter((key) => this.#world.concerns(key))
-    const isOther = isFirst || isBack || concerned.length > 0 ? this.#take(copy, false) : false
+    const isAnew = isFirst || isBack || concerned.some((key) => !this.#isStatus(key))
+    const isOther = isAnew ? this.#take(copy, false) : false
+    if (!isAnew && concerned.length > 0) this.#world.takeStatuses(copy.entries, copy.revision)
     // A store that is not believed has a leader that may look after other nodes than ours.
     // The first one seen may be as old as the store.
     if (changed.has(this.#options.keys.heartbeat) && !isFirst && this.suspect === null) this.#hear()
@@ -195,6 +202,10 @@ export class Outlook {
     const uid = readUid(entries.find(({ key }) => key === keys.uid))
     const known = { uid: this.#trust.uid, objects: this.objects }
     return doubtOf(known, { uid, objects: this.#world.read(entries) })?.kind === 'emptied'
+  }
+
+  #isStatus(key: string): boolean {
+    return this.#options.keys.parse(key)?.folder === 'state/nodes'
   }
 
   #save(changed: readonly string[]): void {

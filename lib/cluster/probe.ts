@@ -1,9 +1,9 @@
-import { Agent, errors, request } from 'undici'
+import { Agent, request } from 'undici'
 import type { InventoryModel, LoadedModel, NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
-import { messageOf } from '../shared/errors.ts'
 import type { Finding } from './health.ts'
 import { readLoaded, readTags, readVersion } from './inventory.ts'
+import { abortOf, codeOf, connectionTo, reasonOf, Unexpected } from './node-connection.ts'
 
 /** What one look at a node brought; null for what it did not tell. */
 export interface Look {
@@ -35,16 +35,10 @@ export class Probe {
     this.#options = options
     const { spec, connectMs, hungUp } = options
     this.#agent = new Agent({
+      ...connectionTo(spec, connectMs),
       connections: 3,
-      pipelining: 1,
-      allowH2: false, // Ollama speaks HTTP/1.1 only (sheet ollama-api.md §2.9)
       maxResponseSize: maxBodyBytes,
       keepAliveTimeout: keepAliveMs,
-      connect: {
-        timeout: connectMs,
-        ...(spec.tls && { rejectUnauthorized: !spec.tls.insecure }),
-        ...(spec.tls?.ca !== undefined && { ca: spec.tls.ca }),
-      },
     })
     this.#agent.on('disconnect', (_origin, _targets, error) => {
       if (closedByPeer.has(error.code)) hungUp()
@@ -100,43 +94,11 @@ export class Probe {
 
 const closedByPeer: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET'])
 
-/** Rejects when the signal aborts: a request that the client library forgot must not stop the prober for ever. */
-function abortOf(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
-}
-
-/** Not what Ollama would say, in words. */
-class Unexpected extends Error {}
-
-const words: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'connection reset',
-  EHOSTUNREACH: 'no route to the host',
-  ENETUNREACH: 'network unreachable',
-  ENOTFOUND: 'host name not found',
-  EAI_AGAIN: 'host name cannot be looked up',
-  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
-  UND_ERR_SOCKET: 'connection closed by the node',
-  UND_ERR_INVALID_ARG: 'one of its headers cannot be sent',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted',
-  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not trusted',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not trusted',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not trusted',
-  CERT_HAS_EXPIRED: 'its certificate has expired',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
-  UND_ERR_RES_EXCEEDED_MAX_SIZE: `an answer is larger than ${maxBodyBytes} bytes`,
-}
-
 function bad(error: unknown): Finding {
-  const code = error instanceof Error && 'code' in error ? error.code : null
-  return { good: false, reason: reasonOf(error, code), refused: code === 'ECONNREFUSED' }
-}
-
-function reasonOf(error: unknown, code: unknown): string {
-  if (error instanceof errors.HTTPParserError) return 'it does not speak HTTP'
-  return typeof code === 'string' ? (words[code] ?? code) : messageOf(error)
+  const code = codeOf(error)
+  const isTooLarge = code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
+  const reason = isTooLarge ? `an answer is larger than ${maxBodyBytes} bytes` : reasonOf(error)
+  return { good: false, reason, refused: code === 'ECONNREFUSED' }
 }
 
 function answered<T>(answer: PromiseSettledResult<T>): T | null {

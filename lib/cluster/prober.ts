@@ -71,6 +71,11 @@ export class Prober {
     this.#loop.poke()
   }
 
+  /** What the node has is known to have changed: looks now, or right after the look under way. */
+  look(): void {
+    this.#loop.poke()
+  }
+
   async #round(signal: AbortSignal): Promise<void> {
     const { name, probes, clock, metrics, changed } = this.#options
     const { timeout, rise, fall } = probes()

@@ -57,6 +57,11 @@ export class Probers {
     this.#watched.get(node)?.prober.doubt()
   }
 
+  /** See `Prober.look`. */
+  look(node: string): void {
+    this.#watched.get(node)?.prober.look()
+  }
+
   /** Takes effect before it returns. */
   stop(): void {
     for (const { prober } of this.#watched.values()) prober.stop()

@@ -78,13 +78,23 @@ export function readTerms(entries: ReadonlyMap<string, Entry>): Map<bigint, Term
 }
 
 /** The entries of one folder of the store, by name. */
-export function entriesIn(folder: Folder, entries: Iterable<Entry>, keys: Keys): Map<string, Entry> {
-  const found = new Map<string, Entry>()
+export function entriesIn(folder: Folder, entries: Iterable<Entry>, keys: Keys): ReadonlyMap<string, Entry> {
+  return byFolder(entries, keys)(folder)
+}
+
+/** The entries of each folder of the store, by name. */
+export function byFolder(
+  entries: Iterable<Entry>,
+  keys: Keys,
+): (folder: Folder) => ReadonlyMap<string, Entry> {
+  const folders = new Map<Folder, Map<string, Entry>>()
   for (const entry of entries) {
     const place = keys.parse(entry.key)
-    if (place?.folder === folder) found.set(place.name, entry)
+    if (!place) continue
+    const found = folders.get(place.folder) ?? new Map<string, Entry>()
+    folders.set(place.folder, found.set(place.name, entry))
   }
-  return found
+  return (folder) => folders.get(folder) ?? new Map()
 }
 
 function read<S extends z.ZodType>(text: string, schema: S): z.output<S> | null {

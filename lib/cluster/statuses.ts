@@ -61,13 +61,24 @@ export function readStatuses(
   return new Map([...entries].map(([name, entry]) => [name, read(entry, previous.get(name))]))
 }
 
-function read({ created, modified, value }: Entry, previous: Sighting | undefined): Sighting {
+function read(entry: Entry, previous: Sighting | undefined): Sighting {
+  const { created, modified } = entry
   const before = previous?.created === created ? previous : null
   if (before?.modified === modified) return before
-  const stored = parse(value)
-  const known = before?.status ?? null
-  const isOutdated = stored !== null && known !== null && BigInt(stored.fence) < BigInt(known.fence)
-  return { created, modified, stored, status: stored === null || isOutdated ? known : stored }
+  const stored = statusIn(entry)
+  const accepted = before?.status ?? null
+  const isOutdated = stored !== null && accepted !== null && BigInt(stored.fence) < BigInt(accepted.fence)
+  return { created, modified, stored, status: stored === null || isOutdated ? accepted : stored }
+}
+
+/** By the entry that said it: an entry never changes. */
+const known = new WeakMap<Entry, NodeStatus>()
+
+/** What a stored status says, read once for each entry; null when it cannot be read. */
+export function statusIn(entry: Entry): NodeStatus | null {
+  const status = known.get(entry) ?? parse(entry.value)
+  if (status) known.set(entry, status)
+  return status
 }
 
 function parse(text: string): NodeStatus | null {
@@ -96,6 +107,7 @@ export function sameObservation(a: Observation, b: Observation): boolean {
 }
 
 function sameList<T extends object>(a: readonly T[], b: readonly T[], fields: readonly (keyof T)[]): boolean {
+  if (a === b) return true
   return (
     a.length === b.length &&
     a.every((item, index) => fields.every((field) => item[field] === b[index]?.[field]))

@@ -7,18 +7,21 @@ interface View {
   readonly keys: Keys
   readonly fence: bigint
   readonly objects: Objects
+  /** What more the operator should know of a document, by its key. */
+  readonly notes: ReadonlyMap<string, string>
   /** Everything in the store. */
   readonly entries: ReadonlyMap<string, Entry>
 }
 
 /** The writes that make `R/status/` tell the truth: new and changed verdicts, and none on documents that are gone. */
-export function planVerdicts({ keys, fence, objects, entries }: View): Operation[] {
+export function planVerdicts({ keys, fence, objects, notes, entries }: View): Operation[] {
   const operations: Operation[] = []
   const judged = new Set<string>()
   for (const object of allObjects(objects)) {
     const key = keys.verdict(object.key)
     judged.add(key)
-    const verdict = verdictOf(object)
+    const note = notes.get(object.key)
+    const verdict = verdictOf(note ? { ...object, warnings: [...object.warnings, note] } : object)
     if (says(entries.get(key), verdict)) continue
     operations.push({ type: 'put', key, value: JSON.stringify({ fence: String(fence), ...verdict }) })
   }

@@ -1,17 +1,17 @@
 import { defaultConfig } from '../fleet/config.ts'
 import { describeFaults } from '../fleet/document.ts'
 import type { NodeSpec, NodeStatus } from '../fleet/node.ts'
-import { buildSnapshot, type CurrentSnapshot } from '../fleet/snapshot.ts'
+import { buildSnapshot, type CurrentSnapshot, emptyDocuments, type Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import type { Saved } from './disk-snapshot.ts'
-import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects } from './objects.ts'
+import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, readers } from './objects.ts'
 import { addressOf } from './probers.ts'
 import { entriesIn } from './records.ts'
-import { type Observation, readStatuses, type Sighting } from './statuses.ts'
+import { type Observation, readStatuses, type Sighting, statusIn } from './statuses.ts'
 import { readUid } from './store-uid.ts'
 import type { Trust } from './trust.ts'
 
@@ -47,6 +47,8 @@ export class World {
   #sightings: ReadonlyMap<string, Sighting> = new Map()
   /** Statuses of a former history, or of a former process: they count until a leader has looked at the node. */
   #inherited = new Map<string, Inherited>()
+  /** What the next snapshot may be like, as far as `prepare` was shown it; null when nobody looked ahead. */
+  #draft: Snapshot | null = null
 
   constructor(options: WorldOptions) {
     this.#options = options
@@ -97,11 +99,31 @@ export class World {
       this.#revision = revision
       this.#source = 'store'
     }
-    this.#sightings = readStatuses(entriesIn('state/nodes', entries.values(), keys), this.#sightings)
-    for (const name of this.#sightings.keys()) this.#inherited.delete(name)
-    this.#options.metrics.configStored.set(Number(revision))
-    this.refresh()
+    this.#see(entries, revision)
     return isOther
+  }
+
+  /** The same where only statuses changed since `take`: of a thousand documents none is judged again. */
+  takeStatuses(entries: ReadonlyMap<string, Entry>, revision: bigint): void {
+    const { keys, trust } = this.#options
+    trust.meet(readUid(entries.get(keys.uid)), revision)
+    if (trust.doubt === null) this.#revision = revision
+    this.#see(entries, revision)
+  }
+
+  /** Does the work on some entries that `take` will be shown, and finds done then; nothing is put in force. */
+  prepare(entries: readonly Entry[]): void {
+    const former = this.#draft ?? this.#options.snapshot.get()
+    const { nodes, statuses } = fleetOf(former)
+    for (const entry of entries) {
+      const { folder = '', name = '' } = this.#options.keys.parse(entry.key) ?? {}
+      const spec = folder === 'nodes' ? readers.nodes(name, entry) : null
+      const status = folder === 'state/nodes' ? statusIn(entry) : null
+      if (spec?.ok) nodes.set(name, spec.value)
+      if (status) statuses.set(name, status)
+      if (isOperatorFolder(folder)) readers[folder](name, entry)
+    }
+    this.#draft = buildSnapshot({ ...emptyDocuments, config: former.config, nodes, statuses }, former)
   }
 
   /** What these entries say; nothing is put in force. */
@@ -113,17 +135,18 @@ export class World {
   refresh(): void {
     const { snapshot } = this.#options
     const former = snapshot.get()
-    snapshot.swap(
-      buildSnapshot({
-        revision: this.#revision,
-        config: inForce(this.#objects.config).get('') ?? defaultConfig,
-        nodes: inForce(this.#objects.nodes),
-        statuses: this.#statuses(),
-        routes: inForce(this.#objects.routes),
-        keys: inForce(this.#objects.keys),
-      }),
-    )
-    this.#measure(former.nodes.keys())
+    const documents = {
+      revision: this.#revision,
+      config: inForce(this.#objects.config).get('') ?? defaultConfig,
+      nodes: inForce(this.#objects.nodes),
+      statuses: this.#statuses(),
+      routes: inForce(this.#objects.routes),
+      keys: inForce(this.#objects.keys),
+    }
+    const fresh = buildSnapshot(documents, this.#draft ?? former)
+    this.#draft = null
+    snapshot.swap(fresh)
+    this.#measure(former.nodes)
   }
 
   /** What the next process needs to know of the world; null while there is nothing. */
@@ -149,6 +172,14 @@ export class World {
       ),
       statuses: Object.fromEntries(this.#statuses()),
     }
+  }
+
+  #see(entries: ReadonlyMap<string, Entry>, revision: bigint): void {
+    const { keys, metrics } = this.#options
+    this.#sightings = readStatuses(entriesIn('state/nodes', entries.values(), keys), this.#sightings)
+    for (const name of this.#sightings.keys()) this.#inherited.delete(name)
+    metrics.configStored.set(Number(revision))
+    this.refresh()
   }
 
   /** A node counts as what is known of it best: by us, by the leader of now, by one of before. */
@@ -187,22 +218,42 @@ export class World {
     }
   }
 
-  #measure(formerNodes: Iterable<string>): void {
+  #measure(former: Snapshot['nodes']): void {
     const { metrics, snapshot } = this.#options
-    const { nodes, revision } = snapshot.get()
+    const { nodes, models, revision } = snapshot.get()
+    metrics.digestMismatch.set([...models.values()].filter(({ olderOn }) => olderOn.length > 0).length)
     metrics.configRevision.set(Number(revision))
     metrics.configRejected.set(allObjects(this.#objects).filter(({ faults }) => faults.length > 0).length)
-    for (const { name, status } of nodes.values())
-      metrics.nodeUp.set({ node: name }, status?.health === 'up' ? 1 : 0)
-    for (const name of formerNodes) if (!nodes.has(name)) void metrics.forgetNode(name)
+    for (const [name, node] of nodes)
+      if (former.get(name) !== node) metrics.nodeUp.set({ node: name }, node.status?.health === 'up' ? 1 : 0)
+    for (const name of former.keys()) if (!nodes.has(name)) void metrics.forgetNode(name)
   }
 }
 
 /** Folders besides the operator's that say what is in force. */
 const worldly: ReadonlySet<string> = new Set(['state/nodes', 'agents', 'meta/uid'])
 
-function ownStatus(seen: Observation, { weight }: NodeSpec): NodeStatus {
-  return { ...seen, fence: '0', weight: seen.health === 'up' ? weight : 0 }
+/** What the nodes of a snapshot were made of. */
+function fleetOf(snapshot: Snapshot) {
+  const nodes = new Map<string, NodeSpec>()
+  const statuses = new Map<string, NodeStatus>()
+  for (const { name, spec, status } of snapshot.nodes.values()) {
+    nodes.set(name, spec)
+    if (status) statuses.set(name, status)
+  }
+  return { nodes, statuses }
+}
+
+/** By the observation, so that one that did not change makes the same status again. */
+const ownStatuses = new WeakMap<Observation, NodeStatus>()
+
+function ownStatus(seen: Observation, spec: NodeSpec): NodeStatus {
+  const weight = seen.health === 'up' ? spec.weight : 0
+  const known = ownStatuses.get(seen)
+  if (known?.weight === weight) return known
+  const status = { ...seen, fence: '0', weight }
+  ownStatuses.set(seen, status)
+  return status
 }
 
 /** A document as the store had it. Which lease an agent's document lived under is of no use any more. */

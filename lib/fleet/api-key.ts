@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { z } from 'zod'
+import { keyOptionsSchema } from './caller-options.ts'
 import { modelGlob } from './schema.ts'
 
 export const scopes = ['inference', 'admin'] as const
@@ -14,6 +15,9 @@ export const apiKeySchema = z.strictObject({
   tenant: z.string().min(1).max(100).default('default'),
   scopes: z.array(z.enum(scopes)).min(1).default(['inference']),
   models: z.array(modelGlob).min(1).default(['*']).describe('globs of the models it may use'),
+  options: keyOptionsSchema
+    .exactOptional()
+    .describe('what it may set otherwise than "callers" in the config says'),
   expires: z.iso.datetime({ offset: true }).optional(),
 })
 export type ApiKey = z.output<typeof apiKeySchema>

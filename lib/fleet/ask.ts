@@ -8,6 +8,7 @@ export type Api =
   | 'openai_completions'
   | 'openai_embeddings'
   | 'openai_responses'
+  | 'openai_transcriptions'
   | 'anthropic_messages'
 
 /** How errors and streams are written for a caller. */
@@ -20,6 +21,8 @@ export interface Ask {
   readonly api: Api
   /** Canonical name of the model that shall answer. */
   readonly model: string
+  /** Its load-time options, as `writeVariant` writes them: a runner loaded with others must be loaded again to serve it. */
+  readonly variant: string
   readonly tenant: string
   /** Labels a node must have. */
   readonly nodes: Readonly<Record<string, string>>

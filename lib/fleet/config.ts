@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { scopes } from './api-key.ts'
+import { callersSchema, modelOptionsSchema } from './caller-options.ts'
+import { isObjectName, objectNameRule } from './names.ts'
 import { cidr, copies, duration, labels, modelGlob } from './schema.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
@@ -9,6 +11,8 @@ const ollamaOrigins = [
   ),
   ...['app', 'file', 'tauri', 'vscode-webview', 'vscode-file'].map((scheme) => `${scheme}://*`),
 ]
+
+const nodeName = z.string().refine(isObjectName, objectNameRule)
 
 /**
  * `R/config`: how the whole cluster behaves. Every field has a default, so an absent document is a valid one.
@@ -24,6 +28,11 @@ export const configSchema = z.strictObject({
         .default(1)
         .describe('requests a node runs at once per model when its own document names no slots'),
       attempts: z.int().min(1).max(10).default(3).describe('nodes tried for one request before it fails'),
+      unknown_paths: nodeName
+        .optional()
+        .describe(
+          'node that gets requests for paths of /api and /v1 that llamero does not know; without it, 404',
+        ),
     })
     .prefault({}),
   queue: z
@@ -45,6 +54,7 @@ export const configSchema = z.strictObject({
       between_tokens: duration('60s'),
       request: duration('1h'),
       idle_write: duration('60s'),
+      idle_upload: duration('60s').describe('longest pause within a body that is passed on while it comes'),
     })
     .prefault({}),
   probes: z
@@ -92,6 +102,15 @@ export const configSchema = z.strictObject({
         .default(4096)
         .describe(
           'connections that one address may have open to one instance; 0: no limit, as behind a load balancer that hides addresses',
+        ),
+    })
+    .prefault({}),
+  node_identity: z
+    .strictObject({
+      node: nodeName
+        .optional()
+        .describe(
+          'node whose own ollama.com account admin keys may use: /api/me, /api/signout, /api/user/keys, web search and fetch; without it they are refused',
         ),
     })
     .prefault({}),
@@ -148,6 +167,12 @@ export const configSchema = z.strictObject({
       nodes: labels.default({}).describe('labels a node needs to get models it does not have'),
     })
     .prefault({}),
+  callers: callersSchema.prefault({}),
+  models: z
+    .array(modelOptionsSchema.extend({ match: modelGlob }))
+    .max(1000)
+    .default([])
+    .describe('options of requests to models; the first match applies'),
 })
 export type Config = z.output<typeof configSchema>
 
@@ -168,5 +193,6 @@ export const routeSchema = z.strictObject({
     .default([])
     .describe('models to use, in order, when no node can serve the first'),
   nodes: labels.default({}).describe('labels a node must have'),
+  options: modelOptionsSchema.optional().describe('options of these requests, before those of "models"'),
 })
 export type RouteSpec = z.output<typeof routeSchema>

@@ -42,6 +42,8 @@ export interface NodeProgress {
   readonly error: string | null
   /** HTTP status of the node's refusal, when that is why it failed. */
   readonly code: number | null
+  /** The spare that took its place, when its disk was full: its failure is not the job's then. */
+  readonly replacedBy?: string
 }
 
 /** `R/state/jobs/<id>`: how far it is, written by the leader under its fence, at most once a second while it runs. */

@@ -17,11 +17,14 @@ const hostPart = /^[a-z0-9_][a-z0-9_.:-]{0,349}$/
  */
 export function canonicalName(name: string): string | null {
   if (plain.test(name)) return name
+  if (namesTwoSources(name)) return null
   const text = name
     .trim()
     .toLowerCase()
     .replace(/^https?:\/\//, '')
     .replace(/:local$/, '')
+    // Of a model in the cloud that has a tag: the name under which a node lists it.
+    .replace(/(:[^:/]+):cloud$/, '$1-cloud')
   const slash = text.lastIndexOf('/')
   const colon = text.lastIndexOf(':')
   const tagged = colon > slash
@@ -30,10 +33,21 @@ export function canonicalName(name: string): string | null {
   const model = segments.pop() ?? ''
   const namespace = segments.pop() ?? defaultNamespace
   const host = segments.pop() ?? defaultHost
+  if (tag === 'local') return null
   if (segments.length > 0 || !part.test(model) || !part.test(tag)) return null
   if (!namespacePart.test(namespace) || !hostPart.test(host)) return null
   if (host !== defaultHost) return `${host}/${namespace}/${model}:${tag}`
   return namespace === defaultNamespace ? `${model}:${tag}` : `${namespace}/${model}:${tag}`
+}
+
+/** Whether a name means a model that ollama.com runs: `name:cloud`, `name:tag:cloud`, `name:tag-cloud` (sheet ollama-api.md §1.2). */
+export function isCloudName(name: string): boolean {
+  return /:([^/:]*-)?cloud$/.test(name.trim().toLowerCase())
+}
+
+/** Whether a name asks for a model of the node's own and for one in the cloud at once, which Ollama refuses (§1.2). */
+export function namesTwoSources(name: string): boolean {
+  return /:local:cloud$|[:-]cloud:local$/i.test(name.trim())
 }
 
 /** The namespace of a canonical name: the owner that OpenAI's clients are shown. */

@@ -141,5 +141,6 @@ export interface NodeView {
   readonly weight: number
   /** Digest by canonical model name. */
   readonly onDisk: ReadonlyMap<string, string>
-  readonly resident: ReadonlySet<string>
+  /** In its memory, by canonical model name. */
+  readonly resident: ReadonlyMap<string, LoadedModel>
 }

@@ -1,15 +1,7 @@
 import type { ApiKey } from './api-key.ts'
 import { type Config, defaultConfig, type RouteSpec } from './config.ts'
-import type { InventoryModel, LoadedModel, NodeSpec, NodeStatus, NodeView } from './node.ts'
-
-/** A model and the nodes that have it. */
-export interface ModelView {
-  readonly name: string
-  /** The newest copy by `modified_at`: what `/api/tags` shows when digests differ between nodes. */
-  readonly newest: InventoryModel
-  /** Names of the nodes that hold it on disk, whatever their health. */
-  readonly holders: readonly string[]
-}
+import { byName, type ModelView, modelsOf, statusInService } from './models.ts'
+import type { LoadedModel, NodeSpec, NodeStatus, NodeView } from './node.ts'
 
 export interface RouteView extends RouteSpec {
   readonly name: string
@@ -60,58 +52,53 @@ export const emptyDocuments: Documents = {
   keys: new Map(),
 }
 
-/** Builds the snapshot; pure, so the same documents give the same world on every instance. */
-export function buildSnapshot(documents: Documents): Snapshot {
-  const byName = <T>(map: ReadonlyMap<string, T>) => [...map].sort(([a], [b]) => (a < b ? -1 : 1))
-  const nodes = new Map(byName(documents.nodes).map(([name, spec]) => [name, viewOf(name, spec, documents)]))
-  const inService = [...nodes.values()].filter((node) => node.spec.state !== 'off')
+/**
+ * Builds the snapshot; pure, so the same documents give the same world on every instance. What did not change since
+ * `former` is taken over from it as it is: any snapshot will do, a similar one saves the work.
+ */
+export function buildSnapshot(documents: Documents, former: Snapshot = noSnapshot): Snapshot {
+  const specs = [...documents.nodes].sort(byName)
+  const nodes = new Map(
+    specs.map(([name, spec]) => [name, viewOf(name, spec, documents, former.nodes.get(name))]),
+  )
   return Object.freeze({
     revision: String(documents.revision),
     config: documents.config,
     nodes,
-    models: modelsOf(inService),
-    loaded: inService.flatMap((node) =>
-      (node.status?.loaded ?? []).map((model) => ({ node: node.name, model })),
+    models: modelsOf(nodes, former),
+    loaded: [...nodes.values()].flatMap((node) =>
+      (statusInService(node)?.loaded ?? []).map((model) => ({ node: node.name, model })),
     ),
-    routes: byName(documents.routes).map(([name, route]) => ({ ...route, name })),
+    routes: [...documents.routes].sort(byName).map(([name, route]) => ({ ...route, name })),
     keys: new Map([...documents.keys].map(([id, key]) => [key.hash, { ...key, id }])),
   })
 }
 
-function viewOf(name: string, spec: NodeSpec, documents: Documents): NodeView {
+const noSnapshot: Snapshot = {
+  revision: '0',
+  config: defaultConfig,
+  nodes: new Map(),
+  models: new Map(),
+  loaded: [],
+  routes: [],
+  keys: new Map(),
+}
+
+function viewOf(name: string, spec: NodeSpec, documents: Documents, former: NodeView | undefined): NodeView {
   const status = documents.statuses.get(name) ?? null
+  const slots = spec.slots ?? documents.config.routing.default_slots
+  if (former?.spec === spec && former.status === status && former.slots === slots) return former
   const available = spec.state === 'active' && status?.health === 'up'
   return Object.freeze({
     name,
     spec,
     status,
     available,
-    slots: spec.slots ?? documents.config.routing.default_slots,
+    slots,
     weight: available ? spec.weight : 0,
     onDisk: new Map((status?.models ?? []).map((model) => [model.name, model.digest])),
-    resident: new Set((status?.loaded ?? []).map((model) => model.name)),
+    resident: new Map((status?.loaded ?? []).map((model) => [model.name, model])),
   })
-}
-
-function modelsOf(nodes: readonly NodeView[]): Map<string, ModelView> {
-  const models = new Map<string, { newest: InventoryModel; holders: string[] }>()
-  for (const node of nodes) {
-    for (const model of node.status?.models ?? []) {
-      const known = models.get(model.name)
-      if (!known) models.set(model.name, { newest: model, holders: [node.name] })
-      else {
-        known.holders.push(node.name)
-        if (isNewer(model, known.newest)) known.newest = model
-      }
-    }
-  }
-  return new Map([...models].map(([name, model]) => [name, { name, ...model }]))
-}
-
-/** By the moment, not the text: each node writes dates in its own time zone. Copies of one digest are one version. */
-function isNewer(model: InventoryModel, than: InventoryModel): boolean {
-  if (model.digest === than.digest) return false
-  return (Date.parse(model.modified_at) || 0) > (Date.parse(than.modified_at) || 0)
 }
 
 /** Where control meets data: the cluster side swaps it, the gateway reads it once per request. */

@@ -1,29 +1,40 @@
 import type { Api, Ask } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { adjust, namesFor } from './adjust.ts'
 import type { Caller } from './authenticate.ts'
-import { chooseModel } from './choose.ts'
+import { type Choice, chooseModel, rulesFor } from './choose.ts'
+import { applyEdits } from './edit.ts'
 import type { Exchange } from './exchange.ts'
+import { FormReader } from './form.ts'
+import { ScanError } from './json-walk.ts'
+import { contextRule } from './resolve.ts'
 import type { Spelling } from './respell.ts'
 import type { ForwardRoute } from './routes.ts'
-import { ScanError, type Scanned, scan } from './scan.ts'
+import { type FieldNames, type Scanned, scan } from './scan.ts'
+import type { Payload, Upload } from './upload.ts'
+
+/** A form has no fields for options. */
+const noVariant = ''
 
 /** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
 export interface Admission {
   readonly ask: Ask
-  readonly body: Buffer
+  readonly body: Payload
   /** The answer begins with its first token, not when all is done. */
   readonly streams: boolean
   /** The model asked for was replaced because no node can serve it now. */
   readonly isFallback: boolean
   /** How the answers name the model, where a route's name for it is not the caller's. A fallback goes by its own. */
   readonly spelling: Spelling | null
+  /** See `Adjustment`. */
+  readonly adjusted: readonly string[]
 }
 
 /**
- * Decides whether a request may come in, and for which model.
+ * Decides whether a request may come in, for which model, and with which options.
  *
- * @throws ProxyError `bad_json`, and those of `chooseModel`.
+ * @throws ProxyError `bad_json`, `missing_model`, and those of `chooseModel` and `adjust`.
  */
 export function admit(
   exchange: Exchange,
@@ -32,29 +43,25 @@ export function admit(
   bytes: Buffer,
   snapshot: Snapshot,
 ): Admission {
-  const { model, stream } = scanBody(bytes)
+  const scanned = scanBody(bytes, namesFor(route.api))
+  const { model, stream } = scanned
   if (!model) throw new ProxyError('missing_model')
-  const {
-    asked,
-    model: chosen,
-    rule,
-    isFallback,
-  } = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
+  const choice = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
+  const { asked, model: chosen, rule, isFallback } = choice
+  const { edits, adjusted, variant } = adjust(bytes, scanned, route.api, {
+    callers: rulesFor(caller, snapshot),
+    isAdmin: caller.mayManage,
+    numCtx: contextRule(chosen, rule, snapshot),
+  })
+  const renamed = { start: model.start, end: model.end, text: JSON.stringify(chosen) }
   return {
-    ask: {
-      id: exchange.id,
-      api: route.api,
-      model: chosen,
-      tenant: caller.tenant,
-      nodes: rule?.nodes ?? {},
-      arrivedAt: exchange.startedAt,
-      tried: new Set(),
-    },
-    // The original bytes travel on; only the name inside the quotes changes, and only when it has to.
-    body: chosen === asked ? bytes : splice(bytes, model.start, model.end, JSON.stringify(chosen)),
+    ask: askFor(exchange, route.api, caller, choice, variant),
+    // The original bytes travel on, but for what has to change.
+    body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed]),
     streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     isFallback,
     spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
+    adjusted,
   }
 }
 
@@ -68,16 +75,51 @@ function inWordsOf<T>(api: Api, choose: () => T): T {
   }
 }
 
+/**
+ * `admit` for a form whose fields come one after the other: the rest of it is read while it is sent.
+ *
+ * @throws ProxyError `bad_form`, `unsupported_encoding`, those of reading an upload and of `chooseModel`.
+ */
+export async function admitForm(
+  exchange: Exchange,
+  route: ForwardRoute,
+  caller: Caller,
+  body: Upload,
+  snapshot: Snapshot,
+): Promise<Admission> {
+  const form = new FormReader(exchange.request.headers['content-type'], 'model')
+  const model = await body.readUntil((bytes) => form.find(bytes))
+  if (!model) throw new ProxyError('bad_form', { reason: 'it ends before its last boundary' })
+  const choice = chooseModel(model.value, caller, snapshot)
+  const { asked, model: chosen, isFallback } = choice
+  if (chosen !== asked) body.replace(model.start, model.end, chosen)
+  return {
+    ask: askFor(exchange, route.api, caller, choice, noVariant),
+    body,
+    streams: false,
+    isFallback,
+    spelling: null,
+    adjusted: [],
+  }
+}
+
+function askFor(
+  { id, startedAt }: Exchange,
+  api: Api,
+  { tenant }: Caller,
+  { model, rule }: Choice,
+  variant: string,
+): Ask {
+  const nodes = rule?.nodes ?? {}
+  return { id, api, model, variant, tenant, nodes, arrivedAt: startedAt, tried: new Set() }
+}
+
 /** See `scan`. @throws ProxyError `bad_json`. */
-export function scanBody(bytes: Buffer): Scanned {
+export function scanBody(bytes: Buffer, names: readonly [FieldNames?, FieldNames?] = []): Scanned {
   try {
-    return scan(bytes)
+    return scan(bytes, ...names)
   } catch (error) {
     if (error instanceof ScanError) throw new ProxyError('bad_json', { reason: error.message })
     throw error
   }
-}
-
-function splice(bytes: Buffer, start: number, end: number, text: string): Buffer {
-  return Buffer.concat([bytes.subarray(0, start), Buffer.from(text), bytes.subarray(end)])
 }

@@ -3,41 +3,51 @@ import type { InventoryModel } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
-import { chooseModel, maySee } from './choose.ts'
+import { chooseModel, maySee, rulesFor } from './choose.ts'
 import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
 
 /** What is answered from memory, whatever the nodes do. */
-export type AnswerName = 'running' | 'version' | 'tags' | 'ps' | 'models' | 'model'
+export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
 
 type ListName = Exclude<AnswerName, 'running' | 'model'>
-type Body = (snapshot: Snapshot, caller: Caller) => object
+interface List {
+  /** What its body is made of: one that is the same in the next snapshot has the same body. */
+  readonly basis: (snapshot: Snapshot) => object
+  readonly body: (snapshot: Snapshot, caller: Caller) => string
+}
 
-const lists: Readonly<Record<ListName, Body>> = {
-  version: (snapshot) => ({ version: lowestVersion(snapshot) }),
-  tags: (snapshot, caller) => ({ models: visibleModels(snapshot, caller).map(tag) }),
-  ps: (snapshot, caller) => ({
-    models: latestFirst(
-      snapshot.loaded.filter(({ model }) => maySee(caller, model.name)),
-      ({ model }) => model.expires_at,
-    ).map(({ node, model: { shown, ...model } }) => ({
-      ...model,
-      name: shown ?? model.name,
-      model: shown ?? model.name,
-      ...(snapshot.config.headers.node ? { llamero: { node } } : {}),
-    })),
-  }),
-  models: (snapshot, caller) => {
-    const models = visibleModels(snapshot, caller).map((model) =>
-      openaiModel(model.shown ?? model.name, model),
-    )
-    // Ollama's own quirk: null, not an empty list (sheet ollama-api.md §1.6).
-    return { object: 'list', data: models.length > 0 ? models : null }
+const lists: Readonly<Record<ListName, List>> = {
+  version: {
+    basis: (snapshot) => snapshot,
+    body: (snapshot) => JSON.stringify({ version: lowestVersion(snapshot) }),
+  },
+  status: {
+    basis: ({ config }) => config,
+    body: (snapshot, caller) => JSON.stringify({ cloud: cloudFor(caller, snapshot) }),
+  },
+  tags: {
+    basis: ({ models }) => models,
+    body: (snapshot, caller) => `{"models":[${visibleModels(snapshot, caller).map(tag).join(',')}]}`,
+  },
+  ps: {
+    basis: (snapshot) => snapshot,
+    body: (snapshot, caller) => JSON.stringify({ models: visibleLoaded(snapshot, caller) }),
+  },
+  models: {
+    basis: ({ models }) => models,
+    body: (snapshot, caller) => {
+      const models = visibleModels(snapshot, caller).map((model) =>
+        openaiModel(model.shown ?? model.name, model),
+      )
+      // Ollama's own quirk: null, not an empty list (sheet ollama-api.md §1.6).
+      return JSON.stringify({ object: 'list', data: models.length > 0 ? models : null })
+    },
   },
 }
 
-/** Bodies by what they list and for which rights, kept as long as their snapshot: polling clients ask every few seconds. */
-const cache = new WeakMap<Snapshot, Map<string, Buffer>>()
+/** Bodies by what they list and for which rights, kept as long as their basis: polling clients ask every few seconds. */
+const cache = new WeakMap<object, Map<string, Buffer>>()
 /** Each may be megabytes, and there may be as many rights as keys. */
 const maxKept = 16
 
@@ -59,10 +69,12 @@ export function answerFrom(snapshot: Snapshot, name: AnswerName, exchange: Excha
 }
 
 function listed(snapshot: Snapshot, name: ListName, caller: Caller): Buffer {
-  const kept = cache.get(snapshot) ?? new Map<string, Buffer>()
-  cache.set(snapshot, kept)
-  const key = `${name} ${JSON.stringify(caller.models)}`
-  const body = kept.get(key) ?? Buffer.from(JSON.stringify(lists[name](snapshot, caller)))
+  const list = lists[name]
+  const basis = list.basis(snapshot)
+  const kept = cache.get(basis) ?? new Map<string, Buffer>()
+  cache.set(basis, kept)
+  const key = `${name} ${JSON.stringify([caller.models, caller.options])}`
+  const body = kept.get(key) ?? Buffer.from(list.body(snapshot, caller))
   if (kept.size >= maxKept && !kept.has(key)) kept.clear()
   kept.set(key, body)
   return body
@@ -94,6 +106,24 @@ function visibleModels(snapshot: Snapshot, caller: Caller): InventoryModel[] {
   )
 }
 
+/** Ollama's words for whether its models in the cloud can be used, and who decided that. */
+function cloudFor(caller: Caller, snapshot: Snapshot): object {
+  const disabled = rulesFor(caller, snapshot).cloud === 'refuse'
+  return { disabled, source: disabled ? 'config' : 'none' }
+}
+
+function visibleLoaded({ loaded, config }: Snapshot, caller: Caller): object[] {
+  const visible = loaded.filter(({ model }) => maySee(caller, model.name))
+  return latestFirst(visible, ({ model }) => model.expires_at).map(
+    ({ node, model: { shown, ...model } }) => ({
+      ...model,
+      name: shown ?? model.name,
+      model: shown ?? model.name,
+      ...(config.headers.node ? { llamero: { node } } : {}),
+    }),
+  )
+}
+
 /** As Ollama lists things. By the moment, not the text: each node writes dates in its own time zone. */
 function latestFirst<T>(things: readonly T[], dateOf: (thing: T) => string): T[] {
   return things
@@ -102,24 +132,25 @@ function latestFirst<T>(things: readonly T[], dateOf: (thing: T) => string): T[]
     .map(({ thing }) => thing)
 }
 
-function tag({
-  name,
-  shown = name,
-  modified_at,
-  size,
-  digest,
-  details,
-  capabilities,
-}: InventoryModel): object {
-  return {
-    name: shown,
-    model: shown,
-    modified_at,
-    size,
-    digest,
-    details,
-    ...(capabilities ? { capabilities } : {}),
-  }
+/** A new list is mostly made of the models of the one before: of thousands, few are ever written anew. */
+const tags = new WeakMap<InventoryModel, string>()
+
+/** A model as `/api/tags` tells it, in JSON. */
+function tag(model: InventoryModel): string {
+  const { name, shown = name, modified_at, size, digest, details, capabilities } = model
+  const json =
+    tags.get(model) ??
+    JSON.stringify({
+      name: shown,
+      model: shown,
+      modified_at,
+      size,
+      digest,
+      details,
+      ...(capabilities ? { capabilities } : {}),
+    })
+  tags.set(model, json)
+  return json
 }
 
 function openaiModel(id: string, { name, modified_at }: InventoryModel): object {

@@ -1,18 +1,11 @@
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Clock } from '../shared/clock.ts'
-import type { Order } from './order.ts'
+import { faultOf, flawOf } from './faults.ts'
+import type { Limit, Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
 import type { Delivery } from './to-caller.ts'
+import { Upload } from './upload.ts'
 import type { Silent } from './upstreams.ts'
-
-const unreachableCodes = new Set([
-  'ECONNREFUSED',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EADDRNOTAVAIL',
-])
 
 /**
  * One try at one node. Its state is where it is: waiting for the head of the answer, streaming, paused because the
@@ -41,6 +34,9 @@ export class Attempt implements Silent {
   #movedAt: number
   /** The node took longer than it should, and nobody else could do better: it has its full time. */
   #isPatient = false
+  /** The body that is being passed on; null when the node has all of it. */
+  #upload: Upload | null = null
+  #sentAt: number
   #resolve: (outcome: Outcome) => void
   #closeUpstream: () => void = () => {}
   #cancelTimer: () => void = () => {}
@@ -57,6 +53,7 @@ export class Attempt implements Silent {
     this.headers = order.headers
     this.#startedAt = clock.now()
     this.#movedAt = this.#startedAt
+    this.#sentAt = this.#startedAt
     const { promise, resolve } = Promise.withResolvers<Outcome>()
     this.outcome = promise
     this.#resolve = resolve
@@ -73,14 +70,26 @@ export class Attempt implements Silent {
     return this
   }
 
-  /** Played for http-proxy: the body, whole. */
+  /** Played for http-proxy: the body. The node's time to answer begins when it has all of it. */
   pipe(request: ClientRequest): void {
-    request.end(this.#order.body)
+    this.#request = request
+    const { body } = this.#order
+    if (!(body instanceof Upload)) return void request.end(body)
+    this.#upload = body
+    const moved = () => {
+      this.#movedAt = this.#clock.now()
+    }
+    const sent = () => {
+      this.#upload = null
+      this.#sentAt = this.#clock.now()
+    }
+    // It rejects only when the exchange is over, which has settled this attempt.
+    void body.play(request, moved).then(sent, () => {})
+    if (this.#state === 'waiting') this.#arm()
   }
 
   /** The request has its socket. */
   sending(request: ClientRequest): void {
-    this.#request = request
     request.on('upgrade', (_answer, socket) => {
       socket.destroy()
       this.#failWith('bad-response', new Error('the node switched protocols unasked'))
@@ -125,7 +134,8 @@ export class Attempt implements Silent {
 
   /** http-proxy or the answer's stream reports an error. */
   fail(error: Error): void {
-    this.#failWith(this.#faultOf(error), error)
+    const isFirst = this.#state === 'waiting'
+    this.#failWith(isFirst ? faultOf(error, this.#request) : 'broken-off', error)
   }
 
   #take(chunk: Buffer): void {
@@ -200,29 +210,23 @@ export class Attempt implements Silent {
   }
 
   /** The nearest moment at which this attempt must end, and why. */
-  #limit(): { at: number; fault: Fault | 'impatient' } {
-    const { timeouts, patience, deadlineAt } = this.#order
-    const whole = { at: deadlineAt, fault: 'request-timeout' as const }
+  #limit(): Limit {
+    const whole: Limit = { at: this.#order.deadlineAt, fault: 'request-timeout' }
     // Whoever reads slowly has a limit of its own: see Delivery.
     if (this.#state === 'paused') return whole
-    const step =
-      this.#state === 'streaming'
-        ? { at: this.#movedAt + timeouts.between_tokens, fault: 'stalled' as const }
-        : this.#isPatient
-          ? { at: this.#startedAt + patience.atMostMs, fault: 'first-token-timeout' as const }
-          : { at: this.#startedAt + patience.expectedMs, fault: 'impatient' as const }
+    const step = this.#step()
     return step.at < whole.at ? step : whole
   }
 
-  #faultOf(error: Error & { code?: unknown }): Fault {
-    const code = String(error.code ?? '')
-    if (this.#state !== 'waiting') return 'broken-off'
-    if (code === 'ECONNECT_TIMEOUT') return 'connect-timeout'
-    if (unreachableCodes.has(code) || /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))
-      return 'unreachable'
-    if (code.startsWith('HPE_')) return 'bad-response'
-    const lost = code === 'ECONNRESET' || code === 'EPIPE'
-    return lost && this.#request?.reusedSocket ? 'stale-socket' : 'reset'
+  #step(): Limit {
+    const { timeouts, patience } = this.#order
+    if (this.#state === 'streaming' || this.#upload) {
+      // The caller who is waited for has a limit of its own as well: see Upload.
+      const movedAt = this.#upload?.isStarved ? this.#clock.now() : this.#movedAt
+      return { at: movedAt + timeouts.between_tokens, fault: 'stalled' }
+    }
+    if (this.#isPatient) return { at: this.#sentAt + patience.atMostMs, fault: 'first-token-timeout' }
+    return { at: this.#sentAt + patience.expectedMs, fault: 'impatient' }
   }
 
   #failWith(fault: Fault, cause: Error): void {
@@ -236,15 +240,9 @@ export class Attempt implements Silent {
     this.#cancelTimer()
     this.#order.upstream.silent.delete(this)
     this.#order.signal.removeEventListener('abort', this.#abort)
-    if (outcome.kind !== 'done' && outcome.kind !== 'refused') this.#closeUpstream()
+    const isAnswered = outcome.kind === 'done' || outcome.kind === 'refused'
+    // An answer to half an upload is an answer; the rest of it would wait for nobody.
+    if (!isAnswered || this.#upload !== null) this.#closeUpstream()
     this.#resolve(outcome)
   }
-}
-
-/** What no answer may be, or null: no redirect is followed, and we asked for no compression. */
-function flawOf({ statusCode: status = 0, headers }: IncomingMessage): string | null {
-  if (status < 200 || status > 599 || (status >= 300 && status < 400))
-    return `the node answered with status ${status}`
-  const encoding = headers['content-encoding'] ?? 'identity'
-  return encoding === 'identity' ? null : `the node compressed its answer with ${encoding}`
 }

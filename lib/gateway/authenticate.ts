@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { hashToken, type Scope } from '../fleet/api-key.ts'
+import type { KeyOptions } from '../fleet/caller-options.ts'
 import type { Config } from '../fleet/config.ts'
 import type { KeyView, Snapshot } from '../fleet/snapshot.ts'
 import { inRanges } from '../shared/address.ts'
@@ -12,6 +13,8 @@ export interface Caller {
   readonly models: readonly string[]
   /** It has scope `admin`: it may change models. */
   readonly mayManage: boolean
+  /** What its key says otherwise than `callers` of the config. */
+  readonly options?: KeyOptions
 }
 
 /** Callers without a key, where they are let in at all. */
@@ -49,7 +52,12 @@ export function authenticate(
   }
   const key = validKey(snapshot, token, door.clock)
   if (!key || !opens(key, door)) throw new ProxyError('unauthorized')
-  return { tenant: key.tenant, models: key.models, mayManage: key.scopes.includes('admin') }
+  return {
+    tenant: key.tenant,
+    models: key.models,
+    mayManage: key.scopes.includes('admin'),
+    ...(key.options && { options: key.options }),
+  }
 }
 
 /** The key of a token, if it is valid now and has the scope. */

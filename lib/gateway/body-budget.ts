@@ -2,6 +2,8 @@
 export interface BodyShare extends Disposable {
   /** Takes `bytes` more, unless all shares together would then hold more than `limit`. Returns whether it did. */
   take(bytes: number, limit: number): boolean
+  /** Gives back `bytes` that it took. */
+  give(bytes: number): void
 }
 
 /** What the request bodies of this instance may weigh together; the one place that counts them. */
@@ -22,6 +24,11 @@ export class BodyBudget {
         this.#held += bytes
         own += bytes
         return true
+      },
+      give: (bytes) => {
+        if (closed) return
+        this.#held -= bytes
+        own -= bytes
       },
       [Symbol.dispose]: () => {
         closed = true // a chunk that comes after the end counts for nobody

@@ -1,4 +1,5 @@
-import { canonicalName } from '../fleet/names.ts'
+import type { Config } from '../fleet/config.ts'
+import { canonicalName, isCloudName, namesTwoSources } from '../fleet/names.ts'
 import { matchesGlob } from '../fleet/schema.ts'
 import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -20,17 +21,26 @@ export interface Choice {
 /**
  * Which model a caller means, and may mean.
  *
- * @throws ProxyError `missing_model`, `bad_model`; `model_not_found` (also for a model the caller's key does not cover:
- *   the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
+ * @throws ProxyError `missing_model`, `bad_model`, `two_sources`, `cloud_refused`; `model_not_found` (also for a model the
+ *   caller's key does not cover: the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
  */
 export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): Choice {
   if (name.trim() === '') throw new ProxyError('missing_model')
+  if (namesTwoSources(name))
+    throw new ProxyError('two_sources', { model: JSON.stringify(name.slice(0, 200)) })
+  if (isCloudName(name) && rulesFor(caller, snapshot).cloud === 'refuse')
+    throw new ProxyError('cloud_refused', { model: name.slice(0, 400) })
   const asked = canonicalName(name)
   if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(name.slice(0, 200)) })
   if (!maySee(caller, asked)) throw new ProxyError('model_not_found', { model: name.slice(0, 400) })
   const { route: rule, model, isFallback } = resolve(asked, caller.tenant, snapshot)
   if (!model) throw absent(name, snapshot)
   return { asked, model, rule, isFallback }
+}
+
+/** What the caller may do with a request's options: what its key does not say, the config does. */
+export function rulesFor({ options }: Caller, { config }: Snapshot): Config['callers'] {
+  return { ...config.callers, ...options }
 }
 
 /** Whether the caller's key covers a model, by its canonical name. */

@@ -39,6 +39,25 @@ export function errorBody(dialect: Dialect, error: ProxyError, requestId: string
   dialect satisfies never
 }
 
+/** Before which the client shall not ask again, in seconds; undefined when waiting does not help. */
+type Wait = number | undefined
+
+/**
+ * When to ask again, for whoever can tell time; and to the SDKs of OpenAI and Anthropic whether to, where the status
+ * alone would mislead them (sheet ollama-api.md §5). They ask again after any status of 500 or more, and 408, 409, 429.
+ */
+export function retryHeaders(dialect: Dialect, status: number, wait: Wait): Record<string, string> {
+  const headers = wait === undefined ? {} : { 'retry-after': String(Math.ceil(wait)) }
+  if (dialect === 'ollama') return headers
+  if (wait !== undefined) {
+    return { ...headers, 'retry-after-ms': String(Math.ceil(wait * 1000)), 'x-should-retry': 'true' }
+  }
+  return mayPass.has(status) ? {} : { 'x-should-retry': 'false' }
+}
+
+/** Statuses without a hint of when, that another try may not meet again. */
+const mayPass = new Set([408, 500, 502, 504])
+
 /**
  * The last words in a stream that cannot be finished, so that no client takes it for a whole answer. The leading line
  * break ends a line that was cut in the middle; after a whole line it is an empty one, which every reader skips.

@@ -16,6 +16,7 @@ import { Loads } from './loads.ts'
 import { type Order, type Patience, requestHeaders } from './order.ts'
 import type { Failure, Outcome } from './outcome.ts'
 import { RetryBudget } from './retry.ts'
+import { canRepeat } from './upload.ts'
 import type { Upstream, Upstreams } from './upstreams.ts'
 
 interface DispatchOptions {
@@ -98,6 +99,7 @@ export class Dispatch {
     const { routing, timeouts } = snapshot.config
     if (!judge(failure, admission.ask.api).elsewhere || tried.size >= routing.attempts) return false
     if (this.#options.clock.now() >= exchange.startedAt + timeouts.request) return false
+    if (!canRepeat(admission.body)) return false
     return this.#options.scheduler.couldServe(ask) && this.#budget.spend()
   }
 
@@ -119,16 +121,15 @@ export class Dispatch {
   }
 
   async #load(job: Job, { grant, upstream, trial }: Try): Promise<Failure | null> {
-    const { exchange, admission, snapshot, ask } = job
+    const { exchange, snapshot, ask } = job
     const { scheduler, metrics } = this.#options
-    const { api, model } = ask
     let isOurs = false
     const begun = () => {
       isOurs = true
-      metrics.modelLoads.inc({ node: grant.node.name, model })
+      metrics.modelLoads.inc({ node: grant.node.name, model: ask.model })
     }
     const mayLeave = () => scheduler.couldServe(ask)
-    const wanted = { grant, upstream, api, model, body: admission.body, snapshot, mayLeave }
+    const wanted = { grant, upstream, ask, snapshot, mayLeave }
     const failure = await this.#loads.ready(wanted, exchange.signal, begun)
     // One load is one sign of the node's health, however many waited for it.
     if (failure && !isOurs) trial.settle('neutral')
@@ -171,7 +172,7 @@ export class Dispatch {
           response: exchange.response,
           idleWriteMs: timeouts.idle_write,
           spelling: admission.spelling,
-          responseHeaders: this.#responseHeaders(exchange, snapshot),
+          responseHeaders: this.#responseHeaders(exchange, admission, snapshot),
           malformed: (lines) => metrics.malformedLines.inc({ node: node.name }, lines),
         })
       },
@@ -182,17 +183,18 @@ export class Dispatch {
   #patience(job: Job, upstream: Upstream): Patience {
     const { admission, snapshot, ask } = job
     const { first_token: atMostMs, whole_answer: wholeMs } = snapshot.config.timeouts
-    const mayLeave = () => this.#options.scheduler.couldServe(ask) && this.#budget.allows()
+    const mayLeave = () =>
+      canRepeat(admission.body) && this.#options.scheduler.couldServe(ask) && this.#budget.allows()
     if (!beginsEarly(admission)) return { expectedMs: wholeMs, atMostMs: wholeMs, mayLeave }
     return { expectedMs: Math.min(this.#limitMs(job, upstream), atMostMs), atMostMs, mayLeave }
   }
 
   #limitMs({ admission, ask }: Job, { firstTokens }: Upstream): number {
-    return firstTokens.limitMs(ask.model, admission.body.length)
+    return firstTokens.limitMs(ask.model, admission.body.length ?? 0)
   }
 
   #learn({ admission, ask }: Job, { firstTokens }: Upstream, tookMs: number): void {
-    if (beginsEarly(admission)) firstTokens.observe(ask.model, admission.body.length, tookMs)
+    if (beginsEarly(admission)) firstTokens.observe(ask.model, admission.body.length ?? 0, tookMs)
   }
 
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
@@ -228,7 +230,11 @@ export class Dispatch {
     this.#options.metrics.decisions.inc({ reason: trace.reason })
   }
 
-  #responseHeaders({ publicId, trace }: Exchange, { config }: Snapshot): OutgoingHttpHeaders {
+  #responseHeaders(
+    { publicId, trace }: Exchange,
+    { adjusted }: Admission,
+    { config }: Snapshot,
+  ): OutgoingHttpHeaders {
     return {
       'x-request-id': publicId,
       ...(config.headers.node ? { 'x-llamero-node': trace.node } : {}),
@@ -236,6 +242,7 @@ export class Dispatch {
       'x-llamero-attempts': trace.attempts,
       'x-llamero-queue-ms': Math.round(trace.queuedMs),
       'x-llamero-reason': trace.reason,
+      ...(adjusted.length > 0 && { 'x-llamero-adjusted': adjusted.join(', ') }),
     }
   }
 }

@@ -58,6 +58,8 @@ export interface Exchange {
   /** The caller waits for "100 Continue" before it sends the body. */
   readonly expectsContinue: boolean
   readonly trace: Trace
+  /** Its body is passed on while it comes, and has a limit of time of its own. */
+  passesOn: boolean
 }
 
 const wellFormedId = /^[A-Za-z0-9._-]{8,64}$/
@@ -83,6 +85,7 @@ export function openExchange(
     signal: ending.signal,
     abort: (reason) => ending.abort(reason),
     expectsContinue,
+    passesOn: false,
     trace: {
       api: 'none',
       model: '',

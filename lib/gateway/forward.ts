@@ -4,6 +4,7 @@ import type { Clock } from '../shared/clock.ts'
 import { Attempt } from './attempt.ts'
 import type { Order } from './order.ts'
 import type { Outcome } from './outcome.ts'
+import { Upload } from './upload.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */
@@ -39,7 +40,9 @@ export class Forwarder {
 
   /** Sends one order to its node and its answer to the caller. Never rejects. */
   async send(order: Order): Promise<Outcome> {
-    const outcome = await this.#try(order, order.upstream.agent)
+    // An upload gets a socket of its own: one that turns out to be closed may cost bytes that are not here any more.
+    const agent = order.body instanceof Upload ? false : order.upstream.agent
+    const outcome = await this.#try(order, agent)
     if (outcome.kind !== 'node-failed' || outcome.fault !== 'stale-socket') return outcome
     // The node closed a kept-alive socket while we were writing to it: not one byte was answered, so ask again on a
     // socket of its own (nodejs/node #47130).

@@ -1,14 +1,17 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import { ProxyError } from '../shared/errors.ts'
+import { retryHeaders } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
 import type { Failure } from './outcome.ts'
+import { endAfterBody } from './refuse.ts'
 
 /**
  * The last try failed. What the node itself said is the most honest answer; where it said nothing, we do.
  *
  * @throws ProxyError `node_failed` or `node_timeout`.
  */
-export function giveUp({ response, trace, publicId }: Exchange, failure: Failure): void {
+export function giveUp(exchange: Exchange, failure: Failure): void {
+  const { response, trace, publicId, dialect } = exchange
   trace.outcome = 'upstream_error'
   if (failure.kind === 'node-failed') {
     const timedOut = failure.fault.endsWith('timeout') || failure.fault === 'stalled'
@@ -20,16 +23,16 @@ export function giveUp({ response, trace, publicId }: Exchange, failure: Failure
       { cause: failure.cause },
     )
   }
+  const isBusy = failure.status === 503 || failure.status === 429
   const headers: OutgoingHttpHeaders = {
     'content-type': failure.contentType,
     'content-length': failure.body.length,
     'x-request-id': publicId,
     'x-llamero-attempts': trace.attempts,
+    ...retryHeaders(dialect, failure.status, isBusy ? (failure.retryAfterMs ?? 1000) / 1000 : undefined),
   }
-  if (failure.status === 503 || failure.status === 429)
-    headers['retry-after'] = String(Math.ceil((failure.retryAfterMs ?? 1000) / 1000))
   response.writeHead(failure.status, headers)
-  response.end(failure.body)
+  endAfterBody(exchange, failure.body)
 }
 
 /** Why a try failed, in a word; a label of the metrics. */

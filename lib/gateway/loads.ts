@@ -1,9 +1,9 @@
-import type { Api } from '../fleet/ask.ts'
+import type { Ask } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
+import { readVariant } from '../fleet/variant.ts'
 import type { Grant } from '../scheduler/scheduler.ts'
 import type { Clock } from '../shared/clock.ts'
 import { orAborted } from './aborted.ts'
-import { asObject, parseObject } from './answer-json.ts'
 import type { Forwarder } from './forward.ts'
 import { HeldAnswer } from './held-answer.ts'
 import { requestHeaders } from './order.ts'
@@ -14,29 +14,21 @@ import type { Upstream } from './upstreams.ts'
 export interface Wanted {
   readonly grant: Grant
   readonly upstream: Upstream
-  readonly api: Api
-  readonly model: string
-  /** The request's body: its load-time options decide which runner serves it. */
-  readonly body: Buffer
+  readonly ask: Ask
   readonly snapshot: Snapshot
   /** Whether another node could serve the request. */
   readonly mayLeave: () => boolean
 }
 
-/** Another value of one of these needs another runner (sheet ollama-api.md §1.3, §2.3). */
-const loadOptions = [
-  'num_ctx',
-  'num_batch',
-  'num_gpu',
-  'main_gpu',
-  'use_mmap',
-  'num_thread',
-  'draft_num_predict',
-]
-/** A larger body is not read for its options: its request loads the model itself. */
-const maxReadBytes = 1024 * 1024
 /** The leader's probes tell within a few seconds that the model is in memory; until then a finished load is remembered. */
 const rememberedMs = 10_000
+
+/** What one node loads, or has just loaded, of one model. */
+interface Loading {
+  readonly variant: string
+  /** A model may only be for embeddings: its load is asked for on the path that the request goes to. */
+  readonly byPath: Map<string, Promise<Failure | null>>
+}
 
 const never = new AbortController().signal
 
@@ -48,7 +40,8 @@ const never = new AbortController().signal
 export class Loads {
   readonly #forwarder: Forwarder
   readonly #clock: Clock
-  readonly #loads = new Map<string, Promise<Failure | null>>()
+  /** By node and model: another variant takes the place of the one before, as it does on the node. */
+  readonly #loads = new Map<string, Loading>()
 
   constructor(forwarder: Forwarder, clock: Clock) {
     this.#forwarder = forwarder
@@ -61,20 +54,29 @@ export class Loads {
    * @throws the signal's reason when it aborts; the load goes on.
    */
   ready(wanted: Wanted, signal: AbortSignal, begun: () => void): Promise<Failure | null> {
-    const request = loadRequest(wanted)
-    if (!request) return Promise.resolve(null)
-    const key = `${wanted.grant.node.name} ${request.path} ${request.body}`
-    let load = this.#loads.get(key)
+    const { grant, ask } = wanted
+    const place = `${grant.node.name} ${ask.model}`
+    const here = this.#loads.get(place)
+    const loading: Loading =
+      here?.variant === ask.variant ? here : { variant: ask.variant, byPath: new Map() }
+    this.#loads.set(place, loading)
+    const request = loadRequest(ask)
+    let load = loading.byPath.get(request.path)
     if (!load) {
       begun()
       load = this.#load(wanted, request)
-      this.#loads.set(key, load)
+      loading.byPath.set(request.path, load)
       void load.then((failure) => {
-        if (failure) this.#loads.delete(key)
-        else this.#clock.after(rememberedMs, () => this.#loads.delete(key))
+        if (failure) this.#forget(place, loading, request)
+        else this.#clock.after(rememberedMs, () => this.#forget(place, loading, request))
       })
     }
     return orAborted(load, signal)
+  }
+
+  #forget(place: string, { byPath }: Loading, { path }: LoadRequest): void {
+    byPath.delete(path)
+    if (byPath.size === 0 && this.#loads.get(place)?.byPath === byPath) this.#loads.delete(place)
   }
 
   async #load(
@@ -120,14 +122,11 @@ interface LoadRequest {
   readonly body: string
 }
 
-/** The request without a prompt that loads what `wanted` needs; null when its body is too large to read its options. */
-function loadRequest({ api, model, body }: Wanted): LoadRequest | null {
-  if (body.length > maxReadBytes) return null
-  const asked = asObject(parseObject(body.toString('utf8'))?.['options']) ?? {}
-  const named = Object.entries(asked).filter(([name]) => loadOptions.includes(name))
-  const options = Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1)))
-  const isNative = api.startsWith('ollama_')
-  const common = { model, ...(isNative && named.length > 0 && { options }) }
+/** The request without a prompt that loads what `ask` needs. */
+function loadRequest({ api, model, variant }: Ask): LoadRequest {
+  const { shift, ...options } = readVariant(variant)
+  const hasOptions = Object.keys(options).length > 0
+  const common = { model, ...(hasOptions && { options }), ...(shift !== undefined && { shift }) }
   return /embed/.test(api)
     ? { path: '/api/embed', body: JSON.stringify({ ...common, input: '' }) }
     : { path: '/api/generate', body: JSON.stringify({ ...common, stream: false }) }

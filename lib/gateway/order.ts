@@ -1,6 +1,8 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
+import type { Fault } from './outcome.ts'
 import type { AnswerHead, Delivery } from './to-caller.ts'
+import type { Payload } from './upload.ts'
 import type { Upstream } from './upstreams.ts'
 
 /** How long a node may be silent before its answer begins, in milliseconds from the start of the attempt. */
@@ -13,6 +15,12 @@ export interface Patience {
   readonly mayLeave: () => boolean
 }
 
+/** When an attempt must end, in monotonic milliseconds, and why. */
+export interface Limit {
+  readonly at: number
+  readonly fault: Fault | 'impatient'
+}
+
 /** One try at one node. */
 export interface Order {
   readonly upstream: Upstream
@@ -20,7 +28,7 @@ export interface Order {
   readonly path: string
   /** Built by us from an allow-list (see requestHeaders): nothing of the caller's travels unseen. */
   readonly headers: OutgoingHttpHeaders
-  readonly body: Buffer
+  readonly body: Payload
   readonly timeouts: Config['timeouts']
   readonly patience: Patience
   /** Monotonic milliseconds at which the whole request must be over. */
@@ -40,7 +48,8 @@ interface Framing {
   /** What the operator wants sent to this node. */
   readonly node: Readonly<Record<string, string>>
   readonly host: string
-  readonly bodyBytes: number
+  /** Null where it is not known before it is sent. */
+  readonly bodyBytes: number | null
   readonly requestId: string
 }
 
@@ -51,5 +60,6 @@ export function requestHeaders({ caller, node, host, bodyBytes, requestId }: Fra
     const value = caller[name]
     if (value !== undefined) headers[name] = value
   }
-  return { ...headers, ...node, host, 'content-length': bodyBytes, 'x-request-id': requestId }
+  if (bodyBytes !== null) headers['content-length'] = bodyBytes
+  return { ...headers, ...node, host, 'x-request-id': requestId }
 }

@@ -6,7 +6,7 @@ import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { admit } from './admit.ts'
+import { admit, admitForm } from './admit.ts'
 import { answerFrom } from './answers.ts'
 import { authenticate, type Caller } from './authenticate.ts'
 import { BodyBudget } from './body-budget.ts'
@@ -17,10 +17,12 @@ import { ClientGone, type Exchange, openExchange } from './exchange.ts'
 import { guard } from './guard.ts'
 import type { Management } from './management.ts'
 import { observe } from './observe.ts'
-import { readBody } from './read.ts'
+import type { Passes } from './passes.ts'
+import { encodingOf, readBody } from './read.ts'
 import { refuse } from './refuse.ts'
-import { findRoute, notServed, type Route } from './routes.ts'
+import { findRoute, notServed, type PassRoute, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
+import { Upload } from './upload.ts'
 
 type RouteWithBody = Extract<Route, { action: 'forward' | 'show' | 'count-tokens' | 'manage' }>
 
@@ -29,6 +31,7 @@ interface PipelineOptions {
   readonly dispatch: Dispatch
   readonly shows: Shows
   readonly management: Management
+  readonly passes: Passes
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
@@ -104,18 +107,27 @@ export class Pipeline {
 
     guard(exchange)
     if (answerCors(exchange, snapshot.config)) return
-    const route = findRoute(request.method ?? '', exchange.path)
+    const route = findRoute(request.method ?? '', exchange.path, snapshot.config)
     trace.api = route.action === 'forward' ? route.api : route.kind
     const caller = authenticate(request, snapshot, {
       clock,
       loopback: loopback || isOpen(route),
-      scopes: route.action === 'manage' ? scopes : ['inference'],
+      scopes: isForAdmins(route) ? scopes : ['inference'],
     })
     trace.tenant = caller.tenant
     if (route.action === 'manage' && !caller.mayManage) throw new ProxyError('admin_scope_required')
     if (route.action === 'answer') answerFrom(snapshot, route.answer, exchange, caller)
-    else if (route.action === 'refuse') throw notServed(route, exchange.path)
+    else if (route.action === 'refuse') throw notServed(route.kind, exchange.path)
+    else if (route.action === 'pass') await this.#pass(exchange, route, caller, snapshot)
     else await this.#walkWithBody(exchange, route, caller, snapshot)
+  }
+
+  async #pass(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): Promise<void> {
+    const { passes } = this.#options
+    const nodes = passes.nodesFor(exchange, route, caller, snapshot)
+    using share = this.#bodies.open()
+    const body = await readBody(exchange, snapshot.config.limits, share, { mayBeEmpty: true })
+    await passes.run(exchange, nodes, body, snapshot)
   }
 
   async #walkWithBody(
@@ -124,9 +136,18 @@ export class Pipeline {
     caller: Caller,
     snapshot: Snapshot,
   ): Promise<void> {
-    const { dispatch, shows, management } = this.#options
+    const { dispatch, shows, management, clock } = this.#options
+    const { config } = snapshot
     using share = this.#bodies.open()
-    const body = await readBody(exchange, snapshot.config.limits, share)
+    if (route.action === 'forward' && route.body === 'form') {
+      encodingOf(exchange, false)
+      using upload = new Upload(exchange, { config, share, clock })
+      const admission = await admitForm(exchange, route, caller, upload, snapshot)
+      exchange.trace.model = admission.ask.model
+      return await dispatch.run(exchange, admission, snapshot)
+    }
+    const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
+    const body = await readBody(exchange, config.limits, share, { zstd })
     // Awaited here: the share is given back when this function returns, be its work done or not.
     switch (route.action) {
       case 'show':
@@ -164,6 +185,11 @@ export class Pipeline {
  */
 function limitFlush({ socket }: ServerResponse, idleMs: number): void {
   if (socket && socket.writableLength > 0) socket.setTimeout(idleMs)
+}
+
+/** Whether a key may do with the scope `admin` alone. */
+function isForAdmins(route: Route): boolean {
+  return route.action === 'manage' || (route.action === 'pass' && route.to === 'identity')
 }
 
 function isOpen(route: Route): boolean {

@@ -1,77 +1,77 @@
-import type { Config } from '../fleet/config.ts'
+import type { Readable } from 'node:stream'
+import { constants, createZstdDecompress } from 'node:zlib'
 import { ProxyError } from '../shared/errors.ts'
 import type { BodyShare } from './body-budget.ts'
 import type { Exchange } from './exchange.ts'
+import { HeldBytes, type Limits } from './held-bytes.ts'
 
-type Limits = Config['limits']
+/** As Ollama limits what a compressed body unfolds to (sheet ollama-api.md §1.1). */
+const maxUnfoldedBytes = 20 * 1024 * 1024
+/** Of the memory that a frame may ask for, as a power of two: what the largest body could make use of. */
+const maxWindowLog = 25
 
 /**
- * Reads the whole body, whose bytes count against `share` before they are asked for.
+ * Reads the whole body, whose bytes count against `share` before they are asked for. What comes as zstd, where `zstd`
+ * allows it, is unfolded.
  *
- * @throws ProxyError `body_too_large`, `bodies_full`, `unsupported_encoding`, `missing_body`; the signal's reason when it
- *   aborts first.
+ * @throws ProxyError `body_too_large`, `bodies_full`, `unsupported_encoding`, `broken_zstd`, `missing_body`; the signal's
+ *   reason when it aborts first.
  */
-export async function readBody(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buffer> {
-  const { request, response } = exchange
-  const encoding = request.headers['content-encoding']
-  if (encoding !== undefined && encoding !== 'identity')
-    throw new ProxyError('unsupported_encoding', { encoding })
-  const body = new Body(limits, share)
-  body.reserve(Number(request.headers['content-length'] ?? 0))
-  if (exchange.expectsContinue) response.writeContinue()
-  const bytes = await collect(exchange, body)
-  if (bytes.length === 0) throw new ProxyError('missing_body')
+export async function readBody(
+  exchange: Exchange,
+  limits: Limits,
+  share: BodyShare,
+  { zstd = false, mayBeEmpty = false } = {},
+): Promise<Buffer> {
+  const encoding = encodingOf(exchange, zstd)
+  const bytes =
+    encoding === 'zstd' ? await unfold(exchange, limits, share) : await take(exchange, limits, share)
+  if (bytes.length === 0 && !mayBeEmpty) throw new ProxyError('missing_body')
   return bytes
 }
 
-/**
- * Bytes in one buffer that counts as large as it is allocated: made once where the length is announced, else doubled.
- * Chunks kept as they come would weigh a hundred times their bytes when each is one byte long.
- */
-class Body {
-  readonly #limits: Limits
-  readonly #share: BodyShare
-  #buffer = Buffer.alloc(0)
-  #size = 0
+/** @throws ProxyError `unsupported_encoding` for any but none, and zstd where it is allowed. */
+export function encodingOf({ request }: Exchange, zstd: boolean): 'identity' | 'zstd' {
+  const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity'
+  if (encoding === 'identity' || (zstd && encoding === 'zstd')) return encoding
+  throw new ProxyError('unsupported_encoding', { encoding })
+}
 
-  constructor(limits: Limits, share: BodyShare) {
-    this.#limits = limits
-    this.#share = share
-  }
+function take(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buffer> {
+  const { request, response } = exchange
+  const body = new HeldBytes(limits, share)
+  body.reserve(Number(request.headers['content-length'] ?? 0))
+  if (exchange.expectsContinue) response.writeContinue()
+  return collect(exchange, request, body)
+}
 
-  /** Makes room for `capacity` bytes in all. @throws ProxyError `body_too_large`, `bodies_full`. */
-  reserve(capacity: number): void {
-    const { body_bytes: limit, inflight_body_bytes: together } = this.#limits
-    if (capacity > limit) throw new ProxyError('body_too_large', { limit })
-    // However small the budget is set, one largest body can pass.
-    if (!this.#share.take(capacity - this.#buffer.length, Math.max(limit, together)))
-      throw new ProxyError('bodies_full')
-    const grown = Buffer.allocUnsafe(capacity)
-    this.#buffer.copy(grown, 0, 0, this.#size)
-    this.#buffer = grown
-  }
-
-  add(chunk: Buffer): void {
-    const size = this.#size + chunk.length
-    if (size > this.#buffer.length) {
-      const doubled = Math.min(this.#buffer.length * 2, this.#limits.body_bytes)
-      this.reserve(Math.max(size, doubled))
-    }
-    chunk.copy(this.#buffer, this.#size)
-    this.#size = size
-  }
-
-  get bytes(): Buffer {
-    return this.#buffer.subarray(0, this.#size)
+async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buffer> {
+  const { request, response } = exchange
+  const body_bytes = Math.min(limits.body_bytes, maxUnfoldedBytes)
+  // Folded as well, it can be no larger: what is not compressible grows by a few bytes only.
+  const announced = Number(request.headers['content-length'] ?? 0)
+  if (announced > limits.body_bytes) throw new ProxyError('body_too_large', { limit: limits.body_bytes })
+  if (exchange.expectsContinue) response.writeContinue()
+  const unfolding = createZstdDecompress({
+    params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog },
+  })
+  try {
+    return await collect(exchange, request.pipe(unfolding), new HeldBytes({ ...limits, body_bytes }, share))
+  } catch (error) {
+    if (error instanceof ProxyError || exchange.signal.aborted) throw error
+    throw new ProxyError('broken_zstd', {}, { cause: error })
+  } finally {
+    request.unpipe(unfolding)
+    unfolding.destroy()
   }
 }
 
-function collect({ request, signal }: Exchange, body: Body): Promise<Buffer> {
+function collect({ request, signal }: Exchange, source: Readable, body: HeldBytes): Promise<Buffer> {
   signal.throwIfAborted()
   return new Promise((resolve, reject) => {
     const settle = () => {
       signal.removeEventListener('abort', abort)
-      request.off('data', add)
+      source.off('data', add)
     }
     const fail = (error: unknown) => {
       settle()
@@ -86,12 +86,13 @@ function collect({ request, signal }: Exchange, body: Body): Promise<Buffer> {
       }
     }
     signal.addEventListener('abort', abort, { once: true })
-    request.on('data', add)
-    request.once('end', () => {
+    source.on('data', add)
+    source.once('end', () => {
       settle()
       resolve(body.bytes)
     })
-    // The connection broke within the body.
+    // The connection broke within the body, or what it brought cannot be unfolded.
     request.once('error', fail)
+    source.once('error', fail)
   })
 }

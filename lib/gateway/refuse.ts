@@ -1,7 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { ProxyError } from '../shared/errors.ts'
 import { isStream } from './delivery.ts'
-import { errorBody, streamError } from './dialect.ts'
+import { errorBody, retryHeaders, streamError } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
 
 /**
@@ -22,14 +22,13 @@ export function refuse(exchange: Exchange, error: ProxyError): void {
     'content-type': 'application/json; charset=utf-8',
     'content-length': Buffer.byteLength(body),
     'x-request-id': publicId,
+    ...retryHeaders(dialect, error.status, error.retryAfter),
   }
   if (exchange.trace.attempts > 0) headers['x-llamero-attempts'] = exchange.trace.attempts
-  if (error.retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(error.retryAfter))
   if (error.code === 'method_not_allowed') headers['allow'] = String(error.facts['allow'])
   if (!request.complete) headers['connection'] = 'close'
   response.writeHead(statusFor(exchange, error), headers)
-  response.write(request.method === 'HEAD' ? '' : body)
-  linger(exchange)
+  endAfterBody(exchange, request.method === 'HEAD' ? '' : body)
 }
 
 /** The ollama CLI hides the text of a 401 and shows that of a 403 (sheet experience.md §6). */
@@ -40,14 +39,15 @@ function statusFor({ request }: Exchange, error: ProxyError): number {
 const lingerMs = 1000
 
 /**
- * Closes only after the caller has stopped sending, within a second: a socket closed with unread bytes is reset, and the
- * reset overtakes the answer we just wrote.
+ * Writes the last bytes of an answer, and closes only after the caller has stopped sending, within a second: a socket
+ * closed with unread bytes is reset, and the reset overtakes the answer.
  */
-function linger({ request, response }: Exchange): void {
+export function endAfterBody({ request, response }: Exchange, last: string | Buffer): void {
   if (request.complete) {
-    response.end()
+    response.end(last)
     return
   }
+  response.write(last)
   const end = () => {
     clearTimeout(timer)
     response.end()

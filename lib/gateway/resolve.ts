@@ -1,3 +1,4 @@
+import type { ModelOptions } from '../fleet/caller-options.ts'
 import { canonicalName } from '../fleet/names.ts'
 import { matchesGlob, matchesLabels } from '../fleet/schema.ts'
 import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
@@ -25,6 +26,21 @@ export function resolve(asked: string, tenant: string, snapshot: Snapshot): Reso
     wanted.find((name) => snapshot.models.has(name)) ??
     null
   return { route, wanted, model, isFallback: model !== first }
+}
+
+/** What the context of a model's requests is set to: by the route that matched, else by the first match in `models`. */
+export function contextRule(
+  model: string,
+  route: RouteView | null,
+  { config }: Snapshot,
+): ModelOptions['num_ctx'] {
+  return route?.options?.num_ctx ?? config.models.find(({ match }) => matchesGlob(match, model))?.num_ctx
+}
+
+/** The context a request is sent with, when `asked` is what it says itself; undefined: the node's own. */
+export function contextIn(rule: ModelOptions['num_ctx'], asked: number | undefined): number | undefined {
+  if (typeof rule === 'number') return rule
+  return rule && asked !== undefined ? Math.min(asked, rule.max) : asked
 }
 
 function matches({ match }: RouteView, model: string, tenant: string): boolean {

@@ -1,10 +1,11 @@
 import type { Api } from '../fleet/ask.ts'
+import type { Config } from '../fleet/config.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AnswerName } from './answers.ts'
 import type { ManagedAction } from './job-body.ts'
 
 /** What a path is about. What is not forwarded is counted under it. */
-export type Kind = 'inference' | 'inventory' | 'management' | 'node-identity'
+export type Kind = 'inference' | 'inventory' | 'management' | 'node-identity' | 'other'
 
 export interface ForwardRoute {
   readonly action: 'forward'
@@ -14,12 +15,23 @@ export interface ForwardRoute {
   readonly path: string
   /** Whether the answer comes in pieces, when the body's `stream` does not say. */
   readonly streams: Streams
+  readonly body: BodyKind
 }
+
+/** How a request's body is written: JSON is held whole, a form is passed on while it comes. */
+export type BodyKind = 'json' | 'json-or-zstd' | 'form'
 
 /** A path of Ollama's that this address does not serve. */
 interface RefusedRoute {
   readonly action: 'refuse'
+  readonly kind: 'management'
+}
+
+/** Passed on as it is: to any node, to the one whose account may be used, or to the one that gets what is not known. */
+export interface PassRoute {
+  readonly action: 'pass'
   readonly kind: Kind
+  readonly to: 'any' | 'identity' | 'unknown'
 }
 
 /** What is done with a path: forwarded to a node, answered by this instance, or refused. */
@@ -34,6 +46,7 @@ export type Route =
   | { readonly action: 'show'; readonly kind: 'inventory' }
   | { readonly action: 'count-tokens'; readonly kind: 'inference' }
   | { readonly action: 'manage'; readonly kind: 'management'; readonly job: ManagedAction }
+  | PassRoute
   | RefusedRoute
 
 /** Ollama's own routes stream unless told not to, those of the others only when asked (sheet ollama-api.md §1). */
@@ -53,31 +66,31 @@ const table: ReadonlyMap<string, Row> = new Map([
   forward('/api/generate', 'ollama_generate', 'unless-off'),
   forward('/api/embed', 'ollama_embed', 'never'),
   forward('/api/embeddings', 'ollama_embeddings', 'never'),
-  forward('/v1/chat/completions', 'openai_chat', 'if-on'),
-  forward('/v1/completions', 'openai_completions', 'if-on'),
-  forward('/v1/responses', 'openai_responses', 'if-on'),
-  forward('/v1/messages', 'anthropic_messages', 'if-on'),
-  forward('/v1/embeddings', 'openai_embeddings', 'never'),
+  forward('/v1/chat/completions', 'openai_chat', 'if-on', 'json-or-zstd'),
+  forward('/v1/completions', 'openai_completions', 'if-on', 'json-or-zstd'),
+  forward('/v1/responses', 'openai_responses', 'if-on', 'json-or-zstd'),
+  forward('/v1/messages', 'anthropic_messages', 'if-on', 'json-or-zstd'),
+  forward('/v1/embeddings', 'openai_embeddings', 'never', 'json-or-zstd'),
+  forward('/v1/audio/transcriptions', 'openai_transcriptions', 'never', 'form'),
   // The heartbeat of the ollama CLI, which cannot send a key: it says only what every Ollama says.
   answer('/', ['GET', 'HEAD'], 'running', true),
   answer('/api/version', ['GET', 'HEAD'], 'version'),
+  answer('/api/status', ['GET'], 'status'),
   answer('/api/tags', ['GET', 'HEAD'], 'tags'),
   answer('/api/ps', ['GET'], 'ps'),
   answer('/v1/models', ['GET'], 'models'),
   ['/api/show', { methods: ['POST'], route: { action: 'show', kind: 'inventory' } }],
   ['/v1/messages/count_tokens', { methods: ['POST'], route: { action: 'count-tokens', kind: 'inference' } }],
-  refuse('/v1/audio/transcriptions', ['POST'], 'inference'),
   manage('/api/pull', 'POST', 'pull'),
   manage('/api/push', 'POST', 'push'),
   manage('/api/create', 'POST', 'create'),
   manage('/api/copy', 'POST', 'copy'),
   manage('/api/delete', 'DELETE', 'delete'),
-  refuse('/api/me', ['POST'], 'node-identity'),
-  refuse('/api/signout', ['POST'], 'node-identity'),
-  refuse('/api/status', ['GET'], 'node-identity'),
-  refuse('/api/experimental/web_search', ['POST'], 'node-identity'),
-  refuse('/api/experimental/web_fetch', ['POST'], 'node-identity'),
-  refuse('/api/experimental/model-recommendations', ['GET'], 'inventory'),
+  pass('/api/me', 'POST', 'node-identity', 'identity'),
+  pass('/api/signout', 'POST', 'node-identity', 'identity'),
+  pass('/api/experimental/web_search', 'POST', 'node-identity', 'identity'),
+  pass('/api/experimental/web_fetch', 'POST', 'node-identity', 'identity'),
+  pass('/api/experimental/model-recommendations', 'GET', 'inventory', 'any'),
 ])
 
 /** Paths that end in a name of the caller's. */
@@ -85,32 +98,36 @@ const patterns: readonly [RegExp, Row][] = [
   // Ollama takes no "/" here, and so does not find models with a namespace.
   [/^\/v1\/models\/./, answer('', ['GET'], 'model')[1]],
   [/^\/api\/blobs\/[^/]+$/, refuse('', ['HEAD', 'POST'], 'management')[1]],
-  [/^\/api\/user\/keys\/[^/]+$/, refuse('', ['DELETE'], 'node-identity')[1]],
+  [/^\/api\/user\/keys\/[^/]+$/, pass('', 'DELETE', 'node-identity', 'identity')[1]],
 ]
 
+/** Paths that mean the same to every reader: no empty, dot or escaped segments. */
+const plainPath = /^\/(?:api|v1)(?:\/(?!\.{1,2}(?:\/|$))[\w.~:@-]+)+$/
+const passedMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])
+
 /** @throws ProxyError `unknown_path` or `method_not_allowed`. */
-export function findRoute(method: string, path: string): Route {
+export function findRoute(method: string, path: string, { routing }: Config): Route {
   const row = table.get(path) ?? patterns.find(([pattern]) => pattern.test(path))?.[1]
+  if (!row && routing.unknown_paths !== undefined && passedMethods.has(method) && plainPath.test(path))
+    return { action: 'pass', kind: 'other', to: 'unknown' }
   if (!row) throw new ProxyError('unknown_path', { path: path.slice(0, 200) })
   if (!row.methods.includes(method))
     throw new ProxyError('method_not_allowed', { path: path.slice(0, 200), allow: row.methods.join(', ') })
   return row.route
 }
 
-const reasons: Readonly<Record<Kind, string>> = {
-  inference: 'yet',
-  inventory: 'yet',
+const reasons = {
   management: 'yet; ask the operator, who can send it to the Ollama server that is meant',
   'node-identity': "to anybody: it acts or answers with one Ollama server's own ollama.com account",
 }
 
 /** What is said to whoever asks for a refused path, whatever their key. */
-export function notServed({ kind }: RefusedRoute, path: string): ProxyError {
+export function notServed(kind: keyof typeof reasons, path: string): ProxyError {
   return new ProxyError('not_served', { path: path.slice(0, 200), reason: reasons[kind] })
 }
 
-function forward(path: string, api: Api, streams: Streams): [string, Row] {
-  const route = { action: 'forward', kind: 'inference', method: 'POST', api, path, streams } as const
+function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'json'): [string, Row] {
+  const route = { action: 'forward', kind: 'inference', method: 'POST', api, path, streams, body } as const
   return [path, { methods: ['POST'], route }]
 }
 
@@ -118,7 +135,11 @@ function answer(path: string, methods: readonly string[], name: AnswerName, open
   return [path, { methods, route: { action: 'answer', kind: 'inventory', answer: name, open } }]
 }
 
-function refuse(path: string, methods: readonly string[], kind: Kind): [string, Row] {
+function pass(path: string, method: string, kind: Kind, to: PassRoute['to']): [string, Row] {
+  return [path, { methods: [method], route: { action: 'pass', kind, to } }]
+}
+
+function refuse(path: string, methods: readonly string[], kind: RefusedRoute['kind']): [string, Row] {
   return [path, { methods, route: { action: 'refuse', kind } }]
 }
 

@@ -26,8 +26,8 @@ export interface Delivery {
   readonly tokens: Tokens
 }
 
-export interface Addressee {
-  readonly api: Api
+/** The caller, and how it is written to. */
+export interface Recipient {
   readonly response: ServerResponse
   /** Milliseconds without progress after which a caller who does not read is cut off. */
   readonly idleWriteMs: number
@@ -35,16 +35,21 @@ export interface Addressee {
   readonly spelling: Spelling | null
   /** Sent with the answer, besides what is let through of the node's. */
   readonly responseHeaders: OutgoingHttpHeaders
+}
+
+/** A caller of an API that is known. */
+export interface Addressee extends Recipient {
+  readonly api: Api
   /** Lines of a stream that no client can read, told once at its end. */
   readonly malformed: (lines: number) => void
 }
 
 /** What deliveries to a caller have in common. */
-export class ToCaller {
+export class ToCaller<To extends Recipient = Addressee> {
   protected readonly head: AnswerHead
-  protected readonly addressee: Addressee
+  protected readonly addressee: To
 
-  constructor(head: AnswerHead, addressee: Addressee) {
+  constructor(head: AnswerHead, addressee: To) {
     this.head = head
     this.addressee = addressee
   }

@@ -3,6 +3,7 @@ import type { NodeView } from '../fleet/node.ts'
 import {
   type Admittance,
   count,
+  isForeign,
   isFull,
   isPanic,
   type Pick,
@@ -11,15 +12,16 @@ import {
   unfitness,
   type World,
 } from './pick.ts'
+import type { Residence } from './runners.ts'
 
 /** Where a node stands for an ask. */
 interface Standing {
   readonly node: NodeView
   /** Why it was passed over; null when it could take the request now. */
-  readonly barrier: Unfitness | 'no-model' | 'breaker' | 'busy' | 'full' | null
+  readonly barrier: Unfitness | 'no-model' | 'breaker' | 'busy' | 'full' | 'variant' | null
   /** Requests of this instance running on it, of the model asked for. */
   readonly running: number
-  readonly isResident: boolean
+  readonly residence: Residence
 }
 
 export interface Explanation {
@@ -32,27 +34,32 @@ export interface Explanation {
 
 /** What `pick` would do now, and why: nothing is taken, nothing is sent. */
 export function explain(ask: Ask, world: World): Explanation {
-  const { snapshot, slots, gate } = world
+  const { snapshot, slots, gate, runners } = world
   const running = slots.ofModel(ask.model)
-  const admittance: Admittance = { fit: 0, admitted: 0 }
+  const admittance: Admittance = { fit: 0, admitted: 0, isServed: false }
   for (const node of snapshot.nodes.values()) {
-    const isFit = node.onDisk.has(ask.model) && unfitness(node, ask) === null
-    if (isFit) count(gate.passage(node.name, ask.model).barrier, admittance)
+    if (!node.onDisk.has(ask.model) || unfitness(node, ask) !== null) continue
+    const runsIt = running.get(node.name)?.variant === ask.variant
+    count(gate.passage(node.name, ask.model).barrier, runsIt, admittance)
   }
   const panic = isPanic(admittance)
+  const isTaken = (node: NodeView) =>
+    isForeign(running.get(node.name), ask) ||
+    (admittance.isServed && runners.residence(node, ask) === 'contended')
   const barrier = (node: NodeView): Standing['barrier'] => {
     const unfit = unfitness(node, ask) ?? (node.onDisk.has(ask.model) ? null : 'no-model')
     if (unfit) return unfit
     const passage = gate.passage(node.name, ask.model)
     if (passage.barrier === 'busy') return 'busy'
     if (passage.barrier !== null && !(panic && passage.barrier === 'ejected')) return 'breaker'
-    return isFull(node, passage, running) ? 'full' : null
+    if (isTaken(node)) return 'variant'
+    return isFull(node, passage, running.get(node.name)) ? 'full' : null
   }
   const standings = [...snapshot.nodes.values()].map((node) => ({
     node,
     barrier: barrier(node),
-    running: running.get(node.name) ?? 0,
-    isResident: node.resident.has(ask.model),
+    running: running.get(node.name)?.count ?? 0,
+    residence: runners.residence(node, ask),
   }))
   return { pick: pick(ask, world), panic, standings }
 }

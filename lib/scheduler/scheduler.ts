@@ -8,6 +8,7 @@ import { type Explanation, explain } from './explain.ts'
 import type { Gate } from './gate.ts'
 import { pick } from './pick.ts'
 import { WaitQueue } from './queue.ts'
+import { Runners } from './runners.ts'
 import { Slots } from './slots.ts'
 
 /** The right to run one request on a node. Leaving the `using` block gives the slot back. */
@@ -42,6 +43,7 @@ export class Scheduler {
   readonly #gate: Gate
   readonly #clock: Clock
   readonly #slots = new Slots()
+  readonly #runners: Runners
   readonly #queue = new WaitQueue<Waiter>()
   /** Models whose line is to be looked at in this turn of the event loop. */
   readonly #freed = new Set<string>()
@@ -50,7 +52,12 @@ export class Scheduler {
     this.#snapshot = snapshot
     this.#gate = gate
     this.#clock = clock
-    snapshot.onSwap(() => this.refresh())
+    this.#runners = new Runners(clock)
+    snapshot.onSwap(() => {
+      const isRunning = (node: string, model: string) => this.#slots.ofModel(model).has(node)
+      this.#runners.forgetGone(snapshot.get(), isRunning)
+      this.refresh()
+    })
   }
 
   /**
@@ -101,7 +108,12 @@ export class Scheduler {
   }
 
   #world() {
-    return { snapshot: this.#snapshot.get(), slots: this.#slots, gate: this.#gate }
+    return {
+      snapshot: this.#snapshot.get(),
+      slots: this.#slots,
+      gate: this.#gate,
+      runners: this.#runners,
+    }
   }
 
   #wait(ask: Ask, since: number, signal: AbortSignal): Promise<Grant> {
@@ -143,13 +155,13 @@ export class Scheduler {
   /** Gives every free slot for a model to the first in its line that can use it. */
   #pass(model: string): void {
     this.#freed.delete(model)
-    let isFull = false
+    const full = new Set<string>()
     for (const waiter of this.#queue.line(model)) {
-      // When an ask without conditions finds every node full, so does every other like it.
-      if (isFull && isUnconditional(waiter.ask)) continue
+      // When an ask without conditions finds every node full, so does every other of its variant.
+      if (full.has(waiter.ask.variant) && isUnconditional(waiter.ask)) continue
       const choice = this.#pick(waiter.ask)
       if ('none' in choice && choice.none === 'full') {
-        isFull ||= isUnconditional(waiter.ask)
+        if (isUnconditional(waiter.ask)) full.add(waiter.ask.variant)
         continue
       }
       this.#queue.remove(waiter)
@@ -162,7 +174,8 @@ export class Scheduler {
   }
 
   #grant(ask: Ask, { node, reason }: { node: NodeView; reason: Reason }, since: number): Grant {
-    const giveBack = this.#slots.take(node.name, ask.model)
+    const giveBack = this.#slots.take(node.name, ask.model, ask.variant)
+    this.#runners.sent(node.name, ask, reason === 'cold-load')
     this.#gate.passage(node.name, ask.model).claim()
     return {
       node,
@@ -170,6 +183,7 @@ export class Scheduler {
       queuedMs: this.#clock.now() - since,
       [Symbol.dispose]: () => {
         giveBack()
+        this.#runners.used(node.name, ask.model)
         this.#planPass(ask.model)
       },
     }

@@ -17,8 +17,11 @@ const catalogue = {
   bad_request: { status: 400, text: (f) => `${f['reason']}` },
   missing_body: { status: 400, text: () => 'missing request body' },
   bad_json: { status: 400, text: (f) => `invalid JSON body: ${f['reason']}` },
+  broken_zstd: { status: 400, text: () => 'the request body is not what its Content-Encoding says: zstd' },
+  bad_form: { status: 400, text: (f) => `invalid multipart form: ${f['reason']}` },
   missing_model: { status: 400, text: () => 'model is required: name one in the body\'s "model" field' },
   bad_model: { status: 400, text: (f) => `invalid model name ${f['model']}` },
+  two_sources: { status: 400, text: (f) => `use either :local or :cloud, not both: ${f['model']}` },
   request_timeout: { status: 408, text: () => 'the request was not received in time' },
   body_too_large: { status: 413, text: (f) => `request body is larger than ${f['limit']} bytes` },
   target_too_long: { status: 414, text: () => 'request target is longer than 8192 bytes' },
@@ -61,6 +64,15 @@ const catalogue = {
       'web pages of this origin may not ask; an operator can add it to cors.origins in the configuration',
   },
   forbidden: { status: 403, text: (f) => `${f['reason']}` },
+  option_refused: {
+    status: 403,
+    text: (f) => `field "${f['field']}" is refused: ${f['reason']}`,
+  },
+  cloud_refused: {
+    status: 403,
+    text: (f) =>
+      `model '${f['model']}' runs at ollama.com; this cluster serves only models of its own servers`,
+  },
   not_served: { status: 403, text: (f) => `llamero does not serve ${f['path']} ${f['reason']}` },
   // 404, 405: nothing here
   unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
@@ -115,6 +127,11 @@ const catalogue = {
     status: 503,
     retryAfter: 10,
     text: (f) => `no slot became free for model '${f['model']}' within ${f['seconds']} s`,
+  },
+  node_unavailable: {
+    status: 503,
+    retryAfter: 5,
+    text: () => 'no Ollama server that may answer this is up',
   },
   no_leader: {
     status: 503,

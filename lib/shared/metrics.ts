@@ -113,6 +113,11 @@ export class Metrics {
     'Documents in the store that are not in force',
     [],
   )
+  readonly digestMismatch = this.#gauge(
+    'model_digest_mismatch',
+    'Models of which not all nodes have the same copy',
+    [],
+  )
   readonly configRevision = this.#gauge('config_revision', 'Revision of the snapshot in force', [])
   readonly configStored = this.#gauge('config_stored_revision', 'Revision of the store as seen here', [])
   readonly configSuspect = this.#gauge('config_suspect', '1 while what the store says is not believed', [])
@@ -141,6 +146,12 @@ export class Metrics {
     '1 while no leader is heard and this instance probes for itself',
     [],
   )
+
+  readonly jobs = this.#gauge('jobs', 'Model jobs that are kept, by how far they are', ['state'])
+  readonly jobResults = this.#counter('job_results_total', 'Model jobs that ended (leader only)', [
+    'action',
+    'result',
+  ])
 
   constructor() {
     collectDefaultMetrics({ register: this.registry })

@@ -73,12 +73,12 @@ export class Keys {
   /** What a key is: its folder and the name within it. Null for keys outside the layout. */
   parse(key: string): { readonly folder: Folder; readonly name: string } | null {
     if (!key.startsWith(this.root)) return null
-    const path = key.slice(this.root.length)
-    for (const folder of folders) {
-      if (path === folder) return { folder, name: '' }
-      if (path.startsWith(`${folder}/`)) return { folder, name: path.slice(folder.length + 1) }
-    }
-    return null
+    const start = this.root.length
+    // No folder is deeper than two parts. Every change asks this of thousands of keys.
+    const first = partEnd(key, start)
+    const end = isFolder(key.slice(start, first)) ? first : partEnd(key, first + 1)
+    const folder = key.slice(start, end)
+    return isFolder(folder) ? { folder, name: key.slice(end + 1) } : null
   }
 }
 
@@ -100,3 +100,14 @@ const folders = [
   'status',
 ] as const
 export type Folder = (typeof folders)[number]
+
+const known: ReadonlySet<string> = new Set(folders)
+
+function isFolder(path: string): path is Folder {
+  return known.has(path)
+}
+
+function partEnd(key: string, from: number): number {
+  const end = key.indexOf('/', from)
+  return end < 0 ? key.length : end
+}

@@ -46,6 +46,7 @@ export function asJson(results: Results, rounds: number): string {
 
 function rowsOf(results: Results): Row[] {
   const { requestUs, chunkUs, firstTokenP99Ms, idleStreamKiB, decision50Us, decision1000Us } = results
+  const { rebuildMs, blockedMs, tagsMs } = results
   const added = of(firstTokenP99Ms, 'llamero') - of(firstTokenP99Ms, 'direct')
   return [
     {
@@ -79,6 +80,21 @@ function rowsOf(results: Results): Row[] {
       measure: 'decision, 1000 nodes, 100 queued, p99, µs',
       figures: decision1000Us,
       judgement: judge('', 'µs', of(decision1000Us, 'llamero'), { hold: 500, aim: 50 }),
+    },
+    {
+      measure: 'snapshot, 1000 nodes x 50 models, one change, p99, ms',
+      figures: rebuildMs,
+      judgement: judge('', 'ms', of(rebuildMs, 'llamero'), { hold: 50, aim: 10 }),
+    },
+    {
+      measure: 'event loop kept, whole list and 1000 changes, ms',
+      figures: blockedMs,
+      judgement: judge('', 'ms', of(blockedMs, 'llamero'), { hold: 10, aim: 5 }),
+    },
+    {
+      measure: '/api/tags meanwhile, p99, ms',
+      figures: tagsMs,
+      judgement: judge('', 'ms', of(tagsMs, 'llamero'), { hold: 5, aim: 2 }),
     },
   ]
 }

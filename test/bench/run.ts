@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { starters, startNode } from './contestants.ts'
 import { decisionUs } from './decisions.ts'
+import { largeFleet } from './large-fleet.ts'
 import { chunkCpuUs, firstTokenMs, idleStreamKiB, requestCpuUs } from './measures.ts'
 import type { Program } from './program.ts'
 import type { Size } from './size.ts'
@@ -19,6 +20,10 @@ const measures = [
   /** Of the scheduler alone, in this process. */
   'decision50Us',
   'decision1000Us',
+  /** Of the control side and the listings for 1000 nodes of 50 models, in this process. */
+  'rebuildMs',
+  'blockedMs',
+  'tagsMs',
 ] as const
 type Measure = (typeof measures)[number]
 
@@ -70,6 +75,8 @@ async function measureAll(
     say(`round ${round} of ${size.rounds}`)
     await takeTurns(node, contestants, size, tally)
   }
+  say('1000 nodes of 50 models each')
+  for (const [measure, ms] of Object.entries(await largeFleet())) tally.add(measure as Measure, 'llamero', ms)
   return tally.medians()
 }
 

@@ -111,4 +111,20 @@ suite('routes in the admin API', () => {
     assert.ok(nodes.every(({ loaded }: { loaded: string[] }) => loaded.length === 0))
     await call('PATCH', 'nodes/node-0', { state: 'active' })
   })
+
+  test('a test asks for the context that a request would have, and shows where the runner has another', async () => {
+    const body = JSON.stringify({ model: 'm:1b', stream: false, options: { num_ctx: 8192 } })
+    const sent = await fetch(`${instance.url}/api/generate`, { method: 'POST', body })
+    const used = sent.headers.get('x-llamero-node')
+    const others = async (question: object) => {
+      const { num_ctx, panic, nodes } = await explain({ model: 'm:1b', ...question })
+      const other = nodes.filter((node: { other_variant: boolean }) => node.other_variant)
+      return [num_ctx, panic, ...other.map((node: { name: string }) => node.name)]
+    }
+    assert.deepEqual(await others({ num_ctx: 8192 }), [8192, false])
+    assert.deepEqual(await others({}), [null, false, used])
+    await inForce('chat', { options: { num_ctx: { max: 2048 } } })
+    assert.deepEqual(await others({ num_ctx: 8192 }), [2048, false, used])
+    assert.equal((await call('POST', 'routes/test', { model: 'm:1b', num_ctx: 0 })).status, 422)
+  })
 })

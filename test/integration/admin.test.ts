@@ -128,12 +128,13 @@ suite('the admin listener', () => {
   })
 
   test('makes a key, shows its token once, and stores a hash', async () => {
-    const made = await change('POST', 'keys', { id: 'bob', tenant: 'team' })
+    const made = await change('POST', 'keys', { id: 'bob', tenant: 'team', options: { cloud: 'pass' } })
     assert.equal(made.status, 201)
     assert.match(made.body.token, /^llm_[\w-]{43}$/)
     assert(!(await instance.app.store.get(instance.app.keys.apiKey('bob')))?.value.includes(made.body.token))
     await eventually(() => instance.app.snapshot.get().keys.size === 1, 'the key is in force')
     const listed = await get('/admin/v1/keys')
+    assert.deepEqual(JSON.parse(listed.text).keys[0].options, { cloud: 'pass' })
     assert(!listed.text.includes('hash') && !listed.text.includes(made.body.token))
     assert.equal((await change('POST', 'keys', { id: 'bob' })).status, 409)
     assert.equal((await change('DELETE', 'keys/bob')).status, 204)

@@ -93,7 +93,11 @@ suite('llamero agent', () => {
     const { port } = new URL(ollama.url)
     await ollama.stop()
     await until(isGone, 'the node is gone', 6000)
-    assert.match(log, /"message":"no node: the local Ollama does not answer"/)
+    await until(
+      () => log.includes('"message":"no node: the local Ollama does not answer"'),
+      'it says why',
+      1000,
+    )
     ollama = await anOllama(Number(port))
     await until(stands, 'the node is back', 8000)
   })

@@ -15,6 +15,7 @@ test('model list and model ps look like "ollama list" and "ollama ps", with the 
             digest,
             modified_at: '2026-01-10T00:00:00Z',
             nodes: ['gpu-a', 'gpu-b'],
+            older_on: ['gpu-b'],
             loaded_on: ['gpu-b'],
             parameter_size: '3.2B',
             quantization: 'Q4_K_M',
@@ -39,8 +40,8 @@ test('model list and model ps look like "ollama list" and "ollama ps", with the 
     },
   })
   const list = [
-    'NAME         ID              SIZE  MODIFIED  NODES         LOADED ON',
-    'llama3.2:3b  6a0746a1ec1a  2.0 GB  3d ago    gpu-a, gpu-b  gpu-b',
+    'NAME         ID              SIZE  MODIFIED  NODES                 LOADED ON',
+    'llama3.2:3b  6a0746a1ec1a  2.0 GB  3d ago    gpu-a, gpu-b (older)  gpu-b',
     '',
   ].join('\n')
   const ps = [
@@ -69,6 +70,7 @@ const detail: ModelDetail = {
   digest: newest,
   modified_at: '2026-01-10T00:00:00Z',
   nodes: ['gpu-a', 'gpu-b'],
+  older_on: ['gpu-b'],
   loaded_on: ['gpu-b', 'gpu-c'],
   parameter_size: '8B',
   quantization: 'Q4_K_M',
@@ -122,7 +124,7 @@ test('model show tells all about one model', async (t) => {
       'parameters    8B',
       'quantization  Q4_K_M',
       'capabilities  completion, tools',
-      'nodes         gpu-a, gpu-b (older: gpu-b)',
+      'nodes         gpu-a, gpu-b (older)',
       'loaded on     gpu-b, gpu-c',
       '',
     ].join('\n'),

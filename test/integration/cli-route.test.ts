@@ -112,6 +112,25 @@ test('route test explains each node and the choice', async (t) => {
   assert.deepEqual(JSON.parse((await llamero('route test gpt-4 -o json', { url })).out), aTest({}))
 })
 
+test('route test asks for a context, and says what keeps a node of another variant out, and what panic means', async (t) => {
+  const node = { excluded: null, loaded: true, running: 1, slots: 4, weight: 1 }
+  const nodes = [
+    { ...node, name: 'a', excluded: 'variant' },
+    { ...node, name: 'b', other_variant: true },
+  ]
+  const body = aTest({ num_ctx: 8192, panic: true, nodes, choice: { node: 'b', reason: 'cold-load' } })
+  const { url, received } = await fakeAdmin(t, { 'POST /routes/test': { body } })
+  const { code, out } = await llamero('route test --model gpt-4 --num-ctx 8192', { url })
+  assert.deepEqual([code, received[0]?.body], [0, { model: 'gpt-4', num_ctx: 8192 }])
+  assert.match(out, /^num_ctx +8192$/m)
+  assert.match(out, /^panic +breakers keep it from more than half of the nodes/m)
+  assert.match(out, /^a +excluded +its runner of the model is in use with other options /m)
+  assert.match(out, /^b +chosen +has the model loaded with other options /m)
+  assert.equal((await llamero('route test gpt-4 --num-ctx 0', { url })).code, 2)
+  assert.equal((await llamero('route test', { url })).code, 2)
+  assert.equal((await llamero('route test a --model b', { url })).code, 2)
+})
+
 const refusals: readonly [refusal: RouteTestAnswer['refusal'], exit: number, said: RegExp][] = [
   ['full', 0, /choice {2}none yet: the request would wait for a slot/],
   ['down', 7, /error: no node can serve qwen3:8b now/],

@@ -57,6 +57,16 @@ test('status shows the cluster on one screen', async (t) => {
   )
 })
 
+test('status names the first models that are not the same everywhere', async (t) => {
+  const differing_first = [{ name: 'llama3:8b\u001b', older_on: ['gpu-a', 'gpu-b'] }]
+  const models = { on_disk: 11, loaded: 7, differing: 3, differing_first }
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ models }) } })
+  assert.match(
+    (await llamero('status', { url })).out,
+    /^differs: llama3:8b\?, older on gpu-a, gpu-b\ndiffers: 2 more, see llamero model list\n$/m,
+  )
+})
+
 test('status -o wide tells the last terms, and why the former ones ended', async (t) => {
   const terms = [
     { fence: '812', instance: 'proxy-b', since: '2026-11-23T02:00:00Z', until: null, why: null },

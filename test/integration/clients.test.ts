@@ -11,6 +11,7 @@ const messages = [{ role: 'user' as const, content: 'tell me something' }]
 const models = [
   aModel({ name: 'chatty:1b', loadMs: 20, promptTps: 10_000, decodeTps: 2000 }),
   aModel({ name: 'slow:1b', loadMs: 20, promptTps: 10_000, decodeTps: 10 }),
+  aModel({ name: 'ears:latest', loadMs: 20, promptTps: 10_000, capabilities: ['completion', 'audio'] }),
   aModel({ name: 'embedder:latest', loadMs: 20, capabilities: ['embedding'], embedDim: 8 }),
 ]
 
@@ -25,7 +26,7 @@ suite('clients of one Ollama work unchanged against three:', () => {
   })
   after(() => instance[Symbol.asyncDispose]())
 
-  const names = ['chatty:1b', 'embedder:latest', 'slow:1b']
+  const names = ['chatty:1b', 'ears:latest', 'embedder:latest', 'slow:1b']
 
   test('ollama list and ps', async () => {
     assert.deepEqual((await ollama.list()).models.map(({ name }) => name).sort(), names)
@@ -127,6 +128,19 @@ suite('clients of one Ollama work unchanged against three:', () => {
       encoding_format: 'float',
     })
     assert.equal(data[0]?.embedding.length, 8)
+  })
+
+  test('openai transcriptions, in JSON and in plain text', async () => {
+    const file = new File(['RIFF....'.repeat(50_000)], 'speech.wav')
+    const { text } = await openai.audio.transcriptions.create({ model: 'ears', file })
+    assert.notEqual(text, '')
+    const asText = { model: 'EARS', file, response_format: 'text' } as const
+    assert.equal(await openai.audio.transcriptions.create(asText), text)
+    await assert.rejects(
+      openai.audio.transcriptions.create({ model: 'chatty:1b', file }),
+      OpenAI.BadRequestError,
+    )
+    await assert.rejects(openai.audio.transcriptions.create({ model: 'unknown', file }), OpenAI.NotFoundError)
   })
 
   test('openai responses and anthropic messages, whole and streamed, give the same text', async () => {

@@ -16,7 +16,16 @@ const echoNode = (name = 'a') =>
   startRawNode((socket, bytes) => {
     const [head = '', body = ''] = bytes.split('\r\n\r\n')
     const agent = /user-agent: (.*)/i.exec(head)?.[1]
-    socket.write(rawAnswer(JSON.stringify({ by: name, agent, asked: JSON.parse(body), done: true })))
+    socket.write(
+      rawAnswer(
+        JSON.stringify({
+          by: name,
+          agent,
+          asked: body.startsWith('{') ? JSON.parse(body) : body,
+          done: true,
+        }),
+      ),
+    )
   })
 
 interface Answer {
@@ -61,7 +70,7 @@ const rows: readonly Row[] = [
   ['GET', '/', 'ollama', 'ok', 'inventory'],
   ['HEAD', '/api/version', 'ollama', 'ok', 'inventory'],
   ['GET', '/api/version', 'ollama', 'ok', 'inventory'],
-  ['GET', '/api/status', 'ollama', 'refused', 'node-identity'],
+  ['GET', '/api/status', 'ollama', 'ok', 'inventory'],
   ['HEAD', '/api/tags', 'ollama', 'ok', 'inventory'],
   ['GET', '/api/tags', 'ollama', 'ok', 'inventory'],
   ['GET', '/api/ps', 'ollama', 'ok', 'inventory'],
@@ -82,14 +91,14 @@ const rows: readonly Row[] = [
   ['DELETE', '/api/user/keys/abc', 'ollama', 'refused', 'node-identity'],
   ['POST', '/api/experimental/web_search', 'ollama', 'refused', 'node-identity'],
   ['POST', '/api/experimental/web_fetch', 'ollama', 'refused', 'node-identity'],
-  ['GET', '/api/experimental/model-recommendations', 'ollama', 'refused', 'inventory'],
+  ['GET', '/api/experimental/model-recommendations', 'ollama', 'ok', 'inventory'],
   ['POST', '/v1/chat/completions', 'openai', 'ok', 'openai_chat'],
   ['POST', '/v1/completions', 'openai', 'ok', 'openai_completions'],
   ['POST', '/v1/embeddings', 'openai', 'ok', 'openai_embeddings'],
   ['GET', '/v1/models', 'openai', 'ok', 'inventory'],
   ['GET', '/v1/models/m', 'openai', 'ok', 'inventory'],
   ['POST', '/v1/responses', 'openai', 'ok', 'openai_responses'],
-  ['POST', '/v1/audio/transcriptions', 'openai', 'refused', 'inference'],
+  ['POST', '/v1/audio/transcriptions', 'openai', 'ok', 'openai_transcriptions'],
   ['POST', '/v1/messages', 'anthropic', 'ok', 'anthropic_messages'],
   ['POST', '/v1/messages/count_tokens', 'anthropic', 'ok', 'inference'],
 ]
@@ -103,7 +112,10 @@ suite('every path of Ollama:', () => {
         { loopback: false },
       )
       const body = method === 'POST' || method === 'DELETE' ? { body: '{"model":"m","stream":false}' } : {}
-      const answer = await ask(gateway.url, path, { method, headers: bearer, ...body })
+      const form = new FormData()
+      form.set('model', 'm')
+      const sent = api === 'openai_transcriptions' ? { body: form } : body
+      const answer = await ask(gateway.url, path, { method, headers: bearer, ...sent })
       assert.equal(answer.status, expected === 'ok' ? 200 : 403)
       assert.match(answer.type, path === '/' ? /^text\/plain/ : /^application\/json/)
       if (expected !== 'ok') assert.deepEqual(node.received, [])
@@ -249,25 +261,31 @@ suite('the lists', () => {
 
   test('are written once for all who may see the same, as long as nothing changes', async () => {
     let written = 0
+    let sorted = 0
     const details = { toJSON: () => ({ written: ++written }) }
+    const date = { enumerable: true, get: () => `2026-01-0${Math.sign(++sorted)}T00:00:00Z` }
     const names = Array.from({ length: 50 }, (_, n) => `m${n}:latest`)
     const nodes = Array.from({ length: 1000 }, (_, n) => [
       `node-${n}`,
-      names.map((name) => model({ name, details })),
+      names.map((name) => Object.defineProperty(model({ name, details }), 'modified_at', date)),
     ])
     const keys = aKey(['m1*'])
     const snapshot = withModels(Object.fromEntries(nodes) as Record<string, InventoryModel[]>, keys)
     await using gateway = await startGateway(snapshot)
+    await ask(gateway.url, '/api/tags')
+    const before = sorted
     for (let n = 0; n < 20; n++) assert.equal((await ask(gateway.url, '/api/tags')).status, 200)
-    assert.equal(written, 50)
+    assert.deepEqual([written, sorted], [50, before])
+    await ask(gateway.url, '/api/tags', { headers: bearer })
+    const beforeBearer = sorted
     for (let n = 0; n < 20; n++) {
       const { json } = await ask(gateway.url, '/api/tags', { headers: bearer })
       assert.equal((json as { models: unknown[] }).models.length, 11)
     }
-    assert.equal(written, 61)
+    assert.deepEqual([written, sorted], [50, beforeBearer], 'no model is written twice, for whomever it is')
     gateway.current.swap(withModels({ a: [model({ details })] }))
     await ask(gateway.url, '/api/tags')
-    assert.equal(written, 62)
+    assert.equal(written, 51)
   })
 })
 

@@ -8,6 +8,8 @@ interface NodeSketch extends Partial<Omit<NodeSpec, 'url'>> {
   readonly url?: string
   readonly models?: readonly string[]
   readonly loaded?: readonly string[]
+  /** Of what is loaded; 4096 by default. */
+  readonly context?: number
   readonly health?: NodeStatus['health'] | 'unknown'
 }
 
@@ -40,6 +42,7 @@ export function anAsk(ask: Partial<Ask> = {}): Ask {
     id: 'request-1',
     api: 'ollama_chat',
     model: 'm:latest',
+    variant: '',
     tenant: 'anonymous',
     nodes: {},
     arrivedAt: 0,
@@ -52,6 +55,7 @@ function specOf({
   name,
   models: _m,
   loaded: _l,
+  context: _c,
   health: _h,
   url = 'http://127.0.0.1:1',
   ...spec
@@ -59,7 +63,12 @@ function specOf({
   return nodeSchema.parse({ url, ...spec })
 }
 
-function statusOf({ models = ['m:latest'], loaded = [], health = 'up' }: NodeSketch): NodeStatus {
+function statusOf({
+  models = ['m:latest'],
+  loaded = [],
+  context = 4096,
+  health = 'up',
+}: NodeSketch): NodeStatus {
   return {
     fence: '1',
     health: health === 'down' ? 'down' : 'up',
@@ -79,7 +88,7 @@ function statusOf({ models = ['m:latest'], loaded = [], health = 'up' }: NodeSke
       digest: `digest of ${name}`,
       size: 1,
       size_vram: 1,
-      context_length: 4096,
+      context_length: context,
       expires_at: '2026-01-01T00:05:00Z',
       details: {},
     })),

@@ -4,6 +4,7 @@ import { Dispatch } from '../../lib/gateway/dispatch.ts'
 import { Forwarder } from '../../lib/gateway/forward.ts'
 import { Listener } from '../../lib/gateway/listener.ts'
 import { Management } from '../../lib/gateway/management.ts'
+import { Passes } from '../../lib/gateway/passes.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
 import { Shows } from '../../lib/gateway/show.ts'
 import { Upstreams } from '../../lib/gateway/upstreams.ts'
@@ -63,11 +64,13 @@ export async function startGateway(
   const jobs = new FakeJobs(current)
   const blobs = new BlobHolders({ upstreams, forwarder, clock })
   const management = new Management({ jobs, blobs, clock })
+  const passes = new Passes({ upstreams, forwarder, clock, doubt })
   const pipeline = new Pipeline({
     snapshot: current,
     dispatch,
     shows,
     management,
+    passes,
     clock,
     log,
     metrics,

@@ -168,8 +168,9 @@ test('each document gets a verdict, only when it changes, and none outlives its 
     .put(a, 'url: http://10.0.0.1:11434')
     .put(keys.route('chat'), 'match: {modle: x}')
     .judge()
+  const notes = new Map<string, string>()
   const plan = (fence: bigint) =>
-    planVerdicts({ keys, fence, objects: shelf.objects, entries: shelf.entries })
+    planVerdicts({ keys, fence, objects: shelf.objects, notes, entries: shelf.entries })
   const first = plan(7n)
   assert.deepEqual(
     first.map(({ key }) => key),
@@ -194,6 +195,18 @@ test('each document gets a verdict, only when it changes, and none outlives its 
     [keys.verdict(a)],
   )
   shelf.apply(plan(7n))
+  notes.set(a, 'it is old').set(keys.node('gone'), 'it is gone')
+  const noted = plan(7n)
+  assert.deepEqual(
+    noted.map(({ key }) => key),
+    [keys.verdict(a)],
+  )
+  shelf.apply(noted)
+  assert.deepEqual(JSON.parse(shelf.entries.get(keys.verdict(a))?.value ?? '').warnings, ['it is old'])
+  assert.deepEqual(plan(7n), [], 'the note is there')
+  notes.clear()
+  shelf.apply(plan(7n))
+  assert.equal(JSON.parse(shelf.entries.get(keys.verdict(a))?.value ?? '').warnings, undefined)
   shelf.delete(a).judge()
   assert.deepEqual(plan(7n), [{ type: 'delete', key: keys.verdict(a) }])
 })

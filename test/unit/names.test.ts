@@ -16,6 +16,10 @@ test('every spelling of a model name has one canonical form', () => {
   ]) {
     assert.equal(canonicalName(spelling), 'llama3:latest', spelling)
   }
+  for (const spelling of ['big:120b-cloud', 'Big:120B:Cloud', 'library/big:120b:cloud'])
+    assert.equal(canonicalName(spelling), 'big:120b-cloud', spelling)
+  assert.equal(canonicalName('big:cloud'), 'big:cloud')
+  assert.equal(canonicalName('big:120b:local'), 'big:120b')
   assert.equal(canonicalName('me/My-Model:7B'), 'me/my-model:7b')
   assert.equal(canonicalName('host:5000/ns/m'), 'host:5000/ns/m:latest')
 })
@@ -35,6 +39,11 @@ test('what Ollama would refuse is no model name', () => {
     'a:b:c',
     'ns.x/m',
     'a\u202eb',
+    'a:local:cloud',
+    'a:cloud:LOCAL',
+    'a:8b-cloud:local',
+    'a:local:local',
+    'a:8b:cloud:cloud',
   ]) {
     assert.equal(canonicalName(name), null, JSON.stringify(name))
   }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { suite, test } from 'node:test'
+import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib'
 import { rawAnswer } from '../support/wire.ts'
 import {
   chat,
@@ -169,3 +171,96 @@ suite('a body of 20 MB', () => {
     })
   }
 })
+
+const zstdPaths = [
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/embeddings',
+  '/v1/responses',
+  '/v1/messages',
+] as const
+const zstd = 'Content-Encoding: zstd\r\n'
+
+function zstdPost(path: string, body: Buffer): Buffer {
+  const head = `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n${zstd}\r\n`
+  return Buffer.concat([Buffer.from(head), body])
+}
+
+suite('a body in zstd', () => {
+  for (const path of zstdPaths) {
+    test(`comes to the node of ${path} as what it means`, async () => {
+      await using wire = await startWireGateway()
+      const packed = zstdCompressSync(chat)
+      assert.match(await wire.send(zstdPost(path, packed), /\r\n\r\n./), /^HTTP\/1.1 200 /)
+      const [head = '', body] = (wire.node.received[0] ?? '').split('\r\n\r\n')
+      assert.equal(body, chat)
+      assert.match(head, new RegExp(`content-length: ${chat.length}`, 'i'))
+      assert(!/encoding/i.test(head), head)
+      await wire.assertWell()
+    })
+  }
+
+  /** Of so many spaces before a request: the size is not known at its beginning. */
+  const packedStream = async (mebibytes: number, params = {}) => {
+    const stream = createZstdCompress({ params })
+    const chunks: Buffer[] = []
+    stream.on('data', (chunk) => chunks.push(chunk))
+    for (let n = 0; n < mebibytes; n++) stream.write(Buffer.alloc(1024 * 1024, 0x20))
+    stream.end(chat)
+    await once(stream, 'end')
+    return Buffer.concat(chunks)
+  }
+  test('that unfolds to more than 20 MiB is refused as soon as it does (57)', async () => {
+    await using wire = await startWireGateway()
+    const bomb = await packedStream(200)
+    assert(bomb.length < 200_000)
+    const answer = await wire.send(zstdPost('/v1/chat/completions', bomb), /\r\n\r\n./)
+    assert.match(answer, /^HTTP\/1.1 413 [\s\S]*larger than 20971520 bytes/)
+    await wire.assertWell()
+    assert.equal(wire.gateway.pipeline.bodyBytes, 0)
+  })
+
+  test('that wants more memory than the largest body could use is refused, however small it is (57)', async () => {
+    await using wire = await startWireGateway()
+    for (const [windowLog, status] of [
+      [25, 200],
+      [27, 400],
+    ] as const) {
+      const body = await packedStream(1, { [constants.ZSTD_c_windowLog]: windowLog })
+      const answer = await wire.send(zstdPost('/v1/chat/completions', body), /\r\n\r\n./)
+      assert.match(answer, new RegExp(`^HTTP/1.1 ${status} `))
+    }
+    await wire.assertWell()
+  })
+
+  const packed = zstdCompressSync(chat)
+  const broken: readonly [what: string, body: Buffer, status: number][] = [
+    ['what is none', Buffer.from(chat), 400],
+    ['half of one', packed.subarray(0, -5), 400],
+    ['one of nothing', zstdCompressSync(''), 400],
+    ['an empty one', Buffer.alloc(0), 400],
+  ]
+  for (const [what, body, status] of broken) {
+    test(`must be one: not ${what}`, async () => {
+      await using wire = await startWireGateway()
+      const answer = await wire.send(zstdPost('/v1/messages', body), /\r\n\r\n./)
+      assert.match(answer, new RegExp(`^HTTP/1.1 ${status} [\\s\\S]*"invalid_request_error"`))
+      assert.deepEqual(wire.node.received, [])
+      await wire.assertWell()
+    })
+  }
+})
+
+suite('of packed bodies, refused are', () =>
+  refuses([
+    ...['/api/chat', '/api/show', '/v1/messages/count_tokens'].map((path) => ({
+      name: `zstd on ${path} (57)`,
+      bytes: zstdPost(path, zstdCompressSync(chat)),
+      answer: /^HTTP\/1.1 415 /,
+    })),
+    ...['gzip', 'br', 'zstd, zstd', 'deflate'].map((encoding) => ({
+      name: `${encoding} on /v1/chat/completions (57)`,
+      bytes: post('/v1/chat/completions', chat, `Content-Encoding: ${encoding}\r\n`),
+      answer: /^HTTP\/1.1 415 /,
+    })),
+  ]))

@@ -192,7 +192,7 @@ export const untested: Readonly<Record<number, string>> = {
   47: 'no proxy in front is trusted yet: the address of the socket is the only one believed',
   69: 'memory is watched in the nightly runs: in one process the caller, the node and the gateway hold the image each',
   73: 'keys have no policy for options yet: what the body asks for is forwarded as it is',
-  75: 'the type of a body decides nothing, for curl sends JSON as a form and Ollama takes it; there is no audio route yet',
+  75: 'the type of a body decides nothing, for curl sends JSON as a form and Ollama takes it',
   82: 'management is not served on the data port yet, so it is 403 to every key',
   85: 'the blob routes are not served yet, whatever the digest',
   154: 'the sheet keeps such a node while traffic succeeds; here its probes alone say who is up, so that every instance sees one fleet',

@@ -130,3 +130,18 @@ suite('the bytes of an answer', () => {
     assert.equal(JSON.parse(answer.toString()).model, caller)
   })
 })
+
+test('a name that asks for two sources is refused in the words of Ollama, in every dialect', async () => {
+  await using node = await startRawNode(() => {})
+  await using gateway = await startGateway(aSnapshot({ nodes: [{ name: 'a', url: node.url }] }))
+  for (const model of ['m:local:cloud', 'm:8b-cloud:Local']) {
+    for (const path of ['/api/chat', '/api/show', '/v1/chat/completions', '/v1/messages']) {
+      const body = JSON.stringify({ model })
+      const response = await fetch(gateway.url + path, { method: 'POST', body })
+      assert.equal(response.status, 400)
+      const text = (await response.text()).replaceAll('\\"', "'")
+      assert(text.includes(`use either :local or :cloud, not both: '${model}'`), text)
+    }
+  }
+  assert.deepEqual(node.received, [])
+})

@@ -68,11 +68,6 @@ const refused: readonly WireCase[] = [
     answer: adminOnly,
   },
   { name: '/api/user/keys (82)', bytes: post('/api/user/keys', chat), answer: notThere },
-  {
-    name: '/api/status (82)',
-    bytes: get('/api/status'),
-    answer: notServed,
-  },
   ...paths('(83)', ['/api/new', '/v2/chat', '/api/generate2']),
   ...paths('(84)', ['/admin/v1/status', '/admin/v1/nodes', '/metrics', '/livez', '/readyz', '/leader']),
   ...paths('(85)', ['/api/blobs/sha256:../../x']),

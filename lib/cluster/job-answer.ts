@@ -1,0 +1,115 @@
+import type { JobAction, LayerProgress, NodeProgress } from '../fleet/job.ts'
+
+/** What came of one request for a job. */
+export type JobEnding =
+  | { readonly kind: 'done' }
+  /** The node's definite no: asking again would bring the same. `code` is the HTTP status, null for an error in a stream. */
+  | {
+      readonly kind: 'refused'
+      readonly error: string
+      readonly code: number | null
+      readonly isDiskFull: boolean
+    }
+  /** It tried and failed. */
+  | { readonly kind: 'failed'; readonly error: string; readonly code: number | null }
+  /** It could not be asked, or the answer broke off: whatever it had begun goes on from there. */
+  | { readonly kind: 'broken'; readonly error: string }
+
+/** A line of a node's answer, as far as it matters here. */
+export interface JobLine {
+  readonly status: string | null
+  readonly digest: string | null
+  readonly total: number
+  readonly completed: number
+  readonly error: string | null
+}
+
+/** A node is told of in at most so many layers, and words. */
+const maxLayers = 64
+const maxText = 300
+
+/** Reads a line as hostile input; null when it is no JSON object. */
+export function readLine(text: string): JobLine | null {
+  const fields = objectIn(text)
+  return (
+    fields && {
+      status: wordsIn(fields['status']),
+      digest: wordsIn(fields['digest']),
+      total: countIn(fields['total']),
+      completed: countIn(fields['completed']),
+      error: 'error' in fields ? (errorIn(fields['error']) ?? 'an error without words') : null,
+    }
+  )
+}
+
+/** How far the node is after a line. `completed` may go down, after a part that failed. */
+export function progressAfter(progress: NodeProgress, line: JobLine): NodeProgress {
+  const { digest, total, completed } = line
+  const isLayer = digest !== null && (digest in progress.layers || countLayers(progress) < maxLayers)
+  const layer: LayerProgress = { total, completed }
+  return {
+    ...progress,
+    status: line.status ?? progress.status,
+    layers: isLayer ? { ...progress.layers, [digest]: layer } : progress.layers,
+    error: null,
+  }
+}
+
+/** What an answer with an HTTP status other than 200 means. */
+export function endingOfStatus(code: number, body: string): JobEnding {
+  const said = errorIn(objectIn(body)?.['error'])
+  const error = said ?? `it answered ${code}`
+  if (isDiskFull(error)) return { kind: 'refused', error, code, isDiskFull: true }
+  if (passing.has(code)) return { kind: 'broken', error }
+  if (code < 500) return { kind: 'refused', error, code, isDiskFull: false }
+  return { kind: 'failed', error, code }
+}
+
+/** What a line with an error means. */
+export function endingOfLine(error: string): JobEnding {
+  if (isDiskFull(error)) return { kind: 'refused', error, code: null, isDiskFull: true }
+  return { kind: 'failed', error, code: null }
+}
+
+/** Whether trying again may help where a node tried and failed: Ollama gives its reasons in words only. */
+export function mayRecover(action: JobAction, error: string): boolean {
+  return (action === 'pull' || action === 'push') && !definite.test(error)
+}
+
+/** Timeouts, full queues, and what proxies before a node say while it is away. */
+const passing: ReadonlySet<number> = new Set([408, 425, 429, 499, 502, 503, 504])
+const definite =
+  /file does not exist|no such file|not found|invalid model|unauthori[sz]ed|not authori[sz]ed|access denied|permission denied|newer version/i
+
+function isDiskFull(error: string): boolean {
+  return /no space left on device|not enough space on the disk|disk quota exceeded/i.test(error)
+}
+
+/** Errors of a model's runner are JSON inside JSON (sheet ollama-api.md §1.5). */
+function errorIn(value: unknown): string | null {
+  if (typeof value !== 'string') return wordsIn((value as { message?: unknown } | null | undefined)?.message)
+  const inner = objectIn(value)?.['error'] as { message?: unknown } | string | undefined
+  return wordsIn(typeof inner === 'object' ? inner?.message : inner) ?? wordsIn(value)
+}
+
+function objectIn(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+    return isObject ? (value as Readonly<Record<string, unknown>>) : null
+  } catch {
+    return null // no JSON
+  }
+}
+
+function wordsIn(value: unknown): string | null {
+  return typeof value === 'string' && value !== '' ? value.slice(0, maxText) : null
+}
+
+function countIn(value: unknown): number {
+  return typeof value === 'number' && value >= 0 && Number.isSafeInteger(value) ? value : 0
+}
+
+function countLayers({ layers }: NodeProgress): number {
+  return Object.keys(layers).length
+}

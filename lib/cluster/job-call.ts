@@ -1,0 +1,100 @@
+import { Agent, type Dispatcher, request } from 'undici'
+import type { NodeSpec } from '../fleet/node.ts'
+import type { Clock } from '../shared/clock.ts'
+import { endingOfLine, endingOfStatus, type JobEnding, type JobLine, readLine } from './job-answer.ts'
+import type { JobOrder } from './job-order.ts'
+import { abortOf, connectionTo, reasonOf, Unexpected } from './node-connection.ts'
+
+interface JobCall {
+  readonly spec: NodeSpec
+  readonly order: JobOrder
+  /** Milliseconds a connection may take to come up. */
+  readonly connectMs: number
+  /** Milliseconds the node may be silent after a line with this status; after none it is "". */
+  readonly silenceMs: (status: string) => number
+  /** Called with each line that is no error. */
+  readonly heard: (line: JobLine) => void
+  readonly clock: Clock
+  readonly signal: AbortSignal
+}
+
+const maxLineLength = 64 * 1024
+
+/** Asks a node once, over a connection of its own. Never throws; when `signal` aborts the request is cut off at once. */
+export async function callNode({ silenceMs, heard, ...call }: JobCall): Promise<JobEnding> {
+  const { spec, connectMs, clock, signal } = call
+  const asking = new AbortController()
+  const stop = () => asking.abort(signal.reason)
+  signal.addEventListener('abort', stop)
+  const agent = new Agent({
+    ...connectionTo(spec, connectMs),
+    connections: 1,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  })
+  let cancel = () => {}
+  const listen = (status: string) => {
+    cancel()
+    const ms = silenceMs(status)
+    cancel = clock.after(ms, () => asking.abort(new Unexpected(`it said nothing for ${ms / 1000} s`)))
+  }
+  listen('')
+  const hear = (line: JobLine) => {
+    listen(line.status ?? '')
+    heard(line)
+  }
+  try {
+    return await Promise.race([exchange(call, agent, hear, asking.signal), abortOf(asking.signal)])
+  } catch (error) {
+    return { kind: 'broken', error: reasonOf(error) }
+  } finally {
+    cancel()
+    signal.removeEventListener('abort', stop)
+    void agent.destroy()
+  }
+}
+
+async function exchange(
+  { spec, order }: Pick<JobCall, 'spec' | 'order'>,
+  dispatcher: Dispatcher,
+  heard: (line: JobLine) => void,
+  signal: AbortSignal,
+): Promise<JobEnding> {
+  const { statusCode, body } = await request(spec.url + order.path, {
+    dispatcher,
+    signal,
+    method: order.method,
+    headers: { ...spec.headers, 'content-type': 'application/json' },
+    body: JSON.stringify(order.body),
+  })
+  body.setEncoding('utf8')
+  if (statusCode !== 200) return endingOfStatus(statusCode, await firstLine(body))
+  let last: JobLine | null = null
+  for await (const text of linesOf(body)) {
+    const line = readLine(text)
+    if (line === null) continue
+    if (line.error !== null) return endingOfLine(line.error)
+    heard(line)
+    last = line
+  }
+  // A create that pulls its base says `success` in between too: only the last line counts.
+  if (!order.isStream || last?.status === 'success') return { kind: 'done' }
+  return { kind: 'broken', error: 'its answer ended before "success"' }
+}
+
+async function firstLine(body: AsyncIterable<string>): Promise<string> {
+  for await (const line of linesOf(body)) return line
+  return ''
+}
+
+/** @throws Unexpected when a line is longer than anything Ollama says. */
+async function* linesOf(body: AsyncIterable<string>): AsyncGenerator<string> {
+  let rest = ''
+  for await (const piece of body) {
+    const lines = (rest + piece).split('\n')
+    rest = lines.pop() ?? ''
+    yield* lines.filter((line) => line !== '')
+    if (rest.length > maxLineLength) throw new Unexpected('a line of its answer is too long')
+  }
+  if (rest !== '') yield rest
+}

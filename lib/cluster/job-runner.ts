@@ -1,0 +1,218 @@
+import { isOver, type JobAction } from '../fleet/job.ts'
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import { type Dice, Loop } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Entry, Operation } from '../store/store.ts'
+import { batchesOf } from './advice.ts'
+import { type AskNode, HeldJob } from './held-job.ts'
+import type { JobEnding } from './job-answer.ts'
+import { callNode } from './job-call.ts'
+import { silenceMs } from './job-order.ts'
+import { planForgetting, planParts, stateOf } from './job-plan.ts'
+import { jobIds, orphanedJobs, readJob } from './job-records.ts'
+
+interface View {
+  readonly snapshot: Snapshot
+  /** Why the store is not believed; null when it is. */
+  readonly suspect: string | null
+  /** Everything in the store, as of `revision`. */
+  readonly entries: ReadonlyMap<string, Entry>
+  readonly revision: bigint
+}
+
+interface JobRunnerOptions {
+  /** The term it works for. */
+  readonly fence: bigint
+  /** Writes as the leader; returns the revision, or null when this is no longer the leader. */
+  readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
+  readonly view: () => View
+  /** Called when a node's part of a job ended: its models are not what they were. */
+  readonly look: (node: string) => void
+  readonly keys: Keys
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+const periodMs = 1000
+/** Milliseconds between looks whether the store's copy has caught up with the term. */
+const catchUpMs = 50
+
+/**
+ * Carries the jobs out for one term. What a node is asked for stands in the store before it is asked, and what it has
+ * done not before it said so: the next leader goes on from there.
+ */
+export class JobRunner {
+  readonly #options: JobRunnerOptions
+  readonly #loop: Loop
+  /** Jobs that are not over as far as the store's copy tells, the oldest first. */
+  readonly #held = new Map<string, HeldJob>()
+  /** Jobs among them whose end was spoken of. */
+  readonly #told = new Set<HeldJob>()
+  /** Ids of unreadable records that were spoken of. */
+  readonly #unreadable = new Set<string>()
+
+  constructor(options: JobRunnerOptions) {
+    this.#options = options
+    const { clock, dice } = options
+    this.#loop = new Loop({
+      clock,
+      dice,
+      jitter: 0,
+      periodMs: () => (this.#isBehind() ? catchUpMs : periodMs),
+      round: (signal) => this.#round(signal),
+    })
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  /** Takes effect before it returns: every request is cut off, and none begins after it. */
+  stop(): void {
+    void this.#loop.stop()
+    for (const job of this.#held.values()) job.stop()
+  }
+
+  /** A job changed: look now. */
+  poke(): void {
+    this.#loop.poke()
+  }
+
+  /** What a leader before wrote last is known once the key of its successor is. */
+  #isBehind(): boolean {
+    const { view, fence } = this.#options
+    return view().revision < fence
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    const { view, log } = this.#options
+    if (this.#isBehind() || view().suspect !== null) return
+    this.#match(view().entries)
+    this.#obey(view().entries)
+    this.#plan()
+    const marked = [...this.#held.values()].flatMap((job) => job.marked().map((node) => ({ job, node })))
+    try {
+      if (!(await this.#write()) || signal.aborted) return
+      for (const { job, node } of marked) job.begin(node)
+      this.#tell()
+      await this.#forget()
+    } catch (error) {
+      log.debug('the state of jobs could not be written', { error })
+    }
+  }
+
+  /** Holds the jobs that are not over. One that is stays until that has come back: by what stood there it would begin anew. */
+  #match(entries: ReadonlyMap<string, Entry>): void {
+    const { keys } = this.#options
+    for (const [id, job] of this.#held) {
+      const ended = readJob(id, entries, keys)?.status?.ended
+      if (entries.has(keys.job(id)) && !(this.#told.has(job) && ended)) continue
+      job.stop()
+      this.#told.delete(job)
+      this.#held.delete(id)
+    }
+    for (const id of jobIds(entries, keys)) if (!this.#held.has(id)) this.#take(id, entries)
+  }
+
+  #take(id: string, entries: ReadonlyMap<string, Entry>): void {
+    const { keys, log, view } = this.#options
+    const stored = readJob(id, entries, keys)
+    if (stored === null || (stored.status === null && entries.has(keys.jobState(id)))) {
+      if (this.#unreadable.has(id)) return
+      this.#unreadable.add(id)
+      log.warn('model job left alone: its record cannot be read', { job: id })
+      return
+    }
+    if (isOver(stored.status?.state ?? 'waiting')) return
+    const job = new HeldJob({
+      ...this.#options,
+      ...stored,
+      ask: (...call) => this.#ask(stored.spec.action, ...call),
+      mayServe: (node) => (view().snapshot.nodes.get(node)?.spec.state ?? 'off') !== 'off',
+      urgent: () => this.#loop.poke(),
+    })
+    this.#held.set(id, job)
+  }
+
+  /** Ends what is not wanted any more, and what cannot be done. */
+  #obey(entries: ReadonlyMap<string, Entry>): void {
+    const { keys } = this.#options
+    // An agent withdraws its node while the Ollama beside it is away: it will be back.
+    const isInFleet = (node: string) => entries.has(keys.node(node)) || entries.has(keys.agent(node))
+    for (const job of this.#held.values()) {
+      if (job.isOver) continue
+      if (readJob(job.id, entries, keys)?.spec.cancelled) job.cancel()
+      for (const node of job.open()) if (!isInFleet(node)) job.lose(node)
+    }
+  }
+
+  #plan(): void {
+    const open = [...this.#held.values()].filter((job) => !job.isOver)
+    for (const { id, node } of planParts(open)) this.#held.get(id)?.mark(node)
+  }
+
+  /** Returns false when this is no longer the leader. Rejects when the store could not be written. */
+  async #write(): Promise<boolean> {
+    const { keys, guarded } = this.#options
+    const due = [...this.#held.values()].flatMap((job) => {
+      const text = job.due()
+      return text === null ? [] : [{ job, text }]
+    })
+    const puts = due.map(
+      ({ job, text }): Operation => ({ type: 'put', key: keys.jobState(job.id), value: text }),
+    )
+    for (const batch of batchesOf(puts)) if ((await guarded(batch)) === null) return false
+    for (const { job, text } of due) job.written(text)
+    return true
+  }
+
+  #ask(action: JobAction, ...[node, order, heard, signal]: Parameters<AskNode>): Promise<JobEnding> {
+    const { view, clock } = this.#options
+    const { nodes, config } = view().snapshot
+    const spec = nodes.get(node)?.spec
+    if (!spec || spec.state === 'off')
+      return Promise.resolve({ kind: 'broken', error: spec ? 'it is switched off' : 'it is away' })
+    return callNode({
+      spec,
+      order,
+      connectMs: config.timeouts.connect,
+      silenceMs: (status) => silenceMs(action, status),
+      heard,
+      clock,
+      signal,
+    })
+  }
+
+  /** Speaks of the jobs whose end is in the store now. */
+  #tell(): void {
+    const { log, metrics } = this.#options
+    for (const job of this.#held.values()) {
+      if (!job.isConcluded || this.#told.has(job)) continue
+      this.#told.add(job)
+      const { action, model } = job.spec
+      const result = stateOf(job.nodes)
+      metrics.jobResults.inc({ action, result })
+      log.info('model job ended', { job: job.id, action, model, result })
+    }
+  }
+
+  async #forget(): Promise<void> {
+    const { view, keys, clock, guarded } = this.#options
+    const { entries } = view()
+    const ended = new Map<string, number>()
+    for (const id of jobIds(entries, keys)) {
+      const date = readJob(id, entries, keys)?.status?.ended
+      if (date) ended.set(id, Date.parse(date))
+    }
+    const ids = [...planForgetting(ended, clock.date().getTime()), ...orphanedJobs(entries, keys)]
+    const deletes = ids.flatMap((id): Operation[] =>
+      [keys.job(id), keys.jobState(id)].map((key) => ({ type: 'delete', key })),
+    )
+    for (const batch of batchesOf(deletes)) await guarded(batch)
+  }
+}

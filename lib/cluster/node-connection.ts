@@ -1,0 +1,61 @@
+import { type Agent, errors } from 'undici'
+import type { NodeSpec } from '../fleet/node.ts'
+import { messageOf } from '../shared/errors.ts'
+
+/**
+ * How the control side connects to a node, for a dispatcher of its own.
+ *
+ * @param connectMs milliseconds a connection may take to come up
+ */
+export function connectionTo({ tls }: NodeSpec, connectMs: number): Agent.Options {
+  return {
+    pipelining: 1,
+    allowH2: false, // Ollama speaks HTTP/1.1 only (sheet ollama-api.md §2.9)
+    connect: {
+      timeout: connectMs,
+      ...(tls && { rejectUnauthorized: !tls.insecure }),
+      ...(tls?.ca !== undefined && { ca: tls.ca }),
+    },
+  }
+}
+
+/** Rejects when the signal aborts: a request that the client library forgot must not hold anybody for ever. */
+export function abortOf(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+}
+
+/** Not what Ollama would say, or do, in words. */
+export class Unexpected extends Error {}
+
+const words: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'network unreachable',
+  ENOTFOUND: 'host name not found',
+  EAI_AGAIN: 'host name cannot be looked up',
+  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
+  UND_ERR_SOCKET: 'connection closed by the node',
+  UND_ERR_INVALID_ARG: 'one of its headers cannot be sent',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not trusted',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not trusted',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not trusted',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
+}
+
+/** The code of a system's or the client library's error, else null. */
+export function codeOf(error: unknown): string | null {
+  const code = error instanceof Error && 'code' in error ? error.code : null
+  return typeof code === 'string' ? code : null
+}
+
+/** Why a node could not be asked, in words for the operator. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof errors.HTTPParserError) return 'it does not speak HTTP'
+  const code = codeOf(error)
+  return code === null ? messageOf(error) : (words[code] ?? code)
+}

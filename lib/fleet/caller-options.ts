@@ -1,0 +1,58 @@
+import { z } from 'zod'
+
+const fields = {
+  keep_alive: z
+    .enum(['ours', 'caller'])
+    .describe('ours: a caller\'s keep_alive is taken out; caller: it is passed on, but for 0 and "forever"'),
+  num_predict: z
+    .union([z.literal('none'), z.int().min(1)], { error: 'must be a number of tokens, or none' })
+    .describe('most tokens of one answer, be they asked for as num_predict, max_tokens or max_output_tokens'),
+  num_gpu: z.enum(['drop', 'pass']).describe('drop: the option num_gpu is taken out'),
+  raw: z.enum(['pass', 'refuse']).describe('whether prompts may go past the template of the model'),
+  template: z.enum(['pass', 'refuse']).describe("whether a request may replace the model's template"),
+  debug_render_only: z
+    .enum(['pass', 'refuse'])
+    .describe('whether a request may ask for the rendered prompt, with the system prompt in it'),
+  cloud: z.enum(['pass', 'refuse']).describe('whether models of ollama.com may be asked for by their names'),
+}
+
+/**
+ * `callers` in `R/config`: which options of a caller's reach a node, since some cost everybody else
+ * (sheet ollama-api.md §6). The defaults are for ordinary users.
+ */
+export const callersSchema = z.strictObject({
+  keep_alive: fields.keep_alive.default('ours'),
+  num_predict: fields.num_predict.default('none'),
+  num_gpu: fields.num_gpu.default('drop'),
+  raw: fields.raw.default('pass'),
+  template: fields.template.default('pass'),
+  debug_render_only: fields.debug_render_only.default('refuse'),
+  cloud: fields.cloud.default('refuse'),
+})
+export type CallerPolicy = z.output<typeof callersSchema>
+
+/** `options` of a key: what is said here replaces the field of `callers` of the same name. */
+export const keyOptionsSchema = z.strictObject({
+  keep_alive: fields.keep_alive.exactOptional(),
+  num_predict: fields.num_predict.exactOptional(),
+  num_gpu: fields.num_gpu.exactOptional(),
+  raw: fields.raw.exactOptional(),
+  template: fields.template.exactOptional(),
+  debug_render_only: fields.debug_render_only.exactOptional(),
+  cloud: fields.cloud.exactOptional(),
+})
+export type KeyOptions = z.output<typeof keyOptionsSchema>
+
+const tokens = z
+  .int()
+  .min(1)
+  .max(2 ** 31 - 1)
+
+/** How many tokens of context a runner of a model is loaded with: a number pins it, `max` caps what callers ask for. */
+const numCtx = z.union([tokens, z.strictObject({ max: tokens })], {
+  error: 'must be a number of tokens, such as 8192, or the most that may be asked for, such as {max: 32768}',
+})
+
+/** What a route or `models` of `R/config` sets for requests to a model. */
+export const modelOptionsSchema = z.strictObject({ num_ctx: numCtx.exactOptional() })
+export type ModelOptions = z.output<typeof modelOptionsSchema>

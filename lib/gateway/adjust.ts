@@ -1,0 +1,229 @@
+import type { Api } from '../fleet/ask.ts'
+import type { CallerPolicy, ModelOptions } from '../fleet/caller-options.ts'
+import { type LoadOptions, loadOptions, writeVariant } from '../fleet/variant.ts'
+import { ProxyError } from '../shared/errors.ts'
+import { type Edit, editsOf } from './edit.ts'
+import { openBrace, openBracket } from './json-bytes.ts'
+import { isDrastic } from './keep-alive.ts'
+import { contextIn } from './resolve.ts'
+import { type Field, FieldNames, type Members, type Scanned, valueText } from './scan.ts'
+
+/** What is done to the options of one request. */
+export interface Rules {
+  readonly callers: CallerPolicy
+  /** The key has scope admin: its keep_alive passes as it is. */
+  readonly isAdmin: boolean
+  /** For the model that shall answer. */
+  readonly numCtx: ModelOptions['num_ctx']
+}
+
+export interface Adjustment {
+  readonly edits: readonly Edit[]
+  /** What was changed, as `x-llamero-adjusted` says it: names, and values of ours, in a fixed order. */
+  readonly adjusted: readonly string[]
+  /** See `Ask`. */
+  readonly variant: string
+}
+
+/** Of Ollama's own routes. `shift` is no option but decides about the runner as well (sheet ollama-api.md §2.3). */
+const nativeNames = new FieldNames([
+  'model',
+  'stream',
+  'keep_alive',
+  'options',
+  'raw',
+  'template',
+  '_debug_render_only',
+  'shift',
+])
+const optionNames = new FieldNames([...loadOptions, 'num_predict'])
+
+/** What num_predict is called elsewhere; no other option has a name there (sheet ollama-api.md §1.3). */
+const limitFields: Readonly<Partial<Record<Api, string>>> = {
+  openai_chat: 'max_tokens',
+  openai_completions: 'max_tokens',
+  openai_responses: 'max_output_tokens',
+  anthropic_messages: 'max_tokens',
+}
+const plainNames = new FieldNames(['model', 'stream'])
+const limitNames = new Map(
+  Object.values(limitFields).map((field) => [field, new FieldNames(['model', 'stream', field])]),
+)
+
+/** The fields that a scan has to find for `adjust`: at the top, and in `options`. */
+export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
+  if (isNative(api)) return [nativeNames, optionNames]
+  return [limitNames.get(limitFields[api] ?? '') ?? plainNames]
+}
+
+/**
+ * Decides what of a request's options reaches a node. Pure: nothing is changed here.
+ *
+ * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
+ */
+export function adjust(bytes: Uint8Array, body: Scanned, api: Api, rules: Rules): Adjustment {
+  if (isNative(api)) return adjustNative(bytes, body, rules, /embed/.test(api))
+  const limit = limitFields[api]
+  const set = new Map<string, string>()
+  // Anthropic's dialect demands the field: a request without it is for the node to refuse.
+  const isMissing = limit !== undefined && api === 'anthropic_messages' && !body.fields.has(limit)
+  if (limit && !isMissing) capTokens(bytes, body, limit, rules.callers.num_predict, set)
+  return { edits: editsOf(bytes, body, { set }), adjusted: written('', set), variant: '' }
+}
+
+function adjustNative(bytes: Uint8Array, body: Scanned, rules: Rules, embeds: boolean): Adjustment {
+  refuseFields(bytes, body, rules.callers)
+  const { callers } = rules
+  const keepAlive = takesKeepAlive(bytes, body.fields.get('keep_alive'), rules)
+  const options = body.options ?? { start: 0, count: 0, fields: new Map<string, Field>() }
+  const set = new Map<string, string>()
+  setContext(bytes, options, rules.numCtx, set)
+  const numGpu = callers.num_gpu === 'drop' ? options.fields.get('num_gpu') : undefined
+  if (numGpu) scalarText(bytes, numGpu, 'num_gpu')
+  if (!embeds) capTokens(bytes, options, 'num_predict', callers.num_predict, set)
+  return {
+    edits: nativeEdits(bytes, body, keepAlive, { removed: numGpu, set }),
+    adjusted: [
+      ...(keepAlive ? ['keep_alive'] : []),
+      ...(numGpu ? ['options.num_gpu'] : []),
+      ...written('options.', set),
+    ],
+    variant: variantOf(bytes, body, { removed: numGpu, set }),
+  }
+}
+
+interface OptionChanges {
+  readonly removed: Field | undefined
+  readonly set: ReadonlyMap<string, string>
+}
+
+function nativeEdits(
+  bytes: Uint8Array,
+  body: Scanned,
+  keepAlive: Field | undefined,
+  changes: OptionChanges,
+): Edit[] {
+  const top = new Map<string, string>()
+  const given = body.fields.get('options')
+  // Options that are neither an object nor null are for the node to refuse.
+  const areAbsent = !given || valueText(bytes, given) === 'null'
+  if (areAbsent && changes.set.size > 0) top.set('options', objectText(changes.set))
+  return [
+    ...editsOf(bytes, body, { removed: keepAlive, set: top }),
+    ...(body.options ? editsOf(bytes, body.options, changes) : []),
+  ]
+}
+
+function refuseFields(bytes: Uint8Array, { fields }: Scanned, callers: CallerPolicy): void {
+  refuseField(bytes, fields.get('raw'), callers.raw, 'raw', "prompts go through the model's template")
+  refuseField(bytes, fields.get('template'), callers.template, 'template', "the model's own template is used")
+  const reason = "it shows the model's system prompt"
+  refuseField(
+    bytes,
+    fields.get('_debug_render_only'),
+    callers.debug_render_only,
+    '_debug_render_only',
+    reason,
+  )
+}
+
+function refuseField(
+  bytes: Uint8Array,
+  field: Field | undefined,
+  policy: 'pass' | 'refuse',
+  name: string,
+  reason: string,
+): void {
+  if (!field || policy === 'pass' || isOff(bytes, field)) return
+  throw new ProxyError('option_refused', { field: name, reason })
+}
+
+/** `false`, `null` and `""` ask for nothing. */
+function isOff(bytes: Uint8Array, field: Field): boolean {
+  return field.end - field.start <= 5 && ['false', 'null', '""'].includes(valueText(bytes, field))
+}
+
+/** The field, when it is to be taken out. @throws ProxyError `option_refused` */
+function takesKeepAlive(bytes: Uint8Array, field: Field | undefined, rules: Rules): Field | undefined {
+  if (!field || rules.isAdmin) return undefined
+  const text = scalarText(bytes, field, 'keep_alive')
+  if (text === 'null') return undefined
+  if (isDrastic(text)) {
+    const reason = 'to unload a model, or to keep it for ever, takes a key with scope "admin"'
+    throw new ProxyError('option_refused', { field: 'keep_alive', reason })
+  }
+  return rules.callers.keep_alive === 'ours' ? field : undefined
+}
+
+/** A cap is for what callers ask for: who asks for nothing gets the node's own context. */
+function setContext(
+  bytes: Uint8Array,
+  options: Members,
+  rule: Rules['numCtx'],
+  set: Map<string, string>,
+): void {
+  if (rule === undefined) return
+  const asked = numberIn(bytes, options.fields.get('num_ctx'), 'num_ctx')
+  const wanted = contextIn(rule, asked ?? undefined)
+  if (wanted !== undefined && wanted !== asked && !Number.isNaN(wanted)) set.set('num_ctx', String(wanted))
+}
+
+/** Without a number above 0 Ollama goes on for as long as the context allows. */
+function capTokens(
+  bytes: Uint8Array,
+  object: Members,
+  name: string,
+  cap: CallerPolicy['num_predict'],
+  set: Map<string, string>,
+): void {
+  if (cap === 'none') return
+  const asked = numberIn(bytes, object.fields.get(name), name)
+  if (asked === null || asked <= 0 || asked > cap) set.set(name, String(cap))
+}
+
+function variantOf(bytes: Uint8Array, { options, fields }: Scanned, { removed, set }: OptionChanges): string {
+  const load: Record<string, number | boolean> = {}
+  for (const name of loadOptions) {
+    const field = options?.fields.get(name)
+    const text = set.get(name) ?? (field && field !== removed ? scalarText(bytes, field, name) : 'null')
+    const value = loadValue(text)
+    // Automatic layers fit any runner (sheet ollama-api.md §2.3).
+    if (value !== null && !(name === 'num_gpu' && value === -1)) load[name] = value
+  }
+  const shift = fields.get('shift')
+  const isSaid = shift && loadValue(scalarText(bytes, shift, 'shift'))
+  if (typeof isSaid === 'boolean') load['shift'] = isSaid
+  return writeVariant(load satisfies LoadOptions)
+}
+
+/** What is of another type is for the node to refuse. */
+function loadValue(text: string): number | boolean | null {
+  if (text === 'true' || text === 'false') return text === 'true'
+  const value = Math.trunc(Number(text === 'null' ? 'none' : text))
+  return Number.isSafeInteger(value) ? value : null
+}
+
+/** Null when it is absent or null, NaN when it is no number. */
+function numberIn(bytes: Uint8Array, field: Field | undefined, name: string): number | null {
+  const text = field ? scalarText(bytes, field, name) : 'null'
+  return text === 'null' ? null : Number(text)
+}
+
+function scalarText(bytes: Uint8Array, field: Field, name: string): string {
+  const first = bytes[field.start]
+  if (first === openBrace || first === openBracket)
+    throw new ProxyError('bad_json', { reason: `field "${name}" must not be an object or array` })
+  return valueText(bytes, field)
+}
+
+function objectText(set: ReadonlyMap<string, string>): string {
+  return `{${[...set].map(([name, text]) => `"${name}":${text}`).join()}}`
+}
+
+function written(prefix: string, set: ReadonlyMap<string, string>): string[] {
+  return [...set].map(([name, text]) => `${prefix}${name}=${text}`)
+}
+
+function isNative(api: Api): boolean {
+  return api.startsWith('ollama_')
+}

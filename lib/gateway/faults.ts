@@ -1,0 +1,30 @@
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Fault } from './outcome.ts'
+
+const unreachableCodes = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EADDRNOTAVAIL',
+])
+
+/** What went wrong with a node that had not begun to answer. */
+export function faultOf(error: Error & { code?: unknown }, request: ClientRequest | null): Fault {
+  const code = String(error.code ?? '')
+  if (code === 'ECONNECT_TIMEOUT') return 'connect-timeout'
+  if (unreachableCodes.has(code) || /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))
+    return 'unreachable'
+  if (code.startsWith('HPE_')) return 'bad-response'
+  const lost = code === 'ECONNRESET' || code === 'EPIPE'
+  return lost && request?.reusedSocket ? 'stale-socket' : 'reset'
+}
+
+/** What no answer may be, or null: no redirect is followed, and we asked for no compression. */
+export function flawOf({ statusCode: status = 0, headers }: IncomingMessage): string | null {
+  if (status < 200 || status > 599 || (status >= 300 && status < 400))
+    return `the node answered with status ${status}`
+  const encoding = headers['content-encoding'] ?? 'identity'
+  return encoding === 'identity' ? null : `the node compressed its answer with ${encoding}`
+}

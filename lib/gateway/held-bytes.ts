@@ -1,0 +1,83 @@
+import type { Config } from '../fleet/config.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { BodyShare } from './body-budget.ts'
+
+export type Limits = Config['limits']
+
+/**
+ * Bytes of a request in one buffer that counts as large as it is allocated: made once where the length is announced, else
+ * doubled. Chunks kept as they come would weigh a hundred times their bytes when each is one byte long.
+ */
+export class HeldBytes {
+  readonly #limits: Limits
+  readonly #share: BodyShare
+  #buffer = Buffer.alloc(0)
+  #size = 0
+
+  constructor(limits: Limits, share: BodyShare) {
+    this.#limits = limits
+    this.#share = share
+  }
+
+  /** Makes room for `capacity` bytes in all. @throws ProxyError `body_too_large`, `bodies_full`. */
+  reserve(capacity: number): void {
+    const { body_bytes: limit } = this.#limits
+    if (capacity > limit) throw new ProxyError('body_too_large', { limit })
+    if (!this.#grow(capacity)) throw new ProxyError('bodies_full')
+  }
+
+  /** @throws ProxyError `body_too_large`, `bodies_full`. */
+  add(chunk: Buffer): void {
+    const size = this.#size + chunk.length
+    if (size > this.#buffer.length) {
+      const doubled = Math.min(this.#buffer.length * 2, this.#limits.body_bytes)
+      this.reserve(Math.max(size, doubled))
+    }
+    this.#append(chunk)
+  }
+
+  /** Adds what may be lost: false when there is no room for it. */
+  offer(chunk: Buffer): boolean {
+    const size = this.#size + chunk.length
+    if (size > this.#buffer.length && !this.#grow(Math.max(size, this.#buffer.length * 2))) return false
+    this.#append(chunk)
+    return true
+  }
+
+  /** Puts `text` in the place of the bytes from `start` to `end`. @throws ProxyError `bodies_full`. */
+  replace(start: number, end: number, text: Buffer): void {
+    const rest = this.bytes.subarray(end)
+    const size = start + text.length + rest.length
+    if (size > this.#buffer.length && !this.#grow(size)) throw new ProxyError('bodies_full')
+    rest.copy(this.#buffer, start + text.length)
+    text.copy(this.#buffer, start)
+    this.#size = size
+  }
+
+  /** Gives all of it back. */
+  release(): void {
+    this.#share.give(this.#buffer.length)
+    this.#buffer = Buffer.alloc(0)
+    this.#size = 0
+  }
+
+  /** Valid until the next change. */
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.#size)
+  }
+
+  #grow(capacity: number): boolean {
+    const { body_bytes: limit, inflight_body_bytes: together } = this.#limits
+    // However small the budget is set, one largest body can pass.
+    if (!this.#share.take(capacity - this.#buffer.length, Math.max(limit, together))) return false
+    const grown = Buffer.allocUnsafe(capacity)
+    this.#buffer.copy(grown, 0, 0, this.#size)
+    this.#buffer = grown
+    return true
+  }
+
+  #append(chunk: Buffer): void {
+    chunk.copy(this.#buffer, this.#size)
+    this.#size += chunk.length
+  }
+}

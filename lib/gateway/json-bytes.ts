@@ -1,0 +1,66 @@
+export const quote = 0x22
+export const backslash = 0x5c
+export const openBrace = 0x7b
+export const closeBrace = 0x7d
+export const openBracket = 0x5b
+export const closeBracket = 0x5d
+export const comma = 0x2c
+export const colon = 0x3a
+export const minus = 0x2d
+export const zero = 0x30
+export const dot = 0x2e
+export const letterU = 0x75
+
+/** 1 for the four kinds of JSON white space. */
+export const isSpace = table(' \t\r\n')
+export const isDigit = table('0123456789')
+export const isHexDigit = table('0123456789abcdefABCDEF')
+export const isSign = table('+-')
+export const isExponent = table('eE')
+/** 1 for bytes that after a backslash are the whole escape. */
+export const isEscape = table('"\\/bfnrt')
+/** 1 for bytes that end the plain run inside a string: the quote, the backslash and control characters. */
+const endsRun = table('"\\', (byte) => byte < 0x20)
+
+function table(characters: string, also: (byte: number) => boolean = () => false): Uint8Array {
+  const known = new Set(Buffer.from(characters))
+  return Uint8Array.from({ length: 256 }, (_, byte) => (known.has(byte) || also(byte) ? 1 : 0))
+}
+
+/** The text of these bytes, without a copy of them. */
+export function textOf(bytes: Uint8Array, from: number, to: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from).toString('utf8')
+}
+
+/** Where the plain run inside a string that begins at `from` ends. */
+export function endOfRun(bytes: Uint8Array, from: number): number {
+  let at = from
+  const nearby = Math.min(bytes.length, from + 64)
+  while (at < nearby && endsRun[bytes[at] as number] === 0) at++
+  if (at < nearby) return at
+  at = skipQuads(bytes, at)
+  while (at < bytes.length && endsRun[bytes[at] as number] === 0) at++
+  return at
+}
+
+/** Skips four plain bytes at a time, where memory is aligned: images are megabytes long. */
+function skipQuads(bytes: Uint8Array, from: number): number {
+  const at = from + ((4 - ((bytes.byteOffset + from) % 4)) % 4)
+  if (bytes.subarray(from, at).some((byte) => endsRun[byte] === 1) || at >= bytes.length) return from
+  const quads = new Int32Array(bytes.buffer, bytes.byteOffset + at, (bytes.length - at) >> 2)
+  let index = 0
+  while (index < quads.length && !endsRunWithin(quads[index] as number)) index++
+  return at + index * 4
+}
+
+/** Whether one of four bytes is a control character, a quote or a backslash. */
+function endsRunWithin(quad: number): boolean {
+  const quotes = quad ^ 0x22222222
+  const backslashes = quad ^ 0x5c5c5c5c
+  // A subtraction borrows into the sign bit of each byte that is smaller than what is subtracted.
+  const borrows =
+    ((quad - 0x20202020) & ~quad) |
+    ((quotes - 0x01010101) & ~quotes) |
+    ((backslashes - 0x01010101) & ~backslashes)
+  return (borrows & 0x80808080) !== 0
+}

@@ -1,0 +1,117 @@
+import type { NodeView } from '../fleet/node.ts'
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { Caller } from './authenticate.ts'
+import { ClientGone, type Exchange } from './exchange.ts'
+import type { Forwarder } from './forward.ts'
+import { giveUp } from './give-up.ts'
+import { type Order, requestHeaders } from './order.ts'
+import type { NodeFailed } from './outcome.ts'
+import { PassDelivery } from './pass-delivery.ts'
+import { notServed, type PassRoute } from './routes.ts'
+import type { Upstreams } from './upstreams.ts'
+
+interface PassesOptions {
+  readonly upstreams: Upstreams
+  readonly forwarder: Forwarder
+  readonly clock: Clock
+  /** A node is not what the snapshot says. */
+  readonly doubt: (node: string) => void
+}
+
+/** Requests that name no model: they go to a node as they are, without a slot, and its answer comes back as it is. */
+export class Passes {
+  readonly #options: PassesOptions
+
+  constructor(options: PassesOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Who may be asked, in the order they are. To be called before the body is read.
+   *
+   * @throws ProxyError `not_served` where the configuration names no node, `forbidden` without an admin's key,
+   *   `node_unavailable`.
+   */
+  nodesFor(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): readonly NodeView[] {
+    const { nodes, config } = snapshot
+    const available = [...nodes.values()].filter((node) => node.available)
+    if (route.to === 'any') return atLeastOne(available.slice(0, config.routing.attempts))
+    const name = route.to === 'identity' ? config.node_identity.node : config.routing.unknown_paths
+    if (name === undefined) throw notServed('node-identity', exchange.path)
+    // These act with the account of whoever runs the node.
+    if (route.to === 'identity' && !caller.mayManage)
+      throw new ProxyError('forbidden', { reason: 'this path needs an API key with the scope admin' })
+    return atLeastOne(available.filter((node) => node.name === name))
+  }
+
+  /**
+   * Resolves when the caller has a node's answer, whatever it is.
+   *
+   * @throws ProxyError that every node failed; the reason of the exchange's signal.
+   */
+  async run(exchange: Exchange, nodes: readonly NodeView[], body: Buffer, snapshot: Snapshot): Promise<void> {
+    let failure: NodeFailed | null = null
+    for (const node of nodes) {
+      if (failure?.committed) break
+      exchange.trace.node = node.name
+      exchange.trace.attempts++
+      const outcome = await this.#options.forwarder.send(this.#order(exchange, node, body, snapshot))
+      if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
+      if (outcome.kind !== 'node-failed') {
+        exchange.trace.outcome = 'ok'
+        return
+      }
+      this.#options.doubt(node.name)
+      failure = outcome
+    }
+    if (failure) giveUp(exchange, failure)
+  }
+
+  #order(exchange: Exchange, node: NodeView, body: Buffer, { config }: Snapshot): Order {
+    const { upstreams } = this.#options
+    const { timeouts, headers } = config
+    const upstream = upstreams.of(node)
+    return {
+      upstream,
+      method: exchange.request.method ?? '',
+      path: exchange.path,
+      headers: requestHeaders({
+        caller: exchange.request.headers,
+        node: node.spec.headers,
+        host: upstream.target.host,
+        bodyBytes: body.length,
+        requestId: exchange.id,
+      }),
+      body,
+      timeouts,
+      patience: {
+        expectedMs: timeouts.whole_answer,
+        atMostMs: timeouts.whole_answer,
+        mayLeave: () => false,
+      },
+      deadlineAt: exchange.startedAt + timeouts.request,
+      signal: exchange.signal,
+      resent: () => {},
+      receive: (head) => {
+        exchange.trace.contentType = head.contentType
+        return new PassDelivery(head, {
+          response: exchange.response,
+          idleWriteMs: timeouts.idle_write,
+          spelling: null,
+          responseHeaders: {
+            'x-request-id': exchange.publicId,
+            ...(headers.node && { 'x-llamero-node': node.name }),
+          },
+        })
+      },
+    }
+  }
+}
+
+/** @throws ProxyError `node_unavailable` when there is none. */
+function atLeastOne(nodes: readonly NodeView[]): readonly NodeView[] {
+  if (nodes.length === 0) throw new ProxyError('node_unavailable')
+  return nodes
+}

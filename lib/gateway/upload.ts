@@ -1,0 +1,194 @@
+import type { ClientRequest } from 'node:http'
+import type { Config } from '../fleet/config.ts'
+import type { Clock } from '../shared/clock.ts'
+import { ProxyError } from '../shared/errors.ts'
+import { orAborted } from './aborted.ts'
+import type { BodyShare } from './body-budget.ts'
+import type { Exchange } from './exchange.ts'
+import { HeldBytes } from './held-bytes.ts'
+
+/** What a node is sent. Only bytes, and an upload that is still whole, can be sent to another one as well. */
+export type Payload = Buffer | Upload
+
+/** Kept of what passes, beyond what had to be read to know where it goes: the whole of a small upload can be sent again. */
+const keptBytes = 1024 * 1024
+/** Of what is held, handed over at once. */
+const pieceBytes = 64 * 1024
+
+interface UploadOptions {
+  readonly config: Config
+  readonly share: BodyShare
+  readonly clock: Clock
+}
+
+/**
+ * A body that is passed on while it comes, of any size in constant memory: a piece is read from the caller when the node
+ * has taken the one before. It begins to be read when it is first asked for, and has its own limit of time: a caller who
+ * pauses for `timeouts.idle_upload` is told so.
+ */
+export class Upload implements Disposable {
+  readonly #exchange: Exchange
+  readonly #idleMs: number
+  readonly #clock: Clock
+  /** From the first byte on; null once a byte was passed on and not kept. */
+  #held: HeldBytes | null
+  #mayHold = 0
+  /** What the caller has announced, with what was changed of it; null when it did not. */
+  #length: number | null
+  /** The piece that is being read; it stays the same for whoever asks next when the one who asked is gone. */
+  #coming: Promise<Buffer | null> | null = null
+  #isStarved = false
+  readonly #keepAlive: boolean
+  readonly #over = new AbortController()
+  readonly #signal: AbortSignal
+
+  constructor(exchange: Exchange, { config, share, clock }: UploadOptions) {
+    const announced = exchange.request.headers['content-length']
+    this.#exchange = exchange
+    this.#idleMs = config.timeouts.idle_upload
+    this.#clock = clock
+    this.#held = new HeldBytes(config.limits, share)
+    this.#length = announced === undefined ? null : Number(announced)
+    exchange.passesOn = true
+    // Until all of it has come, the connection cannot be used again.
+    this.#signal = AbortSignal.any([exchange.signal, this.#over.signal])
+    this.#keepAlive = exchange.response.shouldKeepAlive
+    exchange.response.shouldKeepAlive = false
+    if (exchange.expectsContinue) exchange.response.writeContinue()
+  }
+
+  /** Bytes, where it is known before they are sent. */
+  get length(): number | null {
+    return this.#length
+  }
+
+  /** Whether all of it that was sent is still here. */
+  get isWhole(): boolean {
+    return this.#held !== null
+  }
+
+  /** Whether it is the caller who is waited for. */
+  get isStarved(): boolean {
+    return this.#isStarved
+  }
+
+  /**
+   * Reads on until `find` finds something in what came so far, or the body ends.
+   *
+   * @throws ProxyError `body_too_large`, `bodies_full`, and what `find` throws; the reason of the exchange's signal.
+   */
+  async readUntil<T>(find: (bytes: Buffer) => T | null): Promise<T | null> {
+    const held = this.#heldBytes()
+    for (;;) {
+      const found = find(held.bytes)
+      const chunk = found === null ? await this.#next() : null
+      if (chunk === null) return found
+      held.add(chunk)
+    }
+  }
+
+  /** Puts `text` in the place of bytes that have been read. @throws ProxyError `bodies_full`. */
+  replace(start: number, end: number, text: string): void {
+    const bytes = Buffer.from(text)
+    this.#heldBytes().replace(start, end, bytes)
+    if (this.#length !== null) this.#length += bytes.length - (end - start)
+  }
+
+  /**
+   * Sends it, from its beginning, to a node; `moved` is called when the node took something. Resolves when all is sent, or
+   * `to` was closed. @throws the reason of the exchange's signal.
+   */
+  async play(to: ClientRequest, moved: () => void): Promise<void> {
+    const { length } = this.#heldBytes().bytes
+    this.#mayHold ||= length + keptBytes
+    for (let sent = 0; !to.destroyed; ) {
+      const piece = this.#held?.bytes.subarray(sent, sent + pieceBytes) ?? null
+      const next = piece?.length ? piece : await this.#pass(to)
+      if (next === null) break
+      sent += next.length
+      moved()
+      if (!to.write(next)) await drained(to)
+      moved()
+    }
+    if (!to.destroyed) to.end()
+  }
+
+  /** The next piece from the caller, kept if there is room; null at the end, or when `to` was closed in the meantime. */
+  async #pass(to: ClientRequest): Promise<Buffer | null> {
+    const chunk = await this.#peek()
+    if (to.destroyed || chunk === null) return null
+    this.#coming = null
+    const isKept = (this.#held?.bytes.length ?? 0) + chunk.length <= this.#mayHold && this.#held?.offer(chunk)
+    if (!isKept) this.#held?.release()
+    if (!isKept) this.#held = null
+    return chunk
+  }
+
+  async #next(): Promise<Buffer | null> {
+    const chunk = await this.#peek()
+    if (chunk !== null) this.#coming = null
+    return chunk
+  }
+
+  #peek(): Promise<Buffer | null> {
+    this.#coming ??= this.#read()
+    return this.#coming
+  }
+
+  /** A piece as it came; null at the end. */
+  async #read(): Promise<Buffer | null> {
+    const { request, response } = this.#exchange
+    for (;;) {
+      this.#signal.throwIfAborted()
+      const chunk = request.read() as Buffer | null
+      if (chunk !== null) return chunk
+      if (request.readableEnded) break
+      await this.#readable()
+    }
+    if (!response.headersSent) response.shouldKeepAlive = this.#keepAlive
+    return null
+  }
+
+  /** Resolves when there is something to read, or the end is reached. */
+  async #readable(): Promise<void> {
+    const { request, abort } = this.#exchange
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const cancel = this.#clock.after(this.#idleMs, () => abort(new ProxyError('request_timeout')))
+    request.once('readable', resolve).once('end', resolve)
+    this.#isStarved = true
+    try {
+      await orAborted(promise, this.#signal)
+    } finally {
+      this.#isStarved = false
+      cancel()
+      request.off('readable', resolve).off('end', resolve)
+    }
+  }
+
+  /** Nobody wants the rest: whatever of it still comes is thrown away. */
+  [Symbol.dispose](): void {
+    this.#over.abort()
+    this.#exchange.request.removeAllListeners('readable').resume()
+  }
+
+  #heldBytes(): HeldBytes {
+    if (this.#held === null) throw new Error('an upload was sent twice, though it is not whole')
+    return this.#held
+  }
+}
+
+/** Whether it can be sent from its beginning. */
+export function canRepeat(payload: Payload): boolean {
+  return !(payload instanceof Upload) || payload.isWhole
+}
+
+/** Resolves when the node takes more, or never will. */
+function drained(to: ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = () => {
+      to.off('drain', settle).off('close', settle)
+      resolve()
+    }
+    to.on('drain', settle).on('close', settle)
+  })
+}

@@ -1,0 +1,145 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Intake } from '../../lib/cluster/intake.ts'
+import { Trust } from '../../lib/cluster/trust.ts'
+import { World } from '../../lib/cluster/world.ts'
+import { RealClock } from '../../lib/shared/clock.ts'
+import { silentLog } from '../../lib/shared/log.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
+import { Keys } from '../../lib/store/keys.ts'
+import type { Entry } from '../../lib/store/store.ts'
+import { aSnapshot } from '../support/fleet.ts'
+import { startGateway } from '../support/gateway.ts'
+import { Connection } from './connection.ts'
+import { percentile } from './statistics.ts'
+
+const nodes = 1000
+const modelsPerNode = 50
+/** Of all names: each model is on a quarter of the nodes. */
+const names = 200
+const singleChanges = 40
+/** Longer than statuses are ever held back, so that each change comes alone. */
+const apartMs = 60
+const burstMs = 1000
+const tagsRequest = Buffer.from('GET /api/tags HTTP/1.1\r\nhost: bench\r\n\r\n')
+
+/** What `largeFleet` finds, in milliseconds. */
+interface Findings {
+  /** From one node's status to the snapshot that has it, at p99. */
+  readonly rebuildMs: number
+  /** The longest that anything else had to wait for the event loop, from the whole list to a change of every node. */
+  readonly blockedMs: number
+  /** `/api/tags` during all of it, at p99. */
+  readonly tagsMs: number
+}
+
+/**
+ * What it costs an instance to follow a fleet of 1,000 nodes with 50 models each: the whole of it at once, then single
+ * changes by a pull, then a load on every node within a second. Meanwhile a caller polls the listing.
+ */
+export async function largeFleet(): Promise<Findings> {
+  await using gateway = await startGateway(aSnapshot())
+  const { entries, intake, put } = follower(gateway.current)
+  const caller = await Connection.open(gateway.port)
+  const polling = new AbortController()
+  const polled = poll(caller, polling.signal)
+  const changed = Array.from({ length: nodes }, (_, node) =>
+    node < singleChanges
+      ? statusOf(node, 'pulled:latest', [])
+      : statusOf(node, 'first:latest', ['first:latest']),
+  )
+  const delay = monitorEventLoopDelay({ resolution: 1 })
+  for (let node = 0; node < nodes; node++) {
+    put(`nodes/node-${node}`, `{url: "http://10.0.0.1:${node + 1}"}`)
+    put(`state/nodes/node-${node}`, statusOf(node, 'first:latest', []))
+  }
+  delay.enable()
+  intake.changed(new Set([...entries.keys()].sort()))
+  while (gateway.current.get().nodes.size < nodes) await sleep(apartMs)
+
+  const rebuilds: number[] = []
+  for (let nth = 0; nth < singleChanges; nth++) {
+    await sleep(apartMs)
+    const since = performance.now()
+    intake.changed(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
+    rebuilds.push(performance.now() - since)
+  }
+  for (let nth = singleChanges; nth < nodes; nth++) {
+    intake.changed(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
+    if (nth % 10 === 0) await sleep(burstMs / (nodes / 10))
+  }
+  await sleep(apartMs)
+  delay.disable()
+  polling.abort()
+  const tagsMs = percentile(await polled, 0.99)
+  caller.close()
+  intake.stop()
+  return { rebuildMs: percentile(rebuilds, 0.99), blockedMs: delay.max / 1e6, tagsMs }
+}
+
+/** The control side as far as it follows the store, without a store. */
+function follower(snapshot: ConstructorParameters<typeof World>[0]['snapshot']) {
+  const keys = new Keys('bench')
+  const shared = { clock: new RealClock(), log: silentLog, metrics: new Metrics() }
+  const trust = new Trust({ ...shared, isGuarded: true })
+  const world = new World({ ...shared, keys, snapshot, trust, own: () => new Map() })
+  const entries = new Map<string, Entry>()
+  let revision = 0n
+  const intake = new Intake({
+    ...shared,
+    keys,
+    entries: () => entries,
+    prepare: (slice) => world.prepare(slice),
+    take: (changed) => {
+      if (changed.size > nodes) world.take(entries, revision)
+      else world.takeStatuses(entries, revision)
+    },
+  })
+  /** Returns the key. */
+  const put = (path: string, value: string) => {
+    const key = keys.root + path
+    const created = entries.get(key)?.created ?? ++revision
+    entries.set(key, { key, value, created, modified: ++revision, lease: null })
+    return key
+  }
+  return { entries, intake, put }
+}
+
+async function poll(caller: Connection, signal: AbortSignal): Promise<number[]> {
+  const times: number[] = []
+  while (!signal.aborted) {
+    times.push((await caller.send(tagsRequest)).firstByteMs)
+    await sleep(5)
+  }
+  return times
+}
+
+function statusOf(node: number, extra: string, loaded: readonly string[]): string {
+  const model = (name: string) => ({
+    name,
+    digest: `${name} `.repeat(5).padEnd(64, '0'),
+    size: 4_000_000_000,
+    modified_at: '2026-01-01T00:00:00Z',
+    details: { format: 'gguf', family: 'llama', families: ['llama'], parameter_size: '8B' },
+    capabilities: ['completion', 'tools'],
+  })
+  const own = Array.from(
+    { length: modelsPerNode - 1 },
+    (_, nth) => `model-${(node * 7 + nth) % names}:latest`,
+  )
+  return JSON.stringify({
+    fence: '1',
+    health: 'up',
+    reason: '',
+    since: '2026-01-01T00:00:00Z',
+    version: '0.32.15',
+    weight: 1,
+    models: [...own, extra].map(model),
+    loaded: loaded.map((name) => ({
+      ...model(name),
+      size_vram: 4_000_000_000,
+      context_length: 4096,
+      expires_at: '2026-01-01T00:05:00Z',
+    })),
+  })
+}
