@@ -37,9 +37,8 @@ export async function followJob(
   if (job.state !== 'done') throw failureOf(job)
   const where = nodesIn(job, 'done').join(', ')
   const tookMs = Date.parse(job.ended ?? '') - Date.parse(job.created)
-  terminal.say(
-    `${job.model}: ${pastOf(job.action)} ${where}${tookMs >= 0 ? ` in ${formatDuration(tookMs)}` : ''}`,
-  )
+  const took = tookMs >= 1000 ? ` in ${formatDuration(tookMs)}` : ''
+  terminal.say(`${job.model}: ${pastOf(job.action)} ${where}${took}`)
 }
 
 async function untilOver(invocation: Invocation, admin: AdminClient, id: string): Promise<JobAnswer> {

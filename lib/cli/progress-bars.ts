@@ -23,7 +23,8 @@ export interface Screen {
   readonly rows: number
 }
 
-const longestWords = 24
+/** Of "pulling" and as much of a digest as Ollama shows. It does not vary, so that the bars stay where they are. */
+const wordsWidth = 20
 const shortestBar = 8
 const longestBar = 50
 
@@ -34,12 +35,9 @@ const longestBar = 50
 export function progressBars(rows: readonly ProgressRow[], screen: Screen): string[] {
   const room = Math.max(2, screen.rows - 2)
   const shown = rows.length <= room ? rows : byInterest(rows).slice(0, room - 1)
-  const columns = {
-    screen: screen.columns - 1,
-    name: widest(shown.map(({ node }) => node)),
-    words: Math.min(longestWords, widest(shown.filter(isMeasured).map(wordsOf))),
-  }
-  const lines = shown.map((row) => lineOf(row, columns).slice(0, columns.screen).trimEnd())
+  const nameWidth = Math.max(0, ...shown.map(({ node }) => node.length))
+  const width = screen.columns - 1
+  const lines = shown.map((row) => lineOf(row, nameWidth, width).slice(0, width).trimEnd())
   const hidden = rows.filter((row) => !shown.includes(row))
   return hidden.length > 0 ? [...lines, `and ${hidden.length} more: ${countsOf(hidden)}`] : lines
 }
@@ -50,20 +48,14 @@ export function progressLine(row: ProgressRow): string {
   return `${row.node}: ${[wordsOf(row), ...measures].join(' ')}`
 }
 
-interface Columns {
-  readonly screen: number
-  readonly name: number
-  readonly words: number
-}
-
-function lineOf(row: ProgressRow, columns: Columns): string {
-  const name = row.node.padEnd(columns.name)
+function lineOf(row: ProgressRow, nameWidth: number, width: number): string {
+  const name = row.node.padEnd(nameWidth)
   if (!isMeasured(row)) return `${name}  ${wordsOf(row)}`
-  const words = wordsOf(row).slice(0, columns.words).padEnd(columns.words)
+  const words = wordsOf(row).slice(0, wordsWidth).padEnd(wordsWidth)
   const [rate = '', left = ''] = paceOf(row)
   const percent = percentOf(row).padStart(4)
   const numbers = `${sizesOf(row, 6)}  ${rate.padStart(8)}  ${left.padStart(4)}`
-  const barWidth = columns.screen - `${name}  ${words}  ${percent} ▕▏ ${numbers}`.length
+  const barWidth = width - `${name}  ${words}  ${percent} ▕▏ ${numbers}`.length
   if (barWidth >= shortestBar)
     return `${name}  ${words}  ${percent} ${barOf(row, Math.min(longestBar, barWidth))} ${numbers}`
   // Where it is narrow, how far it is matters more than with what.
@@ -118,8 +110,4 @@ function countsOf(rows: readonly ProgressRow[]): string {
     .filter(({ count }) => count > 0)
     .map(({ state, count }) => `${count} ${state}`)
     .join(', ')
-}
-
-function widest(texts: readonly string[]): number {
-  return Math.max(0, ...texts.map((text) => text.length))
 }
