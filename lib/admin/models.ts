@@ -1,21 +1,64 @@
 import type Router from '@koa/router'
+import { canonicalName } from '../fleet/names.ts'
+import type { LoadedModel, NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
+import { ProxyError } from '../shared/errors.ts'
 import { type AdminContext, apiVersion } from './context.ts'
 
 /** Which model is where: on disk, and in memory. */
-export function modelRoutes(router: Router, { snapshot }: AdminContext): void {
+export function modelRoutes(router: Router, { snapshot }: Pick<AdminContext, 'snapshot'>): void {
   router.get('/admin/v1/models', (context) => {
     const current = snapshot.get()
     context.body = { apiVersion, models: [...current.models.keys()].sort().map((name) => row(name, current)) }
   })
 
   router.get('/admin/v1/models/loaded', (context) => {
-    const loaded = snapshot.get().loaded.map(({ node, model }) => {
-      const { name, size, size_vram, context_length, expires_at, digest } = model
-      return { name, node, size, size_vram, context_length, expires_at, digest }
-    })
+    const loaded = snapshot
+      .get()
+      .loaded.map(({ node, model }) => ({ name: model.name, node, ...memoryOf(model) }))
     context.body = { apiVersion, loaded }
   })
+
+  // After the one above: canonical names have a tag, so that "loaded:latest" can be asked for.
+  router.get('/admin/v1/models/:name', (context) => {
+    const written = context.params['name'] ?? ''
+    const current = snapshot.get()
+    const model = current.models.get(canonicalName(written) ?? '')
+    if (!model) throw new ProxyError('model_not_found', { model: written.slice(0, 400) })
+    const { name, newest } = model
+    const copies = [...current.nodes.values()].flatMap((node) => copyOn(node, name, newest.digest) ?? [])
+    context.body = {
+      apiVersion,
+      ...row(name, current),
+      family: String(newest.details['family'] ?? ''),
+      capabilities: newest.capabilities ?? [],
+      copies,
+    }
+  })
+}
+
+/** A node's copies of a model, on disk and in memory; null when it has none. */
+function copyOn({ name: node, spec, status }: NodeView, name: string, newest: string) {
+  const disk = status?.models.find((model) => model.name === name)
+  const memory = status?.loaded.find((model) => model.name === name)
+  if (spec.state === 'off' || !status || (!disk && !memory)) return null
+  return {
+    node,
+    health: status.health,
+    disk: disk
+      ? {
+          digest: disk.digest,
+          size: disk.size,
+          modified_at: disk.modified_at,
+          newest: disk.digest === newest,
+        }
+      : null,
+    memory: memory ? memoryOf(memory) : null,
+  }
+}
+
+function memoryOf({ size, size_vram, context_length, expires_at, digest }: LoadedModel) {
+  return { size, size_vram, context_length, expires_at, digest }
 }
 
 function row(name: string, { models, loaded }: Snapshot) {

@@ -43,6 +43,34 @@ export interface ModelAnswer {
   readonly quantization: string
 }
 
+export interface ModelList {
+  readonly models: readonly ModelAnswer[]
+}
+
+export interface ModelDetail extends ModelAnswer {
+  readonly family: string
+  readonly capabilities: readonly string[]
+  /** By node: those that have it on disk or in memory. */
+  readonly copies: readonly CopyAnswer[]
+}
+
+export interface CopyAnswer {
+  readonly node: string
+  readonly health: NodeAnswer['health']
+  /** Null when it is not on disk. */
+  readonly disk: {
+    readonly digest: string
+    readonly size: number
+    readonly modified_at: string
+    readonly newest: boolean
+  } | null
+  /** Null when it is not in memory. */
+  readonly memory: Pick<
+    LoadedAnswer,
+    'digest' | 'size' | 'size_vram' | 'context_length' | 'expires_at'
+  > | null
+}
+
 export interface LoadedAnswer {
   readonly name: string
   readonly node: string

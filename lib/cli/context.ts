@@ -44,7 +44,7 @@ export interface CliContext {
   readonly adminToken: () => string | null
   readonly stdin: NodeJS.ReadableStream & { isTTY?: boolean }
   readonly stdout: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
-  readonly stderr: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
+  readonly stderr: NodeJS.WritableStream & { isTTY?: boolean; columns?: number; rows?: number }
   readonly colour: boolean
   readonly version: string
   readonly clock: Clock

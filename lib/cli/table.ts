@@ -74,11 +74,15 @@ const tones = {
   up: 'green',
   ok: 'green',
   active: 'green',
+  done: 'green',
   cordoned: 'yellow',
   draining: 'yellow',
   unknown: 'yellow',
+  waiting: 'yellow',
   down: 'red',
+  failed: 'red',
   off: 'gray',
+  cancelled: 'gray',
 } as const
 
 /** Colours a cell by the state word it begins with: colour repeats what the word says, it never says it alone. */

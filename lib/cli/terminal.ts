@@ -2,15 +2,19 @@ import { createInterface } from 'node:readline'
 import { stringify } from 'yaml'
 import type { CliContext } from './context.ts'
 import type { Output } from './options.ts'
+import type { Screen } from './progress-bars.ts'
 import { type Look, printable } from './table.ts'
 
 const eraseLine = '\r\u001b[K'
+const eraseBelow = '\u001b[J'
 
 /** The streams a command speaks through: data to stdout, everything said to people to stderr. */
 export class Terminal {
   readonly #context: CliContext
   readonly #colour: () => boolean
   #progressShown = false
+  /** Lines above the cursor that the next ones take the place of. */
+  #drawn = 0
 
   /** @param colour read when something is written: `--no-color` is known only once the command line is parsed. */
   constructor(context: CliContext, colour: () => boolean) {
@@ -43,6 +47,21 @@ export class Terminal {
     const { stderr } = this.#context
     const line = printable(text)
     stderr.write(stderr.isTTY ? `${eraseLine}${line.slice(0, (stderr.columns ?? 80) - 1)}` : `${line}\n`)
+    this.#progressShown = true
+  }
+
+  /** Where lines can be drawn again; null elsewhere. */
+  get screen(): Screen | null {
+    const { isTTY, columns = 80, rows = 24 } = this.#context.stderr
+    return isTTY ? { columns, rows } : null
+  }
+
+  /** Puts lines in the place of those that were drawn before. Each must fit the `screen`, and so must all together. */
+  redraw(lines: readonly string[]): void {
+    const up = this.#drawn > 0 ? `\u001b[${this.#drawn}A` : ''
+    const text = lines.map((line) => `${eraseLine}${printable(line)}\n`).join('')
+    this.#context.stderr.write(`${up}${text}${eraseBelow}`)
+    this.#drawn = lines.length
     this.#progressShown = true
   }
 
@@ -79,5 +98,6 @@ export class Terminal {
   #endProgress(): void {
     if (this.#progressShown && this.#context.stderr.isTTY) this.#context.stderr.write(eraseLine)
     this.#progressShown = false
+    this.#drawn = 0
   }
 }

@@ -1,17 +1,9 @@
 import assert from 'node:assert/strict'
-import { createServer } from 'node:http'
 import { after, before, suite, test } from 'node:test'
-import { bodyParser } from '@koa/bodyparser'
-import Router from '@koa/router'
-import Koa from 'koa'
-import { failures } from '../../lib/admin/failure.ts'
-import { jobRoutes } from '../../lib/admin/jobs.ts'
 import type { JobList } from '../../lib/cli/answers.ts'
-import { bind } from '../../lib/shared/address.ts'
-import { silentLog } from '../../lib/shared/log.ts'
 import { aSnapshot } from '../support/fleet.ts'
-import { startGateway } from '../support/gateway.ts'
 import { progress } from '../support/jobs.ts'
+import { startModelAdmin } from '../support/model-admin.ts'
 
 const nodes = [
   { name: 'a', models: ['m:latest'], loaded: ['m:latest'] },
@@ -19,39 +11,10 @@ const nodes = [
   { name: 'c', models: [] },
 ]
 
-/** The job routes over the management of a gateway, on a port of their own. */
-async function startAdmin() {
-  const gateway = await startGateway(aSnapshot({ nodes }))
-  const router = new Router()
-  const { jobs, management, current: snapshot } = gateway
-  jobRoutes(router, { jobs, management, snapshot, log: silentLog })
-  const app = new Koa()
-  app.use(failures(silentLog)).use(bodyParser()).use(router.routes())
-  const server = createServer(app.callback())
-  const { port } = await bind(server, { host: '127.0.0.1', port: 0 })
-  const ask = async (method: string, path: string, body?: object) => {
-    const response = await fetch(`http://127.0.0.1:${port}/admin/v1/${path}`, {
-      method,
-      headers: { 'content-type': 'application/json' },
-      ...(body && { body: JSON.stringify(body) }),
-    })
-    return { status: response.status, body: JSON.parse(await response.text()) }
-  }
-  return {
-    jobs,
-    ask,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      server.close()
-      await gateway[Symbol.asyncDispose]()
-    },
-  }
-}
-
 suite('the admin API of model jobs', () => {
-  let admin: Awaited<ReturnType<typeof startAdmin>>
+  let admin: Awaited<ReturnType<typeof startModelAdmin>>
   before(async () => {
-    admin = await startAdmin()
+    admin = await startModelAdmin(aSnapshot({ nodes }))
   })
   after(() => admin[Symbol.asyncDispose]())
 

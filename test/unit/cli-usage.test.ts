@@ -93,6 +93,14 @@ const wrongLines: readonly [line: string, what: string, hint: string][] = [
   ['config accpet', "unknown command 'accpet'", 'did you mean accept?'],
   ['instance stepdown', "unknown command 'stepdown'", 'did you mean step-down?'],
   ['instance drain a --timeout 5', 'Write a duration such as 10s or 1h30m.', 'llamero instance drain --help'],
+  ['pull m --copies 0', 'Write a whole number from 1, or "all".', 'llamero pull --help'],
+  ['model load m --nodes a --copies 2', "'--nodes <names>' cannot be used with option '--copies", 'llamero'],
+  ['model pull m --nodes a,,b', 'separated by commas', 'llamero model pull --help'],
+  ['model rm m', 'no terminal to ask for confirmation on', 'add --yes'],
+  ['model where a//b', '"a//b" cannot be the name of a model', ''],
+  ['model jobs --watch', '--watch follows one job', 'llamero model jobs ID --watch'],
+  ['model jobs job-1 --all', '--all is for the list of jobs', 'llamero model jobs job-1'],
+  ['model cancel ../keys', 'cannot be the id of a job', ''],
   ['node remove gpu-a', 'no terminal to ask for confirmation on', 'add --yes'],
 ]
 for (const [line, what, hint] of wrongLines) {

@@ -1,0 +1,43 @@
+import { createServer } from 'node:http'
+import { bodyParser } from '@koa/bodyparser'
+import Router from '@koa/router'
+import Koa from 'koa'
+import { failures } from '../../lib/admin/failure.ts'
+import { jobRoutes } from '../../lib/admin/jobs.ts'
+import { modelRoutes } from '../../lib/admin/models.ts'
+import type { Snapshot } from '../../lib/fleet/snapshot.ts'
+import { bind } from '../../lib/shared/address.ts'
+import { silentLog } from '../../lib/shared/log.ts'
+import { startGateway } from './gateway.ts'
+
+/** The admin API of models and their jobs, over the management of a gateway, on a port of its own. */
+export async function startModelAdmin(current: Snapshot) {
+  const gateway = await startGateway(current)
+  const router = new Router()
+  const { jobs, management, current: snapshot } = gateway
+  modelRoutes(router, { snapshot })
+  jobRoutes(router, { jobs, management, snapshot, log: silentLog })
+  const app = new Koa()
+  app.use(failures(silentLog)).use(bodyParser()).use(router.routes())
+  const server = createServer(app.callback())
+  const { port } = await bind(server, { host: '127.0.0.1', port: 0 })
+  const url = `http://127.0.0.1:${port}`
+  const ask = async (method: string, path: string, body?: object) => {
+    const response = await fetch(`${url}/admin/v1/${path}`, {
+      method,
+      headers: { 'content-type': 'application/json' },
+      ...(body && { body: JSON.stringify(body) }),
+    })
+    return { status: response.status, body: JSON.parse(await response.text()) }
+  }
+  return {
+    url,
+    jobs,
+    ask,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      server.close()
+      await gateway[Symbol.asyncDispose]()
+    },
+  }
+}
