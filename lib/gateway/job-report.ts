@@ -42,11 +42,12 @@ export function failureOf({ spec, status }: JobView): JobFailure | null {
   if (!status || status.state === 'done') return null
   const nodes = Object.entries(status.nodes)
   const namesOf = (state: JobState) => nodes.filter(([, node]) => node.state === state).map(([name]) => name)
-  const failed = nodes.filter(([, { state }]) => state === 'failed')
+  const failed = Map.groupBy(
+    namesOf('failed'),
+    (name) => status.nodes[name]?.error ?? 'they did not say why',
+  )
   const parts = [
-    ...failed.map(
-      ([name, { error }]) => `${spec.action} failed on ${name}: ${error ?? 'it did not say why'}`,
-    ),
+    ...[...failed].map(([error, names]) => `${spec.action} failed on ${names.join(', ')}: ${error}`),
     ...listed('was cancelled on', namesOf('cancelled')),
     ...listed('succeeded on', namesOf('done')),
   ]

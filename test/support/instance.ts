@@ -23,6 +23,8 @@ interface Sketch {
   readonly nodes?: number
   readonly slots?: number
   readonly models?: readonly ModelDefinition[]
+  /** What the nodes can pull. */
+  readonly registry?: readonly ModelDefinition[]
   readonly config?: object
 }
 
@@ -31,6 +33,7 @@ export async function startInstance({
   nodes: count = 1,
   slots = 4,
   models = quickstartModels,
+  registry = quickstartModels,
   config = {},
 }: Sketch = {}): Promise<Instance> {
   const state = await mkdtemp(join(tmpdir(), 'llamero-state-'))
@@ -38,7 +41,7 @@ export async function startInstance({
   const app = await startApp(loadSettings(flags))
   const nodes = await Promise.all(
     Array.from({ length: count }, (_, n) =>
-      SimulatedNode.start({ name: `node-${n}`, models, numParallel: slots }),
+      SimulatedNode.start({ name: `node-${n}`, models, registry, numParallel: slots }),
     ),
   )
   const put = (key: string, value: object) => ({ type: 'put' as const, key, value: JSON.stringify(value) })
