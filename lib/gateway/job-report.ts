@@ -42,13 +42,10 @@ export function failureOf({ spec, status }: JobView): JobFailure | null {
   if (!status || status.state === 'done') return null
   const nodes = Object.entries(status.nodes)
   const namesOf = (state: JobState) => nodes.filter(([, node]) => node.state === state).map(([name]) => name)
-  const failed = Map.groupBy(
-    namesOf('failed'),
-    (name) => status.nodes[name]?.error ?? 'they did not say why',
-  )
+  const failed = Map.groupBy(namesOf('failed'), (name) => status.nodes[name]?.error ?? 'they did not say why')
   const parts = [
     ...[...failed].map(([error, names]) => `${spec.action} failed on ${names.join(', ')}: ${error}`),
-    ...listed('was cancelled on', namesOf('cancelled')),
+    ...listed(`${spec.action} was cancelled on`, namesOf('cancelled')),
     ...listed('succeeded on', namesOf('done')),
   ]
   const reason = parts.length > 0 ? parts.join('; ') : `${spec.action} was ${status.state}`

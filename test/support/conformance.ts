@@ -156,8 +156,8 @@ const steps: readonly Step[] = [
     'ollama create, streamed',
     async ({ ollama }) =>
       // What a node says of its layers is over before it is heard of elsewhere.
-      said(await ollama.create({ model: 'made', from: model, system: 'be brief', stream: true })).then((all) =>
-        all.at(-1),
+      (await said(await ollama.create({ model: 'made', from: model, system: 'be brief', stream: true }))).at(
+        -1,
       ),
   ],
   ['ollama show, created', ({ ollama }) => ollama.show({ model: 'made' })],
