@@ -35,6 +35,8 @@ export interface JobFailure {
   readonly reason: string
   /** HTTP status. */
   readonly status: number
+  /** Somebody wanted it to end: nobody is to blame, nor to try again by itself. */
+  readonly isCancelled: boolean
 }
 
 /** Null when every node that was to do it, or took the place of another, has done it. */
@@ -49,7 +51,8 @@ export function failureOf({ spec, status }: JobView): JobFailure | null {
     ...listed('succeeded on', namesOf('done')),
   ]
   const reason = parts.length > 0 ? parts.join('; ') : `${spec.action} was ${status.state}`
-  return { reason, status: statusOf(nodes.map(([, node]) => node)) }
+  const isCancelled = status.state === 'cancelled'
+  return { reason, status: isCancelled ? 409 : statusOf(nodes.map(([, node]) => node)), isCancelled }
 }
 
 function listed(what: string, names: readonly string[]): string[] {

@@ -4,15 +4,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Ollama, type ProgressResponse } from 'ollama'
 import { isOver, type JobState } from '../../lib/fleet/job.ts'
 import type { NodeReport } from '../../lib/gateway/job-report.ts'
-import { aModel } from '../../lib/simulator/models.ts'
+import { aModel, type ModelDefinition } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
 import { InstanceProcess, until } from '../support/processes.ts'
 
+/** Each takes more than three seconds, and how far it is is told every second. */
+const [large, failing, cancelled, orphaned] = ['large', 'failing', 'cancelled', 'orphaned'].map((name) =>
+  aModel({ name: `${name}:8b`, sizeMiB: 5120 }),
+) as [ModelDefinition, ModelDefinition, ModelDefinition, ModelDefinition]
+const registry = [large, failing, cancelled, orphaned]
 const netMiBps = 1500
-/** Four seconds. */
-const large = aModel({ name: 'large:8b', sizeMiB: 5120 })
-const others = ['failing:3b', 'cancelled:3b', 'orphaned:3b'].map((name) => aModel({ name, sizeMiB: 3072 }))
 
 interface Job {
   readonly state: JobState
@@ -37,9 +39,7 @@ suite('models pulled to three nodes by three instances', () => {
   before(async () => {
     etcd = await startEtcd()
     nodes = await Promise.all(
-      ['n1', 'n2', 'n3'].map((name) =>
-        SimulatedNode.start({ name, models: [], registry: [large, ...others], netMiBps }),
-      ),
+      ['n1', 'n2', 'n3'].map((name) => SimulatedNode.start({ name, models: [], registry, netMiBps })),
     )
     instances = await Promise.all(
       ['a', 'b', 'c'].map((name) => InstanceProcess.start(name, { LLAMERO_ETCD: etcd.endpoint })),
@@ -87,7 +87,7 @@ suite('models pulled to three nodes by three instances', () => {
 
   test('a node that is full and one that stays away are named, with the reason, and the caller hears of no success', async () => {
     const [, away, full] = nodes as [SimulatedNode, SimulatedNode, SimulatedNode]
-    const name = 'failing:3b'
+    const { name } = failing
     full.control.diskFull(2000)
     const caller = await pull(await standby(), name)
     await using watch = new Watch(instances, nodes, caller.id, name)
@@ -115,7 +115,7 @@ suite('models pulled to three nodes by three instances', () => {
   })
 
   test('cancelled on another instance it ends for the caller, without a success, and on every node', async () => {
-    const name = 'cancelled:3b'
+    const { name } = cancelled
     const caller = await pull(await standby(), name)
     const elsewhere = (await leader())!
     const init = { method: 'DELETE', headers }
@@ -129,7 +129,7 @@ suite('models pulled to three nodes by three instances', () => {
   })
 
   test('goes on when the instance dies that its caller was connected to', async () => {
-    const name = 'orphaned:3b'
+    const { name } = orphaned
     const connected = (await standby())!
     const caller = await pull(connected, name)
     await kill(connected)
