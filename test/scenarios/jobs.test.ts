@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Ollama, type ProgressResponse } from 'ollama'
 import { isOver, type JobState } from '../../lib/fleet/job.ts'
-import type { NodeReport } from '../../lib/gateway/job-report.ts'
 import { aModel, type ModelDefinition } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { has, type Job, JobWatch, jobAt, modelsAt } from '../support/job-watch.ts'
 import { InstanceProcess, until } from '../support/processes.ts'
 
 /** Each takes more than three seconds, and how far it is is told every second. */
@@ -15,11 +14,6 @@ const [large, failing, cancelled, orphaned] = ['large', 'failing', 'cancelled', 
 ) as [ModelDefinition, ModelDefinition, ModelDefinition, ModelDefinition]
 const registry = [large, failing, cancelled, orphaned]
 const netMiBps = 1500
-
-interface Job {
-  readonly state: JobState
-  readonly nodes: Readonly<Record<string, NodeReport>>
-}
 
 interface Caller {
   readonly id: string
@@ -60,7 +54,7 @@ suite('models pulled to three nodes by three instances', () => {
     const [, restarted] = nodes as [SimulatedNode, SimulatedNode]
     const caller = await pull(await standby(), large.name)
     caller.leave()
-    await using watch = new Watch(instances, nodes, caller.id, large.name)
+    await using watch = new JobWatch(instances, nodes, caller.id, large.name)
     await kill(await leader())
     await until(async () => (await leader()) !== undefined, 'another leads', 12_000)
     await until(() => asked(restarted) === 2, 'it asks again', 3000)
@@ -90,7 +84,7 @@ suite('models pulled to three nodes by three instances', () => {
     const { name } = failing
     full.control.diskFull(2000)
     const caller = await pull(await standby(), name)
-    await using watch = new Watch(instances, nodes, caller.id, name)
+    await using watch = new JobWatch(instances, nodes, caller.id, name)
     const back = away.control.restart({ downMs: 4000 })
     const told = async () => (await jobAt(await standby(), caller.id)).nodes['n2']
     const waits = async () => (await told())?.error === 'trying again: connection refused'
@@ -195,95 +189,8 @@ suite('models pulled to three nodes by three instances', () => {
   }
 })
 
-/** Looks at a job from every instance that lives, again and again, and compares what they say with what the nodes have. */
-class Watch implements AsyncDisposable {
-  /** What was said to be there and was not. */
-  readonly lies: string[] = []
-  /** Nodes that had less than before. */
-  readonly losers = new Set<string>()
-  readonly #completed = new Map<string, number>()
-  readonly #running: Promise<void>
-  #isStopped = false
-
-  constructor(
-    instances: readonly InstanceProcess[],
-    nodes: readonly SimulatedNode[],
-    id: string,
-    model: string,
-  ) {
-    this.#running = this.#run(instances, nodes, id, model)
-  }
-
-  async stop(): Promise<void> {
-    this.#isStopped = true
-    await this.#running
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.stop()
-  }
-
-  async #run(
-    instances: readonly InstanceProcess[],
-    nodes: readonly SimulatedNode[],
-    id: string,
-    model: string,
-  ): Promise<void> {
-    while (!this.#isStopped) {
-      for (const instance of instances) {
-        const said = await claims(instance, id, model).catch(() => null) // it was killed
-        for (const node of nodes) {
-          const claim = said?.get(node.name)
-          if (claim && !(await has(node, model).catch(() => false)))
-            this.lies.push(`${instance.name} of ${node.name}: ${claim}`)
-        }
-        await this.#compare(instance, id).catch(() => {}) // it was killed
-      }
-      await sleep(50)
-    }
-  }
-
-  async #compare(instance: InstanceProcess, id: string): Promise<void> {
-    for (const [name, { completed }] of Object.entries((await jobAt(instance, id)).nodes)) {
-      const seen = `${instance.name} of ${name}`
-      if (completed < (this.#completed.get(seen) ?? 0)) this.losers.add(name)
-      this.#completed.set(seen, completed)
-    }
-  }
-}
-
-/** The nodes that have the model as the instance tells, and where it tells so. */
-async function claims(instance: InstanceProcess, id: string, model: string): Promise<Map<string, string>> {
-  const { state, nodes } = await jobAt(instance, id)
-  const row = (await modelsAt(instance)).find(({ name }) => name === model)
-  return new Map([
-    ...(row?.nodes ?? []).map((name) => [name, 'listed'] as const),
-    ...Object.entries(nodes).flatMap(([name, report]) =>
-      report.state === 'done' || state === 'done' ? [[name, 'done'] as const] : [],
-    ),
-  ])
-}
-
-async function jobAt(instance: InstanceProcess, id: string): Promise<Job> {
-  return (await instance.admin(`jobs/${id}`)) as unknown as Job
-}
-
-interface ModelRow {
-  readonly name: string
-  readonly nodes: readonly string[]
-  readonly older_on?: readonly string[]
-}
-
-async function modelsAt(instance: InstanceProcess): Promise<readonly ModelRow[]> {
-  return (await instance.admin('models'))['models'] as ModelRow[]
-}
-
 function statesOf({ nodes }: Job): Record<string, JobState> {
   return Object.fromEntries(Object.entries(nodes).map(([name, { state }]) => [name, state]))
-}
-
-async function has({ url }: SimulatedNode, model: string): Promise<boolean> {
-  return (await new Ollama({ host: url }).list()).models.some(({ name }) => name === model)
 }
 
 function asked({ requests }: SimulatedNode): number {
