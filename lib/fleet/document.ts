@@ -45,7 +45,7 @@ export function readDocument<S extends z.ZodType>(text: string, schema: S): Pars
   const value = contentsOf(() => document.toJS({ maxAliasCount: 100 }))
   if (!value.ok) return value
   if (value.value === null) return failure('is empty')
-  const result = schema.safeParse(value.value)
+  const result = schema.safeParse(value.value, inOurWords)
   if (result.success) return { ok: true, value: result.data }
   const lineOf = (path: readonly PropertyKey[]) => {
     const node = document.getIn(path, true) as { range?: [number, number, number] } | undefined
@@ -54,9 +54,14 @@ export function readDocument<S extends z.ZodType>(text: string, schema: S): Pars
   return { ok: false, faults: result.error.issues.flatMap((issue) => faultsOf(issue, schema, lineOf)) }
 }
 
+/** zod would say that it received undefined. */
+const inOurWords: core.ParseContext<core.$ZodIssue> = {
+  error: ({ code, input }) => (code === 'invalid_type' && input === undefined ? 'is required' : undefined),
+}
+
 /** Faults of a value that was never text, such as the body of an admin request. */
 export function readValue<S extends z.ZodType>(value: unknown, schema: S): Parsed<z.output<S>> {
-  const result = schema.safeParse(value)
+  const result = schema.safeParse(value, inOurWords)
   if (result.success) return { ok: true, value: result.data }
   return { ok: false, faults: result.error.issues.flatMap((issue) => faultsOf(issue, schema, () => null)) }
 }

@@ -39,7 +39,7 @@ interface Door {
  * Where callers may do without a key, a token that cannot be one of ours counts as none: SDKs insist on sending some key.
  * Unknown, expired and revoked tokens get the same answer.
  *
- * @throws ProxyError `unauthorized`, `anonymous_refused`, or `bad_request` for two tokens that differ.
+ * @throws ProxyError `unauthorized`, `anonymous_refused`, `inference_scope_required` for a key that is good for changes only, or `bad_request` for two tokens that differ.
  */
 export function authenticate(
   { headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>,
@@ -53,7 +53,8 @@ export function authenticate(
     throw new ProxyError(token === null ? 'anonymous_refused' : 'unauthorized')
   }
   const key = validKey(snapshot, token, door.clock)
-  if (!key || !opens(key, door)) throw new ProxyError('unauthorized')
+  if (!key) throw new ProxyError('unauthorized')
+  if (!opens(key, door)) throw new ProxyError('inference_scope_required')
   return {
     tenant: key.tenant,
     models: key.models,

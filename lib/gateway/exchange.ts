@@ -24,6 +24,8 @@ export interface Trace {
   class: string
   node: string
   reason: Reason | ''
+  /** The job that carries it out; empty where there is none. */
+  job: string
   attempts: number
   queuedMs: number
   /** Milliseconds from the start to the first byte of the answer, or null. */
@@ -95,6 +97,7 @@ export function openExchange(
       class: '',
       node: '',
       reason: '',
+      job: '',
       attempts: 0,
       queuedMs: 0,
       firstByteMs: null,

@@ -39,6 +39,7 @@ export class Management {
     const { ask, streams } = readJobBody(action, body)
     exchange.trace.model = (ask.source ?? ask.made)?.canonical ?? ''
     const id = await this.submit(ask, caller, snapshot, exchange.signal)
+    exchange.trace.job = id
     const waiting = { exchange, jobs: this.#options.jobs, id }
     await (streams ? streamJob(waiting, this.#options.clock) : awaitJob(waiting))
   }

@@ -40,6 +40,7 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
     class: trace.class,
     node: trace.node,
     reason: trace.reason,
+    ...(trace.job === '' ? {} : { job: trace.job }),
     attempts: trace.attempts,
     queued_ms: Math.round(trace.queuedMs),
     first_byte_ms: trace.firstByteMs === null ? null : Math.round(trace.firstByteMs),

@@ -43,6 +43,11 @@ const catalogue = {
     status: 401,
     text: () => 'missing or invalid API key: send "Authorization: Bearer llm_..."',
   },
+  inference_scope_required: {
+    status: 403,
+    text: () =>
+      'this key has the scope admin only; one that may ask models as well is made with "llamero key create NAME --scope inference --scope admin"',
+  },
   anonymous_refused: {
     status: 403,
     text: () =>
@@ -56,7 +61,7 @@ const catalogue = {
   admin_scope_required: {
     status: 403,
     text: () =>
-      'changing models needs a key of scope admin, made with "llamero key create NAME --scope admin", or an address that auth.addresses in the configuration gives it',
+      'changing models needs a key of scope admin, made with "llamero key create NAME --scope inference --scope admin", or an address that auth.addresses in the configuration gives it',
   },
   foreign_origin: {
     status: 403,

@@ -53,7 +53,7 @@ suite('who may change models', () => {
     assert.equal(await statusOf(gateway, bearer(tokens.user)), 403)
     assert.equal(await statusOf(gateway, bearer('llm_unknown')), 401)
     assert.equal(await statusOf(gateway, { ...bearer('llm_unknown'), 'user-agent': 'ollama/0.32' }), 403)
-    assert.equal(await statusOf(gateway, bearer(tokens.admin), '/api/chat'), 401)
+    assert.equal(await statusOf(gateway, bearer(tokens.admin), '/api/chat'), 403)
   })
 
   test('is nobody without a key, on loopback too', async () => {

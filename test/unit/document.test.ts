@@ -105,3 +105,12 @@ test('headers that frame a message or would break it, and certificates that are 
   }
   assert(readDocument(JSON.stringify({ url, headers: { Authorization: 'Bearer x' } }), nodeSchema).ok)
 })
+
+test('a field that is missing is told to be required', () => {
+  const parsed = readDocument('labels: {}', nodeSchema)
+  assert(!parsed.ok)
+  assert.deepEqual(
+    parsed.faults.map(({ path, message }) => [path, message]),
+    [['url', 'is required']],
+  )
+})
