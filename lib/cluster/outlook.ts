@@ -142,7 +142,7 @@ export class Outlook {
     const concerned = [...changed].filter((key) => this.#world.concerns(key))
     const isAnew = isFirst || isBack || concerned.some((key) => !this.#isStatus(key))
     const isOther = isAnew ? this.#take(copy, false) : false
-    if (!isAnew && concerned.length > 0) this.#world.takeStatuses(copy.entries, copy.revision)
+    if (!isAnew && concerned.length > 0) this.#world.takeStatuses(copy.entries, copy.revision, concerned)
     // A store that is not believed has a leader that may look after other nodes than ours.
     // The first one seen may be as old as the store.
     if (changed.has(this.#options.keys.heartbeat) && !isFirst && this.suspect === null) this.#hear()

@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import { type NodeStatus, nodeHealths } from '../fleet/node.ts'
+import { type InventoryModel, type NodeStatus, nodeHealths } from '../fleet/node.ts'
 import type { Entry } from '../store/store.ts'
 
 /** What a leader saw of a node: a status before it is signed with the fence and given a weight. */
@@ -58,10 +59,11 @@ export function readStatuses(
   entries: ReadonlyMap<string, Entry>,
   previous: ReadonlyMap<string, Sighting>,
 ): ReadonlyMap<string, Sighting> {
-  return new Map([...entries].map(([name, entry]) => [name, read(entry, previous.get(name))]))
+  return new Map([...entries].map(([name, entry]) => [name, readStatus(entry, previous.get(name))]))
 }
 
-function read(entry: Entry, previous: Sighting | undefined): Sighting {
+/** `readStatuses` for one node. */
+export function readStatus(entry: Entry, previous: Sighting | undefined): Sighting {
   const { created, modified } = entry
   const before = previous?.created === created ? previous : null
   if (before?.modified === modified) return before
@@ -76,9 +78,30 @@ const known = new WeakMap<Entry, NodeStatus>()
 
 /** What a stored status says, read once for each entry; null when it cannot be read. */
 export function statusIn(entry: Entry): NodeStatus | null {
-  const status = known.get(entry) ?? parse(entry.value)
+  const status = known.get(entry) ?? shareModels(parse(entry.value))
   if (status) known.set(entry, status)
   return status
+}
+
+/** Models that were met, by digest. */
+const met = new Map<string, InventoryModel>()
+const maxMet = 10_000
+
+/** A thousand nodes have much the same models: what is equal is kept once, which spares memory and the garbage collector. */
+function shareModels(status: NodeStatus | null): NodeStatus | null {
+  if (!status) return null
+  return { ...status, models: status.models.map(share) }
+}
+
+function share(model: InventoryModel): InventoryModel {
+  const before = met.get(model.digest)
+  if (!before || !isDeepStrictEqual(before.details, model.details)) {
+    if (met.size >= maxMet) met.clear()
+    met.set(model.digest, model)
+    return model
+  }
+  if (isDeepStrictEqual(before, model)) return before
+  return { ...model, digest: before.digest, details: before.details }
 }
 
 function parse(text: string): NodeStatus | null {

@@ -1,7 +1,13 @@
 import { defaultConfig } from '../fleet/config.ts'
 import { describeFaults } from '../fleet/document.ts'
 import type { NodeSpec, NodeStatus } from '../fleet/node.ts'
-import { buildSnapshot, type CurrentSnapshot, emptyDocuments, type Snapshot } from '../fleet/snapshot.ts'
+import {
+  buildSnapshot,
+  type CurrentSnapshot,
+  type NodeChange,
+  type Snapshot,
+  withNodes,
+} from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
@@ -11,7 +17,7 @@ import type { Saved } from './disk-snapshot.ts'
 import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, readers } from './objects.ts'
 import { addressOf } from './probers.ts'
 import { entriesIn } from './records.ts'
-import { type Observation, readStatuses, type Sighting, statusIn } from './statuses.ts'
+import { type Observation, readStatus, readStatuses, type Sighting, statusIn } from './statuses.ts'
 import { readUid } from './store-uid.ts'
 import type { Trust } from './trust.ts'
 
@@ -103,27 +109,45 @@ export class World {
     return isOther
   }
 
-  /** The same where only statuses changed since `take`: of a thousand documents none is judged again. */
-  takeStatuses(entries: ReadonlyMap<string, Entry>, revision: bigint): void {
-    const { keys, trust } = this.#options
+  /** The same where only statuses, those at `changed`, are others than at `take`: nothing else is looked at. */
+  takeStatuses(entries: ReadonlyMap<string, Entry>, revision: bigint, changed: Iterable<string>): void {
+    const { keys, trust, snapshot, metrics } = this.#options
     trust.meet(readUid(entries.get(keys.uid)), revision)
     if (trust.doubt === null) this.#revision = revision
-    this.#see(entries, revision)
+    metrics.configStored.set(Number(revision))
+    const former = snapshot.get()
+    const changes = new Map<string, NodeChange>()
+    const sightings = new Map(this.#sightings)
+    for (const key of changed) {
+      const name = keys.parse(key)?.name ?? ''
+      const entry = entries.get(key)
+      if (entry) sightings.set(name, readStatus(entry, this.#sightings.get(name)))
+      else sightings.delete(name)
+      if (entry) this.#inherited.delete(name)
+      changes.set(name, {})
+    }
+    this.#sightings = sightings
+    const own = this.#options.own()
+    for (const name of changes.keys()) {
+      const spec = former.nodes.get(name)?.spec
+      if (spec) changes.set(name, { status: this.#statusOf(name, spec, own.get(name)) })
+    }
+    snapshot.swap(withNodes(former, changes, String(this.#revision)))
+    this.#measure(former)
   }
 
   /** Does the work on some entries that `take` will be shown, and finds done then; nothing is put in force. */
   prepare(entries: readonly Entry[]): void {
-    const former = this.#draft ?? this.#options.snapshot.get()
-    const { nodes, statuses } = fleetOf(former)
+    const changes = new Map<string, NodeChange>()
     for (const entry of entries) {
       const { folder = '', name = '' } = this.#options.keys.parse(entry.key) ?? {}
       const spec = folder === 'nodes' ? readers.nodes(name, entry) : null
       const status = folder === 'state/nodes' ? statusIn(entry) : null
-      if (spec?.ok) nodes.set(name, spec.value)
-      if (status) statuses.set(name, status)
+      if (spec?.ok) changes.set(name, { ...changes.get(name), spec: spec.value })
+      if (status) changes.set(name, { ...changes.get(name), status })
       if (isOperatorFolder(folder)) readers[folder](name, entry)
     }
-    this.#draft = buildSnapshot({ ...emptyDocuments, config: former.config, nodes, statuses }, former)
+    this.#draft = withNodes(this.#draft ?? this.#options.snapshot.get(), changes)
   }
 
   /** What these entries say; nothing is put in force. */
@@ -146,7 +170,7 @@ export class World {
     const fresh = buildSnapshot(documents, this.#draft ?? former)
     this.#draft = null
     snapshot.swap(fresh)
-    this.#measure(former.nodes)
+    this.#measure(former)
   }
 
   /** What the next process needs to know of the world; null while there is nothing. */
@@ -182,20 +206,23 @@ export class World {
     this.refresh()
   }
 
-  /** A node counts as what is known of it best: by us, by the leader of now, by one of before. */
   #statuses(): Map<string, NodeStatus> {
     const own = this.#options.own()
     const statuses = new Map<string, NodeStatus>()
     for (const [name, spec] of inForce(this.#objects.nodes)) {
-      const inherited = this.#inherited.get(name)
-      const seen = own.get(name)
-      const status =
-        (seen && ownStatus(seen, spec)) ??
-        this.#sightings.get(name)?.status ??
-        (inherited?.address === addressOf(spec) ? inherited.status : null)
+      const status = this.#statusOf(name, spec, own.get(name))
       if (status) statuses.set(name, status)
     }
     return statuses
+  }
+
+  /** A node counts as what is known of it best: by us, by the leader of now, by one of before. */
+  #statusOf(name: string, spec: NodeSpec, seen: Observation | null | undefined): NodeStatus | null {
+    if (seen) return ownStatus(seen, spec)
+    const told = this.#sightings.get(name)?.status
+    if (told) return told
+    const inherited = this.#inherited.get(name)
+    return inherited?.address === addressOf(spec) ? inherited.status : null
   }
 
   /** Fences of one history say nothing about those of another: all of them are forgotten. */
@@ -218,31 +245,22 @@ export class World {
     }
   }
 
-  #measure(former: Snapshot['nodes']): void {
+  #measure(former: Snapshot): void {
     const { metrics, snapshot } = this.#options
     const { nodes, models, revision } = snapshot.get()
-    metrics.digestMismatch.set([...models.values()].filter(({ olderOn }) => olderOn.length > 0).length)
+    if (models !== former.models)
+      metrics.digestMismatch.set([...models.values()].filter(({ olderOn }) => olderOn.length > 0).length)
     metrics.configRevision.set(Number(revision))
     metrics.configRejected.set(allObjects(this.#objects).filter(({ faults }) => faults.length > 0).length)
     for (const [name, node] of nodes)
-      if (former.get(name) !== node) metrics.nodeUp.set({ node: name }, node.status?.health === 'up' ? 1 : 0)
-    for (const name of former.keys()) if (!nodes.has(name)) void metrics.forgetNode(name)
+      if (former.nodes.get(name) !== node)
+        metrics.nodeUp.set({ node: name }, node.status?.health === 'up' ? 1 : 0)
+    for (const name of former.nodes.keys()) if (!nodes.has(name)) void metrics.forgetNode(name)
   }
 }
 
 /** Folders besides the operator's that say what is in force. */
 const worldly: ReadonlySet<string> = new Set(['state/nodes', 'agents', 'meta/uid'])
-
-/** What the nodes of a snapshot were made of. */
-function fleetOf(snapshot: Snapshot) {
-  const nodes = new Map<string, NodeSpec>()
-  const statuses = new Map<string, NodeStatus>()
-  for (const { name, spec, status } of snapshot.nodes.values()) {
-    nodes.set(name, spec)
-    if (status) statuses.set(name, status)
-  }
-  return { nodes, statuses }
-}
 
 /** By the observation, so that one that did not change makes the same status again. */
 const ownStatuses = new WeakMap<Observation, NodeStatus>()

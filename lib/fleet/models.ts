@@ -20,9 +20,15 @@ type Copies = ReadonlyMap<string, InventoryModel>
 /**
  * Every model of the nodes in service, by canonical name, in the order of names. Those that no node has gained, lost or
  * changed are the ones of `former`; when that goes for all of them, so is the map.
+ *
+ * @param names the nodes that may be others than in `former`.
  */
-export function modelsOf(nodes: Nodes, former: { readonly nodes: Nodes; readonly models: Models }): Models {
-  const changes = changesOf(nodes, former.nodes)
+export function modelsOf(
+  nodes: Nodes,
+  former: { readonly nodes: Nodes; readonly models: Models },
+  names: Iterable<string> = new Set([...nodes.keys(), ...former.nodes.keys()]),
+): Models {
+  const changes = changesOf(nodes, former.nodes, names)
   if (changes.size === 0) return former.models
   const models = new Map(former.models)
   let isGrown = false
@@ -47,7 +53,7 @@ export function statusInService(node: NodeView | undefined): NodeStatus | null {
 }
 
 /** By model, the nodes whose copy of it is another than before, or is new, or is gone. */
-function changesOf(nodes: Nodes, former: Nodes): Map<string, string[]> {
+function changesOf(nodes: Nodes, former: Nodes, names: Iterable<string>): Map<string, string[]> {
   const changes = new Map<string, string[]>()
   const note = (model: string, node: string) => {
     const touched = changes.get(model)
@@ -59,8 +65,7 @@ function changesOf(nodes: Nodes, former: Nodes): Map<string, string[]> {
     for (const [model, copy] of after) if (!isSame(before.get(model), copy)) note(model, node)
     for (const model of before.keys()) if (!after.has(model)) note(model, node)
   }
-  for (const [name, node] of nodes) compare(name, copiesOn(former.get(name)), copiesOn(node))
-  for (const [name, node] of former) if (!nodes.has(name)) compare(name, copiesOn(node), none)
+  for (const name of names) compare(name, copiesOn(former.get(name)), copiesOn(nodes.get(name)))
   return changes
 }
 

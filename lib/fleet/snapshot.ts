@@ -59,19 +59,46 @@ export const emptyDocuments: Documents = {
 export function buildSnapshot(documents: Documents, former: Snapshot = noSnapshot): Snapshot {
   const specs = [...documents.nodes].sort(byName)
   const nodes = new Map(
-    specs.map(([name, spec]) => [name, viewOf(name, spec, documents, former.nodes.get(name))]),
+    specs.map(([name, spec]) => {
+      const status = documents.statuses.get(name) ?? null
+      return [name, viewOf(name, spec, status, documents.config, former.nodes.get(name))]
+    }),
   )
   return Object.freeze({
     revision: String(documents.revision),
     config: documents.config,
     nodes,
     models: modelsOf(nodes, former),
-    loaded: [...nodes.values()].flatMap((node) =>
-      (statusInService(node)?.loaded ?? []).map((model) => ({ node: node.name, model })),
-    ),
+    loaded: loadedOn(nodes),
     routes: [...documents.routes].sort(byName).map(([name, route]) => ({ ...route, name })),
     keys: new Map([...documents.keys].map(([id, key]) => [key.hash, { ...key, id }])),
   })
+}
+
+/** What is new of a node: what is left out is as it was. */
+export interface NodeChange {
+  readonly spec?: NodeSpec
+  readonly status?: NodeStatus | null
+}
+
+/**
+ * The same world but for some nodes, at the price of those, however many others there are. Nodes that are new come last,
+ * out of order, and need a spec to be there at all.
+ */
+export function withNodes(
+  former: Snapshot,
+  changes: ReadonlyMap<string, NodeChange>,
+  revision = former.revision,
+): Snapshot {
+  const nodes = new Map(former.nodes)
+  for (const [name, change] of changes) {
+    const before = former.nodes.get(name)
+    const spec = change.spec ?? before?.spec
+    const status = change.status === undefined ? (before?.status ?? null) : change.status
+    if (spec) nodes.set(name, viewOf(name, spec, status, former.config, before))
+  }
+  const models = modelsOf(nodes, former, changes.keys())
+  return Object.freeze({ ...former, revision, nodes, models, loaded: loadedOn(nodes) })
 }
 
 const noSnapshot: Snapshot = {
@@ -84,9 +111,21 @@ const noSnapshot: Snapshot = {
   keys: new Map(),
 }
 
-function viewOf(name: string, spec: NodeSpec, documents: Documents, former: NodeView | undefined): NodeView {
-  const status = documents.statuses.get(name) ?? null
-  const slots = spec.slots ?? documents.config.routing.default_slots
+function loadedOn(nodes: ReadonlyMap<string, NodeView>): Residency[] {
+  const loaded: Residency[] = []
+  for (const [name, node] of nodes)
+    for (const model of statusInService(node)?.loaded ?? []) loaded.push({ node: name, model })
+  return loaded
+}
+
+function viewOf(
+  name: string,
+  spec: NodeSpec,
+  status: NodeStatus | null,
+  config: Config,
+  former: NodeView | undefined,
+): NodeView {
+  const slots = spec.slots ?? config.routing.default_slots
   if (former?.spec === spec && former.status === status && former.slots === slots) return former
   const available = spec.state === 'active' && status?.health === 'up'
   return Object.freeze({

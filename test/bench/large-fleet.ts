@@ -27,22 +27,24 @@ const tagsRequest = Buffer.from('GET /api/tags HTTP/1.1\r\nhost: bench\r\n\r\n')
 interface Findings {
   /** From one node's status to the snapshot that has it, at p99. */
   readonly rebuildMs: number
-  /** The longest that anything else had to wait for the event loop, from the whole list to a change of every node. */
+  /** The longest that anything else had to wait for the event loop while the whole list came in, as after a start. */
+  readonly listBlockedMs: number
+  /** The same while single nodes changed. */
   readonly blockedMs: number
-  /** `/api/tags` during all of it, at p99. */
+  /** `/api/tags` meanwhile, at p99. */
   readonly tagsMs: number
+  /** The longest wait while every node changed within a second. */
+  readonly burstBlockedMs: number
 }
 
 /**
  * What it costs an instance to follow a fleet of 1,000 nodes with 50 models each: the whole of it at once, then single
- * changes by a pull, then a load on every node within a second. Meanwhile a caller polls the listing.
+ * changes by a pull, while a caller polls the listing; then a load on every node within a second.
  */
 export async function largeFleet(): Promise<Findings> {
   await using gateway = await startGateway(aSnapshot())
   const { entries, intake, put } = follower(gateway.current)
   const caller = await Connection.open(gateway.port)
-  const polling = new AbortController()
-  const polled = poll(caller, polling.signal)
   const changed = Array.from({ length: nodes }, (_, node) =>
     node < singleChanges
       ? statusOf(node, 'pulled:latest', [])
@@ -56,7 +58,11 @@ export async function largeFleet(): Promise<Findings> {
   delay.enable()
   intake.changed(new Set([...entries.keys()].sort()))
   while (gateway.current.get().nodes.size < nodes) await sleep(apartMs)
+  const listBlockedMs = delay.max / 1e6
+  delay.reset()
 
+  const polling = new AbortController()
+  const polled = poll(caller, polling.signal)
   const rebuilds: number[] = []
   for (let nth = 0; nth < singleChanges; nth++) {
     await sleep(apartMs)
@@ -64,17 +70,21 @@ export async function largeFleet(): Promise<Findings> {
     intake.changed(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
     rebuilds.push(performance.now() - since)
   }
+  const blockedMs = delay.max / 1e6
+  polling.abort()
+  const tagsMs = percentile(await polled, 0.99)
+  caller.close()
+  delay.reset()
+
   for (let nth = singleChanges; nth < nodes; nth++) {
     intake.changed(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
     if (nth % 10 === 0) await sleep(burstMs / (nodes / 10))
   }
   await sleep(apartMs)
   delay.disable()
-  polling.abort()
-  const tagsMs = percentile(await polled, 0.99)
-  caller.close()
   intake.stop()
-  return { rebuildMs: percentile(rebuilds, 0.99), blockedMs: delay.max / 1e6, tagsMs }
+  const rebuildMs = percentile(rebuilds, 0.99)
+  return { rebuildMs, listBlockedMs, blockedMs, tagsMs, burstBlockedMs: delay.max / 1e6 }
 }
 
 /** The control side as far as it follows the store, without a store. */
@@ -92,7 +102,7 @@ function follower(snapshot: ConstructorParameters<typeof World>[0]['snapshot']) 
     prepare: (slice) => world.prepare(slice),
     take: (changed) => {
       if (changed.size > nodes) world.take(entries, revision)
-      else world.takeStatuses(entries, revision)
+      else world.takeStatuses(entries, revision, changed)
     },
   })
   /** Returns the key. */
@@ -119,7 +129,8 @@ function statusOf(node: number, extra: string, loaded: readonly string[]): strin
     name,
     digest: `${name} `.repeat(5).padEnd(64, '0'),
     size: 4_000_000_000,
-    modified_at: '2026-01-01T00:00:00Z',
+    // Each node pulled it at a time of its own.
+    modified_at: `2026-01-01T00:00:00.${node}Z`,
     details: { format: 'gguf', family: 'llama', families: ['llama'], parameter_size: '8B' },
     capabilities: ['completion', 'tools'],
   })

@@ -22,7 +22,9 @@ const measures = [
   'decision1000Us',
   /** Of the control side and the listings for 1000 nodes of 50 models, in this process. */
   'rebuildMs',
+  'listBlockedMs',
   'blockedMs',
+  'burstBlockedMs',
   'tagsMs',
 ] as const
 type Measure = (typeof measures)[number]
