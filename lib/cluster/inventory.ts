@@ -10,6 +10,8 @@ const maxTagsBytes = 1024 * 1024
 const maxLoadedBytes = 256 * 1024
 const maxText = 200
 const maxDetails = 32
+/** The ollama CLI cuts as many from each digest it lists, and falls over one that is shorter. */
+const shownDigits = 12
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -76,7 +78,7 @@ function readModel(fields: Fields): Model | null {
   return {
     name,
     ...(given !== name && given.toLowerCase() === name && { shown: given }),
-    digest: textIn(fields['digest']),
+    digest: textIn(fields['digest']).padEnd(shownDigits, '0'),
     size: countIn(fields['size']),
     details: detailsIn(fields['details']),
   }

@@ -81,7 +81,14 @@ test('junk among the models is skipped or made harmless', () => {
   const junk = [null, 1, 'x', [], {}, { name: 7 }, { name: '../../etc/passwd' }, { name: 'a b' }]
   const odd = { name: 'odd', digest: 7, size: -1, modified_at: {}, details: 'x', capabilities: [1, 'tools'] }
   assert.deepEqual(readTags(JSON.stringify({ models: [...junk, odd, { ...odd, digest: 'second' }] })), [
-    { name: 'odd:latest', digest: '', size: 0, modified_at: '', details: {}, capabilities: ['tools'] },
+    {
+      name: 'odd:latest',
+      digest: '0'.repeat(12),
+      size: 0,
+      modified_at: '',
+      details: {},
+      capabilities: ['tools'],
+    },
   ])
   const body = `{"models":[{"name":"a","details":{"__proto__":{"x":1},"format":"gguf","deep":${'['.repeat(1e5)}${']'.repeat(1e5)}}}]}`
   assert.deepEqual(readTags(body)?.[0]?.details, { format: 'gguf', deep: [] })
