@@ -94,7 +94,7 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
       { text: `{url: "${nodes[0]?.url}"}`, path: 'url', line: null, says: /the URL of node "n1"/ },
       { text: `url: ${url}\n# ${'x'.repeat(300 * 1024)}\n`, path: '', line: null, says: /limit/ },
       { text: Buffer.from([0xff, 0xfe, 0x00, 0x80]), path: '', line: 1, says: /./ },
-      { text: 'weight: 1\n', path: 'url', line: null, says: /expected string/ },
+      { text: 'weight: 1\n', path: 'url', line: null, says: /is required/ },
     ]
     await put('nodes/typed', good(1))
     await all(async (instance) => (await weight(instance)) === 1, 'the node is known', 2000)
