@@ -60,7 +60,8 @@ test(`${many} instances that lose etcd connect one after another, and all come b
     cluster.start()
     await sleep(20)
   }
-  await until(allAreIn, 'all are registered', 15_000)
+  // How long things take is not what is promised: a hundred of them share one process and its cores.
+  await until(allAreIn, 'all are registered', 40_000)
 
   const connects = new ConnectCount(proxy)
   test.after(() => connects.stop())
@@ -68,7 +69,6 @@ test(`${many} instances that lose etcd connect one after another, and all come b
   await sleep(4000)
   proxy.heal()
   const healedAt = performance.now()
-  // How long it takes is not what is promised: a hundred of them share one process and its cores.
   await until(allAreIn, 'all are back', 40_000)
   const backMs = Math.round(performance.now() - healedAt)
   const most = connects.stop()
