@@ -77,7 +77,7 @@ export class Dispatch {
       tried.add(grant.node.name)
       failure = await this.#try(job, grant)
       if (!failure) return
-    } while (this.#mayRetry(job, failure))
+    } while (await this.#mayRetry(job, failure))
     if (failure) giveUp(exchange, failure)
   }
 
@@ -97,12 +97,12 @@ export class Dispatch {
     }
   }
 
-  #mayRetry({ exchange, admission, snapshot, ask, tried }: Job, failure: Failure): boolean {
+  async #mayRetry({ exchange, admission, snapshot, ask, tried }: Job, failure: Failure): Promise<boolean> {
     const { routing, timeouts } = snapshot.config
     if (!judge(failure, admission.ask.api).elsewhere || tried.size >= routing.attempts) return false
     if (this.#options.clock.now() >= exchange.startedAt + timeouts.request) return false
     if (!canRepeat(admission.body)) return false
-    return this.#options.scheduler.couldServe(ask) && this.#budget.spend()
+    return this.#options.scheduler.couldServe(ask) && (await this.#budget.wait(exchange.signal))
   }
 
   /** One try. Resolves to null when the caller has the answer. */

@@ -1,4 +1,5 @@
 import type { Clock } from '../shared/clock.ts'
+import { orAborted } from './aborted.ts'
 
 /** Retries an instance may always make, per second. */
 const perSecond = 3
@@ -8,16 +9,23 @@ const perRequest = 0.1
 const savedSeconds = 10
 /** Milliseconds over which requests are counted. */
 const stepMs = 1000
+/** Milliseconds between two looks at the budget on behalf of those who wait for it. */
+const lookMs = 100
 
 /**
  * The retry budget: a token bucket that fills with a tenth of the requests, and with three a second at least. However
- * many nodes fail at once, retries cannot turn a brown-out into a storm (sheet reliability-security.md P12).
+ * many nodes fail at once, retries cannot turn a brown-out into a storm (sheet reliability-security.md P12). A retry that
+ * comes a moment too early waits for its token, in turn, since a late answer is better than none; more than ten seconds
+ * will pay for are refused at once.
  */
 export class RetryBudget {
   readonly #clock: Clock
   #tokens = perSecond * savedSeconds
   #requests = 0
   #filledAt: number
+  /** Retries it gains in a second. */
+  #rate = perSecond
+  readonly #waiting: (() => void)[] = []
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -43,9 +51,32 @@ export class RetryBudget {
     return true
   }
 
+  /** Takes one as soon as there is one; resolves to false when that would take too long. @throws the signal's reason. */
+  async wait(signal: AbortSignal): Promise<boolean> {
+    if (this.#waiting.length === 0 && this.spend()) return true
+    if (this.#waiting.length >= this.#rate * savedSeconds) return false
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#waiting.push(resolve)
+    if (this.#waiting.length === 1) this.#look()
+    try {
+      await orAborted(promise, signal)
+      return true
+    } catch (error) {
+      const at = this.#waiting.indexOf(resolve)
+      if (at >= 0) this.#waiting.splice(at, 1)
+      throw error
+    }
+  }
+
+  #look(): void {
+    while (this.#waiting.length > 0 && this.spend()) this.#waiting.shift()?.()
+    if (this.#waiting.length > 0) this.#clock.after(lookMs, () => this.#look())
+  }
+
   #fill(elapsedMs: number): void {
     const seconds = elapsedMs / 1000
     const rate = Math.max(perSecond, (this.#requests * perRequest) / seconds)
+    this.#rate = rate
     this.#tokens = Math.min(rate * savedSeconds, this.#tokens + rate * seconds)
     this.#filledAt += elapsedMs
     this.#requests = 0

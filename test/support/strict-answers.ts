@@ -154,7 +154,8 @@ export function judge(dialect: Dialect, { stream }: Question, answer: Answer, ex
   }
   if (last !== 'error') return answer.ended ? 'wrong: silently truncated' : 'wrong: cut without a word'
   if (!expected.startsWith(said)) return 'wrong: it says something else'
-  return said === '' ? 'refused' : 'error'
+  // What comes before the first word, such as `message_start`, has begun the answer: nobody else can give it any more.
+  return frames.length === 1 ? 'refused' : 'error'
 }
 
 function judgeWhole({ whole }: Dialect, { text, ended }: Answer, expected: string): Verdict {

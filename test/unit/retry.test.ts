@@ -35,6 +35,38 @@ test('all requests of a node that just died may be retried at once, and no more 
   assert.equal(budget.allows(), false)
 })
 
+test('a retry that comes too early waits for its turn, and one that would wait too long is refused at once', async () => {
+  const clock = new VirtualClock()
+  const budget = new RetryBudget(clock)
+  while (budget.spend());
+  const granted: number[] = []
+  const { signal } = new AbortController()
+  const asked = Array.from({ length: 40 }, async (_, n) => {
+    const isGranted = await budget.wait(signal)
+    if (isGranted) granted.push(n)
+    return isGranted
+  })
+  await clock.advance(1100)
+  assert.deepEqual(granted, [0, 1, 2])
+  assert.deepEqual(await Promise.all(asked.slice(30)), Array(10).fill(false))
+  await clock.advance(9100)
+  assert.deepEqual(granted, [...Array(30).keys()])
+})
+
+test('a retry whose caller leaves while it waits leaves its turn to the next', async () => {
+  const clock = new VirtualClock()
+  const budget = new RetryBudget(clock)
+  while (budget.spend());
+  const leaving = new AbortController()
+  const left = budget.wait(leaving.signal)
+  const next = budget.wait(new AbortController().signal)
+  leaving.abort(new Error('gone'))
+  await assert.rejects(left, /gone/)
+  await clock.advance(1100)
+  assert.equal(await next, true)
+  assert(budget.spend(), 'only one was taken')
+})
+
 test('a node has 10 s for its first token, or 5 times what is expected of it', () => {
   const known = new FirstTokens()
   assert.equal(known.limitMs('m', 100), 10_000)
