@@ -4,7 +4,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Figure, RehearsedPolicy } from './context.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
-import { type Output, durationOption, numberOption, repeated, withOutput } from './options.ts'
+import { durationOption, numberOption, type Output, repeated, withOutput } from './options.ts'
 import type { Finish } from './serve.ts'
 import { type Column, table } from './table.ts'
 
@@ -33,7 +33,10 @@ export function addSimulateCommands(program: Command, invocation: Invocation, fi
     .description('rehearse traffic on a fleet: the real scheduler, virtual servers and time')
     .option('--fleet <file>', 'servers and models; see --print-fleet')
     .option('--print-fleet', 'print the fleet used without --fleet, as a file to start from')
-    .option('--trace <file>', 'CSV of timestamp_s,prompt_tokens,output_tokens; without it requests are made up')
+    .option(
+      '--trace <file>',
+      'CSV of timestamp_s,prompt_tokens,output_tokens; without it requests are made up',
+    )
     .option('--policy <name>', 'a way to choose servers; may be repeated; all without it', repeated)
     .option('--load <share>', "of the fleet's capacity", numberOption(0.01, 100), 0.7)
     .option('--requests <number>', 'how many, of the trace or made up', numberOption(10, 1_000_000), 5000)

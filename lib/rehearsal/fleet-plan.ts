@@ -6,8 +6,8 @@ const gigabytes = z.number().positive()
 
 const schema = z.strictObject({
   /** Tokens per second of a node of speed 1 with a model of 1 GB; both fall as the model grows. */
-  decode: z.number().positive().default(110),
-  prefill: z.number().positive().default(2200),
+  decode: z.number().positive().default(120),
+  prefill: z.number().positive().default(3500),
   /** Hidden share by which each node is faster or slower than it says. */
   jitter: z.number().min(0).max(0.9).default(0.2),
   nodes: z
@@ -74,8 +74,8 @@ const giga = 1e9
 
 /** The fleet of sheet routing.md §3, in the words of a fleet file. */
 export const defaultFleetText = `# Servers and models to rehearse with. Sizes in GB, disk in GB per second.
-decode: 110      # tokens per second of a node of speed 1 with a model of 1 GB; a model of 10 GB: a tenth of it
-prefill: 2200    # the same for reading prompts
+decode: 120      # tokens per second of a node of speed 1 with a model of 1 GB; a model of 10 GB: a tenth of it
+prefill: 3500    # the same for reading prompts
 jitter: 0.2      # each node is up to so much faster or slower than it says, and nobody knows
 nodes:
   - { name: a, count: 3, speed: 1, memory: 24, disk: 0.8, slots: 4, max_loaded: 3, prompt_cache: 0 }

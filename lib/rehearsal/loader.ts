@@ -68,9 +68,11 @@ export class Loader {
     }
   }
 
-  /** Puts a model in memory that nobody waited for. */
+  /** Puts a model in memory that nobody waited for, and it stays. */
   preload(model: PlannedModel): void {
-    this.#runners.set(model.name, this.#runner(model))
+    const runner = this.#runner(model)
+    runner.keepAlive = Number.POSITIVE_INFINITY
+    this.#runners.set(model.name, runner)
   }
 
   /** Tells the victims to go, and calls back when they are gone. */
