@@ -52,7 +52,11 @@ export async function rehearse(
   const seeds = Array.from({ length: request.seeds }, (_, at) => at + 1)
   const goal = { ttft, pace }
   const options = { fleet, trace, load, requests, scenario, patience, seeds, goal }
-  const comparison = await compare(options, names.map(contestant), onRound)
+  const comparison = await compare(
+    options,
+    names.map((name) => contestant(name)),
+    onRound,
+  )
   if (request.plot !== undefined) {
     const title = `load ${load}, ${requests} requests${scenario === 'steady' ? '' : `, ${scenario}`}`
     await write(request.plot, plot(comparison.curves, title))
@@ -60,14 +64,14 @@ export async function rehearse(
   return reportOf(request, scenario, comparison)
 }
 
-/** A policy, or the yardstick, by its name. @throws ProxyError `invalid` */
-export function contestant(name: string): Contestant {
+/** A policy, or the yardstick, by its name; `parameters` are the core's. @throws ProxyError `invalid` */
+export function contestant(name: string, parameters = defaultParameters): Contestant {
   const allResident = name === reference
   const policy: Policy = allResident ? 'earliest-finish' : oneOf(policies, name, 'policy')
   return {
     name,
     allResident,
-    deciderOf: (dice) => new Core({ policy, parameters: defaultParameters, dice }),
+    deciderOf: (dice) => new Core({ policy, parameters, dice }),
   }
 }
 

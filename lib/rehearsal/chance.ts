@@ -1,7 +1,7 @@
 import type { Dice } from '../shared/loop.ts'
 
 /** Normally distributed, mean 0 and standard deviation 1 (Box and Muller). */
-export function normal(dice: Dice): number {
+function normal(dice: Dice): number {
   return Math.sqrt(-2 * Math.log(1 - dice())) * Math.cos(2 * Math.PI * dice())
 }
 

@@ -3,7 +3,7 @@ import type { Timeline } from './timeline.ts'
 /** A stream is slower by so much for each other one that its runner decodes (sheet routing.md §3). */
 export const streamPenalty = 0.15
 /** What is left to the decodes of a runner while it reads a prompt. */
-export const decodeShareDuringPrefill = 0.35
+const decodeShareDuringPrefill = 0.35
 
 /** One request on a runner: first its prompt is read, then tokens are written. */
 export interface Stream {

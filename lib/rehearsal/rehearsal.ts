@@ -19,6 +19,7 @@ interface RehearsalOptions {
 interface Open {
   readonly request: Request
   readonly tried: Set<string>
+  attempts: number
   firstTokenAt: number | null
   /** On a node; null while it waits. */
   attempt: Attempt | null
@@ -42,7 +43,7 @@ export interface Course {
 /** How often nodes are looked at, seconds. */
 const pollPeriod = 1
 const samplePeriod = 5
-/** Nodes a request may fail on before its caller is told. */
+/** How often a request may fail before its caller is told. */
 const mostAttempts = 3
 /** Who has not been served so long after the last arrival never will be, seconds. */
 const longestWait = 6 * 3600
@@ -82,7 +83,7 @@ export class Rehearsal {
   }
 
   #arrive(request: Request): void {
-    const open: Open = { request, tried: new Set(), firstTokenAt: null, attempt: null }
+    const open: Open = { request, tried: new Set(), attempts: 0, firstTokenAt: null, attempt: null }
     this.#open.set(request.id, open)
     this.#take({ type: 'arrived', work: workOf(open) })
     const { timeline, patience } = this.#options
@@ -145,6 +146,7 @@ export class Rehearsal {
     const { request } = open
     const { timeline } = this.#options
     open.tried.add(name)
+    open.attempts++
     open.attempt = this.#node(name).submit({
       ...request,
       keepAlive: null,
@@ -169,7 +171,7 @@ export class Rehearsal {
   }
 
   #tryAgain(open: Open): void {
-    if (open.tried.size >= mostAttempts) this.#end(open, 'failed')
+    if (open.attempts >= mostAttempts) this.#end(open, 'failed')
     else this.#take({ type: 'arrived', work: workOf(open) })
   }
 
