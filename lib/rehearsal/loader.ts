@@ -95,6 +95,7 @@ export class Loader {
     this.#head = null
     this.#pending.length = 0
     this.#runners.clear()
+    for (const check of this.#clearings) check()
     return [...inLine.filter(({ cancelled }) => !cancelled), ...onRunners]
   }
 

@@ -26,6 +26,9 @@ const requests = 5000
 const steady = { fleet: sixModels, scenario: 'steady' } as const
 const everybody = [...policies, reference].map((name) => contestant(name))
 
+const columns = `| policy | SLO % | diff | TTFT p50 | p95 | p99 | e2e mean | e2e p95 | loads | unordered | refused | failed | worst tenant % |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|`
+
 const sections: string[] = []
 for (const load of [0.5, 0.7, 0.85, 0.95, 1.2]) {
   await section(`Six models, load ${load}`, { ...steady, load }, everybody)
@@ -81,9 +84,6 @@ not refused never gives up. "reference": our policy with every model in memory w
 first row.
 `
 }
-
-const columns = `| policy | SLO % | diff | TTFT p50 | p95 | p99 | e2e mean | e2e p95 | loads | unordered | refused | failed | worst tenant % |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|`
 
 function row({ policy, figures }: Standing, first: Standing | undefined): string {
   const percent = ({ mean, sd }: Figure) => `${(100 * mean).toFixed(1)} ±${(100 * sd).toFixed(1)}`

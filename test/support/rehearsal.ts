@@ -47,13 +47,13 @@ export class LeastConnections implements Decider {
   }
 }
 
-/** Model a: reads 100 and writes 10 tokens a second, loads in 11 s; b and c: 200, 20, 6 s. All need the node's own memory. */
-export const smallFleet = (node = ''): FleetPlan =>
+/** Model a: reads 100 and writes 10 tokens a second, loads in 11 s; b and c: 200, 20, 6 s. */
+export const smallFleet = (node = '', memory = 64): FleetPlan =>
   readFleetPlan(`
 decode: 100
 prefill: 1000
 jitter: 0
-nodes: [{ name: n, memory: 64, disk: 1, slots: 2 ${node && `, ${node}`} }]
+nodes: [{ name: n, memory: ${memory}, disk: 1, slots: 2 ${node && `, ${node}`} }]
 models: [{ name: a, size: 10 }, { name: b, size: 5 }, { name: c, size: 5 }]
 `)
 
@@ -66,9 +66,9 @@ export interface Heard {
 }
 
 /** One node with models in memory, and a short way to ask it. */
-export function aNode({ loaded = '', ...plan }: { loaded?: string; node?: string } = {}) {
+export function aNode({ loaded = '', node: more = '', memory = 64 } = {}) {
   const timeline = new Timeline()
-  const fleet = smallFleet(plan.node)
+  const fleet = smallFleet(more, memory)
   const node = new RehearsedNode(timeline, fleet, fleet.nodes[0]!, 1)
   node.preload(loaded)
   const ask = (model: string, options: Partial<AttemptOptions> = {}) => {

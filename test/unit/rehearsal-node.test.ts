@@ -106,11 +106,17 @@ test('of the models in memory an idle one goes first, then the one that may stay
   assert.deepEqual(idle.resident(), ['a', 'c'])
 })
 
-test('models that do not fit together take turns', () => {
-  const { ask, until, resident } = aNode({ loaded: 'a', node: 'count: 1' })
-  ask('b')
-  until(20)
-  assert.deepEqual(resident(), ['a', 'b'], 'room for both')
+test('a model goes when there is no memory for another one', () => {
+  const roomy = aNode({ loaded: 'a', memory: 20 })
+  roomy.ask('b')
+  roomy.until(20)
+  assert.deepEqual(roomy.resident(), ['a', 'b'])
+
+  const tight = aNode({ loaded: 'a', memory: 18 })
+  const { heard } = tight.ask('b')
+  tight.until(20)
+  assert.deepEqual(tight.resident(), ['b'])
+  near(heard.timings?.load, 0.8 + 6)
 })
 
 test('a model that nobody uses leaves memory after five minutes', () => {
@@ -209,6 +215,17 @@ test('a node that dies fails all that it was doing, and all that comes after', (
     assert.equal(heard.endedAt, 3)
   }
   assert.equal(node.facts().available, false)
+})
+
+test('a node that dies before a victim has left says that the swap came to nothing', () => {
+  const { node, ask, until } = aNode({ loaded: 'a' })
+  ask('a')
+  const ends: (number | null)[] = []
+  node.swap({ victims: ['a'], model: 'b', onEnd: (seconds) => ends.push(seconds) })
+  until(3)
+  node.kill()
+  until(100)
+  assert.deepEqual(ends, [null])
 })
 
 test('a node that becomes slower is so from then on', () => {
