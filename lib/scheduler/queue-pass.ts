@@ -39,18 +39,24 @@ export class QueuePass {
   }
 
   run(now: number): Effect[] {
-    const { lines, swaps } = this.#parts
     this.#effects = []
-    lines.age(now)
+    this.#parts.lines.age(now)
     this.#expire(now)
+    this.#advanceSwaps(now)
     if (this.#parts.chooser) this.#forward(this.#parts.chooser, now)
     else this.#plan(now)
     this.#judge(now)
     for (const runner of this.#planned) unplan(runner)
     this.#planned.clear()
     this.#begun.clear()
-    this.#effects.push(...swaps.advance((model) => lines.ofModel(model) > 0, now))
+    // Those that have just begun may have nothing to wait for.
+    this.#advanceSwaps(now)
     return this.#effects
+  }
+
+  #advanceSwaps(now: number): void {
+    const { lines, swaps } = this.#parts
+    this.#effects.push(...swaps.advance((model) => lines.ofModel(model) > 0, now))
   }
 
   /** Refuses whoever has waited too long. */
