@@ -4,13 +4,12 @@ import { DecisionLog, type LoggedDecision } from './decision-log.ts'
 import type { Candidate, Effect, SchedulerEvent, Work } from './events.ts'
 import { FleetState } from './fleet-state.ts'
 import { Flights } from './flights.ts'
-import { flowOf } from './flow.ts'
 import { type LearnedState, Learning } from './learning.ts'
 import { Lines } from './lines.ts'
 import type { Parameters } from './parameters.ts'
 import { candidatesOf } from './placement.ts'
-import { type Chooser, chooserFor, type Policy } from './policies.ts'
-import { restOf, type Surroundings } from './predicted-end.ts'
+import { chooserFor, type Policy } from './policies.ts'
+import { restOf } from './predicted-end.ts'
 import { Prefixes } from './prefixes.ts'
 import { QueuePass } from './queue-pass.ts'
 import { Swaps } from './swaps.ts'
@@ -51,7 +50,6 @@ export class Core {
   readonly #rules: Parameters
   readonly #learning: Learning
   readonly #fleet: FleetState
-  readonly #around: Surroundings
   readonly #tenants: Tenants
   readonly #lines: Lines
   readonly #prefixes: Prefixes
@@ -60,28 +58,24 @@ export class Core {
   readonly #swaps: Swaps
   readonly #admission: Admission
   readonly #pass: QueuePass
-  /** Null: the policy that plans. */
-  readonly #chooser: Chooser | null
 
   constructor({ policy, parameters, dice }: CoreOptions) {
     this.#rules = parameters
     this.#learning = new Learning(parameters)
-    this.#fleet = new FleetState(this.#learning, parameters.swaps)
-    this.#around = { fleet: this.#fleet, learning: this.#learning, rules: parameters }
+    this.#fleet = new FleetState(this.#learning, parameters)
     this.#tenants = new Tenants(parameters.tenantWeights, parameters.uses.fairness)
     this.#lines = new Lines(parameters, this.#tenants)
     this.#prefixes = new Prefixes(parameters.prefixes)
-    this.#flights = new Flights(this.#around, this.#lines, this.#tenants, this.#prefixes, this.#log)
+    this.#flights = new Flights(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
     this.#swaps = new Swaps(this.#fleet, parameters.swaps)
     this.#admission = new Admission(parameters, dice)
-    this.#chooser = chooserFor(policy, dice)
     this.#pass = new QueuePass({
-      around: this.#around,
+      around: this.#fleet.around,
       lines: this.#lines,
       flights: this.#flights,
       swaps: this.#swaps,
       admission: this.#admission,
-      chooser: this.#chooser,
+      chooser: chooserFor(policy, dice),
       dice,
     })
   }
@@ -134,7 +128,8 @@ export class Core {
   /** What would be decided on a request now, queued or not. Nothing is changed. */
   explain(work: Work, now: number): Outlook {
     const waiting = this.#lines.get(work.id) ?? this.#waiting(work, now)
-    const candidates = candidatesOf(waiting, this.#fleet.candidatesFor(work), this.#around, now)
+    const list = this.#fleet.candidates(work.model, work.variant, now)
+    const candidates = candidatesOf(waiting, list, now)
     const { plan } = waiting
     if (plan) return { candidates, waitsFor: plan.waitsFor, predictedStart: plan.startsAt }
     const [best] = candidates
@@ -165,14 +160,19 @@ export class Core {
   /** Puts a request into its line. The next pass decides whether it may stay there. */
   #arrive(work: Work, now: number): void {
     if (this.#lines.get(work.id) || this.#flights.has(work.id)) return
-    if (this.#fleet.candidates(work.model, work.variant).length > 0) this.#learning.arrived(work.model, now)
+    const list = this.#fleet.candidates(work.model, work.variant, now)
+    // Of models that nobody has nothing is kept: callers choose the names.
+    if (list.runners.length > 0) {
+      list.arrived(work)
+      this.#learning.arrived(work.model, now)
+    }
     // Whoever comes back from a node that failed it was let in before.
     this.#lines.add(this.#waiting(work, now), work.tried.size === 0, now)
   }
 
   #waiting(work: Work, now: number): Waiting {
     const rule = this.#rules.classes[work.class] ?? this.#rules.otherClass
-    const flow = flowOf(work, this.#fleet.candidatesFor(work), this.#around, now)
+    const flow = this.#fleet.candidates(work.model, work.variant, now).flow(now)
     return {
       work,
       rule,

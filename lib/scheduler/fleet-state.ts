@@ -1,8 +1,9 @@
-import { matchesLabels } from '../fleet/schema.ts'
-import type { NodeFacts, Work } from './events.ts'
+import { CandidateList } from './candidate-list.ts'
+import type { NodeFacts } from './events.ts'
 import type { Learning } from './learning.ts'
 import { NodeState } from './node-state.ts'
 import type { Parameters } from './parameters.ts'
+import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 
 /** Lists are kept for so many variants: callers choose them. */
@@ -12,15 +13,22 @@ const listsKept = 1000
 export class FleetState {
   readonly #learning: Learning
   readonly #rules: Parameters['swaps']
+  readonly #around: Surroundings
   readonly #nodes = new Map<string, NodeState>()
-  readonly #candidates = new Map<string, readonly Runner[]>()
+  readonly #lists = new Map<string, CandidateList>()
   readonly #replicas = new Map<string, number>()
   /** Bytes in memory as last seen anywhere, by model. */
   readonly #sizes = new Map<string, number>()
 
-  constructor(learning: Learning, rules: Parameters['swaps']) {
+  constructor(learning: Learning, rules: Parameters) {
     this.#learning = learning
-    this.#rules = rules
+    this.#rules = rules.swaps
+    this.#around = { fleet: this, learning, rules }
+  }
+
+  /** What estimates are made from. */
+  get around(): Surroundings {
+    return this.#around
   }
 
   node(name: string): NodeState | undefined {
@@ -49,32 +57,26 @@ export class FleetState {
 
   /** Something came into memory or left it. */
   residencyChanged(): void {
-    this.#candidates.clear()
+    this.#forgetLists()
     this.#replicas.clear()
     for (const node of this.#nodes.values())
       for (const model of node.loaded.keys()) this.#replicas.set(model, this.replicas(model) + 1)
   }
 
-  /** The variant on every available node that has the model on its disk. */
-  candidates(model: string, variant: string): readonly Runner[] {
+  /** The variant on every available node that has the model on its disk, as of now. */
+  candidates(model: string, variant: string, now: number): CandidateList {
     const key = `${model}\n${variant}`
-    const known = this.#candidates.get(key)
-    if (known) return known
-    const found: Runner[] = []
-    for (const node of this.#nodes.values())
-      if (node.facts.available && node.facts.models.has(model)) found.push(node.runner(model, variant))
-    if (this.#candidates.size >= listsKept) this.#candidates.clear()
-    this.#candidates.set(key, found)
-    return found
-  }
-
-  /** Those of them that the request may use. */
-  candidatesFor(work: Work): readonly Runner[] {
-    const all = this.candidates(work.model, work.variant)
-    if (work.tried.size === 0 && Object.keys(work.nodes).length === 0) return all
-    return all.filter(
-      ({ node }) => !work.tried.has(node.name) && matchesLabels(work.nodes, node.facts.labels),
-    )
+    let list = this.#lists.get(key)
+    if (!list) {
+      const runners: Runner[] = []
+      for (const node of this.#nodes.values())
+        if (node.facts.available && node.facts.models.has(model)) runners.push(node.runner(model, variant))
+      if (this.#lists.size >= listsKept) this.#forgetLists()
+      list = new CandidateList(runners, this.#around, now)
+      this.#lists.set(key, list)
+    }
+    list.refresh(now)
+    return list
   }
 
   /** Nodes with the model in memory. */
@@ -85,5 +87,10 @@ export class FleetState {
   /** Bytes that a runner takes in memory. */
   size({ model, residence, node }: Runner): number {
     return residence?.size ?? this.#sizes.get(model) ?? node.facts.models.get(model) ?? 0
+  }
+
+  #forgetLists(): void {
+    this.#lists.clear()
+    for (const node of this.#nodes.values()) node.followers.length = 0
   }
 }

@@ -2,7 +2,7 @@ import type { DecisionLog } from './decision-log.ts'
 import type { Decision, Timings } from './events.ts'
 import { charge, type Lines } from './lines.ts'
 import type { Parameters } from './parameters.ts'
-import { type Surroundings, slowBytes } from './predicted-end.ts'
+import { restOf, type Surroundings, slowBytes } from './predicted-end.ts'
 import type { Prefixes } from './prefixes.ts'
 import type { Flight, Runner } from './runner.ts'
 import type { Tenants } from './tenants.ts'
@@ -55,6 +55,7 @@ export class Flights {
       firstTokenAt: null,
       tokens: 0,
       toldAt: now,
+      rest: waiting.output,
     }
     this.#byId.set(work.id, flight)
     runner.node.began(flight)
@@ -67,7 +68,7 @@ export class Flights {
     flight.toldAt = now
     flight.landed(now - flight.work.arrivedAt)
     this.#prefixes.read(flight.work, flight.runner)
-    flight.runner.node.stamp++
+    flight.runner.node.touch()
   }
 
   tokens(id: string, tokens: number, now: number): void {
@@ -76,7 +77,8 @@ export class Flights {
     this.firstToken(id, now)
     flight.tokens = tokens
     flight.toldAt = now
-    flight.runner.node.stamp++
+    flight.rest = restOf(flight.work, tokens, this.#around.learning)
+    flight.runner.node.touch()
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { NodeFacts, RunnerFacts } from './events.ts'
+import type { PricedVictims } from './eviction.ts'
 import type { Learning } from './learning.ts'
 import type { Parameters } from './parameters.ts'
 import { type Flight, type Residence, Runner } from './runner.ts'
@@ -29,12 +30,16 @@ export class NodeState {
   /** Until when no swap is tried again, by runner. */
   readonly #paused = new Map<Runner, number>()
   #mostSeen = 0
+  #isSeen = false
   #facts: NodeFacts
   #swap: Swap | null = null
   #active = 0
   #busy = 0
-  /** Moves with everything that costs depend on. */
-  stamp = 0
+  #stamp = 0
+  /** Told of every change that costs depend on. */
+  readonly followers: (() => void)[] = []
+  /** What its models in memory are worth, as worked out last; by eviction.ts only. */
+  priced: PricedVictims | null = null
 
   constructor(facts: NodeFacts, learning: Learning, rules: Parameters['swaps']) {
     this.name = facts.name
@@ -49,6 +54,16 @@ export class NodeState {
 
   get swap(): Swap | null {
     return this.#swap
+  }
+
+  /** Moves with everything that costs depend on. */
+  get stamp(): number {
+    return this.#stamp
+  }
+
+  touch(): void {
+    this.#stamp++
+    for (const tell of this.followers) tell()
   }
 
   /** Requests running. */
@@ -90,10 +105,13 @@ export class NodeState {
     return made
   }
 
-  /** Takes in what is known from outside; what a swap has just done counts for more. */
+  /** Takes in what is known from outside; what a swap has just done counts for more. The same object tells nothing new. */
   look(facts: NodeFacts, now: number): void {
+    if (facts === this.#facts && this.#settling.size === 0 && this.#isSeen) return
     this.#facts = facts
-    this.stamp++
+    this.#isSeen = true
+    for (const [model, until] of this.#settling) if (until <= now) this.#settling.delete(model)
+    this.touch()
     let inMemory = 0
     for (const { sizeVram } of facts.resident) inMemory += sizeVram
     this.#mostSeen = Math.max(this.#mostSeen, inMemory)
@@ -109,7 +127,7 @@ export class NodeState {
     if (flights.size === 0) this.#busy++
     flights.add(flight)
     this.#active++
-    this.stamp++
+    this.touch()
   }
 
   ended(flight: Flight): void {
@@ -117,24 +135,24 @@ export class NodeState {
     if (!flights.delete(flight)) return
     if (flights.size === 0) this.#busy--
     this.#active--
-    this.stamp++
+    this.touch()
   }
 
   mark(runner: Runner, victims: readonly Runner[], now: number): void {
     this.#swap = { runner, victims, since: now, askedAt: null }
-    this.stamp++
+    this.touch()
   }
 
   /** The victims have run dry, and the load was asked for. */
   asked(now: number): void {
     if (this.#swap) this.#swap = { ...this.#swap, askedAt: now }
-    this.stamp++
+    this.touch()
   }
 
   /** Lets the victims live. */
   unmark(): void {
     this.#swap = null
-    this.stamp++
+    this.touch()
   }
 
   /** A swap for the runner came to nothing: it is not tried again for a while. */

@@ -35,11 +35,10 @@ export function endsOf(runner: Runner, around: Surroundings, now: number): numbe
   if (flights.size === 0) return []
   const alone = pace.secondsPerToken(slowBytes(runner, around)) * node.busy
   const perToken = alone * (1 + pace.node.slowdown * (flights.size - 1))
-  return Array.from(flights, (flight) => endOf(flight, perToken, around.learning, now))
+  return Array.from(flights, (flight) => endOf(flight, perToken, now))
 }
 
-function endOf(flight: Flight, perToken: number, learning: Learning, now: number): number {
-  const rest = restOf(flight.work, flight.tokens, learning) * perToken
-  if (flight.firstTokenAt === null) return Math.max(now, flight.startedAt + flight.prefillS) + rest
-  return Math.max(flight.toldAt + rest, now + fewest * perToken)
+function endOf({ firstTokenAt, startedAt, prefillS, toldAt, rest }: Flight, perToken: number, now: number) {
+  if (firstTokenAt === null) return Math.max(now, startedAt + prefillS) + rest * perToken
+  return Math.max(toldAt + rest * perToken, now + fewest * perToken)
 }

@@ -1,15 +1,15 @@
 import type { Dice } from '../shared/loop.ts'
 import type { Admission } from './admission.ts'
+import { type CandidateList, type Flow, promptOn } from './candidate-list.ts'
 import type { Effect, RefusalReason } from './events.ts'
 import type { Flights } from './flights.ts'
-import { type Flow, flowOf } from './flow.ts'
 import type { Lines } from './lines.ts'
-import { cheapest, decisionOn, type Placement, promptOn } from './placement.ts'
+import { decisionOn } from './placement.ts'
 import type { Chooser } from './policies.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 import type { Swaps } from './swaps.ts'
-import { planOn, type Terms, termsOf, unplan } from './terms.ts'
+import type { Terms } from './terms.ts'
 import type { Waiting } from './waiting.ts'
 
 interface Parts {
@@ -30,7 +30,7 @@ export class QueuePass {
   readonly #parts: Parts
   /** What the pass under way has decided. */
   #effects: Effect[] = []
-  readonly #planned = new Set<Runner>()
+  readonly #planned: { readonly list: CandidateList; readonly row: number }[] = []
   /** Swaps that it began, by model. */
   readonly #begun = new Map<string, number>()
 
@@ -39,18 +39,24 @@ export class QueuePass {
   }
 
   run(now: number): Effect[] {
-    const { lines, swaps } = this.#parts
     this.#effects = []
-    lines.age(now)
+    this.#parts.lines.age(now)
     this.#expire(now)
+    this.#advanceSwaps(now)
     if (this.#parts.chooser) this.#forward(this.#parts.chooser, now)
     else this.#plan(now)
     this.#judge(now)
-    for (const runner of this.#planned) unplan(runner)
-    this.#planned.clear()
+    for (const { list, row } of this.#planned) list.unplan(row)
+    this.#planned.length = 0
     this.#begun.clear()
-    this.#effects.push(...swaps.advance((model) => lines.ofModel(model) > 0, now))
+    // Those that have just begun may have nothing to wait for.
+    this.#advanceSwaps(now)
     return this.#effects
+  }
+
+  #advanceSwaps(now: number): void {
+    const { lines, swaps } = this.#parts
+    this.#effects.push(...swaps.advance((model) => lines.ofModel(model) > 0, now))
   }
 
   /** Refuses whoever has waited too long. */
@@ -63,11 +69,10 @@ export class QueuePass {
 
   /** Sends everybody on at once, for nodes to queue. */
   #forward(choose: Chooser, now: number): void {
-    const { lines, around } = this.#parts
-    for (const waiting of [...lines.all()]) {
-      const runners = around.fleet.candidatesFor(waiting.work)
-      const runner = choose(runners)
-      if (runner) this.#start(waiting, { runner, terms: termsOf(runner, around, now) }, runners, now)
+    for (const waiting of [...this.#parts.lines.all()]) {
+      const list = this.#listFor(waiting, now)
+      const row = choose(list, waiting.work)
+      if (row >= 0) this.#start(waiting, list, row, now)
       else this.#refuse(waiting, 'no-node', 0)
     }
   }
@@ -86,44 +91,50 @@ export class QueuePass {
   /** Whether it left the queue. */
   #place(waiting: Waiting, now: number): boolean {
     const { around, dice } = this.#parts
-    const runners = around.fleet.candidatesFor(waiting.work)
-    if (runners.length === 0) return this.#refuse(waiting, 'no-node', 0)
-    const best = cheapest(waiting, runners, around, dice, now)
-    if (!best) {
+    const list = this.#listFor(waiting, now)
+    const row = list.cheapest(waiting, dice, now)
+    if (row < 0) {
       waiting.plan = null
-      return false
+      return list.admitsAnywhere(waiting.work) ? false : this.#refuse(waiting, 'no-node', 0)
     }
-    if (best.terms.state === 'ready' || (best.terms.state === 'full' && !around.rules.uses.lateBinding))
-      return this.#start(waiting, best, runners, now)
-    this.#hold(waiting, best, now)
+    const { state } = list.terms(row)
+    if (state === 'ready' || (state === 'full' && !around.rules.uses.lateBinding))
+      return this.#start(waiting, list, row, now)
+    this.#hold(waiting, list, row, now)
     return false
   }
 
-  #start(waiting: Waiting, place: Placement, runners: readonly Runner[], now: number): true {
-    const { lines, flights, admission, around } = this.#parts
+  #start(waiting: Waiting, list: CandidateList, row: number, now: number): boolean {
+    const { lines, flights, admission } = this.#parts
     const { work } = waiting
-    const decision = decisionOn(waiting, place, runners, around, now)
+    const runner = list.runners[row]
+    if (!runner) return false
+    const decision = decisionOn(waiting, list, row, now)
     lines.remove(work.id)
-    flights.start(waiting, place.runner, decision, now)
+    flights.start(waiting, runner, decision, now)
     admission.waited(work.model, now - work.arrivedAt, now)
-    this.#effects.push({ type: 'start', id: work.id, node: place.runner.node.name, decision })
+    this.#effects.push({ type: 'start', id: work.id, node: runner.node.name, decision })
     return true
   }
 
   /** Keeps the place for the request while this pass lasts, and has the model loaded where it is not. */
-  #hold(waiting: Waiting, { runner, terms }: Placement, now: number): void {
-    const { start } = terms
-    waiting.plan = {
-      node: runner.node.name,
-      waitsFor: terms.state === 'full' ? 'slot' : 'load',
-      startsAt: start,
+  #hold(waiting: Waiting, list: CandidateList, row: number, now: number): void {
+    const runner = list.runners[row]
+    const { state, eviction } = list.terms(row)
+    if (!runner) return
+    const waitsFor = state === 'full' ? 'slot' : 'load'
+    waiting.plan = { node: runner.node.name, waitsFor, startsAt: list.start(row) }
+    if (eviction) {
+      if (!this.#begin(runner, eviction, now)) return
+      list.refresh(now)
     }
-    const { eviction } = terms
-    if (eviction && !this.#begin(runner, eviction, now)) return
-    // The swap has begun: the runner's terms are others now, of the same start.
-    const held = eviction ? termsOf(runner, this.#parts.around, now) : terms
-    planOn(runner, held, held.start + durationOf(waiting, runner, held))
-    this.#planned.add(runner)
+    const { prefillPerToken, decodePerToken } = list.terms(row)
+    list.plan(row, promptOn(runner, waiting) * prefillPerToken + waiting.output * decodePerToken)
+    this.#planned.push({ list, row })
+  }
+
+  #listFor({ work }: Waiting, now: number): CandidateList {
+    return this.#parts.around.fleet.candidates(work.model, work.variant, now)
   }
 
   /** Whether one more load of the model may begin in this pass. */
@@ -141,12 +152,12 @@ export class QueuePass {
     const { lines, admission } = this.#parts
     for (const waiting of lines.takeNewcomers()) {
       const { work } = waiting
-      const runners = this.#parts.around.fleet.candidatesFor(work)
-      if (runners.length === 0) {
+      const list = this.#listFor(waiting, now)
+      if (!list.admitsAnywhere(work)) {
         this.#refuse(waiting, 'no-node', 0)
         continue
       }
-      const flow = flowOf(work, runners, this.#parts.around, now)
+      const flow = list.flow(now)
       const waitS = this.#waitS(waiting, flow, now)
       const ttftS = now - work.arrivedAt + waitS + work.promptTokens * flow.prefillPerToken
       const reason = admission.judge(waiting, lines, ttftS, now)
@@ -167,9 +178,4 @@ export class QueuePass {
     this.#effects.push({ type: 'refuse', id: work.id, reason, retryAfterS: admission.retryAfterS(waitS) })
     return true
   }
-}
-
-/** Seconds that a request will have its slot for. */
-function durationOf(waiting: Waiting, runner: Runner, terms: Terms): number {
-  return promptOn(runner, waiting) * terms.prefillPerToken + waiting.output * terms.decodePerToken
 }

@@ -20,6 +20,8 @@ export interface Flight {
   firstTokenAt: number | null
   tokens: number
   toldAt: number
+  /** Tokens expected after those. */
+  rest: number
 }
 
 /** What is known of a model in memory. */
@@ -44,7 +46,7 @@ export class Runner {
   readonly flights = new Set<Flight>()
   /** When each slot will be free, with what the pass under way has planned; null outside of a pass. */
   planned: number[] | null = null
-  /** The last terms of its cost; null when they were never worked out. */
+  /** The last terms of its cost, which hold while nothing happens on the node; null when they were never worked out. */
   terms: Terms | null = null
 
   constructor(node: NodeState, model: string, variant: string, pace: RunnerPace) {

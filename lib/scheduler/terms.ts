@@ -10,11 +10,9 @@ import type { Runner } from './runner.ts'
 export interface Terms {
   /** The node's stamp that they belong to. */
   readonly stamp: number
-  /** Monotonic seconds after which they are stale although nothing happened. */
-  readonly until: number
   readonly state: Candidate['state']
-  /** When a slot is free; 0: it is, Infinity: nobody can tell. Moves with what a pass plans. */
-  start: number
+  /** When a slot is free; 0: it is, Infinity: nobody can tell. */
+  readonly start: number
   /** When each slot will be free; empty when one is. */
   readonly slotEnds: readonly number[]
   readonly freeSlots: number
@@ -44,18 +42,10 @@ interface Opening {
   readonly eviction: Eviction | null
 }
 
-/** The terms as of now: those of last time when nothing has changed. */
-export function termsOf(runner: Runner, around: Surroundings, now: number): Terms {
-  const last = runner.terms
-  if (last && last.stamp === runner.node.stamp && now < last.until) return last
-  const terms = workOut(runner, around, now)
-  runner.terms = terms
-  return terms
-}
-
-function workOut(runner: Runner, around: Surroundings, now: number): Terms {
-  const { node, pace, flights, planned } = runner
-  const { cost, uses, queue } = around.rules
+/** The terms as of now. */
+export function workOut(runner: Runner, around: Surroundings, now: number): Terms {
+  const { node, pace, flights } = runner
+  const { cost, uses } = around.rules
   const opening = openingOf(runner, around, now)
   const bytes = slowBytes(runner, around)
   const busy = 1 + node.busy - (flights.size > 0 ? 1 : 0)
@@ -71,10 +61,8 @@ function workOut(runner: Runner, around: Surroundings, now: number): Terms {
   const sharingPerToken = flights.size === 0 ? counts * node.active * decodePerToken * cost.timeSharing : 0
   return {
     ...opening,
-    start: opening.state === 'ready' ? 0 : earliest(planned ?? opening.slotEnds),
+    start: opening.state === 'ready' ? 0 : earliest(opening.slotEnds),
     stamp: node.stamp,
-    // Predicted ends pass, and arrival rates decay.
-    until: opening.state === 'ready' ? Number.POSITIVE_INFINITY : now + queue.tickS,
     prefillPerToken,
     decodePerToken,
     externalityPerToken,
@@ -109,21 +97,8 @@ function openingOf(runner: Runner, around: Surroundings, now: number): Opening {
   return { state: 'absent', slotEnds: Array(slots).fill(loadedAt), freeSlots, eviction }
 }
 
-/** Plans a request for the slot that is free first: whoever comes next in this pass finds it taken until then. */
-export function planOn(runner: Runner, terms: Terms, end: number): void {
-  runner.planned ??= [...terms.slotEnds]
-  runner.planned[runner.planned.indexOf(terms.start)] = end
-  terms.start = earliest(runner.planned)
-}
-
-/** Forgets what a pass has planned. */
-export function unplan(runner: Runner): void {
-  runner.planned = null
-  if (runner.terms) runner.terms.start = earliest(runner.terms.slotEnds)
-}
-
 /** Infinity for none. */
-function earliest(ends: readonly number[]): number {
+export function earliest(ends: readonly number[]): number {
   let first = Number.POSITIVE_INFINITY
   for (const end of ends) if (end < first) first = end
   return first
@@ -143,32 +118,30 @@ function swapEnd(runner: Runner, around: Surroundings, now: number): number {
   return Math.max(now, ...ends) + loadS(runner)
 }
 
-/** Seconds that a request costs on a runner. @param prompt tokens to read. @param output tokens to write. */
-export function costOf(terms: Terms, prompt: number, output: number, now: number): number {
-  const common = Math.min(output, terms.othersWrite)
-  const wait = Math.max(0, terms.start - now)
+/** Seconds that a request costs. @param wait for a slot, seconds. @param prompt tokens to read. @param output tokens to write. */
+export function costOf(terms: Terms, wait: number, prompt: number, output: number): number {
   return (
-    wait +
+    Math.max(0, wait) +
     terms.fixed +
     prompt * terms.perPromptToken +
     output * terms.perOutputToken +
-    common * terms.perCommonToken
+    Math.min(output, terms.othersWrite) * terms.perCommonToken
   )
 }
 
 /** The same, term by term. */
 export function candidateOf(
-  runner: Runner,
+  node: string,
   terms: Terms,
+  wait: number,
   prompt: number,
   output: number,
-  now: number,
 ): Candidate {
   const prefill = prompt * terms.prefillPerToken
   return {
-    node: runner.node.name,
+    node,
     state: terms.state,
-    start: Math.max(0, terms.start - now),
+    start: Math.max(0, wait),
     prefill,
     decode: output * terms.decodePerToken,
     externality:
@@ -176,6 +149,6 @@ export function candidateOf(
       prefill * terms.stall +
       output * terms.sharingPerToken,
     eviction: terms.fixed,
-    cost: costOf(terms, prompt, output, now),
+    cost: costOf(terms, wait, prompt, output),
   }
 }
