@@ -50,7 +50,7 @@ function requestsFor(
   const rows = trace ? someOf(trace, requests, dice) : generateTrace(requests, dice)
   const unscaled = requestsOf(rows, fleet.models, dice)
   const most = capacity(fleet, speeds, {
-    promptTokens: mean(unscaled.map(({ promptTokens }) => promptTokens)),
+    newTokens: mean(unscaled.map(({ promptTokens, reusableTokens }) => promptTokens - reusableTokens)),
     outputTokens: mean(unscaled.map(({ outputTokens }) => outputTokens)),
   })
   const scaled = atRate(unscaled, load * most)

@@ -73,7 +73,7 @@ function isAboutOne(event: SchedulerEvent) {
 }
 
 test('what waits at a node that dies is served by another', () => {
-  const { outcomes, events } = run({ scenario: 'dead-node', load: 0.3 })
+  const { outcomes, events } = run({ scenario: 'dead-node', load: 0.9 })
   const failures = events.filter((event) => event.type === 'ended' && event.timings === null)
   const failed = outcomes.filter(({ end }) => end === 'failed')
   assert.ok(failures.length > failed.length)
@@ -91,22 +91,20 @@ test('the tenant who asks for three times the capacity does so for a minute from
 
 test('the fleet serves as many requests as its capacity says when it has nothing else to do', () => {
   const fleet = { ...smallFleet(), models: [{ name: 'a', size: 10e9, share: 1 }] }
-  const most = capacity(fleet, new Map(), { promptTokens: 200, outputTokens: 50 })
+  const most = capacity(fleet, new Map(), { newTokens: 200, outputTokens: 50 })
   // Model a at two slots: 2 s of reading, and 50 tokens at 2 x 8.7 a second.
   assert.ok(Math.abs(most - 1 / (2 + (5 * 1.15) / 2)) < 1e-9)
 })
 
 /**
- * Sheet routing.md §4.0, six models at load 0.5, says of least-connections: 30.3 % within the goal, 1,323 loads in 5,000
- * requests, p50 27 s. It tells its node model in words only, and ours is some six points milder: ±10 points, a factor of 2.
+ * Sheet routing.md §4.0, six models at load 0.5, says of least-connections: 30.3 % within the goal, and 1,323 loads in 5,000
+ * requests. It tells its node model in words only: ±8 points, a factor of 1.5. Waiting times of a queue that only grows say
+ * nothing.
  */
-test('on the fleet of the sheet, least-connections does about as badly as the sheet says', () => {
+test('on the fleet of the sheet, least-connections does as badly as the sheet says', () => {
   const rounds = [11, 12, 13].map((seed) => run({ requests: 5000, seed }))
-  const tallies = rounds.map(({ outcomes }) => tally(outcomes, goal))
-  const slo = mean(tallies.map((each) => each.slo))
+  const slo = mean(rounds.map(({ outcomes }) => tally(outcomes, goal).slo))
   const loads = mean(rounds.map((each) => each.loads))
-  const ttftP50 = mean(tallies.map((each) => each.ttftP50))
-  assert.ok(slo > 0.203 && slo < 0.403, `${slo}`)
-  assert.ok(loads > 1323 / 2 && loads < 1323 * 2, `${loads}`)
-  assert.ok(ttftP50 > 27 / 2 && ttftP50 < 27 * 2, `${ttftP50}`)
+  assert.ok(slo > 0.223 && slo < 0.383, `${slo}`)
+  assert.ok(loads > 1323 / 1.5 && loads < 1323 * 1.5, `${loads}`)
 })
