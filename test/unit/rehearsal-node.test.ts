@@ -178,6 +178,17 @@ test('a caller who hangs up while its model is read ends the reading: the next b
   near(heard.firstTokenAt, 5 + 11 + 2)
 })
 
+test('a caller who hangs up in line is not loaded for', () => {
+  const { ask, until, node, resident } = aNode()
+  ask('a')
+  const gone = ask('b')
+  until(5)
+  gone.hangUp()
+  until(100)
+  assert.deepEqual(gone.heard, {})
+  assert.deepEqual([resident(), node.loads.all], [['a'], 1])
+})
+
 test('the 513th request that waits for a load is told that the queue is full', () => {
   const { ask } = aNode()
   const all = Array.from({ length: 514 }, () => ask('a'))

@@ -78,6 +78,12 @@ test('what waits at a node that dies is served by another', () => {
   const failed = outcomes.filter(({ end }) => end === 'failed')
   assert.ok(failures.length > failed.length)
   for (const { firstTokenAt } of failed) assert.notEqual(firstTokenAt, null, 'its caller had seen a token')
+  const seen = new Set<string>()
+  for (const event of events) {
+    if (event.type === 'first-token') seen.add(event.id)
+    if (event.type === 'arrived')
+      assert.ok(!seen.has(event.work.id), 'nobody begins again in front of a caller')
+  }
 })
 
 test('the tenant who asks for three times the capacity does so for a minute from half time on', () => {
