@@ -12,6 +12,7 @@ import { addModelCommands } from './model.ts'
 import { addNodeCommands } from './node.ts'
 import { addRouteCommands } from './route.ts'
 import { addServeCommands } from './serve.ts'
+import { addSimulateCommands } from './simulate.ts'
 import { addStatusCommand } from './status.ts'
 import type { Terminal } from './terminal.ts'
 import { usageHint } from './usage-hint.ts'
@@ -40,6 +41,7 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     }
     addServeCommands(program, context, finish)
     addAgentCommand(program, context, finish)
+    addSimulateCommands(program, invocation, finish)
     addStatusCommand(program, invocation)
     addNodeCommands(program, invocation)
     addModelCommands(program, invocation)

@@ -38,7 +38,7 @@ export class Terminal {
 
   /** One sentence, with the next command worth trying where there is one. */
   say(text: string, hint?: string): void {
-    this.#endProgress()
+    this.endProgress()
     this.#context.stderr.write(`${printable(text)}\n${hint ? `  hint: ${printable(hint)}\n` : ''}`)
   }
 
@@ -95,7 +95,8 @@ export class Terminal {
     })
   }
 
-  #endProgress(): void {
+  /** What was waited for is there. */
+  endProgress(): void {
     if (this.#progressShown && this.#context.stderr.isTTY) this.#context.stderr.write(eraseLine)
     this.#progressShown = false
     this.#drawn = 0

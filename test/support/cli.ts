@@ -88,7 +88,8 @@ export function start(
     signal: new AbortController().signal,
     settings: () => [],
     editor: 'false',
-    run: { serve: none, quickstart: none, agent: none, simulateNode: none },
+    run: { serve: none, quickstart: none, agent: none, simulateNode: none, rehearse: none },
+    defaultFleet: '',
     ...given,
   })
   return { done, stdout, stderr }
