@@ -66,6 +66,8 @@ class Reference {
   readonly swaps = new Map<string, Extract<Effect, { type: 'swap' }>>()
   isUp = true
   #ids = 0
+  /** A node that said it is full has fewer slots from then on. */
+  #wasBusy = false
 
   constructor() {
     this.tell({ type: 'fleet', nodes: nodesOf(true, this.resident) })
@@ -111,6 +113,22 @@ class Reference {
     assert.equal(this.core.nextTickAt(this.now), null, 'and then no time needs to be told')
   }
 
+  /** When nothing runs every slot is there: one node's models are asked for as often as it has slots. */
+  checkSlots(): void {
+    for (const [node, loaded] of this.resident) {
+      if (node === 'n2' && !this.isUp) continue
+      const other = node === 'n1' ? 'n2' : 'n1'
+      for (const model of loaded) {
+        const slots = node === 'n1' && !this.#wasBusy ? 2 : 1
+        for (let nth = 0; nth < slots; nth++) {
+          const tried = new Set([other])
+          this.#arrive(aWork({ id: `slot ${node} ${model} ${nth}`, model, tried, arrivedAt: this.now }))
+        }
+        assert.equal(this.waiting.size, 0, `${model} has its slots on ${node}`)
+      }
+    }
+  }
+
   #arrive(work: Work): void {
     this.waiting.set(work.id, work)
     this.tell({ type: 'arrived', work })
@@ -130,11 +148,16 @@ class Reference {
     this.running.delete(id)
     this.waiting.delete(id)
     if (how === 'leave') this.tell({ type: 'left', id })
-    else if (how === 'busy') this.tell({ type: 'busy', id })
+    else if (how === 'busy') this.#busy(id)
     else this.tell({ type: 'ended', id, timings: how === 'finish' ? someTimings() : null })
     // Whoever saw no answer yet may be tried elsewhere, with its old place.
     if (how === 'retry' && running)
       this.#arrive({ ...running.work, tried: new Set([...running.work.tried, running.node]) })
+  }
+
+  #busy(id: string): void {
+    this.#wasBusy = true
+    this.tell({ type: 'busy', id })
   }
 
   #check(effect: Effect): void {
@@ -197,6 +220,7 @@ export function checkCore(numRuns: number): void {
       const reference = new Reference()
       for (const step of course) reference.play(step)
       reference.drain()
+      reference.checkSlots()
     }),
     { numRuns },
   )
