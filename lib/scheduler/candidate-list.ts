@@ -107,7 +107,7 @@ export class CandidateList {
     let equals = 0
     for (let row = 0; row < start.length; row++) {
       // Most are passed over here: the wait alone costs more.
-      if (!((start[row] ?? 0) < latest) || !this.admits(row, waiting.work)) continue
+      if (!((start[row] ?? 0) < latest) || !this.admits(row, waiting)) continue
       const cost = this.cost(row, waiting, now)
       if (cost > least * (1 + tie)) continue
       const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
@@ -121,15 +121,15 @@ export class CandidateList {
   }
 
   /** Whether a request may go to a row's node. */
-  admits(row: number, work: Work): boolean {
-    if (isUnconditional(work)) return true
+  admits(row: number, { isPicky, work }: Waiting): boolean {
+    if (!isPicky) return true
     const node = this.runners[row]?.node
     return node !== undefined && !work.tried.has(node.name) && matchesLabels(work.nodes, node.facts.labels)
   }
 
   /** Whether there is any place for a request, now or later. */
-  admitsAnywhere(work: Work): boolean {
-    return this.runners.some((_, row) => this.admits(row, work))
+  admitsAnywhere(waiting: Waiting): boolean {
+    return this.runners.some((_, row) => this.admits(row, waiting))
   }
 
   /** Plans a request for the slot that is free first: whoever comes next in this pass finds it taken until then. */
@@ -200,10 +200,4 @@ export function promptOn(runner: Runner, { work, hits }: Waiting): number {
   const promised = hits.size === 0 ? 0 : (hits.get(runner) ?? 0)
   if (promised === 0) return work.promptTokens
   return Math.max(1, work.promptTokens - promised * runner.pace.cachedShare)
-}
-
-function isUnconditional({ tried, nodes }: Work): boolean {
-  if (tried.size > 0) return false
-  for (const _ in nodes) return false
-  return true
 }
