@@ -4,7 +4,7 @@ import type { Work } from './events.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 import { RunningMean } from './running-mean.ts'
-import { costOf, earliest, loadS, type Terms, workOut } from './terms.ts'
+import { earliest, loadS, type Terms, workOut } from './terms.ts'
 import type { Waiting } from './waiting.ts'
 
 /** What the fleet does for one variant, taken together. */
@@ -17,6 +17,7 @@ export interface Flow {
   readonly loadS: number
 }
 
+const columns = 5
 /** Prompts that are remembered, to know how large they are. */
 const promptsKept = 40
 
@@ -30,6 +31,8 @@ export class CandidateList {
   readonly #terms: Terms[] = []
   /** Monotonic seconds; moves with what a pass plans. */
   readonly #start: Float64Array
+  /** The rest of the cost, `columns` numbers a row: fixed, per prompt token, output token, token in common, tokens in common. */
+  readonly #rates: Float64Array
   readonly #prompts = new RunningMean(promptsKept)
   #dirty: number[] = []
   #turn = 0
@@ -40,6 +43,7 @@ export class CandidateList {
     this.runners = runners
     this.#around = around
     this.#start = new Float64Array(runners.length)
+    this.#rates = new Float64Array(columns * runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
       runner.node.followers.push(() => this.#dirty.push(row))
@@ -76,9 +80,18 @@ export class CandidateList {
 
   /** Seconds that a request costs there. */
   cost(row: number, waiting: Waiting, now: number): number {
-    const runner = this.runners[row]
-    const prompt = runner ? promptOn(runner, waiting) : 0
-    return costOf(this.terms(row), this.start(row) - now, prompt, waiting.output)
+    const { work, hits, output } = waiting
+    const rates = this.#rates
+    const first = columns * row
+    const runner = hits.size > 0 ? this.runners[row] : undefined
+    const prompt = runner ? promptOn(runner, waiting) : work.promptTokens
+    return (
+      Math.max(0, this.start(row) - now) +
+      (rates[first] ?? 0) +
+      prompt * (rates[first + 1] ?? 0) +
+      output * (rates[first + 2] ?? 0) +
+      Math.min(output, rates[first + 4] ?? 0) * (rates[first + 3] ?? 0)
+    )
   }
 
   /**
@@ -94,7 +107,7 @@ export class CandidateList {
     let equals = 0
     for (let row = 0; row < start.length; row++) {
       // Most are passed over here: the wait alone costs more.
-      if (!((start[row] ?? 0) < latest) || !this.admits(row, waiting.work)) continue
+      if (!((start[row] ?? 0) < latest) || !this.admits(row, waiting)) continue
       const cost = this.cost(row, waiting, now)
       if (cost > least * (1 + tie)) continue
       const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
@@ -108,15 +121,15 @@ export class CandidateList {
   }
 
   /** Whether a request may go to a row's node. */
-  admits(row: number, work: Work): boolean {
-    if (isUnconditional(work)) return true
+  admits(row: number, { isPicky, work }: Waiting): boolean {
+    if (!isPicky) return true
     const node = this.runners[row]?.node
     return node !== undefined && !work.tried.has(node.name) && matchesLabels(work.nodes, node.facts.labels)
   }
 
   /** Whether there is any place for a request, now or later. */
-  admitsAnywhere(work: Work): boolean {
-    return this.runners.some((_, row) => this.admits(row, work))
+  admitsAnywhere(waiting: Waiting): boolean {
+    return this.runners.some((_, row) => this.admits(row, waiting))
   }
 
   /** Plans a request for the slot that is free first: whoever comes next in this pass finds it taken until then. */
@@ -177,6 +190,8 @@ export class CandidateList {
     runner.terms = terms
     this.#terms[row] = terms
     this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start
+    const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
+    this.#rates.set([fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite], columns * row)
   }
 }
 
@@ -185,10 +200,4 @@ export function promptOn(runner: Runner, { work, hits }: Waiting): number {
   const promised = hits.size === 0 ? 0 : (hits.get(runner) ?? 0)
   if (promised === 0) return work.promptTokens
   return Math.max(1, work.promptTokens - promised * runner.pace.cachedShare)
-}
-
-function isUnconditional({ tried, nodes }: Work): boolean {
-  if (tried.size > 0) return false
-  for (const _ in nodes) return false
-  return true
 }

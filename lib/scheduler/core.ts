@@ -176,6 +176,7 @@ export class Core {
     return {
       work,
       rule,
+      isPicky: work.tried.size > 0 || Object.keys(work.nodes).length > 0,
       since: now,
       latestStart: work.arrivedAt + rule.ttftS - work.promptTokens * flow.prefillPerToken,
       hits: this.#rules.uses.affinity ? this.#prefixes.hits(work) : new Map(),

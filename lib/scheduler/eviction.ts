@@ -13,6 +13,8 @@ export interface Eviction {
 
 interface Priced {
   readonly victim: Runner
+  /** Bytes in memory. */
+  readonly size: number
   readonly penalty: number
   readonly drainedAt: number
   /** Seconds: what its absence costs, and the wait for it to run dry. */
@@ -33,36 +35,34 @@ export interface PricedVictims {
 export function evictionFor(runner: Runner, around: Surroundings, now: number): Eviction | null {
   const { node } = runner
   if (node.swap || node.isPaused(runner, now)) return null
-  const priced = victimsOf(node, around, now)
-  // Another variant of the model makes room in any case: Ollama keeps one.
-  const isForced = ({ victim }: Priced) => victim.model === runner.model
   const { fleet, rules } = around
+  const priced = victimsOf(node, around, now)
   let room = node.memory - fleet.size(runner)
   let places = (node.facts.maxLoaded ?? rules.swaps.maxLoaded) - 1 - priced.length
-  for (const { victim } of priced) room -= fleet.size(victim)
-  const chosen = priced.filter(isForced)
-  room += chosen.reduce((sum, { victim }) => sum + fleet.size(victim), 0)
-  places += chosen.length
-  for (const each of priced) {
-    if (room >= 0 && places >= 0) break
-    if (isForced(each)) continue
-    room += fleet.size(each.victim)
-    places++
+  for (const { size } of priced) room -= size
+  const chosen: Priced[] = []
+  const evict = (each: Priced) => {
     chosen.push(each)
+    room += each.size
+    places++
   }
+  // Another variant of the model makes room in any case: Ollama keeps one.
+  const other = priced.find(({ victim }) => victim.model === runner.model)
+  if (other) evict(other)
+  for (const each of priced) if ((room < 0 || places < 0) && each !== other) evict(each)
   // The last one may have made the room alone.
-  const needed = chosen.toReversed().filter((each) => {
-    const spare = room - fleet.size(each.victim)
-    if (isForced(each) || spare < 0 || places < 1) return true
-    room = spare
+  for (const each of chosen.toReversed()) {
+    if (each === other || room < each.size || places < 1) continue
+    chosen.splice(chosen.indexOf(each), 1)
+    room -= each.size
     places--
-    return false
-  })
-  return {
-    victims: needed.map(({ victim }) => victim),
-    drainedAt: Math.max(now, ...needed.map(({ drainedAt }) => drainedAt)),
-    penalty: needed.reduce((sum, { penalty }) => sum + penalty, 0),
   }
+  let [drainedAt, penalty] = [now, 0]
+  for (const each of chosen) {
+    drainedAt = Math.max(drainedAt, each.drainedAt)
+    penalty += each.penalty
+  }
+  return { victims: chosen.map(({ victim }) => victim), drainedAt, penalty }
 }
 
 /** The models in memory, the cheapest to be without first: worked out once for all that want their room. */
@@ -72,7 +72,7 @@ function victimsOf(node: NodeState, around: Surroundings, now: number): readonly
   const victims = Array.from(node.loaded.values(), (victim) => {
     const penalty = missed(victim, around, now)
     const drainedAt = Math.max(now, ...endsOf(victim, around, now))
-    return { victim, penalty, drainedAt, price: penalty + drainedAt - now }
+    return { victim, size: around.fleet.size(victim), penalty, drainedAt, price: penalty + drainedAt - now }
   })
   victims.sort((a, b) => a.price - b.price)
   node.priced = { stamp: node.stamp, at: now, victims }

@@ -15,7 +15,8 @@ export class FleetState {
   readonly #rules: Parameters['swaps']
   readonly #around: Surroundings
   readonly #nodes = new Map<string, NodeState>()
-  readonly #lists = new Map<string, CandidateList>()
+  readonly #lists = new Map<string, Map<string, CandidateList>>()
+  #listCount = 0
   readonly #replicas = new Map<string, number>()
   /** Bytes in memory as last seen anywhere, by model. */
   readonly #sizes = new Map<string, number>()
@@ -65,16 +66,7 @@ export class FleetState {
 
   /** The variant on every available node that has the model on its disk, as of now. */
   candidates(model: string, variant: string, now: number): CandidateList {
-    const key = `${model}\n${variant}`
-    let list = this.#lists.get(key)
-    if (!list) {
-      const runners: Runner[] = []
-      for (const node of this.#nodes.values())
-        if (node.facts.available && node.facts.models.has(model)) runners.push(node.runner(model, variant))
-      if (this.#lists.size >= listsKept) this.#forgetLists()
-      list = new CandidateList(runners, this.#around, now)
-      this.#lists.set(key, list)
-    }
+    const list = this.#lists.get(model)?.get(variant) ?? this.#makeList(model, variant, now)
     list.refresh(now)
     return list
   }
@@ -89,8 +81,21 @@ export class FleetState {
     return residence?.size ?? this.#sizes.get(model) ?? node.facts.models.get(model) ?? 0
   }
 
+  #makeList(model: string, variant: string, now: number): CandidateList {
+    if (this.#listCount >= listsKept) this.#forgetLists()
+    const runners: Runner[] = []
+    for (const node of this.#nodes.values())
+      if (node.facts.available && node.facts.models.has(model)) runners.push(node.runner(model, variant))
+    const list = new CandidateList(runners, this.#around, now)
+    const byVariant = this.#lists.get(model) ?? new Map<string, CandidateList>()
+    this.#lists.set(model, byVariant.set(variant, list))
+    this.#listCount++
+    return list
+  }
+
   #forgetLists(): void {
     this.#lists.clear()
+    this.#listCount = 0
     for (const node of this.#nodes.values()) node.followers.length = 0
   }
 }

@@ -9,7 +9,7 @@ const told = 3
 /** All places of a request by cost; those without a known start are left out. */
 export function candidatesOf(waiting: Waiting, list: CandidateList, now: number): Candidate[] {
   return list.runners
-    .flatMap((_, row) => (list.admits(row, waiting.work) ? [candidateIn(list, row, waiting, now)] : []))
+    .flatMap((_, row) => (list.admits(row, waiting) ? [candidateIn(list, row, waiting, now)] : []))
     .filter(({ cost }) => cost < Number.POSITIVE_INFINITY)
     .sort((a, b) => a.cost - b.cost)
 }
@@ -22,7 +22,7 @@ export function decisionOn(waiting: Waiting, list: CandidateList, row: number, n
   for (let other = 0; other < list.runners.length; other++) {
     const wait = Math.max(0, list.start(other) - now)
     if (other === row || !(wait < (few[told - 2]?.cost ?? Number.POSITIVE_INFINITY))) continue
-    if (!list.admits(other, waiting.work)) continue
+    if (!list.admits(other, waiting)) continue
     const cost = list.cost(other, waiting, now)
     // It would have been better off there, were it not for the wait.
     isSpill ||= list.terms(other).state === 'full' && cost - wait < chosen.cost

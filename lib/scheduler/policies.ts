@@ -1,7 +1,7 @@
 import type { Dice } from '../shared/loop.ts'
 import type { CandidateList } from './candidate-list.ts'
-import type { Work } from './events.ts'
 import type { Runner } from './runner.ts'
+import type { Waiting } from './waiting.ts'
 
 /** How nodes are chosen; all but the first are there to compare with. */
 export const policies = [
@@ -14,7 +14,7 @@ export const policies = [
 export type Policy = (typeof policies)[number]
 
 /** The row of one of the nodes that have the model on disk, at once, as a load balancer in front of Ollama would; -1: none. */
-export type Chooser = (list: CandidateList, work: Work) => number
+export type Chooser = (list: CandidateList, waiting: Waiting) => number
 
 /** The chooser of a policy; null for the one that plans. */
 export function chooserFor(policy: Policy, dice: Dice): Chooser | null {
@@ -41,20 +41,21 @@ function isOpen({ residence, flights, slots }: Runner): boolean {
 
 function roundRobin(): Chooser {
   let turn = 0
-  return (list, work) => {
+  return (list, waiting) => {
     const { length } = list.runners
-    for (let nth = 0; nth < length; nth++) if (list.admits(turn++ % length, work)) return (turn - 1) % length
+    for (let nth = 0; nth < length; nth++)
+      if (list.admits(turn++ % length, waiting)) return (turn - 1) % length
     return -1
   }
 }
 
 /** Where the score is lowest; any of equals. */
 function least(score: (runner: Runner) => number, dice: Dice): Chooser {
-  return (list, work) => {
+  return (list, waiting) => {
     let [best, lowest, equals] = [-1, Number.POSITIVE_INFINITY, 0]
     for (const [row, runner] of list.runners.entries()) {
       const each = score(runner)
-      if (each > lowest || !list.admits(row, work)) continue
+      if (each > lowest || !list.admits(row, waiting)) continue
       equals = each < lowest ? 1 : equals + 1
       lowest = each
       if (dice() * equals < 1) best = row

@@ -71,7 +71,7 @@ export class QueuePass {
   #forward(choose: Chooser, now: number): void {
     for (const waiting of [...this.#parts.lines.all()]) {
       const list = this.#listFor(waiting, now)
-      const row = choose(list, waiting.work)
+      const row = choose(list, waiting)
       if (row >= 0) this.#start(waiting, list, row, now)
       else this.#refuse(waiting, 'no-node', 0)
     }
@@ -95,7 +95,7 @@ export class QueuePass {
     const row = list.cheapest(waiting, dice, now)
     if (row < 0) {
       waiting.plan = null
-      return list.admitsAnywhere(waiting.work) ? false : this.#refuse(waiting, 'no-node', 0)
+      return list.admitsAnywhere(waiting) ? false : this.#refuse(waiting, 'no-node', 0)
     }
     const { state } = list.terms(row)
     if (state === 'ready' || (state === 'full' && !around.rules.uses.lateBinding))
@@ -153,7 +153,7 @@ export class QueuePass {
     for (const waiting of lines.takeNewcomers()) {
       const { work } = waiting
       const list = this.#listFor(waiting, now)
-      if (!list.admitsAnywhere(work)) {
+      if (!list.admitsAnywhere(waiting)) {
         this.#refuse(waiting, 'no-node', 0)
         continue
       }

@@ -118,18 +118,7 @@ function swapEnd(runner: Runner, around: Surroundings, now: number): number {
   return Math.max(now, ...ends) + loadS(runner)
 }
 
-/** Seconds that a request costs. @param wait for a slot, seconds. @param prompt tokens to read. @param output tokens to write. */
-export function costOf(terms: Terms, wait: number, prompt: number, output: number): number {
-  return (
-    Math.max(0, wait) +
-    terms.fixed +
-    prompt * terms.perPromptToken +
-    output * terms.perOutputToken +
-    Math.min(output, terms.othersWrite) * terms.perCommonToken
-  )
-}
-
-/** The same, term by term. */
+/** What a request costs, term by term. @param wait for a slot, seconds. @param prompt tokens to read. @param output tokens to write. */
 export function candidateOf(
   node: string,
   terms: Terms,
@@ -137,18 +126,22 @@ export function candidateOf(
   prompt: number,
   output: number,
 ): Candidate {
+  const start = Math.max(0, wait)
   const prefill = prompt * terms.prefillPerToken
+  const common = Math.min(output, terms.othersWrite)
   return {
     node,
     state: terms.state,
-    start: Math.max(0, wait),
+    start,
     prefill,
     decode: output * terms.decodePerToken,
-    externality:
-      Math.min(output, terms.othersWrite) * terms.externalityPerToken +
-      prefill * terms.stall +
-      output * terms.sharingPerToken,
+    externality: common * terms.externalityPerToken + prefill * terms.stall + output * terms.sharingPerToken,
     eviction: terms.fixed,
-    cost: costOf(terms, wait, prompt, output),
+    cost:
+      start +
+      terms.fixed +
+      prompt * terms.perPromptToken +
+      output * terms.perOutputToken +
+      common * terms.perCommonToken,
   }
 }

@@ -14,6 +14,8 @@ export interface Plan {
 export interface Waiting {
   readonly work: Work
   readonly rule: ClassRule
+  /** Not every node will do: it asks for labels, or some have failed it. */
+  readonly isPicky: boolean
   /** When it came into the queue: later than its arrival where another node failed it. */
   readonly since: number
   /** When it must start to keep its class's goal, in monotonic seconds. */

@@ -63,7 +63,13 @@ const patient = someParameters({
 
 function workOf(nth: number, now: number) {
   const model = models[nth % models.length] ?? ''
-  return aWork({ id: `r${nth}`, model, tenant: `tenant-${nth % 7}`, promptTokens: 100 + (nth % 900), arrivedAt: now })
+  return aWork({
+    id: `r${nth}`,
+    model,
+    tenant: `tenant-${nth % 7}`,
+    promptTokens: 100 + (nth % 900),
+    arrivedAt: now,
+  })
 }
 
 /** Two slots for each of three models in memory, and the rest on disk. */

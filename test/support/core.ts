@@ -104,9 +104,9 @@ export function aResident(facts: Partial<RunnerFacts> & { readonly model: string
   return { variant: '', size, sizeVram: size, contextLength: 4096, ...facts }
 }
 
-/** Of a request of 1000 and 100 tokens that waited for nothing. */
+/** Of a request of 1000 and 100 tokens that waited for nothing, at the speed of the priors. */
 export function someTimings(timings: Partial<Timings> = {}): Timings {
-  const { load = 0, promptEval = 0.5, eval: decode = 2 } = timings
+  const { load = 0, promptEval = 1000 / 1500, eval: decode = 100 / 60 } = timings
   return {
     load,
     promptEval,
