@@ -40,6 +40,10 @@ function unreadiness({ snapshot, isDraining }: AdminContext, model: unknown): st
 function readGauges({ cluster, metrics, pipeline, scheduler, snapshot }: AdminContext): void {
   cluster.measure()
   metrics.bodyBytes.set(pipeline.bodyBytes)
-  metrics.queueLength.set(scheduler.summary().queued)
-  for (const node of snapshot.get().nodes.keys()) metrics.nodeInflight.set({ node }, scheduler.running(node))
+  const { nodes, config } = snapshot.get()
+  const waiting = scheduler.queuedByClass()
+  metrics.queueLength.reset()
+  for (const { name } of config.classes) metrics.queueLength.set({ class: name }, 0)
+  for (const [name, count] of waiting) metrics.queueLength.set({ class: name }, count)
+  for (const node of nodes.keys()) metrics.nodeInflight.set({ node }, scheduler.running(node))
 }

@@ -13,11 +13,10 @@ const orderSchema = apiKeySchema.omit({ hash: true }).extend({ id: z.string() })
 /** API keys. A token is shown once, in the answer that creates it; the store holds its hash. */
 export function keyRoutes(router: Router, admin: AdminContext): void {
   router.get('/admin/v1/keys', (context) => {
-    const keys = [...admin.snapshot.get().keys.values()].map(
-      ({ id, tenant, scopes, models, options, expires }) => {
-        return { id, tenant, scopes, models, options: options ?? {}, expires: expires ?? null }
-      },
-    )
+    const keys = [...admin.snapshot.get().keys.values()].map((key) => {
+      const { id, tenant, scopes, models, options = {}, expires = null } = key
+      return { id, tenant, scopes, models, options, class: key.class ?? null, expires }
+    })
     context.body = { apiVersion, keys }
   })
 

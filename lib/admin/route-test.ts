@@ -1,15 +1,17 @@
 import type Router from '@koa/router'
 import { z } from 'zod'
+import { className } from '../fleet/classes.ts'
 import { describeFaults, readValue } from '../fleet/document.ts'
 import { canonicalName } from '../fleet/names.ts'
 import { contextVariant } from '../fleet/variant.ts'
-import { contextIn, contextRule, type Resolution, resolve } from '../gateway/resolve.ts'
+import { classOf, contextIn, contextRule, type Resolution, resolve } from '../gateway/resolve.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { type AdminContext, apiVersion } from './context.ts'
 
 const questionSchema = z.strictObject({
   model: z.string(),
   tenant: z.string().default('anonymous'),
+  class: className.exactOptional(),
   num_ctx: z.int().min(1).exactOptional(),
 })
 
@@ -18,20 +20,24 @@ export function routeTest(router: Router, admin: AdminContext): void {
   router.post('/admin/v1/routes/test', (context) => {
     const question = readValue(context.request.body, questionSchema)
     if (!question.ok) throw new ProxyError('invalid', { reason: describeFaults(question.faults) })
-    const { model, tenant, num_ctx } = question.value
+    const { model, tenant, class: ofKey, num_ctx } = question.value
     const asked = canonicalName(model)
     if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(model.slice(0, 200)) })
-    const resolution = resolve(asked, tenant, admin.snapshot.get())
+    const snapshot = admin.snapshot.get()
+    const resolution = resolve(asked, tenant, snapshot)
+    const named = classOf(resolution.route, ofKey, snapshot)
     context.body = {
       apiVersion,
       asked,
       tenant,
       route: resolution.route?.name ?? null,
       wanted: resolution.wanted,
+      labels: resolution.route?.nodes ?? {},
+      class: named,
       model: resolution.model,
       ...(resolution.model === null
         ? { num_ctx: num_ctx ?? null, panic: false, nodes: [], choice: null, refusal: 'no-model' }
-        : choose(resolution, { model: resolution.model, tenant, num_ctx }, admin)),
+        : choose(resolution, { model: resolution.model, tenant, class: named, num_ctx }, admin)),
     }
   })
 }
@@ -39,10 +45,12 @@ export function routeTest(router: Router, admin: AdminContext): void {
 interface Wish {
   readonly model: string
   readonly tenant: string
+  readonly class: string
   readonly num_ctx: number | undefined
 }
 
-function choose({ route, isFallback }: Resolution, { model, tenant, num_ctx }: Wish, admin: AdminContext) {
+function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminContext) {
+  const { model, tenant, num_ctx } = wish
   const context = contextIn(contextRule(model, route, admin.snapshot.get()), num_ctx)
   const { pick, panic, standings } = admin.scheduler.explain({
     id: 'route-test',
@@ -50,6 +58,7 @@ function choose({ route, isFallback }: Resolution, { model, tenant, num_ctx }: W
     model,
     variant: context === undefined ? '' : contextVariant(context),
     tenant,
+    class: wish.class,
     nodes: route?.nodes ?? {},
     arrivedAt: admin.clock.now(),
     tried: new Set(),

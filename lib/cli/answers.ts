@@ -114,6 +114,8 @@ export interface KeyAnswer {
   readonly models: readonly string[]
   /** What it may set otherwise than the config's `callers` say. */
   readonly options?: Readonly<Record<string, string | number>>
+  /** Priority class; an instance of an older version does not tell. */
+  readonly class?: string | null
   readonly expires: string | null
 }
 
@@ -164,6 +166,7 @@ export interface RouteAnswer extends StoredAnswer {
     readonly model?: string
     readonly fallback: readonly string[]
     readonly nodes: Readonly<Record<string, string>>
+    readonly class?: string
   } | null
 }
 
@@ -173,6 +176,10 @@ export interface RouteTestAnswer {
   readonly route: string | null
   /** The models that may answer, in order. */
   readonly wanted: readonly string[]
+  /** What the route demands of nodes; an instance of an older version does not tell. */
+  readonly labels?: Readonly<Record<string, string>>
+  /** Priority class; an instance of an older version does not tell. */
+  readonly class?: string
   readonly model: string | null
   readonly nodes: readonly {
     readonly name: string

@@ -17,6 +17,7 @@ export function addKeyCommands(program: Command, invocation: Invocation): void {
     .option('--tenant <tenant>', 'who it belongs to')
     .option('--scope <scope>', `what it may do: ${scopes.join(', ')}; may be repeated`, scopeOption)
     .option('--model <glob>', 'models it may use; may be repeated', repeated)
+    .option('--class <class>', 'priority class of its requests, where no route says another')
     .option('--expires <when>', 'a date (2027-01-31), a date with time, or a duration from now (720h)')
     .option('-q, --quiet', 'print the token and nothing else')
     .action((name, options) => create(invocation, name, options))
@@ -34,6 +35,7 @@ interface CreateOptions extends RequestOptions {
   readonly tenant?: string
   readonly scope?: readonly Scope[]
   readonly model?: readonly string[]
+  readonly class?: string
   readonly expires?: string
   readonly quiet?: boolean
 }
@@ -47,6 +49,7 @@ async function create(invocation: Invocation, id: string, options: CreateOptions
     tenant,
     scopes: scope,
     models: model,
+    class: options.class,
     expires: expires && expiryOf(expires, context.clock.date()),
   }
   const created = await invocation
@@ -83,6 +86,7 @@ const keyColumns: readonly Column<KeyAnswer>[] = [
   { title: 'TENANT', cell: (key) => key.tenant },
   { title: 'SCOPES', cell: (key) => key.scopes.join(', ') },
   { title: 'MODELS', cell: (key) => key.models.join(', ') },
+  { title: 'CLASS', cell: (key) => key.class ?? '-' },
   { title: 'EXPIRES', cell: (key) => key.expires ?? 'never' },
 ]
 

@@ -4,7 +4,7 @@ import { splitAssignment } from './assignment.ts'
 import { exits, Failure } from './failure.ts'
 
 /** Fields `route set` takes, besides labels of nodes. */
-export const settableFields = ['match.model', 'match.tenant', 'model', 'fallback'] as const
+export const settableFields = ['match.model', 'match.tenant', 'model', 'fallback', 'class'] as const
 
 /** Path of a route in the admin API. @throws Failure (usage) when the name cannot be one: it becomes part of a URL. */
 export function routePath(name: string): string {
@@ -18,6 +18,7 @@ interface Changes {
   nodes?: Record<string, string | null>
   model?: string | null
   fallback?: readonly string[] | null
+  class?: string | null
 }
 
 /** What `match.model=gpt-* fallback=a,b nodes.zone=` asks the API to change; null removes. @throws Failure (usage) */
@@ -25,16 +26,19 @@ export function routeChanges(assignments: readonly string[]): Changes {
   const changes: Changes = {}
   for (const text of assignments) {
     const [field, written] = splitAssignment(text, 'write FIELD=VALUE')
-    const value = written || null
-    if (field === 'match.model' || field === 'match.tenant')
-      changes.match = { ...changes.match, [field.slice('match.'.length)]: value }
-    else if (field.startsWith('nodes.'))
-      changes.nodes = { ...changes.nodes, [field.slice('nodes.'.length)]: value }
-    else if (field === 'model') changes.model = value
-    else if (field === 'fallback') changes.fallback = value === null ? null : written.split(',')
-    else throw unknownField(field)
+    change(changes, field, written || null)
   }
   return changes
+}
+
+function change(changes: Changes, field: string, value: string | null): void {
+  if (field === 'match.model' || field === 'match.tenant')
+    changes.match = { ...changes.match, [field.slice('match.'.length)]: value }
+  else if (field.startsWith('nodes.'))
+    changes.nodes = { ...changes.nodes, [field.slice('nodes.'.length)]: value }
+  else if (field === 'model' || field === 'class') changes[field] = value
+  else if (field === 'fallback') changes.fallback = value === null ? null : value.split(',')
+  else throw unknownField(field)
 }
 
 function unknownField(field: string): Failure {

@@ -1,11 +1,13 @@
 import type { RouteTestAnswer } from './answers.ts'
+import { pairs } from './format.ts'
 import { type Column, facts, type Look, table } from './table.ts'
 
 type Row = RouteTestAnswer['nodes'][number]
 
 /** The explanation of `route test`: what the routes make of the model, each node's part, and the choice. */
 export function routeTestView(answer: RouteTestAnswer, look: Look): string {
-  const { asked, tenant, route, wanted, model, num_ctx, panic, nodes, choice } = answer
+  const { asked, tenant, route, wanted, num_ctx, panic, nodes, choice } = answer
+  const labels = pairs(answer.labels ?? {})
   const columns: readonly Column<Row>[] = [
     { title: 'NODE', cell: ({ name }) => name },
     { title: 'VERDICT', cell: ({ name, excluded }) => verdict(name, excluded, choice) },
@@ -18,7 +20,9 @@ export function routeTestView(answer: RouteTestAnswer, look: Look): string {
       ['asked', `${asked}, by tenant ${tenant}`],
       ['route', route ?? 'none matches'],
       ['models', wanted.join(', then ')],
-      ['model', model ?? 'none: no node has one of them'],
+      ['model', modelLine(answer)],
+      ...(labels ? [['nodes', `those labelled ${labels}`] as const] : []),
+      ...(answer.class ? [['class', answer.class] as const] : []),
       ...(num_ctx ? [['num_ctx', String(num_ctx)] as const] : []),
       ...(panic ? [['panic', panicLine] as const] : []),
     ],
@@ -30,6 +34,11 @@ export function routeTestView(answer: RouteTestAnswer, look: Look): string {
 
 const panicLine =
   'breakers keep it from more than half of the nodes that have the model, so open ones are used too'
+
+function modelLine({ wanted, model }: RouteTestAnswer): string {
+  if (model === null) return 'none: no node has one of them'
+  return model === wanted[0] ? model : `${model}, since no node can serve ${wanted[0]} now`
+}
 
 function verdict(name: string, excluded: string | null, choice: RouteTestAnswer['choice']): string {
   if (name === choice?.node) return 'chosen'

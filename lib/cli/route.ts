@@ -25,6 +25,7 @@ export function addRouteCommands(program: Command, invocation: Invocation): void
     .description('explain where a request for a model would go now; sends nothing')
     .option('--model <model>', 'the model, instead of the argument')
     .option('--tenant <tenant>', 'who asks')
+    .option('--class <class>', 'the priority class of its key')
     .option('--num-ctx <tokens>', 'options.num_ctx of the request', tokenCount)
     .action((model, options) => test(invocation, model, options))
   withYes(withTimeout(route.command('remove <name>')))
@@ -55,6 +56,7 @@ const routeColumns: readonly Column<RouteAnswer>[] = [
   { title: 'MODEL', cell: ({ in_force }) => in_force?.model ?? '-' },
   { title: 'FALLBACK', cell: ({ in_force }) => in_force?.fallback.join(', ') || '-' },
   { title: 'NODES', cell: ({ in_force }) => pairs(in_force?.nodes ?? {}) || '-' },
+  { title: 'CLASS', cell: ({ in_force }) => in_force?.class ?? '-' },
   {
     title: 'STORED',
     cell: ({ ok, in_force }) => (ok ? 'ok' : in_force ? 'rejected, former in force' : 'rejected'),
@@ -80,17 +82,18 @@ interface TestOptions extends RequestOptions {
   readonly model?: string
   readonly numCtx?: number
   readonly tenant?: string
+  readonly class?: string
 }
 
 /** Ends as a request would: well where one could go or wait, else as not found or unavailable. */
 async function test(
   invocation: Invocation,
   argument: string | undefined,
-  { model: named, tenant, numCtx: num_ctx, output, timeout }: TestOptions,
+  { model: named, tenant, class: ofKey, numCtx: num_ctx, output, timeout }: TestOptions,
 ): Promise<void> {
   if ((argument === undefined) === (named === undefined))
     throw new Failure(exits.usage, 'name one model, as the argument or with --model')
-  const body = { model: argument ?? named, tenant, num_ctx }
+  const body = { model: argument ?? named, tenant, class: ofKey, num_ctx }
   const answer = await invocation
     .admin(timeout)
     .send<RouteTestAnswer>({ method: 'POST', path: '/routes/test', body })

@@ -13,6 +13,7 @@ import { Probers } from './probers.ts'
 import type { Sighting } from './statuses.ts'
 import { nameStore } from './store-uid.ts'
 import { planTerms } from './terms.ts'
+import { noteUnknownClasses } from './unknown-classes.ts'
 import { planVerdicts } from './verdicts.ts'
 
 /** The world as this instance knows it. */
@@ -130,7 +131,7 @@ export class Controller {
     this.#say(describeFleet(observations))
     const states = planStates({ keys, fence, nodes: snapshot.nodes, observations, sightings })
     // On a store that is not believed there is nothing to say about documents of another one.
-    const notes = noteOlderCopies(snapshot, keys)
+    const notes = new Map([...noteOlderCopies(snapshot, keys), ...noteUnknownClasses(snapshot, keys)])
     const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, notes, entries }) : []
     const uid = mayName ? [nameStore(keys.uid)] : []
     const since = this.#since.toISOString()

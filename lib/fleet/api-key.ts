@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { z } from 'zod'
 import { keyOptionsSchema } from './caller-options.ts'
+import { className } from './classes.ts'
 import { modelGlob } from './schema.ts'
 
 export const scopes = ['inference', 'admin'] as const
@@ -18,6 +19,7 @@ export const apiKeySchema = z.strictObject({
   options: keyOptionsSchema
     .exactOptional()
     .describe('what it may set otherwise than "callers" in the config says'),
+  class: className.exactOptional().describe('priority class of its requests, unless a route says another'),
   expires: z.iso.datetime({ offset: true }).optional(),
 })
 export type ApiKey = z.output<typeof apiKeySchema>

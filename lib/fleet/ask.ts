@@ -24,6 +24,8 @@ export interface Ask {
   /** Its load-time options, as `writeVariant` writes them: a runner loaded with others must be loaded again to serve it. */
   readonly variant: string
   readonly tenant: string
+  /** Name of its priority class. */
+  readonly class: string
   /** Labels a node must have. */
   readonly nodes: Readonly<Record<string, string>>
   /** When the request came, in monotonic milliseconds: its place in the queue, also when it is sent on from a failed node. */

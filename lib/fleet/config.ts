@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { scopes } from './api-key.ts'
 import { callersSchema, modelOptionsSchema } from './caller-options.ts'
+import { classesSchema, className } from './classes.ts'
 import { isObjectName, objectNameRule } from './names.ts'
 import { cidr, copies, duration, labels, modelGlob } from './schema.ts'
 
@@ -46,6 +47,9 @@ export const configSchema = z.strictObject({
       max_wait: duration('60s'),
     })
     .prefault({}),
+  classes: classesSchema
+    .default([{ name: 'interactive' }, { name: 'default' }, { name: 'batch' }])
+    .describe('priority classes, the most urgent first; waiting for 30 s lifts a request by one'),
   timeouts: z
     .strictObject({
       connect: duration('2s', { max: 60_000 }),
@@ -194,5 +198,6 @@ export const routeSchema = z.strictObject({
     .describe('models to use, in order, when no node can serve the first'),
   nodes: labels.default({}).describe('labels a node must have'),
   options: modelOptionsSchema.optional().describe('options of these requests, before those of "models"'),
+  class: className.exactOptional().describe('priority class of these requests, whatever their key says'),
 })
 export type RouteSpec = z.output<typeof routeSchema>

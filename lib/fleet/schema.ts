@@ -3,22 +3,24 @@ import { isRange } from '../shared/address.ts'
 import { parseDuration, writeDuration } from '../shared/duration.ts'
 
 /** `10s`, `500ms`, `1h30m` in a document; milliseconds in memory. */
-export const duration = (fallback: string, { min = 1, max = 7 * 86_400_000 } = {}) =>
-  z
-    .codec(z.string({ error: 'must be a duration with its unit, such as "30s"' }), z.number(), {
-      decode: (text, { issues }) => {
-        const ms = parseDuration(text)
-        if (ms !== null && ms >= min && ms <= max) return ms
-        const message =
-          ms === null
-            ? 'must be a duration with its unit, such as "30s" or "1h30m"'
-            : `must lie between ${min} ms and ${max} ms`
-        issues.push({ code: 'custom', input: text, message })
-        return z.NEVER
-      },
-      encode: writeDuration,
-    })
-    .prefault(fallback)
+export const givenDuration = ({ min = 1, max = 7 * 86_400_000 } = {}) =>
+  z.codec(z.string({ error: 'must be a duration with its unit, such as "30s"' }), z.number(), {
+    decode: (text, { issues }) => {
+      const ms = parseDuration(text)
+      if (ms !== null && ms >= min && ms <= max) return ms
+      const message =
+        ms === null
+          ? 'must be a duration with its unit, such as "30s" or "1h30m"'
+          : `must lie between ${min} ms and ${max} ms`
+      issues.push({ code: 'custom', input: text, message })
+      return z.NEVER
+    },
+    encode: writeDuration,
+  })
+
+/** A duration that has a default. */
+export const duration = (fallback: string, limits: { min?: number; max?: number } = {}) =>
+  givenDuration(limits).prefault(fallback)
 
 /** A glob over model names: `*` stands for any run of characters. */
 export const modelGlob = z.string().min(1).max(200)

@@ -107,11 +107,11 @@ function askFor(
   { id, startedAt }: Exchange,
   api: Api,
   { tenant }: Caller,
-  { model, rule }: Choice,
+  { model, rule, class: named }: Choice,
   variant: string,
 ): Ask {
   const nodes = rule?.nodes ?? {}
-  return { id, api, model, variant, tenant, nodes, arrivedAt: startedAt, tried: new Set() }
+  return { id, api, model, variant, tenant, class: named, nodes, arrivedAt: startedAt, tried: new Set() }
 }
 
 /** See `scan`. @throws ProxyError `bad_json`. */

@@ -15,6 +15,8 @@ export interface Caller {
   readonly mayManage: boolean
   /** What its key says otherwise than `callers` of the config. */
   readonly options?: KeyOptions
+  /** The priority class its key names. */
+  readonly class?: string
 }
 
 /** Callers without a key, where they are let in at all. */
@@ -57,6 +59,7 @@ export function authenticate(
     models: key.models,
     mayManage: key.scopes.includes('admin'),
     ...(key.options && { options: key.options }),
+    ...(key.class && { class: key.class }),
   }
 }
 

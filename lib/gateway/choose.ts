@@ -4,7 +4,7 @@ import { matchesGlob } from '../fleet/schema.ts'
 import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
-import { resolve } from './resolve.ts'
+import { classOf, resolve } from './resolve.ts'
 
 /** The model that a name of the caller's stands for. */
 export interface Choice {
@@ -16,6 +16,8 @@ export interface Choice {
   readonly rule: RouteView | null
   /** The model asked for was replaced because no node can serve it now. */
   readonly isFallback: boolean
+  /** Priority class of the request. */
+  readonly class: string
 }
 
 /**
@@ -35,7 +37,7 @@ export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): C
   if (!maySee(caller, asked)) throw new ProxyError('model_not_found', { model: name.slice(0, 400) })
   const { route: rule, model, isFallback } = resolve(asked, caller.tenant, snapshot)
   if (!model) throw absent(name, snapshot)
-  return { asked, model, rule, isFallback }
+  return { asked, model, rule, isFallback, class: classOf(rule, caller.class, snapshot) }
 }
 
 /** What the caller may do with a request's options: what its key does not say, the config does. */

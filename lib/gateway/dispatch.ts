@@ -67,6 +67,8 @@ export class Dispatch {
   async run(exchange: Exchange, admission: Admission, snapshot: Snapshot): Promise<void> {
     const tried = new Set<string>()
     const job: Job = { exchange, admission, snapshot, ask: { ...admission.ask, tried }, tried }
+    exchange.trace.model = job.ask.model
+    exchange.trace.class = job.ask.class
     this.#budget.earn()
     let failure: Failure | null = null
     do {
@@ -86,10 +88,10 @@ export class Dispatch {
     try {
       const grant = await scheduler.acquire(ask, exchange.signal)
       if (failure) metrics.retries.inc({ reason: reasonOf(failure) })
-      metrics.queueSeconds.observe({ outcome: 'granted' }, grant.queuedMs / 1000)
+      metrics.queueSeconds.observe({ class: ask.class, outcome: 'granted' }, grant.queuedMs / 1000)
       return grant
     } catch (error) {
-      metrics.queueSeconds.observe({ outcome: 'refused' }, (clock.now() - since) / 1000)
+      metrics.queueSeconds.observe({ class: ask.class, outcome: 'refused' }, (clock.now() - since) / 1000)
       if (failure && error instanceof ProxyError) return null
       throw error
     }

@@ -20,6 +20,8 @@ export interface Trace {
   /** Canonical name; empty until a model of the inventory was found. */
   model: string
   tenant: string
+  /** Priority class; empty when the request does not wait for a slot. */
+  class: string
   node: string
   reason: Reason | ''
   attempts: number
@@ -90,6 +92,7 @@ export function openExchange(
       api: 'none',
       model: '',
       tenant: '',
+      class: '',
       node: '',
       reason: '',
       attempts: 0,

@@ -37,6 +37,7 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
     outcome,
     model,
     tenant: trace.tenant,
+    class: trace.class,
     node: trace.node,
     reason: trace.reason,
     attempts: trace.attempts,

@@ -154,7 +154,6 @@ export class Pipeline {
       encodingOf(exchange, false)
       using upload = new Upload(exchange, { config, share, clock })
       const admission = await admitForm(exchange, route, caller, upload, snapshot)
-      exchange.trace.model = admission.ask.model
       return await dispatch.run(exchange, admission, snapshot)
     }
     const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
@@ -169,7 +168,6 @@ export class Pipeline {
         return answerEstimate(exchange, caller, body, snapshot)
       case 'forward': {
         const admission = admit(exchange, route, caller, body, snapshot)
-        exchange.trace.model = admission.ask.model
         return await dispatch.run(exchange, admission, snapshot)
       }
     }

@@ -1,4 +1,5 @@
 import type { ModelOptions } from '../fleet/caller-options.ts'
+import { defaultClass } from '../fleet/classes.ts'
 import { canonicalName } from '../fleet/names.ts'
 import { matchesGlob, matchesLabels } from '../fleet/schema.ts'
 import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
@@ -35,6 +36,12 @@ export function contextRule(
   { config }: Snapshot,
 ): ModelOptions['num_ctx'] {
   return route?.options?.num_ctx ?? config.models.find(({ match }) => matchesGlob(match, model))?.num_ctx
+}
+
+/** The class of a request: the route's, else its key's; "default" when that is none of the config's. */
+export function classOf(route: RouteView | null, ofKey: string | undefined, { config }: Snapshot): string {
+  const wanted = route?.class ?? ofKey
+  return config.classes.find(({ name }) => name === wanted)?.name ?? defaultClass
 }
 
 /** The context a request is sent with, when `asked` is what it says itself; undefined: the node's own. */

@@ -1,4 +1,6 @@
 import type { Ask } from '../fleet/ask.ts'
+import type { Config } from '../fleet/config.ts'
+import { rankOf } from './rank.ts'
 
 /** Something that waits its turn. */
 interface Waiting {
@@ -6,8 +8,8 @@ interface Waiting {
 }
 
 /**
- * The waiting requests: one line per model, since a slot that comes back is of use to its model only. Invariant: in a line
- * `arrivedAt` never decreases from head to tail.
+ * The waiting requests: one line per model, since a slot that comes back is of use to its model only. Invariant: as it is
+ * kept, `arrivedAt` never decreases in a line from head to tail; classes count when it is read, since waiting lifts.
  */
 export class WaitQueue<W extends Waiting> {
   readonly #lines = new Map<string, W[]>()
@@ -43,8 +45,17 @@ export class WaitQueue<W extends Waiting> {
     return true
   }
 
-  /** Who waits for a model, in order, as a copy: safe to walk while items leave. */
-  line(model: string): readonly W[] {
-    return [...(this.#lines.get(model) ?? [])]
+  /** Who waits for a model at `now`, by class, then arrival. A copy: safe to walk while items leave. */
+  line(model: string, classes: Config['classes'], now: number): readonly W[] {
+    const line = this.#lines.get(model) ?? []
+    return line.toSorted((a, b) => rankOf(a.ask, classes, now) - rankOf(b.ask, classes, now))
+  }
+
+  /** How many wait, by the class they came with; classes nobody waits in are absent. */
+  byClass(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>()
+    for (const line of this.#lines.values())
+      for (const { ask } of line) counts.set(ask.class, (counts.get(ask.class) ?? 0) + 1)
+    return counts
   }
 }

@@ -1,4 +1,5 @@
 import type { Ask, Reason } from '../fleet/ask.ts'
+import { placeOf } from '../fleet/classes.ts'
 import type { LoadSummary } from '../fleet/instance.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
@@ -92,6 +93,11 @@ export class Scheduler {
     return { running: this.#slots.byNode(), queued: this.#queue.length }
   }
 
+  /** Requests waiting, by class; classes nobody waits in are absent. */
+  queuedByClass(): ReadonlyMap<string, number> {
+    return this.#queue.byClass()
+  }
+
   /** Whether a node that has not failed the ask could serve it, now or after waiting: see `pick`. Nothing is taken. */
   couldServe(ask: Ask): boolean {
     const choice = this.#pick(ask)
@@ -118,7 +124,8 @@ export class Scheduler {
 
   #wait(ask: Ask, since: number, signal: AbortSignal): Promise<Grant> {
     const { promise, resolve, reject } = Promise.withResolvers<Grant>()
-    const { max_wait: maxWaitMs } = this.#snapshot.get().config.queue
+    const { classes, queue } = this.#snapshot.get().config
+    const maxWaitMs = classes[placeOf(ask.class, classes)]?.max_wait ?? queue.max_wait
     const waiter: Waiter = {
       ask,
       since,
@@ -156,7 +163,8 @@ export class Scheduler {
   #pass(model: string): void {
     this.#freed.delete(model)
     const full = new Set<string>()
-    for (const waiter of this.#queue.line(model)) {
+    const { classes } = this.#snapshot.get().config
+    for (const waiter of this.#queue.line(model, classes, this.#clock.now())) {
       // When an ask without conditions finds every node full, so does every other of its variant.
       if (full.has(waiter.ask.variant) && isUnconditional(waiter.ask)) continue
       const choice = this.#pick(waiter.ask)

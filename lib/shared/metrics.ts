@@ -22,7 +22,8 @@ interface RequestSeries {
 
 /**
  * Every metric of an instance, declared once. Labels are bounded: `node` is a registered node, `model` a model of the
- * inventory or `_other`, never text from a caller.
+ * inventory or `_other`, `class` one of the
+ * config, never text from a caller.
  */
 export class Metrics {
   readonly registry = new Registry()
@@ -61,8 +62,11 @@ export class Metrics {
     'node',
     'model',
   ])
-  readonly queueSeconds = this.#histogram('queue_wait_seconds', 'Time spent waiting for a slot', ['outcome'])
-  readonly queueLength = this.#gauge('queue_length', 'Requests waiting for a slot', [])
+  readonly queueSeconds = this.#histogram('queue_wait_seconds', 'Time spent waiting for a slot', [
+    'class',
+    'outcome',
+  ])
+  readonly queueLength = this.#gauge('queue_length', 'Requests waiting for a slot', ['class'])
   readonly attempts = this.#counter('upstream_attempts_total', 'Tries at a node', ['node', 'result'])
   readonly retries = this.#counter('retries_total', 'Requests sent on to another node', ['reason'])
   readonly decisions = this.#counter('routing_decisions_total', 'Nodes chosen, by reason', ['reason'])

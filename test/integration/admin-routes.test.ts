@@ -112,6 +112,30 @@ suite('routes in the admin API', () => {
     await call('PATCH', 'nodes/node-0', { state: 'active' })
   })
 
+  test("a test tells the route's class and the labels it demands; a class that is not there is the default, with a warning", async () => {
+    const told = async (question: object) => {
+      const { labels, class: named } = await explain({ model: 'm:1b', ...question })
+      return [labels, named]
+    }
+    assert.deepEqual(await told({}), [{}, 'default'])
+    assert.deepEqual(await told({ class: 'interactive' }), [{}, 'interactive'], 'of a key')
+    await inForce('slow', { class: 'batch', nodes: { zone: 'a' } })
+    assert.deepEqual(await told({ class: 'interactive' }), [{ zone: 'a' }, 'batch'])
+    await inForce('other', { class: 'none' })
+    assert.deepEqual(await told({}), [{}, 'default'])
+    const { keys, store } = instance.app
+    const verdict = async () =>
+      JSON.parse((await store.get(keys.verdict(keys.route('other'))))?.value ?? '{}') as {
+        ok?: boolean
+        warnings?: string[]
+      }
+    await until(async () => (await verdict()).warnings !== undefined, 'the verdict warns', 5000)
+    const { ok, warnings = [] } = await verdict()
+    assert.equal(ok, true)
+    assert.match(warnings.join(), /^class "none" is not among the classes of the config/)
+    assert.equal((await call('PUT', 'routes/bad', { class: 'a b' })).status, 422)
+  })
+
   test('a test asks for the context that a request would have, and shows where the runner has another', async () => {
     const body = JSON.stringify({ model: 'm:1b', stream: false, options: { num_ctx: 8192 } })
     const sent = await fetch(`${instance.url}/api/generate`, { method: 'POST', body })

@@ -44,6 +44,7 @@ suite('the admin listener', () => {
     const { text } = await get('/metrics')
     assert.match(text, /llamero_requests_total{api="inventory",model="",code="200",outcome="ok"} [1-9]/)
     assert.match(text, /llamero_node_up{node="node-0"} 1/)
+    assert.match(text, /llamero_queue_length{class="batch"} 0/)
     assert.match(text, /nodejs_eventloop_lag_seconds/)
     const { leader } = JSON.parse((await get('/admin/v1/status')).text)
     assert(text.includes(`\nllamero_cluster_fence ${leader.fence}\n`), 'the fence of the leader')
@@ -128,13 +129,15 @@ suite('the admin listener', () => {
   })
 
   test('makes a key, shows its token once, and stores a hash', async () => {
-    const made = await change('POST', 'keys', { id: 'bob', tenant: 'team', options: { cloud: 'pass' } })
+    const order = { id: 'bob', tenant: 'team', options: { cloud: 'pass' }, class: 'batch' }
+    const made = await change('POST', 'keys', order)
     assert.equal(made.status, 201)
     assert.match(made.body.token, /^llm_[\w-]{43}$/)
     assert(!(await instance.app.store.get(instance.app.keys.apiKey('bob')))?.value.includes(made.body.token))
     await eventually(() => instance.app.snapshot.get().keys.size === 1, 'the key is in force')
     const listed = await get('/admin/v1/keys')
-    assert.deepEqual(JSON.parse(listed.text).keys[0].options, { cloud: 'pass' })
+    const [key] = JSON.parse(listed.text).keys
+    assert.deepEqual([key.options, key.class], [{ cloud: 'pass' }, 'batch'])
     assert(!listed.text.includes('hash') && !listed.text.includes(made.body.token))
     assert.equal((await change('POST', 'keys', { id: 'bob' })).status, 409)
     assert.equal((await change('DELETE', 'keys/bob')).status, 204)

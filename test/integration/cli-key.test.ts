@@ -5,7 +5,7 @@ import { fakeAdmin, llamero } from '../support/cli.ts'
 test('a new key: its token alone on stdout, everything else on stderr', async (t) => {
   const record = { id: 'ci', token: 'llm_abc', tenant: 'build', scopes: ['inference'], models: ['llama3*'] }
   const { url, received } = await fakeAdmin(t, { 'POST /keys': { status: 201, body: record } })
-  const line = 'key create ci --tenant build --scope inference --model llama3* --expires 24h'
+  const line = 'key create ci --tenant build --scope inference --model llama3* --class batch --expires 24h'
   const { code, out, err } = await llamero(line, { url })
   assert.equal(code, 0)
   assert.equal(out, 'llm_abc\n')
@@ -15,6 +15,7 @@ test('a new key: its token alone on stdout, everything else on stderr', async (t
     tenant: 'build',
     scopes: ['inference'],
     models: ['llama3*'],
+    class: 'batch',
     expires: '2026-01-14T00:00:00.000Z',
   })
   assert.deepEqual(await llamero(`${line} -q`, { url }), { code: 0, out: 'llm_abc\n', err: '' })
@@ -32,6 +33,7 @@ test('key list shows what each key may do, key revoke asks and ends one', async 
       tenant: 'default',
       scopes: ['inference'],
       models: ['llama3*', 'qwen3*'],
+      class: 'batch',
       expires: '2027-01-31T00:00:00Z',
     },
   ]
@@ -42,9 +44,9 @@ test('key list shows what each key may do, key revoke asks and ends one', async 
   assert.equal(
     (await llamero('key list', { url })).out,
     [
-      'ID  TENANT   SCOPES            MODELS           EXPIRES',
-      'ci  build    inference, admin  *                never',
-      'ui  default  inference         llama3*, qwen3*  2027-01-31T00:00:00Z',
+      'ID  TENANT   SCOPES            MODELS           CLASS  EXPIRES',
+      'ci  build    inference, admin  *                -      never',
+      'ui  default  inference         llama3*, qwen3*  batch  2027-01-31T00:00:00Z',
       '',
     ].join('\n'),
   )

@@ -16,7 +16,7 @@ const routes: { routes: RouteAnswer[] } = {
     },
     {
       name: 'zone',
-      in_force: { match: { model: '*' }, fallback: [], nodes: { zone: 'a' } },
+      in_force: { match: { model: '*' }, fallback: [], nodes: { zone: 'a' }, class: 'batch' },
       text: '',
       modified: '2',
       ok: true,
@@ -33,10 +33,10 @@ test('route list shows what is in force, and what is stored but is not', async (
   assert.equal(
     out,
     [
-      'NAME  MATCH  TENANT  MODEL  FALLBACK  NODES   STORED',
-      'chat  gpt-*  web     qwen3  a, b      -       rejected, former in force',
-      'zone  *      -       -      -         zone=a  ok',
-      'zzz   -      -       -      -         -       rejected',
+      'NAME  MATCH  TENANT  MODEL  FALLBACK  NODES   CLASS  STORED',
+      'chat  gpt-*  web     qwen3  a, b      -       -      rejected, former in force',
+      'zone  *      -       -      -         zone=a  batch  ok',
+      'zzz   -      -       -      -         -       -      rejected',
       '',
     ].join('\n'),
   )
@@ -48,7 +48,8 @@ test('route list shows what is in force, and what is stored but is not', async (
 test('route set sends just the fields given, and an empty value removes one', async (t) => {
   const written = { name: 'chat', match: { model: 'gpt-*' } }
   const { url, received } = await fakeAdmin(t, { 'PATCH /routes/chat': { body: written } })
-  const line = 'route set chat match.model=gpt-* match.tenant= model=qwen3 fallback=a,b nodes.zone=a'
+  const line =
+    'route set chat match.model=gpt-* match.tenant= model=qwen3 fallback=a,b nodes.zone=a class=batch'
   const { code, err } = await llamero(line, { url })
   assert.deepEqual([code, err], [0, 'chat: written; it matches gpt-*\n  hint: llamero route test MODEL\n'])
   assert.deepEqual(received[0]?.body, {
@@ -56,6 +57,7 @@ test('route set sends just the fields given, and an empty value removes one', as
     model: 'qwen3',
     fallback: ['a', 'b'],
     nodes: { zone: 'a' },
+    class: 'batch',
   })
   assert.deepEqual(JSON.parse((await llamero(`${line} -o json`, { url })).out), written)
 })
@@ -110,6 +112,15 @@ test('route test explains each node and the choice', async (t) => {
     ].join('\n'),
   )
   assert.deepEqual(JSON.parse((await llamero('route test gpt-4 -o json', { url })).out), aTest({}))
+})
+
+test('route test tells a fallback, the labels that the route demands, and the class', async (t) => {
+  const body = aTest({ model: 'llama3:latest', labels: { zone: 'a' }, class: 'batch' })
+  const { url, received } = await fakeAdmin(t, { 'POST /routes/test': { body } })
+  const { out } = await llamero('route test --model gpt-4 --class interactive', { url })
+  assert.deepEqual(received[0]?.body, { model: 'gpt-4', class: 'interactive' })
+  assert.match(out, /^model +llama3:latest, since no node can serve qwen3:8b now$/m)
+  assert.match(out, /^nodes +those labelled zone=a\nclass +batch$/m)
 })
 
 test('route test asks for a context, and says what keeps a node of another variant out, and what panic means', async (t) => {

@@ -44,6 +44,7 @@ export function anAsk(ask: Partial<Ask> = {}): Ask {
     model: 'm:latest',
     variant: '',
     tenant: 'anonymous',
+    class: 'default',
     nodes: {},
     arrivedAt: 0,
     tried: new Set(),

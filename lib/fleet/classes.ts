@@ -1,0 +1,39 @@
+import { z } from 'zod'
+import { isObjectName, objectNameRule } from './names.ts'
+import { givenDuration } from './schema.ts'
+
+/** The class of requests for which neither a route nor a key names one. */
+export const defaultClass = 'default'
+
+/** The name of a class, where a document refers to it: one that is unknown costs a warning, not the document. */
+export const className = z.string().refine(isObjectName, objectNameRule)
+
+/** `classes` in `R/config`: how urgent requests are, the most urgent first. */
+export const classesSchema = z
+  .array(
+    z.strictObject({
+      name: className,
+      max_wait: givenDuration()
+        .exactOptional()
+        .describe('longest wait for a slot, instead of queue.max_wait'),
+    }),
+  )
+  .max(20)
+  .superRefine((classes, { addIssue }) => {
+    const names = classes.map(({ name }) => name)
+    for (const [at, name] of names.entries())
+      if (names.indexOf(name) < at)
+        addIssue({ code: 'custom', path: [at, 'name'], message: `"${name}" is there already` })
+    if (!names.includes(defaultClass))
+      addIssue({
+        code: 'custom',
+        message: `one class must be named "${defaultClass}": it is that of requests for which nothing else is said`,
+      })
+  })
+type Classes = z.output<typeof classesSchema>
+
+/** Where a class stands in the order, 0 being the most urgent. One that is not there (any more) stands where "default" does. */
+export function placeOf(name: string, classes: Classes): number {
+  const at = classes.findIndex((each) => each.name === name)
+  return at >= 0 ? at : classes.findIndex((each) => each.name === defaultClass)
+}
