@@ -57,6 +57,8 @@ export class Controller {
   readonly #jobs: JobRunner
   readonly #loop: Loop
   readonly #since: Date
+  /** Who waits for the store to say what was seen of a node. */
+  readonly #looks = new Set<{ readonly key: string; readonly resolve: () => void }>()
   #writtenAt = 0n
   #beats = 0
   #beatAt = Number.NEGATIVE_INFINITY
@@ -74,7 +76,7 @@ export class Controller {
       metrics,
       changed: () => this.#loop.poke(),
     })
-    this.#jobs = new JobRunner({ ...options, look: (node) => this.#probers.look(node) })
+    this.#jobs = new JobRunner({ ...options, look: (node) => this.#look(node) })
   }
 
   start(): void {
@@ -104,6 +106,15 @@ export class Controller {
     this.#jobs.poke()
   }
 
+  /** Resolves when the store says what the node has now, or what was known before if that cannot be found out. */
+  async #look(node: string): Promise<void> {
+    await this.#probers.look(node)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#looks.add({ key: this.#options.keys.nodeState(node), resolve })
+    this.#loop.poke()
+    return promise
+  }
+
   async #round(signal: AbortSignal): Promise<void> {
     this.#probers.match()
     try {
@@ -130,6 +141,7 @@ export class Controller {
     const observations = this.#probers.observations()
     this.#say(describeFleet(observations))
     const states = planStates({ keys, fence, nodes: snapshot.nodes, observations, sightings })
+    this.#resolveLooks(states)
     // On a store that is not believed there is nothing to say about documents of another one.
     const notes = new Map([...noteOlderCopies(snapshot, keys), ...noteUnknownClasses(snapshot, keys)])
     const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, notes, entries }) : []
@@ -137,6 +149,16 @@ export class Controller {
     const since = this.#since.toISOString()
     const terms = planTerms({ keys, fence, instance: instance.name, since, entries })
     for (const batch of batchesOf([...uid, ...states, ...verdicts, ...terms])) await this.#write(batch)
+  }
+
+  /** What is not to be written stands in the store, and in the copy of it that the view is of. */
+  #resolveLooks(states: readonly Operation[]): void {
+    const missing = new Set(states.map(({ key }) => key))
+    for (const look of this.#looks) {
+      if (missing.has(look.key)) continue
+      this.#looks.delete(look)
+      look.resolve()
+    }
   }
 
   async #write(operations: readonly Operation[]): Promise<void> {

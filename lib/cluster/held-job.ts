@@ -34,8 +34,8 @@ interface HeldJobOptions {
   readonly mayServe: (node: string) => boolean
   /** Called when something ended: it has to be written at once. */
   readonly urgent: () => void
-  /** Called when a node's part ended: its models are not what they were. */
-  readonly look: (node: string) => void
+  /** Resolves when the store says what the node has now: its models are not what they were. */
+  readonly look: (node: string) => Promise<void>
   readonly clock: Clock
   readonly dice: Dice
   readonly log: Log
@@ -52,6 +52,8 @@ export class HeldJob implements OpenJob {
   /** Nodes that a leader before may have asked. */
   readonly #asked: ReadonlySet<string>
   readonly #works = new Map<string, JobWork>()
+  /** What came of nodes whose models are being looked at before it counts. */
+  readonly #lastWords = new Map<string, LastWord>()
   #nodes: JobNodes
   /** ISO date. */
   #ended: string | null = null
@@ -141,7 +143,7 @@ export class HeldJob implements OpenJob {
       changed: (progress) => {
         this.#nodes = { ...this.#nodes, [node]: progress }
       },
-      ended: (last) => this.#end(node, last),
+      ended: (last) => void this.#end(node, last),
     })
     this.#works.set(node, work)
     work.start()
@@ -149,40 +151,47 @@ export class HeldJob implements OpenJob {
 
   /** Every request is cut off; what is done stays done. */
   cancel(): void {
+    for (const node of this.#lastWords.keys()) this.#conclude(node)
     const asked = [...this.#works.keys()]
     this.stop()
     this.#works.clear()
     this.#nodes = withOpen(this.#nodes, { state: 'cancelled', error: null })
     this.#hurry()
-    for (const node of asked) this.#options.look(node)
+    for (const node of asked) void this.#options.look(node)
   }
 
   /** A node is none of the fleet's any more. */
   lose(node: string): void {
     this.#works.get(node)?.stop()
-    this.#end(node, {
-      kind: 'refused',
-      error: 'it is not in the fleet any more',
-      code: null,
-      isDiskFull: false,
-    })
+    const error = 'it is not in the fleet any more'
+    this.#lastWords.set(node, { kind: 'refused', error, code: null, isDiskFull: false })
+    this.#conclude(node)
   }
 
   /** Takes effect before it returns. Safe to call twice. */
   stop(): void {
     for (const work of this.#works.values()) work.stop()
+    this.#lastWords.clear()
   }
 
-  #end(node: string, last: LastWord): void {
-    const { mayServe, look } = this.#options
+  /** Whoever hears that a model was pulled or deleted uses it, or lists them, at once: so that has to be known first. */
+  async #end(node: string, last: LastWord): Promise<void> {
+    this.#lastWords.set(node, last)
+    await this.#options.look(node)
+    this.#conclude(node)
+  }
+
+  #conclude(node: string): void {
+    const last = this.#lastWords.get(node)
+    if (!last) return
+    this.#lastWords.delete(node)
     this.#works.delete(node)
     if (last.kind === 'done') this.#set(node, { state: 'done', error: null })
     else {
       this.#set(node, { state: 'failed', error: last.error, code: last.code })
       this.#sayFailed(node, last.error)
-      if (last.isDiskFull) this.#nodes = withSpare(this, node, mayServe)
+      if (last.isDiskFull) this.#nodes = withSpare(this, node, this.#options.mayServe)
     }
-    look(node)
   }
 
   #set(node: string, change: Partial<NodeProgress>): void {

@@ -3,7 +3,7 @@ import type { JobAction, LayerProgress, NodeProgress } from '../fleet/job.ts'
 /** What came of one request for a job. */
 export type JobEnding =
   | { readonly kind: 'done' }
-  /** The node's definite no: asking again would bring the same. `code` is the HTTP status, null for an error in a stream. */
+  /** The node's definite no: asking again would bring the same. `code` is the HTTP status, null when it did not say so itself. */
   | {
       readonly kind: 'refused'
       readonly error: string
@@ -65,10 +65,13 @@ export function endingOfStatus(code: number, body: string): JobEnding {
   return { kind: 'failed', error, code }
 }
 
+/** What Ollama answers where nobody wants a stream, whatever went wrong (sheet ollama-api.md §3). */
+const lineCode = 500
+
 /** What a line with an error means. */
 export function endingOfLine(error: string): JobEnding {
-  if (isDiskFull(error)) return { kind: 'refused', error, code: null, isDiskFull: true }
-  return { kind: 'failed', error, code: null }
+  if (isDiskFull(error)) return { kind: 'refused', error, code: lineCode, isDiskFull: true }
+  return { kind: 'failed', error, code: lineCode }
 }
 
 /** Whether trying again may help where a node tried and failed: Ollama gives its reasons in words only. */

@@ -29,8 +29,8 @@ interface JobRunnerOptions {
   /** Writes as the leader; returns the revision, or null when this is no longer the leader. */
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
-  /** Called when a node's part of a job ended: its models are not what they were. */
-  readonly look: (node: string) => void
+  /** Resolves when the store says what the node has now: its models are not what they were. */
+  readonly look: (node: string) => Promise<void>
   readonly keys: Keys
   readonly clock: Clock
   readonly dice: Dice

@@ -32,6 +32,8 @@ export class Prober {
   #vitals: Vitals
   #observation: Observation | null
   #doubtedAt = Number.NEGATIVE_INFINITY
+  /** Of those who wait for a look that begins after they asked. */
+  #resolves: (() => void)[] = []
 
   constructor(options: ProberOptions) {
     const { spec, known, probes, clock, dice } = options
@@ -61,6 +63,7 @@ export class Prober {
   stop(): void {
     void this.#loop.stop()
     this.#probe.destroy()
+    for (const resolve of this.#resolves.splice(0)) resolve()
   }
 
   /** There is reason to doubt what is known of the node: looks now, but at most once per interval. */
@@ -71,12 +74,24 @@ export class Prober {
     this.#loop.poke()
   }
 
-  /** What the node has is known to have changed: looks now, or right after the look under way. */
-  look(): void {
+  /**
+   * What the node has is known to have changed: looks now, or right after the look under way. Resolves when that is over,
+   * whatever was seen, or when no look comes any more.
+   */
+  look(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#resolves.push(resolve)
     this.#loop.poke()
+    return promise
   }
 
   async #round(signal: AbortSignal): Promise<void> {
+    const resolves = this.#resolves.splice(0)
+    await this.#look(signal)
+    for (const resolve of resolves) resolve()
+  }
+
+  async #look(signal: AbortSignal): Promise<void> {
     const { name, probes, clock, metrics, changed } = this.#options
     const { timeout, rise, fall } = probes()
     const startedAt = clock.now()

@@ -58,8 +58,8 @@ export class Probers {
   }
 
   /** See `Prober.look`. */
-  look(node: string): void {
-    this.#watched.get(node)?.prober.look()
+  async look(node: string): Promise<void> {
+    await this.#watched.get(node)?.prober.look()
   }
 
   /** Takes effect before it returns. */

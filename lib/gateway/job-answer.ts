@@ -141,8 +141,11 @@ function sendFailure(waiting: Waiting, failure: JobFailure, nodes: NodeReports):
 }
 
 function settle({ trace }: Exchange, failure: JobFailure | null): void {
-  trace.outcome = failure ? 'upstream_error' : 'ok'
-  if (failure) trace.error = new ProxyError('node_failed', { reason: failure.reason })
+  trace.outcome = 'ok'
+  if (!failure) return
+  const { reason, isCancelled } = failure
+  trace.outcome = isCancelled ? 'rejected' : 'upstream_error'
+  trace.error = new ProxyError(isCancelled ? 'conflict' : 'node_failed', { reason })
 }
 
 function headersOf({ exchange, id }: Waiting): Record<string, string> {

@@ -35,6 +35,8 @@ export interface JobFailure {
   readonly reason: string
   /** HTTP status. */
   readonly status: number
+  /** Somebody wanted it to end: nobody is to blame, nor to try again by itself. */
+  readonly isCancelled: boolean
 }
 
 /** Null when every node that was to do it, or took the place of another, has done it. */
@@ -42,16 +44,15 @@ export function failureOf({ spec, status }: JobView): JobFailure | null {
   if (!status || status.state === 'done') return null
   const nodes = Object.entries(status.nodes)
   const namesOf = (state: JobState) => nodes.filter(([, node]) => node.state === state).map(([name]) => name)
-  const failed = nodes.filter(([, { state }]) => state === 'failed')
+  const failed = Map.groupBy(namesOf('failed'), (name) => status.nodes[name]?.error ?? 'they did not say why')
   const parts = [
-    ...failed.map(
-      ([name, { error }]) => `${spec.action} failed on ${name}: ${error ?? 'it did not say why'}`,
-    ),
-    ...listed('was cancelled on', namesOf('cancelled')),
+    ...[...failed].map(([error, names]) => `${spec.action} failed on ${names.join(', ')}: ${error}`),
+    ...listed(`${spec.action} was cancelled on`, namesOf('cancelled')),
     ...listed('succeeded on', namesOf('done')),
   ]
   const reason = parts.length > 0 ? parts.join('; ') : `${spec.action} was ${status.state}`
-  return { reason, status: statusOf(nodes.map(([, node]) => node)) }
+  const isCancelled = status.state === 'cancelled'
+  return { reason, status: isCancelled ? 409 : statusOf(nodes.map(([, node]) => node)), isCancelled }
 }
 
 function listed(what: string, names: readonly string[]): string[] {

@@ -63,11 +63,13 @@ test(`${many} instances that lose etcd connect one after another, and all come b
   await until(allAreIn, 'all are registered', 15_000)
 
   const connects = new ConnectCount(proxy)
+  test.after(() => connects.stop())
   proxy.cut()
   await sleep(4000)
   proxy.heal()
   const healedAt = performance.now()
-  await until(allAreIn, 'all are back', 20_000)
+  // How long it takes is not what is promised: a hundred of them share one process and its cores.
+  await until(allAreIn, 'all are back', 40_000)
   const backMs = Math.round(performance.now() - healedAt)
   const most = connects.stop()
   test.diagnostic(`at most ${most} connects in a second, all back after ${backMs} ms`)

@@ -1,15 +1,22 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
-import { conformance, conformanceModels } from '../support/conformance.ts'
+import { conformance, conformanceModels, conformanceRegistry } from '../support/conformance.ts'
 import { type Instance, startInstance } from '../support/instance.ts'
+
+const models = conformanceModels
+const registry = conformanceRegistry
+const config = {
+  auth: { addresses: [{ cidr: ['127.0.0.1/32'], scopes: ['inference', 'admin'] }] },
+  management: { copies: 'all', push: true },
+}
 
 suite('what the ollama, openai and anthropic clients see of three nodes behind llamero', () => {
   let instance: Instance
   let single: SimulatedNode
   before(async () => {
-    single = await SimulatedNode.start({ name: 'single', models: conformanceModels })
-    instance = await startInstance({ nodes: 3, models: conformanceModels })
+    single = await SimulatedNode.start({ name: 'single', models, registry })
+    instance = await startInstance({ nodes: 3, models, registry, config })
   })
   after(async () => {
     await instance[Symbol.asyncDispose]()

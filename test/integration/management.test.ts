@@ -199,7 +199,7 @@ test('what has not begun is refused with the status of the nodes', async () => {
   for (const stream of [true, false]) {
     const response = await ask(gateway, '/api/create', { model: 'n', from: 'm', stream })
     assert.equal(response.status, 400)
-    assert.match(await response.text(), /create failed on a: unknown type; create failed on b: unknown type/)
+    assert.match(await response.text(), /create failed on a, b: unknown type/)
   }
 })
 
@@ -263,7 +263,7 @@ suite('the ollama client changes the models of two nodes as those of one', () =>
     assert.equal((await ollama.pull({ model: 'wanted:1b' })).status, 'success')
     await assert.rejects(
       ollama.pull({ model: 'none:1b' }),
-      /failed on a: pull model manifest: file does not exist/,
+      /failed on a, b: pull model manifest: file does not exist/,
     )
     gateway.current.swap(await fleet())
   })
@@ -285,7 +285,7 @@ suite('the ollama client changes the models of two nodes as those of one', () =>
     assert.deepEqual(await names(), Array(2).fill(['base:1b']))
     const gone = await ask(gateway, '/api/delete', { model: 'made' })
     assert.equal(gone.status, 404)
-    assert.match(await gone.text(), /delete failed on a: model 'made' not found; delete failed on b: /)
+    assert.match(await gone.text(), /delete failed on a, b: model 'made' not found/)
     gateway.current.swap(await fleet())
   })
 

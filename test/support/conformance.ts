@@ -11,6 +11,10 @@ export const conformanceModels = [
   aModel({ ...quick, name: 'embedder:latest', capabilities: ['embedding'], embedDim: 8 }),
 ]
 
+const pulled = 'wanted:2b'
+/** What it pulls. */
+export const conformanceRegistry = [aModel({ ...quick, name: pulled, sizeMiB: 20 })]
+
 interface Clients {
   readonly url: string
   readonly ollama: Ollama
@@ -132,6 +136,41 @@ const steps: readonly Step[] = [
     'anthropic message, unknown',
     ({ anthropic }) => anthropic.messages.create({ model: 'unknown', messages, max_tokens: 8 }),
   ],
+
+  // Each change is seen by the very next request.
+  ['ollama pull, streamed', async ({ ollama }) => said(await ollama.pull({ model: pulled, stream: true }))],
+  ['ollama chat, pulled', ({ ollama }) => ollama.chat({ model: pulled, messages })],
+  ['ollama pull, there already', ({ ollama }) => ollama.pull({ model: pulled })],
+  ['ollama show, pulled', ({ ollama }) => ollama.show({ model: pulled })],
+  ['ollama pull, unknown', ({ ollama }) => ollama.pull({ model: 'unknown' })],
+  [
+    'ollama pull, unknown and streamed',
+    async ({ ollama }) => said(await ollama.pull({ model: 'unknown', stream: true })),
+  ],
+  ['ollama pull, no name', ({ ollama }) => ollama.pull({ model: '' }).catch(statusOf)],
+  ['ollama copy', ({ ollama }) => ollama.copy({ source: model, destination: 'team/copied' })],
+  ['ollama show, copied', ({ ollama }) => ollama.show({ model: 'team/copied' })],
+  ['ollama copy, unknown', ({ ollama }) => ollama.copy({ source: 'unknown', destination: 'n' })],
+  ['ollama copy, invalid', ({ ollama }) => ollama.copy({ source: model, destination: 'a b' })],
+  [
+    'ollama create, streamed',
+    async ({ ollama }) =>
+      // What a node says of its layers is over before it is heard of elsewhere.
+      (await said(await ollama.create({ model: 'made', from: model, system: 'be brief', stream: true }))).at(
+        -1,
+      ),
+  ],
+  ['ollama show, created', ({ ollama }) => ollama.show({ model: 'made' })],
+  ['ollama create, there already', ({ ollama }) => ollama.create({ model: 'made', from: model })],
+  ['ollama create, of nothing', ({ ollama }) => ollama.create({ model: 'made', from: '' })],
+  ['ollama push', async ({ ollama }) => said(await ollama.push({ model: pulled, stream: true }))],
+  ['ollama list, changed', async ({ ollama }) => (await ollama.list()).models.sort(byName)],
+  ['ollama delete', ({ ollama }) => ollama.delete({ model: 'Team/Copied' })],
+  ['ollama chat, deleted', ({ ollama }) => ollama.chat({ model: 'team/copied', messages })],
+  ['ollama delete, again', ({ ollama }) => ollama.delete({ model: 'team/copied' })],
+  ['ollama delete, made', ({ ollama }) => ollama.delete({ model: 'made' })],
+  ['ollama delete, pulled', ({ ollama }) => ollama.delete({ model: pulled })],
+  ['ollama list, as before', async ({ ollama }) => (await ollama.list()).models.sort(byName)],
 ]
 
 /** Runs every step and tells, by its name, what came of it: the answer or the client's own error, ids and times aside. */
@@ -159,6 +198,11 @@ async function all<T>(parts: AsyncIterable<T>): Promise<T[]> {
   return seen
 }
 
+/** The different things a progress stream says, in order: how often depends on how long it takes. */
+async function said(progress: AsyncIterable<{ readonly status: string }>): Promise<string[]> {
+  return [...new Set((await all(progress)).map(({ status }) => status))]
+}
+
 async function aborted(ollama: Ollama): Promise<string> {
   const stream = await ollama.chat({ model, messages, stream: true })
   try {
@@ -177,7 +221,10 @@ function byName(a: { name: string }, b: { name: string }): number {
 /** What a client throws, as its user sees it. */
 function errorOf(error: unknown) {
   const { message, status, status_code, code, type } = error as Error & Record<string, unknown>
-  const said = message.replace(/"request_id":"[^"]*"/, '"request_id":"…"')
+  const said = message
+    .replace(/"request_id":"[^"]*"/, '"request_id":"…"')
+    // Of several nodes it matters which.
+    .replace(/^\w+ failed on [\w, -]+: /, '')
   return {
     thrown: (error as Error).constructor.name,
     message: said,
@@ -195,13 +242,15 @@ function statusOf(error: unknown) {
 const volatile =
   /^(id|item_id|call_id|request_id|_request_id|created|created_at|completed_at|modified_at|expires_at|.*_duration)$/
 
+/** What clients of one Ollama do not know of. */
+const ours = 'llamero'
+
 function comparable(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(comparable)
   if (value === null || typeof value !== 'object') return value
   return Object.fromEntries(
-    Object.entries(value).map(([name, each]) => [
-      name,
-      volatile.test(name) && each !== null ? typeof each : comparable(each),
-    ]),
+    Object.entries(value).flatMap(([name, each]) =>
+      name === ours ? [] : [[name, volatile.test(name) && each !== null ? typeof each : comparable(each)]],
+    ),
   )
 }

@@ -135,9 +135,9 @@ suite('the end of a job', () => {
       'tells what was cancelled',
       { a: progress({ state: 'cancelled' }), b: done },
       'cancelled',
-      { reason: 'was cancelled on a; succeeded on b', status: 502 },
+      { reason: 'pull was cancelled on a; succeeded on b', status: 409, isCancelled: true },
     ],
-    ['is cancelled before anybody began', {}, 'cancelled', { reason: 'pull was cancelled', status: 502 }],
+    ['is cancelled before anybody began', {}, 'cancelled', { reason: 'pull was cancelled', status: 409 }],
   ] as const) {
     test(what, () => {
       const failure = failureOf(aJob(nodes, state))
