@@ -187,6 +187,8 @@ export class CandidateList {
     const runner = this.runners[row]
     if (!runner) return
     const terms = last?.stamp === runner.node.stamp ? last : workOut(runner, this.#around, now)
+    // Several things may have happened on the node since, and the row was written for the first of them.
+    if (terms === this.#terms[row]) return
     runner.terms = terms
     this.#terms[row] = terms
     this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start

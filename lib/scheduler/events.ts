@@ -87,7 +87,7 @@ export type SchedulerEvent =
   | { readonly type: 'ended'; readonly id: string; readonly timings: Timings | null }
   /** The node said that its queue is full (503): our slots are wrong. Ends the attempt as well. */
   | { readonly type: 'busy'; readonly id: string }
-  /** The whole fleet as it is now; whoever is missing is gone. */
+  /** The whole fleet as it is now; whoever is missing is gone. The same object as last time: nothing new of that node. */
   | { readonly type: 'fleet'; readonly nodes: readonly NodeFacts[] }
   /** A swap that was asked for is over: the model is in memory after so many seconds of loading, or it could not be loaded. */
   | {

@@ -28,10 +28,6 @@ export class Prefixes {
     this.#keep = keep
   }
 
-  get size(): number {
-    return this.#places.size
-  }
-
   /** A runner has read the prompt. */
   read({ prefixes }: Work, runner: Runner): void {
     const { residence } = runner
