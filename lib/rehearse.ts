@@ -1,4 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
+import { type Policy, policies } from './fleet/policies.ts'
 import { type Comparison, type Contestant, compare, type Figure } from './rehearsal/comparison.ts'
 import { defaultFleetText, readFleetPlan } from './rehearsal/fleet-plan.ts'
 import { plot } from './rehearsal/plot.ts'
@@ -6,7 +7,6 @@ import { type Scenario, scenarios } from './rehearsal/scenario.ts'
 import { readTrace } from './rehearsal/trace.ts'
 import { Core } from './scheduler/core.ts'
 import { defaultParameters } from './scheduler/parameters.ts'
-import { type Policy, policies } from './scheduler/policies.ts'
 import { messageOf, ProxyError } from './shared/errors.ts'
 
 /** What `llamero simulate` was asked for. */

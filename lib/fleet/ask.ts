@@ -32,7 +32,13 @@ export interface Ask {
   readonly arrivedAt: number
   /** Nodes that failed it already. */
   readonly tried: ReadonlySet<string>
+  /** Estimated; absent: unknown. */
+  readonly promptTokens?: number
+  /** At most so many tokens will be written; null or absent: the caller set no limit. */
+  readonly maxTokens?: number | null
+  /** The conversation up to each of its messages, as hashes, the shortest first; absent: unknown. */
+  readonly prefixes?: readonly { readonly hash: number; readonly tokens: number }[]
 }
 
 /** Why a node was chosen; the value of `x-llamero-reason`. */
-export type Reason = 'warm' | 'cold-load' | 'fallback'
+export type Reason = 'warm' | 'affinity' | 'cold-load' | 'spill' | 'fallback'

@@ -65,6 +65,17 @@ export const nodeSchema = z.strictObject({
     .max(1024)
     .optional()
     .describe('requests it runs at once per model (its OLLAMA_NUM_PARALLEL)'),
+  memory: z
+    .int()
+    .min(1)
+    .exactOptional()
+    .describe('bytes for models, of all its GPUs; without it the label vram_mib, else what is seen to fit'),
+  max_loaded: z
+    .int()
+    .min(1)
+    .max(1000)
+    .exactOptional()
+    .describe('models it keeps in memory at once (its OLLAMA_MAX_LOADED_MODELS); 3 without it'),
   labels: labels.default({}),
   state: z.enum(nodeStates).default('active').describe('cordoned: no new requests; off: not probed either'),
   tls: z

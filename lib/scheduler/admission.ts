@@ -35,14 +35,16 @@ export class Admission {
    * @param ttftS predicted seconds from its arrival to its first token.
    */
   judge(
-    { work, rule }: Waiting,
+    { work, rule, plan }: Waiting,
     lines: Lines,
     ttftS: number,
     now: number,
   ): 'queue-full' | 'tenant-full' | 'no-capacity' | null {
     const { maxQueued, tenantS, leastLimitS } = this.#rules.admission
-    if (lines.length > maxQueued) return 'queue-full'
     if (lines.drainS(work.tenant) > tenantS) return 'tenant-full'
+    // A large model would never be loaded if nobody might wait for it. They are few: see `window`.
+    if (plan?.waitsFor === 'load') return null
+    if (lines.length > maxQueued) return 'queue-full'
     // A standing queue means that it only adds delay: then nobody comes in who would miss the goal.
     const limit = this.#hasStandingQueue(work.model, now) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
     return ttftS > limit ? 'no-capacity' : null

@@ -1,6 +1,7 @@
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Work } from './events.ts'
+import type { PassageBarrier } from './gate.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 import { RunningMean } from './running-mean.ts'
@@ -38,10 +39,14 @@ export class CandidateList {
   #turn = 0
   #turnedAt: number
   #flow: { readonly at: number; readonly flow: Flow } | null = null
+  /** Whether breakers keep requests from any of its nodes. */
+  readonly #isGuarded: boolean
+  readonly #panics = new WeakMap<Waiting, boolean>()
 
   constructor(runners: readonly Runner[], around: Surroundings, now: number) {
     this.runners = runners
     this.#around = around
+    this.#isGuarded = runners.some(({ barrier }) => barrier === 'ejected' || barrier === 'refused')
     this.#start = new Float64Array(runners.length)
     this.#rates = new Float64Array(columns * runners.length)
     this.#turnedAt = now
@@ -96,9 +101,18 @@ export class CandidateList {
 
   /**
    * The row where a request costs least, or -1 when there is none that anybody knows the start of. Of those that cost about
-   * the same the one with most free slots, then any.
+   * the same the one with most free slots, then any. In panic those with bad answers are used as well, but only once no
+   * slot of another is free.
    */
   cheapest(waiting: Waiting, dice: Dice, now: number): number {
+    if (!this.#isGuarded || !this.isPanic(waiting)) return this.#cheapestOf(null, waiting, dice, now)
+    const well = this.#cheapestOf('ejected', waiting, dice, now)
+    if (well >= 0 && this.terms(well).state === 'ready') return well
+    return this.#cheapestOf(null, waiting, dice, now)
+  }
+
+  /** @param spared rows with this barrier are left out. */
+  #cheapestOf(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
     const { tie } = this.#around.rules.cost
     const start = this.#start
     let best = -1
@@ -107,7 +121,7 @@ export class CandidateList {
     let equals = 0
     for (let row = 0; row < start.length; row++) {
       // Most are passed over here: the wait alone costs more.
-      if (!((start[row] ?? 0) < latest) || !this.admits(row, waiting)) continue
+      if (!((start[row] ?? 0) < latest) || !this.#mayUse(row, waiting, spared)) continue
       const cost = this.cost(row, waiting, now)
       if (cost > least * (1 + tie)) continue
       const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
@@ -120,8 +134,37 @@ export class CandidateList {
     return best
   }
 
+  #mayUse(row: number, waiting: Waiting, spared: PassageBarrier | null): boolean {
+    return this.admits(row, waiting) && (spared === null || this.runners[row]?.barrier !== spared)
+  }
+
   /** Whether a request may go to a row's node. */
-  admits(row: number, { isPicky, work }: Waiting): boolean {
+  admits(row: number, waiting: Waiting): boolean {
+    if (!this.#suits(row, waiting)) return false
+    if (!this.#isGuarded) return true
+    const barrier = this.runners[row]?.barrier
+    return barrier !== 'refused' && (barrier !== 'ejected' || this.isPanic(waiting))
+  }
+
+  /**
+   * Whether breakers keep a request from more than half of its nodes: then it may be the requests that are bad, and who
+   * believed every breaker would have nobody left (sheet reliability-security.md P7). A node that asked for a pause is well.
+   */
+  isPanic(waiting: Waiting): boolean {
+    const known = this.#panics.get(waiting)
+    if (known !== undefined) return known
+    let [fit, open] = [0, 0]
+    for (const [row, { barrier }] of this.runners.entries()) {
+      if (!this.#suits(row, waiting)) continue
+      fit++
+      if (barrier === null || barrier === 'busy') open++
+    }
+    const isPanic = 2 * open < fit
+    this.#panics.set(waiting, isPanic)
+    return isPanic
+  }
+
+  #suits(row: number, { isPicky, work }: Waiting): boolean {
     if (!isPicky) return true
     const node = this.runners[row]?.node
     return node !== undefined && !work.tried.has(node.name) && matchesLabels(work.nodes, node.facts.labels)

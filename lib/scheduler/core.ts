@@ -1,3 +1,4 @@
+import type { Policy } from '../fleet/policies.ts'
 import type { Dice } from '../shared/loop.ts'
 import { Admission } from './admission.ts'
 import { DecisionLog, type LoggedDecision } from './decision-log.ts'
@@ -6,9 +7,8 @@ import { FleetState } from './fleet-state.ts'
 import { Flights } from './flights.ts'
 import { type LearnedState, Learning } from './learning.ts'
 import { Lines } from './lines.ts'
-import type { Parameters } from './parameters.ts'
+import type { ClassRule, Parameters } from './parameters.ts'
 import { candidatesOf } from './placement.ts'
-import { chooserFor, type Policy } from './policies.ts'
 import { restOf } from './predicted-end.ts'
 import { Prefixes } from './prefixes.ts'
 import { QueuePass } from './queue-pass.ts'
@@ -69,15 +69,17 @@ export class Core {
     this.#flights = new Flights(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
     this.#swaps = new Swaps(this.#fleet, parameters.swaps)
     this.#admission = new Admission(parameters, dice)
-    this.#pass = new QueuePass({
-      around: this.#fleet.around,
-      lines: this.#lines,
-      flights: this.#flights,
-      swaps: this.#swaps,
-      admission: this.#admission,
-      chooser: chooserFor(policy, dice),
-      dice,
-    })
+    this.#pass = new QueuePass(
+      {
+        around: this.#fleet.around,
+        lines: this.#lines,
+        flights: this.#flights,
+        swaps: this.#swaps,
+        admission: this.#admission,
+        dice,
+      },
+      policy,
+    )
   }
 
   /** Takes in what happened. Whoever tells something has `pass` run before the turn of the event loop ends. */
@@ -139,6 +141,35 @@ export class Core {
     return { candidates, waitsFor: best.state === 'full' ? 'slot' : 'load', predictedStart }
   }
 
+  /** Chooses nodes by another policy from the next pass on. */
+  use(policy: Policy): void {
+    this.#pass.use(policy)
+  }
+
+  /** Has everybody stand anew: the rules of the classes are others. */
+  reclassify(now: number): void {
+    for (const waiting of [...this.#lines.all()]) {
+      this.#lines.remove(waiting.work.id)
+      this.#lines.add({ ...waiting, rule: this.#ruleOf(waiting.work) }, false, now)
+    }
+  }
+
+  /** Whether a request has a place now, or will have one once a slot is free, a pause ends or a trial tells. */
+  couldServe(work: Work, now: number): boolean {
+    const list = this.#fleet.candidates(work.model, work.variant, now)
+    return list.admitsAnywhere(this.#lines.get(work.id) ?? this.#waiting(work, now))
+  }
+
+  /** Whether breakers keep a request from so many of its nodes that they are not believed. */
+  isPanic(work: Work, now: number): boolean {
+    return this.#fleet.candidates(work.model, work.variant, now).isPanic(this.#waiting(work, now))
+  }
+
+  /** What a request in the queue waits for; null when nobody can tell, or when it is not there. */
+  plan(id: string): Plan | null {
+    return this.#lines.get(id)?.plan ?? null
+  }
+
   /** All that waits, as it will be served if nothing else happens. */
   queued(): QueuedWork[] {
     return this.#lines.first(this.#lines.length).map(({ work, plan }) => ({ work, plan }))
@@ -171,7 +202,7 @@ export class Core {
   }
 
   #waiting(work: Work, now: number): Waiting {
-    const rule = this.#rules.classes[work.class] ?? this.#rules.otherClass
+    const rule = this.#ruleOf(work)
     const flow = this.#fleet.candidates(work.model, work.variant, now).flow(now)
     return {
       work,
@@ -184,5 +215,9 @@ export class Core {
       drainS: flow.perS > 0 ? 1 / flow.perS : 0,
       plan: null,
     }
+  }
+
+  #ruleOf(work: Work): ClassRule {
+    return this.#rules.classes[work.class] ?? this.#rules.otherClass
   }
 }

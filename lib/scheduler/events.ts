@@ -1,4 +1,5 @@
 import type { Labels } from '../fleet/schema.ts'
+import type { PassageBarrier } from './gate.ts'
 
 /**
  * What the core of the scheduler is told, and what it answers. Pure data: no sockets, no timers, no clock. Every time is
@@ -64,6 +65,14 @@ export interface NodeFacts {
   /** Bytes by canonical name of the models on its disk. */
   readonly models: ReadonlyMap<string, number>
   readonly resident: readonly RunnerFacts[]
+  /** Models that something keeps off it; absent: none. */
+  readonly barriers?: ReadonlyMap<string, PassageBarrier>
+  /** At most so many requests per runner while it is warmed up; absent: as many as it has slots. */
+  readonly warmLimit?: number
+  /** One request is let through to see how it does, and nothing more until the next facts. */
+  readonly isOnTrial?: boolean
+  /** Others use what is in its memory, and nobody knows what: nothing of it may be taken away. */
+  readonly isShared?: boolean
 }
 
 /** Ollama's own measurements of a finished request (sheet ollama-api.md §2.6), durations in seconds. */

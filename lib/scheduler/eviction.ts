@@ -30,11 +30,24 @@ export interface PricedVictims {
 
 /**
  * The cheapest room for a runner on its node, or null while none can be made: a swap is under way there, or the same came
- * to nothing just now. A model that is larger than the memory may have it alone: Ollama puts the rest elsewhere.
+ * to nothing just now, or others use what is there. A model that is larger than the memory may have it alone: Ollama puts the rest elsewhere.
  */
 export function evictionFor(runner: Runner, around: Surroundings, now: number): Eviction | null {
   const { node } = runner
   if (node.swap || node.isPaused(runner, now)) return null
+  const chosen = chooseVictims(runner, around, now)
+  if (node.facts.isShared && chosen.length > 0) return null
+  let [drainedAt, penalty] = [now, 0]
+  for (const each of chosen) {
+    drainedAt = Math.max(drainedAt, each.drainedAt)
+    penalty += each.penalty
+  }
+  return { victims: chosen.map(({ victim }) => victim), drainedAt, penalty }
+}
+
+/** The cheapest that make room enough. */
+function chooseVictims(runner: Runner, around: Surroundings, now: number): readonly Priced[] {
+  const { node } = runner
   const { fleet, rules } = around
   const priced = victimsOf(node, around, now)
   let room = node.memory - fleet.size(runner)
@@ -57,12 +70,7 @@ export function evictionFor(runner: Runner, around: Surroundings, now: number): 
     room -= each.size
     places--
   }
-  let [drainedAt, penalty] = [now, 0]
-  for (const each of chosen) {
-    drainedAt = Math.max(drainedAt, each.drainedAt)
-    penalty += each.penalty
-  }
-  return { victims: chosen.map(({ victim }) => victim), drainedAt, penalty }
+  return chosen
 }
 
 /** The models in memory, the cheapest to be without first: worked out once for all that want their room. */

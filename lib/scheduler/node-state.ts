@@ -30,9 +30,12 @@ export class NodeState {
   /** Until when no swap is tried again, by runner. */
   readonly #paused = new Map<Runner, number>()
   #mostSeen = 0
+  /** It made room by itself when we had a model loaded: what was seen in its memory at once is all that fits. */
+  #isFull = false
   #isSeen = false
   #facts: NodeFacts
   #swap: Swap | null = null
+  #isTried = false
   #active = 0
   #busy = 0
   #stamp = 0
@@ -80,9 +83,18 @@ export class NodeState {
     return this.#loaded
   }
 
-  /** Bytes for models: configured, else what was seen to fit; the largest model alone is taken to. */
+  /** Whether the one request that it is tried with has gone there, and nothing is known of it yet. */
+  get isTried(): boolean {
+    return this.#isTried
+  }
+
+  /**
+   * Bytes for models: configured; else without limit until it was seen to make room by itself, and then what was seen to
+   * fit. The largest model alone is taken to.
+   */
   get memory(): number {
     if (this.#facts.memory !== null) return this.#facts.memory
+    if (!this.#isFull) return Number.POSITIVE_INFINITY
     let largest = this.#mostSeen
     for (const bytes of this.#facts.models.values()) largest = Math.max(largest, bytes)
     return largest
@@ -110,6 +122,7 @@ export class NodeState {
     if (facts === this.#facts && this.#settling.size === 0 && this.#isSeen) return
     this.#facts = facts
     this.#isSeen = true
+    this.#isTried = false
     for (const [model, until] of this.#settling) if (until <= now) this.#settling.delete(model)
     this.touch()
     let inMemory = 0
@@ -117,7 +130,10 @@ export class NodeState {
     this.#mostSeen = Math.max(this.#mostSeen, inMemory)
     const seen = new Map(facts.resident.map((runner) => [runner.model, runner]))
     for (const runner of [...this.#loaded.values()])
-      if (!seen.has(runner.model) && !this.#isSettling(runner.model, now)) this.#unload(runner)
+      if (!seen.has(runner.model) && !this.#isSettling(runner.model, now)) {
+        this.#isFull ||= this.#settling.size > 0
+        this.#unload(runner)
+      }
     for (const runner of facts.resident)
       if (!this.#isSettling(runner.model, now) || this.#knows(runner)) this.#see(runner)
   }
@@ -127,6 +143,7 @@ export class NodeState {
     if (flights.size === 0) this.#busy++
     flights.add(flight)
     this.#active++
+    this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()
   }
 
@@ -146,6 +163,7 @@ export class NodeState {
   /** The victims have run dry, and the load was asked for. */
   asked(now: number): void {
     if (this.#swap) this.#swap = { ...this.#swap, askedAt: now }
+    this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()
   }
 

@@ -1,17 +1,8 @@
+import type { Policy } from '../fleet/policies.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { CandidateList } from './candidate-list.ts'
 import type { Runner } from './runner.ts'
 import type { Waiting } from './waiting.ts'
-
-/** How nodes are chosen; all but the first are there to compare with. */
-export const policies = [
-  'earliest-finish',
-  'least-connections',
-  'round-robin',
-  'weighted',
-  'resident-first',
-] as const
-export type Policy = (typeof policies)[number]
 
 /** The row of one of the nodes that have the model on disk, at once, as a load balancer in front of Ollama would; -1: none. */
 export type Chooser = (list: CandidateList, waiting: Waiting) => number

@@ -1,3 +1,4 @@
+import type { Policy } from '../fleet/policies.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Admission } from './admission.ts'
 import { type CandidateList, type Flow, promptOn } from './candidate-list.ts'
@@ -5,7 +6,7 @@ import type { Effect, RefusalReason } from './events.ts'
 import type { Flights } from './flights.ts'
 import type { Lines } from './lines.ts'
 import { decisionOn } from './placement.ts'
-import type { Chooser } from './policies.ts'
+import { type Chooser, chooserFor } from './policies.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 import type { Swaps } from './swaps.ts'
@@ -18,7 +19,6 @@ interface Parts {
   readonly flights: Flights
   readonly swaps: Swaps
   readonly admission: Admission
-  readonly chooser: Chooser | null
   readonly dice: Dice
 }
 
@@ -28,14 +28,20 @@ interface Parts {
  */
 export class QueuePass {
   readonly #parts: Parts
+  #chooser: Chooser | null
   /** What the pass under way has decided. */
   #effects: Effect[] = []
   readonly #planned: { readonly list: CandidateList; readonly row: number }[] = []
   /** Swaps that it began, by model. */
   readonly #begun = new Map<string, number>()
 
-  constructor(parts: Parts) {
+  constructor(parts: Parts, policy: Policy) {
     this.#parts = parts
+    this.#chooser = chooserFor(policy, parts.dice)
+  }
+
+  use(policy: Policy): void {
+    this.#chooser = chooserFor(policy, this.#parts.dice)
   }
 
   run(now: number): Effect[] {
@@ -43,7 +49,7 @@ export class QueuePass {
     this.#parts.lines.age(now)
     this.#expire(now)
     this.#advanceSwaps(now)
-    if (this.#parts.chooser) this.#forward(this.#parts.chooser, now)
+    if (this.#chooser) this.#forward(this.#chooser, now)
     else this.#plan(now)
     this.#judge(now)
     for (const { list, row } of this.#planned) list.unplan(row)

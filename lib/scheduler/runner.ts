@@ -1,4 +1,6 @@
+import { contextVariant } from '../fleet/variant.ts'
 import type { Decision, Work } from './events.ts'
+import type { PassageBarrier } from './gate.ts'
 import type { NodeState } from './node-state.ts'
 import type { RunnerPace } from './pace.ts'
 import type { Terms } from './terms.ts'
@@ -56,13 +58,21 @@ export class Runner {
     this.pace = pace
   }
 
+  /** A runner with its node's own context also serves who asks for just as much (sheet ollama-api.md §2.3). */
   serves(variant: string): boolean {
-    return this.variant === variant || (this.isForeign && variant === '')
+    if (this.variant === variant || (this.isForeign && variant === '')) return true
+    const { contextLength = 0 } = this.residence ?? {}
+    return this.variant === '' && contextLength > 0 && variant === contextVariant(contextLength)
+  }
+
+  get barrier(): PassageBarrier | null {
+    return this.node.facts.barriers?.get(this.model) ?? null
   }
 
   /** Slots by configuration and experience. */
   get slots(): number {
-    return this.pace.slots.count(this.node.facts.slots)
+    const { slots, warmLimit = Number.POSITIVE_INFINITY } = this.node.facts
+    return Math.min(this.pace.slots.count(slots), warmLimit)
   }
 
   get isVictim(): boolean {

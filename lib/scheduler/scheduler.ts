@@ -1,203 +1,347 @@
-import type { Ask, Reason } from '../fleet/ask.ts'
+import type { Ask } from '../fleet/ask.ts'
 import { placeOf } from '../fleet/classes.ts'
 import type { LoadSummary } from '../fleet/instance.ts'
-import type { NodeView } from '../fleet/node.ts'
-import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
+import type { Dice } from '../shared/loop.ts'
+import { configured } from './configured.ts'
+import { Core, type QueuedWork } from './core.ts'
+import type { LoggedDecision } from './decision-log.ts'
+import type { Effect, SchedulerEvent, Work } from './events.ts'
 import { type Explanation, explain } from './explain.ts'
+import { Facts } from './facts.ts'
 import type { Gate } from './gate.ts'
-import { pick } from './pick.ts'
-import { WaitQueue } from './queue.ts'
-import { Runners } from './runners.ts'
-import { Slots } from './slots.ts'
+import { type Grant, RunningRequest } from './grant.ts'
+import type { LearnedState } from './learning.ts'
+import type { Loader } from './loader.ts'
+import { refusalOf } from './refusal.ts'
 
-/** The right to run one request on a node. Leaving the `using` block gives the slot back. */
-export interface Grant extends Disposable {
-  readonly node: NodeView
-  readonly reason: Reason
-  /** Milliseconds spent waiting for it. */
-  readonly queuedMs: number
-}
+export type { Grant } from './grant.ts'
 
 interface Waiter {
   readonly ask: Ask
-  /** When it began to wait this time. */
+  /** When it began to wait this time, in monotonic milliseconds. */
   readonly since: number
-  settle(result: Grant | ProxyError): void
+  settle(result: Grant | Error): void
 }
 
 interface SchedulerOptions {
   readonly snapshot: CurrentSnapshot
   readonly gate: Gate
+  readonly loader: Loader
   readonly clock: Clock
+  readonly dice: Dice
+  /** Nodes on which other instances have requests running, as far as is known. */
+  readonly usedElsewhere: () => ReadonlySet<string>
 }
 
+/** Whoever waits for a load is not told that no slot became free; it is looked at again after so many milliseconds. */
+const loadCheckMs = 1000
+
 /**
- * One queue, late binding: a request waits here, never on a node, until a slot is free where its model is.
+ * The shell around the core: it tells it what happens, has it decide once in a turn of the event loop, and does what it
+ * says. Milliseconds outside, seconds inside: `#now` is where they meet.
  *
- * A waiter is in the queue or settled: whoever takes it out (pass, time limit, abort) settles it, so it settles once.
- * A model's line is passed when one of its slots comes back, and every line when the snapshot or the gate changes.
+ * Invariant: a waiter is in the map or settled, and the core knows of exactly those in the map and of what runs.
  */
 export class Scheduler {
   readonly #snapshot: CurrentSnapshot
   readonly #gate: Gate
+  readonly #loader: Loader
   readonly #clock: Clock
-  readonly #slots = new Slots()
-  readonly #runners: Runners
-  readonly #queue = new WaitQueue<Waiter>()
-  /** Models whose line is to be looked at in this turn of the event loop. */
-  readonly #freed = new Set<string>()
+  readonly #core: Core
+  readonly #facts: Facts
+  /** By the id that the core knows them by. */
+  readonly #waiters = new Map<string, Waiter>()
+  readonly #running = new Map<string, RunningRequest>()
+  /** Requests running, by node, without the idle ones. */
+  readonly #byNode = new Map<string, number>()
+  /** What the core was last told of; null: something else has changed since. */
+  #shown: Snapshot | null = null
+  #config: Snapshot['config']
+  #isPassPlanned = false
+  #tick: { readonly at: number; readonly cancel: () => void } | null = null
 
-  constructor({ snapshot, gate, clock }: SchedulerOptions) {
+  constructor({ snapshot, gate, loader, clock, dice, usedElsewhere }: SchedulerOptions) {
     this.#snapshot = snapshot
     this.#gate = gate
+    this.#loader = loader
     this.#clock = clock
-    this.#runners = new Runners(clock)
-    snapshot.onSwap(() => {
-      const isRunning = (node: string, model: string) => this.#slots.ofModel(model).has(node)
-      this.#runners.forgetGone(snapshot.get(), isRunning)
-      this.refresh()
-    })
+    this.#facts = new Facts({ gate, usedElsewhere })
+    this.#config = snapshot.get().config
+    const { policy } = this.#config.routing
+    this.#core = new Core({ policy, parameters: configured(snapshot), dice })
+    snapshot.onSwap(() => this.refresh())
   }
 
   /**
    * Waits for a slot on a node that can serve the ask and has not failed it before.
    *
-   * @throws ProxyError `all_nodes_down`, `queue_full` or `queue_timeout`; the signal's reason when it aborts.
+   * @throws ProxyError `all_nodes_down`, `queue_full`, `tenant_queue_full`, `no_capacity` or `queue_timeout`; what the
+   *   loader threw when the load it waited for failed; the signal's reason when it aborts.
    */
   async acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
     signal.throwIfAborted()
-    // Nobody overtakes: after a pass no waiter can use a slot that is still free, so a newcomer may.
-    if (this.#freed.has(ask.model)) this.#pass(ask.model)
-    const since = this.#clock.now()
-    const choice = this.#pick(ask)
-    if ('node' in choice) return this.#grant(ask, choice, since)
-    if (choice.none === 'down') throw new ProxyError('all_nodes_down', { model: ask.model })
-    const { max_length: limit } = this.#snapshot.get().config.queue
-    if (this.#queue.length >= limit) throw new ProxyError('queue_full', { queued: this.#queue.length })
-    return this.#wait(ask, since, signal)
+    this.#look()
+    const { promise, resolve, reject } = Promise.withResolvers<Grant>()
+    const id = this.#freeId(ask.id)
+    const leave = () => this.#remove(id, signal.reason)
+    let cancelLimit = () => {}
+    this.#waiters.set(id, {
+      ask,
+      since: this.#clock.now(),
+      settle: (result) => {
+        cancelLimit()
+        signal.removeEventListener('abort', leave)
+        if (result instanceof Error) reject(result)
+        else resolve(result)
+      },
+    })
+    signal.addEventListener('abort', leave, { once: true })
+    const limitMs = this.#maxWaitMs(ask)
+    const expire = () => {
+      if (this.#core.plan(id)?.waitsFor === 'load') cancelLimit = this.#clock.after(loadCheckMs, expire)
+      else this.#remove(id, new ProxyError('queue_timeout', { model: ask.model, seconds: limitMs / 1000 }))
+    }
+    cancelLimit = this.#clock.after(limitMs, expire)
+    this.#tell({ type: 'arrived', work: workOf(ask, id) })
+    return promise
   }
 
-  /** Looks at every line again: something outside (snapshot, gate) changed. */
+  /** Takes a request out of the queue: its caller is told that an operator did. Whether it was there. */
+  cancel(id: string): boolean {
+    return this.#remove(id, new ProxyError('cancelled'))
+  }
+
+  /** Something outside (snapshot, gate) changed. */
   refresh(): void {
-    for (const model of this.#queue.models()) this.#planPass(model)
+    this.#shown = null
+    this.#planPass()
   }
 
   /** Requests of this instance running on a node. */
   running(node: string): number {
-    return this.#slots.running(node)
+    return this.#byNode.get(node) ?? 0
   }
 
   summary(): LoadSummary {
-    return { running: this.#slots.byNode(), queued: this.#queue.length }
+    return { running: Object.fromEntries(this.#byNode), queued: this.#waiters.size }
   }
 
   /** Requests waiting, by class; classes nobody waits in are absent. */
   queuedByClass(): ReadonlyMap<string, number> {
-    return this.#queue.byClass()
+    const counts = new Map<string, number>()
+    for (const { ask } of this.#waiters.values()) add(counts, ask.class, 1)
+    return counts
   }
 
-  /** Whether a node that has not failed the ask could serve it, now or after waiting: see `pick`. Nothing is taken. */
+  /** All that waits, in the order in which it will be served if nothing else happens. Times are monotonic seconds. */
+  queued(): readonly QueuedWork[] {
+    return this.#core.queued()
+  }
+
+  /** The last decisions, the newest first. Times are monotonic seconds. */
+  decisions(): readonly LoggedDecision[] {
+    return this.#core.decisions()
+  }
+
+  learned(): LearnedState {
+    return this.#core.learned()
+  }
+
+  /** Begins where another instance, or this one before its restart, left off. */
+  restore(state: LearnedState): void {
+    this.#core.restore(state)
+  }
+
+  /** Whether a node that has not failed the ask could serve it, now or after waiting. Nothing is taken. */
   couldServe(ask: Ask): boolean {
-    const choice = this.#pick(ask)
-    return 'node' in choice || choice.none === 'full'
+    this.#look()
+    return this.#core.couldServe(workOf(ask, ''), this.#now)
   }
 
-  /** What `acquire` would decide now, and why. */
+  /** What would be decided on the ask now, and why. Nothing is taken. */
   explain(ask: Ask): Explanation {
-    return explain(ask, this.#world())
-  }
-
-  #pick(ask: Ask) {
-    return pick(ask, this.#world())
-  }
-
-  #world() {
-    return {
+    this.#look()
+    const running = new Map<string, number>()
+    for (const { node, model } of this.#running.values()) if (model === ask.model) add(running, node.name, 1)
+    return explain(workOf(ask, ''), {
       snapshot: this.#snapshot.get(),
-      slots: this.#slots,
       gate: this.#gate,
-      runners: this.#runners,
-    }
-  }
-
-  #wait(ask: Ask, since: number, signal: AbortSignal): Promise<Grant> {
-    const { promise, resolve, reject } = Promise.withResolvers<Grant>()
-    const { classes, queue } = this.#snapshot.get().config
-    const maxWaitMs = classes[placeOf(ask.class, classes)]?.max_wait ?? queue.max_wait
-    const waiter: Waiter = {
-      ask,
-      since,
-      settle: (result) => {
-        cancelTimer()
-        signal.removeEventListener('abort', onAbort)
-        if (result instanceof Error) reject(result)
-        else resolve(result)
-      },
-    }
-    const onAbort = () => {
-      cancelTimer()
-      if (this.#queue.remove(waiter)) reject(signal.reason)
-    }
-    const cancelTimer = this.#clock.after(maxWaitMs, () => {
-      const late = new ProxyError('queue_timeout', { model: ask.model, seconds: maxWaitMs / 1000 })
-      if (this.#queue.remove(waiter)) waiter.settle(late)
+      core: this.#core,
+      running,
+      now: this.#now,
     })
-    signal.addEventListener('abort', onAbort, { once: true })
-    this.#queue.add(waiter)
-    return promise
   }
 
-  /** Coalesced: however much happens in a turn of the event loop, each line is looked at once. */
-  #planPass(model: string): void {
-    if (this.#freed.size === 0) queueMicrotask(() => this.#passAll())
-    this.#freed.add(model)
+  /** Monotonic seconds. */
+  get #now(): number {
+    return this.#clock.now() / 1000
   }
 
-  #passAll(): void {
-    for (const model of this.#freed) this.#pass(model)
+  /** An id of its own, also for who asks twice under one. */
+  #freeId(wanted: string): string {
+    let id = wanted
+    for (let nth = 2; this.#waiters.has(id) || this.#running.has(id); nth++) id = `${wanted}-${nth}`
+    return id
   }
 
-  /** Gives every free slot for a model to the first in its line that can use it. */
-  #pass(model: string): void {
-    this.#freed.delete(model)
-    const full = new Set<string>()
-    const { classes } = this.#snapshot.get().config
-    for (const waiter of this.#queue.line(model, classes, this.#clock.now())) {
-      // When an ask without conditions finds every node full, so does every other of its variant.
-      if (full.has(waiter.ask.variant) && isUnconditional(waiter.ask)) continue
-      const choice = this.#pick(waiter.ask)
-      if ('none' in choice && choice.none === 'full') {
-        if (isUnconditional(waiter.ask)) full.add(waiter.ask.variant)
-        continue
-      }
-      this.#queue.remove(waiter)
-      waiter.settle(
-        'node' in choice
-          ? this.#grant(waiter.ask, choice, waiter.since)
-          : new ProxyError('all_nodes_down', { model }),
-      )
+  #maxWaitMs({ class: name }: Ask): number {
+    const { classes, queue } = this.#snapshot.get().config
+    return classes[placeOf(name, classes)]?.max_wait ?? queue.max_wait
+  }
+
+  /** Whether it was still waiting. */
+  #remove(id: string, reason: Error): boolean {
+    const waiter = this.#waiters.get(id)
+    if (!waiter) return false
+    this.#waiters.delete(id)
+    waiter.settle(reason)
+    this.#tell({ type: 'left', id })
+    return true
+  }
+
+  /** Tells the core what the fleet is now, where that has changed. */
+  #look(): void {
+    const snapshot = this.#snapshot.get()
+    if (snapshot === this.#shown) return
+    this.#shown = snapshot
+    const { config } = snapshot
+    if (config !== this.#config) {
+      this.#config = config
+      this.#core.use(config.routing.policy)
+      this.#core.reclassify(this.#now)
+    }
+    this.#core.take({ type: 'fleet', nodes: this.#facts.read(snapshot) }, this.#now)
+  }
+
+  #tell(event: SchedulerEvent): void {
+    this.#core.take(event, this.#now)
+    this.#planPass()
+  }
+
+  /** Coalesced: however much happens in a turn of the event loop, the queue is looked at once. */
+  #planPass(): void {
+    if (this.#isPassPlanned) return
+    this.#isPassPlanned = true
+    queueMicrotask(() => this.#pass())
+  }
+
+  #pass(): void {
+    this.#isPassPlanned = false
+    this.#look()
+    for (const effect of this.#core.pass(this.#now)) this.#execute(effect)
+    this.#setTick()
+  }
+
+  /** The one timer: for what time alone changes. */
+  #setTick(): void {
+    const at = this.#core.nextTickAt(this.#now)
+    if (at !== null && this.#tick && this.#tick.at <= at) return
+    this.#tick?.cancel()
+    this.#tick = null
+    if (at === null) return
+    const ms = Math.max(1, Math.ceil(at * 1000 - this.#clock.now()))
+    this.#tick = { at, cancel: this.#clock.after(ms, () => this.#ticked()) }
+  }
+
+  #ticked(): void {
+    this.#tick = null
+    for (const running of this.#running.values()) running.report()
+    // What other instances run where may have changed.
+    this.#shown = null
+    this.#planPass()
+  }
+
+  #execute(effect: Effect): void {
+    switch (effect.type) {
+      case 'start':
+        this.#start(effect)
+        break
+      case 'refuse':
+        this.#refuse(effect)
+        break
+      case 'swap':
+        void this.#swap(effect)
+        break
     }
   }
 
-  #grant(ask: Ask, { node, reason }: { node: NodeView; reason: Reason }, since: number): Grant {
-    const giveBack = this.#slots.take(node.name, ask.model, ask.variant)
-    this.#runners.sent(node.name, ask, reason === 'cold-load')
-    this.#gate.passage(node.name, ask.model).claim()
-    return {
+  #start({ id, node: name, decision }: Extract<Effect, { type: 'start' }>): void {
+    const waiter = this.#waiters.get(id)
+    const node = this.#snapshot.get().nodes.get(name)
+    if (!waiter || !node) return // cannot be: the core was told of both in this very turn
+    this.#waiters.delete(id)
+    const queuedMs = this.#clock.now() - waiter.since
+    const running = new RunningRequest({
+      id,
       node,
-      reason,
-      queuedMs: this.#clock.now() - since,
-      [Symbol.dispose]: () => {
-        giveBack()
-        this.#runners.used(node.name, ask.model)
-        this.#planPass(ask.model)
+      model: waiter.ask.model,
+      queuedMs,
+      decision,
+      tell: (event) => this.#tell(event),
+      over: () => {
+        this.#running.delete(id)
+        add(this.#byNode, name, -1)
       },
+    })
+    this.#running.set(id, running)
+    add(this.#byNode, name, 1)
+    this.#gate.passage(name, waiter.ask.model).claim()
+    waiter.settle(running)
+  }
+
+  #refuse(refusal: Extract<Effect, { type: 'refuse' }>): void {
+    const waiter = this.#waiters.get(refusal.id)
+    if (!waiter) return
+    this.#waiters.delete(refusal.id)
+    waiter.settle(refusalOf(refusal, { ...waiter.ask, queued: this.#waiters.size }))
+  }
+
+  /** Has a model loaded. Whoever waits for it is told when that fails, and may try elsewhere. */
+  async #swap({ node: name, victims, model, variant }: Extract<Effect, { type: 'swap' }>): Promise<void> {
+    const node = this.#snapshot.get().nodes.get(name)
+    if (!node) return // as in #start
+    this.#gate.passage(name, model).claim()
+    const first = this.#waitingFor(model, variant)[0]?.[1]
+    const api = first?.ask.api ?? 'ollama_generate'
+    try {
+      const loadS = await this.#loader.swap({ node, victims, model, variant, api })
+      this.#tell({ type: 'swapped', node: name, model, ok: true, loadS })
+    } catch (error) {
+      for (const [id] of this.#waitingFor(model, variant))
+        if (this.#core.plan(id)?.node === name) this.#remove(id, error as Error)
+      this.#tell({ type: 'swapped', node: name, model, ok: false, loadS: 0 })
     }
+  }
+
+  #waitingFor(model: string, variant: string): [id: string, waiter: Waiter][] {
+    return [...this.#waiters].filter(([, { ask }]) => ask.model === model && ask.variant === variant)
   }
 }
 
-function isUnconditional({ tried, nodes }: Ask): boolean {
-  return tried.size === 0 && Object.keys(nodes).length === 0
+/** @param id that the core knows it by; one that is in use stands for what it is in use for. */
+function workOf(ask: Ask, id: string): Work {
+  const { promptTokens = 0, maxTokens = null, prefixes = [], arrivedAt, api } = ask
+  return {
+    id,
+    model: ask.model,
+    variant: ask.variant,
+    tenant: ask.tenant,
+    class: ask.class,
+    promptTokens,
+    maxTokens,
+    embeds: /embed/.test(api),
+    prefixes,
+    nodes: ask.nodes,
+    tried: ask.tried,
+    arrivedAt: arrivedAt / 1000,
+  }
+}
+
+function add(counts: Map<string, number>, key: string, change: number): void {
+  const count = (counts.get(key) ?? 0) + change
+  if (count === 0) counts.delete(key)
+  else counts.set(key, count)
 }

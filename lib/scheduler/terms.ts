@@ -81,15 +81,17 @@ function openingOf(runner: Runner, around: Surroundings, now: number): Opening {
   const never: Opening = { state: 'absent', slotEnds: [], freeSlots: 0, eviction: null }
   const freeSlots = Math.max(0, slots - flights.size)
   if (runner.isVictim) return never
+  if (node.swap?.runner === runner) {
+    const loadedAt = Math.max(now, swapEnd(runner, around, now))
+    return { state: 'loading', slotEnds: Array(slots).fill(loadedAt), freeSlots, eviction: null }
+  }
+  // A pause ends, and a trial tells: until then nobody knows.
+  if (runner.barrier === 'busy' || runner.barrier === 'trial' || node.isTried) return never
   if (runner.residence || !around.rules.uses.residency) {
     if (freeSlots > 0) return { state: 'ready', slotEnds: [], freeSlots, eviction: null }
     // As many must end before the next starts as are too many: the last ones to end hold the slots.
     const ends = endsOf(runner, around, now).sort((a, b) => a - b)
     return { state: 'full', slotEnds: ends.slice(-slots), freeSlots, eviction: null }
-  }
-  if (node.swap?.runner === runner) {
-    const loadedAt = Math.max(now, swapEnd(runner, around, now))
-    return { state: 'loading', slotEnds: Array(slots).fill(loadedAt), freeSlots, eviction: null }
   }
   const eviction = evictionFor(runner, around, now)
   if (!eviction) return never

@@ -5,7 +5,7 @@ import type { Scenario } from '../../lib/rehearsal/scenario.ts'
 import { readTrace, type TraceRow } from '../../lib/rehearsal/trace.ts'
 import { contestant, reference } from '../../lib/rehearse.ts'
 import { type Abilities, defaultParameters } from '../../lib/scheduler/parameters.ts'
-import { policies } from '../../lib/scheduler/policies.ts'
+import { policies } from '../../lib/fleet/policies.ts'
 
 /**
  * The routing benchmark: rehearses all policies and writes RESULTS.md. Usage: `routing.ts [TRACE.csv]`; without a trace

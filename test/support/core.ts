@@ -1,3 +1,4 @@
+import type { Policy } from '../../lib/fleet/policies.ts'
 import { Core } from '../../lib/scheduler/core.ts'
 import type {
   Effect,
@@ -8,7 +9,6 @@ import type {
   Work,
 } from '../../lib/scheduler/events.ts'
 import { type Abilities, defaultParameters, type Parameters } from '../../lib/scheduler/parameters.ts'
-import type { Policy } from '../../lib/scheduler/policies.ts'
 
 const giga = 1e9
 

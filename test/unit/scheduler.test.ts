@@ -3,22 +3,22 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
-import type { Gate, PassageBarrier } from '../../lib/scheduler/gate.ts'
-import { type Grant, Scheduler } from '../../lib/scheduler/scheduler.ts'
+import { type Gate, openPassage, type PassageBarrier } from '../../lib/scheduler/gate.ts'
+import type { Grant } from '../../lib/scheduler/scheduler.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
+import { aScheduler } from '../support/scheduler.ts'
 
 /** A gate that is open but where `barriers` says otherwise. */
 const gateWith = (barriers: Record<string, PassageBarrier>, limit = Number.POSITIVE_INFINITY): Gate => ({
-  passage: (node) => ({ barrier: barriers[node] ?? null, limit, claim() {} }),
+  passage: (node) => ({ ...openPassage, barrier: barriers[node] ?? null, limit }),
 })
 
 function arrange(snapshot: Snapshot, gate: Gate = gateWith({})) {
   const current = new CurrentSnapshot()
-  current.swap(snapshot)
   const clock = new VirtualClock()
-  const scheduler = new Scheduler({ snapshot: current, gate, clock })
+  const scheduler = aScheduler(snapshot, { current, gate, clock })
   const acquire = (ask: Partial<Ask> = {}, signal = new AbortController().signal) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), ...ask }), signal)
   return { current, clock, scheduler, acquire }

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
 import { Upstreams } from '../../lib/gateway/upstreams.ts'
-import { type Grant, Scheduler } from '../../lib/scheduler/scheduler.ts'
+import type { Grant } from '../../lib/scheduler/scheduler.ts'
 import type { Dice } from '../../lib/shared/loop.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
+import { aScheduler } from '../support/scheduler.ts'
 
 /** The real scheduler and the real upstreams; nodes are what the test says of their answers. */
 function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
@@ -16,7 +17,7 @@ function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
   const metrics = new Metrics()
   const changed = () => scheduler.refresh()
   const upstreams = new Upstreams({ snapshot: current, metrics, clock, dice, changed })
-  const scheduler = new Scheduler({ snapshot: current, gate: upstreams, clock })
+  const scheduler = aScheduler(snapshot, { current, gate: upstreams, clock })
   const acquire = (model = 'm:latest', tried: readonly string[] = []) =>
     scheduler.acquire(
       anAsk({ model, arrivedAt: clock.now(), tried: new Set(tried) }),
