@@ -58,7 +58,9 @@ export const nodeSchema = z.strictObject({
     .min(0)
     .max(1000)
     .default(1)
-    .describe('share of requests against the other nodes; 0 takes none'),
+    .describe(
+      'how fast it is against the other nodes, until llamero has learned that; 0 takes no requests',
+    ),
   slots: z
     .int()
     .min(1)

@@ -55,6 +55,8 @@ export interface NodeFacts {
   readonly available: boolean
   /** Static share, > 0. */
   readonly weight: number
+  /** How fast its operator believes it to be against the others, until that is learned; absent: 1. */
+  readonly expectedSpeed?: number
   readonly labels: Labels
   /** Configured slots per runner; null: learned. */
   readonly slots: number | null

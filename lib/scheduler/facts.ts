@@ -67,6 +67,7 @@ function lasting({ name, spec, status, weight, resident }: NodeView): NodeFacts 
     name,
     available: weight > 0,
     weight: weight > 0 ? weight : 1,
+    expectedSpeed: weight > 0 ? weight : 1,
     labels: spec.labels,
     slots: spec.slots ?? null,
     memory: spec.memory ?? labelledMemory(spec.labels['vram_mib']),

@@ -123,6 +123,7 @@ export class NodeState {
     this.#facts = facts
     this.#isSeen = true
     this.#isTried = false
+    this.#learning.node(this.name).expect(facts.expectedSpeed ?? 1)
     for (const [model, until] of this.#settling) if (until <= now) this.#settling.delete(model)
     this.touch()
     let inMemory = 0

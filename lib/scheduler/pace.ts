@@ -17,6 +17,7 @@ export class NodePace {
   readonly #logSpeed: RunningMean
   readonly #disk: RunningMean
   readonly #slowdown: Slowdown
+  #expectedLogSpeed = 0
 
   constructor(rules: Parameters) {
     this.#rules = rules
@@ -27,7 +28,12 @@ export class NodePace {
 
   /** Against a node of speed 1. */
   get speed(): number {
-    return this.#rules.uses.speed ? Math.exp(this.#logSpeed.or(0)) : 1
+    return this.#rules.uses.speed ? Math.exp(this.#logSpeed.or(this.#expectedLogSpeed)) : 1
+  }
+
+  /** How fast it is taken to be while nothing is learned. */
+  expect(speed: number): void {
+    this.#expectedLogSpeed = Math.log(speed)
   }
 
   /** By how much one more stream slows the others of its runner. */
