@@ -63,11 +63,11 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     arrivedAt: admin.clock.now(),
     tried: new Set(),
   })
-  const nodes = standings.map(({ node, barrier, running, candidate }) => ({
+  const nodes = standings.map(({ node, barrier, running, residence }) => ({
     name: node.name,
     excluded: barrier,
     loaded: node.resident.has(model),
-    other_variant: node.resident.has(model) && (candidate === null || candidate.state === 'absent'),
+    other_variant: residence === 'other',
     running,
     slots: node.slots,
     weight: node.weight,

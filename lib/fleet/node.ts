@@ -58,9 +58,7 @@ export const nodeSchema = z.strictObject({
     .min(0)
     .max(1000)
     .default(1)
-    .describe(
-      'how fast it is against the other nodes, until llamero has learned that; 0 takes no requests',
-    ),
+    .describe('how fast it is against the other nodes, until llamero has learned that; 0 takes no requests'),
   slots: z
     .int()
     .min(1)

@@ -165,6 +165,13 @@ export class Core {
     return this.#fleet.candidates(work.model, work.variant, now).isPanic(this.#waiting(work, now))
   }
 
+  /** Whether a node has a request's model in memory, and could serve it with that. */
+  residence(node: string, { model, variant }: Work): 'same' | 'other' | 'none' {
+    const runner = this.#fleet.node(node)?.loaded.get(model)
+    if (!runner) return 'none'
+    return runner.serves(variant) ? 'same' : 'other'
+  }
+
   /** What a request in the queue waits for; null when nobody can tell, or when it is not there. */
   plan(id: string): Plan | null {
     return this.#lines.get(id)?.plan ?? null

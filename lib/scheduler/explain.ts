@@ -15,6 +15,8 @@ interface Standing {
   readonly barrier: Unfitness | 'breaker' | 'busy' | 'full' | 'swap' | null
   /** Requests of this instance running on it, of the model asked for. */
   readonly running: number
+  /** Whether it has the model in memory; `other`: with other options. */
+  readonly residence: ReturnType<Core['residence']>
   /** Its cost in seconds, term by term; null where nobody can tell when it could begin. */
   readonly candidate: Candidate | null
 }
@@ -59,6 +61,7 @@ export function explain(work: Work, { snapshot, gate, core, running, now }: Worl
     node,
     barrier: barrierOf(node),
     running: running.get(node.name) ?? 0,
+    residence: core.residence(node.name, work),
     candidate: candidates.get(node.name) ?? null,
   }))
   return { ...outlook, pick: pickOf(outlook, snapshot, core.couldServe(work, now)), panic, standings }

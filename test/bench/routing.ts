@@ -1,11 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises'
+import { policies } from '../../lib/fleet/policies.ts'
 import { type Contestant, compare, type Figure, type Standing } from '../../lib/rehearsal/comparison.ts'
 import { defaultFleetText, type FleetPlan, readFleetPlan } from '../../lib/rehearsal/fleet-plan.ts'
 import type { Scenario } from '../../lib/rehearsal/scenario.ts'
 import { readTrace, type TraceRow } from '../../lib/rehearsal/trace.ts'
 import { contestant, reference } from '../../lib/rehearse.ts'
 import { type Abilities, defaultParameters } from '../../lib/scheduler/parameters.ts'
-import { policies } from '../../lib/fleet/policies.ts'
 
 /**
  * The routing benchmark: rehearses all policies and writes RESULTS.md. Usage: `routing.ts [TRACE.csv]`; without a trace

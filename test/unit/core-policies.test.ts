@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import type { Work } from '../../lib/scheduler/events.ts'
 import type { Policy } from '../../lib/fleet/policies.ts'
+import type { Work } from '../../lib/scheduler/events.ts'
 import { aCore, aNode, briefly } from '../support/core.ts'
 
 const models = { a: 5, b: 5 }

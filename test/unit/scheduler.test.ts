@@ -188,7 +188,9 @@ suite('the scheduler', () => {
 
   test('refuses with the reason when every holder is down, cordoned or guarded by an open breaker', async () => {
     const { acquire } = arrange(
-      aLoadedFleet({ nodes: [{ name: 'a', health: 'down' }, { name: 'b', state: 'cordoned' }, { name: 'c' }] }),
+      aLoadedFleet({
+        nodes: [{ name: 'a', health: 'down' }, { name: 'b', state: 'cordoned' }, { name: 'c' }],
+      }),
       gateWith({ c: 'refused' }),
     )
     await assert.rejects(acquire(), hasCode('all_nodes_down'))
@@ -234,7 +236,10 @@ suite('the scheduler', () => {
 
   test('waits for a node that asked for a pause or is on trial, rather than to give up', async () => {
     for (const barrier of ['busy', 'trial'] as const) {
-      const { acquire, scheduler } = arrange(aLoadedFleet({ nodes: [{ name: 'a' }] }), gateWith({ a: barrier }))
+      const { acquire, scheduler } = arrange(
+        aLoadedFleet({ nodes: [{ name: 'a' }] }),
+        gateWith({ a: barrier }),
+      )
       assert.equal(await isSettled(acquire()), false)
       assert.equal(scheduler.couldServe(anAsk()), true)
     }
@@ -262,12 +267,16 @@ suite('the scheduler', () => {
   })
 
   test('uses only nodes that carry the labels asked for', async () => {
-    const { acquire } = arrange(aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b', labels: { gpu: 'big' } }] }))
+    const { acquire } = arrange(
+      aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b', labels: { gpu: 'big' } }] }),
+    )
     assert.equal((await acquire({ nodes: { gpu: 'big' } })).node.name, 'b')
   })
 
   test('refuses at once when the queue is full', async () => {
-    const { acquire } = arrange(aLoadedFleet({ nodes: [{ name: 'a' }], config: { queue: { max_length: 1 } } }))
+    const { acquire } = arrange(
+      aLoadedFleet({ nodes: [{ name: 'a' }], config: { queue: { max_length: 1 } } }),
+    )
     await acquire()
     void acquire().catch(() => {})
     await assert.rejects(acquire(), hasCode('queue_full'))

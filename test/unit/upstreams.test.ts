@@ -71,7 +71,9 @@ suite('a node that returns', () => {
   })
 
   test('is warmed up per model: another model has a first slot of its own (P8)', async () => {
-    const fleet = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }))
+    const fleet = arrange(
+      aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }),
+    )
     await fleet.settle('a', 'refused')
     await fleet.clock.advance(5000)
     await fleet.settle('a', 'good')
@@ -146,7 +148,9 @@ suite('panic', () => {
 
 suite('a node that says it is busy', () => {
   test('gets no request of any model for the first pause; its asks wait, and its breaker stays closed (176)', async () => {
-    const fleet = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }))
+    const fleet = arrange(
+      aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }),
+    )
     fleet.upstream('a').busy()
     for (const model of ['m:latest', 'n:latest']) void fleet.acquire(model).catch(() => {})
     await fleet.clock.advance(4999)
