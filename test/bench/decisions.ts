@@ -25,15 +25,15 @@ export async function decisionUs({ nodes, queued, decisions }: Situation): Promi
   const ask = async (nth: number) => {
     const model = models[nth % models.length] ?? ''
     const signal = new AbortController().signal
-    running.push(await scheduler.acquire(anAsk({ model, arrivedAt: performance.now() }), signal))
+    running.push(await scheduler.acquire(anAsk({ id: String(nth), model, arrivedAt: performance.now() }), signal))
     handed.resolve()
   }
-  for (let nth = 0; nth < nodes * models.length; nth++) await ask(nth)
-  const waiting = Array.from({ length: queued }, (_, nth) => ask(nth))
-
   let nth = 0
+  const waiting = Array.from({ length: nodes * models.length + queued }, () => ask(nth++))
+  await new Promise((resolve) => setImmediate(resolve))
+
   const decide = async () => {
-    waiting.push(ask(queued + nth++))
+    waiting.push(ask(nth++))
     handed = Promise.withResolvers()
     running.shift()?.[Symbol.dispose]()
     await handed.promise
@@ -64,7 +64,7 @@ function crowdedScheduler(nodes: number): Scheduler {
         models,
         loaded: models,
       })),
-      config: { queue: { max_wait: '1h' } },
+      config: { queue: { max_wait: '1h', max_length: 100_000 } },
     }),
   )
 }
