@@ -36,7 +36,7 @@ interface SchedulerOptions {
   readonly usedElsewhere: () => ReadonlySet<string>
 }
 
-/** Whoever waits for a load is not told that no slot became free; it is looked at again after so many milliseconds. */
+/** Whoever waits for a load is not told that no slot became free, and is looked at again after so many milliseconds. */
 const loadCheckMs = 1000
 
 /**
@@ -100,8 +100,10 @@ export class Scheduler {
     })
     signal.addEventListener('abort', leave, { once: true })
     const limitMs = this.#maxWaitMs(ask)
+    const loadedBy = this.#clock.now() + limitMs + this.#snapshot.get().config.timeouts.first_token
     const expire = () => {
-      if (this.#core.plan(id)?.waitsFor === 'load') cancelLimit = this.#clock.after(loadCheckMs, expire)
+      const isLoading = this.#core.plan(id)?.waitsFor === 'load' && this.#clock.now() < loadedBy
+      if (isLoading) cancelLimit = this.#clock.after(loadCheckMs, expire)
       else this.#remove(id, new ProxyError('queue_timeout', { model: ask.model, seconds: limitMs / 1000 }))
     }
     cancelLimit = this.#clock.after(limitMs, expire)

@@ -25,7 +25,9 @@ export async function decisionUs({ nodes, queued, decisions }: Situation): Promi
   const ask = async (nth: number) => {
     const model = models[nth % models.length] ?? ''
     const signal = new AbortController().signal
-    running.push(await scheduler.acquire(anAsk({ id: String(nth), model, arrivedAt: performance.now() }), signal))
+    running.push(
+      await scheduler.acquire(anAsk({ id: String(nth), model, arrivedAt: performance.now() }), signal),
+    )
     handed.resolve()
   }
   let nth = 0

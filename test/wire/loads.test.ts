@@ -126,6 +126,36 @@ suite('a model that must be loaded first', () => {
   })
 })
 
+suite('a node without room for the model', () => {
+  test('unloads another that runs nothing, and loads when that is seen to be gone', async () => {
+    const heard: string[] = []
+    let looks = 0
+    await using node = await startRawNode((socket, bytes) => {
+      const path = /^\S+ (\S+)/.exec(bytes)?.[1] ?? ''
+      heard.push(
+        `${path} ${/"model":"([^"]*)"/.exec(bytes)?.[1] ?? ''} ${/"keep_alive":0/.exec(bytes)?.[0] ?? ''}`.trim(),
+      )
+      const models = ++looks < 4 ? [{ name: 'n:latest' }] : []
+      if (path === '/api/ps') socket.write(rawAnswer(JSON.stringify({ models })))
+      else socket.write(path === '/api/chat' ? answered : loaded)
+    })
+    const models = ['m:latest', 'n:latest']
+    const sketch = { name: 'small', url: node.url, models, loaded: ['n:latest'], max_loaded: 1 }
+    await using gateway = await startGateway(aSnapshot({ nodes: [sketch] }))
+    const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body: '{"model":"m"}' })
+    assert.equal(answer.status, 200)
+    await answer.text()
+    assert.deepEqual(heard, [
+      '/api/generate n:latest "keep_alive":0',
+      '/api/ps',
+      '/api/ps',
+      '/api/ps',
+      '/api/generate m:latest',
+      '/api/chat m',
+    ])
+  })
+})
+
 suite('a node that has the model in memory and says nothing', () => {
   // A hundred times faster: the 10 s that a silent node has at least are 0.1 s.
   const clock = new RealClock(0.01)
