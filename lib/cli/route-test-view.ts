@@ -56,6 +56,7 @@ const reasons: Readonly<Record<string, string>> = {
   breaker: 'breaker open',
   'no-model': 'does not have the model',
   full: 'full',
+  variant: 'its runner of the model is in use with other options',
   swap: 'changes what it has in memory',
   busy: 'asked for a pause',
 }

@@ -11,8 +11,11 @@ type Unfitness = 'off' | 'cordoned' | 'unknown' | 'down' | 'weight' | 'tried' | 
 /** Where a node stands for an ask. */
 interface Standing {
   readonly node: NodeView
-  /** Why it is passed over now; null when it could take the request, if need be after a load. `swap`: it changes its models. */
-  readonly barrier: Unfitness | 'breaker' | 'busy' | 'full' | 'swap' | null
+  /**
+   * Why it is passed over now; null when it could take the request, if need be after a load. `variant`: its runner of the model is in
+   * use with other options; `swap`: it changes what it has in memory.
+   */
+  readonly barrier: Unfitness | 'breaker' | 'busy' | 'full' | 'variant' | 'swap' | null
   /** Requests of this instance running on it, of the model asked for. */
   readonly running: number
   /** Whether it has the model in memory; `other`: with other options. */
@@ -54,7 +57,7 @@ export function explain(work: Work, { snapshot, gate, core, running, now }: Worl
     if (barrier === 'busy') return 'busy'
     if (barrier !== null && !(panic && barrier === 'ejected')) return 'breaker'
     const state = candidates.get(node.name)?.state
-    if (state === undefined) return 'swap'
+    if (state === undefined) return core.residence(node.name, work) === 'other' ? 'variant' : 'swap'
     return state === 'full' ? 'full' : null
   }
   const standings = [...snapshot.nodes.values()].map((node) => ({
