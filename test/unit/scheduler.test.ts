@@ -327,12 +327,15 @@ suite('the scheduler', () => {
     assert.deepEqual(await Promise.all(all.map(play)), all.map(inOrder))
   })
 
-  test('loses and doubles no slot in any order of arrivals, endings and departures', async () => {
+  test('loses and doubles no slot in any order of arrivals, endings, departures and swaps of models', async () => {
     const step = fc.constantFrom('arrive', 'arrive other', 'finish', 'abort', 'swap')
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.nat(), async (steps, seed) => {
         const fleet = aLoadedFleet({
-          nodes: [{ name: 'a', slots: 2, models: ['m:latest', 'n:latest'] }, { name: 'b' }],
+          nodes: [
+            { name: 'a', slots: 2, models: ['m:latest', 'n:latest'], loaded: ['m:latest'], max_loaded: 1 },
+            { name: 'b' },
+          ],
         })
         const { acquire, scheduler, current } = arrange(fleet)
         const running: Grant[] = []
