@@ -1,29 +1,27 @@
 import type { Ask } from '../fleet/ask.ts'
 import { placeOf } from '../fleet/classes.ts'
 import type { LoadSummary } from '../fleet/instance.ts'
-import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
+import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Dice } from '../shared/loop.ts'
-import { configured } from './configured.ts'
-import { Core, type QueuedWork } from './core.ts'
+import type { QueuedWork } from './core.ts'
+import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
-import type { Effect, SchedulerEvent, Work } from './events.ts'
+import type { Effect, Work } from './events.ts'
 import { type Explanation, explain } from './explain.ts'
-import { Facts } from './facts.ts'
 import type { Gate } from './gate.ts'
 import { type Grant, RunningRequest } from './grant.ts'
 import type { LearnedState } from './learning.ts'
 import type { Loader } from './loader.ts'
 import { refusalOf } from './refusal.ts'
 
-export type { Grant } from './grant.ts'
-
 interface Waiter {
   readonly ask: Ask
   /** When it began to wait this time, in monotonic milliseconds. */
   readonly since: number
-  settle(result: Grant | Error): void
+  grant(grant: Grant): void
+  refuse(reason: unknown): void
 }
 
 interface SchedulerOptions {
@@ -40,8 +38,7 @@ interface SchedulerOptions {
 const loadCheckMs = 1000
 
 /**
- * The shell around the core: it tells it what happens, has it decide once in a turn of the event loop, and does what it
- * says. Milliseconds outside, seconds inside: `#now` is where they meet.
+ * The shell around the core: callers ask it for slots, it tells the core, and does what the core says.
  *
  * Invariant: a waiter is in the map or settled, and the core knows of exactly those in the map and of what runs.
  */
@@ -50,28 +47,26 @@ export class Scheduler {
   readonly #gate: Gate
   readonly #loader: Loader
   readonly #clock: Clock
-  readonly #core: Core
-  readonly #facts: Facts
+  readonly #loop: CoreLoop
   /** By the id that the core knows them by. */
   readonly #waiters = new Map<string, Waiter>()
   readonly #running = new Map<string, RunningRequest>()
   /** Requests running, by node, without the idle ones. */
   readonly #byNode = new Map<string, number>()
-  /** What the core was last told of; null: something else has changed since. */
-  #shown: Snapshot | null = null
-  #config: Snapshot['config']
-  #isPassPlanned = false
-  #tick: { readonly at: number; readonly cancel: () => void } | null = null
 
-  constructor({ snapshot, gate, loader, clock, dice, usedElsewhere }: SchedulerOptions) {
+  constructor(options: SchedulerOptions) {
+    const { snapshot, gate, loader, clock } = options
     this.#snapshot = snapshot
     this.#gate = gate
     this.#loader = loader
     this.#clock = clock
-    this.#facts = new Facts({ gate, usedElsewhere })
-    this.#config = snapshot.get().config
-    const { policy } = this.#config.routing
-    this.#core = new Core({ policy, parameters: configured(snapshot), dice })
+    this.#loop = new CoreLoop({
+      ...options,
+      execute: (effect) => this.#execute(effect),
+      ticking: () => {
+        for (const running of this.#running.values()) running.report()
+      },
+    })
     snapshot.onSwap(() => this.refresh())
   }
 
@@ -83,31 +78,37 @@ export class Scheduler {
    */
   async acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
     signal.throwIfAborted()
-    this.#look()
+    this.#loop.look()
     const { promise, resolve, reject } = Promise.withResolvers<Grant>()
     const id = this.#freeId(ask.id)
     const leave = () => this.#remove(id, signal.reason)
     let cancelLimit = () => {}
+    const settled = () => {
+      cancelLimit()
+      signal.removeEventListener('abort', leave)
+    }
     this.#waiters.set(id, {
       ask,
       since: this.#clock.now(),
-      settle: (result) => {
-        cancelLimit()
-        signal.removeEventListener('abort', leave)
-        if (result instanceof Error) reject(result)
-        else resolve(result)
+      grant: (grant) => {
+        settled()
+        resolve(grant)
+      },
+      refuse: (reason) => {
+        settled()
+        reject(reason)
       },
     })
     signal.addEventListener('abort', leave, { once: true })
     const limitMs = this.#maxWaitMs(ask)
     const loadedBy = this.#clock.now() + limitMs + this.#snapshot.get().config.timeouts.first_token
     const expire = () => {
-      const isLoading = this.#core.plan(id)?.waitsFor === 'load' && this.#clock.now() < loadedBy
+      const isLoading = this.#loop.core.plan(id)?.waitsFor === 'load' && this.#clock.now() < loadedBy
       if (isLoading) cancelLimit = this.#clock.after(loadCheckMs, expire)
       else this.#remove(id, new ProxyError('queue_timeout', { model: ask.model, seconds: limitMs / 1000 }))
     }
     cancelLimit = this.#clock.after(limitMs, expire)
-    this.#tell({ type: 'arrived', work: workOf(ask, id) })
+    this.#loop.tell({ type: 'arrived', work: workOf(ask, id) })
     return promise
   }
 
@@ -118,8 +119,7 @@ export class Scheduler {
 
   /** Something outside (snapshot, gate) changed. */
   refresh(): void {
-    this.#shown = null
-    this.#planPass()
+    this.#loop.refresh()
   }
 
   /** Requests of this instance running on a node. */
@@ -140,46 +140,41 @@ export class Scheduler {
 
   /** All that waits, in the order in which it will be served if nothing else happens. Times are monotonic seconds. */
   queued(): readonly QueuedWork[] {
-    return this.#core.queued()
+    return this.#loop.core.queued()
   }
 
   /** The last decisions, the newest first. Times are monotonic seconds. */
   decisions(): readonly LoggedDecision[] {
-    return this.#core.decisions()
+    return this.#loop.core.decisions()
   }
 
   learned(): LearnedState {
-    return this.#core.learned()
+    return this.#loop.core.learned()
   }
 
   /** Begins where another instance, or this one before its restart, left off. */
   restore(state: LearnedState): void {
-    this.#core.restore(state)
+    this.#loop.core.restore(state)
   }
 
   /** Whether a node that has not failed the ask could serve it, now or after waiting. Nothing is taken. */
   couldServe(ask: Ask): boolean {
-    this.#look()
-    return this.#core.couldServe(workOf(ask, ''), this.#now)
+    this.#loop.look()
+    return this.#loop.core.couldServe(workOf(ask, ''), this.#loop.now)
   }
 
   /** What would be decided on the ask now, and why. Nothing is taken. */
   explain(ask: Ask): Explanation {
-    this.#look()
+    this.#loop.look()
     const running = new Map<string, number>()
     for (const { node, model } of this.#running.values()) if (model === ask.model) add(running, node.name, 1)
     return explain(workOf(ask, ''), {
       snapshot: this.#snapshot.get(),
       gate: this.#gate,
-      core: this.#core,
+      core: this.#loop.core,
       running,
-      now: this.#now,
+      now: this.#loop.now,
     })
-  }
-
-  /** Monotonic seconds. */
-  get #now(): number {
-    return this.#clock.now() / 1000
   }
 
   /** An id of its own, also for who asks twice under one. */
@@ -195,65 +190,13 @@ export class Scheduler {
   }
 
   /** Whether it was still waiting. */
-  #remove(id: string, reason: Error): boolean {
+  #remove(id: string, reason: unknown): boolean {
     const waiter = this.#waiters.get(id)
     if (!waiter) return false
     this.#waiters.delete(id)
-    waiter.settle(reason)
-    this.#tell({ type: 'left', id })
+    waiter.refuse(reason)
+    this.#loop.tell({ type: 'left', id })
     return true
-  }
-
-  /** Tells the core what the fleet is now, where that has changed. */
-  #look(): void {
-    const snapshot = this.#snapshot.get()
-    if (snapshot === this.#shown) return
-    this.#shown = snapshot
-    const { config } = snapshot
-    if (config !== this.#config) {
-      this.#config = config
-      this.#core.use(config.routing.policy)
-      this.#core.reclassify(this.#now)
-    }
-    this.#core.take({ type: 'fleet', nodes: this.#facts.read(snapshot) }, this.#now)
-  }
-
-  #tell(event: SchedulerEvent): void {
-    this.#core.take(event, this.#now)
-    this.#planPass()
-  }
-
-  /** Coalesced: however much happens in a turn of the event loop, the queue is looked at once. */
-  #planPass(): void {
-    if (this.#isPassPlanned) return
-    this.#isPassPlanned = true
-    queueMicrotask(() => this.#pass())
-  }
-
-  #pass(): void {
-    this.#isPassPlanned = false
-    this.#look()
-    for (const effect of this.#core.pass(this.#now)) this.#execute(effect)
-    this.#setTick()
-  }
-
-  /** The one timer: for what time alone changes. */
-  #setTick(): void {
-    const at = this.#core.nextTickAt(this.#now)
-    if (at !== null && this.#tick && this.#tick.at <= at) return
-    this.#tick?.cancel()
-    this.#tick = null
-    if (at === null) return
-    const ms = Math.max(1, Math.ceil(at * 1000 - this.#clock.now()))
-    this.#tick = { at, cancel: this.#clock.after(ms, () => this.#ticked()) }
-  }
-
-  #ticked(): void {
-    this.#tick = null
-    for (const running of this.#running.values()) running.report()
-    // What other instances run where may have changed.
-    this.#shown = null
-    this.#planPass()
   }
 
   #execute(effect: Effect): void {
@@ -282,7 +225,7 @@ export class Scheduler {
       model: waiter.ask.model,
       queuedMs,
       decision,
-      tell: (event) => this.#tell(event),
+      tell: (event) => this.#loop.tell(event),
       over: () => {
         this.#running.delete(id)
         add(this.#byNode, name, -1)
@@ -291,14 +234,14 @@ export class Scheduler {
     this.#running.set(id, running)
     add(this.#byNode, name, 1)
     this.#gate.passage(name, waiter.ask.model).claim()
-    waiter.settle(running)
+    waiter.grant(running)
   }
 
   #refuse(refusal: Extract<Effect, { type: 'refuse' }>): void {
     const waiter = this.#waiters.get(refusal.id)
     if (!waiter) return
     this.#waiters.delete(refusal.id)
-    waiter.settle(refusalOf(refusal, { ...waiter.ask, queued: this.#waiters.size }))
+    waiter.refuse(refusalOf(refusal, { ...waiter.ask, queued: this.#waiters.size }))
   }
 
   /** Has a model loaded. Whoever waits for it is told when that fails, and may try elsewhere. */
@@ -310,11 +253,11 @@ export class Scheduler {
     const api = first?.ask.api ?? 'ollama_generate'
     try {
       const loadS = await this.#loader.swap({ node, victims, model, variant, api })
-      this.#tell({ type: 'swapped', node: name, model, ok: true, loadS })
+      this.#loop.tell({ type: 'swapped', node: name, model, ok: true, loadS })
     } catch (error) {
       for (const [id] of this.#waitingFor(model, variant))
-        if (this.#core.plan(id)?.node === name) this.#remove(id, error as Error)
-      this.#tell({ type: 'swapped', node: name, model, ok: false, loadS: 0 })
+        if (this.#loop.core.plan(id)?.node === name) this.#remove(id, error)
+      this.#loop.tell({ type: 'swapped', node: name, model, ok: false, loadS: 0 })
     }
   }
 

@@ -1,4 +1,5 @@
-import type { Grant, Scheduler } from '../../lib/scheduler/scheduler.ts'
+import type { Grant } from '../../lib/scheduler/grant.ts'
+import type { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
 import { aScheduler } from '../support/scheduler.ts'
 import { percentile } from './statistics.ts'
