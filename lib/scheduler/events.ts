@@ -1,15 +1,10 @@
+import type { Prefix } from '../fleet/ask.ts'
 import type { Labels } from '../fleet/schema.ts'
 
 /**
  * What the core of the scheduler is told, and what it answers. Pure data: no sockets, no timers, no clock. Every time is
  * monotonic seconds, every rate per second, every size bytes; whoever stands around the core converts once.
  */
-
-/** The messages of a conversation up to one of them, as a hash, and how many tokens they are. */
-export interface Prefix {
-  readonly hash: number
-  readonly tokens: number
-}
 
 /** A request as the scheduler sees it. */
 export interface Work {
