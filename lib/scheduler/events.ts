@@ -61,7 +61,7 @@ export interface NodeFacts {
   readonly resident: readonly RunnerFacts[]
 }
 
-/** Ollama's own measurements of a finished request (sheet ollama-api.md §2.6), durations in seconds. */
+/** Measurements of a finished request, Ollama's own where it tells them (sheet ollama-api.md §2.6), durations in seconds. */
 export interface Timings {
   readonly total: number
   readonly load: number
@@ -69,6 +69,8 @@ export interface Timings {
   readonly eval: number
   readonly promptTokens: number
   readonly outputTokens: number
+  /** Measured by us, not by the node: `promptEval` holds a wait on the node as well, so slots learn nothing from it. */
+  readonly fromOutside?: true
 }
 
 export type SchedulerEvent =
