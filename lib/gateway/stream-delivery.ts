@@ -6,6 +6,8 @@ import { type Addressee, type AnswerHead, type Delivery, ToCaller } from './to-c
 
 /** A longer line, or event, is not waited for. */
 const maxPartialBytes = 64 * 1024
+/** Seconds: to write less than this long says more of our event loop than of the node. */
+const leastMeasuredS = 0.25
 
 /**
  * A stream goes out piece by piece, untouched. A line, or an event, goes out whole: half of one says nothing, and an error
@@ -89,6 +91,7 @@ export class StreamDelivery extends ToCaller implements Delivery {
   #measured({ input, output }: Tokens): Timings | null {
     if (input === 0 || this.isSlow) return null
     const total = this.addressee.elapsedS()
+    if (total - this.#headS < leastMeasuredS) return null
     const times = { total, load: 0, promptEval: this.#headS, eval: total - this.#headS }
     return { ...times, promptTokens: input, outputTokens: output, fromOutside: true }
   }
