@@ -43,8 +43,10 @@ function publishing(first: LearnedState) {
     writes++
     stored = JSON.parse(JSON.stringify(told))
   }
-  const minute = async () => {
+  /** `each` happens before every round. */
+  const minute = async (each = (_second: number) => {}) => {
     for (let n = 0; n < 60; n++) {
+      each(n)
       await clock.advance(1000)
       round()
     }
@@ -66,8 +68,10 @@ test('what was learned is published once a minute at most, and not again for a s
   assert.equal(await minute(), 1)
   learn(ofNode(learned(0.06)))
   assert.equal(await minute(), 2)
+  const doubling = (second: number) => learn(ofNode(learned(0.06 * 2 ** second)))
+  assert.equal(await minute(doubling), 3)
   learn({ nodes: {}, outputs: {} })
-  assert.equal(await minute(), 2, 'who knows nothing of a node leaves what is known')
+  assert.equal(await minute(), 3, 'who knows nothing of a node leaves what is known')
 })
 
 test('a lesson stays below 16 KiB, and keeps the runners that taught most', async () => {
