@@ -137,6 +137,8 @@ export interface NodeStatus {
   readonly loaded: readonly LoadedModel[]
   /** The node's share as the leader sees it: static weight x health. */
   readonly weight: number
+  /** What the leader's scheduler learned of it: JSON of at most 16 KiB, which only schedulers understand. */
+  readonly learned?: unknown
 }
 
 /** A node as requests see it: what is wanted and what was observed, in one frozen object. */

@@ -176,6 +176,7 @@ export class Dispatch {
           idleWriteMs: timeouts.idle_write,
           spelling: admission.spelling,
           responseHeaders: this.#responseHeaders(exchange, admission, snapshot),
+          elapsedS: () => (clock.now() - sentAt) / 1000,
           malformed: (lines) => metrics.malformedLines.inc({ node: node.name }, lines),
         })
         grant.watch(() => delivery.tokens.output)

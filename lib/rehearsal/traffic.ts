@@ -1,4 +1,4 @@
-import type { Prefix } from '../scheduler/events.ts'
+import type { Prefix } from '../fleet/ask.ts'
 import type { Dice } from '../shared/loop.ts'
 import { pickByWeight } from './chance.ts'
 import type { PlannedModel } from './fleet-plan.ts'

@@ -1,3 +1,4 @@
+import type { Prefix } from '../fleet/ask.ts'
 import type { Labels } from '../fleet/schema.ts'
 import type { PassageBarrier } from './gate.ts'
 
@@ -5,12 +6,6 @@ import type { PassageBarrier } from './gate.ts'
  * What the core of the scheduler is told, and what it answers. Pure data: no sockets, no timers, no clock. Every time is
  * monotonic seconds, every rate per second, every size bytes; whoever stands around the core converts once.
  */
-
-/** The messages of a conversation up to one of them, as a hash, and how many tokens they are. */
-export interface Prefix {
-  readonly hash: number
-  readonly tokens: number
-}
 
 /** A request as the scheduler sees it. */
 export interface Work {
@@ -77,7 +72,7 @@ export interface NodeFacts {
   readonly isShared?: boolean
 }
 
-/** Ollama's own measurements of a finished request (sheet ollama-api.md §2.6), durations in seconds. */
+/** Measurements of a finished request, Ollama's own where it tells them (sheet ollama-api.md §2.6), durations in seconds. */
 export interface Timings {
   readonly total: number
   readonly load: number
@@ -85,6 +80,8 @@ export interface Timings {
   readonly eval: number
   readonly promptTokens: number
   readonly outputTokens: number
+  /** Measured by us, not by the node: `promptEval` holds a wait on the node as well, so slots learn nothing from it. */
+  readonly fromOutside?: true
 }
 
 export type SchedulerEvent =

@@ -127,6 +127,7 @@ export class Flights {
     }
     pace.prefilled(timings.promptTokens, flight.cached, timings.promptEval, company, bytes)
     pace.node.loaded(node.facts.models.get(work.model) ?? 0, timings.load)
+    if (timings.fromOutside) return
     const nodeWaitS = timings.total - timings.load - timings.promptEval - timings.eval
     const isWanted = this.#lines.ofModel(work.model) > 0
     const atLimit = flight.streams >= runner.slots

@@ -1,4 +1,5 @@
-import type { Prefix, Work } from './events.ts'
+import type { Prefix } from '../fleet/ask.ts'
+import type { Work } from './events.ts'
 import type { Residence, Runner } from './runner.ts'
 
 /** Runners that are remembered for one prefix: a system prompt is cached in many places. */
