@@ -132,6 +132,11 @@ const catalogue = {
     retryAfter: 10,
     text: (f) => `no slot became free for model '${f['model']}' within ${f['seconds']} s`,
   },
+  // No Retry-After: who asks again at once undoes what the operator did.
+  cancelled: {
+    status: 503,
+    text: () => 'an operator cancelled this request while it waited for a slot',
+  },
   node_unavailable: {
     status: 503,
     retryAfter: 5,
