@@ -11,7 +11,7 @@ export interface ExplainedQueue {
   decisions(): readonly LoggedDecision[]
   /** Takes a request out; its caller gets the error `cancelled`. @returns whether it was still waiting. */
   cancel(id: string): boolean
-  /** What would be decided now on a request, queued (by its id) or not. Nothing is changed. */
+  /** What would be decided now on a request, were it the only one that waits. Nothing is changed. */
   explain(ask: Ask): Outlook
 }
 

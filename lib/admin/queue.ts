@@ -1,5 +1,6 @@
 import type Router from '@koa/router'
 import { z } from 'zod'
+import type { Ask } from '../fleet/ask.ts'
 import { describeFaults, readValue } from '../fleet/document.ts'
 import type { QueuedWork } from '../scheduler/core.ts'
 import type { Work } from '../scheduler/events.ts'
@@ -31,7 +32,7 @@ export function queueRoutes(router: Router, { instance, queue, clock, log }: Que
     const now = nowS()
     const waiting = all.slice(0, limit).map((queued, at) => ({
       ...row(queued, now),
-      ...(at < explainedRows ? outlookRow(queue.explain(askOf(queued.work)), now) : planned(queued, now)),
+      ...(at < explainedRows ? explained(queued, queue, now) : planned(queued, now)),
     }))
     context.body = {
       apiVersion,
@@ -60,7 +61,7 @@ export function queueRoutes(router: Router, { instance, queue, clock, log }: Que
       max_tokens: work.maxTokens,
       labels: work.nodes,
       failed_on: [...work.tried],
-      ...outlookRow(queue.explain(askOf(work)), now),
+      ...explained(queued, queue, now),
     }
   })
 
@@ -85,6 +86,13 @@ function row({ work, plan }: QueuedWork, now: number) {
   return { id, model, variant, tenant, class: named, waited_seconds, node: plan?.node ?? null }
 }
 
+/** What it is planned to do counts, where there is a plan: that knows of those who go before it. */
+function explained({ work, plan }: QueuedWork, queue: ExplainedQueue, now: number) {
+  const outlook = queue.explain(askOf(work))
+  if (!plan) return outlookRow(outlook, now)
+  return outlookRow({ ...outlook, waitsFor: plan.waitsFor, predictedStart: plan.startsAt }, now)
+}
+
 /** What is known of a request without looking at its places. */
 function planned({ plan }: QueuedWork, now: number) {
   return {
@@ -95,19 +103,9 @@ function planned({ plan }: QueuedWork, now: number) {
   }
 }
 
-/** As the scheduler was asked for it; of one that waits it needs no more than the id to know the rest. */
-function askOf({ id, model, variant, tenant, class: named, nodes, arrivedAt, tried, embeds }: Work) {
-  return {
-    id,
-    api: embeds ? ('ollama_embed' as const) : ('ollama_chat' as const),
-    model,
-    variant,
-    tenant,
-    class: named,
-    nodes,
-    arrivedAt: arrivedAt * 1000,
-    tried,
-  }
+/** As the scheduler was asked for it. */
+function askOf({ embeds, arrivedAt, ...work }: Work): Ask {
+  return { ...work, api: embeds ? 'ollama_embed' : 'ollama_chat', arrivedAt: arrivedAt * 1000 }
 }
 
 function countBy(all: readonly QueuedWork[], nameOf: (queued: QueuedWork) => string): Record<string, number> {
