@@ -98,6 +98,10 @@ const catalogue = {
     retryAfter: 5,
     text: (f) => `${f['queued']} requests are waiting already; try again later`,
   },
+  cancelled: {
+    status: 503,
+    text: () => 'an operator took this request out of the queue',
+  },
   no_config: {
     status: 503,
     retryAfter: 2,
@@ -131,11 +135,6 @@ const catalogue = {
     status: 503,
     retryAfter: 10,
     text: (f) => `no slot became free for model '${f['model']}' within ${f['seconds']} s`,
-  },
-  // No Retry-After: who asks again at once undoes what the operator did.
-  cancelled: {
-    status: 503,
-    text: () => 'an operator cancelled this request while it waited for a slot',
   },
   node_unavailable: {
     status: 503,

@@ -157,7 +157,7 @@ suite('the queue in the admin API', () => {
 
   test('an SDK whose request was cancelled does not send it again by itself', () => {
     const { status, retryAfter, message } = new ProxyError('cancelled')
-    assert.equal(message, 'an operator cancelled this request while it waited for a slot')
+    assert.equal(message, 'an operator took this request out of the queue')
     assert.deepEqual(retryHeaders('openai', status, retryAfter), { 'x-should-retry': 'false' })
   })
 
