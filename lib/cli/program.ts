@@ -10,6 +10,7 @@ import { type GlobalOptions, Invocation } from './invocation.ts'
 import { addKeyCommands } from './key.ts'
 import { addModelCommands } from './model.ts'
 import { addNodeCommands } from './node.ts'
+import { addQueueCommands } from './queue.ts'
 import { addRouteCommands } from './route.ts'
 import { addServeCommands } from './serve.ts'
 import { addSimulateCommands } from './simulate.ts'
@@ -46,6 +47,7 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     addNodeCommands(program, invocation)
     addModelCommands(program, invocation)
     addRouteCommands(program, invocation)
+    addQueueCommands(program, invocation)
     addConfigCommands(program, invocation, finish)
     addKeyCommands(program, invocation)
     addInstanceCommands(program, invocation)

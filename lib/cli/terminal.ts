@@ -7,6 +7,7 @@ import { type Look, printable } from './table.ts'
 
 const eraseLine = '\r\u001b[K'
 const eraseBelow = '\u001b[J'
+const clearScreen = '\u001b[H\u001b[2J'
 
 /** The streams a command speaks through: data to stdout, everything said to people to stderr. */
 export class Terminal {
@@ -25,6 +26,20 @@ export class Terminal {
   /** Writes an answer as the caller asked: the document itself, or the view made of it for people. */
   show(document: unknown, output: Output, view: (look: Look) => string): void {
     this.#context.stdout.write(this.#render(document, output, view))
+  }
+
+  /**
+   * The same for what is looked at again and again: on a terminal in place of the last look, else after it. Where people
+   * read, each look says when it was; JSON comes one document a line, YAML as a stream of documents.
+   */
+  showAgain(document: unknown, output: Output, view: (look: Look) => string): void {
+    const { stdout, clock } = this.#context
+    if (output === 'json') stdout.write(`${JSON.stringify(document)}\n`)
+    else if (output === 'yaml') stdout.write(`---\n${stringify(document)}`)
+    else {
+      const head = `${stdout.isTTY ? clearScreen : ''}${clock.date().toISOString()}\n`
+      stdout.write(`${head}${this.#render(document, output, view)}\n`)
+    }
   }
 
   /** A document's own text, as it is. */
