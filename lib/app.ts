@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { AdminServer } from './admin/server.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { DiskSnapshot } from './cluster/disk-snapshot.ts'
+import { lessonsIn } from './cluster/lessons.ts'
 import { succeedPredecessor } from './cluster/predecessor.ts'
 import { UsedElsewhere } from './cluster/used-elsewhere.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
@@ -86,6 +87,13 @@ export async function startApp(settings: Settings): Promise<App> {
     dice,
     usedElsewhere: () => elsewhere.nodes(),
   })
+  let isTaught = false
+  snapshot.onSwap(() => {
+    const { nodes } = snapshot.get()
+    if (isTaught || nodes.size === 0) return
+    isTaught = true // from then on it learns by itself
+    scheduler.restore(lessonsIn(nodes.values()))
+  })
   const dispatch = new Dispatch({
     scheduler,
     upstreams,
@@ -136,6 +144,7 @@ export async function startApp(settings: Settings): Promise<App> {
     },
     predecessor: await succeedPredecessor(ownFile(settings, 'boot'), boot, log),
     load: () => scheduler.summary(),
+    learned: () => scheduler.learned(),
     ...(store.kind === 'etcd' && { disk: new DiskSnapshot(ownFile(settings, 'snapshot', '.json'), log) }),
   })
 
@@ -155,6 +164,7 @@ export async function startApp(settings: Settings): Promise<App> {
     cluster,
     snapshot,
     scheduler,
+    queue: scheduler,
     upstreams,
     pipeline,
     jobs: cluster.jobs,

@@ -209,7 +209,7 @@ export class Dispatch {
     const { doubt } = this.#options
     const verdict = teach(outcome, ask, { node: grant.node.name, upstream, trial, doubt })
     if (verdict.effect === 'busy') grant.busy()
-    if (outcome.kind === 'done') grant.end(null)
+    if (outcome.kind === 'done') grant.end(outcome.timings)
     this.#options.metrics.attempts.inc({
       node: grant.node.name,
       result: outcome.kind === 'node-failed' ? outcome.fault : outcome.kind,
