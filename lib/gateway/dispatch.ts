@@ -69,7 +69,10 @@ export class Dispatch {
    */
   async run(exchange: Exchange, admission: Admission, snapshot: Snapshot): Promise<void> {
     const tried = new Set<string>()
-    const promptTokens = admission.ask.promptTokens ?? (admission.body.length ?? 0) / bytesPerToken
+    const { body } = admission
+    // A form is a recording, and no prompt.
+    const estimated = Buffer.isBuffer(body) ? body.length / bytesPerToken : 0
+    const { promptTokens = estimated } = admission.ask
     const ask = { ...admission.ask, promptTokens, tried }
     const job: Job = { exchange, admission, snapshot, ask, tried }
     exchange.trace.model = job.ask.model
