@@ -49,9 +49,6 @@ interface Try {
   readonly trial: Trial
 }
 
-/** As Ollama estimates a prompt (sheet ollama-api.md §1.8). */
-const bytesPerToken = 4
-
 /** The part of a request's path that may repeat: wait for a slot, try the node, and on its failure try another. */
 export class Dispatch {
   readonly #options: DispatchOptions
@@ -69,11 +66,7 @@ export class Dispatch {
    */
   async run(exchange: Exchange, admission: Admission, snapshot: Snapshot): Promise<void> {
     const tried = new Set<string>()
-    const { body } = admission
-    // A form is a recording, and no prompt.
-    const estimated = Buffer.isBuffer(body) ? body.length / bytesPerToken : 0
-    const { promptTokens = estimated } = admission.ask
-    const ask = { ...admission.ask, promptTokens, tried }
+    const ask = { ...admission.ask, tried }
     const job: Job = { exchange, admission, snapshot, ask, tried }
     exchange.trace.model = job.ask.model
     exchange.trace.class = job.ask.class
