@@ -5,8 +5,13 @@ import { orAborted } from './aborted.ts'
 const perSecond = 3
 /** Retries a busy one may make, per request. */
 const perRequest = 0.1
-/** Seconds of it that may be saved up: the requests of a node that just died go elsewhere at once. */
-const savedSeconds = 10
+/**
+ * Seconds of it that may be saved up and spent at once. With what comes in meanwhile, and when fewer requests come than
+ * before, that keeps attempts within 1.2 x requests over any ten seconds (P12); the others wait for their turn.
+ */
+const savedSeconds = 5
+/** Seconds of it that may be waited for: as long as for a slot. */
+const waitedSeconds = 60
 /** Milliseconds over which requests are counted. */
 const stepMs = 1000
 /** Milliseconds between two looks at the budget on behalf of those who wait for it. */
@@ -15,8 +20,8 @@ const lookMs = 100
 /**
  * The retry budget: a token bucket that fills with a tenth of the requests, and with three a second at least. However
  * many nodes fail at once, retries cannot turn a brown-out into a storm (sheet reliability-security.md P12). A retry that
- * comes a moment too early waits for its token, in turn, since a late answer is better than none; more than ten seconds
- * will pay for are refused at once.
+ * comes too early waits for its token, in turn, since a late answer is better than none; more than a minute will pay for
+ * are refused at once.
  */
 export class RetryBudget {
   readonly #clock: Clock
@@ -54,7 +59,7 @@ export class RetryBudget {
   /** Takes one as soon as there is one; resolves to false when that would take too long. @throws the signal's reason. */
   async wait(signal: AbortSignal): Promise<boolean> {
     if (this.#waiting.length === 0 && this.spend()) return true
-    if (this.#waiting.length >= this.#rate * savedSeconds) return false
+    if (this.#waiting.length >= this.#rate * waitedSeconds) return false
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#waiting.push(resolve)
     if (this.#waiting.length === 1) this.#look()
