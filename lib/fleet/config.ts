@@ -3,6 +3,7 @@ import { scopes } from './api-key.ts'
 import { callersSchema, modelOptionsSchema } from './caller-options.ts'
 import { classesSchema, className } from './classes.ts'
 import { isObjectName, objectNameRule } from './names.ts'
+import { policies } from './policies.ts'
 import { cidr, copies, duration, labels, modelGlob } from './schema.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
@@ -27,7 +28,15 @@ export const configSchema = z.strictObject({
         .min(1)
         .max(1024)
         .default(1)
-        .describe('requests a node runs at once per model when its own document names no slots'),
+        .describe(
+          'requests a node runs at once per model to begin with, when its own document names no slots: then that is learned',
+        ),
+      policy: z
+        .enum(policies)
+        .default('earliest-finish')
+        .describe(
+          'how nodes are chosen; all but earliest-finish are there to compare with, and send requests on at once',
+        ),
       attempts: z.int().min(1).max(10).default(3).describe('nodes tried for one request before it fails'),
       unknown_paths: nodeName
         .optional()

@@ -5,6 +5,7 @@ import { Dispatch } from '../../lib/gateway/dispatch.ts'
 import { Forwarder } from '../../lib/gateway/forward.ts'
 import { Listener } from '../../lib/gateway/listener.ts'
 import { Management } from '../../lib/gateway/management.ts'
+import { ModelLoader } from '../../lib/gateway/model-loader.ts'
 import { Passes } from '../../lib/gateway/passes.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
 import { Shows } from '../../lib/gateway/show.ts'
@@ -49,9 +50,17 @@ export async function startGateway(
     dice: () => 0.5,
     changed: () => scheduler.refresh(),
   })
-  const scheduler = new Scheduler({ snapshot: current, gate: upstreams, clock })
   const forwarder = new Forwarder(clock)
   const doubt = (node: string) => void doubted.push(node)
+  const loader = new ModelLoader({ snapshot: current, upstreams, forwarder, clock, metrics, doubt })
+  const scheduler = new Scheduler({
+    snapshot: current,
+    gate: upstreams,
+    loader,
+    clock,
+    dice: () => 0.5,
+    usedElsewhere: () => new Set(),
+  })
   const dispatch = new Dispatch({
     scheduler,
     upstreams,

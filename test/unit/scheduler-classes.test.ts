@@ -2,22 +2,20 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
-import { openPassage } from '../../lib/scheduler/gate.ts'
-import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
+import { aScheduler } from '../support/scheduler.ts'
 
 const patient = { queue: { max_wait: '1h' } }
 
 /** One node with one slot, which is taken. */
 async function arrange(config: Record<string, unknown> = patient) {
   const current = new CurrentSnapshot()
-  const show = (shown: Record<string, unknown>) =>
-    current.swap(aSnapshot({ nodes: [{ name: 'a', slots: 1 }], config: shown }))
-  show(config)
+  const fleet = (shown: Record<string, unknown>) =>
+    aSnapshot({ nodes: [{ name: 'a', slots: 1, loaded: ['m:latest'] }], config: shown })
   const clock = new VirtualClock()
-  const scheduler = new Scheduler({ snapshot: current, gate: { passage: () => openPassage }, clock })
+  const scheduler = aScheduler(fleet(config), { current, clock })
   const acquire = (ask: Partial<Ask> = {}) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), ...ask }), new AbortController().signal)
   const held = await acquire()
@@ -25,7 +23,7 @@ async function arrange(config: Record<string, unknown> = patient) {
   return {
     clock,
     scheduler,
-    show,
+    show: (shown: Record<string, unknown>) => current.swap(fleet(shown)),
     /** Waits for the slot, and works for `workMs`. */
     ask: (id: string, name: string, workMs = 0) =>
       void acquire({ id, class: name }).then(

@@ -50,7 +50,7 @@ suite('a model that must be loaded first', () => {
   test('is loaded once for all who wait for it, and then asked', async () => {
     await using at = await fleet()
     const answers = [at.ask(), at.ask(), at.ask()]
-    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 3, 'three wait')
+    await eventually(() => at.gateway.scheduler.summary().queued === 3, 'three wait')
     await eventually(() => at.cold.loading.length === 1, 'one load')
     assert.equal(at.cold.requests.length, 1)
     at.cold.finish()
@@ -71,13 +71,10 @@ suite('a model that must be loaded first', () => {
     await eventually(() => at.cold.loading.length === 1, 'the load has begun')
     caller.abort()
     assert.equal(await left, 'left')
-    await eventually(
-      () => Object.keys(at.gateway.scheduler.summary().running).length === 0,
-      'the slot is back',
-    )
+    await eventually(() => at.gateway.scheduler.summary().queued === 0, 'it waits no more')
     assert.equal(at.cold.closedAt[0], undefined, 'the load was not cut')
     const next = at.ask()
-    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 1, 'the next one waits')
+    await eventually(() => at.gateway.scheduler.summary().queued === 1, 'the next one waits')
     at.cold.finish()
     assert.equal((await next).status, 200)
     assert.equal(at.cold.loading.length, 1)
@@ -97,7 +94,7 @@ suite('a model that must be loaded first', () => {
   test('whose load fails speaks once against the node, however many waited for it', async () => {
     await using at = await fleet()
     const answers = Array.from({ length: 8 }, () => at.ask())
-    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 8, 'all wait')
+    await eventually(() => at.gateway.scheduler.summary().queued === 8, 'all wait')
     await eventually(() => at.cold.loading.length === 1, 'the load has begun')
     at.cold.finish(rawAnswer('{"error":"out of memory"}', { status: '500 Internal Server Error' }))
     for (const answer of await Promise.all(answers)) assert.equal(answer.status, 500)
@@ -126,6 +123,36 @@ suite('a model that must be loaded first', () => {
     pair.cold.finish(failure)
     assert.equal((await healed).status, 200)
     assert.equal((await healed).headers.get('x-llamero-node'), 'other')
+  })
+})
+
+suite('a node without room for the model', () => {
+  test('unloads another that runs nothing, and loads when that is seen to be gone', async () => {
+    const heard: string[] = []
+    let looks = 0
+    await using node = await startRawNode((socket, bytes) => {
+      const path = /^\S+ (\S+)/.exec(bytes)?.[1] ?? ''
+      heard.push(
+        `${path} ${/"model":"([^"]*)"/.exec(bytes)?.[1] ?? ''} ${/"keep_alive":0/.exec(bytes)?.[0] ?? ''}`.trim(),
+      )
+      const models = ++looks < 4 ? [{ name: 'n:latest' }] : []
+      if (path === '/api/ps') socket.write(rawAnswer(JSON.stringify({ models })))
+      else socket.write(path === '/api/chat' ? answered : loaded)
+    })
+    const models = ['m:latest', 'n:latest']
+    const sketch = { name: 'small', url: node.url, models, loaded: ['n:latest'], max_loaded: 1 }
+    await using gateway = await startGateway(aSnapshot({ nodes: [sketch] }))
+    const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body: '{"model":"m"}' })
+    assert.equal(answer.status, 200)
+    await answer.text()
+    assert.deepEqual(heard, [
+      '/api/generate n:latest "keep_alive":0',
+      '/api/ps',
+      '/api/ps',
+      '/api/ps',
+      '/api/generate m:latest',
+      '/api/chat m',
+    ])
   })
 })
 

@@ -1,0 +1,154 @@
+import type { Prefix } from '../fleet/ask.ts'
+import type { Labels } from '../fleet/schema.ts'
+import type { PassageBarrier } from './gate.ts'
+
+/**
+ * What the core of the scheduler is told, and what it answers. Pure data: no sockets, no timers, no clock. Every time is
+ * monotonic seconds, every rate per second, every size bytes; whoever stands around the core converts once.
+ */
+
+/** A request as the scheduler sees it. */
+export interface Work {
+  readonly id: string
+  /** Canonical name. */
+  readonly model: string
+  /** The runner options it needs, as canonical text; "" for the node's own (fleet/variant.ts). */
+  readonly variant: string
+  readonly tenant: string
+  /** Name of its priority class. */
+  readonly class: string
+  /** Estimated from the body. */
+  readonly promptTokens: number
+  /** At most so many tokens will be written; null when the caller set no limit. */
+  readonly maxTokens: number | null
+  /** It only embeds: nothing is decoded. */
+  readonly embeds: boolean
+  /** From the first message on, each longer than the one before; empty when nothing is known. */
+  readonly prefixes: readonly Prefix[]
+  /** Labels a node must have. */
+  readonly nodes: Labels
+  /** Nodes that failed it already. */
+  readonly tried: ReadonlySet<string>
+  /** Its place in the queue, also when it comes again from a failed node. */
+  readonly arrivedAt: number
+}
+
+/** A model in a node's memory, as `/api/ps` tells it. */
+export interface RunnerFacts {
+  readonly model: string
+  /** What this cluster loaded it with; null where others did, and nothing is known but the context. */
+  readonly variant: string | null
+  readonly size: number
+  readonly sizeVram: number
+  readonly contextLength: number
+}
+
+/** What is known of a node without having asked it to work. */
+export interface NodeFacts {
+  readonly name: string
+  /** May take new requests: wanted by its operator, and healthy. */
+  readonly available: boolean
+  /** Static share, > 0. */
+  readonly weight: number
+  /** How fast its operator believes it to be against the others, until that is learned; absent: 1. */
+  readonly expectedSpeed?: number
+  readonly labels: Labels
+  /** Configured slots per runner; null: learned. */
+  readonly slots: number | null
+  /** Configured bytes of memory for models; null: learned from what was seen to fit. */
+  readonly memory: number | null
+  /** Configured models at once; null: Ollama's default of three per GPU. */
+  readonly maxLoaded: number | null
+  /** Bytes by canonical name of the models on its disk. */
+  readonly models: ReadonlyMap<string, number>
+  readonly resident: readonly RunnerFacts[]
+  /** Models that something keeps off it; absent: none. */
+  readonly barriers?: ReadonlyMap<string, PassageBarrier>
+  /** At most so many requests per runner while it is warmed up; absent: as many as it has slots. */
+  readonly warmLimit?: number
+  /** One request is let through to see how it does, and nothing more until the next facts. */
+  readonly isOnTrial?: boolean
+  /** Others use what is in its memory, and nobody knows what: nothing of it may be taken away. */
+  readonly isShared?: boolean
+}
+
+/** Measurements of a finished request, Ollama's own where it tells them (sheet ollama-api.md §2.6), durations in seconds. */
+export interface Timings {
+  readonly total: number
+  readonly load: number
+  readonly promptEval: number
+  readonly eval: number
+  readonly promptTokens: number
+  readonly outputTokens: number
+  /** Measured by us, not by the node: `promptEval` holds a wait on the node as well, so slots learn nothing from it. */
+  readonly fromOutside?: true
+}
+
+export type SchedulerEvent =
+  | { readonly type: 'arrived'; readonly work: Work }
+  /** Its caller left, waiting or served. */
+  | { readonly type: 'left'; readonly id: string }
+  | { readonly type: 'first-token'; readonly id: string }
+  /** Tokens streamed so far, told now and then. */
+  | { readonly type: 'tokens'; readonly id: string; readonly tokens: number }
+  /** Served, or failed: then `timings` is null and nothing is learned. Whoever is tried elsewhere arrives again. */
+  | { readonly type: 'ended'; readonly id: string; readonly timings: Timings | null }
+  /** The node said that its queue is full (503): our slots are wrong. Ends the attempt as well. */
+  | { readonly type: 'busy'; readonly id: string }
+  /** The whole fleet as it is now; whoever is missing is gone. The same object as last time: nothing new of that node. */
+  | { readonly type: 'fleet'; readonly nodes: readonly NodeFacts[] }
+  /** A swap that was asked for is over: the model is in memory after so many seconds of loading, or it could not be loaded. */
+  | {
+      readonly type: 'swapped'
+      readonly node: string
+      readonly model: string
+      readonly ok: boolean
+      readonly loadS: number
+    }
+  /** What time alone changes: ageing, time limits. */
+  | { readonly type: 'tick' }
+
+export type RefusalReason = 'queue-full' | 'tenant-full' | 'no-capacity' | 'waited-too-long' | 'no-node'
+
+export type Effect =
+  /** Send it now. */
+  | { readonly type: 'start'; readonly id: string; readonly node: string; readonly decision: Decision }
+  | {
+      readonly type: 'refuse'
+      readonly id: string
+      readonly reason: RefusalReason
+      readonly retryAfterS: number
+    }
+  /**
+   * Unload the victims, which run nothing and get nothing any more; when `/api/ps` confirms it, load the model. Told back
+   * as `swapped`.
+   */
+  | {
+      readonly type: 'swap'
+      readonly node: string
+      readonly victims: readonly string[]
+      readonly model: string
+      readonly variant: string
+    }
+
+/** One node as a place for one request: the terms of its cost, in seconds (sheet routing.md §2.3). */
+export interface Candidate {
+  readonly node: string
+  readonly state: 'ready' | 'full' | 'loading' | 'absent'
+  readonly start: number
+  readonly prefill: number
+  readonly decode: number
+  readonly externality: number
+  readonly eviction: number
+  readonly cost: number
+}
+
+/** Why a request went where it went. */
+export interface Decision {
+  readonly at: number
+  readonly reason: 'warm' | 'affinity' | 'cold-load' | 'spill'
+  /** The best few, the chosen one first. */
+  readonly candidates: readonly Candidate[]
+  /** Predicted seconds from arrival to the first token. */
+  readonly ttft: number
+}

@@ -1,0 +1,91 @@
+import type { NodeView } from '../fleet/node.ts'
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { NodeFacts } from './events.ts'
+import type { Gate, PassageBarrier } from './gate.ts'
+
+/** What the scheduler knows of nodes besides the snapshot. */
+interface Surroundings {
+  readonly gate: Gate
+  /** Nodes on which other instances have requests running. */
+  readonly usedElsewhere: () => ReadonlySet<string>
+}
+
+/** What may change of a node while its view stays the same. */
+type Passing = Required<Pick<NodeFacts, 'barriers' | 'warmLimit' | 'isOnTrial' | 'isShared'>>
+
+interface Known {
+  readonly view: NodeView
+  readonly facts: NodeFacts & Passing
+}
+
+/** The fleet in the words of the scheduler's core. Of a node of which nothing changed, the same object as last time. */
+export class Facts {
+  readonly #around: Surroundings
+  #known = new Map<string, Known>()
+
+  constructor(around: Surroundings) {
+    this.#around = around
+  }
+
+  read({ nodes }: Snapshot): readonly NodeFacts[] {
+    const { gate, usedElsewhere } = this.#around
+    const shared = usedElsewhere()
+    const former = this.#known
+    this.#known = new Map()
+    for (const [name, view] of nodes) {
+      const last = former.get(name)
+      const passing = passingOf(view, gate, shared.has(name))
+      const isKnown = last !== undefined && last.view === view && isAlike(last.facts, passing)
+      this.#known.set(name, isKnown ? last : { view, facts: { ...lasting(view), ...passing } })
+    }
+    return Array.from(this.#known.values(), ({ facts }) => facts)
+  }
+}
+
+function passingOf({ name, onDisk }: NodeView, gate: Gate, isShared: boolean): Passing {
+  const barriers = new Map<string, PassageBarrier>()
+  let warmLimit = Number.POSITIVE_INFINITY
+  let isOnTrial = false
+  for (const model of onDisk.keys()) {
+    const passage = gate.passage(name, model)
+    if (passage.barrier) barriers.set(model, passage.barrier)
+    warmLimit = passage.limit
+    isOnTrial ||= passage.isTrial
+  }
+  return { barriers, warmLimit, isOnTrial, isShared }
+}
+
+function isAlike(a: Passing, b: Passing): boolean {
+  if (a.warmLimit !== b.warmLimit || a.isOnTrial !== b.isOnTrial || a.isShared !== b.isShared) return false
+  if (a.barriers.size !== b.barriers.size) return false
+  for (const [model, barrier] of a.barriers) if (b.barriers.get(model) !== barrier) return false
+  return true
+}
+
+function lasting({ name, spec, status, weight, resident }: NodeView): NodeFacts {
+  return {
+    name,
+    available: weight > 0,
+    weight: weight > 0 ? weight : 1,
+    expectedSpeed: weight > 0 ? weight : 1,
+    labels: spec.labels,
+    slots: spec.slots ?? null,
+    memory: spec.memory ?? labelledMemory(spec.labels['vram_mib']),
+    maxLoaded: spec.max_loaded ?? null,
+    models: new Map((status?.models ?? []).map((model) => [model.name, model.size])),
+    resident: Array.from(resident, ([model, { size, size_vram, context_length }]) => ({
+      model,
+      // Nobody tells who had it loaded; the core remembers what we did.
+      variant: null,
+      size,
+      sizeVram: size_vram,
+      contextLength: context_length,
+    })),
+  }
+}
+
+/** Bytes; what an agent found out about its GPUs. */
+function labelledMemory(mib: string | undefined): number | null {
+  const bytes = Number(mib) * 2 ** 20
+  return bytes > 0 ? bytes : null
+}

@@ -1,0 +1,187 @@
+import type { Parameters } from './parameters.ts'
+import type { Tenants } from './tenants.ts'
+import { type Standing, standingOf, type Waiting } from './waiting.ts'
+
+interface Place extends Standing {
+  readonly waiting: Waiting
+  readonly tenant: string
+}
+
+/** What waits, in order: strict ranks, tenants by what they were served, latest start inside a tenant. */
+export class Lines {
+  readonly #rules: Parameters
+  readonly #tenants: Tenants
+  /** By request id, in order of arrival. */
+  readonly #places = new Map<string, Place>()
+  /** By rank and tenant; sorted by key, equals by arrival. No line is empty. */
+  readonly #ranks: Map<string, Place[]>[] = []
+  readonly #byModel = new Map<string, number>()
+  readonly #drainS = new Map<string, number>()
+  readonly #newcomers = new Set<Waiting>()
+  /** When the next standing changes. */
+  #changesAt = Number.POSITIVE_INFINITY
+
+  constructor(rules: Parameters, tenants: Tenants) {
+    this.#rules = rules
+    this.#tenants = tenants
+  }
+
+  get length(): number {
+    return this.#places.size
+  }
+
+  /** Who has waited longest, counted from when it came into the queue. */
+  get oldest(): Waiting | undefined {
+    return this.#places.values().next().value?.waiting
+  }
+
+  /** When somebody ages or becomes late, in monotonic seconds. */
+  get changesAt(): number {
+    return this.#changesAt
+  }
+
+  get(id: string): Waiting | undefined {
+    return this.#places.get(id)?.waiting
+  }
+
+  /** Everybody, in no promised order. */
+  *all(): Iterable<Waiting> {
+    for (const { waiting } of this.#places.values()) yield waiting
+  }
+
+  /** Requests that wait for a model. */
+  ofModel(model: string): number {
+    return this.#byModel.get(model) ?? 0
+  }
+
+  /** Seconds of the fleet's work that a tenant has waiting. */
+  drainS(tenant: string): number {
+    return this.#drainS.get(tenant) ?? 0
+  }
+
+  /** @param isNew it is still to be decided whether it may wait. */
+  add(waiting: Waiting, isNew: boolean, now: number): void {
+    const { id, model, tenant } = waiting.work
+    const account = this.#tenants.account(tenant)
+    this.#tenants.joined(account)
+    if (isNew) this.#newcomers.add(waiting)
+    add(this.#byModel, model, 1)
+    add(this.#drainS, tenant, waiting.drainS)
+    this.#put({ ...standingOf(waiting, this.#rules, now), waiting, tenant: account }, id)
+  }
+
+  /** Whether it was still waiting. */
+  remove(id: string): boolean {
+    const place = this.#places.get(id)
+    if (!place) return false
+    this.#places.delete(id)
+    this.#takeOut(place)
+    this.#newcomers.delete(place.waiting)
+    const { model, tenant } = place.waiting.work
+    this.#tenants.left(place.tenant)
+    add(this.#byModel, model, -1)
+    add(this.#drainS, tenant, -place.waiting.drainS)
+    return true
+  }
+
+  /** Who came since this was asked last and still waits, the last one first. */
+  takeNewcomers(): Waiting[] {
+    const newcomers = [...this.#newcomers].reverse()
+    this.#newcomers.clear()
+    return newcomers
+  }
+
+  /** Lets ageing and lateness count up to now. */
+  age(now: number): void {
+    if (now < this.#changesAt) return
+    this.#changesAt = Number.POSITIVE_INFINITY
+    for (const [id, place] of this.#places) {
+      if (now < place.until) {
+        this.#changesAt = Math.min(this.#changesAt, place.until)
+        continue
+      }
+      this.#takeOut(place)
+      this.#put({ ...place, ...standingOf(place.waiting, this.#rules, now) }, id)
+    }
+  }
+
+  /** The first `count`, in order: a tenant is charged for each as though it had started already. */
+  first(count: number): Waiting[] {
+    const chosen: Waiting[] = []
+    for (const lines of this.#ranks) {
+      if (!lines || chosen.length >= count) continue
+      const heads = [...lines].map(([tenant, line]) => ({
+        line,
+        at: 0,
+        counter: this.#tenants.counter(tenant),
+        weight: this.#tenants.weight(tenant),
+      }))
+      while (heads.length > 0 && chosen.length < count) {
+        const least = leastServed(heads)
+        const head = heads[least]
+        const next = head?.line[head.at]
+        if (!head || !next) break
+        chosen.push(next.waiting)
+        head.counter += charge(next.waiting, this.#rules) / head.weight
+        head.at++
+        if (head.at === head.line.length) heads.splice(least, 1)
+      }
+    }
+    return chosen
+  }
+
+  #put(place: Place, id: string): void {
+    this.#places.set(id, place)
+    this.#changesAt = Math.min(this.#changesAt, place.until)
+    const lines = this.#ranks[place.rank] ?? new Map<string, Place[]>()
+    this.#ranks[place.rank] = lines
+    const line = lines.get(place.tenant)
+    if (line) line.splice(indexIn(line, place), 0, place)
+    else lines.set(place.tenant, [place])
+  }
+
+  #takeOut(place: Place): void {
+    const lines = this.#ranks[place.rank]
+    const line = lines?.get(place.tenant)
+    const at = line?.indexOf(place) ?? -1
+    if (!lines || !line || at < 0) return
+    line.splice(at, 1)
+    if (line.length === 0) lines.delete(place.tenant)
+  }
+}
+
+/** What a tenant is charged for a request before it ran: prompt, and output by its weight. */
+export function charge({ work, output }: Pick<Waiting, 'work' | 'output'>, { queue }: Parameters): number {
+  return work.promptTokens + queue.outputWeight * output
+}
+
+function leastServed(heads: readonly { readonly counter: number }[]): number {
+  let least = 0
+  for (let at = 1; at < heads.length; at++)
+    if ((heads[at]?.counter ?? 0) < (heads[least]?.counter ?? 0)) least = at
+  return least
+}
+
+/** Where a place belongs: after all that are no later. */
+function indexIn(line: readonly Place[], place: Place): number {
+  let [low, high] = [0, line.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    const other = line[middle]
+    if (other && isBefore(place, other)) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
+function isBefore(a: Place, b: Place): boolean {
+  if (a.key !== b.key) return a.key < b.key
+  return a.waiting.work.arrivedAt < b.waiting.work.arrivedAt
+}
+
+function add(sums: Map<string, number>, key: string, change: number): void {
+  const sum = (sums.get(key) ?? 0) + change
+  // Sums of seconds leave a rounding behind.
+  if (Math.abs(sum) < 1e-9) sums.delete(key)
+  else sums.set(key, sum)
+}

@@ -1,0 +1,23 @@
+import type { Api } from '../fleet/ask.ts'
+import type { NodeView } from '../fleet/node.ts'
+
+/** A change of what a node has in memory. */
+export interface SwapOrder {
+  readonly node: NodeView
+  /** Canonical names of models to unload first; they run nothing. */
+  readonly victims: readonly string[]
+  readonly model: string
+  readonly variant: string
+  /** Of a request that waits for it: a model may only be for embeddings. */
+  readonly api: Api
+}
+
+/** The gateway owns the way to the nodes; this is how the scheduler has models loaded. */
+export interface Loader {
+  /**
+   * Resolves to the seconds that the load took when the model is in memory. The load outlives whoever waits for it.
+   *
+   * @throws an error that tells those who wait for the load how it failed.
+   */
+  swap(order: SwapOrder): Promise<number>
+}

@@ -1,0 +1,64 @@
+import { type CandidateList, promptOn } from './candidate-list.ts'
+import type { Candidate, Decision } from './events.ts'
+import { candidateOf } from './terms.ts'
+import type { Waiting } from './waiting.ts'
+
+/** So many candidates are told with a decision. */
+const told = 3
+
+/** All places of a request by cost; those without a known start are left out. */
+export function candidatesOf(waiting: Waiting, list: CandidateList, now: number): Candidate[] {
+  return list.runners
+    .flatMap((_, row) => (list.admits(row, waiting) ? [candidateIn(list, row, waiting, now)] : []))
+    .filter(({ cost }) => cost < Number.POSITIVE_INFINITY)
+    .sort((a, b) => a.cost - b.cost)
+}
+
+/** Why a request goes to a row, beside the best others. */
+export function decisionOn(waiting: Waiting, list: CandidateList, row: number, now: number): Decision {
+  const chosen = candidateIn(list, row, waiting, now)
+  const few: { readonly row: number; readonly cost: number }[] = []
+  let isSpill = false
+  for (let other = 0; other < list.runners.length; other++) {
+    const wait = Math.max(0, list.start(other) - now)
+    if (other === row || !(wait < (few[told - 2]?.cost ?? Number.POSITIVE_INFINITY))) continue
+    if (!list.admits(other, waiting)) continue
+    const cost = list.cost(other, waiting, now)
+    // It would have been better off there, were it not for the wait.
+    isSpill ||= list.terms(other).state === 'full' && cost - wait < chosen.cost
+    insert(few, { row: other, cost })
+  }
+  const rest = few.map((each) => candidateIn(list, each.row, waiting, now))
+  const waited = Math.max(0, now - waiting.work.arrivedAt)
+  return {
+    at: now,
+    reason: reasonOf(waiting, list, row, isSpill),
+    candidates: [chosen, ...rest],
+    ttft: waited + chosen.start + chosen.prefill + list.terms(row).decodePerToken,
+  }
+}
+
+/** Keeps the cheapest few, in order. */
+function insert<Each extends { readonly cost: number }>(few: Each[], each: Each): void {
+  const at = few.findIndex(({ cost }) => each.cost < cost)
+  few.splice(at < 0 ? few.length : at, 0, each)
+  if (few.length >= told) few.pop()
+}
+
+function reasonOf(
+  { plan, hits }: Waiting,
+  list: CandidateList,
+  row: number,
+  isSpill: boolean,
+): Decision['reason'] {
+  const runner = list.runners[row]
+  if (!runner?.residence || (plan?.waitsFor === 'load' && plan.node === runner.node.name)) return 'cold-load'
+  if (hits.has(runner)) return 'affinity'
+  return isSpill ? 'spill' : 'warm'
+}
+
+function candidateIn(list: CandidateList, row: number, waiting: Waiting, now: number): Candidate {
+  const runner = list.runners[row]
+  const prompt = runner ? promptOn(runner, waiting) : 0
+  return candidateOf(runner?.node.name ?? '', list.terms(row), list.start(row) - now, prompt, waiting.output)
+}

@@ -1,0 +1,31 @@
+import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
+import { type Gate, openPassage } from '../../lib/scheduler/gate.ts'
+import type { Loader } from '../../lib/scheduler/loader.ts'
+import { Scheduler } from '../../lib/scheduler/scheduler.ts'
+import { type Clock, RealClock } from '../../lib/shared/clock.ts'
+
+interface SchedulerSketch {
+  readonly current?: CurrentSnapshot
+  readonly gate?: Gate
+  readonly loader?: Loader
+  readonly clock?: Clock
+  readonly usedElsewhere?: () => ReadonlySet<string>
+}
+
+/** Every node loads whatever it is asked to, at once. */
+export const quickLoader: Loader = { swap: async () => 0 }
+
+/** The scheduler alone, over a snapshot made by hand. */
+export function aScheduler(
+  snapshot: Snapshot,
+  {
+    current = new CurrentSnapshot(),
+    gate = { passage: () => openPassage },
+    loader = quickLoader,
+    clock = new RealClock(),
+    usedElsewhere = () => new Set(),
+  }: SchedulerSketch = {},
+): Scheduler {
+  current.swap(snapshot)
+  return new Scheduler({ snapshot: current, gate, loader, clock, dice: () => 0.5, usedElsewhere })
+}

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import type { Work } from '../../lib/scheduler/events.ts'
+import { aCore, aNode, aWork, briefly, type Changes } from '../support/core.ts'
+
+/** One slot; a request of 1000 and 100 tokens takes 2/3 + 5/3 s of it. */
+const node = aNode()
+const eachS = 1000 / 1500 + 100 / 60
+/** The same of an answer as long as most are. */
+const averageS = 1000 / 1500 + 211 / 60
+const open: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, targetS: 1e6 } }
+const many = (count: number, work: Partial<Work> = {}) =>
+  Array.from({ length: count }, (_, nth) => ({ id: `r${nth}`, ...work }))
+
+suite('admission', () => {
+  test('who would wait too long for the first token is told so at once, and how long', () => {
+    const { arrive } = aCore([node], { admission: { tenantS: 1e6 } })
+    const effects = arrive(...many(12))
+    const refused = effects.filter((effect) => effect.type === 'refuse')
+    // 20 s of waiting and reading: the one that runs and eight more.
+    assert.deepEqual(
+      refused.map(({ id }) => id),
+      ['r11', 'r10', 'r9'],
+    )
+    assert.ok(refused.every(({ reason }) => reason === 'no-capacity'))
+    assert.ok(Math.abs((refused[0]?.retryAfterS ?? 0) - 11 * eachS) < 0.01, `${refused[0]?.retryAfterS}`)
+  })
+
+  test('a class of its own limit is let in for longer', () => {
+    const classes = { patient: { rank: 0, ttftS: 5, limitS: 200 } }
+    const { arrive } = aCore([node], { classes, admission: { tenantS: 1e6 } })
+    assert.deepEqual(briefly(arrive(...many(12, { class: 'patient' }))), ['r0 on n'])
+  })
+
+  test('a tenant may have one minute of work waiting', () => {
+    const { arrive } = aCore([node], { ...open, admission: { ...open.admission, tenantS: 10.5 * averageS } })
+    const effects = arrive(...many(14, { tenant: 'greedy' }))
+    assert.deepEqual(
+      briefly(effects).slice(1),
+      ['r13', 'r12', 'r11'].map((id) => `${id} tenant-full`),
+    )
+    assert.deepEqual(briefly(arrive({ id: 'x', tenant: 'other' })), [], 'others may come')
+  })
+
+  test('so many wait in all, and the last to come are refused', () => {
+    const { arrive } = aCore([node], { ...open, admission: { ...open.admission, maxQueued: 3 } })
+    assert.deepEqual(briefly(arrive(...many(6))), ['r0 on n', 'r5 queue-full', 'r4 queue-full'])
+  })
+
+  test('who comes back from a failed node is let in whatever the limits', () => {
+    const { arrive } = aCore([node], { ...open, admission: { ...open.admission, maxQueued: 0 } })
+    arrive({ id: 'first' })
+    assert.deepEqual(briefly(arrive({ id: 'back', tried: new Set(['gone']) })), [])
+    assert.deepEqual(briefly(arrive({ id: 'new' })), ['new queue-full'])
+  })
+
+  test('nobody waits longer than the time limit', () => {
+    const { core, clock, arrive, after } = aCore([node], {
+      ...open,
+      admission: { ...open.admission, maxWaitS: 60 },
+    })
+    arrive({ id: 'first' }, { id: 'waits' })
+    assert.deepEqual(briefly(after(59.9)), [])
+    assert.ok((core.nextTickAt(clock.now) ?? 0) <= 1060.0001, 'it asks to be told of the time')
+    assert.deepEqual(briefly(after(0.1)), ['waits waited-too-long'])
+    assert.equal(core.nextTickAt(clock.now), null, 'and no more when nobody waits')
+  })
+
+  test('a caller that leaves the queue is forgotten at once', () => {
+    const { core, arrive, end, tell } = aCore([node], open)
+    arrive({ id: 'first' }, { id: 'leaves' }, { id: 'stays' })
+    tell({ type: 'left', id: 'leaves' })
+    assert.equal(core.queued().length, 1)
+    assert.deepEqual(briefly(end('first')), ['stays on n'])
+  })
+
+  test('a caller that leaves while it is served gives its slot back', () => {
+    const { arrive, tell } = aCore([node], open)
+    arrive({ id: 'first' }, { id: 'next' })
+    assert.deepEqual(briefly(tell({ type: 'left', id: 'first' })), ['next on n'])
+  })
+
+  test('where nobody waited less than 5 s for 30 s, only those come in who can be served in time', () => {
+    const classes = { patient: { rank: 0, ttftS: 5, limitS: 1000 } }
+    const { arrive, after, end } = aCore([node], { classes, admission: { tenantS: 1e6, maxWaitS: 1e6 } })
+    arrive({ id: 'first' }, ...many(15, { class: 'patient' }))
+    let running = 'first'
+    for (let nth = 0; nth < 12; nth++) {
+      after(7)
+      const [start] = end(running)
+      assert.ok(start?.type === 'start')
+      running = start.id
+    }
+    assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), ['late no-capacity'])
+    assert.deepEqual(briefly(arrive({ id: 'back', tried: new Set(['x']) })), [])
+  })
+
+  const nowhere: readonly [what: string, work: Partial<Work>][] = [
+    ['a model that no node has', { model: 'z' }],
+    ['labels that no node has', { nodes: { gpu: 'large' } }],
+    ['a request that all nodes have failed', { tried: new Set(['n']) }],
+  ]
+  for (const [what, work] of nowhere)
+    test(`there is no node for ${what}`, () => {
+      const { arrive } = aCore([node], open)
+      assert.deepEqual(briefly(arrive({ id: 'r', ...work })), ['r no-node'])
+    })
+
+  test('who waits is refused when the last node goes', () => {
+    const { arrive, tell } = aCore([node], open)
+    arrive({ id: 'first' }, { id: 'waits' })
+    assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [{ ...node, available: false }] })), [
+      'waits no-node',
+    ])
+    assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [] })), [])
+    assert.deepEqual(briefly(tell({ type: 'ended', id: 'first', timings: null })), [])
+  })
+
+  test('an id that is there already, or unknown, changes nothing', () => {
+    const { core, arrive, tell } = aCore([node], open)
+    arrive({ id: 'first' }, { id: 'waits' })
+    assert.deepEqual(briefly(arrive({ id: 'first' }, { id: 'waits' })), [])
+    assert.equal(core.queued().length, 1)
+    const events = ['left', 'first-token', 'busy'] as const
+    assert.deepEqual(tell(...events.map((type) => ({ type, id: 'nobody' }) as const)), [])
+    assert.deepEqual(tell({ type: 'swapped', node: 'n', model: 'a', ok: true, loadS: 1 }), [])
+  })
+
+  test('explaining a request changes nothing', () => {
+    const { core, clock, arrive } = aCore([node], open)
+    arrive({ id: 'first' })
+    const { waitsFor, predictedStart } = core.explain(aWork({ id: 'x' }), clock.now)
+    assert.equal(waitsFor, 'slot')
+    assert.ok(Math.abs((predictedStart ?? 0) - clock.now - eachS) < 0.001)
+    assert.equal(core.queued().length, 0)
+    assert.deepEqual(core.explain(aWork({ model: 'z' }), clock.now), {
+      candidates: [],
+      waitsFor: null,
+      predictedStart: null,
+    })
+  })
+})

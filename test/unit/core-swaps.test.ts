@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { aCore, aNode, aResident, aWork, briefly, type Changes } from '../support/core.ts'
+
+const giga = 1e9
+const patience: Changes = {
+  otherClass: { rank: 0, ttftS: 5, limitS: 1000 },
+  admission: { tenantS: 1e6, maxWaitS: 1e6, leastLimitS: 1e6 },
+}
+/** Room for one of its two models. */
+const crowded = aNode({ models: { a: 15, b: 15 }, loaded: ['a'] })
+const swapped = { type: 'swapped', node: 'n', model: 'b', ok: true, loadS: 4 } as const
+
+suite('swaps', () => {
+  test('a fleet of one with its model in memory needs none', () => {
+    const { arrive } = aCore([aNode()])
+    assert.deepEqual(briefly(arrive({ id: 'r' })), ['r on n'])
+  })
+
+  test('a model that is not in memory is loaded first, and then the request starts', () => {
+    const { arrive, tell } = aCore([aNode({ loaded: [] })])
+    assert.deepEqual(briefly(arrive({ id: 'r' })), ['n: nothing for a'])
+    const effects = tell({ ...swapped, model: 'a' })
+    assert.deepEqual(briefly(effects), ['r on n'])
+    assert.ok(effects[0]?.type === 'start')
+    assert.equal(effects[0].decision.reason, 'cold-load')
+  })
+
+  test('a busy victim gets nothing more, runs dry, and goes', () => {
+    const { arrive, after, end, tell } = aCore([crowded], patience)
+    assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), ['a1 on n'])
+    assert.deepEqual(briefly(arrive({ id: 'b1', model: 'b' })), [])
+    after(1)
+    assert.deepEqual(briefly(arrive({ id: 'a2', model: 'a' })), [], 'nothing to a victim')
+    assert.deepEqual(briefly(end('a1')), ['n: a for b'])
+    assert.deepEqual(briefly(after(1)), [], 'nor while the model loads')
+    assert.deepEqual(briefly(tell(swapped)), ['b1 on n'])
+  })
+
+  test('a victim that does not run dry in 60 s stays, and the swap is not tried again at once', () => {
+    const { arrive, after } = aCore([crowded], patience)
+    arrive({ id: 'a1', model: 'a' })
+    arrive({ id: 'b1', model: 'b' })
+    after(59)
+    assert.deepEqual(briefly(arrive({ id: 'a2', model: 'a' })), [])
+    assert.deepEqual(briefly(after(1, { type: 'left', id: 'a1' })), ['a2 on n'])
+    assert.deepEqual(briefly(after(29, { type: 'left', id: 'a2' })), [])
+    assert.deepEqual(briefly(after(1)), ['n: a for b'], 'but after 30 s')
+  })
+
+  test('a swap that nobody waits for any more is given up', () => {
+    const { arrive, after } = aCore([crowded], patience)
+    arrive({ id: 'a1', model: 'a' })
+    arrive({ id: 'b1', model: 'b' })
+    after(1, { type: 'left', id: 'b1' })
+    assert.deepEqual(briefly(after(1, { type: 'ended', id: 'a1', timings: null })), [])
+    assert.deepEqual(briefly(arrive({ id: 'a2', model: 'a' })), ['a2 on n'])
+  })
+
+  test('one swap per node, and two per model at once', () => {
+    const empty = ['n1', 'n2', 'n3', 'n4'].map((name) => aNode({ name, models: { a: 5, b: 5 }, loaded: [] }))
+    const { arrive } = aCore(empty, patience)
+    const many = Array.from({ length: 8 }, (_, nth) => ({ id: `a${nth}`, model: 'a' }))
+    assert.equal(arrive(...many).length, 2)
+    const [single] = [aCore([aNode({ models: { a: 5, b: 5 }, loaded: [] })], patience)]
+    assert.deepEqual(briefly(single.arrive({ id: 'a', model: 'a' }, { id: 'b', model: 'b' })), [
+      'n: nothing for a',
+    ])
+  })
+
+  test('a load that failed is not tried again for 30 s', () => {
+    const { arrive, after, tell } = aCore([aNode({ loaded: [] })], patience)
+    arrive({ id: 'r' })
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false })), [])
+    assert.deepEqual(briefly(after(29)), [])
+    assert.deepEqual(briefly(after(1)), ['n: nothing for a'])
+  })
+
+  test('facts that were read before a swap ended do not undo it', () => {
+    const { arrive, after, end, tell } = aCore([crowded], patience)
+    arrive({ id: 'b1', model: 'b' })
+    tell(swapped)
+    assert.deepEqual(briefly(after(1, { type: 'fleet', nodes: [crowded] })), [])
+    assert.deepEqual(briefly(end('b1')), [])
+    assert.deepEqual(briefly(arrive({ id: 'b2', model: 'b' })), ['b2 on n'], 'b is where it was loaded')
+    after(5, { type: 'fleet', nodes: [crowded] })
+    end('b2')
+    assert.deepEqual(
+      briefly(arrive({ id: 'a1', model: 'a' })),
+      ['a1 on n'],
+      'facts count again after a while',
+    )
+  })
+
+  test('another variant of the model in memory is the victim itself', () => {
+    const node = aNode()
+    const { arrive } = aCore([node], patience)
+    assert.deepEqual(briefly(arrive({ id: 'r', variant: '{"num_ctx":8192}' })), ['n: a for a'])
+  })
+
+  test('a runner that others loaded serves the requests that name its context, and those that name nothing', () => {
+    const foreign = { ...aNode({ slots: 2 }), resident: [aResident({ model: 'a', variant: null })] }
+    const { arrive } = aCore([foreign], patience)
+    assert.deepEqual(briefly(arrive({ id: 'r', variant: '{"num_ctx":4096}' }, { id: 's' })), [
+      'r on n',
+      's on n',
+    ])
+    assert.deepEqual(briefly(arrive({ id: 't' })), [], 'the slots are the same')
+  })
+
+  const rooms: readonly [what: string, node: Parameters<typeof aNode>[0], victims: string][] = [
+    [
+      'what fits beside the others evicts nothing',
+      { models: { a: 5, b: 5, c: 10 }, loaded: ['a', 'b'] },
+      'nothing',
+    ],
+    ['as few as make room', { models: { a: 5, b: 12, c: 14 }, loaded: ['a', 'b'] }, 'b'],
+    ['not more models than Ollama keeps', { models: { a: 1, b: 1, c: 1 }, maxLoaded: 1, loaded: ['a'] }, 'a'],
+    [
+      'a model larger than the memory has it alone',
+      { models: { a: 5, b: 5, c: 40 }, loaded: ['a', 'b'] },
+      'a+b',
+    ],
+  ]
+  for (const [what, node, victims] of rooms)
+    test(`room: ${what}`, () => {
+      const { arrive } = aCore([aNode(node)], patience)
+      const [swap] = arrive({ id: 'c', model: 'c' })
+      assert.ok(swap?.type === 'swap')
+      assert.equal([...swap.victims].sort().join('+') || 'nothing', victims)
+    })
+
+  test('without a configured memory what was seen to fit is what fits', () => {
+    const models = { a: 5, b: 5, c: 5, d: 9 }
+    const seen = aNode({ memory: null, models, loaded: ['a', 'b'] })
+    const { arrive, tell } = aCore([seen], patience)
+    tell({ type: 'fleet', nodes: [{ ...seen, resident: [aResident({ model: 'a' })] }] })
+    assert.deepEqual(briefly(arrive({ id: 'c', model: 'c' })), ['n: nothing for c'], '10 GB were seen')
+    tell({ ...swapped, model: 'c' })
+    const [swap] = arrive({ id: 'b', model: 'b' })
+    assert.ok(swap === undefined || swap.type === 'swap')
+  })
+
+  test('a model is loaded where it costs least to be without the victims', () => {
+    const models = { a: 10, b: 20 }
+    const { arrive } = aCore(
+      [
+        aNode({ name: 'full', models, loaded: ['b'] }),
+        aNode({ name: 'empty', models, loaded: [] }),
+        aNode({ name: 'other', models: { b: 20 }, loaded: ['b'], slots: 4 }),
+      ],
+      patience,
+    )
+    arrive({ id: 'b1', model: 'b' })
+    assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), ['empty: nothing for a'])
+  })
+
+  test('a request would rather wait for a slot than for a load, when that is sooner', () => {
+    const models = { a: 15 }
+    const { core, clock, arrive } = aCore(
+      [aNode({ name: 'warm', models }), aNode({ name: 'cold', models, loaded: [] })],
+      patience,
+    )
+    arrive({ id: 'first' })
+    arrive({ id: 'second', maxTokens: 10 })
+    const { waitsFor, predictedStart } = core.explain(aWork({ id: 'second' }), clock.now)
+    assert.equal(waitsFor, 'slot')
+    // 15 GB: 2 s to read the prompt, and 5 s for 100 tokens.
+    assert.equal(predictedStart?.toFixed(3), (1000 + 7).toFixed(3))
+  })
+
+  test('sizes that Ollama tells count more than those on disk', () => {
+    const node = aNode({ models: { a: 5, b: 5 }, loaded: [] })
+    const large = aResident({ model: 'a', size: 20 * giga })
+    const { arrive } = aCore([{ ...node, resident: [large] }], patience)
+    assert.deepEqual(briefly(arrive({ id: 'b', model: 'b' })), ['n: a for b'])
+  })
+})
