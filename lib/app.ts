@@ -85,6 +85,7 @@ export async function startApp(settings: Settings): Promise<App> {
     loader,
     clock,
     dice,
+    metrics,
     usedElsewhere: () => elsewhere.nodes(),
   })
   let isTaught = false

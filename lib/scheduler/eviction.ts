@@ -34,7 +34,7 @@ export interface PricedVictims {
  */
 export function evictionFor(runner: Runner, around: Surroundings, now: number): Eviction | null {
   const { node } = runner
-  if (node.swap || node.isPaused(runner, now)) return null
+  if (node.swap || node.pauseOf(runner, now)) return null
   const chosen = chooseVictims(runner, around, now)
   if (node.facts.isShared && chosen.length > 0) return null
   let [drainedAt, penalty] = [now, 0]

@@ -1,7 +1,8 @@
+import type { Work } from './events.ts'
 import { Outputs } from './outputs.ts'
 import { NodePace, type PaceRecord, RunnerPace } from './pace.ts'
 import type { Parameters } from './parameters.ts'
-import type { MeanRecord } from './running-mean.ts'
+import { type MeanRecord, RunningMean } from './running-mean.ts'
 
 /** All that was learned, as JSON: what the leader publishes, and an instance begins with. */
 export interface LearnedState {
@@ -23,6 +24,24 @@ interface KnownNode {
   readonly runners: Map<string, RunnerPace>
 }
 
+/** Requests for a model, as they came of late. */
+interface Arrivals {
+  rate: number
+  at: number
+  readonly prompts: RunningMean
+  readonly decoding: RunningMean
+}
+
+/** Requests that are remembered, to know what a usual one is. */
+const arrivalsKept = 40
+
+const noArrivals = (): Arrivals => ({
+  rate: 0,
+  at: 0,
+  prompts: new RunningMean(arrivalsKept),
+  decoding: new RunningMean(arrivalsKept),
+})
+
 /** Variants are the callers' choice: a node remembers the pace of so many. */
 const runnersKept = 200
 const tenantOutputsKept = 1000
@@ -33,7 +52,7 @@ export class Learning {
   readonly #nodes = new Map<string, KnownNode>()
   readonly #outputs = new Map<string, Outputs>()
   readonly #tenantOutputs = new Map<string, Outputs>()
-  readonly #arrivals = new Map<string, { rate: number; at: number }>()
+  readonly #arrivals = new Map<string, Arrivals>()
 
   constructor(rules: Parameters) {
     this.#rules = rules
@@ -65,10 +84,19 @@ export class Learning {
     obtain(this.#tenantOutputs, `${tenant}\n${model}`, this.#newOutputs, tenantOutputsKept).add(tokens)
   }
 
-  arrived(model: string, now: number): void {
-    const { arrivalS } = this.#rules.learning
-    const rate = this.arrivalRate(model, now) + 1 / arrivalS
-    this.#arrivals.set(model, { rate, at: now })
+  arrived({ model, promptTokens, embeds }: Work, now: number): void {
+    const rate = this.arrivalRate(model, now) + 1 / this.#rules.learning.arrivalS
+    const arrivals = obtain(this.#arrivals, model, noArrivals)
+    arrivals.rate = rate
+    arrivals.at = now
+    arrivals.prompts.add(promptTokens)
+    arrivals.decoding.add(embeds ? 0 : 1)
+  }
+
+  /** Prompt tokens of a usual request for a model, and the share of those that write an answer. */
+  usual(model: string): { readonly prompt: number; readonly decoding: number } {
+    const known = this.#arrivals.get(model)
+    return { prompt: known?.prompts.or(0) ?? 0, decoding: known?.decoding.or(1) ?? 1 }
   }
 
   /** Requests per second of late. */

@@ -59,7 +59,7 @@ export class Swaps {
   ): void {
     const { model, variant } = swap.runner
     const isOverdue = now >= swap.since + this.#rules.drainS
-    if (isOverdue) node.pause(swap.runner, now)
+    if (isOverdue) node.pause(swap.runner, false, now)
     if (isOverdue || !node.facts.available || !isWanted(model)) {
       node.unmark()
       return

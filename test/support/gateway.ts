@@ -59,6 +59,7 @@ export async function startGateway(
     loader,
     clock,
     dice: () => 0.5,
+    metrics,
     usedElsewhere: () => new Set(),
   })
   const dispatch = new Dispatch({

@@ -3,6 +3,7 @@ import { type Gate, openPassage } from '../../lib/scheduler/gate.ts'
 import type { Loader } from '../../lib/scheduler/loader.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
 
 interface SchedulerSketch {
   readonly current?: CurrentSnapshot
@@ -27,5 +28,6 @@ export function aScheduler(
   }: SchedulerSketch = {},
 ): Scheduler {
   current.swap(snapshot)
-  return new Scheduler({ snapshot: current, gate, loader, clock, dice: () => 0.5, usedElsewhere })
+  const metrics = new Metrics()
+  return new Scheduler({ snapshot: current, gate, loader, clock, dice: () => 0.5, metrics, usedElsewhere })
 }

@@ -138,7 +138,7 @@ suite('learning', () => {
     const [decision] = cluster.core.decisions()
     assert.equal(decision?.id, 'r')
     assert.equal(decision?.ttft, 3)
-    near(decision?.decision.ttft ?? 0, 1000 / 1500 + 1 / 60, 0.001)
+    near(decision?.decision?.ttft ?? 0, 1000 / 1500 + 1 / 60, 0.001)
   })
 })
 

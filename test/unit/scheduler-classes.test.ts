@@ -58,7 +58,11 @@ suite('the classes of waiting requests', () => {
       ask(id, name)
       await clock.advance(1000)
     }
-    assert.deepEqual(Object.fromEntries(scheduler.queuedByClass()), { batch: 2, default: 2, interactive: 2 })
+    assert.deepEqual(Object.fromEntries(scheduler.queuedByClass()), {
+      batch: { count: 2, oldestMs: 6000 },
+      default: { count: 2, oldestMs: 5000 },
+      interactive: { count: 2, oldestMs: 3000 },
+    })
     assert.equal(await order(), 'i1 i2 d1 d2 b1 b2')
     assert.equal(scheduler.queuedByClass().size, 0)
   })
