@@ -28,7 +28,9 @@ export function addQueueCommands(program: Command, invocation: Invocation): void
 Examples:
   llamero queue list --watch
   llamero queue list -o wide --limit 20
-  llamero queue list -o json | jq .by_tenant`,
+  llamero queue list -o json | jq .by_tenant
+
+Why one of them waits: llamero queue show ID. Where they went: llamero queue decisions.`,
     )
     .action((options) => list(invocation, options))
   withOutput(withTimeout(queue.command('show <id>')))
