@@ -90,8 +90,9 @@ function victimsOf(node: NodeState, around: Surroundings, now: number): readonly
 /** Seconds to load it again, by how likely it is to be asked for soon; less where it has replicas (sheet routing.md §2.3). */
 function missed(victim: Runner, { fleet, learning, rules }: Surroundings, now: number): number {
   const { missedS, replicas: weight } = rules.cost
-  const replicas = fleet.replicas(victim.model)
+  const replicas = fleet.replicas(victim)
   const again = victim.pace.node.loadS(victim.node.facts.models.get(victim.model) ?? fleet.size(victim))
-  const likely = Math.min(1, learning.arrivalRate(victim.model, now) * missedS)
+  const arrivalRate = learning.arrivalRate(victim.model, (variant) => victim.serves(variant), now)
+  const likely = Math.min(1, arrivalRate * missedS)
   return (again * likely) / (replicas > 1 ? Math.max(1, weight * replicas) : 1)
 }

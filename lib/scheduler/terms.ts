@@ -34,6 +34,9 @@ export interface Terms {
   readonly perCommonToken: number
 }
 
+/** Of costs about equal one without a load is taken: of two loads that end together, the one under way. */
+const fewestSlots = -1
+
 /** When and in which state the next request finds a runner. */
 interface Opening {
   readonly state: Candidate['state']
@@ -96,7 +99,7 @@ function openingOf(runner: Runner, around: Surroundings, now: number): Opening {
   const eviction = evictionFor(runner, around, now)
   if (!eviction) return never
   const loadedAt = eviction.drainedAt + loadS(runner)
-  return { state: 'absent', slotEnds: Array(slots).fill(loadedAt), freeSlots, eviction }
+  return { state: 'absent', slotEnds: Array(slots).fill(loadedAt), freeSlots: fewestSlots, eviction }
 }
 
 /** Infinity for none. */
