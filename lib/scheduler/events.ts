@@ -68,8 +68,11 @@ export interface NodeFacts {
   readonly warmLimit?: number
   /** One request is let through to see how it does, and nothing more until the next facts. */
   readonly isOnTrial?: boolean
-  /** Others use what is in its memory, and nobody knows what: nothing of it may be taken away. */
-  readonly isShared?: boolean
+  /**
+   * For what a load may take room there: for `any` model whatever it takes the place of; the place of others only for one
+   * that is `missing` on all nodes; what is `free`; `none` at all. Absent: any.
+   */
+  readonly room?: 'any' | 'missing' | 'free' | 'none'
 }
 
 /** Measurements of a finished request, Ollama's own where it tells them (sheet ollama-api.md §2.6), durations in seconds. */
@@ -104,6 +107,8 @@ export type SchedulerEvent =
       readonly model: string
       readonly ok: boolean
       readonly loadS: number
+      /** Victims that the node did not let go of in time; absent: none. */
+      readonly kept?: readonly string[]
     }
   /** What time alone changes: ageing, time limits. */
   | { readonly type: 'tick' }

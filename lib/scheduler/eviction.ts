@@ -30,13 +30,16 @@ export interface PricedVictims {
 
 /**
  * The cheapest room for a runner on its node, or null while none can be made: a swap is under way there, or the same came
- * to nothing just now, or others use what is there. A model that is larger than the memory may have it alone: Ollama puts the rest elsewhere.
+ * to nothing just now, or it is not for this instance to make it. A model that is larger than the memory may have it
+ * alone: Ollama puts the rest elsewhere.
  */
 export function evictionFor(runner: Runner, around: Surroundings, now: number): Eviction | null {
   const { node } = runner
-  if (node.swap || node.isPaused(runner, now)) return null
+  const { room = 'any' } = node.facts
+  if (node.swap || room === 'none' || node.isPaused(runner, now)) return null
   const chosen = chooseVictims(runner, around, now)
-  if (node.facts.isShared && chosen.length > 0) return null
+  const mayEvict = room === 'any' || (room === 'missing' && around.fleet.replicas(runner) === 0)
+  if (chosen.length > 0 && !mayEvict) return null
   let [drainedAt, penalty] = [now, 0]
   for (const each of chosen) {
     drainedAt = Math.max(drainedAt, each.drainedAt)

@@ -114,11 +114,14 @@ export function loadS({ node, model, pace }: Runner): number {
   return pace.node.loadS(node.facts.models.get(model) ?? 0)
 }
 
-/** When the swap under way for a runner will be over. */
+/** When the swap under way for a runner will be over. The longer one is overdue, the longer it will be: it may hang. */
 function swapEnd(runner: Runner, around: Surroundings, now: number): number {
   const { swap } = runner.node
   if (!swap) return now
-  if (swap.askedAt !== null) return swap.askedAt + loadS(runner)
+  if (swap.askedAt !== null) {
+    const due = swap.askedAt + loadS(runner)
+    return due + 2 * Math.max(0, now - due)
+  }
   const ends = swap.victims.flatMap((victim) => endsOf(victim, around, now))
   return Math.max(now, ...ends) + loadS(runner)
 }
