@@ -62,6 +62,8 @@ export interface NodeFacts {
   /** Bytes by canonical name of the models on its disk. */
   readonly models: ReadonlyMap<string, number>
   readonly resident: readonly RunnerFacts[]
+  /** Its prompt token counts leave out what was cached; absent: they hold it. */
+  readonly countsEvaluated?: boolean
   /** Models that something keeps off it; absent: none. */
   readonly barriers?: ReadonlyMap<string, PassageBarrier>
   /** At most so many requests per runner while it is warmed up; absent: as many as it has slots. */

@@ -82,6 +82,7 @@ function lasting({ name, spec, status, weight, resident }: NodeView): NodeFacts 
     slots: spec.slots ?? null,
     memory: spec.memory ?? labelledMemory(spec.labels['vram_mib']),
     maxLoaded: spec.max_loaded ?? null,
+    countsEvaluated: countsEvaluated(status?.version ?? ''),
     models: new Map((status?.models ?? []).map((model) => [model.name, model.size])),
     resident: Array.from(resident, ([model, { size, size_vram, context_length }]) => ({
       model,
@@ -92,6 +93,13 @@ function lasting({ name, spec, status, weight, resident }: NodeView): NodeFacts 
       contextLength: context_length,
     })),
   }
+}
+
+/** Ollama counts cached tokens as part of a prompt since 0.30.1 (sheet routing.md §0.7). Who cannot be read is new. */
+function countsEvaluated(version: string): boolean {
+  const [, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(version)?.map(Number) ?? []
+  if (major === undefined || minor === undefined || patch === undefined || major > 0) return false
+  return minor < 30 || (minor === 30 && patch === 0)
 }
 
 /** Bytes; what an agent found out about its GPUs. */
