@@ -89,6 +89,7 @@ export async function startApp(settings: Settings): Promise<App> {
     dice,
     metrics,
     usedElsewhere: () => elsewhere.nodes(),
+    leads: () => cluster.isLeader(),
   })
   let isTaught = false
   snapshot.onSwap(() => {

@@ -62,7 +62,8 @@ export async function startGateway(
     clock,
     dice: () => 0.5,
     metrics,
-    usedElsewhere: () => new Set(),
+    usedElsewhere: () => new Map(),
+    leads: () => true,
   })
   const dispatch = new Dispatch({
     scheduler,
