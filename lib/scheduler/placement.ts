@@ -44,17 +44,23 @@ export function decisionOn(waiting: Waiting, list: CandidateList, row: number, n
   }
 }
 
-/** Where the load of a request's model failed just now, if there is no other place for it: the first to be tried again. */
+/**
+ * Where the load of a request's model failed just now, if there is no other place for it: the first to be tried again. Who was
+ * sent to a node and failed there waits for that second chance.
+ */
 export function failedLoadOf(waiting: Waiting, list: CandidateList, now: number): FailedLoad | null {
   let first: FailedLoad | null = null
+  let tried = 0
   for (const [row, runner] of list.runners.entries()) {
-    if (!list.admits(row, waiting)) continue
     const { node } = runner
+    const isTried = waiting.work.tried.has(node.name)
+    if (!isTried && !list.admits(row, waiting)) continue
     const pause = node.pauseOf(runner, now)
     if (runner.residence || !pause?.isFailed) return null
-    if (!first || pause.until < first.until) first = { node: node.name, until: pause.until }
+    if (isTried) tried++
+    else if (!first || pause.until < first.until) first = { node: node.name, until: pause.until }
   }
-  return first
+  return tried === waiting.work.tried.size ? first : null
 }
 
 /** Keeps the cheapest few, in order. */

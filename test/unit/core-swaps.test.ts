@@ -84,6 +84,21 @@ suite('swaps', () => {
     assert.deepEqual(briefly(arrive({ id: 'later' })), ['n: nothing for a'])
   })
 
+  test('who comes from a node that failed it otherwise waits until the load is tried again elsewhere', () => {
+    const nodes = [aNode({ name: 'warm' }), aNode({ name: 'bad', loaded: [] })]
+    const { arrive, after, tell } = aCore(nodes, patience)
+    arrive({ id: 'first', nodes: {}, tried: new Set(['warm']) })
+    tell({ ...swapped, node: 'bad', model: 'a', ok: false }, { type: 'left', id: 'first' })
+    assert.deepEqual(briefly(arrive({ id: 'r', tried: new Set(['warm']) })), [])
+    assert.deepEqual(briefly(after(30)), ['bad: nothing for a'])
+  })
+
+  test('a load that a busy node put off is not taken for a failure', () => {
+    const { arrive, tell } = aCore([aNode({ loaded: [] })], patience)
+    arrive({ id: 'r' })
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false, isBusy: true })), ['n: nothing for a'])
+  })
+
   test('where another node can do better, a load that failed refuses nobody', () => {
     const nodes = [aNode({ name: 'bad', loaded: [] }), aNode({ name: 'good', loaded: ['a'] })]
     const { arrive, tell } = aCore(nodes, patience)
