@@ -109,6 +109,8 @@ export type SchedulerEvent =
       readonly model: string
       readonly ok: boolean
       readonly loadS: number
+      /** The node asked for a pause: who watches over it tells when that is over. */
+      readonly isPutOff?: boolean
       /** Victims that the node did not let go of in time; absent: none. */
       readonly kept?: readonly string[]
     }

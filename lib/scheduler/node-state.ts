@@ -199,10 +199,7 @@ export class NodeState {
       this.#unload(victim)
     }
     this.unmark()
-    if (!isLoaded) {
-      this.pause(swap.runner, now)
-      return
-    }
+    if (!isLoaded) return
     this.#settling.set(swap.runner.model, until)
     this.#load(swap.runner, { size, sizeVram: size, contextLength: 0 }, false)
   }

@@ -267,7 +267,8 @@ export class Scheduler {
     } catch (error) {
       for (const [id] of this.#waitingFor(model, variant))
         if (this.#loop.core.plan(id)?.node === name) this.#remove(id, error)
-      this.#loop.tell({ type: 'swapped', node: name, model, ok: false, loadS: 0 })
+      const isPutOff = this.#gate.passage(name, model).barrier === 'busy'
+      this.#loop.tell({ type: 'swapped', node: name, model, ok: false, isPutOff, loadS: 0 })
     } finally {
       this.#loading.delete(name)
     }

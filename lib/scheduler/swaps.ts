@@ -41,14 +41,13 @@ export class Swaps {
     return effects
   }
 
-  swapped(
-    { node: name, model, ok, loadS, kept = [] }: Extract<SchedulerEvent, { type: 'swapped' }>,
-    now: number,
-  ): void {
+  swapped(event: Extract<SchedulerEvent, { type: 'swapped' }>, now: number): void {
+    const { node: name, model, ok, loadS, isPutOff = false, kept = [] } = event
     const node = this.#fleet.node(name)
     const swap = node?.swap
     if (!node || !swap || swap.askedAt === null || swap.runner.model !== model) return
     if (ok) swap.runner.pace.node.loaded(node.facts.models.get(model) ?? 0, loadS)
+    else if (!isPutOff) node.pause(swap.runner, now)
     node.swapped(ok, kept, this.#fleet.size(swap.runner), now)
     this.#fleet.residencyChanged()
   }
