@@ -11,9 +11,11 @@ test('slots that nobody configured are learned from how long requests wait on th
   const clock = new RealClock(0.1)
   const text = 'word '.repeat(20)
   const model = aModel({ name: 'm', loadMs: 0, promptTps: 0, decodeTps: 40, text })
+  await using ends = new AsyncDisposableStack()
   const node = await SimulatedNode.start({ name: 'a', models: [model], numParallel: 3, clock })
+  ends.defer(() => node.stop())
   const snapshot = aSnapshot({ nodes: [{ name: 'a', url: node.url, loaded: ['m:latest'] }] })
-  const gateway = await startGateway(snapshot, { clock })
+  await using gateway = await startGateway(snapshot, { clock })
   const running: number[] = []
   const ask = async () => {
     const body = JSON.stringify({ model: 'm', stream: false, prompt: 'x' })
@@ -29,6 +31,4 @@ test('slots that nobody configured are learned from how long requests wait on th
   // One more than there are was tried, and found to wait; the last requests find no company.
   assert.deepEqual(new Set(running.slice(-30, -6)), new Set([3]), running.join(' '))
   assert.equal(Math.max(...running), 4, running.join(' '))
-  await gateway[Symbol.asyncDispose]()
-  await node.stop()
 })
