@@ -220,7 +220,9 @@ export class CandidateList {
   #write(row: number, now: number, last: Terms | null): void {
     const runner = this.runners[row]
     if (!runner) return
-    const terms = last?.stamp === runner.node.stamp ? last : workOut(runner, this.#around, now)
+    const { tickS } = this.#around.rules.queue
+    const doHold = last?.stamp === runner.node.stamp && now < last.at + tickS
+    const terms = doHold ? last : workOut(runner, this.#around, now)
     // Several things may have happened on the node since, and the row was written for the first of them.
     if (terms === this.#terms[row]) return
     runner.terms = terms

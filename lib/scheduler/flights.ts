@@ -147,8 +147,7 @@ export class Flights {
     if (timings.fromOutside) return
     const nodeWaitS = timings.total - timings.load - timings.promptEval - timings.eval
     const isWanted = this.#lines.ofModel(work.model) > 0
-    const atLimit = flight.streams >= runner.slots
-    pace.slots.completed({ nodeWaitS, atLimit, isWanted }, node.facts.slots, now)
+    pace.slots.completed({ nodeWaitS, streams: flight.streams, isWanted }, node.facts.slots, now)
   }
 }
 

@@ -10,6 +10,8 @@ import type { Runner } from './runner.ts'
 export interface Terms {
   /** The node's stamp that they belong to. */
   readonly stamp: number
+  /** When they were worked out: time alone changes some of them. */
+  readonly at: number
   readonly state: Candidate['state']
   /** When a slot is free; 0: it is, Infinity: nobody can tell. */
   readonly start: number
@@ -66,6 +68,7 @@ export function workOut(runner: Runner, around: Surroundings, now: number): Term
     ...opening,
     start: opening.state === 'ready' ? 0 : earliest(opening.slotEnds),
     stamp: node.stamp,
+    at: now,
     prefillPerToken,
     decodePerToken,
     externalityPerToken,

@@ -111,6 +111,25 @@ suite('swaps', () => {
     )
   })
 
+  test('a load that failed is tried again after 30 s also where the fleet is told of all the time', () => {
+    const empty = aNode({ loaded: [] })
+    const { arrive, after, tell } = aCore([empty], patience)
+    arrive({ id: 'r' })
+    tell({ ...swapped, model: 'a', ok: false })
+    const seen = Array.from({ length: 62 }, () => briefly(after(0.5, { type: 'fleet', nodes: [empty] })))
+    assert.deepEqual(seen.flat(), ['n: nothing for a'])
+  })
+
+  test('a load that was put off by its node is asked for as soon as that takes requests again', () => {
+    const empty = aNode({ loaded: [] })
+    const { arrive, tell } = aCore([empty], patience)
+    arrive({ id: 'r' })
+    const busy = { ...empty, barriers: new Map([['a', 'busy' as const]]) }
+    tell({ type: 'fleet', nodes: [busy] })
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false, isBusy: true })), [])
+    assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [{ ...empty }] })), ['n: nothing for a'])
+  })
+
   test('a load that failed on a node which was gone since is tried again as soon as that is back', () => {
     const empty = aNode({ loaded: [] })
     const { arrive, tell } = aCore([empty, aNode({ name: 'm', models: {} })], patience)
@@ -130,9 +149,16 @@ suite('swaps', () => {
 
   test('of two loads that would end together the one under way is waited for', () => {
     const nodes = ['n1', 'n2'].map((name) => aNode({ name, slots: 4, loaded: [] }))
-    const { arrive } = aCore(nodes, patience)
-    assert.equal(arrive({ id: 'first' }).length, 1)
-    for (let nth = 0; nth < 3; nth++) assert.deepEqual(arrive({ id: `later${nth}`, model: 'a' }), [])
+    for (const [before, then] of [
+      [0, 0.9],
+      [0.9, 0],
+    ] as const) {
+      let dice: number = before
+      const { arrive } = aCore(nodes, patience, 'earliest-finish', () => dice)
+      assert.equal(arrive({ id: 'first' }).length, 1)
+      dice = then
+      for (let nth = 0; nth < 3; nth++) assert.deepEqual(arrive({ id: `later${nth}` }), [])
+    }
   })
 
   test('a load that takes much longer than predicted is not waited for where another node can load', () => {
@@ -159,6 +185,7 @@ suite('swaps', () => {
       tell({ type: 'arrived', work: aWork({ id, model: 'b', arrivedAt: clock.now, ...others }) })
       tell({ type: 'left', id })
     }
+    clock.now += 1
     const { candidates } = core.explain(aWork(), clock.now)
     const eviction = Object.fromEntries(candidates.map((each) => [each.node, each.eviction]))
     assert.deepEqual([eviction['plain'], (eviction['large'] ?? 0).toFixed(1)], [0, '14.3'])
