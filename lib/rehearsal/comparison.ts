@@ -96,6 +96,7 @@ function standingOf(policy: string, results: readonly RoundResult[]): Standing {
       ttftP99: figure('ttftP99'),
       e2eMean: figure('e2eMean'),
       e2eP95: figure('e2eP95'),
+      prefixHits: figure('prefixHits'),
       refused: figure('refused'),
       failed: figure('failed'),
       loads: figure('loads'),

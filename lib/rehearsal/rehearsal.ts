@@ -177,8 +177,10 @@ export class Rehearsal {
 
   #end(open: Open, end: Outcome['end']): void {
     const { request, firstTokenAt } = open
+    const { cachedTokens = 0 } = open.attempt ?? {}
+    const endedAt = this.#options.timeline.now
     this.#open.delete(request.id)
-    this.#outcomes.set(request.id, { request, end, firstTokenAt, endedAt: this.#options.timeline.now })
+    this.#outcomes.set(request.id, { request, end, firstTokenAt, endedAt, cachedTokens })
   }
 
   #swap({ node, victims, model }: Extract<Effect, { type: 'swap' }>): void {

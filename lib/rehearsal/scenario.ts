@@ -41,7 +41,7 @@ function noisy(like: Request, index: number, at: number, others: number): Reques
     tenant: noisyTenant,
     conversation: others + index,
     reusableTokens: 0,
-    prefixes: [{ hash: others + index + 1, tokens: like.promptTokens }],
+    prefixes: [],
   }
 }
 
