@@ -1,5 +1,6 @@
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
+import { Lateness } from './lateness.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
 
 interface Place extends Standing {
@@ -17,6 +18,7 @@ export class Lines {
   readonly #ranks: Map<string, Place[]>[] = []
   readonly #byModel = new Map<string, number>()
   readonly #drainS = new Map<string, number>()
+  readonly #lateness: Lateness
   readonly #newcomers = new Set<Waiting>()
   /** When the next standing changes. */
   #changesAt = Number.POSITIVE_INFINITY
@@ -24,6 +26,7 @@ export class Lines {
   constructor(rules: Parameters, tenants: Tenants) {
     this.#rules = rules
     this.#tenants = tenants
+    this.#lateness = new Lateness(rules.admission.evidence)
   }
 
   get length(): number {
@@ -59,6 +62,11 @@ export class Lines {
     return this.#drainS.get(tenant) ?? 0
   }
 
+  /** Whether it makes requests late all the time: then waiting only adds delay. */
+  get isStanding(): boolean {
+    return this.#lateness.isStanding
+  }
+
   /** @param isNew it is still to be decided whether it may wait. */
   add(waiting: Waiting, isNew: boolean, now: number): void {
     const { id, model, tenant } = waiting.work
@@ -82,6 +90,12 @@ export class Lines {
     add(this.#byModel, model, -1)
     add(this.#drainS, tenant, -place.waiting.drainS)
     return true
+  }
+
+  /** It has its slot. */
+  started(id: string): void {
+    this.remove(id)
+    this.#lateness.started()
   }
 
   /** Who came since this was asked last and still waits, the last one first. */
@@ -131,6 +145,7 @@ export class Lines {
   }
 
   #put(place: Place, id: string): void {
+    if (place.isLate) this.#lateness.came()
     this.#places.set(id, place)
     this.#changesAt = Math.min(this.#changesAt, place.until)
     const lines = this.#ranks[place.rank] ?? new Map<string, Place[]>()
@@ -141,6 +156,7 @@ export class Lines {
   }
 
   #takeOut(place: Place): void {
+    if (place.isLate) this.#lateness.went()
     const lines = this.#ranks[place.rank]
     const line = lines?.get(place.tenant)
     const at = line?.indexOf(place) ?? -1

@@ -8,7 +8,7 @@ const node = aNode()
 const eachS = 1000 / 1500 + 100 / 60
 /** The same of an answer as long as most are. */
 const averageS = 1000 / 1500 + 211 / 60
-const open: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, targetS: 1e6 } }
+const open: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, evidence: 1e9 } }
 const many = (count: number, work: Partial<Work> = {}) =>
   Array.from({ length: count }, (_, nth) => ({ id: `r${nth}`, ...work }))
 
