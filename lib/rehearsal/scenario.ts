@@ -29,7 +29,7 @@ export function disturb(
   requests: readonly Request[],
 ): void {
   const node = nodes.toSorted((a, b) => b.plan.speed - a.plan.speed)[0]
-  if (scenario === 'slow-node') timeline.at(halfTime(requests), () => node?.setSpeed(1 / slowDown))
+  if (scenario === 'slow-node') timeline.at(halfTime(requests), () => node?.slowDown(slowDown))
   if (scenario === 'dead-node') timeline.at(halfTime(requests), () => node?.kill())
 }
 

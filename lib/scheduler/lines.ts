@@ -62,9 +62,9 @@ export class Lines {
     return this.#drainS.get(tenant) ?? 0
   }
 
-  /** Whether it makes requests late all the time: then waiting only adds delay. */
-  get isStanding(): boolean {
-    return this.#lateness.isStanding
+  /** Whether a tenant's requests are late all the time: then waiting only adds delay. */
+  isStanding(tenant: string): boolean {
+    return this.#lateness.isStanding(this.#tenants.account(tenant))
   }
 
   /** @param isNew it is still to be decided whether it may wait. */
@@ -145,7 +145,7 @@ export class Lines {
   }
 
   #put(place: Place, id: string): void {
-    if (place.isLate) this.#lateness.came()
+    if (place.isLate) this.#lateness.came(place.tenant)
     this.#places.set(id, place)
     this.#changesAt = Math.min(this.#changesAt, place.until)
     const lines = this.#ranks[place.rank] ?? new Map<string, Place[]>()
@@ -156,7 +156,7 @@ export class Lines {
   }
 
   #takeOut(place: Place): void {
-    if (place.isLate) this.#lateness.went()
+    if (place.isLate) this.#lateness.went(place.tenant)
     const lines = this.#ranks[place.rank]
     const line = lines?.get(place.tenant)
     const at = line?.indexOf(place) ?? -1
