@@ -99,7 +99,8 @@ function quantile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0
 }
 
-function shareWithin(outcomes: readonly Outcome[], goal: Goal): number {
+/** Share that was served within the goal. */
+export function shareWithin(outcomes: readonly Outcome[], goal: Goal): number {
   return outcomes.filter((outcome) => isWithin(outcome, goal)).length / Math.max(1, outcomes.length)
 }
 
