@@ -1,6 +1,6 @@
+import { Lateness } from './lateness.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
-import { Lateness } from './lateness.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
 
 interface Place extends Standing {

@@ -178,6 +178,14 @@ export const defaultParameters: Parameters = {
     evidence: 30,
     jitter: 0.2,
   },
-  swaps: { perModel: 2, drainS: 60, pauseS: 30, settleS: 5, maxLoaded: 3, memoryPerByte: 1.2, memoryBesides: 1.5e9 },
+  swaps: {
+    perModel: 2,
+    drainS: 60,
+    pauseS: 30,
+    settleS: 5,
+    maxLoaded: 3,
+    memoryPerByte: 1.2,
+    memoryBesides: 1.5e9,
+  },
   prefixes: 100_000,
 }
