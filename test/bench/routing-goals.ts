@@ -9,10 +9,14 @@ export interface Evidence {
   readonly two: ReadonlyMap<number, readonly Standing[]>
   /** Our policy without noise, then with. */
   readonly noise: readonly Standing[]
-  /** Our policy with exact speeds, then as it is. */
+  /** Our policy told of the change, then as it is. */
   readonly slowNode: readonly Standing[]
   /** Shares by which learned speeds were wrong after ten completions. */
   readonly learned: readonly number[]
+  /** Our policy at load 1.2, for each limit of a class: first its own, last the default configuration's. */
+  readonly limits: readonly Standing[]
+  /** Our policy where prompts are kept in the host's memory: without and with sessions in the trace. */
+  readonly caching: readonly Standing[]
   /** All rehearsals of our policy. */
   readonly ours: readonly Standing[]
 }
@@ -27,7 +31,10 @@ interface Check {
 const heading = `| goal | wanted | measured | |
 |---|---|---|---|`
 
-/** The goals of sheet routing.md §6 that one instance is judged by without sockets, and how it did. */
+/**
+ * The goals of sheet routing.md §6 that one instance is judged by without sockets, and how it did. G9 is about the time that
+ * deciding takes, of which the rehearsal knows nothing: `npm run bench` measures it.
+ */
 export function goalsTable(evidence: Evidence): string {
   const checks = [...swapping(evidence), ...noSwaps(evidence), ...disturbed(evidence), ...guarded(evidence)]
   const rows = checks.map(
@@ -70,10 +77,9 @@ function noSwaps({ two }: Evidence): Check[] {
 }
 
 /** G6, G7 and G8. */
-function disturbed({ six, noise, slowNode, learned }: Evidence): Check[] {
-  const { ours } = entrants(six, 1.2)
+function disturbed({ noise, limits, slowNode, learned }: Evidence): Check[] {
+  const [ours, patient] = [first(limits), last(limits)]
   const [quiet, noisy] = [first(noise), last(noise)]
-  const soon = `${slo(noisy, 'aftermathSlo')} in the two minutes from its start, without noise ${slo(quiet, 'aftermathSlo')}`
   const loss = difference(first(slowNode), last(slowNode), 'aftermathSlo')
   const right = learned.filter((error) => Math.abs(error) <= 0.15).length / Math.max(1, learned.length)
   const errors = learned.map(Math.abs).sort((a, b) => a - b)
@@ -81,10 +87,18 @@ function disturbed({ six, noise, slowNode, learned }: Evidence): Check[] {
   return [
     {
       ...sloOf('G6 noisy tenant, load 0.5: the others', noisy, 90),
-      measured: `${slo(noisy)}, without noise ${slo(quiet)}; ${soon}`,
+      measured: `${slo(noisy)}, without noise ${slo(quiet)}`,
+    },
+    {
+      goal: 'G6 the same, only the two minutes from its start',
+      wanted: '>= 90 % SLO',
+      measured: `${slo(noisy, 'aftermathSlo')}, without noise ${slo(quiet, 'aftermathSlo')}`,
+      isMet: points(noisy, 'aftermathSlo') >= 90,
     },
     sloOf('G7 load 1.2, of all offered', ours, 60),
     atMost('G7 TTFT p95 of the admitted', value(ours, 'ttftP95'), 10, 's'),
+    sloOf(`G7 with the default configuration's limit of 60 s`, patient, 60),
+    atMost('G7 TTFT p95 with that', value(patient, 'ttftP95'), 10, 's'),
     {
       goal: 'G8 speeds after ten completions',
       wanted: 'within 15 %',
@@ -92,21 +106,24 @@ function disturbed({ six, noise, slowNode, learned }: Evidence): Check[] {
       isMet: right >= 0.95,
     },
     {
-      goal: 'G8 fastest node 8 x slower, loss over 10 min against exact speeds',
+      goal: 'G8 fastest node 8 x slower, loss over 10 min against being told at once',
       wanted: '<= 3 points',
-      measured: `${percent(loss)} points (standard error)`,
+      measured: `${percent(loss)} points (± standard error)`,
       isMet: 100 * loss.mean <= 3,
     },
   ]
 }
 
-/** G9 is a matter of time, which the rehearsal has none of; and G10. */
-function guarded({ ours }: Evidence): Check[] {
+/** G10 and G12. */
+function guarded({ ours, caching }: Evidence): Check[] {
+  const hits = caching.map((standing) => points(standing, 'prefixHits'))
   const sum = (name: FigureName) =>
     ours.flatMap(({ rounds }) => rounds).reduce((total, round) => total + round[name], 0)
   return [
     atMost('G10 requests sent to a victim, all rehearsals of our policy', sum('victimStarts'), 0, ''),
     atMost('G10 loads that nobody ordered', sum('unorderedLoads'), 0, ''),
+    atLeast('G12 reusable tokens cached, 8 GB of host memory per runner', hits[0] ?? 0, 60, ' %'),
+    atLeast('G12 the same on the trace with sessions', hits[1] ?? 0, 30, ' %'),
   ]
 }
 

@@ -5,24 +5,28 @@ import { Core } from '../../lib/scheduler/core.ts'
 import type { SchedulerEvent } from '../../lib/scheduler/events.ts'
 import type { LearnedState } from '../../lib/scheduler/learning.ts'
 import { defaultParameters } from '../../lib/scheduler/parameters.ts'
+import type { MeanRecord } from '../../lib/scheduler/running-mean.ts'
 import type { Dice } from '../../lib/shared/loop.ts'
 
-/** So many samples that no other changes the mean. */
-const certain = 1e9
 /** Completions after which a speed should be known (sheet routing.md §6, G8). */
 const lessons = 10
 
-/** Our policy, told at every moment how fast each node is with each model. */
-export const exactKnowledge: Contestant = {
-  name: 'exact speeds',
+/**
+ * Our policy, told at once how many times slower or faster a node has become. What it learned before stays: true speeds of a
+ * lone stream would do worse, as they leave out how prompts that are read hold up the others.
+ */
+export const toldOfChanges: Contestant = {
+  name: 'told of the change',
   allResident: false,
   deciderOf(dice, nodes) {
     const core = newCore(dice)
-    let knownAt = -1
+    let before = slownessOf(nodes)
     return {
       take(event, now) {
-        if (now > knownAt) core.restore(truthOf(nodes))
-        knownAt = now
+        const slowness = slownessOf(nodes)
+        const changes = slowness.map((each, at) => each / (before[at] ?? each))
+        if (changes.some((times) => times !== 1)) core.restore(slowed(core.learned(), nodes, changes))
+        before = slowness
         core.take(event, now)
       },
       pass: (now) => core.pass(now),
@@ -82,7 +86,8 @@ class ObservedCore implements Decider {
   #compare(node: string, model: string): void {
     const key = `${model}\n`
     const believed = this.#core.learned().nodes[node]?.runners[key]?.decode.mean ?? 0
-    const truth = truthOf(this.#nodes).nodes[node]?.runners[key]?.decode.mean ?? 1
+    const there = this.#nodes.find(({ plan }) => plan.name === node)?.truth()
+    const truth = there?.find((each) => each.model === model)?.secondsPerToken ?? 1
     this.#learned.push(believed / truth - 1)
   }
 }
@@ -91,15 +96,28 @@ function newCore(dice: Dice): Core {
   return new Core({ policy: 'earliest-finish', parameters: defaultParameters, dice })
 }
 
-function truthOf(nodes: readonly RehearsedNode[]): LearnedState {
-  const unknown = { mean: 0, count: 0 }
-  const exactly = (mean: number) => ({ mean, count: certain })
-  const known = nodes.map((node) => {
-    const runners = node.truth().map(({ model, secondsPerToken, prefillPerS }) => {
-      const pace = { decode: exactly(secondsPerToken), prefill: exactly(prefillPerS), slots: null }
-      return [`${model}\n`, pace] as const
+/** Seconds per token of some model, node by node. */
+function slownessOf(nodes: readonly RehearsedNode[]): number[] {
+  return nodes.map((node) => node.truth()[0]?.secondsPerToken ?? 1)
+}
+
+/** What was learned, with each node so many times slower. */
+function slowed(
+  learned: LearnedState,
+  nodes: readonly RehearsedNode[],
+  times: readonly number[],
+): LearnedState {
+  const scaled = ({ mean, count }: MeanRecord, factor: number) => ({ mean: mean * factor, count })
+  const changed = nodes.flatMap(({ plan: { name } }, at) => {
+    const node = learned.nodes[name]
+    const factor = times[at] ?? 1
+    if (!node) return []
+    const runners = Object.entries(node.runners).map(([key, pace]) => {
+      const { decode, prefill } = pace
+      return [key, { ...pace, decode: scaled(decode, factor), prefill: scaled(prefill, 1 / factor) }] as const
     })
-    return [node.plan.name, { speed: unknown, disk: unknown, runners: Object.fromEntries(runners) }] as const
+    const speed = { ...node.speed, mean: node.speed.mean - Math.log(factor) }
+    return [[name, { ...node, speed, runners: Object.fromEntries(runners) }] as const]
   })
-  return { nodes: Object.fromEntries(known), outputs: {} }
+  return { nodes: Object.fromEntries(changed), outputs: {} }
 }
