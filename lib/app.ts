@@ -88,6 +88,7 @@ export async function startApp(settings: Settings): Promise<App> {
     clock,
     dice,
     usedElsewhere: () => elsewhere.nodes(),
+    leads: () => cluster.isLeader(),
   })
   let isTaught = false
   snapshot.onSwap(() => {
