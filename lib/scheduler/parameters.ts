@@ -173,7 +173,7 @@ export const defaultParameters: Parameters = {
     maxQueued: 1000,
     tenantS: 60,
     maxWaitS: 60,
-    // The sheet says 20 s: with 10 more requests keep their goal at every load from 0.7 on (test/bench/RESULTS.md).
+    // The sheet says 20 s: with 10, four points more keep their goal at load 1.2 (test/bench/RESULTS.md).
     leastLimitS: 10,
     evidence: 30,
     jitter: 0.2,
