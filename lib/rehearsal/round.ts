@@ -26,8 +26,11 @@ export interface RoundOptions {
   readonly seed: number
 }
 
+/** Makes who decides. The nodes are for yardsticks only: they tell what nobody could know. */
+export type DeciderOf = (dice: Dice, nodes: readonly RehearsedNode[]) => Decider
+
 /** Of the same seed come the same nodes and the same requests, for every decider. */
-export function rehearse(options: RoundOptions, deciderOf: (dice: Dice) => Decider): Course {
+export function rehearse(options: RoundOptions, deciderOf: DeciderOf): Course {
   const { allResident, patience, scenario, seed } = options
   const fleet = allResident ? roomy(options.fleet) : options.fleet
   const speeds = speedsOf(fleet, seededDice(seed))
@@ -38,7 +41,7 @@ export function rehearse(options: RoundOptions, deciderOf: (dice: Dice) => Decid
   if (allResident) for (const node of nodes) node.preload(node.facts().models.keys())
   const requests = requestsFor(options, speeds)
   disturb(scenario, timeline, nodes, requests)
-  const decider = deciderOf(seededDice(seed + 2_000_003))
+  const decider = deciderOf(seededDice(seed + 2_000_003), nodes)
   return new Rehearsal({ timeline, nodes, requests, decider, patience }).run()
 }
 

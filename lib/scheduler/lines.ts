@@ -1,4 +1,5 @@
 import type { Work } from './events.ts'
+import { Lateness } from './lateness.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
@@ -19,6 +20,7 @@ export class Lines {
   readonly #byModel = new Map<string, number>()
   /** By class and tenant. */
   readonly #drainS = new Map<string, number>()
+  readonly #lateness: Lateness
   readonly #newcomers = new Set<Waiting>()
   /** When the next standing changes. */
   #changesAt = Number.POSITIVE_INFINITY
@@ -26,6 +28,7 @@ export class Lines {
   constructor(rules: Parameters, tenants: Tenants) {
     this.#rules = rules
     this.#tenants = tenants
+    this.#lateness = new Lateness(rules.admission.evidence)
   }
 
   get length(): number {
@@ -80,6 +83,11 @@ export class Lines {
     return longest.findLast(({ waiting }) => waiting.work.tried.size === 0)?.waiting
   }
 
+  /** Whether a tenant's requests are late all the time: then waiting only adds delay. */
+  isStanding(tenant: string): boolean {
+    return this.#lateness.isStanding(this.#tenants.account(tenant))
+  }
+
   /** @param isNew it is still to be decided whether it may wait. */
   add(waiting: Waiting, isNew: boolean, now: number): void {
     const { work } = waiting
@@ -104,6 +112,12 @@ export class Lines {
     add(this.#byModel, work.model, -1)
     add(this.#drainS, lineOf(work), -drainS)
     return true
+  }
+
+  /** It has its slot. */
+  started(id: string): void {
+    this.remove(id)
+    this.#lateness.started()
   }
 
   /** Who came since this was asked last and still waits, the last one first. */
@@ -153,6 +167,7 @@ export class Lines {
   }
 
   #put(place: Place, id: string): void {
+    if (place.isLate) this.#lateness.came(place.tenant)
     this.#places.set(id, place)
     this.#changesAt = Math.min(this.#changesAt, place.until)
     const lines = this.#ranks[place.rank] ?? new Map<string, Place[]>()
@@ -163,6 +178,7 @@ export class Lines {
   }
 
   #takeOut(place: Place): void {
+    if (place.isLate) this.#lateness.went(place.tenant)
     const lines = this.#ranks[place.rank]
     const line = lines?.get(place.tenant)
     const at = line?.indexOf(place) ?? -1

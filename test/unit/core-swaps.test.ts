@@ -114,7 +114,7 @@ suite('swaps', () => {
   test('a load that failed is tried again after 30 s also where the fleet is told of all the time', () => {
     const empty = aNode({ loaded: [] })
     const { arrive, after, tell } = aCore([empty], patience)
-    arrive({ id: 'r' })
+    arrive({ id: 'r', tried: new Set(['other']) })
     tell({ ...swapped, model: 'a', ok: false })
     const seen = Array.from({ length: 62 }, () => briefly(after(0.5, { type: 'fleet', nodes: [empty] })))
     assert.deepEqual(seen.flat(), ['n: nothing for a'])
