@@ -16,6 +16,11 @@ import type { Upstreams } from './upstreams.ts'
 /** How long a node may take to unload a model, and how often it is asked whether it has, in milliseconds. */
 const unloadMs = 10_000
 const lookMs = 100
+/**
+ * A graphics card gives memory back 0.5 to 1.5 s after `/api/ps` has left out whom it belonged to (sheet ollama-api.md
+ * §2.4). To a load that begins before, Ollama sacrifices another model.
+ */
+const recoveryMs = 1_500
 
 const never = new AbortController().signal
 
@@ -103,9 +108,10 @@ export class ModelLoader implements Loader {
     await Promise.all(victims.map((victim) => this.#send(node, unloadRequest(victim))))
     while (clock.now() < until) {
       const loaded = loadedIn(await this.#send(node, psRequest))
-      if (!loaded || !victims.some((victim) => loaded.has(victim))) return
+      if (!loaded || !victims.some((victim) => loaded.has(victim))) break
       await clock.sleep(lookMs)
     }
+    await clock.sleep(recoveryMs)
   }
 
   #send(node: NodeView, { method, path, body, limitMs }: Request): Promise<Outcome> {
