@@ -6,6 +6,12 @@ import type { Parameters } from './parameters.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 
+/**
+ * What a model of so many bytes on disk takes in memory, with the context and the graph beside its weights: rather too much,
+ * for if it does not fit, Ollama evicts another one by itself.
+ */
+const footprint = (bytes: number) => 1.2 * bytes + 1e9
+
 /** Lists are kept for so many variants: callers choose them. */
 const listsKept = 1000
 
@@ -72,9 +78,9 @@ export class FleetState {
     return this.#replicas.get(model) ?? 0
   }
 
-  /** Bytes that a runner takes in memory. */
+  /** Bytes that a runner takes in memory: as seen there, else anywhere, else by its file. */
   size({ model, residence, node }: Runner): number {
-    return residence?.size ?? this.#sizes.get(model) ?? node.facts.models.get(model) ?? 0
+    return residence?.size ?? this.#sizes.get(model) ?? footprint(node.facts.models.get(model) ?? 0)
   }
 
   #makeList(model: string, variant: string, now: number): CandidateList {

@@ -115,7 +115,10 @@ async function startNginx({ dir, nodes }: Scene): Promise<Started | null> {
 }
 
 async function listening(program: Program): Promise<Started> {
-  await program.reaches('listens', async () => (await fetch(`http://127.0.0.1:${program.port}/api/version`)).ok)
+  await program.reaches(
+    'listens',
+    async () => (await fetch(`http://127.0.0.1:${program.port}/api/version`)).ok,
+  )
   return { program, tokens: new Map() }
 }
 

@@ -85,20 +85,12 @@ export class LiveNode {
   }
 
   #answer(path: string, body: Buffer, response: ServerResponse): void {
-    switch (path) {
-      case '/api/version':
-        return sendJson(response, 200, { version: '0.32.15' })
-      case '/api/tags':
-        return sendJson(response, 200, { models: this.#onDisk() })
-      case '/api/ps':
-        return sendJson(response, 200, { models: this.#inMemory() })
-      case '/api/generate':
-        return this.#load(JSON.parse(String(body)), response)
-      case '/api/chat':
-        return this.#chat(JSON.parse(String(body)), response)
-      default:
-        return sendJson(response, 404, notFound)
-    }
+    if (path === '/api/version') sendJson(response, 200, { version: '0.32.15' })
+    else if (path === '/api/tags') sendJson(response, 200, { models: this.#onDisk() })
+    else if (path === '/api/ps') sendJson(response, 200, { models: this.#inMemory() })
+    else if (path === '/api/generate') this.#load(JSON.parse(String(body)), response)
+    else if (path === '/api/chat') this.#chat(JSON.parse(String(body)), response)
+    else sendJson(response, 404, notFound)
   }
 
   #onDisk() {
@@ -123,7 +115,10 @@ export class LiveNode {
   #load({ model, keep_alive }: ChatBody, response: ServerResponse): void {
     const isResident = this.#node.facts().resident.some((runner) => runner.model === model)
     const done = { model, created_at: epoch, response: '', done: true }
-    if (keep_alive === 0 && !isResident) return sendJson(response, 200, done)
+    if (keep_alive === 0 && !isResident) {
+      sendJson(response, 200, done)
+      return
+    }
     const attempt = this.#node.submit({
       model,
       promptTokens: 0,
@@ -140,8 +135,12 @@ export class LiveNode {
 
   #chat({ model, options }: ChatBody, response: ServerResponse): void {
     const request = this.#requests[options?.seed ?? -1]
-    if (!request) return sendJson(response, 400, { error: 'not of the trace' })
-    const line = `${JSON.stringify({ ...headOf(model), message: { role: 'assistant', content: ' token' }, done: false })}\n`
+    if (!request) {
+      sendJson(response, 400, { error: 'not of the trace' })
+      return
+    }
+    const message = { role: 'assistant', content: ' token' }
+    const line = `${JSON.stringify({ ...headOf(model), message, done: false })}\n`
     let told = 0
     const write = (tokens = attempt.written()) => {
       if (tokens > told) response.write(line.repeat(tokens - told))
@@ -157,7 +156,10 @@ export class LiveNode {
       },
       onEnd: (timings) => {
         this.#streams.delete(write)
-        if (!timings) return sendJson(response, 404, notFound)
+        if (!timings) {
+          sendJson(response, 404, notFound)
+          return
+        }
         write(timings.outputTokens)
         response.end(lastLine(model, timings))
       },
@@ -178,11 +180,14 @@ export class LiveNode {
 
 /** Has the streams of all nodes written to, now and then. */
 export function keepFlushing(nodes: readonly LiveNode[], pace: Pace): () => void {
-  const timer = setInterval(() => {
-    pace.act(() => {
-      for (const node of nodes) node.flush()
-    })
-  }, (flushPeriod * 1000) / pace.speed)
+  const timer = setInterval(
+    () => {
+      pace.act(() => {
+        for (const node of nodes) node.flush()
+      })
+    },
+    (flushPeriod * 1000) / pace.speed,
+  )
   return () => clearInterval(timer)
 }
 

@@ -1,38 +1,35 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { compare } from '../../lib/rehearsal/comparison.ts'
+import { configSchema } from '../../lib/fleet/config.ts'
 import { defaultFleetText, readFleetPlan } from '../../lib/rehearsal/fleet-plan.ts'
+import { rehearse } from '../../lib/rehearsal/round.ts'
+import { tally } from '../../lib/rehearsal/tally.ts'
 import { readTrace } from '../../lib/rehearsal/trace.ts'
 import { contestant } from '../../lib/rehearse.ts'
 import { defaultParameters } from '../../lib/scheduler/parameters.ts'
 import { liveContestants } from './routing-live-contestants.ts'
-import { type LiveResult, playLive } from './routing-live-round.ts'
+import { LiveTable } from './routing-live-report.ts'
+import { type LiveRound, playLive } from './routing-live-round.ts'
 
 /**
- * `npm run bench:routing:live`: llamero, HAProxy and nginx as processes, between real callers and nodes with real sockets,
- * with time going 20 times as fast, beside the rehearsal of the same requests on the same nodes. Writes RESULTS-LIVE.md.
+ * `npm run bench:routing:live`: llamero, HAProxy and nginx as processes between real callers and nodes with real sockets,
+ * while time goes 20 times as fast, beside the rehearsal of the same requests on the same nodes. Writes RESULTS-LIVE.md;
+ * with `--quick` it only prints what it found. Linux only: costs are read from /proc.
  *
- * The nodes are the rehearsal's, behind HTTP, so that what differs between the two tables is ours: sockets, event loops,
- * and what llamero can see of a node from outside. Everything of the nodes is scaled, and so is every constant of llamero
- * (see routing-live-clock.ts): seconds here are the rehearsal's. Not scaled is what a machine takes to do a thing: a
- * millisecond of it counts as 20, to the disadvantage of whoever computes much. Other proxies have no constants that matter.
+ * The nodes are those of the rehearsal, behind HTTP: whatever differs between live and rehearsed comes of sockets, of event
+ * loops, and of how much can be seen of a node from outside. Scaled is all that the nodes do, and every constant of
+ * llamero's (routing-live-clock.ts): loads, limits, ageing, ticks, probes. So all seconds are the rehearsal's, and a goal
+ * of 5 s is one of 0.25 s on the wall. Not scaled is what the machine itself takes: a millisecond of it counts as 20, to
+ * the disadvantage of whoever computes most, which is llamero. The others have no constants that matter here.
  */
-const usage = 'usage: npm run bench:routing:live -- [TRACE.csv] [--quick] [--load 0.7] [--speed 20] [--requests N]'
+const usage =
+  'usage: npm run bench:routing:live -- [TRACE.csv] [--quick] [--load 0.7] [--speed 20] [--requests 2000]'
 
-/** Late by more than so many real milliseconds, the machine is what is measured. */
-const mostLag = 10
+/** Who the quick form is played with. */
+const quickNames = ['llamero earliest-finish', 'HAProxy leastconn']
 
-const columns = `| contestant | SLO % | TTFT p50 | p95 | p99 | e2e mean | loads | unordered | refused | failed |`
-
-interface Options {
-  readonly trace: string | undefined
-  readonly quick: boolean
-  readonly load: number
-  readonly speed: number
-  readonly requests: number
-}
-
-function readOptions(): Options {
+/** @throws Error that says what is wrong with the command line. */
+function readOptions() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
@@ -43,37 +40,58 @@ function readOptions(): Options {
     },
   })
   const { quick } = values
-  const options = {
-    trace: positionals[0],
-    quick,
-    load: Number(values.load),
-    speed: Number(values.speed),
-    requests: Number(values.requests ?? (quick ? 500 : 2000)),
+  const [load, speed] = [Number(values.load), Number(values.speed)]
+  const requests = Number(values.requests ?? (quick ? 400 : 2000))
+  if (!(load > 0 && speed > 0 && requests >= 20)) throw new Error('a number is wrong')
+  return { file: positionals[0], quick, load, speed, requests }
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`)
+}
+
+/** The same requests on the same nodes, on virtual time, decided on as llamero does with an empty configuration. */
+function playRehearsal(name: string, round: LiveRound) {
+  const limitS = configSchema.parse({}).queue.max_wait / 1000
+  const parameters = { ...defaultParameters, otherClass: { ...defaultParameters.otherClass, limitS } }
+  const options = { ...round, scenario: 'steady', allResident: false, patience: null } as const
+  const { outcomes, loads, unorderedLoads } = rehearse(options, contestant(name, parameters).deciderOf)
+  return { ...tally(outcomes, round.goal), loads, unorderedLoads }
+}
+
+async function main({ file, quick, ...options }: ReturnType<typeof readOptions>): Promise<void> {
+  const round: LiveRound = {
+    ...options,
+    fleet: readFleetPlan(defaultFleetText),
+    trace: file === undefined ? null : readTrace(await readFile(file, 'utf8')),
+    seed: 1,
+    goal: { ttft: 5, pace: 5 },
   }
-  if (!(options.load > 0 && options.speed > 0 && options.requests > 1)) throw new Error(usage)
-  return options
+  const source = file === undefined ? 'made-up requests' : file.replace(/^.*\//, '')
+  const table = new LiveTable(round, source)
+  const contestants = liveContestants.filter(({ name }) => !quick || quickNames.includes(name))
+  for (const each of contestants) {
+    say(`${each.name} ...`)
+    const result = await playLive(each, round)
+    table.live(each.name, result)
+    say(
+      result ? `  ${Math.round(result.seconds)} s` : '  is not installed; Debian: apt install haproxy nginx',
+    )
+  }
+  for (const policy of new Set(contestants.map((each) => each.policy))) {
+    table.rehearsed(policy, playRehearsal(policy, round))
+  }
+  const text = table.text()
+  process.stdout.write(text)
+  if (!quick) await writeFile(new URL('RESULTS-LIVE.md', import.meta.url), text)
 }
-const options = readOptions()
-const round = {
-  fleet: readFleetPlan(defaultFleetText),
-  trace: options.trace === undefined ? null : readTrace(await readFile(options.trace, 'utf8')),
-  load: options.load,
-  requests: options.requests,
-  speed: options.speed,
-  seed: 1,
-  goal: { ttft: 5, pace: 5 },
+
+// What was started ends when this process exits; a signal alone would not get it as far as that.
+process.once('SIGINT', () => process.exit(130))
+process.once('SIGTERM', () => process.exit(143))
+try {
+  await main(readOptions())
+} catch (error) {
+  say(`error: ${(error as Error).message}\n${usage}`)
+  process.exitCode = 1
 }
-const only = process.env['ONLY']
-for (const each of liveContestants) {
-  if (only && !each.name.includes(only)) continue
-  const result = await playLive(each, round)
-  process.stderr.write(`${each.name} ${JSON.stringify(result)}\n`)
-}
-const { limitS: _, ...rest } = defaultParameters.otherClass
-const parameters = { ...defaultParameters, otherClass: { ...rest, limitS: 60 } }
-const { standings } = await compare(
-  { ...round, scenario: 'steady', patience: null, seeds: [1] },
-  ['earliest-finish', 'resident-first', 'least-connections'].map((n) => contestant(n, parameters)),
-  async () => {},
-)
-for (const { policy, figures } of standings) process.stderr.write(`${policy} ${JSON.stringify(Object.fromEntries(Object.entries(figures).map(([k, v]) => [k, v.mean])))}\n`)

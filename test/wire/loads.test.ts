@@ -179,7 +179,10 @@ suite('a node without room for the model', () => {
     const gateway = await startGateway(aSnapshot({ nodes: [sketch] }), { clock })
     cleanup.defer(() => gateway[Symbol.asyncDispose]())
     for (const model of ['a', 'b', 'c']) {
-      const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body: JSON.stringify({ model }) })
+      const answer = await fetch(`${gateway.url}/api/chat`, {
+        method: 'POST',
+        body: JSON.stringify({ model }),
+      })
       assert.equal(answer.status, 200)
       await answer.text()
     }
