@@ -23,7 +23,7 @@ import { type LiveRound, playLive } from './routing-live-round.ts'
  * the disadvantage of whoever computes most, which is llamero. The others have no constants that matter here.
  */
 const usage =
-  'usage: npm run bench:routing:live -- [TRACE.csv] [--quick] [--load 0.7] [--speed 20] [--requests 2000]'
+  'usage: npm run bench:routing:live -- [TRACE.csv] [--quick] [--load 0.7] [--speed 20] [--requests 1500]'
 
 /** Who the quick form is played with. */
 const quickNames = ['llamero earliest-finish', 'HAProxy leastconn']
@@ -41,7 +41,7 @@ function readOptions() {
   })
   const { quick } = values
   const [load, speed] = [Number(values.load), Number(values.speed)]
-  const requests = Number(values.requests ?? (quick ? 400 : 2000))
+  const requests = Number(values.requests ?? (quick ? 400 : 1500))
   if (!(load > 0 && speed > 0 && requests >= 20)) throw new Error('a number is wrong')
   return { file: positionals[0], quick, load, speed, requests }
 }
