@@ -1,7 +1,15 @@
 import { Agent, request as open } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Outcome } from '../../lib/rehearsal/tally.ts'
+import type { Timeline } from '../../lib/rehearsal/timeline.ts'
 import type { Request } from '../../lib/rehearsal/traffic.ts'
 import type { Pace } from './routing-live-pace.ts'
+
+/** Who has not been answered so long after the last request was sent is lost; seconds of the timeline. */
+const longestWait = 2400
+/** Until the first request. */
+const settlePeriod = 10
+const lookMs = 100
 
 const bytesPerToken = 4
 /** Of a message besides its text. */
@@ -24,14 +32,16 @@ export class Callers {
     this.#options = options
   }
 
-  get ended(): number {
-    return this.#outcomes.size
-  }
-
-  /** Of each request, `lost` for one that is still waiting. */
-  outcomes(requests: readonly Request[]): Outcome[] {
-    const endedAt = this.#options.pace.now
-    return requests.map(
+  /** Sends each request when its time has come, and resolves to what became of them. */
+  async sendAll(requests: readonly Request[], timeline: Timeline): Promise<Outcome[]> {
+    const { pace } = this.#options
+    const beginsAt = pace.now + settlePeriod
+    const moved = requests.map((request) => ({ ...request, at: request.at + beginsAt }))
+    for (const [index, request] of moved.entries()) timeline.at(request.at, () => this.#send(request, index))
+    const overAt = (moved.at(-1)?.at ?? 0) + longestWait
+    while (this.#outcomes.size < moved.length && pace.now < overAt) await sleep(lookMs)
+    const endedAt = pace.now
+    return moved.map(
       (request) => this.#outcomes.get(request) ?? { request, end: 'lost', firstTokenAt: null, endedAt },
     )
   }
@@ -40,7 +50,7 @@ export class Callers {
     this.#agent.destroy()
   }
 
-  send(request: Request, index: number): void {
+  #send(request: Request, index: number): void {
     const { port, pace, tokens } = this.#options
     const body = bodyOf(request, index)
     const headers = {

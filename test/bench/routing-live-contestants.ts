@@ -43,7 +43,8 @@ function llamero(policy: Policy): LiveContestant {
 }
 
 /** The program as a user starts it, with the embedded store and a key for each tenant; only its clock is faster. */
-async function startLlamero(policy: Policy, { dir, nodes, tenants, speed }: Scene): Promise<Started> {
+async function startLlamero(policy: Policy, scene: Scene): Promise<Started> {
+  const { dir, speed } = scene
   const [port, adminPort] = [await freePort(), await freePort()]
   const state = join(dir, policy)
   const clock = join(import.meta.dirname, 'routing-live-clock.ts')
@@ -65,32 +66,62 @@ async function startLlamero(policy: Policy, { dir, nodes, tenants, speed }: Scen
     },
   })
   const admin = `http://127.0.0.1:${adminPort}`
-  await program.reaches('is ready', async () => (await fetch(`${admin}/readyz`)).ok)
-  const authorization = `Bearer ${(await readFile(adminTokenFile(state), 'utf8')).trim()}`
-  const change = async (method: string, path: string, body: object) => {
-    const headers = { authorization, 'content-type': 'application/json' }
-    const answer = await fetch(`${admin}/admin/v1/${path}`, { method, headers, body: JSON.stringify(body) })
-    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
-    return (await answer.json()) as { readonly token?: string }
+  try {
+    await program.reaches('is ready', async () => (await fetch(`${admin}/readyz`)).ok)
+    const adminToken = (await readFile(adminTokenFile(state), 'utf8')).trim()
+    const tokens = await introduce(new Admin(admin, adminToken), policy, scene)
+    await program.reaches('sees its nodes', () => seesAll(admin, scene.nodes.length))
+    return { program, tokens }
+  } catch (error) {
+    await program.stop()
+    throw error
   }
-  await change('PATCH', 'config', { routing: { policy } })
-  const tokens = new Map<string, string>()
-  for (const tenant of tenants)
-    tokens.set(tenant, (await change('POST', 'keys', { id: tenant, tenant })).token ?? '')
-  for (const { plan, port: nodePort } of nodes) {
-    await change('PUT', `nodes/${plan.name}`, {
-      url: `http://127.0.0.1:${nodePort}`,
+}
+
+/** Sets the policy, makes the keys and puts the nodes. Resolves to the tokens by tenant. */
+async function introduce(admin: Admin, policy: Policy, { nodes, tenants }: Scene) {
+  await admin.change('PATCH', 'config', { routing: { policy } })
+  for (const { plan, port } of nodes) {
+    await admin.change('PUT', `nodes/${plan.name}`, {
+      url: `http://127.0.0.1:${port}`,
       slots: plan.slots,
       memory: plan.memory,
       max_loaded: plan.maxLoaded,
     })
   }
-  await program.reaches('sees its nodes', async () => {
-    const answer = await fetch(`${admin}/admin/v1/nodes`)
-    const { nodes: seen } = (await answer.json()) as { readonly nodes: readonly { health: string }[] }
-    return seen.length === nodes.length && seen.every(({ health }) => health === 'up')
-  })
-  return { program, tokens }
+  const tokens = new Map<string, string>()
+  for (const tenant of tenants) {
+    const { token } = await admin.change('POST', 'keys', { id: tenant, tenant })
+    tokens.set(tenant, String(token))
+  }
+  return tokens
+}
+
+async function seesAll(admin: string, count: number): Promise<boolean> {
+  const answer = await fetch(`${admin}/admin/v1/nodes`)
+  const { nodes } = (await answer.json()) as { readonly nodes: readonly { readonly health: string }[] }
+  return nodes.length === count && nodes.every(({ health }) => health === 'up')
+}
+
+class Admin {
+  readonly #url: string
+  readonly #token: string
+
+  constructor(url: string, token: string) {
+    this.#url = url
+    this.#token = token
+  }
+
+  async change(method: string, path: string, body: object): Promise<Readonly<Record<string, unknown>>> {
+    const headers = { authorization: `Bearer ${this.#token}`, 'content-type': 'application/json' }
+    const answer = await fetch(`${this.#url}/admin/v1/${path}`, {
+      method,
+      headers,
+      body: JSON.stringify(body),
+    })
+    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
+    return (await answer.json()) as Readonly<Record<string, unknown>>
+  }
 }
 
 async function startHaproxy({ dir, nodes }: Scene): Promise<Started | null> {

@@ -3,7 +3,7 @@ import type { LiveResult, LiveRound } from './routing-live-round.ts'
 
 type Found = Tally & Pick<LiveResult, 'loads' | 'unorderedLoads'>
 
-/** Callers and nodes that were later than so many real milliseconds in a hundredth of their steps saw the machine at work, not the contestants. */
+/** Callers and nodes that were later, in real milliseconds, measured the machine and not the contestants. */
 const mostLag = 10
 
 const columns = `| | SLO % | TTFT p50 | p95 | p99 | e2e mean | loads | unordered | refused | failed | CPU s | callers' and nodes' CPU s | real s | late ms |

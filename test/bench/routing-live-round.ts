@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { RehearsedNode } from '../../lib/rehearsal/node.ts'
 import { type RoundOptions, requestsFor, speedsOf } from '../../lib/rehearsal/round.ts'
 import { type Goal, type Tally, tally } from '../../lib/rehearsal/tally.ts'
@@ -13,11 +12,6 @@ import type { LiveContestant } from './routing-live-contestants.ts'
 import { keepFlushing, LiveNode } from './routing-live-node.ts'
 import { Pace } from './routing-live-pace.ts'
 import { percentile } from './statistics.ts'
-
-/** Who has not been answered so long after the last request was sent counts as lost; seconds of the timeline. */
-const longestWait = 2400
-/** Between the contestant's start and the first request. */
-const settlePeriod = 10
 
 export interface LiveResult extends Tally {
   readonly loads: number
@@ -36,7 +30,10 @@ export interface LiveRound extends Pick<RoundOptions, 'fleet' | 'trace' | 'load'
   readonly goal: Goal
 }
 
-/** Has real callers ask real sockets, in front of one contestant; null when it is not installed. Of the same seed as a rehearsal come the same nodes and the same requests. */
+/**
+ * Has real callers ask one contestant in front of real sockets; of the same seed as a rehearsal come the same nodes and the
+ * same requests. Resolves to null when the contestant is not installed.
+ */
 export async function playLive({ start }: LiveContestant, round: LiveRound): Promise<LiveResult | null> {
   const { fleet, seed, speed, goal } = round
   const speeds = speedsOf(fleet, seededDice(seed))
@@ -50,9 +47,7 @@ export async function playLive({ start }: LiveContestant, round: LiveRound): Pro
       return LiveNode.start({ node, pace, requests })
     }),
   )
-  cleanup.defer(() => {
-    for (const node of nodes) node.stop()
-  })
+  for (const node of nodes) cleanup.defer(() => node.stop())
   pace.start()
   cleanup.defer(() => pace.stop())
   cleanup.defer(keepFlushing(nodes, pace))
@@ -67,15 +62,10 @@ export async function playLive({ start }: LiveContestant, round: LiveRound): Pro
   const callers = new Callers({ port: program.port, pace, tokens })
   cleanup.defer(() => callers.close())
   const before = { own: cpuNs(program.pid), others: process.cpuUsage(), at: performance.now() }
-  const beginsAt = pace.now + settlePeriod
-  const moved = requests.map((request) => ({ ...request, at: request.at + beginsAt }))
-  for (const [index, request] of moved.entries()) timeline.at(request.at, () => callers.send(request, index))
-  const overAt = (moved.at(-1)?.at ?? 0) + longestWait
-  while (callers.ended < moved.length && pace.now < overAt) await sleep(100)
-
+  const outcomes = await callers.sendAll(requests, timeline)
   const others = process.cpuUsage(before.others)
   return {
-    ...tally(callers.outcomes(moved), goal),
+    ...tally(outcomes, goal),
     loads: nodes.reduce((sum, { loads }) => sum + loads.all, 0),
     unorderedLoads: nodes.reduce((sum, { loads }) => sum + loads.unordered, 0),
     ownCpu: (cpuNs(program.pid) - before.own) / 1e9,
