@@ -45,7 +45,8 @@ export function rehearse(options: RoundOptions, deciderOf: DeciderOf): Course {
   return new Rehearsal({ timeline, nodes, requests, decider, patience }).run()
 }
 
-function requestsFor(
+/** What callers will ask for, on nodes of these speeds. */
+export function requestsFor(
   { fleet, trace, load, requests, scenario, seed }: RoundOptions,
   speeds: Speeds,
 ): Request[] {
@@ -63,7 +64,7 @@ function requestsFor(
 type Speeds = ReadonlyMap<string, number>
 
 /** What each node is really like, which nobody is told. */
-function speedsOf({ nodes, jitter }: FleetPlan, dice: Dice): Speeds {
+export function speedsOf({ nodes, jitter }: FleetPlan, dice: Dice): Speeds {
   return new Map(nodes.map(({ name, speed }) => [name, speed * (1 + jitter * (2 * dice() - 1))]))
 }
 
