@@ -10,9 +10,12 @@ import type { Breaker, BreakerState } from './breaker.ts'
 import { FirstTokens } from './first-token.ts'
 import { NodePassage } from './node-passage.ts'
 
+/** Where a node listens, in the parts that http-proxy asks for: those of a URL are worked out at each look. */
+type Target = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'href'>>
+
 /** The way to one node: its kept-alive sockets, its breaker, and its ear for back-pressure. */
 export interface Upstream {
-  readonly target: URL
+  readonly target: Target
   readonly agent: HttpAgent
   readonly breaker: Breaker
   readonly firstTokens: FirstTokens
@@ -96,7 +99,7 @@ export class Upstreams implements Gate {
     const passage = this.#passageFor(node.name)
     const fresh: Held = {
       identity: this.#identityOf(node),
-      target: new URL(node.spec.url),
+      target: targetOf(node),
       agent: agentFor(node),
       breaker: passage.breaker,
       firstTokens: new FirstTokens(),
@@ -172,12 +175,19 @@ export class Upstreams implements Gate {
   }
 }
 
+function targetOf({ spec }: NodeView): Target {
+  const { protocol, host, hostname, port, href } = new URL(spec.url)
+  return { protocol, host, hostname, port, href }
+}
+
 function agentFor({ spec }: NodeView): HttpAgent {
   // Node itself destroys an idle socket on which bytes come, since 24.21 at the latest: they would be read as the start of
   // the next caller's answer (sheet reliability-security.md C-B 35). No maxSockets: slots limit what runs, and a limit here would be a hidden queue. Idle sockets are given up after
   // 30 s, before anything between us and the node forgets them.
   const options = { keepAlive: true, maxFreeSockets: 256, timeout: 30_000, noDelay: true }
-  if (!spec.url.startsWith('https:')) return new HttpAgent(options)
+  // Left to itself the agent looks for the server's name in TLS at each request, TLS or not.
+  const plain = { ...options, servername: '' }
+  if (!spec.url.startsWith('https:')) return new HttpAgent(plain)
   const { ca, insecure = false } = spec.tls ?? {}
   return new HttpsAgent({ ...options, rejectUnauthorized: !insecure, ...(ca ? { ca } : {}) })
 }

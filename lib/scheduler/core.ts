@@ -116,13 +116,13 @@ export class Core {
 
   /** Decides on all that waits. */
   pass(now: number): Effect[] {
-    return this.#pass.run(now)
+    return this.#isWaitedFor ? this.#pass.run(now) : []
   }
 
   /** When time alone may change something, in monotonic seconds; null while nothing waits. */
   nextTickAt(now: number): number | null {
+    if (!this.#isWaitedFor) return null
     const { oldest, changesAt } = this.#lines
-    if (!oldest && !this.#swaps.isDraining) return null
     const expiresAt = oldest ? oldest.since + this.#rules.admission.maxWaitS : Number.POSITIVE_INFINITY
     return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt)
   }
@@ -193,6 +193,11 @@ export class Core {
 
   restore(state: LearnedState): void {
     this.#learning.restore(state)
+  }
+
+  /** Whether there is anything to decide: a request waits, or a swap does. */
+  get #isWaitedFor(): boolean {
+    return this.#lines.length > 0 || this.#swaps.isDraining
   }
 
   /** Puts a request into its line. The next pass decides whether it may stay there. */

@@ -76,8 +76,8 @@ export class Scheduler {
    * @throws ProxyError `all_nodes_down`, `queue_full`, `tenant_queue_full`, `no_capacity` or `queue_timeout`; what the
    *   loader threw when the load it waited for failed; the signal's reason when it aborts.
    */
-  async acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
-    signal.throwIfAborted()
+  acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
+    if (signal.aborted) return Promise.reject(signal.reason)
     this.#loop.look()
     const { promise, resolve, reject } = Promise.withResolvers<Grant>()
     const id = this.#freeId(ask.id)
@@ -107,8 +107,11 @@ export class Scheduler {
       if (isLoading) cancelLimit = this.#clock.after(loadCheckMs, expire)
       else this.#remove(id, new ProxyError('queue_timeout', { model: ask.model, seconds: limitMs / 1000 }))
     }
-    cancelLimit = this.#clock.after(limitMs, expire)
     this.#loop.tell({ type: 'arrived', work: workOf(ask, id) })
+    // Behind the look at the queue, after which most need no limit.
+    queueMicrotask(() => {
+      if (this.#waiters.has(id)) cancelLimit = this.#clock.after(limitMs, expire)
+    })
     return promise
   }
 
