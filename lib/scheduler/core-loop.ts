@@ -1,3 +1,4 @@
+import type { Elsewhere } from '../fleet/instance.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
@@ -12,8 +13,10 @@ interface CoreLoopOptions {
   readonly gate: Gate
   readonly clock: Clock
   readonly dice: Dice
-  /** Nodes on which other instances have requests running, as far as is known. */
-  readonly usedElsewhere: () => ReadonlySet<string>
+  /** What other instances do with the nodes, as far as is known. */
+  readonly usedElsewhere: () => Elsewhere
+  /** Whether this instance leads. */
+  readonly leads: () => boolean
   /** Does what the core decided. */
   readonly execute: (effect: Effect) => void
   /** Called before each look at the queue that only time has caused. */

@@ -207,7 +207,7 @@ export class Core {
     // Of models that nobody has nothing is kept: callers choose the names.
     if (list.runners.length > 0) {
       list.arrived(work)
-      this.#learning.arrived(work.model, now)
+      this.#learning.arrived(work.model, work.variant, now)
     }
     // Whoever comes back from a node that failed it was let in before.
     this.#lines.add(this.#waiting(work, now), work.tried.size === 0, now)

@@ -62,14 +62,19 @@ export interface NodeFacts {
   /** Bytes by canonical name of the models on its disk. */
   readonly models: ReadonlyMap<string, number>
   readonly resident: readonly RunnerFacts[]
+  /** Its prompt token counts leave out what was cached; absent: they hold it. */
+  readonly countsEvaluated?: boolean
   /** Models that something keeps off it; absent: none. */
   readonly barriers?: ReadonlyMap<string, PassageBarrier>
   /** At most so many requests per runner while it is warmed up; absent: as many as it has slots. */
   readonly warmLimit?: number
   /** One request is let through to see how it does, and nothing more until the next facts. */
   readonly isOnTrial?: boolean
-  /** Others use what is in its memory, and nobody knows what: nothing of it may be taken away. */
-  readonly isShared?: boolean
+  /**
+   * For what a load may take room there: for `any` model whatever it takes the place of; the place of others only for one
+   * that is `missing` on all nodes; what is `free`; `none` at all. Absent: any.
+   */
+  readonly room?: 'any' | 'missing' | 'free' | 'none'
 }
 
 /** Measurements of a finished request, Ollama's own where it tells them (sheet ollama-api.md §2.6), durations in seconds. */
@@ -104,6 +109,8 @@ export type SchedulerEvent =
       readonly model: string
       readonly ok: boolean
       readonly loadS: number
+      /** Victims that the node did not let go of in time; absent: none. */
+      readonly kept?: readonly string[]
     }
   /** What time alone changes: ageing, time limits. */
   | { readonly type: 'tick' }

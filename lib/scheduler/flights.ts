@@ -125,7 +125,7 @@ export class Flights {
       this.#around.learning.answered(work.tenant, work.model, timings.outputTokens)
       pace.decoded(timings.outputTokens, timings.eval, company, bytes)
     }
-    pace.prefilled(timings.promptTokens, flight.cached, timings.promptEval, company, bytes)
+    pace.prefilled(promptRead(flight, timings), timings.promptEval, company, bytes)
     pace.node.loaded(node.facts.models.get(work.model) ?? 0, timings.load)
     if (timings.fromOutside) return
     const nodeWaitS = timings.total - timings.load - timings.promptEval - timings.eval
@@ -133,4 +133,11 @@ export class Flights {
     const atLimit = flight.streams >= runner.slots
     pace.slots.completed({ nodeWaitS, atLimit, isWanted }, node.facts.slots, now)
   }
+}
+
+/** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
+function promptRead({ work, cached, runner }: Flight, { promptTokens }: Timings) {
+  return runner.node.facts.countsEvaluated
+    ? { tokens: work.promptTokens, expected: cached, evaluated: promptTokens }
+    : { tokens: promptTokens, expected: cached, evaluated: null }
 }

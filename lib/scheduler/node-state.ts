@@ -122,6 +122,8 @@ export class NodeState {
     if (facts === this.#facts && this.#settling.size === 0 && this.#isSeen) return
     this.#facts = facts
     this.#isSeen = true
+    // Whatever a load failed of there, it may be over when the node is back.
+    if (!facts.available) this.#paused.clear()
     this.#isTried = false
     this.#learning.node(this.name).expect(facts.expectedSpeed ?? 1)
     for (const [model, until] of this.#settling) if (until <= now) this.#settling.delete(model)
@@ -135,8 +137,7 @@ export class NodeState {
         this.#isFull ||= this.#settling.size > 0
         this.#unload(runner)
       }
-    for (const runner of facts.resident)
-      if (!this.#isSettling(runner.model, now) || this.#knows(runner)) this.#see(runner)
+    for (const runner of facts.resident) if (!this.#isSettling(runner.model, now)) this.#see(runner)
   }
 
   began(flight: Flight): void {
@@ -183,12 +184,17 @@ export class NodeState {
     return (this.#paused.get(runner) ?? Number.NEGATIVE_INFINITY) > now
   }
 
-  /** The swap that was asked for is over. Its victims are gone either way. @param size bytes that the model takes. */
-  swapped(isLoaded: boolean, size: number, now: number): void {
+  /**
+   * The swap that was asked for is over, and its victims are gone either way, but for those that the node kept.
+   *
+   * @param size bytes that the model takes.
+   */
+  swapped(isLoaded: boolean, kept: readonly string[], size: number, now: number): void {
     const swap = this.#swap
     if (!swap) return
     const until = now + this.#rules.settleS
     for (const victim of swap.victims) {
+      if (kept.includes(victim.model)) continue
       this.#settling.set(victim.model, until)
       this.#unload(victim)
     }

@@ -1,6 +1,6 @@
 import type { Ask } from '../fleet/ask.ts'
 import { placeOf } from '../fleet/classes.ts'
-import type { LoadSummary } from '../fleet/instance.ts'
+import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -30,8 +30,10 @@ interface SchedulerOptions {
   readonly loader: Loader
   readonly clock: Clock
   readonly dice: Dice
-  /** Nodes on which other instances have requests running, as far as is known. */
-  readonly usedElsewhere: () => ReadonlySet<string>
+  /** What other instances do with the nodes, as far as is known. */
+  readonly usedElsewhere: () => Elsewhere
+  /** Whether this instance leads. */
+  readonly leads: () => boolean
 }
 
 /** Whoever waits for a load is not told that no slot became free, and is looked at again after so many milliseconds. */
@@ -53,6 +55,8 @@ export class Scheduler {
   readonly #running = new Map<string, RunningRequest>()
   /** Requests running, by node, without the idle ones. */
   readonly #byNode = new Map<string, number>()
+  /** Nodes that have been asked for a load. */
+  readonly #loading = new Set<string>()
 
   constructor(options: SchedulerOptions) {
     const { snapshot, gate, loader, clock } = options
@@ -131,7 +135,11 @@ export class Scheduler {
   }
 
   summary(): LoadSummary {
-    return { running: Object.fromEntries(this.#byNode), queued: this.#waiters.size }
+    return {
+      running: Object.fromEntries(this.#byNode),
+      ...(this.#loading.size > 0 && { loading: [...this.#loading] }),
+      queued: this.#waiters.size,
+    }
   }
 
   /** Requests waiting, by class; classes nobody waits in are absent. */
@@ -252,15 +260,19 @@ export class Scheduler {
     const node = this.#snapshot.get().nodes.get(name)
     if (!node) return // as in #start
     this.#gate.passage(name, model).claim()
+    this.#loading.add(name)
     const first = this.#waitingFor(model, variant)[0]?.[1]
     const api = first?.ask.api ?? 'ollama_generate'
     try {
-      const loadS = await this.#loader.swap({ node, victims, model, variant, api })
-      this.#loop.tell({ type: 'swapped', node: name, model, ok: true, loadS })
+      const swapped = await this.#loader.swap({ node, victims, model, variant, api })
+      const ok = 'loadS' in swapped
+      this.#loop.tell({ type: 'swapped', node: name, model, ok, loadS: 0, ...swapped })
     } catch (error) {
       for (const [id] of this.#waitingFor(model, variant))
         if (this.#loop.core.plan(id)?.node === name) this.#remove(id, error)
       this.#loop.tell({ type: 'swapped', node: name, model, ok: false, loadS: 0 })
+    } finally {
+      this.#loading.delete(name)
     }
   }
 

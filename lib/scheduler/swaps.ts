@@ -41,12 +41,15 @@ export class Swaps {
     return effects
   }
 
-  swapped({ node: name, model, ok, loadS }: Extract<SchedulerEvent, { type: 'swapped' }>, now: number): void {
+  swapped(
+    { node: name, model, ok, loadS, kept = [] }: Extract<SchedulerEvent, { type: 'swapped' }>,
+    now: number,
+  ): void {
     const node = this.#fleet.node(name)
     const swap = node?.swap
     if (!node || !swap || swap.askedAt === null || swap.runner.model !== model) return
     if (ok) swap.runner.pace.node.loaded(node.facts.models.get(model) ?? 0, loadS)
-    node.swapped(ok, this.#fleet.size(swap.runner), now)
+    node.swapped(ok, kept, this.#fleet.size(swap.runner), now)
     this.#fleet.residencyChanged()
   }
 

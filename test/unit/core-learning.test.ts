@@ -85,6 +85,25 @@ suite('learning', () => {
     near(expected(cluster).prefill, before, 0.15)
   })
 
+  test('a node that counts only what it evaluates says so of a cached prompt, and of one that was forgotten', () => {
+    const prefixes = [{ hash: 1, tokens: 900 }]
+    const old = () => aCore([{ ...aNode(), countsEvaluated: true }], patience)
+    const ask = (cluster: Cluster, evaluated: number) => {
+      for (let nth = 0; nth < 12; nth++) {
+        const promptTokens = nth === 0 ? 1000 : evaluated
+        cluster.arrive({ id: `${nth}`, prefixes })
+        cluster.after(1)
+        cluster.end(`${nth}`, { promptTokens, promptEval: promptTokens / 1500 })
+      }
+      const { candidates } = cluster.core.explain(aWork({ id: 'next', prefixes }), cluster.clock.now)
+      return candidates[0]?.prefill ?? 0
+    }
+    near(ask(old(), 100), 100 / 1500, 0.05)
+    const forgotten = old()
+    near(ask(forgotten, 1000), (1000 - 900 * (3 / 14)) / 1500, 0.05)
+    near(expected(forgotten).prefill, 1 / 1500, 0.05)
+  })
+
   test('streams beside it explain a slow answer', () => {
     const cluster = aCore([aNode({ slots: 4 })], patience)
     for (let round = 0; round < 5; round++) {

@@ -76,6 +76,81 @@ suite('swaps', () => {
     assert.deepEqual(briefly(after(1)), ['n: nothing for a'])
   })
 
+  test('a load that failed on a node which was gone since is tried again as soon as that is back', () => {
+    const empty = aNode({ loaded: [] })
+    const { arrive, tell } = aCore([empty, aNode({ name: 'm', models: {} })], patience)
+    arrive({ id: 'r' })
+    tell({ ...swapped, model: 'a', ok: false })
+    tell({ type: 'fleet', nodes: [{ ...empty, available: false }] })
+    tell({ type: 'fleet', nodes: [{ ...empty }] })
+    assert.deepEqual(briefly(arrive({ id: 's' })), ['n: nothing for a'])
+  })
+
+  test('victims that the node does not let go of stay, and are used', () => {
+    const { arrive, tell } = aCore([crowded], patience)
+    arrive({ id: 'b1', model: 'b' })
+    assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), [], 'not while they are to go')
+    assert.deepEqual(briefly(tell({ ...swapped, ok: false, kept: ['a'] })), ['a1 on n'])
+  })
+
+  test('of two loads that would end together the one under way is waited for', () => {
+    const nodes = ['n1', 'n2'].map((name) => aNode({ name, slots: 4, loaded: [] }))
+    const { arrive } = aCore(nodes, patience)
+    assert.equal(arrive({ id: 'first' }).length, 1)
+    for (let nth = 0; nth < 3; nth++) assert.deepEqual(arrive({ id: `later${nth}`, model: 'a' }), [])
+  })
+
+  test('a load that takes much longer than predicted is not waited for where another node can load', () => {
+    const nodes = ['n1', 'n2'].map((name) => aNode({ name, slots: 4, loaded: [] }))
+    const { arrive, after } = aCore(nodes, patience)
+    const [first] = arrive({ id: 'r' })
+    // 5 GB: 4.3 s.
+    assert.deepEqual(after(4.5), [])
+    assert.deepEqual(after(2), [], 'as overdue as that it may still be first')
+    const [second] = after(4)
+    assert.ok(first?.type === 'swap' && second?.type === 'swap')
+    assert.notEqual(second.node, first.node)
+  })
+
+  test('what a runner is missed for are the requests that it serves, not those for other variants', () => {
+    const models = { a: 5, b: 20 }
+    const others = { variant: '{"num_ctx":8192}' }
+    const resident = (variant: string) => [aResident({ model: 'b', size: 20e9, variant })]
+    const { core, clock, tell } = aCore([
+      { ...aNode({ name: 'plain', models }), resident: resident('') },
+      { ...aNode({ name: 'large', models }), resident: resident(others.variant) },
+    ])
+    for (const id of ['x', 'y', 'z']) {
+      tell({ type: 'arrived', work: aWork({ id, model: 'b', arrivedAt: clock.now, ...others }) })
+      tell({ type: 'left', id })
+    }
+    const { candidates } = core.explain(aWork(), clock.now)
+    const eviction = Object.fromEntries(candidates.map((each) => [each.node, each.eviction]))
+    assert.deepEqual([eviction['plain'], (eviction['large'] ?? 0).toFixed(1)], [0, '14.3'])
+  })
+
+  test('facts that were read before a variant was loaded do not make it another', () => {
+    const large = '{"num_ctx":8192}'
+    const idle = aNode({ loaded: [] })
+    const seen = (contextLength: number) => ({
+      ...idle,
+      resident: [aResident({ model: 'a', variant: null, contextLength })],
+    })
+    const { arrive, tell, after, end } = aCore([idle], patience)
+    arrive({ id: 'r', variant: large })
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a' })), ['r on n'])
+    end('r')
+    after(1, { type: 'fleet', nodes: [seen(4096)] })
+    after(5, { type: 'fleet', nodes: [seen(8192)] })
+    assert.deepEqual(briefly(arrive({ id: 's', variant: large })), ['s on n'])
+    end('s')
+    assert.deepEqual(
+      briefly(arrive({ id: 't' })),
+      ['n: a for a'],
+      "the node's own context is another variant",
+    )
+  })
+
   test('facts that were read before a swap ended do not undo it', () => {
     const { arrive, after, end, tell } = aCore([crowded], patience)
     arrive({ id: 'b1', model: 'b' })

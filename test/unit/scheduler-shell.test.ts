@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
 import { openPassage } from '../../lib/scheduler/gate.ts'
-import type { SwapOrder } from '../../lib/scheduler/loader.ts'
+import type { SwapOrder, Swapped } from '../../lib/scheduler/loader.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { aLoadedFleet, anAsk } from '../support/fleet.ts'
 import { aScheduler } from '../support/scheduler.ts'
@@ -13,8 +13,8 @@ function arrange(snapshot: Snapshot) {
   const clock = new VirtualClock()
   const loads: (SwapOrder & { finish(seconds: number): void; fail(error: Error): void })[] = []
   const swap = (order: SwapOrder) => {
-    const { promise, resolve, reject } = Promise.withResolvers<number>()
-    loads.push({ ...order, finish: resolve, fail: reject })
+    const { promise, resolve, reject } = Promise.withResolvers<Swapped>()
+    loads.push({ ...order, finish: (loadS) => resolve({ loadS }), fail: reject })
     return promise
   }
   const claims: string[] = []
