@@ -6,6 +6,7 @@ import { type Gate, openPassage, type Passage } from '../scheduler/gate.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import { Roster } from '../shared/roster.ts'
 import type { Breaker, BreakerState } from './breaker.ts'
 import { FirstTokens } from './first-token.ts'
 import { NodePassage } from './node-passage.ts'
@@ -28,7 +29,7 @@ export interface Upstream {
   /** A model is not on the node, or its runner dies there: it is not asked for here for 30 s. */
   bar(model: string): void
   /** Tries to which the node has not begun to answer. */
-  readonly silent: Set<Silent>
+  readonly silent: Roster<Silent, Silent>
 }
 
 /** A try that waits for the first sign of its node. */
@@ -105,7 +106,7 @@ export class Upstreams implements Gate {
       firstTokens: new FirstTokens(),
       busy: (retryAfterMs) => passage.busy(retryAfterMs),
       bar: (model) => passage.bar(model),
-      silent: new Set(),
+      silent: new Roster(),
       passage,
     }
     this.#held.set(node.name, fresh)
@@ -149,7 +150,7 @@ export class Upstreams implements Gate {
 
   /** A host that lost its power says nothing: without this, its requests would wait until their time is up. */
   #leave(node: string): void {
-    for (const each of this.#held.get(node)?.silent ?? []) each.nodeDown()
+    for (const each of this.#held.get(node)?.silent.values() ?? []) each.nodeDown()
   }
 
   #prune(): void {

@@ -1,3 +1,4 @@
+import { Roster } from '../shared/roster.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
@@ -12,12 +13,12 @@ export class Lines {
   readonly #rules: Parameters
   readonly #tenants: Tenants
   /** By request id, in order of arrival. */
-  readonly #places = new Map<string, Place>()
+  readonly #places = new Roster<string, Place>()
   /** By rank and tenant; sorted by key, equals by arrival. No line is empty. */
-  readonly #ranks: Map<string, Place[]>[] = []
-  readonly #byModel = new Map<string, number>()
-  readonly #drainS = new Map<string, number>()
-  readonly #newcomers = new Set<Waiting>()
+  readonly #ranks: Roster<string, Place[]>[] = []
+  readonly #byModel = new Roster<string, number>()
+  readonly #drainS = new Roster<string, number>()
+  #newcomers: Waiting[] = []
   /** When the next standing changes. */
   #changesAt = Number.POSITIVE_INFINITY
 
@@ -64,7 +65,7 @@ export class Lines {
     const { id, model, tenant } = waiting.work
     const account = this.#tenants.account(tenant)
     this.#tenants.joined(account)
-    if (isNew) this.#newcomers.add(waiting)
+    if (isNew) this.#newcomers.push(waiting)
     add(this.#byModel, model, 1)
     add(this.#drainS, tenant, waiting.drainS)
     this.#put({ ...standingOf(waiting, this.#rules, now), waiting, tenant: account }, id)
@@ -76,7 +77,6 @@ export class Lines {
     if (!place) return false
     this.#places.delete(id)
     this.#takeOut(place)
-    this.#newcomers.delete(place.waiting)
     const { model, tenant } = place.waiting.work
     this.#tenants.left(place.tenant)
     add(this.#byModel, model, -1)
@@ -86,9 +86,9 @@ export class Lines {
 
   /** Who came since this was asked last and still waits, the last one first. */
   takeNewcomers(): Waiting[] {
-    const newcomers = [...this.#newcomers].reverse()
-    this.#newcomers.clear()
-    return newcomers
+    const newcomers = this.#newcomers.filter((waiting) => this.get(waiting.work.id) === waiting)
+    this.#newcomers = []
+    return newcomers.reverse()
   }
 
   /** Lets ageing and lateness count up to now. */
@@ -133,7 +133,7 @@ export class Lines {
   #put(place: Place, id: string): void {
     this.#places.set(id, place)
     this.#changesAt = Math.min(this.#changesAt, place.until)
-    const lines = this.#ranks[place.rank] ?? new Map<string, Place[]>()
+    const lines = this.#ranks[place.rank] ?? new Roster<string, Place[]>()
     this.#ranks[place.rank] = lines
     const line = lines.get(place.tenant)
     if (line) line.splice(indexIn(line, place), 0, place)
@@ -179,7 +179,7 @@ function isBefore(a: Place, b: Place): boolean {
   return a.waiting.work.arrivedAt < b.waiting.work.arrivedAt
 }
 
-function add(sums: Map<string, number>, key: string, change: number): void {
+function add(sums: Roster<string, number>, key: string, change: number): void {
   const sum = (sums.get(key) ?? 0) + change
   // Sums of seconds leave a rounding behind.
   if (Math.abs(sum) < 1e-9) sums.delete(key)

@@ -5,6 +5,7 @@ import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Dice } from '../shared/loop.ts'
+import { Roster } from '../shared/roster.ts'
 import type { QueuedWork } from './core.ts'
 import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
@@ -51,8 +52,8 @@ export class Scheduler {
   readonly #clock: Clock
   readonly #loop: CoreLoop
   /** By the id that the core knows them by. */
-  readonly #waiters = new Map<string, Waiter>()
-  readonly #running = new Map<string, RunningRequest>()
+  readonly #waiters = new Roster<string, Waiter>()
+  readonly #running = new Roster<string, RunningRequest>()
   /** Requests running, by node, without the idle ones. */
   readonly #byNode = new Map<string, number>()
   /** Nodes that have been asked for a load. */
