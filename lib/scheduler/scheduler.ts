@@ -112,11 +112,8 @@ export class Scheduler {
       if (isLoading) cancelLimit = this.#clock.after(loadCheckMs, expire)
       else this.#remove(id, new ProxyError('queue_timeout', { model: ask.model, seconds: limitMs / 1000 }))
     }
+    cancelLimit = this.#clock.after(limitMs, expire)
     this.#loop.tell({ type: 'arrived', work: workOf(ask, id) })
-    // Behind the look at the queue, after which most need no limit.
-    queueMicrotask(() => {
-      if (this.#waiters.has(id)) cancelLimit = this.#clock.after(limitMs, expire)
-    })
     return promise
   }
 
