@@ -2,7 +2,7 @@ import { canonicalName } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { readVariant } from '../fleet/variant.ts'
-import type { Loader, SwapOrder, Swapped } from '../scheduler/loader.ts'
+import { LoadError, type Loader, type SwapOrder, type Swapped } from '../scheduler/loader.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { asObject, parseObject } from './answer-json.ts'
@@ -33,7 +33,7 @@ interface ModelLoaderOptions {
 }
 
 /** The load that a request waited for came to nothing. */
-export class LoadFailed extends Error {
+export class LoadFailed extends LoadError {
   override readonly name = 'LoadFailed'
   readonly node: string
   readonly failure: Failure
@@ -42,6 +42,10 @@ export class LoadFailed extends Error {
     super(`a load on node ${node} failed`)
     this.node = node
     this.failure = failure
+  }
+
+  get isBusy(): boolean {
+    return this.failure.kind === 'refused' && [429, 503].includes(this.failure.status)
   }
 }
 

@@ -36,7 +36,7 @@ export interface PricedVictims {
 export function evictionFor(runner: Runner, around: Surroundings, now: number): Eviction | null {
   const { node } = runner
   const { room = 'any' } = node.facts
-  if (node.swap || room === 'none' || node.isPaused(runner, now)) return null
+  if (node.swap || room === 'none' || node.pauseOf(runner, now)) return null
   const chosen = chooseVictims(runner, around, now)
   const mayEvict = room === 'any' || (room === 'missing' && around.fleet.replicas(runner) === 0)
   if (chosen.length > 0 && !mayEvict) return null

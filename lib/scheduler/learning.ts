@@ -1,7 +1,8 @@
+import type { Work } from './events.ts'
 import { Outputs } from './outputs.ts'
 import { NodePace, type PaceRecord, RunnerPace } from './pace.ts'
 import type { Parameters } from './parameters.ts'
-import type { MeanRecord } from './running-mean.ts'
+import { type MeanRecord, RunningMean } from './running-mean.ts'
 
 /** All that was learned, as JSON: what the leader publishes, and an instance begins with. */
 export interface LearnedState {
@@ -29,6 +30,17 @@ interface KnownNode {
   readonly runners: Map<string, RunnerPace>
 }
 
+/** What the last requests for a model were. */
+interface Usual {
+  readonly prompts: RunningMean
+  readonly decoding: RunningMean
+}
+
+/** Requests that are remembered, to know what a usual one is. */
+const usualKept = 40
+
+const newUsual = (): Usual => ({ prompts: new RunningMean(usualKept), decoding: new RunningMean(usualKept) })
+
 /** Variants are the callers' choice: a node remembers the pace of so many. */
 const runnersKept = 200
 const tenantOutputsKept = 1000
@@ -40,6 +52,8 @@ export class Learning {
   readonly #nodes = new Map<string, KnownNode>()
   readonly #outputs = new Map<string, Outputs>()
   readonly #tenantOutputs = new Map<string, Outputs>()
+  /** What requests for a model usually are. */
+  readonly #usual = new Map<string, Usual>()
   /** By model and variant. */
   readonly #arrivals = new Map<string, Map<string, Arrivals>>()
 
@@ -73,11 +87,20 @@ export class Learning {
     obtain(this.#tenantOutputs, `${tenant}\n${model}`, this.#newOutputs, tenantOutputsKept).add(tokens)
   }
 
-  arrived(model: string, variant: string, now: number): void {
+  arrived({ model, variant, promptTokens, embeds }: Work, now: number): void {
     const ofModel = obtain(this.#arrivals, model, () => new Map<string, Arrivals>())
     const arrivals = obtain(ofModel, variant, () => ({ rate: 0, at: now }), variantsKept)
     arrivals.rate = this.#rateOf(arrivals, now) + 1 / this.#rules.learning.arrivalS
     arrivals.at = now
+    const { prompts, decoding } = obtain(this.#usual, model, newUsual)
+    prompts.add(promptTokens)
+    decoding.add(embeds ? 0 : 1)
+  }
+
+  /** Prompt tokens of a usual request for a model, and the share of those that write an answer. */
+  usual(model: string): { readonly prompt: number; readonly decoding: number } {
+    const known = this.#usual.get(model)
+    return { prompt: known?.prompts.or(0) ?? 0, decoding: known?.decoding.or(1) ?? 1 }
   }
 
   /** Requests per second of late for those variants of a model that one runner `serves`. */

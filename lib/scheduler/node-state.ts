@@ -13,6 +13,12 @@ export interface Swap {
   readonly askedAt: number | null
 }
 
+interface Pause {
+  /** Monotonic seconds. */
+  readonly until: number
+  readonly isFailed: boolean
+}
+
 /** Callers choose variants: so many that are not loaded are remembered. */
 const idleKept = 200
 
@@ -28,7 +34,7 @@ export class NodeState {
   /** Until when we know better than facts what is in memory, by model. */
   readonly #settling = new Map<string, number>()
   /** Until when no swap is tried again, by runner. */
-  readonly #paused = new Map<Runner, number>()
+  readonly #paused = new Map<Runner, Pause>()
   #mostSeen = 0
   /** It made room by itself when we had a model loaded: what was seen in its memory at once is all that fits. */
   #isFull = false
@@ -175,13 +181,15 @@ export class NodeState {
     this.touch()
   }
 
-  /** A swap for the runner came to nothing: it is not tried again for a while. */
-  pause(runner: Runner, now: number): void {
-    this.#paused.set(runner, now + this.#rules.pauseS)
+  /** A swap for the runner came to nothing: it is not tried again for a while. @param isFailed the load was tried, and failed. */
+  pause(runner: Runner, isFailed: boolean, now: number): void {
+    this.#paused.set(runner, { until: now + this.#rules.pauseS, isFailed })
   }
 
-  isPaused(runner: Runner, now: number): boolean {
-    return (this.#paused.get(runner) ?? Number.NEGATIVE_INFINITY) > now
+  /** What keeps the runner from being loaded, if anything does. */
+  pauseOf(runner: Runner, now: number): Pause | null {
+    const pause = this.#paused.get(runner)
+    return pause && now < pause.until ? pause : null
   }
 
   /**
@@ -199,10 +207,7 @@ export class NodeState {
       this.#unload(victim)
     }
     this.unmark()
-    if (!isLoaded) {
-      this.pause(swap.runner, now)
-      return
-    }
+    if (!isLoaded) return
     this.#settling.set(swap.runner.model, until)
     this.#load(swap.runner, { size, sizeVram: size, contextLength: 0 }, false)
   }

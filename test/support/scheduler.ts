@@ -4,6 +4,7 @@ import { type Gate, openPassage } from '../../lib/scheduler/gate.ts'
 import type { Loader } from '../../lib/scheduler/loader.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
 
 interface SchedulerSketch {
   readonly current?: CurrentSnapshot
@@ -30,5 +31,7 @@ export function aScheduler(
   }: SchedulerSketch = {},
 ): Scheduler {
   current.swap(snapshot)
-  return new Scheduler({ snapshot: current, gate, loader, clock, dice: () => 0.5, usedElsewhere, leads })
+  const metrics = new Metrics()
+  const around = { gate, loader, clock, metrics, usedElsewhere, leads }
+  return new Scheduler({ ...around, snapshot: current, dice: () => 0.5 })
 }

@@ -68,12 +68,47 @@ suite('swaps', () => {
     ])
   })
 
-  test('a load that failed is not tried again for 30 s', () => {
-    const { arrive, after, tell } = aCore([aNode({ loaded: [] })], patience)
+  test('a load that failed is not tried again for 30 s: who can be served nowhere else is told so at once', () => {
+    const { core, clock, arrive, after, tell } = aCore([aNode({ loaded: [] })], patience)
     arrive({ id: 'r' })
-    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false })), [])
-    assert.deepEqual(briefly(after(29)), [])
-    assert.deepEqual(briefly(after(1)), ['n: nothing for a'])
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false })), ['r load-failed'])
+    after(20)
+    const [refused] = arrive({ id: 'soon' })
+    assert.ok(refused?.type === 'refuse')
+    assert.deepEqual(
+      [refused.reason, refused.node, Math.round(refused.retryAfterS)],
+      ['load-failed', 'n', 10],
+    )
+    assert.equal(core.explain(aWork({ id: 'x' }), clock.now).refused, 'load-failed')
+    after(10)
+    assert.deepEqual(briefly(arrive({ id: 'later' })), ['n: nothing for a'])
+  })
+
+  test('who comes from a node that failed it otherwise waits until the load is tried again elsewhere', () => {
+    const nodes = [aNode({ name: 'warm' }), aNode({ name: 'bad', loaded: [] })]
+    const { arrive, after, tell } = aCore(nodes, patience)
+    arrive({ id: 'first', nodes: {}, tried: new Set(['warm']) })
+    tell({ ...swapped, node: 'bad', model: 'a', ok: false }, { type: 'left', id: 'first' })
+    assert.deepEqual(briefly(arrive({ id: 'r', tried: new Set(['warm']) })), [])
+    assert.deepEqual(briefly(after(30)), ['bad: nothing for a'])
+  })
+
+  test('a load that a busy node put off is not taken for a failure', () => {
+    const { arrive, tell } = aCore([aNode({ loaded: [] })], patience)
+    arrive({ id: 'r' })
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false, isBusy: true })), ['n: nothing for a'])
+  })
+
+  test('where another node can do better, a load that failed refuses nobody', () => {
+    const nodes = [aNode({ name: 'bad', loaded: [] }), aNode({ name: 'good', loaded: ['a'] })]
+    const { arrive, tell } = aCore(nodes, patience)
+    arrive({ id: 'runs' })
+    arrive(...Array.from({ length: 9 }, (_, nth) => ({ id: `r${nth}` })))
+    const effects = tell({ ...swapped, node: 'bad', model: 'a', ok: false })
+    assert.ok(
+      effects.every(({ type }) => type !== 'refuse'),
+      briefly(effects).join(),
+    )
   })
 
   test('a load that failed on a node which was gone since is tried again as soon as that is back', () => {

@@ -60,7 +60,7 @@ function twoInstances() {
     /** Asks, and has it served at once when it is its turn. */
     serve: (nth: number, model: string) =>
       void ask(nth, model).then(
-        (grant) => grant.end(null),
+        (grant) => grant.end(null, 0),
         () => {},
       ),
     /** Lets seconds pass; after each, what the instances do is known to both. */
@@ -86,7 +86,7 @@ test('two instances at a slow start do not load over each other, nor unload what
     serve((nth + 1) % 2, 'm:latest')
   }
   await pass(3)
-  for (const grant of grants) grant.end(null)
+  for (const grant of grants) grant.end(null, 0)
   await pass(3)
   assert.deepEqual(swaps.slice(2), [])
 })
