@@ -1,4 +1,3 @@
-import { setFlagsFromString } from 'node:v8'
 import { type App, startApp } from './app.ts'
 import { type Flags, loadSettings, SettingsError, unknownVariables } from './settings.ts'
 import { messageOf } from './shared/errors.ts'
@@ -14,9 +13,6 @@ interface Streams {
 
 /** `llamero serve`: runs an instance until a signal ends it. Resolves to the exit code. */
 export async function serve(flags: Flags, { stderr }: Streams): Promise<number> {
-  // What a request leaves behind is dead when it is collected: waking other threads for it costs more than it saves, a
-  // twelfth of the CPU per small request (`npm run bench`).
-  setFlagsFromString('--no-parallel-scavenge')
   const app = await start(flags, stderr)
   if (typeof app === 'number') return app
   await untilStopped(app)
