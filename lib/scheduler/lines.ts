@@ -1,3 +1,4 @@
+import { Roster } from '../shared/roster.ts'
 import type { Work } from './events.ts'
 import { Lateness } from './lateness.ts'
 import type { Parameters } from './parameters.ts'
@@ -14,14 +15,14 @@ export class Lines {
   readonly #rules: Parameters
   readonly #tenants: Tenants
   /** By request id, in order of arrival. */
-  readonly #places = new Map<string, Place>()
+  readonly #places = new Roster<string, Place>()
   /** By rank and tenant; sorted by key, equals by arrival. No line is empty. */
-  readonly #ranks: Map<string, Place[]>[] = []
-  readonly #byModel = new Map<string, number>()
+  readonly #ranks: Roster<string, Place[]>[] = []
+  readonly #byModel = new Roster<string, number>()
   /** By class and tenant. */
-  readonly #drainS = new Map<string, number>()
+  readonly #drainS = new Roster<string, number>()
   readonly #lateness: Lateness
-  readonly #newcomers = new Set<Waiting>()
+  #newcomers: Waiting[] = []
   /** When the next standing changes. */
   #changesAt = Number.POSITIVE_INFINITY
 
@@ -94,7 +95,7 @@ export class Lines {
     const { id, model, tenant } = work
     const account = this.#tenants.account(tenant)
     this.#tenants.joined(account)
-    if (isNew) this.#newcomers.add(waiting)
+    if (isNew) this.#newcomers.push(waiting)
     add(this.#byModel, model, 1)
     add(this.#drainS, lineOf(work), waiting.drainS)
     this.#put({ ...standingOf(waiting, this.#rules, now), waiting, tenant: account }, id)
@@ -106,7 +107,6 @@ export class Lines {
     if (!place) return false
     this.#places.delete(id)
     this.#takeOut(place)
-    this.#newcomers.delete(place.waiting)
     const { work, drainS } = place.waiting
     this.#tenants.left(place.tenant)
     add(this.#byModel, work.model, -1)
@@ -122,9 +122,9 @@ export class Lines {
 
   /** Who came since this was asked last and still waits, the last one first. */
   takeNewcomers(): Waiting[] {
-    const newcomers = [...this.#newcomers].reverse()
-    this.#newcomers.clear()
-    return newcomers
+    const newcomers = this.#newcomers.filter((waiting) => this.get(waiting.work.id) === waiting)
+    this.#newcomers = []
+    return newcomers.reverse()
   }
 
   /** Lets ageing and lateness count up to now. */
@@ -170,7 +170,7 @@ export class Lines {
     if (place.isLate) this.#lateness.came(place.tenant)
     this.#places.set(id, place)
     this.#changesAt = Math.min(this.#changesAt, place.until)
-    const lines = this.#ranks[place.rank] ?? new Map<string, Place[]>()
+    const lines = this.#ranks[place.rank] ?? new Roster<string, Place[]>()
     this.#ranks[place.rank] = lines
     const line = lines.get(place.tenant)
     if (line) line.splice(indexIn(line, place), 0, place)
@@ -221,7 +221,7 @@ function isBefore(a: Place, b: Place): boolean {
   return a.waiting.work.arrivedAt < b.waiting.work.arrivedAt
 }
 
-function add(sums: Map<string, number>, key: string, change: number): void {
+function add(sums: Roster<string, number>, key: string, change: number): void {
   const sum = (sums.get(key) ?? 0) + change
   // Sums of seconds leave a rounding behind.
   if (Math.abs(sum) < 1e-9) sums.delete(key)
