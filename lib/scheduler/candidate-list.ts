@@ -42,6 +42,10 @@ export class CandidateList {
   #leastPerOutput = Number.POSITIVE_INFINITY
   readonly #isDirty: Uint8Array
   #dirty: number[] = []
+  /** Rows that a load must come before, and that something happened to: worked out when one might be worth it. */
+  #postponed: number[] = []
+  /** When the first of them could be loaded. */
+  #firstLoadAt = Number.POSITIVE_INFINITY
   #turn = 0
   #turnedAt: number
   #flow: { readonly at: number; readonly flow: Flow } | null = null
@@ -68,7 +72,7 @@ export class CandidateList {
   refresh(now: number): void {
     for (const row of this.#dirty) {
       this.#isDirty[row] = 0
-      this.#write(row, now, this.#terms[row] ?? null)
+      this.#renew(row, now)
     }
     if (this.#dirty.length > 0) this.#dirty = []
     const { length } = this.runners
@@ -81,6 +85,27 @@ export class CandidateList {
       this.#write(this.#turn, now, null)
       if (this.#turn === 0) this.#measureLeast()
     }
+  }
+
+  /** Works out the postponed rows if any might cost as little as that. Whether it did. */
+  workOutLoads(cost: number, now: number): boolean {
+    if (this.#firstLoadAt - now > cost) return false
+    for (const row of this.#postponed) this.#write(row, now, this.#terms[row] ?? null)
+    this.#postponed = []
+    this.#firstLoadAt = Number.POSITIVE_INFINITY
+    return true
+  }
+
+  #renew(row: number, now: number): void {
+    const runner = this.runners[row]
+    if (!runner) return
+    if (!needsLoad(runner) || !this.#around.rules.uses.residency) {
+      this.#write(row, now, this.#terms[row] ?? null)
+      return
+    }
+    this.#postponed.push(row)
+    this.#firstLoadAt = Math.min(this.#firstLoadAt, now + loadS(runner))
+    this.#setStart(row, Number.POSITIVE_INFINITY)
   }
 
   /** Something happened on a row's node. */
@@ -228,8 +253,6 @@ export class CandidateList {
     const runner = this.runners[row]
     if (!runner) return
     const terms = last?.stamp === runner.node.stamp ? last : workOut(runner, this.#around, now)
-    // Several things may have happened on the node since, and the row was written for the first of them.
-    if (terms === this.#terms[row]) return
     runner.terms = terms
     this.#terms[row] = terms
     const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
@@ -253,6 +276,11 @@ export class CandidateList {
       this.#leastPerOutput = Math.min(this.#leastPerOutput, perOutputToken)
     }
   }
+}
+
+/** Whether it is neither in memory nor on its way there. */
+function needsLoad(runner: Runner): boolean {
+  return runner.residence === null && runner.node.swap?.runner !== runner
 }
 
 /** Prompt tokens that a request has to have read on a runner. The last one is never cached. */

@@ -9,6 +9,11 @@ import type { Waiting } from './waiting.ts'
 /** So many candidates are told with a decision. */
 const told = 3
 
+interface Placed {
+  readonly row: number
+  readonly cost: number
+}
+
 /** What a look for the cheapest place needs. */
 interface Choice {
   readonly dice: Dice
@@ -36,16 +41,20 @@ function cheapestOf(
   { dice, tie }: Choice,
   now: number,
 ): number {
-  const shortlist = new Shortlist(tie)
-  for (let nth = 0; list.floor(nth, waiting, now) <= shortlist.limit; nth++) {
-    const row = list.rowAt(nth)
-    if (list.mayUse(row, waiting, spared)) shortlist.offer(row, list.cost(row, waiting, now))
-  }
+  let shortlist: Shortlist
+  do {
+    shortlist = new Shortlist(tie)
+    for (let nth = 0; list.floor(nth, waiting, now) <= shortlist.limit; nth++) {
+      const row = list.rowAt(nth)
+      if (list.mayUse(row, waiting, spared)) shortlist.offer(row, list.cost(row, waiting, now))
+    }
+  } while (list.workOutLoads(shortlist.limit, now))
   return shortlist.pick((row) => list.terms(row).freeSlots, dice)
 }
 
 /** All places of a request by cost; those without a known start are left out. */
 export function candidatesOf(waiting: Waiting, list: CandidateList, now: number): Candidate[] {
+  list.workOutLoads(Number.POSITIVE_INFINITY, now)
   return list.runners
     .flatMap((_, row) => (list.admits(row, waiting) ? [candidateIn(list, row, waiting, now)] : []))
     .filter(({ cost }) => cost < Number.POSITIVE_INFINITY)
@@ -55,21 +64,7 @@ export function candidatesOf(waiting: Waiting, list: CandidateList, now: number)
 /** Why a request goes to a row, beside the best others. */
 export function decisionOn(waiting: Waiting, list: CandidateList, row: number, now: number): Decision {
   const chosen = candidateIn(list, row, waiting, now)
-  const few: { readonly row: number; readonly cost: number }[] = []
-  let isSpill = false
-  for (
-    let nth = 0;
-    list.floor(nth, waiting, now) < (few[told - 2]?.cost ?? Number.POSITIVE_INFINITY);
-    nth++
-  ) {
-    const other = list.rowAt(nth)
-    if (other === row || !list.admits(other, waiting)) continue
-    const cost = list.cost(other, waiting, now)
-    const wait = Math.max(0, list.start(other) - now)
-    // It would have been better off there, were it not for the wait.
-    isSpill ||= list.terms(other).state === 'full' && cost - wait < chosen.cost
-    insert(few, { row: other, cost })
-  }
+  const { few, isSpill } = othersFor(waiting, list, row, chosen.cost, now)
   const rest = few.map((each) => candidateIn(list, each.row, waiting, now))
   const waited = Math.max(0, now - waiting.work.arrivedAt)
   return {
@@ -80,8 +75,27 @@ export function decisionOn(waiting: Waiting, list: CandidateList, row: number, n
   }
 }
 
+/** The cheapest rows beside the chosen one; `isSpill` where another would have been better, were it not for the wait. */
+function othersFor(waiting: Waiting, list: CandidateList, chosen: number, cost: number, now: number) {
+  let few: Placed[] = []
+  let isSpill = false
+  let limit = Number.MAX_VALUE
+  do {
+    few = []
+    for (let nth = 0; list.floor(nth, waiting, now) < limit; nth++) {
+      const row = list.rowAt(nth)
+      if (row === chosen || !list.admits(row, waiting)) continue
+      const other = { row, cost: list.cost(row, waiting, now) }
+      isSpill ||= list.terms(row).state === 'full' && other.cost - Math.max(0, list.start(row) - now) < cost
+      insert(few, other)
+      limit = few[told - 2]?.cost ?? limit
+    }
+  } while (list.workOutLoads(limit, now))
+  return { few, isSpill }
+}
+
 /** Keeps the cheapest few, in order. */
-function insert<Each extends { readonly cost: number }>(few: Each[], each: Each): void {
+function insert(few: Placed[], each: Placed): void {
   const at = few.findIndex(({ cost }) => each.cost < cost)
   few.splice(at < 0 ? few.length : at, 0, each)
   if (few.length >= told) few.pop()

@@ -23,7 +23,8 @@ export class Shortlist {
   /** The one with most free slots, else any; -1 when there is none. */
   pick(freeSlots: (row: number) => number, dice: Dice): number {
     let [best, most, equals] = [-1, -1, 0]
-    for (const [nth, row] of this.#rows.entries()) {
+    for (let nth = 0; nth < this.#rows.length; nth++) {
+      const row = this.#rows[nth] ?? -1
       if ((this.#costs[nth] ?? 0) > this.limit) continue
       const slots = freeSlots(row)
       if (slots < most) continue
