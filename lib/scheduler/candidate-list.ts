@@ -43,7 +43,7 @@ export class CandidateList {
   readonly #isDirty: Uint8Array
   #dirty: number[] = []
   /** Rows that a load must come before, and that something happened to: worked out when one might be worth it. */
-  #postponed: number[] = []
+  readonly #postponed = new Set<number>()
   /** When the first of them could be loaded. */
   #firstLoadAt = Number.POSITIVE_INFINITY
   #turn = 0
@@ -91,7 +91,7 @@ export class CandidateList {
   workOutLoads(cost: number, now: number): boolean {
     if (this.#firstLoadAt - now > cost) return false
     for (const row of this.#postponed) this.#write(row, now, this.#terms[row] ?? null)
-    this.#postponed = []
+    this.#postponed.clear()
     this.#firstLoadAt = Number.POSITIVE_INFINITY
     return true
   }
@@ -103,7 +103,7 @@ export class CandidateList {
       this.#write(row, now, this.#terms[row] ?? null)
       return
     }
-    this.#postponed.push(row)
+    this.#postponed.add(row)
     this.#firstLoadAt = Math.min(this.#firstLoadAt, now + loadS(runner))
     this.#setStart(row, Number.POSITIVE_INFINITY)
   }
@@ -252,6 +252,7 @@ export class CandidateList {
   #write(row: number, now: number, last: Terms | null): void {
     const runner = this.runners[row]
     if (!runner) return
+    this.#postponed.delete(row)
     const terms = last?.stamp === runner.node.stamp ? last : workOut(runner, this.#around, now)
     runner.terms = terms
     this.#terms[row] = terms
