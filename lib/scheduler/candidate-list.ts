@@ -1,8 +1,8 @@
 import { matchesLabels } from '../fleet/schema.ts'
+import type { Dice } from '../shared/loop.ts'
 import type { Work } from './events.ts'
 import type { PassageBarrier } from './gate.ts'
 import type { Surroundings } from './predicted-end.ts'
-import { RowOrder } from './row-order.ts'
 import type { Runner } from './runner.ts'
 import { RunningMean } from './running-mean.ts'
 import { earliest, loadS, type Terms, workOut } from './terms.ts'
@@ -25,7 +25,7 @@ const promptsKept = 40
 /**
  * Every place of one variant, as columns of numbers: the inner loop of the scheduler runs over them, 48 times for each
  * pass over the queue. A row is written anew when something happened on its node, and once a tick since time changes it
- * too. Rows are in order of the wait, so that few of them are looked at: see `floor`.
+ * too. What a load would cost takes most of that work, and is worked out only where one might be worth it.
  */
 export class CandidateList {
   readonly runners: readonly Runner[]
@@ -36,45 +36,35 @@ export class CandidateList {
   /** The rest of the cost, `columns` numbers a row: fixed, per prompt token, output token, token in common, tokens in common. */
   readonly #rates: Float64Array
   readonly #prompts = new RunningMean(promptsKept)
-  readonly #order: RowOrder
-  /** Seconds per token that no row's cost falls below. */
-  #leastPerPrompt = Number.POSITIVE_INFINITY
-  #leastPerOutput = Number.POSITIVE_INFINITY
-  readonly #isDirty: Uint8Array
-  #dirty: number[] = []
-  /** Rows that a load must come before, and that something happened to: worked out when one might be worth it. */
+  readonly #dirty = new Set<number>()
+  /** Rows that something happened to and that need a load, not written anew so far. */
   readonly #postponed = new Set<number>()
-  /** When the first of them could be loaded. */
+  /** No load of theirs is over before. */
   #firstLoadAt = Number.POSITIVE_INFINITY
   #turn = 0
   #turnedAt: number
   #flow: { readonly at: number; readonly flow: Flow } | null = null
   /** Whether breakers keep requests from any of its nodes. */
-  readonly isGuarded: boolean
+  readonly #isGuarded: boolean
   readonly #panics = new WeakMap<Waiting, boolean>()
 
   constructor(runners: readonly Runner[], around: Surroundings, now: number) {
     this.runners = runners
     this.#around = around
-    this.isGuarded = runners.some(({ barrier }) => barrier === 'ejected' || barrier === 'refused')
+    this.#isGuarded = runners.some(({ barrier }) => barrier === 'ejected' || barrier === 'refused')
     this.#start = new Float64Array(runners.length)
     this.#rates = new Float64Array(columns * runners.length)
-    this.#order = new RowOrder(runners.length)
-    this.#isDirty = new Uint8Array(runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
-      runner.node.followers.push(() => this.#touch(row))
+      runner.node.followers.push(() => this.#dirty.add(row))
       this.#write(row, now, runner.terms)
     }
   }
 
   /** Brings the rows up to date. Before everything else at a new time, and after each change. */
   refresh(now: number): void {
-    for (const row of this.#dirty) {
-      this.#isDirty[row] = 0
-      this.#renew(row, now)
-    }
-    if (this.#dirty.length > 0) this.#dirty = []
+    for (const row of this.#dirty) this.#renew(row, now)
+    this.#dirty.clear()
     const { length } = this.runners
     const { tickS } = this.#around.rules.queue
     const due = Math.min(length, Math.floor(((now - this.#turnedAt) / tickS) * length))
@@ -83,15 +73,13 @@ export class CandidateList {
     for (let nth = 0; nth < due; nth++) {
       this.#turn = (this.#turn + 1) % length
       this.#write(this.#turn, now, null)
-      if (this.#turn === 0) this.#measureLeast()
     }
   }
 
-  /** Works out the postponed rows if any might cost as little as that. Whether it did. */
+  /** Writes the postponed rows if a load might cost as little as that many seconds. Whether there were any. */
   workOutLoads(cost: number, now: number): boolean {
-    if (this.#firstLoadAt - now > cost) return false
+    if (this.#postponed.size === 0 || this.#firstLoadAt - now > cost) return false
     for (const row of this.#postponed) this.#write(row, now, this.#terms[row] ?? null)
-    this.#postponed.clear()
     this.#firstLoadAt = Number.POSITIVE_INFINITY
     return true
   }
@@ -105,14 +93,7 @@ export class CandidateList {
     }
     this.#postponed.add(row)
     this.#firstLoadAt = Math.min(this.#firstLoadAt, now + loadS(runner))
-    this.#setStart(row, Number.POSITIVE_INFINITY)
-  }
-
-  /** Something happened on a row's node. */
-  #touch(row: number): void {
-    if (this.#isDirty[row]) return
-    this.#isDirty[row] = 1
-    this.#dirty.push(row)
+    this.#start[row] = Number.POSITIVE_INFINITY
   }
 
   /** Of a row of `runners`. */
@@ -143,28 +124,57 @@ export class CandidateList {
     )
   }
 
-  /** What the nth row and all after it cost a request at least, in seconds. Rows whose start nobody knows come last: Infinity. */
-  floor(nth: number, { work, hits, output }: Waiting, now: number): number {
-    // A prompt that is cached somewhere is short there.
-    const prompt = hits.size > 0 ? 1 : work.promptTokens
-    const wait = Math.max(0, this.#order.floorAt(nth) - now)
-    return wait + prompt * this.#leastPerPrompt + output * this.#leastPerOutput
+  /**
+   * The row where a request costs least, or -1 when there is none that anybody knows the start of. Of those that cost about
+   * the same the one with most free slots, then any. In panic those with bad answers are used as well, but only once no
+   * slot of another is free.
+   */
+  cheapest(waiting: Waiting, dice: Dice, now: number): number {
+    if (!this.#isGuarded || !this.isPanic(waiting)) return this.#cheapestOf(null, waiting, dice, now)
+    const well = this.#cheapestOf('ejected', waiting, dice, now)
+    if (well >= 0 && this.terms(well).state === 'ready') return well
+    return this.#cheapestOf(null, waiting, dice, now)
   }
 
-  /** Where the row is that comes nth. */
-  rowAt(nth: number): number {
-    return this.#order.rowAt(nth)
+  #cheapestOf(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
+    const best = this.#scan(spared, waiting, dice, now)
+    const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
+    // Of loads that were put off none may cost less, nor about the same.
+    const isDue = this.workOutLoads(least * (1 + this.#around.rules.cost.tie), now)
+    return isDue ? this.#scan(spared, waiting, dice, now) : best
   }
 
-  /** Whether a request may go to a row's node, when those with one barrier are left out. */
-  mayUse(row: number, waiting: Waiting, spared: PassageBarrier | null): boolean {
+  /** @param spared rows with this barrier are left out. */
+  #scan(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
+    const { tie } = this.#around.rules.cost
+    const start = this.#start
+    let best = -1
+    let least = Number.POSITIVE_INFINITY
+    let latest = Number.POSITIVE_INFINITY
+    let equals = 0
+    for (let row = 0; row < start.length; row++) {
+      // Most are passed over here: the wait alone costs more.
+      if (!((start[row] ?? 0) < latest) || !this.#mayUse(row, waiting, spared)) continue
+      const cost = this.cost(row, waiting, now)
+      if (cost > least * (1 + tie)) continue
+      const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
+      least = Math.min(least, cost)
+      latest = now + least * (1 + tie)
+      if (lead < 0) continue
+      equals = lead > 0 ? 1 : equals + 1
+      if (dice() * equals < 1) best = row
+    }
+    return best
+  }
+
+  #mayUse(row: number, waiting: Waiting, spared: PassageBarrier | null): boolean {
     return this.admits(row, waiting) && (spared === null || this.runners[row]?.barrier !== spared)
   }
 
   /** Whether a request may go to a row's node. */
   admits(row: number, waiting: Waiting): boolean {
     if (!this.#suits(row, waiting)) return false
-    if (!this.isGuarded) return true
+    if (!this.#isGuarded) return true
     const barrier = this.runners[row]?.barrier
     return barrier !== 'refused' && (barrier !== 'ejected' || this.isPanic(waiting))
   }
@@ -205,7 +215,7 @@ export class CandidateList {
     const start = this.start(row)
     runner.planned ??= [...this.terms(row).slotEnds]
     runner.planned[runner.planned.indexOf(start)] = start + seconds
-    this.#setStart(row, earliest(runner.planned))
+    this.#start[row] = earliest(runner.planned)
   }
 
   /** Forgets what a pass has planned. */
@@ -213,7 +223,7 @@ export class CandidateList {
     const runner = this.runners[row]
     if (!runner) return
     runner.planned = null
-    this.#setStart(row, this.terms(row).start)
+    this.#start[row] = this.terms(row).start
   }
 
   /** Notes how large a request is that came for the variant. */
@@ -254,28 +264,12 @@ export class CandidateList {
     if (!runner) return
     this.#postponed.delete(row)
     const terms = last?.stamp === runner.node.stamp ? last : workOut(runner, this.#around, now)
+    this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start
+    if (terms === this.#terms[row]) return
     runner.terms = terms
     this.#terms[row] = terms
     const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
     this.#rates.set([fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite], columns * row)
-    this.#leastPerPrompt = Math.min(this.#leastPerPrompt, perPromptToken)
-    this.#leastPerOutput = Math.min(this.#leastPerOutput, perOutputToken)
-    this.#setStart(row, runner.planned ? earliest(runner.planned) : terms.start)
-  }
-
-  #setStart(row: number, start: number): void {
-    this.#start[row] = start
-    this.#order.move(row, start + (this.#rates[columns * row] ?? 0))
-  }
-
-  /** Rows that were written since may have become more expensive. */
-  #measureLeast(): void {
-    this.#leastPerPrompt = Number.POSITIVE_INFINITY
-    this.#leastPerOutput = Number.POSITIVE_INFINITY
-    for (const { perPromptToken, perOutputToken } of this.#terms) {
-      this.#leastPerPrompt = Math.min(this.#leastPerPrompt, perPromptToken)
-      this.#leastPerOutput = Math.min(this.#leastPerOutput, perOutputToken)
-    }
   }
 }
 

@@ -5,7 +5,7 @@ import { type CandidateList, type Flow, promptOn } from './candidate-list.ts'
 import type { Effect, RefusalReason } from './events.ts'
 import type { Flights } from './flights.ts'
 import type { Lines } from './lines.ts'
-import { cheapest, decisionOn } from './placement.ts'
+import { decisionOn } from './placement.ts'
 import { type Chooser, chooserFor } from './policies.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
@@ -98,7 +98,7 @@ export class QueuePass {
   #place(waiting: Waiting, now: number): boolean {
     const { around, dice } = this.#parts
     const list = this.#listFor(waiting, now)
-    const row = cheapest(list, waiting, { dice, tie: around.rules.cost.tie }, now)
+    const row = list.cheapest(waiting, dice, now)
     if (row < 0) {
       waiting.plan = null
       return list.admitsAnywhere(waiting) ? false : this.#refuse(waiting, 'no-node', 0)
