@@ -15,6 +15,7 @@ import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
 import { Management } from './gateway/management.ts'
 import { ModelLoader } from './gateway/model-loader.ts'
+import { NodeApi } from './gateway/node-api.ts'
 import { Passes } from './gateway/passes.ts'
 import { Pipeline } from './gateway/pipeline.ts'
 import { Shows } from './gateway/show.ts'
@@ -76,8 +77,9 @@ export async function startApp(settings: Settings): Promise<App> {
 
   const upstreams = new Upstreams({ snapshot, metrics, clock, dice, changed: () => scheduler.refresh() })
   const forwarder = new Forwarder(clock)
+  const api = new NodeApi({ upstreams, forwarder, clock })
   const doubt = (node: string) => cluster.doubt(node)
-  const loader = new ModelLoader({ snapshot, upstreams, forwarder, clock, metrics, doubt })
+  const loader = new ModelLoader({ api, snapshot, upstreams, clock, metrics, doubt })
   const elsewhere = new UsedElsewhere({ loads: () => cluster.directory.loads(), own: settings.name, clock })
   const scheduler = new Scheduler({
     snapshot,
@@ -103,7 +105,7 @@ export async function startApp(settings: Settings): Promise<App> {
     instance: settings.name,
     doubt,
   })
-  const holders = new BlobHolders({ upstreams, forwarder, clock })
+  const holders = new BlobHolders(api)
   const management = new Management({
     get jobs() {
       return cluster.jobs
@@ -114,10 +116,10 @@ export async function startApp(settings: Settings): Promise<App> {
   const pipeline = new Pipeline({
     snapshot,
     dispatch,
-    shows: new Shows({ upstreams, forwarder, clock, doubt }),
+    shows: new Shows({ api, upstreams, doubt }),
     management,
     passes: new Passes({ upstreams, forwarder, clock, doubt }),
-    blobs: new BlobUploads({ holders, upstreams, forwarder, clock }),
+    blobs: new BlobUploads({ holders, api }),
     clock,
     log,
     metrics,

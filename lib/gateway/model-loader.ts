@@ -6,9 +6,7 @@ import type { Loader, SwapOrder } from '../scheduler/loader.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { asObject, parseObject } from './answer-json.ts'
-import type { Forwarder } from './forward.ts'
-import { HeldAnswer } from './held-answer.ts'
-import { requestHeaders } from './order.ts'
+import type { NodeApi } from './node-api.ts'
 import type { Failure, Outcome, Refused } from './outcome.ts'
 import { teach } from './teach.ts'
 import type { Upstreams } from './upstreams.ts'
@@ -17,12 +15,10 @@ import type { Upstreams } from './upstreams.ts'
 const unloadMs = 10_000
 const lookMs = 100
 
-const never = new AbortController().signal
-
 interface ModelLoaderOptions {
+  readonly api: NodeApi
   readonly snapshot: CurrentSnapshot
   readonly upstreams: Upstreams
-  readonly forwarder: Forwarder
   readonly clock: Clock
   readonly metrics: Metrics
   /** See DispatchOptions. */
@@ -109,28 +105,14 @@ export class ModelLoader implements Loader {
   }
 
   #send(node: NodeView, { method, path, body, limitMs }: Request): Promise<Outcome> {
-    const { clock, forwarder, upstreams } = this.#options
-    const upstream = upstreams.of(node)
-    const bytes = Buffer.from(body)
-    return forwarder.send({
-      upstream,
+    return this.#options.api.ask(node, {
       method,
       path,
-      headers: requestHeaders({
-        caller: { 'content-type': 'application/json' },
-        node: node.spec.headers,
-        host: upstream.target.host,
-        bodyBytes: bytes.length,
-        requestId: 'llamero-load',
-      }),
-      body: bytes,
+      requestId: 'llamero-load',
+      headers: { 'content-type': 'application/json' },
+      body: Buffer.from(body),
       timeouts: this.#timeouts,
-      // Of a node that went down nothing is to be expected, whoever else could serve.
-      patience: { expectedMs: limitMs, atMostMs: limitMs, mayLeave: () => true },
-      deadlineAt: clock.now() + this.#timeouts.request,
-      signal: never,
-      resent: () => {},
-      receive: (head) => new HeldAnswer(head),
+      silentMs: limitMs,
     })
   }
 
