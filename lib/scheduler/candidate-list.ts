@@ -39,8 +39,8 @@ export class CandidateList {
   readonly #dirty = new Set<number>()
   /** Rows that something happened to and that need a load, not written anew so far. */
   readonly #postponed = new Set<number>()
-  /** No load of theirs is over before. */
-  #firstLoadAt = Number.POSITIVE_INFINITY
+  /** Seconds that each of their loads takes at least. */
+  #leastLoadS = Number.POSITIVE_INFINITY
   #turn = 0
   #turnedAt: number
   #flow: { readonly at: number; readonly flow: Flow } | null = null
@@ -78,9 +78,9 @@ export class CandidateList {
 
   /** Writes the postponed rows if a load might cost as little as that many seconds. Whether there were any. */
   workOutLoads(cost: number, now: number): boolean {
-    if (this.#postponed.size === 0 || this.#firstLoadAt - now > cost) return false
+    if (this.#postponed.size === 0 || this.#leastLoadS > cost) return false
     for (const row of this.#postponed) this.#write(row, now, this.#terms[row] ?? null)
-    this.#firstLoadAt = Number.POSITIVE_INFINITY
+    this.#leastLoadS = Number.POSITIVE_INFINITY
     return true
   }
 
@@ -92,7 +92,7 @@ export class CandidateList {
       return
     }
     this.#postponed.add(row)
-    this.#firstLoadAt = Math.min(this.#firstLoadAt, now + loadS(runner))
+    this.#leastLoadS = Math.min(this.#leastLoadS, loadS(runner))
     this.#start[row] = Number.POSITIVE_INFINITY
   }
 
