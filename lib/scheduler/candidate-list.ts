@@ -20,7 +20,8 @@ const columns = 5
 
 /**
  * Every place of one variant, as columns of numbers: the inner loop of the scheduler runs over them, 48 times for each
- * pass over the queue. A row is written anew when something happened on its node, and once a tick since time changes it too.
+ * pass over the queue. A row is written anew when something happened on its node, and once a tick since time changes it
+ * too. What a load would cost takes most of that work, and is worked out only where one might be worth it.
  */
 export class CandidateList {
   readonly runners: readonly Runner[]
@@ -30,7 +31,11 @@ export class CandidateList {
   readonly #start: Float64Array
   /** The rest of the cost, `columns` numbers a row: fixed, per prompt token, output token, token in common, tokens in common. */
   readonly #rates: Float64Array
-  #dirty: number[] = []
+  readonly #dirty = new Set<number>()
+  /** Rows that something happened to and that need a load, not written anew so far. */
+  readonly #postponed = new Set<number>()
+  /** Seconds that each of their loads takes at least. */
+  #leastLoadS = Number.POSITIVE_INFINITY
   #turn = 0
   #turnedAt: number
   #flow: { readonly at: number; readonly flow: Flow } | null = null
@@ -46,15 +51,15 @@ export class CandidateList {
     this.#rates = new Float64Array(columns * runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
-      runner.node.followers.push(() => this.#dirty.push(row))
+      runner.node.followers.push(() => this.#dirty.add(row))
       this.#write(row, now, runner.terms)
     }
   }
 
   /** Brings the rows up to date. Before everything else at a new time, and after each change. */
   refresh(now: number): void {
-    for (const row of this.#dirty) this.#write(row, now, this.#terms[row] ?? null)
-    if (this.#dirty.length > 0) this.#dirty = []
+    for (const row of this.#dirty) this.#renew(row, now)
+    this.#dirty.clear()
     const { length } = this.runners
     const { tickS } = this.#around.rules.queue
     const due = Math.min(length, Math.floor(((now - this.#turnedAt) / tickS) * length))
@@ -64,6 +69,26 @@ export class CandidateList {
       this.#turn = (this.#turn + 1) % length
       this.#write(this.#turn, now, null)
     }
+  }
+
+  /** Writes the postponed rows if a load might cost as little as that many seconds. Whether there were any. */
+  workOutLoads(cost: number, now: number): boolean {
+    if (this.#postponed.size === 0 || this.#leastLoadS > cost) return false
+    for (const row of this.#postponed) this.#write(row, now, this.#terms[row] ?? null)
+    this.#leastLoadS = Number.POSITIVE_INFINITY
+    return true
+  }
+
+  #renew(row: number, now: number): void {
+    const runner = this.runners[row]
+    if (!runner) return
+    if (!needsLoad(runner) || !this.#around.rules.uses.residency) {
+      this.#write(row, now, this.#terms[row] ?? null)
+      return
+    }
+    this.#postponed.add(row)
+    this.#leastLoadS = Math.min(this.#leastLoadS, loadS(runner))
+    this.#start[row] = Number.POSITIVE_INFINITY
   }
 
   /** Of a row of `runners`. */
@@ -106,8 +131,16 @@ export class CandidateList {
     return this.#cheapestOf(null, waiting, dice, now)
   }
 
-  /** @param spared rows with this barrier are left out. */
   #cheapestOf(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
+    const best = this.#scan(spared, waiting, dice, now)
+    const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
+    // Of loads that were put off none may cost less, nor about the same.
+    const isDue = this.workOutLoads(least * (1 + this.#around.rules.cost.tie), now)
+    return isDue ? this.#scan(spared, waiting, dice, now) : best
+  }
+
+  /** @param spared rows with this barrier are left out. */
+  #scan(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
     const { tie } = this.#around.rules.cost
     const start = this.#start
     let best = -1
@@ -220,17 +253,22 @@ export class CandidateList {
   #write(row: number, now: number, last: Terms | null): void {
     const runner = this.runners[row]
     if (!runner) return
+    this.#postponed.delete(row)
     const { tickS } = this.#around.rules.queue
     const doHold = last?.stamp === runner.node.stamp && now < last.at + tickS
     const terms = doHold ? last : workOut(runner, this.#around, now)
-    // Several things may have happened on the node since, and the row was written for the first of them.
+    this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start
     if (terms === this.#terms[row]) return
     runner.terms = terms
     this.#terms[row] = terms
-    this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start
     const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
     this.#rates.set([fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite], columns * row)
   }
+}
+
+/** Whether it is neither in memory nor on its way there. */
+function needsLoad(runner: Runner): boolean {
+  return runner.residence === null && runner.node.swap?.runner !== runner
 }
 
 /** Prompt tokens that a request has to have read on a runner. The last one is never cached. */

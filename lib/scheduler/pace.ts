@@ -18,6 +18,7 @@ export class NodePace {
   readonly #disk: RunningMean
   readonly #slowdown: Slowdown
   #expectedLogSpeed = 0
+  #speed = 1
 
   constructor(rules: Parameters) {
     this.#rules = rules
@@ -28,12 +29,13 @@ export class NodePace {
 
   /** Against a node of speed 1. */
   get speed(): number {
-    return this.#rules.uses.speed ? Math.exp(this.#logSpeed.or(this.#expectedLogSpeed)) : 1
+    return this.#speed
   }
 
   /** How fast it is taken to be while nothing is learned. */
   expect(speed: number): void {
     this.#expectedLogSpeed = Math.log(speed)
+    this.#measure()
   }
 
   /** By how much one more stream slows the others of its runner. */
@@ -52,6 +54,7 @@ export class NodePace {
 
   decoded(speed: number): void {
     this.#logSpeed.add(Math.log(speed))
+    this.#measure()
   }
 
   shared(others: number, ratio: number): void {
@@ -65,6 +68,12 @@ export class NodePace {
   restore({ speed, disk }: { speed: MeanRecord; disk: MeanRecord }): void {
     this.#logSpeed.restore(speed)
     if (disk.mean > 0) this.#disk.restore(disk)
+    this.#measure()
+  }
+
+  /** Asked for far more often than it changes. */
+  #measure(): void {
+    if (this.#rules.uses.speed) this.#speed = Math.exp(this.#logSpeed.or(this.#expectedLogSpeed))
   }
 }
 

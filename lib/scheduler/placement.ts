@@ -14,13 +14,14 @@ const told = 3
 
 /** All places of a request by cost; those without a known start are left out. */
 export function candidatesOf(waiting: Waiting, list: CandidateList, now: number): Candidate[] {
+  list.workOutLoads(Number.POSITIVE_INFINITY, now)
   return list.runners
     .flatMap((_, row) => (list.admits(row, waiting) ? [candidateIn(list, row, waiting, now)] : []))
     .filter(({ cost }) => cost < Number.POSITIVE_INFINITY)
     .sort((a, b) => a.cost - b.cost)
 }
 
-/** Why a request goes to a row, beside the best others. */
+/** Why a request goes to a row, beside the best others; loads that were not worth working out are not among them. */
 export function decisionOn(waiting: Waiting, list: CandidateList, row: number, now: number): Decision {
   const chosen = candidateIn(list, row, waiting, now)
   const few: { readonly row: number; readonly cost: number }[] = []

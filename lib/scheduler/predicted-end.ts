@@ -35,7 +35,9 @@ export function endsOf(runner: Runner, around: Surroundings, now: number): numbe
   if (flights.size === 0) return []
   const alone = pace.secondsPerToken(slowBytes(runner, around)) * node.busy
   const perToken = alone * (1 + pace.node.slowdown * (flights.size - 1))
-  return Array.from(flights.values(), (flight) => endOf(flight, perToken, now))
+  const ends: number[] = []
+  for (const flight of flights.values()) ends.push(endOf(flight, perToken, now))
+  return ends
 }
 
 function endOf({ firstTokenAt, startedAt, prefillS, toldAt, rest }: Flight, perToken: number, now: number) {
