@@ -122,7 +122,7 @@ suite('a caller who is slow', { concurrency: 3 }, () => {
 suite('a caller who does not fetch its answer', () => {
   /** Some ten megabytes, which no kernel takes off our hands. */
   const models = Array.from({ length: 40_000 }, (_, n) => `model-${n}-${'x'.repeat(40)}:latest`)
-  const config = { timeouts: { idle_write: '300ms' } }
+  const config = { timeouts: { idle_write: '1s' } }
 
   test('is cut off when the answer has been written but does not move (125)', async () => {
     await using gateway = await start({ models, config })
@@ -144,12 +144,12 @@ suite('a caller who does not fetch its answer', () => {
     using caller = await call(gateway.port)
     caller.socket.pause()
     caller.socket.write(get('/api/tags', 'Connection: close\r\n'))
-    // A sip every 50 ms: the whole takes several times the limit.
+    // A sip every 150 ms: the whole takes several times the limit.
     while (!caller.closed) {
       caller.socket.resume()
       await sleep(1)
       caller.socket.pause()
-      await sleep(50)
+      await sleep(150)
       if (caller.received.endsWith(']}')) break
     }
     const [head = '', body = ''] = caller.received.split('\r\n\r\n')
