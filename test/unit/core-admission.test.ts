@@ -188,7 +188,7 @@ suite('admission', () => {
 
   test('requests that only embed are not expected to write, so more of them may wait', () => {
     const refusals = (work: Partial<Work>) => {
-      const { arrive } = aCore([node], {})
+      const { arrive } = aCore([node], { admission: { leastLimitS: 20 } })
       return arrive(...many(40, work)).filter(({ type }) => type === 'refuse').length
     }
     assert.ok(refusals({ embeds: false }) > 20)
