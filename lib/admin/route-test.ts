@@ -1,6 +1,5 @@
 import type Router from '@koa/router'
 import { z } from 'zod'
-import type { Ask } from '../fleet/ask.ts'
 import { className } from '../fleet/classes.ts'
 import { describeFaults, readValue } from '../fleet/document.ts'
 import { canonicalName } from '../fleet/names.ts'
@@ -8,7 +7,6 @@ import { contextVariant } from '../fleet/variant.ts'
 import { classOf, contextIn, contextRule, type Resolution, resolve } from '../gateway/resolve.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { type AdminContext, apiVersion } from './context.ts'
-import { outlookRow } from './explained-queue.ts'
 
 const questionSchema = z.strictObject({
   model: z.string(),
@@ -54,7 +52,7 @@ interface Wish {
 function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminContext) {
   const { model, tenant, num_ctx } = wish
   const context = contextIn(contextRule(model, route, admin.snapshot.get()), num_ctx)
-  const ask: Ask = {
+  const { pick, panic, standings } = admin.scheduler.explain({
     id: 'route-test',
     api: 'ollama_chat',
     model,
@@ -64,19 +62,17 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     nodes: route?.nodes ?? {},
     arrivedAt: admin.clock.now(),
     tried: new Set(),
-  }
-  const { pick, panic, standings } = admin.scheduler.explain(ask)
+  })
   const nodes = standings.map(({ node, barrier, running, residence }) => ({
     name: node.name,
     excluded: barrier,
     loaded: node.resident.has(model),
-    other_variant: residence === 'other',
+    other_variant: residence === 'other' || residence === 'contended',
     running,
     slots: node.slots,
     weight: node.weight,
   }))
-  const outlook = admin.queue && outlookRow(admin.queue.explain(ask), admin.clock.now() / 1000)
-  const found = { num_ctx: context ?? null, panic, nodes, ...(outlook && { outlook }) }
+  const found = { num_ctx: context ?? null, panic, nodes }
   if ('none' in pick) return { ...found, choice: null, refusal: pick.none }
   const reason = isFallback ? 'fallback' : pick.reason
   return { ...found, choice: { node: pick.node.name, reason }, refusal: null }

@@ -1,18 +1,24 @@
 import type { NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
 import type { BlobHolders } from './blob-holders.ts'
 import { homesOf } from './blob-homes.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
-import type { NodeApi } from './node-api.ts'
+import type { Forwarder } from './forward.ts'
+import { HeldAnswer } from './held-answer.ts'
+import { requestHeaders } from './order.ts'
 import type { Outcome } from './outcome.ts'
 import { Tee } from './tee.ts'
 import type { Streamed, Upload } from './upload.ts'
+import type { Upstreams } from './upstreams.ts'
 
 interface BlobUploadsOptions {
   readonly holders: BlobHolders
-  readonly api: NodeApi
+  readonly upstreams: Upstreams
+  readonly forwarder: Forwarder
+  readonly clock: Clock
 }
 
 /** Of one blob, in milliseconds: a model of hundreds of GB over a home's uplink. Whoever stands still has other limits. */
@@ -73,18 +79,31 @@ export class BlobUploads {
     body: Streamed,
     snapshot: Snapshot,
   ): Promise<Outcome> {
+    const { upstreams, forwarder } = this.#options
     const { timeouts } = snapshot.config
-    return this.#options.api.ask(node, {
+    const upstream = upstreams.of(node)
+    return forwarder.send({
+      upstream,
       method: 'POST',
       path,
-      requestId: exchange.id,
-      headers: { 'content-type': 'application/octet-stream' },
+      headers: requestHeaders({
+        caller: { 'content-type': 'application/octet-stream' },
+        node: node.spec.headers,
+        host: upstream.target.host,
+        bodyBytes: body.length,
+        requestId: exchange.id,
+      }),
       body,
       timeouts,
-      silentMs: timeouts.whole_answer,
-      wholeMs: uploadMs,
-      mayLeave: false,
+      patience: {
+        expectedMs: timeouts.whole_answer,
+        atMostMs: timeouts.whole_answer,
+        mayLeave: () => false,
+      },
+      deadlineAt: exchange.startedAt + uploadMs,
       signal: exchange.signal,
+      resent: () => {},
+      receive: (head) => new HeldAnswer(head),
     })
   }
 }

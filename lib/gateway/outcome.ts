@@ -1,5 +1,3 @@
-import type { Timings } from '../scheduler/events.ts'
-
 /** What a node did wrong. */
 export type Fault =
   | 'unreachable' // refused, no route, unknown host, TLS not acceptable
@@ -45,12 +43,7 @@ export type Failure = Refused | NodeFailed
 
 /** How a try at a node ended. */
 export type Outcome =
-  | {
-      readonly kind: 'done'
-      readonly tokens: Tokens
-      /** Null where nothing can be told honestly. */
-      readonly timings: Timings | null
-    }
+  | { readonly kind: 'done'; readonly tokens: Tokens }
   | { readonly kind: 'client-gone'; readonly reason: string }
   | Failure
 

@@ -6,7 +6,6 @@ import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { Roster } from '../shared/roster.ts'
 import { admit, admitForm } from './admit.ts'
 import { answerFrom } from './answers.ts'
 import { authenticate, type Caller } from './authenticate.ts'
@@ -47,7 +46,7 @@ export class Pipeline {
   readonly #options: PipelineOptions
   readonly #bodies = new BodyBudget()
   /** Exchanges whose last byte is not on its way yet. */
-  readonly #open = new Roster<Exchange, Exchange>()
+  readonly #open = new Set<Exchange>()
   #idle: PromiseWithResolvers<void> | null = null
 
   constructor(options: PipelineOptions) {
@@ -57,7 +56,7 @@ export class Pipeline {
   /** Answers one request. Never rejects. */
   async handle(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): Promise<void> {
     const exchange = openExchange(request, response, this.#options.clock, expectsContinue)
-    this.#open.set(exchange, exchange)
+    this.#open.add(exchange)
     response.once('close', () => this.#close(exchange))
     try {
       await this.#walk(exchange)
@@ -72,13 +71,13 @@ export class Pipeline {
 
   /** The exchange under way on a connection, if any. */
   on(socket: Socket): Exchange | undefined {
-    for (const exchange of this.#open.values()) if (exchange.request.socket === socket) return exchange
+    for (const exchange of this.#open) if (exchange.request.socket === socket) return exchange
     return undefined
   }
 
   /** Ends every open exchange, whatever it waits for, and tells the callers why. Returns how many there were. */
   abortAll(reason: ProxyError): number {
-    for (const exchange of this.#open.values()) exchange.abort(reason)
+    for (const exchange of this.#open) exchange.abort(reason)
     return this.#open.size
   }
 

@@ -1,13 +1,12 @@
 import type { Api } from '../fleet/ask.ts'
-import type { Timings } from '../scheduler/events.ts'
-import { asObject, errorText, type Json, parseObject, timingsOf, tokensOf } from './answer-json.ts'
+import { asObject, errorText, type Json, parseObject, tokensOf } from './answer-json.ts'
 import type { Tokens } from './outcome.ts'
 
-/** How a stream ended, judged by its last lines. The timings are the node's own. */
+/** How a stream ended, judged by its last lines. */
 export type Ending =
-  | { readonly kind: 'complete'; readonly tokens: Tokens; readonly timings: Timings | null }
+  | { readonly kind: 'complete'; readonly tokens: Tokens }
   /** An OpenAI stream that said why it finished, and then lacks only its `[DONE]`. */
-  | { readonly kind: 'lacks-done'; readonly tokens: Tokens; readonly timings: null }
+  | { readonly kind: 'lacks-done'; readonly tokens: Tokens }
   /** Its last line is an error; the caller has read it. */
   | { readonly kind: 'error'; readonly text: string }
   | { readonly kind: 'truncated' }
@@ -66,7 +65,7 @@ export class StreamTail {
     if (this.#unfinished.length > 0) this.#line(this.#whole(Buffer.alloc(0)))
     const last = this.#last?.toString('utf8').trim() ?? ''
     const before = parseObject(this.#beforeLast?.toString('utf8'))
-    if (last === done) return { kind: 'complete', tokens: tokensOf(before, this.events), timings: null }
+    if (last === done) return { kind: 'complete', tokens: tokensOf(before, this.events) }
     const final = parseObject(last) ?? endlessFinal(last)
     if (!final) return { kind: 'truncated' }
     const text = errorText(final)
@@ -75,13 +74,11 @@ export class StreamTail {
       return {
         kind: 'complete',
         tokens: tokensOf(this.#api === 'anthropic_messages' ? before : final, this.events),
-        timings: timingsOf(final),
       }
     }
     // With include_usage the chunk after the finish carries the counts and no choices.
     const finish = isEmptyArray(final['choices']) ? before : final
-    if (hasFinished(finish))
-      return { kind: 'lacks-done', tokens: tokensOf(final, this.events), timings: null }
+    if (hasFinished(finish)) return { kind: 'lacks-done', tokens: tokensOf(final, this.events) }
     return { kind: 'truncated' }
   }
 

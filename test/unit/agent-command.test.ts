@@ -32,9 +32,7 @@ async function agent(line: string) {
         ran.push(flags, options)
         return 0
       },
-      rehearse: none,
     },
-    defaultFleet: '',
   })
   stdout.end()
   stderr.end()

@@ -53,14 +53,7 @@ async function llamero(line: string, given: Partial<CliContext> = {}) {
     signal: new AbortController().signal,
     settings: () => settings,
     editor: 'false',
-    run: {
-      serve: keep,
-      quickstart: keep,
-      agent: keep,
-      simulateNode: keep,
-      rehearse: () => assert.fail('not this command'),
-    },
-    defaultFleet: '',
+    run: { serve: keep, quickstart: keep, agent: keep, simulateNode: keep },
     ...given,
   })
   return { code, ran, ...said }
