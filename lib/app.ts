@@ -87,7 +87,9 @@ export async function startApp(settings: Settings): Promise<App> {
     loader,
     clock,
     dice,
+    metrics,
     usedElsewhere: () => elsewhere.nodes(),
+    leads: () => cluster.isLeader(),
   })
   let isTaught = false
   snapshot.onSwap(() => {

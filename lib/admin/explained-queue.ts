@@ -1,7 +1,8 @@
 import type { Ask } from '../fleet/ask.ts'
-import type { Outlook, QueuedWork } from '../scheduler/core.ts'
+import type { QueuedWork } from '../scheduler/core.ts'
 import type { LoggedDecision } from '../scheduler/decision-log.ts'
 import type { Candidate } from '../scheduler/events.ts'
+import type { Outlook } from '../scheduler/outlook.ts'
 
 /** The queue as it explains itself. Moments are monotonic seconds, of the clock that the instance runs on. */
 export interface ExplainedQueue {
@@ -11,7 +12,7 @@ export interface ExplainedQueue {
   decisions(): readonly LoggedDecision[]
   /** Takes a request out; its caller gets the error `cancelled`. @returns whether it was still waiting. */
   cancel(id: string): boolean
-  /** What would be decided now on a request, were it the only one that waits. Nothing is changed. */
+  /** What would be decided now on a request, be it in the queue or not. Nothing is changed. */
   explain(ask: Ask): Outlook
 }
 
@@ -19,8 +20,9 @@ export interface ExplainedQueue {
 const toldCandidates = 10
 
 /** What a request has to expect. @param now monotonic seconds. */
-export function outlookRow({ candidates, waitsFor, predictedStart }: Outlook, now: number) {
+export function outlookRow({ candidates, waitsFor, predictedStart, refused }: Outlook, now: number) {
   return {
+    refused,
     waits_for: waitsFor,
     starts_in_seconds: predictedStart === null ? null : seconds(Math.max(0, predictedStart - now)),
     places: candidates.length,

@@ -1,9 +1,8 @@
 import type Router from '@koa/router'
 import { z } from 'zod'
-import type { Ask } from '../fleet/ask.ts'
 import { describeFaults, readValue } from '../fleet/document.ts'
 import type { QueuedWork } from '../scheduler/core.ts'
-import type { Work } from '../scheduler/events.ts'
+import { askOf } from '../scheduler/work.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
@@ -86,11 +85,8 @@ function row({ work, plan }: QueuedWork, now: number) {
   return { id, model, variant, tenant, class: named, waited_seconds, node: plan?.node ?? null }
 }
 
-/** What it is planned to do counts, where there is a plan: that knows of those who go before it. */
-function explained({ work, plan }: QueuedWork, queue: ExplainedQueue, now: number) {
-  const outlook = queue.explain(askOf(work))
-  if (!plan) return outlookRow(outlook, now)
-  return outlookRow({ ...outlook, waitsFor: plan.waitsFor, predictedStart: plan.startsAt }, now)
+function explained({ work }: QueuedWork, queue: ExplainedQueue, now: number) {
+  return outlookRow(queue.explain(askOf(work)), now)
 }
 
 /** What is known of a request without looking at its places. */
@@ -101,11 +97,6 @@ function planned({ plan }: QueuedWork, now: number) {
     places: null,
     candidates: null,
   }
-}
-
-/** As the scheduler was asked for it. */
-function askOf({ embeds, arrivedAt, ...work }: Work): Ask {
-  return { ...work, api: embeds ? 'ollama_embed' : 'ollama_chat', arrivedAt: arrivedAt * 1000 }
 }
 
 function countBy(all: readonly QueuedWork[], nameOf: (queued: QueuedWork) => string): Record<string, number> {

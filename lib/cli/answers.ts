@@ -216,6 +216,8 @@ export interface CandidateAnswer {
 
 /** What a request has to expect. */
 export interface OutlookAnswer {
+  /** Why it would be refused at once, if it would; an instance of an older version does not tell. */
+  readonly refused?: string | null
   /** `slot` or `load`; null when it could start now, or when nobody can tell. */
   readonly waits_for: string | null
   readonly starts_in_seconds: number | null
@@ -264,10 +266,14 @@ export interface DecisionAnswer {
   readonly tenant: string
   readonly class: string
   readonly node: string | null
-  readonly reason: string
+  /** Why it was sent there; null when it was sent nowhere. */
+  readonly reason: string | null
+  /** What came of it; an instance of an older version does not tell. */
+  readonly outcome?: string
+  readonly waited_seconds?: number
   /** From arrival to the first token. */
-  readonly predicted_ttft_seconds: number
-  /** Null while there is none, and for ever when none came. */
+  readonly predicted_ttft_seconds: number | null
+  /** Null while there is none, when none came, and where nobody can tell, as of a whole answer without the node's timings. */
   readonly actual_ttft_seconds: number | null
   /** The chosen one first. */
   readonly candidates: readonly CandidateAnswer[]

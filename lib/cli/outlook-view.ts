@@ -42,12 +42,24 @@ function term(title: string, secondsOf: (candidate: CandidateAnswer) => number):
 }
 
 /** When a request is expected to start, and what it waits for until then. */
-export function expectation(outlook: Pick<OutlookAnswer, 'waits_for' | 'starts_in_seconds'>): string {
-  const { waits_for, starts_in_seconds } = outlook
+export function expectation(
+  outlook: Pick<OutlookAnswer, 'refused' | 'waits_for' | 'starts_in_seconds'>,
+): string {
+  const { refused, waits_for, starts_in_seconds } = outlook
+  if (refused) return `none: it would be refused at once, ${refusals[refused] ?? refused}`
   if (starts_in_seconds === null) return 'nobody can tell when'
   if (waits_for === null && starts_in_seconds === 0) return 'at once'
   const when = `in ${formatDuration(starts_in_seconds * 1000)}`
   return waits_for === null ? when : `${when}, when it has ${needs[waits_for] ?? waits_for}`
+}
+
+/** What a newcomer would be told; a reason that this CLI does not know yet is shown as it came. */
+const refusals: Readonly<Record<string, string>> = {
+  'queue-full': 'since as many wait as queue.max_length lets (429)',
+  'tenant-full': 'since its tenant has as much work waiting as it may (429)',
+  'no-capacity': 'since it would wait for longer than its class may (503)',
+  'no-node': 'since no node can serve it (503)',
+  'load-failed': 'since its model could not be loaded just now, with the reason of that',
 }
 
 const needs: Readonly<Record<string, string>> = {

@@ -88,7 +88,8 @@ export function decisionColumns(now: Date): readonly Column<DecisionAnswer>[] {
     { title: 'TENANT', cell: ({ tenant }) => tenant },
     { title: 'CLASS', cell: (decision) => decision.class, wide: true },
     { title: 'NODE', cell: ({ node }) => node ?? '-' },
-    { title: 'REASON', cell: ({ reason }) => reason },
+    { title: 'REASON', cell: ({ reason }) => reason ?? '-' },
+    { title: 'OUTCOME', cell: ({ outcome }) => outcome ?? '-' },
     {
       title: 'PREDICTED',
       cell: ({ predicted_ttft_seconds }) => formatSeconds(predicted_ttft_seconds),

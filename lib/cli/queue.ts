@@ -28,7 +28,9 @@ export function addQueueCommands(program: Command, invocation: Invocation): void
 Examples:
   llamero queue list --watch
   llamero queue list -o wide --limit 20
-  llamero queue list -o json | jq .by_tenant`,
+  llamero queue list -o json | jq .by_tenant
+
+Why one of them waits: llamero queue show ID. Where they went: llamero queue decisions.`,
     )
     .action((options) => list(invocation, options))
   withOutput(withTimeout(queue.command('show <id>')))
@@ -40,16 +42,26 @@ Examples:
     .addHelpText('after', '\nExample:\n  llamero queue cancel ID --yes')
     .action((id, options) => cancel(invocation, id, options))
   withLimit(withOutput(withTimeout(queue.command('decisions'))))
-    .description('where the last requests were sent, and why; predicted and actual time to the first token')
+    .description(
+      'where the last requests were sent and why, or why they were not; predicted and actual time to the first token',
+    )
     .option('--model <model>', 'those for this model')
     .option('--tenant <tenant>', 'those of this tenant')
+    .option(
+      '--outcome <outcome>',
+      'those of which this came: answered, running, failed, left, no-capacity, ...',
+    )
     .addHelpText(
       'after',
       `
-The last 1000 are kept. INSTEAD OF: the best other nodes, with what they would have cost.
+The last 1000 are kept, and as many that were not sent. PREDICTED and ACTUAL are times from arrival to the first token; ACTUAL is
+"-" when none came, and for whole answers without the node's own timings. INSTEAD OF: the best other nodes, and what they would cost.
+OUTCOME: running, answered, failed, left (the caller did not wait for the end), busy (the node had no slot); of those not sent
+queue-full, tenant-full, no-capacity (would wait for too long), waited-too-long, load-failed, no-node, cancelled, left.
 
 Examples:
   llamero queue decisions --model llama3.2:3b --limit 10
+  llamero queue decisions --outcome no-capacity
   llamero queue decisions --tenant web -o json`,
     )
     .action((options) => decisions(invocation, options))
@@ -96,15 +108,17 @@ interface DecisionOptions extends RequestOptions {
   readonly limit: number
   readonly model?: string
   readonly tenant?: string
+  readonly outcome?: string
 }
 
 async function decisions(invocation: Invocation, options: DecisionOptions): Promise<void> {
-  const { limit, model, tenant, output, timeout } = options
+  const { limit, model, tenant, outcome, output, timeout } = options
   const { terminal, context } = invocation
   const query = new URLSearchParams({
     limit: String(limit),
     ...(model !== undefined && { model }),
     ...(tenant !== undefined && { tenant }),
+    ...(outcome !== undefined && { outcome }),
   })
   const answer = await invocation
     .admin(timeout)

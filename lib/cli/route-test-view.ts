@@ -74,7 +74,8 @@ function why({ excluded, loaded, other_variant }: Row): string {
   return loaded ? 'has the model loaded' : 'has the model on disk'
 }
 
-function choiceLine({ choice, refusal }: RouteTestAnswer): string {
+function choiceLine({ choice, refusal, outlook }: RouteTestAnswer): string {
+  if (outlook?.refused) return 'none'
   if (choice) return `${choice.node} (${choice.reason}); nothing was sent`
   return refusal === 'full' ? 'none yet: the request would wait for a slot' : 'none'
 }

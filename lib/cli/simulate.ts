@@ -54,6 +54,13 @@ export function addSimulateCommands(program: Command, invocation: Invocation, fi
         durationOption,
       ),
     )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  llamero simulate --print-fleet > fleet.yaml
+  llamero simulate --fleet fleet.yaml --policy earliest-finish --load 0.85 --plot waits.svg`,
+    )
     .action(async (options) => rehearse(invocation, options))
 
   simulate

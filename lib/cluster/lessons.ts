@@ -5,6 +5,8 @@ import type { Clock } from '../shared/clock.ts'
 
 /** Milliseconds between two looks at what was learned: it changes with every request, and each write costs all instances. */
 const periodMs = 60_000
+/** Milliseconds to the first look of a term: a fleet that nothing is known of has then taught the most. */
+const firstMs = 5000
 /** Bytes of one node's lesson, as JSON. */
 const maxBytes = 16 * 1024
 /** Numbers closer than this share of the larger one say the same. */
@@ -46,7 +48,7 @@ export class Lessons {
 
   constructor(options: LessonsOptions) {
     this.#options = options
-    this.#lookedAt = options.clock.now()
+    this.#lookedAt = options.clock.now() + firstMs - periodMs
   }
 
   /** Compares what was learned with what is `stored` of each node, if it is time to. */

@@ -1,4 +1,4 @@
-import type { LoadSummary } from '../fleet/instance.ts'
+import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
 import type { Clock } from '../shared/clock.ts'
 
 /** Other instances write what they do once a second: to read it more often tells nothing new. */
@@ -12,22 +12,27 @@ interface UsedElsewhereOptions {
   readonly clock: Clock
 }
 
-/** The nodes on which other instances have requests running, as these tell. */
+/** What other instances do with which nodes, as they tell. */
 export class UsedElsewhere {
   readonly #options: UsedElsewhereOptions
   #readAt = Number.NEGATIVE_INFINITY
-  #nodes: ReadonlySet<string> = new Set()
+  #nodes: Elsewhere = new Map()
 
   constructor(options: UsedElsewhereOptions) {
     this.#options = options
   }
 
-  nodes(): ReadonlySet<string> {
+  nodes(): Elsewhere {
     const { loads, own, clock } = this.#options
     if (clock.now() - this.#readAt < readEveryMs) return this.#nodes
     this.#readAt = clock.now()
-    const others = [...loads()].filter(([id]) => id !== own)
-    this.#nodes = new Set(others.flatMap(([, { running }]) => Object.keys(running)))
-    return this.#nodes
+    const nodes = new Map<string, 'runs' | 'loads'>()
+    for (const [id, { running, loading = [] }] of loads()) {
+      if (id === own) continue
+      for (const node of Object.keys(running)) if (!nodes.has(node)) nodes.set(node, 'runs')
+      for (const node of loading) nodes.set(node, 'loads')
+    }
+    this.#nodes = nodes
+    return nodes
   }
 }

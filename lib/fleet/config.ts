@@ -52,12 +52,18 @@ export const configSchema = z.strictObject({
         .min(0)
         .max(100_000)
         .default(1000)
-        .describe('requests that may wait for a slot on one instance'),
-      max_wait: duration('60s'),
+        .describe(
+          'requests that may wait for a slot on one instance; of more, the last of the least urgent class goes',
+        ),
+      max_wait: duration('60s').describe('longest wait for a slot, of classes that name none'),
+      shares: z
+        .record(z.string().min(1).max(100), z.number().min(0.01).max(100))
+        .default({})
+        .describe('how much a tenant is served against others while they wait, by name; 1 for all others'),
     })
     .prefault({}),
   classes: classesSchema
-    .default([{ name: 'interactive' }, { name: 'default' }, { name: 'batch' }])
+    .default([{ name: 'interactive' }, { name: 'default' }, { name: 'batch', max_wait: 600_000 }])
     .describe('priority classes, the most urgent first; waiting for 30 s lifts a request by one'),
   timeouts: z
     .strictObject({

@@ -16,6 +16,7 @@ import { giveUp, reasonOf } from './give-up.ts'
 import { LoadFailed } from './model-loader.ts'
 import { type Order, type Patience, requestHeaders } from './order.ts'
 import type { Failure, Outcome } from './outcome.ts'
+import { rejectionOf } from './rejection.ts'
 import { RetryBudget } from './retry.ts'
 import { teach } from './teach.ts'
 import { canRepeat } from './upload.ts'
@@ -78,7 +79,7 @@ export class Dispatch {
       failure = place instanceof LoadFailed ? this.#noteLoad(job, place) : await this.#try(job, place)
       if (!failure) return
     } while (await this.#mayRetry(job, failure))
-    if (failure) giveUp(exchange, failure)
+    if (failure) giveUp(exchange, failure, this.#options.scheduler.loadRetryS(ask))
   }
 
   /**
@@ -94,7 +95,10 @@ export class Dispatch {
       metrics.queueSeconds.observe({ class: ask.class, outcome: 'granted' }, grant.queuedMs / 1000)
       return grant
     } catch (error) {
-      metrics.queueSeconds.observe({ class: ask.class, outcome: 'refused' }, (clock.now() - since) / 1000)
+      const waitedS = (clock.now() - since) / 1000
+      const reason = rejectionOf(error)
+      metrics.queueSeconds.observe({ class: ask.class, outcome: reason ? 'refused' : 'left' }, waitedS)
+      if (reason) metrics.queueRejected.inc({ class: ask.class, reason })
       if (error instanceof LoadFailed) return error
       if (failure && error instanceof ProxyError) return null
       throw error
@@ -163,7 +167,7 @@ export class Dispatch {
         // The breaker learns at the head: a good stream may go on for an hour.
         if (head.status < 400) {
           trial.settle('good')
-          grant.begun()
+          if (beginsEarly(admission)) grant.begun()
           this.#learn(job, upstream, clock.now() - sentAt)
         }
         const delivery = deliver(head, {
@@ -205,7 +209,8 @@ export class Dispatch {
     const { doubt } = this.#options
     const verdict = teach(outcome, ask, { node: grant.node.name, upstream, trial, doubt })
     if (verdict.effect === 'busy') grant.busy()
-    if (outcome.kind === 'done') grant.end(outcome.timings)
+    if (outcome.kind === 'done') grant.end(outcome.timings, outcome.tokens.output)
+    else if (outcome.kind !== 'client-gone') grant.failed()
     this.#options.metrics.attempts.inc({
       node: grant.node.name,
       result: outcome.kind === 'node-failed' ? outcome.fault : outcome.kind,

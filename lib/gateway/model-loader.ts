@@ -2,7 +2,7 @@ import { canonicalName } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { readVariant } from '../fleet/variant.ts'
-import type { Loader, SwapOrder } from '../scheduler/loader.ts'
+import { LoadError, type Loader, type SwapOrder, type Swapped } from '../scheduler/loader.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { asObject, parseObject } from './answer-json.ts'
@@ -15,6 +15,13 @@ import type { Upstreams } from './upstreams.ts'
 const unloadMs = 10_000
 const lookMs = 100
 
+/**
+ * Longer than Ollama's own 5 min: where it makes room for others, it takes what stays for the shortest (sheet routing.md
+ * §0.3). Requests that say nothing leave it at that, and must say nothing: a duration given to a runner that Ollama is
+ * evicting hangs every load on its node (sheet ollama-api.md §2.4, ollama#17408).
+ */
+const keepAlive = '1h'
+
 interface ModelLoaderOptions {
   readonly api: NodeApi
   readonly snapshot: CurrentSnapshot
@@ -26,7 +33,7 @@ interface ModelLoaderOptions {
 }
 
 /** The load that a request waited for came to nothing. */
-export class LoadFailed extends Error {
+export class LoadFailed extends LoadError {
   override readonly name = 'LoadFailed'
   readonly node: string
   readonly failure: Failure
@@ -35,6 +42,10 @@ export class LoadFailed extends Error {
     super(`a load on node ${node} failed`)
     this.node = node
     this.failure = failure
+  }
+
+  get isBusy(): boolean {
+    return this.failure.kind === 'refused' && [429, 503].includes(this.failure.status)
   }
 }
 
@@ -59,15 +70,17 @@ export class ModelLoader implements Loader {
   }
 
   /** See Loader. @throws LoadFailed */
-  async swap(order: SwapOrder): Promise<number> {
+  async swap(order: SwapOrder): Promise<Swapped> {
     const { clock, metrics } = this.#options
     const { node, victims, model } = order
-    await this.#unload(node, victims)
+    const kept = await this.#unload(node, victims)
+    // Asked to load all the same, Ollama would wait for them with everybody else's loads behind.
+    if (kept.length > 0) return { kept }
     metrics.modelLoads.inc({ node: node.name, model })
     const startedAt = clock.now()
     const failure = await this.#load(order)
     if (failure) throw new LoadFailed(node.name, failure)
-    return (clock.now() - startedAt) / 1000
+    return { loadS: (clock.now() - startedAt) / 1000 }
   }
 
   /** One load is one sign of the node's health, however many wait for it. */
@@ -91,15 +104,16 @@ export class ModelLoader implements Loader {
     return failure
   }
 
-  /** Best effort: a node that does not let go of a model tells so when the next one is loaded. */
-  async #unload(node: NodeView, victims: readonly string[]): Promise<void> {
-    if (victims.length === 0) return
+  /** Which of the victims it did not let go of in time. A node that does not tell what it has is believed to have obeyed. */
+  async #unload(node: NodeView, victims: readonly string[]): Promise<readonly string[]> {
+    if (victims.length === 0) return []
     const { clock } = this.#options
     const until = clock.now() + unloadMs
     await Promise.all(victims.map((victim) => this.#send(node, unloadRequest(victim))))
-    while (clock.now() < until) {
+    for (;;) {
       const loaded = loadedIn(await this.#send(node, psRequest))
-      if (!loaded || !victims.some((victim) => loaded.has(victim))) return
+      const kept = victims.filter((victim) => loaded?.has(victim))
+      if (kept.length === 0 || clock.now() >= until) return kept
       await clock.sleep(lookMs)
     }
   }
@@ -138,7 +152,12 @@ function saysNothing({ status }: Refused): boolean {
 function loadRequest({ api, model, variant }: SwapOrder, limitMs: number): Request {
   const { shift, ...options } = readVariant(variant)
   const hasOptions = Object.keys(options).length > 0
-  const common = { model, ...(hasOptions && { options }), ...(shift !== undefined && { shift }) }
+  const common = {
+    model,
+    keep_alive: keepAlive,
+    ...(hasOptions && { options }),
+    ...(shift !== undefined && { shift }),
+  }
   return /embed/.test(api)
     ? { method: 'POST', path: '/api/embed', body: JSON.stringify({ ...common, input: '' }), limitMs }
     : { method: 'POST', path: '/api/generate', body: JSON.stringify({ ...common, stream: false }), limitMs }

@@ -30,18 +30,19 @@ export class Admission {
   }
 
   /**
-   * Judges a newcomer for whom no slot was free, when it stands in its line already.
+   * Judges a newcomer for whom no slot was free.
    *
+   * @param lines with it standing there.
    * @param ttftS predicted seconds from its arrival to its first token.
    */
   judge(
     { work, rule, plan }: Waiting,
-    lines: Lines,
+    lines: Pick<Lines, 'length' | 'drainS'>,
     ttftS: number,
     now: number,
   ): 'queue-full' | 'tenant-full' | 'no-capacity' | null {
     const { maxQueued, tenantS, leastLimitS } = this.#rules.admission
-    if (lines.drainS(work.tenant) > tenantS) return 'tenant-full'
+    if (lines.drainS(work) > Math.max(tenantS, rule.limitS)) return 'tenant-full'
     // A large model would never be loaded if nobody might wait for it. They are few: see `window`.
     if (plan?.waitsFor === 'load') return null
     if (lines.length > maxQueued) return 'queue-full'

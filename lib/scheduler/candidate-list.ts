@@ -1,10 +1,8 @@
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Dice } from '../shared/loop.ts'
-import type { Work } from './events.ts'
 import type { PassageBarrier } from './gate.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
-import { RunningMean } from './running-mean.ts'
 import { earliest, loadS, type Terms, workOut } from './terms.ts'
 import type { Waiting } from './waiting.ts'
 
@@ -19,8 +17,6 @@ export interface Flow {
 }
 
 const columns = 5
-/** Prompts that are remembered, to know how large they are. */
-const promptsKept = 40
 
 /**
  * Every place of one variant, as columns of numbers: the inner loop of the scheduler runs over them, 48 times for each
@@ -35,7 +31,6 @@ export class CandidateList {
   readonly #start: Float64Array
   /** The rest of the cost, `columns` numbers a row: fixed, per prompt token, output token, token in common, tokens in common. */
   readonly #rates: Float64Array
-  readonly #prompts = new RunningMean(promptsKept)
   readonly #dirty = new Set<number>()
   /** Rows that something happened to and that need a load, not written anew so far. */
   readonly #postponed = new Set<number>()
@@ -226,11 +221,6 @@ export class CandidateList {
     this.#start[row] = this.terms(row).start
   }
 
-  /** Notes how large a request is that came for the variant. */
-  arrived({ promptTokens }: Work): void {
-    this.#prompts.add(promptTokens)
-  }
-
   /**
    * How fast its requests are completed, as they are on average. It tells how long a line is in seconds, where placing
    * everybody in it would take too long. As of the last tick.
@@ -243,10 +233,11 @@ export class CandidateList {
 
   #measureFlow(): Flow {
     let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
-    const prompt = this.#prompts.or(0)
+    const { prompt, decoding } = this.#around.learning.usual(this.runners[0]?.model ?? '')
     for (const [row, runner] of this.runners.entries()) {
       const terms = this.terms(row)
-      const serviceS = prompt * terms.prefillPerToken + terms.othersWrite * terms.decodePerToken
+      const output = terms.othersWrite * decoding
+      const serviceS = prompt * terms.prefillPerToken + output * terms.decodePerToken
       const perS = runner.slots / Math.max(1e-3, serviceS)
       prefillPerToken = Math.min(prefillPerToken, terms.prefillPerToken)
       if (runner.residence && !runner.isVictim) loaded += perS
@@ -263,7 +254,9 @@ export class CandidateList {
     const runner = this.runners[row]
     if (!runner) return
     this.#postponed.delete(row)
-    const terms = last?.stamp === runner.node.stamp ? last : workOut(runner, this.#around, now)
+    const { tickS } = this.#around.rules.queue
+    const doHold = last?.stamp === runner.node.stamp && now < last.at + tickS
+    const terms = doHold ? last : workOut(runner, this.#around, now)
     this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start
     if (terms === this.#terms[row]) return
     runner.terms = terms

@@ -20,6 +20,9 @@ export function configured(snapshot: CurrentSnapshot): Parameters {
     get otherClass() {
       return classesOf(config())[defaultClass] ?? defaultParameters.otherClass
     },
+    get tenantWeights() {
+      return config().queue.shares
+    },
     slots: {
       ...slots,
       get initial() {
@@ -30,10 +33,6 @@ export function configured(snapshot: CurrentSnapshot): Parameters {
       ...admission,
       get maxQueued() {
         return config().queue.max_length
-      },
-      /** A queue that may be long in time may be long for one tenant. */
-      get tenantS() {
-        return Math.max(admission.tenantS, ...Object.values(classesOf(config())).map(({ limitS }) => limitS))
       },
       // Each class has its own, which the shell sees to.
       maxWaitS: Number.POSITIVE_INFINITY,

@@ -1,8 +1,11 @@
+import type { Elsewhere } from '../fleet/instance.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
 import { configured } from './configured.ts'
 import { Core } from './core.ts'
+import type { LoggedDecision } from './decision-log.ts'
 import type { Effect, SchedulerEvent } from './events.ts'
 import { Facts } from './facts.ts'
 import type { Gate } from './gate.ts'
@@ -12,8 +15,11 @@ interface CoreLoopOptions {
   readonly gate: Gate
   readonly clock: Clock
   readonly dice: Dice
-  /** Nodes on which other instances have requests running, as far as is known. */
-  readonly usedElsewhere: () => ReadonlySet<string>
+  readonly metrics: Pick<Metrics, 'predictionError'>
+  /** What other instances do with the nodes, as far as is known. */
+  readonly usedElsewhere: () => Elsewhere
+  /** Whether this instance leads. */
+  readonly leads: () => boolean
   /** Does what the core decided. */
   readonly execute: (effect: Effect) => void
   /** Called before each look at the queue that only time has caused. */
@@ -40,7 +46,8 @@ export class CoreLoop {
     this.#facts = new Facts(options)
     this.#config = snapshot.get().config
     const { policy } = this.#config.routing
-    this.core = new Core({ policy, parameters: configured(snapshot), dice })
+    const begun = (entry: LoggedDecision) => observeError(options.metrics, entry)
+    this.core = new Core({ policy, parameters: configured(snapshot), dice, begun })
   }
 
   /** Monotonic seconds. */
@@ -105,4 +112,11 @@ export class CoreLoop {
     // What other instances run where may have changed.
     this.refresh()
   }
+}
+
+/** How far the predicted time to the first token was off. */
+function observeError({ predictionError }: Pick<Metrics, 'predictionError'>, entry: LoggedDecision): void {
+  if (entry.ttft === null || !entry.decision) return
+  const late = entry.ttft - entry.decision.ttft
+  predictionError.observe({ direction: late > 0 ? 'late' : 'early' }, Math.abs(late))
 }

@@ -2,13 +2,14 @@ import type { Policy } from '../fleet/policies.ts'
 import type { Dice } from '../shared/loop.ts'
 import { Admission } from './admission.ts'
 import { DecisionLog, type LoggedDecision } from './decision-log.ts'
-import type { Candidate, Effect, SchedulerEvent, Work } from './events.ts'
+import type { Departure, Effect, SchedulerEvent, Work } from './events.ts'
 import { FleetState } from './fleet-state.ts'
 import { Flights } from './flights.ts'
 import { type LearnedState, Learning } from './learning.ts'
 import { Lines } from './lines.ts'
+import { type Outlook, outlookOf } from './outlook.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
-import { candidatesOf } from './placement.ts'
+import { failedLoadOf } from './placement.ts'
 import { restOf } from './predicted-end.ts'
 import { Prefixes } from './prefixes.ts'
 import { QueuePass } from './queue-pass.ts'
@@ -23,16 +24,16 @@ interface CoreOptions {
   readonly policy: Policy
   readonly parameters: Parameters
   readonly dice: Dice
+  /** Told of each request whose first token came. */
+  readonly begun?: (entry: LoggedDecision) => void
 }
 
-/** What would be decided on a request now, and why. */
-export interface Outlook {
-  /** Every place it has, the cheapest first. */
-  readonly candidates: readonly Candidate[]
-  /** What it waits for; null when it could start now, or when nobody can tell. */
-  readonly waitsFor: Plan['waitsFor'] | null
-  /** Monotonic seconds; null when nobody can tell. */
-  readonly predictedStart: number | null
+interface CoreOptions {
+  readonly policy: Policy
+  readonly parameters: Parameters
+  readonly dice: Dice
+  /** Told of each request whose first token came. */
+  readonly begun?: (entry: LoggedDecision) => void
 }
 
 /** A request in the queue, as it is shown. */
@@ -53,17 +54,18 @@ export class Core {
   readonly #tenants: Tenants
   readonly #lines: Lines
   readonly #prefixes: Prefixes
-  readonly #log = new DecisionLog(decisionsKept)
+  readonly #log: DecisionLog
   readonly #flights: Flights
   readonly #swaps: Swaps
   readonly #admission: Admission
   readonly #pass: QueuePass
 
-  constructor({ policy, parameters, dice }: CoreOptions) {
+  constructor({ policy, parameters, dice, begun = () => {} }: CoreOptions) {
     this.#rules = parameters
     this.#learning = new Learning(parameters)
     this.#fleet = new FleetState(this.#learning, parameters)
-    this.#tenants = new Tenants(parameters.tenantWeights, parameters.uses.fairness)
+    this.#log = new DecisionLog(decisionsKept, begun)
+    this.#tenants = new Tenants(parameters)
     this.#lines = new Lines(parameters, this.#tenants)
     this.#prefixes = new Prefixes(parameters.prefixes)
     this.#flights = new Flights(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
@@ -76,6 +78,7 @@ export class Core {
         flights: this.#flights,
         swaps: this.#swaps,
         admission: this.#admission,
+        log: this.#log,
         dice,
       },
       policy,
@@ -89,7 +92,7 @@ export class Core {
         this.#arrive(event.work, now)
         break
       case 'left':
-        if (!this.#lines.remove(event.id)) this.#flights.end(event.id, null, now)
+        this.#leave(event.id, event.why ?? 'left', now)
         break
       case 'first-token':
         this.#flights.firstToken(event.id, now)
@@ -98,7 +101,7 @@ export class Core {
         this.#flights.tokens(event.id, event.tokens, now)
         break
       case 'ended':
-        this.#flights.end(event.id, event.timings, now)
+        this.#flights.end(event.id, event, now)
         break
       case 'busy':
         this.#flights.refused(event.id, now)
@@ -131,14 +134,7 @@ export class Core {
   explain(work: Work, now: number): Outlook {
     const waiting = this.#lines.get(work.id) ?? this.#waiting(work, now)
     const list = this.#fleet.candidates(work.model, work.variant, now)
-    const candidates = candidatesOf(waiting, list, now)
-    const { plan } = waiting
-    if (plan) return { candidates, waitsFor: plan.waitsFor, predictedStart: plan.startsAt }
-    const [best] = candidates
-    if (!best) return { candidates, waitsFor: null, predictedStart: null }
-    const predictedStart = now + best.start
-    if (best.state === 'ready') return { candidates, waitsFor: null, predictedStart }
-    return { candidates, waitsFor: best.state === 'full' ? 'slot' : 'load', predictedStart }
+    return outlookOf(waiting, { list, lines: this.#lines, admission: this.#admission }, now)
   }
 
   /** Chooses nodes by another policy from the next pass on. */
@@ -172,6 +168,19 @@ export class Core {
     return runner.serves(variant) ? 'same' : 'other'
   }
 
+  /** Seconds after which it may help to ask again for what a request in the queue asks for; varied (see Admission). */
+  retryAfterS(id: string, now: number): number {
+    const waiting = this.#lines.get(id)
+    return this.#admission.retryAfterS(waiting ? this.#pass.waitS(waiting, now) : 0)
+  }
+
+  /** Seconds until a request's model is loaded again, where that failed just now and is all that would help; varied. */
+  loadRetryS(work: Work, now: number): number | null {
+    const list = this.#fleet.candidates(work.model, work.variant, now)
+    const failed = failedLoadOf(this.#waiting(work, now), list, now)
+    return failed && this.#admission.retryAfterS(failed.until - now)
+  }
+
   /** What a request in the queue waits for; null when nobody can tell, or when it is not there. */
   plan(id: string): Plan | null {
     return this.#lines.get(id)?.plan ?? null
@@ -182,7 +191,7 @@ export class Core {
     return this.#lines.first(this.#lines.length).map(({ work, plan }) => ({ work, plan }))
   }
 
-  /** The last 1,000, the newest first. */
+  /** The last 1,000 of those sent and of those not sent, the newest first. */
   decisions(): readonly LoggedDecision[] {
     return this.#log.latest()
   }
@@ -195,15 +204,22 @@ export class Core {
     this.#learning.restore(state)
   }
 
+  #leave(id: string, why: Departure, now: number): void {
+    const waiting = this.#lines.get(id)
+    if (!waiting) {
+      this.#flights.left(id)
+      return
+    }
+    this.#lines.remove(id)
+    this.#log.unsent(waiting.work, why, now)
+  }
+
   /** Puts a request into its line. The next pass decides whether it may stay there. */
   #arrive(work: Work, now: number): void {
     if (this.#lines.get(work.id) || this.#flights.has(work.id)) return
     const list = this.#fleet.candidates(work.model, work.variant, now)
     // Of models that nobody has nothing is kept: callers choose the names.
-    if (list.runners.length > 0) {
-      list.arrived(work)
-      this.#learning.arrived(work.model, now)
-    }
+    if (list.runners.length > 0) this.#learning.arrived(work, now)
     // Whoever comes back from a node that failed it was let in before.
     this.#lines.add(this.#waiting(work, now), work.tried.size === 0, now)
   }

@@ -62,14 +62,19 @@ export interface NodeFacts {
   /** Bytes by canonical name of the models on its disk. */
   readonly models: ReadonlyMap<string, number>
   readonly resident: readonly RunnerFacts[]
+  /** Its prompt token counts leave out what was cached; absent: they hold it. */
+  readonly countsEvaluated?: boolean
   /** Models that something keeps off it; absent: none. */
   readonly barriers?: ReadonlyMap<string, PassageBarrier>
   /** At most so many requests per runner while it is warmed up; absent: as many as it has slots. */
   readonly warmLimit?: number
   /** One request is let through to see how it does, and nothing more until the next facts. */
   readonly isOnTrial?: boolean
-  /** Others use what is in its memory, and nobody knows what: nothing of it may be taken away. */
-  readonly isShared?: boolean
+  /**
+   * For what a load may take room there: for `any` model whatever it takes the place of; the place of others only for one
+   * that is `missing` on all nodes; what is `free`; `none` at all. Absent: any.
+   */
+  readonly room?: 'any' | 'missing' | 'free' | 'none'
 }
 
 /** Measurements of a finished request, Ollama's own where it tells them (sheet ollama-api.md §2.6), durations in seconds. */
@@ -84,15 +89,26 @@ export interface Timings {
   readonly fromOutside?: true
 }
 
+/** How a request ended that was sent to a node. */
+export interface Ending {
+  /** Null when it failed, and where the node tells no times: then nothing is learned. */
+  readonly timings: Timings | null
+  /** Tokens that were written; absent: it failed, unless there are timings. */
+  readonly written?: number
+}
+
+/** Why the shell takes a request out of the queue. */
+export type Departure = 'left' | 'cancelled' | 'waited-too-long' | 'load-failed'
+
 export type SchedulerEvent =
   | { readonly type: 'arrived'; readonly work: Work }
-  /** Its caller left, waiting or served. */
-  | { readonly type: 'left'; readonly id: string }
+  /** It is given up, waiting or served: `why` it may wait no more; absent: its caller left. */
+  | { readonly type: 'left'; readonly id: string; readonly why?: Departure }
   | { readonly type: 'first-token'; readonly id: string }
   /** Tokens streamed so far, told now and then. */
   | { readonly type: 'tokens'; readonly id: string; readonly tokens: number }
-  /** Served, or failed: then `timings` is null and nothing is learned. Whoever is tried elsewhere arrives again. */
-  | { readonly type: 'ended'; readonly id: string; readonly timings: Timings | null }
+  /** It is over, served or failed. Whoever is tried elsewhere arrives again. */
+  | ({ readonly type: 'ended'; readonly id: string } & Ending)
   /** The node said that its queue is full (503): our slots are wrong. Ends the attempt as well. */
   | { readonly type: 'busy'; readonly id: string }
   /** The whole fleet as it is now; whoever is missing is gone. The same object as last time: nothing new of that node. */
@@ -104,11 +120,22 @@ export type SchedulerEvent =
       readonly model: string
       readonly ok: boolean
       readonly loadS: number
+      /** Victims that the node did not let go of in time; absent: none. */
+      readonly kept?: readonly string[]
+      /** The node was asked to load it, and asked for a pause. */
+      readonly isBusy?: boolean
     }
   /** What time alone changes: ageing, time limits. */
   | { readonly type: 'tick' }
 
-export type RefusalReason = 'queue-full' | 'tenant-full' | 'no-capacity' | 'waited-too-long' | 'no-node'
+export type RefusalReason =
+  | 'queue-full'
+  | 'tenant-full'
+  | 'no-capacity'
+  | 'waited-too-long'
+  | 'no-node'
+  /** Where it could run its model could not be loaded just now. */
+  | 'load-failed'
 
 export type Effect =
   /** Send it now. */
@@ -118,6 +145,8 @@ export type Effect =
       readonly id: string
       readonly reason: RefusalReason
       readonly retryAfterS: number
+      /** Whose load failed, if that is the reason. */
+      readonly node?: string
     }
   /**
    * Unload the victims, which run nothing and get nothing any more; when `/api/ps` confirms it, load the model. Told back

@@ -30,13 +30,16 @@ export interface PricedVictims {
 
 /**
  * The cheapest room for a runner on its node, or null while none can be made: a swap is under way there, or the same came
- * to nothing just now, or others use what is there. A model that is larger than the memory may have it alone: Ollama puts the rest elsewhere.
+ * to nothing just now, or it is not for this instance to make it. A model that is larger than the memory may have it
+ * alone: Ollama puts the rest elsewhere.
  */
 export function evictionFor(runner: Runner, around: Surroundings, now: number): Eviction | null {
   const { node } = runner
-  if (node.swap || node.isPaused(runner, now)) return null
+  const { room = 'any' } = node.facts
+  if (node.swap || room === 'none' || node.pauseOf(runner, now)) return null
   const chosen = chooseVictims(runner, around, now)
-  if (node.facts.isShared && chosen.length > 0) return null
+  const mayEvict = room === 'any' || (room === 'missing' && around.fleet.replicas(runner) === 0)
+  if (chosen.length > 0 && !mayEvict) return null
   let [drainedAt, penalty] = [now, 0]
   for (const each of chosen) {
     drainedAt = Math.max(drainedAt, each.drainedAt)
@@ -90,8 +93,9 @@ function victimsOf(node: NodeState, around: Surroundings, now: number): readonly
 /** Seconds to load it again, by how likely it is to be asked for soon; less where it has replicas (sheet routing.md §2.3). */
 function missed(victim: Runner, { fleet, learning, rules }: Surroundings, now: number): number {
   const { missedS, replicas: weight } = rules.cost
-  const replicas = fleet.replicas(victim.model)
+  const replicas = fleet.replicas(victim)
   const again = victim.pace.node.loadS(victim.node.facts.models.get(victim.model) ?? fleet.size(victim))
-  const likely = Math.min(1, learning.arrivalRate(victim.model, now) * missedS)
+  const arrivalRate = learning.arrivalRate(victim.model, (variant) => victim.serves(variant), now)
+  const likely = Math.min(1, arrivalRate * missedS)
   return (again * likely) / (replicas > 1 ? Math.max(1, weight * replicas) : 1)
 }

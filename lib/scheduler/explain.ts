@@ -1,9 +1,10 @@
 import type { NodeView } from '../fleet/node.ts'
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
-import type { Core, Outlook } from './core.ts'
+import type { Core } from './core.ts'
 import type { Candidate, Decision, Work } from './events.ts'
 import type { Gate } from './gate.ts'
+import type { Outlook } from './outlook.ts'
 
 /** What makes a node unfit for an ask, whatever passes to it and its slots. */
 type Unfitness = 'off' | 'cordoned' | 'unknown' | 'down' | 'weight' | 'tried' | 'labels' | 'no-model'

@@ -17,6 +17,7 @@ export class FleetState {
   readonly #nodes = new Map<string, NodeState>()
   readonly #lists = new Map<string, Map<string, CandidateList>>()
   #listCount = 0
+  /** By model and variant, as far as anybody has asked since it changed. */
   readonly #replicas = new Map<string, number>()
   /** Bytes in memory as last seen anywhere, by model. */
   readonly #sizes = new Map<string, number>()
@@ -56,8 +57,6 @@ export class FleetState {
   residencyChanged(): void {
     this.#forgetLists()
     this.#replicas.clear()
-    for (const node of this.#nodes.values())
-      for (const model of node.loaded.keys()) this.#replicas.set(model, this.replicas(model) + 1)
   }
 
   /** The variant on every available node that has the model on its disk, as of now. */
@@ -67,9 +66,15 @@ export class FleetState {
     return list
   }
 
-  /** Nodes with the model in memory. */
-  replicas(model: string): number {
-    return this.#replicas.get(model) ?? 0
+  /** Nodes with a runner in memory that does what this one does. */
+  replicas({ model, variant }: Runner): number {
+    const key = `${model}\n${variant}`
+    const known = this.#replicas.get(key)
+    if (known !== undefined) return known
+    let count = 0
+    for (const { loaded } of this.#nodes.values()) if (loaded.get(model)?.serves(variant)) count++
+    this.#replicas.set(key, count)
+    return count
   }
 
   /** Bytes that a runner takes in memory. */

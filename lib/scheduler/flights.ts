@@ -1,5 +1,5 @@
-import type { DecisionLog } from './decision-log.ts'
-import type { Decision, Timings } from './events.ts'
+import type { DecisionLog, Sent } from './decision-log.ts'
+import type { Decision, Ending, Timings } from './events.ts'
 import { charge, type Lines } from './lines.ts'
 import type { Parameters } from './parameters.ts'
 import { restOf, type Surroundings, slowBytes } from './predicted-end.ts'
@@ -11,7 +11,7 @@ import type { Waiting } from './waiting.ts'
 interface Airborne extends Flight {
   /** What its tenant was charged. */
   readonly charged: number
-  readonly landed: (ttft: number) => void
+  readonly entry: Sent
 }
 
 /** What runs, from its start to its end, and what is learned from it. */
@@ -51,7 +51,7 @@ export class Flights {
       cached: hits.get(runner) ?? 0,
       streams: runner.flights.size + 1,
       runners: runner.node.busy + (runner.flights.size === 0 ? 1 : 0),
-      landed: this.#log.add(work, decision),
+      entry: this.#log.sent(work, decision),
       firstTokenAt: null,
       tokens: 0,
       toldAt: now,
@@ -64,11 +64,8 @@ export class Flights {
   firstToken(id: string, now: number): void {
     const flight = this.#byId.get(id)
     if (!flight || flight.firstTokenAt !== null) return
-    flight.firstTokenAt = now
-    flight.toldAt = now
-    flight.landed(now - flight.work.arrivedAt)
-    this.#prefixes.read(flight.work, flight.runner)
-    flight.runner.node.touch()
+    flight.entry.begun(now - flight.work.arrivedAt)
+    this.#begin(flight, now)
   }
 
   tokens(id: string, tokens: number, now: number): void {
@@ -81,17 +78,23 @@ export class Flights {
     flight.runner.node.touch()
   }
 
-  /**
-   * It is over. Only an answer that was finished teaches anything: who fails fast is not fast (sheet routing.md §2.7).
-   */
-  end(id: string, timings: Timings | null, now: number): void {
+  /** It is over. Only an answer that was finished teaches anything: who fails fast is not fast (sheet routing.md §2.7). */
+  end(id: string, { timings, written }: Ending, now: number): void {
     const flight = this.#byId.get(id)
     if (!flight) return
-    if (timings) {
-      this.firstToken(id, now)
-      this.#learn(flight, timings, now)
-    }
-    this.#land(flight, timings)
+    const tokens = timings?.outputTokens ?? written
+    if (tokens !== undefined && flight.firstTokenAt === null) this.#beginWhole(flight, timings, now)
+    if (timings) this.#learn(flight, timings, now)
+    flight.entry.over(tokens === undefined ? 'failed' : 'answered')
+    this.#land(flight, tokens)
+  }
+
+  /** Its caller did not wait for the end. */
+  left(id: string): void {
+    const flight = this.#byId.get(id)
+    if (!flight) return
+    flight.entry.over('left')
+    this.#land(flight)
   }
 
   /** The node had no slot for it. */
@@ -100,13 +103,27 @@ export class Flights {
     if (!flight) return
     const { pace, node } = flight.runner
     pace.slots.refused(node.facts.slots, now)
-    this.#land(flight, null)
+    flight.entry.over('busy')
+    this.#land(flight)
+  }
+
+  /** An answer that came whole: only the node can tell when its first token was written. */
+  #beginWhole(flight: Airborne, timings: Timings | null, now: number): void {
+    if (timings && !timings.fromOutside)
+      flight.entry.begun(flight.startedAt - flight.work.arrivedAt + timings.total - timings.eval)
+    this.#begin(flight, now)
+  }
+
+  #begin(flight: Airborne, now: number): void {
+    flight.firstTokenAt = now
+    flight.toldAt = now
+    this.#prefixes.read(flight.work, flight.runner)
+    flight.runner.node.touch()
   }
 
   /** Forgets it. A tenant pays for what was read and written, also when the caller left. */
-  #land(flight: Airborne, timings: Timings | null): void {
+  #land(flight: Airborne, written = flight.tokens): void {
     const { work, runner, charged, firstTokenAt } = flight
-    const written = timings?.outputTokens ?? flight.tokens
     const used = firstTokenAt === null ? 0 : work.promptTokens + this.#rules.queue.outputWeight * written
     this.#byId.delete(work.id)
     runner.node.ended(flight)
@@ -125,12 +142,18 @@ export class Flights {
       this.#around.learning.answered(work.tenant, work.model, timings.outputTokens)
       pace.decoded(timings.outputTokens, timings.eval, company, bytes)
     }
-    pace.prefilled(timings.promptTokens, flight.cached, timings.promptEval, company, bytes)
+    pace.prefilled(promptRead(flight, timings), timings.promptEval, company, bytes)
     pace.node.loaded(node.facts.models.get(work.model) ?? 0, timings.load)
     if (timings.fromOutside) return
     const nodeWaitS = timings.total - timings.load - timings.promptEval - timings.eval
     const isWanted = this.#lines.ofModel(work.model) > 0
-    const atLimit = flight.streams >= runner.slots
-    pace.slots.completed({ nodeWaitS, atLimit, isWanted }, node.facts.slots, now)
+    pace.slots.completed({ nodeWaitS, streams: flight.streams, isWanted }, node.facts.slots, now)
   }
+}
+
+/** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
+function promptRead({ work, cached, runner }: Flight, { promptTokens }: Timings) {
+  return runner.node.facts.countsEvaluated
+    ? { tokens: work.promptTokens, expected: cached, evaluated: promptTokens }
+    : { tokens: promptTokens, expected: cached, evaluated: null }
 }

@@ -9,12 +9,14 @@ export interface Grant extends Disposable {
   /** Milliseconds spent waiting for it. */
   readonly queuedMs: number
   readonly decision: Decision
-  /** The head of a good answer is here. */
+  /** The first token is here. */
   begun(): void
   /** @param tokens written so far; asked now and then while others wait. */
   watch(tokens: () => number): void
-  /** The answer is over; null where the node did not tell its own timings. */
-  end(timings: Timings | null): void
+  /** The answer is over. @param timings null where nobody can tell them. @param written tokens. */
+  end(timings: Timings | null, written: number): void
+  /** The node failed it. */
+  failed(): void
   /** The node said that it is full. */
   busy(): void
 }
@@ -66,8 +68,12 @@ export class RunningRequest implements Grant {
     if (tokens > 0) this.#tell({ type: 'tokens', id: this.#id, tokens })
   }
 
-  end(timings: Timings | null): void {
-    this.#over({ type: 'ended', id: this.#id, timings })
+  end(timings: Timings | null, written: number): void {
+    this.#over({ type: 'ended', id: this.#id, timings, written })
+  }
+
+  failed(): void {
+    this.#over({ type: 'ended', id: this.#id, timings: null })
   }
 
   busy(): void {

@@ -1,7 +1,8 @@
+import type { Work } from './events.ts'
 import { Outputs } from './outputs.ts'
 import { NodePace, type PaceRecord, RunnerPace } from './pace.ts'
 import type { Parameters } from './parameters.ts'
-import type { MeanRecord } from './running-mean.ts'
+import { type MeanRecord, RunningMean } from './running-mean.ts'
 
 /** All that was learned, as JSON: what the leader publishes, and an instance begins with. */
 export interface LearnedState {
@@ -18,14 +19,32 @@ export interface LearnedNode {
   readonly runners: Readonly<Record<string, PaceRecord>>
 }
 
+/** Requests per second, and when that was so. */
+interface Arrivals {
+  rate: number
+  at: number
+}
+
 interface KnownNode {
   readonly pace: NodePace
   readonly runners: Map<string, RunnerPace>
 }
 
+/** What the last requests for a model were. */
+interface Usual {
+  readonly prompts: RunningMean
+  readonly decoding: RunningMean
+}
+
+/** Requests that are remembered, to know what a usual one is. */
+const usualKept = 40
+
+const newUsual = (): Usual => ({ prompts: new RunningMean(usualKept), decoding: new RunningMean(usualKept) })
+
 /** Variants are the callers' choice: a node remembers the pace of so many. */
 const runnersKept = 200
 const tenantOutputsKept = 1000
+const variantsKept = 100
 
 /** What requests taught. It outlives runners that are unloaded, and nodes that come and go. */
 export class Learning {
@@ -33,7 +52,10 @@ export class Learning {
   readonly #nodes = new Map<string, KnownNode>()
   readonly #outputs = new Map<string, Outputs>()
   readonly #tenantOutputs = new Map<string, Outputs>()
-  readonly #arrivals = new Map<string, { rate: number; at: number }>()
+  /** What requests for a model usually are. */
+  readonly #usual = new Map<string, Usual>()
+  /** By model and variant. */
+  readonly #arrivals = new Map<string, Map<string, Arrivals>>()
 
   constructor(rules: Parameters) {
     this.#rules = rules
@@ -65,16 +87,28 @@ export class Learning {
     obtain(this.#tenantOutputs, `${tenant}\n${model}`, this.#newOutputs, tenantOutputsKept).add(tokens)
   }
 
-  arrived(model: string, now: number): void {
-    const { arrivalS } = this.#rules.learning
-    const rate = this.arrivalRate(model, now) + 1 / arrivalS
-    this.#arrivals.set(model, { rate, at: now })
+  arrived({ model, variant, promptTokens, embeds }: Work, now: number): void {
+    const ofModel = obtain(this.#arrivals, model, () => new Map<string, Arrivals>())
+    const arrivals = obtain(ofModel, variant, () => ({ rate: 0, at: now }), variantsKept)
+    arrivals.rate = this.#rateOf(arrivals, now) + 1 / this.#rules.learning.arrivalS
+    arrivals.at = now
+    const { prompts, decoding } = obtain(this.#usual, model, newUsual)
+    prompts.add(promptTokens)
+    decoding.add(embeds ? 0 : 1)
   }
 
-  /** Requests per second of late. */
-  arrivalRate(model: string, now: number): number {
-    const last = this.#arrivals.get(model)
-    return last ? last.rate * Math.exp((last.at - now) / this.#rules.learning.arrivalS) : 0
+  /** Prompt tokens of a usual request for a model, and the share of those that write an answer. */
+  usual(model: string): { readonly prompt: number; readonly decoding: number } {
+    const known = this.#usual.get(model)
+    return { prompt: known?.prompts.or(0) ?? 0, decoding: known?.decoding.or(1) ?? 1 }
+  }
+
+  /** Requests per second of late for those variants of a model that one runner `serves`. */
+  arrivalRate(model: string, serves: (variant: string) => boolean, now: number): number {
+    let rate = 0
+    for (const [variant, arrivals] of this.#arrivals.get(model) ?? [])
+      if (serves(variant)) rate += this.#rateOf(arrivals, now)
+    return rate
   }
 
   state(): LearnedState {
@@ -99,6 +133,10 @@ export class Learning {
       }
     }
     for (const [model, tokens] of Object.entries(outputs)) this.#outputsOf(model).restore(tokens)
+  }
+
+  #rateOf({ rate, at }: Arrivals, now: number): number {
+    return rate * Math.exp((at - now) / this.#rules.learning.arrivalS)
   }
 
   #known(name: string): KnownNode {

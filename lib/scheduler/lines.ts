@@ -1,3 +1,4 @@
+import type { Work } from './events.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
@@ -16,6 +17,7 @@ export class Lines {
   /** By rank and tenant; sorted by key, equals by arrival. No line is empty. */
   readonly #ranks: Map<string, Place[]>[] = []
   readonly #byModel = new Map<string, number>()
+  /** By class and tenant. */
   readonly #drainS = new Map<string, number>()
   readonly #newcomers = new Set<Waiting>()
   /** When the next standing changes. */
@@ -54,19 +56,39 @@ export class Lines {
     return this.#byModel.get(model) ?? 0
   }
 
-  /** Seconds of the fleet's work that a tenant has waiting. */
-  drainS(tenant: string): number {
-    return this.#drainS.get(tenant) ?? 0
+  /** Requests for the same model that a request would find before it: as urgent, or more. */
+  aheadOf({ work, rule }: Waiting): number {
+    let ahead = 0
+    for (const { rank, waiting } of this.#places.values())
+      if (rank <= rule.rank && waiting.work.model === work.model && waiting.work.id !== work.id) ahead++
+    return ahead
+  }
+
+  /** Seconds of the fleet's work that a tenant has waiting in a class. */
+  drainS(work: Work): number {
+    return this.#drainS.get(lineOf(work)) ?? 0
+  }
+
+  /**
+   * Who goes when too many wait: in the least urgent rank the last of the longest line, so that neither a lower class nor one
+   * tenant keeps the others out. Whoever comes from a failed node was let in before.
+   */
+  get last(): Waiting | undefined {
+    let longest: readonly Place[] = []
+    for (const line of this.#ranks.findLast((lines) => lines && lines.size > 0)?.values() ?? [])
+      if (line.length >= longest.length) longest = line
+    return longest.findLast(({ waiting }) => waiting.work.tried.size === 0)?.waiting
   }
 
   /** @param isNew it is still to be decided whether it may wait. */
   add(waiting: Waiting, isNew: boolean, now: number): void {
-    const { id, model, tenant } = waiting.work
+    const { work } = waiting
+    const { id, model, tenant } = work
     const account = this.#tenants.account(tenant)
     this.#tenants.joined(account)
     if (isNew) this.#newcomers.add(waiting)
     add(this.#byModel, model, 1)
-    add(this.#drainS, tenant, waiting.drainS)
+    add(this.#drainS, lineOf(work), waiting.drainS)
     this.#put({ ...standingOf(waiting, this.#rules, now), waiting, tenant: account }, id)
   }
 
@@ -77,10 +99,10 @@ export class Lines {
     this.#places.delete(id)
     this.#takeOut(place)
     this.#newcomers.delete(place.waiting)
-    const { model, tenant } = place.waiting.work
+    const { work, drainS } = place.waiting
     this.#tenants.left(place.tenant)
-    add(this.#byModel, model, -1)
-    add(this.#drainS, tenant, -place.waiting.drainS)
+    add(this.#byModel, work.model, -1)
+    add(this.#drainS, lineOf(work), -drainS)
     return true
   }
 
@@ -153,6 +175,10 @@ export class Lines {
 /** What a tenant is charged for a request before it ran: prompt, and output by its weight. */
 export function charge({ work, output }: Pick<Waiting, 'work' | 'output'>, { queue }: Parameters): number {
   return work.promptTokens + queue.outputWeight * output
+}
+
+function lineOf({ class: named, tenant }: Work): string {
+  return `${named}\n${tenant}`
 }
 
 function leastServed(heads: readonly { readonly counter: number }[]): number {

@@ -12,12 +12,21 @@ export interface SwapOrder {
   readonly api: Api
 }
 
+/** What came of it: seconds that the load took, or the victims that the node did not let go of. */
+export type Swapped = { readonly loadS: number } | { readonly kept: readonly string[] }
+
+/** A load that failed. `isBusy`: the node asked for a pause, as its passage tells, and nothing is wrong with the load. */
+export abstract class LoadError extends Error {
+  abstract readonly isBusy: boolean
+}
+
 /** The gateway owns the way to the nodes; this is how the scheduler has models loaded. */
 export interface Loader {
   /**
-   * Resolves to the seconds that the load took when the model is in memory. The load outlives whoever waits for it.
+   * Resolves when the model is in memory, or when nothing was loaded because victims stayed. The load outlives whoever
+   * waits for it.
    *
-   * @throws an error that tells those who wait for the load how it failed.
+   * @throws LoadError that tells those who wait for the load how it failed.
    */
-  swap(order: SwapOrder): Promise<number>
+  swap(order: SwapOrder): Promise<Swapped>
 }

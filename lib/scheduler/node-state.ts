@@ -13,6 +13,12 @@ export interface Swap {
   readonly askedAt: number | null
 }
 
+interface Pause {
+  /** Monotonic seconds. */
+  readonly until: number
+  readonly isFailed: boolean
+}
+
 /** Callers choose variants: so many that are not loaded are remembered. */
 const idleKept = 200
 
@@ -28,7 +34,7 @@ export class NodeState {
   /** Until when we know better than facts what is in memory, by model. */
   readonly #settling = new Map<string, number>()
   /** Until when no swap is tried again, by runner. */
-  readonly #paused = new Map<Runner, number>()
+  readonly #paused = new Map<Runner, Pause>()
   #mostSeen = 0
   /** It made room by itself when we had a model loaded: what was seen in its memory at once is all that fits. */
   #isFull = false
@@ -122,6 +128,8 @@ export class NodeState {
     if (facts === this.#facts && this.#settling.size === 0 && this.#isSeen) return
     this.#facts = facts
     this.#isSeen = true
+    // Whatever a load failed of there, it may be over when the node is back.
+    if (!facts.available) this.#paused.clear()
     this.#isTried = false
     this.#learning.node(this.name).expect(facts.expectedSpeed ?? 1)
     for (const [model, until] of this.#settling) if (until <= now) this.#settling.delete(model)
@@ -135,8 +143,7 @@ export class NodeState {
         this.#isFull ||= this.#settling.size > 0
         this.#unload(runner)
       }
-    for (const runner of facts.resident)
-      if (!this.#isSettling(runner.model, now) || this.#knows(runner)) this.#see(runner)
+    for (const runner of facts.resident) if (!this.#isSettling(runner.model, now)) this.#see(runner)
   }
 
   began(flight: Flight): void {
@@ -174,29 +181,33 @@ export class NodeState {
     this.touch()
   }
 
-  /** A swap for the runner came to nothing: it is not tried again for a while. */
-  pause(runner: Runner, now: number): void {
-    this.#paused.set(runner, now + this.#rules.pauseS)
+  /** A swap for the runner came to nothing: it is not tried again for a while. @param isFailed the load was tried, and failed. */
+  pause(runner: Runner, isFailed: boolean, now: number): void {
+    this.#paused.set(runner, { until: now + this.#rules.pauseS, isFailed })
   }
 
-  isPaused(runner: Runner, now: number): boolean {
-    return (this.#paused.get(runner) ?? Number.NEGATIVE_INFINITY) > now
+  /** What keeps the runner from being loaded, if anything does. */
+  pauseOf(runner: Runner, now: number): Pause | null {
+    const pause = this.#paused.get(runner)
+    return pause && now < pause.until ? pause : null
   }
 
-  /** The swap that was asked for is over. Its victims are gone either way. @param size bytes that the model takes. */
-  swapped(isLoaded: boolean, size: number, now: number): void {
+  /**
+   * The swap that was asked for is over, and its victims are gone either way, but for those that the node kept.
+   *
+   * @param size bytes that the model takes.
+   */
+  swapped(isLoaded: boolean, kept: readonly string[], size: number, now: number): void {
     const swap = this.#swap
     if (!swap) return
     const until = now + this.#rules.settleS
     for (const victim of swap.victims) {
+      if (kept.includes(victim.model)) continue
       this.#settling.set(victim.model, until)
       this.#unload(victim)
     }
     this.unmark()
-    if (!isLoaded) {
-      this.pause(swap.runner, now)
-      return
-    }
+    if (!isLoaded) return
     this.#settling.set(swap.runner.model, until)
     this.#load(swap.runner, { size, sizeVram: size, contextLength: 0 }, false)
   }

@@ -85,6 +85,16 @@ export interface Company {
   readonly runners: number
 }
 
+/** A prompt that was read, in tokens. */
+interface PromptRead {
+  /** In all, as far as that is known. */
+  readonly tokens: number
+  /** Expected to be cached, before `cachedShare`. */
+  readonly expected: number
+  /** Those that were not cached; null where the node does not tell them from the others. */
+  readonly evaluated: number | null
+}
+
 /** What is stored of a runner. */
 export interface PaceRecord {
   readonly decode: MeanRecord
@@ -141,20 +151,21 @@ export class RunnerPace {
     this.node.decoded(bytes / (this.#rules.learning.decodeBytesPerS * alone))
   }
 
-  /**
-   * @param tokens of the prompt, cached ones included (Ollama since 0.30: sheet routing.md §0.7).
-   * @param expected of them were expected to be cached before `cachedShare`.
-   */
-  prefilled(tokens: number, expected: number, seconds: number, { runners }: Company, bytes: number): void {
+  prefilled(
+    { tokens, expected, evaluated }: PromptRead,
+    seconds: number,
+    { runners }: Company,
+    bytes: number,
+  ): void {
     if (!(seconds > 0)) return
     const rate = this.prefillRate(bytes)
     if (expected > 0) {
-      const cached = Math.max(0, tokens - (rate * seconds) / runners)
+      const cached = Math.max(0, tokens - (evaluated ?? (rate * seconds) / runners))
       this.#cached.add(Math.min(1, cached / expected))
     }
-    const evaluated = tokens - expected * (expected > 0 ? this.cachedShare : 0)
-    if (expected > 0 && evaluated <= leastPrefill) return
-    const seen = (evaluated / seconds) * runners
+    const read = evaluated ?? tokens - (expected > 0 ? expected * this.cachedShare : 0)
+    if (read <= (expected > 0 ? leastPrefill : 0)) return
+    const seen = (read / seconds) * runners
     this.#prefill.add(Math.min(4 * rate, Math.max(rate / 4, seen)))
   }
 

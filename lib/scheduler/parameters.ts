@@ -96,7 +96,7 @@ export interface Parameters {
   }
   readonly admission: {
     readonly maxQueued: number
-    /** Predicted work that a tenant may have waiting (§2.7). */
+    /** Predicted work that a tenant may have waiting in one class, or as long as that may wait (§2.7). */
     readonly tenantS: number
     /** Nobody waits longer. */
     readonly maxWaitS: number

@@ -3,6 +3,12 @@ import type { Candidate, Decision } from './events.ts'
 import { candidateOf } from './terms.ts'
 import type { Waiting } from './waiting.ts'
 
+interface FailedLoad {
+  readonly node: string
+  /** When it is tried again, in monotonic seconds. */
+  readonly until: number
+}
+
 /** So many candidates are told with a decision. */
 const told = 3
 
@@ -37,6 +43,25 @@ export function decisionOn(waiting: Waiting, list: CandidateList, row: number, n
     candidates: [chosen, ...rest],
     ttft: waited + chosen.start + chosen.prefill + list.terms(row).decodePerToken,
   }
+}
+
+/**
+ * Where the load of a request's model failed just now, if there is no other place for it: the first to be tried again. Who was
+ * sent to a node and failed there waits for that second chance.
+ */
+export function failedLoadOf(waiting: Waiting, list: CandidateList, now: number): FailedLoad | null {
+  let first: FailedLoad | null = null
+  let tried = 0
+  for (const [row, runner] of list.runners.entries()) {
+    const { node } = runner
+    const isTried = waiting.work.tried.has(node.name)
+    if (!isTried && !list.admits(row, waiting)) continue
+    const pause = node.pauseOf(runner, now)
+    if (runner.residence || !pause?.isFailed) return null
+    if (isTried) tried++
+    else if (!first || pause.until < first.until) first = { node: node.name, until: pause.until }
+  }
+  return tried === waiting.work.tried.size ? first : null
 }
 
 /** Keeps the cheapest few, in order. */

@@ -1,11 +1,12 @@
 import type { Policy } from '../fleet/policies.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Admission } from './admission.ts'
-import { type CandidateList, type Flow, promptOn } from './candidate-list.ts'
+import { type CandidateList, promptOn } from './candidate-list.ts'
+import type { DecisionLog } from './decision-log.ts'
 import type { Effect, RefusalReason } from './events.ts'
 import type { Flights } from './flights.ts'
 import type { Lines } from './lines.ts'
-import { decisionOn } from './placement.ts'
+import { decisionOn, failedLoadOf } from './placement.ts'
 import { type Chooser, chooserFor } from './policies.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
@@ -19,6 +20,7 @@ interface Parts {
   readonly flights: Flights
   readonly swaps: Swaps
   readonly admission: Admission
+  readonly log: DecisionLog
   readonly dice: Dice
 }
 
@@ -70,7 +72,7 @@ export class QueuePass {
     const { lines, around } = this.#parts
     const { maxWaitS } = around.rules.admission
     for (let { oldest } = lines; oldest && now >= oldest.since + maxWaitS; { oldest } = lines)
-      this.#refuse(oldest, 'waited-too-long', maxWaitS)
+      this.#refuse(oldest, 'waited-too-long', this.waitS(oldest, now), now)
   }
 
   /** Sends everybody on at once, for nodes to queue. */
@@ -79,7 +81,7 @@ export class QueuePass {
       const list = this.#listFor(waiting, now)
       const row = choose(list, waiting)
       if (row >= 0) this.#start(waiting, list, row, now)
-      else this.#refuse(waiting, 'no-node', 0)
+      else this.#refuse(waiting, 'no-node', 0, now)
     }
   }
 
@@ -101,13 +103,20 @@ export class QueuePass {
     const row = list.cheapest(waiting, dice, now)
     if (row < 0) {
       waiting.plan = null
-      return list.admitsAnywhere(waiting) ? false : this.#refuse(waiting, 'no-node', 0)
+      return this.#refuseHopeless(waiting, list, now)
     }
     const { state } = list.terms(row)
     if (state === 'ready' || (state === 'full' && !around.rules.uses.lateBinding))
       return this.#start(waiting, list, row, now)
     this.#hold(waiting, list, row, now)
     return false
+  }
+
+  /** Refuses who has no place, now or later, or only where its model could not be loaded just now. */
+  #refuseHopeless(waiting: Waiting, list: CandidateList, now: number): boolean {
+    if (!list.admitsAnywhere(waiting)) return this.#refuse(waiting, 'no-node', 0, now)
+    const failed = failedLoadOf(waiting, list, now)
+    return failed !== null && this.#refuse(waiting, 'load-failed', failed.until - now, now, failed.node)
   }
 
   #start(waiting: Waiting, list: CandidateList, row: number, now: number): boolean {
@@ -158,30 +167,37 @@ export class QueuePass {
     const { lines, admission } = this.#parts
     for (const waiting of lines.takeNewcomers()) {
       const { work } = waiting
+      // Another newcomer may have pushed it out.
+      if (!lines.get(work.id)) continue
       const list = this.#listFor(waiting, now)
       if (!list.admitsAnywhere(waiting)) {
-        this.#refuse(waiting, 'no-node', 0)
+        this.#refuse(waiting, 'no-node', 0, now)
         continue
       }
-      const flow = list.flow(now)
-      const waitS = this.#waitS(waiting, flow, now)
-      const ttftS = now - work.arrivedAt + waitS + work.promptTokens * flow.prefillPerToken
+      const waitS = this.waitS(waiting, now)
+      const ttftS = now - work.arrivedAt + waitS + work.promptTokens * list.flow(now).prefillPerToken
       const reason = admission.judge(waiting, lines, ttftS, now)
-      if (reason) this.#refuse(waiting, reason, waitS)
+      const refused = reason === 'queue-full' ? (lines.last ?? waiting) : waiting
+      if (reason) this.#refuse(refused, reason, this.waitS(refused, now), now)
     }
   }
 
   /** Predicted seconds until it starts: as planned, else by how fast its line moves. */
-  #waitS({ work, plan }: Waiting, { perS, loadS }: Flow, now: number): number {
+  waitS(waiting: Waiting, now: number): number {
+    const { work, plan } = waiting
     if (plan) return Math.max(0, plan.startsAt - now)
+    const { perS, loadS } = this.#listFor(waiting, now).flow(now)
     const ahead = this.#parts.lines.ofModel(work.model) - 1
     return loadS + (perS > 0 ? ahead / perS : 0)
   }
 
-  #refuse({ work }: Waiting, reason: RefusalReason, waitS: number): true {
-    const { lines, admission } = this.#parts
+  /** @param node whose load failed, if that is the reason. */
+  #refuse({ work }: Waiting, reason: RefusalReason, waitS: number, now: number, node?: string): true {
+    const { lines, admission, log } = this.#parts
     lines.remove(work.id)
-    this.#effects.push({ type: 'refuse', id: work.id, reason, retryAfterS: admission.retryAfterS(waitS) })
+    log.unsent(work, reason, now)
+    const retryAfterS = admission.retryAfterS(waitS)
+    this.#effects.push({ type: 'refuse', id: work.id, reason, retryAfterS, ...(node && { node }) })
     return true
   }
 }

@@ -5,10 +5,10 @@ type Refusal = Extract<Effect, { type: 'refuse' }>
 
 /** What a caller is told who may not wait, or has waited for too long. */
 export function refusalOf(
-  { reason, retryAfterS }: Pick<Refusal, 'reason' | 'retryAfterS'>,
+  { reason, retryAfterS: retryAfter }: Pick<Refusal, 'reason' | 'retryAfterS'>,
   { model, tenant, queued }: { model: string; tenant: string; queued: number },
 ): ProxyError {
-  const retryAfter = Math.ceil(retryAfterS)
+  const seconds = Math.ceil(retryAfter)
   switch (reason) {
     case 'queue-full':
       return new ProxyError('queue_full', { queued, retryAfter })
@@ -16,8 +16,9 @@ export function refusalOf(
       return new ProxyError('tenant_queue_full', { tenant, retryAfter })
     case 'no-capacity':
     case 'waited-too-long':
-      return new ProxyError('no_capacity', { model, seconds: retryAfter, retryAfter })
+      return new ProxyError('no_capacity', { model, seconds, retryAfter })
     case 'no-node':
+    case 'load-failed':
       return new ProxyError('all_nodes_down', { model })
   }
   reason satisfies never

@@ -48,7 +48,7 @@ export class Runner {
   readonly flights = new Set<Flight>()
   /** When each slot will be free, with what the pass under way has planned; null outside of a pass. */
   planned: number[] | null = null
-  /** The last terms of its cost, which hold while nothing happens on the node; null when they were never worked out. */
+  /** The last terms of its cost, which hold for a tick while nothing happens on the node; null when they were never worked out. */
   terms: Terms | null = null
 
   constructor(node: NodeState, model: string, variant: string, pace: RunnerPace) {

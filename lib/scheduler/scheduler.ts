@@ -1,20 +1,22 @@
 import type { Ask } from '../fleet/ask.ts'
 import { placeOf } from '../fleet/classes.ts'
-import type { LoadSummary } from '../fleet/instance.ts'
+import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Dice } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
 import type { QueuedWork } from './core.ts'
 import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
-import type { Effect, Work } from './events.ts'
+import type { Departure, Effect } from './events.ts'
 import { type Explanation, explain } from './explain.ts'
 import type { Gate } from './gate.ts'
 import { type Grant, RunningRequest } from './grant.ts'
 import type { LearnedState } from './learning.ts'
-import type { Loader } from './loader.ts'
+import { LoadError, type Loader } from './loader.ts'
 import { refusalOf } from './refusal.ts'
+import { workOf } from './work.ts'
 
 interface Waiter {
   readonly ask: Ask
@@ -30,8 +32,11 @@ interface SchedulerOptions {
   readonly loader: Loader
   readonly clock: Clock
   readonly dice: Dice
-  /** Nodes on which other instances have requests running, as far as is known. */
-  readonly usedElsewhere: () => ReadonlySet<string>
+  readonly metrics: Pick<Metrics, 'predictionError'>
+  /** What other instances do with the nodes, as far as is known. */
+  readonly usedElsewhere: () => Elsewhere
+  /** Whether this instance leads. */
+  readonly leads: () => boolean
 }
 
 /** Whoever waits for a load is not told that no slot became free, and is looked at again after so many milliseconds. */
@@ -51,8 +56,12 @@ export class Scheduler {
   /** By the id that the core knows them by. */
   readonly #waiters = new Map<string, Waiter>()
   readonly #running = new Map<string, RunningRequest>()
+  /** Of the last load of a model on a node, if it failed: what its loader threw. */
+  readonly #failedLoads = new Map<string, unknown>()
   /** Requests running, by node, without the idle ones. */
   readonly #byNode = new Map<string, number>()
+  /** Nodes that have been asked for a load. */
+  readonly #loading = new Set<string>()
 
   constructor(options: SchedulerOptions) {
     const { snapshot, gate, loader, clock } = options
@@ -74,14 +83,15 @@ export class Scheduler {
    * Waits for a slot on a node that can serve the ask and has not failed it before.
    *
    * @throws ProxyError `all_nodes_down`, `queue_full`, `tenant_queue_full`, `no_capacity` or `queue_timeout`; what the
-   *   loader threw when the load it waited for failed; the signal's reason when it aborts.
+   *   loader threw when the load it waited for failed, or failed just now and nobody else could serve it; the signal's
+   *   reason when it aborts.
    */
   async acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
     signal.throwIfAborted()
     this.#loop.look()
     const { promise, resolve, reject } = Promise.withResolvers<Grant>()
     const id = this.#freeId(ask.id)
-    const leave = () => this.#remove(id, signal.reason)
+    const leave = () => this.#remove(id, 'left', signal.reason)
     let cancelLimit = () => {}
     const settled = () => {
       cancelLimit()
@@ -105,7 +115,7 @@ export class Scheduler {
     const expire = () => {
       const isLoading = this.#loop.core.plan(id)?.waitsFor === 'load' && this.#clock.now() < loadedBy
       if (isLoading) cancelLimit = this.#clock.after(loadCheckMs, expire)
-      else this.#remove(id, new ProxyError('queue_timeout', { model: ask.model, seconds: limitMs / 1000 }))
+      else this.#expire(id, ask.model, limitMs)
     }
     cancelLimit = this.#clock.after(limitMs, expire)
     this.#loop.tell({ type: 'arrived', work: workOf(ask, id) })
@@ -114,7 +124,7 @@ export class Scheduler {
 
   /** Takes a request out of the queue: its caller is told that an operator did. Whether it was there. */
   cancel(id: string): boolean {
-    return this.#remove(id, new ProxyError('cancelled'))
+    return this.#remove(id, 'cancelled', new ProxyError('cancelled'))
   }
 
   /** Something outside (snapshot, gate) changed. */
@@ -128,14 +138,22 @@ export class Scheduler {
   }
 
   summary(): LoadSummary {
-    return { running: Object.fromEntries(this.#byNode), queued: this.#waiters.size }
+    return {
+      running: Object.fromEntries(this.#byNode),
+      ...(this.#loading.size > 0 && { loading: [...this.#loading] }),
+      queued: this.#waiters.size,
+    }
   }
 
-  /** Requests waiting, by class; classes nobody waits in are absent. */
-  queuedByClass(): ReadonlyMap<string, number> {
-    const counts = new Map<string, number>()
-    for (const { ask } of this.#waiters.values()) add(counts, ask.class, 1)
-    return counts
+  /** Requests waiting and milliseconds that the first of them has waited, by class; classes nobody waits in are absent. */
+  queuedByClass(): ReadonlyMap<string, { readonly count: number; readonly oldestMs: number }> {
+    const now = this.#clock.now()
+    const classes = new Map<string, { count: number; oldestMs: number }>()
+    for (const { ask, since } of this.#waiters.values()) {
+      const { count, oldestMs } = classes.get(ask.class) ?? { count: 0, oldestMs: 0 }
+      classes.set(ask.class, { count: count + 1, oldestMs: Math.max(oldestMs, now - since) })
+    }
+    return classes
   }
 
   /** All that waits, in the order in which it will be served if nothing else happens. Times are monotonic seconds. */
@@ -163,12 +181,17 @@ export class Scheduler {
     return this.#loop.core.couldServe(workOf(ask, ''), this.#loop.now)
   }
 
-  /** What would be decided on the ask now, and why. Nothing is taken. */
+  /** Seconds until the ask's model is loaded again, where that failed just now and is all that would help; else null. */
+  loadRetryS(ask: Ask): number | null {
+    return this.#loop.core.loadRetryS(workOf({ ...ask, tried: new Set() }, ''), this.#loop.now)
+  }
+
+  /** What would be decided on the ask now, and why, waiting or not. Nothing is taken. */
   explain(ask: Ask): Explanation {
     this.#loop.look()
     const running = new Map<string, number>()
     for (const { node, model } of this.#running.values()) if (model === ask.model) add(running, node.name, 1)
-    return explain(workOf(ask, ''), {
+    return explain(workOf(ask, this.#waiters.has(ask.id) ? ask.id : ''), {
       snapshot: this.#snapshot.get(),
       gate: this.#gate,
       core: this.#loop.core,
@@ -189,14 +212,20 @@ export class Scheduler {
     return classes[placeOf(name, classes)]?.max_wait ?? queue.max_wait
   }
 
-  /** Whether it was still waiting. */
-  #remove(id: string, reason: unknown): boolean {
+  /** Whether it was still waiting. @param reason that its caller is told. */
+  #remove(id: string, why: Departure, reason: unknown): boolean {
     const waiter = this.#waiters.get(id)
     if (!waiter) return false
     this.#waiters.delete(id)
     waiter.refuse(reason)
-    this.#loop.tell({ type: 'left', id })
+    this.#loop.tell({ type: 'left', id, why })
     return true
+  }
+
+  #expire(id: string, model: string, limitMs: number): void {
+    const retryAfter = this.#loop.core.retryAfterS(id, this.#loop.now)
+    const error = new ProxyError('queue_timeout', { model, seconds: limitMs / 1000, retryAfter })
+    this.#remove(id, 'waited-too-long', error)
   }
 
   #execute(effect: Effect): void {
@@ -241,7 +270,10 @@ export class Scheduler {
     const waiter = this.#waiters.get(refusal.id)
     if (!waiter) return
     this.#waiters.delete(refusal.id)
-    waiter.refuse(refusalOf(refusal, { ...waiter.ask, queued: this.#waiters.size }))
+    const { ask } = waiter
+    const failedLoad = this.#failedLoads.get(`${refusal.node} ${ask.model}`)
+    if (refusal.reason === 'load-failed' && failedLoad) waiter.refuse(failedLoad)
+    else waiter.refuse(refusalOf(refusal, { ...ask, queued: this.#waiters.size }))
   }
 
   /** Has a model loaded. Whoever waits for it is told when that fails, and may try elsewhere. */
@@ -249,39 +281,27 @@ export class Scheduler {
     const node = this.#snapshot.get().nodes.get(name)
     if (!node) return // as in #start
     this.#gate.passage(name, model).claim()
+    this.#loading.add(name)
     const first = this.#waitingFor(model, variant)[0]?.[1]
     const api = first?.ask.api ?? 'ollama_generate'
     try {
-      const loadS = await this.#loader.swap({ node, victims, model, variant, api })
-      this.#loop.tell({ type: 'swapped', node: name, model, ok: true, loadS })
+      const swapped = await this.#loader.swap({ node, victims, model, variant, api })
+      const ok = 'loadS' in swapped
+      if (ok) this.#failedLoads.delete(`${name} ${model}`)
+      this.#loop.tell({ type: 'swapped', node: name, model, ok, loadS: 0, ...swapped })
     } catch (error) {
+      this.#failedLoads.set(`${name} ${model}`, error)
       for (const [id] of this.#waitingFor(model, variant))
-        if (this.#loop.core.plan(id)?.node === name) this.#remove(id, error)
-      this.#loop.tell({ type: 'swapped', node: name, model, ok: false, loadS: 0 })
+        if (this.#loop.core.plan(id)?.node === name) this.#remove(id, 'load-failed', error)
+      const isBusy = error instanceof LoadError && error.isBusy
+      this.#loop.tell({ type: 'swapped', node: name, model, ok: false, isBusy, loadS: 0 })
+    } finally {
+      this.#loading.delete(name)
     }
   }
 
   #waitingFor(model: string, variant: string): [id: string, waiter: Waiter][] {
     return [...this.#waiters].filter(([, { ask }]) => ask.model === model && ask.variant === variant)
-  }
-}
-
-/** @param id that the core knows it by; one that is in use stands for what it is in use for. */
-function workOf(ask: Ask, id: string): Work {
-  const { promptTokens = 0, maxTokens = null, prefixes = [], arrivedAt, api } = ask
-  return {
-    id,
-    model: ask.model,
-    variant: ask.variant,
-    tenant: ask.tenant,
-    class: ask.class,
-    promptTokens,
-    maxTokens,
-    embeds: /embed/.test(api),
-    prefixes,
-    nodes: ask.nodes,
-    tried: ask.tried,
-    arrivedAt: arrivedAt / 1000,
   }
 }
 

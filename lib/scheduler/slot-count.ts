@@ -1,11 +1,11 @@
 import type { Parameters } from './parameters.ts'
 
-/** A request that ended where as many ran as may. */
+/** A request that ended. */
 interface Completion {
   /** Seconds it waited on the node: Ollama's total less all that it did. */
   readonly nodeWaitS: number
-  /** Whether as many ran as may. */
-  readonly atLimit: boolean
+  /** Streams of the runner when it began, its own included. */
+  readonly streams: number
   /** Whether others wait for the model. */
   readonly isWanted: boolean
 }
@@ -30,13 +30,14 @@ export class SlotCount {
     return Math.min(configured, this.#learned ?? configured)
   }
 
-  completed({ nodeWaitS, atLimit, isWanted }: Completion, configured: number | null, now: number): void {
-    if (!atLimit) return
+  completed({ nodeWaitS, streams, isWanted }: Completion, configured: number | null, now: number): void {
     const count = this.count(configured)
+    if (streams < count) return
     if (nodeWaitS > this.#rules.longWaitS) {
       this.#prompt = 0
-      // What the operator configured is lowered by a refusal only: waits may have other causes.
-      if (configured === null && count > 1) this.#limit(count - 1, now)
+      // What the operator configured is lowered by a refusal only: waits may have other causes. Others that began when the
+      // limit was as high may have waited as well, and say no more than the first.
+      if (configured === null && streams <= count && count > 1) this.#limit(count - 1, now)
       return
     }
     this.#prompt = nodeWaitS < this.#rules.promptWaitS ? this.#prompt + 1 : 0

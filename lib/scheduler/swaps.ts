@@ -41,12 +41,16 @@ export class Swaps {
     return effects
   }
 
-  swapped({ node: name, model, ok, loadS }: Extract<SchedulerEvent, { type: 'swapped' }>, now: number): void {
+  swapped(
+    { node: name, model, ok, loadS, kept = [], isBusy = false }: Extract<SchedulerEvent, { type: 'swapped' }>,
+    now: number,
+  ): void {
     const node = this.#fleet.node(name)
     const swap = node?.swap
     if (!node || !swap || swap.askedAt === null || swap.runner.model !== model) return
     if (ok) swap.runner.pace.node.loaded(node.facts.models.get(model) ?? 0, loadS)
-    node.swapped(ok, this.#fleet.size(swap.runner), now)
+    node.swapped(ok, kept, this.#fleet.size(swap.runner), now)
+    if (!ok && !isBusy) node.pause(swap.runner, kept.length === 0, now)
     this.#fleet.residencyChanged()
   }
 
@@ -59,7 +63,7 @@ export class Swaps {
   ): void {
     const { model, variant } = swap.runner
     const isOverdue = now >= swap.since + this.#rules.drainS
-    if (isOverdue) node.pause(swap.runner, now)
+    if (isOverdue) node.pause(swap.runner, false, now)
     if (isOverdue || !node.facts.available || !isWanted(model)) {
       node.unmark()
       return

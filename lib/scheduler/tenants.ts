@@ -1,3 +1,5 @@
+import type { Parameters } from './parameters.ts'
+
 interface Account {
   /** Tokens served, divided by the tenant's weight. */
   counter: number
@@ -10,25 +12,24 @@ interface Account {
  * comes back from idleness starts level with those that wait, so that nobody saves up.
  */
 export class Tenants {
-  readonly #weights: Readonly<Record<string, number>>
-  readonly #isFair: boolean
+  readonly #rules: Parameters
   readonly #accounts = new Map<string, Account>()
   /** Of the tenant served last: where a newcomer starts when nobody waits. */
   #level = 0
 
-  /** @param isFair false: all tenants are one. */
-  constructor(weights: Readonly<Record<string, number>>, isFair: boolean) {
-    this.#weights = weights
-    this.#isFair = isFair
+  constructor(rules: Parameters) {
+    this.#rules = rules
   }
 
   /** Under which name a tenant is counted here. */
   account(tenant: string): string {
-    return this.#isFair ? tenant : ''
+    return this.#rules.uses.fairness ? tenant : ''
   }
 
   weight(tenant: string): number {
-    return this.#weights[tenant] ?? 1
+    const { tenantWeights } = this.#rules
+    // Names are the operators' choice, and "constructor" is one.
+    return (Object.hasOwn(tenantWeights, tenant) && tenantWeights[tenant]) || 1
   }
 
   counter(tenant: string): number {

@@ -10,6 +10,8 @@ import type { Runner } from './runner.ts'
 export interface Terms {
   /** The node's stamp that they belong to. */
   readonly stamp: number
+  /** When they were worked out: time alone changes some of them. */
+  readonly at: number
   readonly state: Candidate['state']
   /** When a slot is free; 0: it is, Infinity: nobody can tell. */
   readonly start: number
@@ -33,6 +35,9 @@ export interface Terms {
   readonly perOutputToken: number
   readonly perCommonToken: number
 }
+
+/** Of costs about equal one without a load is taken: of two loads that end together, the one under way. */
+const fewestSlots = -1
 
 /** When and in which state the next request finds a runner. */
 interface Opening {
@@ -63,6 +68,7 @@ export function workOut(runner: Runner, around: Surroundings, now: number): Term
     ...opening,
     start: opening.state === 'ready' ? 0 : earliest(opening.slotEnds),
     stamp: node.stamp,
+    at: now,
     prefillPerToken,
     decodePerToken,
     externalityPerToken,
@@ -96,7 +102,7 @@ function openingOf(runner: Runner, around: Surroundings, now: number): Opening {
   const eviction = evictionFor(runner, around, now)
   if (!eviction) return never
   const loadedAt = eviction.drainedAt + loadS(runner)
-  return { state: 'absent', slotEnds: Array(slots).fill(loadedAt), freeSlots, eviction }
+  return { state: 'absent', slotEnds: Array(slots).fill(loadedAt), freeSlots: fewestSlots, eviction }
 }
 
 /** Infinity for none. */
@@ -111,11 +117,14 @@ export function loadS({ node, model, pace }: Runner): number {
   return pace.node.loadS(node.facts.models.get(model) ?? 0)
 }
 
-/** When the swap under way for a runner will be over. */
+/** When the swap under way for a runner will be over. The longer one is overdue, the longer it will be: it may hang. */
 function swapEnd(runner: Runner, around: Surroundings, now: number): number {
   const { swap } = runner.node
   if (!swap) return now
-  if (swap.askedAt !== null) return swap.askedAt + loadS(runner)
+  if (swap.askedAt !== null) {
+    const due = swap.askedAt + loadS(runner)
+    return due + 2 * Math.max(0, now - due)
+  }
   const ends = swap.victims.flatMap((victim) => endsOf(victim, around, now))
   return Math.max(now, ...ends) + loadS(runner)
 }

@@ -29,7 +29,7 @@ function explaining(scene: () => ReturnType<typeof aCore>): ExplainedQueue {
     queued: () => scene().core.queued(),
     decisions: () => scene().core.decisions(),
     explain: (ask) =>
-      scene().core.explain(aWork({ ...ask, id: '', arrivedAt: ask.arrivedAt / 1000 }), scene().clock.now),
+      scene().core.explain(aWork({ ...ask, arrivedAt: ask.arrivedAt / 1000 }), scene().clock.now),
     cancel: (id) => {
       const waits = scene()
         .core.queued()
@@ -171,7 +171,7 @@ suite('the queue in the admin API', () => {
     const [two, one] = decisions
     assert.ok(one && two)
     assert.deepEqual([two.id, two.actual_ttft_seconds, two.tenant], ['two', null, 'ops'])
-    const { candidates, predicted_ttft_seconds, decided, ...rest } = one
+    const { candidates, predicted_ttft_seconds: predicted, decided, ...rest } = one
     assert.deepEqual(rest, {
       id: 'one',
       model: m,
@@ -179,10 +179,12 @@ suite('the queue in the admin API', () => {
       class: 'normal',
       node: 'warm',
       reason: 'warm',
+      outcome: 'answered',
+      waited_seconds: 0,
       actual_ttft_seconds: 2,
     })
     assert.equal(Date.parse(decided), clock.date().getTime() - 2000)
-    assert.ok(predicted_ttft_seconds > 0 && predicted_ttft_seconds < 2)
+    assert.ok(predicted !== null && predicted > 0 && predicted < 2)
     assert.equal(candidates[0]?.node, 'warm')
     const chosen: Partial<CandidateAnswer> = { state: 'ready', start_seconds: 0, eviction_seconds: 0 }
     assert.partialDeepStrictEqual(candidates[0], chosen)

@@ -208,15 +208,22 @@ const decision: DecisionAnswer = {
   class: 'default',
   node: 'gpu-a',
   reason: 'warm',
+  outcome: 'answered',
   predicted_ttft_seconds: 0.42,
   actual_ttft_seconds: 1.5,
   candidates,
 }
 
 test('queue decisions compares predicted and actual times to the first token, and tells what else there was', async (t) => {
-  const decisions = [decision, { ...decision, actual_ttft_seconds: null, candidates: candidates.slice(0, 1) }]
+  const unsent = { node: null, reason: null, predicted_ttft_seconds: null, actual_ttft_seconds: null }
+  const decisions = [
+    decision,
+    { ...decision, outcome: 'running', actual_ttft_seconds: null, candidates: candidates.slice(0, 1) },
+    { ...decision, ...unsent, outcome: 'no-capacity', candidates: [] },
+  ]
   const { url } = await fakeAdmin(t, {
     'GET /decisions?limit=10&model=qwen3%3A8b&tenant=web': { body: { instance: 'a', decisions } },
+    'GET /decisions?limit=100&outcome=failed': { body: { instance: 'a', decisions: [] } },
     'GET /decisions?limit=100': { body: { instance: 'a', decisions: [] } },
   })
   const { code, out } = await llamero('queue decisions --model qwen3:8b --tenant web --limit 10', { url })
@@ -224,12 +231,14 @@ test('queue decisions compares predicted and actual times to the first token, an
   assert.equal(
     out,
     [
-      'AGE  MODEL     TENANT  NODE   REASON  PREDICTED  ACTUAL  COST  INSTEAD OF',
-      '30s  qwen3:8b  web     gpu-a  warm        420ms    1.5s  1.9s  gpu-b 12s',
-      '30s  qwen3:8b  web     gpu-a  warm        420ms       -  1.9s  -',
+      'AGE  MODEL     TENANT  NODE   REASON  OUTCOME      PREDICTED  ACTUAL  COST  INSTEAD OF',
+      '30s  qwen3:8b  web     gpu-a  warm    answered         420ms    1.5s  1.9s  gpu-b 12s',
+      '30s  qwen3:8b  web     gpu-a  warm    running          420ms       -  1.9s  -',
+      '30s  qwen3:8b  web     -      -       no-capacity          -       -     -  -',
       '',
     ].join('\n'),
   )
+  assert.equal((await llamero('queue decisions --outcome failed', { url })).code, 0)
   const none = await llamero('queue decisions', { url })
   assert.deepEqual(
     [none.code, none.err],

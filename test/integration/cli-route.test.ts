@@ -163,6 +163,12 @@ test('route test shows what each node would cost, what a request would wait for 
     ),
     out,
   )
+  const refused = aTest({ choice: null, refusal: 'full', outlook: { ...outlook, refused: 'no-capacity' } })
+  const over = await fakeAdmin(t, { 'POST /routes/test': { body: refused } })
+  assert.match(
+    (await llamero('route test gpt-4', { url: over.url })).out,
+    /^choice {2}none\nstart {3}none: it would be refused at once, since it would wait for longer than its class may \(503\)$/m,
+  )
   const atOnce = { waits_for: null, starts_in_seconds: 0, places: 0, candidates: [] }
   const idle = await fakeAdmin(t, { 'POST /routes/test': { body: aTest({ outlook: atOnce }) } })
   assert.match((await llamero('route test gpt-4', { url: idle.url })).out, /^start {3}at once$/m)

@@ -9,6 +9,7 @@ import type {
   Work,
 } from '../../lib/scheduler/events.ts'
 import { type Abilities, defaultParameters, type Parameters } from '../../lib/scheduler/parameters.ts'
+import type { Dice } from '../../lib/shared/loop.ts'
 
 const giga = 1e9
 
@@ -30,8 +31,9 @@ export function aCore(
   nodes: readonly NodeFacts[],
   changes: Changes = {},
   policy: Policy = 'earliest-finish',
+  dice: Dice = () => 0.5,
 ) {
-  const core = new Core({ policy, parameters: someParameters(changes), dice: () => 0.5 })
+  const core = new Core({ policy, parameters: someParameters(changes), dice })
   const clock = { now: 1000 }
   const tell = (...events: readonly SchedulerEvent[]): Effect[] => {
     for (const event of events) core.take(event, clock.now)

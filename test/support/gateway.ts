@@ -61,7 +61,9 @@ export async function startGateway(
     loader,
     clock,
     dice: () => 0.5,
-    usedElsewhere: () => new Set(),
+    metrics,
+    usedElsewhere: () => new Map(),
+    leads: () => true,
   })
   const dispatch = new Dispatch({
     scheduler,

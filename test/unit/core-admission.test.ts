@@ -26,6 +26,17 @@ suite('admission', () => {
     assert.ok(Math.abs((refused[0]?.retryAfterS ?? 0) - 11 * eachS) < 0.01, `${refused[0]?.retryAfterS}`)
   })
 
+  for (const [roll, factor] of [
+    [0, 0.8],
+    [0.25, 0.9],
+    [0.999_999, 1.2],
+  ] as const)
+    test(`who is refused is told to wait ${factor} times as long as predicted, at a throw of ${roll}`, () => {
+      const { arrive } = aCore([node], { admission: { tenantS: 1e6 } }, 'earliest-finish', () => roll)
+      const refused = arrive(...many(12)).find((effect) => effect.type === 'refuse')
+      assert.ok(Math.abs((refused?.retryAfterS ?? 0) - 11 * eachS * factor) < 0.01, `${refused?.retryAfterS}`)
+    })
+
   test('a class of its own limit is let in for longer', () => {
     const classes = { patient: { rank: 0, ttftS: 5, limitS: 200 } }
     const { arrive } = aCore([node], { classes, admission: { tenantS: 1e6 } })
@@ -40,6 +51,42 @@ suite('admission', () => {
       ['r13', 'r12', 'r11'].map((id) => `${id} tenant-full`),
     )
     assert.deepEqual(briefly(arrive({ id: 'x', tenant: 'other' })), [], 'others may come')
+  })
+
+  const classes = {
+    urgent: { rank: 0, ttftS: 5, limitS: 60 },
+    batch: { rank: 1, ttftS: 50, limitS: 600 },
+  }
+
+  test('the work that a tenant has waiting in one class keeps it out of no other', () => {
+    const { arrive } = aCore([node], { ...open, classes, admission: { ...open.admission, tenantS: 60 } })
+    const effects = arrive(...many(200, { tenant: 'greedy', class: 'batch' }))
+    const refused = effects.filter((effect) => effect.type === 'refuse')
+    assert.ok(refused.every(({ reason }) => reason === 'tenant-full'))
+    // Ten minutes of work: as much as the class may wait.
+    assert.ok(Math.abs(refused.length - (199 - 600 / averageS)) <= 1, `${refused.length}`)
+    assert.deepEqual(briefly(arrive({ id: 'x', tenant: 'greedy', class: 'urgent' })), [])
+  })
+
+  test('where too many wait the less urgent make room, the longest line first, and nobody who comes from a failed node', () => {
+    const { core, arrive } = aCore([node], {
+      ...open,
+      classes,
+      admission: { ...open.admission, maxQueued: 4 },
+    })
+    arrive({ id: 'runs', class: 'urgent' })
+    arrive({ id: 'b1', tenant: 'many', class: 'batch' }, { id: 'b2', tenant: 'one', class: 'batch' })
+    arrive({ id: 'back', tenant: 'many', class: 'batch', tried: new Set(['x']) })
+    arrive({ id: 'u1', class: 'urgent' })
+    assert.deepEqual(briefly(arrive({ id: 'u2', class: 'urgent' })), ['b1 queue-full'])
+    assert.deepEqual(briefly(arrive({ id: 'b3', tenant: 'new', class: 'batch' })), ['b3 queue-full'])
+    assert.deepEqual(briefly(arrive({ id: 'u3', class: 'urgent' })), ['b2 queue-full'])
+    assert.deepEqual(
+      briefly(arrive({ id: 'u4', class: 'urgent' })),
+      ['u4 queue-full'],
+      'nobody is left to go',
+    )
+    assert.equal(core.queued().length, 4)
   })
 
   test('so many wait in all, and the last to come are refused', () => {
@@ -126,6 +173,35 @@ suite('admission', () => {
     assert.deepEqual(tell({ type: 'swapped', node: 'n', model: 'a', ok: true, loadS: 1 }), [])
   })
 
+  test('requests that only embed are not expected to write, so more of them may wait', () => {
+    const refusals = (work: Partial<Work>) => {
+      const { arrive } = aCore([node], {})
+      return arrive(...many(40, work)).filter(({ type }) => type === 'refuse').length
+    }
+    assert.ok(refusals({ embeds: false }) > 20)
+    assert.ok(refusals({ embeds: true }) < 15)
+  })
+
+  test('a newcomer is explained as it would be treated: after those as urgent, or refused', () => {
+    const { core, clock, arrive } = aCore([node], { classes, admission: { tenantS: 60 } })
+    arrive(...many(13, { class: 'batch' }))
+    const outlook = (work: Partial<Work>) => core.explain(aWork({ id: 'x', ...work }), clock.now)
+    const start = (work: Partial<Work>) => (outlook(work).predictedStart ?? 0) - clock.now
+    assert.ok(Math.abs(start({ class: 'urgent' }) - eachS) < 0.001)
+    assert.ok(start({ class: 'batch' }) > 12 * eachS)
+    assert.equal(outlook({ class: 'batch' }).refused, null)
+    arrive(
+      ...many(30, { class: 'urgent', tenant: 'other' }).map(({ id, ...work }) => ({ id: `u${id}`, ...work })),
+    )
+    assert.equal(outlook({ class: 'urgent' }).refused, 'no-capacity')
+    assert.equal(outlook({ class: 'urgent', nodes: { zone: 'x' } }).refused, 'no-node')
+    assert.equal(
+      core.explain(aWork({ id: 'r1', class: 'batch' }), clock.now).refused,
+      null,
+      'it waits already',
+    )
+  })
+
   test('explaining a request changes nothing', () => {
     const { core, clock, arrive } = aCore([node], open)
     arrive({ id: 'first' })
@@ -137,6 +213,7 @@ suite('admission', () => {
       candidates: [],
       waitsFor: null,
       predictedStart: null,
+      refused: 'no-node',
     })
   })
 })

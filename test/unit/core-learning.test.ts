@@ -85,6 +85,25 @@ suite('learning', () => {
     near(expected(cluster).prefill, before, 0.15)
   })
 
+  test('a node that counts only what it evaluates says so of a cached prompt, and of one that was forgotten', () => {
+    const prefixes = [{ hash: 1, tokens: 900 }]
+    const old = () => aCore([{ ...aNode(), countsEvaluated: true }], patience)
+    const ask = (cluster: Cluster, evaluated: number) => {
+      for (let nth = 0; nth < 12; nth++) {
+        const promptTokens = nth === 0 ? 1000 : evaluated
+        cluster.arrive({ id: `${nth}`, prefixes })
+        cluster.after(1)
+        cluster.end(`${nth}`, { promptTokens, promptEval: promptTokens / 1500 })
+      }
+      const { candidates } = cluster.core.explain(aWork({ id: 'next', prefixes }), cluster.clock.now)
+      return candidates[0]?.prefill ?? 0
+    }
+    near(ask(old(), 100), 100 / 1500, 0.05)
+    const forgotten = old()
+    near(ask(forgotten, 1000), (1000 - 900 * (3 / 14)) / 1500, 0.05)
+    near(expected(forgotten).prefill, 1 / 1500, 0.05)
+  })
+
   test('streams beside it explain a slow answer', () => {
     const cluster = aCore([aNode({ slots: 4 })], patience)
     for (let round = 0; round < 5; round++) {
@@ -138,7 +157,66 @@ suite('learning', () => {
     const [decision] = cluster.core.decisions()
     assert.equal(decision?.id, 'r')
     assert.equal(decision?.ttft, 3)
-    near(decision?.decision.ttft ?? 0, 1000 / 1500 + 1 / 60, 0.001)
+    near(decision?.decision?.ttft ?? 0, 1000 / 1500 + 1 / 60, 0.001)
+  })
+})
+
+suite('the log of decisions', () => {
+  const one = (id: string) => ({ id, tenant: id })
+  const logged = ({ core }: ReturnType<typeof aCore>) =>
+    Object.fromEntries(core.decisions().map(({ id, outcome, ttft }) => [id, [outcome, ttft]]))
+
+  test('tells what came of each request, sent or not', () => {
+    const scene = aCore([aNode({ slots: 4 })], {
+      ...patience,
+      admission: { ...patience.admission, maxQueued: 1 },
+    })
+    const { arrive, after, end, tell } = scene
+    arrive(...['answered', 'failed', 'busy', 'gone'].map(one))
+    arrive(one('leaves'))
+    arrive(one('refused'))
+    after(2, { type: 'left', id: 'leaves' })
+    arrive(one('cancelled'))
+    tell({ type: 'left', id: 'cancelled', why: 'cancelled' })
+    tell({ type: 'ended', id: 'failed', timings: null })
+    tell({ type: 'busy', id: 'busy' }, { type: 'first-token', id: 'gone' }, { type: 'left', id: 'gone' })
+    end('answered')
+    assert.deepEqual(
+      Object.fromEntries(Object.entries(logged(scene)).map(([id, [outcome]]) => [id, outcome])),
+      {
+        answered: 'answered',
+        failed: 'failed',
+        busy: 'busy',
+        gone: 'left',
+        leaves: 'left',
+        refused: 'queue-full',
+        cancelled: 'cancelled',
+      },
+    )
+  })
+
+  test('of an answer that came whole tells the first token as the node timed it, and nothing where nobody can tell', () => {
+    const scene = aCore([aNode({ slots: 3 })], patience)
+    const { arrive, after, end, tell } = scene
+    arrive(one('whole'), one('seen from outside'), one('untimed'))
+    after(9)
+    end('whole', { load: 1, promptEval: 2, eval: 5, total: 8.5 })
+    end('seen from outside', { fromOutside: true })
+    tell({ type: 'ended', id: 'untimed', timings: null, written: 50 })
+    assert.deepEqual(logged(scene), {
+      whole: ['answered', 3.5],
+      'seen from outside': ['answered', null],
+      untimed: ['answered', null],
+    })
+  })
+
+  test('a storm of refusals pushes out nothing that was served', () => {
+    const scene = aCore([aNode()], { ...patience, admission: { ...patience.admission, maxQueued: 0 } })
+    scene.arrive(one('served'))
+    for (let nth = 0; nth < 1500; nth++) scene.arrive(one(`r${nth}`))
+    const decisions = scene.core.decisions()
+    assert.equal(decisions.length, 1001)
+    assert.ok(decisions.some(({ id }) => id === 'served'))
   })
 })
 

@@ -126,6 +126,14 @@ suite('the order of the queue', () => {
     assert.equal(order.slice(0, 9).filter((id) => id.startsWith('a')).length, 6)
   })
 
+  test('a tenant pays for what was written for it also where the node tells no times', () => {
+    const { arrive, tell } = aCore([aNode()], patience)
+    arrive({ id: 'a0', tenant: 'a' }, { id: 'b0', tenant: 'b' })
+    tell({ type: 'ended', id: 'a0', timings: null, written: 5000 })
+    arrive({ id: 'a1', tenant: 'a', arrivedAt: 900 }, { id: 'b1', tenant: 'b' })
+    assert.deepEqual(briefly(tell({ type: 'ended', id: 'b0', timings: null, written: 10 })), ['b1 on n'])
+  })
+
   test('who was idle starts level with those that wait, and has saved nothing up', () => {
     const { arrive, after, end } = aCore([aNode()], patience)
     arrive({ id: 'first', tenant: 'busy' })

@@ -68,12 +68,149 @@ suite('swaps', () => {
     ])
   })
 
-  test('a load that failed is not tried again for 30 s', () => {
-    const { arrive, after, tell } = aCore([aNode({ loaded: [] })], patience)
+  test('a load that failed is not tried again for 30 s: who can be served nowhere else is told so at once', () => {
+    const { core, clock, arrive, after, tell } = aCore([aNode({ loaded: [] })], patience)
     arrive({ id: 'r' })
-    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false })), [])
-    assert.deepEqual(briefly(after(29)), [])
-    assert.deepEqual(briefly(after(1)), ['n: nothing for a'])
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false })), ['r load-failed'])
+    after(20)
+    const [refused] = arrive({ id: 'soon' })
+    assert.ok(refused?.type === 'refuse')
+    assert.deepEqual(
+      [refused.reason, refused.node, Math.round(refused.retryAfterS)],
+      ['load-failed', 'n', 10],
+    )
+    assert.equal(core.explain(aWork({ id: 'x' }), clock.now).refused, 'load-failed')
+    after(10)
+    assert.deepEqual(briefly(arrive({ id: 'later' })), ['n: nothing for a'])
+  })
+
+  test('who comes from a node that failed it otherwise waits until the load is tried again elsewhere', () => {
+    const nodes = [aNode({ name: 'warm' }), aNode({ name: 'bad', loaded: [] })]
+    const { arrive, after, tell } = aCore(nodes, patience)
+    arrive({ id: 'first', nodes: {}, tried: new Set(['warm']) })
+    tell({ ...swapped, node: 'bad', model: 'a', ok: false }, { type: 'left', id: 'first' })
+    assert.deepEqual(briefly(arrive({ id: 'r', tried: new Set(['warm']) })), [])
+    assert.deepEqual(briefly(after(30)), ['bad: nothing for a'])
+  })
+
+  test('a load that a busy node put off is not taken for a failure', () => {
+    const { arrive, tell } = aCore([aNode({ loaded: [] })], patience)
+    arrive({ id: 'r' })
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false, isBusy: true })), ['n: nothing for a'])
+  })
+
+  test('where another node can do better, a load that failed refuses nobody', () => {
+    const nodes = [aNode({ name: 'bad', loaded: [] }), aNode({ name: 'good', loaded: ['a'] })]
+    const { arrive, tell } = aCore(nodes, patience)
+    arrive({ id: 'runs' })
+    arrive(...Array.from({ length: 9 }, (_, nth) => ({ id: `r${nth}` })))
+    const effects = tell({ ...swapped, node: 'bad', model: 'a', ok: false })
+    assert.ok(
+      effects.every(({ type }) => type !== 'refuse'),
+      briefly(effects).join(),
+    )
+  })
+
+  test('a load that failed is tried again after 30 s also where the fleet is told of all the time', () => {
+    const empty = aNode({ loaded: [] })
+    const { arrive, after, tell } = aCore([empty], patience)
+    arrive({ id: 'r' })
+    tell({ ...swapped, model: 'a', ok: false })
+    const seen = Array.from({ length: 62 }, () => briefly(after(0.5, { type: 'fleet', nodes: [empty] })))
+    assert.deepEqual(seen.flat(), ['n: nothing for a'])
+  })
+
+  test('a load that was put off by its node is asked for as soon as that takes requests again', () => {
+    const empty = aNode({ loaded: [] })
+    const { arrive, tell } = aCore([empty], patience)
+    arrive({ id: 'r' })
+    const busy = { ...empty, barriers: new Map([['a', 'busy' as const]]) }
+    tell({ type: 'fleet', nodes: [busy] })
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false, isBusy: true })), [])
+    assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [{ ...empty }] })), ['n: nothing for a'])
+  })
+
+  test('a load that failed on a node which was gone since is tried again as soon as that is back', () => {
+    const empty = aNode({ loaded: [] })
+    const { arrive, tell } = aCore([empty, aNode({ name: 'm', models: {} })], patience)
+    arrive({ id: 'r' })
+    tell({ ...swapped, model: 'a', ok: false })
+    tell({ type: 'fleet', nodes: [{ ...empty, available: false }] })
+    tell({ type: 'fleet', nodes: [{ ...empty }] })
+    assert.deepEqual(briefly(arrive({ id: 's' })), ['n: nothing for a'])
+  })
+
+  test('victims that the node does not let go of stay, and are used', () => {
+    const { arrive, tell } = aCore([crowded], patience)
+    arrive({ id: 'b1', model: 'b' })
+    assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), [], 'not while they are to go')
+    assert.deepEqual(briefly(tell({ ...swapped, ok: false, kept: ['a'] })), ['a1 on n'])
+  })
+
+  test('of two loads that would end together the one under way is waited for', () => {
+    const nodes = ['n1', 'n2'].map((name) => aNode({ name, slots: 4, loaded: [] }))
+    for (const [before, then] of [
+      [0, 0.9],
+      [0.9, 0],
+    ] as const) {
+      let dice: number = before
+      const { arrive } = aCore(nodes, patience, 'earliest-finish', () => dice)
+      assert.equal(arrive({ id: 'first' }).length, 1)
+      dice = then
+      for (let nth = 0; nth < 3; nth++) assert.deepEqual(arrive({ id: `later${nth}` }), [])
+    }
+  })
+
+  test('a load that takes much longer than predicted is not waited for where another node can load', () => {
+    const nodes = ['n1', 'n2'].map((name) => aNode({ name, slots: 4, loaded: [] }))
+    const { arrive, after } = aCore(nodes, patience)
+    const [first] = arrive({ id: 'r' })
+    // 5 GB: 4.3 s.
+    assert.deepEqual(after(4.5), [])
+    assert.deepEqual(after(2), [], 'as overdue as that it may still be first')
+    const [second] = after(4)
+    assert.ok(first?.type === 'swap' && second?.type === 'swap')
+    assert.notEqual(second.node, first.node)
+  })
+
+  test('what a runner is missed for are the requests that it serves, not those for other variants', () => {
+    const models = { a: 5, b: 20 }
+    const others = { variant: '{"num_ctx":8192}' }
+    const resident = (variant: string) => [aResident({ model: 'b', size: 20e9, variant })]
+    const { core, clock, tell } = aCore([
+      { ...aNode({ name: 'plain', models }), resident: resident('') },
+      { ...aNode({ name: 'large', models }), resident: resident(others.variant) },
+    ])
+    for (const id of ['x', 'y', 'z']) {
+      tell({ type: 'arrived', work: aWork({ id, model: 'b', arrivedAt: clock.now, ...others }) })
+      tell({ type: 'left', id })
+    }
+    clock.now += 1
+    const { candidates } = core.explain(aWork(), clock.now)
+    const eviction = Object.fromEntries(candidates.map((each) => [each.node, each.eviction]))
+    assert.deepEqual([eviction['plain'], (eviction['large'] ?? 0).toFixed(1)], [0, '14.3'])
+  })
+
+  test('facts that were read before a variant was loaded do not make it another', () => {
+    const large = '{"num_ctx":8192}'
+    const idle = aNode({ loaded: [] })
+    const seen = (contextLength: number) => ({
+      ...idle,
+      resident: [aResident({ model: 'a', variant: null, contextLength })],
+    })
+    const { arrive, tell, after, end } = aCore([idle], patience)
+    arrive({ id: 'r', variant: large })
+    assert.deepEqual(briefly(tell({ ...swapped, model: 'a' })), ['r on n'])
+    end('r')
+    after(1, { type: 'fleet', nodes: [seen(4096)] })
+    after(5, { type: 'fleet', nodes: [seen(8192)] })
+    assert.deepEqual(briefly(arrive({ id: 's', variant: large })), ['s on n'])
+    end('s')
+    assert.deepEqual(
+      briefly(arrive({ id: 't' })),
+      ['n: a for a'],
+      "the node's own context is another variant",
+    )
   })
 
   test('facts that were read before a swap ended do not undo it', () => {

@@ -34,7 +34,7 @@ test('of a fleet of many nodes the ten best places are told, to the millisecond,
     cost: 2 / 3,
   }
   const candidates = Array.from({ length: 12 }, (_, n) => ({ ...place, node: `n${n}` }))
-  const row = outlookRow({ candidates, waitsFor: null, predictedStart: 99.9 }, 100)
+  const row = outlookRow({ candidates, waitsFor: null, predictedStart: 99.9, refused: null }, 100)
   assert.deepEqual([row.places, row.candidates.length, row.starts_in_seconds], [12, 10, 0])
   assert.deepEqual(row.candidates[0], {
     node: 'n0',

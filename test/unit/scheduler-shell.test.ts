@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
 import { openPassage } from '../../lib/scheduler/gate.ts'
-import type { SwapOrder } from '../../lib/scheduler/loader.ts'
+import type { SwapOrder, Swapped } from '../../lib/scheduler/loader.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { aLoadedFleet, anAsk } from '../support/fleet.ts'
 import { aScheduler } from '../support/scheduler.ts'
@@ -13,8 +13,8 @@ function arrange(snapshot: Snapshot) {
   const clock = new VirtualClock()
   const loads: (SwapOrder & { finish(seconds: number): void; fail(error: Error): void })[] = []
   const swap = (order: SwapOrder) => {
-    const { promise, resolve, reject } = Promise.withResolvers<number>()
-    loads.push({ ...order, finish: resolve, fail: reject })
+    const { promise, resolve, reject } = Promise.withResolvers<Swapped>()
+    loads.push({ ...order, finish: (loadS) => resolve({ loadS }), fail: reject })
     return promise
   }
   const claims: string[] = []
@@ -113,7 +113,7 @@ suite('a running request', () => {
     ask()
     await clock.advance(5000)
     assert(looks >= 8 && looks <= 12, `${looks} looks in 5 s`)
-    running.end(null)
+    running.end(null, 0)
     await clock.advance(5000)
     assert(looks <= 12)
   })
@@ -121,10 +121,10 @@ suite('a running request', () => {
   test('ends once, in whichever way it is told', async () => {
     const { acquire, scheduler, clock } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 3 }] }))
     const [first, second, third] = [await acquire(), await acquire({ id: '2' }), await acquire({ id: '3' })]
-    first.end(null)
+    first.end(null, 0)
     first[Symbol.dispose]()
     second[Symbol.dispose]()
-    second.end(null)
+    second.end(null, 0)
     await clock.advance(0)
     assert.equal(scheduler.running('a'), 1)
     third[Symbol.dispose]()
@@ -186,7 +186,7 @@ suite('the queue', () => {
     const timings = { total: 5, load: 0, promptEval: 1, eval: 4, promptTokens: 100, outputTokens: 40 }
     const teacher = arrange(warm())
     const grant = await teacher.acquire({ promptTokens: 100 })
-    grant.end(timings)
+    grant.end(timings, 40)
     const pupil = arrange(warm())
     pupil.scheduler.restore(JSON.parse(JSON.stringify(teacher.scheduler.learned())))
     const decode = ({ scheduler }: typeof pupil) => scheduler.explain(anAsk()).candidates[0]?.decode

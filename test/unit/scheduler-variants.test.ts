@@ -10,19 +10,25 @@ import { aScheduler } from '../support/scheduler.ts'
 
 type Nodes = NonNullable<NonNullable<Parameters<typeof aSnapshot>[0]>['nodes']>
 
-function arrange(nodes: Nodes, usedElsewhere: readonly string[] = []) {
+interface Company {
+  readonly elsewhere?: Record<string, 'runs' | 'loads'>
+  readonly leads?: boolean
+}
+
+function arrange(nodes: Nodes, { elsewhere = {}, leads = true }: Company = {}) {
   const current = new CurrentSnapshot()
   const clock = new VirtualClock()
   const swaps: string[] = []
   const swap = async ({ node, victims, model, variant }: SwapOrder) => {
     swaps.push(`${node.name}: ${victims.join('+') || 'nothing'} for ${model} ${variant}`)
-    return 1
+    return { loadS: 1 }
   }
   const scheduler = aScheduler(aSnapshot({ nodes }), {
     current,
     clock,
     loader: { swap },
-    usedElsewhere: () => new Set(usedElsewhere),
+    usedElsewhere: () => new Map(Object.entries(elsewhere)),
+    leads: () => leads,
   })
   const acquire = (variant: string, ask: Partial<Ask> = {}) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), variant, ...ask }), new AbortController().signal)
@@ -106,10 +112,35 @@ suite('variants', () => {
     await alone.acquire('', { model: 'n:latest' })
     assert.deepEqual(alone.swaps, ['a: m:latest for n:latest '])
 
-    const shared = arrange(nodes, ['a'])
-    const waiting = shared.acquire('', { model: 'n:latest' })
-    waiting.catch(() => {})
-    await shared.clock.advance(5000)
-    assert.deepEqual([shared.scheduler.summary().queued, shared.swaps], [1, []])
+    for (const use of ['runs', 'loads'] as const) {
+      const shared = arrange(nodes, { elsewhere: { a: use } })
+      const waiting = shared.acquire('', { model: 'n:latest' })
+      waiting.catch(() => {})
+      await shared.clock.advance(5000)
+      assert.deepEqual([shared.scheduler.summary().queued, shared.swaps], [1, []])
+    }
+  })
+
+  test('while another instance has a model loaded on a node, no load is asked for beside it', async () => {
+    const { acquire, swaps } = arrange([{ name: 'a' }, { name: 'b' }], { elsewhere: { a: 'loads' } })
+    assert.equal((await acquire('')).node.name, 'b')
+    assert.deepEqual(swaps, ['b: nothing for m:latest '])
+  })
+
+  test('only the leader unloads one model for a replica of another; for one that is nowhere, each instance does', async () => {
+    const models = ['m:latest', 'n:latest']
+    const nodes = [
+      { name: 'a', slots: 1, bytes: 5e9, loaded, models, max_loaded: 1 },
+      { name: 'b', slots: 1, bytes: 5e9, loaded: ['n:latest'], models, max_loaded: 1 },
+    ]
+    for (const leads of [true, false]) {
+      const { acquire, swaps, clock } = arrange(nodes, { leads })
+      for (let nth = 0; nth < 4; nth++) acquire('').catch(() => {})
+      await clock.advance(0)
+      assert.deepEqual(swaps, leads ? ['b: n:latest for m:latest '] : [])
+    }
+    const { acquire, swaps } = arrange(nodes.slice(0, 1), { leads: false })
+    await acquire('', { model: 'n:latest' })
+    assert.deepEqual(swaps, ['a: m:latest for n:latest '])
   })
 })

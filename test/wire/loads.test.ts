@@ -80,13 +80,16 @@ suite('a model that must be loaded first', () => {
     assert.equal(at.cold.loading.length, 1)
   })
 
-  test('is loaded as its request will need it: with its context, and without its prompt', async () => {
+  test('is loaded as its request will need it: with its context, without its prompt, to stay for an hour', async () => {
     await using at = await fleet()
     const answer = at.ask({ options: { num_ctx: 8192, temperature: 1 }, messages: [{ content: 'secret' }] })
     await eventually(() => at.cold.loading.length === 1, 'the load has begun')
     const [load] = at.cold.requests
     assert.match(load ?? '', /^POST \/api\/generate HTTP/)
-    assert.match(load ?? '', /\{"model":"m:latest","options":\{"num_ctx":8192\},"stream":false\}$/)
+    assert.match(
+      load ?? '',
+      /\{"model":"m:latest","keep_alive":"1h","options":\{"num_ctx":8192\},"stream":false\}$/,
+    )
     at.cold.finish()
     await (await answer).text()
   })
@@ -153,6 +156,28 @@ suite('a node without room for the model', () => {
       '/api/generate m:latest',
       '/api/chat m',
     ])
+  })
+
+  test('that does not let go of the other within 10 s is not asked to load, and serves with that again', async () => {
+    const heard: string[] = []
+    await using node = await startRawNode((socket, bytes) => {
+      heard.push(`${/^\S+ (\S+)/.exec(bytes)?.[1]} ${/"model":"([^"]*)"/.exec(bytes)?.[1] ?? ''}`)
+      if (bytes.startsWith('GET /api/ps')) socket.write(rawAnswer('{"models":[{"name":"n:latest"}]}'))
+      else socket.write(isLoad(bytes) ? loaded : answered)
+    })
+    const models = ['m:latest', 'n:latest']
+    const sketch = { name: 'small', url: node.url, models, loaded: ['n:latest'], max_loaded: 1 }
+    await using gateway = await startGateway(aSnapshot({ nodes: [sketch] }), { clock: new RealClock(0.01) })
+    const ask = (model: string, signal: AbortSignal) =>
+      fetch(`${gateway.url}/api/chat`, { method: 'POST', body: JSON.stringify({ model }), signal })
+    const caller = new AbortController()
+    const waits = ask('m', caller.signal).catch(() => 'left')
+    await eventually(() => heard.length > 3, 'it is asked what it has')
+    assert.equal((await ask('n', AbortSignal.timeout(5000))).status, 200)
+    assert.deepEqual([...new Set(heard)], ['/api/generate n:latest', '/api/ps ', '/api/chat n'])
+    assert.equal(gateway.scheduler.summary().queued, 1, 'who wanted the other waits')
+    caller.abort()
+    assert.equal(await waits, 'left')
   })
 })
 
