@@ -239,15 +239,14 @@ export class Dispatch {
     { adjusted }: Admission,
     { config }: Snapshot,
   ): OutgoingHttpHeaders {
-    return {
-      'x-request-id': publicId,
-      ...(config.headers.node ? { 'x-llamero-node': trace.node } : {}),
-      ...(config.headers.instance ? { 'x-llamero-instance': this.#options.instance } : {}),
-      'x-llamero-attempts': trace.attempts,
-      'x-llamero-queue-ms': Math.round(trace.queuedMs),
-      'x-llamero-reason': trace.reason,
-      ...(adjusted.length > 0 && { 'x-llamero-adjusted': adjusted.join(', ') }),
-    }
+    const headers: OutgoingHttpHeaders = { 'x-request-id': publicId }
+    if (config.headers.node) headers['x-llamero-node'] = trace.node
+    if (config.headers.instance) headers['x-llamero-instance'] = this.#options.instance
+    headers['x-llamero-attempts'] = trace.attempts
+    headers['x-llamero-queue-ms'] = Math.round(trace.queuedMs)
+    headers['x-llamero-reason'] = trace.reason
+    if (adjusted.length > 0) headers['x-llamero-adjusted'] = adjusted.join(', ')
+    return headers
   }
 }
 

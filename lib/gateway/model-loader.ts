@@ -14,6 +14,11 @@ import type { Upstreams } from './upstreams.ts'
 /** How long a node may take to unload a model, and how often it is asked whether it has, in milliseconds. */
 const unloadMs = 10_000
 const lookMs = 100
+/**
+ * A graphics card gives memory back 0.5 to 1.5 s after `/api/ps` has left out whom it belonged to (sheet ollama-api.md
+ * §2.4). To a load that begins before, Ollama sacrifices another model.
+ */
+const recoveryMs = 1_500
 
 /**
  * Longer than Ollama's own 5 min: where it makes room for others, it takes what stays for the shortest (sheet routing.md
@@ -113,9 +118,12 @@ export class ModelLoader implements Loader {
     for (;;) {
       const loaded = loadedIn(await this.#send(node, psRequest))
       const kept = victims.filter((victim) => loaded?.has(victim))
-      if (kept.length === 0 || clock.now() >= until) return kept
+      if (kept.length === 0) break
+      if (clock.now() >= until) return kept
       await clock.sleep(lookMs)
     }
+    await clock.sleep(recoveryMs)
+    return []
   }
 
   #send(node: NodeView, { method, path, body, limitMs }: Request): Promise<Outcome> {

@@ -28,6 +28,8 @@ export class Attempt {
   /** Tokens written so far. */
   written: () => number = () => 0
   cancelled = false
+  /** Of its prompt, those that need not be read. */
+  cachedTokens = 0
 
   constructor(options: AttemptOptions, now: number) {
     this.options = options
@@ -47,8 +49,9 @@ export class Attempt {
   }
 
   /** It has a slot. */
-  started(now: number): void {
+  started(now: number, cachedTokens: number): void {
     this.#startedAt = now
+    this.cachedTokens = cachedTokens
   }
 
   firstToken(now: number): void {

@@ -1,16 +1,14 @@
-import type { Dice } from '../shared/loop.ts'
-import type { Decider } from './decider.ts'
 import type { Sample } from './rehearsal.ts'
-import { type RoundOptions, rehearse } from './round.ts'
-import { noisyTenant } from './scenario.ts'
-import { deviation, type Goal, mean, type Tally, tally, ttftOf } from './tally.ts'
+import { type DeciderOf, type RoundOptions, rehearse } from './round.ts'
+import { isAftermath, noisyTenant } from './scenario.ts'
+import { deviation, type Goal, mean, shareWithin, type Tally, tally, ttftOf } from './tally.ts'
 
 /** Who takes part in a comparison. */
 export interface Contestant {
   readonly name: string
   /** A yardstick: rehearsed with every model in memory. */
   readonly allResident: boolean
-  readonly deciderOf: (dice: Dice) => Decider
+  readonly deciderOf: DeciderOf
 }
 
 /** Mean over the seeds, and how much they differ (standard deviation). */
@@ -23,11 +21,13 @@ export interface Figure {
 export interface Standing {
   readonly policy: string
   readonly figures: Readonly<Record<FigureName, Figure>>
+  /** One by one, in the order of the seeds. */
+  readonly rounds: readonly RoundResult[]
   /** Of each tenant. */
   readonly tenantSlo: Readonly<Record<string, Figure>>
 }
 
-export type FigureName = Exclude<keyof Tally, 'tenantSlo'> | 'loads' | 'unorderedLoads'
+export type FigureName = Exclude<keyof RoundResult, 'tenantSlo'>
 
 /** What can be drawn of the first seed. */
 export interface Curve {
@@ -66,8 +66,10 @@ export async function compare(
       const course = rehearse({ ...options, allResident, seed }, deciderOf)
       // Of a tenant who asks for too much it is only of interest what the others get.
       const outcomes = course.outcomes.filter(({ request }) => request.tenant !== noisyTenant)
-      const { loads, unorderedLoads } = course
-      results.push({ ...tally(outcomes, options.goal), loads, unorderedLoads })
+      const after = outcomes.filter(isAftermath(options.scenario, outcomes))
+      const { loads, unorderedLoads, victimStarts } = course
+      const aftermathSlo = shareWithin(after, options.goal)
+      results.push({ ...tally(outcomes, options.goal), aftermathSlo, loads, unorderedLoads, victimStarts })
       if (index > 0) continue
       const served = outcomes.filter(({ firstTokenAt }) => firstTokenAt !== null)
       curves.push({ policy: name, ttfts: served.map(ttftOf).sort((a, b) => a - b), samples: course.samples })
@@ -77,9 +79,14 @@ export async function compare(
   return { standings, curves }
 }
 
+/** One rehearsal of one contestant. */
 interface RoundResult extends Tally {
+  /** Share within the goal of those that arrived soon after something went wrong, or could have. */
+  readonly aftermathSlo: number
   readonly loads: number
   readonly unorderedLoads: number
+  /** Requests sent to a model that was to be unloaded. */
+  readonly victimStarts: number
 }
 
 function standingOf(policy: string, results: readonly RoundResult[]): Standing {
@@ -87,6 +94,7 @@ function standingOf(policy: string, results: readonly RoundResult[]): Standing {
   const tenants = Object.keys(results[0]?.tenantSlo ?? {})
   return {
     policy,
+    rounds: results,
     figures: {
       requests: figure('requests'),
       slo: figure('slo'),
@@ -96,10 +104,13 @@ function standingOf(policy: string, results: readonly RoundResult[]): Standing {
       ttftP99: figure('ttftP99'),
       e2eMean: figure('e2eMean'),
       e2eP95: figure('e2eP95'),
+      prefixHits: figure('prefixHits'),
       refused: figure('refused'),
       failed: figure('failed'),
       loads: figure('loads'),
       unorderedLoads: figure('unorderedLoads'),
+      victimStarts: figure('victimStarts'),
+      aftermathSlo: figure('aftermathSlo'),
     },
     tenantSlo: Object.fromEntries(
       tenants.map((tenant) => [tenant, figureOf(results.map(({ tenantSlo }) => tenantSlo[tenant] ?? 0))]),

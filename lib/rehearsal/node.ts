@@ -28,12 +28,16 @@ export class RehearsedNode {
   readonly #models: ReadonlyMap<string, PlannedModel>
   readonly #gpu: Gpu
   readonly #loader: Loader
+  readonly #fleet: FleetPlan
+  #speed: number
   #isUp = true
 
   /** @param speed what it is really like, near to what its plan says. */
   constructor(timeline: Timeline, fleet: FleetPlan, node: PlannedNode, speed: number) {
     this.plan = node
     this.#timeline = timeline
+    this.#fleet = fleet
+    this.#speed = speed
     this.#models = new Map(
       fleet.models.filter((model) => canHold(node, model)).map((model) => [model.name, model]),
     )
@@ -84,8 +88,20 @@ export class RehearsedNode {
     }
   }
 
-  setSpeed(factor: number): void {
-    this.#gpu.setSpeed(factor)
+  /** What nobody is told: how fast it is with each model, alone. */
+  truth(): { model: string; secondsPerToken: number; prefillPerS: number }[] {
+    const { decode, prefill } = this.#fleet
+    return Array.from(this.#models.values(), ({ name, size }) => ({
+      model: name,
+      secondsPerToken: size / (decode * this.#speed),
+      prefillPerS: (prefill * this.#speed) / size,
+    }))
+  }
+
+  /** From now on everything takes so many times as long. */
+  slowDown(times: number): void {
+    this.#speed /= times
+    this.#gpu.setSpeed(1 / times)
   }
 
   /** It is gone, with all that it was doing. */

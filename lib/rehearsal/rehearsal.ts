@@ -38,6 +38,8 @@ export interface Course {
   readonly loads: number
   /** Loads that no scheduler ordered: Ollama's own, for a request to a node that had not loaded its model. */
   readonly unorderedLoads: number
+  /** Requests sent to a model that was to be unloaded. */
+  readonly victimStarts: number
 }
 
 /** How often nodes are looked at, seconds. */
@@ -55,6 +57,9 @@ export class Rehearsal {
   readonly #open = new Map<string, Open>()
   readonly #outcomes = new Map<string, Outcome>()
   readonly #samples: Sample[] = []
+  /** Models being unloaded, by node. */
+  readonly #victims = new Map<string, readonly string[]>()
+  #victimStarts = 0
   #isPassPlanned = false
   #cancelTick: () => void = () => {}
   /** The nodes as they were told last, to tell only changes. */
@@ -79,6 +84,7 @@ export class Rehearsal {
       samples: this.#samples,
       loads: nodes.reduce((sum, { loads }) => sum + loads.all, 0),
       unorderedLoads: nodes.reduce((sum, { loads }) => sum + loads.unordered, 0),
+      victimStarts: this.#victimStarts,
     }
   }
 
@@ -147,6 +153,7 @@ export class Rehearsal {
     const { timeline } = this.#options
     open.tried.add(name)
     open.attempts++
+    if (this.#victims.get(name)?.includes(request.model)) this.#victimStarts++
     open.attempt = this.#node(name).submit({
       ...request,
       keepAlive: null,
@@ -177,15 +184,21 @@ export class Rehearsal {
 
   #end(open: Open, end: Outcome['end']): void {
     const { request, firstTokenAt } = open
+    const { cachedTokens = 0 } = open.attempt ?? {}
+    const endedAt = this.#options.timeline.now
     this.#open.delete(request.id)
-    this.#outcomes.set(request.id, { request, end, firstTokenAt, endedAt: this.#options.timeline.now })
+    this.#outcomes.set(request.id, { request, end, firstTokenAt, endedAt, cachedTokens })
   }
 
   #swap({ node, victims, model }: Extract<Effect, { type: 'swap' }>): void {
+    this.#victims.set(node, victims)
     this.#node(node).swap({
       victims,
       model,
-      onEnd: (loadS) => this.#take({ type: 'swapped', node, model, ok: loadS !== null, loadS: loadS ?? 0 }),
+      onEnd: (loadS) => {
+        this.#victims.delete(node)
+        this.#take({ type: 'swapped', node, model, ok: loadS !== null, loadS: loadS ?? 0 })
+      },
     })
   }
 

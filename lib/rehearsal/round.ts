@@ -26,8 +26,11 @@ export interface RoundOptions {
   readonly seed: number
 }
 
+/** Makes who decides. The nodes are for yardsticks only: they tell what nobody could know. */
+export type DeciderOf = (dice: Dice, nodes: readonly RehearsedNode[]) => Decider
+
 /** Of the same seed come the same nodes and the same requests, for every decider. */
-export function rehearse(options: RoundOptions, deciderOf: (dice: Dice) => Decider): Course {
+export function rehearse(options: RoundOptions, deciderOf: DeciderOf): Course {
   const { allResident, patience, scenario, seed } = options
   const fleet = allResident ? roomy(options.fleet) : options.fleet
   const speeds = speedsOf(fleet, seededDice(seed))
@@ -38,11 +41,12 @@ export function rehearse(options: RoundOptions, deciderOf: (dice: Dice) => Decid
   if (allResident) for (const node of nodes) node.preload(node.facts().models.keys())
   const requests = requestsFor(options, speeds)
   disturb(scenario, timeline, nodes, requests)
-  const decider = deciderOf(seededDice(seed + 2_000_003))
+  const decider = deciderOf(seededDice(seed + 2_000_003), nodes)
   return new Rehearsal({ timeline, nodes, requests, decider, patience }).run()
 }
 
-function requestsFor(
+/** What callers will ask for, on nodes of these speeds. */
+export function requestsFor(
   { fleet, trace, load, requests, scenario, seed }: RoundOptions,
   speeds: Speeds,
 ): Request[] {
@@ -60,7 +64,7 @@ function requestsFor(
 type Speeds = ReadonlyMap<string, number>
 
 /** What each node is really like, which nobody is told. */
-function speedsOf({ nodes, jitter }: FleetPlan, dice: Dice): Speeds {
+export function speedsOf({ nodes, jitter }: FleetPlan, dice: Dice): Speeds {
   return new Map(nodes.map(({ name, speed }) => [name, speed * (1 + jitter * (2 * dice() - 1))]))
 }
 

@@ -4,8 +4,8 @@ import type { Gpu, Stream } from './gpu.ts'
 import { PromptCache } from './prompt-cache.ts'
 import type { Timeline } from './timeline.ts'
 
-/** Of weights per token of context, about: 8 billion parameters in 5 GB keep 128 KiB for a token. */
-const contextBytesPerWeight = 1 / 40_000
+/** What a token of context takes grows as the root of the weights: 128 KiB with 5 GB, near 320 KiB with 40 GB. */
+const contextBytes = (weights: number) => 128 * 1024 * Math.sqrt(weights / 5e9)
 
 interface RunnerOptions {
   readonly timeline: Timeline
@@ -38,7 +38,7 @@ export class Runner {
     this.model = model.name
     this.memory = footprint(model)
     this.keepAlive = keepAlive
-    this.#cache = new PromptCache(node.slots, node.promptCache / (model.size * contextBytesPerWeight))
+    this.#cache = new PromptCache(node.slots, node.promptCache / contextBytes(model.size))
   }
 
   get isIdle(): boolean {
@@ -117,7 +117,7 @@ export class Runner {
       leave(stream.isReading ? slot.cachedTokens : promptTokens)
     }
     this.#running.add(attempt)
-    attempt.started(timeline.now)
+    attempt.started(timeline.now, slot.cachedTokens)
     gpu.add(stream)
   }
 }

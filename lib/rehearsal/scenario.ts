@@ -1,4 +1,5 @@
 import type { RehearsedNode } from './node.ts'
+import type { Outcome } from './tally.ts'
 import type { Timeline } from './timeline.ts'
 import type { Request } from './traffic.ts'
 
@@ -10,6 +11,8 @@ export type Scenario = (typeof scenarios)[number]
 export const noisyTenant = 'noisy'
 const noise = { capacities: 3, seconds: 60 }
 const slowDown = 8
+/** Seconds after half time that show how bad it was: twice the noise; for a node as many as the goal says (routing.md §6, G8). */
+const aftermath = { 'noisy-tenant': 2 * noise.seconds, other: 600 }
 
 /** Adds the requests of the noisy tenant: for 60 s three times what the fleet can serve, each like one of the others. */
 export function withNoise(requests: readonly Request[], capacity: number): Request[] {
@@ -29,8 +32,15 @@ export function disturb(
   requests: readonly Request[],
 ): void {
   const node = nodes.toSorted((a, b) => b.plan.speed - a.plan.speed)[0]
-  if (scenario === 'slow-node') timeline.at(halfTime(requests), () => node?.setSpeed(1 / slowDown))
+  if (scenario === 'slow-node') timeline.at(halfTime(requests), () => node?.slowDown(slowDown))
   if (scenario === 'dead-node') timeline.at(halfTime(requests), () => node?.kill())
+}
+
+/** Whether a request arrived soon after half time. */
+export function isAftermath(scenario: Scenario, outcomes: readonly Outcome[]) {
+  const from = halfTime(outcomes.map(({ request }) => request))
+  const to = from + (scenario === 'noisy-tenant' ? aftermath[scenario] : aftermath.other)
+  return ({ request }: Outcome): boolean => request.at >= from && request.at < to
 }
 
 function noisy(like: Request, index: number, at: number, others: number): Request {
@@ -41,7 +51,7 @@ function noisy(like: Request, index: number, at: number, others: number): Reques
     tenant: noisyTenant,
     conversation: others + index,
     reusableTokens: 0,
-    prefixes: [{ hash: others + index + 1, tokens: like.promptTokens }],
+    prefixes: [],
   }
 }
 

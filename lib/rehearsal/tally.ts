@@ -8,6 +8,8 @@ export interface Outcome {
   /** Null when no token came. */
   readonly firstTokenAt: number | null
   readonly endedAt: number
+  /** Of its prompt, those that were in a cache. */
+  readonly cachedTokens: number
 }
 
 /** What callers should get. */
@@ -32,6 +34,8 @@ export interface Tally {
   readonly ttftP99: number
   readonly e2eMean: number
   readonly e2eP95: number
+  /** Share of the prompt tokens that were there before in their conversation which were in a cache. */
+  readonly prefixHits: number
   readonly refused: number
   /** Neither served nor refused. */
   readonly failed: number
@@ -63,9 +67,15 @@ export function tally(outcomes: readonly Outcome[], goal: Goal): Tally {
     ttftP99: quantile(ttfts, 0.99),
     e2eMean: mean(e2es),
     e2eP95: quantile(e2es, 0.95),
+    prefixHits: prefixHits(served),
     refused,
     failed: counted.length - served.length - refused,
   }
+}
+
+function prefixHits(served: readonly Outcome[]): number {
+  const reusable = served.reduce((sum, { request }) => sum + request.reusableTokens, 0)
+  return served.reduce((sum, { cachedTokens }) => sum + cachedTokens, 0) / Math.max(1, reusable)
 }
 
 /** Seconds to the first token of a request that got one. */
@@ -89,7 +99,8 @@ function quantile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0
 }
 
-function shareWithin(outcomes: readonly Outcome[], goal: Goal): number {
+/** Share that was served within the goal. */
+export function shareWithin(outcomes: readonly Outcome[], goal: Goal): number {
   return outcomes.filter((outcome) => isWithin(outcome, goal)).length / Math.max(1, outcomes.length)
 }
 

@@ -25,6 +25,8 @@ const continuing = 0.6
 const openConversations = 100
 /** At least a quarter of a prompt is new, where the trace does not say how much. */
 const mostReusable = 0.75
+/** Prompts are messages of so many tokens: the blocks that traces with sessions compare prompts by. */
+const messageTokens = 512
 
 interface Turn {
   readonly conversation: number
@@ -47,6 +49,7 @@ export function requestsOf(
   const bySession = new Map<string, Turn>()
   const open: Turn[] = []
   const shares = models.map(({ share }) => share)
+  let messages = 0
   return rows.map((row, index) => {
     const earlier = earlierTurn(row)
     const conversation = earlier?.conversation ?? index
@@ -54,10 +57,8 @@ export function requestsOf(
     const tenant = earlier?.tenant ?? `tenant-${pickByWeight(dice, tenantShares) + 1}`
     const { promptTokens, outputTokens } = row
     const reusableTokens = earlier ? reusable(row, earlier) : 0
-    const prefixes = [
-      ...(earlier?.prefixes ?? []).filter(({ tokens }) => tokens <= reusableTokens),
-      { hash: index + 1, tokens: promptTokens },
-    ]
+    const known = (earlier?.prefixes ?? []).filter(({ tokens }) => tokens <= reusableTokens)
+    const prefixes = [...known, ...newMessages(known.at(-1)?.tokens ?? 0, promptTokens)]
     const turn: Turn = { conversation, model, tenant, tokens: promptTokens + outputTokens, prefixes }
     remember(row, turn)
     return {
@@ -77,6 +78,14 @@ export function requestsOf(
     if (session !== null) return bySession.get(session)
     if (dice() >= continuing) return undefined
     return open[Math.floor(dice() * open.length)]
+  }
+
+  function newMessages(from: number, to: number): Prefix[] {
+    const count = Math.ceil((to - from) / messageTokens)
+    return Array.from({ length: count }, (_, nth) => ({
+      hash: ++messages,
+      tokens: Math.min(to, from + (nth + 1) * messageTokens),
+    }))
   }
 
   function remember({ session }: TraceRow, turn: Turn): void {

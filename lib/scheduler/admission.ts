@@ -7,13 +7,6 @@ import type { Waiting } from './waiting.ts'
 const leastRetryS = 1
 const mostRetryS = 600
 
-interface Delay {
-  since: number
-  /** Shortest wait that ended in this interval. */
-  least: number
-  isStanding: boolean
-}
-
 /**
  * Who may wait. Whoever would wait too long is told so at once, while somebody else could still serve it; early refusals
  * keep the service good beyond saturation (sheet routing.md §2.7, §5.6).
@@ -21,8 +14,6 @@ interface Delay {
 export class Admission {
   readonly #rules: Parameters
   readonly #dice: Dice
-  /** By model. */
-  readonly #delays = new Map<string, Delay>()
 
   constructor(rules: Parameters, dice: Dice) {
     this.#rules = rules
@@ -37,9 +28,8 @@ export class Admission {
    */
   judge(
     { work, rule, plan }: Waiting,
-    lines: Pick<Lines, 'length' | 'drainS'>,
+    lines: Pick<Lines, 'length' | 'drainS' | 'isStanding'>,
     ttftS: number,
-    now: number,
   ): 'queue-full' | 'tenant-full' | 'no-capacity' | null {
     const { maxQueued, tenantS, leastLimitS } = this.#rules.admission
     if (lines.drainS(work) > Math.max(tenantS, rule.limitS)) return 'tenant-full'
@@ -47,7 +37,7 @@ export class Admission {
     if (plan?.waitsFor === 'load') return null
     if (lines.length > maxQueued) return 'queue-full'
     // A standing queue means that it only adds delay: then nobody comes in who would miss the goal.
-    const limit = this.#hasStandingQueue(work.model, now) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
+    const limit = lines.isStanding(work.tenant) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
     return ttftS > limit ? 'no-capacity' : null
   }
 
@@ -56,28 +46,5 @@ export class Admission {
     const { jitter } = this.#rules.admission
     const varied = waitS * (1 + jitter * (2 * this.#dice() - 1))
     return Math.min(mostRetryS, Math.max(leastRetryS, varied))
-  }
-
-  /** A request of the model got its slot after so long; 0 as well when none waits. */
-  waited(model: string, seconds: number, now: number): void {
-    const delay = this.#delay(model, now)
-    delay.least = Math.min(delay.least, seconds)
-  }
-
-  #hasStandingQueue(model: string, now: number): boolean {
-    return this.#delay(model, now).isStanding
-  }
-
-  #delay(model: string, now: number): Delay {
-    const { intervalS, targetS } = this.#rules.admission
-    const fresh: Delay = { since: now, least: Number.POSITIVE_INFINITY, isStanding: false }
-    const delay = this.#delays.get(model) ?? fresh
-    this.#delays.set(model, delay)
-    if (now - delay.since < intervalS) return delay
-    // An interval in which nobody was served says nothing of the queue.
-    delay.isStanding = delay.least > targetS && delay.least < Number.POSITIVE_INFINITY
-    delay.since = now
-    delay.least = Number.POSITIVE_INFINITY
-    return delay
   }
 }

@@ -119,13 +119,13 @@ export class Core {
 
   /** Decides on all that waits. */
   pass(now: number): Effect[] {
-    return this.#pass.run(now)
+    return this.#isWaitedFor ? this.#pass.run(now) : []
   }
 
   /** When time alone may change something, in monotonic seconds; null while nothing waits. */
   nextTickAt(now: number): number | null {
+    if (!this.#isWaitedFor) return null
     const { oldest, changesAt } = this.#lines
-    if (!oldest && !this.#swaps.isDraining) return null
     const expiresAt = oldest ? oldest.since + this.#rules.admission.maxWaitS : Number.POSITIVE_INFINITY
     return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt)
   }
@@ -202,6 +202,11 @@ export class Core {
 
   restore(state: LearnedState): void {
     this.#learning.restore(state)
+  }
+
+  /** Whether there is anything to decide: a request waits, or a swap does. */
+  get #isWaitedFor(): boolean {
+    return this.#lines.length > 0 || this.#swaps.isDraining
   }
 
   #leave(id: string, why: Departure, now: number): void {

@@ -77,9 +77,12 @@ export class FleetState {
     return count
   }
 
-  /** Bytes that a runner takes in memory. */
+  /** Bytes that a runner takes in memory: as it was last seen, else more than its file. */
   size({ model, residence, node }: Runner): number {
-    return residence?.size ?? this.#sizes.get(model) ?? node.facts.models.get(model) ?? 0
+    const seen = residence?.size ?? this.#sizes.get(model)
+    if (seen !== undefined) return seen
+    const { memoryPerByte, memoryBesides } = this.#rules
+    return memoryPerByte * (node.facts.models.get(model) ?? 0) + memoryBesides
   }
 
   #makeList(model: string, variant: string, now: number): CandidateList {

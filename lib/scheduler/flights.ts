@@ -1,3 +1,4 @@
+import { Roster } from '../shared/roster.ts'
 import type { DecisionLog, Sent } from './decision-log.ts'
 import type { Decision, Ending, Timings } from './events.ts'
 import { charge, type Lines } from './lines.ts'
@@ -22,7 +23,7 @@ export class Flights {
   readonly #tenants: Tenants
   readonly #prefixes: Prefixes
   readonly #log: DecisionLog
-  readonly #byId = new Map<string, Airborne>()
+  readonly #byId = new Roster<string, Airborne>()
 
   constructor(around: Surroundings, lines: Lines, tenants: Tenants, prefixes: Prefixes, log: DecisionLog) {
     this.#around = around

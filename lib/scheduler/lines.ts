@@ -1,4 +1,6 @@
+import { Roster } from '../shared/roster.ts'
 import type { Work } from './events.ts'
+import { Lateness } from './lateness.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
@@ -13,19 +15,21 @@ export class Lines {
   readonly #rules: Parameters
   readonly #tenants: Tenants
   /** By request id, in order of arrival. */
-  readonly #places = new Map<string, Place>()
+  readonly #places = new Roster<string, Place>()
   /** By rank and tenant; sorted by key, equals by arrival. No line is empty. */
-  readonly #ranks: Map<string, Place[]>[] = []
-  readonly #byModel = new Map<string, number>()
+  readonly #ranks: Roster<string, Place[]>[] = []
+  readonly #byModel = new Roster<string, number>()
   /** By class and tenant. */
-  readonly #drainS = new Map<string, number>()
-  readonly #newcomers = new Set<Waiting>()
+  readonly #drainS = new Roster<string, number>()
+  readonly #lateness: Lateness
+  #newcomers: Waiting[] = []
   /** When the next standing changes. */
   #changesAt = Number.POSITIVE_INFINITY
 
   constructor(rules: Parameters, tenants: Tenants) {
     this.#rules = rules
     this.#tenants = tenants
+    this.#lateness = new Lateness(rules.admission.evidence)
   }
 
   get length(): number {
@@ -80,13 +84,18 @@ export class Lines {
     return longest.findLast(({ waiting }) => waiting.work.tried.size === 0)?.waiting
   }
 
+  /** Whether a tenant's requests are late all the time: then waiting only adds delay. */
+  isStanding(tenant: string): boolean {
+    return this.#lateness.isStanding(this.#tenants.account(tenant))
+  }
+
   /** @param isNew it is still to be decided whether it may wait. */
   add(waiting: Waiting, isNew: boolean, now: number): void {
     const { work } = waiting
     const { id, model, tenant } = work
     const account = this.#tenants.account(tenant)
     this.#tenants.joined(account)
-    if (isNew) this.#newcomers.add(waiting)
+    if (isNew) this.#newcomers.push(waiting)
     add(this.#byModel, model, 1)
     add(this.#drainS, lineOf(work), waiting.drainS)
     this.#put({ ...standingOf(waiting, this.#rules, now), waiting, tenant: account }, id)
@@ -98,7 +107,6 @@ export class Lines {
     if (!place) return false
     this.#places.delete(id)
     this.#takeOut(place)
-    this.#newcomers.delete(place.waiting)
     const { work, drainS } = place.waiting
     this.#tenants.left(place.tenant)
     add(this.#byModel, work.model, -1)
@@ -106,11 +114,17 @@ export class Lines {
     return true
   }
 
+  /** It has its slot. */
+  started(id: string): void {
+    this.remove(id)
+    this.#lateness.started()
+  }
+
   /** Who came since this was asked last and still waits, the last one first. */
   takeNewcomers(): Waiting[] {
-    const newcomers = [...this.#newcomers].reverse()
-    this.#newcomers.clear()
-    return newcomers
+    const newcomers = this.#newcomers.filter((waiting) => this.get(waiting.work.id) === waiting)
+    this.#newcomers = []
+    return newcomers.reverse()
   }
 
   /** Lets ageing and lateness count up to now. */
@@ -153,9 +167,10 @@ export class Lines {
   }
 
   #put(place: Place, id: string): void {
+    if (place.isLate) this.#lateness.came(place.tenant)
     this.#places.set(id, place)
     this.#changesAt = Math.min(this.#changesAt, place.until)
-    const lines = this.#ranks[place.rank] ?? new Map<string, Place[]>()
+    const lines = this.#ranks[place.rank] ?? new Roster<string, Place[]>()
     this.#ranks[place.rank] = lines
     const line = lines.get(place.tenant)
     if (line) line.splice(indexIn(line, place), 0, place)
@@ -163,6 +178,7 @@ export class Lines {
   }
 
   #takeOut(place: Place): void {
+    if (place.isLate) this.#lateness.went(place.tenant)
     const lines = this.#ranks[place.rank]
     const line = lines?.get(place.tenant)
     const at = line?.indexOf(place) ?? -1
@@ -205,7 +221,7 @@ function isBefore(a: Place, b: Place): boolean {
   return a.waiting.work.arrivedAt < b.waiting.work.arrivedAt
 }
 
-function add(sums: Map<string, number>, key: string, change: number): void {
+function add(sums: Roster<string, number>, key: string, change: number): void {
   const sum = (sums.get(key) ?? 0) + change
   // Sums of seconds leave a rounding behind.
   if (Math.abs(sum) < 1e-9) sums.delete(key)

@@ -149,7 +149,7 @@ export class NodeState {
   began(flight: Flight): void {
     const { flights } = flight.runner
     if (flights.size === 0) this.#busy++
-    flights.add(flight)
+    flights.set(flight, flight)
     this.#active++
     this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()

@@ -63,9 +63,13 @@ function refusalOf(
   if (!list.admitsAnywhere(waiting)) return 'no-node'
   if (predictedStart === null) return failedLoadOf(waiting, list, now) && 'load-failed'
   if (waitsFor !== 'slot') return null
-  const withIt = { length: lines.length + 1, drainS: () => lines.drainS(work) + waiting.drainS }
+  const withIt = {
+    length: lines.length + 1,
+    drainS: () => lines.drainS(work) + waiting.drainS,
+    isStanding: (tenant: string) => lines.isStanding(tenant),
+  }
   const ttftS = predictedStart - now + work.promptTokens * list.flow(now).prefillPerToken
-  const refusal = admission.judge(waiting, withIt, ttftS, now)
+  const refusal = admission.judge(waiting, withIt, ttftS)
   // A more urgent one takes the place of the last.
   return refusal === 'queue-full' && (lines.last?.rule.rank ?? 0) > rule.rank ? null : refusal
 }

@@ -36,7 +36,7 @@ export function endsOf(runner: Runner, around: Surroundings, now: number): numbe
   const alone = pace.secondsPerToken(slowBytes(runner, around)) * node.busy
   const perToken = alone * (1 + pace.node.slowdown * (flights.size - 1))
   const ends: number[] = []
-  for (const flight of flights) ends.push(endOf(flight, perToken, now))
+  for (const flight of flights.values()) ends.push(endOf(flight, perToken, now))
   return ends
 }
 

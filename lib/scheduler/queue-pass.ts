@@ -120,14 +120,13 @@ export class QueuePass {
   }
 
   #start(waiting: Waiting, list: CandidateList, row: number, now: number): boolean {
-    const { lines, flights, admission } = this.#parts
+    const { lines, flights } = this.#parts
     const { work } = waiting
     const runner = list.runners[row]
     if (!runner) return false
     const decision = decisionOn(waiting, list, row, now)
-    lines.remove(work.id)
+    lines.started(work.id)
     flights.start(waiting, runner, decision, now)
-    admission.waited(work.model, now - work.arrivedAt, now)
     this.#effects.push({ type: 'start', id: work.id, node: runner.node.name, decision })
     return true
   }
@@ -176,7 +175,7 @@ export class QueuePass {
       }
       const waitS = this.waitS(waiting, now)
       const ttftS = now - work.arrivedAt + waitS + work.promptTokens * list.flow(now).prefillPerToken
-      const reason = admission.judge(waiting, lines, ttftS, now)
+      const reason = admission.judge(waiting, lines, ttftS)
       const refused = reason === 'queue-full' ? (lines.last ?? waiting) : waiting
       if (reason) this.#refuse(refused, reason, this.waitS(refused, now), now)
     }

@@ -1,4 +1,5 @@
 import { contextVariant } from '../fleet/variant.ts'
+import { Roster } from '../shared/roster.ts'
 import type { Decision, Work } from './events.ts'
 import type { PassageBarrier } from './gate.ts'
 import type { NodeState } from './node-state.ts'
@@ -45,7 +46,7 @@ export class Runner {
   /** Loaded by others: the options are a guess from its context, and may be the node's own. */
   isForeign = false
   /** What runs on it; changed by its node only. */
-  readonly flights = new Set<Flight>()
+  readonly flights = new Roster<Flight, Flight>()
   /** When each slot will be free, with what the pass under way has planned; null outside of a pass. */
   planned: number[] | null = null
   /** The last terms of its cost, which hold for a tick while nothing happens on the node; null when they were never worked out. */

@@ -6,6 +6,7 @@ import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import { Roster } from '../shared/roster.ts'
 import type { QueuedWork } from './core.ts'
 import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
@@ -54,8 +55,8 @@ export class Scheduler {
   readonly #clock: Clock
   readonly #loop: CoreLoop
   /** By the id that the core knows them by. */
-  readonly #waiters = new Map<string, Waiter>()
-  readonly #running = new Map<string, RunningRequest>()
+  readonly #waiters = new Roster<string, Waiter>()
+  readonly #running = new Roster<string, RunningRequest>()
   /** Of the last load of a model on a node, if it failed: what its loader threw. */
   readonly #failedLoads = new Map<string, unknown>()
   /** Requests running, by node, without the idle ones. */
@@ -86,8 +87,8 @@ export class Scheduler {
    *   loader threw when the load it waited for failed, or failed just now and nobody else could serve it; the signal's
    *   reason when it aborts.
    */
-  async acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
-    signal.throwIfAborted()
+  acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
+    if (signal.aborted) return Promise.reject(signal.reason)
     this.#loop.look()
     const { promise, resolve, reject } = Promise.withResolvers<Grant>()
     const id = this.#freeId(ask.id)

@@ -34,6 +34,8 @@ export interface Standing {
   readonly rank: number
   /** Inside its tenant the least goes first. */
   readonly key: number
+  /** It will miss its class's goal. */
+  readonly isLate: boolean
   /** Monotonic seconds. */
   readonly until: number
 }
@@ -55,5 +57,5 @@ export function standingOf({ work, rule, latestStart }: Waiting, rules: Paramete
     isLate ? Number.POSITIVE_INFINITY : lateAt,
     rank > 0 ? risesAt : Number.POSITIVE_INFINITY,
   )
-  return { rank, key, until }
+  return { rank, key, isLate, until }
 }

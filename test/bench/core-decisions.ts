@@ -62,7 +62,7 @@ function crowdedCore(nodes: number, stepS: number) {
 
 /** Nobody is refused: the queue is to be as long as it is. */
 const patient = someParameters({
-  admission: { maxQueued: 1e9, tenantS: 1e9, maxWaitS: 1e9, leastLimitS: 1e9, targetS: 1e9 },
+  admission: { maxQueued: 1e9, tenantS: 1e9, maxWaitS: 1e9, leastLimitS: 1e9, evidence: 1e9 },
   otherClass: { rank: 0, ttftS: 5, limitS: 1e9 },
 })
 

@@ -15,7 +15,7 @@ const nodesOf = (isUp: boolean, resident: ReadonlyMap<string, ReadonlySet<string
 const ageingS = 30
 const parameters = someParameters({
   classes: { high: { rank: 0, ttftS: 5, limitS: 1e6 }, low: { rank: 1, ttftS: 5, limitS: 1e6 } },
-  admission: { tenantS: 1e6, leastLimitS: 1e6, targetS: 1e6, maxWaitS: 90, maxQueued: 20 },
+  admission: { tenantS: 1e6, leastLimitS: 1e6, evidence: 1e9, maxWaitS: 90, maxQueued: 20 },
 })
 
 const models = ['a', 'b', 'c', 'only', 'only'] as const

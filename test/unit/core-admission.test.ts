@@ -8,7 +8,7 @@ const node = aNode()
 const eachS = 1000 / 1500 + 100 / 60
 /** The same of an answer as long as most are. */
 const averageS = 1000 / 1500 + 211 / 60
-const open: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, targetS: 1e6 } }
+const open: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, evidence: 1e9 } }
 const many = (count: number, work: Partial<Work> = {}) =>
   Array.from({ length: count }, (_, nth) => ({ id: `r${nth}`, ...work }))
 
@@ -17,10 +17,10 @@ suite('admission', () => {
     const { arrive } = aCore([node], { admission: { tenantS: 1e6 } })
     const effects = arrive(...many(12))
     const refused = effects.filter((effect) => effect.type === 'refuse')
-    // 20 s of waiting and reading: the one that runs and eight more.
+    // 10 s of waiting and reading: the one that runs and three more.
     assert.deepEqual(
       refused.map(({ id }) => id),
-      ['r11', 'r10', 'r9'],
+      many(8).map((_, nth) => `r${11 - nth}`),
     )
     assert.ok(refused.every(({ reason }) => reason === 'no-capacity'))
     assert.ok(Math.abs((refused[0]?.retryAfterS ?? 0) - 11 * eachS) < 0.01, `${refused[0]?.retryAfterS}`)
@@ -127,19 +127,32 @@ suite('admission', () => {
     assert.deepEqual(briefly(tell({ type: 'left', id: 'first' })), ['next on n'])
   })
 
-  test('where nobody waited less than 5 s for 30 s, only those come in who can be served in time', () => {
+  /** One after the other starts, 7 s apart, while others of the tenant wait. */
+  function longLine(starts: number) {
     const classes = { patient: { rank: 0, ttftS: 5, limitS: 1000 } }
-    const { arrive, after, end } = aCore([node], { classes, admission: { tenantS: 1e6, maxWaitS: 1e6 } })
-    arrive({ id: 'first' }, ...many(15, { class: 'patient' }))
+    const cluster = aCore([node], { classes, admission: { tenantS: 1e6, maxWaitS: 1e6 } })
+    const { arrive, after, end } = cluster
+    arrive({ id: 'first' }, ...many(starts + 3, { class: 'patient' }))
     let running = 'first'
-    for (let nth = 0; nth < 12; nth++) {
+    for (let nth = 0; nth < starts; nth++) {
       after(7)
       const [start] = end(running)
       assert.ok(start?.type === 'start')
       running = start.id
     }
+    return cluster
+  }
+
+  test('where 30 in a row start while others of a tenant are late, only those of it come in who can be served in time', () => {
+    const { arrive } = longLine(31)
     assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), ['late no-capacity'])
+    assert.deepEqual(briefly(arrive({ id: 'other', class: 'patient', tenant: 'other' })), [])
     assert.deepEqual(briefly(arrive({ id: 'back', tried: new Set(['x']) })), [])
+  })
+
+  test('a line that is late for a minute or three is not too long', () => {
+    const { arrive } = longLine(25)
+    assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), [])
   })
 
   const nowhere: readonly [what: string, work: Partial<Work>][] = [
@@ -175,7 +188,7 @@ suite('admission', () => {
 
   test('requests that only embed are not expected to write, so more of them may wait', () => {
     const refusals = (work: Partial<Work>) => {
-      const { arrive } = aCore([node], {})
+      const { arrive } = aCore([node], { admission: { leastLimitS: 20 } })
       return arrive(...many(40, work)).filter(({ type }) => type === 'refuse').length
     }
     assert.ok(refusals({ embeds: false }) > 20)

@@ -12,7 +12,7 @@ const normal = { rank: 0, ttftS: 5, limitS: 1000 }
 const patience: Changes = {
   classes,
   otherClass: normal,
-  admission: { tenantS: 1e6, maxWaitS: 1e6, leastLimitS: 1e6, targetS: 1e6 },
+  admission: { tenantS: 1e6, maxWaitS: 1e6, leastLimitS: 1e6, evidence: 1e9 },
 }
 
 /** One slot, taken by "first"; then the others arrive `apart` seconds after each other, and are served one by one. */

@@ -26,6 +26,14 @@ suite('swaps', () => {
     assert.equal(effects[0].decision.reason, 'cold-load')
   })
 
+  test('a model that nobody has seen in memory is taken to need more than its file', () => {
+    const { arrive, end, tell } = aCore([aNode({ models: { a: 11, b: 11 }, loaded: [] })], patience)
+    assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), ['n: nothing for a'])
+    tell({ ...swapped, model: 'a' })
+    end('a1')
+    assert.deepEqual(briefly(arrive({ id: 'b1', model: 'b' })), ['n: a for b'], 'of 24 GB')
+  })
+
   test('a busy victim gets nothing more, runs dry, and goes', () => {
     const { arrive, after, end, tell } = aCore([crowded], patience)
     assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), ['a1 on n'])
@@ -114,7 +122,7 @@ suite('swaps', () => {
   test('a load that failed is tried again after 30 s also where the fleet is told of all the time', () => {
     const empty = aNode({ loaded: [] })
     const { arrive, after, tell } = aCore([empty], patience)
-    arrive({ id: 'r' })
+    arrive({ id: 'r', tried: new Set(['other']) })
     tell({ ...swapped, model: 'a', ok: false })
     const seen = Array.from({ length: 62 }, () => briefly(after(0.5, { type: 'fleet', nodes: [empty] })))
     assert.deepEqual(seen.flat(), ['n: nothing for a'])

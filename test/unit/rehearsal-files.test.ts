@@ -116,6 +116,7 @@ test('a tally leaves out the first tenth, and counts the refused among those who
       end: 'served',
       firstTokenAt,
       endedAt: firstTokenAt + seconds,
+      cachedTokens: 0,
     } as const
   }
   const outcomes = [
@@ -123,7 +124,7 @@ test('a tally leaves out the first tenth, and counts the refused among those who
     ...[1, 2, 3, 4, 5, 6].map((at) => served(at, 1, 10)),
     served(7, 6, 1),
     served(8, 1, 11, 'y'),
-    { request: request(9, 'y'), end: 'refused', firstTokenAt: null, endedAt: 9 } as const,
+    { request: request(9, 'y'), end: 'refused', firstTokenAt: null, endedAt: 9, cachedTokens: 0 } as const,
   ]
   const { slo, tenantSlo, worstTenantSlo, ttftP50, refused, failed, requests } = tally(outcomes, {
     ttft: 5,

@@ -243,7 +243,7 @@ test('a node that becomes slower is so from then on', () => {
   const { node, ask, until } = aNode({ loaded: 'a' })
   const { heard } = ask('a')
   until(3)
-  node.setSpeed(1 / 8)
+  node.slowDown(8)
   until(100)
   endsAt(heard, 2, 3 + 40 / (10 / 8))
 })

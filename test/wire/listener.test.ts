@@ -122,7 +122,7 @@ suite('a caller who is slow', { concurrency: 3 }, () => {
 suite('a caller who does not fetch its answer', () => {
   /** Some ten megabytes, which no kernel takes off our hands. */
   const models = Array.from({ length: 40_000 }, (_, n) => `model-${n}-${'x'.repeat(40)}:latest`)
-  const config = { timeouts: { idle_write: '300ms' } }
+  const config = { timeouts: { idle_write: '1s' } }
 
   test('is cut off when the answer has been written but does not move (125)', async () => {
     await using gateway = await start({ models, config })
@@ -144,13 +144,15 @@ suite('a caller who does not fetch its answer', () => {
     using caller = await call(gateway.port)
     caller.socket.pause()
     caller.socket.write(get('/api/tags', 'Connection: close\r\n'))
-    // A sip every 50 ms: the whole takes several times the limit.
-    while (!caller.closed) {
+    // A megabyte every 250 ms: the whole takes more than twice the limit. With less the kernel, which tells that there is
+    // room only when a third of its buffer is free, would keep quiet for longer than the limit.
+    while (!caller.closed && !caller.received.endsWith(']}')) {
+      const enough = caller.received.length + 1_000_000
       caller.socket.resume()
-      await sleep(1)
+      while (caller.received.length < enough && !caller.closed && !caller.received.endsWith(']}'))
+        await sleep(1)
       caller.socket.pause()
-      await sleep(50)
-      if (caller.received.endsWith(']}')) break
+      await sleep(250)
     }
     const [head = '', body = ''] = caller.received.split('\r\n\r\n')
     assert.equal(body.length, Number(/content-length: (\d+)/i.exec(head)?.[1]))

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { suite, test } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
+import { aModel } from '../../lib/simulator/models.ts'
+import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, rawAnswer, startRawNode } from '../support/wire.ts'
@@ -144,7 +146,8 @@ suite('a node without room for the model', () => {
     })
     const models = ['m:latest', 'n:latest']
     const sketch = { name: 'small', url: node.url, models, loaded: ['n:latest'], max_loaded: 1 }
-    await using gateway = await startGateway(aSnapshot({ nodes: [sketch] }))
+    const clock = new RealClock(0.1)
+    await using gateway = await startGateway(aSnapshot({ nodes: [sketch] }), { clock })
     const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body: '{"model":"m"}' })
     assert.equal(answer.status, 200)
     await answer.text()
@@ -178,6 +181,38 @@ suite('a node without room for the model', () => {
     assert.equal(gateway.scheduler.summary().queued, 1, 'who wanted the other waits')
     caller.abort()
     assert.equal(await waits, 'left')
+  })
+
+  test('loses nothing else: the load begins when the memory of what was unloaded is free again', async () => {
+    const clock = new RealClock(0.1)
+    const [sizeMiB, totalMiB] = [4000, 10_240]
+    const models = ['a', 'b', 'c'].map((name) =>
+      aModel({ name, sizeMiB, kvMiBPer1kCtx: 0, loadMs: 10, decodeTps: 0, promptTps: 0 }),
+    )
+    const gpus = [{ id: 'gpu0', totalMiB, discrete: true }]
+    await using cleanup = new AsyncDisposableStack()
+    const node = await SimulatedNode.start({ name: 'gpu', models, gpus, clock })
+    cleanup.defer(() => node.stop())
+    const mebibyte = 2 ** 20
+    const sketch = {
+      name: 'gpu',
+      url: node.url,
+      models: ['a:latest', 'b:latest', 'c:latest'],
+      bytes: sizeMiB * mebibyte,
+      memory: totalMiB * mebibyte,
+    }
+    const gateway = await startGateway(aSnapshot({ nodes: [sketch] }), { clock })
+    cleanup.defer(() => gateway[Symbol.asyncDispose]())
+    for (const model of ['a', 'b', 'c']) {
+      const answer = await fetch(`${gateway.url}/api/chat`, {
+        method: 'POST',
+        body: JSON.stringify({ model }),
+      })
+      assert.equal(answer.status, 200)
+      await answer.text()
+    }
+    assert.equal(node.stats().loads, 3)
+    assert.equal(node.stats().evictions, 0)
   })
 })
 
