@@ -50,13 +50,14 @@ test('errors are told with their code and causes, without a stack; bigints as nu
   assert.deepEqual([line?.['error'], line?.['fence']], ['no answer: refused [ECONNREFUSED]', '7'])
 })
 
-test('lines that nobody need act on leave together within milliseconds, before the next warning', async () => {
+test('lines that nobody need act on leave together soon, before the next warning', ({ mock }) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
   const stream = new Sink()
   const log = createLog({ level: 'info', format: 'json', stream })
   log.info('first')
   log.info('second')
   assert.equal(stream.text, '')
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  mock.timers.tick(5)
   const messages = () => stream.lines().map(({ message }) => message)
   assert.deepEqual(messages(), ['first', 'second'])
   log.info('third')
