@@ -3,6 +3,8 @@ import { fileURLToPath } from 'node:url'
 import { agent } from '../lib/agent.ts'
 import { runCli } from '../lib/cli/program.ts'
 import { quickstart } from '../lib/quickstart.ts'
+import { defaultFleetText } from '../lib/rehearsal/fleet-plan.ts'
+import { rehearse } from '../lib/rehearse.ts'
 import { serve } from '../lib/serve.ts'
 import { adminToken, editor, SettingsError, settingLines } from '../lib/settings.ts'
 import { RealClock } from '../lib/shared/clock.ts'
@@ -35,7 +37,9 @@ try {
       quickstart: (flags) => quickstart(flags, streams),
       agent: (flags, options) => agent(flags, options, streams),
       simulateNode: (options) => simulateNode(options, streams),
+      rehearse,
     },
+    defaultFleet: defaultFleetText,
   })
 } catch (error) {
   if (!(error instanceof SettingsError)) throw error

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { AdminServer } from './admin/server.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { DiskSnapshot } from './cluster/disk-snapshot.ts'
+import { lessonsIn } from './cluster/lessons.ts'
 import { succeedPredecessor } from './cluster/predecessor.ts'
+import { UsedElsewhere } from './cluster/used-elsewhere.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { BlobHolders } from './gateway/blob-holders.ts'
 import { BlobUploads } from './gateway/blob-uploads.ts'
@@ -12,6 +14,8 @@ import { Dispatch } from './gateway/dispatch.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
 import { Management } from './gateway/management.ts'
+import { ModelLoader } from './gateway/model-loader.ts'
+import { NodeApi } from './gateway/node-api.ts'
 import { Passes } from './gateway/passes.ts'
 import { Pipeline } from './gateway/pipeline.ts'
 import { Shows } from './gateway/show.ts'
@@ -72,9 +76,28 @@ export async function startApp(settings: Settings): Promise<App> {
   const snapshot = new CurrentSnapshot()
 
   const upstreams = new Upstreams({ snapshot, metrics, clock, dice, changed: () => scheduler.refresh() })
-  const scheduler = new Scheduler({ snapshot, gate: upstreams, clock })
   const forwarder = new Forwarder(clock)
+  const api = new NodeApi({ upstreams, forwarder, clock })
   const doubt = (node: string) => cluster.doubt(node)
+  const loader = new ModelLoader({ api, snapshot, upstreams, clock, metrics, doubt })
+  const elsewhere = new UsedElsewhere({ loads: () => cluster.directory.loads(), own: settings.name, clock })
+  const scheduler = new Scheduler({
+    snapshot,
+    gate: upstreams,
+    loader,
+    clock,
+    dice,
+    metrics,
+    usedElsewhere: () => elsewhere.nodes(),
+    leads: () => cluster.isLeader(),
+  })
+  let isTaught = false
+  snapshot.onSwap(() => {
+    const { nodes } = snapshot.get()
+    if (isTaught || nodes.size === 0) return
+    isTaught = true // from then on it learns by itself
+    scheduler.restore(lessonsIn(nodes.values()))
+  })
   const dispatch = new Dispatch({
     scheduler,
     upstreams,
@@ -84,7 +107,7 @@ export async function startApp(settings: Settings): Promise<App> {
     instance: settings.name,
     doubt,
   })
-  const holders = new BlobHolders({ upstreams, forwarder, clock })
+  const holders = new BlobHolders(api)
   const management = new Management({
     get jobs() {
       return cluster.jobs
@@ -95,10 +118,10 @@ export async function startApp(settings: Settings): Promise<App> {
   const pipeline = new Pipeline({
     snapshot,
     dispatch,
-    shows: new Shows({ upstreams, forwarder, clock, doubt }),
+    shows: new Shows({ api, upstreams, doubt }),
     management,
     passes: new Passes({ upstreams, forwarder, clock, doubt }),
-    blobs: new BlobUploads({ holders, upstreams, forwarder, clock }),
+    blobs: new BlobUploads({ holders, api }),
     clock,
     log,
     metrics,
@@ -125,6 +148,7 @@ export async function startApp(settings: Settings): Promise<App> {
     },
     predecessor: await succeedPredecessor(ownFile(settings, 'boot'), boot, log),
     load: () => scheduler.summary(),
+    learned: () => scheduler.learned(),
     ...(store.kind === 'etcd' && { disk: new DiskSnapshot(ownFile(settings, 'snapshot', '.json'), log) }),
   })
 
@@ -144,6 +168,7 @@ export async function startApp(settings: Settings): Promise<App> {
     cluster,
     snapshot,
     scheduler,
+    queue: scheduler,
     upstreams,
     pipeline,
     jobs: cluster.jobs,

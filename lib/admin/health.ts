@@ -43,7 +43,11 @@ function readGauges({ cluster, metrics, pipeline, scheduler, snapshot }: AdminCo
   const { nodes, config } = snapshot.get()
   const waiting = scheduler.queuedByClass()
   metrics.queueLength.reset()
-  for (const { name } of config.classes) metrics.queueLength.set({ class: name }, 0)
-  for (const [name, count] of waiting) metrics.queueLength.set({ class: name }, count)
+  metrics.queueOldest.reset()
+  for (const name of new Set([...config.classes.map((each) => each.name), ...waiting.keys()])) {
+    const { count = 0, oldestMs = 0 } = waiting.get(name) ?? {}
+    metrics.queueLength.set({ class: name }, count)
+    metrics.queueOldest.set({ class: name }, oldestMs / 1000)
+  }
   for (const node of nodes.keys()) metrics.nodeInflight.set({ node }, scheduler.running(node))
 }

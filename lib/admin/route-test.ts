@@ -1,5 +1,6 @@
 import type Router from '@koa/router'
 import { z } from 'zod'
+import type { Ask } from '../fleet/ask.ts'
 import { className } from '../fleet/classes.ts'
 import { describeFaults, readValue } from '../fleet/document.ts'
 import { canonicalName } from '../fleet/names.ts'
@@ -7,6 +8,7 @@ import { contextVariant } from '../fleet/variant.ts'
 import { classOf, contextIn, contextRule, type Resolution, resolve } from '../gateway/resolve.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { type AdminContext, apiVersion } from './context.ts'
+import { outlookRow } from './explained-queue.ts'
 
 const questionSchema = z.strictObject({
   model: z.string(),
@@ -52,7 +54,7 @@ interface Wish {
 function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminContext) {
   const { model, tenant, num_ctx } = wish
   const context = contextIn(contextRule(model, route, admin.snapshot.get()), num_ctx)
-  const { pick, panic, standings } = admin.scheduler.explain({
+  const ask: Ask = {
     id: 'route-test',
     api: 'ollama_chat',
     model,
@@ -62,17 +64,19 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     nodes: route?.nodes ?? {},
     arrivedAt: admin.clock.now(),
     tried: new Set(),
-  })
+  }
+  const { pick, panic, standings } = admin.scheduler.explain(ask)
   const nodes = standings.map(({ node, barrier, running, residence }) => ({
     name: node.name,
     excluded: barrier,
     loaded: node.resident.has(model),
-    other_variant: residence === 'other' || residence === 'contended',
+    other_variant: residence === 'other',
     running,
     slots: node.slots,
     weight: node.weight,
   }))
-  const found = { num_ctx: context ?? null, panic, nodes }
+  const outlook = admin.queue && outlookRow(admin.queue.explain(ask), admin.clock.now() / 1000)
+  const found = { num_ctx: context ?? null, panic, nodes, ...(outlook && { outlook }) }
   if ('none' in pick) return { ...found, choice: null, refusal: pick.none }
   const reason = isFallback ? 'fallback' : pick.reason
   return { ...found, choice: { node: pick.node.name, reason }, refusal: null }

@@ -7,6 +7,7 @@ import { ProxyError } from '../shared/errors.ts'
 import { access } from './access.ts'
 import { configRoutes } from './config.ts'
 import type { AdminContext } from './context.ts'
+import { decisionRoutes } from './decisions.ts'
 import { failures } from './failure.ts'
 import { healthRoutes } from './health.ts'
 import { instanceRoutes } from './instances.ts'
@@ -14,6 +15,7 @@ import { jobRoutes } from './jobs.ts'
 import { keyRoutes } from './keys.ts'
 import { modelRoutes } from './models.ts'
 import { nodeRoutes } from './nodes.ts'
+import { queueRoutes } from './queue.ts'
 import { routeTest } from './route-test.ts'
 import { routeRoutes } from './routes.ts'
 import { statusRoutes } from './status.ts'
@@ -40,6 +42,11 @@ export class AdminServer {
       keyRoutes,
     ])
       add(guarded, admin)
+    const { queue } = admin
+    if (queue) {
+      queueRoutes(guarded, { ...admin, queue })
+      decisionRoutes(guarded, { ...admin, queue })
+    }
 
     const app = new Koa()
     app.silent = true // `failures` logs; koa's own printing would include stacks

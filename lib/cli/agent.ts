@@ -30,7 +30,11 @@ export function addAgentCommand(program: Command, { settings, run }: CliContext,
       'requests it runs at once per model (its OLLAMA_NUM_PARALLEL)',
       numberOption(1),
     )
-    .option('--weight <number>', 'share of requests against the other nodes', numberOption(0))
+    .option(
+      '--weight <number>',
+      'how fast it is against the others, until that is learned; 0: no requests',
+      numberOption(0),
+    )
     .option('--name <name>', 'name of the node (env LLAMERO_NAME); default: the host name')
   const flags = flagOptions(settings().filter(({ name }) => agentSettings.includes(name)))
   for (const flag of flags) agent.addOption(flag)

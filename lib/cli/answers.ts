@@ -198,6 +198,85 @@ export interface RouteTestAnswer {
   readonly panic?: boolean
   readonly choice: { readonly node: string; readonly reason: string } | null
   readonly refusal: 'no-model' | 'down' | 'full' | null
+  /** What it would have to expect; absent where the scheduler does not tell. */
+  readonly outlook?: OutlookAnswer
+}
+
+/** A node as a place for a request: the terms of its cost, and their weighted sum. */
+export interface CandidateAnswer {
+  readonly node: string
+  readonly state: string
+  readonly start_seconds: number
+  readonly prefill_seconds: number
+  readonly decode_seconds: number
+  readonly externality_seconds: number
+  readonly eviction_seconds: number
+  readonly cost_seconds: number
+}
+
+/** What a request has to expect. */
+export interface OutlookAnswer {
+  /** Why it would be refused at once, if it would; an instance of an older version does not tell. */
+  readonly refused?: string | null
+  /** `slot` or `load`; null when it could start now, or when nobody can tell. */
+  readonly waits_for: string | null
+  readonly starts_in_seconds: number | null
+  /** Nodes that could serve it; null where that was not looked for, as far back in a list. */
+  readonly places: number | null
+  /** The best of them, the cheapest first. */
+  readonly candidates: readonly CandidateAnswer[] | null
+}
+
+export interface WaitingAnswer extends OutlookAnswer {
+  readonly id: string
+  readonly model: string
+  /** Load-time options as JSON; "" for the node's own. */
+  readonly variant: string
+  readonly tenant: string
+  readonly class: string
+  readonly waited_seconds: number
+  /** Where it is planned to go; null while there is no plan. */
+  readonly node: string | null
+}
+
+export interface QueueAnswer {
+  readonly instance: string
+  readonly total: number
+  readonly by_class: Readonly<Record<string, number>>
+  readonly by_tenant: Readonly<Record<string, number>>
+  /** The first of them, in order. */
+  readonly waiting: readonly WaitingAnswer[]
+}
+
+export interface WaitingDetail extends WaitingAnswer {
+  readonly instance: string
+  readonly position: number
+  /** Estimated. */
+  readonly prompt_tokens: number
+  readonly max_tokens: number | null
+  readonly labels: Readonly<Record<string, string>>
+  readonly failed_on: readonly string[]
+}
+
+export interface DecisionAnswer {
+  readonly id: string
+  /** ISO date. */
+  readonly decided: string
+  readonly model: string
+  readonly tenant: string
+  readonly class: string
+  readonly node: string | null
+  /** Why it was sent there; null when it was sent nowhere. */
+  readonly reason: string | null
+  /** What came of it; an instance of an older version does not tell. */
+  readonly outcome?: string
+  readonly waited_seconds?: number
+  /** From arrival to the first token. */
+  readonly predicted_ttft_seconds: number | null
+  /** Null while there is none, when none came, and where nobody can tell, as of a whole answer without the node's timings. */
+  readonly actual_ttft_seconds: number | null
+  /** The chosen one first. */
+  readonly candidates: readonly CandidateAnswer[]
 }
 
 export interface StatusAnswer {

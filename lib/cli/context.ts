@@ -37,6 +37,43 @@ export interface AgentOptions {
   readonly weight: number | undefined
 }
 
+/** What to rehearse, as lib/rehearse.ts takes it. Times in seconds. */
+export interface RehearsalRequest {
+  readonly fleet: string | undefined
+  readonly trace: string | undefined
+  readonly policies: readonly string[]
+  readonly load: number
+  readonly requests: number
+  readonly seeds: number
+  readonly scenario: string
+  readonly ttft: number
+  readonly pace: number
+  readonly patience: number | null
+  readonly plot: string | undefined
+}
+
+/** Mean and standard deviation over rounds. */
+export interface Figure {
+  readonly mean: number
+  readonly sd: number
+}
+
+/** How one policy did. */
+export interface RehearsedPolicy {
+  readonly policy: string
+  readonly slo: Figure
+  readonly ttft_p50_seconds: Figure
+  readonly ttft_p95_seconds: Figure
+  readonly ttft_p99_seconds: Figure
+  readonly e2e_mean_seconds: Figure
+  readonly e2e_p95_seconds: Figure
+  readonly loads: Figure
+  readonly unordered_loads: Figure
+  readonly refused: Figure
+  readonly failed: Figure
+  readonly worst_tenant_slo: Figure
+}
+
 /** All that the command line touches outside itself. */
 export interface CliContext {
   readonly adminUrl: string
@@ -59,5 +96,12 @@ export interface CliContext {
     quickstart(flags: Flags): Promise<number>
     agent(flags: Flags, options: AgentOptions): Promise<number>
     simulateNode(options: SimulatedNode): Promise<number>
+    /** Ends by itself. `onRound` is awaited before each round. */
+    rehearse(
+      request: RehearsalRequest,
+      onRound: (policy: string, round: number) => Promise<void>,
+    ): Promise<{ readonly policies: readonly RehearsedPolicy[] }>
   }
+  /** The fleet rehearsed with when none is given, as the text of a fleet file. */
+  readonly defaultFleet: string
 }

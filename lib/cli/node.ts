@@ -29,7 +29,11 @@ export function addNodeCommands(program: Command, invocation: Invocation): void 
 
   data('add <name> <url>')
     .description('register an Ollama server')
-    .option('--weight <number>', 'share of requests against the other nodes', numberOption(0))
+    .option(
+      '--weight <number>',
+      'how fast it is against the others, until that is learned; 0: no requests',
+      numberOption(0),
+    )
     .option(
       '--slots <number>',
       'requests it runs at once per model (its OLLAMA_NUM_PARALLEL)',

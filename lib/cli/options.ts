@@ -38,7 +38,8 @@ export function withYes(command: Command): Command {
   return command.option('-y, --yes', 'do not ask for confirmation')
 }
 
-function durationOption(text: string): number {
+/** A parser of durations, to milliseconds. */
+export function durationOption(text: string): number {
   const ms = parseDuration(text)
   if (ms === null || ms === 0) throw new InvalidArgumentError('Write a duration such as 10s or 1h30m.')
   return ms

@@ -10,8 +10,10 @@ import { type GlobalOptions, Invocation } from './invocation.ts'
 import { addKeyCommands } from './key.ts'
 import { addModelCommands } from './model.ts'
 import { addNodeCommands } from './node.ts'
+import { addQueueCommands } from './queue.ts'
 import { addRouteCommands } from './route.ts'
 import { addServeCommands } from './serve.ts'
+import { addSimulateCommands } from './simulate.ts'
 import { addStatusCommand } from './status.ts'
 import type { Terminal } from './terminal.ts'
 import { usageHint } from './usage-hint.ts'
@@ -40,10 +42,12 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     }
     addServeCommands(program, context, finish)
     addAgentCommand(program, context, finish)
+    addSimulateCommands(program, invocation, finish)
     addStatusCommand(program, invocation)
     addNodeCommands(program, invocation)
     addModelCommands(program, invocation)
     addRouteCommands(program, invocation)
+    addQueueCommands(program, invocation)
     addConfigCommands(program, invocation, finish)
     addKeyCommands(program, invocation)
     addInstanceCommands(program, invocation)

@@ -1,5 +1,6 @@
 import type { RouteTestAnswer } from './answers.ts'
 import { pairs } from './format.ts'
+import { candidateTable, expectation } from './outlook-view.ts'
 import { type Column, facts, type Look, table } from './table.ts'
 
 type Row = RouteTestAnswer['nodes'][number]
@@ -29,7 +30,13 @@ export function routeTestView(answer: RouteTestAnswer, look: Look): string {
     look.colour,
   )
   const list = nodes.length === 0 ? '' : table(columns, nodes, look)
-  return `${head}${list}${facts([['choice', choiceLine(answer)]], look.colour)}`
+  const { outlook } = answer
+  const costs = outlook?.candidates?.length ? `\n${candidateTable(outlook, look)}\n` : ''
+  const tail = facts(
+    [['choice', choiceLine(answer)], ...(outlook ? [['start', expectation(outlook)] as const] : [])],
+    look.colour,
+  )
+  return `${head}${list}${costs}${tail}`
 }
 
 const panicLine =
@@ -57,6 +64,7 @@ const reasons: Readonly<Record<string, string>> = {
   'no-model': 'does not have the model',
   full: 'full',
   variant: 'its runner of the model is in use with other options',
+  swap: 'changes what it has in memory',
   busy: 'asked for a pause',
 }
 
@@ -66,7 +74,8 @@ function why({ excluded, loaded, other_variant }: Row): string {
   return loaded ? 'has the model loaded' : 'has the model on disk'
 }
 
-function choiceLine({ choice, refusal }: RouteTestAnswer): string {
+function choiceLine({ choice, refusal, outlook }: RouteTestAnswer): string {
+  if (outlook?.refused) return 'none'
   if (choice) return `${choice.node} (${choice.reason}); nothing was sent`
   return refusal === 'full' ? 'none yet: the request would wait for a slot' : 'none'
 }

@@ -5,6 +5,7 @@ import { exits, Failure } from './failure.ts'
 import { pairs } from './format.ts'
 import type { Invocation } from './invocation.ts'
 import { type RequestOptions, withOutput, withTimeout, withYes } from './options.ts'
+import { termsHelp } from './outlook-view.ts'
 import { routeChanges, routePath, settableFields } from './route-changes.ts'
 import { routeTestView } from './route-test-view.ts'
 import { suggesting } from './suggestion.ts'
@@ -27,6 +28,14 @@ export function addRouteCommands(program: Command, invocation: Invocation): void
     .option('--tenant <tenant>', 'who asks')
     .option('--class <class>', 'the priority class of its key')
     .option('--num-ctx <tokens>', 'options.num_ctx of the request', tokenCount)
+    .addHelpText(
+      'after',
+      `${termsHelp}
+
+Examples:
+  llamero route test llama3.2:3b
+  llamero route test --model llama3.2:3b --tenant web --class interactive --num-ctx 8192`,
+    )
     .action((model, options) => test(invocation, model, options))
   withYes(withTimeout(route.command('remove <name>')))
     .alias('rm')

@@ -7,6 +7,7 @@ import { type Look, printable } from './table.ts'
 
 const eraseLine = '\r\u001b[K'
 const eraseBelow = '\u001b[J'
+const clearScreen = '\u001b[H\u001b[2J'
 
 /** The streams a command speaks through: data to stdout, everything said to people to stderr. */
 export class Terminal {
@@ -27,6 +28,20 @@ export class Terminal {
     this.#context.stdout.write(this.#render(document, output, view))
   }
 
+  /**
+   * The same for what is looked at again and again: on a terminal in place of the last look, else after it. Where people
+   * read, each look says when it was; JSON comes one document a line, YAML as a stream of documents.
+   */
+  showAgain(document: unknown, output: Output, view: (look: Look) => string): void {
+    const { stdout, clock } = this.#context
+    if (output === 'json') stdout.write(`${JSON.stringify(document)}\n`)
+    else if (output === 'yaml') stdout.write(`---\n${stringify(document)}`)
+    else {
+      const head = `${stdout.isTTY ? clearScreen : ''}${clock.date().toISOString()}\n`
+      stdout.write(`${head}${this.#render(document, output, view)}\n`)
+    }
+  }
+
   /** A document's own text, as it is. */
   write(text: string): void {
     this.#context.stdout.write(text)
@@ -38,7 +53,7 @@ export class Terminal {
 
   /** One sentence, with the next command worth trying where there is one. */
   say(text: string, hint?: string): void {
-    this.#endProgress()
+    this.endProgress()
     this.#context.stderr.write(`${printable(text)}\n${hint ? `  hint: ${printable(hint)}\n` : ''}`)
   }
 
@@ -95,7 +110,8 @@ export class Terminal {
     })
   }
 
-  #endProgress(): void {
+  /** What was waited for is there. */
+  endProgress(): void {
     if (this.#progressShown && this.#context.stderr.isTTY) this.#context.stderr.write(eraseLine)
     this.#progressShown = false
     this.#drawn = 0

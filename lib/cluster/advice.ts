@@ -1,6 +1,7 @@
 import type { NodeStatus, NodeView } from '../fleet/node.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Operation } from '../store/store.ts'
+import type { Lessons } from './lessons.ts'
 import { type Observation, type Sighting, sameStatus } from './statuses.ts'
 
 interface Seen {
@@ -11,18 +12,20 @@ interface Seen {
   readonly observations: ReadonlyMap<string, Observation | null>
   /** What the store says, by node name. */
   readonly sightings: ReadonlyMap<string, Sighting>
+  readonly lessons: Pick<Lessons, 'of'>
 }
 
 /** The writes that make `R/state/nodes/` say what was observed: changed statuses, and none of nodes nobody probes. */
-export function planStates({ keys, fence, nodes, observations, sightings }: Seen): Operation[] {
+export function planStates({ keys, fence, nodes, observations, sightings, lessons }: Seen): Operation[] {
   const operations: Operation[] = []
   for (const [name, observation] of observations) {
     const spec = nodes.get(name)?.spec
     if (!observation || !spec) continue
     const weight = observation.health === 'up' ? spec.weight : 0
     // An observation may be an earlier leader's status: ours to sign comes last.
-    const status: NodeStatus = { ...observation, fence: String(fence), weight }
     const stored = sightings.get(name)?.stored
+    const learned = lessons.of(name, stored?.learned)
+    const status: NodeStatus = { ...observation, fence: String(fence), weight, learned }
     if (stored && sameStatus(stored, status)) continue
     operations.push({ type: 'put', key: keys.nodeState(name), value: JSON.stringify(status) })
   }

@@ -1,6 +1,7 @@
 import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
 import type { Jobs } from '../fleet/job.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import type { LearnedState } from '../scheduler/learning.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
@@ -44,6 +45,8 @@ export interface ClusterOptions {
   readonly predecessor?: string | null
   /** What this instance is doing now. */
   readonly load: () => LoadSummary
+  /** What its scheduler learned; left out where none runs. Published while it leads. */
+  readonly learned?: () => LearnedState
   /** Keeps the last good configuration for a start without the store; left out when the store is on this disk anyway. */
   readonly disk?: Pick<DiskSnapshot, 'load' | 'save'>
   /** Milliseconds until a silent instance is considered gone. */
@@ -57,6 +60,7 @@ export interface Rejected {
 }
 
 const defaultTtlMs = 10_000
+const nothingLearned: LearnedState = { nodes: {}, outputs: {} }
 /** Milliseconds a stop may take when the store does not answer. */
 const stopWithinMs = 2000
 
@@ -126,6 +130,7 @@ export class Cluster {
       mayLead: () => this.#registry.isRegistered && !this.#isDraining,
       instances: () => this.directory.instances(),
       view: () => this.#view(),
+      learned: options.learned ?? (() => nothingLearned),
       publish: () => this.#registry.poke(),
     })
   }

@@ -1,4 +1,5 @@
 import type { Snapshot } from '../fleet/snapshot.ts'
+import type { LearnedState } from '../scheduler/learning.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import { type Dice, Loop } from '../shared/loop.ts'
@@ -7,6 +8,7 @@ import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { batchesOf, describeFleet, planStates } from './advice.ts'
 import { JobRunner } from './job-runner.ts'
+import { Lessons } from './lessons.ts'
 import type { Objects } from './objects.ts'
 import { noteOlderCopies } from './older-copies.ts'
 import { Probers } from './probers.ts'
@@ -37,6 +39,8 @@ interface ControllerOptions {
   /** Writes as the leader; returns the revision, or null when this is no longer the leader. */
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
+  /** What this instance's scheduler learned. */
+  readonly learned: () => LearnedState
   readonly keys: Keys
   readonly clock: Clock
   readonly dice: Dice
@@ -55,6 +59,7 @@ export class Controller {
   readonly #options: ControllerOptions
   readonly #probers: Probers
   readonly #jobs: JobRunner
+  readonly #lessons: Lessons
   readonly #loop: Loop
   readonly #since: Date
   /** Who waits for the store to say what was seen of a node. */
@@ -76,6 +81,7 @@ export class Controller {
       metrics,
       changed: () => this.#loop.poke(),
     })
+    this.#lessons = new Lessons(options)
     this.#jobs = new JobRunner({ ...options, look: (node) => this.#look(node) })
   }
 
@@ -140,7 +146,9 @@ export class Controller {
     const { snapshot, objects, suspect, mayName, sightings, entries } = view()
     const observations = this.#probers.observations()
     this.#say(describeFleet(observations))
-    const states = planStates({ keys, fence, nodes: snapshot.nodes, observations, sightings })
+    this.#lessons.look((node) => sightings.get(node)?.stored?.learned)
+    const nodes = { nodes: snapshot.nodes, observations, sightings, lessons: this.#lessons }
+    const states = planStates({ keys, fence, ...nodes })
     this.#resolveLooks(states)
     // On a store that is not believed there is nothing to say about documents of another one.
     const notes = new Map([...noteOlderCopies(snapshot, keys), ...noteUnknownClasses(snapshot, keys)])

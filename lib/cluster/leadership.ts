@@ -24,6 +24,7 @@ interface LeadershipOptions {
   readonly mayLead: () => boolean
   readonly instances: () => readonly InstanceRecord[]
   readonly view: ControllerOptions['view']
+  readonly learned: ControllerOptions['learned']
   /** Writes this instance's record anew: its role or its successor changed. */
   readonly publish: () => void
 }

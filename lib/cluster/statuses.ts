@@ -3,8 +3,8 @@ import { z } from 'zod'
 import { type InventoryModel, type NodeStatus, nodeHealths } from '../fleet/node.ts'
 import type { Entry } from '../store/store.ts'
 
-/** What a leader saw of a node: a status before it is signed with the fence and given a weight. */
-export type Observation = Omit<NodeStatus, 'fence' | 'weight'>
+/** What a leader saw of a node: a status before it is signed with the fence, and given a weight and what was learned. */
+export type Observation = Omit<NodeStatus, 'fence' | 'weight' | 'learned'>
 
 /** A node's status as read from the store, with what is needed to judge the next one. */
 export interface Sighting {
@@ -48,6 +48,7 @@ export const statusSchema = z.object({
     }),
   ),
   weight: z.number().min(0),
+  learned: z.unknown().exactOptional(),
 })
 
 /**
@@ -112,9 +113,9 @@ function parse(text: string): NodeStatus | null {
   }
 }
 
-/** Whether two statuses say the same, under the same term. */
+/** Whether two statuses say the same, under the same term. What was learned is the same when it is the same object. */
 export function sameStatus(a: NodeStatus, b: NodeStatus): boolean {
-  return a.fence === b.fence && a.weight === b.weight && sameObservation(a, b)
+  return a.fence === b.fence && a.weight === b.weight && a.learned === b.learned && sameObservation(a, b)
 }
 
 /** Whether two observations say the same: `expires_at` moves with each probe, and details follow from the digest. */

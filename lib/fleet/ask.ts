@@ -14,6 +14,12 @@ export type Api =
 /** How errors and streams are written for a caller. */
 export type Dialect = 'ollama' | 'openai' | 'anthropic'
 
+/** The messages of a conversation up to one of them, as a hash, and how many tokens they are. */
+export interface Prefix {
+  readonly hash: number
+  readonly tokens: number
+}
+
 /** What a request wants: all that the scheduler may know of it. */
 export interface Ask {
   /** Request id. */
@@ -32,7 +38,13 @@ export interface Ask {
   readonly arrivedAt: number
   /** Nodes that failed it already. */
   readonly tried: ReadonlySet<string>
+  /** Estimated from the body; absent where that is not read before it is sent. */
+  readonly promptTokens?: number
+  /** At most so many tokens will be written; null or absent when the caller set no limit. */
+  readonly maxTokens?: number | null
+  /** From the first message on, each longer than the one before; empty or absent when nothing is known. */
+  readonly prefixes?: readonly Prefix[]
 }
 
 /** Why a node was chosen; the value of `x-llamero-reason`. */
-export type Reason = 'warm' | 'cold-load' | 'fallback'
+export type Reason = 'warm' | 'affinity' | 'cold-load' | 'spill' | 'fallback'

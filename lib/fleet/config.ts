@@ -3,6 +3,7 @@ import { scopes } from './api-key.ts'
 import { callersSchema, modelOptionsSchema } from './caller-options.ts'
 import { classesSchema, className } from './classes.ts'
 import { isObjectName, objectNameRule } from './names.ts'
+import { policies } from './policies.ts'
 import { cidr, copies, duration, labels, modelGlob } from './schema.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
@@ -27,7 +28,15 @@ export const configSchema = z.strictObject({
         .min(1)
         .max(1024)
         .default(1)
-        .describe('requests a node runs at once per model when its own document names no slots'),
+        .describe(
+          'requests a node runs at once per model to begin with, when its own document names no slots: then that is learned',
+        ),
+      policy: z
+        .enum(policies)
+        .default('earliest-finish')
+        .describe(
+          'how nodes are chosen; all but earliest-finish are there to compare with, and send requests on at once',
+        ),
       attempts: z.int().min(1).max(10).default(3).describe('nodes tried for one request before it fails'),
       unknown_paths: nodeName
         .optional()
@@ -43,12 +52,18 @@ export const configSchema = z.strictObject({
         .min(0)
         .max(100_000)
         .default(1000)
-        .describe('requests that may wait for a slot on one instance'),
-      max_wait: duration('60s'),
+        .describe(
+          'requests that may wait for a slot on one instance; of more, the last of the least urgent class goes',
+        ),
+      max_wait: duration('60s').describe('longest wait for a slot, of classes that name none'),
+      shares: z
+        .record(z.string().min(1).max(100), z.number().min(0.01).max(100))
+        .default({})
+        .describe('how much a tenant is served against others while they wait, by name; 1 for all others'),
     })
     .prefault({}),
   classes: classesSchema
-    .default([{ name: 'interactive' }, { name: 'default' }, { name: 'batch' }])
+    .default([{ name: 'interactive' }, { name: 'default' }, { name: 'batch', max_wait: 600_000 }])
     .describe('priority classes, the most urgent first; waiting for 30 s lifts a request by one'),
   timeouts: z
     .strictObject({

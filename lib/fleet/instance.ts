@@ -43,8 +43,13 @@ export interface AgentRecord {
 export interface LoadSummary {
   /** Requests running, by node. */
   readonly running: Readonly<Record<string, number>>
+  /** Nodes that it has a model loaded on just now; left out when there are none. */
+  readonly loading?: readonly string[]
   readonly queued: number
 }
+
+/** What other instances do with a node: have requests running there, or have a model loaded. */
+export type Elsewhere = ReadonlyMap<string, 'runs' | 'loads'>
 
 /** `R/status/<path>`: the verdict on an operator's document. */
 export interface Verdict {

@@ -58,13 +58,24 @@ export const nodeSchema = z.strictObject({
     .min(0)
     .max(1000)
     .default(1)
-    .describe('share of requests against the other nodes; 0 takes none'),
+    .describe('how fast it is against the other nodes, until llamero has learned that; 0 takes no requests'),
   slots: z
     .int()
     .min(1)
     .max(1024)
     .optional()
     .describe('requests it runs at once per model (its OLLAMA_NUM_PARALLEL)'),
+  memory: z
+    .int()
+    .min(1)
+    .exactOptional()
+    .describe('bytes for models, of all its GPUs; without it the label vram_mib, else what is seen to fit'),
+  max_loaded: z
+    .int()
+    .min(1)
+    .max(1000)
+    .exactOptional()
+    .describe('models it keeps in memory at once (its OLLAMA_MAX_LOADED_MODELS); 3 without it'),
   labels: labels.default({}),
   state: z.enum(nodeStates).default('active').describe('cordoned: no new requests; off: not probed either'),
   tls: z
@@ -126,6 +137,8 @@ export interface NodeStatus {
   readonly loaded: readonly LoadedModel[]
   /** The node's share as the leader sees it: static weight x health. */
   readonly weight: number
+  /** What the leader's scheduler learned of it: JSON of at most 16 KiB, which only schedulers understand. */
+  readonly learned?: unknown
 }
 
 /** A node as requests see it: what is wanted and what was observed, in one frozen object. */

@@ -23,6 +23,7 @@ export interface Adjustment {
   readonly adjusted: readonly string[]
   /** See `Ask`. */
   readonly variant: string
+  readonly maxTokens: number | null
 }
 
 /** Of Ollama's own routes. `shift` is no option but decides about the runner as well (sheet ollama-api.md §2.3). */
@@ -68,7 +69,12 @@ export function adjust(bytes: Uint8Array, body: Scanned, api: Api, rules: Rules)
   // Anthropic's dialect demands the field: a request without it is for the node to refuse.
   const isMissing = limit !== undefined && api === 'anthropic_messages' && !body.fields.has(limit)
   if (limit && !isMissing) capTokens(bytes, body, limit, rules.callers.num_predict, set)
-  return { edits: editsOf(bytes, body, { set }), adjusted: written('', set), variant: '' }
+  return {
+    edits: editsOf(bytes, body, { set }),
+    adjusted: written('', set),
+    variant: '',
+    maxTokens: limit ? limitIn(bytes, body, limit, set) : null,
+  }
 }
 
 function adjustNative(bytes: Uint8Array, body: Scanned, rules: Rules, embeds: boolean): Adjustment {
@@ -89,6 +95,7 @@ function adjustNative(bytes: Uint8Array, body: Scanned, rules: Rules, embeds: bo
       ...written('options.', set),
     ],
     variant: variantOf(bytes, body, { removed: numGpu, set }),
+    maxTokens: limitIn(bytes, options, 'num_predict', set),
   }
 }
 
@@ -179,6 +186,18 @@ function capTokens(
   if (cap === 'none') return
   const asked = numberIn(bytes, object.fields.get(name), name)
   if (asked === null || asked <= 0 || asked > cap) set.set(name, String(cap))
+}
+
+/** The most tokens that may be written; null without a limit. */
+function limitIn(
+  bytes: Uint8Array,
+  { fields }: Members,
+  name: string,
+  set: ReadonlyMap<string, string>,
+): number | null {
+  const field = fields.get(name)
+  const limit = Number(set.get(name) ?? (field ? valueText(bytes, field) : 'none'))
+  return limit > 0 && Number.isFinite(limit) ? limit : null
 }
 
 function variantOf(bytes: Uint8Array, { options, fields }: Scanned, { removed, set }: OptionChanges): string {

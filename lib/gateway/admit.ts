@@ -8,6 +8,7 @@ import { applyEdits } from './edit.ts'
 import type { Exchange } from './exchange.ts'
 import { FormReader } from './form.ts'
 import { ScanError } from './json-walk.ts'
+import { prefixesOf, promptTokens, sessionOf } from './prompt.ts'
 import { contextRule } from './resolve.ts'
 import type { Spelling } from './respell.ts'
 import type { ForwardRoute } from './routes.ts'
@@ -48,14 +49,21 @@ export function admit(
   if (!model) throw new ProxyError('missing_model')
   const choice = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
   const { asked, model: chosen, rule, isFallback } = choice
-  const { edits, adjusted, variant } = adjust(bytes, scanned, route.api, {
+  const { edits, adjusted, variant, maxTokens } = adjust(bytes, scanned, route.api, {
     callers: rulesFor(caller, snapshot),
     isAdmin: caller.mayManage,
     numCtx: contextRule(chosen, rule, snapshot),
   })
   const renamed = { start: model.start, end: model.end, text: JSON.stringify(chosen) }
+  const session = sessionOf(exchange.request.headers)
+  const origin = { tenant: caller.tenant, model: chosen, session }
   return {
-    ask: askFor(exchange, route.api, caller, choice, variant),
+    ask: {
+      ...askFor(exchange, route.api, caller, choice, variant),
+      promptTokens: promptTokens(scanned.prompt),
+      maxTokens,
+      prefixes: /embed/.test(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin),
+    },
     // The original bytes travel on, but for what has to change.
     body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed]),
     streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),

@@ -1,3 +1,4 @@
+import type { Timings } from '../scheduler/events.ts'
 import type { Tokens } from './outcome.ts'
 
 /** What can be read out of the JSON of a node's answer, in any dialect (sheet ollama-api.md §1.4-1.8). */
@@ -33,6 +34,28 @@ export function tokensOf(counts: Json | null, output: number): Tokens {
   return {
     input: first(usage, ['prompt_eval_count', 'prompt_tokens', 'input_tokens']) ?? 0,
     output: first(usage, ['eval_count', 'completion_tokens', 'output_tokens']) ?? output,
+  }
+}
+
+/**
+ * Ollama's own durations, ns there, in the answer or last line of a generation (sheet ollama-api.md §2.6); null when they
+ * are not all there: those of an embedding cannot be told apart, and a request without a prompt only loads or unloads.
+ */
+export function timingsOf(final: Json): Timings | null {
+  const [total, promptEval, evaluation, outputTokens] = [
+    final['total_duration'],
+    final['prompt_eval_duration'],
+    final['eval_duration'],
+    final['eval_count'],
+  ].map((value) => (typeof value === 'number' && value >= 0 ? value : null))
+  if (total == null || promptEval == null || evaluation == null || outputTokens == null) return null
+  return {
+    total: total / 1e9,
+    load: (first(final, ['load_duration']) ?? 0) / 1e9,
+    promptEval: promptEval / 1e9,
+    eval: evaluation / 1e9,
+    promptTokens: first(final, ['prompt_eval_count']) ?? 0,
+    outputTokens,
   }
 }
 

@@ -58,7 +58,7 @@ export class Attempt implements Silent {
     this.outcome = promise
     this.#resolve = resolve
     order.signal.addEventListener('abort', this.#abort, { once: true })
-    order.upstream.silent.add(this)
+    order.upstream.silent.set(this, this)
     if (order.signal.aborted) this.#abort()
     else this.#arm()
   }

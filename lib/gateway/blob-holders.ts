@@ -1,17 +1,7 @@
 import type { NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
-import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
-import type { Forwarder } from './forward.ts'
-import { HeldAnswer } from './held-answer.ts'
-import { requestHeaders } from './order.ts'
-import type { Upstreams } from './upstreams.ts'
-
-interface BlobHoldersOptions {
-  readonly upstreams: Upstreams
-  readonly forwarder: Forwarder
-  readonly clock: Clock
-}
+import type { NodeApi } from './node-api.ts'
 
 const maxAsked = 8
 /** The node looks for a file. */
@@ -19,10 +9,10 @@ const answerMs = 2000
 
 /** Which nodes have blobs: they are not in the inventory, since no model names them yet. */
 export class BlobHolders {
-  readonly #options: BlobHoldersOptions
+  readonly #api: NodeApi
 
-  constructor(options: BlobHoldersOptions) {
-    this.#options = options
+  constructor(api: NodeApi) {
+    this.#api = api
   }
 
   /**
@@ -70,26 +60,14 @@ export class BlobHolders {
 
   /** Whether a node has a blob; false also when it does not say so within two seconds. */
   async has(node: NodeView, digest: string, snapshot: Snapshot, signal: AbortSignal): Promise<boolean> {
-    const { upstreams, forwarder, clock } = this.#options
-    const upstream = upstreams.of(node)
-    const outcome = await forwarder.send({
-      upstream,
+    const outcome = await this.#api.ask(node, {
       method: 'HEAD',
       path: `/api/blobs/${digest}`,
-      headers: requestHeaders({
-        caller: {},
-        node: node.spec.headers,
-        host: upstream.target.host,
-        bodyBytes: 0,
-        requestId: 'llamero-blobs',
-      }),
-      body: Buffer.alloc(0),
+      requestId: 'llamero-blobs',
       timeouts: snapshot.config.timeouts,
-      patience: { expectedMs: answerMs, atMostMs: answerMs, mayLeave: () => true },
-      deadlineAt: clock.now() + answerMs,
+      silentMs: answerMs,
+      wholeMs: answerMs,
       signal,
-      resent: () => {},
-      receive: (head) => new HeldAnswer(head),
     })
     return outcome.kind === 'refused' && outcome.status === 200
   }

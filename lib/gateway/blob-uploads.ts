@@ -1,24 +1,18 @@
 import type { NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
-import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
 import type { BlobHolders } from './blob-holders.ts'
 import { homesOf } from './blob-homes.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
-import type { Forwarder } from './forward.ts'
-import { HeldAnswer } from './held-answer.ts'
-import { requestHeaders } from './order.ts'
+import type { NodeApi } from './node-api.ts'
 import type { Outcome } from './outcome.ts'
 import { Tee } from './tee.ts'
 import type { Streamed, Upload } from './upload.ts'
-import type { Upstreams } from './upstreams.ts'
 
 interface BlobUploadsOptions {
   readonly holders: BlobHolders
-  readonly upstreams: Upstreams
-  readonly forwarder: Forwarder
-  readonly clock: Clock
+  readonly api: NodeApi
 }
 
 /** Of one blob, in milliseconds: a model of hundreds of GB over a home's uplink. Whoever stands still has other limits. */
@@ -79,31 +73,18 @@ export class BlobUploads {
     body: Streamed,
     snapshot: Snapshot,
   ): Promise<Outcome> {
-    const { upstreams, forwarder } = this.#options
     const { timeouts } = snapshot.config
-    const upstream = upstreams.of(node)
-    return forwarder.send({
-      upstream,
+    return this.#options.api.ask(node, {
       method: 'POST',
       path,
-      headers: requestHeaders({
-        caller: { 'content-type': 'application/octet-stream' },
-        node: node.spec.headers,
-        host: upstream.target.host,
-        bodyBytes: body.length,
-        requestId: exchange.id,
-      }),
+      requestId: exchange.id,
+      headers: { 'content-type': 'application/octet-stream' },
       body,
       timeouts,
-      patience: {
-        expectedMs: timeouts.whole_answer,
-        atMostMs: timeouts.whole_answer,
-        mayLeave: () => false,
-      },
-      deadlineAt: exchange.startedAt + uploadMs,
+      silentMs: timeouts.whole_answer,
+      wholeMs: uploadMs,
+      mayLeave: false,
       signal: exchange.signal,
-      resent: () => {},
-      receive: (head) => new HeldAnswer(head),
     })
   }
 }

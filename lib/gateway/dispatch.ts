@@ -1,7 +1,8 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { Ask } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
-import type { Grant, Scheduler } from '../scheduler/scheduler.ts'
+import type { Grant } from '../scheduler/grant.ts'
+import type { Scheduler } from '../scheduler/scheduler.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Metrics } from '../shared/metrics.ts'
@@ -12,10 +13,12 @@ import { ClientGone, type Exchange } from './exchange.ts'
 import { judge } from './failures.ts'
 import type { Forwarder } from './forward.ts'
 import { giveUp, reasonOf } from './give-up.ts'
-import { Loads } from './loads.ts'
+import { LoadFailed } from './model-loader.ts'
 import { type Order, type Patience, requestHeaders } from './order.ts'
 import type { Failure, Outcome } from './outcome.ts'
+import { rejectionOf } from './rejection.ts'
 import { RetryBudget } from './retry.ts'
+import { teach } from './teach.ts'
 import { canRepeat } from './upload.ts'
 import type { Upstream, Upstreams } from './upstreams.ts'
 
@@ -51,12 +54,10 @@ interface Try {
 export class Dispatch {
   readonly #options: DispatchOptions
   readonly #budget: RetryBudget
-  readonly #loads: Loads
 
   constructor(options: DispatchOptions) {
     this.#options = options
     this.#budget = new RetryBudget(options.clock)
-    this.#loads = new Loads(options.forwarder, options.clock)
   }
 
   /**
@@ -66,23 +67,26 @@ export class Dispatch {
    */
   async run(exchange: Exchange, admission: Admission, snapshot: Snapshot): Promise<void> {
     const tried = new Set<string>()
-    const job: Job = { exchange, admission, snapshot, ask: { ...admission.ask, tried }, tried }
+    const ask = { ...admission.ask, tried }
+    const job: Job = { exchange, admission, snapshot, ask, tried }
     exchange.trace.model = job.ask.model
     exchange.trace.class = job.ask.class
     this.#budget.earn()
     let failure: Failure | null = null
     do {
-      const grant = await this.#acquire(job, failure)
-      if (!grant) break
-      tried.add(grant.node.name)
-      failure = await this.#try(job, grant)
+      const place = await this.#acquire(job, failure)
+      if (!place) break
+      failure = place instanceof LoadFailed ? this.#noteLoad(job, place) : await this.#try(job, place)
       if (!failure) return
     } while (await this.#mayRetry(job, failure))
-    if (failure) giveUp(exchange, failure)
+    if (failure) giveUp(exchange, failure, this.#options.scheduler.loadRetryS(ask))
   }
 
-  /** A grant, or null when a node has failed already and no other is left: then its failure is the answer. */
-  async #acquire({ exchange, ask }: Job, failure: Failure | null): Promise<Grant | null> {
+  /**
+   * A grant, or the failure of the load that it waited for; null when a node has failed already and no other is left: then
+   * that node's failure is the answer.
+   */
+  async #acquire({ exchange, ask }: Job, failure: Failure | null): Promise<Grant | LoadFailed | null> {
     const { scheduler, metrics, clock } = this.#options
     const since = clock.now()
     try {
@@ -91,7 +95,11 @@ export class Dispatch {
       metrics.queueSeconds.observe({ class: ask.class, outcome: 'granted' }, grant.queuedMs / 1000)
       return grant
     } catch (error) {
-      metrics.queueSeconds.observe({ class: ask.class, outcome: 'refused' }, (clock.now() - since) / 1000)
+      const waitedS = (clock.now() - since) / 1000
+      const reason = rejectionOf(error)
+      metrics.queueSeconds.observe({ class: ask.class, outcome: reason ? 'refused' : 'left' }, waitedS)
+      if (reason) metrics.queueRejected.inc({ class: ask.class, reason })
+      if (error instanceof LoadFailed) return error
       if (failure && error instanceof ProxyError) return null
       throw error
     }
@@ -108,33 +116,25 @@ export class Dispatch {
   /** One try. Resolves to null when the caller has the answer. */
   async #try(job: Job, grant: Grant): Promise<Failure | null> {
     using _slot = grant
+    job.tried.add(grant.node.name)
     const { upstreams, forwarder } = this.#options
     const upstream = upstreams.of(grant.node)
     const trial = upstream.breaker.begin()
     this.#note(job, grant)
     const attempt = { grant, upstream, trial }
     try {
-      const loading = grant.reason === 'cold-load' ? await this.#load(job, attempt) : null
-      const outcome = loading ?? (await forwarder.send(this.#order(job, attempt)))
-      return this.#conclude(job, attempt, outcome)
+      return this.#conclude(job, attempt, await forwarder.send(this.#order(job, attempt)))
     } finally {
       trial.settle('neutral') // however it ended; a sign that was given already stands
     }
   }
 
-  async #load(job: Job, { grant, upstream, trial }: Try): Promise<Failure | null> {
-    const { exchange, snapshot, ask } = job
-    const { scheduler, metrics } = this.#options
-    let isOurs = false
-    const begun = () => {
-      isOurs = true
-      metrics.modelLoads.inc({ node: grant.node.name, model: ask.model })
-    }
-    const mayLeave = () => scheduler.couldServe(ask)
-    const wanted = { grant, upstream, ask, snapshot, mayLeave }
-    const failure = await this.#loads.ready(wanted, exchange.signal, begun)
-    // One load is one sign of the node's health, however many waited for it.
-    if (failure && !isOurs) trial.settle('neutral')
+  /** A node had the request wait for a load that failed. What that says of the node was told once, by the loader. */
+  #noteLoad({ exchange: { trace }, tried }: Job, { node, failure }: LoadFailed): Failure {
+    tried.add(node)
+    trace.node = node
+    trace.reason = 'cold-load'
+    trace.attempts++
     return failure
   }
 
@@ -167,16 +167,20 @@ export class Dispatch {
         // The breaker learns at the head: a good stream may go on for an hour.
         if (head.status < 400) {
           trial.settle('good')
+          if (beginsEarly(admission)) grant.begun()
           this.#learn(job, upstream, clock.now() - sentAt)
         }
-        return deliver(head, {
+        const delivery = deliver(head, {
           api: job.ask.api,
           response: exchange.response,
           idleWriteMs: timeouts.idle_write,
           spelling: admission.spelling,
           responseHeaders: this.#responseHeaders(exchange, admission, snapshot),
+          elapsedS: () => (clock.now() - sentAt) / 1000,
           malformed: (lines) => metrics.malformedLines.inc({ node: node.name }, lines),
         })
+        grant.watch(() => delivery.tokens.output)
+        return delivery
       },
     }
   }
@@ -202,13 +206,11 @@ export class Dispatch {
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
   #conclude(job: Job, { grant, upstream, trial }: Try, outcome: Outcome): Failure | null {
     const { exchange, ask } = job
-    const verdict = judge(outcome, ask.api)
-    // Before the trial is settled: a busy answer proves that the node lives.
-    if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
-    if (verdict.effect === 'model') upstream.bar(ask.model)
-    if (verdict.effect === 'model' || verdict.sign === 'refused') this.#options.doubt(grant.node.name)
-    trial.settle(verdict.sign)
-    if (verdict.sign === 'bad') trial.broke()
+    const { doubt } = this.#options
+    const verdict = teach(outcome, ask, { node: grant.node.name, upstream, trial, doubt })
+    if (verdict.effect === 'busy') grant.busy()
+    if (outcome.kind === 'done') grant.end(outcome.timings, outcome.tokens.output)
+    else if (outcome.kind !== 'client-gone') grant.failed()
     this.#options.metrics.attempts.inc({
       node: grant.node.name,
       result: outcome.kind === 'node-failed' ? outcome.fault : outcome.kind,
@@ -237,15 +239,14 @@ export class Dispatch {
     { adjusted }: Admission,
     { config }: Snapshot,
   ): OutgoingHttpHeaders {
-    return {
-      'x-request-id': publicId,
-      ...(config.headers.node ? { 'x-llamero-node': trace.node } : {}),
-      ...(config.headers.instance ? { 'x-llamero-instance': this.#options.instance } : {}),
-      'x-llamero-attempts': trace.attempts,
-      'x-llamero-queue-ms': Math.round(trace.queuedMs),
-      'x-llamero-reason': trace.reason,
-      ...(adjusted.length > 0 && { 'x-llamero-adjusted': adjusted.join(', ') }),
-    }
+    const headers: OutgoingHttpHeaders = { 'x-request-id': publicId }
+    if (config.headers.node) headers['x-llamero-node'] = trace.node
+    if (config.headers.instance) headers['x-llamero-instance'] = this.#options.instance
+    headers['x-llamero-attempts'] = trace.attempts
+    headers['x-llamero-queue-ms'] = Math.round(trace.queuedMs)
+    headers['x-llamero-reason'] = trace.reason
+    if (adjusted.length > 0) headers['x-llamero-adjusted'] = adjusted.join(', ')
+    return headers
   }
 }
 

@@ -8,9 +8,10 @@ import { endAfterBody } from './refuse.ts'
 /**
  * The last try failed. What the node itself said is the most honest answer; where it said nothing, we do.
  *
+ * @param retryAfterS until what failed is tried again; null where nobody can tell.
  * @throws ProxyError `node_failed` or `node_timeout`.
  */
-export function giveUp(exchange: Exchange, failure: Failure): void {
+export function giveUp(exchange: Exchange, failure: Failure, retryAfterS: number | null = null): void {
   const { response, trace, publicId, dialect } = exchange
   trace.outcome = 'upstream_error'
   if (failure.kind === 'node-failed') {
@@ -19,17 +20,21 @@ export function giveUp(exchange: Exchange, failure: Failure): void {
     trace.told = failure.fault === 'error-line' && failure.committed
     throw new ProxyError(
       timedOut ? 'node_timeout' : 'node_failed',
-      { reason: failure.fault === 'error-line' ? failure.cause.message : failure.fault },
+      {
+        reason: failure.fault === 'error-line' ? failure.cause.message : failure.fault,
+        ...(retryAfterS !== null && { retryAfter: retryAfterS }),
+      },
       { cause: failure.cause },
     )
   }
   const isBusy = failure.status === 503 || failure.status === 429
+  const waitS = isBusy ? (failure.retryAfterMs ?? 1000) / 1000 : (retryAfterS ?? undefined)
   const headers: OutgoingHttpHeaders = {
     'content-type': failure.contentType,
     'content-length': failure.body.length,
     'x-request-id': publicId,
     'x-llamero-attempts': trace.attempts,
-    ...retryHeaders(dialect, failure.status, isBusy ? (failure.retryAfterMs ?? 1000) / 1000 : undefined),
+    ...retryHeaders(dialect, failure.status, waitS),
   }
   response.writeHead(failure.status, headers)
   endAfterBody(exchange, failure.body)

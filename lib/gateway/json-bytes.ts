@@ -17,6 +17,7 @@ export const isDigit = table('0123456789')
 export const isHexDigit = table('0123456789abcdefABCDEF')
 export const isSign = table('+-')
 export const isExponent = table('eE')
+export const isBase64 = table('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')
 /** 1 for bytes that after a backslash are the whole escape. */
 export const isEscape = table('"\\/bfnrt')
 /** 1 for bytes that end the plain run inside a string: the quote, the backslash and control characters. */

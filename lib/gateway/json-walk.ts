@@ -27,8 +27,22 @@ export class ScanError extends Error {
 const maxDepth = 64
 const literals = ['true', 'false', 'null'].map((text) => Buffer.from(text))
 
-/** Told of a field of the outermost object: where its key begins and ends, quotes included, and its value begins. */
-type OnField = (keyStart: number, keyEnd: number, valueStart: number) => void
+/** Strings of fewer bytes are not told of. */
+const longStringBytes = 512
+
+interface Listener {
+  /**
+   * Of the outermost object: where a field's key begins and ends, quotes included, and its value begins. Returns whether
+   * its value is to be followed.
+   */
+  field(keyStart: number, keyEnd: number, valueStart: number): boolean
+  /** A value that is followed ended. */
+  valueEnded?(end: number): void
+  /** An item of an array that is followed ended. Returns whether those behind it shall be told of as well. */
+  itemEnded?(end: number): boolean
+  /** A string of the document is at least 512 bytes long, quotes included. */
+  longString?(start: number, end: number): void
+}
 
 /**
  * A JSON reader that never builds the document: it checks the syntax byte by byte. JSON.parse of a caller's body blocks
@@ -37,13 +51,15 @@ type OnField = (keyStart: number, keyEnd: number, valueStart: number) => void
  */
 export class JsonWalk {
   readonly #bytes: Uint8Array
-  readonly #onField: OnField
+  readonly #listener: Listener
   #at: number
+  /** Ends of values at most so deep are told: 1 is the outermost object's, 2 those within. */
+  #toldDepth = 0
 
-  constructor(bytes: Uint8Array, at: number, onField: OnField) {
+  constructor(bytes: Uint8Array, at: number, listener: Listener) {
     this.#bytes = bytes
     this.#at = at
-    this.#onField = onField
+    this.#listener = listener
   }
 
   /** Walks the object that follows, after white space. Returns where it begins. @throws ScanError */
@@ -117,12 +133,13 @@ export class JsonWalk {
     this.#at++
     if (closers.length > 1) return
     this.#space()
-    this.#onField(from, to, this.#at)
+    this.#toldDepth = this.#listener.field(from, to, this.#at) ? 2 : 0
   }
 
   /** After a value: a comma and what follows it, or the brackets that close here. */
   #afterValue(closers: number[]): void {
     while (closers.length > 0) {
+      if (closers.length <= this.#toldDepth) this.#ended(closers)
       this.#space()
       const byte = this.#bytes[this.#at]
       if (byte === comma) {
@@ -136,9 +153,15 @@ export class JsonWalk {
     }
   }
 
+  #ended(closers: readonly number[]): void {
+    if (closers.length === 1) this.#listener.valueEnded?.(this.#at)
+    else if (closers[1] !== closeBracket || !this.#listener.itemEnded?.(this.#at)) this.#toldDepth = 1
+  }
+
   #string(): void {
     const bytes = this.#bytes
-    let at = this.#at + 1
+    const from = this.#at
+    let at = from + 1
     for (;;) {
       at = endOfRun(bytes, at)
       if (at >= bytes.length) throw new ScanError('a string does not end')
@@ -147,6 +170,7 @@ export class JsonWalk {
       at += this.#escapeLength(at)
     }
     this.#at = at + 1
+    if (this.#at - from >= longStringBytes) this.#listener.longString?.(from, this.#at)
   }
 
   #escapeLength(at: number): number {

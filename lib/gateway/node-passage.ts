@@ -59,7 +59,7 @@ export class NodePassage implements Passage {
       this.#options.panicked()
       this.claim()
     }
-    return { barrier: 'ejected', limit: this.limit, claim }
+    return { barrier: 'ejected', limit: this.limit, isTrial: this.isTrial, claim }
   }
 
   get barrier(): PassageBarrier | null {
@@ -69,6 +69,11 @@ export class NodePassage implements Passage {
     if (!this.#backPressure.admits) return 'busy'
     if (breaker.admits) return null
     return isOpen ? 'ejected' : 'trial'
+  }
+
+  get isTrial(): boolean {
+    const isUnproven = this.breaker.state === 'half-open' || !this.#backPressure.isOver
+    return isUnproven && this.barrier === null
   }
 
   /** Whether it is as open as can be, and nothing needs to be told of requests that pass. */

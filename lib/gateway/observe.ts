@@ -30,7 +30,7 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
   const level = trace.error === undefined || outcome === 'client_cancelled' ? 'info' : levelOf(trace.error)
   log[level]('request', {
     id: exchange.id,
-    ...(exchange.publicId === exchange.id ? {} : { client_id: exchange.publicId }),
+    client_id: exchange.publicId === exchange.id ? undefined : exchange.publicId,
     method: request.method,
     path: exchange.path.slice(0, 200),
     status,
@@ -40,7 +40,7 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
     class: trace.class,
     node: trace.node,
     reason: trace.reason,
-    ...(trace.job === '' ? {} : { job: trace.job }),
+    job: trace.job === '' ? undefined : trace.job,
     attempts: trace.attempts,
     queued_ms: Math.round(trace.queuedMs),
     first_byte_ms: trace.firstByteMs === null ? null : Math.round(trace.firstByteMs),
@@ -48,7 +48,7 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
     tokens_out: tokens.output,
     duration_ms: Math.round(durationMs),
     client: request.socket.remoteAddress,
-    ...(trace.error === undefined ? {} : { error: trace.error }),
+    error: trace.error,
   })
 }
 

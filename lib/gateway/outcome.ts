@@ -1,3 +1,5 @@
+import type { Timings } from '../scheduler/events.ts'
+
 /** What a node did wrong. */
 export type Fault =
   | 'unreachable' // refused, no route, unknown host, TLS not acceptable
@@ -43,7 +45,12 @@ export type Failure = Refused | NodeFailed
 
 /** How a try at a node ended. */
 export type Outcome =
-  | { readonly kind: 'done'; readonly tokens: Tokens }
+  | {
+      readonly kind: 'done'
+      readonly tokens: Tokens
+      /** Null where nothing can be told honestly. */
+      readonly timings: Timings | null
+    }
   | { readonly kind: 'client-gone'; readonly reason: string }
   | Failure
 

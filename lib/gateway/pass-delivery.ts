@@ -14,7 +14,7 @@ export class PassDelivery extends ToCaller<Recipient> implements Delivery {
   finish(): Outcome {
     this.#begin()
     this.addressee.response.end()
-    return { kind: 'done', tokens: noTokens }
+    return { kind: 'done', tokens: noTokens, timings: null }
   }
 
   #begin(): void {

@@ -6,6 +6,7 @@ import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import { Roster } from '../shared/roster.ts'
 import { admit, admitForm } from './admit.ts'
 import { answerFrom } from './answers.ts'
 import { authenticate, type Caller } from './authenticate.ts'
@@ -46,7 +47,7 @@ export class Pipeline {
   readonly #options: PipelineOptions
   readonly #bodies = new BodyBudget()
   /** Exchanges whose last byte is not on its way yet. */
-  readonly #open = new Set<Exchange>()
+  readonly #open = new Roster<Exchange, Exchange>()
   #idle: PromiseWithResolvers<void> | null = null
 
   constructor(options: PipelineOptions) {
@@ -56,7 +57,7 @@ export class Pipeline {
   /** Answers one request. Never rejects. */
   async handle(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): Promise<void> {
     const exchange = openExchange(request, response, this.#options.clock, expectsContinue)
-    this.#open.add(exchange)
+    this.#open.set(exchange, exchange)
     response.once('close', () => this.#close(exchange))
     try {
       await this.#walk(exchange)
@@ -71,13 +72,13 @@ export class Pipeline {
 
   /** The exchange under way on a connection, if any. */
   on(socket: Socket): Exchange | undefined {
-    for (const exchange of this.#open) if (exchange.request.socket === socket) return exchange
+    for (const exchange of this.#open.values()) if (exchange.request.socket === socket) return exchange
     return undefined
   }
 
   /** Ends every open exchange, whatever it waits for, and tells the callers why. Returns how many there were. */
   abortAll(reason: ProxyError): number {
-    for (const exchange of this.#open) exchange.abort(reason)
+    for (const exchange of this.#open.values()) exchange.abort(reason)
     return this.#open.size
   }
 

@@ -1,5 +1,6 @@
 import { backslash, openBrace, quote, textOf } from './json-bytes.ts'
 import { JsonWalk, ScanError } from './json-walk.ts'
+import { PromptPieces } from './prompt-pieces.ts'
 
 /** Where a field stands: its key, and the value's bytes. */
 export interface Field {
@@ -26,6 +27,8 @@ export interface Scanned extends Members {
   readonly stream: boolean | undefined
   /** The members of `options`, when that was looked for and is an object. */
   readonly options: Members | null
+  /** What a model will read. */
+  readonly prompt: PromptPieces
 }
 
 /** Names of fields to look for. */
@@ -81,7 +84,8 @@ const noNames = new FieldNames([])
  *   what runs (sheet ollama-api.md §1.1).
  */
 export function scan(bytes: Uint8Array, names = plainNames, optionNames = noNames): Scanned {
-  const { start, count, fields } = membersOf(bytes, names, { from: 0, whole: true })
+  const prompt = new PromptPieces(bytes)
+  const { start, count, fields } = membersOf(bytes, names, { from: 0, prompt })
   const options = fields.get('options')
   return {
     start,
@@ -91,8 +95,9 @@ export function scan(bytes: Uint8Array, names = plainNames, optionNames = noName
     stream: flagIn(bytes, fields.get('stream')),
     options:
       options && bytes[options.start] === openBrace
-        ? membersOf(bytes, optionNames, { from: options.start, whole: false })
+        ? membersOf(bytes, optionNames, { from: options.start, prompt: null })
         : null,
+    prompt,
   }
 }
 
@@ -101,26 +106,36 @@ export function valueText(bytes: Uint8Array, { start, end }: Field): string {
   return textOf(bytes, start, end)
 }
 
-/** `whole`: nothing but white space may follow the object that begins at `from`, or behind white space. */
+/**
+ * The object that begins at `from`, or behind white space. With a `prompt` to be taken note of it is the whole body:
+ * nothing but white space may follow.
+ */
 function membersOf(
   bytes: Uint8Array,
   names: FieldNames,
-  { from, whole }: { from: number; whole: boolean },
+  { from, prompt }: { from: number; prompt: PromptPieces | null },
 ): Members {
   const fields = new Map<string, Field>()
   let count = 0
-  const walk = new JsonWalk(bytes, from, (keyStart, keyEnd, start) => {
-    if (++count > maxFields) throw new ScanError(`more than ${maxFields} fields`)
-    if (!names.mayMatch(bytes, keyStart, keyEnd)) return
-    const key = JSON.parse(textOf(bytes, keyStart, keyEnd)) as string
-    const name = names.find(key)
-    if (name === null) return
-    if (key !== name) throw new ScanError(`field "${key}" must be written "${name}"`)
-    if (fields.has(name)) throw new ScanError(`field "${name}" occurs twice`)
-    fields.set(name, { key: keyStart, start, end: walk.endOfScalar(start) })
+  const walk = new JsonWalk(bytes, from, {
+    field: (keyStart, keyEnd, start) => {
+      if (++count > maxFields) throw new ScanError(`more than ${maxFields} fields`)
+      if (prompt?.begin(keyStart, keyEnd, start)) return true
+      if (!names.mayMatch(bytes, keyStart, keyEnd)) return false
+      const key = JSON.parse(textOf(bytes, keyStart, keyEnd)) as string
+      const name = names.find(key)
+      if (name === null) return false
+      if (key !== name) throw new ScanError(`field "${key}" must be written "${name}"`)
+      if (fields.has(name)) throw new ScanError(`field "${name}" occurs twice`)
+      fields.set(name, { key: keyStart, start, end: walk.endOfScalar(start) })
+      return false
+    },
+    valueEnded: (end) => prompt?.endValue(end),
+    itemEnded: (end) => prompt?.endItem(end) ?? false,
+    longString: (begin, end) => prompt?.passString(begin, end),
   })
   const start = walk.object()
-  if (whole) walk.end()
+  if (prompt) walk.end()
   return { start, count, fields }
 }
 

@@ -1,6 +1,5 @@
 import type { NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
-import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { orAborted } from './aborted.ts'
 import { parseObject } from './answer-json.ts'
@@ -8,18 +7,15 @@ import type { Caller } from './authenticate.ts'
 import { chooseModel } from './choose.ts'
 import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
-import type { Forwarder } from './forward.ts'
 import { giveUp } from './give-up.ts'
-import { HeldAnswer } from './held-answer.ts'
-import { requestHeaders } from './order.ts'
+import type { NodeApi } from './node-api.ts'
 import type { Failure, Outcome } from './outcome.ts'
 import { Recent } from './recent.ts'
 import type { Upstreams } from './upstreams.ts'
 
 interface ShowsOptions {
+  readonly api: NodeApi
   readonly upstreams: Upstreams
-  readonly forwarder: Forwarder
-  readonly clock: Clock
   /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
   readonly doubt: (node: string) => void
 }
@@ -36,8 +32,6 @@ const maxQuestionBytes = 64 * 1024
 /** Verbose, with every token of a large vocabulary. */
 const maxAnswerBytes = 32 * 1024 * 1024
 const maxKeptBytes = 64 * 1024 * 1024
-
-const never = new AbortController().signal
 
 /**
  * `/api/show`: from any node that has the model, the newest copy first, without a slot since no runner is needed; then
@@ -113,33 +107,17 @@ export class Shows {
   }
 
   #send(node: NodeView, { model, verbose, userAgent }: Question, snapshot: Snapshot): Promise<Outcome> {
-    const { upstreams, forwarder, clock } = this.#options
     const { timeouts } = snapshot.config
-    const upstream = upstreams.of(node)
-    const body = Buffer.from(JSON.stringify({ model, ...(verbose && { verbose }) }))
-    return forwarder.send({
-      upstream,
+    return this.#options.api.ask(node, {
       method: 'POST',
       path: '/api/show',
-      headers: requestHeaders({
-        caller: { 'content-type': 'application/json', ...(userAgent && { 'user-agent': userAgent }) },
-        node: node.spec.headers,
-        host: upstream.target.host,
-        bodyBytes: body.length,
-        requestId: 'llamero-show',
-      }),
-      body,
+      requestId: 'llamero-show',
+      headers: { 'content-type': 'application/json', ...(userAgent && { 'user-agent': userAgent }) },
+      body: Buffer.from(JSON.stringify({ model, ...(verbose && { verbose }) })),
       timeouts,
       // It only reads a file: as patient as with a node that falls silent.
-      patience: {
-        expectedMs: timeouts.between_tokens,
-        atMostMs: timeouts.between_tokens,
-        mayLeave: () => true,
-      },
-      deadlineAt: clock.now() + timeouts.request,
-      signal: never,
-      resent: () => {},
-      receive: (head) => new HeldAnswer(head, maxAnswerBytes),
+      silentMs: timeouts.between_tokens,
+      maxAnswerBytes,
     })
   }
 }

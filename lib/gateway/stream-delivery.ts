@@ -1,3 +1,4 @@
+import type { Timings } from '../scheduler/events.ts'
 import { writeChunk } from './chunk.ts'
 import type { Fault, NodeFailed, Outcome, Tokens } from './outcome.ts'
 import { type Ending, errorAtStart, StreamTail } from './stream-tail.ts'
@@ -5,6 +6,8 @@ import { type Addressee, type AnswerHead, type Delivery, ToCaller } from './to-c
 
 /** A longer line, or event, is not waited for. */
 const maxPartialBytes = 64 * 1024
+/** Seconds: to write less than this long says more of our event loop than of the node. */
+const leastMeasuredS = 0.25
 
 /**
  * A stream goes out piece by piece, untouched. A line, or an event, goes out whole: half of one says nothing, and an error
@@ -14,9 +17,12 @@ export class StreamDelivery extends ToCaller implements Delivery {
   readonly #tail: StreamTail
   /** The beginning of a line or event whose end has not come. */
   #partial: Buffer | null = null
+  /** Seconds to the head, which Ollama writes with the first token. */
+  readonly #headS: number
 
   constructor(head: AnswerHead, addressee: Addressee) {
     super(head, addressee)
+    this.#headS = addressee.elapsedS()
     this.#tail = new StreamTail(addressee.api, head.contentType)
   }
 
@@ -76,9 +82,18 @@ export class StreamDelivery extends ToCaller implements Delivery {
     return end === 0 ? null : bytes.subarray(0, end)
   }
 
-  #end({ kind, tokens }: Extract<Ending, { tokens: Tokens }>): Outcome {
+  #end({ kind, tokens, timings }: Extract<Ending, { tokens: Tokens }>): Outcome {
     this.addressee.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
-    return { kind: 'done', tokens }
+    return { kind: 'done', tokens, timings: timings ?? this.#measured(tokens) }
+  }
+
+  /** As seen from here, where the node counts tokens but tells no times: a reader who dawdles makes no node slow. */
+  #measured({ input, output }: Tokens): Timings | null {
+    if (input === 0 || this.isSlow) return null
+    const total = this.addressee.elapsedS()
+    if (total - this.#headS < leastMeasuredS) return null
+    const times = { total, load: 0, promptEval: this.#headS, eval: total - this.#headS }
+    return { ...times, promptTokens: input, outputTokens: output, fromOutside: true }
   }
 
   #fail(fault: Fault, text: string): NodeFailed {

@@ -1,12 +1,13 @@
 import type { Api } from '../fleet/ask.ts'
-import { asObject, errorText, type Json, parseObject, tokensOf } from './answer-json.ts'
+import type { Timings } from '../scheduler/events.ts'
+import { asObject, errorText, type Json, parseObject, timingsOf, tokensOf } from './answer-json.ts'
 import type { Tokens } from './outcome.ts'
 
-/** How a stream ended, judged by its last lines. */
+/** How a stream ended, judged by its last lines. The timings are the node's own. */
 export type Ending =
-  | { readonly kind: 'complete'; readonly tokens: Tokens }
+  | { readonly kind: 'complete'; readonly tokens: Tokens; readonly timings: Timings | null }
   /** An OpenAI stream that said why it finished, and then lacks only its `[DONE]`. */
-  | { readonly kind: 'lacks-done'; readonly tokens: Tokens }
+  | { readonly kind: 'lacks-done'; readonly tokens: Tokens; readonly timings: null }
   /** Its last line is an error; the caller has read it. */
   | { readonly kind: 'error'; readonly text: string }
   | { readonly kind: 'truncated' }
@@ -65,7 +66,7 @@ export class StreamTail {
     if (this.#unfinished.length > 0) this.#line(this.#whole(Buffer.alloc(0)))
     const last = this.#last?.toString('utf8').trim() ?? ''
     const before = parseObject(this.#beforeLast?.toString('utf8'))
-    if (last === done) return { kind: 'complete', tokens: tokensOf(before, this.events) }
+    if (last === done) return { kind: 'complete', tokens: tokensOf(before, this.events), timings: null }
     const final = parseObject(last) ?? endlessFinal(last)
     if (!final) return { kind: 'truncated' }
     const text = errorText(final)
@@ -74,11 +75,13 @@ export class StreamTail {
       return {
         kind: 'complete',
         tokens: tokensOf(this.#api === 'anthropic_messages' ? before : final, this.events),
+        timings: timingsOf(final),
       }
     }
     // With include_usage the chunk after the finish carries the counts and no choices.
     const finish = isEmptyArray(final['choices']) ? before : final
-    if (hasFinished(finish)) return { kind: 'lacks-done', tokens: tokensOf(final, this.events) }
+    if (hasFinished(finish))
+      return { kind: 'lacks-done', tokens: tokensOf(final, this.events), timings: null }
     return { kind: 'truncated' }
   }
 

@@ -42,12 +42,16 @@ export interface Addressee extends Recipient {
   readonly api: Api
   /** Lines of a stream that no client can read, told once at its end. */
   readonly malformed: (lines: number) => void
+  /** Seconds since the node was sent the request. */
+  readonly elapsedS: () => number
 }
 
 /** What deliveries to a caller have in common. */
 export class ToCaller<To extends Recipient = Addressee> {
   protected readonly head: AnswerHead
   protected readonly addressee: To
+  /** The caller kept the node waiting. */
+  protected isSlow = false
 
   constructor(head: AnswerHead, addressee: To) {
     this.head = head
@@ -63,6 +67,7 @@ export class ToCaller<To extends Recipient = Addressee> {
   }
 
   whenRoom(resume: () => void): void {
+    this.isSlow = true
     const { socket } = this.addressee.response
     // The socket's own limit, since it sees a reader who takes little at a time. Node closes the connection.
     socket?.setTimeout(this.addressee.idleWriteMs)

@@ -6,13 +6,17 @@ import { type Gate, openPassage, type Passage } from '../scheduler/gate.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import { Roster } from '../shared/roster.ts'
 import type { Breaker, BreakerState } from './breaker.ts'
 import { FirstTokens } from './first-token.ts'
 import { NodePassage } from './node-passage.ts'
 
+/** Where a node listens, in the parts that http-proxy asks for: those of a URL are worked out at each look. */
+type Target = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'href'>>
+
 /** The way to one node: its kept-alive sockets, its breaker, and its ear for back-pressure. */
 export interface Upstream {
-  readonly target: URL
+  readonly target: Target
   readonly agent: HttpAgent
   readonly breaker: Breaker
   readonly firstTokens: FirstTokens
@@ -25,7 +29,7 @@ export interface Upstream {
   /** A model is not on the node, or its runner dies there: it is not asked for here for 30 s. */
   bar(model: string): void
   /** Tries to which the node has not begun to answer. */
-  readonly silent: Set<Silent>
+  readonly silent: Roster<Silent, Silent>
 }
 
 /** A try that waits for the first sign of its node. */
@@ -96,13 +100,13 @@ export class Upstreams implements Gate {
     const passage = this.#passageFor(node.name)
     const fresh: Held = {
       identity: this.#identityOf(node),
-      target: new URL(node.spec.url),
+      target: targetOf(node),
       agent: agentFor(node),
       breaker: passage.breaker,
       firstTokens: new FirstTokens(),
       busy: (retryAfterMs) => passage.busy(retryAfterMs),
       bar: (model) => passage.bar(model),
-      silent: new Set(),
+      silent: new Roster(),
       passage,
     }
     this.#held.set(node.name, fresh)
@@ -146,7 +150,7 @@ export class Upstreams implements Gate {
 
   /** A host that lost its power says nothing: without this, its requests would wait until their time is up. */
   #leave(node: string): void {
-    for (const each of this.#held.get(node)?.silent ?? []) each.nodeDown()
+    for (const each of this.#held.get(node)?.silent.values() ?? []) each.nodeDown()
   }
 
   #prune(): void {
@@ -172,12 +176,19 @@ export class Upstreams implements Gate {
   }
 }
 
+function targetOf({ spec }: NodeView): Target {
+  const { protocol, host, hostname, port, href } = new URL(spec.url)
+  return { protocol, host, hostname, port, href }
+}
+
 function agentFor({ spec }: NodeView): HttpAgent {
   // Node itself destroys an idle socket on which bytes come, since 24.21 at the latest: they would be read as the start of
   // the next caller's answer (sheet reliability-security.md C-B 35). No maxSockets: slots limit what runs, and a limit here would be a hidden queue. Idle sockets are given up after
   // 30 s, before anything between us and the node forgets them.
   const options = { keepAlive: true, maxFreeSockets: 256, timeout: 30_000, noDelay: true }
-  if (!spec.url.startsWith('https:')) return new HttpAgent(options)
+  // Left to itself the agent looks for the server's name in TLS at each request, TLS or not.
+  const plain = { ...options, servername: '' }
+  if (!spec.url.startsWith('https:')) return new HttpAgent(plain)
   const { ca, insecure = false } = spec.tls ?? {}
   return new HttpsAgent({ ...options, rejectUnauthorized: !insecure, ...(ca ? { ca } : {}) })
 }

@@ -1,5 +1,6 @@
 import type { Api } from '../fleet/ask.ts'
-import { errorText, parseObject, tokensOf } from './answer-json.ts'
+import type { Timings } from '../scheduler/events.ts'
+import { errorText, parseObject, timingsOf, tokensOf } from './answer-json.ts'
 import { type Fault, noTokens, type Outcome, type Tokens } from './outcome.ts'
 import { type Delivery, ToCaller } from './to-caller.ts'
 
@@ -28,10 +29,10 @@ export class WholeDelivery extends ToCaller implements Delivery {
     const { response } = this.addressee
     if (this.committed) {
       response.end()
-      return { kind: 'done', tokens: noTokens }
+      return { kind: 'done', ...unread }
     }
     const body = Buffer.concat(this.#held, this.#bytes)
-    const checked = this.#isText ? { tokens: noTokens } : check(this.addressee.api, body)
+    const checked = this.#isText ? unread : check(this.addressee.api, body)
     if ('fault' in checked) {
       const cause = new Error(checked.text)
       return { kind: 'node-failed', fault: checked.fault, committed: false, tokens: noTokens, cause }
@@ -39,7 +40,7 @@ export class WholeDelivery extends ToCaller implements Delivery {
     const spelled = this.spelled(body)
     this.commit(spelled.length)
     response.end(spelled)
-    return { kind: 'done', tokens: checked.tokens }
+    return { kind: 'done', ...checked }
   }
 
   /** A transcript in plain text may say anything, and nothing. */
@@ -58,6 +59,13 @@ export class WholeDelivery extends ToCaller implements Delivery {
   }
 }
 
+interface Reading {
+  readonly tokens: Tokens
+  readonly timings: Timings | null
+}
+
+const unread: Reading = { tokens: noTokens, timings: null }
+
 interface Flaw {
   readonly fault: Fault
   readonly text: string
@@ -67,9 +75,9 @@ interface Flaw {
  * Whether a whole answer is one: Ollama ends a generation that broke off like any other, but for `done`. Only small ones
  * are parsed: a large one is a list of numbers, and reading it would hold everybody else up.
  */
-function check(api: Api, body: Buffer): Flaw | { readonly tokens: Tokens } {
+function check(api: Api, body: Buffer): Flaw | Reading {
   if (body.length === 0) return { fault: 'truncated', text: 'the answer is empty' }
-  if (body.length > parsedBytes) return { tokens: noTokens }
+  if (body.length > parsedBytes) return unread
   const answer = parseObject(body.toString('utf8'))
   if (!answer) return { fault: 'truncated', text: 'the answer is no JSON object' }
   const text = errorText(answer)
@@ -77,5 +85,5 @@ function check(api: Api, body: Buffer): Flaw | { readonly tokens: Tokens } {
   const isGeneration = api === 'ollama_chat' || api === 'ollama_generate'
   if (isGeneration && answer['done'] === false && answer['_debug_info'] === undefined)
     return { fault: 'truncated', text: 'the generation broke off' }
-  return { tokens: tokensOf(answer, 0) }
+  return { tokens: tokensOf(answer, 0), timings: timingsOf(answer) }
 }

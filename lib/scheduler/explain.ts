@@ -1,65 +1,92 @@
-import type { Ask } from '../fleet/ask.ts'
 import type { NodeView } from '../fleet/node.ts'
-import {
-  type Admittance,
-  count,
-  isForeign,
-  isFull,
-  isPanic,
-  type Pick,
-  pick,
-  type Unfitness,
-  unfitness,
-  type World,
-} from './pick.ts'
-import type { Residence } from './runners.ts'
+import { matchesLabels } from '../fleet/schema.ts'
+import type { Snapshot } from '../fleet/snapshot.ts'
+import type { Core } from './core.ts'
+import type { Candidate, Decision, Work } from './events.ts'
+import type { Gate } from './gate.ts'
+import type { Outlook } from './outlook.ts'
+
+/** What makes a node unfit for an ask, whatever passes to it and its slots. */
+type Unfitness = 'off' | 'cordoned' | 'unknown' | 'down' | 'weight' | 'tried' | 'labels' | 'no-model'
 
 /** Where a node stands for an ask. */
 interface Standing {
   readonly node: NodeView
-  /** Why it was passed over; null when it could take the request now. */
-  readonly barrier: Unfitness | 'no-model' | 'breaker' | 'busy' | 'full' | 'variant' | null
+  /**
+   * Why it is passed over now; null when it could take the request, if need be after a load. `variant`: its runner of the model is in
+   * use with other options; `swap`: it changes what it has in memory.
+   */
+  readonly barrier: Unfitness | 'breaker' | 'busy' | 'full' | 'variant' | 'swap' | null
   /** Requests of this instance running on it, of the model asked for. */
   readonly running: number
-  readonly residence: Residence
+  /** Whether it has the model in memory; `other`: with other options. */
+  readonly residence: ReturnType<Core['residence']>
+  /** Its cost in seconds, term by term; null where nobody can tell when it could begin. */
+  readonly candidate: Candidate | null
 }
 
-export interface Explanation {
-  readonly pick: Pick
+export interface Explanation extends Outlook {
+  /** The node that would get it at once or after a load; else whether waiting helps (`full`). */
+  readonly pick:
+    | { readonly node: NodeView; readonly reason: Decision['reason'] }
+    | { readonly none: 'down' | 'full' }
   /** Whether nodes with bad answers may be used, since breakers keep the ask from more than half of its nodes. */
   readonly panic: boolean
   /** Every node of the fleet. */
   readonly standings: readonly Standing[]
 }
 
-/** What `pick` would do now, and why: nothing is taken, nothing is sent. */
-export function explain(ask: Ask, world: World): Explanation {
-  const { snapshot, slots, gate, runners } = world
-  const running = slots.ofModel(ask.model)
-  const admittance: Admittance = { fit: 0, admitted: 0, isServed: false }
-  for (const node of snapshot.nodes.values()) {
-    if (!node.onDisk.has(ask.model) || unfitness(node, ask) !== null) continue
-    const runsIt = running.get(node.name)?.variant === ask.variant
-    count(gate.passage(node.name, ask.model).barrier, runsIt, admittance)
-  }
-  const panic = isPanic(admittance)
-  const isTaken = (node: NodeView) =>
-    isForeign(running.get(node.name), ask) ||
-    (admittance.isServed && runners.residence(node, ask) === 'contended')
-  const barrier = (node: NodeView): Standing['barrier'] => {
-    const unfit = unfitness(node, ask) ?? (node.onDisk.has(ask.model) ? null : 'no-model')
+interface World {
+  readonly snapshot: Snapshot
+  readonly gate: Gate
+  readonly core: Core
+  /** By node. */
+  readonly running: ReadonlyMap<string, number>
+  /** Monotonic seconds. */
+  readonly now: number
+}
+
+/** What the scheduler would do now, and why: nothing is taken, nothing is sent. */
+export function explain(work: Work, { snapshot, gate, core, running, now }: World): Explanation {
+  const outlook = core.explain(work, now)
+  const panic = core.isPanic(work, now)
+  const candidates = new Map(outlook.candidates.map((candidate) => [candidate.node, candidate]))
+  const barrierOf = (node: NodeView): Standing['barrier'] => {
+    const unfit = unfitness(node, work)
     if (unfit) return unfit
-    const passage = gate.passage(node.name, ask.model)
-    if (passage.barrier === 'busy') return 'busy'
-    if (passage.barrier !== null && !(panic && passage.barrier === 'ejected')) return 'breaker'
-    if (isTaken(node)) return 'variant'
-    return isFull(node, passage, running.get(node.name)) ? 'full' : null
+    const { barrier } = gate.passage(node.name, work.model)
+    if (barrier === 'busy') return 'busy'
+    if (barrier !== null && !(panic && barrier === 'ejected')) return 'breaker'
+    const state = candidates.get(node.name)?.state
+    if (state === undefined) return core.residence(node.name, work) === 'other' ? 'variant' : 'swap'
+    return state === 'full' ? 'full' : null
   }
   const standings = [...snapshot.nodes.values()].map((node) => ({
     node,
-    barrier: barrier(node),
-    running: running.get(node.name)?.count ?? 0,
-    residence: runners.residence(node, ask),
+    barrier: barrierOf(node),
+    running: running.get(node.name) ?? 0,
+    residence: core.residence(node.name, work),
+    candidate: candidates.get(node.name) ?? null,
   }))
-  return { pick: pick(ask, world), panic, standings }
+  return { ...outlook, pick: pickOf(outlook, snapshot, core.couldServe(work, now)), panic, standings }
+}
+
+function pickOf({ candidates }: Outlook, { nodes }: Snapshot, isPossible: boolean): Explanation['pick'] {
+  const [best] = candidates
+  const node = nodes.get(best?.node ?? '')
+  if (!best || !node || best.state === 'full') return { none: isPossible ? 'full' : 'down' }
+  return { node, reason: best.state === 'ready' ? 'warm' : 'cold-load' }
+}
+
+function unfitness(node: NodeView, { model, tried, nodes }: Work): Unfitness | null {
+  if (!(node.weight > 0)) return unavailability(node)
+  if (tried.has(node.name)) return 'tried'
+  if (!matchesLabels(nodes, node.spec.labels)) return 'labels'
+  return node.onDisk.has(model) ? null : 'no-model'
+}
+
+function unavailability({ spec, status, available }: NodeView): Unfitness {
+  if (available) return 'weight'
+  if (spec.state !== 'active') return spec.state
+  return status === null ? 'unknown' : 'down'
 }

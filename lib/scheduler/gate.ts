@@ -10,7 +10,9 @@ export interface Passage {
   readonly barrier: PassageBarrier | null
   /** How many requests of one model may run there: fewer than its slots while it warms up. */
   readonly limit: number
-  /** A request was given a slot and will pass, if need be past an `ejected`. */
+  /** The next request tries how the node does: no other passes until it tells. */
+  readonly isTrial: boolean
+  /** A request was given a slot, or a model is loaded for it, and will pass, if need be past an `ejected`. */
   claim(): void
 }
 
@@ -20,4 +22,9 @@ export interface Gate {
 }
 
 /** The passage of a node of which nothing bad is known. */
-export const openPassage: Passage = { barrier: null, limit: Number.POSITIVE_INFINITY, claim() {} }
+export const openPassage: Passage = {
+  barrier: null,
+  limit: Number.POSITIVE_INFINITY,
+  isTrial: false,
+  claim() {},
+}

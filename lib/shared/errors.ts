@@ -103,6 +103,21 @@ const catalogue = {
     retryAfter: 5,
     text: (f) => `${f['queued']} requests are waiting already; try again later`,
   },
+  tenant_queue_full: {
+    status: 429,
+    retryAfter: 5,
+    text: (f) => `tenant '${f['tenant']}' has as much work waiting as it may; try again later`,
+  },
+  no_capacity: {
+    status: 503,
+    retryAfter: 10,
+    text: (f) =>
+      `there is more to do for model '${f['model']}' than the Ollama servers can; try again in ${f['seconds']} s`,
+  },
+  cancelled: {
+    status: 503,
+    text: () => 'an operator took this request out of the queue',
+  },
   no_config: {
     status: 503,
     retryAfter: 2,

@@ -119,7 +119,8 @@ const jsonFormat = format.printf((line) => JSON.stringify(readable(line)))
 
 const textFormat = format.printf(({ timestamp: _, level, message, ...fields }) => {
   const time = new Date().toTimeString().slice(0, 8)
-  const rest = Object.entries(readable(fields)).map(
+  const told = Object.entries(readable(fields)).filter(([, value]) => value !== undefined)
+  const rest = told.map(
     // One line per event, and no terminal codes from a field: whatever is no plain word is quoted.
     ([name, value]) =>
       `${name}=${typeof value === 'string' && /^[\x20-\x7e]*$/.test(value) ? value : JSON.stringify(value)}`,
@@ -131,8 +132,8 @@ const textFormat = format.printf(({ timestamp: _, level, message, ...fields }) =
 function readable(fields: Record<string, unknown>): Record<string, unknown> {
   for (const name in fields) {
     const value = fields[name]
-    if (value instanceof Error) fields[name] = causesOf(value)
-    else if (typeof value === 'bigint') fields[name] = String(value)
+    if (typeof value === 'bigint') fields[name] = String(value)
+    else if (typeof value === 'object' && value instanceof Error) fields[name] = causesOf(value)
   }
   return fields
 }

@@ -67,6 +67,21 @@ export class Metrics {
     'outcome',
   ])
   readonly queueLength = this.#gauge('queue_length', 'Requests waiting for a slot', ['class'])
+  readonly queueOldest = this.#gauge(
+    'queue_oldest_seconds',
+    'For how long the request that came first has been waiting for a slot; 0: none waits',
+    ['class'],
+  )
+  readonly queueRejected = this.#counter(
+    'queue_rejected_total',
+    'Requests that got no slot: full, tenant_full, no_capacity (would wait too long), deadline (waited too long), load_failed, no_node or cancelled',
+    ['class', 'reason'],
+  )
+  readonly predictionError = this.#histogram(
+    'ttft_prediction_error_seconds',
+    'By how much the first token came later or earlier than was predicted when its request was sent',
+    ['direction'],
+  )
   readonly attempts = this.#counter('upstream_attempts_total', 'Tries at a node', ['node', 'result'])
   readonly retries = this.#counter('retries_total', 'Requests sent on to another node', ['reason'])
   readonly decisions = this.#counter('routing_decisions_total', 'Nodes chosen, by reason', ['reason'])

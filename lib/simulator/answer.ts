@@ -1,7 +1,8 @@
+import { seededDice } from '../shared/seeded-dice.ts'
 import type { Ask } from './ask.ts'
 import { isRecord } from './json.ts'
 import type { ModelDefinition, ToolCall } from './models.ts'
-import { hashOf, piecesOf, seededDice } from './tokens.ts'
+import { hashOf, piecesOf } from './tokens.ts'
 
 /** What the model is going to say, decided before the first token is computed. One piece is one token. */
 export interface Answer {

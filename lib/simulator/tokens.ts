@@ -1,3 +1,5 @@
+import { seededDice } from '../shared/seeded-dice.ts'
+
 /** Tokens of a prompt: one per 4 characters (fake-ollama.md §3). */
 export function countTokens(text: string): number {
   return Math.ceil(text.length / charactersPerToken)
@@ -15,17 +17,6 @@ export function hashOf(text: string): number {
   let hash = 0x811c9dc5
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
   return hash >>> 0
-}
-
-/** A small seeded generator (mulberry32) of numbers in [0, 1). */
-export function seededDice(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
 }
 
 /** The embedding of `text`: a unit vector that depends on the text alone, so every node gives the same one. */

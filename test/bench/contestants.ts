@@ -97,7 +97,7 @@ function script(path: string, ...args: readonly number[]) {
 }
 
 /** Debian puts daemons where a user's PATH does not look. */
-async function find(program: string): Promise<string | null> {
+export async function find(program: string): Promise<string | null> {
   for (const dir of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']) {
     const path = join(dir, program)
     const isThere = await access(path, constants.X_OK).then(

@@ -46,6 +46,7 @@ export function asJson(results: Results, rounds: number): string {
 
 function rowsOf(results: Results): Row[] {
   const { requestUs, chunkUs, firstTokenP99Ms, idleStreamKiB, decision50Us, decision1000Us } = results
+  const { coreDecision50Us, coreDecision1000Us } = results
   const { rebuildMs, listBlockedMs, blockedMs, burstBlockedMs, tagsMs } = results
   const added = of(firstTokenP99Ms, 'llamero') - of(firstTokenP99Ms, 'direct')
   return [
@@ -72,12 +73,22 @@ function rowsOf(results: Results): Row[] {
       judgement: judge('', 'KiB', of(idleStreamKiB, 'llamero'), { hold: 80, aim: 30 }),
     },
     {
+      measure: 'decision, core, 50 nodes, 100 queued, p99, µs',
+      figures: coreDecision50Us,
+      judgement: judge('', 'µs', of(coreDecision50Us, 'llamero'), { hold: 50, aim: 10 }),
+    },
+    {
+      measure: 'decision, core, 1000 nodes, 1000 queued, p99, µs',
+      figures: coreDecision1000Us,
+      judgement: judge('', 'µs', of(coreDecision1000Us, 'llamero'), { hold: 500, aim: 50 }),
+    },
+    {
       measure: 'decision, 50 nodes, 100 queued, p99, µs',
       figures: decision50Us,
       judgement: judge('', 'µs', of(decision50Us, 'llamero'), { hold: 50, aim: 10 }),
     },
     {
-      measure: 'decision, 1000 nodes, 100 queued, p99, µs',
+      measure: 'decision, 1000 nodes, 1000 queued, p99, µs',
       figures: decision1000Us,
       judgement: judge('', 'µs', of(decision1000Us, 'llamero'), { hold: 500, aim: 50 }),
     },

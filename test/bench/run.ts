@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { starters, startNode } from './contestants.ts'
+import { coreDecisionUs } from './core-decisions.ts'
 import { decisionUs } from './decisions.ts'
 import { largeFleet } from './large-fleet.ts'
 import { chunkCpuUs, firstTokenMs, idleStreamKiB, requestCpuUs } from './measures.ts'
@@ -17,7 +18,9 @@ const measures = [
   'firstTokenP50Ms',
   'firstTokenP99Ms',
   'idleStreamKiB',
-  /** Of the scheduler alone, in this process. */
+  /** Of the scheduler alone, in this process: its core, and all of it. */
+  'coreDecision50Us',
+  'coreDecision1000Us',
   'decision50Us',
   'decision1000Us',
   /** Of the control side and the listings for 1000 nodes of 50 models, in this process. */
@@ -98,8 +101,14 @@ async function takeTurns(node: Program, contestants: readonly Program[], size: S
     tally.add('firstTokenP50Ms', names[index] ?? '', p50)
     tally.add('firstTokenP99Ms', names[index] ?? '', p99)
   }
-  tally.add('decision50Us', 'llamero', await decisionUs({ ...size, nodes: 50, queued: 100 }))
-  tally.add('decision1000Us', 'llamero', await decisionUs({ ...size, nodes: 1000, queued: 100 }))
+  const [few, many] = [
+    { ...size, nodes: 50, queued: 100 },
+    { ...size, nodes: 1000, queued: 1000 },
+  ]
+  tally.add('coreDecision50Us', 'llamero', coreDecisionUs(few))
+  tally.add('coreDecision1000Us', 'llamero', coreDecisionUs(many))
+  tally.add('decision50Us', 'llamero', await decisionUs(few))
+  tally.add('decision1000Us', 'llamero', await decisionUs(many))
 }
 
 /** Every value measured, by measure and contestant. */

@@ -39,7 +39,7 @@ suite('the config in the admin API', () => {
 
   test('is shown as it is in force, durations as they are written, beside its stored text', async () => {
     const { body } = await call('GET', 'config')
-    assert.deepEqual(body.effective.queue, { max_length: 1000, max_wait: '30s' })
+    assert.deepEqual(body.effective.queue, { max_length: 1000, max_wait: '30s', shares: {} })
     assert.equal(body.effective.timeouts.request, '1h')
     assert.deepEqual([body.text, body.ok, body.errors], [first, true, []])
   })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parse } from 'yaml'
 import type { RouteAnswer, RouteTestAnswer } from '../../lib/cli/answers.ts'
-import { fakeAdmin, llamero, refusal } from '../support/cli.ts'
+import { aCandidate, fakeAdmin, llamero, refusal } from '../support/cli.ts'
 
 const routes: { routes: RouteAnswer[] } = {
   routes: [
@@ -140,6 +140,38 @@ test('route test asks for a context, and says what keeps a node of another varia
   assert.equal((await llamero('route test gpt-4 --num-ctx 0', { url })).code, 2)
   assert.equal((await llamero('route test', { url })).code, 2)
   assert.equal((await llamero('route test a --model b', { url })).code, 2)
+})
+
+test('route test shows what each node would cost, what a request would wait for and when it would start', async (t) => {
+  const full = aCandidate({ state: 'full', start_seconds: 1.25, cost_seconds: 2 })
+  const outlook = { waits_for: 'slot', starts_in_seconds: 1.25, places: 1, candidates: [full] }
+  const body = aTest({ choice: null, refusal: 'full', outlook })
+  const { url } = await fakeAdmin(t, { 'POST /routes/test': { body } })
+  const { code, out } = await llamero('route test gpt-4', { url })
+  assert.equal(code, 0)
+  assert.ok(
+    out.endsWith(
+      [
+        '',
+        'NODE   STATE         START  PREFILL  DECODE  OTHERS  EVICTION   COST',
+        'gpu-a  no slot free  1.25s    0.00s   0.00s   0.00s     0.00s  2.00s',
+        '',
+        'choice  none yet: the request would wait for a slot',
+        'start   in 1.3s, when it has a slot',
+        '',
+      ].join('\n'),
+    ),
+    out,
+  )
+  const refused = aTest({ choice: null, refusal: 'full', outlook: { ...outlook, refused: 'no-capacity' } })
+  const over = await fakeAdmin(t, { 'POST /routes/test': { body: refused } })
+  assert.match(
+    (await llamero('route test gpt-4', { url: over.url })).out,
+    /^choice {2}none\nstart {3}none: it would be refused at once, since it would wait for longer than its class may \(503\)$/m,
+  )
+  const atOnce = { waits_for: null, starts_in_seconds: 0, places: 0, candidates: [] }
+  const idle = await fakeAdmin(t, { 'POST /routes/test': { body: aTest({ outlook: atOnce }) } })
+  assert.match((await llamero('route test gpt-4', { url: idle.url })).out, /^start {3}at once$/m)
 })
 
 const refusals: readonly [refusal: RouteTestAnswer['refusal'], exit: number, said: RegExp][] = [

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { seededDice } from '../../lib/simulator/tokens.ts'
+import { seededDice } from '../../lib/shared/seeded-dice.ts'
 import { Candidates, trouble } from '../faults/candidates.ts'
 
 const faults = 200

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
 import { after, before, suite, test } from 'node:test'
+import { adminTokenFile } from '../../lib/settings.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
@@ -11,6 +13,7 @@ const models = [
   aModel({ name: 'n:1b', loadMs: 50, promptTps: 10_000, decodeTps: 2000 }),
 ]
 const ttlMs = 10_000
+const root = '/llamero/default'
 
 suite('three instances, one etcd and four nodes', () => {
   let etcd: Etcd
@@ -129,6 +132,26 @@ suite('three instances, one etcd and four nodes', () => {
     )
   })
 
+  test('an instance that joins knows what the leader has learned', async () => {
+    const leader = (await leading(instances))!
+    for (let nth = 0; nth < 8; nth++) assert.equal(await askOnce(leader.url, 'm:1b'), null)
+    const stored = () =>
+      etcdctl(etcd.endpoint, 'get', '--prefix', '--print-value-only', `${root}/state/nodes/`)
+    await until(async () => (await stored()).includes('"m:1b\\n":{"decode"'), 'it is told to all', 8000)
+    const late = await InstanceProcess.start('late', { LLAMERO_ETCD: etcd.endpoint })
+    try {
+      await until(() => routes(late), 'the new one routes', 10_000)
+      const known = await decodeSeconds(late)
+      for (const [node, seconds] of await decodeSeconds(leader)) {
+        const ratio = (known.get(node) ?? 0) / seconds
+        // Whoever has learned nothing is off by five: simulated models are faster than their size lets expect.
+        assert(ratio > 0.5 && ratio < 2, `${node}: ${known.get(node)} s for ${seconds} s`)
+      }
+    } finally {
+      await late.stop()
+    }
+  })
+
   test('a killed leader is replaced within its TTL and a second; requests through the others do not fail', async () => {
     const leader = (await leading(running()))!
     killed.add(leader.name)
@@ -166,6 +189,20 @@ async function leading(instances: readonly InstanceProcess[]): Promise<InstanceP
 async function leaderOf(instance: InstanceProcess): Promise<string | null> {
   const { leader } = (await instance.admin('status')) as { leader: { id: string } | null }
   return leader?.id ?? null
+}
+
+/** How long each node is expected to write an answer of the model. */
+async function decodeSeconds({ adminUrl, env }: InstanceProcess): Promise<Map<string, number>> {
+  const token = (await readFile(adminTokenFile(env['LLAMERO_STATE'] ?? ''), 'utf8')).trim()
+  const answer = await fetch(`${adminUrl}/admin/v1/routes/test`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: '{"model":"m:1b"}',
+  })
+  const { outlook } = (await answer.json()) as {
+    outlook: { candidates: { node: string; decode_seconds: number }[] }
+  }
+  return new Map(outlook.candidates.map(({ node, decode_seconds }) => [node, decode_seconds]))
 }
 
 async function hasNode(instance: InstanceProcess, name: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { PassThrough, Writable } from 'node:stream'
 import { json } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
-import type { NodeAnswer } from '../../lib/cli/answers.ts'
+import type { CandidateAnswer, NodeAnswer } from '../../lib/cli/answers.ts'
 import { type CliContext, runCli } from '../../lib/cli/program.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
@@ -88,7 +88,8 @@ export function start(
     signal: new AbortController().signal,
     settings: () => [],
     editor: 'false',
-    run: { serve: none, quickstart: none, agent: none, simulateNode: none },
+    run: { serve: none, quickstart: none, agent: none, simulateNode: none, rehearse: none },
+    defaultFleet: '',
     ...given,
   })
   return { done, stdout, stderr }
@@ -115,6 +116,20 @@ export async function drive(clock: VirtualClock, done: Promise<number>): Promise
     else await new Promise((resolve) => setImmediate(resolve))
   }
   return done
+}
+
+export function aCandidate(given: Partial<CandidateAnswer> = {}): CandidateAnswer {
+  return {
+    node: 'gpu-a',
+    state: 'ready',
+    start_seconds: 0,
+    prefill_seconds: 0,
+    decode_seconds: 0,
+    externality_seconds: 0,
+    eviction_seconds: 0,
+    cost_seconds: 0,
+    ...given,
+  }
 }
 
 export function aNode(given: Partial<NodeAnswer> & { name: string }): NodeAnswer {

@@ -11,6 +11,8 @@ interface NodeSketch extends Partial<Omit<NodeSpec, 'url'>> {
   /** Of what is loaded; 4096 by default. */
   readonly context?: number
   readonly health?: NodeStatus['health'] | 'unknown'
+  /** Of each of its models; 1 by default. */
+  readonly bytes?: number
 }
 
 interface FleetSketch extends Partial<Omit<Documents, 'nodes' | 'statuses' | 'config'>> {
@@ -21,6 +23,14 @@ interface FleetSketch extends Partial<Omit<Documents, 'nodes' | 'statuses' | 'co
 /** A snapshot of the fleet sketched: each node up, with the models named on its disk. */
 export function aSnapshot(sketch: FleetSketch = {}): Snapshot {
   return buildSnapshot(aDocuments(sketch))
+}
+
+/** The same, where each node has all of its models in memory unless the sketch says otherwise. */
+export function aLoadedFleet({ nodes = [], ...rest }: FleetSketch = {}): Snapshot {
+  return aSnapshot({
+    nodes: nodes.map((node) => ({ loaded: node.models ?? ['m:latest'], ...node })),
+    ...rest,
+  })
 }
 
 /** The documents of the fleet sketched, for what the sketch cannot say. */
@@ -58,6 +68,7 @@ function specOf({
   loaded: _l,
   context: _c,
   health: _h,
+  bytes: _b,
   url = 'http://127.0.0.1:1',
   ...spec
 }: NodeSketch): NodeSpec {
@@ -69,6 +80,7 @@ function statusOf({
   loaded = [],
   context = 4096,
   health = 'up',
+  bytes = 1,
 }: NodeSketch): NodeStatus {
   return {
     fence: '1',
@@ -80,15 +92,15 @@ function statusOf({
     models: models.map((name) => ({
       name,
       digest: `digest of ${name}`,
-      size: 1,
+      size: bytes,
       modified_at: '2026-01-01T00:00:00Z',
       details: {},
     })),
     loaded: loaded.map((name) => ({
       name,
       digest: `digest of ${name}`,
-      size: 1,
-      size_vram: 1,
+      size: bytes,
+      size_vram: bytes,
       context_length: context,
       expires_at: '2026-01-01T00:05:00Z',
       details: {},

@@ -5,6 +5,8 @@ import { Dispatch } from '../../lib/gateway/dispatch.ts'
 import { Forwarder } from '../../lib/gateway/forward.ts'
 import { Listener } from '../../lib/gateway/listener.ts'
 import { Management } from '../../lib/gateway/management.ts'
+import { ModelLoader } from '../../lib/gateway/model-loader.ts'
+import { NodeApi } from '../../lib/gateway/node-api.ts'
 import { Passes } from '../../lib/gateway/passes.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
 import { Shows } from '../../lib/gateway/show.ts'
@@ -49,9 +51,20 @@ export async function startGateway(
     dice: () => 0.5,
     changed: () => scheduler.refresh(),
   })
-  const scheduler = new Scheduler({ snapshot: current, gate: upstreams, clock })
   const forwarder = new Forwarder(clock)
+  const api = new NodeApi({ upstreams, forwarder, clock })
   const doubt = (node: string) => void doubted.push(node)
+  const loader = new ModelLoader({ api, snapshot: current, upstreams, clock, metrics, doubt })
+  const scheduler = new Scheduler({
+    snapshot: current,
+    gate: upstreams,
+    loader,
+    clock,
+    dice: () => 0.5,
+    metrics,
+    usedElsewhere: () => new Map(),
+    leads: () => true,
+  })
   const dispatch = new Dispatch({
     scheduler,
     upstreams,
@@ -61,10 +74,10 @@ export async function startGateway(
     instance: 'test-instance',
     doubt,
   })
-  const shows = new Shows({ upstreams, forwarder, clock, doubt })
+  const shows = new Shows({ api, upstreams, doubt })
   const jobs = new FakeJobs(current)
-  const holders = new BlobHolders({ upstreams, forwarder, clock })
-  const blobs = new BlobUploads({ holders, upstreams, forwarder, clock })
+  const holders = new BlobHolders(api)
+  const blobs = new BlobUploads({ holders, api })
   const management = new Management({ jobs, blobs: holders, clock })
   const passes = new Passes({ upstreams, forwarder, clock, doubt })
   const pipeline = new Pipeline({

@@ -18,9 +18,14 @@ interface Sketch extends Partial<Omit<Rules, 'callers'>> {
 function adjusted(text: string, { callers = {}, api = 'ollama_chat', isAdmin = false, numCtx }: Sketch = {}) {
   const bytes = Buffer.from(text)
   const rules = { callers: callersSchema.parse(callers), isAdmin, numCtx }
-  const { edits, adjusted: said, variant } = adjust(bytes, scan(bytes, ...namesFor(api)), api, rules)
+  const {
+    edits,
+    adjusted: said,
+    variant,
+    maxTokens,
+  } = adjust(bytes, scan(bytes, ...namesFor(api)), api, rules)
   const body = applyEdits(bytes, edits)
-  return { body: body.toString(), said: said.join(', '), variant, isUntouched: body === bytes }
+  return { body: body.toString(), said: said.join(', '), variant, maxTokens, isUntouched: body === bytes }
 }
 
 const refused = (field: string) => (error: unknown) =>
@@ -278,5 +283,29 @@ suite('the variant of a request', () => {
     assert.equal(variant({ options: { num_gpu: 3 } }, { callers }), '{"num_gpu":3}')
     assert.equal(variant({ options: { num_gpu: -1 } }, { callers }), '')
     assert.equal(variant({ options: { num_ctx: 8192 } }, { api: 'openai_chat' }), '')
+  })
+})
+
+suite('the most tokens of an answer', () => {
+  const most = (fields: object, sketch: Sketch = {}) =>
+    adjusted(JSON.stringify({ model: 'm', ...fields }), sketch).maxTokens
+
+  test('are those the caller asks for, in the words of its dialect', () => {
+    assert.equal(most({ options: { num_predict: 5 } }), 5)
+    assert.equal(most({ max_tokens: 5 }, { api: 'openai_chat' }), 5)
+    assert.equal(most({ max_tokens: 5 }, { api: 'anthropic_messages' }), 5)
+    assert.equal(most({ max_output_tokens: 5 }, { api: 'openai_responses' }), 5)
+  })
+
+  test('are the cap where that is lower, or nothing was asked for', () => {
+    const callers = { num_predict: 3 }
+    assert.equal(most({ options: { num_predict: 5 } }, { callers }), 3)
+    assert.equal(most({}, { callers }), 3)
+    assert.equal(most({ options: { num_predict: 2 } }, { callers }), 2)
+  })
+
+  test('are not known without a number above 0', () => {
+    for (const num_predict of [undefined, null, -1, 0, '5', {}, []])
+      assert.equal(most({ options: { num_predict } }), null, JSON.stringify(num_predict))
   })
 })

@@ -32,7 +32,9 @@ async function agent(line: string) {
         ran.push(flags, options)
         return 0
       },
+      rehearse: none,
     },
+    defaultFleet: '',
   })
   stdout.end()
   stderr.end()

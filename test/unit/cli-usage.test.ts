@@ -53,7 +53,14 @@ async function llamero(line: string, given: Partial<CliContext> = {}) {
     signal: new AbortController().signal,
     settings: () => settings,
     editor: 'false',
-    run: { serve: keep, quickstart: keep, agent: keep, simulateNode: keep },
+    run: {
+      serve: keep,
+      quickstart: keep,
+      agent: keep,
+      simulateNode: keep,
+      rehearse: () => assert.fail('not this command'),
+    },
+    defaultFleet: '',
     ...given,
   })
   return { code, ran, ...said }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { seededDice } from '../../lib/simulator/tokens.ts'
+import { seededDice } from '../../lib/shared/seeded-dice.ts'
 import { reconnectPauseMs } from '../../lib/store/reconnect.ts'
 
 /** The most connects within any second, when everybody lost the store at 0 and tries in vain until `untilMs`. */

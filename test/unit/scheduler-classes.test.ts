@@ -2,22 +2,20 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
-import { openPassage } from '../../lib/scheduler/gate.ts'
-import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
+import { aScheduler } from '../support/scheduler.ts'
 
 const patient = { queue: { max_wait: '1h' } }
 
 /** One node with one slot, which is taken. */
 async function arrange(config: Record<string, unknown> = patient) {
   const current = new CurrentSnapshot()
-  const show = (shown: Record<string, unknown>) =>
-    current.swap(aSnapshot({ nodes: [{ name: 'a', slots: 1 }], config: shown }))
-  show(config)
+  const fleet = (shown: Record<string, unknown>) =>
+    aSnapshot({ nodes: [{ name: 'a', slots: 1, loaded: ['m:latest'] }], config: shown })
   const clock = new VirtualClock()
-  const scheduler = new Scheduler({ snapshot: current, gate: { passage: () => openPassage }, clock })
+  const scheduler = aScheduler(fleet(config), { current, clock })
   const acquire = (ask: Partial<Ask> = {}) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), ...ask }), new AbortController().signal)
   const held = await acquire()
@@ -25,7 +23,7 @@ async function arrange(config: Record<string, unknown> = patient) {
   return {
     clock,
     scheduler,
-    show,
+    show: (shown: Record<string, unknown>) => current.swap(fleet(shown)),
     /** Waits for the slot, and works for `workMs`. */
     ask: (id: string, name: string, workMs = 0) =>
       void acquire({ id, class: name }).then(
@@ -60,7 +58,11 @@ suite('the classes of waiting requests', () => {
       ask(id, name)
       await clock.advance(1000)
     }
-    assert.deepEqual(Object.fromEntries(scheduler.queuedByClass()), { batch: 2, default: 2, interactive: 2 })
+    assert.deepEqual(Object.fromEntries(scheduler.queuedByClass()), {
+      batch: { count: 2, oldestMs: 6000 },
+      default: { count: 2, oldestMs: 5000 },
+      interactive: { count: 2, oldestMs: 3000 },
+    })
     assert.equal(await order(), 'i1 i2 d1 d2 b1 b2')
     assert.equal(scheduler.queuedByClass().size, 0)
   })
@@ -113,6 +115,53 @@ suite('the classes of waiting requests', () => {
     assert.deepEqual(served.slice(1), ['default: queue_timeout'])
     await clock.advance(4000)
     assert.deepEqual(served.slice(2), ['batch: queue_timeout'])
+  })
+
+  test('where the config says nothing, batch may wait for ten minutes and the others for one', async () => {
+    const { ask, clock, served } = await arrange({})
+    for (const name of ['batch', 'default', 'interactive']) ask(name, name)
+    await clock.advance(60_000)
+    assert.deepEqual(served.toSorted(), ['default: queue_timeout', 'interactive: queue_timeout'])
+    await clock.advance(539_999)
+    assert.equal(served.length, 2)
+    await clock.advance(1)
+    assert.equal(served[2], 'batch: queue_timeout')
+  })
+
+  test('tenants are served by their shares of queue.shares, from when the config says so', async () => {
+    const { clock, scheduler, show, order, served } = await arrange()
+    const turns = () => served.splice(0).map((id) => id[0])
+    const queue = (round: number) => {
+      for (const tenant of ['a', 'b', 'constructor'])
+        for (let nth = 0; nth < 8; nth++)
+          void scheduler
+            .acquire(
+              anAsk({ id: `${tenant}${round}${nth}`, tenant, promptTokens: 1000, arrivedAt: clock.now() }),
+              new AbortController().signal,
+            )
+            .then((grant) => {
+              served.push(tenant)
+              grant.end(null, 500)
+            })
+    }
+    queue(1)
+    await order()
+    assert.equal(
+      turns()
+        .slice(0, 12)
+        .filter((tenant) => tenant === 'a').length,
+      4,
+    )
+    show({ queue: { ...patient.queue, shares: { a: 4 } } })
+    const held = await scheduler.acquire(anAsk({ id: 'held' }), new AbortController().signal)
+    queue(2)
+    held[Symbol.dispose]()
+    await clock.runUntilIdle()
+    assert.ok(
+      turns()
+        .slice(0, 12)
+        .filter((tenant) => tenant === 'a').length >= 7,
+    )
   })
 
   test('whose class is taken out of the config while it waits, waits on as the default', async () => {

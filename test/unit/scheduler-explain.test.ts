@@ -1,40 +1,38 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { explain } from '../../lib/scheduler/explain.ts'
 import { type Gate, openPassage, type PassageBarrier } from '../../lib/scheduler/gate.ts'
-import { Runners } from '../../lib/scheduler/runners.ts'
-import { Slots } from '../../lib/scheduler/slots.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { anAsk, aSnapshot } from '../support/fleet.ts'
+import { aLoadedFleet, anAsk, aSnapshot } from '../support/fleet.ts'
+import { aScheduler } from '../support/scheduler.ts'
 
-const snapshot = aSnapshot({
-  nodes: [
-    { name: 'broken' },
-    { name: 'busy', slots: 1 },
-    { name: 'cold' },
-    { name: 'cordoned', state: 'cordoned' },
-    { name: 'down', health: 'down' },
-    { name: 'elsewhere', labels: { zone: 'b' } },
-    { name: 'empty', models: ['other:1b'] },
-    { name: 'new', health: 'unknown' },
-    { name: 'off', state: 'off' },
-    { name: 'paused' },
-    { name: 'tried' },
-    { name: 'warm', loaded: ['m:latest'] },
-    { name: 'weightless', weight: 0 },
-  ].map((node) => ({ labels: { zone: 'a' }, ...node }) as { name: string }),
-})
+const nodes = [
+  { name: 'broken' },
+  { name: 'busy', slots: 1, loaded: ['m:latest'] },
+  { name: 'cold' },
+  { name: 'cordoned', state: 'cordoned' as const },
+  { name: 'down', health: 'down' as const },
+  { name: 'elsewhere', labels: { zone: 'b' } },
+  { name: 'empty', models: ['other:1b'] },
+  { name: 'new', health: 'unknown' as const },
+  { name: 'off', state: 'off' as const },
+  { name: 'paused' },
+  { name: 'tried' },
+  { name: 'warm', loaded: ['m:latest'] },
+  { name: 'weightless', weight: 0 },
+].map((node) => ({ labels: { zone: 'a' }, ...node }))
 const gateWith = (barriers: Record<string, PassageBarrier>): Gate => ({
   passage: (node) => ({ ...openPassage, barrier: barriers[node] ?? null }),
 })
-const runners = new Runners(new VirtualClock())
-const gate = gateWith({ broken: 'ejected', paused: 'busy' })
-const ask = anAsk({ nodes: { zone: 'a' }, tried: new Set(['tried']) })
+const never = new AbortController().signal
+const clock = new VirtualClock()
 
-test('every node is told why it is passed over, and the choice is that of the scheduler', () => {
-  const slots = new Slots()
-  slots.take('busy', 'm:latest')
-  const { pick, panic, standings } = explain(ask, { snapshot, slots, gate, runners })
+test('every node is told why it is passed over, and the choice is that of the scheduler', async () => {
+  const gate = gateWith({ broken: 'ejected', paused: 'busy' })
+  const scheduler = aScheduler(aSnapshot({ nodes }), { gate, clock })
+  const onBusy = new Set(nodes.map(({ name }) => name).filter((name) => name !== 'busy'))
+  await scheduler.acquire(anAsk({ tried: onBusy }), never)
+  const ask = anAsk({ nodes: { zone: 'a' }, tried: new Set(['tried']) })
+  const { pick, panic, standings } = scheduler.explain(ask)
   assert.ok('node' in pick)
   assert.deepEqual([pick.node.name, pick.reason, panic], ['warm', 'warm', false])
   assert.deepEqual(Object.fromEntries(standings.map(({ node, barrier }) => [node.name, barrier])), {
@@ -58,25 +56,31 @@ test('every node is told why it is passed over, and the choice is that of the sc
       .map(({ node }) => node.name),
     ['busy', 'warm'],
   )
+  const costs = standings.filter(({ candidate }) => candidate !== null)
+  assert.deepEqual(
+    costs.map(({ node, candidate }) => [node.name, candidate?.state]),
+    [
+      ['busy', 'full'],
+      ['cold', 'absent'],
+      ['warm', 'ready'],
+    ],
+  )
 })
 
-test('when nothing is free, the explanation says whether waiting helps', () => {
-  const slots = new Slots()
-  const only = aSnapshot({ nodes: [{ name: 'busy', slots: 1 }] })
-  slots.take('busy', 'm:latest')
-  assert.deepEqual(explain(anAsk(), { snapshot: only, slots, gate, runners }).pick, { none: 'full' })
-  assert.deepEqual(explain(anAsk({ model: 'x:1b' }), { snapshot: only, slots, gate, runners }).pick, {
-    none: 'down',
-  })
+test('when nothing is free, the explanation says whether waiting helps', async () => {
+  const scheduler = aScheduler(aLoadedFleet({ nodes: [{ name: 'busy', slots: 1 }] }), { clock })
+  await scheduler.acquire(anAsk(), never)
+  assert.deepEqual(scheduler.explain(anAsk()).pick, { none: 'full' })
+  assert.deepEqual(scheduler.explain(anAsk({ model: 'x:1b' })).pick, { none: 'down' })
+  assert.deepEqual(scheduler.summary(), { running: { busy: 1 }, queued: 0 }, 'nothing was taken')
 })
 
 test('in panic, nodes with bad answers are shown as possible, and those that refuse are not (P7)', () => {
-  const { pick, panic, standings } = explain(anAsk(), {
-    snapshot: aSnapshot({ nodes: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] }),
-    slots: new Slots(),
-    runners,
+  const scheduler = aScheduler(aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] }), {
     gate: gateWith({ a: 'ejected', b: 'refused', c: 'refused' }),
+    clock,
   })
+  const { pick, panic, standings } = scheduler.explain(anAsk())
   assert.equal(panic, true)
   assert.ok('node' in pick && pick.node.name === 'a')
   assert.deepEqual(

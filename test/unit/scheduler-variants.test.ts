@@ -3,24 +3,42 @@ import { suite, test } from 'node:test'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import { contextVariant } from '../../lib/fleet/variant.ts'
-import { openPassage } from '../../lib/scheduler/gate.ts'
-import { Scheduler } from '../../lib/scheduler/scheduler.ts'
+import type { SwapOrder } from '../../lib/scheduler/loader.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
+import { aScheduler } from '../support/scheduler.ts'
 
 type Nodes = NonNullable<NonNullable<Parameters<typeof aSnapshot>[0]>['nodes']>
 
-function arrange(nodes: Nodes) {
-  const snapshot = new CurrentSnapshot()
-  const show = (shown: Nodes) => snapshot.swap(aSnapshot({ nodes: shown }))
-  show(nodes)
+interface Company {
+  readonly elsewhere?: Record<string, 'runs' | 'loads'>
+  readonly leads?: boolean
+}
+
+function arrange(nodes: Nodes, { elsewhere = {}, leads = true }: Company = {}) {
+  const current = new CurrentSnapshot()
   const clock = new VirtualClock()
-  const scheduler = new Scheduler({ snapshot, gate: { passage: () => openPassage }, clock })
+  const swaps: string[] = []
+  const swap = async ({ node, victims, model, variant }: SwapOrder) => {
+    swaps.push(`${node.name}: ${victims.join('+') || 'nothing'} for ${model} ${variant}`)
+    return { loadS: 1 }
+  }
+  const scheduler = aScheduler(aSnapshot({ nodes }), {
+    current,
+    clock,
+    loader: { swap },
+    usedElsewhere: () => new Map(Object.entries(elsewhere)),
+    leads: () => leads,
+  })
   const acquire = (variant: string, ask: Partial<Ask> = {}) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), variant, ...ask }), new AbortController().signal)
-  const barriers = (variant: string) =>
-    scheduler.explain(anAsk({ variant })).standings.map(({ barrier }) => barrier)
-  return { clock, scheduler, acquire, show, barriers }
+  return {
+    clock,
+    scheduler,
+    acquire,
+    swaps,
+    show: (shown: Nodes) => current.swap(aSnapshot({ nodes: shown })),
+  }
 }
 
 const large = contextVariant(8192)
@@ -28,49 +46,39 @@ const small = contextVariant(4096)
 const loaded = ['m:latest']
 
 suite('variants', () => {
-  test('one that is busy keeps the node from others, who wait or go elsewhere', async () => {
-    const one = arrange([{ name: 'a', slots: 4, loaded }])
-    const holder = await one.acquire('')
-    const waiting = one.acquire(large)
-    assert.deepEqual([one.scheduler.summary().queued, one.barriers(large)], [1, ['variant']])
-    assert.equal((await one.acquire('')).node.name, 'a', 'its own go on')
+  test('who needs another than the busy one has it loaded once that has run dry, and nobody is let in before', async () => {
+    const { acquire, swaps, clock, scheduler } = arrange([{ name: 'a', slots: 4, loaded }])
+    const holder = await acquire('')
+    const waiting = acquire(large)
+    await clock.advance(0)
+    const late = acquire('')
+    await clock.advance(0)
+    assert.deepEqual([scheduler.summary().queued, swaps], [2, []])
     holder[Symbol.dispose]()
-    assert.equal(one.scheduler.summary().queued, 1, 'one of two still runs')
-    waiting.catch(() => {})
+    const served = await waiting
+    assert.deepEqual([served.reason, swaps], ['cold-load', [`a: m:latest for m:latest ${large}`]])
+    served[Symbol.dispose]()
+    assert.equal((await late).reason, 'cold-load')
+  })
 
-    const two = arrange([
+  test('who needs another than the busy one goes where nothing is in the way', async () => {
+    const { acquire, swaps } = arrange([
       { name: 'a', slots: 4, loaded },
       { name: 'b', slots: 4 },
     ])
-    await two.acquire('')
-    const elsewhere = await two.acquire(large)
+    await acquire('')
+    const elsewhere = await acquire(large)
     assert.deepEqual([elsewhere.node.name, elsewhere.reason], ['b', 'cold-load'])
+    assert.deepEqual(swaps, [`b: nothing for m:latest ${large}`])
   })
 
-  test('who waits for a busy one is served once it is idle', async () => {
-    const { acquire } = arrange([{ name: 'a', slots: 4, loaded }])
-    const holder = await acquire('')
-    const waiting = acquire(large)
-    holder[Symbol.dispose]()
-    assert.equal((await waiting).reason, 'cold-load')
-  })
-
-  test('prefers the node that has it, then one without the model, then an idle one of another variant', async () => {
-    const nodes = [
-      { name: 'other', weight: 9, loaded },
+  test('the node that has it is preferred to one without the model', async () => {
+    const { acquire } = arrange([
       { name: 'empty', weight: 5 },
       { name: 'same', loaded, context: 8192 },
-    ]
-    const { acquire } = arrange(nodes)
-    const order = [await acquire(large), await acquire(large), await acquire(large)]
-    assert.deepEqual(
-      order.map(({ node, reason }) => [node.name, reason]),
-      [
-        ['same', 'warm'],
-        ['empty', 'cold-load'],
-        ['other', 'cold-load'],
-      ],
-    )
+    ])
+    const { node, reason } = await acquire(large)
+    assert.deepEqual([node.name, reason], ['same', 'warm'])
   })
 
   test('a runner with its own context serves who asks for as much, and one that we loaded with a context not who asks for none', async () => {
@@ -83,7 +91,7 @@ suite('variants', () => {
     const reloading = await acquire(large)
     assert.equal(reloading.reason, 'cold-load')
     reloading[Symbol.dispose]()
-    await clock.advance(60_000)
+    await clock.advance(1000)
     assert.equal((await acquire('')).reason, 'cold-load')
   })
 
@@ -93,22 +101,46 @@ suite('variants', () => {
     first[Symbol.dispose]()
     await clock.advance(60_000)
     show([{ name: 'a' }])
+    await clock.advance(0)
     show([{ name: 'a', loaded }])
     assert.equal((await acquire('')).reason, 'warm')
   })
 
-  test('a runner in use is not taken for a variant that another node serves, until it has been idle for a while', async () => {
-    const { acquire, clock, scheduler, barriers } = arrange([
-      { name: 'a', loaded },
-      { name: 'b', loaded, context: 8192 },
-    ])
-    const user = await acquire(large)
-    user[Symbol.dispose]()
-    await acquire('')
-    const waiting = acquire('')
-    assert.deepEqual([scheduler.summary().queued, barriers('')], [1, ['full', 'variant']])
-    await clock.advance(10_000)
-    scheduler.refresh()
-    assert.deepEqual([(await waiting).node.name, (await waiting).reason], ['b', 'cold-load'])
+  test('what other instances may be using is never unloaded', async () => {
+    const nodes = [{ name: 'a', loaded, models: ['m:latest', 'n:latest'], max_loaded: 1 }]
+    const alone = arrange(nodes)
+    await alone.acquire('', { model: 'n:latest' })
+    assert.deepEqual(alone.swaps, ['a: m:latest for n:latest '])
+
+    for (const use of ['runs', 'loads'] as const) {
+      const shared = arrange(nodes, { elsewhere: { a: use } })
+      const waiting = shared.acquire('', { model: 'n:latest' })
+      waiting.catch(() => {})
+      await shared.clock.advance(5000)
+      assert.deepEqual([shared.scheduler.summary().queued, shared.swaps], [1, []])
+    }
+  })
+
+  test('while another instance has a model loaded on a node, no load is asked for beside it', async () => {
+    const { acquire, swaps } = arrange([{ name: 'a' }, { name: 'b' }], { elsewhere: { a: 'loads' } })
+    assert.equal((await acquire('')).node.name, 'b')
+    assert.deepEqual(swaps, ['b: nothing for m:latest '])
+  })
+
+  test('only the leader unloads one model for a replica of another; for one that is nowhere, each instance does', async () => {
+    const models = ['m:latest', 'n:latest']
+    const nodes = [
+      { name: 'a', slots: 1, bytes: 5e9, loaded, models, max_loaded: 1 },
+      { name: 'b', slots: 1, bytes: 5e9, loaded: ['n:latest'], models, max_loaded: 1 },
+    ]
+    for (const leads of [true, false]) {
+      const { acquire, swaps, clock } = arrange(nodes, { leads })
+      for (let nth = 0; nth < 4; nth++) acquire('').catch(() => {})
+      await clock.advance(0)
+      assert.deepEqual(swaps, leads ? ['b: n:latest for m:latest '] : [])
+    }
+    const { acquire, swaps } = arrange(nodes.slice(0, 1), { leads: false })
+    await acquire('', { model: 'n:latest' })
+    assert.deepEqual(swaps, ['a: m:latest for n:latest '])
   })
 })

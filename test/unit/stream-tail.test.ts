@@ -29,7 +29,12 @@ function read(text: string, { api = 'ollama_chat', type = ndjson, pieces = text.
 suite('a native stream', () => {
   test('is complete with done:true, and counts its tokens', () => {
     const tokens = { input: 26, output: 31 }
-    assert.deepEqual(read(line('a') + line('b') + last), { kind: 'complete', tokens, malformed: 0 })
+    assert.deepEqual(read(line('a') + line('b') + last), {
+      kind: 'complete',
+      tokens,
+      timings: null,
+      malformed: 0,
+    })
     assert.equal(read(last.trimEnd()).kind, 'complete', 'without the last line break')
     assert.equal(read(last.replace('\n', '\r\n')).kind, 'complete', 'with the line breaks of another system')
     assert.equal(read('{ "done" : true }\n').kind, 'complete', 'written by another hand')
@@ -74,6 +79,7 @@ suite('an OpenAI stream', () => {
     assert.deepEqual(read(delta('stop') + usage + event('[DONE]'), openai), {
       kind: 'complete',
       tokens: { input: 5, output: 7 },
+      timings: null,
       malformed: 0,
     })
   })
@@ -104,6 +110,7 @@ suite('the other streams', () => {
     assert.deepEqual(read(counts + stop, { api: 'anthropic_messages', type: sse }), {
       kind: 'complete',
       tokens: { input: 3, output: 4 },
+      timings: null,
       malformed: 0,
     })
     assert.equal(read(counts, { api: 'anthropic_messages', type: sse }).kind, 'truncated')

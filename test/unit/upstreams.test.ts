@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
 import { Upstreams } from '../../lib/gateway/upstreams.ts'
-import { type Grant, Scheduler } from '../../lib/scheduler/scheduler.ts'
+import type { Grant } from '../../lib/scheduler/grant.ts'
 import type { Dice } from '../../lib/shared/loop.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { anAsk, aSnapshot } from '../support/fleet.ts'
+import { aLoadedFleet, anAsk, aSnapshot } from '../support/fleet.ts'
+import { aScheduler } from '../support/scheduler.ts'
 
 /** The real scheduler and the real upstreams; nodes are what the test says of their answers. */
 function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
@@ -16,7 +17,7 @@ function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
   const metrics = new Metrics()
   const changed = () => scheduler.refresh()
   const upstreams = new Upstreams({ snapshot: current, metrics, clock, dice, changed })
-  const scheduler = new Scheduler({ snapshot: current, gate: upstreams, clock })
+  const scheduler = aScheduler(snapshot, { current, gate: upstreams, clock })
   const acquire = (model = 'm:latest', tried: readonly string[] = []) =>
     scheduler.acquire(
       anAsk({ model, arrivedAt: clock.now(), tried: new Set(tried) }),
@@ -50,7 +51,7 @@ async function fill({ acquire, scheduler, clock }: ReturnType<typeof arrange>, m
 }
 
 const fiveBad = ['bad', 'bad', 'bad', 'bad', 'bad'] as const
-const one = (slots: number) => aSnapshot({ nodes: [{ name: 'a', slots }] })
+const one = (slots: number) => aLoadedFleet({ nodes: [{ name: 'a', slots }] })
 
 suite('a node that returns', () => {
   test('has one slot per model and one more each 5 s, and who waits is served with each step (P8)', async () => {
@@ -70,7 +71,9 @@ suite('a node that returns', () => {
   })
 
   test('is warmed up per model: another model has a first slot of its own (P8)', async () => {
-    const fleet = arrange(aSnapshot({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }))
+    const fleet = arrange(
+      aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }),
+    )
     await fleet.settle('a', 'refused')
     await fleet.clock.advance(5000)
     await fleet.settle('a', 'good')
@@ -79,7 +82,7 @@ suite('a node that returns', () => {
   })
 
   test('after the leader saw it down is warmed up; one never seen down has every slot (P8)', async () => {
-    const nodes = (health: 'up' | 'down') => aSnapshot({ nodes: [{ name: 'a', slots: 4, health }] })
+    const nodes = (health: 'up' | 'down') => aLoadedFleet({ nodes: [{ name: 'a', slots: 4, health }] })
     const fleet = arrange(nodes('up'))
     fleet.current.swap(nodes('up'))
     const before = await fill(fleet)
@@ -97,7 +100,7 @@ suite('a node that returns', () => {
 
   test('has every slot at once when slow start is off', async () => {
     const fleet = arrange(
-      aSnapshot({ nodes: [{ name: 'a', slots: 4 }], config: { breaker: { slow_start: '0s' } } }),
+      aLoadedFleet({ nodes: [{ name: 'a', slots: 4 }], config: { breaker: { slow_start: '0s' } } }),
     )
     await fleet.settle('a', 'refused')
     await fleet.clock.advance(5000)
@@ -107,7 +110,7 @@ suite('a node that returns', () => {
 })
 
 suite('panic', () => {
-  const three = aSnapshot({ nodes: ['a', 'b', 'c'].map((name) => ({ name, slots: 4 })) })
+  const three = aLoadedFleet({ nodes: ['a', 'b', 'c'].map((name) => ({ name, slots: 4 })) })
 
   test('when all nodes answer badly they are still tried, and a metric says so (P7)', async () => {
     const fleet = arrange(three)
@@ -145,7 +148,9 @@ suite('panic', () => {
 
 suite('a node that says it is busy', () => {
   test('gets no request of any model for the first pause; its asks wait, and its breaker stays closed (176)', async () => {
-    const fleet = arrange(aSnapshot({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }))
+    const fleet = arrange(
+      aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }),
+    )
     fleet.upstream('a').busy()
     for (const model of ['m:latest', 'n:latest']) void fleet.acquire(model).catch(() => {})
     await fleet.clock.advance(4999)
@@ -233,7 +238,7 @@ suite('a node that says it is busy', () => {
     test(`for 60 s is relieved by others, asked once per pause, and used again within 30 s (176, dice ${die})`, async () => {
       const models = ['m:latest', 'n:latest', 'o:latest']
       const nodes = ['busy', 'other'].map((name) => ({ name, slots: 4, models }))
-      const fleet = arrange(aSnapshot({ nodes }), () => die)
+      const fleet = arrange(aLoadedFleet({ nodes }), () => die)
       const { clock } = fleet
       const recoversAt = 60_000
       const asked: number[] = []
@@ -284,7 +289,7 @@ suite('a node that says it is busy', () => {
 
 suite('a model that fails on a node by itself', () => {
   const both = () =>
-    aSnapshot({ nodes: [{ name: 'a', weight: 2, models: ['m:latest', 'o:latest'] }, { name: 'b' }] })
+    aLoadedFleet({ nodes: [{ name: 'a', weight: 2, models: ['m:latest', 'o:latest'] }, { name: 'b' }] })
 
   test('is asked for elsewhere for 30 s, while other models go on there (151)', async () => {
     const fleet = arrange(both())

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { suite, test } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
+import { aModel } from '../../lib/simulator/models.ts'
+import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, rawAnswer, startRawNode } from '../support/wire.ts'
@@ -50,7 +52,7 @@ suite('a model that must be loaded first', () => {
   test('is loaded once for all who wait for it, and then asked', async () => {
     await using at = await fleet()
     const answers = [at.ask(), at.ask(), at.ask()]
-    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 3, 'three wait')
+    await eventually(() => at.gateway.scheduler.summary().queued === 3, 'three wait')
     await eventually(() => at.cold.loading.length === 1, 'one load')
     assert.equal(at.cold.requests.length, 1)
     at.cold.finish()
@@ -71,25 +73,25 @@ suite('a model that must be loaded first', () => {
     await eventually(() => at.cold.loading.length === 1, 'the load has begun')
     caller.abort()
     assert.equal(await left, 'left')
-    await eventually(
-      () => Object.keys(at.gateway.scheduler.summary().running).length === 0,
-      'the slot is back',
-    )
+    await eventually(() => at.gateway.scheduler.summary().queued === 0, 'it waits no more')
     assert.equal(at.cold.closedAt[0], undefined, 'the load was not cut')
     const next = at.ask()
-    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 1, 'the next one waits')
+    await eventually(() => at.gateway.scheduler.summary().queued === 1, 'the next one waits')
     at.cold.finish()
     assert.equal((await next).status, 200)
     assert.equal(at.cold.loading.length, 1)
   })
 
-  test('is loaded as its request will need it: with its context, and without its prompt', async () => {
+  test('is loaded as its request will need it: with its context, without its prompt, to stay for an hour', async () => {
     await using at = await fleet()
     const answer = at.ask({ options: { num_ctx: 8192, temperature: 1 }, messages: [{ content: 'secret' }] })
     await eventually(() => at.cold.loading.length === 1, 'the load has begun')
     const [load] = at.cold.requests
     assert.match(load ?? '', /^POST \/api\/generate HTTP/)
-    assert.match(load ?? '', /\{"model":"m:latest","options":\{"num_ctx":8192\},"stream":false\}$/)
+    assert.match(
+      load ?? '',
+      /\{"model":"m:latest","keep_alive":"1h","options":\{"num_ctx":8192\},"stream":false\}$/,
+    )
     at.cold.finish()
     await (await answer).text()
   })
@@ -97,7 +99,7 @@ suite('a model that must be loaded first', () => {
   test('whose load fails speaks once against the node, however many waited for it', async () => {
     await using at = await fleet()
     const answers = Array.from({ length: 8 }, () => at.ask())
-    await eventually(() => at.gateway.scheduler.summary().running['cold'] === 8, 'all wait')
+    await eventually(() => at.gateway.scheduler.summary().queued === 8, 'all wait')
     await eventually(() => at.cold.loading.length === 1, 'the load has begun')
     at.cold.finish(rawAnswer('{"error":"out of memory"}', { status: '500 Internal Server Error' }))
     for (const answer of await Promise.all(answers)) assert.equal(answer.status, 500)
@@ -126,6 +128,91 @@ suite('a model that must be loaded first', () => {
     pair.cold.finish(failure)
     assert.equal((await healed).status, 200)
     assert.equal((await healed).headers.get('x-llamero-node'), 'other')
+  })
+})
+
+suite('a node without room for the model', () => {
+  test('unloads another that runs nothing, and loads when that is seen to be gone', async () => {
+    const heard: string[] = []
+    let looks = 0
+    await using node = await startRawNode((socket, bytes) => {
+      const path = /^\S+ (\S+)/.exec(bytes)?.[1] ?? ''
+      heard.push(
+        `${path} ${/"model":"([^"]*)"/.exec(bytes)?.[1] ?? ''} ${/"keep_alive":0/.exec(bytes)?.[0] ?? ''}`.trim(),
+      )
+      const models = ++looks < 4 ? [{ name: 'n:latest' }] : []
+      if (path === '/api/ps') socket.write(rawAnswer(JSON.stringify({ models })))
+      else socket.write(path === '/api/chat' ? answered : loaded)
+    })
+    const models = ['m:latest', 'n:latest']
+    const sketch = { name: 'small', url: node.url, models, loaded: ['n:latest'], max_loaded: 1 }
+    const clock = new RealClock(0.1)
+    await using gateway = await startGateway(aSnapshot({ nodes: [sketch] }), { clock })
+    const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body: '{"model":"m"}' })
+    assert.equal(answer.status, 200)
+    await answer.text()
+    assert.deepEqual(heard, [
+      '/api/generate n:latest "keep_alive":0',
+      '/api/ps',
+      '/api/ps',
+      '/api/ps',
+      '/api/generate m:latest',
+      '/api/chat m',
+    ])
+  })
+
+  test('that does not let go of the other within 10 s is not asked to load, and serves with that again', async () => {
+    const heard: string[] = []
+    await using node = await startRawNode((socket, bytes) => {
+      heard.push(`${/^\S+ (\S+)/.exec(bytes)?.[1]} ${/"model":"([^"]*)"/.exec(bytes)?.[1] ?? ''}`)
+      if (bytes.startsWith('GET /api/ps')) socket.write(rawAnswer('{"models":[{"name":"n:latest"}]}'))
+      else socket.write(isLoad(bytes) ? loaded : answered)
+    })
+    const models = ['m:latest', 'n:latest']
+    const sketch = { name: 'small', url: node.url, models, loaded: ['n:latest'], max_loaded: 1 }
+    await using gateway = await startGateway(aSnapshot({ nodes: [sketch] }), { clock: new RealClock(0.01) })
+    const ask = (model: string, signal: AbortSignal) =>
+      fetch(`${gateway.url}/api/chat`, { method: 'POST', body: JSON.stringify({ model }), signal })
+    const caller = new AbortController()
+    const waits = ask('m', caller.signal).catch(() => 'left')
+    await eventually(() => heard.length > 3, 'it is asked what it has')
+    assert.equal((await ask('n', AbortSignal.timeout(5000))).status, 200)
+    assert.deepEqual([...new Set(heard)], ['/api/generate n:latest', '/api/ps ', '/api/chat n'])
+    assert.equal(gateway.scheduler.summary().queued, 1, 'who wanted the other waits')
+    caller.abort()
+    assert.equal(await waits, 'left')
+  })
+
+  test('loses nothing else: the load begins when the memory of what was unloaded is free again', async () => {
+    const clock = new RealClock(0.1)
+    const [sizeMiB, totalMiB] = [4000, 10_240]
+    const models = ['a', 'b', 'c'].map((name) =>
+      aModel({ name, sizeMiB, kvMiBPer1kCtx: 0, loadMs: 10, decodeTps: 0, promptTps: 0 }),
+    )
+    const gpus = [{ id: 'gpu0', totalMiB, discrete: true }]
+    await using cleanup = new AsyncDisposableStack()
+    const node = await SimulatedNode.start({ name: 'gpu', models, gpus, clock })
+    cleanup.defer(() => node.stop())
+    const mebibyte = 2 ** 20
+    const sketch = {
+      name: 'gpu',
+      url: node.url,
+      models: ['a:latest', 'b:latest', 'c:latest'],
+      bytes: sizeMiB * mebibyte,
+      memory: totalMiB * mebibyte,
+    }
+    const gateway = await startGateway(aSnapshot({ nodes: [sketch] }), { clock })
+    cleanup.defer(() => gateway[Symbol.asyncDispose]())
+    for (const model of ['a', 'b', 'c']) {
+      const answer = await fetch(`${gateway.url}/api/chat`, {
+        method: 'POST',
+        body: JSON.stringify({ model }),
+      })
+      assert.equal(answer.status, 200)
+      await answer.text()
+    }
+    assert.equal(node.stats().loads, 3)
+    assert.equal(node.stats().evictions, 0)
   })
 })
 

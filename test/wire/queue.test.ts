@@ -30,7 +30,7 @@ suite('a request for a node without a free slot', () => {
       const second = wire.send(post('/api/chat', chat), /"done":true/)
       await eventually(() => wire.gateway.scheduler.summary().queued === 1, 'the second waits')
       const refusal = await wire.send(post(path, chat), words)
-      assert.match(refusal, /^HTTP\/1.1 429 Too Many Requests\r\n[\s\S]*retry-after: 5\r\n/)
+      assert.match(refusal, /^HTTP\/1.1 429 Too Many Requests\r\n[\s\S]*retry-after: [1-9]\d*\r\n/)
       assert.match(refusal, words)
       assert.equal(wire.node.received.length, 1, 'no node saw it')
       finish()
@@ -46,7 +46,7 @@ suite('a request for a node without a free slot', () => {
     const { wire, first, finish } = await startFull({ max_wait: '100ms' })
     await using _wire = wire
     const refusal = await wire.send(post('/api/chat', chat), /\{"error":/)
-    assert.match(refusal, /^HTTP\/1.1 503 Service Unavailable\r\n[\s\S]*retry-after: 10\r\n/)
+    assert.match(refusal, /^HTTP\/1.1 503 Service Unavailable\r\n[\s\S]*retry-after: [1-9]\d*\r\n/)
     assert.match(refusal, /no slot became free for model 'm(:latest)?' within 0.1 s/)
     assert.equal(wire.node.received.length, 1, 'no node saw it')
     finish()

@@ -1,0 +1,50 @@
+import type { Ask } from '../fleet/ask.ts'
+import type { QueuedWork } from '../scheduler/core.ts'
+import type { LoggedDecision } from '../scheduler/decision-log.ts'
+import type { Candidate } from '../scheduler/events.ts'
+import type { Outlook } from '../scheduler/outlook.ts'
+
+/** The queue as it explains itself. Moments are monotonic seconds, of the clock that the instance runs on. */
+export interface ExplainedQueue {
+  /** All that waits, as it will be served if nothing else happens. */
+  queued(): readonly QueuedWork[]
+  /** The last 1,000, the newest first. */
+  decisions(): readonly LoggedDecision[]
+  /** Takes a request out; its caller gets the error `cancelled`. @returns whether it was still waiting. */
+  cancel(id: string): boolean
+  /** What would be decided now on a request, be it in the queue or not. Nothing is changed. */
+  explain(ask: Ask): Outlook
+}
+
+/** So many places are told of each request: more would bury the few that count in a fleet of a thousand nodes. */
+const toldCandidates = 10
+
+/** What a request has to expect. @param now monotonic seconds. */
+export function outlookRow({ candidates, waitsFor, predictedStart, refused }: Outlook, now: number) {
+  return {
+    refused,
+    waits_for: waitsFor,
+    starts_in_seconds: predictedStart === null ? null : seconds(Math.max(0, predictedStart - now)),
+    places: candidates.length,
+    candidates: candidates.slice(0, toldCandidates).map(candidateRow),
+  }
+}
+
+/** The terms of a place's cost; `cost_seconds` is their weighted sum (sheet routing.md §2.3). */
+export function candidateRow(candidate: Candidate) {
+  return {
+    node: candidate.node,
+    state: candidate.state,
+    start_seconds: seconds(candidate.start),
+    prefill_seconds: seconds(candidate.prefill),
+    decode_seconds: seconds(candidate.decode),
+    externality_seconds: seconds(candidate.externality),
+    eviction_seconds: seconds(candidate.eviction),
+    cost_seconds: seconds(candidate.cost),
+  }
+}
+
+/** To the millisecond: estimates are no better than that. */
+export function seconds(value: number): number {
+  return Math.round(value * 1000) / 1000
+}

@@ -1,0 +1,109 @@
+import type Router from '@koa/router'
+import { z } from 'zod'
+import { describeFaults, readValue } from '../fleet/document.ts'
+import type { QueuedWork } from '../scheduler/core.ts'
+import { askOf } from '../scheduler/work.ts'
+import type { Clock } from '../shared/clock.ts'
+import { ProxyError } from '../shared/errors.ts'
+import type { Log } from '../shared/log.ts'
+import { apiVersion } from './context.ts'
+import { type ExplainedQueue, outlookRow, seconds } from './explained-queue.ts'
+
+/** So many of a list are told with their places: looking for them costs as much as a decision, on every node. */
+const explainedRows = 20
+
+const listSchema = z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(100) })
+
+export interface QueueContext {
+  readonly instance: string
+  readonly queue: ExplainedQueue
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** What waits in this instance, in the order in which it will be served, and why. Nothing of what callers wrote is told. */
+export function queueRoutes(router: Router, { instance, queue, clock, log }: QueueContext): void {
+  const nowS = () => clock.now() / 1000
+
+  router.get('/admin/v1/queue', (context) => {
+    const { limit } = readQuery(context.query, listSchema)
+    const all = queue.queued()
+    const now = nowS()
+    const waiting = all.slice(0, limit).map((queued, at) => ({
+      ...row(queued, now),
+      ...(at < explainedRows ? explained(queued, queue, now) : planned(queued, now)),
+    }))
+    context.body = {
+      apiVersion,
+      instance,
+      total: all.length,
+      by_class: countBy(all, ({ work }) => work.class),
+      by_tenant: countBy(all, ({ work }) => work.tenant),
+      waiting,
+    }
+  })
+
+  router.get('/admin/v1/queue/:id', (context) => {
+    const id = context.params['id'] ?? ''
+    const all = queue.queued()
+    const at = all.findIndex(({ work }) => work.id === id)
+    const queued = all[at]
+    if (!queued) throw notWaiting(id)
+    const now = nowS()
+    const { work } = queued
+    context.body = {
+      apiVersion,
+      instance,
+      position: at + 1,
+      ...row(queued, now),
+      prompt_tokens: Math.round(work.promptTokens),
+      max_tokens: work.maxTokens,
+      labels: work.nodes,
+      failed_on: [...work.tried],
+      ...explained(queued, queue, now),
+    }
+  })
+
+  router.delete('/admin/v1/queue/:id', (context) => {
+    const id = context.params['id'] ?? ''
+    if (!queue.cancel(id)) throw notWaiting(id)
+    log.info('waiting request cancelled', { request: id })
+    context.status = 204
+  })
+}
+
+/** The query of a URL. @throws ProxyError `invalid` naming every faulty field. */
+export function readQuery<S extends z.ZodType>(query: unknown, schema: S): z.output<S> {
+  const read = readValue(query, schema)
+  if (!read.ok) throw new ProxyError('invalid', { reason: describeFaults(read.faults) })
+  return read.value
+}
+
+function row({ work, plan }: QueuedWork, now: number) {
+  const { id, model, variant, tenant, class: named, arrivedAt } = work
+  const waited_seconds = seconds(Math.max(0, now - arrivedAt))
+  return { id, model, variant, tenant, class: named, waited_seconds, node: plan?.node ?? null }
+}
+
+function explained({ work }: QueuedWork, queue: ExplainedQueue, now: number) {
+  return outlookRow(queue.explain(askOf(work)), now)
+}
+
+/** What is known of a request without looking at its places. */
+function planned({ plan }: QueuedWork, now: number) {
+  return {
+    waits_for: plan?.waitsFor ?? null,
+    starts_in_seconds: plan ? seconds(Math.max(0, plan.startsAt - now)) : null,
+    places: null,
+    candidates: null,
+  }
+}
+
+function countBy(all: readonly QueuedWork[], nameOf: (queued: QueuedWork) => string): Record<string, number> {
+  const groups = [...Map.groupBy(all, nameOf)].map(([name, each]) => [name, each.length] as const)
+  return Object.fromEntries(groups.sort(([, a], [, b]) => b - a))
+}
+
+function notWaiting(id: string): ProxyError {
+  return new ProxyError('not_found', { kind: 'waiting request', name: id.slice(0, 80) })
+}

@@ -1,0 +1,68 @@
+import { formatDuration } from '../shared/duration.ts'
+import type { CandidateAnswer, OutlookAnswer } from './answers.ts'
+import { count } from './format.ts'
+import { type Column, type Look, table } from './table.ts'
+
+/** The places of a request with the terms of their cost, the cheapest first. */
+export function candidateTable(
+  { candidates, places }: Pick<OutlookAnswer, 'candidates' | 'places'>,
+  look: Look,
+): string {
+  const shown = candidates ?? []
+  const rest = (places ?? 0) - shown.length
+  return table(candidateColumns, shown, look) + (rest > 0 ? `and ${count(rest, 'node')} more\n` : '')
+}
+
+const candidateColumns: readonly Column<CandidateAnswer>[] = [
+  { title: 'NODE', cell: ({ node }) => node },
+  { title: 'STATE', cell: ({ state }) => states[state] ?? state },
+  term('START', (candidate) => candidate.start_seconds),
+  term('PREFILL', (candidate) => candidate.prefill_seconds),
+  term('DECODE', (candidate) => candidate.decode_seconds),
+  term('OTHERS', (candidate) => candidate.externality_seconds),
+  term('EVICTION', (candidate) => candidate.eviction_seconds),
+  term('COST', (candidate) => candidate.cost_seconds),
+]
+
+/** In the words of an operator; a state this CLI does not know yet is shown as it came. */
+const states: Readonly<Record<string, string>> = {
+  ready: 'slot free',
+  full: 'no slot free',
+  loading: 'being loaded',
+  absent: 'to be loaded',
+}
+
+/** For the help of whatever shows that table. */
+export const termsHelp = `
+Terms of a node's cost, in seconds: START until it has a slot, PREFILL to read the prompt, DECODE to write the answer,
+OTHERS what it takes from other requests, EVICTION what it costs that another model leaves memory. COST is their weighted sum.`
+
+function term(title: string, secondsOf: (candidate: CandidateAnswer) => number): Column<CandidateAnswer> {
+  return { title, cell: (candidate) => `${secondsOf(candidate).toFixed(2)}s`, align: 'right' }
+}
+
+/** When a request is expected to start, and what it waits for until then. */
+export function expectation(
+  outlook: Pick<OutlookAnswer, 'refused' | 'waits_for' | 'starts_in_seconds'>,
+): string {
+  const { refused, waits_for, starts_in_seconds } = outlook
+  if (refused) return `none: it would be refused at once, ${refusals[refused] ?? refused}`
+  if (starts_in_seconds === null) return 'nobody can tell when'
+  if (waits_for === null && starts_in_seconds === 0) return 'at once'
+  const when = `in ${formatDuration(starts_in_seconds * 1000)}`
+  return waits_for === null ? when : `${when}, when it has ${needs[waits_for] ?? waits_for}`
+}
+
+/** What a newcomer would be told; a reason that this CLI does not know yet is shown as it came. */
+const refusals: Readonly<Record<string, string>> = {
+  'queue-full': 'since as many wait as queue.max_length lets (429)',
+  'tenant-full': 'since its tenant has as much work waiting as it may (429)',
+  'no-capacity': 'since it would wait for longer than its class may (503)',
+  'no-node': 'since no node can serve it (503)',
+  'load-failed': 'since its model could not be loaded just now, with the reason of that',
+}
+
+const needs: Readonly<Record<string, string>> = {
+  slot: 'a slot',
+  load: 'its model in memory',
+}

@@ -1,0 +1,152 @@
+import { z } from 'zod'
+import type { NodeView } from '../fleet/node.ts'
+import type { LearnedNode, LearnedState } from '../scheduler/learning.ts'
+import type { Clock } from '../shared/clock.ts'
+
+/** Milliseconds between two looks at what was learned: it changes with every request, and each write costs all instances. */
+const periodMs = 60_000
+/** Milliseconds to the first look of a term: a fleet that nothing is known of has then taught the most. */
+const firstMs = 5000
+/** Bytes of one node's lesson, as JSON. */
+const maxBytes = 16 * 1024
+/** Numbers closer than this share of the larger one say the same. */
+const little = 0.1
+/** Output lengths kept of a model: enough to draw the shape of them. */
+const outputsTold = 20
+
+const mean = z.object({ mean: z.number(), count: z.number().min(0) })
+const lessonSchema = z.object({
+  speed: mean,
+  disk: mean,
+  /** The most used first. */
+  runners: z.record(
+    z.string(),
+    z.object({ decode: mean, prefill: mean, slots: z.number().min(1).nullable() }),
+  ),
+  /** Output tokens by model, as quantiles. */
+  outputs: z.record(z.string(), z.array(z.number().min(0)).max(outputsTold)),
+})
+/** What is published of one node: what the leader's scheduler learned of it, and of the models it ran. */
+type Lesson = z.output<typeof lessonSchema>
+
+interface Pending {
+  readonly lesson: Lesson
+  readonly text: string
+}
+
+interface LessonsOptions {
+  readonly learned: () => LearnedState
+  readonly clock: Clock
+}
+
+/** What the statuses of one leader's term say of what was learned: told at most once a minute, and only of a change. */
+export class Lessons {
+  readonly #options: LessonsOptions
+  /** Not in the store yet, by node. */
+  readonly #pending = new Map<string, Pending>()
+  #lookedAt: number
+
+  constructor(options: LessonsOptions) {
+    this.#options = options
+    this.#lookedAt = options.clock.now() + firstMs - periodMs
+  }
+
+  /** Compares what was learned with what is `stored` of each node, if it is time to. */
+  look(stored: (node: string) => unknown): void {
+    const { learned, clock } = this.#options
+    if (clock.now() - this.#lookedAt < periodMs) return
+    this.#lookedAt = clock.now()
+    const { nodes, outputs } = learned()
+    for (const [name, node] of Object.entries(nodes)) {
+      const lesson = lessonOf(node, outputs)
+      if (differs(lesson, readLesson(stored(name))))
+        this.#pending.set(name, { lesson, text: JSON.stringify(lesson) })
+    }
+  }
+
+  /** What the status of a node is to say: the very object that is `stored` where that is to stay. */
+  of(node: string, stored: unknown): unknown {
+    const pending = this.#pending.get(node)
+    if (!pending) return stored
+    if (JSON.stringify(stored) !== pending.text) return pending.lesson
+    this.#pending.delete(node)
+    return stored
+  }
+}
+
+/** All that the nodes' statuses tell, for a scheduler to begin with. What cannot be read is left out. */
+export function lessonsIn(nodes: Iterable<NodeView>): LearnedState {
+  const known: Record<string, LearnedNode> = {}
+  const lengths: Record<string, readonly number[]> = {}
+  for (const { name, status } of nodes) {
+    const lesson = readLesson(status?.learned)
+    if (!lesson) continue
+    const { outputs, ...node } = lesson
+    known[name] = node
+    Object.assign(lengths, outputs)
+  }
+  return { nodes: known, outputs: lengths }
+}
+
+function readLesson(stored: unknown): Lesson | null {
+  return lessonSchema.safeParse(stored).data ?? null
+}
+
+/** The most used runners, as many as there is room for, and how long their models' answers are. */
+function lessonOf({ speed, disk, runners }: LearnedNode, outputs: LearnedState['outputs']): Lesson {
+  const lesson: Lesson = { speed: rounded(speed), disk: rounded(disk), runners: {}, outputs: {} }
+  let bytes = JSON.stringify(lesson).length
+  const mostUsed = Object.entries(runners).sort(([, a], [, b]) => b.decode.count - a.decode.count)
+  for (const [key, { decode, prefill, slots }] of mostUsed) {
+    const runner = { [key]: { decode: rounded(decode), prefill: rounded(prefill), slots } }
+    const [model = ''] = key.split('\n')
+    const lengths = { [model]: quantiles(outputs[model] ?? []) }
+    bytes += Buffer.byteLength(JSON.stringify([runner, lengths]))
+    if (bytes > maxBytes) break
+    Object.assign(lesson.runners, runner)
+    Object.assign(lesson.outputs, lengths)
+  }
+  return lesson
+}
+
+function rounded({ mean, count }: { mean: number; count: number }) {
+  return { mean: Number(mean.toPrecision(4)), count }
+}
+
+function quantiles(lengths: readonly number[]): number[] {
+  if (lengths.length <= outputsTold) return [...lengths]
+  const sorted = lengths.toSorted((a, b) => a - b)
+  return Array.from({ length: outputsTold }, (_, nth) => {
+    const at = Math.floor(((nth + 0.5) * sorted.length) / outputsTold)
+    return sorted[at] ?? 0
+  })
+}
+
+/** Whether two lessons differ by more than a little in anything. */
+function differs(lesson: Lesson, stored: Lesson | null): boolean {
+  if (!stored) return true
+  const [now, before] = [figures(lesson), figures(stored)]
+  if (now.size !== before.size) return true
+  return [...now].some(([name, figure]) => isFar(figure, before.get(name)))
+}
+
+function isFar(a: number, b: number | undefined): boolean {
+  return b === undefined || Math.abs(a - b) > little * Math.max(Math.abs(a), Math.abs(b))
+}
+
+/** Everything that counts, by name. A speed is stored as its logarithm, of which 0.1 is much near zero. */
+function figures({ speed, disk, runners, outputs }: Lesson): Map<string, number> {
+  const found = new Map([
+    ['speed', Math.exp(speed.mean)],
+    ['disk', disk.mean],
+  ])
+  for (const [key, { decode, prefill, slots }] of Object.entries(runners)) {
+    found.set(`decode ${key}`, decode.mean)
+    found.set(`prefill ${key}`, prefill.mean)
+    found.set(`samples ${key}`, decode.count)
+    found.set(`slots ${key}`, slots ?? 0)
+  }
+  for (const [model, lengths] of Object.entries(outputs))
+    found.set(`output ${model}`, lengths.reduce((sum, each) => sum + each, 0) / (lengths.length || 1))
+  return found
+}

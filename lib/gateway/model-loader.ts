@@ -1,0 +1,188 @@
+import { canonicalName } from '../fleet/names.ts'
+import type { NodeView } from '../fleet/node.ts'
+import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import { readVariant } from '../fleet/variant.ts'
+import { LoadError, type Loader, type SwapOrder, type Swapped } from '../scheduler/loader.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import { asObject, parseObject } from './answer-json.ts'
+import type { NodeApi } from './node-api.ts'
+import type { Failure, Outcome, Refused } from './outcome.ts'
+import { teach } from './teach.ts'
+import type { Upstreams } from './upstreams.ts'
+
+/** How long a node may take to unload a model, and how often it is asked whether it has, in milliseconds. */
+const unloadMs = 10_000
+const lookMs = 100
+/**
+ * A graphics card gives memory back 0.5 to 1.5 s after `/api/ps` has left out whom it belonged to (sheet ollama-api.md
+ * §2.4). To a load that begins before, Ollama sacrifices another model.
+ */
+const recoveryMs = 1_500
+
+/**
+ * Longer than Ollama's own 5 min: where it makes room for others, it takes what stays for the shortest (sheet routing.md
+ * §0.3). Requests that say nothing leave it at that, and must say nothing: a duration given to a runner that Ollama is
+ * evicting hangs every load on its node (sheet ollama-api.md §2.4, ollama#17408).
+ */
+const keepAlive = '1h'
+
+interface ModelLoaderOptions {
+  readonly api: NodeApi
+  readonly snapshot: CurrentSnapshot
+  readonly upstreams: Upstreams
+  readonly clock: Clock
+  readonly metrics: Metrics
+  /** See DispatchOptions. */
+  readonly doubt: (node: string) => void
+}
+
+/** The load that a request waited for came to nothing. */
+export class LoadFailed extends LoadError {
+  override readonly name = 'LoadFailed'
+  readonly node: string
+  readonly failure: Failure
+
+  constructor(node: string, failure: Failure) {
+    super(`a load on node ${node} failed`)
+    this.node = node
+    this.failure = failure
+  }
+
+  get isBusy(): boolean {
+    return this.failure.kind === 'refused' && [429, 503].includes(this.failure.status)
+  }
+}
+
+/** A request to a node's own API, for ourselves. */
+interface Request {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly body: string
+  readonly limitMs: number
+}
+
+/**
+ * Loads that llamero owns. Ollama gives up a load when the request that began it leaves, and the next one starts from
+ * nothing (sheet ollama-api.md §2.8): so a request without a prompt loads the model, and whoever leaves leaves alone. Nor
+ * is Ollama left to make room by itself, which may hang it (sheet routing.md §0.4).
+ */
+export class ModelLoader implements Loader {
+  readonly #options: ModelLoaderOptions
+
+  constructor(options: ModelLoaderOptions) {
+    this.#options = options
+  }
+
+  /** See Loader. @throws LoadFailed */
+  async swap(order: SwapOrder): Promise<Swapped> {
+    const { clock, metrics } = this.#options
+    const { node, victims, model } = order
+    const kept = await this.#unload(node, victims)
+    // Asked to load all the same, Ollama would wait for them with everybody else's loads behind.
+    if (kept.length > 0) return { kept }
+    metrics.modelLoads.inc({ node: node.name, model })
+    const startedAt = clock.now()
+    const failure = await this.#load(order)
+    if (failure) throw new LoadFailed(node.name, failure)
+    return { loadS: (clock.now() - startedAt) / 1000 }
+  }
+
+  /** One load is one sign of the node's health, however many wait for it. */
+  async #load(order: SwapOrder): Promise<Failure | null> {
+    const { upstreams, doubt, metrics } = this.#options
+    const { node } = order
+    const upstream = upstreams.of(node)
+    const trial = upstream.breaker.begin()
+    const outcome = await this.#send(node, loadRequest(order, this.#timeouts.first_token))
+    const failure = failureOf(outcome)
+    if (!failure) {
+      trial.settle('good')
+      return null
+    }
+    teach(failure, order, { node: node.name, upstream, trial, doubt })
+    trial.settle('neutral')
+    metrics.attempts.inc({
+      node: node.name,
+      result: failure.kind === 'node-failed' ? failure.fault : failure.kind,
+    })
+    return failure
+  }
+
+  /** Which of the victims it did not let go of in time. A node that does not tell what it has is believed to have obeyed. */
+  async #unload(node: NodeView, victims: readonly string[]): Promise<readonly string[]> {
+    if (victims.length === 0) return []
+    const { clock } = this.#options
+    const until = clock.now() + unloadMs
+    await Promise.all(victims.map((victim) => this.#send(node, unloadRequest(victim))))
+    for (;;) {
+      const loaded = loadedIn(await this.#send(node, psRequest))
+      const kept = victims.filter((victim) => loaded?.has(victim))
+      if (kept.length === 0) break
+      if (clock.now() >= until) return kept
+      await clock.sleep(lookMs)
+    }
+    await clock.sleep(recoveryMs)
+    return []
+  }
+
+  #send(node: NodeView, { method, path, body, limitMs }: Request): Promise<Outcome> {
+    return this.#options.api.ask(node, {
+      method,
+      path,
+      requestId: 'llamero-load',
+      headers: { 'content-type': 'application/json' },
+      body: Buffer.from(body),
+      timeouts: this.#timeouts,
+      silentMs: limitMs,
+    })
+  }
+
+  get #timeouts() {
+    return this.#options.snapshot.get().config.timeouts
+  }
+}
+
+function failureOf(outcome: Outcome): Failure | null {
+  if (outcome.kind === 'refused') return saysNothing(outcome) ? null : outcome
+  return outcome.kind === 'node-failed' ? outcome : null
+}
+
+/**
+ * Loaded; or refused as a request would be that the model cannot serve: what the caller asked for may be another, and
+ * its own refusal names it as the caller did.
+ */
+function saysNothing({ status }: Refused): boolean {
+  return status < 300 || status === 400
+}
+
+/** The request without a prompt that loads what a request of `api` needs. */
+function loadRequest({ api, model, variant }: SwapOrder, limitMs: number): Request {
+  const { shift, ...options } = readVariant(variant)
+  const hasOptions = Object.keys(options).length > 0
+  const common = {
+    model,
+    keep_alive: keepAlive,
+    ...(hasOptions && { options }),
+    ...(shift !== undefined && { shift }),
+  }
+  return /embed/.test(api)
+    ? { method: 'POST', path: '/api/embed', body: JSON.stringify({ ...common, input: '' }), limitMs }
+    : { method: 'POST', path: '/api/generate', body: JSON.stringify({ ...common, stream: false }), limitMs }
+}
+
+/** Without a prompt it unloads, at once or when what runs is done (sheet ollama-api.md §1.3). */
+function unloadRequest(model: string): Request {
+  const body = JSON.stringify({ model, keep_alive: 0, stream: false })
+  return { method: 'POST', path: '/api/generate', body, limitMs: unloadMs }
+}
+
+const psRequest: Request = { method: 'GET', path: '/api/ps', body: '', limitMs: unloadMs }
+
+/** Canonical names of what is in the memory; null when the answer does not tell. */
+function loadedIn(outcome: Outcome): ReadonlySet<string> | null {
+  if (outcome.kind !== 'refused' || outcome.status !== 200) return null
+  const models = parseObject(outcome.body.toString('utf8'))?.['models']
+  if (!Array.isArray(models)) return null
+  return new Set(models.map((model) => canonicalName(String(asObject(model)?.['name'])) ?? ''))
+}

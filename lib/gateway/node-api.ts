@@ -1,0 +1,74 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Config } from '../fleet/config.ts'
+import type { NodeView } from '../fleet/node.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Forwarder } from './forward.ts'
+import { HeldAnswer } from './held-answer.ts'
+import { requestHeaders } from './order.ts'
+import type { Outcome } from './outcome.ts'
+import type { Payload } from './upload.ts'
+import type { Upstreams } from './upstreams.ts'
+
+interface NodeApiOptions {
+  readonly upstreams: Upstreams
+  readonly forwarder: Forwarder
+  readonly clock: Clock
+}
+
+/** What a node is asked, and how long it may take: milliseconds. */
+interface Question {
+  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly path: string
+  /** Who asks, as the node logs it. */
+  readonly requestId: string
+  readonly headers?: IncomingHttpHeaders
+  readonly body?: Payload
+  readonly timeouts: Config['timeouts']
+  /** Until its answer begins. */
+  readonly silentMs: number
+  /** Until all is over; as for any request when it is absent. */
+  readonly wholeMs?: number
+  /** False: it is waited for even when it went down, for nobody else has what is asked. */
+  readonly mayLeave?: boolean
+  readonly signal?: AbortSignal
+  /** Of an answer that is kept; those of a usual answer when it is absent. */
+  readonly maxAnswerBytes?: number
+}
+
+const never = new AbortController().signal
+const empty = Buffer.alloc(0)
+
+/** Requests to a node's own API whose answers are for us: whole in memory, or a failure. */
+export class NodeApi {
+  readonly #options: NodeApiOptions
+
+  constructor(options: NodeApiOptions) {
+    this.#options = options
+  }
+
+  ask(node: NodeView, question: Question): Promise<Outcome> {
+    const { upstreams, forwarder, clock } = this.#options
+    const { method, path, requestId, headers = {}, body = empty, timeouts, silentMs } = question
+    const { wholeMs = timeouts.request, mayLeave = true, signal = never, maxAnswerBytes } = question
+    const upstream = upstreams.of(node)
+    return forwarder.send({
+      upstream,
+      method,
+      path,
+      headers: requestHeaders({
+        caller: headers,
+        node: node.spec.headers,
+        host: upstream.target.host,
+        bodyBytes: body.length,
+        requestId,
+      }),
+      body,
+      timeouts,
+      patience: { expectedMs: silentMs, atMostMs: silentMs, mayLeave: () => mayLeave },
+      deadlineAt: clock.now() + wholeMs,
+      signal,
+      resent: () => {},
+      receive: (head) => new HeldAnswer(head, maxAnswerBytes),
+    })
+  }
+}

@@ -1,0 +1,67 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Prefix } from '../fleet/ask.ts'
+import { chainHash } from './prefix-hash.ts'
+import type { Piece, PromptPieces } from './prompt-pieces.ts'
+
+/** Of JSON in most languages; Ollama's own estimate (sheet ollama-api.md §1.8). */
+const bytesPerToken = 4
+/** As the simulated node counts them (sheet fake-ollama.md). */
+const tokensPerImage = 768
+/** Of a long conversation the last so many messages are told: the next request will have most of them. */
+const prefixesTold = 64
+
+/** What is read before the conversation, wherever it stands in the body, and what the conversation may be called. */
+const openings = ['tools', 'system', 'instructions']
+const conversations = ['messages', 'input', 'prompt', 'images']
+
+/** Whose prompt it is. */
+interface Origin {
+  readonly tenant: string
+  readonly model: string
+  /** See `sessionOf`. */
+  readonly session: string | null
+}
+
+/** Tokens that a body makes a model read, about. */
+export function promptTokens(pieces: PromptPieces): number {
+  const all = [...openings, ...conversations].flatMap((name) => pieces.of(name))
+  return all.reduce((sum, piece) => sum + tokensOf(piece), 0)
+}
+
+/**
+ * What a runner may have read of this prompt before: the opening, then one prefix per message, each hash made of all
+ * before it.
+ *
+ * Other tenants' prefixes are others, or the time and `x-llamero-reason` of an answer would tell whether somebody else has
+ * asked the same. Within a session the opening is known by its content, so that one system prompt is found wherever it
+ * was read and a session's side tasks, such as finding a title, are not taken for it; what follows is known by its number:
+ * whoever names a session vouches for it, and is found again however the messages are written.
+ */
+export function prefixesOf(bytes: Uint8Array, pieces: PromptPieces, origin: Origin): Prefix[] {
+  const { tenant, model, session } = origin
+  const opening = openings.flatMap((name) => pieces.of(name))
+  const messages = conversations.flatMap((name) => pieces.of(name))
+  const byNumber = session === null ? null : Buffer.from(session)
+  // The first message is an opening where others follow: most often it is the system's.
+  const openingMessages = messages.length > 1 ? 1 : 0
+  let hash = chainHash(0, Buffer.from(JSON.stringify([tenant, model])))
+  let tokens = 0
+  const prefixes: Prefix[] = []
+  for (const [number, piece] of [...opening, ...messages].entries()) {
+    const isVouchedFor = byNumber !== null && number >= opening.length + openingMessages
+    hash = isVouchedFor ? chainHash(hash, byNumber) : chainHash(hash, bytes, piece.start, piece.end)
+    tokens += tokensOf(piece)
+    prefixes.push({ hash, tokens })
+  }
+  return prefixes.slice(-prefixesTold)
+}
+
+/** A conversation that its caller names: our own header, or that of Open WebUI. */
+export function sessionOf(headers: IncomingHttpHeaders): string | null {
+  const named = headers['x-llamero-session'] ?? headers['x-openwebui-chat-id']
+  return typeof named === 'string' && named !== '' ? named : null
+}
+
+function tokensOf({ start, end, images, imageBytes }: Piece): number {
+  return Math.ceil((end - start - imageBytes) / bytesPerToken) + images * tokensPerImage
+}

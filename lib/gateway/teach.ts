@@ -1,0 +1,29 @@
+import type { Ask } from '../fleet/ask.ts'
+import type { Trial } from './breaker.ts'
+import { judge, type Verdict } from './failures.ts'
+import type { Outcome } from './outcome.ts'
+import type { Upstream } from './upstreams.ts'
+
+interface Taught {
+  readonly node: string
+  readonly upstream: Upstream
+  readonly trial: Trial
+  /** See DispatchOptions. */
+  readonly doubt: (node: string) => void
+}
+
+/** What an outcome says of its node goes to the node's guards. */
+export function teach(
+  outcome: Outcome,
+  { api, model }: Pick<Ask, 'api' | 'model'>,
+  { node, upstream, trial, doubt }: Taught,
+): Verdict {
+  const verdict = judge(outcome, api)
+  // Before the trial is settled: a busy answer proves that the node lives.
+  if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
+  if (verdict.effect === 'model') upstream.bar(model)
+  if (verdict.effect === 'model' || verdict.sign === 'refused') doubt(node)
+  trial.settle(verdict.sign)
+  if (verdict.sign === 'bad') trial.broke()
+  return verdict
+}

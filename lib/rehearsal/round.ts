@@ -1,0 +1,81 @@
+import type { Dice } from '../shared/loop.ts'
+import { seededDice } from '../shared/seeded-dice.ts'
+import { capacity } from './capacity.ts'
+import type { Decider } from './decider.ts'
+import type { FleetPlan } from './fleet-plan.ts'
+import { RehearsedNode } from './node.ts'
+import { type Course, Rehearsal } from './rehearsal.ts'
+import { disturb, type Scenario, withNoise } from './scenario.ts'
+import { mean } from './tally.ts'
+import { Timeline } from './timeline.ts'
+import { generateTrace, type TraceRow } from './trace.ts'
+import { atRate, type Request, requestsOf } from './traffic.ts'
+
+/** What is rehearsed, whoever decides. */
+export interface RoundOptions {
+  readonly fleet: FleetPlan
+  /** Null: rows are made up. */
+  readonly trace: readonly TraceRow[] | null
+  /** Share of the fleet's capacity. */
+  readonly load: number
+  readonly requests: number
+  readonly scenario: Scenario
+  /** Every model is in memory wherever it could be alone: nothing is ever loaded. */
+  readonly allResident: boolean
+  readonly patience: number | null
+  readonly seed: number
+}
+
+/** Makes who decides. The nodes are for yardsticks only: they tell what nobody could know. */
+export type DeciderOf = (dice: Dice, nodes: readonly RehearsedNode[]) => Decider
+
+/** Of the same seed come the same nodes and the same requests, for every decider. */
+export function rehearse(options: RoundOptions, deciderOf: DeciderOf): Course {
+  const { allResident, patience, scenario, seed } = options
+  const fleet = allResident ? roomy(options.fleet) : options.fleet
+  const speeds = speedsOf(fleet, seededDice(seed))
+  const timeline = new Timeline()
+  const nodes = fleet.nodes.map(
+    (node) => new RehearsedNode(timeline, fleet, node, speeds.get(node.name) ?? node.speed),
+  )
+  if (allResident) for (const node of nodes) node.preload(node.facts().models.keys())
+  const requests = requestsFor(options, speeds)
+  disturb(scenario, timeline, nodes, requests)
+  const decider = deciderOf(seededDice(seed + 2_000_003), nodes)
+  return new Rehearsal({ timeline, nodes, requests, decider, patience }).run()
+}
+
+/** What callers will ask for, on nodes of these speeds. */
+export function requestsFor(
+  { fleet, trace, load, requests, scenario, seed }: RoundOptions,
+  speeds: Speeds,
+): Request[] {
+  const dice = seededDice(seed + 1_000_003)
+  const rows = trace ? someOf(trace, requests, dice) : generateTrace(requests, dice)
+  const unscaled = requestsOf(rows, fleet.models, dice)
+  const most = capacity(fleet, speeds, {
+    newTokens: mean(unscaled.map(({ promptTokens, reusableTokens }) => promptTokens - reusableTokens)),
+    outputTokens: mean(unscaled.map(({ outputTokens }) => outputTokens)),
+  })
+  const scaled = atRate(unscaled, load * most)
+  return scenario === 'noisy-tenant' ? withNoise(scaled, most) : scaled
+}
+
+type Speeds = ReadonlyMap<string, number>
+
+/** What each node is really like, which nobody is told. */
+export function speedsOf({ nodes, jitter }: FleetPlan, dice: Dice): Speeds {
+  return new Map(nodes.map(({ name, speed }) => [name, speed * (1 + jitter * (2 * dice() - 1))]))
+}
+
+/** So many rows in a run, from somewhere in the trace. */
+function someOf(trace: readonly TraceRow[], count: number, dice: Dice): readonly TraceRow[] {
+  const from = Math.floor(dice() * Math.max(0, trace.length - count + 1))
+  return trace.slice(from, from + count)
+}
+
+/** The same fleet with memory for all that each node could hold alone. */
+function roomy(fleet: FleetPlan): FleetPlan {
+  const models = fleet.models.length
+  return { ...fleet, nodes: fleet.nodes.map((node) => ({ ...node, maxLoaded: models })) }
+}

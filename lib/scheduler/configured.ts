@@ -1,0 +1,64 @@
+import { defaultClass } from '../fleet/classes.ts'
+import type { Config } from '../fleet/config.ts'
+import type { CurrentSnapshot } from '../fleet/snapshot.ts'
+import { type ClassRule, defaultParameters, type Parameters } from './parameters.ts'
+
+/** Who may wait for so many times longer than others expect expects it: 5 s of the default 60 s. */
+const patiencePerGoal = 12
+/** Probes after which what a swap did is seen. */
+const settledProbes = 3
+
+/** The parameters as the configuration in force has them: always read anew, since it may change while requests wait. */
+export function configured(snapshot: CurrentSnapshot): Parameters {
+  const config = () => snapshot.get().config
+  const { slots, admission, swaps } = defaultParameters
+  return {
+    ...defaultParameters,
+    get classes() {
+      return classesOf(config())
+    },
+    get otherClass() {
+      return classesOf(config())[defaultClass] ?? defaultParameters.otherClass
+    },
+    get tenantWeights() {
+      return config().queue.shares
+    },
+    slots: {
+      ...slots,
+      get initial() {
+        return config().routing.default_slots
+      },
+    },
+    admission: {
+      ...admission,
+      get maxQueued() {
+        return config().queue.max_length
+      },
+      // Each class has its own, which the shell sees to.
+      maxWaitS: Number.POSITIVE_INFINITY,
+    },
+    swaps: {
+      ...swaps,
+      get settleS() {
+        return Math.max(2 * swaps.settleS, (settledProbes * config().probes.interval) / 1000)
+      },
+    },
+  }
+}
+
+/** By config, which is never changed in place. */
+const rules = new WeakMap<Config, Readonly<Record<string, ClassRule>>>()
+
+function classesOf(config: Config): Readonly<Record<string, ClassRule>> {
+  const known = rules.get(config)
+  if (known) return known
+  const { otherClass } = defaultParameters
+  const made = Object.fromEntries(
+    config.classes.map(({ name, max_wait = config.queue.max_wait }, rank) => {
+      const limitS = max_wait / 1000
+      return [name, { rank, limitS, ttftS: Math.max(otherClass.ttftS, limitS / patiencePerGoal) }]
+    }),
+  )
+  rules.set(config, made)
+  return made
+}

@@ -1,0 +1,122 @@
+import type { Elsewhere } from '../fleet/instance.ts'
+import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Dice } from '../shared/loop.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import { configured } from './configured.ts'
+import { Core } from './core.ts'
+import type { LoggedDecision } from './decision-log.ts'
+import type { Effect, SchedulerEvent } from './events.ts'
+import { Facts } from './facts.ts'
+import type { Gate } from './gate.ts'
+
+interface CoreLoopOptions {
+  readonly snapshot: CurrentSnapshot
+  readonly gate: Gate
+  readonly clock: Clock
+  readonly dice: Dice
+  readonly metrics: Pick<Metrics, 'predictionError'>
+  /** What other instances do with the nodes, as far as is known. */
+  readonly usedElsewhere: () => Elsewhere
+  /** Whether this instance leads. */
+  readonly leads: () => boolean
+  /** Does what the core decided. */
+  readonly execute: (effect: Effect) => void
+  /** Called before each look at the queue that only time has caused. */
+  readonly ticking: () => void
+}
+
+/**
+ * Keeps the core informed and has it decide once in a turn of the event loop. Milliseconds outside, seconds inside: `now`
+ * is where they meet.
+ */
+export class CoreLoop {
+  readonly core: Core
+  readonly #options: CoreLoopOptions
+  readonly #facts: Facts
+  /** What the core was last told of; null: something else has changed since. */
+  #shown: Snapshot | null = null
+  #config: Snapshot['config']
+  #isPassPlanned = false
+  #tick: { readonly at: number; readonly cancel: () => void } | null = null
+
+  constructor(options: CoreLoopOptions) {
+    const { snapshot, dice } = options
+    this.#options = options
+    this.#facts = new Facts(options)
+    this.#config = snapshot.get().config
+    const { policy } = this.#config.routing
+    const begun = (entry: LoggedDecision) => observeError(options.metrics, entry)
+    this.core = new Core({ policy, parameters: configured(snapshot), dice, begun })
+  }
+
+  /** Monotonic seconds. */
+  get now(): number {
+    return this.#options.clock.now() / 1000
+  }
+
+  /** Something outside of the core has changed. */
+  refresh(): void {
+    this.#shown = null
+    this.#planPass()
+  }
+
+  tell(event: SchedulerEvent): void {
+    this.core.take(event, this.now)
+    this.#planPass()
+  }
+
+  /** Tells the core what the fleet is now, where that has changed. Before everything that it is asked. */
+  look(): void {
+    const snapshot = this.#options.snapshot.get()
+    if (snapshot === this.#shown) return
+    this.#shown = snapshot
+    const { config } = snapshot
+    if (config !== this.#config) {
+      this.#config = config
+      this.core.use(config.routing.policy)
+      this.core.reclassify(this.now)
+    }
+    this.core.take({ type: 'fleet', nodes: this.#facts.read(snapshot) }, this.now)
+  }
+
+  /** Coalesced: however much happens in a turn of the event loop, the queue is looked at once. */
+  #planPass(): void {
+    if (this.#isPassPlanned) return
+    this.#isPassPlanned = true
+    queueMicrotask(() => this.#pass())
+  }
+
+  #pass(): void {
+    this.#isPassPlanned = false
+    this.look()
+    for (const effect of this.core.pass(this.now)) this.#options.execute(effect)
+    this.#setTick()
+  }
+
+  /** The one timer, for what time alone changes: set only while there is something that waits. */
+  #setTick(): void {
+    const { clock } = this.#options
+    const at = this.core.nextTickAt(this.now)
+    if (at !== null && this.#tick && this.#tick.at <= at) return
+    this.#tick?.cancel()
+    this.#tick = null
+    if (at === null) return
+    const ms = Math.max(1, Math.ceil(at * 1000 - clock.now()))
+    this.#tick = { at, cancel: clock.after(ms, () => this.#ticked()) }
+  }
+
+  #ticked(): void {
+    this.#tick = null
+    this.#options.ticking()
+    // What other instances run where may have changed.
+    this.refresh()
+  }
+}
+
+/** How far the predicted time to the first token was off. */
+function observeError({ predictionError }: Pick<Metrics, 'predictionError'>, entry: LoggedDecision): void {
+  if (entry.ttft === null || !entry.decision) return
+  const late = entry.ttft - entry.decision.ttft
+  predictionError.observe({ direction: late > 0 ? 'late' : 'early' }, Math.abs(late))
+}

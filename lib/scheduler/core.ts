@@ -1,0 +1,251 @@
+import type { Policy } from '../fleet/policies.ts'
+import type { Dice } from '../shared/loop.ts'
+import { Admission } from './admission.ts'
+import { DecisionLog, type LoggedDecision } from './decision-log.ts'
+import type { Departure, Effect, SchedulerEvent, Work } from './events.ts'
+import { FleetState } from './fleet-state.ts'
+import { Flights } from './flights.ts'
+import { type LearnedState, Learning } from './learning.ts'
+import { Lines } from './lines.ts'
+import { type Outlook, outlookOf } from './outlook.ts'
+import type { ClassRule, Parameters } from './parameters.ts'
+import { failedLoadOf } from './placement.ts'
+import { restOf } from './predicted-end.ts'
+import { Prefixes } from './prefixes.ts'
+import { QueuePass } from './queue-pass.ts'
+import { Swaps } from './swaps.ts'
+import { Tenants } from './tenants.ts'
+import type { Plan, Waiting } from './waiting.ts'
+
+/** Decisions that are kept to be looked at. */
+const decisionsKept = 1000
+
+interface CoreOptions {
+  readonly policy: Policy
+  readonly parameters: Parameters
+  readonly dice: Dice
+  /** Told of each request whose first token came. */
+  readonly begun?: (entry: LoggedDecision) => void
+}
+
+interface CoreOptions {
+  readonly policy: Policy
+  readonly parameters: Parameters
+  readonly dice: Dice
+  /** Told of each request whose first token came. */
+  readonly begun?: (entry: LoggedDecision) => void
+}
+
+/** A request in the queue, as it is shown. */
+export interface QueuedWork {
+  readonly work: Work
+  /** Null while no pass has come so far. */
+  readonly plan: Plan | null
+}
+
+/**
+ * The scheduler: earliest finish, late binding, one queue (sheet routing.md §2). It owns all that is known of slots,
+ * requests, memory, speeds, prefixes and tenants. It is told what happens, and answers what to do: no sockets, no timers.
+ */
+export class Core {
+  readonly #rules: Parameters
+  readonly #learning: Learning
+  readonly #fleet: FleetState
+  readonly #tenants: Tenants
+  readonly #lines: Lines
+  readonly #prefixes: Prefixes
+  readonly #log: DecisionLog
+  readonly #flights: Flights
+  readonly #swaps: Swaps
+  readonly #admission: Admission
+  readonly #pass: QueuePass
+
+  constructor({ policy, parameters, dice, begun = () => {} }: CoreOptions) {
+    this.#rules = parameters
+    this.#learning = new Learning(parameters)
+    this.#fleet = new FleetState(this.#learning, parameters)
+    this.#log = new DecisionLog(decisionsKept, begun)
+    this.#tenants = new Tenants(parameters)
+    this.#lines = new Lines(parameters, this.#tenants)
+    this.#prefixes = new Prefixes(parameters.prefixes)
+    this.#flights = new Flights(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
+    this.#swaps = new Swaps(this.#fleet, parameters.swaps)
+    this.#admission = new Admission(parameters, dice)
+    this.#pass = new QueuePass(
+      {
+        around: this.#fleet.around,
+        lines: this.#lines,
+        flights: this.#flights,
+        swaps: this.#swaps,
+        admission: this.#admission,
+        log: this.#log,
+        dice,
+      },
+      policy,
+    )
+  }
+
+  /** Takes in what happened. Whoever tells something has `pass` run before the turn of the event loop ends. */
+  take(event: SchedulerEvent, now: number): void {
+    switch (event.type) {
+      case 'arrived':
+        this.#arrive(event.work, now)
+        break
+      case 'left':
+        this.#leave(event.id, event.why ?? 'left', now)
+        break
+      case 'first-token':
+        this.#flights.firstToken(event.id, now)
+        break
+      case 'tokens':
+        this.#flights.tokens(event.id, event.tokens, now)
+        break
+      case 'ended':
+        this.#flights.end(event.id, event, now)
+        break
+      case 'busy':
+        this.#flights.refused(event.id, now)
+        break
+      case 'fleet':
+        this.#fleet.update(event.nodes, now)
+        break
+      case 'swapped':
+        this.#swaps.swapped(event, now)
+        break
+      case 'tick':
+        break
+    }
+  }
+
+  /** Decides on all that waits. */
+  pass(now: number): Effect[] {
+    return this.#isWaitedFor ? this.#pass.run(now) : []
+  }
+
+  /** When time alone may change something, in monotonic seconds; null while nothing waits. */
+  nextTickAt(now: number): number | null {
+    if (!this.#isWaitedFor) return null
+    const { oldest, changesAt } = this.#lines
+    const expiresAt = oldest ? oldest.since + this.#rules.admission.maxWaitS : Number.POSITIVE_INFINITY
+    return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt)
+  }
+
+  /** What would be decided on a request now, queued or not. Nothing is changed. */
+  explain(work: Work, now: number): Outlook {
+    const waiting = this.#lines.get(work.id) ?? this.#waiting(work, now)
+    const list = this.#fleet.candidates(work.model, work.variant, now)
+    return outlookOf(waiting, { list, lines: this.#lines, admission: this.#admission }, now)
+  }
+
+  /** Chooses nodes by another policy from the next pass on. */
+  use(policy: Policy): void {
+    this.#pass.use(policy)
+  }
+
+  /** Has everybody stand anew: the rules of the classes are others. */
+  reclassify(now: number): void {
+    for (const waiting of [...this.#lines.all()]) {
+      this.#lines.remove(waiting.work.id)
+      this.#lines.add({ ...waiting, rule: this.#ruleOf(waiting.work) }, false, now)
+    }
+  }
+
+  /** Whether a request has a place now, or will have one once a slot is free, a pause ends or a trial tells. */
+  couldServe(work: Work, now: number): boolean {
+    const list = this.#fleet.candidates(work.model, work.variant, now)
+    return list.admitsAnywhere(this.#lines.get(work.id) ?? this.#waiting(work, now))
+  }
+
+  /** Whether breakers keep a request from so many of its nodes that they are not believed. */
+  isPanic(work: Work, now: number): boolean {
+    return this.#fleet.candidates(work.model, work.variant, now).isPanic(this.#waiting(work, now))
+  }
+
+  /** Whether a node has a request's model in memory, and could serve it with that. */
+  residence(node: string, { model, variant }: Work): 'same' | 'other' | 'none' {
+    const runner = this.#fleet.node(node)?.loaded.get(model)
+    if (!runner) return 'none'
+    return runner.serves(variant) ? 'same' : 'other'
+  }
+
+  /** Seconds after which it may help to ask again for what a request in the queue asks for; varied (see Admission). */
+  retryAfterS(id: string, now: number): number {
+    const waiting = this.#lines.get(id)
+    return this.#admission.retryAfterS(waiting ? this.#pass.waitS(waiting, now) : 0)
+  }
+
+  /** Seconds until a request's model is loaded again, where that failed just now and is all that would help; varied. */
+  loadRetryS(work: Work, now: number): number | null {
+    const list = this.#fleet.candidates(work.model, work.variant, now)
+    const failed = failedLoadOf(this.#waiting(work, now), list, now)
+    return failed && this.#admission.retryAfterS(failed.until - now)
+  }
+
+  /** What a request in the queue waits for; null when nobody can tell, or when it is not there. */
+  plan(id: string): Plan | null {
+    return this.#lines.get(id)?.plan ?? null
+  }
+
+  /** All that waits, as it will be served if nothing else happens. */
+  queued(): QueuedWork[] {
+    return this.#lines.first(this.#lines.length).map(({ work, plan }) => ({ work, plan }))
+  }
+
+  /** The last 1,000 of those sent and of those not sent, the newest first. */
+  decisions(): readonly LoggedDecision[] {
+    return this.#log.latest()
+  }
+
+  learned(): LearnedState {
+    return this.#learning.state()
+  }
+
+  restore(state: LearnedState): void {
+    this.#learning.restore(state)
+  }
+
+  /** Whether there is anything to decide: a request waits, or a swap does. */
+  get #isWaitedFor(): boolean {
+    return this.#lines.length > 0 || this.#swaps.isDraining
+  }
+
+  #leave(id: string, why: Departure, now: number): void {
+    const waiting = this.#lines.get(id)
+    if (!waiting) {
+      this.#flights.left(id)
+      return
+    }
+    this.#lines.remove(id)
+    this.#log.unsent(waiting.work, why, now)
+  }
+
+  /** Puts a request into its line. The next pass decides whether it may stay there. */
+  #arrive(work: Work, now: number): void {
+    if (this.#lines.get(work.id) || this.#flights.has(work.id)) return
+    const list = this.#fleet.candidates(work.model, work.variant, now)
+    // Of models that nobody has nothing is kept: callers choose the names.
+    if (list.runners.length > 0) this.#learning.arrived(work, now)
+    // Whoever comes back from a node that failed it was let in before.
+    this.#lines.add(this.#waiting(work, now), work.tried.size === 0, now)
+  }
+
+  #waiting(work: Work, now: number): Waiting {
+    const rule = this.#ruleOf(work)
+    const flow = this.#fleet.candidates(work.model, work.variant, now).flow(now)
+    return {
+      work,
+      rule,
+      isPicky: work.tried.size > 0 || Object.keys(work.nodes).length > 0,
+      since: now,
+      latestStart: work.arrivedAt + rule.ttftS - work.promptTokens * flow.prefillPerToken,
+      hits: this.#rules.uses.affinity ? this.#prefixes.hits(work) : new Map(),
+      output: restOf(work, 0, this.#learning),
+      drainS: flow.perS > 0 ? 1 / flow.perS : 0,
+      plan: null,
+    }
+  }
+
+  #ruleOf(work: Work): ClassRule {
+    return this.#rules.classes[work.class] ?? this.#rules.otherClass
+  }
+}

@@ -1,0 +1,93 @@
+import type { Decision, Departure, RefusalReason, Work } from './events.ts'
+
+/** What came of a request that was sent to a node; `left`: its caller did not wait for the end. */
+type SentOutcome = 'running' | 'answered' | 'failed' | 'busy' | 'left'
+
+/** What was decided, and what came of it. Moments are monotonic seconds. */
+export interface LoggedDecision {
+  readonly id: string
+  readonly model: string
+  readonly tenant: string
+  readonly class: string
+  readonly at: number
+  /** Seconds from its arrival until then. */
+  readonly waited: number
+  /** Null where it was sent to no node. */
+  readonly decision: Decision | null
+  readonly outcome: SentOutcome | RefusalReason | Departure
+  /** Seconds from arrival to the first token; null while there is none, when none came, and where nobody can tell. */
+  readonly ttft: number | null
+}
+
+type Entry = { -readonly [Key in keyof LoggedDecision]: LoggedDecision[Key] }
+
+/** The entry of a request that was sent, to be told what comes of it. */
+export interface Sent {
+  begun(ttft: number): void
+  over(outcome: SentOutcome): void
+}
+
+/**
+ * The last decisions, with predicted against actual times to the first token. Of those that were sent and of those that were
+ * not as many are kept: a storm of refusals shall not push out what was served.
+ */
+export class DecisionLog {
+  readonly #sent: Ring
+  readonly #unsent: Ring
+  readonly #begun: (entry: LoggedDecision) => void
+
+  /** @param begun is told of each request whose first token came. */
+  constructor(keep: number, begun: (entry: LoggedDecision) => void) {
+    this.#sent = new Ring(keep)
+    this.#unsent = new Ring(keep)
+    this.#begun = begun
+  }
+
+  sent(work: Work, decision: Decision): Sent {
+    const entry: Entry = { ...described(work, decision.at), decision, outcome: 'running', ttft: null }
+    this.#sent.add(entry)
+    return {
+      begun: (ttft) => {
+        entry.ttft = ttft
+        this.#begun(entry)
+      },
+      over: (outcome) => {
+        entry.outcome = outcome
+      },
+    }
+  }
+
+  /** It was refused, or left the queue. */
+  unsent(work: Work, outcome: RefusalReason | Departure, now: number): void {
+    this.#unsent.add({ ...described(work, now), decision: null, outcome, ttft: null })
+  }
+
+  /** The newest first. */
+  latest(): readonly LoggedDecision[] {
+    return [...this.#sent.all(), ...this.#unsent.all()].sort((a, b) => b.at - a.at)
+  }
+}
+
+function described({ id, model, tenant, class: named, arrivedAt }: Work, at: number) {
+  return { id, model, tenant, class: named, at, waited: Math.max(0, at - arrivedAt) }
+}
+
+class Ring {
+  readonly #keep: number
+  readonly #entries: Entry[] = []
+  #next = 0
+
+  constructor(keep: number) {
+    this.#keep = keep
+  }
+
+  add(entry: Entry): void {
+    this.#entries[this.#next] = entry
+    this.#next = (this.#next + 1) % this.#keep
+  }
+
+  /** The newest first. */
+  all(): Entry[] {
+    return [...this.#entries.slice(this.#next), ...this.#entries.slice(0, this.#next)].reverse()
+  }
+}

@@ -1,0 +1,105 @@
+import { CandidateList } from './candidate-list.ts'
+import type { NodeFacts } from './events.ts'
+import type { Learning } from './learning.ts'
+import { NodeState } from './node-state.ts'
+import type { Parameters } from './parameters.ts'
+import type { Surroundings } from './predicted-end.ts'
+import type { Runner } from './runner.ts'
+
+/** Lists are kept for so many variants: callers choose them. */
+const listsKept = 1000
+
+/** All nodes, and for each variant the places where it may run. */
+export class FleetState {
+  readonly #learning: Learning
+  readonly #rules: Parameters['swaps']
+  readonly #around: Surroundings
+  readonly #nodes = new Map<string, NodeState>()
+  readonly #lists = new Map<string, Map<string, CandidateList>>()
+  #listCount = 0
+  /** By model and variant, as far as anybody has asked since it changed. */
+  readonly #replicas = new Map<string, number>()
+  /** Bytes in memory as last seen anywhere, by model. */
+  readonly #sizes = new Map<string, number>()
+
+  constructor(learning: Learning, rules: Parameters) {
+    this.#learning = learning
+    this.#rules = rules.swaps
+    this.#around = { fleet: this, learning, rules }
+  }
+
+  /** What estimates are made from. */
+  get around(): Surroundings {
+    return this.#around
+  }
+
+  node(name: string): NodeState | undefined {
+    return this.#nodes.get(name)
+  }
+
+  /** Takes in the whole fleet; whoever is missing is forgotten, but not what it taught. */
+  update(facts: readonly NodeFacts[], now: number): void {
+    const names = new Set(facts.map(({ name }) => name))
+    for (const name of this.#nodes.keys()) if (!names.has(name)) this.#nodes.delete(name)
+    for (const each of facts) {
+      let node = this.#nodes.get(each.name)
+      if (!node) {
+        node = new NodeState(each, this.#learning, this.#rules)
+        this.#nodes.set(each.name, node)
+      }
+      for (const { model, size } of each.resident) this.#sizes.set(model, size)
+      node.look(each, now)
+    }
+    this.residencyChanged()
+  }
+
+  /** Something came into memory or left it. */
+  residencyChanged(): void {
+    this.#forgetLists()
+    this.#replicas.clear()
+  }
+
+  /** The variant on every available node that has the model on its disk, as of now. */
+  candidates(model: string, variant: string, now: number): CandidateList {
+    const list = this.#lists.get(model)?.get(variant) ?? this.#makeList(model, variant, now)
+    list.refresh(now)
+    return list
+  }
+
+  /** Nodes with a runner in memory that does what this one does. */
+  replicas({ model, variant }: Runner): number {
+    const key = `${model}\n${variant}`
+    const known = this.#replicas.get(key)
+    if (known !== undefined) return known
+    let count = 0
+    for (const { loaded } of this.#nodes.values()) if (loaded.get(model)?.serves(variant)) count++
+    this.#replicas.set(key, count)
+    return count
+  }
+
+  /** Bytes that a runner takes in memory: as it was last seen, else more than its file. */
+  size({ model, residence, node }: Runner): number {
+    const seen = residence?.size ?? this.#sizes.get(model)
+    if (seen !== undefined) return seen
+    const { memoryPerByte, memoryBesides } = this.#rules
+    return memoryPerByte * (node.facts.models.get(model) ?? 0) + memoryBesides
+  }
+
+  #makeList(model: string, variant: string, now: number): CandidateList {
+    if (this.#listCount >= listsKept) this.#forgetLists()
+    const runners: Runner[] = []
+    for (const node of this.#nodes.values())
+      if (node.facts.available && node.facts.models.has(model)) runners.push(node.runner(model, variant))
+    const list = new CandidateList(runners, this.#around, now)
+    const byVariant = this.#lists.get(model) ?? new Map<string, CandidateList>()
+    this.#lists.set(model, byVariant.set(variant, list))
+    this.#listCount++
+    return list
+  }
+
+  #forgetLists(): void {
+    this.#lists.clear()
+    this.#listCount = 0
+    for (const node of this.#nodes.values()) node.followers.length = 0
+  }
+}

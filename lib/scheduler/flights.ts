@@ -1,0 +1,160 @@
+import { Roster } from '../shared/roster.ts'
+import type { DecisionLog, Sent } from './decision-log.ts'
+import type { Decision, Ending, Timings } from './events.ts'
+import { charge, type Lines } from './lines.ts'
+import type { Parameters } from './parameters.ts'
+import { restOf, type Surroundings, slowBytes } from './predicted-end.ts'
+import type { Prefixes } from './prefixes.ts'
+import type { Flight, Runner } from './runner.ts'
+import type { Tenants } from './tenants.ts'
+import type { Waiting } from './waiting.ts'
+
+interface Airborne extends Flight {
+  /** What its tenant was charged. */
+  readonly charged: number
+  readonly entry: Sent
+}
+
+/** What runs, from its start to its end, and what is learned from it. */
+export class Flights {
+  readonly #around: Surroundings
+  readonly #rules: Parameters
+  readonly #lines: Lines
+  readonly #tenants: Tenants
+  readonly #prefixes: Prefixes
+  readonly #log: DecisionLog
+  readonly #byId = new Roster<string, Airborne>()
+
+  constructor(around: Surroundings, lines: Lines, tenants: Tenants, prefixes: Prefixes, log: DecisionLog) {
+    this.#around = around
+    this.#rules = around.rules
+    this.#lines = lines
+    this.#tenants = tenants
+    this.#prefixes = prefixes
+    this.#log = log
+  }
+
+  has(id: string): boolean {
+    return this.#byId.has(id)
+  }
+
+  start(waiting: Waiting, runner: Runner, decision: Decision, now: number): void {
+    const { work, hits } = waiting
+    const charged = charge(waiting, this.#rules)
+    this.#tenants.began(this.#tenants.account(work.tenant), charged)
+    const flight: Airborne = {
+      work,
+      runner,
+      decision,
+      charged,
+      startedAt: now,
+      prefillS: decision.candidates[0]?.prefill ?? 0,
+      cached: hits.get(runner) ?? 0,
+      streams: runner.flights.size + 1,
+      runners: runner.node.busy + (runner.flights.size === 0 ? 1 : 0),
+      entry: this.#log.sent(work, decision),
+      firstTokenAt: null,
+      tokens: 0,
+      toldAt: now,
+      rest: waiting.output,
+    }
+    this.#byId.set(work.id, flight)
+    runner.node.began(flight)
+  }
+
+  firstToken(id: string, now: number): void {
+    const flight = this.#byId.get(id)
+    if (!flight || flight.firstTokenAt !== null) return
+    flight.entry.begun(now - flight.work.arrivedAt)
+    this.#begin(flight, now)
+  }
+
+  tokens(id: string, tokens: number, now: number): void {
+    const flight = this.#byId.get(id)
+    if (!flight || !(tokens > flight.tokens)) return
+    this.firstToken(id, now)
+    flight.tokens = tokens
+    flight.toldAt = now
+    flight.rest = restOf(flight.work, tokens, this.#around.learning)
+    flight.runner.node.touch()
+  }
+
+  /** It is over. Only an answer that was finished teaches anything: who fails fast is not fast (sheet routing.md §2.7). */
+  end(id: string, { timings, written }: Ending, now: number): void {
+    const flight = this.#byId.get(id)
+    if (!flight) return
+    const tokens = timings?.outputTokens ?? written
+    if (tokens !== undefined && flight.firstTokenAt === null) this.#beginWhole(flight, timings, now)
+    if (timings) this.#learn(flight, timings, now)
+    flight.entry.over(tokens === undefined ? 'failed' : 'answered')
+    this.#land(flight, tokens)
+  }
+
+  /** Its caller did not wait for the end. */
+  left(id: string): void {
+    const flight = this.#byId.get(id)
+    if (!flight) return
+    flight.entry.over('left')
+    this.#land(flight)
+  }
+
+  /** The node had no slot for it. */
+  refused(id: string, now: number): void {
+    const flight = this.#byId.get(id)
+    if (!flight) return
+    const { pace, node } = flight.runner
+    pace.slots.refused(node.facts.slots, now)
+    flight.entry.over('busy')
+    this.#land(flight)
+  }
+
+  /** An answer that came whole: only the node can tell when its first token was written. */
+  #beginWhole(flight: Airborne, timings: Timings | null, now: number): void {
+    if (timings && !timings.fromOutside)
+      flight.entry.begun(flight.startedAt - flight.work.arrivedAt + timings.total - timings.eval)
+    this.#begin(flight, now)
+  }
+
+  #begin(flight: Airborne, now: number): void {
+    flight.firstTokenAt = now
+    flight.toldAt = now
+    this.#prefixes.read(flight.work, flight.runner)
+    flight.runner.node.touch()
+  }
+
+  /** Forgets it. A tenant pays for what was read and written, also when the caller left. */
+  #land(flight: Airborne, written = flight.tokens): void {
+    const { work, runner, charged, firstTokenAt } = flight
+    const used = firstTokenAt === null ? 0 : work.promptTokens + this.#rules.queue.outputWeight * written
+    this.#byId.delete(work.id)
+    runner.node.ended(flight)
+    this.#tenants.ended(this.#tenants.account(work.tenant), used - charged)
+  }
+
+  #learn(flight: Airborne, timings: Timings, now: number): void {
+    const { work, runner } = flight
+    const { node, pace } = runner
+    const bytes = slowBytes(runner, this.#around)
+    const company = {
+      streams: (flight.streams + runner.flights.size) / 2,
+      runners: (flight.runners + node.busy) / 2,
+    }
+    if (!work.embeds) {
+      this.#around.learning.answered(work.tenant, work.model, timings.outputTokens)
+      pace.decoded(timings.outputTokens, timings.eval, company, bytes)
+    }
+    pace.prefilled(promptRead(flight, timings), timings.promptEval, company, bytes)
+    pace.node.loaded(node.facts.models.get(work.model) ?? 0, timings.load)
+    if (timings.fromOutside) return
+    const nodeWaitS = timings.total - timings.load - timings.promptEval - timings.eval
+    const isWanted = this.#lines.ofModel(work.model) > 0
+    pace.slots.completed({ nodeWaitS, streams: flight.streams, isWanted }, node.facts.slots, now)
+  }
+}
+
+/** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
+function promptRead({ work, cached, runner }: Flight, { promptTokens }: Timings) {
+  return runner.node.facts.countsEvaluated
+    ? { tokens: work.promptTokens, expected: cached, evaluated: promptTokens }
+    : { tokens: promptTokens, expected: cached, evaluated: null }
+}

@@ -1,0 +1,75 @@
+import type { Admission } from './admission.ts'
+import type { CandidateList } from './candidate-list.ts'
+import type { Candidate, RefusalReason } from './events.ts'
+import type { Lines } from './lines.ts'
+import { candidatesOf, failedLoadOf } from './placement.ts'
+import type { Plan, Waiting } from './waiting.ts'
+
+/** What would be decided on a request now, and why. */
+export interface Outlook {
+  /** Every place it has, the cheapest first. */
+  readonly candidates: readonly Candidate[]
+  /** What it waits for; null when it could start now, or when nobody can tell. */
+  readonly waitsFor: Plan['waitsFor'] | null
+  /** Monotonic seconds; null when nobody can tell. */
+  readonly predictedStart: number | null
+  /** Why it would not be let in; null: it would, or was. */
+  readonly refused: RefusalReason | null
+}
+
+type Expectation = Pick<Outlook, 'waitsFor' | 'predictedStart'>
+
+interface Around {
+  readonly list: CandidateList
+  readonly lines: Lines
+  readonly admission: Admission
+}
+
+/** Of a request in the queue, or of one as though it came now. Nothing is changed. */
+export function outlookOf(waiting: Waiting, around: Around, now: number): Outlook {
+  const { list, lines } = around
+  const candidates = candidatesOf(waiting, list, now)
+  const expectation = expect(waiting, candidates[0], around, now)
+  const isQueued = lines.get(waiting.work.id) === waiting
+  const refused = isQueued ? null : refusalOf(waiting, expectation, around, now)
+  return { candidates, ...expectation, refused }
+}
+
+/** As planned; else at the place that is best now, after those that go first. */
+function expect(
+  waiting: Waiting,
+  best: Candidate | undefined,
+  { list, lines }: Around,
+  now: number,
+): Expectation {
+  const { plan } = waiting
+  if (plan) return { waitsFor: plan.waitsFor, predictedStart: plan.startsAt }
+  if (!best) return { waitsFor: null, predictedStart: null }
+  const { perS } = list.flow(now)
+  const ahead = lines.aheadOf(waiting)
+  const predictedStart = now + best.start + (perS > 0 ? ahead / perS : 0)
+  if (best.state === 'absent' || best.state === 'loading') return { waitsFor: 'load', predictedStart }
+  return { waitsFor: best.state === 'full' || ahead > 0 ? 'slot' : null, predictedStart }
+}
+
+/** What a newcomer would be told. */
+function refusalOf(
+  waiting: Waiting,
+  { waitsFor, predictedStart }: Expectation,
+  { list, lines, admission }: Around,
+  now: number,
+): RefusalReason | null {
+  const { work, rule } = waiting
+  if (!list.admitsAnywhere(waiting)) return 'no-node'
+  if (predictedStart === null) return failedLoadOf(waiting, list, now) && 'load-failed'
+  if (waitsFor !== 'slot') return null
+  const withIt = {
+    length: lines.length + 1,
+    drainS: () => lines.drainS(work) + waiting.drainS,
+    isStanding: (tenant: string) => lines.isStanding(tenant),
+  }
+  const ttftS = predictedStart - now + work.promptTokens * list.flow(now).prefillPerToken
+  const refusal = admission.judge(waiting, withIt, ttftS)
+  // A more urgent one takes the place of the last.
+  return refusal === 'queue-full' && (lines.last?.rule.rank ?? 0) > rule.rank ? null : refusal
+}

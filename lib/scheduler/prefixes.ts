@@ -1,0 +1,64 @@
+import type { Prefix } from '../fleet/ask.ts'
+import type { Work } from './events.ts'
+import type { Residence, Runner } from './runner.ts'
+
+/** Runners that are remembered for one prefix: a system prompt is cached in many places. */
+const placesKept = 4
+/** A long conversation is looked for from its end: so many messages back. */
+const depth = 64
+
+interface Place {
+  readonly runner: Runner
+  /** Of the load after which it was cached. */
+  readonly residence: Residence
+  readonly tokens: number
+}
+
+/** Prompt tokens that are expected to be cached, by runner. */
+export type Hits = ReadonlyMap<Runner, number>
+
+const none: Hits = new Map()
+
+/** Where conversations were read last: what is cached there need not be read again. The least used are forgotten. */
+export class Prefixes {
+  readonly #keep: number
+  /** In the order of use; the newest place of a prefix comes first. */
+  readonly #places = new Map<number, readonly Place[]>()
+
+  constructor(keep: number) {
+    this.#keep = keep
+  }
+
+  /** A runner has read the prompt. */
+  read({ prefixes }: Work, runner: Runner): void {
+    const { residence } = runner
+    if (!residence) return
+    for (const { hash, tokens } of prefixes) {
+      const others = (this.#places.get(hash) ?? []).filter((place) => place.runner !== runner)
+      this.#use(hash, [{ runner, residence, tokens }, ...others.slice(0, placesKept - 1)])
+    }
+    while (this.#places.size > this.#keep) this.#places.delete(this.#places.keys().next().value ?? 0)
+  }
+
+  /** The longest prefix that each runner has read since it was loaded. */
+  hits({ prefixes }: Work): Hits {
+    if (prefixes.length === 0) return none
+    const found = new Map<Runner, number>()
+    for (let at = prefixes.length - 1; at >= Math.max(0, prefixes.length - depth); at--)
+      this.#collect(prefixes[at], found)
+    return found.size === 0 ? none : found
+  }
+
+  #collect(prefix: Prefix | undefined, found: Map<Runner, number>): void {
+    const places = prefix && this.#places.get(prefix.hash)
+    if (!places) return
+    this.#use(prefix.hash, places)
+    for (const { runner, residence, tokens } of places)
+      if (runner.residence === residence && !found.has(runner)) found.set(runner, tokens)
+  }
+
+  #use(hash: number, places: readonly Place[]): void {
+    this.#places.delete(hash)
+    this.#places.set(hash, places)
+  }
+}

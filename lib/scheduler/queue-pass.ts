@@ -1,0 +1,202 @@
+import type { Policy } from '../fleet/policies.ts'
+import type { Dice } from '../shared/loop.ts'
+import type { Admission } from './admission.ts'
+import { type CandidateList, promptOn } from './candidate-list.ts'
+import type { DecisionLog } from './decision-log.ts'
+import type { Effect, RefusalReason } from './events.ts'
+import type { Flights } from './flights.ts'
+import type { Lines } from './lines.ts'
+import { decisionOn, failedLoadOf } from './placement.ts'
+import { type Chooser, chooserFor } from './policies.ts'
+import type { Surroundings } from './predicted-end.ts'
+import type { Runner } from './runner.ts'
+import type { Swaps } from './swaps.ts'
+import type { Terms } from './terms.ts'
+import type { Waiting } from './waiting.ts'
+
+interface Parts {
+  readonly around: Surroundings
+  readonly lines: Lines
+  readonly flights: Flights
+  readonly swaps: Swaps
+  readonly admission: Admission
+  readonly log: DecisionLog
+  readonly dice: Dice
+}
+
+/**
+ * One look at the whole queue (sheet routing.md §2.4): in its order each request is given the place where it costs least,
+ * as though all before it had theirs. Whoever's place is free now starts; the others hold, and so does their place.
+ */
+export class QueuePass {
+  readonly #parts: Parts
+  #chooser: Chooser | null
+  /** What the pass under way has decided. */
+  #effects: Effect[] = []
+  readonly #planned: { readonly list: CandidateList; readonly row: number }[] = []
+  /** Swaps that it began, by model. */
+  readonly #begun = new Map<string, number>()
+
+  constructor(parts: Parts, policy: Policy) {
+    this.#parts = parts
+    this.#chooser = chooserFor(policy, parts.dice)
+  }
+
+  use(policy: Policy): void {
+    this.#chooser = chooserFor(policy, this.#parts.dice)
+  }
+
+  run(now: number): Effect[] {
+    this.#effects = []
+    this.#parts.lines.age(now)
+    this.#expire(now)
+    this.#advanceSwaps(now)
+    if (this.#chooser) this.#forward(this.#chooser, now)
+    else this.#plan(now)
+    this.#judge(now)
+    for (const { list, row } of this.#planned) list.unplan(row)
+    this.#planned.length = 0
+    this.#begun.clear()
+    // Those that have just begun may have nothing to wait for.
+    this.#advanceSwaps(now)
+    return this.#effects
+  }
+
+  #advanceSwaps(now: number): void {
+    const { lines, swaps } = this.#parts
+    this.#effects.push(...swaps.advance((model) => lines.ofModel(model) > 0, now))
+  }
+
+  /** Refuses whoever has waited too long. */
+  #expire(now: number): void {
+    const { lines, around } = this.#parts
+    const { maxWaitS } = around.rules.admission
+    for (let { oldest } = lines; oldest && now >= oldest.since + maxWaitS; { oldest } = lines)
+      this.#refuse(oldest, 'waited-too-long', this.waitS(oldest, now), now)
+  }
+
+  /** Sends everybody on at once, for nodes to queue. */
+  #forward(choose: Chooser, now: number): void {
+    for (const waiting of [...this.#parts.lines.all()]) {
+      const list = this.#listFor(waiting, now)
+      const row = choose(list, waiting)
+      if (row >= 0) this.#start(waiting, list, row, now)
+      else this.#refuse(waiting, 'no-node', 0, now)
+    }
+  }
+
+  /** The next requests in order; more of them when all of these could start. */
+  #plan(now: number): void {
+    const { lines, around } = this.#parts
+    let started: boolean
+    do {
+      started = true
+      for (const waiting of lines.first(around.rules.queue.window))
+        if (!this.#place(waiting, now)) started = false
+    } while (started && lines.length > 0)
+  }
+
+  /** Whether it left the queue. */
+  #place(waiting: Waiting, now: number): boolean {
+    const { around, dice } = this.#parts
+    const list = this.#listFor(waiting, now)
+    const row = list.cheapest(waiting, dice, now)
+    if (row < 0) {
+      waiting.plan = null
+      return this.#refuseHopeless(waiting, list, now)
+    }
+    const { state } = list.terms(row)
+    if (state === 'ready' || (state === 'full' && !around.rules.uses.lateBinding))
+      return this.#start(waiting, list, row, now)
+    this.#hold(waiting, list, row, now)
+    return false
+  }
+
+  /** Refuses who has no place, now or later, or only where its model could not be loaded just now. */
+  #refuseHopeless(waiting: Waiting, list: CandidateList, now: number): boolean {
+    if (!list.admitsAnywhere(waiting)) return this.#refuse(waiting, 'no-node', 0, now)
+    const failed = failedLoadOf(waiting, list, now)
+    return failed !== null && this.#refuse(waiting, 'load-failed', failed.until - now, now, failed.node)
+  }
+
+  #start(waiting: Waiting, list: CandidateList, row: number, now: number): boolean {
+    const { lines, flights } = this.#parts
+    const { work } = waiting
+    const runner = list.runners[row]
+    if (!runner) return false
+    const decision = decisionOn(waiting, list, row, now)
+    lines.started(work.id)
+    flights.start(waiting, runner, decision, now)
+    this.#effects.push({ type: 'start', id: work.id, node: runner.node.name, decision })
+    return true
+  }
+
+  /** Keeps the place for the request while this pass lasts, and has the model loaded where it is not. */
+  #hold(waiting: Waiting, list: CandidateList, row: number, now: number): void {
+    const runner = list.runners[row]
+    const { state, eviction } = list.terms(row)
+    if (!runner) return
+    const waitsFor = state === 'full' ? 'slot' : 'load'
+    waiting.plan = { node: runner.node.name, waitsFor, startsAt: list.start(row) }
+    if (eviction) {
+      if (!this.#begin(runner, eviction, now)) return
+      list.refresh(now)
+    }
+    const { prefillPerToken, decodePerToken } = list.terms(row)
+    list.plan(row, promptOn(runner, waiting) * prefillPerToken + waiting.output * decodePerToken)
+    this.#planned.push({ list, row })
+  }
+
+  #listFor({ work }: Waiting, now: number): CandidateList {
+    return this.#parts.around.fleet.candidates(work.model, work.variant, now)
+  }
+
+  /** Whether one more load of the model may begin in this pass. */
+  #begin(runner: Runner, eviction: NonNullable<Terms['eviction']>, now: number): boolean {
+    const { around, swaps } = this.#parts
+    const begun = this.#begun.get(runner.model) ?? 0
+    if (begun >= around.rules.swaps.perModel) return false
+    this.#begun.set(runner.model, begun + 1)
+    swaps.begin(runner, eviction, now)
+    return true
+  }
+
+  /** Decides which newcomers may wait; the last ones to come are the first to go. */
+  #judge(now: number): void {
+    const { lines, admission } = this.#parts
+    for (const waiting of lines.takeNewcomers()) {
+      const { work } = waiting
+      // Another newcomer may have pushed it out.
+      if (!lines.get(work.id)) continue
+      const list = this.#listFor(waiting, now)
+      if (!list.admitsAnywhere(waiting)) {
+        this.#refuse(waiting, 'no-node', 0, now)
+        continue
+      }
+      const waitS = this.waitS(waiting, now)
+      const ttftS = now - work.arrivedAt + waitS + work.promptTokens * list.flow(now).prefillPerToken
+      const reason = admission.judge(waiting, lines, ttftS)
+      const refused = reason === 'queue-full' ? (lines.last ?? waiting) : waiting
+      if (reason) this.#refuse(refused, reason, this.waitS(refused, now), now)
+    }
+  }
+
+  /** Predicted seconds until it starts: as planned, else by how fast its line moves. */
+  waitS(waiting: Waiting, now: number): number {
+    const { work, plan } = waiting
+    if (plan) return Math.max(0, plan.startsAt - now)
+    const { perS, loadS } = this.#listFor(waiting, now).flow(now)
+    const ahead = this.#parts.lines.ofModel(work.model) - 1
+    return loadS + (perS > 0 ? ahead / perS : 0)
+  }
+
+  /** @param node whose load failed, if that is the reason. */
+  #refuse({ work }: Waiting, reason: RefusalReason, waitS: number, now: number, node?: string): true {
+    const { lines, admission, log } = this.#parts
+    lines.remove(work.id)
+    log.unsent(work, reason, now)
+    const retryAfterS = admission.retryAfterS(waitS)
+    this.#effects.push({ type: 'refuse', id: work.id, reason, retryAfterS, ...(node && { node }) })
+    return true
+  }
+}

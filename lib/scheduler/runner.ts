@@ -1,0 +1,82 @@
+import { contextVariant } from '../fleet/variant.ts'
+import { Roster } from '../shared/roster.ts'
+import type { Decision, Work } from './events.ts'
+import type { PassageBarrier } from './gate.ts'
+import type { NodeState } from './node-state.ts'
+import type { RunnerPace } from './pace.ts'
+import type { Terms } from './terms.ts'
+
+/** A request on a node. */
+export interface Flight {
+  readonly work: Work
+  readonly runner: Runner
+  readonly startedAt: number
+  /** Predicted. */
+  readonly prefillS: number
+  /** Tokens of its prompt that the prefix map promised. */
+  readonly cached: number
+  /** Streams of its runner and busy runners of its node when it began, itself and its own included. */
+  readonly streams: number
+  readonly runners: number
+  readonly decision: Decision
+  /** In monotonic seconds; null while the prompt is read. */
+  firstTokenAt: number | null
+  tokens: number
+  toldAt: number
+  /** Tokens expected after those. */
+  rest: number
+}
+
+/** What is known of a model in memory. */
+export interface Residence {
+  readonly size: number
+  readonly sizeVram: number
+  /** 0 while nobody has said. */
+  readonly contextLength: number
+}
+
+/** One variant on one node, in memory or not: a place for requests. */
+export class Runner {
+  readonly node: NodeState
+  readonly model: string
+  readonly variant: string
+  readonly pace: RunnerPace
+  /** Null: not in memory. Another object after each load, as nothing is cached after it. */
+  residence: Residence | null = null
+  /** Loaded by others: the options are a guess from its context, and may be the node's own. */
+  isForeign = false
+  /** What runs on it; changed by its node only. */
+  readonly flights = new Roster<Flight, Flight>()
+  /** When each slot will be free, with what the pass under way has planned; null outside of a pass. */
+  planned: number[] | null = null
+  /** The last terms of its cost, which hold for a tick while nothing happens on the node; null when they were never worked out. */
+  terms: Terms | null = null
+
+  constructor(node: NodeState, model: string, variant: string, pace: RunnerPace) {
+    this.node = node
+    this.model = model
+    this.variant = variant
+    this.pace = pace
+  }
+
+  /** A runner with its node's own context also serves who asks for just as much (sheet ollama-api.md §2.3). */
+  serves(variant: string): boolean {
+    if (this.variant === variant || (this.isForeign && variant === '')) return true
+    const { contextLength = 0 } = this.residence ?? {}
+    return this.variant === '' && contextLength > 0 && variant === contextVariant(contextLength)
+  }
+
+  get barrier(): PassageBarrier | null {
+    return this.node.facts.barriers?.get(this.model) ?? null
+  }
+
+  /** Slots by configuration and experience. */
+  get slots(): number {
+    const { slots, warmLimit = Number.POSITIVE_INFINITY } = this.node.facts
+    return Math.min(this.pace.slots.count(slots), warmLimit)
+  }
+
+  get isVictim(): boolean {
+    return this.node.swap?.victims.includes(this) ?? false
+  }
+}

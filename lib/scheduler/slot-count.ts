@@ -1,0 +1,68 @@
+import type { Parameters } from './parameters.ts'
+
+/** A request that ended. */
+interface Completion {
+  /** Seconds it waited on the node: Ollama's total less all that it did. */
+  readonly nodeWaitS: number
+  /** Streams of the runner when it began, its own included. */
+  readonly streams: number
+  /** Whether others wait for the model. */
+  readonly isWanted: boolean
+}
+
+/**
+ * How many requests one runner takes at once. Ollama's API does not tell (sheet routing.md §2.1): configured, else learned
+ * from how long requests wait on the node. A node that says it is full halves either.
+ */
+export class SlotCount {
+  readonly #rules: Parameters['slots']
+  #learned: number | null = null
+  #heldUntil = 0
+  #prompt = 0
+
+  constructor(rules: Parameters['slots']) {
+    this.#rules = rules
+  }
+
+  /** @param configured the operator's number, which is never exceeded; null when there is none. */
+  count(configured: number | null): number {
+    if (configured === null) return this.#learned ?? this.#rules.initial
+    return Math.min(configured, this.#learned ?? configured)
+  }
+
+  completed({ nodeWaitS, streams, isWanted }: Completion, configured: number | null, now: number): void {
+    const count = this.count(configured)
+    if (streams < count) return
+    if (nodeWaitS > this.#rules.longWaitS) {
+      this.#prompt = 0
+      // What the operator configured is lowered by a refusal only: waits may have other causes. Others that began when the
+      // limit was as high may have waited as well, and say no more than the first.
+      if (configured === null && streams <= count && count > 1) this.#limit(count - 1, now)
+      return
+    }
+    this.#prompt = nodeWaitS < this.#rules.promptWaitS ? this.#prompt + 1 : 0
+    if (this.#prompt < this.#rules.evidence || !isWanted || now < this.#heldUntil) return
+    this.#prompt = 0
+    if (count < (configured ?? Number.POSITIVE_INFINITY)) this.#learned = count + 1
+  }
+
+  /** The node said that it is full. */
+  refused(configured: number | null, now: number): void {
+    this.#limit(Math.max(1, Math.floor(this.count(configured) / 2)), now)
+  }
+
+  /** What was learned; null when nothing was. */
+  record(): number | null {
+    return this.#learned
+  }
+
+  restore(learned: number | null): void {
+    if (learned !== null && learned >= 1) this.#learned = Math.floor(learned)
+  }
+
+  #limit(count: number, now: number): void {
+    this.#learned = count
+    this.#heldUntil = now + this.#rules.holdS
+    this.#prompt = 0
+  }
+}

@@ -1,0 +1,61 @@
+import type { Work } from './events.ts'
+import type { ClassRule, Parameters } from './parameters.ts'
+import type { Hits } from './prefixes.ts'
+
+/** What keeps a request waiting: a slot of a runner, or a model that is being loaded. */
+export interface Plan {
+  readonly node: string
+  readonly waitsFor: 'slot' | 'load'
+  /** When it is predicted to start, in monotonic seconds. */
+  readonly startsAt: number
+}
+
+/** A request in the queue. */
+export interface Waiting {
+  readonly work: Work
+  readonly rule: ClassRule
+  /** Not every node will do: it asks for labels, or some have failed it. */
+  readonly isPicky: boolean
+  /** When it came into the queue: later than its arrival where another node failed it. */
+  readonly since: number
+  /** When it must start to keep its class's goal, in monotonic seconds. */
+  readonly latestStart: number
+  readonly hits: Hits
+  /** Tokens it is expected to write. */
+  readonly output: number
+  /** Seconds that the fleet needs for one such request, on average, with all that it runs at once. */
+  readonly drainS: number
+  /** What the last pass planned; null when it came not so far. */
+  plan: Plan | null
+}
+
+/** Where a request stands now, and until when. */
+export interface Standing {
+  readonly rank: number
+  /** Inside its tenant the least goes first. */
+  readonly key: number
+  /** It will miss its class's goal. */
+  readonly isLate: boolean
+  /** Monotonic seconds. */
+  readonly until: number
+}
+
+/**
+ * Classes are strict, but each `ageingS` of waiting lifts a request by one. Inside a tenant whoever must start first goes
+ * first; who is late for the goal anyway steps back once, so as not to make others late (sheet routing.md §2.4).
+ */
+export function standingOf({ work, rule, latestStart }: Waiting, rules: Parameters, now: number): Standing {
+  const { ageingS, late, stepBackS } = rules.queue
+  // Moments rather than waits are compared, so that a standing never outlives its `until` by a rounding.
+  const lateAt = work.arrivedAt + late * rule.ttftS
+  let rank = rule.rank
+  let risesAt = work.arrivedAt + ageingS
+  for (; rank > 0 && now >= risesAt; rank--) risesAt += ageingS
+  const isLate = now >= lateAt
+  const key = rules.uses.order ? latestStart + (isLate ? stepBackS : 0) : work.arrivedAt
+  const until = Math.min(
+    isLate ? Number.POSITIVE_INFINITY : lateAt,
+    rank > 0 ? risesAt : Number.POSITIVE_INFINITY,
+  )
+  return { rank, key, isLate, until }
+}

@@ -1,0 +1,26 @@
+import type { Ask } from '../fleet/ask.ts'
+import type { Work } from './events.ts'
+
+/** @param id that the core knows it by; one that is in use stands for what it is in use for. */
+export function workOf(ask: Ask, id: string): Work {
+  const { promptTokens = 0, maxTokens = null, prefixes = [], arrivedAt, api } = ask
+  return {
+    id,
+    model: ask.model,
+    variant: ask.variant,
+    tenant: ask.tenant,
+    class: ask.class,
+    promptTokens,
+    maxTokens,
+    embeds: /embed/.test(api),
+    prefixes,
+    nodes: ask.nodes,
+    tried: ask.tried,
+    arrivedAt: arrivedAt / 1000,
+  }
+}
+
+/** As the scheduler was asked for it. */
+export function askOf({ embeds, arrivedAt, ...work }: Work): Ask {
+  return { ...work, api: embeds ? 'ollama_embed' : 'ollama_chat', arrivedAt: arrivedAt * 1000 }
+}

@@ -1,0 +1,133 @@
+import type { Policy } from '../../lib/fleet/policies.ts'
+import { Core } from '../../lib/scheduler/core.ts'
+import type {
+  Effect,
+  NodeFacts,
+  RunnerFacts,
+  SchedulerEvent,
+  Timings,
+  Work,
+} from '../../lib/scheduler/events.ts'
+import { type Abilities, defaultParameters, type Parameters } from '../../lib/scheduler/parameters.ts'
+import type { Dice } from '../../lib/shared/loop.ts'
+
+const giga = 1e9
+
+/** Groups of parameters that a test changes; the rest of each group stays as it is. */
+export type Changes = { readonly [Group in keyof Parameters]?: Partial<Parameters[Group]> }
+
+export function someParameters(changes: Changes = {}): Parameters {
+  const groups = Object.entries(changes).map(([group, change]) => [
+    group,
+    typeof change === 'object'
+      ? { ...(defaultParameters[group as keyof Parameters] as object), ...change }
+      : change,
+  ])
+  return { ...defaultParameters, ...Object.fromEntries(groups) }
+}
+
+/** A core of which every event is followed by a pass, on a clock that the test moves. */
+export function aCore(
+  nodes: readonly NodeFacts[],
+  changes: Changes = {},
+  policy: Policy = 'earliest-finish',
+  dice: Dice = () => 0.5,
+) {
+  const core = new Core({ policy, parameters: someParameters(changes), dice })
+  const clock = { now: 1000 }
+  const tell = (...events: readonly SchedulerEvent[]): Effect[] => {
+    for (const event of events) core.take(event, clock.now)
+    return core.pass(clock.now)
+  }
+  tell({ type: 'fleet', nodes })
+  return {
+    core,
+    clock,
+    tell,
+    /** Lets so many seconds pass, and tells the core. */
+    after: (seconds: number, ...events: readonly SchedulerEvent[]) => {
+      clock.now += seconds
+      return tell({ type: 'tick' }, ...events)
+    },
+    arrive: (...works: readonly Partial<Work>[]) =>
+      tell(
+        ...works.map(
+          (work) => ({ type: 'arrived', work: aWork({ arrivedAt: clock.now, ...work }) }) as const,
+        ),
+      ),
+    /** Told of a request that was served. */
+    end: (id: string, timings: Partial<Timings> = {}) =>
+      tell({ type: 'ended', id, timings: someTimings(timings) }),
+  }
+}
+
+export function aWork(work: Partial<Work> = {}): Work {
+  return {
+    id: 'r',
+    model: 'a',
+    variant: '',
+    tenant: 'tenant',
+    class: 'normal',
+    promptTokens: 1000,
+    maxTokens: 100,
+    embeds: false,
+    prefixes: [],
+    nodes: {},
+    tried: new Set(),
+    arrivedAt: 1000,
+    ...work,
+  }
+}
+
+/** A node of 24 GB with one slot; `loaded` are the models of its disk that are in memory. Sizes in GB. */
+export function aNode(
+  facts: Partial<Omit<NodeFacts, 'models' | 'resident'>> & {
+    readonly models?: Readonly<Record<string, number>>
+    readonly loaded?: readonly string[]
+  } = {},
+): NodeFacts {
+  const { models = { a: 5 }, loaded = ['a'], ...rest } = facts
+  return {
+    name: 'n',
+    available: true,
+    weight: 1,
+    labels: {},
+    slots: 1,
+    memory: 24 * giga,
+    maxLoaded: 3,
+    ...rest,
+    models: new Map(Object.entries(models).map(([name, size]) => [name, size * giga])),
+    resident: loaded.map((model) => aResident({ model, size: (models[model] ?? 0) * giga })),
+  }
+}
+
+export function aResident(facts: Partial<RunnerFacts> & { readonly model: string }): RunnerFacts {
+  const size = facts.size ?? 5 * giga
+  return { variant: '', size, sizeVram: size, contextLength: 4096, ...facts }
+}
+
+/** Of a request of 1000 and 100 tokens that waited for nothing, at the speed of the priors. */
+export function someTimings(timings: Partial<Timings> = {}): Timings {
+  const { load = 0, promptEval = 1000 / 1500, eval: decode = 100 / 60 } = timings
+  return {
+    load,
+    promptEval,
+    eval: decode,
+    total: load + promptEval + decode,
+    promptTokens: 1000,
+    outputTokens: 100,
+    ...timings,
+  }
+}
+
+/** Effects in a few words, to compare with. */
+export function briefly(effects: readonly Effect[]): string[] {
+  return effects.map((effect) => {
+    if (effect.type === 'start') return `${effect.id} on ${effect.node}`
+    if (effect.type === 'refuse') return `${effect.id} ${effect.reason}`
+    return `${effect.node}: ${effect.victims.join('+') || 'nothing'} for ${effect.model}`
+  })
+}
+
+/** Parameters that forget one ability. */
+export const without = (ability: keyof Abilities): Changes => ({ uses: { [ability]: false } })

@@ -1,0 +1,37 @@
+import type { Elsewhere } from '../../lib/fleet/instance.ts'
+import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
+import { type Gate, openPassage } from '../../lib/scheduler/gate.ts'
+import type { Loader } from '../../lib/scheduler/loader.ts'
+import { Scheduler } from '../../lib/scheduler/scheduler.ts'
+import { type Clock, RealClock } from '../../lib/shared/clock.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
+
+interface SchedulerSketch {
+  readonly current?: CurrentSnapshot
+  readonly gate?: Gate
+  readonly loader?: Loader
+  readonly clock?: Clock
+  readonly usedElsewhere?: () => Elsewhere
+  readonly leads?: () => boolean
+}
+
+/** Every node loads whatever it is asked to, at once. */
+export const quickLoader: Loader = { swap: async () => ({ loadS: 0 }) }
+
+/** The scheduler alone, over a snapshot made by hand. */
+export function aScheduler(
+  snapshot: Snapshot,
+  {
+    current = new CurrentSnapshot(),
+    gate = { passage: () => openPassage },
+    loader = quickLoader,
+    clock = new RealClock(),
+    usedElsewhere = () => new Map(),
+    leads = () => true,
+  }: SchedulerSketch = {},
+): Scheduler {
+  current.swap(snapshot)
+  const metrics = new Metrics()
+  const around = { gate, loader, clock, metrics, usedElsewhere, leads }
+  return new Scheduler({ ...around, snapshot: current, dice: () => 0.5 })
+}
