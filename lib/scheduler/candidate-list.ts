@@ -1,7 +1,7 @@
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { PassageBarrier } from './gate.ts'
-import type { Surroundings } from './predicted-end.ts'
+import { type Surroundings, slowBytes } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 import { earliest, loadS, type Terms, workOut } from './terms.ts'
 import type { Waiting } from './waiting.ts'
@@ -14,9 +14,19 @@ export interface Flow {
   readonly prefillPerToken: number
   /** Seconds until the first runner is loaded; 0 when one is. */
   readonly loadS: number
+  /** Seconds of the whole fleet, with nothing else to do, per token that a tenant is charged; 0 when it has no place. */
+  readonly fleetPerToken: number
 }
 
 const columns = 5
+
+/** Which rows a request may not have now. */
+interface Choice {
+  /** Those with this barrier. */
+  readonly spared: PassageBarrier | null
+  /** Those where it would take anything from others than a free slot. */
+  readonly isModest: boolean
+}
 
 /**
  * Every place of one variant, as columns of numbers: the inner loop of the scheduler runs over them, 48 times for each
@@ -131,16 +141,33 @@ export class CandidateList {
     return this.#cheapestOf(null, waiting, dice, now)
   }
 
+  /**
+   * The row where a request of a tenant that is held back costs least, or -1 when there is none: a slot is free there, no other
+   * model is slowed down, and more than the others' part of the slots stays free.
+   *
+   * @param others what they ask for, as a share of what the fleet can serve.
+   */
+  cheapestModest(waiting: Waiting, others: number, dice: Dice, now: number): number {
+    let [slots, free] = [0, 0]
+    for (const [row, runner] of this.runners.entries()) {
+      if (!runner.residence || runner.isVictim) continue
+      slots += runner.slots
+      free += Math.max(0, this.terms(row).freeSlots)
+    }
+    const kept = Math.min(this.#around.rules.restraint.reserve * slots, Math.max(1, others * slots))
+    return free > kept ? this.#scan({ spared: null, isModest: true }, waiting, dice, now) : -1
+  }
+
   #cheapestOf(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
-    const best = this.#scan(spared, waiting, dice, now)
+    const choice = { spared, isModest: false }
+    const best = this.#scan(choice, waiting, dice, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
     // Of loads that were put off none may cost less, nor about the same.
     const isDue = this.workOutLoads(least * (1 + this.#around.rules.cost.tie), now)
-    return isDue ? this.#scan(spared, waiting, dice, now) : best
+    return isDue ? this.#scan(choice, waiting, dice, now) : best
   }
 
-  /** @param spared rows with this barrier are left out. */
-  #scan(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
+  #scan(choice: Choice, waiting: Waiting, dice: Dice, now: number): number {
     const { tie } = this.#around.rules.cost
     const start = this.#start
     let best = -1
@@ -149,7 +176,7 @@ export class CandidateList {
     let equals = 0
     for (let row = 0; row < start.length; row++) {
       // Most are passed over here: the wait alone costs more.
-      if (!((start[row] ?? 0) < latest) || !this.#mayUse(row, waiting, spared)) continue
+      if (!((start[row] ?? 0) < latest) || !this.#mayUse(row, waiting, choice)) continue
       const cost = this.cost(row, waiting, now)
       if (cost > least * (1 + tie)) continue
       const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
@@ -162,8 +189,11 @@ export class CandidateList {
     return best
   }
 
-  #mayUse(row: number, waiting: Waiting, spared: PassageBarrier | null): boolean {
-    return this.admits(row, waiting) && (spared === null || this.runners[row]?.barrier !== spared)
+  #mayUse(row: number, waiting: Waiting, { spared, isModest }: Choice): boolean {
+    if (!this.admits(row, waiting)) return false
+    const runner = this.runners[row]
+    if (spared !== null && runner?.barrier === spared) return false
+    return !isModest || (this.terms(row).state === 'ready' && !runner?.hasBusyNeighbours)
   }
 
   /** Whether a request may go to a row's node. */
@@ -232,7 +262,9 @@ export class CandidateList {
   }
 
   #measureFlow(): Flow {
+    const { outputWeight } = this.#around.rules.queue
     let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
+    let chargedPerS = 0
     const { prompt, decoding } = this.#around.learning.usual(this.runners[0]?.model ?? '')
     for (const [row, runner] of this.runners.entries()) {
       const terms = this.terms(row)
@@ -240,13 +272,16 @@ export class CandidateList {
       const serviceS = prompt * terms.prefillPerToken + output * terms.decodePerToken
       const perS = runner.slots / Math.max(1e-3, serviceS)
       prefillPerToken = Math.min(prefillPerToken, terms.prefillPerToken)
+      chargedPerS +=
+        (prompt + outputWeight * output) / Math.max(1e-3, aloneS(runner, this.#around, prompt, output))
       if (runner.residence && !runner.isVictim) loaded += perS
       if (perS <= best) continue
       best = perS
       bestLoadS = loadS(runner)
     }
-    if (best === 0) return { perS: 0, prefillPerToken: 0, loadS: 0 }
-    return { perS: loaded || best, prefillPerToken, loadS: loaded > 0 ? 0 : bestLoadS }
+    if (best === 0) return { perS: 0, prefillPerToken: 0, loadS: 0, fleetPerToken: 0 }
+    const fleetPerToken = chargedPerS > 0 ? 1 / chargedPerS : 0
+    return { perS: loaded || best, prefillPerToken, loadS: loaded > 0 ? 0 : bestLoadS, fleetPerToken }
   }
 
   /** @param last the terms of last time, which hold while nothing happened on the node; null: time has passed. */
@@ -264,6 +299,14 @@ export class CandidateList {
     const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
     this.#rates.set([fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite], columns * row)
   }
+}
+
+/** Seconds that a node needs for one of many such requests, if it did nothing else and used all the runner's slots. */
+function aloneS(runner: Runner, around: Surroundings, prompt: number, output: number): number {
+  const { pace, slots } = runner
+  const bytes = slowBytes(runner, around)
+  const perToken = (pace.secondsPerToken(bytes) * (1 + pace.node.slowdown * (slots - 1))) / slots
+  return prompt / pace.prefillRate(bytes) + output * perToken
 }
 
 /** Whether it is neither in memory nor on its way there. */

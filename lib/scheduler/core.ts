@@ -6,13 +6,14 @@ import type { Departure, Effect, SchedulerEvent, Work } from './events.ts'
 import { FleetState } from './fleet-state.ts'
 import { Flights } from './flights.ts'
 import { type LearnedState, Learning } from './learning.ts'
-import { Lines } from './lines.ts'
+import { charge, Lines } from './lines.ts'
 import { type Outlook, outlookOf } from './outlook.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
 import { failedLoadOf } from './placement.ts'
 import { restOf } from './predicted-end.ts'
 import { Prefixes } from './prefixes.ts'
 import { QueuePass } from './queue-pass.ts'
+import { Restraint } from './restraint.ts'
 import { Swaps } from './swaps.ts'
 import { Tenants } from './tenants.ts'
 import type { Plan, Waiting } from './waiting.ts'
@@ -58,6 +59,7 @@ export class Core {
   readonly #flights: Flights
   readonly #swaps: Swaps
   readonly #admission: Admission
+  readonly #restraint: Restraint
   readonly #pass: QueuePass
 
   constructor({ policy, parameters, dice, begun = () => {} }: CoreOptions) {
@@ -71,6 +73,7 @@ export class Core {
     this.#flights = new Flights(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
     this.#swaps = new Swaps(this.#fleet, parameters.swaps)
     this.#admission = new Admission(parameters, dice)
+    this.#restraint = new Restraint(parameters.restraint, this.#tenants)
     this.#pass = new QueuePass(
       {
         around: this.#fleet.around,
@@ -78,6 +81,7 @@ export class Core {
         flights: this.#flights,
         swaps: this.#swaps,
         admission: this.#admission,
+        restraint: this.#restraint,
         log: this.#log,
         dice,
       },
@@ -225,8 +229,12 @@ export class Core {
     const list = this.#fleet.candidates(work.model, work.variant, now)
     // Of models that nobody has nothing is kept: callers choose the names.
     if (list.runners.length > 0) this.#learning.arrived(work, now)
+    const waiting = this.#waiting(work, now)
     // Whoever comes back from a node that failed it was let in before.
-    this.#lines.add(this.#waiting(work, now), work.tried.size === 0, now)
+    const isNew = work.tried.size === 0
+    const { fleetPerToken } = list.flow(now)
+    if (isNew) this.#restraint.asked(work.tenant, charge(waiting, this.#rules) * fleetPerToken, now)
+    this.#lines.add(waiting, isNew, now)
   }
 
   #waiting(work: Work, now: number): Waiting {

@@ -9,10 +9,11 @@ import type { Lines } from './lines.ts'
 import { decisionOn, failedLoadOf } from './placement.ts'
 import { type Chooser, chooserFor } from './policies.ts'
 import type { Surroundings } from './predicted-end.ts'
+import type { Limits, Restraint } from './restraint.ts'
 import type { Runner } from './runner.ts'
 import type { Swaps } from './swaps.ts'
 import type { Terms } from './terms.ts'
-import type { Waiting } from './waiting.ts'
+import type { Plan, Waiting } from './waiting.ts'
 
 interface Parts {
   readonly around: Surroundings
@@ -20,6 +21,7 @@ interface Parts {
   readonly flights: Flights
   readonly swaps: Swaps
   readonly admission: Admission
+  readonly restraint: Restraint
   readonly log: DecisionLog
   readonly dice: Dice
 }
@@ -98,11 +100,14 @@ export class QueuePass {
 
   /** Whether it left the queue. */
   #place(waiting: Waiting, now: number): boolean {
-    const { around, dice } = this.#parts
+    const { around, dice, restraint } = this.#parts
     const list = this.#listFor(waiting, now)
-    const row = list.cheapest(waiting, dice, now)
+    const limits = restraint.limits(waiting.work.tenant, now)
+    const row = limits
+      ? list.cheapestModest(waiting, limits.others, dice, now)
+      : list.cheapest(waiting, dice, now)
     if (row < 0) {
-      waiting.plan = null
+      waiting.plan = limits && this.#planFor(waiting, limits, now)
       return this.#refuseHopeless(waiting, list, now)
     }
     const { state } = list.terms(row)
@@ -110,6 +115,11 @@ export class QueuePass {
       return this.#start(waiting, list, row, now)
     this.#hold(waiting, list, row, now)
     return false
+  }
+
+  /** When a request of a tenant that is held back starts: its line gets what the others leave. No place is kept for it. */
+  #planFor({ work }: Waiting, { part }: Limits, now: number): Plan {
+    return { node: null, waitsFor: 'share', startsAt: now + this.#parts.lines.drainS(work) / part }
   }
 
   /** Refuses who has no place, now or later, or only where its model could not be loaded just now. */

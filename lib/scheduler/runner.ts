@@ -76,6 +76,11 @@ export class Runner {
     return Math.min(this.pace.slots.count(slots), warmLimit)
   }
 
+  /** Whether other models of its node are in use: what runs on it takes GPU time from them. */
+  get hasBusyNeighbours(): boolean {
+    return this.node.busy > (this.flights.size > 0 ? 1 : 0)
+  }
+
   get isVictim(): boolean {
     return this.node.swap?.victims.includes(this) ?? false
   }

@@ -16,6 +16,8 @@ export class Tenants {
   readonly #accounts = new Map<string, Account>()
   /** Of the tenant served last: where a newcomer starts when nobody waits. */
   #level = 0
+  /** Requests of all of them. */
+  #running = 0
 
   constructor(rules: Parameters) {
     this.#rules = rules
@@ -36,6 +38,11 @@ export class Tenants {
     return this.#accounts.get(tenant)?.counter ?? this.#level
   }
 
+  /** Of all requests that run, those of the tenant; 0 when it runs none. */
+  runningShare(tenant: string): number {
+    return (this.#accounts.get(tenant)?.running ?? 0) / Math.max(1, this.#running)
+  }
+
   joined(tenant: string): void {
     const account = this.#open(tenant)
     if (account.queued === 0) account.counter = Math.max(account.counter, this.#least())
@@ -53,6 +60,7 @@ export class Tenants {
     this.#level = Math.max(this.#level, account.counter)
     account.counter += tokens / this.weight(tenant)
     account.running++
+    this.#running++
   }
 
   /** It is over, and used so many more than expected, or fewer. */
@@ -60,6 +68,7 @@ export class Tenants {
     const account = this.#open(tenant)
     account.counter += tokens / this.weight(tenant)
     account.running--
+    this.#running--
     this.#close(tenant)
   }
 

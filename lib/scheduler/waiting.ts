@@ -2,10 +2,14 @@ import type { Work } from './events.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
 import type { Hits } from './prefixes.ts'
 
-/** What keeps a request waiting: a slot of a runner, or a model that is being loaded. */
+/**
+ * What keeps a request waiting: a slot of a runner, a model that is being loaded, or its tenant's share, as that asks for
+ * much more than that and the others need the room.
+ */
 export interface Plan {
-  readonly node: string
-  readonly waitsFor: 'slot' | 'load'
+  /** Null: whichever has room first. */
+  readonly node: string | null
+  readonly waitsFor: 'slot' | 'load' | 'share'
   /** When it is predicted to start, in monotonic seconds. */
   readonly startsAt: number
 }
