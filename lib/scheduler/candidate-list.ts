@@ -24,8 +24,8 @@ const columns = 5
 interface Choice {
   /** Those with this barrier. */
   readonly spared: PassageBarrier | null
-  /** Those where it would take anything from others than a free slot. */
-  readonly isModest: boolean
+  /** What the others ask for: it may not have those where it would take from them; null: it may. */
+  readonly others: number | null
 }
 
 /**
@@ -142,8 +142,8 @@ export class CandidateList {
   }
 
   /**
-   * The row where a request of a tenant that is held back costs least, or -1 when there is none: a slot is free there, no other
-   * model is slowed down, and more than the others' part of the slots stays free.
+   * The row where a request of a tenant that is held back costs least, or -1 when there is none: more slots are free than the
+   * others' part, there and in all, and no other model of the node is slowed down.
    *
    * @param others what they ask for, as a share of what the fleet can serve.
    */
@@ -154,12 +154,17 @@ export class CandidateList {
       slots += runner.slots
       free += Math.max(0, this.terms(row).freeSlots)
     }
-    const kept = Math.min(this.#around.rules.restraint.reserve * slots, Math.max(1, others * slots))
-    return free > kept ? this.#scan({ spared: null, isModest: true }, waiting, dice, now) : -1
+    return this.#hasSpare(free, slots, others) ? this.#scan({ spared: null, others }, waiting, dice, now) : -1
+  }
+
+  /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
+  #hasSpare(free: number, slots: number, others: number): boolean {
+    const { reserve } = this.#around.rules.restraint
+    return free > Math.min(reserve * slots, Math.max(1, others * slots))
   }
 
   #cheapestOf(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
-    const choice = { spared, isModest: false }
+    const choice = { spared, others: null }
     const best = this.#scan(choice, waiting, dice, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
     // Of loads that were put off none may cost less, nor about the same.
@@ -189,11 +194,13 @@ export class CandidateList {
     return best
   }
 
-  #mayUse(row: number, waiting: Waiting, { spared, isModest }: Choice): boolean {
+  #mayUse(row: number, waiting: Waiting, { spared, others }: Choice): boolean {
     if (!this.admits(row, waiting)) return false
     const runner = this.runners[row]
     if (spared !== null && runner?.barrier === spared) return false
-    return !isModest || (this.terms(row).state === 'ready' && !runner?.hasBusyNeighbours)
+    if (others === null || !runner) return true
+    const { state, freeSlots } = this.terms(row)
+    return state === 'ready' && !runner.hasBusyNeighbours && this.#hasSpare(freeSlots, runner.slots, others)
   }
 
   /** Whether a request may go to a row's node. */

@@ -55,6 +55,11 @@ export class Lines {
     for (const { waiting } of this.#places.values()) yield waiting
   }
 
+  /** How urgent a request is by now; 0 goes first. */
+  rankOf({ work, rule }: Waiting): number {
+    return this.#places.get(work.id)?.rank ?? rule.rank
+  }
+
   /** Requests that wait for a model. */
   ofModel(model: string): number {
     return this.#byModel.get(model) ?? 0

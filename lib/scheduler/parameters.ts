@@ -114,7 +114,7 @@ export interface Parameters {
     readonly overload: number
     /** Nor who asks for less than so many times the fair share of that. */
     readonly excess: number
-    /** Share of a model's slots that is kept free for the others, at most; less where they ask for less. */
+    /** Share of a model's slots that is kept free for the others, at most: less where they ask for less. */
     readonly reserve: number
     /** Who has asked for nothing for so long leaves the share to the others. */
     readonly activeS: number
@@ -193,9 +193,9 @@ export const defaultParameters: Parameters = {
     evidence: 30,
     jitter: 0.2,
   },
-  // By rehearsal: a noisy tenant is found out within 3 s, and at load 1.2 those that have most hardly ever. What is asked for is
+  // By rehearsal: a noisy tenant is found out within 2 s, and at load 1.2 those that have most hardly ever. What is asked for is
   // estimated a third too high, since prompts count as though nothing were cached, and bursts add as much.
-  restraint: { demandS: 5, overload: 2, excess: 1.5, reserve: 0.5, activeS: 120, levelS: 0.5 },
+  restraint: { demandS: 3, overload: 2, excess: 1.5, reserve: 0.5, activeS: 120, levelS: 0.5 },
   swaps: {
     perModel: 2,
     drainS: 60,

@@ -36,6 +36,8 @@ export class QueuePass {
   /** What the pass under way has decided. */
   #effects: Effect[] = []
   readonly #planned: { readonly list: CandidateList; readonly row: number }[] = []
+  /** Where somebody is held back, and how urgent that is: the less urgent take nothing there. */
+  readonly #held = new Map<CandidateList, { readonly rank: number; readonly startsAt: number }>()
   /** Swaps that it began, by model. */
   readonly #begun = new Map<string, number>()
 
@@ -58,6 +60,7 @@ export class QueuePass {
     this.#judge(now)
     for (const { list, row } of this.#planned) list.unplan(row)
     this.#planned.length = 0
+    this.#held.clear()
     this.#begun.clear()
     // Those that have just begun may have nothing to wait for.
     this.#advanceSwaps(now)
@@ -100,14 +103,21 @@ export class QueuePass {
 
   /** Whether it left the queue. */
   #place(waiting: Waiting, now: number): boolean {
-    const { around, dice, restraint } = this.#parts
+    const { around, dice, lines, restraint } = this.#parts
     const list = this.#listFor(waiting, now)
-    const limits = restraint.limits(waiting.work.tenant, now)
+    const rank = lines.rankOf(waiting)
+    const held = this.#held.get(list)
+    if (held && held.rank < rank) {
+      waiting.plan = { node: null, waitsFor: 'slot', startsAt: held.startsAt }
+      return this.#refuseHopeless(waiting, list, now)
+    }
+    const limits = restraint.limits(waiting.work.tenant, rank, now)
     const row = limits
       ? list.cheapestModest(waiting, limits.others, dice, now)
       : list.cheapest(waiting, dice, now)
     if (row < 0) {
       waiting.plan = limits && this.#planFor(waiting, limits, now)
+      if (waiting.plan && !held) this.#held.set(list, { rank, startsAt: waiting.plan.startsAt })
       return this.#refuseHopeless(waiting, list, now)
     }
     const { state } = list.terms(row)
