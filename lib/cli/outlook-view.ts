@@ -65,4 +65,5 @@ const refusals: Readonly<Record<string, string>> = {
 const needs: Readonly<Record<string, string>> = {
   slot: 'a slot',
   load: 'its model in memory',
+  share: 'room that other tenants leave, as its own asks for much more than its share',
 }

@@ -138,7 +138,8 @@ export class Core {
   explain(work: Work, now: number): Outlook {
     const waiting = this.#lines.get(work.id) ?? this.#waiting(work, now)
     const list = this.#fleet.candidates(work.model, work.variant, now)
-    return outlookOf(waiting, { list, lines: this.#lines, admission: this.#admission }, now)
+    const limits = this.#restraint.limits(work.tenant, this.#lines.rankOf(waiting), now)
+    return outlookOf(waiting, { list, lines: this.#lines, admission: this.#admission, limits }, now)
   }
 
   /** Chooses nodes by another policy from the next pass on. */

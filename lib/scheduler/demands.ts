@@ -37,8 +37,12 @@ export class Demands {
 
   /** @param fleetS seconds of the whole fleet's work. */
   asked(account: string, fleetS: number, now: number): void {
-    const demand = this.#demands.get(account) ?? { rate: 0, at: now }
-    this.#demands.set(account, demand)
+    let demand = this.#demands.get(account)
+    if (!demand) {
+      demand = { rate: 0, at: now }
+      this.#demands.set(account, demand)
+      this.#levelledAt = Number.NEGATIVE_INFINITY
+    }
     for (const each of [demand, this.#all]) {
       each.rate = this.#rate(each, now) + fleetS / this.#rules.demandS
       each.at = now

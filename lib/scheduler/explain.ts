@@ -71,10 +71,15 @@ export function explain(work: Work, { snapshot, gate, core, running, now }: Worl
   return { ...outlook, pick: pickOf(outlook, snapshot, core.couldServe(work, now)), panic, standings }
 }
 
-function pickOf({ candidates }: Outlook, { nodes }: Snapshot, isPossible: boolean): Explanation['pick'] {
+function pickOf(
+  { candidates, waitsFor }: Outlook,
+  { nodes }: Snapshot,
+  isPossible: boolean,
+): Explanation['pick'] {
   const [best] = candidates
   const node = nodes.get(best?.node ?? '')
-  if (!best || !node || best.state === 'full') return { none: isPossible ? 'full' : 'down' }
+  if (!best || !node || best.state === 'full' || waitsFor === 'share')
+    return { none: isPossible ? 'full' : 'down' }
   return { node, reason: best.state === 'ready' ? 'warm' : 'cold-load' }
 }
 

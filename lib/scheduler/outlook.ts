@@ -3,6 +3,7 @@ import type { CandidateList } from './candidate-list.ts'
 import type { Candidate, RefusalReason } from './events.ts'
 import type { Lines } from './lines.ts'
 import { candidatesOf, failedLoadOf } from './placement.ts'
+import type { Limits } from './restraint.ts'
 import type { Plan, Waiting } from './waiting.ts'
 
 /** What would be decided on a request now, and why. */
@@ -23,6 +24,8 @@ interface Around {
   readonly list: CandidateList
   readonly lines: Lines
   readonly admission: Admission
+  /** What its tenant is held to; null: nothing. */
+  readonly limits: Limits | null
 }
 
 /** Of a request in the queue, or of one as though it came now. Nothing is changed. */
@@ -39,11 +42,13 @@ export function outlookOf(waiting: Waiting, around: Around, now: number): Outloo
 function expect(
   waiting: Waiting,
   best: Candidate | undefined,
-  { list, lines }: Around,
+  { list, lines, limits }: Around,
   now: number,
 ): Expectation {
-  const { plan } = waiting
+  const { plan, work, drainS } = waiting
   if (plan) return { waitsFor: plan.waitsFor, predictedStart: plan.startsAt }
+  if (limits && list.cheapestModest(waiting, limits.others, () => 0, now) < 0)
+    return { waitsFor: 'share', predictedStart: now + (lines.drainS(work) + drainS) / limits.part }
   if (!best) return { waitsFor: null, predictedStart: null }
   const { perS } = list.flow(now)
   const ahead = lines.aheadOf(waiting)
@@ -62,7 +67,7 @@ function refusalOf(
   const { work, rule } = waiting
   if (!list.admitsAnywhere(waiting)) return 'no-node'
   if (predictedStart === null) return failedLoadOf(waiting, list, now) && 'load-failed'
-  if (waitsFor !== 'slot') return null
+  if (waitsFor === null || waitsFor === 'load') return null
   const withIt = {
     length: lines.length + 1,
     drainS: () => lines.drainS(work) + waiting.drainS,

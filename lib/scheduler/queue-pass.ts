@@ -13,7 +13,7 @@ import type { Limits, Restraint } from './restraint.ts'
 import type { Runner } from './runner.ts'
 import type { Swaps } from './swaps.ts'
 import type { Terms } from './terms.ts'
-import type { Plan, Waiting } from './waiting.ts'
+import type { Waiting } from './waiting.ts'
 
 interface Parts {
   readonly around: Surroundings
@@ -112,12 +112,10 @@ export class QueuePass {
       return this.#refuseHopeless(waiting, list, now)
     }
     const limits = restraint.limits(waiting.work.tenant, rank, now)
-    const row = limits
-      ? list.cheapestModest(waiting, limits.others, dice, now)
-      : list.cheapest(waiting, dice, now)
+    if (limits) return this.#placeModestly(waiting, list, limits, now)
+    const row = list.cheapest(waiting, dice, now)
     if (row < 0) {
-      waiting.plan = limits && this.#planFor(waiting, limits, now)
-      if (waiting.plan && !held) this.#held.set(list, { rank, startsAt: waiting.plan.startsAt })
+      waiting.plan = null
       return this.#refuseHopeless(waiting, list, now)
     }
     const { state } = list.terms(row)
@@ -127,9 +125,16 @@ export class QueuePass {
     return false
   }
 
-  /** When a request of a tenant that is held back starts: its line gets what the others leave. No place is kept for it. */
-  #planFor({ work }: Waiting, { part }: Limits, now: number): Plan {
-    return { node: null, waitsFor: 'share', startsAt: now + this.#parts.lines.drainS(work) / part }
+  /** Starts a request of a tenant that is held back if it takes nothing from the others; no place is kept for it. */
+  #placeModestly(waiting: Waiting, list: CandidateList, { others, part }: Limits, now: number): boolean {
+    const { lines, dice } = this.#parts
+    const row = list.cheapestModest(waiting, others, dice, now)
+    if (row >= 0) return this.#start(waiting, list, row, now)
+    // Its tenant's line gets what the others leave.
+    const startsAt = now + lines.drainS(waiting.work) / part
+    waiting.plan = { node: null, waitsFor: 'share', startsAt }
+    if (!this.#held.has(list)) this.#held.set(list, { rank: lines.rankOf(waiting), startsAt })
+    return this.#refuseHopeless(waiting, list, now)
   }
 
   /** Refuses who has no place, now or later, or only where its model could not be loaded just now. */
