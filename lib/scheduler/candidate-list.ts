@@ -14,11 +14,12 @@ export interface Flow {
   readonly prefillPerToken: number
   /** Seconds until the first runner is loaded; 0 when one is. */
   readonly loadS: number
-  /** Seconds of the whole fleet, with nothing else to do, per token that a tenant is charged; 0 when it has no place. */
-  readonly fleetPerToken: number
 }
 
 const columns = 5
+
+/** The fleet's capacity is asked for with every request, and changes slowly: it is worked out once in so many seconds. */
+const capacityS = 30
 
 /** Which rows a request may not have now. */
 interface Choice {
@@ -26,7 +27,11 @@ interface Choice {
   readonly spared: PassageBarrier | null
   /** What the others ask for: it may not have those where it would take from them; null: it may. */
   readonly others: number | null
+  /** Those that are not free by then, in monotonic seconds. */
+  readonly before: number
 }
+
+const anywhere: Choice = { spared: null, others: null, before: Number.POSITIVE_INFINITY }
 
 /**
  * Every place of one variant, as columns of numbers: the inner loop of the scheduler runs over them, 48 times for each
@@ -41,6 +46,11 @@ export class CandidateList {
   readonly #start: Float64Array
   /** The rest of the cost, `columns` numbers a row: fixed, per prompt token, output token, token in common, tokens in common. */
   readonly #rates: Float64Array
+  /** Slots of runners in memory, and those of them that are free: by row, and in all. */
+  readonly #slots: Uint16Array
+  readonly #free: Uint16Array
+  #allSlots = 0
+  #allFree = 0
   readonly #dirty = new Set<number>()
   /** Rows that something happened to and that need a load, not written anew so far. */
   readonly #postponed = new Set<number>()
@@ -49,6 +59,7 @@ export class CandidateList {
   #turn = 0
   #turnedAt: number
   #flow: { readonly at: number; readonly flow: Flow } | null = null
+  #capacity: { readonly at: number; readonly perToken: number } | null = null
   /** Whether breakers keep requests from any of its nodes. */
   readonly #isGuarded: boolean
   readonly #panics = new WeakMap<Waiting, boolean>()
@@ -59,6 +70,8 @@ export class CandidateList {
     this.#isGuarded = runners.some(({ barrier }) => barrier === 'ejected' || barrier === 'refused')
     this.#start = new Float64Array(runners.length)
     this.#rates = new Float64Array(columns * runners.length)
+    this.#slots = new Uint16Array(runners.length)
+    this.#free = new Uint16Array(runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
       runner.node.followers.push(() => this.#dirty.add(row))
@@ -97,6 +110,7 @@ export class CandidateList {
       return
     }
     this.#postponed.add(row)
+    this.#count(row, 0, 0)
     this.#leastLoadS = Math.min(this.#leastLoadS, loadS(runner))
     this.#start[row] = Number.POSITIVE_INFINITY
   }
@@ -148,13 +162,9 @@ export class CandidateList {
    * @param others what they ask for, as a share of what the fleet can serve.
    */
   cheapestModest(waiting: Waiting, others: number, dice: Dice, now: number): number {
-    let [slots, free] = [0, 0]
-    for (const [row, runner] of this.runners.entries()) {
-      if (!runner.residence || runner.isVictim) continue
-      slots += runner.slots
-      free += Math.max(0, this.terms(row).freeSlots)
-    }
-    return this.#hasSpare(free, slots, others) ? this.#scan({ spared: null, others }, waiting, dice, now) : -1
+    return this.#hasSpare(this.#allFree, this.#allSlots, others)
+      ? this.#scan({ spared: null, others, before: now }, waiting, dice, now)
+      : -1
   }
 
   /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
@@ -164,7 +174,7 @@ export class CandidateList {
   }
 
   #cheapestOf(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
-    const choice = { spared, others: null }
+    const choice = spared === null ? anywhere : { ...anywhere, spared }
     const best = this.#scan(choice, waiting, dice, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
     // Of loads that were put off none may cost less, nor about the same.
@@ -177,7 +187,7 @@ export class CandidateList {
     const start = this.#start
     let best = -1
     let least = Number.POSITIVE_INFINITY
-    let latest = Number.POSITIVE_INFINITY
+    let latest = choice.before
     let equals = 0
     for (let row = 0; row < start.length; row++) {
       // Most are passed over here: the wait alone costs more.
@@ -268,10 +278,27 @@ export class CandidateList {
     return this.#flow.flow
   }
 
+  /** Seconds of the whole fleet, if it did nothing else, per token that a tenant is charged; 0 when there is no place. */
+  fleetPerToken(now: number): number {
+    if (!this.#capacity || now - this.#capacity.at >= capacityS)
+      this.#capacity = { at: now, perToken: this.#measureCapacity() }
+    return this.#capacity.perToken
+  }
+
+  #measureCapacity(): number {
+    const { learning, rules } = this.#around
+    const model = this.runners[0]?.model ?? ''
+    const { prompt, decoding } = learning.usual(model)
+    const output = learning.output(model) * decoding
+    let perS = 0
+    for (const runner of this.runners)
+      perS += 1 / Math.max(1e-3, aloneS(runner, this.#around, prompt, output))
+    const charged = Math.max(1, prompt + rules.queue.outputWeight * output)
+    return perS > 0 ? 1 / (perS * charged) : 0
+  }
+
   #measureFlow(): Flow {
-    const { outputWeight } = this.#around.rules.queue
     let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
-    let chargedPerS = 0
     const { prompt, decoding } = this.#around.learning.usual(this.runners[0]?.model ?? '')
     for (const [row, runner] of this.runners.entries()) {
       const terms = this.terms(row)
@@ -279,16 +306,20 @@ export class CandidateList {
       const serviceS = prompt * terms.prefillPerToken + output * terms.decodePerToken
       const perS = runner.slots / Math.max(1e-3, serviceS)
       prefillPerToken = Math.min(prefillPerToken, terms.prefillPerToken)
-      chargedPerS +=
-        (prompt + outputWeight * output) / Math.max(1e-3, aloneS(runner, this.#around, prompt, output))
       if (runner.residence && !runner.isVictim) loaded += perS
       if (perS <= best) continue
       best = perS
       bestLoadS = loadS(runner)
     }
-    if (best === 0) return { perS: 0, prefillPerToken: 0, loadS: 0, fleetPerToken: 0 }
-    const fleetPerToken = chargedPerS > 0 ? 1 / chargedPerS : 0
-    return { perS: loaded || best, prefillPerToken, loadS: loaded > 0 ? 0 : bestLoadS, fleetPerToken }
+    if (best === 0) return { perS: 0, prefillPerToken: 0, loadS: 0 }
+    return { perS: loaded || best, prefillPerToken, loadS: loaded > 0 ? 0 : bestLoadS }
+  }
+
+  #count(row: number, slots: number, free: number): void {
+    this.#allSlots += slots - (this.#slots[row] ?? 0)
+    this.#allFree += free - (this.#free[row] ?? 0)
+    this.#slots[row] = slots
+    this.#free[row] = free
   }
 
   /** @param last the terms of last time, which hold while nothing happened on the node; null: time has passed. */
@@ -303,6 +334,9 @@ export class CandidateList {
     if (terms === this.#terms[row]) return
     runner.terms = terms
     this.#terms[row] = terms
+    if (terms.state === 'ready' || terms.state === 'full')
+      this.#count(row, runner.slots, Math.max(0, terms.freeSlots))
+    else this.#count(row, 0, 0)
     const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
     this.#rates.set([fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite], columns * row)
   }

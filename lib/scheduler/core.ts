@@ -233,9 +233,8 @@ export class Core {
     const waiting = this.#waiting(work, now)
     // Whoever comes back from a node that failed it was let in before.
     const isNew = work.tried.size === 0
-    const { fleetPerToken } = list.flow(now)
-    if (isNew)
-      this.#restraint.asked(work.tenant, waiting.rule.rank, charge(waiting, this.#rules) * fleetPerToken, now)
+    const fleetS = charge(waiting, this.#rules) * list.fleetPerToken(now)
+    if (isNew) this.#restraint.asked(work.tenant, waiting.rule.rank, fleetS, now)
     this.#lines.add(waiting, isNew, now)
   }
 

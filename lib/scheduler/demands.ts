@@ -5,17 +5,16 @@ import type { Tenants } from './tenants.ts'
 interface Demand {
   rate: number
   at: number
+  /** As of the last level. */
+  isExcessive: boolean
 }
 
-/** What one of those who ask is due. */
+/** What one is due that asks for much more than its share. */
 interface Due {
-  /** Seconds of the whole fleet's work that it asks for in a second, and that the others do. */
-  readonly own: number
+  /** What those ask for that do not ask for too much: seconds of the whole fleet's work in a second. */
   readonly others: number
   /** Its weight against that of all who asked of late. */
   readonly share: number
-  /** As much as it may ask for without anybody going short who asks for less (max-min fairness). */
-  readonly fair: number
 }
 
 /** Who asks for how much of the fleet of late. */
@@ -24,10 +23,10 @@ export class Demands {
   readonly #tenants: Tenants
   /** By account. */
   readonly #demands = new Map<string, Demand>()
-  readonly #all: Demand = { rate: 0, at: 0 }
-  /** Fair demand per weight, and all weights. */
-  #level = Number.POSITIVE_INFINITY
+  readonly #all: Demand = { rate: 0, at: 0, isExcessive: false }
   #weights = 0
+  /** Of those who do not ask for too much, as of the last level; null: there are none. */
+  #fair: number | null = null
   #levelledAt = Number.NEGATIVE_INFINITY
 
   constructor(rules: Parameters['restraint'], tenants: Tenants) {
@@ -39,7 +38,7 @@ export class Demands {
   asked(account: string, fleetS: number, now: number): void {
     let demand = this.#demands.get(account)
     if (!demand) {
-      demand = { rate: 0, at: now }
+      demand = { rate: 0, at: now, isExcessive: false }
       this.#demands.set(account, demand)
       this.#levelledAt = Number.NEGATIVE_INFINITY
     }
@@ -49,23 +48,22 @@ export class Demands {
     }
   }
 
-  /** Null while all together ask for so little that nobody need be looked at, and for who asked for nothing. */
-  due(account: string, now: number): Due | null {
-    const all = this.#rate(this.#all, now)
-    const demand = this.#demands.get(account)
-    if (!demand || all <= this.#rules.overload) return null
+  /** Null for who does not ask for too much, as for all while that can be served, and where everybody does. */
+  excess(account: string, now: number): Due | null {
     if (now >= this.#levelledAt + this.#rules.levelS) this.#levelOut(now)
-    const weight = this.#tenants.weight(account)
-    const own = this.#rate(demand, now)
-    const others = Math.max(0, all - own)
-    return { own, others, share: weight / this.#weights, fair: this.#level * weight }
+    if (this.#fair === null || !this.#demands.get(account)?.isExcessive) return null
+    return { others: this.#fair, share: this.#tenants.weight(account) / this.#weights }
   }
 
-  /** Pours what the fleet can serve over all who ask, by weight: whoever asks for less leaves the rest to the others. */
+  /**
+   * Pours what the fleet can serve over all who ask, by weight: whoever asks for less leaves the rest to the others. Up to that
+   * level a demand is fair (max-min fairness).
+   */
   #levelOut(now: number): void {
     this.#levelledAt = now
     this.#weights = 0
-    const asking: { readonly perWeight: number; readonly weight: number }[] = []
+    this.#fair = null
+    const asking: { readonly demand: Demand; readonly perWeight: number; readonly weight: number }[] = []
     for (const [account, demand] of this.#demands) {
       if (now >= demand.at + this.#rules.activeS) {
         this.#demands.delete(account)
@@ -73,17 +71,19 @@ export class Demands {
       }
       const weight = this.#tenants.weight(account)
       this.#weights += weight
-      asking.push({ perWeight: this.#rate(demand, now) / weight, weight })
+      demand.isExcessive = false
+      asking.push({ demand, perWeight: this.#rate(demand, now) / weight, weight })
     }
+    if (this.#rate(this.#all, now) <= this.#rules.overload) return
     let room = this.#rules.overload
     let weights = this.#weights
-    for (const { perWeight, weight } of asking.sort((a, b) => a.perWeight - b.perWeight)) {
-      this.#level = room / weights
-      if (perWeight > this.#level) return
-      room -= perWeight * weight
+    for (const { demand, perWeight, weight } of asking.sort((a, b) => a.perWeight - b.perWeight)) {
+      const level = room / weights
+      demand.isExcessive = perWeight > this.#rules.excess * level
+      if (!demand.isExcessive) this.#fair = (this.#fair ?? 0) + perWeight * weight
+      room -= Math.min(perWeight, level) * weight
       weights -= weight
     }
-    this.#level = Number.POSITIVE_INFINITY
   }
 
   #rate({ rate, at }: Demand, now: number): number {

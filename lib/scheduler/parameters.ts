@@ -195,7 +195,7 @@ export const defaultParameters: Parameters = {
   },
   // By rehearsal: a noisy tenant is found out within 2 s, and at load 1.2 those that have most hardly ever. What is asked for is
   // estimated a third too high, since prompts count as though nothing were cached, and bursts add as much.
-  restraint: { demandS: 3, overload: 2, excess: 1.5, reserve: 0.5, activeS: 120, levelS: 0.5 },
+  restraint: { demandS: 3, overload: 2, excess: 1.5, reserve: 0.5, activeS: 120, levelS: 0.25 },
   swaps: {
     perModel: 2,
     drainS: 60,

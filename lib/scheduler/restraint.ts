@@ -34,12 +34,11 @@ export class Restraint {
       this.#byRank[lower]?.asked(account, fleetS, now)
   }
 
-  /** Null for whoever is not held back: who does not ask for too much, has less than its share of what runs, or is alone. */
+  /** Null for whoever is not held back: who does not ask for too much, has less than its share of what runs, or is one of many such. */
   limits(tenant: string, rank: number, now: number): Limits | null {
     const account = this.#tenants.account(tenant)
-    const due = this.#byRank[rank]?.due(account, now)
-    if (!due || due.share >= 1 || due.own <= this.#rules.excess * due.fair) return null
-    if (this.#tenants.runningShare(account) < due.share) return null
+    const due = this.#byRank[rank]?.excess(account, now)
+    if (!due || this.#tenants.runningShare(account) < due.share) return null
     return { others: due.others, part: Math.max(due.share, 1 - due.others) }
   }
 }

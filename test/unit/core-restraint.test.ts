@@ -70,9 +70,10 @@ suite('a tenant that asks for much more than its share', () => {
   })
 
   test('slows down no other model of a node, and has none loaded', () => {
-    const { arrive } = aCore([node], changes)
+    const { arrive, after } = aCore([node], changes)
     arrive(light('first', { model: 'a' }))
     arrive(...flood(1, { model: 'a' }))
+    after(0.25)
     const works = [...flood(8, { model: 'b' }), ...flood(8, { model: 'c' })]
     assert.deepEqual(arrive(...works.map((work, nth) => ({ ...work, id: `more${nth}` }))), [])
     assert.equal(starts(arrive(light('second', { model: 'b' }))), 1)
