@@ -87,6 +87,7 @@ export async function startApp(settings: Settings): Promise<App> {
     loader,
     clock,
     dice,
+    log,
     metrics,
     usedElsewhere: () => elsewhere.nodes(),
     leads: () => cluster.isLeader(),

@@ -21,7 +21,7 @@ export interface Grant extends Disposable {
   busy(): void
 }
 
-interface GrantParts extends Pick<Grant, 'node' | 'queuedMs' | 'decision'> {
+export interface GrantParts extends Pick<Grant, 'node' | 'queuedMs' | 'decision'> {
   /** What the core knows it by. */
   readonly id: string
   readonly model: string

@@ -61,6 +61,7 @@ export async function startGateway(
     loader,
     clock,
     dice: () => 0.5,
+    log,
     metrics,
     usedElsewhere: () => new Map(),
     leads: () => true,
