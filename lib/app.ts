@@ -197,6 +197,7 @@ export async function startApp(settings: Settings): Promise<App> {
     await closed
     await adminServer.close()
     await cluster.stop()
+    loader.stop()
     upstreams.close()
     await store.close()
     log.info('stopped')

@@ -110,6 +110,7 @@ export async function startGateway(
     async [Symbol.asyncDispose]() {
       listener.destroy()
       await listener.close()
+      loader.stop()
       upstreams.close()
     },
   }
