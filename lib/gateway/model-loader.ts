@@ -1,3 +1,4 @@
+import { keepAlive } from '../fleet/keep-alive.ts'
 import { canonicalName } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
@@ -21,13 +22,6 @@ const lookMs = 100
  * §2.4). To a load that begins before, Ollama sacrifices another model.
  */
 const recoveryMs = 1_500
-
-/**
- * Longer than Ollama's own 5 min: where it makes room for others, it takes what stays for the shortest (sheet routing.md
- * §0.3). Requests that say nothing leave it at that, and must say nothing: a duration given to a runner that Ollama is
- * evicting hangs every load on its node (sheet ollama-api.md §2.4, ollama#17408).
- */
-const keepAlive = '1h'
 
 interface ModelLoaderOptions {
   readonly api: NodeApi
