@@ -11,6 +11,7 @@ import type { Trial } from './breaker.ts'
 import { deliver } from './delivery.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import { judge } from './failures.ts'
+import { until } from './first-look.ts'
 import type { Forwarder } from './forward.ts'
 import { giveUp, reasonOf } from './give-up.ts'
 import { LoadFailed } from './model-loader.ts'
@@ -32,6 +33,8 @@ interface DispatchOptions {
   readonly instance: string
   /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
   readonly doubt: (node: string) => void
+  /** Whether what is known of the nodes may be from before this instance started. */
+  readonly isStarting: () => boolean
 }
 
 /** A request while it is being dispatched: what does not change from one try to the next. */
@@ -72,6 +75,9 @@ export class Dispatch {
     exchange.trace.model = job.ask.model
     exchange.trace.class = job.ask.class
     this.#budget.earn()
+    const { scheduler, isStarting, clock } = this.#options
+    // A node that was down then may be up, and is about to be looked at.
+    await until(() => !isStarting() || scheduler.couldServe(ask), clock, exchange.signal)
     let failure: Failure | null = null
     do {
       const place = await this.#acquire(job, failure)
@@ -79,7 +85,7 @@ export class Dispatch {
       failure = place instanceof LoadFailed ? this.#noteLoad(job, place) : await this.#try(job, place)
       if (!failure) return
     } while (await this.#mayRetry(job, failure))
-    if (failure) giveUp(exchange, failure, this.#options.scheduler.loadRetryS(ask))
+    if (failure) giveUp(exchange, failure, scheduler.loadRetryS(ask))
   }
 
   /**

@@ -16,6 +16,7 @@ import { answerCors } from './cors.ts'
 import type { Dispatch } from './dispatch.ts'
 import { answerEstimate } from './estimate.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
+import { onceLookedAt } from './first-look.ts'
 import { guard } from './guard.ts'
 import type { Management } from './management.ts'
 import { observe } from './observe.ts'
@@ -168,8 +169,9 @@ export class Pipeline {
       case 'count-tokens':
         return answerEstimate(exchange, caller, body, snapshot)
       case 'forward': {
-        const admission = admit(exchange, route, caller, body, snapshot)
-        return await dispatch.run(exchange, admission, snapshot)
+        const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, body, now), now })
+        const { admission, now } = await onceLookedAt(judge, exchange, this.#options)
+        return await dispatch.run(exchange, admission, now)
       }
     }
     route satisfies never

@@ -74,6 +74,7 @@ export async function startGateway(
     metrics,
     instance: 'test-instance',
     doubt,
+    isStarting: () => false,
   })
   const shows = new Shows({ api, upstreams, doubt })
   const jobs = new FakeJobs(current)
