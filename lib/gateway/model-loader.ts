@@ -29,7 +29,7 @@ interface ModelLoaderOptions {
   readonly upstreams: Upstreams
   readonly clock: Clock
   readonly metrics: Metrics
-  /** See DispatchOptions. */
+  /** See TriesOptions. */
   readonly doubt: (node: string) => void
 }
 
@@ -107,7 +107,7 @@ export class ModelLoader implements Loader {
       metrics.attempts.inc({ node: node.name, result })
       return failure
     } finally {
-      trial.settle('neutral') // as in Dispatch
+      trial.settle('neutral') // as in Tries
     }
   }
 
