@@ -172,7 +172,6 @@ export async function startApp(settings: Settings): Promise<App> {
     cluster,
     snapshot,
     scheduler,
-    queue: scheduler,
     upstreams,
     pipeline,
     jobs: cluster.jobs,
