@@ -176,6 +176,16 @@ suite('admission', () => {
     assert.deepEqual(briefly(tell({ type: 'ended', id: 'first', timings: null })), [])
   })
 
+  test('a node that left the fleet for a moment still runs what it ran, and its victims live', () => {
+    const { arrive, end, tell } = aCore([aNode({ models: { a: 15, b: 15 } })], open)
+    arrive({ id: 'first' })
+    arrive({ id: 'b1', model: 'b' })
+    assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [] })), ['b1 no-node'])
+    tell({ type: 'fleet', nodes: [aNode({ models: { a: 15, b: 15 } })] })
+    assert.deepEqual(briefly(arrive({ id: 'second' })), [], 'of its one slot')
+    assert.deepEqual(briefly(end('first')), ['second on n'])
+  })
+
   test('an id that is there already, or unknown, changes nothing', () => {
     const { core, arrive, tell } = aCore([node], open)
     arrive({ id: 'first' }, { id: 'waits' })
