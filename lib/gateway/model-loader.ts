@@ -1,3 +1,4 @@
+import { embeds } from '../fleet/ask.ts'
 import { keepAlive } from '../fleet/keep-alive.ts'
 import { canonicalName } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
@@ -179,7 +180,7 @@ function loadRequest({ api, model, variant }: SwapOrder, limitMs: number): Reque
     ...(hasOptions && { options }),
     ...(shift !== undefined && { shift }),
   }
-  return /embed/.test(api)
+  return embeds(api)
     ? { method: 'POST', path: '/api/embed', body: JSON.stringify({ ...common, input: '' }), limitMs }
     : { method: 'POST', path: '/api/generate', body: JSON.stringify({ ...common, stream: false }), limitMs }
 }

@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders } from 'node:http'
-import type { Ask } from '../fleet/ask.ts'
+import { type Ask, embeds } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Grant } from '../scheduler/grant.ts'
 import type { Clock } from '../shared/clock.ts'
@@ -181,5 +181,5 @@ export class Tries {
 
 /** Whether the time to the head of the answer depends on the prompt alone. */
 function beginsEarly({ streams, ask }: Admission): boolean {
-  return streams || /embed/.test(ask.api)
+  return streams || embeds(ask.api)
 }
