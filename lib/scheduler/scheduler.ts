@@ -213,7 +213,7 @@ export class Scheduler {
     const { model } = waiter.ask
     const queuedMs = this.#clock.now() - waiter.since
     const tell = (event: SchedulerEvent) => this.#loop.tell(event)
-    const running = this.#running.start({ id, node, model, queuedMs, decision, tell })
+    const running = this.#running.start({ id, node, model, reason: decision.reason, queuedMs, tell })
     this.#gate.passage(name, model).claim()
     waiter.grant(running)
   }
