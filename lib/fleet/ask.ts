@@ -11,6 +11,11 @@ export type Api =
   | 'openai_transcriptions'
   | 'anthropic_messages'
 
+/** Whether nothing is written in answer, but the prompt turned into numbers. */
+export function embeds(api: Api): boolean {
+  return /embed/.test(api)
+}
+
 /** How errors and streams are written for a caller. */
 export type Dialect = 'ollama' | 'openai' | 'anthropic'
 

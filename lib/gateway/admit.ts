@@ -1,4 +1,4 @@
-import type { Api, Ask } from '../fleet/ask.ts'
+import { type Api, type Ask, embeds } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { adjust, namesFor } from './adjust.ts'
@@ -62,7 +62,7 @@ export function admit(
       ...askFor(exchange, route.api, caller, choice, variant),
       promptTokens: promptTokens(scanned.prompt),
       maxTokens,
-      prefixes: /embed/.test(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin),
+      prefixes: embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin),
     },
     // The original bytes travel on, but for what has to change.
     body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed]),
@@ -78,7 +78,7 @@ function inWordsOf<T>(api: Api, choose: () => T): T {
   try {
     return choose()
   } catch (error) {
-    if (!(error instanceof ProxyError) || error.code !== 'model_not_found' || !/embed/.test(api)) throw error
+    if (!(error instanceof ProxyError) || error.code !== 'model_not_found' || !embeds(api)) throw error
     throw new ProxyError('model_not_pulled', error.facts)
   }
 }

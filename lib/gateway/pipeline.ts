@@ -16,6 +16,7 @@ import { answerCors } from './cors.ts'
 import type { Dispatch } from './dispatch.ts'
 import { answerEstimate } from './estimate.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
+import { onceLookedAt } from './first-look.ts'
 import { guard } from './guard.ts'
 import type { Management } from './management.ts'
 import { observe } from './observe.ts'
@@ -175,23 +176,26 @@ export class Pipeline {
     await dispatch.run(exchange, admission, snapshot)
   }
 
-  #answer(
+  async #answer(
     exchange: Exchange,
     route: RouteWithBody,
     caller: Caller,
     body: Buffer,
     snapshot: Snapshot,
-  ): Promise<void> | void {
+  ): Promise<void> {
     const { dispatch, shows, management } = this.#options
     switch (route.action) {
       case 'show':
-        return shows.answer(exchange, caller, body, snapshot)
+        return await shows.answer(exchange, caller, body, snapshot)
       case 'manage':
-        return management.answer(exchange, route.job, caller, body, snapshot)
+        return await management.answer(exchange, route.job, caller, body, snapshot)
       case 'count-tokens':
         return answerEstimate(exchange, caller, body, snapshot)
-      case 'forward':
-        return dispatch.run(exchange, admit(exchange, route, caller, body, snapshot), snapshot)
+      case 'forward': {
+        const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, body, now), now })
+        const { admission, now } = await onceLookedAt(judge, exchange, this.#options)
+        return await dispatch.run(exchange, admission, now)
+      }
     }
     route satisfies never
   }

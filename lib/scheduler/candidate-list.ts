@@ -1,20 +1,11 @@
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Dice } from '../shared/loop.ts'
+import { type Flow, flowOf } from './flow.ts'
 import type { PassageBarrier } from './gate.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 import { earliest, loadS, type Terms, workOut } from './terms.ts'
 import type { Waiting } from './waiting.ts'
-
-/** What the fleet does for one variant, taken together. */
-export interface Flow {
-  /** Requests per second that its runners in memory complete; those of the fastest place where none is. */
-  readonly perS: number
-  /** Seconds per prompt token where it is fastest. */
-  readonly prefillPerToken: number
-  /** Seconds until the first runner is loaded; 0 when one is. */
-  readonly loadS: number
-}
 
 const columns = 5
 
@@ -227,26 +218,8 @@ export class CandidateList {
    */
   flow(now: number): Flow {
     if (!this.#flow || now - this.#flow.at >= this.#around.rules.queue.tickS)
-      this.#flow = { at: now, flow: this.#measureFlow() }
+      this.#flow = { at: now, flow: flowOf(this, this.#around.learning) }
     return this.#flow.flow
-  }
-
-  #measureFlow(): Flow {
-    let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
-    const { prompt, decoding } = this.#around.learning.usual(this.runners[0]?.model ?? '')
-    for (const [row, runner] of this.runners.entries()) {
-      const terms = this.terms(row)
-      const output = terms.othersWrite * decoding
-      const serviceS = prompt * terms.prefillPerToken + output * terms.decodePerToken
-      const perS = runner.slots / Math.max(1e-3, serviceS)
-      prefillPerToken = Math.min(prefillPerToken, terms.prefillPerToken)
-      if (runner.residence && !runner.isVictim) loaded += perS
-      if (perS <= best) continue
-      best = perS
-      bestLoadS = loadS(runner)
-    }
-    if (best === 0) return { perS: 0, prefillPerToken: 0, loadS: 0 }
-    return { perS: loaded || best, prefillPerToken, loadS: loaded > 0 ? 0 : bestLoadS }
   }
 
   /** @param last the terms of last time, which hold while nothing happened on the node; null: time has passed. */

@@ -158,6 +158,8 @@ export type Effect =
       readonly victims: readonly string[]
       readonly model: string
       readonly variant: string
+      /** Seconds that the load is expected to take. */
+      readonly loadS: number
     }
 
 /** One node as a place for one request: the terms of its cost, in seconds (sheet routing.md §2.3). */

@@ -1,4 +1,4 @@
-import type { Ask } from '../fleet/ask.ts'
+import { type Ask, embeds } from '../fleet/ask.ts'
 import type { Work } from './events.ts'
 
 /** @param id that the core knows it by; one that is in use stands for what it is in use for. */
@@ -12,7 +12,7 @@ export function workOf(ask: Ask, id: string): Work {
     class: ask.class,
     promptTokens,
     maxTokens,
-    embeds: /embed/.test(api),
+    embeds: embeds(api),
     prefixes,
     nodes: ask.nodes,
     tried: ask.tried,
