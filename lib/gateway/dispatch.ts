@@ -251,6 +251,6 @@ export class Dispatch {
 }
 
 /** Whether the time to the head of the answer depends on the prompt alone. */
-function beginsEarly({ streams, ask }: Admission): boolean {
-  return streams || /embed/.test(ask.api)
+function beginsEarly({ ask }: Admission): boolean {
+  return ask.streams || /embed/.test(ask.api)
 }
