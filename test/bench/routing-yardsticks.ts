@@ -28,8 +28,7 @@ export interface Knowledge {
 const lessons = 10
 
 /**
- * Our policy, told at once how many times slower or faster a node has become. What it learned before stays: true speeds of a
- * lone stream would do worse, as they leave out how prompts that are read hold up the others.
+ * Our policy, told at once how many times slower or faster a node has become. What it learned before stays, so much slower.
  */
 export const toldOfChanges: Contestant = {
   name: 'told of the change',
