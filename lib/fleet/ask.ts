@@ -41,6 +41,8 @@ export interface Ask {
   readonly nodes: Readonly<Record<string, string>>
   /** When the request came, in monotonic milliseconds: its place in the queue, also when it is sent on from a failed node. */
   readonly arrivedAt: number
+  /** The answer begins with its first token; absent: when all is done. */
+  readonly streams?: boolean
   /** Nodes that failed it already. */
   readonly tried: ReadonlySet<string>
   /** Estimated from the body; absent where that is not read before it is sent. */

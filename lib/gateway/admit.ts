@@ -22,8 +22,6 @@ const noVariant = ''
 export interface Admission {
   readonly ask: Ask
   readonly body: Payload
-  /** The answer begins with its first token, not when all is done. */
-  readonly streams: boolean
   /** The model asked for was replaced because no node can serve it now. */
   readonly isFallback: boolean
   /** How the answers name the model, where a route's name for it is not the caller's. A fallback goes by its own. */
@@ -63,10 +61,10 @@ export function admit(
       promptTokens: promptTokens(scanned.prompt),
       maxTokens,
       prefixes: embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin),
+      streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     },
     // The original bytes travel on, but for what has to change.
     body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed]),
-    streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     isFallback,
     spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
     adjusted,
@@ -104,7 +102,6 @@ export async function admitForm(
   return {
     ask: askFor(exchange, route.api, caller, choice, noVariant),
     body,
-    streams: false,
     isFallback,
     spelling: null,
     adjusted: [],

@@ -48,7 +48,7 @@ export class Dispatch {
     this.#budget.earn()
     const { scheduler, isStarting, clock } = this.#options
     // A node that was down then may be up, and is about to be looked at.
-    await until(() => !isStarting() || scheduler.couldServe(ask), clock, exchange.signal)
+    if (isStarting()) await until(() => !isStarting() || scheduler.couldServe(ask), clock, exchange.signal)
     let failure: Failure | null = null
     do {
       const place = await this.#acquire(request, failure)

@@ -180,6 +180,6 @@ export class Tries {
 }
 
 /** Whether the time to the head of the answer depends on the prompt alone. */
-function beginsEarly({ streams, ask }: Admission): boolean {
-  return streams || embeds(ask.api)
+function beginsEarly({ ask }: Admission): boolean {
+  return ask.streams || embeds(ask.api)
 }

@@ -204,7 +204,7 @@ export class Core {
   #leave(id: string, why: Departure, now: number): void {
     const waiting = this.#lines.get(id)
     if (!waiting) {
-      this.#flights.left(id)
+      this.#flights.left(id, now)
       return
     }
     this.#lines.remove(id)

@@ -21,6 +21,8 @@ export interface Work {
   readonly promptTokens: number
   /** At most so many tokens will be written; null when the caller set no limit. */
   readonly maxTokens: number | null
+  /** Its first token is told when it is written; absent: nobody can tell until its end. */
+  readonly streams?: boolean
   /** It only embeds: nothing is decoded. */
   readonly embeds: boolean
   /** From the first message on, each longer than the one before; empty when nothing is known. */

@@ -1,5 +1,6 @@
 import type { NodeFacts } from './events.ts'
 import type { PricedVictims } from './eviction.ts'
+import { Gpu } from './gpu-time.ts'
 import type { Learning } from './learning.ts'
 import { NodeMemory } from './node-memory.ts'
 import type { Parameters } from './parameters.ts'
@@ -23,6 +24,7 @@ interface Pause {
 /** One node: what it has in memory, what runs there, and the swap under way. */
 export class NodeState {
   readonly name: string
+  readonly gpu = new Gpu()
   readonly #learning: Learning
   readonly #rules: Parameters['swaps']
   readonly #memory: NodeMemory
@@ -33,7 +35,6 @@ export class NodeState {
   #swap: Swap | null = null
   #isTried = false
   #active = 0
-  #busy = 0
   #stamp = 0
   /** Told of every change that costs depend on. */
   readonly followers: (() => void)[] = []
@@ -73,7 +74,7 @@ export class NodeState {
 
   /** Runners with requests running. */
   get busy(): number {
-    return this.#busy
+    return this.gpu.busy
   }
 
   get loaded(): ReadonlyMap<string, Runner> {
@@ -110,17 +111,28 @@ export class NodeState {
 
   began(flight: Flight): void {
     const { flights } = flight.runner
-    if (flights.size === 0) this.#busy++
+    flight.runner.time.began(flight.isReading, flight.startedAt)
     flights.set(flight, flight)
     this.#active++
     this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()
   }
 
-  ended(flight: Flight): void {
-    const { flights } = flight.runner
+  /** Its first token was written. */
+  wrote(flight: Flight, now: number): void {
+    const { time } = flight.runner
+    if (flight.isReading) {
+      flight.isReading = false
+      time.turned(now)
+      flight.wroteWith = time.read(now)
+    }
+    this.touch()
+  }
+
+  ended(flight: Flight, now: number): void {
+    const { flights, time } = flight.runner
     if (!flights.delete(flight)) return
-    if (flights.size === 0) this.#busy--
+    time.ended(flight.isReading, now)
     this.#active--
     this.touch()
   }

@@ -31,7 +31,7 @@ export function slowBytes({ node, model, residence }: Runner, { rules }: Surroun
 export function endsOf(runner: Runner, around: Surroundings, now: number): number[] {
   const { flights, node, pace } = runner
   if (flights.size === 0) return []
-  const alone = pace.secondsPerToken(slowBytes(runner, around)) * node.busy
+  const alone = pace.usualSecondsPerToken(slowBytes(runner, around)) * node.busy
   const perToken = alone * (1 + pace.node.slowdown * (flights.size - 1))
   const ends: number[] = []
   for (const flight of flights.values()) ends.push(endOf(flight, perToken, now))

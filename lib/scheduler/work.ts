@@ -3,7 +3,7 @@ import type { Work } from './events.ts'
 
 /** @param id that the core knows it by; one that is in use stands for what it is in use for. */
 export function workOf(ask: Ask, id: string): Work {
-  const { promptTokens = 0, maxTokens = null, prefixes = [], arrivedAt, api } = ask
+  const { promptTokens = 0, maxTokens = null, prefixes = [], streams = false, arrivedAt, api } = ask
   return {
     id,
     model: ask.model,
@@ -12,6 +12,7 @@ export function workOf(ask: Ask, id: string): Work {
     class: ask.class,
     promptTokens,
     maxTokens,
+    streams,
     embeds: embeds(api),
     prefixes,
     nodes: ask.nodes,
