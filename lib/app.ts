@@ -11,6 +11,7 @@ import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { BlobHolders } from './gateway/blob-holders.ts'
 import { BlobUploads } from './gateway/blob-uploads.ts'
 import { Dispatch } from './gateway/dispatch.ts'
+import { firstLookMs } from './gateway/first-look.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
 import { Management } from './gateway/management.ts'
@@ -87,16 +88,18 @@ export async function startApp(settings: Settings): Promise<App> {
     loader,
     clock,
     dice,
+    log,
     metrics,
     usedElsewhere: () => elsewhere.nodes(),
     leads: () => cluster.isLeader(),
   })
-  let isTaught = false
+  /** When the nodes were known first, in monotonic milliseconds. */
+  let knownAt: number | null = null
   snapshot.onSwap(() => {
     const { nodes } = snapshot.get()
-    if (isTaught || nodes.size === 0) return
-    isTaught = true // from then on it learns by itself
-    scheduler.restore(lessonsIn(nodes.values()))
+    if (knownAt !== null || nodes.size === 0) return
+    knownAt = clock.now()
+    scheduler.restore(lessonsIn(nodes.values())) // from then on it learns by itself
   })
   const dispatch = new Dispatch({
     scheduler,
@@ -106,6 +109,7 @@ export async function startApp(settings: Settings): Promise<App> {
     metrics,
     instance: settings.name,
     doubt,
+    isStarting: () => knownAt !== null && clock.now() < knownAt + firstLookMs,
   })
   const holders = new BlobHolders(api)
   const management = new Management({
@@ -168,7 +172,6 @@ export async function startApp(settings: Settings): Promise<App> {
     cluster,
     snapshot,
     scheduler,
-    queue: scheduler,
     upstreams,
     pipeline,
     jobs: cluster.jobs,
@@ -196,6 +199,7 @@ export async function startApp(settings: Settings): Promise<App> {
     await closed
     await adminServer.close()
     await cluster.stop()
+    loader.stop()
     upstreams.close()
     await store.close()
     log.info('stopped')

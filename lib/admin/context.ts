@@ -11,7 +11,6 @@ import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Store } from '../store/store.ts'
-import type { ExplainedQueue } from './explained-queue.ts'
 
 /** What the admin listener shows and changes. */
 export interface AdminContext {
@@ -26,8 +25,6 @@ export interface AdminContext {
   readonly cluster: Cluster
   readonly snapshot: CurrentSnapshot
   readonly scheduler: Scheduler
-  /** Absent where the scheduler does not explain itself. */
-  readonly queue?: ExplainedQueue
   readonly upstreams: Upstreams
   readonly pipeline: Pipeline
   readonly jobs: Jobs

@@ -2,9 +2,9 @@ import type Router from '@koa/router'
 import { z } from 'zod'
 import { canonicalName } from '../fleet/names.ts'
 import type { LoggedDecision } from '../scheduler/decision-log.ts'
-import { apiVersion } from './context.ts'
-import { candidateRow, seconds } from './explained-queue.ts'
-import { type QueueContext, readQuery } from './queue.ts'
+import { type AdminContext, apiVersion } from './context.ts'
+import { candidateRow, seconds } from './outlook.ts'
+import { readQuery } from './queue.ts'
 
 const questionSchema = z.strictObject({
   outcome: z.string().exactOptional(),
@@ -14,11 +14,11 @@ const questionSchema = z.strictObject({
 })
 
 /** Where the last requests of this instance were sent and why, or why not, and how well that was predicted. The newest first. */
-export function decisionRoutes(router: Router, { instance, queue, clock }: Omit<QueueContext, 'log'>): void {
+export function decisionRoutes(router: Router, { instance, scheduler, clock }: AdminContext): void {
   router.get('/admin/v1/decisions', (context) => {
     const { outcome, model, tenant, limit } = readQuery(context.query, questionSchema)
     const wanted = model === undefined ? undefined : (canonicalName(model) ?? model)
-    const found = queue
+    const found = scheduler
       .decisions()
       .filter((each) => wanted === undefined || each.model === wanted)
       .filter((each) => tenant === undefined || each.tenant === tenant)

@@ -2,36 +2,28 @@ import type Router from '@koa/router'
 import { z } from 'zod'
 import { describeFaults, readValue } from '../fleet/document.ts'
 import type { QueuedWork } from '../scheduler/core.ts'
+import type { Scheduler } from '../scheduler/scheduler.ts'
 import { askOf } from '../scheduler/work.ts'
-import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
-import type { Log } from '../shared/log.ts'
-import { apiVersion } from './context.ts'
-import { type ExplainedQueue, outlookRow, seconds } from './explained-queue.ts'
+import { type AdminContext, apiVersion } from './context.ts'
+import { outlookRow, seconds } from './outlook.ts'
 
 /** So many of a list are told with their places: looking for them costs as much as a decision, on every node. */
 const explainedRows = 20
 
 const listSchema = z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(100) })
 
-export interface QueueContext {
-  readonly instance: string
-  readonly queue: ExplainedQueue
-  readonly clock: Clock
-  readonly log: Log
-}
-
 /** What waits in this instance, in the order in which it will be served, and why. Nothing of what callers wrote is told. */
-export function queueRoutes(router: Router, { instance, queue, clock, log }: QueueContext): void {
+export function queueRoutes(router: Router, { instance, scheduler, clock, log }: AdminContext): void {
   const nowS = () => clock.now() / 1000
 
   router.get('/admin/v1/queue', (context) => {
     const { limit } = readQuery(context.query, listSchema)
-    const all = queue.queued()
+    const all = scheduler.queued()
     const now = nowS()
     const waiting = all.slice(0, limit).map((queued, at) => ({
       ...row(queued, now),
-      ...(at < explainedRows ? explained(queued, queue, now) : planned(queued, now)),
+      ...(at < explainedRows ? explained(queued, scheduler, now) : planned(queued, now)),
     }))
     context.body = {
       apiVersion,
@@ -45,7 +37,7 @@ export function queueRoutes(router: Router, { instance, queue, clock, log }: Que
 
   router.get('/admin/v1/queue/:id', (context) => {
     const id = context.params['id'] ?? ''
-    const all = queue.queued()
+    const all = scheduler.queued()
     const at = all.findIndex(({ work }) => work.id === id)
     const queued = all[at]
     if (!queued) throw notWaiting(id)
@@ -60,13 +52,13 @@ export function queueRoutes(router: Router, { instance, queue, clock, log }: Que
       max_tokens: work.maxTokens,
       labels: work.nodes,
       failed_on: [...work.tried],
-      ...explained(queued, queue, now),
+      ...explained(queued, scheduler, now),
     }
   })
 
   router.delete('/admin/v1/queue/:id', (context) => {
     const id = context.params['id'] ?? ''
-    if (!queue.cancel(id)) throw notWaiting(id)
+    if (!scheduler.cancel(id)) throw notWaiting(id)
     log.info('waiting request cancelled', { request: id })
     context.status = 204
   })
@@ -85,8 +77,8 @@ function row({ work, plan }: QueuedWork, now: number) {
   return { id, model, variant, tenant, class: named, waited_seconds, node: plan?.node ?? null }
 }
 
-function explained({ work }: QueuedWork, queue: ExplainedQueue, now: number) {
-  return outlookRow(queue.explain(askOf(work)), now)
+function explained({ work }: QueuedWork, scheduler: Scheduler, now: number) {
+  return outlookRow(scheduler.explain(askOf(work)), now)
 }
 
 /** What is known of a request without looking at its places. */

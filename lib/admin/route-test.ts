@@ -8,7 +8,7 @@ import { contextVariant } from '../fleet/variant.ts'
 import { classOf, contextIn, contextRule, type Resolution, resolve } from '../gateway/resolve.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { type AdminContext, apiVersion } from './context.ts'
-import { outlookRow } from './explained-queue.ts'
+import { outlookRow } from './outlook.ts'
 
 const questionSchema = z.strictObject({
   model: z.string(),
@@ -65,7 +65,8 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     arrivedAt: admin.clock.now(),
     tried: new Set(),
   }
-  const { pick, panic, standings } = admin.scheduler.explain(ask)
+  const explanation = admin.scheduler.explain(ask)
+  const { pick, panic, standings } = explanation
   const nodes = standings.map(({ node, barrier, running, residence }) => ({
     name: node.name,
     excluded: barrier,
@@ -75,8 +76,8 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     slots: node.slots,
     weight: node.weight,
   }))
-  const outlook = admin.queue && outlookRow(admin.queue.explain(ask), admin.clock.now() / 1000)
-  const found = { num_ctx: context ?? null, panic, nodes, ...(outlook && { outlook }) }
+  const outlook = outlookRow(explanation, admin.clock.now() / 1000)
+  const found = { num_ctx: context ?? null, panic, nodes, outlook }
   if ('none' in pick) return { ...found, choice: null, refusal: pick.none }
   const reason = isFallback ? 'fallback' : pick.reason
   return { ...found, choice: { node: pick.node.name, reason }, refusal: null }

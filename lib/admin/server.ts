@@ -40,13 +40,10 @@ export class AdminServer {
       routeRoutes,
       configRoutes,
       keyRoutes,
+      queueRoutes,
+      decisionRoutes,
     ])
       add(guarded, admin)
-    const { queue } = admin
-    if (queue) {
-      queueRoutes(guarded, { ...admin, queue })
-      decisionRoutes(guarded, { ...admin, queue })
-    }
 
     const app = new Koa()
     app.silent = true // `failures` logs; koa's own printing would include stacks

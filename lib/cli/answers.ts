@@ -198,7 +198,7 @@ export interface RouteTestAnswer {
   readonly panic?: boolean
   readonly choice: { readonly node: string; readonly reason: string } | null
   readonly refusal: 'no-model' | 'down' | 'full' | null
-  /** What it would have to expect; absent where the scheduler does not tell. */
+  /** What it would have to expect; an instance of an older version does not tell. */
   readonly outlook?: OutlookAnswer
 }
 

@@ -26,18 +26,18 @@ interface SimulateOptions {
   readonly output: Output
 }
 
-/** `simulate`: traffic on servers that do not exist; `simulate node`: such a server. */
+/** `simulate`: traffic on nodes that do not exist; `simulate node`: such a node. */
 export function addSimulateCommands(program: Command, invocation: Invocation, finish: Finish): void {
   const { run } = invocation.context
   const simulate = withOutput(program.command('simulate'))
-    .description('rehearse traffic on a fleet: the real scheduler, virtual servers and time')
-    .option('--fleet <file>', 'servers and models; see --print-fleet')
+    .description('rehearse traffic on a fleet: the real scheduler, virtual nodes and time')
+    .option('--fleet <file>', 'nodes and models; see --print-fleet')
     .option('--print-fleet', 'print the fleet used without --fleet, as a file to start from')
     .option(
       '--trace <file>',
       'CSV of timestamp_s,prompt_tokens,output_tokens; without it requests are made up',
     )
-    .option('--policy <name>', 'a way to choose servers; may be repeated; all without it', repeated)
+    .option('--policy <name>', 'a way to choose nodes; may be repeated; all without it', repeated)
     .option('--load <share>', "of the fleet's capacity", numberOption(0.01, 100), 0.7)
     .option('--requests <number>', 'how many, of the trace or made up', numberOption(10, 1_000_000), 5000)
     .option('--seeds <number>', 'rounds, each with other luck', numberOption(1, 1000), 3)

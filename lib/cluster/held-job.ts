@@ -32,6 +32,8 @@ interface HeldJobOptions {
   readonly ask: AskNode
   /** Whether a spare may take the place of another node. */
   readonly mayServe: (node: string) => boolean
+  /** Whether a node has the job's model in memory. */
+  readonly isLoaded: (node: string) => boolean
   /** Called when something ended: it has to be written at once. */
   readonly urgent: () => void
   /** Resolves when the store says what the node has now: its models are not what they were. */
@@ -127,7 +129,7 @@ export class HeldJob implements OpenJob {
   /** Asks a node that is marked. */
   begin(node: string): void {
     const { id, spec } = this
-    const { ask, clock, dice, log } = this.#options
+    const { ask, isLoaded, clock, dice, log } = this.#options
     const begun = this.#nodes[node]
     if (!begun) return
     const { action, model, nodes, tenant } = spec
@@ -137,6 +139,7 @@ export class HeldJob implements OpenJob {
       spec,
       begun,
       wasAsked: this.#asked.has(node),
+      isLoaded: () => isLoaded(node),
       ask: (order, heard, signal) => ask(node, order, heard, signal),
       clock,
       dice,

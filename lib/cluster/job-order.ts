@@ -1,4 +1,5 @@
 import type { JobAction, JobSpec } from '../fleet/job.ts'
+import { keepAlive } from '../fleet/keep-alive.ts'
 import { canonicalName } from '../fleet/names.ts'
 
 /** What a node is asked for. */
@@ -10,10 +11,15 @@ export interface JobOrder {
   readonly isStream: boolean
 }
 
-/** The requests that do what a job wants: the second is for a node that answers 400 to the first. */
-export function ordersOf({ action, body }: JobSpec): readonly [JobOrder, JobOrder?] {
+/**
+ * The requests that do what a job wants: the second is for a node that answers 400 to the first.
+ *
+ * @param isLoaded the node has the model in memory: then a load says nothing of how long it stays.
+ */
+export function ordersOf({ action, body }: JobSpec, isLoaded: boolean): readonly [JobOrder, JobOrder?] {
   if (action === 'load' || action === 'unload') {
-    const stay = action === 'unload' ? { ...body, keep_alive: 0 } : body
+    const loaded = isLoaded ? body : { keep_alive: keepAlive, ...body }
+    const stay = action === 'unload' ? { ...body, keep_alive: 0 } : loaded
     // Models that only embed refuse to generate.
     return [
       whole('/api/generate', { ...stay, prompt: '', stream: false }),

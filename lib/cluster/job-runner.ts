@@ -134,6 +134,7 @@ export class JobRunner {
       ...stored,
       ask: (...call) => this.#ask(stored.spec.action, ...call),
       mayServe: (node) => (view().snapshot.nodes.get(node)?.spec.state ?? 'off') !== 'off',
+      isLoaded: (node) => view().snapshot.nodes.get(node)?.resident.has(stored.spec.model) ?? false,
       urgent: () => this.#loop.poke(),
     })
     this.#held.set(id, job)

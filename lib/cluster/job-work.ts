@@ -13,6 +13,8 @@ interface JobWorkOptions {
   readonly begun: NodeProgress
   /** Whether the node may have been asked already, by a leader before. */
   readonly wasAsked: boolean
+  /** Whether the node has the model in memory. */
+  readonly isLoaded: () => boolean
   /** Asks the node once; never rejects. */
   readonly ask: (order: JobOrder, heard: (line: JobLine) => void, signal: AbortSignal) => Promise<JobEnding>
   readonly clock: Clock
@@ -80,8 +82,8 @@ export class JobWork {
   }
 
   async #try(signal: AbortSignal): Promise<JobEnding> {
-    const { spec, ask } = this.#options
-    const [order, fallback] = ordersOf(spec)
+    const { spec, isLoaded, ask } = this.#options
+    const [order, fallback] = ordersOf(spec, isLoaded())
     const heard = (line: JobLine) => !signal.aborted && this.#hear(line)
     this.#met.clear()
     const ending = await ask(order, heard, signal)

@@ -11,6 +11,11 @@ export type Api =
   | 'openai_transcriptions'
   | 'anthropic_messages'
 
+/** Whether nothing is written in answer, but the prompt turned into numbers. */
+export function embeds(api: Api): boolean {
+  return /embed/.test(api)
+}
+
 /** How errors and streams are written for a caller. */
 export type Dialect = 'ollama' | 'openai' | 'anthropic'
 
@@ -36,6 +41,8 @@ export interface Ask {
   readonly nodes: Readonly<Record<string, string>>
   /** When the request came, in monotonic milliseconds: its place in the queue, also when it is sent on from a failed node. */
   readonly arrivedAt: number
+  /** The answer begins with its first token; absent: when all is done. */
+  readonly streams?: boolean
   /** Nodes that failed it already. */
   readonly tried: ReadonlySet<string>
   /** Estimated from the body; absent where that is not read before it is sent. */

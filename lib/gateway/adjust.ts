@@ -1,4 +1,4 @@
-import type { Api } from '../fleet/ask.ts'
+import { type Api, embeds } from '../fleet/ask.ts'
 import type { CallerPolicy, ModelOptions } from '../fleet/caller-options.ts'
 import { type LoadOptions, loadOptions, writeVariant } from '../fleet/variant.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -63,7 +63,7 @@ export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
  * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
  */
 export function adjust(bytes: Uint8Array, body: Scanned, api: Api, rules: Rules): Adjustment {
-  if (isNative(api)) return adjustNative(bytes, body, rules, /embed/.test(api))
+  if (isNative(api)) return adjustNative(bytes, body, rules, embeds(api))
   const limit = limitFields[api]
   const set = new Map<string, string>()
   // Anthropic's dialect demands the field: a request without it is for the node to refuse.

@@ -1,4 +1,4 @@
-import type { Api, Ask } from '../fleet/ask.ts'
+import { type Api, type Ask, embeds } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { adjust, namesFor } from './adjust.ts'
@@ -22,8 +22,6 @@ const noVariant = ''
 export interface Admission {
   readonly ask: Ask
   readonly body: Payload
-  /** The answer begins with its first token, not when all is done. */
-  readonly streams: boolean
   /** The model asked for was replaced because no node can serve it now. */
   readonly isFallback: boolean
   /** How the answers name the model, where a route's name for it is not the caller's. A fallback goes by its own. */
@@ -62,11 +60,11 @@ export function admit(
       ...askFor(exchange, route.api, caller, choice, variant),
       promptTokens: promptTokens(scanned.prompt),
       maxTokens,
-      prefixes: /embed/.test(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin),
+      prefixes: embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin),
+      streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     },
     // The original bytes travel on, but for what has to change.
     body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed]),
-    streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     isFallback,
     spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
     adjusted,
@@ -78,7 +76,7 @@ function inWordsOf<T>(api: Api, choose: () => T): T {
   try {
     return choose()
   } catch (error) {
-    if (!(error instanceof ProxyError) || error.code !== 'model_not_found' || !/embed/.test(api)) throw error
+    if (!(error instanceof ProxyError) || error.code !== 'model_not_found' || !embeds(api)) throw error
     throw new ProxyError('model_not_pulled', error.facts)
   }
 }
@@ -104,7 +102,6 @@ export async function admitForm(
   return {
     ask: askFor(exchange, route.api, caller, choice, noVariant),
     body,
-    streams: false,
     isFallback,
     spelling: null,
     adjusted: [],

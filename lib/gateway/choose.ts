@@ -1,5 +1,6 @@
 import type { Config } from '../fleet/config.ts'
 import { canonicalName, isCloudName, namesTwoSources } from '../fleet/names.ts'
+import type { NodeView } from '../fleet/node.ts'
 import { matchesGlob } from '../fleet/schema.ts'
 import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -53,8 +54,9 @@ export function maySee(caller: Caller, model: string): boolean {
 /** Why there is no such model. */
 export function absent(model: string, snapshot: Snapshot): ProxyError {
   if (snapshot.nodes.size === 0) return new ProxyError(snapshot.revision === '0' ? 'no_config' : 'no_nodes')
-  const looked = [...snapshot.nodes.values()].some((node) => node.status !== null)
-  return looked
-    ? new ProxyError('model_not_found', { model: model.slice(0, 400) })
-    : new ProxyError('not_ready')
+  // Any of them may have it.
+  const isUnseen = ({ spec, status }: NodeView) => status === null && spec.state !== 'off'
+  return [...snapshot.nodes.values()].some(isUnseen)
+    ? new ProxyError('not_ready')
+    : new ProxyError('model_not_found', { model: model.slice(0, 400) })
 }

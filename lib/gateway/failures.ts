@@ -1,4 +1,4 @@
-import type { Api } from '../fleet/ask.ts'
+import { type Api, embeds } from '../fleet/ask.ts'
 import { errorText, parseObject } from './answer-json.ts'
 import type { HealthSign } from './breaker.ts'
 import type { Fault, Outcome, Refused } from './outcome.ts'
@@ -95,7 +95,7 @@ function judgeRefusal({ status, body }: Refused, api: Api): Verdict {
   const known = byStatus[status]
   if (known) return known
   if (status === 500) return judgeText(text, nodeFaultTexts)
-  if (status === 400 && /embed/.test(api)) return judgeText(text, embedFaultTexts)
+  if (status === 400 && embeds(api)) return judgeText(text, embedFaultTexts)
   return status > 500 ? again : final
 }
 

@@ -1,11 +1,15 @@
+import { embeds } from '../fleet/ask.ts'
+import { keepAlive } from '../fleet/keep-alive.ts'
 import { canonicalName } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { readVariant } from '../fleet/variant.ts'
 import { LoadError, type Loader, type SwapOrder, type Swapped } from '../scheduler/loader.ts'
 import type { Clock } from '../shared/clock.ts'
+import { ProxyError } from '../shared/errors.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { asObject, parseObject } from './answer-json.ts'
+import { asObject, errorText, parseObject } from './answer-json.ts'
+import { reasonOf } from './give-up.ts'
 import type { NodeApi } from './node-api.ts'
 import type { Failure, Outcome, Refused } from './outcome.ts'
 import { teach } from './teach.ts'
@@ -20,20 +24,13 @@ const lookMs = 100
  */
 const recoveryMs = 1_500
 
-/**
- * Longer than Ollama's own 5 min: where it makes room for others, it takes what stays for the shortest (sheet routing.md
- * §0.3). Requests that say nothing leave it at that, and must say nothing: a duration given to a runner that Ollama is
- * evicting hangs every load on its node (sheet ollama-api.md §2.4, ollama#17408).
- */
-const keepAlive = '1h'
-
 interface ModelLoaderOptions {
   readonly api: NodeApi
   readonly snapshot: CurrentSnapshot
   readonly upstreams: Upstreams
   readonly clock: Clock
   readonly metrics: Metrics
-  /** See DispatchOptions. */
+  /** See TriesOptions. */
   readonly doubt: (node: string) => void
 }
 
@@ -44,7 +41,7 @@ export class LoadFailed extends LoadError {
   readonly failure: Failure
 
   constructor(node: string, failure: Failure) {
-    super(`a load on node ${node} failed`)
+    super(saidIn(failure))
     this.node = node
     this.failure = failure
   }
@@ -69,12 +66,18 @@ interface Request {
  */
 export class ModelLoader implements Loader {
   readonly #options: ModelLoaderOptions
+  readonly #stopped = new AbortController()
 
   constructor(options: ModelLoaderOptions) {
     this.#options = options
   }
 
-  /** See Loader. @throws LoadFailed */
+  /** Gives up what is under way: nobody waits for it here any more, and it must not outlive the sockets to the nodes. */
+  stop(): void {
+    this.#stopped.abort(new ProxyError('shutting_down'))
+  }
+
+  /** See Loader. @throws LoadFailed; ProxyError `shutting_down` once it is stopped. */
   async swap(order: SwapOrder): Promise<Swapped> {
     const { clock, metrics } = this.#options
     const { node, victims, model } = order
@@ -94,19 +97,19 @@ export class ModelLoader implements Loader {
     const { node } = order
     const upstream = upstreams.of(node)
     const trial = upstream.breaker.begin()
-    const outcome = await this.#send(node, loadRequest(order, this.#timeouts.first_token))
-    const failure = failureOf(outcome)
-    if (!failure) {
-      trial.settle('good')
-      return null
+    try {
+      const failure = failureOf(await this.#send(node, loadRequest(order, this.#timeouts.first_token)))
+      if (!failure) {
+        trial.settle('good')
+        return null
+      }
+      teach(failure, order, { node: node.name, upstream, trial, doubt })
+      const result = failure.kind === 'node-failed' ? failure.fault : failure.kind
+      metrics.attempts.inc({ node: node.name, result })
+      return failure
+    } finally {
+      trial.settle('neutral') // as in Tries
     }
-    teach(failure, order, { node: node.name, upstream, trial, doubt })
-    trial.settle('neutral')
-    metrics.attempts.inc({
-      node: node.name,
-      result: failure.kind === 'node-failed' ? failure.fault : failure.kind,
-    })
-    return failure
   }
 
   /** Which of the victims it did not let go of in time. A node that does not tell what it has is believed to have obeyed. */
@@ -120,14 +123,16 @@ export class ModelLoader implements Loader {
       const kept = victims.filter((victim) => loaded?.has(victim))
       if (kept.length === 0) break
       if (clock.now() >= until) return kept
-      await clock.sleep(lookMs)
+      await clock.sleep(lookMs, this.#stopped.signal)
     }
-    await clock.sleep(recoveryMs)
+    await clock.sleep(recoveryMs, this.#stopped.signal)
     return []
   }
 
-  #send(node: NodeView, { method, path, body, limitMs }: Request): Promise<Outcome> {
-    return this.#options.api.ask(node, {
+  async #send(node: NodeView, { method, path, body, limitMs }: Request): Promise<Outcome> {
+    const { signal } = this.#stopped
+    signal.throwIfAborted()
+    const outcome = await this.#options.api.ask(node, {
       method,
       path,
       requestId: 'llamero-load',
@@ -135,12 +140,21 @@ export class ModelLoader implements Loader {
       body: Buffer.from(body),
       timeouts: this.#timeouts,
       silentMs: limitMs,
+      signal,
     })
+    signal.throwIfAborted()
+    return outcome
   }
 
   get #timeouts() {
     return this.#options.snapshot.get().config.timeouts
   }
+}
+
+/** What went wrong, in the node's own words where it said any. */
+function saidIn(failure: Failure): string {
+  if (failure.kind === 'node-failed') return failure.cause.message
+  return errorText(parseObject(failure.body.toString('utf8')) ?? {}) ?? reasonOf(failure)
 }
 
 function failureOf(outcome: Outcome): Failure | null {
@@ -166,7 +180,7 @@ function loadRequest({ api, model, variant }: SwapOrder, limitMs: number): Reque
     ...(hasOptions && { options }),
     ...(shift !== undefined && { shift }),
   }
-  return /embed/.test(api)
+  return embeds(api)
     ? { method: 'POST', path: '/api/embed', body: JSON.stringify({ ...common, input: '' }), limitMs }
     : { method: 'POST', path: '/api/generate', body: JSON.stringify({ ...common, stream: false }), limitMs }
 }

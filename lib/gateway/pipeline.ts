@@ -16,13 +16,14 @@ import { answerCors } from './cors.ts'
 import type { Dispatch } from './dispatch.ts'
 import { answerEstimate } from './estimate.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
+import { onceLookedAt } from './first-look.ts'
 import { guard } from './guard.ts'
 import type { Management } from './management.ts'
 import { observe } from './observe.ts'
 import type { Passes } from './passes.ts'
 import { encodingOf, readBody } from './read.ts'
 import { refuse } from './refuse.ts'
-import { findRoute, type PassRoute, type Route } from './routes.ts'
+import { type ForwardRoute, findRoute, type PassRoute, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
 import { Upload } from './upload.ts'
 
@@ -148,18 +149,41 @@ export class Pipeline {
     caller: Caller,
     snapshot: Snapshot,
   ): Promise<void> {
-    const { dispatch, shows, management, clock } = this.#options
-    const { config } = snapshot
-    using share = this.#bodies.open()
-    if (route.action === 'forward' && route.body === 'form') {
-      encodingOf(exchange, false)
-      using upload = new Upload(exchange, { config, share, clock })
-      const admission = await admitForm(exchange, route, caller, upload, snapshot)
-      return await dispatch.run(exchange, admission, snapshot)
+    if (route.action === 'forward' && route.body === 'form')
+      return await this.#walkWithForm(exchange, route, caller, snapshot)
+    const share = this.#bodies.open()
+    try {
+      const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
+      const body = await readBody(exchange, snapshot.config.limits, share, { zstd })
+      await this.#answer(exchange, route, caller, body, snapshot)
+    } finally {
+      // By hand: V8 leaves `using` to its slow path, which would cost a hundredth of every request (Node 24).
+      share[Symbol.dispose]()
     }
-    const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
-    const body = await readBody(exchange, config.limits, share, { zstd })
-    // Awaited here: the share is given back when this function returns, be its work done or not.
+  }
+
+  async #walkWithForm(
+    exchange: Exchange,
+    route: ForwardRoute,
+    caller: Caller,
+    snapshot: Snapshot,
+  ): Promise<void> {
+    const { dispatch, clock } = this.#options
+    encodingOf(exchange, false)
+    using share = this.#bodies.open()
+    using upload = new Upload(exchange, { config: snapshot.config, share, clock })
+    const admission = await admitForm(exchange, route, caller, upload, snapshot)
+    await dispatch.run(exchange, admission, snapshot)
+  }
+
+  async #answer(
+    exchange: Exchange,
+    route: RouteWithBody,
+    caller: Caller,
+    body: Buffer,
+    snapshot: Snapshot,
+  ): Promise<void> {
+    const { dispatch, shows, management } = this.#options
     switch (route.action) {
       case 'show':
         return await shows.answer(exchange, caller, body, snapshot)
@@ -168,8 +192,9 @@ export class Pipeline {
       case 'count-tokens':
         return answerEstimate(exchange, caller, body, snapshot)
       case 'forward': {
-        const admission = admit(exchange, route, caller, body, snapshot)
-        return await dispatch.run(exchange, admission, snapshot)
+        const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, body, now), now })
+        const { admission, now } = await onceLookedAt(judge, exchange, this.#options)
+        return await dispatch.run(exchange, admission, now)
       }
     }
     route satisfies never

@@ -37,9 +37,11 @@ export class PromptPieces {
     this.#bytes = bytes
   }
 
-  /** In their order; none when the field is absent. */
-  of(name: string): readonly Piece[] {
-    return this.#pieces.get(name) ?? []
+  /** Of these fields, as far as they are there: one field after the other, the pieces of each in their order. */
+  of(fields: readonly string[]): readonly Piece[] {
+    const found: Piece[] = []
+    for (const name of fields) for (const piece of this.#pieces.get(name) ?? []) found.push(piece)
+    return found
   }
 
   /** A field of the body begins. Returns whether it is of the prompt. */

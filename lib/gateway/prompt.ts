@@ -24,8 +24,10 @@ interface Origin {
 
 /** Tokens that a body makes a model read, about. */
 export function promptTokens(pieces: PromptPieces): number {
-  const all = [...openings, ...conversations].flatMap((name) => pieces.of(name))
-  return all.reduce((sum, piece) => sum + tokensOf(piece), 0)
+  let tokens = 0
+  for (const piece of pieces.of(openings)) tokens += tokensOf(piece)
+  for (const piece of pieces.of(conversations)) tokens += tokensOf(piece)
+  return tokens
 }
 
 /**
@@ -39,8 +41,8 @@ export function promptTokens(pieces: PromptPieces): number {
  */
 export function prefixesOf(bytes: Uint8Array, pieces: PromptPieces, origin: Origin): Prefix[] {
   const { tenant, model, session } = origin
-  const opening = openings.flatMap((name) => pieces.of(name))
-  const messages = conversations.flatMap((name) => pieces.of(name))
+  const opening = pieces.of(openings)
+  const messages = pieces.of(conversations)
   const byNumber = session === null ? null : Buffer.from(session)
   // The first message is an opening where others follow: most often it is the system's.
   const openingMessages = messages.length > 1 ? 1 : 0

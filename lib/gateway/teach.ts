@@ -8,7 +8,7 @@ interface Taught {
   readonly node: string
   readonly upstream: Upstream
   readonly trial: Trial
-  /** See DispatchOptions. */
+  /** See TriesOptions. */
   readonly doubt: (node: string) => void
 }
 

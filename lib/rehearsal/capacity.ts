@@ -1,5 +1,4 @@
-import type { FleetPlan, PlannedModel, PlannedNode } from './fleet-plan.ts'
-import { footprint } from './fleet-plan.ts'
+import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
 import { streamPenalty } from './gpu.ts'
 
 /** What requests are like on average. */

@@ -59,7 +59,7 @@ export interface PlannedModel {
   readonly share: number
 }
 
-/** What is rehearsed with: servers and models, without a server or a model. */
+/** What is rehearsed with: nodes and models, without a node or a model. */
 export interface FleetPlan {
   /** Bytes of model times tokens that speed 1 decodes in a second. */
   readonly decode: number
@@ -73,7 +73,7 @@ const zipfExponent = 0.9
 const giga = 1e9
 
 /** The fleet of sheet routing.md §3, in the words of a fleet file. */
-export const defaultFleetText = `# Servers and models to rehearse with. Sizes in GB, disk in GB per second.
+export const defaultFleetText = `# Nodes and models to rehearse with. Sizes in GB, disk in GB per second.
 decode: 120      # tokens per second of a node of speed 1 with a model of 1 GB; a model of 10 GB: a tenth of it
 prefill: 3500    # the same for reading prompts
 jitter: 0.2      # each node is up to so much faster or slower than it says, and nobody knows

@@ -1,8 +1,7 @@
 import type { NodeFacts } from '../scheduler/events.ts'
 import { Attempt, type AttemptOptions } from './attempt.ts'
 import { canHold } from './capacity.ts'
-import type { FleetPlan, PlannedModel, PlannedNode } from './fleet-plan.ts'
-import { footprint } from './fleet-plan.ts'
+import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
 import { Gpu } from './gpu.ts'
 import { Loader } from './loader.ts'
 import type { Timeline } from './timeline.ts'
@@ -19,7 +18,7 @@ export interface SwapOrder {
 const orderedKeepAlive = 3600
 
 /**
- * One Ollama server of the rehearsal (sheets routing.md §0 and §3, fake-ollama.md §4 and §5): takes requests, answers them
+ * One node of the rehearsal (sheets routing.md §0 and §3, fake-ollama.md §4 and §5): takes requests, answers them
  * after as long as the real one would, and loads and evicts models on its own when it is asked for one it has not loaded.
  */
 export class RehearsedNode {

@@ -218,6 +218,7 @@ function workOf({ request, tried }: Open): Work {
     class: 'normal',
     promptTokens: request.promptTokens,
     maxTokens: null,
+    streams: true,
     embeds: false,
     prefixes: request.prefixes,
     nodes: {},

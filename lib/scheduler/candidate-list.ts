@@ -1,20 +1,12 @@
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Dice } from '../shared/loop.ts'
+import { fleetPerToken } from './capacity.ts'
+import { type Flow, flowOf } from './flow.ts'
 import type { PassageBarrier } from './gate.ts'
-import { type Surroundings, slowBytes } from './predicted-end.ts'
+import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 import { earliest, loadS, type Terms, workOut } from './terms.ts'
 import type { Waiting } from './waiting.ts'
-
-/** What the fleet does for one variant, taken together. */
-export interface Flow {
-  /** Requests per second that its runners in memory complete; those of the fastest place where none is. */
-  readonly perS: number
-  /** Seconds per prompt token where it is fastest. */
-  readonly prefillPerToken: number
-  /** Seconds until the first runner is loaded; 0 when one is. */
-  readonly loadS: number
-}
 
 const columns = 5
 
@@ -274,45 +266,15 @@ export class CandidateList {
    */
   flow(now: number): Flow {
     if (!this.#flow || now - this.#flow.at >= this.#around.rules.queue.tickS)
-      this.#flow = { at: now, flow: this.#measureFlow() }
+      this.#flow = { at: now, flow: flowOf(this, this.#around.learning) }
     return this.#flow.flow
   }
 
-  /** Seconds of the whole fleet, if it did nothing else, per token that a tenant is charged; 0 when there is no place. */
+  /** Seconds of the whole fleet per token that a tenant is charged (see capacity.ts). */
   fleetPerToken(now: number): number {
     if (!this.#capacity || now - this.#capacity.at >= capacityS)
-      this.#capacity = { at: now, perToken: this.#measureCapacity() }
+      this.#capacity = { at: now, perToken: fleetPerToken(this.runners, this.#around) }
     return this.#capacity.perToken
-  }
-
-  #measureCapacity(): number {
-    const { learning, rules } = this.#around
-    const model = this.runners[0]?.model ?? ''
-    const { prompt, decoding } = learning.usual(model)
-    const output = learning.output(model) * decoding
-    let perS = 0
-    for (const runner of this.runners)
-      perS += 1 / Math.max(1e-3, aloneS(runner, this.#around, prompt, output))
-    const charged = Math.max(1, prompt + rules.queue.outputWeight * output)
-    return perS > 0 ? 1 / (perS * charged) : 0
-  }
-
-  #measureFlow(): Flow {
-    let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
-    const { prompt, decoding } = this.#around.learning.usual(this.runners[0]?.model ?? '')
-    for (const [row, runner] of this.runners.entries()) {
-      const terms = this.terms(row)
-      const output = terms.othersWrite * decoding
-      const serviceS = prompt * terms.prefillPerToken + output * terms.decodePerToken
-      const perS = runner.slots / Math.max(1e-3, serviceS)
-      prefillPerToken = Math.min(prefillPerToken, terms.prefillPerToken)
-      if (runner.residence && !runner.isVictim) loaded += perS
-      if (perS <= best) continue
-      best = perS
-      bestLoadS = loadS(runner)
-    }
-    if (best === 0) return { perS: 0, prefillPerToken: 0, loadS: 0 }
-    return { perS: loaded || best, prefillPerToken, loadS: loaded > 0 ? 0 : bestLoadS }
   }
 
   #count(row: number, slots: number, free: number): void {
@@ -340,14 +302,6 @@ export class CandidateList {
     const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
     this.#rates.set([fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite], columns * row)
   }
-}
-
-/** Seconds that a node needs for one of many such requests, if it did nothing else and used all the runner's slots. */
-function aloneS(runner: Runner, around: Surroundings, prompt: number, output: number): number {
-  const { pace, slots } = runner
-  const bytes = slowBytes(runner, around)
-  const perToken = (pace.secondsPerToken(bytes) * (1 + pace.node.slowdown * (slots - 1))) / slots
-  return prompt / pace.prefillRate(bytes) + output * perToken
 }
 
 /** Whether it is neither in memory nor on its way there. */

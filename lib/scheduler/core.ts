@@ -29,14 +29,6 @@ interface CoreOptions {
   readonly begun?: (entry: LoggedDecision) => void
 }
 
-interface CoreOptions {
-  readonly policy: Policy
-  readonly parameters: Parameters
-  readonly dice: Dice
-  /** Told of each request whose first token came. */
-  readonly begun?: (entry: LoggedDecision) => void
-}
-
 /** A request in the queue, as it is shown. */
 export interface QueuedWork {
   readonly work: Work
@@ -149,9 +141,9 @@ export class Core {
 
   /** Has everybody stand anew: the rules of the classes are others. */
   reclassify(now: number): void {
-    for (const waiting of [...this.#lines.all()]) {
-      this.#lines.remove(waiting.work.id)
-      this.#lines.add({ ...waiting, rule: this.#ruleOf(waiting.work) }, false, now)
+    for (const { work, since, plan } of [...this.#lines.all()]) {
+      this.#lines.remove(work.id)
+      this.#lines.add({ ...this.#waiting(work, now), since, plan }, false, now)
     }
   }
 
@@ -217,7 +209,7 @@ export class Core {
   #leave(id: string, why: Departure, now: number): void {
     const waiting = this.#lines.get(id)
     if (!waiting) {
-      this.#flights.left(id)
+      this.#flights.left(id, now)
       return
     }
     this.#lines.remove(id)

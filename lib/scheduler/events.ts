@@ -21,6 +21,8 @@ export interface Work {
   readonly promptTokens: number
   /** At most so many tokens will be written; null when the caller set no limit. */
   readonly maxTokens: number | null
+  /** Its first token is told when it is written; absent: nobody can tell until its end. */
+  readonly streams?: boolean
   /** It only embeds: nothing is decoded. */
   readonly embeds: boolean
   /** From the first message on, each longer than the one before; empty when nothing is known. */
@@ -158,6 +160,8 @@ export type Effect =
       readonly victims: readonly string[]
       readonly model: string
       readonly variant: string
+      /** Seconds that the load is expected to take. */
+      readonly loadS: number
     }
 
 /** One node as a place for one request: the terms of its cost, in seconds (sheet routing.md §2.3). */

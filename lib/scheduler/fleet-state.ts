@@ -15,6 +15,8 @@ export class FleetState {
   readonly #rules: Parameters['swaps']
   readonly #around: Surroundings
   readonly #nodes = new Map<string, NodeState>()
+  /** Nodes that left the fleet while requests ran there: when they come back, those still do. */
+  readonly #gone = new Map<string, NodeState>()
   readonly #lists = new Map<string, Map<string, CandidateList>>()
   #listCount = 0
   /** By model and variant, as far as anybody has asked since it changed. */
@@ -40,13 +42,10 @@ export class FleetState {
   /** Takes in the whole fleet; whoever is missing is forgotten, but not what it taught. */
   update(facts: readonly NodeFacts[], now: number): void {
     const names = new Set(facts.map(({ name }) => name))
-    for (const name of this.#nodes.keys()) if (!names.has(name)) this.#nodes.delete(name)
+    for (const [name, node] of this.#nodes) if (!names.has(name)) this.#lose(name, node)
+    for (const [name, node] of this.#gone) if (node.active === 0) this.#gone.delete(name)
     for (const each of facts) {
-      let node = this.#nodes.get(each.name)
-      if (!node) {
-        node = new NodeState(each, this.#learning, this.#rules)
-        this.#nodes.set(each.name, node)
-      }
+      const node = this.#nodes.get(each.name) ?? this.#meet(each)
       for (const { model, size } of each.resident) this.#sizes.set(model, size)
       node.look(each, now)
     }
@@ -83,6 +82,19 @@ export class FleetState {
     if (seen !== undefined) return seen
     const { memoryPerByte, memoryBesides } = this.#rules
     return memoryPerByte * (node.facts.models.get(model) ?? 0) + memoryBesides
+  }
+
+  #lose(name: string, node: NodeState): void {
+    this.#nodes.delete(name)
+    node.unmark()
+    this.#gone.set(name, node)
+  }
+
+  #meet(facts: NodeFacts): NodeState {
+    const node = this.#gone.get(facts.name) ?? new NodeState(facts, this.#learning, this.#rules)
+    this.#gone.delete(facts.name)
+    this.#nodes.set(facts.name, node)
+    return node
   }
 
   #makeList(model: string, variant: string, now: number): CandidateList {

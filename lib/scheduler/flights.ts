@@ -1,6 +1,7 @@
 import { Roster } from '../shared/roster.ts'
 import type { DecisionLog, Sent } from './decision-log.ts'
 import type { Decision, Ending, Timings } from './events.ts'
+import { companyOf } from './gpu-time.ts'
 import { charge, type Lines } from './lines.ts'
 import type { Parameters } from './parameters.ts'
 import { restOf, type Surroundings, slowBytes } from './predicted-end.ts'
@@ -51,7 +52,10 @@ export class Flights {
       prefillS: decision.candidates[0]?.prefill ?? 0,
       cached: hits.get(runner) ?? 0,
       streams: runner.flights.size + 1,
-      runners: runner.node.busy + (runner.flights.size === 0 ? 1 : 0),
+      isReading: work.embeds || work.streams === true,
+      readers: runner.time.readers,
+      begunWith: runner.time.read(now),
+      wroteWith: null,
       entry: this.#log.sent(work, decision),
       firstTokenAt: null,
       tokens: 0,
@@ -87,15 +91,15 @@ export class Flights {
     if (tokens !== undefined && flight.firstTokenAt === null) this.#beginWhole(flight, timings, now)
     if (timings) this.#learn(flight, timings, now)
     flight.entry.over(tokens === undefined ? 'failed' : 'answered')
-    this.#land(flight, tokens)
+    this.#land(flight, now, tokens)
   }
 
   /** Its caller did not wait for the end. */
-  left(id: string): void {
+  left(id: string, now: number): void {
     const flight = this.#byId.get(id)
     if (!flight) return
     flight.entry.over('left')
-    this.#land(flight)
+    this.#land(flight, now)
   }
 
   /** The node had no slot for it. */
@@ -105,7 +109,7 @@ export class Flights {
     const { pace, node } = flight.runner
     pace.slots.refused(node.facts.slots, now)
     flight.entry.over('busy')
-    this.#land(flight)
+    this.#land(flight, now)
   }
 
   /** An answer that came whole: only the node can tell when its first token was written. */
@@ -119,15 +123,15 @@ export class Flights {
     flight.firstTokenAt = now
     flight.toldAt = now
     this.#prefixes.read(flight.work, flight.runner)
-    flight.runner.node.touch()
+    flight.runner.node.wrote(flight, now)
   }
 
   /** Forgets it. A tenant pays for what was read and written, also when the caller left. */
-  #land(flight: Airborne, written = flight.tokens): void {
+  #land(flight: Airborne, now: number, written = flight.tokens): void {
     const { work, runner, charged, firstTokenAt } = flight
     const used = firstTokenAt === null ? 0 : work.promptTokens + this.#rules.queue.outputWeight * written
     this.#byId.delete(work.id)
-    runner.node.ended(flight)
+    runner.node.ended(flight, now)
     this.#tenants.ended(this.#tenants.account(work.tenant), used - charged)
   }
 
@@ -135,14 +139,14 @@ export class Flights {
     const { work, runner } = flight
     const { node, pace } = runner
     const bytes = slowBytes(runner, this.#around)
-    const company = {
-      streams: (flight.streams + runner.flights.size) / 2,
-      runners: (flight.runners + node.busy) / 2,
-    }
+    const { begunWith, wroteWith } = flight
+    const endsWith = runner.time.read(now)
     if (!work.embeds) {
       this.#around.learning.answered(work.tenant, work.model, timings.outputTokens)
+      const company = companyOf(wroteWith ?? begunWith, endsWith)
       pace.decoded(timings.outputTokens, timings.eval, company, bytes)
     }
+    const company = companyOf(begunWith, wroteWith ?? endsWith)
     pace.prefilled(promptRead(flight, timings), timings.promptEval, company, bytes)
     pace.node.loaded(node.facts.models.get(work.model) ?? 0, timings.load)
     if (timings.fromOutside) return
@@ -153,8 +157,9 @@ export class Flights {
 }
 
 /** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
-function promptRead({ work, cached, runner }: Flight, { promptTokens }: Timings) {
+function promptRead({ work, cached, runner, wroteWith, readers }: Flight, { promptTokens }: Timings) {
+  const known = { expected: cached, readers: wroteWith ? readers : null }
   return runner.node.facts.countsEvaluated
-    ? { tokens: work.promptTokens, expected: cached, evaluated: promptTokens }
-    : { tokens: promptTokens, expected: cached, evaluated: null }
+    ? { ...known, tokens: work.promptTokens, evaluated: promptTokens }
+    : { ...known, tokens: promptTokens, evaluated: null }
 }

@@ -1,6 +1,6 @@
 import type { Reason } from '../fleet/ask.ts'
 import type { NodeView } from '../fleet/node.ts'
-import type { Decision, SchedulerEvent, Timings } from './events.ts'
+import type { SchedulerEvent, Timings } from './events.ts'
 
 /** The right to run one request on a node. Leaving the `using` block gives the slot back, if nothing has before. */
 export interface Grant extends Disposable {
@@ -8,7 +8,6 @@ export interface Grant extends Disposable {
   readonly reason: Reason
   /** Milliseconds spent waiting for it. */
   readonly queuedMs: number
-  readonly decision: Decision
   /** The first token is here. */
   begun(): void
   /** @param tokens written so far; asked now and then while others wait. */
@@ -21,7 +20,7 @@ export interface Grant extends Disposable {
   busy(): void
 }
 
-interface GrantParts extends Pick<Grant, 'node' | 'queuedMs' | 'decision'> {
+export interface GrantParts extends Pick<Grant, 'node' | 'reason' | 'queuedMs'> {
   /** What the core knows it by. */
   readonly id: string
   readonly model: string
@@ -35,7 +34,6 @@ export class RunningRequest implements Grant {
   readonly node: NodeView
   readonly reason: Reason
   readonly queuedMs: number
-  readonly decision: Decision
   readonly model: string
   readonly #id: string
   readonly #tell: (event: SchedulerEvent) => void
@@ -43,11 +41,10 @@ export class RunningRequest implements Grant {
   #tokens: (() => number) | null = null
   #isOver = false
 
-  constructor({ id, node, model, queuedMs, decision, tell, over }: GrantParts) {
+  constructor({ id, node, model, reason, queuedMs, tell, over }: GrantParts) {
     this.node = node
-    this.reason = decision.reason
+    this.reason = reason
     this.queuedMs = queuedMs
-    this.decision = decision
     this.model = model
     this.#id = id
     this.#tell = tell

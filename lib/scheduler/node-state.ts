@@ -1,8 +1,10 @@
-import type { NodeFacts, RunnerFacts } from './events.ts'
+import type { NodeFacts } from './events.ts'
 import type { PricedVictims } from './eviction.ts'
+import { Gpu } from './gpu-time.ts'
 import type { Learning } from './learning.ts'
+import { NodeMemory } from './node-memory.ts'
 import type { Parameters } from './parameters.ts'
-import { type Flight, type Residence, Runner } from './runner.ts'
+import type { Flight, Runner } from './runner.ts'
 
 /** A change of what a node has in memory: victims run dry, are unloaded, and the model is loaded (sheet routing.md §2.5). */
 export interface Swap {
@@ -19,31 +21,20 @@ interface Pause {
   readonly isFailed: boolean
 }
 
-/** Callers choose variants: so many that are not loaded are remembered. */
-const idleKept = 200
-
 /** One node: what it has in memory, what runs there, and the swap under way. */
 export class NodeState {
   readonly name: string
+  readonly gpu = new Gpu()
   readonly #learning: Learning
   readonly #rules: Parameters['swaps']
-  /** In memory, by model: Ollama keeps one runner of a model. */
-  readonly #loaded = new Map<string, Runner>()
-  /** By model and variant. */
-  readonly #idle = new Map<string, Runner>()
-  /** Until when we know better than facts what is in memory, by model. */
-  readonly #settling = new Map<string, number>()
+  readonly #memory: NodeMemory
   /** Until when no swap is tried again, by runner. */
   readonly #paused = new Map<Runner, Pause>()
-  #mostSeen = 0
-  /** It made room by itself when we had a model loaded: what was seen in its memory at once is all that fits. */
-  #isFull = false
   #isSeen = false
   #facts: NodeFacts
   #swap: Swap | null = null
   #isTried = false
   #active = 0
-  #busy = 0
   #stamp = 0
   /** Told of every change that costs depend on. */
   readonly followers: (() => void)[] = []
@@ -55,6 +46,7 @@ export class NodeState {
     this.#facts = facts
     this.#learning = learning
     this.#rules = rules
+    this.#memory = new NodeMemory(this, learning)
   }
 
   get facts(): NodeFacts {
@@ -82,11 +74,11 @@ export class NodeState {
 
   /** Runners with requests running. */
   get busy(): number {
-    return this.#busy
+    return this.gpu.busy
   }
 
   get loaded(): ReadonlyMap<string, Runner> {
-    return this.#loaded
+    return this.#memory.loaded
   }
 
   /** Whether the one request that it is tried with has gone there, and nothing is known of it yet. */
@@ -94,71 +86,53 @@ export class NodeState {
     return this.#isTried
   }
 
-  /**
-   * Bytes for models: configured; else without limit until it was seen to make room by itself, and then what was seen to
-   * fit. The largest model alone is taken to.
-   */
+  /** Bytes for models. */
   get memory(): number {
-    if (this.#facts.memory !== null) return this.#facts.memory
-    if (!this.#isFull) return Number.POSITIVE_INFINITY
-    let largest = this.#mostSeen
-    for (const bytes of this.#facts.models.values()) largest = Math.max(largest, bytes)
-    return largest
+    return this.#memory.bytes(this.#facts)
   }
 
   /** The runner of a variant, loaded or not. */
   runner(model: string, variant: string): Runner {
-    const loaded = this.#loaded.get(model)
-    if (loaded?.serves(variant)) return loaded
-    const key = `${model}\n${variant}`
-    const known = this.#idle.get(key)
-    if (known) return known
-    const made = new Runner(this, model, variant, this.#learning.runner(this.name, model, variant))
-    this.#idle.set(key, made)
-    for (const [old, runner] of this.#idle) {
-      if (this.#idle.size <= idleKept) break
-      if (runner.flights.size === 0 && runner !== this.#swap?.runner && runner !== made)
-        this.#idle.delete(old)
-    }
-    return made
+    return this.#memory.runner(model, variant)
   }
 
   /** Takes in what is known from outside; what a swap has just done counts for more. The same object tells nothing new. */
   look(facts: NodeFacts, now: number): void {
-    if (facts === this.#facts && this.#settling.size === 0 && this.#isSeen) return
+    if (facts === this.#facts && !this.#memory.isSettling && this.#isSeen) return
     this.#facts = facts
     this.#isSeen = true
     // Whatever a load failed of there, it may be over when the node is back.
     if (!facts.available) this.#paused.clear()
     this.#isTried = false
     this.#learning.node(this.name).expect(facts.expectedSpeed ?? 1)
-    for (const [model, until] of this.#settling) if (until <= now) this.#settling.delete(model)
     this.touch()
-    let inMemory = 0
-    for (const { sizeVram } of facts.resident) inMemory += sizeVram
-    this.#mostSeen = Math.max(this.#mostSeen, inMemory)
-    const seen = new Map(facts.resident.map((runner) => [runner.model, runner]))
-    for (const runner of [...this.#loaded.values()])
-      if (!seen.has(runner.model) && !this.#isSettling(runner.model, now)) {
-        this.#isFull ||= this.#settling.size > 0
-        this.#unload(runner)
-      }
-    for (const runner of facts.resident) if (!this.#isSettling(runner.model, now)) this.#see(runner)
+    this.#memory.look(facts, now)
   }
 
   began(flight: Flight): void {
     const { flights } = flight.runner
-    if (flights.size === 0) this.#busy++
+    flight.runner.time.began(flight.isReading, flight.startedAt)
     flights.set(flight, flight)
     this.#active++
     this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()
   }
 
-  ended(flight: Flight): void {
-    const { flights } = flight.runner
+  /** Its first token was written. */
+  wrote(flight: Flight, now: number): void {
+    const { time } = flight.runner
+    if (flight.isReading) {
+      flight.isReading = false
+      time.turned(now)
+      flight.wroteWith = time.read(now)
+    }
+    this.touch()
+  }
+
+  ended(flight: Flight, now: number): void {
+    const { flights, time } = flight.runner
     if (!flights.delete(flight)) return
-    if (flights.size === 0) this.#busy--
+    time.ended(flight.isReading, now)
     this.#active--
     this.touch()
   }
@@ -183,6 +157,8 @@ export class NodeState {
 
   /** A swap for the runner came to nothing: it is not tried again for a while. @param isFailed the load was tried, and failed. */
   pause(runner: Runner, isFailed: boolean, now: number): void {
+    // Callers choose variants, so runners come and go.
+    for (const [other, { until }] of this.#paused) if (until <= now) this.#paused.delete(other)
     this.#paused.set(runner, { until: now + this.#rules.pauseS, isFailed })
   }
 
@@ -200,61 +176,7 @@ export class NodeState {
   swapped(isLoaded: boolean, kept: readonly string[], size: number, now: number): void {
     const swap = this.#swap
     if (!swap) return
-    const until = now + this.#rules.settleS
-    for (const victim of swap.victims) {
-      if (kept.includes(victim.model)) continue
-      this.#settling.set(victim.model, until)
-      this.#unload(victim)
-    }
+    this.#memory.swapped(swap, kept, isLoaded ? size : null, now + this.#rules.settleS)
     this.unmark()
-    if (!isLoaded) return
-    this.#settling.set(swap.runner.model, until)
-    this.#load(swap.runner, { size, sizeVram: size, contextLength: 0 }, false)
-  }
-
-  /** A model in memory according to facts. */
-  #see(fact: RunnerFacts): void {
-    const { model, variant, size, sizeVram, contextLength } = fact
-    const residence = { size, sizeVram, contextLength }
-    const known = this.#loaded.get(model)?.residence
-    // The same object: what is cached there still is.
-    if (known && this.#knows(fact)) Object.assign(known, residence)
-    // The text of fleet/variant.ts for requests that set the context only.
-    else
-      this.#load(this.runner(model, variant ?? `{"num_ctx":${contextLength}}`), residence, variant === null)
-  }
-
-  /** Whether facts speak of the runner that we know, rather than of one with other options. */
-  #knows({ model, variant, contextLength }: RunnerFacts): boolean {
-    const loaded = this.#loaded.get(model)
-    if (!loaded?.residence) return false
-    if (variant !== null) return variant === loaded.variant
-    const known = loaded.residence.contextLength
-    return known === 0 || known === contextLength
-  }
-
-  #load(runner: Runner, residence: Residence, isForeign: boolean): void {
-    const before = this.#loaded.get(runner.model)
-    if (before && before !== runner) this.#unload(before)
-    this.#idle.delete(`${runner.model}\n${runner.variant}`)
-    this.#loaded.set(runner.model, runner)
-    runner.residence = residence
-    runner.isForeign = isForeign
-  }
-
-  #unload(runner: Runner): void {
-    if (this.#loaded.get(runner.model) !== runner) return
-    this.#loaded.delete(runner.model)
-    this.#idle.set(`${runner.model}\n${runner.variant}`, runner)
-    runner.residence = null
-    runner.isForeign = false
-  }
-
-  #isSettling(model: string, now: number): boolean {
-    const swap = this.#swap
-    const isSwapping = swap !== null && swap.askedAt !== null
-    if (isSwapping && (swap.runner.model === model || swap.victims.some((victim) => victim.model === model)))
-      return true
-    return (this.#settling.get(model) ?? Number.NEGATIVE_INFINITY) > now
   }
 }

@@ -1,5 +1,5 @@
 /** Fewer tokens than these are never expected of a request that still runs (sheet routing.md §2.2). */
-const fewest = 4
+export const fewestTokens = 4
 
 /** How long answers are: the last of them, as a sample. Numbers of tokens. */
 export class Outputs {
@@ -47,6 +47,6 @@ export class Outputs {
       longer++
       sum += tokens - written
     }
-    return Math.max(fewest, longer === 0 ? this.#prior - written : sum / longer)
+    return Math.max(fewestTokens, longer === 0 ? this.#prior - written : sum / longer)
   }
 }

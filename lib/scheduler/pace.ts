@@ -1,7 +1,8 @@
+import type { Company } from './gpu-time.ts'
 import type { Parameters } from './parameters.ts'
+import { RelativeSlope } from './relative-slope.ts'
 import { type MeanRecord, RunningMean } from './running-mean.ts'
 import { SlotCount } from './slot-count.ts'
-import { Slowdown } from './slowdown.ts'
 
 /** A decode of fewer tokens says nothing about speed, nor does a prefill of fewer (sheet routing.md §2.2). */
 const leastTokens = 4
@@ -9,6 +10,11 @@ const leastPrefill = 64
 /** Loads shorter than these were none; a second of each is no reading (sheet routing.md §2.2). */
 const leastLoadS = 0.5
 const loadOverheadS = 1
+/** What the priors of the slopes weigh: as much as 20 samples that differ by a stream, or by a sixth of their time. */
+const slowdownWeight = 20
+const stallWeight = 0.5
+/** Whoever writes does so while a prompt is read, however slowly. */
+const mostStall = 0.95
 
 /** How fast one node is, whatever it runs. */
 export class NodePace {
@@ -16,7 +22,8 @@ export class NodePace {
   /** Logarithms: a speed twice as high is as far away as one half as high. */
   readonly #logSpeed: RunningMean
   readonly #disk: RunningMean
-  readonly #slowdown: Slowdown
+  readonly #slowdown: RelativeSlope
+  readonly #stall: RelativeSlope
   #expectedLogSpeed = 0
   #speed = 1
 
@@ -24,7 +31,9 @@ export class NodePace {
     this.#rules = rules
     this.#logSpeed = new RunningMean(rules.learning.speedMemory)
     this.#disk = new RunningMean(rules.learning.diskMemory)
-    this.#slowdown = new Slowdown(rules.learning.slowdown)
+    const { slowdown, stall } = rules.learning
+    this.#slowdown = new RelativeSlope({ slope: slowdown, weight: slowdownWeight, least: 0, most: 1 })
+    this.#stall = new RelativeSlope({ slope: -stall, weight: stallWeight, least: -mostStall, most: 0 })
   }
 
   /** Against a node of speed 1. */
@@ -40,7 +49,12 @@ export class NodePace {
 
   /** By how much one more stream slows the others of its runner. */
   get slowdown(): number {
-    return this.#slowdown.perStream
+    return this.#slowdown.value
+  }
+
+  /** By which share a runner's streams are slower while it reads a prompt. */
+  get stall(): number {
+    return -this.#stall.value
   }
 
   /** Seconds to load a model of so many bytes. */
@@ -57,8 +71,11 @@ export class NodePace {
     this.#measure()
   }
 
-  shared(others: number, ratio: number): void {
-    this.#slowdown.add(others, ratio)
+  /** @param ratio what a stream took for a token, over what a lone one is believed to take. */
+  shared({ others, held }: Company, ratio: number): void {
+    const [amongOthers, whileHeld] = [1 + this.slowdown * others, 1 - this.stall * held]
+    this.#slowdown.add(others, ratio * whileHeld)
+    this.#stall.add(held, amongOthers / ratio)
   }
 
   record(): { speed: MeanRecord; disk: MeanRecord } {
@@ -77,14 +94,6 @@ export class NodePace {
   }
 }
 
-/** What else ran beside a request, on average between its start and its end. */
-export interface Company {
-  /** Streams of the same runner, itself included. */
-  readonly streams: number
-  /** Busy runners of the node, its own included. */
-  readonly runners: number
-}
-
 /** A prompt that was read, in tokens. */
 interface PromptRead {
   /** In all, as far as that is known. */
@@ -93,11 +102,15 @@ interface PromptRead {
   readonly expected: number
   /** Those that were not cached; null where the node does not tell them from the others. */
   readonly evaluated: number | null
+  /** Other prompts that the runner was reading when it came to this one; null: nobody knows when it was read. */
+  readonly readers: number | null
 }
 
-/** What is stored of a runner. */
+/** What is stored of a runner: speeds of a lone request. Who is beside one is learned anew, as it is another matter tomorrow. */
 export interface PaceRecord {
+  /** Seconds per token. */
   readonly decode: MeanRecord
+  /** Tokens per second. */
   readonly prefill: MeanRecord
   readonly slots: number | null
 }
@@ -108,7 +121,12 @@ export class RunnerPace {
   readonly slots: SlotCount
   readonly #rules: Parameters
   readonly #decode: RunningMean
+  /** Seconds per token: of a rate the mean would say too much, as it is a guess how much was cached. */
   readonly #prefill: RunningMean
+  /** Of the time that streams wrote, the share in which prompts of others were read. */
+  readonly #held: RunningMean
+  /** How much longer prompts took than those that were there before them explain. */
+  readonly #crowd: RunningMean
   /** Which share of the tokens that were expected to be cached was. */
   readonly #cached: RunningMean
 
@@ -119,6 +137,8 @@ export class RunnerPace {
     this.#rules = rules
     this.#decode = new RunningMean(memory)
     this.#prefill = new RunningMean(memory)
+    this.#held = new RunningMean(memory)
+    this.#crowd = new RunningMean(memory)
     this.#cached = new RunningMean(memory)
   }
 
@@ -129,11 +149,23 @@ export class RunnerPace {
     return this.#rules.uses.speed ? this.#decode.shrunk(prior, priorWeight) : prior
   }
 
+  /** The same, held up by prompts of others for as much of the time as of late. */
+  usualSecondsPerToken(bytes: number): number {
+    const held = this.#held.shrunk(0, this.#rules.learning.priorWeight)
+    return this.secondsPerToken(bytes) / (1 - this.node.stall * held)
+  }
+
   /** Prompt tokens per second of a lone request. */
   prefillRate(bytes: number): number {
     const { prefillBytesPerS, priorWeight } = this.#rules.learning
-    const prior = (prefillBytesPerS * this.node.speed) / bytes
-    return this.#rules.uses.speed ? this.#prefill.shrunk(prior, priorWeight) : prior
+    const prior = bytes / (prefillBytesPerS * this.node.speed)
+    return 1 / (this.#rules.uses.speed ? this.#prefill.shrunk(prior, priorWeight) : prior)
+  }
+
+  /** The same of one that finds so many prompts being read, while others come as of late. */
+  prefillRateAmong(readers: number, bytes: number): number {
+    const crowd = this.#crowd.shrunk(1, this.#rules.learning.priorWeight)
+    return this.prefillRate(bytes) / (crowd * sharedBy(readers))
   }
 
   /** How many of the tokens that the prefix map promises are worth counting on. */
@@ -142,40 +174,54 @@ export class RunnerPace {
   }
 
   /** @param tokens written in so many seconds. */
-  decoded(tokens: number, seconds: number, { streams, runners }: Company, bytes: number): void {
-    if (tokens < leastTokens || !(seconds > 0)) return
-    const each = seconds / tokens / runners
-    this.node.shared(streams - 1, each / this.secondsPerToken(bytes))
-    const alone = each / (1 + this.node.slowdown * (streams - 1))
+  decoded(tokens: number, seconds: number, company: Company, bytes: number): void {
+    const { share, others, held } = company
+    const each = (seconds * share) / tokens
+    if (tokens < leastTokens || !(each > 0)) return
+    this.node.shared(company, each / this.secondsPerToken(bytes))
+    this.#held.add(held)
+    const alone = (each * (1 - this.node.stall * held)) / (1 + this.node.slowdown * others)
     this.#decode.add(alone)
     this.node.decoded(bytes / (this.#rules.learning.decodeBytesPerS * alone))
   }
 
-  prefilled(
-    { tokens, expected, evaluated }: PromptRead,
-    seconds: number,
-    { runners }: Company,
-    bytes: number,
-  ): void {
-    if (!(seconds > 0)) return
+  /** @param prompt read in so many seconds. */
+  prefilled(prompt: PromptRead, seconds: number, { share, promptShare }: Company, bytes: number): void {
+    const { tokens, expected, evaluated, readers } = prompt
+    const alone = seconds * (readers === null ? share : promptShare)
+    if (!(alone > 0)) return
+    if (readers !== null) this.#crowd.add(share / promptShare / sharedBy(readers))
     const rate = this.prefillRate(bytes)
     if (expected > 0) {
-      const cached = Math.max(0, tokens - (evaluated ?? (rate * seconds) / runners))
+      const cached = Math.max(0, tokens - (evaluated ?? rate * alone))
       this.#cached.add(Math.min(1, cached / expected))
     }
     const read = evaluated ?? tokens - (expected > 0 ? expected * this.cachedShare : 0)
     if (read <= (expected > 0 ? leastPrefill : 0)) return
-    const seen = (read / seconds) * runners
-    this.#prefill.add(Math.min(4 * rate, Math.max(rate / 4, seen)))
+    this.#prefill.add(Math.min(4 / rate, Math.max(0.25 / rate, alone / read)))
   }
 
   record(): PaceRecord {
-    return { decode: this.#decode.record(), prefill: this.#prefill.record(), slots: this.slots.record() }
+    const prefill = inverse(this.#prefill.record())
+    return { decode: this.#decode.record(), prefill, slots: this.slots.record() }
   }
 
   restore({ decode, prefill, slots }: PaceRecord): void {
     if (decode.mean > 0) this.#decode.restore(decode)
-    if (prefill.mean > 0) this.#prefill.restore(prefill)
+    if (prefill.mean > 0) this.#prefill.restore(inverse(prefill))
     this.slots.restore(slots)
   }
+}
+
+/**
+ * How many times as long a prompt takes that finds so many others being read, with equal parts of the runner for all: the
+ * mean while as many come as go (Coffman, Muntz and Trotter 1970, M/M/1 with processor sharing), but for a factor that
+ * depends on how busy the runner is.
+ */
+function sharedBy(readers: number): number {
+  return 1 + readers / 2
+}
+
+function inverse({ mean, count }: MeanRecord): MeanRecord {
+  return { mean: mean > 0 ? 1 / mean : 0, count }
 }

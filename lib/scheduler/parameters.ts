@@ -53,6 +53,8 @@ export interface Parameters {
     readonly diskBytesPerS: number
     /** beta of §2.1: how much one more stream slows the others. */
     readonly slowdown: number
+    /** By which share streams are slower while their runner reads a prompt (§3). */
+    readonly stall: number
     /** Samples that a prior counts as, and that a mean remembers at most (§2.2). */
     readonly priorWeight: number
     readonly memory: number
@@ -162,6 +164,7 @@ export const defaultParameters: Parameters = {
     prefillBytesPerS: 7.5e12,
     diskBytesPerS: 1.5e9,
     slowdown: 0.15,
+    stall: 0.65,
     priorWeight: 3,
     memory: 40,
     speedMemory: 30,

@@ -1,6 +1,7 @@
 import type { Work } from './events.ts'
 import type { FleetState } from './fleet-state.ts'
 import type { Learning } from './learning.ts'
+import { fewestTokens } from './outputs.ts'
 import type { Parameters } from './parameters.ts'
 import type { Flight, Runner } from './runner.ts'
 
@@ -10,9 +11,6 @@ export interface Surroundings {
   readonly learning: Learning
   readonly rules: Parameters
 }
-
-/** A request that should have ended is expected to write so many tokens more (sheet routing.md §2.2). */
-const fewest = 4
 
 /** Output tokens still to come of a request that has written so many. */
 export function restOf(work: Work, written: number, learning: Learning): number {
@@ -33,7 +31,7 @@ export function slowBytes({ node, model, residence }: Runner, { rules }: Surroun
 export function endsOf(runner: Runner, around: Surroundings, now: number): number[] {
   const { flights, node, pace } = runner
   if (flights.size === 0) return []
-  const alone = pace.secondsPerToken(slowBytes(runner, around)) * node.busy
+  const alone = pace.usualSecondsPerToken(slowBytes(runner, around)) * node.busy
   const perToken = alone * (1 + pace.node.slowdown * (flights.size - 1))
   const ends: number[] = []
   for (const flight of flights.values()) ends.push(endOf(flight, perToken, now))
@@ -42,5 +40,5 @@ export function endsOf(runner: Runner, around: Surroundings, now: number): numbe
 
 function endOf({ firstTokenAt, startedAt, prefillS, toldAt, rest }: Flight, perToken: number, now: number) {
   if (firstTokenAt === null) return Math.max(now, startedAt + prefillS) + rest * perToken
-  return Math.max(toldAt + rest * perToken, now + fewest * perToken)
+  return Math.max(toldAt + rest * perToken, now + fewestTokens * perToken)
 }

@@ -2,6 +2,7 @@ import { contextVariant } from '../fleet/variant.ts'
 import { Roster } from '../shared/roster.ts'
 import type { Decision, Work } from './events.ts'
 import type { PassageBarrier } from './gate.ts'
+import { type GpuTime, RunnerTime } from './gpu-time.ts'
 import type { NodeState } from './node-state.ts'
 import type { RunnerPace } from './pace.ts'
 import type { Terms } from './terms.ts'
@@ -15,10 +16,16 @@ export interface Flight {
   readonly prefillS: number
   /** Tokens of its prompt that the prefix map promised. */
   readonly cached: number
-  /** Streams of its runner and busy runners of its node when it began, itself and its own included. */
+  /** Streams of its runner when it began, itself included. */
   readonly streams: number
-  readonly runners: number
   readonly decision: Decision
+  /** Prompts that its runner was reading when it began. */
+  readonly readers: number
+  /** Whether its own is being read; false where nobody tells when that is over. Changed by its node only. */
+  isReading: boolean
+  /** What its runner had had of the GPU when it began, and when it began to write; null until then, or where nobody tells. */
+  readonly begunWith: GpuTime
+  wroteWith: GpuTime | null
   /** In monotonic seconds; null while the prompt is read. */
   firstTokenAt: number | null
   tokens: number
@@ -41,6 +48,7 @@ export class Runner {
   readonly model: string
   readonly variant: string
   readonly pace: RunnerPace
+  readonly time: RunnerTime
   /** Null: not in memory. Another object after each load, as nothing is cached after it. */
   residence: Residence | null = null
   /** Loaded by others: the options are a guess from its context, and may be the node's own. */
@@ -57,6 +65,7 @@ export class Runner {
     this.model = model
     this.variant = variant
     this.pace = pace
+    this.time = new RunnerTime(node.gpu)
   }
 
   /** A runner with its node's own context also serves who asks for just as much (sheet ollama-api.md §2.3). */

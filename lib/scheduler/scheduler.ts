@@ -4,28 +4,23 @@ import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
+import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { Roster } from '../shared/roster.ts'
 import type { QueuedWork } from './core.ts'
 import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
-import type { Departure, Effect } from './events.ts'
+import type { Departure, Effect, SchedulerEvent } from './events.ts'
 import { type Explanation, explain } from './explain.ts'
 import type { Gate } from './gate.ts'
-import { type Grant, RunningRequest } from './grant.ts'
+import type { Grant } from './grant.ts'
 import type { LearnedState } from './learning.ts'
-import { LoadError, type Loader } from './loader.ts'
+import type { Loader, SwapOrder } from './loader.ts'
+import { Loads } from './loads.ts'
 import { refusalOf } from './refusal.ts'
+import { RunningRequests } from './running-requests.ts'
+import { WaitingRoom } from './waiting-room.ts'
 import { workOf } from './work.ts'
-
-interface Waiter {
-  readonly ask: Ask
-  /** When it began to wait this time, in monotonic milliseconds. */
-  readonly since: number
-  grant(grant: Grant): void
-  refuse(reason: unknown): void
-}
 
 interface SchedulerOptions {
   readonly snapshot: CurrentSnapshot
@@ -33,6 +28,7 @@ interface SchedulerOptions {
   readonly loader: Loader
   readonly clock: Clock
   readonly dice: Dice
+  readonly log: Pick<Log, 'warn'>
   readonly metrics: Pick<Metrics, 'predictionError'>
   /** What other instances do with the nodes, as far as is known. */
   readonly usedElsewhere: () => Elsewhere
@@ -40,44 +36,45 @@ interface SchedulerOptions {
   readonly leads: () => boolean
 }
 
-/** Whoever waits for a load is not told that no slot became free, and is looked at again after so many milliseconds. */
-const loadCheckMs = 1000
-
 /**
  * The shell around the core: callers ask it for slots, it tells the core, and does what the core says.
  *
- * Invariant: a waiter is in the map or settled, and the core knows of exactly those in the map and of what runs.
+ * Invariant: the core knows of exactly those in the waiting room and of what runs.
  */
 export class Scheduler {
   readonly #snapshot: CurrentSnapshot
   readonly #gate: Gate
-  readonly #loader: Loader
   readonly #clock: Clock
   readonly #loop: CoreLoop
-  /** By the id that the core knows them by. */
-  readonly #waiters = new Roster<string, Waiter>()
-  readonly #running = new Roster<string, RunningRequest>()
-  /** Of the last load of a model on a node, if it failed: what its loader threw. */
-  readonly #failedLoads = new Map<string, unknown>()
-  /** Requests running, by node, without the idle ones. */
-  readonly #byNode = new Map<string, number>()
-  /** Nodes that have been asked for a load. */
-  readonly #loading = new Set<string>()
+  readonly #loads: Loads
+  readonly #waitingRoom: WaitingRoom
+  readonly #running = new RunningRequests()
 
   constructor(options: SchedulerOptions) {
-    const { snapshot, gate, loader, clock } = options
+    const { snapshot, gate, clock } = options
     this.#snapshot = snapshot
     this.#gate = gate
-    this.#loader = loader
     this.#clock = clock
     this.#loop = new CoreLoop({
       ...options,
       execute: (effect) => this.#execute(effect),
-      ticking: () => {
-        for (const running of this.#running.values()) running.report()
-      },
+      ticking: () => this.#running.report(),
     })
-    snapshot.onSwap(() => this.refresh())
+    this.#loads = new Loads({
+      ...options,
+      tell: (event) => this.#loop.tell(event),
+      failed: (order, error) => this.#loadFailed(order, error),
+    })
+    this.#waitingRoom = new WaitingRoom({
+      clock,
+      awaitsLoad: (id) => this.#loop.core.plan(id)?.waitsFor === 'load',
+      gone: (id, reason) => void this.#remove(id, 'left', reason),
+      overdue: (id, model, waitedMs) => this.#expire(id, model, waitedMs),
+    })
+    snapshot.onSwap(() => {
+      this.#loads.keepOnly(snapshot.get().nodes)
+      this.refresh()
+    })
   }
 
   /**
@@ -90,37 +87,11 @@ export class Scheduler {
   acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
     if (signal.aborted) return Promise.reject(signal.reason)
     this.#loop.look()
-    const { promise, resolve, reject } = Promise.withResolvers<Grant>()
     const id = this.#freeId(ask.id)
-    const leave = () => this.#remove(id, 'left', signal.reason)
-    let cancelLimit = () => {}
-    const settled = () => {
-      cancelLimit()
-      signal.removeEventListener('abort', leave)
-    }
-    this.#waiters.set(id, {
-      ask,
-      since: this.#clock.now(),
-      grant: (grant) => {
-        settled()
-        resolve(grant)
-      },
-      refuse: (reason) => {
-        settled()
-        reject(reason)
-      },
-    })
-    signal.addEventListener('abort', leave, { once: true })
-    const limitMs = this.#maxWaitMs(ask)
-    const loadedBy = this.#clock.now() + limitMs + this.#snapshot.get().config.timeouts.first_token
-    const expire = () => {
-      const isLoading = this.#loop.core.plan(id)?.waitsFor === 'load' && this.#clock.now() < loadedBy
-      if (isLoading) cancelLimit = this.#clock.after(loadCheckMs, expire)
-      else this.#expire(id, ask.model, limitMs)
-    }
-    cancelLimit = this.#clock.after(limitMs, expire)
+    const limits = { slotMs: this.#maxWaitMs(ask), loadMs: this.#snapshot.get().config.timeouts.first_token }
+    const granted = this.#waitingRoom.enter(id, ask, limits, signal)
     this.#loop.tell({ type: 'arrived', work: workOf(ask, id) })
-    return promise
+    return granted
   }
 
   /** Takes a request out of the queue: its caller is told that an operator did. Whether it was there. */
@@ -135,26 +106,21 @@ export class Scheduler {
 
   /** Requests of this instance running on a node. */
   running(node: string): number {
-    return this.#byNode.get(node) ?? 0
+    return this.#running.on(node)
   }
 
   summary(): LoadSummary {
+    const loading = this.#loads.nodes
     return {
-      running: Object.fromEntries(this.#byNode),
-      ...(this.#loading.size > 0 && { loading: [...this.#loading] }),
-      queued: this.#waiters.size,
+      running: Object.fromEntries(this.#running.counts),
+      ...(loading.length > 0 && { loading }),
+      queued: this.#waitingRoom.size,
     }
   }
 
   /** Requests waiting and milliseconds that the first of them has waited, by class; classes nobody waits in are absent. */
   queuedByClass(): ReadonlyMap<string, { readonly count: number; readonly oldestMs: number }> {
-    const now = this.#clock.now()
-    const classes = new Map<string, { count: number; oldestMs: number }>()
-    for (const { ask, since } of this.#waiters.values()) {
-      const { count, oldestMs } = classes.get(ask.class) ?? { count: 0, oldestMs: 0 }
-      classes.set(ask.class, { count: count + 1, oldestMs: Math.max(oldestMs, now - since) })
-    }
-    return classes
+    return this.#waitingRoom.byClass()
   }
 
   /** All that waits, in the order in which it will be served if nothing else happens. Times are monotonic seconds. */
@@ -190,13 +156,11 @@ export class Scheduler {
   /** What would be decided on the ask now, and why, waiting or not. Nothing is taken. */
   explain(ask: Ask): Explanation {
     this.#loop.look()
-    const running = new Map<string, number>()
-    for (const { node, model } of this.#running.values()) if (model === ask.model) add(running, node.name, 1)
-    return explain(workOf(ask, this.#waiters.has(ask.id) ? ask.id : ''), {
+    return explain(workOf(ask, this.#waitingRoom.has(ask.id) ? ask.id : ''), {
       snapshot: this.#snapshot.get(),
       gate: this.#gate,
       core: this.#loop.core,
-      running,
+      running: this.#running.countsOf(ask.model),
       now: this.#loop.now,
     })
   }
@@ -204,7 +168,7 @@ export class Scheduler {
   /** An id of its own, also for who asks twice under one. */
   #freeId(wanted: string): string {
     let id = wanted
-    for (let nth = 2; this.#waiters.has(id) || this.#running.has(id); nth++) id = `${wanted}-${nth}`
+    for (let nth = 2; this.#waitingRoom.has(id) || this.#running.has(id); nth++) id = `${wanted}-${nth}`
     return id
   }
 
@@ -215,17 +179,16 @@ export class Scheduler {
 
   /** Whether it was still waiting. @param reason that its caller is told. */
   #remove(id: string, why: Departure, reason: unknown): boolean {
-    const waiter = this.#waiters.get(id)
+    const waiter = this.#waitingRoom.take(id)
     if (!waiter) return false
-    this.#waiters.delete(id)
     waiter.refuse(reason)
     this.#loop.tell({ type: 'left', id, why })
     return true
   }
 
-  #expire(id: string, model: string, limitMs: number): void {
+  #expire(id: string, model: string, waitedMs: number): void {
     const retryAfter = this.#loop.core.retryAfterS(id, this.#loop.now)
-    const error = new ProxyError('queue_timeout', { model, seconds: limitMs / 1000, retryAfter })
+    const error = new ProxyError('queue_timeout', { model, seconds: waitedMs / 1000, retryAfter })
     this.#remove(id, 'waited-too-long', error)
   }
 
@@ -238,76 +201,42 @@ export class Scheduler {
         this.#refuse(effect)
         break
       case 'swap':
-        void this.#swap(effect)
+        this.#swap(effect)
         break
     }
   }
 
   #start({ id, node: name, decision }: Extract<Effect, { type: 'start' }>): void {
-    const waiter = this.#waiters.get(id)
     const node = this.#snapshot.get().nodes.get(name)
-    if (!waiter || !node) return // cannot be: the core was told of both in this very turn
-    this.#waiters.delete(id)
+    const waiter = node && this.#waitingRoom.take(id)
+    if (!waiter) return // cannot be: the core was told of both in this very turn
+    const { model } = waiter.ask
     const queuedMs = this.#clock.now() - waiter.since
-    const running = new RunningRequest({
-      id,
-      node,
-      model: waiter.ask.model,
-      queuedMs,
-      decision,
-      tell: (event) => this.#loop.tell(event),
-      over: () => {
-        this.#running.delete(id)
-        add(this.#byNode, name, -1)
-      },
-    })
-    this.#running.set(id, running)
-    add(this.#byNode, name, 1)
-    this.#gate.passage(name, waiter.ask.model).claim()
+    const tell = (event: SchedulerEvent) => this.#loop.tell(event)
+    const running = this.#running.start({ id, node, model, reason: decision.reason, queuedMs, tell })
+    this.#gate.passage(name, model).claim()
     waiter.grant(running)
   }
 
   #refuse(refusal: Extract<Effect, { type: 'refuse' }>): void {
-    const waiter = this.#waiters.get(refusal.id)
+    const waiter = this.#waitingRoom.take(refusal.id)
     if (!waiter) return
-    this.#waiters.delete(refusal.id)
     const { ask } = waiter
-    const failedLoad = this.#failedLoads.get(`${refusal.node} ${ask.model}`)
-    if (refusal.reason === 'load-failed' && failedLoad) waiter.refuse(failedLoad)
-    else waiter.refuse(refusalOf(refusal, { ...ask, queued: this.#waiters.size }))
+    const failure = refusal.node && this.#loads.failure(refusal.node, ask.model)
+    waiter.refuse(failure ?? refusalOf(refusal, { ...ask, queued: this.#waitingRoom.size }))
   }
 
-  /** Has a model loaded. Whoever waits for it is told when that fails, and may try elsewhere. */
-  async #swap({ node: name, victims, model, variant }: Extract<Effect, { type: 'swap' }>): Promise<void> {
+  #swap({ node: name, victims, model, variant, loadS }: Extract<Effect, { type: 'swap' }>): void {
     const node = this.#snapshot.get().nodes.get(name)
     if (!node) return // as in #start
     this.#gate.passage(name, model).claim()
-    this.#loading.add(name)
-    const first = this.#waitingFor(model, variant)[0]?.[1]
-    const api = first?.ask.api ?? 'ollama_generate'
-    try {
-      const swapped = await this.#loader.swap({ node, victims, model, variant, api })
-      const ok = 'loadS' in swapped
-      if (ok) this.#failedLoads.delete(`${name} ${model}`)
-      this.#loop.tell({ type: 'swapped', node: name, model, ok, loadS: 0, ...swapped })
-    } catch (error) {
-      this.#failedLoads.set(`${name} ${model}`, error)
-      for (const [id] of this.#waitingFor(model, variant))
-        if (this.#loop.core.plan(id)?.node === name) this.#remove(id, 'load-failed', error)
-      const isBusy = error instanceof LoadError && error.isBusy
-      this.#loop.tell({ type: 'swapped', node: name, model, ok: false, isBusy, loadS: 0 })
-    } finally {
-      this.#loading.delete(name)
-    }
+    const api = this.#waitingRoom.apiFor(model) ?? 'ollama_generate'
+    void this.#loads.begin({ node, victims, model, variant, api }, loadS)
   }
 
-  #waitingFor(model: string, variant: string): [id: string, waiter: Waiter][] {
-    return [...this.#waiters].filter(([, { ask }]) => ask.model === model && ask.variant === variant)
+  /** Whoever waits for the load is told how it failed, and may try elsewhere. */
+  #loadFailed({ node, model, variant }: SwapOrder, error: unknown): void {
+    for (const id of this.#waitingRoom.of(model, variant))
+      if (this.#loop.core.plan(id)?.node === node.name) this.#remove(id, 'load-failed', error)
   }
-}
-
-function add(counts: Map<string, number>, key: string, change: number): void {
-  const count = (counts.get(key) ?? 0) + change
-  if (count === 0) counts.delete(key)
-  else counts.set(key, count)
 }

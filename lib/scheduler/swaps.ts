@@ -4,6 +4,9 @@ import type { FleetState } from './fleet-state.ts'
 import type { NodeState, Swap } from './node-state.ts'
 import type { Parameters } from './parameters.ts'
 import type { Runner } from './runner.ts'
+import { loadS } from './terms.ts'
+
+type Swapped = Extract<SchedulerEvent, { type: 'swapped' }>
 
 /**
  * Swaps under way, one per node: mark the victims, which get nothing any more; when they have run dry, ask for the load;
@@ -41,14 +44,11 @@ export class Swaps {
     return effects
   }
 
-  swapped(
-    { node: name, model, ok, loadS, kept = [], isBusy = false }: Extract<SchedulerEvent, { type: 'swapped' }>,
-    now: number,
-  ): void {
+  swapped({ node: name, model, ok, loadS: tookS, kept = [], isBusy = false }: Swapped, now: number): void {
     const node = this.#fleet.node(name)
     const swap = node?.swap
     if (!node || !swap || swap.askedAt === null || swap.runner.model !== model) return
-    if (ok) swap.runner.pace.node.loaded(node.facts.models.get(model) ?? 0, loadS)
+    if (ok) swap.runner.pace.node.loaded(node.facts.models.get(model) ?? 0, tookS)
     node.swapped(ok, kept, this.#fleet.size(swap.runner), now)
     if (!ok && !isBusy) node.pause(swap.runner, kept.length === 0, now)
     this.#fleet.residencyChanged()
@@ -71,6 +71,6 @@ export class Swaps {
     if (swap.victims.some(({ flights }) => flights.size > 0)) return
     node.asked(now)
     const victims = swap.victims.map((victim) => victim.model)
-    effects.push({ type: 'swap', node: node.name, victims, model, variant })
+    effects.push({ type: 'swap', node: node.name, victims, model, variant, loadS: loadS(swap.runner) })
   }
 }

@@ -56,10 +56,12 @@ export function workOut(runner: Runner, around: Surroundings, now: number): Term
   const busy = 1 + node.busy - (flights.size > 0 ? 1 : 0)
   // Whoever waits for a slot finds the others, but not the one that made way.
   const others = Math.min(flights.size, runner.slots - 1)
-  const alone = pace.secondsPerToken(bytes)
+  const alone = pace.usualSecondsPerToken(bytes)
   const { slowdown } = pace.node
   const decodePerToken = alone * (1 + slowdown * others) * busy
-  const prefillPerToken = busy / pace.prefillRate(bytes)
+  // Nobody knows what a runner will be reading once a slot is free.
+  const readers = opening.state === 'ready' ? runner.time.readers : 0
+  const prefillPerToken = busy / pace.prefillRateAmong(readers, bytes)
   const counts = uses.externality ? 1 : 0
   const externalityPerToken = counts * others * cost.streamSlowdown * alone * slowdown * busy
   const stall = counts * cost.prefillStall * Math.min(node.active, cost.stalledStreams)

@@ -1,9 +1,9 @@
-import type { Ask } from '../fleet/ask.ts'
+import { type Ask, embeds } from '../fleet/ask.ts'
 import type { Work } from './events.ts'
 
 /** @param id that the core knows it by; one that is in use stands for what it is in use for. */
 export function workOf(ask: Ask, id: string): Work {
-  const { promptTokens = 0, maxTokens = null, prefixes = [], arrivedAt, api } = ask
+  const { promptTokens = 0, maxTokens = null, prefixes = [], streams = false, arrivedAt, api } = ask
   return {
     id,
     model: ask.model,
@@ -12,7 +12,8 @@ export function workOf(ask: Ask, id: string): Work {
     class: ask.class,
     promptTokens,
     maxTokens,
-    embeds: /embed/.test(api),
+    streams,
+    embeds: embeds(api),
     prefixes,
     nodes: ask.nodes,
     tried: ask.tried,

@@ -60,7 +60,7 @@ async function startHaproxy({ dir, nodePort }: Ground): Promise<Program | null> 
   return new Program({ name: 'haproxy', command, args: ['-db', '-f', config], port, dir })
 }
 
-/** As a user starts it: default settings, embedded store, one node put through the admin API. */
+/** As the systemd unit starts it: its options for Node, default settings, embedded store, one node put through the admin API. */
 async function startLlamero({ dir, nodePort }: Ground): Promise<Program> {
   const [port, adminPort] = [await freePort(), await freePort()]
   const state = join(dir, 'llamero')
@@ -72,6 +72,7 @@ async function startLlamero({ dir, nodePort }: Ground): Promise<Program> {
     dir,
     env: {
       PATH: process.env['PATH'],
+      NODE_OPTIONS: await unitNodeOptions(),
       LLAMERO_CONFIG: '/dev/null', // the machine's own settings are not the bench's
       LLAMERO_NAME: 'bench',
       LLAMERO_STATE: state,
@@ -90,6 +91,13 @@ async function startLlamero({ dir, nodePort }: Ground): Promise<Program> {
   }
   await program.reaches('takes its node', async () => (await fetch(`${admin}/admin/v1/nodes/bench`, put)).ok)
   return program
+}
+
+async function unitNodeOptions(): Promise<string> {
+  const unit = await readFile(join(import.meta.dirname, '../../deploy/systemd/llamero.service'), 'utf8')
+  const options = /^Environment="NODE_OPTIONS=(.*)"$/m.exec(unit)?.[1]
+  if (!options) throw new Error('llamero.service sets no NODE_OPTIONS')
+  return options
 }
 
 function script(path: string, ...args: readonly number[]) {

@@ -2,18 +2,33 @@ import type { Contestant } from '../../lib/rehearsal/comparison.ts'
 import type { Decider } from '../../lib/rehearsal/decider.ts'
 import type { RehearsedNode } from '../../lib/rehearsal/node.ts'
 import { Core } from '../../lib/scheduler/core.ts'
-import type { SchedulerEvent } from '../../lib/scheduler/events.ts'
+import type { SchedulerEvent, Timings, Work } from '../../lib/scheduler/events.ts'
 import type { LearnedState } from '../../lib/scheduler/learning.ts'
 import { defaultParameters } from '../../lib/scheduler/parameters.ts'
 import type { MeanRecord } from '../../lib/scheduler/running-mean.ts'
 import type { Dice } from '../../lib/shared/loop.ts'
 
+/** What was predicted, and what it was. */
+interface Prediction {
+  readonly predicted: number
+  readonly actual: number
+}
+
+/** What our policy knew of nodes and models that had served ten requests. */
+export interface Knowledge {
+  /** Seconds per token and prompt tokens per second of a lone request, as learned from those ten. */
+  readonly decode: Prediction[]
+  readonly prefill: Prediction[]
+  /** Of each request that was sent there later: seconds to write its answer, if its length had been known, and to read its prompt. */
+  readonly writing: Prediction[]
+  readonly reading: Prediction[]
+}
+
 /** Completions after which a speed should be known (sheet routing.md §6, G8). */
 const lessons = 10
 
 /**
- * Our policy, told at once how many times slower or faster a node has become. What it learned before stays: true speeds of a
- * lone stream would do worse, as they leave out how prompts that are read hold up the others.
+ * Our policy, told at once how many times slower or faster a node has become. What it learned before stays, so much slower.
  */
 export const toldOfChanges: Contestant = {
   name: 'told of the change',
@@ -38,57 +53,114 @@ export const toldOfChanges: Contestant = {
 /**
  * Our policy, observed.
  *
- * @param learned gets, for each node and model that served ten requests, by which share its learned speed was then wrong.
+ * @param known gets what it knew.
  */
-export function observed(learned: number[]): Contestant {
+export function observed(known: Knowledge): Contestant {
   return {
     name: 'earliest-finish',
     allResident: false,
-    deciderOf: (dice, nodes) => new ObservedCore(newCore(dice), nodes, learned),
+    deciderOf: (dice, nodes) => new ObservedCore(newCore(dice), nodes, known),
   }
+}
+
+/** A request on a node, as it was predicted. */
+interface Sent {
+  readonly node: string
+  readonly model: string
+  readonly prefillS: number
+  /** Null where more than one was sent there at once: then nobody asked with the others on their way. */
+  readonly secondsPerToken: number | null
+  readonly isLearned: boolean
 }
 
 class ObservedCore implements Decider {
   readonly #core: Core
   readonly #nodes: readonly RehearsedNode[]
-  readonly #learned: number[]
-  readonly #models = new Map<string, string>()
-  readonly #places = new Map<string, string>()
+  readonly #known: Knowledge
+  readonly #waiting = new Map<string, Work>()
+  readonly #sent = new Map<string, Sent>()
   readonly #completions = new Map<string, number>()
 
-  constructor(core: Core, nodes: readonly RehearsedNode[], learned: number[]) {
+  constructor(core: Core, nodes: readonly RehearsedNode[], known: Knowledge) {
     this.#core = core
     this.#nodes = nodes
-    this.#learned = learned
+    this.#known = known
   }
 
   take(event: SchedulerEvent, now: number): void {
     this.#core.take(event, now)
-    if (event.type === 'arrived') this.#models.set(event.work.id, event.work.model)
-    if (event.type !== 'ended' || !event.timings) return
-    const node = this.#places.get(event.id) ?? ''
-    const model = this.#models.get(event.id) ?? ''
-    const count = (this.#completions.get(`${node} ${model}`) ?? 0) + 1
-    this.#completions.set(`${node} ${model}`, count)
-    if (count === lessons) this.#compare(node, model)
+    if (event.type === 'arrived') this.#waiting.set(event.work.id, event.work)
+    if (event.type === 'left') this.#waiting.delete(event.id)
+    if (event.type === 'ended') this.#end(event.id, event.timings)
   }
 
   pass(now: number) {
+    const paces = this.#paces(now)
     const effects = this.#core.pass(now)
-    for (const effect of effects) if (effect.type === 'start') this.#places.set(effect.id, effect.node)
+    const taken = new Set<string>()
+    for (const effect of effects) {
+      if (effect.type === 'swap') continue
+      const { model = '' } = this.#waiting.get(effect.id) ?? {}
+      this.#waiting.delete(effect.id)
+      if (effect.type !== 'start') continue
+      const { id, node, decision } = effect
+      this.#sent.set(id, {
+        node,
+        model,
+        prefillS: decision.candidates[0]?.prefill ?? 0,
+        secondsPerToken: taken.has(node) ? null : (paces.get(`${node} ${model}`) ?? null),
+        isLearned: this.#completed(`${node} ${model}`) >= lessons,
+      })
+      taken.add(node)
+    }
     return effects
+  }
+
+  /** Seconds that a token would take which were written now, by node and model. */
+  #paces(now: number): ReadonlyMap<string, number> {
+    const paces = new Map<string, number>()
+    const works = new Map(Array.from(this.#waiting.values(), (work) => [work.model, work]))
+    for (const work of works.values()) {
+      const { candidates } = this.#core.explain({ ...work, id: 'one token', maxTokens: 1 }, now)
+      for (const { node, decode } of candidates) paces.set(`${node} ${work.model}`, decode)
+    }
+    return paces
+  }
+
+  #completed(place: string): number {
+    return this.#completions.get(place) ?? 0
+  }
+
+  #end(id: string, timings: Timings | null): void {
+    const sent = this.#sent.get(id)
+    this.#sent.delete(id)
+    if (!sent || !timings) return
+    this.#check(sent, timings)
+    const place = `${sent.node} ${sent.model}`
+    const count = this.#completed(place) + 1
+    this.#completions.set(place, count)
+    if (count === lessons) this.#compare(sent)
+  }
+
+  #check({ prefillS, secondsPerToken, isLearned }: Sent, timings: Timings): void {
+    if (!isLearned) return
+    const { writing, reading } = this.#known
+    reading.push({ predicted: prefillS, actual: timings.total - timings.eval })
+    if (secondsPerToken === null) return
+    writing.push({ predicted: secondsPerToken * timings.outputTokens, actual: timings.eval })
   }
 
   nextTickAt(now: number): number | null {
     return this.#core.nextTickAt(now)
   }
 
-  #compare(node: string, model: string): void {
-    const key = `${model}\n`
-    const believed = this.#core.learned().nodes[node]?.runners[key]?.decode.mean ?? 0
+  #compare({ node, model }: Sent): void {
+    const believed = this.#core.learned().nodes[node]?.runners[`${model}\n`]
     const there = this.#nodes.find(({ plan }) => plan.name === node)?.truth()
-    const truth = there?.find((each) => each.model === model)?.secondsPerToken ?? 1
-    this.#learned.push(believed / truth - 1)
+    const truth = there?.find((each) => each.model === model)
+    if (!believed || !truth) return
+    this.#known.decode.push({ predicted: believed.decode.mean, actual: truth.secondsPerToken })
+    this.#known.prefill.push({ predicted: believed.prefill.mean, actual: truth.prefillPerS })
   }
 }
 

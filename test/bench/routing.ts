@@ -8,7 +8,7 @@ import { contestant, reference } from '../../lib/rehearse.ts'
 import { type Abilities, defaultParameters } from '../../lib/scheduler/parameters.ts'
 import { goalsTable } from './routing-goals.ts'
 import { standingsTable } from './routing-tables.ts'
-import { observed, toldOfChanges } from './routing-yardsticks.ts'
+import { type Knowledge, observed, toldOfChanges } from './routing-yardsticks.ts'
 
 /**
  * The routing benchmark: rehearses all policies and writes RESULTS.md. Usage: `routing.ts [TRACE.csv [SESSIONS.csv]]`;
@@ -55,15 +55,17 @@ for (const scenario of ['noisy-tenant', 'slow-node', 'dead-node'] as const)
   await section(`Six models, load 0.7, ${scenario}`, { ...steady, scenario }, everybody)
 
 const longer = { ...steady, seeds: manySeeds }
-const learned: number[] = []
+const [learned, known] = [nothingKnown(), nothingKnown()]
 const slow: Case = { ...longer, scenario: 'slow-node' }
 const watched = [toldOfChanges, observed(learned)]
 const slowNode = await section('Told of the change, load 0.7, slow-node', slow, watched)
 const quiet = await section('Load 0.5 without noise', { ...longer, load: 0.5 }, [ours])
 const noisy: Case = { ...longer, load: 0.5, scenario: 'noisy-tenant' }
 const unfair = await section('Ablation, load 0.5, noisy-tenant', noisy, without(['fairness']))
-for (const load of [0.7, 0.85])
-  await section(`Ablations, six models, load ${load}`, { ...longer, load }, without(abilities))
+for (const load of [0.7, 0.85]) {
+  const contestants = without(abilities).with(0, observed(known))
+  await section(`Ablations, six models, load ${load}`, { ...longer, load }, contestants)
+}
 const crowded = { ...longer, fleet: twoModels, load: 0.95 }
 await section('Ablations, two models, load 0.95', crowded, without(['order', 'fairness']))
 const limited = [ours, ...[20, 60].map(withLimit)]
@@ -83,6 +85,7 @@ const goals = goalsTable({
   noise: [...quiet, ...unfair.slice(0, 1)],
   slowNode,
   learned,
+  known,
   limits,
   caching: kept,
   ours: all.filter(({ policy }) => policy === ours.name),
@@ -97,6 +100,10 @@ async function section(title: string, rehearsed: Case, contestants: readonly Con
   all.push(...standings)
   sections.push(`## ${title}\n\n${standingsTable(standings)}\n`)
   return standings
+}
+
+function nothingKnown(): Knowledge {
+  return { decode: [], prefill: [], writing: [], reading: [] }
 }
 
 /** Our policy where nobody is let in whose first token is predicted to take longer, in seconds. */

@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { starters, startNode } from './contestants.ts'
-import { coreDecisionUs } from './core-decisions.ts'
-import { decisionUs } from './decisions.ts'
+import { corePassUs } from './core-passes.ts'
 import { largeFleet } from './large-fleet.ts'
 import { chunkCpuUs, firstTokenMs, idleStreamKiB, requestCpuUs } from './measures.ts'
+import { passUs } from './passes.ts'
 import type { Program } from './program.ts'
 import type { Size } from './size.ts'
 import { median } from './statistics.ts'
@@ -19,10 +19,10 @@ const measures = [
   'firstTokenP99Ms',
   'idleStreamKiB',
   /** Of the scheduler alone, in this process: its core, and all of it. */
-  'coreDecision50Us',
-  'coreDecision1000Us',
-  'decision50Us',
-  'decision1000Us',
+  'corePass50Us',
+  'corePass1000Us',
+  'pass50Us',
+  'pass1000Us',
   /** Of the control side and the listings for 1000 nodes of 50 models, in this process. */
   'rebuildMs',
   'listBlockedMs',
@@ -105,10 +105,10 @@ async function takeTurns(node: Program, contestants: readonly Program[], size: S
     { ...size, nodes: 50, queued: 100 },
     { ...size, nodes: 1000, queued: 1000 },
   ]
-  tally.add('coreDecision50Us', 'llamero', coreDecisionUs(few))
-  tally.add('coreDecision1000Us', 'llamero', coreDecisionUs(many))
-  tally.add('decision50Us', 'llamero', await decisionUs(few))
-  tally.add('decision1000Us', 'llamero', await decisionUs(many))
+  tally.add('corePass50Us', 'llamero', corePassUs(few))
+  tally.add('corePass1000Us', 'llamero', corePassUs(many))
+  tally.add('pass50Us', 'llamero', await passUs(few))
+  tally.add('pass1000Us', 'llamero', await passUs(many))
 }
 
 /** Every value measured, by measure and contestant. */

@@ -16,10 +16,10 @@ export interface Size {
   readonly decisions: number
 }
 
-/** About two and a half minutes. Rounds are many and short, for the machine's noise comes and goes within seconds. */
+/** About three and a half minutes. Rounds are many and short, for the machine's noise comes and goes within seconds. */
 export const fullSize: Size = {
   rounds: 7,
-  warmUp: 6000,
+  warmUp: 20_000,
   requests: 2000,
   chunks: 300,
   firstTokens: 150,
@@ -30,7 +30,7 @@ export const fullSize: Size = {
 /** About 50 seconds: to see that a change did no great harm. */
 export const quickSize: Size = {
   rounds: 3,
-  warmUp: 3000,
+  warmUp: 10_000,
   requests: 1000,
   chunks: 200,
   firstTokens: 60,

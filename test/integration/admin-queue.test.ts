@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, suite, test } from 'node:test'
 import type { AdminContext } from '../../lib/admin/context.ts'
-import type { ExplainedQueue } from '../../lib/admin/explained-queue.ts'
 import { AdminServer } from '../../lib/admin/server.ts'
 import type { CandidateAnswer, DecisionAnswer, QueueAnswer } from '../../lib/cli/answers.ts'
 import { retryHeaders } from '../../lib/gateway/dialect.ts'
+import type { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
@@ -20,16 +20,20 @@ const nodes = [
   aNode({ name: 'cold', models: { [m]: 5 }, loaded: [] }),
 ]
 
+type Explaining = Pick<Scheduler, 'queued' | 'decisions' | 'explain' | 'cancel'>
+
 /** Lets in whoever comes. */
 const patient = { otherClass: { limitS: 1000 }, admission: { maxWaitS: 1000 } }
 
-/** A core as the scheduler's shell shows it, without the requests themselves. */
-function explaining(scene: () => ReturnType<typeof aCore>): ExplainedQueue {
+/** A core as the scheduler's shell shows it, without the requests themselves. What only that knows, `shell` tells. */
+function explaining(scene: () => ReturnType<typeof aCore>, shell: Scheduler): Explaining {
   return {
     queued: () => scene().core.queued(),
     decisions: () => scene().core.decisions(),
-    explain: (ask) =>
-      scene().core.explain(aWork({ ...ask, arrivedAt: ask.arrivedAt / 1000 }), scene().clock.now),
+    explain: (ask) => ({
+      ...shell.explain(ask),
+      ...scene().core.explain(aWork({ ...ask, arrivedAt: ask.arrivedAt / 1000 }), scene().clock.now),
+    }),
     cancel: (id) => {
       const waits = scene()
         .core.queued()
@@ -50,10 +54,10 @@ suite('the queue in the admin API', () => {
   before(async () => {
     await clock.advance(1_000_000)
     gateway = await startGateway(aSnapshot({ nodes: [{ name: 'warm', loaded: [m] }, { name: 'cold' }] }))
-    const { current: snapshot, scheduler } = gateway
-    const queue = explaining(() => scene)
+    const { current: snapshot } = gateway
+    const scheduler = explaining(() => scene, gateway.scheduler)
     const listen = { host: '127.0.0.1', port: 0 }
-    const context = { instance: 'one', listen, token, snapshot, scheduler, queue, clock, log: silentLog }
+    const context = { instance: 'one', listen, token, snapshot, scheduler, clock, log: silentLog }
     server = new AdminServer(context as unknown as AdminContext)
     url = `http://127.0.0.1:${(await server.listen()).port}/admin/v1`
   })

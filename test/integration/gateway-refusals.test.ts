@@ -3,9 +3,10 @@ import { suite, test } from 'node:test'
 import { apiKeySchema, hashToken } from '../../lib/fleet/api-key.ts'
 import { routeSchema } from '../../lib/fleet/config.ts'
 import type { Snapshot } from '../../lib/fleet/snapshot.ts'
+import { RealClock } from '../../lib/shared/clock.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
-import { rawAnswer, startRawNode } from '../support/wire.ts'
+import { eventually, rawAnswer, startRawNode } from '../support/wire.ts'
 
 interface Answer {
   readonly status: number
@@ -33,13 +34,27 @@ suite('a request that cannot be served is told why:', () => {
     assert.match(text, /llamero node add NAME http:\/\/HOST:11434/)
   })
 
-  test('nodes that nobody has looked at yet', async () => {
-    const { status, headers } = await ask(
-      aSnapshot({ nodes: [{ name: 'a', health: 'unknown' }] }),
-      '/api/chat',
-      chat('m'),
-    )
+  test('nodes of which one that nobody has looked at yet may have the model', async () => {
+    const fleet = aSnapshot({
+      nodes: [
+        { name: 'a', health: 'unknown' },
+        { name: 'b', models: ['n:latest'] },
+      ],
+    })
+    const clock = new RealClock(0.01)
+    const { status, headers, text } = await ask(fleet, '/api/chat', chat('m'), { clock })
     assert.deepEqual([status, headers.get('retry-after')], [503, '1'])
+    assert.match(text, /have not been looked at yet/)
+  })
+
+  test('though not while they are being looked at: then it waits for that', async () => {
+    await using node = await echoNode()
+    const sketch = { name: 'a', url: node.url, loaded: ['m:latest'] }
+    await using gateway = await startGateway(aSnapshot({ nodes: [{ ...sketch, health: 'unknown' }] }))
+    const answer = fetch(`${gateway.url}/api/chat`, chat('m'))
+    await eventually(() => gateway.pipeline.bodyBytes > 0, 'it has been read')
+    gateway.current.swap(aSnapshot({ nodes: [sketch] }))
+    assert.equal((await answer).status, 200)
   })
 
   test('an unknown model, named, in the dialect of the caller', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { aModel } from '../../lib/simulator/models.ts'
 import type { SimulatedNode } from '../../lib/simulator/node.ts'
 import { startInstance } from '../support/instance.ts'
@@ -38,6 +39,7 @@ async function fleet(count = 2) {
         })
       return nodes.find(told)
     },
+    stop: () => app.stop(),
     queued: async () =>
       ((await (await fetch(`${instance.adminUrl}/admin/v1/queue`)).json()) as { waiting: object[] }).waiting,
     [Symbol.asyncDispose]: () => instance[Symbol.asyncDispose](),
@@ -84,6 +86,17 @@ suite('a node that is killed', { concurrency: true }, () => {
     await at.nodes[0]?.control.restart({ downMs: 0 })
     assert.deepEqual(await Promise.all([at.ask('a'), at.ask('b')]), whole(2))
   })
+})
+
+test('an instance that stops in the middle of a swap asks its node for nothing more', async () => {
+  await using at = await fleet(1)
+  const answer = at.ask('b')
+  await eventually(() => at.asked('unload') !== undefined, 'the unload has begun')
+  await at.stop()
+  assert.match(await answer, /^503 this instance is shutting down/)
+  // Until the load would have begun.
+  await sleep(2000)
+  assert.equal(at.asked('load'), undefined)
 })
 
 test('who waits for a load that hangs is served by another node', async () => {

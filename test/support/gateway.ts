@@ -61,6 +61,7 @@ export async function startGateway(
     loader,
     clock,
     dice: () => 0.5,
+    log,
     metrics,
     usedElsewhere: () => new Map(),
     leads: () => true,
@@ -73,6 +74,7 @@ export async function startGateway(
     metrics,
     instance: 'test-instance',
     doubt,
+    isStarting: () => false,
   })
   const shows = new Shows({ api, upstreams, doubt })
   const jobs = new FakeJobs(current)
@@ -109,6 +111,7 @@ export async function startGateway(
     async [Symbol.asyncDispose]() {
       listener.destroy()
       await listener.close()
+      loader.stop()
       upstreams.close()
     },
   }

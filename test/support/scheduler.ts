@@ -4,6 +4,7 @@ import { type Gate, openPassage } from '../../lib/scheduler/gate.ts'
 import type { Loader } from '../../lib/scheduler/loader.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
+import { type Log, silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 
 interface SchedulerSketch {
@@ -11,6 +12,7 @@ interface SchedulerSketch {
   readonly gate?: Gate
   readonly loader?: Loader
   readonly clock?: Clock
+  readonly log?: Pick<Log, 'warn'>
   readonly usedElsewhere?: () => Elsewhere
   readonly leads?: () => boolean
 }
@@ -26,12 +28,13 @@ export function aScheduler(
     gate = { passage: () => openPassage },
     loader = quickLoader,
     clock = new RealClock(),
+    log = silentLog,
     usedElsewhere = () => new Map(),
     leads = () => true,
   }: SchedulerSketch = {},
 ): Scheduler {
   current.swap(snapshot)
   const metrics = new Metrics()
-  const around = { gate, loader, clock, metrics, usedElsewhere, leads }
+  const around = { gate, loader, clock, log, metrics, usedElsewhere, leads }
   return new Scheduler({ ...around, snapshot: current, dice: () => 0.5 })
 }

@@ -42,6 +42,7 @@ function aWork(
     },
     begun,
     wasAsked,
+    isLoaded: () => false,
     ask: async (order, heard) => answer(paths.push(order.path), heard),
     clock,
     dice: () => 0.5,

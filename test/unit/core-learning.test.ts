@@ -110,10 +110,9 @@ suite('learning', () => {
       const ids = [0, 1, 2, 3].map((nth) => `${round}.${nth}`)
       cluster.arrive(...ids.map((id) => ({ id })))
       cluster.after(1)
-      // All four are there from start to end, on average 2.5 of them as each is told.
-      for (const id of ids) cluster.end(id, { eval: (100 / 60) * (1 + 0.15 * 1.5) })
+      for (const id of ids) cluster.end(id, { eval: (100 / 60) * (1 + 0.15 * 3) })
     }
-    near(expected(cluster).perToken, 1 / 60, 0.15)
+    near(expected(cluster).perToken, 1 / 60, 0.05)
   })
 
   test('loads tell how fast the disk is', () => {

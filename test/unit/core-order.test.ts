@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { Core } from '../../lib/scheduler/core.ts'
 import type { Work } from '../../lib/scheduler/events.ts'
-import { aCore, aNode, aWork, briefly, type Changes, without } from '../support/core.ts'
+import { aCore, aNode, aWork, briefly, type Changes, someParameters, without } from '../support/core.ts'
 
 const classes = {
   high: { rank: 0, ttftS: 5, limitS: 1000 },
@@ -47,6 +48,28 @@ suite('the order of the queue', () => {
       { id: 'long', promptTokens: 3000 },
     ]
     assert.deepEqual(served(works), ['long', 'short', 'can wait'])
+  })
+
+  test('goals that are others since a change of the configuration count for who waits already', () => {
+    let ttftS = 60
+    const parameters = {
+      ...someParameters(patience),
+      get classes() {
+        return { changed: { ...normal, ttftS } }
+      },
+    }
+    const core = new Core({ policy: 'earliest-finish', parameters, dice: () => 0.5 })
+    core.take({ type: 'fleet', nodes: [aNode()] }, 1000)
+    const arrive = (id: string, arrivedAt: number) =>
+      core.take({ type: 'arrived', work: aWork({ id, class: 'changed', arrivedAt }) }, arrivedAt)
+    arrive('first', 1000)
+    core.pass(1000)
+    arrive('old', 1000)
+    ttftS = 5
+    core.reclassify(1001)
+    arrive('new', 1001)
+    core.take({ type: 'ended', id: 'first', timings: null }, 1002)
+    assert.deepEqual(briefly(core.pass(1002)), ['old on n'])
   })
 
   test('without an order of goals it is first come, first served', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { outlookRow } from '../../lib/admin/explained-queue.ts'
+import { outlookRow } from '../../lib/admin/outlook.ts'
 import type { QueueAnswer } from '../../lib/cli/answers.ts'
 import { candidateTable, expectation } from '../../lib/cli/outlook-view.ts'
 import { queueView } from '../../lib/cli/queue-view.ts'

@@ -101,6 +101,25 @@ suite('a model that is not in memory', () => {
   })
 })
 
+test('a load that a node took with it when it left the fleet is not taken for one begun after its return', async () => {
+  const { ask, loads, current, scheduler, clock } = arrange(cold())
+  const first = ask()
+  await clock.advance(0)
+  current.swap(aLoadedFleet())
+  await clock.advance(0)
+  assert.equal(first.outcome, 'all_nodes_down')
+  current.swap(cold())
+  const second = ask()
+  await clock.advance(0)
+  assert.equal(loads.length, 2)
+  loads[0]?.finish(1)
+  await clock.advance(0)
+  assert.deepEqual([second.outcome, scheduler.summary().loading], ['waits', ['a']])
+  loads[1]?.finish(1)
+  await clock.advance(0)
+  assert.deepEqual([second.outcome, scheduler.summary().loading], ['a cold-load', undefined])
+})
+
 suite('a running request', () => {
   test('is asked for its tokens at the tick, while others wait', async () => {
     const { acquire, ask, clock } = arrange(warm())

@@ -104,6 +104,11 @@ suite('a model that must be loaded first', () => {
     at.cold.finish(rawAnswer('{"error":"out of memory"}', { status: '500 Internal Server Error' }))
     for (const answer of await Promise.all(answers)) assert.equal(answer.status, 500)
     assert.equal(at.gateway.upstreams.breakerState('cold'), 'closed')
+    const warnings = at.gateway.lines.filter(({ level }) => level === 'warn')
+    assert.deepEqual(
+      warnings.map(({ message, fields }) => [message, fields]),
+      [['a model load failed', { node: 'cold', model: 'm:latest', seconds: 0, reason: 'out of memory' }]],
+    )
   })
 
   test('whose load fails is answered by another node, or with what the node said', async () => {

@@ -15,11 +15,11 @@ interface Situation {
 const models = Array.from({ length: 10 }, (_, index) => `model-${index}:latest`)
 
 /**
- * What the scheduler takes to decide on one request, in microseconds, at p99: every slot of the fleet is taken, the
+ * What the scheduler takes for one pass over the queue, in microseconds, at p99: every slot of the fleet is taken, the
  * queue stays as long as it is, and each slot that comes back goes to somebody in it. One request's
  * waiting, the pass over the queue and the handing over of the slot are timed together.
  */
-export async function decisionUs({ nodes, queued, decisions }: Situation): Promise<number> {
+export async function passUs({ nodes, queued, decisions }: Situation): Promise<number> {
   const scheduler = crowdedScheduler(nodes)
   const running: Grant[] = []
   let handed = Promise.withResolvers<void>()

@@ -1,20 +1,5 @@
-import type { Ask } from '../fleet/ask.ts'
-import type { QueuedWork } from '../scheduler/core.ts'
-import type { LoggedDecision } from '../scheduler/decision-log.ts'
 import type { Candidate } from '../scheduler/events.ts'
 import type { Outlook } from '../scheduler/outlook.ts'
-
-/** The queue as it explains itself. Moments are monotonic seconds, of the clock that the instance runs on. */
-export interface ExplainedQueue {
-  /** All that waits, as it will be served if nothing else happens. */
-  queued(): readonly QueuedWork[]
-  /** The last 1,000, the newest first. */
-  decisions(): readonly LoggedDecision[]
-  /** Takes a request out; its caller gets the error `cancelled`. @returns whether it was still waiting. */
-  cancel(id: string): boolean
-  /** What would be decided now on a request, be it in the queue or not. Nothing is changed. */
-  explain(ask: Ask): Outlook
-}
 
 /** So many places are told of each request: more would bury the few that count in a fleet of a thousand nodes. */
 const toldCandidates = 10

@@ -18,12 +18,12 @@ const loaded = 3
 const slotsEach = 2
 
 /**
- * What the core takes to decide on one request, in microseconds, at p99 of all passes: every slot is taken, the queue
- * stays as long as it is, and models are spread unevenly. Nothing is amortised: in each pass one request comes, one gets
- * its first token, and one ends with all that is learned from it, so that one is decided on. These events and the pass
- * over the queue are timed together.
+ * What the core takes for one pass over the queue, in microseconds, at p99 of all passes: every slot is taken, the queue
+ * stays as long as it is, and models are spread unevenly. Before each pass one request comes, one gets its first token,
+ * and one ends with all that is learned from it; these events are timed with it. One request is sent, the others of the
+ * window are given their places again.
  */
-export function coreDecisionUs({ nodes, queued, decisions }: Situation): number {
+export function corePassUs({ nodes, queued, decisions }: Situation): number {
   const slots = nodes * loaded * slotsEach
   const { core, decide } = crowdedCore(nodes, someTimings().total / slots)
   // Whoever began while the fleet was empty is gone before anything is measured.

@@ -1,0 +1,52 @@
+/** Older samples count for less by this much each. */
+const forgetting = 0.98
+
+interface SlopePrior {
+  readonly slope: number
+  /** It counts as much as samples do whose x have this sum of squared deviations. */
+  readonly weight: number
+  readonly least: number
+  readonly most: number
+}
+
+/**
+ * Fits a line through samples; its slope over its intercept, so that it does no harm when all samples are off by one factor.
+ */
+export class RelativeSlope {
+  readonly #prior: SlopePrior
+  #weight = 0
+  #meanX = 0
+  #meanY = 0
+  #varianceX = 0
+  #covariance = 0
+  #value: number
+
+  constructor(prior: SlopePrior) {
+    this.#prior = prior
+    this.#value = prior.slope
+  }
+
+  add(x: number, y: number): void {
+    this.#weight = this.#weight * forgetting + 1
+    const [dx, dy] = [x - this.#meanX, y - this.#meanY]
+    this.#meanX += dx / this.#weight
+    this.#meanY += dy / this.#weight
+    this.#varianceX = this.#varianceX * forgetting + dx * (x - this.#meanX)
+    this.#covariance = this.#covariance * forgetting + dx * (y - this.#meanY)
+    this.#value = this.#fit()
+  }
+
+  /** Asked for far more often than it changes. */
+  get value(): number {
+    return this.#value
+  }
+
+  #fit(): number {
+    const { slope: prior, weight, least, most } = this.#prior
+    if (this.#varianceX <= 0) return prior
+    const slope = this.#covariance / this.#varianceX
+    const intercept = this.#meanY - slope * this.#meanX
+    const fitted = intercept > 0 ? Math.min(most, Math.max(least, slope / intercept)) : prior
+    return (weight * prior + this.#varianceX * fitted) / (weight + this.#varianceX)
+  }
+}
