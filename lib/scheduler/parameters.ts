@@ -196,8 +196,9 @@ export const defaultParameters: Parameters = {
     evidence: 30,
     jitter: 0.2,
   },
-  // By rehearsal: a noisy tenant is found out within 2 s, and at load 1.2 those that have most hardly ever. What is asked for is
-  // estimated a third too high, since prompts count as though nothing were cached, and bursts add as much.
+  // By rehearsal: a noisy tenant is found out within about 2 s. Finding it later costs the others most of what this is for; sooner,
+  // it takes bursts for noise: so at load 1.2 two points fewer keep their goal, and none below 1. What is asked for is estimated
+  // a third too high, since prompts count as though nothing were cached: hence an overload of two fleets.
   restraint: { demandS: 3, overload: 2, excess: 1.5, reserve: 0.5, activeS: 120, levelS: 0.25 },
   swaps: {
     perModel: 2,
