@@ -120,7 +120,8 @@ test('a leader named as successor leads within a second, and etcdctl shows both 
       .split('\n')
       .map((row) => JSON.parse(row))
   }
-  while ((await rows()).length < 2) assert.ok(clock.now() - startedAt < 2000, 'a row of the new term')
+  // Nobody waits for the rows: they are written beside the work, and each look is a process of its own.
+  while ((await rows()).length < 2) assert.ok(clock.now() - startedAt < 10_000, 'a row of the new term')
   const terms = (await rows()).sort((a, b) => (a.since < b.since ? -1 : 1))
   assert.deepEqual(
     terms.map(({ instance, why }) => ({ instance, why })),
