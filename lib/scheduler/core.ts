@@ -65,7 +65,7 @@ export class Core {
     this.#flights = new Flights(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
     this.#swaps = new Swaps(this.#fleet, parameters.swaps)
     this.#admission = new Admission(parameters, dice)
-    this.#restraint = new Restraint(parameters.restraint, this.#tenants)
+    this.#restraint = new Restraint(parameters, this.#tenants)
     this.#pass = new QueuePass(
       {
         around: this.#fleet.around,

@@ -22,6 +22,8 @@ export interface Abilities {
   readonly order: boolean
   /** Shares among tenants; without, all are one. */
   readonly fairness: boolean
+  /** Keeps room for the others while one tenant asks for much more than its share. */
+  readonly restraint: boolean
   /** Expects prompts to be cached where their conversation was. */
   readonly affinity: boolean
 }
@@ -152,6 +154,7 @@ export const defaultParameters: Parameters = {
     lateBinding: true,
     order: true,
     fairness: true,
+    restraint: true,
     affinity: true,
   },
   classes: {},

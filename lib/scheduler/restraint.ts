@@ -16,19 +16,19 @@ export interface Limits {
  * the last free places are not for the stream that overflows (trunk reservation). Nobody makes way for the less urgent.
  */
 export class Restraint {
-  readonly #rules: Parameters['restraint']
+  readonly #rules: Parameters
   readonly #tenants: Tenants
   /** By rank: what is asked for that is as urgent, or more. */
   readonly #byRank: Demands[] = []
 
-  constructor(rules: Parameters['restraint'], tenants: Tenants) {
+  constructor(rules: Parameters, tenants: Tenants) {
     this.#rules = rules
     this.#tenants = tenants
   }
 
   /** A tenant asks for so many seconds of the whole fleet's work. */
   asked(tenant: string, rank: number, fleetS: number, now: number): void {
-    this.#byRank[rank] ??= new Demands(this.#rules, this.#tenants)
+    this.#byRank[rank] ??= new Demands(this.#rules.restraint, this.#tenants)
     const account = this.#tenants.account(tenant)
     for (let lower = rank; lower < this.#byRank.length; lower++)
       this.#byRank[lower]?.asked(account, fleetS, now)
@@ -36,6 +36,7 @@ export class Restraint {
 
   /** Null for whoever is not held back: who does not ask for too much, has less than its share of what runs, or is one of many such. */
   limits(tenant: string, rank: number, now: number): Limits | null {
+    if (!this.#rules.uses.restraint) return null
     const account = this.#tenants.account(tenant)
     const due = this.#byRank[rank]?.excess(account, now)
     if (!due || this.#tenants.runningShare(account) < due.share) return null

@@ -123,7 +123,7 @@ suite('a tenant that asks for much more than its share', () => {
 test('of several tenants those are held back that ask for more than is left by who asks for less', () => {
   const parameters = someParameters()
   const tenants = new Tenants(parameters)
-  const restraint = new Restraint(parameters.restraint, tenants)
+  const restraint = new Restraint(parameters, tenants)
   for (const [tenant, fleetS] of [
     ['noisy', 9],
     ['loud', 9],
