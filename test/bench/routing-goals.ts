@@ -27,7 +27,8 @@ interface Check {
   readonly goal: string
   readonly wanted: string
   readonly measured: string
-  readonly isMet: boolean
+  /** Null: nobody has set a goal. */
+  readonly isMet: boolean | null
 }
 
 const heading = `| goal | wanted | measured | |
@@ -41,7 +42,7 @@ export function goalsTable(evidence: Evidence): string {
   const checks = [...swapping(evidence), ...noSwaps(evidence), ...disturbed(evidence), ...guarded(evidence)]
   const rows = checks.map(
     ({ goal, wanted, measured, isMet }) =>
-      `| ${goal} | ${wanted} | ${measured} | ${isMet ? 'met' : '**missed**'} |`,
+      `| ${goal} | ${wanted} | ${measured} | ${isMet === null ? '' : isMet ? 'met' : '**missed**'} |`,
   )
   return `${heading}\n${rows.join('\n')}`
 }
@@ -100,8 +101,8 @@ function disturbed({ noise, limits, slowNode, learned, known }: Evidence): Check
     atMost('G7 TTFT p95 with that', value(patient, 'ttftP95'), 10, 's'),
     learnedWithin('G8 seconds per token of a lone stream, after ten completions', learned.decode),
     learnedWithin('G8 prompt tokens per second of a lone prompt, after ten', learned.prefill),
-    predictedWithin('G8 seconds to write an answer of known length, as predicted then', known.writing),
-    predictedWithin('G8 seconds on its node to the first token, as predicted then', known.reading),
+    predictedWith('G8 seconds to write an answer of known length, as predicted then', known.writing),
+    predictedWith('G8 seconds on its node to the first token, as predicted then', known.reading),
     {
       goal: 'G8 fastest node 8 x slower, loss over 10 min against being told at once',
       wanted: '<= 3 points',
@@ -148,8 +149,9 @@ function value({ figures }: Standing, name: FigureName): number {
   return figures[name].mean
 }
 
+/** In steps of a tenth, as they are shown: what reads as met is. */
 function points(standing: Standing, name: FigureName): number {
-  return 100 * value(standing, name)
+  return Math.round(1000 * value(standing, name)) / 10
 }
 
 function slo({ figures }: Standing, name: FigureName = 'slo'): string {
@@ -168,16 +170,16 @@ function learnedWithin(goal: string, learned: Knowledge['decode']): Check {
   }
 }
 
-/** Whether half of what was predicted is near the truth, and all of it together. */
-function predictedWithin(goal: string, predictions: Knowledge['writing']): Check {
-  const errors = errorsOf(predictions)
+/** How far predictions were off that were made with it. */
+function predictedWith(goal: string, predictions: Knowledge['writing']): Check {
   const sum = (kind: 'predicted' | 'actual') => predictions.reduce((total, each) => total + each[kind], 0)
   const bias = sum('predicted') / sum('actual') - 1
+  const together = `${bias < 0 ? '' : '+'}${(100 * bias).toFixed(1)} %`
   return {
     goal,
-    wanted: 'half, and all together, within 15 %',
-    measured: `median error ${medianOf(predictions)}, all together ${bias < 0 ? '' : '+'}${(100 * bias).toFixed(1)} %`,
-    isMet: (errors[errors.length >> 1] ?? 1) <= 0.15 && Math.abs(bias) <= 0.15,
+    wanted: '',
+    measured: `median error ${medianOf(predictions)}, all together ${together}`,
+    isMet: null,
   }
 }
 
