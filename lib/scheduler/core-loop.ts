@@ -118,5 +118,6 @@ export class CoreLoop {
 function observeError({ predictionError }: Pick<Metrics, 'predictionError'>, entry: LoggedDecision): void {
   if (entry.ttft === null || !entry.decision) return
   const late = entry.ttft - entry.decision.ttft
+  if (!Number.isFinite(late)) return // nobody could tell when it would start
   predictionError.observe({ direction: late > 0 ? 'late' : 'early' }, Math.abs(late))
 }

@@ -84,6 +84,8 @@ export class QueuePass {
   #forward(choose: Chooser, now: number): void {
     for (const waiting of [...this.#parts.lines.all()]) {
       const list = this.#listFor(waiting, now)
+      // Whoever does not look at costs may well choose a place that has to load: its decision tells how long that takes.
+      list.workOutLoads(Number.POSITIVE_INFINITY, now)
       const row = choose(list, waiting)
       if (row >= 0) this.#start(waiting, list, row, now)
       else this.#refuse(waiting, 'no-node', 0, now)

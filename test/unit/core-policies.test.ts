@@ -48,6 +48,14 @@ suite('the policies to compare with', () => {
     assert.deepEqual(sent('resident-first', [{ model: 'b' }, { model: 'b' }]), ['large', 'large'])
   })
 
+  test('tell how long the first token is predicted to take, also where the model has to be loaded', () => {
+    const { arrive } = aCore([aNode({ models, loaded: ['a'] })], {}, 'round-robin')
+    for (const [nth, model] of ['b', 'a', 'b'].entries()) {
+      const [effect] = arrive({ id: `r${nth}`, model })
+      assert.ok(effect?.type === 'start' && Number.isFinite(effect.decision.ttft), `request ${nth}`)
+    }
+  })
+
   for (const policy of ['least-connections', 'round-robin', 'weighted', 'resident-first'] as const)
     test(`${policy} sends everybody on at once, loads nothing, and refuses only where no node is`, () => {
       const { arrive } = aCore(nodes, {}, policy)
