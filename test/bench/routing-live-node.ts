@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import type { RehearsedNode } from '../../lib/rehearsal/node.ts'
 import type { Request } from '../../lib/rehearsal/traffic.ts'
 import type { Timings } from '../../lib/scheduler/events.ts'
+import { keepAliveMs } from '../../lib/simulator/options.ts'
 import type { Pace } from './routing-live-pace.ts'
 
 /** Seconds of the timeline between two writes to a stream: tokens go out in bundles, since it is not them that is measured. */
@@ -15,7 +16,8 @@ const busy = { error: 'server busy, please try again.  maximum pending requests 
 
 interface ChatBody {
   readonly model: string
-  readonly keep_alive?: number
+  /** A number of seconds, or a duration. */
+  readonly keep_alive?: number | string
   /** Which request of the trace it is. */
   readonly options?: { readonly seed?: number }
 }
@@ -115,7 +117,8 @@ export class LiveNode {
   #load({ model, keep_alive }: ChatBody, response: ServerResponse): void {
     const isResident = this.#node.facts().resident.some((runner) => runner.model === model)
     const done = { model, created_at: epoch, response: '', done: true }
-    if (keep_alive === 0 && !isResident) {
+    const keepAlive = keepAliveMs(keep_alive)
+    if (keepAlive === 0 && !isResident) {
       sendJson(response, 200, done)
       return
     }
@@ -125,7 +128,7 @@ export class LiveNode {
       outputTokens: 0,
       conversation: -1,
       reusableTokens: 0,
-      keepAlive: keep_alive ?? null,
+      keepAlive: keepAlive === null ? null : keepAlive / 1000,
       onFirstToken() {},
       onEnd: (timings) => sendJson(response, timings ? 200 : 404, timings ? done : notFound),
       onBusy: () => sendJson(response, 503, busy),
