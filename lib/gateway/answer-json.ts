@@ -4,6 +4,10 @@ import type { Tokens } from './outcome.ts'
 /** What can be read out of the JSON of a node's answer, in any dialect (sheet ollama-api.md §1.4-1.8). */
 export type Json = Readonly<Record<string, unknown>>
 
+/** What a node says is believed up to here: no context is longer, and no request takes ten days. */
+const mostTokens = 1e7
+const mostNs = 1e15
+
 /** The object the text is, or null when it is anything else. */
 export function parseObject(text: string | undefined): Json | null {
   try {
@@ -32,8 +36,8 @@ export function tokensOf(counts: Json | null, output: number): Tokens {
   const usage =
     asObject(counts?.['usage']) ?? asObject(asObject(counts?.['response'])?.['usage']) ?? counts ?? {}
   return {
-    input: first(usage, ['prompt_eval_count', 'prompt_tokens', 'input_tokens']) ?? 0,
-    output: first(usage, ['eval_count', 'completion_tokens', 'output_tokens']) ?? output,
+    input: first(usage, ['prompt_eval_count', 'prompt_tokens', 'input_tokens'], mostTokens) ?? 0,
+    output: first(usage, ['eval_count', 'completion_tokens', 'output_tokens'], mostTokens) ?? output,
   }
 }
 
@@ -42,24 +46,26 @@ export function tokensOf(counts: Json | null, output: number): Tokens {
  * are not all there: those of an embedding cannot be told apart, and a request without a prompt only loads or unloads.
  */
 export function timingsOf(final: Json): Timings | null {
-  const [total, promptEval, evaluation, outputTokens] = [
-    final['total_duration'],
-    final['prompt_eval_duration'],
-    final['eval_duration'],
-    final['eval_count'],
-  ].map((value) => (typeof value === 'number' && value >= 0 ? value : null))
-  if (total == null || promptEval == null || evaluation == null || outputTokens == null) return null
+  const total = first(final, ['total_duration'], mostNs)
+  const promptEval = first(final, ['prompt_eval_duration'], mostNs)
+  const evaluation = first(final, ['eval_duration'], mostNs)
+  const outputTokens = first(final, ['eval_count'], mostTokens)
+  if (total === null || promptEval === null || evaluation === null || outputTokens === null) return null
   return {
     total: total / 1e9,
-    load: (first(final, ['load_duration']) ?? 0) / 1e9,
+    load: (first(final, ['load_duration'], mostNs) ?? 0) / 1e9,
     promptEval: promptEval / 1e9,
     eval: evaluation / 1e9,
-    promptTokens: first(final, ['prompt_eval_count']) ?? 0,
+    promptTokens: first(final, ['prompt_eval_count'], mostTokens) ?? 0,
     outputTokens,
   }
 }
 
-function first(counts: Json, names: readonly string[]): number | null {
-  for (const name of names) if (typeof counts[name] === 'number') return counts[name]
+/** The first of these that is a whole number from 0 to `most`: with any other, sums and means would be nothing any more. */
+function first(counts: Json, names: readonly string[], most: number): number | null {
+  for (const name of names) {
+    const value = counts[name]
+    if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most) return value as number
+  }
   return null
 }

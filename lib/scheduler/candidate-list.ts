@@ -178,14 +178,15 @@ export class CandidateList {
     const { tie } = this.#around.rules.cost
     const start = this.#start
     let best = -1
-    let least = Number.POSITIVE_INFINITY
+    // Whoever costs more than any sum of seconds, or nothing that is a number, has no place.
+    let least = 1e300
     let latest = choice.before
     let equals = 0
     for (let row = 0; row < start.length; row++) {
       // Most are passed over here: the wait alone costs more.
       if (!((start[row] ?? 0) < latest) || !this.#mayUse(row, waiting, choice)) continue
       const cost = this.cost(row, waiting, now)
-      if (cost > least * (1 + tie)) continue
+      if (!(cost <= least * (1 + tie))) continue
       const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
       least = Math.min(least, cost)
       latest = now + least * (1 + tie)

@@ -35,6 +35,26 @@ suite('a node that answers oddly', () => {
     })
   }
 
+  for (const number of ['1e999', '-1e999', '-5', '1e300', '0.5', '0'])
+    for (const streams of [true, false])
+      test(`with ${number} for every count and time, ${streams ? 'streamed' : 'whole'}, is passed on, and not believed`, async () => {
+        const counts = ['prompt_eval_count', 'eval_count']
+        const times = ['total', 'load', 'prompt_eval', 'eval'].map((name) => `${name}_duration`)
+        const numbers = [...counts, ...times].map((name) => `"${name}":${number}`)
+        const last = `{"message":{"content":"x"},"done":true,${numbers}}\n`
+        await using wire = await startWireGateway({
+          serve: (socket) =>
+            socket.write(streams ? `${ndjson}${chunk(line('a'))}${chunk(last)}0\r\n\r\n` : rawAnswer(last)),
+        })
+        const body = `{"model":"m","messages":[],"stream":${streams}}`
+        for (let nth = 0; nth < 3; nth++)
+          assert.ok((await wire.send(post('/api/chat', body, 'Connection: close\r\n'))).includes(last))
+        await wire.assertWell()
+        const { registry } = wire.gateway.metrics
+        assert.doesNotMatch(await registry.metrics(), / (NaN|[+-]?Inf|-.*)$/m)
+        assert.doesNotMatch(JSON.stringify(wire.gateway.scheduler.learned()), /"mean":null/)
+      })
+
   test('a thousand times in advance is heard once (145)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) =>
