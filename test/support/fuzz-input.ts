@@ -175,10 +175,39 @@ export interface HostileAnswer {
   readonly isWhole: boolean | undefined
 }
 
+/** As the last line has them: numbers that JSON knows and no count is, and what is no number at all. */
+const counts = fc
+  .dictionary(
+    fc.constantFrom(
+      'prompt_eval_count',
+      'eval_count',
+      'total_duration',
+      'load_duration',
+      'prompt_eval_duration',
+      'eval_duration',
+    ),
+    fc.constantFrom(
+      '1e999',
+      '-1e999',
+      '1e300',
+      '1e-300',
+      '-5',
+      '0',
+      '0.5',
+      '7',
+      '9007199254740993',
+      'true',
+      '"5"',
+      'null',
+    ),
+  )
+  .map((fields) => Object.entries(fields).map(([name, number]) => `,"${name}":${number}`))
 const lines = fc
-  .array(fc.string({ maxLength: 30 }), { maxLength: 4 })
-  .map((words) => [...words.map((content) => ({ message: { content }, done: false })), { done: true }])
-  .map((objects) => objects.map((object) => `${JSON.stringify(object)}\n`))
+  .tuple(fc.array(fc.string({ maxLength: 30 }), { maxLength: 4 }), counts)
+  .map(([words, numbers]) => [
+    ...words.map((content) => `${JSON.stringify({ message: { content }, done: false })}\n`),
+    `{"done":true${numbers.join('')}}\n`,
+  ])
 const answerForms = ['whole', 'stream with a length', 'stream in chunks'] as const
 const wholeAnswer = fc.tuple(lines, fc.constantFrom(...answerForms)).map(([texts, form]) => {
   const sent = form === 'whole' ? texts.slice(-1) : texts
