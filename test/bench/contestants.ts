@@ -1,7 +1,7 @@
-import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { access, constants, mkdir, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
-import { adminTokenFile } from '../../lib/settings.ts'
 import { freePort } from '../support/processes.ts'
+import { startInstance } from './llamero.ts'
 import { Program } from './program.ts'
 
 /** Where everything of one run happens. */
@@ -60,44 +60,11 @@ async function startHaproxy({ dir, nodePort }: Ground): Promise<Program | null> 
   return new Program({ name: 'haproxy', command, args: ['-db', '-f', config], port, dir })
 }
 
-/** As the systemd unit starts it: its options for Node, default settings, embedded store, one node put through the admin API. */
+/** One node, put through the admin API. */
 async function startLlamero({ dir, nodePort }: Ground): Promise<Program> {
-  const [port, adminPort] = [await freePort(), await freePort()]
-  const state = join(dir, 'llamero')
-  const program = new Program({
-    name: 'llamero',
-    command: process.execPath,
-    args: [join(import.meta.dirname, '../../bin/llamero.ts'), 'serve'],
-    port,
-    dir,
-    env: {
-      PATH: process.env['PATH'],
-      NODE_OPTIONS: await unitNodeOptions(),
-      LLAMERO_CONFIG: '/dev/null', // the machine's own settings are not the bench's
-      LLAMERO_NAME: 'bench',
-      LLAMERO_STATE: state,
-      LLAMERO_LISTEN: `127.0.0.1:${port}`,
-      LLAMERO_ADMIN: `127.0.0.1:${adminPort}`,
-      LLAMERO_LOG_LEVEL: 'info',
-    },
-  })
-  const admin = `http://127.0.0.1:${adminPort}`
-  await program.reaches('is ready', async () => (await fetch(`${admin}/readyz`)).ok)
-  const token = (await readFile(adminTokenFile(state), 'utf8')).trim()
-  const put = {
-    method: 'PUT',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ url: `http://127.0.0.1:${nodePort}`, slots: 1024 }),
-  }
-  await program.reaches('takes its node', async () => (await fetch(`${admin}/admin/v1/nodes/bench`, put)).ok)
+  const { program, admin } = await startInstance({ name: 'llamero', dir })
+  await admin.change('PUT', 'nodes/bench', { url: `http://127.0.0.1:${nodePort}`, slots: 1024 })
   return program
-}
-
-async function unitNodeOptions(): Promise<string> {
-  const unit = await readFile(join(import.meta.dirname, '../../deploy/systemd/llamero.service'), 'utf8')
-  const options = /^Environment="NODE_OPTIONS=(.*)"$/m.exec(unit)?.[1]
-  if (!options) throw new Error('llamero.service sets no NODE_OPTIONS')
-  return options
 }
 
 function script(path: string, ...args: readonly number[]) {

@@ -1,9 +1,9 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Policy } from '../../lib/fleet/policies.ts'
-import { adminTokenFile } from '../../lib/settings.ts'
 import { freePort } from '../support/processes.ts'
 import { find } from './contestants.ts'
+import { type Admin, startInstance } from './llamero.ts'
 import { Program } from './program.ts'
 import type { LiveNode } from './routing-live-node.ts'
 
@@ -42,35 +42,15 @@ function llamero(policy: Policy): LiveContestant {
   return { name: `llamero ${policy}`, policy, start: (scene) => startLlamero(policy, scene) }
 }
 
-/** The program as a user starts it, with the embedded store and a key for each tenant; only its clock is faster. */
+/** With a key for each tenant; only its clock is faster. */
 async function startLlamero(policy: Policy, scene: Scene): Promise<Started> {
-  const { dir, speed } = scene
-  const [port, adminPort] = [await freePort(), await freePort()]
-  const state = join(dir, policy)
+  const { dir, speed, nodes } = scene
   const clock = join(import.meta.dirname, 'routing-live-clock.ts')
-  const program = new Program({
-    name: policy,
-    command: process.execPath,
-    args: ['--import', clock, join(import.meta.dirname, '../../bin/llamero.ts'), 'serve'],
-    port,
-    dir,
-    env: {
-      PATH: process.env['PATH'],
-      BENCH_SPEED: String(speed),
-      LLAMERO_CONFIG: '/dev/null', // the machine's own settings are not the bench's
-      LLAMERO_NAME: 'bench',
-      LLAMERO_STATE: state,
-      LLAMERO_LISTEN: `127.0.0.1:${port}`,
-      LLAMERO_ADMIN: `127.0.0.1:${adminPort}`,
-      LLAMERO_LOG_LEVEL: 'info',
-    },
-  })
-  const admin = `http://127.0.0.1:${adminPort}`
+  const options = { nodeArgs: ['--import', clock], env: { BENCH_SPEED: String(speed) } }
+  const { program, admin } = await startInstance({ name: policy, dir, ...options })
   try {
-    await program.reaches('is ready', async () => (await fetch(`${admin}/readyz`)).ok)
-    const adminToken = (await readFile(adminTokenFile(state), 'utf8')).trim()
-    const tokens = await introduce(new Admin(admin, adminToken), policy, scene)
-    await program.reaches('sees its nodes', () => seesAll(admin, scene.nodes.length))
+    const tokens = await introduce(admin, policy, scene)
+    await program.reaches('sees its nodes', () => seesAll(admin, nodes.length))
     return { program, tokens }
   } catch (error) {
     await program.stop()
@@ -97,31 +77,10 @@ async function introduce(admin: Admin, policy: Policy, { nodes, tenants }: Scene
   return tokens
 }
 
-async function seesAll(admin: string, count: number): Promise<boolean> {
-  const answer = await fetch(`${admin}/admin/v1/nodes`)
+async function seesAll({ url }: Admin, count: number): Promise<boolean> {
+  const answer = await fetch(`${url}/admin/v1/nodes`)
   const { nodes } = (await answer.json()) as { readonly nodes: readonly { readonly health: string }[] }
   return nodes.length === count && nodes.every(({ health }) => health === 'up')
-}
-
-class Admin {
-  readonly #url: string
-  readonly #token: string
-
-  constructor(url: string, token: string) {
-    this.#url = url
-    this.#token = token
-  }
-
-  async change(method: string, path: string, body: object): Promise<Readonly<Record<string, unknown>>> {
-    const headers = { authorization: `Bearer ${this.#token}`, 'content-type': 'application/json' }
-    const answer = await fetch(`${this.#url}/admin/v1/${path}`, {
-      method,
-      headers,
-      body: JSON.stringify(body),
-    })
-    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
-    return (await answer.json()) as Readonly<Record<string, unknown>>
-  }
 }
 
 async function startHaproxy({ dir, nodes }: Scene): Promise<Started | null> {

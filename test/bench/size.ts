@@ -16,7 +16,7 @@ export interface Size {
   readonly decisions: number
 }
 
-/** About three and a half minutes. Rounds are many and short, for the machine's noise comes and goes within seconds. */
+/** About four and a half minutes. Rounds are many and short, for the machine's noise comes and goes within seconds. */
 export const fullSize: Size = {
   rounds: 7,
   warmUp: 20_000,
@@ -27,7 +27,7 @@ export const fullSize: Size = {
   decisions: 2000,
 }
 
-/** About 50 seconds: to see that a change did no great harm. */
+/** Under two minutes: to see that a change did no great harm. */
 export const quickSize: Size = {
   rounds: 3,
   warmUp: 10_000,
