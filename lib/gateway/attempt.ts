@@ -22,7 +22,8 @@ export class Attempt implements Silent {
   readonly headers: OutgoingHttpHeaders
   readonly httpVersionMajor = 1
   readonly socket = { destroyed: false }
-  readonly finished = false
+  /** Spares http-proxy a listener at the end of each answer, who would tell nobody. */
+  readonly finished = true
   readonly headersSent = true
   readonly writableFinished = false
 

@@ -89,7 +89,7 @@ export class Upstreams implements Gate {
 
   /** Closes every socket to every node. */
   close(): void {
-    this.#cancelSweep?.()
+    this.#stopSweeping()
     for (const { agent, passage } of this.#held.values()) {
       agent.destroy()
       passage.end()
@@ -123,6 +123,11 @@ export class Upstreams implements Gate {
       for (const { agent } of this.#held.values()) agent.sweep()
       this.#cancelSweep = this.#sweepLater()
     })
+  }
+
+  #stopSweeping(): void {
+    this.#cancelSweep?.()
+    this.#cancelSweep = null
   }
 
   #passageFor(name: string): NodePassage {
@@ -183,6 +188,7 @@ export class Upstreams implements Gate {
     this.#narrow.delete(name)
     passage.end()
     agent.retire()
+    if (this.#held.size === 0) this.#stopSweeping()
   }
 }
 
