@@ -11,26 +11,38 @@ const settledProbes = 3
 /** The parameters as the configuration in force has them: always read anew, since it may change while requests wait. */
 export function configured(snapshot: CurrentSnapshot): Parameters {
   const config = () => snapshot.get().config
-  const { slots, admission, swaps } = defaultParameters
+  // V8 looks up all properties of an object by name once a getter takes the place of one of its values: those are left out.
+  const {
+    classes: _c,
+    otherClass,
+    tenantWeights: _t,
+    slots,
+    admission,
+    swaps,
+    ...parameters
+  } = defaultParameters
+  const { initial: _i, ...otherSlots } = slots
+  const { maxQueued: _q, ...otherAdmission } = admission
+  const { settleS, ...otherSwaps } = swaps
   return {
-    ...defaultParameters,
+    ...parameters,
     get classes() {
       return classesOf(config())
     },
     get otherClass() {
-      return classesOf(config())[defaultClass] ?? defaultParameters.otherClass
+      return classesOf(config())[defaultClass] ?? otherClass
     },
     get tenantWeights() {
       return config().queue.shares
     },
     slots: {
-      ...slots,
+      ...otherSlots,
       get initial() {
         return config().routing.default_slots
       },
     },
     admission: {
-      ...admission,
+      ...otherAdmission,
       get maxQueued() {
         return config().queue.max_length
       },
@@ -38,9 +50,9 @@ export function configured(snapshot: CurrentSnapshot): Parameters {
       maxWaitS: Number.POSITIVE_INFINITY,
     },
     swaps: {
-      ...swaps,
+      ...otherSwaps,
       get settleS() {
-        return Math.max(2 * swaps.settleS, (settledProbes * config().probes.interval) / 1000)
+        return Math.max(2 * settleS, (settledProbes * config().probes.interval) / 1000)
       },
     },
   }
