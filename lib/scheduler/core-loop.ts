@@ -22,6 +22,8 @@ interface CoreLoopOptions {
   readonly leads: () => boolean
   /** Does what the core decided. */
   readonly execute: (effect: Effect) => void
+  /** Called after each look at the queue. */
+  readonly looked: () => void
   /** Called before each look at the queue that only time has caused. */
   readonly ticking: () => void
 }
@@ -87,7 +89,7 @@ export class CoreLoop {
   #planPass(): void {
     if (this.#isPassPlanned) return
     this.#isPassPlanned = true
-    // What queueMicrotask does besides, for async hooks, takes longer than a pass.
+    // queueMicrotask would also make and enter a resource for async hooks.
     void turn.then(() => this.#pass())
   }
 
@@ -96,6 +98,7 @@ export class CoreLoop {
     this.look()
     const { now } = this
     for (const effect of this.core.pass(now)) this.#options.execute(effect)
+    this.#options.looked()
     this.#setTick(now)
   }
 

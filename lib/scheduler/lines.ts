@@ -165,14 +165,7 @@ export class Lines {
     const chosen: Waiting[] = []
     for (const lines of this.#ranks) {
       if (!lines || chosen.length >= count) continue
-      const heads: Head[] = []
-      for (const [tenant, line] of lines)
-        heads.push({
-          line,
-          at: 0,
-          counter: this.#tenants.counter(tenant),
-          weight: this.#tenants.weight(tenant),
-        })
+      const heads = this.#headsOf(lines)
       while (heads.length > 0 && chosen.length < count) {
         const least = leastServed(heads)
         const head = heads[least]
@@ -185,6 +178,15 @@ export class Lines {
       }
     }
     return chosen
+  }
+
+  #headsOf(lines: Iterable<readonly [string, readonly Place[]]>): Head[] {
+    const heads: Head[] = []
+    for (const [tenant, line] of lines) {
+      const counter = this.#tenants.counter(tenant)
+      heads.push({ line, at: 0, counter, weight: this.#tenants.weight(tenant) })
+    }
+    return heads
   }
 
   #put(place: Place): void {
