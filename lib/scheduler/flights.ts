@@ -159,8 +159,11 @@ export class Flights {
 
 /** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
 function promptRead({ work, cached, runner, wroteWith, readers }: Flight, { promptTokens }: Timings) {
-  const known = { expected: cached, readers: wroteWith ? readers : null }
-  return runner.node.facts.countsEvaluated
-    ? { ...known, tokens: work.promptTokens, evaluated: promptTokens }
-    : { ...known, tokens: promptTokens, evaluated: null }
+  const { countsEvaluated } = runner.node.facts
+  return {
+    tokens: countsEvaluated ? work.promptTokens : promptTokens,
+    expected: cached,
+    evaluated: countsEvaluated ? promptTokens : null,
+    readers: wroteWith ? readers : null,
+  }
 }
