@@ -62,7 +62,7 @@ export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
  *
  * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
  */
-export function adjust(bytes: Uint8Array, body: Scanned, api: Api, rules: Rules): Adjustment {
+export function adjust(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {
   if (isNative(api)) return adjustNative(bytes, body, rules, embeds(api))
   const limit = limitFields[api]
   const set = new Map<string, string>()
@@ -77,7 +77,7 @@ export function adjust(bytes: Uint8Array, body: Scanned, api: Api, rules: Rules)
   }
 }
 
-function adjustNative(bytes: Uint8Array, body: Scanned, rules: Rules, embeds: boolean): Adjustment {
+function adjustNative(bytes: Buffer, body: Scanned, rules: Rules, embeds: boolean): Adjustment {
   refuseFields(bytes, body, rules.callers)
   const { callers } = rules
   const keepAlive = takesKeepAlive(bytes, body.fields.get('keep_alive'), rules)
@@ -105,7 +105,7 @@ interface OptionChanges {
 }
 
 function nativeEdits(
-  bytes: Uint8Array,
+  bytes: Buffer,
   body: Scanned,
   keepAlive: Field | undefined,
   changes: OptionChanges,
@@ -121,7 +121,7 @@ function nativeEdits(
   ]
 }
 
-function refuseFields(bytes: Uint8Array, { fields }: Scanned, callers: CallerPolicy): void {
+function refuseFields(bytes: Buffer, { fields }: Scanned, callers: CallerPolicy): void {
   refuseField(bytes, fields.get('raw'), callers.raw, 'raw', "prompts go through the model's template")
   refuseField(bytes, fields.get('template'), callers.template, 'template', "the model's own template is used")
   const reason = "it shows the model's system prompt"
@@ -135,7 +135,7 @@ function refuseFields(bytes: Uint8Array, { fields }: Scanned, callers: CallerPol
 }
 
 function refuseField(
-  bytes: Uint8Array,
+  bytes: Buffer,
   field: Field | undefined,
   policy: 'pass' | 'refuse',
   name: string,
@@ -146,12 +146,12 @@ function refuseField(
 }
 
 /** `false`, `null` and `""` ask for nothing. */
-function isOff(bytes: Uint8Array, field: Field): boolean {
+function isOff(bytes: Buffer, field: Field): boolean {
   return field.end - field.start <= 5 && ['false', 'null', '""'].includes(valueText(bytes, field))
 }
 
 /** The field, when it is to be taken out. @throws ProxyError `option_refused` */
-function takesKeepAlive(bytes: Uint8Array, field: Field | undefined, rules: Rules): Field | undefined {
+function takesKeepAlive(bytes: Buffer, field: Field | undefined, rules: Rules): Field | undefined {
   if (!field || rules.isAdmin) return undefined
   const text = scalarText(bytes, field, 'keep_alive')
   if (text === 'null') return undefined
@@ -163,12 +163,7 @@ function takesKeepAlive(bytes: Uint8Array, field: Field | undefined, rules: Rule
 }
 
 /** A cap is for what callers ask for: who asks for nothing gets the node's own context. */
-function setContext(
-  bytes: Uint8Array,
-  options: Members,
-  rule: Rules['numCtx'],
-  set: Map<string, string>,
-): void {
+function setContext(bytes: Buffer, options: Members, rule: Rules['numCtx'], set: Map<string, string>): void {
   if (rule === undefined) return
   const asked = numberIn(bytes, options.fields.get('num_ctx'), 'num_ctx')
   const wanted = contextIn(rule, asked ?? undefined)
@@ -177,7 +172,7 @@ function setContext(
 
 /** Without a number above 0 Ollama goes on for as long as the context allows. */
 function capTokens(
-  bytes: Uint8Array,
+  bytes: Buffer,
   object: Members,
   name: string,
   cap: CallerPolicy['num_predict'],
@@ -190,7 +185,7 @@ function capTokens(
 
 /** The most tokens that may be written; null without a limit. */
 function limitIn(
-  bytes: Uint8Array,
+  bytes: Buffer,
   { fields }: Members,
   name: string,
   set: ReadonlyMap<string, string>,
@@ -200,7 +195,7 @@ function limitIn(
   return limit > 0 && Number.isFinite(limit) ? limit : null
 }
 
-function variantOf(bytes: Uint8Array, { options, fields }: Scanned, { removed, set }: OptionChanges): string {
+function variantOf(bytes: Buffer, { options, fields }: Scanned, { removed, set }: OptionChanges): string {
   const load: Record<string, number | boolean> = {}
   for (const name of loadOptions) {
     const field = options?.fields.get(name)
@@ -223,12 +218,12 @@ function loadValue(text: string): number | boolean | null {
 }
 
 /** Null when it is absent or null, NaN when it is no number. */
-function numberIn(bytes: Uint8Array, field: Field | undefined, name: string): number | null {
+function numberIn(bytes: Buffer, field: Field | undefined, name: string): number | null {
   const text = field ? scalarText(bytes, field, name) : 'null'
   return text === 'null' ? null : Number(text)
 }
 
-function scalarText(bytes: Uint8Array, field: Field, name: string): string {
+function scalarText(bytes: Buffer, field: Field, name: string): string {
   const first = bytes[field.start]
   if (first === openBrace || first === openBracket)
     throw new ProxyError('bad_json', { reason: `field "${name}" must not be an object or array` })
