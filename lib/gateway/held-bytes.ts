@@ -4,6 +4,8 @@ import type { BodyShare } from './body-budget.ts'
 
 export type Limits = Config['limits']
 
+const none = Buffer.alloc(0)
+
 /**
  * Bytes of a request in one buffer that counts as large as it is allocated: made once where the length is announced, else
  * doubled. Chunks kept as they come would weigh a hundred times their bytes when each is one byte long.
@@ -11,7 +13,7 @@ export type Limits = Config['limits']
 export class HeldBytes {
   readonly #limits: Limits
   readonly #share: BodyShare
-  #buffer = Buffer.alloc(0)
+  #buffer = none
   #size = 0
 
   constructor(limits: Limits, share: BodyShare) {
@@ -57,13 +59,13 @@ export class HeldBytes {
   /** Gives all of it back. */
   release(): void {
     this.#share.give(this.#buffer.length)
-    this.#buffer = Buffer.alloc(0)
+    this.#buffer = none
     this.#size = 0
   }
 
   /** Valid until the next change. */
   get bytes(): Buffer {
-    return this.#buffer.subarray(0, this.#size)
+    return this.#size === this.#buffer.length ? this.#buffer : this.#buffer.subarray(0, this.#size)
   }
 
   #grow(capacity: number): boolean {

@@ -130,7 +130,7 @@ export class Pipeline {
     const { passes } = this.#options
     const nodes = passes.nodesFor(exchange, route, caller, snapshot)
     using share = this.#bodies.open()
-    const body = await readBody(exchange, snapshot.config.limits, share, { mayBeEmpty: true })
+    const body = await readBody(exchange, snapshot.config.limits, share)
     await passes.run(exchange, nodes, body, snapshot)
   }
 
@@ -154,7 +154,8 @@ export class Pipeline {
     const share = this.#bodies.open()
     try {
       const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
-      const body = await readBody(exchange, snapshot.config.limits, share, { zstd })
+      const body = await readBody(exchange, snapshot.config.limits, share, zstd)
+      if (body.length === 0) throw new ProxyError('missing_body')
       await this.#answer(exchange, route, caller, body, snapshot)
     } finally {
       // By hand: V8 leaves `using` to its slow path, which would cost a hundredth of every request (Node 24).
