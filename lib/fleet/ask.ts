@@ -13,7 +13,7 @@ export type Api =
 
 /** Whether nothing is written in answer, but the prompt turned into numbers. */
 export function embeds(api: Api): boolean {
-  return /embed/.test(api)
+  return api.includes('embed')
 }
 
 /** How errors and streams are written for a caller. */

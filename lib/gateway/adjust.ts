@@ -37,6 +37,7 @@ const nativeNames = new FieldNames([
   '_debug_render_only',
   'shift',
 ])
+const noMembers: Members = { start: 0, count: 0, fields: new Map() }
 const optionNames = new FieldNames([...loadOptions, 'num_predict'])
 
 /** What num_predict is called elsewhere; no other option has a name there (sheet ollama-api.md §1.3). */
@@ -81,22 +82,28 @@ function adjustNative(bytes: Buffer, body: Scanned, rules: Rules, embeds: boolea
   refuseFields(bytes, body, rules.callers)
   const { callers } = rules
   const keepAlive = takesKeepAlive(bytes, body.fields.get('keep_alive'), rules)
-  const options = body.options ?? { start: 0, count: 0, fields: new Map<string, Field>() }
+  const options = body.options ?? noMembers
   const set = new Map<string, string>()
   setContext(bytes, options, rules.numCtx, set)
   const numGpu = callers.num_gpu === 'drop' ? options.fields.get('num_gpu') : undefined
   if (numGpu) scalarText(bytes, numGpu, 'num_gpu')
   if (!embeds) capTokens(bytes, options, 'num_predict', callers.num_predict, set)
+  const changes = { removed: numGpu, set }
+  const isChanged = keepAlive || numGpu || set.size > 0
   return {
-    edits: nativeEdits(bytes, body, keepAlive, { removed: numGpu, set }),
-    adjusted: [
-      ...(keepAlive ? ['keep_alive'] : []),
-      ...(numGpu ? ['options.num_gpu'] : []),
-      ...written('options.', set),
-    ],
-    variant: variantOf(bytes, body, { removed: numGpu, set }),
+    edits: isChanged ? nativeEdits(bytes, body, keepAlive, changes) : [],
+    adjusted: isChanged ? namesOf(keepAlive, changes) : [],
+    variant: variantOf(bytes, body, changes),
     maxTokens: limitIn(bytes, options, 'num_predict', set),
   }
+}
+
+function namesOf(keepAlive: Field | undefined, { removed, set }: OptionChanges): string[] {
+  return [
+    ...(keepAlive ? ['keep_alive'] : []),
+    ...(removed ? ['options.num_gpu'] : []),
+    ...written('options.', set),
+  ]
 }
 
 interface OptionChanges {
@@ -191,11 +198,13 @@ function limitIn(
   set: ReadonlyMap<string, string>,
 ): number | null {
   const field = fields.get(name)
-  const limit = Number(set.get(name) ?? (field ? valueText(bytes, field) : 'none'))
+  const limit = Number(set.get(name) ?? (field && valueText(bytes, field)))
   return limit > 0 && Number.isFinite(limit) ? limit : null
 }
 
 function variantOf(bytes: Buffer, { options, fields }: Scanned, { removed, set }: OptionChanges): string {
+  // Most requests say nothing of it.
+  if (!options?.fields.size && set.size === 0 && !fields.has('shift')) return ''
   const load: Record<string, number | boolean> = {}
   for (const name of loadOptions) {
     const field = options?.fields.get(name)
