@@ -109,11 +109,11 @@ function entriesOf(auth: Auth): readonly AddressEntry[] {
 
 /** The token a request carries, or null. */
 export function tokenOf(headers: IncomingHttpHeaders): string | null {
-  const bearer = /^bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1]
-  const offered = headers['x-api-key']
+  const { authorization, 'x-api-key': offered } = headers
+  const bearer = authorization && /^bearer +(\S+) *$/i.exec(authorization)?.[1]
   const apiKey = typeof offered === 'string' && offered !== '' ? offered : undefined
   if (bearer && apiKey && bearer !== apiKey) {
     throw new ProxyError('bad_request', { reason: 'Authorization and x-api-key carry different keys' })
   }
-  return bearer ?? apiKey ?? null
+  return bearer || apiKey || null
 }

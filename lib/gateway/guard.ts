@@ -3,8 +3,7 @@ import type { Exchange } from './exchange.ts'
 
 const maxTargetBytes = 8192
 /** These say who asks whom: of two, one reader takes the first and the next one the last. */
-const singular = new Set(['host', 'x-api-key', 'authorization'])
-const singularLengths = new Set([...singular].map((name) => name.length))
+const singular = ['host', 'x-api-key', 'authorization']
 const hostPattern = /^(?:[\w.-]+|\[[\da-f:.]+\])(?::(\d{1,5}))?$/i
 
 /**
@@ -41,13 +40,12 @@ function isHost(text: string): boolean {
 }
 
 function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
-  const seen = new Set<string>()
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const text = rawHeaders[at] as string
-    if (!singularLengths.has(text.length)) continue
-    const name = text.toLowerCase()
-    if (seen.has(name)) return name
-    if (singular.has(name)) seen.add(name)
-  }
-  return undefined
+  return singular.find((name) => {
+    let count = 0
+    for (let at = 0; at < rawHeaders.length; at += 2) {
+      const text = rawHeaders[at] as string
+      if (text.length === name.length && text.toLowerCase() === name) count++
+    }
+    return count > 1
+  })
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { scopes } from '../fleet/api-key.ts'
+import { type Scope, scopes } from '../fleet/api-key.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -26,6 +26,8 @@ import { refuse } from './refuse.ts'
 import { type ForwardRoute, findRoute, type PassRoute, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
 import { Upload } from './upload.ts'
+
+const inference: readonly Scope[] = ['inference']
 
 type RouteWithBody = Extract<Route, { action: 'forward' | 'show' | 'count-tokens' | 'manage' }>
 
@@ -116,7 +118,7 @@ export class Pipeline {
     const caller = authenticate(request, snapshot, {
       clock,
       loopback: loopback || isOpen(route),
-      scopes: isForAdmins(route) ? scopes : ['inference'],
+      scopes: isForAdmins(route) ? scopes : inference,
     })
     trace.tenant = caller.tenant
     if (route.kind === 'management' && !caller.mayManage) throw new ProxyError('admin_scope_required')
