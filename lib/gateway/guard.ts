@@ -4,7 +4,9 @@ import type { Exchange } from './exchange.ts'
 const maxTargetBytes = 8192
 /** These say who asks whom: of two, one reader takes the first and the next one the last. */
 const singular = ['host', 'x-api-key', 'authorization']
-const hostPattern = /^(?:[\w.-]+|\[[\da-f:.]+\])(?::(\d{1,5}))?$/i
+/** Up to 65535. */
+const port = String.raw`(?:[0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])`
+const hostPattern = new RegExp(String.raw`^(?:[\w.-]+|\[[\da-f:.]+\])(?::${port})?$`, 'i')
 
 /**
  * Refuses what Node's parser lets through and no honest client sends: HTTP/0.9 and invented versions, a Host that is
@@ -20,7 +22,7 @@ export function guard({ request, path }: Exchange): void {
   if (path === '*') throw new ProxyError('method_not_allowed', { path, allow: 'GET, HEAD, POST' })
   if (!path.startsWith('/'))
     throw new ProxyError('bad_request', { reason: 'the request target must be a path' })
-  const { upgrade, 'transfer-encoding': encoding } = request.headers
+  const { upgrade, host, 'transfer-encoding': encoding } = request.headers
   // An offer of HTTP/2 may be ignored; a websocket's client would wait for an answer that is none.
   if (upgrade !== undefined && upgrade !== 'h2c')
     throw new ProxyError('bad_request', { reason: 'nothing here can be upgraded to' })
@@ -30,13 +32,8 @@ export function guard({ request, path }: Exchange): void {
   const repeated = repeatedHeader(request.rawHeaders)
   if (repeated) throw new ProxyError('bad_request', { reason: `more than one ${repeated} header` })
   // HTTP/1.0 needs none.
-  if (request.headers.host !== undefined && !isHost(request.headers.host))
+  if (host !== undefined && !hostPattern.test(host))
     throw new ProxyError('bad_request', { reason: 'the Host header must be a host with or without a port' })
-}
-
-function isHost(text: string): boolean {
-  const match = hostPattern.exec(text)
-  return match !== null && Number(match[1] ?? 0) <= 65_535
 }
 
 function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
