@@ -55,12 +55,14 @@ export function admit(
   })
   const session = sessionOf(exchange.request.headers)
   const origin = { tenant: caller.tenant, model: chosen, session }
+  const prefixes = embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin)
   return {
     ask: {
       ...askFor(exchange, route.api, caller, choice, variant),
-      promptTokens: promptTokens(scanned.prompt),
+      // The longest prefix is the whole.
+      promptTokens: prefixes.at(-1)?.tokens ?? promptTokens(scanned.prompt),
       maxTokens,
-      prefixes: embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin),
+      prefixes,
       streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     },
     // The original bytes travel on, but for what has to change.
@@ -126,7 +128,7 @@ function askFor(
 /** See `scan`. @throws ProxyError `bad_json`. */
 export function scanBody(bytes: Buffer, names: readonly [FieldNames?, FieldNames?] = []): Scanned {
   try {
-    return scan(bytes, ...names)
+    return scan(bytes, names[0], names[1])
   } catch (error) {
     if (error instanceof ScanError) throw new ProxyError('bad_json', { reason: error.message })
     throw error
