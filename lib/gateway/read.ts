@@ -22,7 +22,7 @@ export function readBody(
   limits: Limits,
   share: BodyShare,
   zstd = false,
-): Promise<Buffer> {
+): Promise<HeldBytes> {
   const read = encodingOf(exchange, zstd) === 'zstd' ? unfold : take
   return read(exchange, limits, share)
 }
@@ -34,7 +34,7 @@ export function encodingOf({ request }: Exchange, zstd: boolean): 'identity' | '
   throw new ProxyError('unsupported_encoding', { encoding })
 }
 
-function take(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buffer> {
+function take(exchange: Exchange, limits: Limits, share: BodyShare): Promise<HeldBytes> {
   const { request, response } = exchange
   const body = new HeldBytes(limits, share)
   body.reserve(Number(request.headers['content-length'] ?? 0))
@@ -42,7 +42,7 @@ function take(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buf
   return collect(exchange, request, body)
 }
 
-async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buffer> {
+async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Promise<HeldBytes> {
   const { request, response } = exchange
   const body_bytes = Math.min(limits.body_bytes, maxUnfoldedBytes)
   // Folded as well, it can be no larger: what is not compressible grows by a few bytes only.
@@ -64,7 +64,7 @@ async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Pro
   }
 }
 
-function collect({ signal }: Exchange, source: Readable, body: HeldBytes): Promise<Buffer> {
+function collect({ signal }: Exchange, source: Readable, body: HeldBytes): Promise<HeldBytes> {
   signal.throwIfAborted()
   return new Promise((resolve, reject) => {
     const settle = () => signal.removeEventListener('abort', abort)
@@ -85,7 +85,8 @@ function collect({ signal }: Exchange, source: Readable, body: HeldBytes): Promi
     source.on('data', add)
     source.on('end', () => {
       settle()
-      resolve(body.bytes)
+      // Not its bytes: a promise asks what it resolves to for a `then`, which a Buffer is slow to deny.
+      resolve(body)
     })
     // The connection broke within the body, or what it brought cannot be unfolded.
     source.on('error', fail)
