@@ -43,6 +43,7 @@ export function canonicalName(name: string): string | null {
 /** Whether a name means a model that ollama.com runs: `name:cloud`, `name:tag:cloud`, `name:tag-cloud` (sheet ollama-api.md §1.2). */
 export function isCloudName(name: string): boolean {
   const text = name.trim().toLowerCase()
+  // Of most names the end says enough.
   return text.endsWith('cloud') && /:([^/:]*-)?cloud$/.test(text)
 }
 

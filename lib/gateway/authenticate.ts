@@ -47,7 +47,7 @@ export function authenticate(
   door: Door,
 ): Caller {
   const token = tokenOf(headers)
-  const guest = guestAt(socket.remoteAddress, snapshot.config.auth, door)
+  const guest = guestAt(socket, snapshot.config.auth, door)
   if (token === null || (guest && !token.startsWith(tokenPrefix))) {
     if (guest) return guest
     throw new ProxyError(token === null ? 'anonymous_refused' : 'unauthorized')
@@ -80,8 +80,8 @@ function validKey(snapshot: Snapshot, token: string, clock: Clock): KeyView | nu
 type Auth = Config['auth']
 
 /** Who a caller without a key is, or null where it needs one. */
-function guestAt(address: string | undefined, auth: Auth, door: Door): Caller | null {
-  const entry = entriesOf(auth).find(({ covers }) => covers(address ?? ''))?.entry
+function guestAt(socket: IncomingMessage['socket'], auth: Auth, door: Door): Caller | null {
+  const entry = entriesOf(auth).find(({ covers }) => covers(socket.remoteAddress ?? ''))?.entry
   if (entry && opens(entry, door))
     return { tenant: entry.tenant, models: ['*'], mayManage: entry.scopes.includes('admin') }
   return door.loopback ? anonymous : null

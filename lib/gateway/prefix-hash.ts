@@ -9,7 +9,7 @@ const endBytes = 512
 const [secretA, secretB] = [randomInt(2 ** 32), randomInt(2 ** 32)]
 
 /** A hash of 53 bits of what went before and these bytes: quick, and never shown to anybody (the mixing is cyrb53's). */
-export function chainBytes(before: number, bytes: Uint8Array, start: number, end: number): number {
+export function chainBytes(before: number, bytes: Uint8Array, start = 0, end = bytes.length): number {
   let a = secretA ^ before
   let b = secretB ^ (before / 2 ** 32) ^ (end - start)
   for (let at = start; at < end; at++) {
@@ -21,7 +21,7 @@ export function chainBytes(before: number, bytes: Uint8Array, start: number, end
   return mixed(a, b)
 }
 
-/** The same of what went before and a short text. */
+/** The same of a text that cannot be long: without making bytes of it. */
 export function chainText(before: number, text: string): number {
   let a = secretA ^ before
   let b = secretB ^ (before / 2 ** 32) ^ text.length

@@ -43,6 +43,7 @@ export function prefixesOf(bytes: Uint8Array, pieces: PromptPieces, origin: Orig
   const { tenant, model, session } = origin
   const opening = pieces.of(openings)
   const messages = pieces.of(conversations)
+  const byNumber = session === null ? null : Buffer.from(session)
   // The first message is an opening where others follow: most often it is the system's.
   const openingMessages = messages.length > 1 ? 1 : 0
   const all = [...opening, ...messages]
@@ -50,8 +51,8 @@ export function prefixesOf(bytes: Uint8Array, pieces: PromptPieces, origin: Orig
   let tokens = 0
   const prefixes: Prefix[] = []
   for (const [number, piece] of all.entries()) {
-    const isVouchedFor = session !== null && number >= opening.length + openingMessages
-    hash = isVouchedFor ? chainText(hash, session) : chainBytes(hash, bytes, piece.start, piece.end)
+    const isVouchedFor = byNumber !== null && number >= opening.length + openingMessages
+    hash = isVouchedFor ? chainBytes(hash, byNumber) : chainBytes(hash, bytes, piece.start, piece.end)
     tokens += tokensOf(piece)
     if (number >= all.length - prefixesTold) prefixes.push({ hash, tokens })
   }
