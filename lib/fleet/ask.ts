@@ -13,7 +13,7 @@ export type Api =
 
 /** Whether nothing is written in answer, but the prompt turned into numbers. */
 export function embeds(api: Api): boolean {
-  return api.includes('embed')
+  return api === 'ollama_embed' || api === 'ollama_embeddings' || api === 'openai_embeddings'
 }
 
 /** How errors and streams are written for a caller. */

@@ -43,7 +43,9 @@ export class CandidateList {
   readonly #free: Uint16Array
   #allSlots = 0
   #allFree = 0
-  readonly #dirty = new Set<number>()
+  /** Rows that something happened to, each once. */
+  readonly #dirty: number[] = []
+  readonly #isDirty: Uint8Array
   /** Rows that something happened to and that need a load, not written anew so far. */
   readonly #postponed = new Set<number>()
   /** Seconds that each of their loads takes at least. */
@@ -64,17 +66,17 @@ export class CandidateList {
     this.#rates = new Float64Array(columns * runners.length)
     this.#slots = new Uint16Array(runners.length)
     this.#free = new Uint16Array(runners.length)
+    this.#isDirty = new Uint8Array(runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
-      runner.node.followers.push(() => this.#dirty.add(row))
+      runner.node.followers.push(() => this.#soil(row))
       this.#write(row, now, runner.terms)
     }
   }
 
   /** Brings the rows up to date. Before everything else at a new time, and after each change. */
   refresh(now: number): void {
-    for (const row of this.#dirty) this.#renew(row, now)
-    this.#dirty.clear()
+    for (let row = this.#dirty.pop(); row !== undefined; row = this.#dirty.pop()) this.#renew(row, now)
     const { length } = this.runners
     const { tickS } = this.#around.rules.queue
     const due = Math.min(length, Math.floor(((now - this.#turnedAt) / tickS) * length))
@@ -94,7 +96,14 @@ export class CandidateList {
     return true
   }
 
+  #soil(row: number): void {
+    if (this.#isDirty[row] === 1) return
+    this.#isDirty[row] = 1
+    this.#dirty.push(row)
+  }
+
   #renew(row: number, now: number): void {
+    this.#isDirty[row] = 0
     const runner = this.runners[row]
     if (!runner) return
     if (!needsLoad(runner) || !this.#around.rules.uses.residency) {
@@ -301,7 +310,12 @@ export class CandidateList {
       this.#count(row, runner.slots, Math.max(0, terms.freeSlots))
     else this.#count(row, 0, 0)
     const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
-    this.#rates.set([fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite], columns * row)
+    const first = columns * row
+    this.#rates[first] = fixed
+    this.#rates[first + 1] = perPromptToken
+    this.#rates[first + 2] = perOutputToken
+    this.#rates[first + 3] = perCommonToken
+    this.#rates[first + 4] = othersWrite
   }
 }
 

@@ -11,26 +11,44 @@ const settledProbes = 3
 /** The parameters as the configuration in force has them: always read anew, since it may change while requests wait. */
 export function configured(snapshot: CurrentSnapshot): Parameters {
   const config = () => snapshot.get().config
-  const { slots, admission, swaps } = defaultParameters
+  // A config is never changed in place.
+  let read: { readonly config: Config; readonly rules: ReturnType<typeof classesOf> } | null = null
+  const rules = () => {
+    if (read?.config !== config()) read = { config: config(), rules: classesOf(config()) }
+    return read.rules
+  }
+  // V8 looks up all properties of an object by name once a getter takes the place of one of its values: those are left out.
+  const {
+    classes: _c,
+    otherClass,
+    tenantWeights: _t,
+    slots,
+    admission,
+    swaps,
+    ...parameters
+  } = defaultParameters
+  const { initial: _i, ...otherSlots } = slots
+  const { maxQueued: _q, ...otherAdmission } = admission
+  const { settleS, ...otherSwaps } = swaps
   return {
-    ...defaultParameters,
+    ...parameters,
     get classes() {
-      return classesOf(config())
+      return rules()
     },
     get otherClass() {
-      return classesOf(config())[defaultClass] ?? defaultParameters.otherClass
+      return rules()[defaultClass] ?? otherClass
     },
     get tenantWeights() {
       return config().queue.shares
     },
     slots: {
-      ...slots,
+      ...otherSlots,
       get initial() {
         return config().routing.default_slots
       },
     },
     admission: {
-      ...admission,
+      ...otherAdmission,
       get maxQueued() {
         return config().queue.max_length
       },
@@ -38,27 +56,20 @@ export function configured(snapshot: CurrentSnapshot): Parameters {
       maxWaitS: Number.POSITIVE_INFINITY,
     },
     swaps: {
-      ...swaps,
+      ...otherSwaps,
       get settleS() {
-        return Math.max(2 * swaps.settleS, (settledProbes * config().probes.interval) / 1000)
+        return Math.max(2 * settleS, (settledProbes * config().probes.interval) / 1000)
       },
     },
   }
 }
 
-/** By config, which is never changed in place. */
-const rules = new WeakMap<Config, Readonly<Record<string, ClassRule>>>()
-
 function classesOf(config: Config): Readonly<Record<string, ClassRule>> {
-  const known = rules.get(config)
-  if (known) return known
   const { otherClass } = defaultParameters
-  const made = Object.fromEntries(
+  return Object.fromEntries(
     config.classes.map(({ name, max_wait = config.queue.max_wait }, rank) => {
       const limitS = max_wait / 1000
       return [name, { rank, limitS, ttftS: Math.max(otherClass.ttftS, limitS / patiencePerGoal) }]
     }),
   )
-  rules.set(config, made)
-  return made
 }

@@ -22,9 +22,13 @@ interface CoreLoopOptions {
   readonly leads: () => boolean
   /** Does what the core decided. */
   readonly execute: (effect: Effect) => void
+  /** Called after each look at the queue. */
+  readonly looked: () => void
   /** Called before each look at the queue that only time has caused. */
   readonly ticking: () => void
 }
+
+const turn = Promise.resolve()
 
 /**
  * Keeps the core informed and has it decide once in a turn of the event loop. Milliseconds outside, seconds inside: `now`
@@ -63,7 +67,8 @@ export class CoreLoop {
 
   tell(event: SchedulerEvent): void {
     this.core.take(event, this.now)
-    this.#planPass()
+    // With nobody waiting there is nothing to decide, but a tick that was set may have to go.
+    if (this.core.isWaitedFor || this.#tick) this.#planPass()
   }
 
   /** Tells the core what the fleet is now, where that has changed. Before everything that it is asked. */
@@ -84,24 +89,27 @@ export class CoreLoop {
   #planPass(): void {
     if (this.#isPassPlanned) return
     this.#isPassPlanned = true
-    queueMicrotask(() => this.#pass())
+    // queueMicrotask would also make and enter a resource for async hooks.
+    void turn.then(() => this.#pass())
   }
 
   #pass(): void {
     this.#isPassPlanned = false
     this.look()
-    for (const effect of this.core.pass(this.now)) this.#options.execute(effect)
-    this.#setTick()
+    const { now } = this
+    for (const effect of this.core.pass(now)) this.#options.execute(effect)
+    this.#options.looked()
+    this.#setTick(now)
   }
 
   /** The one timer, for what time alone changes: set only while there is something that waits. */
-  #setTick(): void {
-    const { clock } = this.#options
-    const at = this.core.nextTickAt(this.now)
+  #setTick(now: number): void {
+    const at = this.core.nextTickAt(now)
     if (at !== null && this.#tick && this.#tick.at <= at) return
     this.#tick?.cancel()
     this.#tick = null
     if (at === null) return
+    const { clock } = this.#options
     const ms = Math.max(1, Math.ceil(at * 1000 - clock.now()))
     this.#tick = { at, cancel: clock.after(ms, () => this.#ticked()) }
   }

@@ -1,6 +1,7 @@
 import type { Policy } from '../fleet/policies.ts'
 import type { Dice } from '../shared/loop.ts'
 import { Admission } from './admission.ts'
+import type { CandidateList } from './candidate-list.ts'
 import { DecisionLog, type LoggedDecision } from './decision-log.ts'
 import type { Departure, Effect, SchedulerEvent, Work } from './events.ts'
 import { FleetState } from './fleet-state.ts'
@@ -115,12 +116,12 @@ export class Core {
 
   /** Decides on all that waits. */
   pass(now: number): Effect[] {
-    return this.#isWaitedFor ? this.#pass.run(now) : []
+    return this.isWaitedFor ? this.#pass.run(now) : []
   }
 
   /** When time alone may change something, in monotonic seconds; null while nothing waits. */
   nextTickAt(now: number): number | null {
-    if (!this.#isWaitedFor) return null
+    if (!this.isWaitedFor) return null
     const { oldest, changesAt } = this.#lines
     const expiresAt = oldest ? oldest.since + this.#rules.admission.maxWaitS : Number.POSITIVE_INFINITY
     return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt)
@@ -128,8 +129,8 @@ export class Core {
 
   /** What would be decided on a request now, queued or not. Nothing is changed. */
   explain(work: Work, now: number): Outlook {
-    const waiting = this.#lines.get(work.id) ?? this.#waiting(work, now)
-    const list = this.#fleet.candidates(work.model, work.variant, now)
+    const list = this.#listFor(work, now)
+    const waiting = this.#lines.get(work.id) ?? this.#waiting(work, list, now)
     const limits = this.#restraint.limits(work.tenant, this.#lines.rankOf(waiting), now)
     return outlookOf(waiting, { list, lines: this.#lines, admission: this.#admission, limits }, now)
   }
@@ -143,19 +144,20 @@ export class Core {
   reclassify(now: number): void {
     for (const { work, since, plan } of [...this.#lines.all()]) {
       this.#lines.remove(work.id)
-      this.#lines.add({ ...this.#waiting(work, now), since, plan }, false, now)
+      this.#lines.add({ ...this.#waiting(work, this.#listFor(work, now), now), since, plan }, false, now)
     }
   }
 
   /** Whether a request has a place now, or will have one once a slot is free, a pause ends or a trial tells. */
   couldServe(work: Work, now: number): boolean {
-    const list = this.#fleet.candidates(work.model, work.variant, now)
-    return list.admitsAnywhere(this.#lines.get(work.id) ?? this.#waiting(work, now))
+    const list = this.#listFor(work, now)
+    return list.admitsAnywhere(this.#lines.get(work.id) ?? this.#waiting(work, list, now))
   }
 
   /** Whether breakers keep a request from so many of its nodes that they are not believed. */
   isPanic(work: Work, now: number): boolean {
-    return this.#fleet.candidates(work.model, work.variant, now).isPanic(this.#waiting(work, now))
+    const list = this.#listFor(work, now)
+    return list.isPanic(this.#waiting(work, list, now))
   }
 
   /** Whether a node has a request's model in memory, and could serve it with that. */
@@ -173,8 +175,8 @@ export class Core {
 
   /** Seconds until a request's model is loaded again, where that failed just now and is all that would help; varied. */
   loadRetryS(work: Work, now: number): number | null {
-    const list = this.#fleet.candidates(work.model, work.variant, now)
-    const failed = failedLoadOf(this.#waiting(work, now), list, now)
+    const list = this.#listFor(work, now)
+    const failed = failedLoadOf(this.#waiting(work, list, now), list, now)
     return failed && this.#admission.retryAfterS(failed.until - now)
   }
 
@@ -202,7 +204,7 @@ export class Core {
   }
 
   /** Whether there is anything to decide: a request waits, or a swap does. */
-  get #isWaitedFor(): boolean {
+  get isWaitedFor(): boolean {
     return this.#lines.length > 0 || this.#swaps.isDraining
   }
 
@@ -219,10 +221,10 @@ export class Core {
   /** Puts a request into its line. The next pass decides whether it may stay there. */
   #arrive(work: Work, now: number): void {
     if (this.#lines.get(work.id) || this.#flights.has(work.id)) return
-    const list = this.#fleet.candidates(work.model, work.variant, now)
+    const list = this.#listFor(work, now)
     // Of models that nobody has nothing is kept: callers choose the names.
     if (list.runners.length > 0) this.#learning.arrived(work, now)
-    const waiting = this.#waiting(work, now)
+    const waiting = this.#waiting(work, list, now)
     // Whoever comes back from a node that failed it was let in before.
     const isNew = work.tried.size === 0
     const fleetS = charge(waiting, this.#rules) * list.fleetPerToken(now)
@@ -230,9 +232,13 @@ export class Core {
     this.#lines.add(waiting, isNew, now)
   }
 
-  #waiting(work: Work, now: number): Waiting {
+  #listFor({ model, variant }: Work, now: number): CandidateList {
+    return this.#fleet.candidates(model, variant, now)
+  }
+
+  #waiting(work: Work, list: CandidateList, now: number): Waiting {
     const rule = this.#ruleOf(work)
-    const flow = this.#fleet.candidates(work.model, work.variant, now).flow(now)
+    const flow = list.flow(now)
     return {
       work,
       rule,

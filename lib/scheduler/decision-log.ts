@@ -19,13 +19,8 @@ export interface LoggedDecision {
   readonly ttft: number | null
 }
 
-type Entry = { -readonly [Key in keyof LoggedDecision]: LoggedDecision[Key] }
-
-/** The entry of a request that was sent, to be told what comes of it. */
-export interface Sent {
-  begun(ttft: number): void
-  over(outcome: SentOutcome): void
-}
+/** Changed by the log only. */
+export type Entry = { -readonly [Key in keyof LoggedDecision]: LoggedDecision[Key] }
 
 /**
  * The last decisions, with predicted against actual times to the first token. Of those that were sent and of those that were
@@ -43,23 +38,25 @@ export class DecisionLog {
     this.#begun = begun
   }
 
-  sent(work: Work, decision: Decision): Sent {
-    const entry: Entry = { ...described(work, decision.at), decision, outcome: 'running', ttft: null }
+  /** It was sent to a node. The log is to be told what comes of the entry. */
+  sent(work: Work, decision: Decision): Entry {
+    const entry = entryOf(work, decision.at, decision, 'running')
     this.#sent.add(entry)
-    return {
-      begun: (ttft) => {
-        entry.ttft = ttft
-        this.#begun(entry)
-      },
-      over: (outcome) => {
-        entry.outcome = outcome
-      },
-    }
+    return entry
+  }
+
+  begun(entry: Entry, ttft: number): void {
+    entry.ttft = ttft
+    this.#begun(entry)
+  }
+
+  over(entry: Entry, outcome: SentOutcome): void {
+    entry.outcome = outcome
   }
 
   /** It was refused, or left the queue. */
   unsent(work: Work, outcome: RefusalReason | Departure, now: number): void {
-    this.#unsent.add({ ...described(work, now), decision: null, outcome, ttft: null })
+    this.#unsent.add(entryOf(work, now, null, outcome))
   }
 
   /** The newest first. */
@@ -68,8 +65,14 @@ export class DecisionLog {
   }
 }
 
-function described({ id, model, tenant, class: named, arrivedAt }: Work, at: number) {
-  return { id, model, tenant, class: named, at, waited: Math.max(0, at - arrivedAt) }
+function entryOf(
+  { id, model, tenant, class: named, arrivedAt }: Work,
+  at: number,
+  decision: Decision | null,
+  outcome: Entry['outcome'],
+): Entry {
+  const waited = Math.max(0, at - arrivedAt)
+  return { id, model, tenant, class: named, at, waited, decision, outcome, ttft: null }
 }
 
 class Ring {

@@ -1,5 +1,5 @@
 import { Roster } from '../shared/roster.ts'
-import type { DecisionLog, Sent } from './decision-log.ts'
+import type { DecisionLog, Entry } from './decision-log.ts'
 import type { Decision, Ending, Timings } from './events.ts'
 import { companyOf } from './gpu-time.ts'
 import { charge, type Lines } from './lines.ts'
@@ -13,7 +13,7 @@ import type { Waiting } from './waiting.ts'
 interface Airborne extends Flight {
   /** What its tenant was charged. */
   readonly charged: number
-  readonly entry: Sent
+  readonly entry: Entry
 }
 
 /** What runs, from its start to its end, and what is learned from it. */
@@ -69,7 +69,7 @@ export class Flights {
   firstToken(id: string, now: number): void {
     const flight = this.#byId.get(id)
     if (!flight || flight.firstTokenAt !== null) return
-    flight.entry.begun(now - flight.work.arrivedAt)
+    this.#log.begun(flight.entry, now - flight.work.arrivedAt)
     this.#begin(flight, now)
   }
 
@@ -90,7 +90,7 @@ export class Flights {
     const tokens = timings?.outputTokens ?? written
     if (tokens !== undefined && flight.firstTokenAt === null) this.#beginWhole(flight, timings, now)
     if (timings) this.#learn(flight, timings, now)
-    flight.entry.over(tokens === undefined ? 'failed' : 'answered')
+    this.#log.over(flight.entry, tokens === undefined ? 'failed' : 'answered')
     this.#land(flight, now, tokens)
   }
 
@@ -98,7 +98,7 @@ export class Flights {
   left(id: string, now: number): void {
     const flight = this.#byId.get(id)
     if (!flight) return
-    flight.entry.over('left')
+    this.#log.over(flight.entry, 'left')
     this.#land(flight, now)
   }
 
@@ -108,14 +108,15 @@ export class Flights {
     if (!flight) return
     const { pace, node } = flight.runner
     pace.slots.refused(node.facts.slots, now)
-    flight.entry.over('busy')
+    this.#log.over(flight.entry, 'busy')
     this.#land(flight, now)
   }
 
   /** An answer that came whole: only the node can tell when its first token was written. */
   #beginWhole(flight: Airborne, timings: Timings | null, now: number): void {
+    const { entry, startedAt, work } = flight
     if (timings && !timings.fromOutside)
-      flight.entry.begun(flight.startedAt - flight.work.arrivedAt + timings.total - timings.eval)
+      this.#log.begun(entry, startedAt - work.arrivedAt + timings.total - timings.eval)
     this.#begin(flight, now)
   }
 
@@ -158,8 +159,11 @@ export class Flights {
 
 /** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
 function promptRead({ work, cached, runner, wroteWith, readers }: Flight, { promptTokens }: Timings) {
-  const known = { expected: cached, readers: wroteWith ? readers : null }
-  return runner.node.facts.countsEvaluated
-    ? { ...known, tokens: work.promptTokens, evaluated: promptTokens }
-    : { ...known, tokens: promptTokens, evaluated: null }
+  const { countsEvaluated } = runner.node.facts
+  return {
+    tokens: countsEvaluated ? work.promptTokens : promptTokens,
+    expected: cached,
+    evaluated: countsEvaluated ? promptTokens : null,
+    readers: wroteWith ? readers : null,
+  }
 }

@@ -126,7 +126,8 @@ export interface Company {
 
 /** Between two readings; not a number where no time was between them. */
 export function companyOf(from: GpuTime, to: GpuTime): Company {
-  const [seconds, had] = [to.at - from.at, to.had - from.had]
+  const seconds = to.at - from.at
+  const had = to.had - from.had
   return {
     share: had / seconds,
     promptShare: (to.perPrompt - from.perPrompt) / seconds,

@@ -24,9 +24,6 @@ export interface GrantParts extends Pick<Grant, 'node' | 'reason' | 'queuedMs'> 
   /** What the core knows it by. */
   readonly id: string
   readonly model: string
-  readonly tell: (event: SchedulerEvent) => void
-  /** It is over: told once, before the core is. */
-  readonly over: () => void
 }
 
 /** Invariant: of the ways in which a request ends, the core is told one. */
@@ -34,25 +31,30 @@ export class RunningRequest implements Grant {
   readonly node: NodeView
   readonly reason: Reason
   readonly queuedMs: number
+  readonly id: string
   readonly model: string
-  readonly #id: string
   readonly #tell: (event: SchedulerEvent) => void
-  readonly #whenOver: () => void
+  readonly #whenOver: (running: RunningRequest) => void
   #tokens: (() => number) | null = null
   #isOver = false
 
-  constructor({ id, node, model, reason, queuedMs, tell, over }: GrantParts) {
+  /** @param whenOver told once, before the core is. */
+  constructor(
+    { id, node, model, reason, queuedMs }: GrantParts,
+    tell: (event: SchedulerEvent) => void,
+    whenOver: (running: RunningRequest) => void,
+  ) {
+    this.id = id
     this.node = node
     this.reason = reason
     this.queuedMs = queuedMs
     this.model = model
-    this.#id = id
     this.#tell = tell
-    this.#whenOver = over
+    this.#whenOver = whenOver
   }
 
   begun(): void {
-    if (!this.#isOver) this.#tell({ type: 'first-token', id: this.#id })
+    if (!this.#isOver) this.#tell({ type: 'first-token', id: this.id })
   }
 
   watch(tokens: () => number): void {
@@ -62,29 +64,29 @@ export class RunningRequest implements Grant {
   /** Tells how far it is. */
   report(): void {
     const tokens = this.#tokens?.() ?? 0
-    if (tokens > 0) this.#tell({ type: 'tokens', id: this.#id, tokens })
+    if (tokens > 0) this.#tell({ type: 'tokens', id: this.id, tokens })
   }
 
   end(timings: Timings | null, written: number): void {
-    this.#over({ type: 'ended', id: this.#id, timings, written })
+    this.#over({ type: 'ended', id: this.id, timings, written })
   }
 
   failed(): void {
-    this.#over({ type: 'ended', id: this.#id, timings: null })
+    this.#over({ type: 'ended', id: this.id, timings: null })
   }
 
   busy(): void {
-    this.#over({ type: 'busy', id: this.#id })
+    this.#over({ type: 'busy', id: this.id })
   }
 
   [Symbol.dispose](): void {
-    this.#over({ type: 'left', id: this.#id })
+    this.#over({ type: 'left', id: this.id })
   }
 
   #over(event: SchedulerEvent): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#whenOver()
+    this.#whenOver(this)
     this.#tell(event)
   }
 }

@@ -39,6 +39,8 @@ interface Usual {
 /** Requests that are remembered, to know what a usual one is. */
 const usualKept = 40
 
+const noVariants = () => new Map<string, Arrivals>()
+const noArrivals = (): Arrivals => ({ rate: 0, at: 0 })
 const newUsual = (): Usual => ({ prompts: new RunningMean(usualKept), decoding: new RunningMean(usualKept) })
 
 /** Variants are the callers' choice: a node remembers the pace of so many. */
@@ -88,8 +90,8 @@ export class Learning {
   }
 
   arrived({ model, variant, promptTokens, embeds }: Work, now: number): void {
-    const ofModel = obtain(this.#arrivals, model, () => new Map<string, Arrivals>())
-    const arrivals = obtain(ofModel, variant, () => ({ rate: 0, at: now }), variantsKept)
+    const ofModel = obtain(this.#arrivals, model, noVariants)
+    const arrivals = obtain(ofModel, variant, noArrivals, variantsKept)
     arrivals.rate = this.#rateOf(arrivals, now) + 1 / this.#rules.learning.arrivalS
     arrivals.at = now
     const { prompts, decoding } = obtain(this.#usual, model, newUsual)

@@ -5,9 +5,18 @@ import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
 
-interface Place extends Standing {
+interface Place {
   readonly waiting: Waiting
   readonly tenant: string
+  standing: Standing
+}
+
+/** How far a line has been taken, as though those had started. */
+interface Head {
+  readonly line: readonly Place[]
+  at: number
+  counter: number
+  readonly weight: number
 }
 
 /** What waits, in order: strict ranks, tenants by what they were served, latest start inside a tenant. */
@@ -57,7 +66,7 @@ export class Lines {
 
   /** How urgent a request is by now; 0 goes first. */
   rankOf({ work, rule }: Waiting): number {
-    return this.#places.get(work.id)?.rank ?? rule.rank
+    return this.#places.get(work.id)?.standing.rank ?? rule.rank
   }
 
   /** Requests that wait for a model. */
@@ -68,8 +77,9 @@ export class Lines {
   /** Requests for the same model that a request would find before it: as urgent, or more. */
   aheadOf({ work, rule }: Waiting): number {
     let ahead = 0
-    for (const { rank, waiting } of this.#places.values())
-      if (rank <= rule.rank && waiting.work.model === work.model && waiting.work.id !== work.id) ahead++
+    for (const { standing, waiting } of this.#places.values())
+      if (standing.rank <= rule.rank && waiting.work.model === work.model && waiting.work.id !== work.id)
+        ahead++
     return ahead
   }
 
@@ -103,7 +113,9 @@ export class Lines {
     if (isNew) this.#newcomers.push(waiting)
     add(this.#byModel, model, 1)
     add(this.#drainS, lineOf(work), waiting.drainS)
-    this.#put({ ...standingOf(waiting, this.#rules, now), waiting, tenant: account }, id)
+    const place = { waiting, tenant: account, standing: standingOf(waiting, this.#rules, now) }
+    this.#places.set(id, place)
+    this.#put(place)
   }
 
   /** Whether it was still waiting. */
@@ -136,13 +148,15 @@ export class Lines {
   age(now: number): void {
     if (now < this.#changesAt) return
     this.#changesAt = Number.POSITIVE_INFINITY
-    for (const [id, place] of this.#places) {
-      if (now < place.until) {
-        this.#changesAt = Math.min(this.#changesAt, place.until)
+    for (const place of this.#places.values()) {
+      const { until } = place.standing
+      if (now < until) {
+        this.#changesAt = Math.min(this.#changesAt, until)
         continue
       }
       this.#takeOut(place)
-      this.#put({ ...place, ...standingOf(place.waiting, this.#rules, now) }, id)
+      place.standing = standingOf(place.waiting, this.#rules, now)
+      this.#put(place)
     }
   }
 
@@ -151,12 +165,7 @@ export class Lines {
     const chosen: Waiting[] = []
     for (const lines of this.#ranks) {
       if (!lines || chosen.length >= count) continue
-      const heads = [...lines].map(([tenant, line]) => ({
-        line,
-        at: 0,
-        counter: this.#tenants.counter(tenant),
-        weight: this.#tenants.weight(tenant),
-      }))
+      const heads = this.#headsOf(lines)
       while (heads.length > 0 && chosen.length < count) {
         const least = leastServed(heads)
         const head = heads[least]
@@ -171,20 +180,29 @@ export class Lines {
     return chosen
   }
 
-  #put(place: Place, id: string): void {
-    if (place.isLate) this.#lateness.came(place.tenant)
-    this.#places.set(id, place)
-    this.#changesAt = Math.min(this.#changesAt, place.until)
-    const lines = this.#ranks[place.rank] ?? new Roster<string, Place[]>()
-    this.#ranks[place.rank] = lines
+  #headsOf(lines: Iterable<readonly [string, readonly Place[]]>): Head[] {
+    const heads: Head[] = []
+    for (const [tenant, line] of lines) {
+      const counter = this.#tenants.counter(tenant)
+      heads.push({ line, at: 0, counter, weight: this.#tenants.weight(tenant) })
+    }
+    return heads
+  }
+
+  #put(place: Place): void {
+    const { rank, isLate, until } = place.standing
+    if (isLate) this.#lateness.came(place.tenant)
+    this.#changesAt = Math.min(this.#changesAt, until)
+    this.#ranks[rank] ??= new Roster<string, Place[]>()
+    const lines = this.#ranks[rank]
     const line = lines.get(place.tenant)
     if (line) line.splice(indexIn(line, place), 0, place)
     else lines.set(place.tenant, [place])
   }
 
   #takeOut(place: Place): void {
-    if (place.isLate) this.#lateness.went(place.tenant)
-    const lines = this.#ranks[place.rank]
+    if (place.standing.isLate) this.#lateness.went(place.tenant)
+    const lines = this.#ranks[place.standing.rank]
     const line = lines?.get(place.tenant)
     const at = line?.indexOf(place) ?? -1
     if (!lines || !line || at < 0) return
@@ -222,7 +240,7 @@ function indexIn(line: readonly Place[], place: Place): number {
 }
 
 function isBefore(a: Place, b: Place): boolean {
-  if (a.key !== b.key) return a.key < b.key
+  if (a.standing.key !== b.standing.key) return a.standing.key < b.standing.key
   return a.waiting.work.arrivedAt < b.waiting.work.arrivedAt
 }
 

@@ -112,7 +112,7 @@ export class NodeState {
   began(flight: Flight): void {
     const { flights } = flight.runner
     flight.runner.time.began(flight.isReading, flight.startedAt)
-    flights.set(flight, flight)
+    flights.set(flight.work.id, flight)
     this.#active++
     this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()
@@ -131,7 +131,7 @@ export class NodeState {
 
   ended(flight: Flight, now: number): void {
     const { flights, time } = flight.runner
-    if (!flights.delete(flight)) return
+    if (!flights.delete(flight.work.id)) return
     time.ended(flight.isReading, now)
     this.#active--
     this.touch()

@@ -7,7 +7,9 @@ export class Outputs {
   readonly #prior: number
   readonly #ring: number[] = []
   #next = 0
-  #mean: number | null = null
+  /** How many wrote anything, and how much in all: every request asks for their mean. */
+  #written = 0
+  #sum = 0
 
   constructor(keep: number, prior: number) {
     this.#keep = keep
@@ -19,27 +21,15 @@ export class Outputs {
   }
 
   add(tokens: number): void {
+    this.#count(this.#ring[this.#next] ?? 0, -1)
+    this.#count(tokens, 1)
     this.#ring[this.#next] = tokens
     this.#next = (this.#next + 1) % this.#keep
-    this.#mean = null
   }
 
   /** Tokens still to come of an answer that has so many: the mean rest of those that were longer. */
   rest(written: number): number {
-    if (written > 0) return this.#rest(written)
-    this.#mean ??= this.#rest(0)
-    return this.#mean
-  }
-
-  record(): readonly number[] {
-    return [...this.#ring]
-  }
-
-  restore(tokens: readonly number[]): void {
-    for (const count of tokens) if (count >= 0 && count < Number.POSITIVE_INFINITY) this.add(count)
-  }
-
-  #rest(written: number): number {
+    if (written === 0) return this.#mean(this.#written, this.#sum, 0)
     let longer = 0
     let sum = 0
     for (const tokens of this.#ring) {
@@ -47,6 +37,24 @@ export class Outputs {
       longer++
       sum += tokens - written
     }
+    return this.#mean(longer, sum, written)
+  }
+
+  record(): readonly number[] {
+    return [...this.#ring]
+  }
+
+  restore(tokens: readonly number[]): void {
+    for (const count of tokens) if (count >= 0 && Number.isSafeInteger(count)) this.add(count)
+  }
+
+  #count(tokens: number, times: number): void {
+    if (!(tokens > 0)) return
+    this.#written += times
+    this.#sum += times * tokens
+  }
+
+  #mean(longer: number, sum: number, written: number): number {
     return Math.max(fewestTokens, longer === 0 ? this.#prior - written : sum / longer)
   }
 }

@@ -19,11 +19,15 @@ export type Hits = ReadonlyMap<Runner, number>
 
 const none: Hits = new Map()
 
-/** Where conversations were read last: what is cached there need not be read again. The least used are forgotten. */
+/**
+ * Where conversations were read last: what is cached there need not be read again. Of those that were read last half of `keep`
+ * are remembered at least; older ones go together, so that no order of use has to be kept.
+ */
 export class Prefixes {
   readonly #keep: number
-  /** In the order of use; the newest place of a prefix comes first. */
-  readonly #places = new Map<number, readonly Place[]>()
+  /** By hash; the newest place of a prefix comes first. */
+  #recent = new Map<number, readonly Place[]>()
+  #older = new Map<number, readonly Place[]>()
 
   constructor(keep: number) {
     this.#keep = keep
@@ -34,10 +38,17 @@ export class Prefixes {
     const { residence } = runner
     if (!residence) return
     for (const { hash, tokens } of prefixes) {
-      const others = (this.#places.get(hash) ?? []).filter((place) => place.runner !== runner)
-      this.#use(hash, [{ runner, residence, tokens }, ...others.slice(0, placesKept - 1)])
+      const recent = this.#recent.get(hash)
+      const places = recent ?? this.#older.get(hash) ?? []
+      const [last] = places
+      const isKnown = last?.runner === runner && last.residence === residence && last.tokens === tokens
+      if (recent && isKnown) continue
+      const others = places.filter((place) => place.runner !== runner)
+      this.#recent.set(hash, [{ runner, residence, tokens }, ...others.slice(0, placesKept - 1)])
     }
-    while (this.#places.size > this.#keep) this.#places.delete(this.#places.keys().next().value ?? 0)
+    if (this.#recent.size < this.#keep / 2) return
+    this.#older = this.#recent
+    this.#recent = new Map()
   }
 
   /** The longest prefix that each runner has read since it was loaded. */
@@ -50,15 +61,9 @@ export class Prefixes {
   }
 
   #collect(prefix: Prefix | undefined, found: Map<Runner, number>): void {
-    const places = prefix && this.#places.get(prefix.hash)
+    const places = prefix && (this.#recent.get(prefix.hash) ?? this.#older.get(prefix.hash))
     if (!places) return
-    this.#use(prefix.hash, places)
     for (const { runner, residence, tokens } of places)
       if (runner.residence === residence && !found.has(runner)) found.set(runner, tokens)
-  }
-
-  #use(hash: number, places: readonly Place[]): void {
-    this.#places.delete(hash)
-    this.#places.set(hash, places)
   }
 }

@@ -58,13 +58,18 @@ export class QueuePass {
     if (this.#chooser) this.#forward(this.#chooser, now)
     else this.#plan(now)
     this.#judge(now)
-    for (const { list, row } of this.#planned) list.unplan(row)
-    this.#planned.length = 0
-    this.#held.clear()
-    this.#begun.clear()
+    this.#forget()
     // Those that have just begun may have nothing to wait for.
     this.#advanceSwaps(now)
     return this.#effects
+  }
+
+  /** Forgets what was planned. */
+  #forget(): void {
+    for (let each = this.#planned.pop(); each; each = this.#planned.pop()) each.list.unplan(each.row)
+    // Each `clear` makes a new table, also of what is empty.
+    if (this.#held.size > 0) this.#held.clear()
+    if (this.#begun.size > 0) this.#begun.clear()
   }
 
   #advanceSwaps(now: number): void {

@@ -28,7 +28,8 @@ export class RelativeSlope {
 
   add(x: number, y: number): void {
     this.#weight = this.#weight * forgetting + 1
-    const [dx, dy] = [x - this.#meanX, y - this.#meanY]
+    const dx = x - this.#meanX
+    const dy = y - this.#meanY
     this.#meanX += dx / this.#weight
     this.#meanY += dy / this.#weight
     this.#varianceX = this.#varianceX * forgetting + dx * (x - this.#meanX)

@@ -53,8 +53,8 @@ export class Runner {
   residence: Residence | null = null
   /** Loaded by others: the options are a guess from its context, and may be the node's own. */
   isForeign = false
-  /** What runs on it; changed by its node only. */
-  readonly flights = new Roster<Flight, Flight>()
+  /** What runs on it, by request id; changed by its node only. */
+  readonly flights = new Roster<string, Flight>()
   /** When each slot will be free, with what the pass under way has planned; null outside of a pass. */
   planned: number[] | null = null
   /** The last terms of its cost, which hold for a tick while nothing happens on the node; null when they were never worked out. */

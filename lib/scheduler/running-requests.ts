@@ -1,4 +1,5 @@
 import { Roster } from '../shared/roster.ts'
+import type { SchedulerEvent } from './events.ts'
 import { type GrantParts, RunningRequest } from './grant.ts'
 
 /** Requests that have a slot, until they are over. */
@@ -7,6 +8,13 @@ export class RunningRequests {
   readonly #byId = new Roster<string, RunningRequest>()
   /** How many, by node, without the idle ones. */
   readonly #counts = new Map<string, number>()
+
+  readonly #tell: (event: SchedulerEvent) => void
+
+  /** @param tell the core. */
+  constructor(tell: (event: SchedulerEvent) => void) {
+    this.#tell = tell
+  }
 
   has(id: string): boolean {
     return this.#byId.has(id)
@@ -29,21 +37,21 @@ export class RunningRequests {
     return counts
   }
 
-  start(parts: Omit<GrantParts, 'over'>): RunningRequest {
-    const { id, node } = parts
-    const over = () => {
-      this.#byId.delete(id)
-      add(this.#counts, node.name, -1)
-    }
-    const running = new RunningRequest({ ...parts, over })
-    this.#byId.set(id, running)
-    add(this.#counts, node.name, 1)
+  start(parts: GrantParts): RunningRequest {
+    const running = new RunningRequest(parts, this.#tell, this.#over)
+    this.#byId.set(parts.id, running)
+    add(this.#counts, parts.node.name, 1)
     return running
   }
 
   /** Has all of them tell how far they are. */
   report(): void {
     for (const running of this.#byId.values()) running.report()
+  }
+
+  readonly #over = ({ id, node }: RunningRequest) => {
+    this.#byId.delete(id)
+    add(this.#counts, node.name, -1)
   }
 }
 

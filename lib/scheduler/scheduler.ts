@@ -10,7 +10,7 @@ import type { Metrics } from '../shared/metrics.ts'
 import type { QueuedWork } from './core.ts'
 import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
-import type { Departure, Effect, SchedulerEvent } from './events.ts'
+import type { Departure, Effect } from './events.ts'
 import { type Explanation, explain } from './explain.ts'
 import type { Gate } from './gate.ts'
 import type { Grant } from './grant.ts'
@@ -48,7 +48,7 @@ export class Scheduler {
   readonly #loop: CoreLoop
   readonly #loads: Loads
   readonly #waitingRoom: WaitingRoom
-  readonly #running = new RunningRequests()
+  readonly #running = new RunningRequests((event) => this.#loop.tell(event))
 
   constructor(options: SchedulerOptions) {
     const { snapshot, gate, clock } = options
@@ -58,6 +58,7 @@ export class Scheduler {
     this.#loop = new CoreLoop({
       ...options,
       execute: (effect) => this.#execute(effect),
+      looked: () => this.#waitingRoom.limit(),
       ticking: () => this.#running.report(),
     })
     this.#loads = new Loads({
@@ -67,6 +68,7 @@ export class Scheduler {
     })
     this.#waitingRoom = new WaitingRoom({
       clock,
+      limitsOf: (ask) => this.#limitsOf(ask),
       awaitsLoad: (id) => this.#loop.core.plan(id)?.waitsFor === 'load',
       gone: (id, reason) => void this.#remove(id, 'left', reason),
       overdue: (id, model, waitedMs) => this.#expire(id, model, waitedMs),
@@ -88,8 +90,7 @@ export class Scheduler {
     if (signal.aborted) return Promise.reject(signal.reason)
     this.#loop.look()
     const id = this.#freeId(ask.id)
-    const limits = { slotMs: this.#maxWaitMs(ask), loadMs: this.#snapshot.get().config.timeouts.first_token }
-    const granted = this.#waitingRoom.enter(id, ask, limits, signal)
+    const granted = this.#waitingRoom.enter(id, ask, signal)
     this.#loop.tell({ type: 'arrived', work: workOf(ask, id) })
     return granted
   }
@@ -172,9 +173,12 @@ export class Scheduler {
     return id
   }
 
-  #maxWaitMs({ class: name }: Ask): number {
-    const { classes, queue } = this.#snapshot.get().config
-    return classes[placeOf(name, classes)]?.max_wait ?? queue.max_wait
+  #limitsOf({ class: name }: Ask) {
+    const { classes, queue, timeouts } = this.#snapshot.get().config
+    return {
+      slotMs: classes[placeOf(name, classes)]?.max_wait ?? queue.max_wait,
+      loadMs: timeouts.first_token,
+    }
   }
 
   /** Whether it was still waiting. @param reason that its caller is told. */
@@ -212,8 +216,7 @@ export class Scheduler {
     if (!waiter) return // cannot be: the core was told of both in this very turn
     const { model } = waiter.ask
     const queuedMs = this.#clock.now() - waiter.since
-    const tell = (event: SchedulerEvent) => this.#loop.tell(event)
-    const running = this.#running.start({ id, node, model, reason: decision.reason, queuedMs, tell })
+    const running = this.#running.start({ id, node, model, reason: decision.reason, queuedMs })
     this.#gate.passage(name, model).claim()
     waiter.grant(running)
   }

@@ -24,6 +24,7 @@ interface Limits {
 
 interface WaitingRoomOptions {
   readonly clock: Clock
+  readonly limitsOf: (ask: Ask) => Limits
   /** Whether a request waits for a load, and not for a slot. */
   readonly awaitsLoad: (id: string) => boolean
   /** Its caller gave it up; the reason of the signal is what it is to be told. */
@@ -33,8 +34,11 @@ interface WaitingRoomOptions {
 }
 
 interface Seat extends Waiter {
-  /** Ends what watches over its wait. */
-  readonly leave: () => void
+  readonly id: string
+  readonly signal: AbortSignal
+  readonly abort: () => void
+  /** Ends its limit; null before it has one. */
+  cancel: (() => void) | null
 }
 
 /** Whoever waits for a slot, and for how long they do: each leaves once, by `take`, to be told something. */
@@ -42,6 +46,8 @@ export class WaitingRoom {
   readonly #options: WaitingRoomOptions
   /** By the id that the core knows them by. */
   readonly #seats = new Roster<string, Seat>()
+  /** Most of them go at once: the others get their limits with the next `limit`. */
+  #newcomers: Seat[] = []
 
   constructor(options: WaitingRoomOptions) {
     this.#options = options
@@ -56,26 +62,33 @@ export class WaitingRoom {
   }
 
   /** Resolves or rejects as whoever takes it out says. */
-  enter(id: string, ask: Ask, limits: Limits, signal: AbortSignal): Promise<Grant> {
+  enter(id: string, ask: Ask, signal: AbortSignal): Promise<Grant> {
     const { clock, gone } = this.#options
     const { promise, resolve, reject } = Promise.withResolvers<Grant>()
-    const since = clock.now()
     const abort = () => gone(id, signal.reason)
-    const cancelLimit = this.#limit(id, ask, limits)
-    const leave = () => {
-      cancelLimit()
-      signal.removeEventListener('abort', abort)
-    }
+    const since = clock.now()
+    const seat: Seat = { id, ask, since, grant: resolve, refuse: reject, signal, abort, cancel: null }
     signal.addEventListener('abort', abort, { once: true })
-    this.#seats.set(id, { ask, since, grant: resolve, refuse: reject, leave })
+    this.#seats.set(id, seat)
+    this.#newcomers.push(seat)
     return promise
+  }
+
+  /** Limits how long those wait who came since the last time and are still here, counted from when they came. */
+  limit(): void {
+    if (this.#newcomers.length === 0) return
+    const newcomers = this.#newcomers
+    this.#newcomers = []
+    for (const seat of newcomers) if (this.#seats.get(seat.id) === seat) this.#limit(seat)
   }
 
   /** Takes a request out; undefined when it is not here any more. */
   take(id: string): Waiter | undefined {
     const seat = this.#seats.get(id)
+    if (!seat) return undefined
     this.#seats.delete(id)
-    seat?.leave()
+    seat.cancel?.()
+    seat.signal.removeEventListener('abort', seat.abort)
     return seat
   }
 
@@ -103,15 +116,15 @@ export class WaitingRoom {
     return classes
   }
 
-  /** Returns what cancels it. */
-  #limit(id: string, { model }: Ask, { slotMs, loadMs }: Limits): () => void {
-    const { clock, awaitsLoad, overdue } = this.#options
-    const loadedBy = clock.now() + slotMs + loadMs
+  #limit(seat: Seat): void {
+    const { id, ask, since } = seat
+    const { clock, limitsOf, awaitsLoad, overdue } = this.#options
+    const { slotMs, loadMs } = limitsOf(ask)
     const look = () => {
-      if (awaitsLoad(id) && clock.now() < loadedBy) cancel = clock.after(loadCheckMs, look)
-      else overdue(id, model, slotMs)
+      const isLoading = awaitsLoad(id) && clock.now() < since + slotMs + loadMs
+      if (isLoading) seat.cancel = clock.after(loadCheckMs, look)
+      else overdue(id, ask.model, slotMs)
     }
-    let cancel = clock.after(slotMs, look)
-    return () => cancel()
+    seat.cancel = clock.after(since + slotMs - clock.now(), look)
   }
 }

@@ -65,6 +65,7 @@ async function play(events: Moment) {
     if (event === 'free') clock.after(100, () => holder[Symbol.dispose]())
     if (event === 'arrive') clock.after(100, () => ask(n))
     if (event === 'leave' || event === 'run out') ask(n, caller.signal)
+    await null // a wait is limited once the queue was looked at
   }
   await clock.runUntilIdle()
   return { outcomes, ...scheduler.summary() }
