@@ -67,13 +67,10 @@ async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Pro
 function collect({ signal }: Exchange, source: Readable, body: HeldBytes): Promise<HeldBytes> {
   signal.throwIfAborted()
   return new Promise((resolve, reject) => {
-    const settle = () => signal.removeEventListener('abort', abort)
     const fail = (error: unknown) => {
-      settle()
       source.off('data', add)
       reject(error)
     }
-    const abort = () => fail(signal.reason)
     const add = (chunk: Buffer) => {
       try {
         body.add(chunk)
@@ -81,13 +78,11 @@ function collect({ signal }: Exchange, source: Readable, body: HeldBytes): Promi
         fail(error)
       }
     }
-    signal.addEventListener('abort', abort, { once: true })
+    // Not taken back when the body is here: then nobody listens to it any more.
+    signal.addEventListener('abort', () => fail(signal.reason), { once: true })
     source.on('data', add)
-    source.on('end', () => {
-      settle()
-      // Not its bytes: a promise asks what it resolves to for a `then`, which a Buffer is slow to deny.
-      resolve(body)
-    })
+    // Not with its bytes: a promise asks what it resolves to for a `then`, which a Buffer is slow to deny.
+    source.on('end', () => resolve(body))
     // The connection broke within the body, or what it brought cannot be unfolded.
     source.on('error', fail)
   })
