@@ -42,7 +42,9 @@ export function canonicalName(name: string): string | null {
 
 /** Whether a name means a model that ollama.com runs: `name:cloud`, `name:tag:cloud`, `name:tag-cloud` (sheet ollama-api.md §1.2). */
 export function isCloudName(name: string): boolean {
-  return /:([^/:]*-)?cloud$/.test(name.trim().toLowerCase())
+  const text = name.trim().toLowerCase()
+  // Of most names the end says enough.
+  return text.endsWith('cloud') && /:([^/:]*-)?cloud$/.test(text)
 }
 
 /** Whether a name asks for a model of the node's own and for one in the cloud at once, which Ollama refuses (§1.2). */

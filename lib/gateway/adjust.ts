@@ -37,6 +37,7 @@ const nativeNames = new FieldNames([
   '_debug_render_only',
   'shift',
 ])
+const noMembers: Members = { start: 0, count: 0, fields: new Map() }
 const optionNames = new FieldNames([...loadOptions, 'num_predict'])
 
 /** What num_predict is called elsewhere; no other option has a name there (sheet ollama-api.md §1.3). */
@@ -62,7 +63,7 @@ export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
  *
  * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
  */
-export function adjust(bytes: Uint8Array, body: Scanned, api: Api, rules: Rules): Adjustment {
+export function adjust(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {
   if (isNative(api)) return adjustNative(bytes, body, rules, embeds(api))
   const limit = limitFields[api]
   const set = new Map<string, string>()
@@ -77,26 +78,32 @@ export function adjust(bytes: Uint8Array, body: Scanned, api: Api, rules: Rules)
   }
 }
 
-function adjustNative(bytes: Uint8Array, body: Scanned, rules: Rules, embeds: boolean): Adjustment {
+function adjustNative(bytes: Buffer, body: Scanned, rules: Rules, embeds: boolean): Adjustment {
   refuseFields(bytes, body, rules.callers)
   const { callers } = rules
   const keepAlive = takesKeepAlive(bytes, body.fields.get('keep_alive'), rules)
-  const options = body.options ?? { start: 0, count: 0, fields: new Map<string, Field>() }
+  const options = body.options ?? noMembers
   const set = new Map<string, string>()
   setContext(bytes, options, rules.numCtx, set)
   const numGpu = callers.num_gpu === 'drop' ? options.fields.get('num_gpu') : undefined
   if (numGpu) scalarText(bytes, numGpu, 'num_gpu')
   if (!embeds) capTokens(bytes, options, 'num_predict', callers.num_predict, set)
+  const changes = { removed: numGpu, set }
+  const isChanged = keepAlive || numGpu || set.size > 0
   return {
-    edits: nativeEdits(bytes, body, keepAlive, { removed: numGpu, set }),
-    adjusted: [
-      ...(keepAlive ? ['keep_alive'] : []),
-      ...(numGpu ? ['options.num_gpu'] : []),
-      ...written('options.', set),
-    ],
-    variant: variantOf(bytes, body, { removed: numGpu, set }),
+    edits: isChanged ? nativeEdits(bytes, body, keepAlive, changes) : [],
+    adjusted: isChanged ? namesOf(keepAlive, changes) : [],
+    variant: variantOf(bytes, body, changes),
     maxTokens: limitIn(bytes, options, 'num_predict', set),
   }
+}
+
+function namesOf(keepAlive: Field | undefined, { removed, set }: OptionChanges): string[] {
+  return [
+    ...(keepAlive ? ['keep_alive'] : []),
+    ...(removed ? ['options.num_gpu'] : []),
+    ...written('options.', set),
+  ]
 }
 
 interface OptionChanges {
@@ -105,7 +112,7 @@ interface OptionChanges {
 }
 
 function nativeEdits(
-  bytes: Uint8Array,
+  bytes: Buffer,
   body: Scanned,
   keepAlive: Field | undefined,
   changes: OptionChanges,
@@ -121,7 +128,7 @@ function nativeEdits(
   ]
 }
 
-function refuseFields(bytes: Uint8Array, { fields }: Scanned, callers: CallerPolicy): void {
+function refuseFields(bytes: Buffer, { fields }: Scanned, callers: CallerPolicy): void {
   refuseField(bytes, fields.get('raw'), callers.raw, 'raw', "prompts go through the model's template")
   refuseField(bytes, fields.get('template'), callers.template, 'template', "the model's own template is used")
   const reason = "it shows the model's system prompt"
@@ -135,7 +142,7 @@ function refuseFields(bytes: Uint8Array, { fields }: Scanned, callers: CallerPol
 }
 
 function refuseField(
-  bytes: Uint8Array,
+  bytes: Buffer,
   field: Field | undefined,
   policy: 'pass' | 'refuse',
   name: string,
@@ -146,12 +153,12 @@ function refuseField(
 }
 
 /** `false`, `null` and `""` ask for nothing. */
-function isOff(bytes: Uint8Array, field: Field): boolean {
+function isOff(bytes: Buffer, field: Field): boolean {
   return field.end - field.start <= 5 && ['false', 'null', '""'].includes(valueText(bytes, field))
 }
 
 /** The field, when it is to be taken out. @throws ProxyError `option_refused` */
-function takesKeepAlive(bytes: Uint8Array, field: Field | undefined, rules: Rules): Field | undefined {
+function takesKeepAlive(bytes: Buffer, field: Field | undefined, rules: Rules): Field | undefined {
   if (!field || rules.isAdmin) return undefined
   const text = scalarText(bytes, field, 'keep_alive')
   if (text === 'null') return undefined
@@ -163,12 +170,7 @@ function takesKeepAlive(bytes: Uint8Array, field: Field | undefined, rules: Rule
 }
 
 /** A cap is for what callers ask for: who asks for nothing gets the node's own context. */
-function setContext(
-  bytes: Uint8Array,
-  options: Members,
-  rule: Rules['numCtx'],
-  set: Map<string, string>,
-): void {
+function setContext(bytes: Buffer, options: Members, rule: Rules['numCtx'], set: Map<string, string>): void {
   if (rule === undefined) return
   const asked = numberIn(bytes, options.fields.get('num_ctx'), 'num_ctx')
   const wanted = contextIn(rule, asked ?? undefined)
@@ -177,7 +179,7 @@ function setContext(
 
 /** Without a number above 0 Ollama goes on for as long as the context allows. */
 function capTokens(
-  bytes: Uint8Array,
+  bytes: Buffer,
   object: Members,
   name: string,
   cap: CallerPolicy['num_predict'],
@@ -190,17 +192,19 @@ function capTokens(
 
 /** The most tokens that may be written; null without a limit. */
 function limitIn(
-  bytes: Uint8Array,
+  bytes: Buffer,
   { fields }: Members,
   name: string,
   set: ReadonlyMap<string, string>,
 ): number | null {
   const field = fields.get(name)
-  const limit = Number(set.get(name) ?? (field ? valueText(bytes, field) : 'none'))
+  const limit = Number(set.get(name) ?? (field && valueText(bytes, field)))
   return limit > 0 && Number.isFinite(limit) ? limit : null
 }
 
-function variantOf(bytes: Uint8Array, { options, fields }: Scanned, { removed, set }: OptionChanges): string {
+function variantOf(bytes: Buffer, { options, fields }: Scanned, { removed, set }: OptionChanges): string {
+  // Most requests say nothing of it.
+  if (!options?.fields.size && set.size === 0 && !fields.has('shift')) return ''
   const load: Record<string, number | boolean> = {}
   for (const name of loadOptions) {
     const field = options?.fields.get(name)
@@ -223,12 +227,12 @@ function loadValue(text: string): number | boolean | null {
 }
 
 /** Null when it is absent or null, NaN when it is no number. */
-function numberIn(bytes: Uint8Array, field: Field | undefined, name: string): number | null {
+function numberIn(bytes: Buffer, field: Field | undefined, name: string): number | null {
   const text = field ? scalarText(bytes, field, name) : 'null'
   return text === 'null' ? null : Number(text)
 }
 
-function scalarText(bytes: Uint8Array, field: Field, name: string): string {
+function scalarText(bytes: Buffer, field: Field, name: string): string {
   const first = bytes[field.start]
   if (first === openBrace || first === openBracket)
     throw new ProxyError('bad_json', { reason: `field "${name}" must not be an object or array` })

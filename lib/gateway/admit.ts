@@ -4,7 +4,7 @@ import { ProxyError } from '../shared/errors.ts'
 import { adjust, namesFor } from './adjust.ts'
 import type { Caller } from './authenticate.ts'
 import { type Choice, chooseModel, rulesFor } from './choose.ts'
-import { applyEdits } from './edit.ts'
+import { applyEdits, type Edit } from './edit.ts'
 import type { Exchange } from './exchange.ts'
 import { FormReader } from './form.ts'
 import { ScanError } from './json-walk.ts'
@@ -12,11 +12,12 @@ import { prefixesOf, promptTokens, sessionOf } from './prompt.ts'
 import { contextRule } from './resolve.ts'
 import type { Spelling } from './respell.ts'
 import type { ForwardRoute } from './routes.ts'
-import { type FieldNames, type Scanned, scan } from './scan.ts'
+import { type Field, type FieldNames, type Scanned, scan } from './scan.ts'
 import type { Payload, Upload } from './upload.ts'
 
 /** A form has no fields for options. */
 const noVariant = ''
+const noNodes: ReadonlySet<string> = new Set()
 
 /** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
 export interface Admission {
@@ -52,23 +53,28 @@ export function admit(
     isAdmin: caller.mayManage,
     numCtx: contextRule(chosen, rule, snapshot),
   })
-  const renamed = { start: model.start, end: model.end, text: JSON.stringify(chosen) }
   const session = sessionOf(exchange.request.headers)
   const origin = { tenant: caller.tenant, model: chosen, session }
+  const prefixes = embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin)
   return {
     ask: {
       ...askFor(exchange, route.api, caller, choice, variant),
-      promptTokens: promptTokens(scanned.prompt),
+      // The longest prefix is the whole.
+      promptTokens: prefixes.at(-1)?.tokens ?? promptTokens(scanned.prompt),
       maxTokens,
-      prefixes: embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin),
+      prefixes,
       streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     },
     // The original bytes travel on, but for what has to change.
-    body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed]),
+    body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed(model, chosen)]),
     isFallback,
     spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
     adjusted,
   }
+}
+
+function renamed({ start, end }: Field, model: string): Edit {
+  return { start, end, text: JSON.stringify(model) }
 }
 
 /** Embedding has other words for a model that is absent (sheet ollama-api.md §1.5). */
@@ -116,13 +122,13 @@ function askFor(
   variant: string,
 ): Ask {
   const nodes = rule?.nodes ?? {}
-  return { id, api, model, variant, tenant, class: named, nodes, arrivedAt: startedAt, tried: new Set() }
+  return { id, api, model, variant, tenant, class: named, nodes, arrivedAt: startedAt, tried: noNodes }
 }
 
 /** See `scan`. @throws ProxyError `bad_json`. */
 export function scanBody(bytes: Buffer, names: readonly [FieldNames?, FieldNames?] = []): Scanned {
   try {
-    return scan(bytes, ...names)
+    return scan(bytes, names[0], names[1])
   } catch (error) {
     if (error instanceof ScanError) throw new ProxyError('bad_json', { reason: error.message })
     throw error

@@ -7,6 +7,8 @@ import type { Delivery } from './to-caller.ts'
 import type { Streamed } from './upload.ts'
 import type { Silent } from './upstreams.ts'
 
+const open = { destroyed: false }
+
 /**
  * One try at one node. Its state is where it is: waiting for the head of the answer, streaming, paused because the
  * caller reads slowly, or settled. Whatever happens first settles it, closes what is still open towards the node, and
@@ -21,8 +23,9 @@ export class Attempt implements Silent {
   readonly url: string
   readonly headers: OutgoingHttpHeaders
   readonly httpVersionMajor = 1
-  readonly socket = { destroyed: false }
-  readonly finished = false
+  readonly socket = open
+  /** Spares http-proxy a listener at the end of each answer, who would tell nobody. */
+  readonly finished = true
   readonly headersSent = true
   readonly writableFinished = false
 

@@ -47,7 +47,7 @@ export function authenticate(
   door: Door,
 ): Caller {
   const token = tokenOf(headers)
-  const guest = guestAt(socket.remoteAddress, snapshot.config.auth, door)
+  const guest = guestAt(socket, snapshot.config.auth, door)
   if (token === null || (guest && !token.startsWith(tokenPrefix))) {
     if (guest) return guest
     throw new ProxyError(token === null ? 'anonymous_refused' : 'unauthorized')
@@ -80,8 +80,8 @@ function validKey(snapshot: Snapshot, token: string, clock: Clock): KeyView | nu
 type Auth = Config['auth']
 
 /** Who a caller without a key is, or null where it needs one. */
-function guestAt(address: string | undefined, auth: Auth, door: Door): Caller | null {
-  const entry = entriesOf(auth).find(({ covers }) => covers(address ?? ''))?.entry
+function guestAt(socket: IncomingMessage['socket'], auth: Auth, door: Door): Caller | null {
+  const entry = entriesOf(auth).find(({ covers }) => covers(socket.remoteAddress ?? ''))?.entry
   if (entry && opens(entry, door))
     return { tenant: entry.tenant, models: ['*'], mayManage: entry.scopes.includes('admin') }
   return door.loopback ? anonymous : null
@@ -109,11 +109,11 @@ function entriesOf(auth: Auth): readonly AddressEntry[] {
 
 /** The token a request carries, or null. */
 export function tokenOf(headers: IncomingHttpHeaders): string | null {
-  const bearer = /^bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1]
-  const offered = headers['x-api-key']
+  const { authorization, 'x-api-key': offered } = headers
+  const bearer = authorization && /^bearer +(\S+) *$/i.exec(authorization)?.[1]
   const apiKey = typeof offered === 'string' && offered !== '' ? offered : undefined
   if (bearer && apiKey && bearer !== apiKey) {
     throw new ProxyError('bad_request', { reason: 'Authorization and x-api-key carry different keys' })
   }
-  return bearer ?? apiKey ?? null
+  return bearer || apiKey || null
 }

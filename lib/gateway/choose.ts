@@ -28,12 +28,13 @@ export interface Choice {
  *   caller's key does not cover: the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
  */
 export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): Choice {
-  if (name.trim() === '') throw new ProxyError('missing_model')
-  if (namesTwoSources(name))
+  // Those of the inventory are canonical.
+  const asked = snapshot.models.has(name) ? name : canonicalName(name)
+  if (!asked && name.trim() === '') throw new ProxyError('missing_model')
+  if (!asked && namesTwoSources(name))
     throw new ProxyError('two_sources', { model: JSON.stringify(name.slice(0, 200)) })
   if (isCloudName(name) && rulesFor(caller, snapshot).cloud === 'refuse')
     throw new ProxyError('cloud_refused', { model: name.slice(0, 400) })
-  const asked = canonicalName(name)
   if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(name.slice(0, 200)) })
   if (!maySee(caller, asked)) throw new ProxyError('model_not_found', { model: name.slice(0, 400) })
   const { route: rule, model, isFallback } = resolve(asked, caller.tenant, snapshot)
@@ -43,7 +44,7 @@ export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): C
 
 /** What the caller may do with a request's options: what its key does not say, the config does. */
 export function rulesFor({ options }: Caller, { config }: Snapshot): Config['callers'] {
-  return { ...config.callers, ...options }
+  return options ? { ...config.callers, ...options } : config.callers
 }
 
 /** Whether the caller's key covers a model, by its canonical name. */

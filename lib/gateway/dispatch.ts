@@ -70,7 +70,10 @@ export class Dispatch {
     try {
       const grant = await scheduler.acquire(ask, exchange.signal)
       if (failure) metrics.retries.inc({ reason: reasonOf(failure) })
-      metrics.queueSeconds.observe({ class: ask.class, outcome: 'granted' }, grant.queuedMs / 1000)
+      const { queuedMs } = grant
+      metrics.later(() =>
+        metrics.queueSeconds.observe({ class: ask.class, outcome: 'granted' }, queuedMs / 1000),
+      )
       return grant
     } catch (error) {
       const waitedS = (clock.now() - since) / 1000

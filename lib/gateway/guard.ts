@@ -3,9 +3,10 @@ import type { Exchange } from './exchange.ts'
 
 const maxTargetBytes = 8192
 /** These say who asks whom: of two, one reader takes the first and the next one the last. */
-const singular = new Set(['host', 'x-api-key', 'authorization'])
-const singularLengths = new Set([...singular].map((name) => name.length))
-const hostPattern = /^(?:[\w.-]+|\[[\da-f:.]+\])(?::(\d{1,5}))?$/i
+const singular = ['host', 'x-api-key', 'authorization']
+/** Up to 65535. */
+const port = String.raw`(?:[0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])`
+const hostPattern = new RegExp(String.raw`^(?:[\w.-]+|\[[\da-f:.]+\])(?::${port})?$`, 'i')
 
 /**
  * Refuses what Node's parser lets through and no honest client sends: HTTP/0.9 and invented versions, a Host that is
@@ -21,7 +22,7 @@ export function guard({ request, path }: Exchange): void {
   if (path === '*') throw new ProxyError('method_not_allowed', { path, allow: 'GET, HEAD, POST' })
   if (!path.startsWith('/'))
     throw new ProxyError('bad_request', { reason: 'the request target must be a path' })
-  const { upgrade, 'transfer-encoding': encoding } = request.headers
+  const { upgrade, host, 'transfer-encoding': encoding } = request.headers
   // An offer of HTTP/2 may be ignored; a websocket's client would wait for an answer that is none.
   if (upgrade !== undefined && upgrade !== 'h2c')
     throw new ProxyError('bad_request', { reason: 'nothing here can be upgraded to' })
@@ -31,23 +32,17 @@ export function guard({ request, path }: Exchange): void {
   const repeated = repeatedHeader(request.rawHeaders)
   if (repeated) throw new ProxyError('bad_request', { reason: `more than one ${repeated} header` })
   // HTTP/1.0 needs none.
-  if (request.headers.host !== undefined && !isHost(request.headers.host))
+  if (host !== undefined && !hostPattern.test(host))
     throw new ProxyError('bad_request', { reason: 'the Host header must be a host with or without a port' })
 }
 
-function isHost(text: string): boolean {
-  const match = hostPattern.exec(text)
-  return match !== null && Number(match[1] ?? 0) <= 65_535
-}
-
 function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
-  const seen = new Set<string>()
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const text = rawHeaders[at] as string
-    if (!singularLengths.has(text.length)) continue
-    const name = text.toLowerCase()
-    if (seen.has(name)) return name
-    if (singular.has(name)) seen.add(name)
-  }
-  return undefined
+  return singular.find((name) => {
+    let count = 0
+    for (let at = 0; at < rawHeaders.length; at += 2) {
+      const text = rawHeaders[at] as string
+      if (text.length === name.length && text.toLowerCase() === name) count++
+    }
+    return count > 1
+  })
 }

@@ -4,14 +4,19 @@ import type { BodyShare } from './body-budget.ts'
 
 export type Limits = Config['limits']
 
+const none = Buffer.alloc(0)
+
 /**
- * Bytes of a request in one buffer that counts as large as it is allocated: made once where the length is announced, else
+ * Bytes of a request in one buffer that counts from when room for it is made: once where the length is announced, else
  * doubled. Chunks kept as they come would weigh a hundred times their bytes when each is one byte long.
  */
 export class HeldBytes {
   readonly #limits: Limits
   readonly #share: BodyShare
-  #buffer = Buffer.alloc(0)
+  /** What counts. */
+  #capacity = 0
+  /** As large, or not allocated so far. */
+  #buffer: Buffer = none
   #size = 0
 
   constructor(limits: Limits, share: BodyShare) {
@@ -29,8 +34,8 @@ export class HeldBytes {
   /** @throws ProxyError `body_too_large`, `bodies_full`. */
   add(chunk: Buffer): void {
     const size = this.#size + chunk.length
-    if (size > this.#buffer.length) {
-      const doubled = Math.min(this.#buffer.length * 2, this.#limits.body_bytes)
+    if (size > this.#capacity) {
+      const doubled = Math.min(this.#capacity * 2, this.#limits.body_bytes)
       this.reserve(Math.max(size, doubled))
     }
     this.#append(chunk)
@@ -39,7 +44,7 @@ export class HeldBytes {
   /** Adds what may be lost: false when there is no room for it. */
   offer(chunk: Buffer): boolean {
     const size = this.#size + chunk.length
-    if (size > this.#buffer.length && !this.#grow(Math.max(size, this.#buffer.length * 2))) return false
+    if (size > this.#capacity && !this.#grow(Math.max(size, this.#capacity * 2))) return false
     this.#append(chunk)
     return true
   }
@@ -48,36 +53,46 @@ export class HeldBytes {
   replace(start: number, end: number, text: Buffer): void {
     const rest = this.bytes.subarray(end)
     const size = start + text.length + rest.length
-    if (size > this.#buffer.length && !this.#grow(size)) throw new ProxyError('bodies_full')
-    rest.copy(this.#buffer, start + text.length)
-    text.copy(this.#buffer, start)
+    if (size > this.#capacity && !this.#grow(size)) throw new ProxyError('bodies_full')
+    const buffer = this.#allocated()
+    rest.copy(buffer, start + text.length)
+    text.copy(buffer, start)
     this.#size = size
   }
 
   /** Gives all of it back. */
   release(): void {
-    this.#share.give(this.#buffer.length)
-    this.#buffer = Buffer.alloc(0)
+    this.#share.give(this.#capacity)
+    this.#capacity = 0
+    this.#buffer = none
     this.#size = 0
   }
 
   /** Valid until the next change. */
   get bytes(): Buffer {
-    return this.#buffer.subarray(0, this.#size)
+    return this.#size === this.#buffer.length ? this.#buffer : this.#buffer.subarray(0, this.#size)
   }
 
   #grow(capacity: number): boolean {
     const { body_bytes: limit, inflight_body_bytes: together } = this.#limits
     // However small the budget is set, one largest body can pass.
-    if (!this.#share.take(capacity - this.#buffer.length, Math.max(limit, together))) return false
-    const grown = Buffer.allocUnsafe(capacity)
-    this.#buffer.copy(grown, 0, 0, this.#size)
-    this.#buffer = grown
+    if (!this.#share.take(capacity - this.#capacity, Math.max(limit, together))) return false
+    this.#capacity = capacity
     return true
   }
 
   #append(chunk: Buffer): void {
-    chunk.copy(this.#buffer, this.#size)
+    // Most bodies come in one piece, of which Node made a copy for us.
+    if (chunk.length === this.#capacity) this.#buffer = chunk
+    else chunk.copy(this.#allocated(), this.#size)
     this.#size += chunk.length
+  }
+
+  #allocated(): Buffer {
+    if (this.#buffer.length === this.#capacity) return this.#buffer
+    const grown = Buffer.allocUnsafe(this.#capacity)
+    this.#buffer.copy(grown, 0, 0, this.#size)
+    this.#buffer = grown
+    return grown
   }
 }

@@ -9,6 +9,8 @@ export const colon = 0x3a
 export const minus = 0x2d
 export const zero = 0x30
 export const dot = 0x2e
+export const letterF = 0x66
+export const letterT = 0x74
 export const letterU = 0x75
 
 /** 1 for the four kinds of JSON white space. */
@@ -23,31 +25,49 @@ export const isEscape = table('"\\/bfnrt')
 /** 1 for bytes that end the plain run inside a string: the quote, the backslash and control characters. */
 const endsRun = table('"\\', (byte) => byte < 0x20)
 
+/** So much of a string is looked at byte by byte: for a short one, views of its memory would cost more than they save. */
+const shortBytes = 256
+
 function table(characters: string, also: (byte: number) => boolean = () => false): Uint8Array {
   const known = new Set(Buffer.from(characters))
   return Uint8Array.from({ length: 256 }, (_, byte) => (known.has(byte) || also(byte) ? 1 : 0))
 }
 
-/** The text of these bytes, without a copy of them. */
-export function textOf(bytes: Uint8Array, from: number, to: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from).toString('utf8')
+/** Which of these words in ASCII the bytes spell, letter by letter: no text is made of them. */
+export function wordAt(
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  words: readonly string[],
+): string | undefined {
+  return words.find((word) => word.length === to - from && beginsWith(bytes, from, word))
+}
+
+/** Whether a word in ASCII stands at `from`. */
+export function beginsWith(bytes: Uint8Array, from: number, word: string): boolean {
+  for (let index = 0; index < word.length; index++)
+    if (bytes[from + index] !== word.charCodeAt(index)) return false
+  return true
 }
 
 /** Where the plain run inside a string that begins at `from` ends. */
 export function endOfRun(bytes: Uint8Array, from: number): number {
+  const nearby = Math.min(bytes.length, from + shortBytes)
+  const at = skipPlain(bytes, from, nearby)
+  return at < nearby ? at : skipPlain(bytes, skipQuads(bytes, at), bytes.length)
+}
+
+function skipPlain(bytes: Uint8Array, from: number, to: number): number {
   let at = from
-  const nearby = Math.min(bytes.length, from + 64)
-  while (at < nearby && endsRun[bytes[at] as number] === 0) at++
-  if (at < nearby) return at
-  at = skipQuads(bytes, at)
-  while (at < bytes.length && endsRun[bytes[at] as number] === 0) at++
+  while (at < to && endsRun[bytes[at] as number] === 0) at++
   return at
 }
 
 /** Skips four plain bytes at a time, where memory is aligned: images are megabytes long. */
 function skipQuads(bytes: Uint8Array, from: number): number {
-  const at = from + ((4 - ((bytes.byteOffset + from) % 4)) % 4)
-  if (bytes.subarray(from, at).some((byte) => endsRun[byte] === 1) || at >= bytes.length) return from
+  const aligned = from + ((4 - ((bytes.byteOffset + from) % 4)) % 4)
+  const at = skipPlain(bytes, from, Math.min(aligned, bytes.length))
+  if (at < aligned) return at
   const quads = new Int32Array(bytes.buffer, bytes.byteOffset + at, (bytes.length - at) >> 2)
   let index = 0
   while (index < quads.length && !endsRunWithin(quads[index] as number)) index++

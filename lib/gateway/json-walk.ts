@@ -1,5 +1,6 @@
 import {
   backslash,
+  beginsWith,
   closeBrace,
   closeBracket,
   colon,
@@ -25,7 +26,7 @@ export class ScanError extends Error {
 }
 
 const maxDepth = 64
-const literals = ['true', 'false', 'null'].map((text) => Buffer.from(text))
+const literals = ['true', 'false', 'null']
 
 /** Strings of fewer bytes are not told of. */
 const longStringBytes = 512
@@ -214,9 +215,8 @@ export class JsonWalk {
   }
 
   #literal(): void {
-    const bytes = this.#bytes
-    const literal = literals.find(([first]) => first === bytes[this.#at])
-    if (!literal?.every((byte, index) => bytes[this.#at + index] === byte)) throw this.#unexpected('a value')
+    const literal = literals.find((word) => beginsWith(this.#bytes, this.#at, word))
+    if (literal === undefined) throw this.#unexpected('a value')
     this.#at += literal.length
   }
 

@@ -19,14 +19,16 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
   const status = left ? 499 : response.statusCode
   // Callers write the model's name: only names of the inventory may become labels.
   const model = snapshot.models.has(trace.model) ? trace.model : trace.model === '' ? '' : '_other'
-  const { api, outcome } = trace
-  const series = metrics.request({ api, model, code: status, outcome, cold: trace.reason === 'cold-load' })
-  series.total.inc()
-  series.seconds.observe(durationMs / 1000)
-  if (trace.firstByteMs !== null) series.firstToken.observe(trace.firstByteMs / 1000)
-  const { tokens } = trace
-  if (tokens.input > 0) series.input.inc(tokens.input)
-  if (tokens.output > 0) series.output.inc(tokens.output)
+  const { api, outcome, firstByteMs, tokens } = trace
+  const labels = { api, model, code: status, outcome, cold: trace.reason === 'cold-load' }
+  metrics.later(() => {
+    const series = metrics.request(labels)
+    series.total.inc()
+    series.seconds.observe(durationMs / 1000)
+    if (firstByteMs !== null) series.firstToken.observe(firstByteMs / 1000)
+    if (tokens.input > 0) series.input.inc(tokens.input)
+    if (tokens.output > 0) series.output.inc(tokens.output)
+  })
   const level = trace.error === undefined || outcome === 'client_cancelled' ? 'info' : levelOf(trace.error)
   log[level]('request', {
     id: exchange.id,
@@ -43,7 +45,7 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
     job: trace.job === '' ? undefined : trace.job,
     attempts: trace.attempts,
     queued_ms: Math.round(trace.queuedMs),
-    first_byte_ms: trace.firstByteMs === null ? null : Math.round(trace.firstByteMs),
+    first_byte_ms: firstByteMs === null ? null : Math.round(firstByteMs),
     tokens_in: tokens.input,
     tokens_out: tokens.output,
     duration_ms: Math.round(durationMs),

@@ -61,5 +61,8 @@ export function requestHeaders({ caller, node, host, bodyBytes, requestId }: Fra
     if (value !== undefined) headers[name] = value
   }
   if (bodyBytes !== null) headers['content-length'] = bodyBytes
-  return { ...headers, ...node, host, 'x-request-id': requestId }
+  Object.assign(headers, node)
+  headers['host'] = host
+  headers['x-request-id'] = requestId
+  return headers
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { scopes } from '../fleet/api-key.ts'
+import { type Scope, scopes } from '../fleet/api-key.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -26,6 +26,8 @@ import { refuse } from './refuse.ts'
 import { type ForwardRoute, findRoute, type PassRoute, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
 import { Upload } from './upload.ts'
+
+const inference: readonly Scope[] = ['inference']
 
 type RouteWithBody = Extract<Route, { action: 'forward' | 'show' | 'count-tokens' | 'manage' }>
 
@@ -104,34 +106,36 @@ export class Pipeline {
     this.#idle = null
   }
 
-  async #walk(exchange: Exchange): Promise<void> {
+  /** Undefined when the answer is written. */
+  #walk(exchange: Exchange): Promise<void> | undefined {
     const { clock, loopback } = this.#options
     const snapshot = this.#options.snapshot.get()
     const { request, trace } = exchange
 
     guard(exchange)
-    if (answerCors(exchange, snapshot.config)) return
+    if (answerCors(exchange, snapshot.config)) return undefined
     const route = findRoute(request.method ?? '', exchange.path, snapshot.config)
     trace.api = route.action === 'forward' ? route.api : route.kind
     const caller = authenticate(request, snapshot, {
       clock,
       loopback: loopback || isOpen(route),
-      scopes: isForAdmins(route) ? scopes : ['inference'],
+      scopes: isForAdmins(route) ? scopes : inference,
     })
     trace.tenant = caller.tenant
     if (route.kind === 'management' && !caller.mayManage) throw new ProxyError('admin_scope_required')
-    if (route.action === 'answer') answerFrom(snapshot, route.answer, exchange, caller)
-    else if (route.action === 'pass') await this.#pass(exchange, route, caller, snapshot)
-    else if (route.action === 'blob') await this.#walkWithBlob(exchange, caller, snapshot)
-    else await this.#walkWithBody(exchange, route, caller, snapshot)
+    if (route.action === 'pass') return this.#pass(exchange, route, caller, snapshot)
+    if (route.action === 'blob') return this.#walkWithBlob(exchange, caller, snapshot)
+    if (route.action !== 'answer') return this.#walkWithBody(exchange, route, caller, snapshot)
+    answerFrom(snapshot, route.answer, exchange, caller)
+    return undefined
   }
 
   async #pass(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): Promise<void> {
     const { passes } = this.#options
     const nodes = passes.nodesFor(exchange, route, caller, snapshot)
     using share = this.#bodies.open()
-    const body = await readBody(exchange, snapshot.config.limits, share, { mayBeEmpty: true })
-    await passes.run(exchange, nodes, body, snapshot)
+    const { bytes } = await readBody(exchange, snapshot.config.limits, share)
+    await passes.run(exchange, nodes, bytes, snapshot)
   }
 
   async #walkWithBlob(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
@@ -154,8 +158,9 @@ export class Pipeline {
     const share = this.#bodies.open()
     try {
       const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
-      const body = await readBody(exchange, snapshot.config.limits, share, { zstd })
-      await this.#answer(exchange, route, caller, body, snapshot)
+      const { bytes } = await readBody(exchange, snapshot.config.limits, share, zstd)
+      if (bytes.length === 0) throw new ProxyError('missing_body')
+      await this.#answer(exchange, route, caller, bytes, snapshot)
     } finally {
       // By hand: V8 leaves `using` to its slow path, which would cost a hundredth of every request (Node 24).
       share[Symbol.dispose]()

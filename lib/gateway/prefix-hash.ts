@@ -9,7 +9,7 @@ const endBytes = 512
 const [secretA, secretB] = [randomInt(2 ** 32), randomInt(2 ** 32)]
 
 /** A hash of 53 bits of what went before and these bytes: quick, and never shown to anybody (the mixing is cyrb53's). */
-export function chainHash(before: number, bytes: Uint8Array, start = 0, end = bytes.length): number {
+export function chainBytes(before: number, bytes: Uint8Array, start = 0, end = bytes.length): number {
   let a = secretA ^ before
   let b = secretB ^ (before / 2 ** 32) ^ (end - start)
   for (let at = start; at < end; at++) {
@@ -18,6 +18,22 @@ export function chainHash(before: number, bytes: Uint8Array, start = 0, end = by
     a = Math.imul(a ^ byte, 0x9e3779b1)
     b = Math.imul(b ^ byte, 0x5f356495)
   }
+  return mixed(a, b)
+}
+
+/** The same of a text that cannot be long: without making bytes of it. */
+export function chainText(before: number, text: string): number {
+  let a = secretA ^ before
+  let b = secretB ^ (before / 2 ** 32) ^ text.length
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at)
+    a = Math.imul(a ^ unit, 0x9e3779b1)
+    b = Math.imul(b ^ unit, 0x5f356495)
+  }
+  return mixed(a, b)
+}
+
+function mixed(a: number, b: number): number {
   const high = Math.imul(a ^ (a >>> 16), 0x85ebca6b) ^ Math.imul(b ^ (b >>> 13), 0xc2b2ae35)
   const low = Math.imul(b ^ (b >>> 16), 0x85ebca6b) ^ Math.imul(a ^ (a >>> 13), 0xc2b2ae35)
   return (high & 0x1fffff) * 2 ** 32 + (low >>> 0)

@@ -1,4 +1,4 @@
-import { colon, comma, isBase64, isSpace, openBracket, textOf } from './json-bytes.ts'
+import { colon, comma, isBase64, isSpace, openBracket, wordAt } from './json-bytes.ts'
 
 /** One text, or one item of a list, that a model will read: where it stands in the body, and what of it is no text. */
 export interface Piece {
@@ -9,9 +9,7 @@ export interface Piece {
 }
 
 /** The fields whose values a model reads, in any dialect (sheet ollama-api.md §1.3, §1.6-1.8). */
-const names = new Set(['system', 'instructions', 'tools', 'messages', 'input', 'prompt', 'images'])
-/** By the length of a key, quotes included: most keys are told apart by it. */
-const nameLengths = new Set([...names].map((name) => name.length + 2))
+const names = ['system', 'instructions', 'tools', 'messages', 'input', 'prompt', 'images']
 /** Of a longer list the rest counts as one piece: nobody's conversation is that long. */
 const maxPieces = 1024
 /** Bytes without a space, an escape or a full stop: no text in any language, but base64. */
@@ -46,9 +44,8 @@ export class PromptPieces {
 
   /** A field of the body begins. Returns whether it is of the prompt. */
   begin(keyStart: number, keyEnd: number, start: number): boolean {
-    if (!nameLengths.has(keyEnd - keyStart)) return false
-    const name = textOf(this.#bytes, keyStart + 1, keyEnd - 1)
-    if (!names.has(name)) return false
+    const name = wordAt(this.#bytes, keyStart + 1, keyEnd - 1, names)
+    if (name === undefined) return false
     this.#current = []
     this.#pieces.set(name, this.#current)
     this.#isList = this.#bytes[start] === openBracket

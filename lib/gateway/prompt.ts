@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Prefix } from '../fleet/ask.ts'
-import { chainHash } from './prefix-hash.ts'
+import { chainBytes, chainText } from './prefix-hash.ts'
 import type { Piece, PromptPieces } from './prompt-pieces.ts'
 
 /** Of JSON in most languages; Ollama's own estimate (sheet ollama-api.md §1.8). */
@@ -46,16 +46,17 @@ export function prefixesOf(bytes: Uint8Array, pieces: PromptPieces, origin: Orig
   const byNumber = session === null ? null : Buffer.from(session)
   // The first message is an opening where others follow: most often it is the system's.
   const openingMessages = messages.length > 1 ? 1 : 0
-  let hash = chainHash(0, Buffer.from(JSON.stringify([tenant, model])))
+  const all = [...opening, ...messages]
+  let hash = chainText(chainText(0, tenant), model)
   let tokens = 0
   const prefixes: Prefix[] = []
-  for (const [number, piece] of [...opening, ...messages].entries()) {
+  for (const [number, piece] of all.entries()) {
     const isVouchedFor = byNumber !== null && number >= opening.length + openingMessages
-    hash = isVouchedFor ? chainHash(hash, byNumber) : chainHash(hash, bytes, piece.start, piece.end)
+    hash = isVouchedFor ? chainBytes(hash, byNumber) : chainBytes(hash, bytes, piece.start, piece.end)
     tokens += tokensOf(piece)
-    prefixes.push({ hash, tokens })
+    if (number >= all.length - prefixesTold) prefixes.push({ hash, tokens })
   }
-  return prefixes.slice(-prefixesTold)
+  return prefixes
 }
 
 /** A conversation that its caller names: our own header, or that of Open WebUI. */

@@ -14,20 +14,17 @@ const maxWindowLog = 25
  * Reads the whole body, whose bytes count against `share` before they are asked for. What comes as zstd, where `zstd`
  * allows it, is unfolded.
  *
- * @throws ProxyError `body_too_large`, `bodies_full`, `unsupported_encoding`, `broken_zstd`, `missing_body`; the signal's
- *   reason when it aborts first.
+ * @throws ProxyError `body_too_large`, `bodies_full`, `unsupported_encoding`, `broken_zstd`; the signal's reason when it
+ *   aborts first.
  */
-export async function readBody(
+export function readBody(
   exchange: Exchange,
   limits: Limits,
   share: BodyShare,
-  { zstd = false, mayBeEmpty = false } = {},
-): Promise<Buffer> {
-  const encoding = encodingOf(exchange, zstd)
-  const bytes =
-    encoding === 'zstd' ? await unfold(exchange, limits, share) : await take(exchange, limits, share)
-  if (bytes.length === 0 && !mayBeEmpty) throw new ProxyError('missing_body')
-  return bytes
+  zstd = false,
+): Promise<HeldBytes> {
+  const read = encodingOf(exchange, zstd) === 'zstd' ? unfold : take
+  return read(exchange, limits, share)
 }
 
 /** @throws ProxyError `unsupported_encoding` for any but none, and zstd where it is allowed. */
@@ -37,7 +34,7 @@ export function encodingOf({ request }: Exchange, zstd: boolean): 'identity' | '
   throw new ProxyError('unsupported_encoding', { encoding })
 }
 
-function take(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buffer> {
+function take(exchange: Exchange, limits: Limits, share: BodyShare): Promise<HeldBytes> {
   const { request, response } = exchange
   const body = new HeldBytes(limits, share)
   body.reserve(Number(request.headers['content-length'] ?? 0))
@@ -45,7 +42,7 @@ function take(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buf
   return collect(exchange, request, body)
 }
 
-async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Promise<Buffer> {
+async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Promise<HeldBytes> {
   const { request, response } = exchange
   const body_bytes = Math.min(limits.body_bytes, maxUnfoldedBytes)
   // Folded as well, it can be no larger: what is not compressible grows by a few bytes only.
@@ -55,6 +52,7 @@ async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Pro
   const unfolding = createZstdDecompress({
     params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog },
   })
+  request.on('error', (error) => unfolding.destroy(error))
   try {
     return await collect(exchange, request.pipe(unfolding), new HeldBytes({ ...limits, body_bytes }, share))
   } catch (error) {
@@ -66,15 +64,13 @@ async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Pro
   }
 }
 
-function collect({ request, signal }: Exchange, source: Readable, body: HeldBytes): Promise<Buffer> {
+function collect({ signal }: Exchange, source: Readable, body: HeldBytes): Promise<HeldBytes> {
   signal.throwIfAborted()
   return new Promise((resolve, reject) => {
-    const settle = () => {
-      signal.removeEventListener('abort', abort)
-      source.off('data', add)
-    }
+    const settle = () => signal.removeEventListener('abort', abort)
     const fail = (error: unknown) => {
       settle()
+      source.off('data', add)
       reject(error)
     }
     const abort = () => fail(signal.reason)
@@ -87,12 +83,12 @@ function collect({ request, signal }: Exchange, source: Readable, body: HeldByte
     }
     signal.addEventListener('abort', abort, { once: true })
     source.on('data', add)
-    source.once('end', () => {
+    source.on('end', () => {
       settle()
-      resolve(body.bytes)
+      // Not its bytes: a promise asks what it resolves to for a `then`, which a Buffer is slow to deny.
+      resolve(body)
     })
     // The connection broke within the body, or what it brought cannot be unfolded.
-    request.once('error', fail)
-    source.once('error', fail)
+    source.on('error', fail)
   })
 }

@@ -20,7 +20,8 @@ export interface Resolution {
 export function resolve(asked: string, tenant: string, snapshot: Snapshot): Resolution {
   const route = snapshot.routes.find((each) => matches(each, asked, tenant)) ?? null
   const first = route?.model ? (canonicalName(route.model) ?? route.model) : asked
-  const wanted = [first, ...(route?.fallback ?? []).map((name) => canonicalName(name) ?? name)]
+  const wanted = [first]
+  for (const name of route?.fallback ?? []) wanted.push(canonicalName(name) ?? name)
   // One that can be served now, else one that exists at all: its callers are told that it is down.
   const model =
     wanted.find((name) => isServed(name, route, snapshot)) ??

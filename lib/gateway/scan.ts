@@ -1,4 +1,4 @@
-import { backslash, openBrace, quote, textOf } from './json-bytes.ts'
+import { backslash, letterF, letterT, openBrace, quote, wordAt } from './json-bytes.ts'
 import { JsonWalk, ScanError } from './json-walk.ts'
 import { PromptPieces } from './prompt-pieces.ts'
 
@@ -33,27 +33,35 @@ export interface Scanned extends Members {
 
 /** Names of fields to look for. */
 export class FieldNames {
-  readonly #names: ReadonlySet<string>
+  readonly #names: readonly string[]
   /** By length, quotes included: a bit for the first letter of each name so long. Most keys are told apart by it. */
   readonly #letters = new Uint32Array(32)
 
   constructor(names: readonly string[]) {
-    this.#names = new Set(names)
+    this.#names = names
     for (const name of names) {
       const length = name.length + 2
       this.#letters[length] = (this.#letters[length] ?? 0) | (1 << (name.charCodeAt(0) & 31))
     }
   }
 
-  /** The name that Go would take the key for: it matches by Unicode case folding, so do these two mappings (ſ, K). */
-  find(key: string): string | null {
-    if (this.#names.has(key)) return key
+  /**
+   * The name that a key, quotes included, says in its own spelling. @throws ScanError where Go would take another spelling
+   * for it: it matches by Unicode case folding, so do these two mappings (ſ, K).
+   */
+  find(bytes: Buffer, from: number, to: number): string | undefined {
+    if (!this.#mayMatch(bytes, from, to)) return undefined
+    const plain = wordAt(bytes, from + 1, to - 1, this.#names)
+    if (plain !== undefined) return plain
+    const key = JSON.parse(bytes.toString('utf8', from, to)) as string
     const folded = key.toUpperCase().toLowerCase()
-    return this.#names.has(folded) ? folded : null
+    const name = this.#names.find((each) => each === folded)
+    if (name !== undefined && key !== name) throw new ScanError(`field "${key}" must be written "${name}"`)
+    return name
   }
 
   /** Whether these bytes, quotes included, may spell one of the names. An escape or a byte beyond ASCII may hide one. */
-  mayMatch(bytes: Uint8Array, from: number, to: number): boolean {
+  #mayMatch(bytes: Uint8Array, from: number, to: number): boolean {
     const length = to - from
     const letters = this.#letters[length]
     if (letters && (letters >>> ((bytes[from + 1] as number) & 31)) & 1) return true
@@ -83,7 +91,7 @@ const noNames = new FieldNames([])
  *   that is looked for twice or in another case: Go would take the last of any spelling, and what is authorised must be
  *   what runs (sheet ollama-api.md §1.1).
  */
-export function scan(bytes: Uint8Array, names = plainNames, optionNames = noNames): Scanned {
+export function scan(bytes: Buffer, names = plainNames, optionNames = noNames): Scanned {
   const prompt = new PromptPieces(bytes)
   const { start, count, fields } = membersOf(bytes, names, { from: 0, prompt })
   const options = fields.get('options')
@@ -102,8 +110,8 @@ export function scan(bytes: Uint8Array, names = plainNames, optionNames = noName
 }
 
 /** What a field says; the JSON text of a scalar. */
-export function valueText(bytes: Uint8Array, { start, end }: Field): string {
-  return textOf(bytes, start, end)
+export function valueText(bytes: Buffer, { start, end }: Field): string {
+  return bytes.toString('utf8', start, end)
 }
 
 /**
@@ -111,7 +119,7 @@ export function valueText(bytes: Uint8Array, { start, end }: Field): string {
  * nothing but white space may follow.
  */
 function membersOf(
-  bytes: Uint8Array,
+  bytes: Buffer,
   names: FieldNames,
   { from, prompt }: { from: number; prompt: PromptPieces | null },
 ): Members {
@@ -121,11 +129,8 @@ function membersOf(
     field: (keyStart, keyEnd, start) => {
       if (++count > maxFields) throw new ScanError(`more than ${maxFields} fields`)
       if (prompt?.begin(keyStart, keyEnd, start)) return true
-      if (!names.mayMatch(bytes, keyStart, keyEnd)) return false
-      const key = JSON.parse(textOf(bytes, keyStart, keyEnd)) as string
-      const name = names.find(key)
-      if (name === null) return false
-      if (key !== name) throw new ScanError(`field "${key}" must be written "${name}"`)
+      const name = names.find(bytes, keyStart, keyEnd)
+      if (name === undefined) return false
       if (fields.has(name)) throw new ScanError(`field "${name}" occurs twice`)
       fields.set(name, { key: keyStart, start, end: walk.endOfScalar(start) })
       return false
@@ -139,13 +144,14 @@ function membersOf(
   return { start, count, fields }
 }
 
-function modelIn(bytes: Uint8Array, field: Field | undefined): Scanned['model'] {
+function modelIn(bytes: Buffer, field: Field | undefined): Scanned['model'] {
   if (!field) return null
   if (bytes[field.start] !== quote) throw new ScanError('field "model" must be a string')
-  return { ...field, value: JSON.parse(valueText(bytes, field)) as string }
+  const text = bytes.toString('utf8', field.start + 1, field.end - 1)
+  return { ...field, value: text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text }
 }
 
-function flagIn(bytes: Uint8Array, field: Field | undefined): boolean | undefined {
-  const text = field ? valueText(bytes, field) : ''
-  return text === 'true' ? true : text === 'false' ? false : undefined
+function flagIn(bytes: Buffer, field: Field | undefined): boolean | undefined {
+  const first = field && bytes[field.start]
+  return first === letterT ? true : first === letterF ? false : undefined
 }

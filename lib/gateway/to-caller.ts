@@ -85,11 +85,11 @@ export class ToCaller<To extends Recipient = Addressee> {
   /** Headers of an answer that reach the caller; hop-by-hop ones and cookies are the node's own business. */
   protected commit(length?: number | string): void {
     const { status, headers } = this.head
-    const passed: OutgoingHttpHeaders = {}
+    const sent = { ...this.addressee.responseHeaders }
     for (const name of ['content-type', 'cache-control'] as const) {
-      if (headers[name] !== undefined) passed[name] = headers[name]
+      if (headers[name] !== undefined) sent[name] = headers[name]
     }
-    if (length !== undefined) passed['content-length'] = length
-    this.addressee.response.writeHead(status, { ...passed, ...this.addressee.responseHeaders })
+    if (length !== undefined) sent['content-length'] = length
+    this.addressee.response.writeHead(status, sent)
   }
 }

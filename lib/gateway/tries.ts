@@ -53,17 +53,19 @@ export class Tries {
 
   /** Sends a request to the node of its grant. Resolves to null when the caller has the answer. */
   async run(request: Dispatched, grant: Grant): Promise<Failure | null> {
-    using _slot = grant
-    request.tried.add(grant.node.name)
     const { upstreams, forwarder } = this.#options
-    const upstream = upstreams.of(grant.node)
-    const trial = upstream.breaker.begin()
-    this.#note(request, grant)
-    const attempt = { grant, upstream, trial }
+    let trial: Trial | null = null
     try {
+      request.tried.add(grant.node.name)
+      const upstream = upstreams.of(grant.node)
+      trial = upstream.breaker.begin()
+      this.#note(request, grant)
+      const attempt = { grant, upstream, trial }
       return this.#conclude(request, attempt, await forwarder.send(this.#order(request, attempt)))
     } finally {
-      trial.settle('neutral') // however it ended; a sign that was given already stands
+      // However it ended; what was told already stands. By hand: V8 leaves `using` to its slow path (Node 24).
+      trial?.settle('neutral')
+      grant[Symbol.dispose]()
     }
   }
 
@@ -134,15 +136,14 @@ export class Tries {
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
   #conclude(request: Dispatched, { grant, upstream, trial }: Try, outcome: Outcome): Failure | null {
     const { exchange, ask } = request
-    const { doubt } = this.#options
-    const verdict = teach(outcome, ask, { node: grant.node.name, upstream, trial, doubt })
+    const { doubt, metrics } = this.#options
+    const node = grant.node.name
+    const verdict = teach(outcome, ask, { node, upstream, trial, doubt })
     if (verdict.effect === 'busy') grant.busy()
     if (outcome.kind === 'done') grant.end(outcome.timings, outcome.tokens.output)
     else if (outcome.kind !== 'client-gone') grant.failed()
-    this.#options.metrics.attempts.inc({
-      node: grant.node.name,
-      result: outcome.kind === 'node-failed' ? outcome.fault : outcome.kind,
-    })
+    const result = outcome.kind === 'node-failed' ? outcome.fault : outcome.kind
+    metrics.later(() => metrics.attempts.inc({ node, result }))
     if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
     if (outcome.kind === 'refused') return outcome
     exchange.trace.tokens = outcome.tokens
@@ -157,10 +158,12 @@ export class Tries {
 
   #note({ exchange: { trace }, admission }: Dispatched, { node, reason, queuedMs }: Grant): void {
     trace.node = node.name
-    trace.reason = admission.isFallback ? 'fallback' : reason
+    const { metrics } = this.#options
+    const told = admission.isFallback ? 'fallback' : reason
+    trace.reason = told
     trace.attempts++
     trace.queuedMs += queuedMs
-    this.#options.metrics.decisions.inc({ reason: trace.reason })
+    metrics.later(() => metrics.decisions.inc({ reason: told }))
   }
 
   #responseHeaders(

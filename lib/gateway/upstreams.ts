@@ -1,5 +1,3 @@
-import { Agent as HttpAgent } from 'node:http'
-import { Agent as HttpsAgent } from 'node:https'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { type Gate, openPassage, type Passage } from '../scheduler/gate.ts'
@@ -9,7 +7,11 @@ import type { Metrics } from '../shared/metrics.ts'
 import { Roster } from '../shared/roster.ts'
 import type { Breaker, BreakerState } from './breaker.ts'
 import { FirstTokens } from './first-token.ts'
+import { agentFor, type NodeAgent } from './node-agent.ts'
 import { NodePassage } from './node-passage.ts'
+
+/** Idle sockets are given up after 15 to 30 s, before anything between us and the node forgets them. */
+const sweepMs = 15_000
 
 /** Where a node listens, in the parts that http-proxy asks for: those of a URL are worked out at each look. */
 type Target = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'href'>>
@@ -17,7 +19,7 @@ type Target = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'hr
 /** The way to one node: its kept-alive sockets, its breaker, and its ear for back-pressure. */
 export interface Upstream {
   readonly target: Target
-  readonly agent: HttpAgent
+  readonly agent: NodeAgent
   readonly breaker: Breaker
   readonly firstTokens: FirstTokens
   /**
@@ -59,6 +61,7 @@ export class Upstreams implements Gate {
   readonly #held = new Map<string, Held>()
   /** The passages that are not open: few, and each decision of the scheduler looks at every node. */
   readonly #narrow = new Map<string, NodePassage>()
+  #cancelSweep: (() => void) | null = null
   /** Nodes that the last snapshot saw down. */
   #down: ReadonlySet<string> = new Set()
 
@@ -86,6 +89,7 @@ export class Upstreams implements Gate {
 
   /** Closes every socket to every node. */
   close(): void {
+    this.#stopSweeping()
     for (const { agent, passage } of this.#held.values()) {
       agent.destroy()
       passage.end()
@@ -101,7 +105,7 @@ export class Upstreams implements Gate {
     const fresh: Held = {
       identity: this.#identityOf(node),
       target: targetOf(node),
-      agent: agentFor(node),
+      agent: agentFor(node.spec),
       breaker: passage.breaker,
       firstTokens: new FirstTokens(),
       busy: (retryAfterMs) => passage.busy(retryAfterMs),
@@ -110,7 +114,20 @@ export class Upstreams implements Gate {
       passage,
     }
     this.#held.set(node.name, fresh)
+    this.#cancelSweep ??= this.#sweepLater()
     return fresh
+  }
+
+  #sweepLater(): () => void {
+    return this.#options.clock.after(sweepMs, () => {
+      for (const { agent } of this.#held.values()) agent.sweep()
+      this.#cancelSweep = this.#sweepLater()
+    })
+  }
+
+  #stopSweeping(): void {
+    this.#cancelSweep?.()
+    this.#cancelSweep = null
   }
 
   #passageFor(name: string): NodePassage {
@@ -170,25 +187,12 @@ export class Upstreams implements Gate {
     this.#held.delete(name)
     this.#narrow.delete(name)
     passage.end()
-    agent.maxFreeSockets = 0
-    for (const sockets of Object.values(agent.freeSockets))
-      for (const socket of sockets ?? []) socket.destroy()
+    agent.retire()
+    if (this.#held.size === 0) this.#stopSweeping()
   }
 }
 
 function targetOf({ spec }: NodeView): Target {
   const { protocol, host, hostname, port, href } = new URL(spec.url)
   return { protocol, host, hostname, port, href }
-}
-
-function agentFor({ spec }: NodeView): HttpAgent {
-  // Node itself destroys an idle socket on which bytes come, since 24.21 at the latest: they would be read as the start of
-  // the next caller's answer (sheet reliability-security.md C-B 35). No maxSockets: slots limit what runs, and a limit here would be a hidden queue. Idle sockets are given up after
-  // 30 s, before anything between us and the node forgets them.
-  const options = { keepAlive: true, maxFreeSockets: 256, timeout: 30_000, noDelay: true }
-  // Left to itself the agent looks for the server's name in TLS at each request, TLS or not.
-  const plain = { ...options, servername: '' }
-  if (!spec.url.startsWith('https:')) return new HttpAgent(plain)
-  const { ca, insecure = false } = spec.tls ?? {}
-  return new HttpsAgent({ ...options, rejectUnauthorized: !insecure, ...(ca ? { ca } : {}) })
 }

@@ -31,7 +31,7 @@ export class WholeDelivery extends ToCaller implements Delivery {
       response.end()
       return { kind: 'done', ...unread }
     }
-    const body = Buffer.concat(this.#held, this.#bytes)
+    const body = this.#whole()
     const checked = this.#isText ? unread : check(this.addressee.api, body)
     if ('fault' in checked) {
       const cause = new Error(checked.text)
@@ -43,6 +43,11 @@ export class WholeDelivery extends ToCaller implements Delivery {
     return { kind: 'done', ...checked }
   }
 
+  #whole(): Buffer {
+    const [only, second] = this.#held
+    return only && !second ? only : Buffer.concat(this.#held, this.#bytes)
+  }
+
   /** A transcript in plain text may say anything, and nothing. */
   get #isText(): boolean {
     return this.addressee.api === 'openai_transcriptions' && this.head.contentType.startsWith('text/plain')
@@ -51,7 +56,7 @@ export class WholeDelivery extends ToCaller implements Delivery {
   /** Too large to be held: from here on it is the caller's, and can no longer be replaced. A name further on stays. */
   #release(): void {
     const length = this.head.headers['content-length']
-    const begun = Buffer.concat(this.#held, this.#bytes)
+    const begun = this.#whole()
     const spelled = this.spelled(begun)
     this.commit(length === undefined ? undefined : Number(length) + spelled.length - begun.length)
     this.addressee.response.write(spelled)

@@ -40,11 +40,13 @@ export function createLog({ level, format: style, stream = process.stdout }: Log
   const logger = createLogger({ level, levels, format: lineFormat, transports: [lines] })
   // A line goes to the transports without the two streams that winston puts in between: they cost as much as the rest of
   // it, at every request, and wait for nothing, since this transport drops and never pushes back.
-  const write = (of: LogLevel) => (message: string, fields?: Fields) => {
-    if ((levels[of] ?? 0) > (levels[level] ?? 0)) return
-    const line = lineFormat.transform({ timestamp: new Date().toISOString(), level: of, message, ...fields })
-    for (const transport of logger.transports) transport.log?.(line, ignored)
-  }
+  const write =
+    (of: LogLevel) =>
+    (message: string, fields: Fields = {}) => {
+      if ((levels[of] ?? 0) > (levels[level] ?? 0)) return
+      const line = lineFormat.transform({ level: of, message, fields })
+      for (const transport of logger.transports) transport.log?.(line, ignored)
+    }
   // A broken pipe must not end the process: whoever reads the log is gone, the traffic is not.
   stream.on('error', () => {})
   return {
@@ -115,11 +117,17 @@ class LineTransport extends Transport {
 
 const ignored = () => {}
 
-const jsonFormat = format.printf((line) => JSON.stringify(readable(line)))
+// The fields stay an object of their own: to copy them beside the level would cost as much as to write them.
+const jsonFormat = format.printf(({ level, message, fields }) => {
+  const timestamp = new Date().toISOString()
+  const head = `{"timestamp":"${timestamp}","level":"${level}","message":${JSON.stringify(message)}`
+  const rest = JSON.stringify(readable(fields as Fields))
+  return rest === '{}' ? `${head}}` : `${head},${rest.slice(1)}`
+})
 
-const textFormat = format.printf(({ timestamp: _, level, message, ...fields }) => {
+const textFormat = format.printf(({ level, message, fields }) => {
   const time = new Date().toTimeString().slice(0, 8)
-  const told = Object.entries(readable(fields)).filter(([, value]) => value !== undefined)
+  const told = Object.entries(readable(fields as Fields)).filter(([, value]) => value !== undefined)
   const rest = told.map(
     // One line per event, and no terminal codes from a field: whatever is no plain word is quoted.
     ([name, value]) =>
@@ -128,14 +136,15 @@ const textFormat = format.printf(({ timestamp: _, level, message, ...fields }) =
   return [time, level.padEnd(5), message, ...rest].join(' ')
 })
 
-/** What JSON would lose or refuse: the message of an Error, and bigints. Stacks are for whoever asks for them by name. */
-function readable(fields: Record<string, unknown>): Record<string, unknown> {
+/** With the message of an Error, and bigints, which JSON would lose or refuse. Stacks are for whoever asks for them by name. */
+function readable(fields: Fields): Fields {
+  let told = fields
   for (const name in fields) {
     const value = fields[name]
-    if (typeof value === 'bigint') fields[name] = String(value)
-    else if (typeof value === 'object' && value instanceof Error) fields[name] = causesOf(value)
+    if (typeof value === 'bigint') told = { ...told, [name]: String(value) }
+    else if (typeof value === 'object' && value instanceof Error) told = { ...told, [name]: causesOf(value) }
   }
-  return fields
+  return told
 }
 
 function causesOf(error: Error): string {
