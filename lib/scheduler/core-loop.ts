@@ -15,7 +15,7 @@ interface CoreLoopOptions {
   readonly gate: Gate
   readonly clock: Clock
   readonly dice: Dice
-  readonly metrics: Pick<Metrics, 'predictionError'>
+  readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
   /** What other instances do with the nodes, as far as is known. */
   readonly usedElsewhere: () => Elsewhere
   /** Whether this instance leads. */
@@ -123,9 +123,10 @@ export class CoreLoop {
 }
 
 /** How far the predicted time to the first token was off. */
-function observeError({ predictionError }: Pick<Metrics, 'predictionError'>, entry: LoggedDecision): void {
+function observeError(metrics: CoreLoopOptions['metrics'], entry: LoggedDecision): void {
   if (entry.ttft === null || !entry.decision) return
   const late = entry.ttft - entry.decision.ttft
   if (!Number.isFinite(late)) return // nobody could tell when it would start
-  predictionError.observe({ direction: late > 0 ? 'late' : 'early' }, Math.abs(late))
+  const direction = late > 0 ? 'late' : 'early'
+  metrics.later(() => metrics.predictionError.observe({ direction }, Math.abs(late)))
 }

@@ -206,8 +206,8 @@ export class Lines {
     const line = lines?.get(place.tenant)
     const at = line?.indexOf(place) ?? -1
     if (!lines || !line || at < 0) return
-    line.splice(at, 1)
-    if (line.length === 0) lines.delete(place.tenant)
+    if (line.length > 1) line.splice(at, 1)
+    else lines.delete(place.tenant)
   }
 }
 

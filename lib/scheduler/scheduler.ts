@@ -29,7 +29,7 @@ interface SchedulerOptions {
   readonly clock: Clock
   readonly dice: Dice
   readonly log: Pick<Log, 'warn'>
-  readonly metrics: Pick<Metrics, 'predictionError'>
+  readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
   /** What other instances do with the nodes, as far as is known. */
   readonly usedElsewhere: () => Elsewhere
   /** Whether this instance leads. */

@@ -64,14 +64,14 @@ export class WaitingRoom {
   /** Resolves or rejects as whoever takes it out says. */
   enter(id: string, ask: Ask, signal: AbortSignal): Promise<Grant> {
     const { clock, gone } = this.#options
-    const { promise, resolve, reject } = Promise.withResolvers<Grant>()
-    const abort = () => gone(id, signal.reason)
     const since = clock.now()
-    const seat: Seat = { id, ask, since, grant: resolve, refuse: reject, signal, abort, cancel: null }
+    const abort = () => gone(id, signal.reason)
     signal.addEventListener('abort', abort, { once: true })
-    this.#seats.set(id, seat)
-    this.#newcomers.push(seat)
-    return promise
+    return new Promise((grant, refuse) => {
+      const seat: Seat = { id, ask, since, grant, refuse, signal, abort, cancel: null }
+      this.#seats.set(id, seat)
+      this.#newcomers.push(seat)
+    })
   }
 
   /** Limits how long those wait who came since the last time and are still here, counted from when they came. */
