@@ -28,8 +28,8 @@ export interface Choice {
  *   caller's key does not cover: the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
  */
 export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): Choice {
-  // Those of the inventory are canonical.
-  const asked = snapshot.models.has(name) ? name : canonicalName(name)
+  // Those of the inventory are canonical, and known to every map that is asked for them on the way.
+  const asked = snapshot.models.get(name)?.name ?? canonicalName(name)
   if (!asked && name.trim() === '') throw new ProxyError('missing_model')
   if (!asked && namesTwoSources(name))
     throw new ProxyError('two_sources', { model: JSON.stringify(name.slice(0, 200)) })

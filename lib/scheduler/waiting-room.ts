@@ -36,8 +36,7 @@ interface WaitingRoomOptions {
 interface Seat extends Waiter {
   readonly id: string
   readonly signal: AbortSignal
-  readonly abort: () => void
-  /** Ends its limit; null before it has one. */
+  /** Ends its limit and its ear for the caller; null before it has them. */
   cancel: (() => void) | null
 }
 
@@ -63,18 +62,18 @@ export class WaitingRoom {
 
   /** Resolves or rejects as whoever takes it out says. */
   enter(id: string, ask: Ask, signal: AbortSignal): Promise<Grant> {
-    const { clock, gone } = this.#options
-    const since = clock.now()
-    const abort = () => gone(id, signal.reason)
-    signal.addEventListener('abort', abort, { once: true })
+    const since = this.#options.clock.now()
     return new Promise((grant, refuse) => {
-      const seat: Seat = { id, ask, since, grant, refuse, signal, abort, cancel: null }
+      const seat: Seat = { id, ask, since, grant, refuse, signal, cancel: null }
       this.#seats.set(id, seat)
       this.#newcomers.push(seat)
     })
   }
 
-  /** Limits how long those wait who came since the last time and are still here, counted from when they came. */
+  /**
+   * Those who came since the last time and are still here: from now on they leave with their callers, and when they have
+   * waited for too long, counted from when they came.
+   */
   limit(): void {
     if (this.#newcomers.length === 0) return
     const newcomers = this.#newcomers
@@ -88,7 +87,6 @@ export class WaitingRoom {
     if (!seat) return undefined
     this.#seats.delete(id)
     seat.cancel?.()
-    seat.signal.removeEventListener('abort', seat.abort)
     return seat
   }
 
@@ -117,14 +115,21 @@ export class WaitingRoom {
   }
 
   #limit(seat: Seat): void {
-    const { id, ask, since } = seat
-    const { clock, limitsOf, awaitsLoad, overdue } = this.#options
+    const { id, ask, since, signal } = seat
+    const { clock, limitsOf, awaitsLoad, gone, overdue } = this.#options
     const { slotMs, loadMs } = limitsOf(ask)
+    const abort = () => gone(id, signal.reason)
     const look = () => {
       const isLoading = awaitsLoad(id) && clock.now() < since + slotMs + loadMs
-      if (isLoading) seat.cancel = clock.after(loadCheckMs, look)
+      if (isLoading) cancelLook = clock.after(loadCheckMs, look)
       else overdue(id, ask.model, slotMs)
     }
-    seat.cancel = clock.after(since + slotMs - clock.now(), look)
+    let cancelLook = clock.after(since + slotMs - clock.now(), look)
+    signal.addEventListener('abort', abort, { once: true })
+    seat.cancel = () => {
+      cancelLook()
+      signal.removeEventListener('abort', abort)
+    }
+    if (signal.aborted) abort()
   }
 }

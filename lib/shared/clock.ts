@@ -1,3 +1,5 @@
+import { performance } from 'node:perf_hooks'
+
 /**
  * Time as a dependency: everything that waits or measures takes a Clock, so tests turn hours into milliseconds.
  * `now` is monotonic and is the only clock decisions may use; dates are for logs and stored records.
