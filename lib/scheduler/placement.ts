@@ -1,7 +1,7 @@
-import { type CandidateList, promptOn } from './candidate-list.ts'
+import type { CandidateList } from './candidate-list.ts'
 import type { Candidate, Decision } from './events.ts'
 import { candidateOf } from './terms.ts'
-import type { Waiting } from './waiting.ts'
+import { promptOn, type Waiting } from './waiting.ts'
 
 interface FailedLoad {
   readonly node: string

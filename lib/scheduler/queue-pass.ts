@@ -1,7 +1,7 @@
 import type { Policy } from '../fleet/policies.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Admission } from './admission.ts'
-import { type CandidateList, promptOn } from './candidate-list.ts'
+import type { CandidateList } from './candidate-list.ts'
 import type { DecisionLog } from './decision-log.ts'
 import type { Effect, RefusalReason } from './events.ts'
 import type { Flights } from './flights.ts'
@@ -13,7 +13,7 @@ import type { Limits, Restraint } from './restraint.ts'
 import type { Runner } from './runner.ts'
 import type { Swaps } from './swaps.ts'
 import type { Terms } from './terms.ts'
-import type { Waiting } from './waiting.ts'
+import { promptOn, type Waiting } from './waiting.ts'
 
 interface Parts {
   readonly around: Surroundings

@@ -1,6 +1,7 @@
 import type { Work } from './events.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
 import type { Hits } from './prefixes.ts'
+import type { Runner } from './runner.ts'
 
 /**
  * What keeps a request waiting: a slot of a runner, a model that is being loaded, or its tenant's share, as that asks for
@@ -62,4 +63,11 @@ export function standingOf({ work, rule, latestStart }: Waiting, rules: Paramete
     rank > 0 ? risesAt : Number.POSITIVE_INFINITY,
   )
   return { rank, key, isLate, until }
+}
+
+/** Prompt tokens that a request has to have read on a runner. The last one is never cached. */
+export function promptOn(runner: Runner, { work, hits }: Waiting): number {
+  const promised = hits.size === 0 ? 0 : (hits.get(runner) ?? 0)
+  if (promised === 0) return work.promptTokens
+  return Math.max(1, work.promptTokens - promised * runner.pace.cachedShare)
 }

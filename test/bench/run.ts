@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { starters, startNode } from './contestants.ts'
 import { corePassUs } from './core-passes.ts'
 import { largeFleet } from './large-fleet.ts'
-import { chunkCpuUs, firstTokenMs, idleStreamKiB, requestCpuUs } from './measures.ts'
+import { chunkCpuUs, firstTokenMs, idleStreamKiB, requestCpuUs, warmUp } from './measures.ts'
 import { passUs } from './passes.ts'
 import type { Program } from './program.ts'
 import type { Size } from './size.ts'
@@ -35,6 +35,9 @@ type Measure = (typeof measures)[number]
 /** A figure of each contestant, by its name. */
 export type Figures = Readonly<Record<string, number>>
 export type Results = Readonly<Record<Measure, Figures>>
+
+/** Of small requests, a round. Many and short, for noise comes and goes within a second. */
+const requestTurns = 4
 
 type Say = (line: string) => void
 
@@ -73,7 +76,7 @@ async function measureAll(
   }
   for (const program of contestants) {
     say(`warming up: ${program.name}`)
-    await requestCpuUs(program, size.warmUp)
+    await warmUp(program, size.warmUp)
     await chunkCpuUs(program, size.chunks)
   }
   for (let round = 1; round <= size.rounds; round++) {
@@ -86,8 +89,10 @@ async function measureAll(
 }
 
 async function takeTurns(node: Program, contestants: readonly Program[], size: Size, tally: Tally) {
-  for (const program of contestants) {
-    tally.add('requestUs', program.name, await requestCpuUs(program, size.requests))
+  for (let turn = 0; turn < requestTurns; turn++) {
+    for (const program of contestants) {
+      tally.add('requestUs', program.name, await requestCpuUs(program, size.requests))
+    }
   }
   for (const program of contestants) {
     const { us, apart } = await chunkCpuUs(program, size.chunks)

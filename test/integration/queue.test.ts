@@ -63,11 +63,8 @@ suite('a request that would wait', () => {
     await using full = await startFull()
     await full.queue('tenant-1')
     await full.queue('tenant-2')
-    const tooksMs: number[] = []
     for (const [nth, path] of ['/api/chat', '/v1/chat/completions', '/v1/messages'].entries()) {
-      const startedAt = performance.now()
       const answer = await full.ask(`tenant-${nth + 3}`, path)
-      tooksMs.push(performance.now() - startedAt)
       assert.equal(answer.status, 503)
       const seconds = Number(answer.headers.get('retry-after'))
       // One runs and two wait, half a minute each.
@@ -77,13 +74,19 @@ suite('a request that would wait', () => {
       assert.equal(Math.ceil(Number(answer.headers.get('retry-after-ms')) / 1000), seconds)
       assert.equal(answer.headers.get('x-should-retry'), 'true')
     }
-    assert.ok(Math.min(...tooksMs) < 10, `${tooksMs} ms`)
     assert.deepEqual(
       full.outcomes().slice(0, 3),
       [5, 4, 3].map((nth) => `tenant-${nth} no-capacity`),
     )
     const metrics = await full.metrics()
     assert.match(metrics, /^llamero_queue_rejected_total\{class="default",reason="no_capacity"\} 3$/m)
+    const tookMs: number[] = []
+    for (let nth = 0; nth < 20; nth++) {
+      const startedAt = performance.now()
+      await (await full.ask('tenant-6')).arrayBuffer()
+      tookMs.push(performance.now() - startedAt)
+    }
+    assert.ok(Math.min(...tookMs) < 10, `${tookMs} ms`)
   })
 
   test('beside as much work of its tenant as that may have waiting is refused with 429, and another tenant waits', async () => {
