@@ -3,6 +3,8 @@ import { type ChatOptions, chat } from './chat.ts'
 import { Connection } from './connection.ts'
 
 interface Requests {
+  /** How the answers come; small ones in one piece when absent. */
+  readonly options?: ChatOptions
   readonly connections: number
   readonly total: number
   /** Requests a second, over all connections. */
@@ -13,8 +15,8 @@ interface Requests {
  * Small requests over kept-alive connections, at a steady rate: were each sent as soon as the last is answered, a fast
  * contestant would keep its neighbours awake and save the cost of waking them, which a slow one pays.
  */
-export async function askMany(port: number, { connections, total, rate }: Requests): Promise<void> {
-  const request = chat()
+export async function askMany(port: number, { options, connections, total, rate }: Requests): Promise<void> {
+  const request = chat(options)
   const everyMs = 1000 / rate
   const since = performance.now()
   let sent = 0

@@ -19,13 +19,16 @@ const settleMs = 1500
 
 /** No connection may carry more than a thousand requests. */
 const warmUpAtOnce = 20_000
+/** One warm-up request in so many is streamed. */
+const streamedEach = 10
+const shortStream = { num_predict: 1, chunk_ms: 1 }
 
-/** Small requests, as fast as they go, until V8's compiler is done with the code they take. */
+/** Small requests and a few short streams, as fast as they go, until V8's compiler is done with the code they take. */
 export async function warmUp({ port }: Program, total: number): Promise<void> {
-  for (let left = total; left > 0; left -= warmUpAtOnce) {
-    const some = Math.min(left, warmUpAtOnce)
-    await askMany(port, { connections: callers, total: some, rate: 2 * requestRate })
-  }
+  const fast = { connections: callers, rate: 2 * requestRate }
+  for (let left = total; left > 0; left -= warmUpAtOnce)
+    await askMany(port, { ...fast, total: Math.min(left, warmUpAtOnce) })
+  await askMany(port, { ...fast, total: total / streamedEach, options: shortStream })
 }
 
 /** CPU per small request over kept-alive connections, in microseconds. */
@@ -54,7 +57,7 @@ export async function firstTokenMs(
   ports: readonly number[],
   count: number,
 ): Promise<{ p50: number; p99: number }[]> {
-  const request = chat({ num_predict: 1, chunk_ms: 1 })
+  const request = chat(shortStream)
   const connections = await Promise.all(ports.map((port) => Connection.open(port)))
   const times: number[][] = ports.map(() => [])
   for (let nth = 0; nth < count; nth++) {
