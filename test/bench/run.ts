@@ -12,6 +12,8 @@ import { median } from './statistics.ts'
 
 const measures = [
   'requestUs',
+  /** Of what http-proxy took in the same turn: what comes and goes with the machine falls on both. */
+  'requestRatio',
   'chunkUs',
   /** The share of the chunks that reached the caller one by one: below 1 the CPU per chunk is flattered. */
   'chunksApart',
@@ -90,8 +92,11 @@ async function measureAll(
 
 async function takeTurns(node: Program, contestants: readonly Program[], size: Size, tally: Tally) {
   for (let turn = 0; turn < requestTurns; turn++) {
-    for (const program of contestants) {
-      tally.add('requestUs', program.name, await requestCpuUs(program, size.requests))
+    const took = new Map<string, number>()
+    for (const program of contestants) took.set(program.name, await requestCpuUs(program, size.requests))
+    for (const [name, us] of took) {
+      tally.add('requestUs', name, us)
+      tally.add('requestRatio', name, us / (took.get('http-proxy') ?? Number.NaN))
     }
   }
   for (const program of contestants) {
