@@ -7,6 +7,7 @@ import type { Delivery } from './to-caller.ts'
 import type { Streamed } from './upload.ts'
 import type { Silent } from './upstreams.ts'
 
+/** Played for http-proxy: the caller's connection, whose state is not its business. */
 const open = { destroyed: false }
 
 /**

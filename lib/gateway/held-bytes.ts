@@ -82,8 +82,9 @@ export class HeldBytes {
   }
 
   #append(chunk: Buffer): void {
-    // Most bodies come in one piece, of which Node made a copy for us.
-    if (chunk.length === this.#capacity) this.#buffer = chunk
+    // Most bodies come in one piece, with memory of its own. What was unfolded may be a small part of a large one.
+    const isAlone = chunk.length === chunk.buffer.byteLength
+    if (isAlone && chunk.length === this.#capacity) this.#buffer = chunk
     else chunk.copy(this.#allocated(), this.#size)
     this.#size += chunk.length
   }

@@ -42,6 +42,7 @@ function toOneNode(Base: AnyAgent) {
         super.addRequest(request, options)
         return
       }
+      // As Node does it, but for a new id that async hooks would see: there are none.
       this.#untaken = Math.min(this.#untaken, idle.length)
       this.reuseSocket(socket, request)
       request.onSocket(socket)

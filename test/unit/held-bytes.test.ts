@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { defaultConfig } from '../../lib/fleet/config.ts'
+import { BodyBudget } from '../../lib/gateway/body-budget.ts'
+import { HeldBytes } from '../../lib/gateway/held-bytes.ts'
+
+const { limits } = defaultConfig
+
+test('a body is what came, in however many pieces, whether its length was announced or not, and all of it counts', () => {
+  fc.assert(
+    fc.property(fc.array(fc.uint8Array({ maxLength: 50 })), fc.boolean(), (pieces, isAnnounced) => {
+      const budget = new BodyBudget()
+      const share = budget.open()
+      const held = new HeldBytes(limits, share)
+      const whole = Buffer.concat(pieces)
+      if (isAnnounced) held.reserve(whole.length)
+      for (const piece of pieces) held.add(Buffer.from(piece))
+      assert.deepEqual(held.bytes, whole)
+      assert.ok(budget.held >= whole.length && budget.held <= 2 * whole.length)
+      held.release()
+      assert.equal(budget.held, 0)
+    }),
+  )
+})
+
+test('a piece with memory of its own is kept, a small part of a large one is copied out of it', () => {
+  const held = () => new HeldBytes(limits, new BodyBudget().open())
+  const own = Buffer.from(new ArrayBuffer(300))
+  const alone = held()
+  alone.reserve(own.length)
+  alone.add(own)
+  assert.equal(alone.bytes.buffer, own.buffer)
+  const part = Buffer.from(new ArrayBuffer(64 * 1024)).subarray(0, 300)
+  const copied = held()
+  copied.add(part)
+  assert.notEqual(copied.bytes.buffer, part.buffer)
+})
