@@ -1,7 +1,8 @@
-import { randomBytes, randomUUID } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AdminServer } from './admin/server.ts'
+import { readOrCreateToken } from './admin/token.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { DiskSnapshot } from './cluster/disk-snapshot.ts'
 import { lessonsIn } from './cluster/lessons.ts'
@@ -70,7 +71,7 @@ export async function startApp(settings: Settings): Promise<App> {
   const metrics = new Metrics()
   metrics.buildInfo.set({ version, node_version: process.version }, 1)
   await mkdir(settings.state, { recursive: true, mode: 0o700 })
-  const token = await readOrCreateToken(settings.state)
+  const token = await readOrCreateToken(adminTokenFile(settings.state))
 
   const keys = new Keys(settings.cluster)
   const store = await openStore(settings, { clock, dice, log, metrics })
@@ -270,15 +271,4 @@ async function bindAll(
     await listener.close()
     throw error
   }
-}
-
-/** The admin token lives in the state directory, readable by its owner only, and is made on first start. */
-async function readOrCreateToken(state: string): Promise<string> {
-  const file = adminTokenFile(state)
-  try {
-    await writeFile(file, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-  return (await readFile(file, 'utf8')).trim()
 }

@@ -15,7 +15,7 @@ export async function keepsItsPromise(test: TestContext, options: Promised): Pro
   await withChaos(options, async (report) => {
     const { callers, faults, seenByNodes } = report
     const ratio = callers.attemptsRatio()
-    const slowest = Math.max(...callers.asked.map(({ ms }) => ms))
+    const slowest = callers.asked.reduce((most, { ms }) => Math.max(most, ms), 0)
     const attempts = callers.asked.reduce((sum, asked) => sum + asked.attempts, 0)
     test.diagnostic(
       `${faults} faults, ${callers.asked.length} requests (${tally(callers)}), ${callers.peak} open at once, ` +
