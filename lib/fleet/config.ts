@@ -97,7 +97,7 @@ export const configSchema = z.strictObject({
       ),
       max_reset: duration('20s', { min: 100, max: 600_000 }).describe('longest such pause'),
       slow_start: duration('5s', { min: 0, max: 600_000 }).describe(
-        'a node that recovers begins with one slot per model, and gets one more after each such time; 0s: all at once',
+        'a node that recovers begins with one slot per model, and gets one more after each such time, or a sixth of them if that is more; 0s: all at once',
       ),
     })
     .prefault({}),

@@ -1,16 +1,22 @@
 import type { Clock } from '../shared/clock.ts'
 
+/** A node is warm after so many steps: 30 s with the usual ones (sheet routing.md §1). */
+const mostSteps = 6
+
 interface SlowStartOptions {
   readonly clock: Clock
-  /** Milliseconds per slot; 0 for no slow start. */
+  /** Milliseconds per step; 0 for no slow start. */
   readonly stepMs: number
   /** The slots of a runner once it is warm. */
   readonly full: () => number
-  /** There is one slot more. */
+  /** There are more slots than before. */
   readonly stepped: () => void
 }
 
-/** A node that returns is warmed, not flooded: one slot per runner at first, and one more with each step. */
+/**
+ * A node that returns is warmed, not flooded: one slot per runner at first, and one more with each step. A node of many
+ * slots gets several a step: one at a time, a node of a hundred would be of little use for eight minutes.
+ */
 export class SlowStart {
   readonly #options: SlowStartOptions
   #allowed = Number.POSITIVE_INFINITY
@@ -42,7 +48,7 @@ export class SlowStart {
     if (slots >= full()) return
     this.#allowed = slots
     this.#cancelTimer = clock.after(stepMs, () => {
-      this.#allow(slots + 1)
+      this.#allow(slots + Math.max(1, Math.ceil((full() - 1) / mostSteps)))
       stepped()
     })
   }

@@ -70,6 +70,20 @@ suite('a node that returns', () => {
     assert.deepEqual(seen, [1, 2, 3, 4, 4])
   })
 
+  test('is warm within 30 s, however many slots it has (P8)', async () => {
+    const fleet = arrange(one(100))
+    await fleet.settle('a', 'refused')
+    await fleet.clock.advance(5000)
+    await fleet.settle('a', 'good')
+    for (let n = 0; n < 100; n++) void fleet.acquire().catch(() => {})
+    const seen: number[] = []
+    for (let step = 0; step < 7; step++) {
+      await fleet.clock.advance(step && 5000)
+      seen.push(fleet.scheduler.running('a'))
+    }
+    assert.deepEqual(seen, [1, 18, 35, 52, 69, 86, 100])
+  })
+
   test('is warmed up per model: another model has a first slot of its own (P8)', async () => {
     const fleet = arrange(
       aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }),
