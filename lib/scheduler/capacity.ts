@@ -17,6 +17,6 @@ export function fleetPerToken(runners: readonly Runner[], around: Surroundings):
 function aloneS(runner: Runner, around: Surroundings, prompt: number, output: number): number {
   const { pace, slots } = runner
   const bytes = slowBytes(runner, around)
-  const perToken = (pace.secondsPerToken(bytes) * (1 + pace.node.slowdown * (slots - 1))) / slots
+  const perToken = (pace.secondsPerToken(bytes) * (1 + pace.slowdown * (slots - 1))) / slots
   return prompt / pace.prefillRate(bytes) + output * perToken
 }

@@ -106,8 +106,8 @@ export class Flights {
   refused(id: string, now: number): void {
     const flight = this.#byId.get(id)
     if (!flight) return
-    const { pace, node } = flight.runner
-    pace.slots.refused(node.facts.slots, now)
+    const { pace, node, flights } = flight.runner
+    pace.slots.refused({ startedAt: flight.startedAt, running: flights.size }, node.facts.slots, now)
     this.#log.over(flight.entry, 'busy')
     this.#land(flight, now)
   }

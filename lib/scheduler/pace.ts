@@ -22,8 +22,6 @@ export class NodePace {
   /** Logarithms: a speed twice as high is as far away as one half as high. */
   readonly #logSpeed: RunningMean
   readonly #disk: RunningMean
-  readonly #slowdown: RelativeSlope
-  readonly #stall: RelativeSlope
   #expectedLogSpeed = 0
   #speed = 1
 
@@ -31,9 +29,6 @@ export class NodePace {
     this.#rules = rules
     this.#logSpeed = new RunningMean(rules.learning.speedMemory)
     this.#disk = new RunningMean(rules.learning.diskMemory)
-    const { slowdown, stall } = rules.learning
-    this.#slowdown = new RelativeSlope({ slope: slowdown, weight: slowdownWeight, least: 0, most: 1 })
-    this.#stall = new RelativeSlope({ slope: -stall, weight: stallWeight, least: -mostStall, most: 0 })
   }
 
   /** Against a node of speed 1. */
@@ -45,16 +40,6 @@ export class NodePace {
   expect(speed: number): void {
     this.#expectedLogSpeed = Math.log(speed)
     this.#measure()
-  }
-
-  /** By how much one more stream slows the others of its runner. */
-  get slowdown(): number {
-    return this.#slowdown.value
-  }
-
-  /** By which share a runner's streams are slower while it reads a prompt. */
-  get stall(): number {
-    return -this.#stall.value
   }
 
   /** Seconds to load a model of so many bytes. */
@@ -69,13 +54,6 @@ export class NodePace {
   decoded(speed: number): void {
     this.#logSpeed.add(Math.log(speed))
     this.#measure()
-  }
-
-  /** @param ratio what a stream took for a token, over what a lone one is believed to take. */
-  shared({ others, held }: Company, ratio: number): void {
-    const [amongOthers, whileHeld] = [1 + this.slowdown * others, 1 - this.stall * held]
-    this.#slowdown.add(others, ratio * whileHeld)
-    this.#stall.add(held, amongOthers / ratio)
   }
 
   record(): { speed: MeanRecord; disk: MeanRecord } {
@@ -120,6 +98,12 @@ export class RunnerPace {
   readonly node: NodePace
   readonly slots: SlotCount
   readonly #rules: Parameters
+  /**
+   * Both slopes are fitted to what this runner's streams took, in seconds: as a ratio to what a lone one is believed to take
+   * a crowd that stays would make the belief follow it, and the slope vanish.
+   */
+  readonly #slowdown: RelativeSlope
+  readonly #stall: RelativeSlope
   readonly #decode: RunningMean
   /** Seconds per token: of a rate the mean would say too much, as it is a guess how much was cached. */
   readonly #prefill: RunningMean
@@ -131,8 +115,10 @@ export class RunnerPace {
   readonly #cached: RunningMean
 
   constructor(node: NodePace, rules: Parameters) {
-    const { memory } = rules.learning
+    const { memory, slowdown, stall } = rules.learning
     this.node = node
+    this.#slowdown = new RelativeSlope({ slope: slowdown, weight: slowdownWeight, least: 0, most: 1 })
+    this.#stall = new RelativeSlope({ slope: -stall, weight: stallWeight, least: -mostStall, most: 0 })
     this.slots = new SlotCount(rules.slots)
     this.#rules = rules
     this.#decode = new RunningMean(memory)
@@ -140,6 +126,16 @@ export class RunnerPace {
     this.#held = new RunningMean(memory)
     this.#crowd = new RunningMean(memory)
     this.#cached = new RunningMean(memory)
+  }
+
+  /** By how much one more stream slows the others. */
+  get slowdown(): number {
+    return this.#slowdown.value
+  }
+
+  /** By which share streams are slower while a prompt is read. */
+  get stall(): number {
+    return -this.#stall.value
   }
 
   /** Seconds per output token of a lone stream. */
@@ -152,7 +148,7 @@ export class RunnerPace {
   /** The same, held up by prompts of others for as much of the time as of late. */
   usualSecondsPerToken(bytes: number): number {
     const held = this.#held.shrunk(0, this.#rules.learning.priorWeight)
-    return this.secondsPerToken(bytes) / (1 - this.node.stall * held)
+    return this.secondsPerToken(bytes) / (1 - this.stall * held)
   }
 
   /** Prompt tokens per second of a lone request. */
@@ -178,9 +174,11 @@ export class RunnerPace {
     const { share, others, held } = company
     const each = (seconds * share) / tokens
     if (tokens < leastTokens || !(each > 0)) return
-    this.node.shared(company, each / this.secondsPerToken(bytes))
     this.#held.add(held)
-    const alone = (each * (1 - this.node.stall * held)) / (1 + this.node.slowdown * others)
+    const [amongOthers, whileHeld] = [1 + this.slowdown * others, 1 - this.stall * held]
+    this.#slowdown.add(others, each * whileHeld)
+    this.#stall.add(held, amongOthers / each)
+    const alone = (each * (1 - this.stall * held)) / (1 + this.slowdown * others)
     this.#decode.add(alone)
     this.node.decoded(bytes / (this.#rules.learning.decodeBytesPerS * alone))
   }

@@ -32,7 +32,7 @@ export function endsOf(runner: Runner, around: Surroundings, now: number): numbe
   const { flights, node, pace } = runner
   if (flights.size === 0) return []
   const alone = pace.usualSecondsPerToken(slowBytes(runner, around)) * node.busy
-  const perToken = alone * (1 + pace.node.slowdown * (flights.size - 1))
+  const perToken = alone * (1 + pace.slowdown * (flights.size - 1))
   const ends: number[] = []
   for (const flight of flights.values()) ends.push(endOf(flight, perToken, now))
   return ends

@@ -10,6 +10,13 @@ interface Completion {
   readonly isWanted: boolean
 }
 
+/** A request that the node turned away. */
+interface Refusal {
+  readonly startedAt: number
+  /** Requests on the runner at that moment, its own included. */
+  readonly running: number
+}
+
 /**
  * How many requests one runner takes at once. Ollama's API does not tell (sheet routing.md §2.1): configured, else learned
  * from how long requests wait on the node. A node that says it is full halves either.
@@ -17,6 +24,7 @@ interface Completion {
 export class SlotCount {
   readonly #rules: Parameters['slots']
   #learned: number | null = null
+  #limitedAt = Number.NEGATIVE_INFINITY
   #heldUntil = 0
   #prompt = 0
 
@@ -47,8 +55,12 @@ export class SlotCount {
   }
 
   /** The node said that it is full. */
-  refused(configured: number | null, now: number): void {
-    this.#limit(Math.max(1, Math.floor(this.count(configured) / 2)), now)
+  refused({ startedAt, running }: Refusal, configured: number | null, now: number): void {
+    const count = this.count(configured)
+    // Requests that were under way together are refused together: that is one sign, not many. And a node of which less than
+    // half was in use has other reasons than our count.
+    if (startedAt <= this.#limitedAt || 2 * running < count) return
+    this.#limit(Math.max(1, Math.floor(count / 2)), now)
   }
 
   /** What was learned; null when nothing was. */
@@ -62,6 +74,7 @@ export class SlotCount {
 
   #limit(count: number, now: number): void {
     this.#learned = count
+    this.#limitedAt = now
     this.#heldUntil = now + this.#rules.holdS
     this.#prompt = 0
   }

@@ -57,7 +57,7 @@ export function workOut(runner: Runner, around: Surroundings, now: number): Term
   // Whoever waits for a slot finds the others, but not the one that made way.
   const others = Math.min(flights.size, runner.slots - 1)
   const alone = pace.usualSecondsPerToken(bytes)
-  const { slowdown } = pace.node
+  const { slowdown } = pace
   const decodePerToken = alone * (1 + slowdown * others) * busy
   // Nobody knows what a runner will be reading once a slot is free.
   const readers = opening.state === 'ready' ? runner.time.readers : 0

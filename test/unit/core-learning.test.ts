@@ -274,4 +274,23 @@ suite('slots that nobody configured', () => {
     cluster.tell({ type: 'busy', id: '1' }, ...rest)
     assert.equal(cluster.arrive(...[5, 6, 7, 8].map((nth) => ({ id: `${nth}` }))).length, 2)
   })
+
+  /** How many of sixteen slots are left after so many of the requests on them were turned away, all in one moment. */
+  const leftAfter = (running: number, refusals: number) => {
+    const ids = Array.from({ length: running }, (_, nth) => `${nth}`)
+    const cluster = aCore([aNode({ slots: 16 })], patience)
+    cluster.arrive(...ids.map((id) => ({ id })))
+    cluster.after(1)
+    cluster.tell(...ids.map((id, nth) => ({ type: nth < refusals ? 'busy' : 'left', id }) as const))
+    return cluster.arrive(...Array.from({ length: 20 }, (_, nth) => ({ id: `next${nth}` }))).length
+  }
+
+  test('are halved once, however many requests are turned away in one moment', () => {
+    assert.equal(leftAfter(16, 16), 8)
+  })
+
+  test('stay when a node of which less than half is in use says that it is full', () => {
+    assert.equal(leftAfter(8, 1), 8)
+    assert.equal(leftAfter(7, 1), 16)
+  })
 })

@@ -38,7 +38,9 @@ const truth: Truth = { secondsPerToken: 4 / 60, promptTokensPerS: 1500 / 4, slow
 /** Has a core see so many seconds of a node's work, as that goes in truth. */
 function watch(lanes: readonly Lane[], seconds: number, is: Truth): Core {
   const models = { a: 5, b: 5 }
-  const { core, clock, tell } = aCore([aNode({ slots: 8, models, loaded: ['a', 'b'] })])
+  const { core, clock, tell } = aCore([
+    aNode({ slots: Math.max(8, lanes.length), models, loaded: ['a', 'b'] }),
+  ])
   const running = new Set<Request>()
   const start = clock.now
   for (const { at, happens, request } of stepsOf(lanes, seconds)) {
@@ -141,6 +143,25 @@ suite('a node that is not as believed', () => {
     const burst = Array.from({ length: 5 }, () => ({ ...long, pause: 25 }))
     assertWithin(0.1, errors([short, ...burst], 600, { ...truth, slowdown: 0.5 }))
   })
+})
+
+/** So many come within seconds, each followed by its next: many slots are full, and stay so. */
+const crowd = (size: number): Lane[] =>
+  Array.from({ length: size }, (_, nth) => ({
+    model: 'a',
+    pause: 0.1 + (12 * nth) / size,
+    reads: 0.1,
+    writes: 15,
+  }))
+
+suite('a node that was never seen but crowded', () => {
+  for (const size of [8, 32, 100])
+    test(`by ${size} streams is not taken for half as fast as it is`, () => {
+      for (const slowdown of [0.05, 0.15, 0.33]) {
+        const { decode } = errors(crowd(size), 60, { ...truth, slowdown })
+        assert.ok(decode < 1, `${slowdown}: a lone stream is believed to take ${1 + decode} times as long`)
+      }
+    })
 })
 
 test('whoever leaves, fails or is turned away makes nobody look fast or slow', () => {
