@@ -25,7 +25,6 @@ interface CallersOptions {
 
 /** Nothing of a whole answer is sent before its end: it shall be there within a second or two. */
 const wordsOfWhole = 4
-const windowMs = 10_000
 
 /** Callers of every dialect, who ask again as soon as they are answered, and judge every answer. */
 export class Callers {
@@ -50,22 +49,6 @@ export class Callers {
     const { dice } = this.#options
     await pause(rampMs * dice())
     while (!signal.aborted) await this.#ask(dialects[Math.floor(dice() * dialects.length)] as Dialect, stream)
-  }
-
-  /** Most attempts for each request that began within any ten seconds; the first ten are no shorter than others. */
-  attemptsRatio(): number {
-    const byStart = this.asked.toSorted((a, b) => a.startedAt - b.startedAt)
-    let worst = 0
-    let attempts = 0
-    let first = 0
-    for (const [last, { startedAt, attempts: own }] of byStart.entries()) {
-      attempts += own
-      while (startedAt - (byStart[first]?.startedAt ?? 0) >= windowMs)
-        attempts -= byStart[first++]?.attempts ?? 0
-      const isFull = startedAt - (byStart[0]?.startedAt ?? 0) >= windowMs
-      if (isFull) worst = Math.max(worst, attempts / (last - first + 1))
-    }
-    return worst
   }
 
   /** Closes the connections they kept. */

@@ -13,8 +13,8 @@ interface Promised extends ChaosOptions {
 export async function keepsItsPromise(test: TestContext, options: Promised): Promise<void> {
   test.diagnostic(`seed ${options.seed}`)
   await withChaos(options, async (report) => {
-    const { callers, faults, seenByNodes } = report
-    const ratio = callers.attemptsRatio()
+    const { callers, retries, faults, seenByNodes } = report
+    const ratio = retries.worstRatio(callers.asked)
     const slowest = callers.asked.reduce((most, { ms }) => Math.max(most, ms), 0)
     const attempts = callers.asked.reduce((sum, asked) => sum + asked.attempts, 0)
     test.diagnostic(
@@ -28,7 +28,8 @@ export async function keepsItsPromise(test: TestContext, options: Promised): Pro
       'every answer is complete, or begun and ended in an explicit error',
     )
     assert.ok(ratio <= 1.2, `${ratio.toFixed(2)} attempts a request within ten seconds`)
-    const { besides } = await report.vitals()
+    const { besides, retries: retried } = await report.vitals()
+    assert.ok(attempts <= callers.asked.length + retried + besides, 'no retry was made in secret')
     assert.ok(seenByNodes <= attempts + besides, 'no node was asked in secret')
     await isBackToBase(report, options.isThorough)
   })

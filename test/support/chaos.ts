@@ -5,6 +5,7 @@ import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { Callers } from './callers.ts'
 import { InstanceProcess, until } from './processes.ts'
+import { RetryRecord } from './retry-record.ts'
 import { pause, storm } from './storm.ts'
 
 export interface ChaosOptions {
@@ -22,6 +23,7 @@ export interface ChaosOptions {
 
 export interface ChaosReport {
   readonly callers: Callers
+  readonly retries: RetryRecord
   readonly faults: number
   /** Requests for an answer that reached a node. */
   readonly seenByNodes: number
@@ -38,6 +40,8 @@ export interface Vitals {
   readonly queued: number
   /** Requests that the nodes still work on. */
   readonly working: number
+  /** Requests that were sent on to another node so far. */
+  readonly retries: number
   /** Requests sent besides attempts: loads of models, and what was sent again on a new socket. */
   readonly besides: number
 }
@@ -134,6 +138,7 @@ async function run(
   const before = await vitals()
 
   const over = new AbortController()
+  const retries = new RetryRecord(async () => (await vitals()).retries)
   const rampMs = stormMs / 8
   const asking = Array.from({ length: streams + wholes }, (_, n) =>
     callers.keepAsking(n < streams, rampMs, over.signal),
@@ -141,6 +146,7 @@ async function run(
   await pause(rampMs)
   const blowing = storm({ nodes, standing, dice, everyMs: faultEveryMs }, over.signal)
   await pause(stormMs)
+  await retries.stop()
   over.abort()
   const faults = await blowing
   await Promise.all(asking)
@@ -148,7 +154,7 @@ async function run(
   const seenByNodes = nodes
     .flatMap(({ requests }) => requests)
     .filter(({ method }) => method === 'POST').length
-  return { callers, faults, seenByNodes, before, vitals }
+  return { callers, retries, faults, seenByNodes, before, vitals }
 }
 
 async function vitalsOf(instance: InstanceProcess, nodes: readonly SimulatedNode[]): Promise<Vitals> {
@@ -168,6 +174,7 @@ async function vitalsOf(instance: InstanceProcess, nodes: readonly SimulatedNode
     heapMiB: sum('nodejs_heap_size_used_bytes') / 1024 ** 2,
     inFlight: sum('llamero_node_inflight_requests'),
     queued: sum('llamero_queue_length'),
+    retries: sum('llamero_retries_total'),
     besides: sum('llamero_model_loads_total') + resent,
     working: models.reduce((total, { inFlight }) => total + inFlight, 0),
   }
