@@ -56,8 +56,8 @@ const model = aModel({
   promptTps: 0,
   text: words.join(''),
   cpuFactor: 1,
-  // Each further slot slows a runner down by a third: with eighty streams each says four words a second.
-  decodeTps: 120,
+  // Each further slot slows a runner down by a third: with eighty streams each says nine words a second.
+  decodeTps: 240,
 })
 /** As many tries as there are nodes: at this rate of faults, three in a row would now and then hit the same request. */
 function configOf({ nodes }: ChaosOptions) {

@@ -4,23 +4,25 @@ import type { SimulatedNode } from '../../lib/simulator/node.ts'
 type Dice = () => number
 
 const hour = 3_600_000
+const failed = 'unexpected EOF'
 const killed = 'llama-server process has terminated: signal: killed'
 /** Requests only: probes are GET. */
 const match = { method: 'POST' }
 
-/** What befalls the next few requests of a node, `n` chunks into their answers. */
+/** What befalls the next few requests of a node, `n` chunks into their answers; the node is as well as before. */
 const requestFaults: readonly ((control: Faults, n: number, times: number) => void)[] = [
   (control, n, times) => control.resetAfter(n, { match, times }),
   (control, n, times) => control.cutInChunk(n, { match, times }),
   (control, n, times) => control.truncate(n, { match, times }),
   (control, n, times) => control.stallAfter(n, hour, { match, times }),
-  (control, n, times) => control.errorLine(n, killed, { match, times }),
+  (control, n, times) => control.errorLine(n, failed, { match, times }),
   (control, _, times) => control.dropTerminator({ match, times }),
-  (control, _, times) => control.status(503, undefined, {}, { match, times }),
-  (control) => control.crashRunners(),
 ]
 
-/** What befalls a node as a whole for `ms` milliseconds; resolves when it is over. */
+/**
+ * What befalls a node as a whole for `ms` milliseconds; resolves when it is over. After a runner died, or while the node
+ * says that it is busy, it gets no requests for up to half a minute.
+ */
 const nodeFaults: readonly ((control: Faults, ms: number) => Promise<void>)[] = [
   (control, ms) => control.restart({ downMs: ms }),
   async (control, ms) => {
@@ -32,6 +34,18 @@ const nodeFaults: readonly ((control: Faults, ms: number) => Promise<void>)[] = 
     control.blackhole()
     await pause(ms)
     control.clear()
+  },
+  async (control, ms) => {
+    control.crashRunners()
+    await pause(ms)
+  },
+  async (control, ms) => {
+    control.errorLine(3, killed, { match, times: 1 })
+    await pause(ms)
+  },
+  async (control, ms) => {
+    control.status(503, undefined, {}, { match, times: 2 })
+    await pause(ms)
   },
 ]
 
@@ -56,7 +70,7 @@ export async function storm(
     const mortal = nodes.slice(standing).filter((node) => !down.has(node))
     const victim = pick(mortal, dice)
     thrown++
-    if (victim && dice() < 0.3) {
+    if (victim && dice() < 0.4) {
       const over = pick(nodeFaults, dice)?.(victim.control, 500 + 3500 * dice())
       down.set(
         victim,
