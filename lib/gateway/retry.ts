@@ -6,10 +6,11 @@ const perSecond = 3
 /** Retries a busy one may make, per request. */
 const perRequest = 0.1
 /**
- * Seconds of it that may be saved up and spent at once. With what comes in meanwhile, and when fewer requests come than
- * before, that keeps attempts within 1.2 x requests over any ten seconds (P12); the others wait for their turn.
+ * Retries that may be saved up and spent at once, or a second's if that is more: no minutes of a busy time, since far fewer
+ * requests may come from then on. Up to 150 requests a second that makes a tenth of them and 45 at most over any ten seconds,
+ * which is within 1.2 attempts a request (P12) from 45 a second; the others wait for their turn.
  */
-const savedSeconds = 5
+const mostSaved = 5 * perSecond
 /** Seconds of it that may be waited for: as long as for a slot. */
 const waitedSeconds = 60
 /** Milliseconds over which requests are counted. */
@@ -25,7 +26,7 @@ const lookMs = 100
  */
 export class RetryBudget {
   readonly #clock: Clock
-  #tokens = perSecond * savedSeconds
+  #tokens = mostSaved
   #requests = 0
   #filledAt: number
   /** Retries it gains in a second. */
@@ -82,7 +83,7 @@ export class RetryBudget {
     const seconds = elapsedMs / 1000
     const rate = Math.max(perSecond, (this.#requests * perRequest) / seconds)
     this.#rate = rate
-    this.#tokens = Math.min(rate * savedSeconds, this.#tokens + rate * seconds)
+    this.#tokens = Math.min(Math.max(mostSaved, rate), this.#tokens + rate * seconds)
     this.#filledAt += elapsedMs
     this.#requests = 0
   }

@@ -27,13 +27,39 @@ test('when everything fails, a tenth of the requests is retried, and at least th
   assert(Math.abs((await storm(10)) - 60 * 3) <= 3)
 })
 
-test('as many as five seconds pay for may be retried at once, and no more (172)', () => {
+test('fifteen may be retried at once, and no more (172)', () => {
   const budget = new RetryBudget(new VirtualClock())
   let granted = 0
   while (budget.spend()) granted++
   assert.equal(granted, 15)
   assert.equal(budget.allows(), false)
 })
+
+test('over any ten seconds there are no more than a tenth of the requests and 45, also when far fewer come than before (172)', async () => {
+  const clock = new VirtualClock()
+  const budget = new RetryBudget(clock)
+  const made: { readonly requests: number; readonly retries: number }[] = []
+  /** @param wants whether as many are retried as may be. */
+  const second = async (requests: number, wants: boolean) => {
+    for (let n = 0; n < requests; n++) budget.earn()
+    let retries = 0
+    while (wants && budget.spend()) retries++
+    made.push({ requests, retries })
+    await clock.advance(1000)
+  }
+  for (let n = 0; n < 20; n++) await second(100, false)
+  for (let n = 0; n < 30; n++) await second(25, true)
+  for (let n = 0; n < 30; n++) await second(n % 10 === 0 ? 250 : 0, true)
+  for (let end = 10; end <= made.length; end++) {
+    const window = made.slice(end - 10, end)
+    const [requests, retries] = [sum(window, 'requests'), sum(window, 'retries')]
+    assert.ok(retries <= 45 + 0.1 * requests, `${retries} for ${requests} requests until ${end} s`)
+  }
+})
+
+function sum<K extends string>(steps: readonly Record<K, number>[], key: K): number {
+  return steps.reduce((total, step) => total + step[key], 0)
+}
 
 test('a retry that comes too early waits for its turn, and one that would wait too long is refused at once', async () => {
   const clock = new VirtualClock()
