@@ -11,6 +11,8 @@ export interface Asked {
   readonly verdict: Verdict
   readonly path: string
   readonly stream: boolean
+  /** How what it was told ends. */
+  readonly lastWords: string
 }
 
 interface CallersOptions {
@@ -74,6 +76,7 @@ export class Callers {
       verdict: judge(dialect, question, answer, expected),
       path: dialect.path,
       stream,
+      lastWords: answer.text.slice(-200),
     })
   }
 }

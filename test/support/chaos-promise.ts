@@ -40,15 +40,15 @@ function tally({ asked }: Callers): string {
   return [...byVerdict].map(([verdict, { length }]) => `${length} ${verdict}`).join(', ')
 }
 
-/** What no answer may be, counted. */
-function offences({ asked }: Callers): Record<string, number> {
-  const counts: Record<string, number> = {}
-  for (const { verdict, path, stream } of asked) {
+/** What no answer may be: how many were, and the last words of one of them. */
+function offences({ asked }: Callers): Record<string, [number, string]> {
+  const found: Record<string, [number, string]> = {}
+  for (const { verdict, path, stream, lastWords } of asked) {
     if (verdict === 'complete' || verdict === 'error') continue
     const offence = `${path} ${stream ? 'stream' : 'whole'} ${verdict}`
-    counts[offence] = (counts[offence] ?? 0) + 1
+    found[offence] = [(found[offence]?.[0] ?? 0) + 1, lastWords]
   }
-  return counts
+  return found
 }
 
 async function isBackToBase({ before, vitals }: ChaosReport, isThorough: boolean): Promise<void> {

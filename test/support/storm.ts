@@ -15,7 +15,8 @@ const requestFaults: readonly ((control: Faults, n: number, times: number) => vo
   (control, n, times) => control.cutInChunk(n, { match, times }),
   (control, n, times) => control.truncate(n, { match, times }),
   (control, n, times) => control.stallAfter(n, hour, { match, times }),
-  (control, n, times) => control.errorLine(n, failed, { match, times }),
+  // Not as its first word: that would be its answer to the request.
+  (control, n, times) => control.errorLine(n + 1, failed, { match, times }),
   (control, _, times) => control.dropTerminator({ match, times }),
 ]
 
