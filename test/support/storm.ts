@@ -4,7 +4,6 @@ import type { SimulatedNode } from '../../lib/simulator/node.ts'
 type Dice = () => number
 
 const hour = 3_600_000
-const failed = 'unexpected EOF'
 const killed = 'llama-server process has terminated: signal: killed'
 /** Requests only: probes are GET. */
 const match = { method: 'POST' }
@@ -15,8 +14,6 @@ const requestFaults: readonly ((control: Faults, n: number, times: number) => vo
   (control, n, times) => control.cutInChunk(n, { match, times }),
   (control, n, times) => control.truncate(n, { match, times }),
   (control, n, times) => control.stallAfter(n, hour, { match, times }),
-  // Not as its first word: that would be its answer to the request.
-  (control, n, times) => control.errorLine(n + 1, failed, { match, times }),
   (control, _, times) => control.dropTerminator({ match, times }),
 ]
 
