@@ -1,4 +1,4 @@
-import { Channel, type ChannelCredentials } from '@grpc/grpc-js'
+import { Channel, type ChannelCredentials, connectivityState } from '@grpc/grpc-js'
 
 /** Every number is measured, sheet etcd.md §2. */
 const options = {
@@ -17,6 +17,16 @@ const options = {
 /** One connection to one endpoint, for everything: etcd3 by itself opens one for reads, one for leases and one for watches. */
 export function openChannel(endpoint: string, credentials: ChannelCredentials): Channel {
   return new Channel(endpoint.replace(/^https?:\/\//, ''), mortal(credentials), options)
+}
+
+/** Tells when the peer has taken the connection and said hello, which a frozen process does not. Never, when it is closed before. */
+export function whenReady(channel: Channel, ready: () => void): void {
+  const state = channel.getConnectivityState(false)
+  if (state === connectivityState.READY) ready()
+  else if (state !== connectivityState.SHUTDOWN)
+    channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, (error) => {
+      if (!error) whenReady(channel, ready)
+    })
 }
 
 /**

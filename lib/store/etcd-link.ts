@@ -13,15 +13,14 @@ import { messageOf } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { openChannel } from './etcd-channel.ts'
+import { openChannel, whenReady } from './etcd-channel.ts'
 import { adviceOn, storeErrorOf } from './etcd-errors.ts'
 import { reconnectPauseMs } from './reconnect.ts'
 import { StoreError } from './store.ts'
 
 /**
  * Milliseconds after which a call counts as unanswered. When the raft leader freezes, a client may ask all three members
- * in vain, the frozen one last: three deadlines and the callers' pauses have to fit into the three seconds within which
- * control goes on.
+ * in vain: three deadlines and the callers' pauses have to fit into the three seconds within which control goes on.
  */
 const deadlineMs = 750
 /** Milliseconds until an operator who did nothing is told again. */
@@ -60,6 +59,10 @@ export class EtcdLink {
   readonly #options: EtcdOptions
   #turn = 0
   #client: Etcd3 | null = null
+  /** Whether somebody has just taken the client's connection: after its first answer that is no news any more. */
+  #isTaken = false
+  /** Endpoints at which nobody was there when they were left. The next round passes them over, once. */
+  readonly #silent = new Set<string>()
   #closed = false
   #answered = true
   /** What an operator was last told to do, and until when not to repeat it. */
@@ -89,6 +92,7 @@ export class EtcdLink {
       const result = await task(client)
       if (this.#closed) throw closed()
       this.#note(true)
+      if (client === this.#client) this.#isTaken = false
       return result
     } catch (cause) {
       if (this.#closed) throw closed()
@@ -124,7 +128,13 @@ export class EtcdLink {
 
   #connect(): Etcd3 {
     try {
-      return new Etcd3(clientOptions(this.#endpoint, this.#options.tls))
+      const options = clientOptions(this.#endpoint, this.#options.tls)
+      const client = new Etcd3(options)
+      this.#isTaken = false
+      whenReady(options.grpcOptions.channelOverride, () => {
+        if (client === this.#client) this.#isTaken = true
+      })
+      return client
     } catch (error) {
       if (error instanceof StoreError) this.#note(false, error)
       throw error
@@ -132,8 +142,12 @@ export class EtcdLink {
   }
 
   get #endpoint(): string {
+    return this.#endpointAt(this.#turn)
+  }
+
+  #endpointAt(turn: number): string {
     const { endpoints } = this.#options
-    return endpoints[this.#turn % endpoints.length] ?? ''
+    return endpoints[turn % endpoints.length] ?? ''
   }
 
   /** Of all that fails together only the first drops the client they shared; open streams outlive it. */
@@ -141,11 +155,25 @@ export class EtcdLink {
     if (client !== this.#client) return
     if (error) this.#note(false, error)
     const { clock, dice = Math.random } = this.#options
+    this.#turnOn()
     client.close()
     this.#client = null
-    this.#turn += 1
     this.#failures += 1
     this.#restUntil = clock.now() + reconnectPauseMs(this.#instances, this.#failures, dice())
+  }
+
+  /**
+   * Goes on to the next endpoint. While members elect a new leader all but the lost one are there and answer nothing: to ask
+   * that one again before them would take longer than the election.
+   */
+  #turnOn(): void {
+    const { endpoints } = this.#options
+    const left = this.#endpoint
+    let steps = 1
+    while (steps < endpoints.length && this.#silent.delete(this.#endpointAt(this.#turn + steps))) steps++
+    // All others were silent as well: it is the turn of the first of them.
+    this.#turn += steps < endpoints.length ? steps : 1
+    if (!this.#isTaken) this.#silent.add(left)
   }
 
   #refused(client: Etcd3, error: StoreError): void {
@@ -189,7 +217,7 @@ function resting(): StoreError {
   )
 }
 
-export function clientOptions(endpoint: string, tls: EtcdOptions['tls']): IOptions {
+export function clientOptions(endpoint: string, tls: EtcdOptions['tls']) {
   const host = endpoint.replace(/\/+$/, '')
   return {
     hosts: [host],
@@ -199,7 +227,7 @@ export function clientOptions(endpoint: string, tls: EtcdOptions['tls']): IOptio
     // etcd3 would retry transactions, and a transaction retried after it went in says it failed.
     faultHandling: { global: noop, host: () => noop },
     grpcOptions: { channelOverride: openChannel(host, credentialsOf(tls)) },
-  }
+  } satisfies IOptions
 }
 
 /** @throws StoreError when a file cannot be read or does not fit its key, as while they are replaced. */

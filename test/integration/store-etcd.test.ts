@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createServer as createHttp2Server } from 'node:http2'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
@@ -26,6 +28,43 @@ after(() => shared.stop())
 storeContract('the etcd store', async () => {
   const store = connect([shared.endpoint])
   return { store, close: () => store.close() }
+})
+
+describe('the etcd store with no member that answers', () => {
+  it('asks those that are there twice before it asks again the one that is not', async () => {
+    const asked: string[] = []
+    const sessions: { destroy(): void }[] = []
+    // It takes the connection, as the kernel does for a process that is frozen, and says nothing.
+    const frozen = createServer((socket) => {
+      asked.push('frozen')
+      sessions.push(socket)
+      socket.on('error', () => {})
+    })
+    // Members without a leader: they say hello, and answer no write.
+    const waiting = ['one', 'two'].map((name) =>
+      createHttp2Server().on('session', (session) => {
+        asked.push(name)
+        sessions.push(session)
+        session.on('error', () => {})
+      }),
+    )
+    const servers = [frozen, ...waiting]
+    const endpoints = await Promise.all(
+      servers.map(async (server) => {
+        await once(server.listen(0, '127.0.0.1'), 'listening')
+        return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+      }),
+    )
+    const store = connect(endpoints)
+    try {
+      for (let n = 0; n < 6; n++) await rejects(store.get('/a'), 'unavailable')
+      assert.deepEqual(asked, ['frozen', 'one', 'two', 'one', 'two', 'frozen'])
+    } finally {
+      await store.close()
+      for (const session of sessions) session.destroy()
+      for (const server of servers) server.close()
+    }
+  })
 })
 
 describe('the etcd store beside other clients', () => {
