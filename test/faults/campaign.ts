@@ -9,9 +9,10 @@ import type { Dice } from '../../lib/shared/loop.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd.ts'
 import { Informer } from '../../lib/store/informer.ts'
-import { type Entry, type Operation, StoreError } from '../../lib/store/store.ts'
+import type { Entry, Operation } from '../../lib/store/store.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
+import { patiently } from '../support/patiently.ts'
 
 const prefix = '/llamero/campaign/'
 const clock = new RealClock()
@@ -91,13 +92,13 @@ export class Campaign {
 
   /** A key that vanishes with its lease. */
   async putLeased(name: string): Promise<() => Promise<void>> {
-    const { id } = await this.#writer.grant(10_000)
+    const { id } = await patiently(() => this.#writer.grant(10_000))
     await this.#apply([{ type: 'put', key: keyOf(name), value: '', lease: id }])
     return () => this.#writer.revoke(id)
   }
 
   async compact(): Promise<void> {
-    const { revision } = await this.#writer.list(prefix)
+    const { revision } = await patiently(() => this.#writer.list(prefix))
     // etcd refuses to do it twice, as when nothing has changed in between.
     if (revision === this.#compactedAt) return
     this.#compactedAt = revision
@@ -123,7 +124,8 @@ export class Campaign {
   async converge(withinMs: number): Promise<number> {
     const startedAt = clock.now()
     await this.reachable()
-    const truth = spoken((await this.#writer.list(prefix)).entries)
+    const { entries } = await patiently(() => this.#writer.list(prefix))
+    const truth = spoken(entries)
     const copies = () => this.#followers.map(({ informer }) => spoken(informer.entries.values()))
     const differs = () => copies().some((copy) => copy.join('\n') !== truth.join('\n'))
     while (differs() && clock.now() - startedAt < withinMs) await sleep(5)
@@ -145,16 +147,8 @@ export class Campaign {
     )
   }
 
-  /** A busy machine may keep etcd from its disk for longer than a call may take: what may or may not be written is written again. */
   async #apply(operations: readonly Operation[]): Promise<void> {
-    for (let left = 5; ; left--) {
-      try {
-        await this.#writer.commit({ when: [], apply: operations })
-        return
-      } catch (error) {
-        if (left === 0 || !(error instanceof StoreError) || error.fault !== 'unavailable') throw error
-      }
-    }
+    await patiently(() => this.#writer.commit({ when: [], apply: operations }))
   }
 }
 

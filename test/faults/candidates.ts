@@ -14,6 +14,7 @@ import { Keys } from '../../lib/store/keys.ts'
 import type { Change } from '../../lib/store/store.ts'
 import { type Etcd, startEtcd } from '../support/etcd.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
+import { patiently } from '../support/patiently.ts'
 import { until } from '../support/processes.ts'
 
 const script = fileURLToPath(new URL('./candidate.ts', import.meta.url))
@@ -133,7 +134,7 @@ export class Candidates {
   /** Waits for a leader key that is not of the term `not`, and returns whose it is, and its fence. */
   async leader(not = 0n): Promise<{ candidate: Candidate; fence: bigint }> {
     const current = async () => {
-      const entry = await this.#store.get(keys.leader)
+      const entry = await patiently(() => this.#store.get(keys.leader))
       const candidate = this.all.find(({ id }) => id === entry?.value)
       return entry && candidate && entry.created !== not ? { candidate, fence: entry.created } : null
     }
@@ -164,16 +165,18 @@ export class Candidates {
 
   /** Everything that ever happened in etcd to the leader key and under `state/`, in its order. */
   async history(): Promise<Change[]> {
-    const { revision } = await this.#store.list(keys.root)
+    const { revision } = await patiently(() => this.#store.list(keys.root))
     const changes: Change[] = []
     let seen = 0n
-    const watch = await this.#store.watch(keys.root, 1n, {
-      changed: (more, at) => {
-        changes.push(...more)
-        seen = at
-      },
-      broken: (reason) => assert.fail(`the history is ${reason}`),
-    })
+    const watch = await patiently(() =>
+      this.#store.watch(keys.root, 1n, {
+        changed: (more, at) => {
+          changes.push(...more)
+          seen = at
+        },
+        broken: (reason) => assert.fail(`the history is ${reason}`),
+      }),
+    )
     await until(() => seen >= revision, 'the whole history', 10_000)
     watch.close()
     return changes
