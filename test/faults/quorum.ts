@@ -16,7 +16,7 @@ const pulseMs = 100
 const mostMs = 3000
 /**
  * The same after etcd itself takes writes again, which may take it four seconds: members that stand for election in the same
- * moment try anew. A write that etcd has forgotten is given up after a second.
+ * moment try anew. A write that etcd has forgotten is given up after 750 ms, and by chance so is the next.
  */
 const mostAfterEtcdMs = 1500
 const ttlMs = 10_000

@@ -3,7 +3,7 @@ import type { Asked } from './callers.ts'
 
 const windowMs = 10_000
 const sampleMs = 250
-/** Three retries a second are always allowed: what they and those saved up in 5 s are 1.2 attempts of, in ten seconds. */
+/** Three retries a second are always allowed, and those of five seconds are saved up: in so many requests they make 1.2 attempts each. */
 const fewestRequests = (3 * (10 + 5)) / 0.2
 
 /** How many retries an instance had made, again and again while a storm blows. */
