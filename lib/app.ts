@@ -30,6 +30,7 @@ import { ProxyError } from './shared/errors.ts'
 import { createLog, type Log, type ProcessLog } from './shared/log.ts'
 import type { Dice } from './shared/loop.ts'
 import { Metrics } from './shared/metrics.ts'
+import { checkSomaxconn } from './shared/somaxconn.ts'
 import { EmbeddedStore } from './store/embedded.ts'
 import { EtcdStore } from './store/etcd.ts'
 import { Keys } from './store/keys.ts'
@@ -210,6 +211,7 @@ export async function startApp(settings: Settings): Promise<App> {
     await store.close()
     throw error
   })
+  await checkSomaxconn(log)
   cluster.start()
   log.info('serving', {
     version,

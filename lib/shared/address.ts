@@ -43,11 +43,17 @@ export function formatAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
+/**
+ * Connections that the kernel completes before the event loop accepts them. Node asks for 511, which a burst of new
+ * connections fills while the event loop is busy: the kernel then resets callers. `somaxconn` caps it without an error.
+ */
+export const listenBacklog = 4096
+
 /** Binds a server and resolves to the address it got. Rejects with Node's error: `EADDRINUSE`, `EACCES`, … */
 export function bind(server: Server, { host, port }: Address): Promise<Address> {
   const { promise, resolve, reject } = Promise.withResolvers<Address>()
   server.once('error', reject)
-  server.listen({ host, port }, () => {
+  server.listen({ host, port, backlog: listenBacklog }, () => {
     server.off('error', reject)
     const bound = server.address()
     resolve({ host, port: typeof bound === 'object' && bound ? bound.port : port })

@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { bind } from '../shared/address.ts'
 import { type Clock, RealClock } from '../shared/clock.ts'
 import { Blobs } from './blobs.ts'
 import { Downloads } from './downloads.ts'
@@ -176,12 +177,5 @@ function schedulerOf(options: SimulatedNodeOptions, clock: Clock, ledger: Ledger
 }
 
 async function listen(server: Server, port: number): Promise<void> {
-  if (server.listening) return
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, '127.0.0.1', () => {
-      server.off('error', reject)
-      resolve()
-    })
-  })
+  if (!server.listening) await bind(server, { host: '127.0.0.1', port })
 }
