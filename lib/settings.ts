@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import { getCACertificates } from 'node:tls'
+import { closest, distance } from 'fastest-levenshtein'
 import { z } from 'zod'
-import { describeFaults, didYouMean, readDocument } from './fleet/document.ts'
+import { describeFaults, readDocument } from './fleet/document.ts'
 import { isObjectName, objectNameRule } from './fleet/names.ts'
 import { type Address, parseAddress } from './shared/address.ts'
 import { parseDuration } from './shared/duration.ts'
@@ -51,60 +52,109 @@ interface Definition {
   readonly env: string
   readonly fallback: () => string
   readonly help: string
+  /** Whether a value can be meant for this setting: tells a misspelt variable from one of another program. */
+  readonly fits: (value: string) => boolean
   readonly secret?: boolean
 }
+
+const isAddress = (value: string) => parseAddress(value) !== null
+const isEndpoints = (value: string) => value.split(',').every((each) => endpoint.test(each.trim()))
+const isPath = (value: string) => /^(?!\d+$)[^:]+$/.test(value)
+const isHttpUrl = (value: string) => /^https?:\/\/./.test(value)
+const isDuration = (value: string) => parseDuration(value) !== null
+const isWord = (value: string) => /^\S+$/.test(value)
+
+const endpoint = /^(https?:\/\/)?[^/\s]+:\d+\/?$/
 
 const environment = process.env
 
 /** The settings of DESIGN §6, in the order they are shown. */
 const definitions = {
-  listen: { env: 'LLAMERO_LISTEN', fallback: () => '127.0.0.1:11435', help: 'data listener, HOST:PORT' },
-  admin: { env: 'LLAMERO_ADMIN', fallback: () => '127.0.0.1:11400', help: 'admin listener, HOST:PORT' },
+  listen: {
+    env: 'LLAMERO_LISTEN',
+    fallback: () => '127.0.0.1:11435',
+    help: 'data listener, HOST:PORT',
+    fits: isAddress,
+  },
+  admin: {
+    env: 'LLAMERO_ADMIN',
+    fallback: () => '127.0.0.1:11400',
+    help: 'admin listener, HOST:PORT',
+    fits: isAddress,
+  },
   etcd: {
     env: 'LLAMERO_ETCD',
     fallback: () => '',
     help: 'etcd endpoints, comma-separated; empty: the embedded store',
+    fits: isEndpoints,
   },
-  cluster: { env: 'LLAMERO_CLUSTER', fallback: () => 'default', help: 'name of the cluster' },
-  name: { env: 'LLAMERO_NAME', fallback: hostname, help: 'name of this instance, unique in the cluster' },
-  state: { env: 'LLAMERO_STATE', fallback: defaultState, help: 'state directory' },
+  cluster: {
+    env: 'LLAMERO_CLUSTER',
+    fallback: () => 'default',
+    help: 'name of the cluster',
+    fits: isObjectName,
+  },
+  name: {
+    env: 'LLAMERO_NAME',
+    fallback: hostname,
+    help: 'name of this instance, unique in the cluster',
+    fits: isObjectName,
+  },
+  state: { env: 'LLAMERO_STATE', fallback: defaultState, help: 'state directory', fits: isPath },
   etcd_ca: {
     env: 'LLAMERO_ETCD_CA',
     fallback: () => '',
     help: "PEM file of the authority that signed etcd's certificate",
+    fits: isPath,
   },
   etcd_cert: {
     env: 'LLAMERO_ETCD_CERT',
     fallback: () => '',
     help: 'PEM file of our certificate towards etcd',
+    fits: isPath,
   },
-  etcd_key: { env: 'LLAMERO_ETCD_KEY', fallback: () => '', help: 'PEM file of the key to that certificate' },
-  log_level: { env: 'LLAMERO_LOG_LEVEL', fallback: () => 'info', help: logLevels.join(', ') },
+  etcd_key: {
+    env: 'LLAMERO_ETCD_KEY',
+    fallback: () => '',
+    help: 'PEM file of the key to that certificate',
+    fits: isPath,
+  },
+  log_level: {
+    env: 'LLAMERO_LOG_LEVEL',
+    fallback: () => 'info',
+    help: logLevels.join(', '),
+    fits: (value) => logLevels.some((each) => each === value),
+  },
   log_format: {
     env: 'LLAMERO_LOG_FORMAT',
     fallback: () => (process.stdout.isTTY ? 'text' : 'json'),
     help: 'json, or text for people',
+    fits: (value) => value === 'json' || value === 'text',
   },
   grace: {
     env: 'LLAMERO_GRACE',
     fallback: () => '5s',
     help: 'after SIGTERM, how long connections are still accepted while load balancers turn away',
+    fits: isDuration,
   },
   drain: {
     env: 'LLAMERO_DRAIN',
     fallback: () => '300s',
     help: 'after the grace, how long running answers may go on',
+    fits: isDuration,
   },
   admin_url: {
     env: 'LLAMERO_ADMIN_URL',
     fallback: () => 'http://127.0.0.1:11400',
     help: 'where the CLI finds the admin listener',
+    fits: isHttpUrl,
   },
   admin_token: {
     env: 'LLAMERO_ADMIN_TOKEN',
     fallback: () => '',
     help: 'admin token; default: the file in the state directory',
     secret: true,
+    fits: isWord,
   },
 } as const satisfies Record<string, Definition>
 
@@ -189,8 +239,7 @@ export function loadSettings(flags: Flags = {}): Settings {
     .split(',')
     .map((each) => each.trim())
     .filter((each) => each !== '')
-  if (etcd.some((each) => !/^(https?:\/\/)?[^/\s]+:\d+\/?$/.test(each)))
-    throw wrong('etcd', 'is not a list of http(s)://HOST:PORT')
+  if (etcd.some((each) => !endpoint.test(each))) throw wrong('etcd', 'is not a list of http(s)://HOST:PORT')
   const readTls = () => {
     const [ca, cert, key] = [pem('etcd_ca'), pem('etcd_cert'), pem('etcd_key')]
     return { ca: ca ?? machineAuthorities(), ...(cert && { cert }), ...(key && { key }) }
@@ -266,19 +315,34 @@ function readFile(flags: Flags): Record<string, string | undefined> {
 }
 
 /**
- * Environment variables that begin like ours and are not. One near to a setting is a misspelling.
+ * Environment variables that begin like ours and are not. A name near to a setting's with a value that fits the setting
+ * is a misspelling. All others may be another program's: Kubernetes sets LLAMERO_PORT=tcp://… and a dozen more in every
+ * container beside a Service named "llamero" (kubernetes.io, "Accessing the Service: environment variables").
  *
- * @returns those that resemble no setting (an orchestrator may make some), for a warning.
+ * @returns those that are no misspelling, for a warning.
  * @throws SettingsError for a misspelling.
  */
-export function unknownVariables(): string[] {
-  const known = [...names.map((name) => definitions[name].env), 'LLAMERO_CONFIG']
-  const unknown = Object.keys(environment).filter(
-    (name) => name.startsWith('LLAMERO_') && !known.includes(name),
-  )
+export function unknownVariables(variables: Readonly<NodeJS.ProcessEnv> = environment): string[] {
+  const known = [...Object.values<Definition>(definitions).map(({ env }) => env), 'LLAMERO_CONFIG']
+  const unknown = Object.keys(variables).filter((name) => name.startsWith(prefix) && !known.includes(name))
   for (const name of unknown) {
-    const meant = didYouMean(name, known)
+    const meant = settingMeantBy(name, variables[name] ?? '')
     if (meant) throw new SettingsError(`${name}: is not a setting; did you mean ${meant}?`)
   }
   return unknown
+}
+
+/** The prefix that all names share says nothing about how near two of them are. */
+const prefix = 'LLAMERO_'
+
+function settingMeantBy(name: string, value: string): string | null {
+  const fitting = Object.values<Definition>(definitions).filter(({ fits }) => fits(value))
+  if (fitting.length === 0) return null
+  const ending = name.slice(prefix.length)
+  const nearest = closest(
+    ending,
+    fitting.map(({ env }) => env.slice(prefix.length)),
+  )
+  const isNear = distance(ending, nearest) <= Math.max(1, Math.floor(nearest.length / 3))
+  return isNear ? prefix + nearest : null
 }
