@@ -3,7 +3,9 @@ import { z } from 'zod'
 const fields = {
   keep_alive: z
     .enum(['ours', 'caller'])
-    .describe('ours: a caller\'s keep_alive is taken out; caller: it is passed on, but for 0 and "forever"'),
+    .describe(
+      'ours: a caller\'s keep_alive is taken out; caller: it is passed on, but for 0 and "forever", which are taken out. A request that does nothing but unload is refused without the scope admin',
+    ),
   num_predict: z
     .union([z.literal('none'), z.int().min(1)], { error: 'must be a number of tokens, or none' })
     .describe('most tokens of one answer, be they asked for as num_predict, max_tokens or max_output_tokens'),

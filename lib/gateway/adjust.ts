@@ -4,7 +4,7 @@ import { type LoadOptions, loadOptions, writeVariant } from '../fleet/variant.ts
 import { ProxyError } from '../shared/errors.ts'
 import { type Edit, editsOf } from './edit.ts'
 import { openBrace, openBracket } from './json-bytes.ts'
-import { isDrastic } from './keep-alive.ts'
+import { effectOf } from './keep-alive.ts'
 import { contextIn } from './resolve.ts'
 import { type Field, FieldNames, type Members, type Scanned, valueText } from './scan.ts'
 
@@ -81,7 +81,7 @@ export function adjust(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Ad
 function adjustNative(bytes: Buffer, body: Scanned, rules: Rules, embeds: boolean): Adjustment {
   refuseFields(bytes, body, rules.callers)
   const { callers } = rules
-  const keepAlive = takesKeepAlive(bytes, body.fields.get('keep_alive'), rules)
+  const keepAlive = takesKeepAlive(bytes, body, rules)
   const options = body.options ?? noMembers
   const set = new Map<string, string>()
   setContext(bytes, options, rules.numCtx, set)
@@ -157,16 +157,30 @@ function isOff(bytes: Buffer, field: Field): boolean {
   return field.end - field.start <= 5 && ['false', 'null', '""'].includes(valueText(bytes, field))
 }
 
-/** The field, when it is to be taken out. @throws ProxyError `option_refused` */
-function takesKeepAlive(bytes: Buffer, field: Field | undefined, rules: Rules): Field | undefined {
+/**
+ * The field, when it is to be taken out: by policy, or because it would pin the model or unload it after the answer, which
+ * the caller did not come for.
+ *
+ * @throws ProxyError `option_refused` for a request that only unloads: without the field nothing would be left of it.
+ */
+function takesKeepAlive(bytes: Buffer, body: Scanned, rules: Rules): Field | undefined {
+  const field = body.fields.get('keep_alive')
   if (!field || rules.isAdmin) return undefined
   const text = scalarText(bytes, field, 'keep_alive')
   if (text === 'null') return undefined
-  if (isDrastic(text)) {
-    const reason = 'to unload a model, or to keep it for ever, takes a key with scope "admin"'
+  const effect = effectOf(text)
+  if (effect === 'unload' && !asksForAnswer(bytes, body)) {
+    const reason = 'to unload a model takes a key with scope "admin"'
     throw new ProxyError('option_refused', { field: 'keep_alive', reason })
   }
-  return rules.callers.keep_alive === 'ours' ? field : undefined
+  return effect !== 'ordinary' || rules.callers.keep_alive === 'ours' ? field : undefined
+}
+
+/** Whether there is anything to answer: Ollama loads or unloads a model for a request without (server/routes.go). */
+function asksForAnswer(bytes: Buffer, { prompt }: Scanned): boolean {
+  return prompt
+    .of(['prompt', 'messages', 'input'])
+    .some(({ start, end }) => end - start > 4 || !['""', 'null'].includes(bytes.toString('utf8', start, end)))
 }
 
 /** A cap is for what callers ask for: who asks for nothing gets the node's own context. */

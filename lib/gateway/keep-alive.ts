@@ -9,23 +9,25 @@ const units: Readonly<Record<string, number>> = {
   ns: 1e-9,
 }
 const goDuration = /^[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h))+)$/
-/** Some 30 years: Ollama has no larger one that is not "forever" or wraps around to it. */
-const forever = 1e9
+/** Some 30 years: Ollama has no longer one that is not "forever" or wraps around to it. */
+const foreverSeconds = 1e9
 
 /**
- * Whether a `keep_alive`, by its JSON text, unloads the model from under everybody else, or never lets it go. Ollama takes
- * seconds or a Go duration; negative is forever (sheet ollama-api.md §1.3). What is neither is left for it to refuse.
+ * What a `keep_alive`, by its JSON text, does to everybody else: `unload` frees the memory right after the request,
+ * `forever` never. Ollama takes seconds or a Go duration, and a negative one as forever (api/types.go,
+ * Duration.UnmarshalJSON). What is neither a number nor a duration is `ordinary`: the node refuses it.
  */
-export function isDrastic(json: string): boolean {
+export function effectOf(json: string): 'unload' | 'forever' | 'ordinary' {
   const seconds = json.startsWith('"') ? secondsOf(JSON.parse(json) as string) : Number(json)
-  return seconds !== null && (seconds < 1 || seconds > forever)
+  if (seconds < 0 || seconds > foreverSeconds) return 'forever'
+  return seconds < 1 ? 'unload' : 'ordinary'
 }
 
-function secondsOf(text: string): number | null {
-  if (text.length > 100 || !goDuration.test(text)) return null
-  if (text.startsWith('-')) return -1
+/** NaN for what is no Go duration. */
+function secondsOf(text: string): number {
+  if (text.length > 100 || !goDuration.test(text)) return Number.NaN
   let seconds = 0
   for (const [, amount, unit] of text.matchAll(/([\d.]+)([a-zµ]+)/g))
     seconds += Number(amount) * (units[unit ?? ''] ?? 0)
-  return seconds
+  return text.startsWith('-') ? -seconds : seconds
 }

@@ -176,26 +176,51 @@ suite("a caller's options", () => {
     })
   }
 
-  test('a keep_alive that unloads or pins is refused, however it is written and whatever the policy', () => {
-    for (const keep_alive of ['ours', 'caller'] as const) {
-      for (const value of [
-        '0',
-        '-1',
-        '-0.5',
-        '0.2',
-        '1e99',
-        '"0"',
-        '"-1"',
-        '"0s"',
-        '"-5m"',
-        '"1ms"',
-        '"9999999h"',
-      ]) {
-        const body = `{"model":"m","keep_alive":${value}}`
-        if (value === '"-1"') continue // no Go duration: the node refuses it
-        assert.throws(() => adjusted(body, { callers: { keep_alive } }), refused('keep_alive'), value)
-      }
-    }
+  const unloading = ['0', '0.2', '-0', '"0"', '"0s"', '"1ms"', '"999ms"']
+  const pinning = ['-1', '-0.5', '1e99', '"-5m"', '"-1s"', '"-1ns"', '"9999999h"']
+  const bothPolicies = ['ours', 'caller'] as const
+
+  test('a keep_alive that would pin the model is taken out, however it is written and whatever the policy (335)', () => {
+    for (const keep_alive of bothPolicies)
+      for (const value of pinning)
+        for (const rest of ['', ',"prompt":"x"', ',"messages":[{"role":"user","content":"x"}]']) {
+          const result = adjusted(`{"model":"m","keep_alive":${value}${rest}}`, { callers: { keep_alive } })
+          assert.deepEqual([result.body, result.said], [`{"model":"m"${rest}}`, 'keep_alive'], value + rest)
+        }
+  })
+
+  test('a keep_alive that would unload the model after an answer is taken out, whatever the policy (335)', () => {
+    const asking: readonly [Api, string][] = [
+      ['ollama_generate', '"prompt":"x"'],
+      ['ollama_chat', '"messages":[{"role":"user","content":"x"}]'],
+      ['ollama_embed', '"input":["x"]'],
+      ['ollama_embeddings', '"prompt":"x"'],
+    ]
+    for (const keep_alive of bothPolicies)
+      for (const value of unloading)
+        for (const [api, rest] of asking) {
+          const result = adjusted(`{"model":"m",${rest},"keep_alive":${value}}`, {
+            callers: { keep_alive },
+            api,
+          })
+          assert.deepEqual([result.body, result.said], [`{"model":"m",${rest}}`, 'keep_alive'], value + rest)
+        }
+  })
+
+  test('a request that does nothing but unload is refused to all but administrators (335)', () => {
+    for (const keep_alive of bothPolicies)
+      for (const value of unloading)
+        for (const rest of ['', ',"prompt":""', ',"messages":[]', ',"messages": [ ]', ',"prompt":null']) {
+          const body = `{"model":"m","keep_alive":${value}${rest}}`
+          assert.throws(() => adjusted(body, { callers: { keep_alive } }), refused('keep_alive'), body)
+          assert.equal(adjusted(body, { isAdmin: true }).isUntouched, true)
+        }
+  })
+
+  test('a keep_alive that is no duration is for the node to refuse where it passes (335)', () => {
+    const body = '{"model":"m","keep_alive":"-1"}'
+    assert.equal(adjusted(body, { callers: { keep_alive: 'caller' } }).body, body)
+    assert.equal(adjusted(body).said, 'keep_alive')
     assert.equal(adjusted('{"model":"m","keep_alive":"1h30m"}').said, 'keep_alive')
   })
 
