@@ -22,6 +22,8 @@ export interface SimulatedNodeOptions {
   readonly registry?: readonly ModelDefinition[]
   /** How fast a blob is pulled or pushed; 0: as fast as the machine can. */
   readonly netMiBps?: number
+  /** Where it listens; loopback by default. */
+  readonly host?: string
   /** 0: any free one. */
   readonly port?: number
   readonly clock?: Clock
@@ -44,7 +46,7 @@ type Disk = Pick<Machine, 'shelf' | 'blobs' | 'downloads'>
 
 const defaultGpus: readonly Gpu[] = [{ id: 'gpu0', totalMiB: 24_576, discrete: true }]
 
-/** One simulated Ollama on a loopback port, which a client cannot tell from a real one (fake-ollama.md). */
+/** One simulated Ollama, on loopback unless told otherwise, which a client cannot tell from a real one (fake-ollama.md). */
 export class SimulatedNode {
   readonly name: string
   readonly port: number
@@ -64,8 +66,9 @@ export class SimulatedNode {
     const { registry = quickstartModels } = options
     const ledger = new Ledger(clock)
     this.name = options.name
-    this.port = (server.address() as AddressInfo).port
-    this.url = `http://127.0.0.1:${this.port}`
+    const { address, port } = server.address() as AddressInfo
+    this.port = port
+    this.url = `http://${address}:${port}`
     this.#server = server
     this.#ledger = ledger
     this.#clock = clock
@@ -74,8 +77,8 @@ export class SimulatedNode {
     this.#scheduler = this.#newScheduler()
     this.control = new Faults(ledger, {
       refuse: () => this.#refuse(),
-      accept: () => listen(this.#server, this.port),
-      restart: (downMs) => this.#restart(downMs),
+      accept: () => listen(this.#server, port, address),
+      restart: (downMs) => this.#restart(downMs, address),
       crashRunners: () => this.#scheduler.crash(),
     })
     const scheduler = () => this.#scheduler
@@ -102,7 +105,7 @@ export class SimulatedNode {
       requestTimeout: 0,
       maxHeaderSize: 1024 * 1024,
     })
-    await listen(server, options.port ?? 0)
+    await listen(server, options.port ?? 0, options.host ?? '127.0.0.1')
     return new SimulatedNode(options, server)
   }
 
@@ -142,7 +145,7 @@ export class SimulatedNode {
     this.#server.close()
   }
 
-  async #restart(downMs: number): Promise<void> {
+  async #restart(downMs: number, host: string): Promise<void> {
     this.#server.close()
     this.#server.closeAllConnections()
     this.#scheduler.stop()
@@ -150,7 +153,7 @@ export class SimulatedNode {
     this.#disk.downloads.forget()
     this.#disk.blobs.prune(this.#disk.shelf.digests)
     await this.#clock.sleep(downMs)
-    if (!this.#stopping) await listen(this.#server, this.port)
+    if (!this.#stopping) await listen(this.#server, this.port, host)
   }
 
   async #shutDown(): Promise<void> {
@@ -176,6 +179,6 @@ function schedulerOf(options: SimulatedNodeOptions, clock: Clock, ledger: Ledger
   return new Scheduler({ clock, ledger, gpus, numParallel, maxLoadedModels, maxQueue, keepAliveMs })
 }
 
-async function listen(server: Server, port: number): Promise<void> {
-  if (!server.listening) await bind(server, { host: '127.0.0.1', port })
+async function listen(server: Server, port: number, host: string): Promise<void> {
+  if (!server.listening) await bind(server, { host, port })
 }

@@ -24,6 +24,8 @@ export interface Etcd {
 }
 
 interface Place {
+  /** Where it listens; loopback by default. */
+  readonly host?: string
   /** Of the data; a temporary one by default. `stop` deletes it. */
   readonly dir?: string
   /** For clients; a free one by default. */
@@ -35,12 +37,12 @@ interface Place {
 type Flags = Readonly<Record<string, string>>
 
 /** A real etcd of one member on loopback; with certificates among its flags, clients have to speak TLS. */
-export async function startEtcd({ dir, port, flags = {} }: Place = {}): Promise<Etcd> {
+export async function startEtcd({ host = '127.0.0.1', dir, port, flags = {} }: Place = {}): Promise<Etcd> {
   const peer = `http://127.0.0.1:${await freePort()}`
   const scheme = flags['cert-file'] ? 'https' : 'http'
   const { etcd, healthy } = await spawnMember(dir ?? (await mkdtemp(join(tmpdir(), 'llamero-etcd-'))), {
     name: 'test',
-    'listen-client-urls': `${scheme}://127.0.0.1:${port ?? (await freePort())}`,
+    'listen-client-urls': `${scheme}://${host}:${port ?? (await freePort())}`,
     'listen-peer-urls': peer,
     'initial-cluster': `test=${peer}`,
     ...flags,

@@ -5,6 +5,8 @@ const pauseMs = 25
 export class Load {
   readonly failures: string[] = []
   completed = 0
+  /** Milliseconds that the slowest request took. */
+  longestMs = 0
   #stopped = false
   readonly #workers: Promise<void>[]
 
@@ -16,7 +18,9 @@ export class Load {
   async #work(urls: () => readonly string[], model: string, start: number): Promise<void> {
     for (let n = start; !this.#stopped; n++) {
       const all = urls()
+      const since = performance.now()
       const failure = await askOnce(all[n % all.length] ?? '', model)
+      this.longestMs = Math.max(this.longestMs, performance.now() - since)
       await new Promise((resolve) => setTimeout(resolve, pauseMs))
       if (failure) this.failures.push(failure)
       else this.completed++

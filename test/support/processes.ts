@@ -25,12 +25,22 @@ export interface Finished {
   readonly stderr: string
 }
 
+/** Where a process runs: `address` is its own, `command` is put before its command line. */
+export interface Place {
+  readonly address: string
+  readonly command: readonly string[]
+}
+
+const loopback: Place = { address: '127.0.0.1', command: [] }
+
 /** Starts one `llamero` command line. */
 export function spawnLlamero(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
+  { command }: Place = loopback,
 ): ChildProcessByStdio<null, Readable, Readable> {
-  return spawn(process.execPath, [executable, ...args], {
+  const [program = process.execPath, ...rest] = [...command, process.execPath, executable, ...args]
+  return spawn(program, rest, {
     env: { ...ownEnvironment(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -55,12 +65,12 @@ export class InstanceProcess {
   readonly #child: ReturnType<typeof spawnLlamero>
   #log = ''
 
-  private constructor(name: string, env: Record<string, string>, command: string) {
+  private constructor(name: string, env: Record<string, string>, command: string, place: Place) {
     this.name = name
     this.env = env
     this.url = `http://${env['LLAMERO_LISTEN']}`
     this.adminUrl = `http://${env['LLAMERO_ADMIN']}`
-    this.#child = spawnLlamero([command], env)
+    this.#child = spawnLlamero([command], env, place)
     this.#child.stdout.on('data', (chunk) => (this.#log += chunk))
     this.#child.stderr.on('data', (chunk) => (this.#log += chunk))
   }
@@ -70,13 +80,14 @@ export class InstanceProcess {
     name: string,
     settings: Record<string, string> = {},
     command = 'serve',
+    place = loopback,
   ): Promise<InstanceProcess> {
     const state = settings['LLAMERO_STATE'] ?? (await mkdtemp(join(tmpdir(), `llamero-${name}-`)))
     const env = {
       LLAMERO_NAME: name,
       LLAMERO_STATE: state,
-      LLAMERO_LISTEN: `127.0.0.1:${await freePort()}`,
-      LLAMERO_ADMIN: `127.0.0.1:${await freePort()}`,
+      LLAMERO_LISTEN: `${place.address}:${await freePort()}`,
+      LLAMERO_ADMIN: `${place.address}:${await freePort()}`,
       LLAMERO_LOG_FORMAT: 'json',
       ...settings,
     }
@@ -84,6 +95,7 @@ export class InstanceProcess {
       name,
       { ...env, LLAMERO_ADMIN_URL: `http://${env.LLAMERO_ADMIN}` },
       command,
+      place,
     )
     try {
       const isReady = async () => (await fetch(`${instance.adminUrl}/readyz`)).ok

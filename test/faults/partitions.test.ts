@@ -1,0 +1,5 @@
+import { enterNetwork } from '../support/network.ts'
+import { partitions } from './partitions.ts'
+
+enterNetwork()
+partitions(8000)

@@ -1,0 +1,5 @@
+import { partitions } from '../faults/partitions.ts'
+import { enterNetwork } from '../support/network.ts'
+
+enterNetwork()
+partitions(60_000)
