@@ -91,7 +91,7 @@ export class Dispatch {
     failure: Failure,
   ): Promise<boolean> {
     const { routing, timeouts } = snapshot.config
-    if (!judge(failure, admission.ask.api).elsewhere || tried.size >= routing.attempts) return false
+    if (!judge(failure, ask).elsewhere || tried.size >= routing.attempts) return false
     if (this.#options.clock.now() >= exchange.startedAt + timeouts.request) return false
     if (!canRepeat(admission.body)) return false
     return this.#options.scheduler.couldServe(ask) && (await this.#budget.wait(exchange.signal))

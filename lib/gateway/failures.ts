@@ -1,4 +1,5 @@
-import { type Api, embeds } from '../fleet/ask.ts'
+import { type Ask, embeds } from '../fleet/ask.ts'
+import { isCloudName } from '../fleet/names.ts'
 import { errorText, parseObject } from './answer-json.ts'
 import type { HealthSign } from './breaker.ts'
 import type { Fault, Outcome, Refused } from './outcome.ts'
@@ -16,27 +17,24 @@ export interface Verdict {
   readonly effect?: 'busy' | 'model'
 }
 
-/** Ollama's reports that the node, not the request, is at fault (sheet ollama-api.md §1.5). */
-const nodeFaultTexts = [
-  'model runner has unexpectedly stopped',
-  'llama-server process has terminated',
-  'timed out waiting for llama-server to start',
-  'an error was encountered while running the model',
-  'unexpected server status',
-  'no slots available after',
-  'cudamalloc failed',
-  'out of memory',
-  'failed to allocate',
-]
-/** Embedding wraps every failure of the runner into a 400 (routes.go:1010). */
-const embedFaultTexts = [
-  ...nodeFaultTexts,
-  'do embedding request',
-  'eof',
-  'connection refused',
-  'no longer running',
-  'reading embed response',
-]
+/**
+ * How Ollama's reports begin when the node, not the request, is at fault (ollama: llm/llama_server.go). They must begin
+ * the text: what comes later may quote the request.
+ */
+const nodeFaults =
+  /^(model runner has unexpectedly stopped|llama-server (process|reported|error)|timed out waiting for llama-server|an error was encountered while running the model|unexpected server status|no slots available after|health resp|server not responding)/i
+/** What a runner says of memory, anywhere in its output (ollama: llm/status.go). */
+const memoryFaults = /cudamalloc failed|out of memory|failed to allocate/i
+/**
+ * An embedding wraps every failure of the runner into a 400, or a 500 on `/api/embeddings` (ollama: EmbedHandler and
+ * EmbeddingsHandler in server/routes.go). A bare "EOF" is the decoder's word on the request itself.
+ */
+const embedFaults =
+  /^(do embedding request|error reading embed response)|: (unexpected )?eof$|connection refused$/i
+/** How reports on the request itself begin, which may go on with its own words (ollama: server/routes.go, llama.cpp). */
+const ownFaults = /^(invalid |option |template:|json schema|failed to parse)/i
+/** Go quotes what it repeats of a request, in one of three ways: whatever a caller writes there is no report of a fault. */
+const quoted = /"(?:[^"\\]|\\.)*"|`[^`]*`|<[^>]*>/g
 
 const again = { elsewhere: true, sign: 'bad' } as const
 const final = { elsewhere: false, sign: 'good' } as const
@@ -56,19 +54,23 @@ const byFault: Readonly<Record<Fault, Verdict>> = {
   'request-timeout': { elsewhere: false, sign: 'neutral' },
 }
 
-/** By status, where it alone tells. A caller must not be able to open a breaker: whatever it can provoke is no fault. */
+/** By status, where it alone tells. A caller must not be able to open a breaker: what a request can provoke is no fault. */
 const byStatus: Readonly<Record<number, Verdict>> = {
   401: { elsewhere: true, sign: 'neutral' }, // a cloud model, and this node is not signed in
   404: { elsewhere: true, sign: 'good', effect: 'model' }, // our inventory is older than its disk
   429: { elsewhere: true, sign: 'neutral', effect: 'busy' },
   499: { elsewhere: true, sign: 'neutral' }, // it says that we left, and we did not
+  501: final, // an embedding by a model that only writes: no other node could do it
   502: again,
   503: { elsewhere: true, sign: 'neutral', effect: 'busy' }, // its queue is full: busy is not ill
   504: again,
 }
 
-/** The failure classes (sheet ollama-api.md §7) as one pure table: how a try ended, and what follows from it. */
-export function judge(outcome: Outcome, api: Api): Verdict {
+/** What a verdict depends on besides the outcome. */
+type Judged = Pick<Ask, 'api' | 'model' | 'variant'>
+
+/** The failure classes (docs/ollama.md) as one pure table: how a try ended, and what follows from it. */
+export function judge(outcome: Outcome, ask: Judged): Verdict {
   switch (outcome.kind) {
     case 'done':
       return final
@@ -78,24 +80,26 @@ export function judge(outcome: Outcome, api: Api): Verdict {
       const verdict = byFault[outcome.fault]
       // What ends a stream may be the request's fault, as a status may.
       const { sign } =
-        outcome.fault === 'error-line' ? judgeText(outcome.cause.message, nodeFaultTexts) : verdict
+        outcome.fault === 'error-line' ? judgeText(outcome.cause.message, ask, isNodeFault) : verdict
       return { ...verdict, sign, elsewhere: verdict.elsewhere && !outcome.committed }
     }
     case 'refused':
-      return judgeRefusal(outcome, api)
+      return judgeRefusal(outcome, ask)
   }
   outcome satisfies never
 }
 
-function judgeRefusal({ status, body }: Refused, api: Api): Verdict {
+function judgeRefusal({ status, body }: Refused, ask: Judged): Verdict {
   const text = textOf(body)
   // A cloud model's own limits, passed through with a reference: no other node can lift them.
   if (text.includes('(ref:')) return { elsewhere: false, sign: 'neutral' }
+  // Said by ollama.com, or of the way there: another node may get through, and its own models are well.
+  if (isCloudName(ask.model) && (status === 429 || status >= 500)) return { elsewhere: true, sign: 'neutral' }
   if (status === 403) return judgeForbidden(body)
   const known = byStatus[status]
   if (known) return known
-  if (status === 500) return judgeText(text, nodeFaultTexts)
-  if (status === 400 && embeds(api)) return judgeText(text, embedFaultTexts)
+  if (embeds(ask.api) && (status === 400 || status === 500)) return judgeText(text, ask, isEmbedFault)
+  if (status === 500) return judgeText(text, ask, isNodeFault)
   return status > 500 ? again : final
 }
 
@@ -105,9 +109,20 @@ function judgeForbidden(body: Buffer): Verdict {
 }
 
 /** A runner that died of a model will die of it again: only that model is kept from the node for a while. */
-function judgeText(text: string, faults: readonly string[]): Verdict {
-  const atFault = faults.some((each) => text.toLowerCase().includes(each))
-  return atFault ? { ...again, effect: 'model' } : final
+function judgeText(text: string, { variant }: Judged, isFault: (text: string) => boolean): Verdict {
+  const said = text.replace(quoted, '').trim()
+  if (ownFaults.test(said) || !isFault(said)) return final
+  // The request brought its own context or layers, which may be too much: the model as others use it may be well.
+  if (variant !== '' && memoryFaults.test(said)) return { elsewhere: true, sign: 'neutral' }
+  return { ...again, effect: 'model' }
+}
+
+function isNodeFault(text: string): boolean {
+  return nodeFaults.test(text) || memoryFaults.test(text)
+}
+
+function isEmbedFault(text: string): boolean {
+  return isNodeFault(text) || embedFaults.test(text)
 }
 
 function textOf(body: Buffer): string {

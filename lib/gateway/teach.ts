@@ -15,13 +15,13 @@ interface Taught {
 /** What an outcome says of its node goes to the node's guards. */
 export function teach(
   outcome: Outcome,
-  { api, model }: Pick<Ask, 'api' | 'model'>,
+  ask: Pick<Ask, 'api' | 'model' | 'variant'>,
   { node, upstream, trial, doubt }: Taught,
 ): Verdict {
-  const verdict = judge(outcome, api)
+  const verdict = judge(outcome, ask)
   // Before the trial is settled: a busy answer proves that the node lives.
   if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
-  if (verdict.effect === 'model') upstream.bar(model)
+  if (verdict.effect === 'model') upstream.bar(ask.model)
   if (verdict.effect === 'model' || verdict.sign === 'refused') doubt(node)
   trial.settle(verdict.sign)
   if (verdict.sign === 'bad') trial.broke()

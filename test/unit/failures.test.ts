@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Api } from '../../lib/fleet/ask.ts'
+import type { Ask } from '../../lib/fleet/ask.ts'
 import { judge } from '../../lib/gateway/failures.ts'
 import { type Fault, noTokens } from '../../lib/gateway/outcome.ts'
 
-function refused(status: number, body: string, api: Api = 'ollama_chat') {
-  const contentType = 'application/json'
-  return judge({ kind: 'refused', status, contentType, body: Buffer.from(body), retryAfterMs: null }, api)
+type Judged = Pick<Ask, 'api' | 'model' | 'variant'>
+const plainChat: Judged = { api: 'ollama_chat', model: 'm:latest', variant: '' }
+
+function refused(status: number, body: string, asked: Partial<Judged> = {}) {
+  const refusal = { kind: 'refused', status, contentType: 'application/json', retryAfterMs: null } as const
+  return judge({ ...refusal, body: Buffer.from(body) }, { ...plainChat, ...asked })
 }
 const error = (text: string) => JSON.stringify({ error: text })
 
 function failed(fault: Fault, { committed = false, text = fault as string } = {}) {
   const cause = new Error(text)
-  return judge({ kind: 'node-failed', fault, committed, tokens: noTokens, cause }, 'ollama_chat')
+  return judge({ kind: 'node-failed', fault, committed, tokens: noTokens, cause }, plainChat)
 }
 
 const again = { elsewhere: true, sign: 'bad' }
@@ -77,10 +80,13 @@ test('an error that hides as JSON in JSON is read', () => {
 
 test("embed's 400 that hides a dead runner is the node's fault, and chat's with the same words is not", () => {
   const text = error('do embedding request: Post "http://127.0.0.1:1/embedding": EOF')
-  assert.deepEqual(refused(400, text, 'ollama_embed'), modelIsBad)
-  assert.deepEqual(refused(400, text, 'openai_embeddings'), modelIsBad)
-  assert.deepEqual(refused(400, text, 'ollama_chat'), final)
-  assert.deepEqual(refused(400, error('the input length exceeds the context length'), 'ollama_embed'), final)
+  assert.deepEqual(refused(400, text, { api: 'ollama_embed' }), modelIsBad)
+  assert.deepEqual(refused(400, text, { api: 'openai_embeddings' }), modelIsBad)
+  assert.deepEqual(refused(400, text, { api: 'ollama_chat' }), final)
+  assert.deepEqual(
+    refused(400, error('the input length exceeds the context length'), { api: 'ollama_embed' }),
+    final,
+  )
 })
 
 test('an error line in a stream speaks against the node only when its text does', () => {
@@ -93,8 +99,60 @@ test('gateway errors, and server errors nobody knows, go elsewhere', () => {
 })
 
 test("a caller who left is nobody's fault", () => {
-  assert.deepEqual(judge({ kind: 'client-gone', reason: '' }, 'ollama_chat'), {
+  assert.deepEqual(judge({ kind: 'client-gone', reason: '' }, plainChat), {
     elsewhere: false,
     sign: 'neutral',
   })
+})
+
+test("an embedding by a model that only writes is the caller's mistake (365)", () => {
+  const text = 'This server does not support embeddings. Start it with `--embeddings`'
+  for (const api of ['ollama_embed', 'openai_embeddings'] as const)
+    assert.deepEqual(refused(501, error(text), { api }), final)
+  assert.deepEqual(refused(500, error(text), { api: 'ollama_embeddings' }), final)
+})
+
+test("an error that repeats words of the request is not the node's report of a fault (365)", () => {
+  const quoted = String.raw`invalid format: "\"out of memory\""; expected "json" or a valid JSON Schema object`
+  assert.deepEqual(refused(500, error(quoted)), final)
+  const inJson = { error: { code: 500, message: 'Failed to parse input at pos 0: out of memory' } }
+  assert.deepEqual(refused(500, error(JSON.stringify(inJson))), final)
+  assert.deepEqual(refused(500, error('template: :1:9: executing "" at <"failed to allocate">: x')), final)
+  const embed = { api: 'ollama_embed' } as const
+  assert.deepEqual(refused(400, error('unexpected EOF'), embed), final)
+  assert.deepEqual(refused(400, error('time: invalid duration "do embedding request: EOF"'), embed), final)
+  assert.deepEqual(refused(500, error('option "out of memory" must be of type integer'), embed), final)
+})
+
+test("a dead runner is the node's fault in every way that an embedding tells of it (365)", () => {
+  const texts = [
+    'do embedding request: Post "http://127.0.0.1:1/v1/embeddings": EOF',
+    'error reading embed response: unexpected EOF',
+    'llama-server process no longer running: 1 ',
+    'health resp: Get "http://127.0.0.1:1/health": dial tcp 127.0.0.1:1: connect: connection refused',
+  ]
+  for (const text of texts) {
+    assert.deepEqual(refused(400, error(text), { api: 'ollama_embed' }), modelIsBad, text)
+    assert.deepEqual(refused(500, error(text), { api: 'ollama_embeddings' }), modelIsBad, text)
+  }
+})
+
+test("a context of the caller's own that does not fit is tried elsewhere and held against nobody (365)", () => {
+  const text = error('llama-server process has terminated: cudaMalloc failed: out of memory')
+  assert.deepEqual(refused(500, text, { variant: '{"num_ctx":9000000}' }), {
+    elsewhere: true,
+    sign: 'neutral',
+  })
+  assert.deepEqual(refused(500, text), modelIsBad)
+  const died = error('llama-server process has terminated: exit status 1')
+  assert.deepEqual(refused(500, died, { variant: '{"num_ctx":8192}' }), modelIsBad)
+})
+
+test('what ollama.com says of its own models is held against no node (365)', () => {
+  const cloud = { model: 'gpt-oss:120b-cloud' }
+  for (const status of [429, 500, 502, 503, 504])
+    assert.deepEqual(refused(status, error('dial tcp: lookup ollama.com: no such host'), cloud), {
+      elsewhere: true,
+      sign: 'neutral',
+    })
 })
