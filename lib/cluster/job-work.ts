@@ -111,6 +111,14 @@ export class JobWork {
     this.#tries = 0
   }
 
+  /**
+   * A transfer that has spoken of a layer has its manifest, and asking again resumes it. Before that there is nothing to
+   * resume: the registry is out of reach, or does not know the name, and the caller should hear so at once.
+   */
+  get #hasBegun(): boolean {
+    return Object.keys(this.#progress.layers).length > 0
+  }
+
   /** What the node's part ends with; null when it is worth another try. */
   #lastWord(ending: JobEnding): LastWord | null {
     const { spec, clock, changed } = this.#options
@@ -120,7 +128,7 @@ export class JobWork {
     if (ending.kind === 'refused') return ending
     const { error } = ending
     const refused = { kind: 'refused', error, code: codeIn(ending), isDiskFull: false } as const
-    if (ending.kind === 'failed' && !mayRecover(spec.action, error)) return refused
+    if (ending.kind === 'failed' && !(this.#hasBegun && mayRecover(spec.action, error))) return refused
     if (clock.now() - this.#progressAt >= patienceMs)
       return { ...refused, error: `no progress for ${patienceMs / 60_000} minutes: ${error}` }
     this.#progress = { ...this.#progress, error: `trying again: ${error}` }

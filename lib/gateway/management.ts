@@ -1,4 +1,5 @@
-import type { JobSpec, Jobs } from '../fleet/job.ts'
+import { isOver, type JobSpec, type Jobs, type JobView } from '../fleet/job.ts'
+import { canonicalName } from '../fleet/names.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Caller } from './authenticate.ts'
@@ -45,21 +46,23 @@ export class Management {
   }
 
   /**
-   * Accepts a job, and resolves to its id.
+   * Accepts a job, and resolves to its id: that of a pull under way where it does the same already.
    *
    * @throws ProxyError those of `permit`, `place`, `BlobHolders.find` and `Jobs.submit`; the signal's reason.
    */
   async submit(ask: JobAsk, caller: Caller, snapshot: Snapshot, signal: AbortSignal): Promise<string> {
     permit(ask, caller, snapshot.config)
     const { nodes, spares } = await this.#place(ask, snapshot, signal)
-    return await this.#options.jobs.submit({
+    const { jobs } = this.#options
+    const wanted = {
       action: ask.action,
       model: modelOf(ask),
       body: ask.body,
       nodes,
       spares,
       tenant: caller.tenant,
-    })
+    }
+    return samePull(wanted, jobs.list())?.id ?? (await jobs.submit(wanted))
   }
 
   async #place(ask: JobAsk, snapshot: Snapshot, signal: AbortSignal) {
@@ -67,6 +70,38 @@ export class Management {
     const { nodes } = place({ ...ask, wish: { ...ask.wish, copies: 'all' } }, snapshot)
     return place(ask, snapshot, await this.#options.blobs.find(nodes, ask.digests, snapshot, signal))
   }
+}
+
+type Wanted = Omit<JobSpec, 'created' | 'cancelled'>
+
+/**
+ * The pull under way that does all that is wanted, if any. Ollama joins two pulls of a model as well. Only the newest job of
+ * the model counts: after a delete that waits, the model has to be pulled again.
+ *
+ * @param jobs the newest first.
+ */
+function samePull(wanted: Wanted, jobs: readonly JobView[]): JobView | null {
+  if (wanted.action !== 'pull') return null
+  const newest = jobs.find(
+    ({ spec, status }) => !isOver(status?.state ?? 'waiting') && concerns(spec, wanted.model),
+  )
+  if (newest?.spec.action !== 'pull' || newest.spec.cancelled) return null
+  const isSame = newest.spec.model === wanted.model && howOf(newest.spec) === howOf(wanted)
+  return isSame && wanted.nodes.every((node) => newest.spec.nodes.includes(node)) ? newest : null
+}
+
+function concerns({ model, body }: JobSpec, name: string): boolean {
+  const others = [body['from'], body['destination']]
+  return model === name || others.some((other) => typeof other === 'string' && canonicalName(other) === name)
+}
+
+/** The fields of a job but for its model, whose name may be written in more than one way. */
+function howOf({ body }: Wanted): string {
+  return JSON.stringify(
+    Object.entries(body)
+      .filter(([field]) => field !== 'model')
+      .sort(),
+  )
 }
 
 /** A job is kept under the model it makes; a copy under its source. */

@@ -22,6 +22,8 @@ export class MergedProgress {
   readonly #action: JobAction
   readonly #said = new Set<string>()
   readonly #layers = new Map<string, LayerProgress>()
+  /** What each node was last said to have trouble with. */
+  readonly #troubles = new Map<string, string>()
   #status = ''
 
   constructor(action: JobAction) {
@@ -32,15 +34,28 @@ export class MergedProgress {
   next({ status }: JobView): ProgressLine[] {
     const nodes = Object.values(status?.nodes ?? {})
     const taking = nodes.filter(({ state }) => state !== 'failed' && state !== 'cancelled')
+    const troubles = status === null || isOver(status.state) ? [] : this.#troubleLines(status.nodes)
     const phase = phases[this.#action]
-    if (!phase) return this.#statuses(taking)
+    if (!phase) return [...this.#statuses(taking), ...troubles]
     const ranks = taking.map((node) => rankOf(node, phase.last))
     const reached = ranks.length > 0 ? Math.min(...ranks) : 0
     return [
       ...this.#once([phase.first]),
       ...this.#layerLines(taking),
       ...this.#once(phase.last.slice(0, reached)),
+      ...troubles,
     ]
+  }
+
+  /** Why a node failed while others go on, or what it waits for: a caller must not wait in silence. */
+  #troubleLines(nodes: Readonly<Record<string, NodeProgress>>): ProgressLine[] {
+    const lines: ProgressLine[] = []
+    for (const [name, { state, error }] of Object.entries(nodes)) {
+      if (error === null || this.#troubles.get(name) === error) continue
+      this.#troubles.set(name, error)
+      lines.push({ status: `${state === 'failed' ? `${this.#action} failed on ${name}` : name}: ${error}` })
+    }
+    return lines
   }
 
   #once(statuses: readonly string[]): ProgressLine[] {

@@ -47,6 +47,8 @@ export interface Plan {
   readonly downloadStall?: Stall
   /** What a pull fetches is not what its digest says. */
   readonly corruptDownload?: true
+  /** The name of the registry's host cannot be resolved, as in a network without a way out. */
+  readonly registryAway?: true
   /** A blob cannot grow beyond that. */
   readonly diskFull?: { readonly atMiB: number }
 }
@@ -187,6 +189,11 @@ export class Faults {
   /** A pull fetches everything, finds that a digest is wrong, and throws the blob away. */
   corruptDownload(options?: FaultOptions): void {
     this.#add('corruptDownload', { corruptDownload: true }, options)
+  }
+
+  /** Neither a manifest nor a layer can be asked of the registry, in either direction. */
+  registryAway(options?: FaultOptions): void {
+    this.#add('registryAway', { registryAway: true }, options)
   }
 
   /** There is no space for a blob, pulled or posted, beyond `atMiB` MiB. */

@@ -39,6 +39,7 @@ export async function push(machine: Machine, exchange: Exchange, ask: TransferAs
       await progress.say("couldn't retrieve manifest")
       throw new Refusal(500, 'file does not exist')
     }
+    if (exchange.plan.registryAway) throw unreachable(ask.name, 'Head', 'blobs/')
     for (const layer of layersOf(manifest.model)) await upload(machine, exchange, layer, progress)
     await progress.say('pushing manifest')
     await progress.say('success')
@@ -54,6 +55,8 @@ export async function fetchModel(
 ): Promise<void> {
   const { registry, shelf, blobs, clock } = machine
   await progress.say('pulling manifest')
+  if (exchange.plan.registryAway)
+    throw new Refusal(500, `pull model manifest: ${unreachable(name, 'Get', 'manifests/').message}`)
   const model = registry.get(name.key)
   if (!model) throw new Refusal(500, 'pull model manifest: file does not exist')
   const missing = layersOf(model).filter(({ digest }) => !blobs.has(digest))
@@ -111,6 +114,13 @@ async function upload(
   }
   await pacer.wait(wholeMs % tickMs)
   await report(total)
+}
+
+/** Go's error when the registry's host cannot be resolved. */
+function unreachable({ full }: ModelName, method: 'Get' | 'Head', what: string): Refusal {
+  const [, host = '', model = '', tag = ''] = /^([^/]+)\/(.+):(.+)$/.exec(full) ?? []
+  const url = `https://${host}/v2/${model}/${what}${what === 'manifests/' ? tag : ''}`
+  return new Refusal(500, `${method} ${JSON.stringify(url)}: dial tcp: lookup ${host}: no such host`)
 }
 
 /** The error of a write to a disk that is full. */

@@ -167,6 +167,19 @@ test('a name that the registry does not know fails at once, in its words', async
   assert.equal(asked(node, '/api/pull').all, 1)
 })
 
+test('a registry out of reach fails a pull within a second, in the words of the nodes (366)', async () => {
+  const nodes = await Promise.all(['x', 'y'].map((name) => aNode(name)))
+  for (const node of nodes) node.control.registryAway()
+  for (const action of ['pull', 'push'] as const) {
+    const model = action === 'pull' ? big.name : tiny.name
+    const spec = { ...sketch, action, model, body: { model }, nodes: ['x', 'y'] }
+    const { status } = await untilOver(await b.cluster.jobs.submit(spec), 2000)
+    assert.equal(status?.state, 'failed')
+    for (const { error } of Object.values(status?.nodes ?? {})) assert.match(error ?? '', /no such host/)
+    for (const node of nodes) assert.equal(asked(node, `/api/${action}`).all, 1)
+  }
+})
+
 test('a delete says on which node there was nothing to delete', async () => {
   const x = await aNode('x')
   await aNode('y', { models: [embedder] })

@@ -159,6 +159,57 @@ suite('a pull on two nodes', () => {
     assert.deepEqual([whole.status, error, llamero.job], [502, lines.at(-1).error, 'job-2'])
   })
 
+  test('is joined by a second pull of the name, whoever asks and however it is written (366)', async () => {
+    await using gateway = await startGateway(aSnapshot({ nodes, keys }))
+    const first = await ask(gateway, '/api/pull', { model: 'm' })
+    const second = await ask(
+      gateway,
+      '/api/pull',
+      { name: 'library/M:latest' },
+      { headers: bearer(tokens.both) },
+    )
+    assert.equal(second.headers.get('x-llamero-job'), 'job-1')
+    gateway.jobs.outcome = { a: progress({ state: 'done' }), b: progress({ state: 'done' }) }
+    gateway.jobs.report('job-1', gateway.jobs.outcome)
+    for (const answer of [first, second]) assert.equal((await linesOf(answer)).at(-1).status, 'success')
+    await ask(gateway, '/api/pull', { model: 'm', stream: false })
+    assert.equal(gateway.jobs.list().length, 2, 'one that is over is not joined')
+  })
+
+  test('is not joined where something else was asked (366)', async () => {
+    const config = { management: { insecure: true } }
+    await using gateway = await startGateway(aSnapshot({ nodes, keys, config }))
+    const idOf = async (path: string, body: object) => {
+      const leaving = new AbortController()
+      const { headers } = await ask(gateway, path, body, {
+        headers: bearer(tokens.admin),
+        signal: leaving.signal,
+      })
+      leaving.abort()
+      return headers.get('x-llamero-job')
+    }
+    const submit = (action: 'delete') =>
+      gateway.jobs.submit({
+        action,
+        model: 'm:latest',
+        body: { model: 'm' },
+        nodes: ['a'],
+        spares: [],
+        tenant: 'ops',
+      })
+    assert.equal(await idOf('/api/pull', { model: 'm', llamero: { nodes: ['a'] } }), 'job-1')
+    assert.equal(await idOf('/api/pull', { model: 'm', llamero: { nodes: ['a'] } }), 'job-1')
+    assert.equal(await idOf('/api/pull', { model: 'm' }), 'job-2', 'one more node')
+    assert.equal(await idOf('/api/pull', { model: 'm', insecure: true }), 'job-3', 'another way')
+    assert.equal(await idOf('/api/pull', { model: 'other' }), 'job-4', 'another model')
+    await submit('delete')
+    assert.equal(
+      await idOf('/api/pull', { model: 'm', insecure: true }),
+      'job-6',
+      'after a delete that waits',
+    )
+  })
+
   test('goes on when its caller leaves', async () => {
     await using gateway = await startGateway(aSnapshot({ nodes, keys }))
     const caller = new AbortController()

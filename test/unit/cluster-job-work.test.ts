@@ -116,6 +116,34 @@ test('a definite refusal is final, and so is any failure of what is no transfer'
   }
 })
 
+test('a transfer that failed before its first layer is not tried again: there is nothing to resume (366)', async () => {
+  const away = 'pull model manifest: Get "https://r/v2/library/m/manifests/latest": dial tcp: no such host'
+  for (const [action, error] of [
+    ['pull', away],
+    ['pull', 'pull model manifest: 503: service unavailable'],
+    ['push', 'Head "https://r/v2/library/m/blobs/": dial tcp: connect: connection refused'],
+  ] as const) {
+    const { clock, paths, ends } = aWork(action, (_, heard) => {
+      heard({ status: 'pulling manifest', digest: null, total: 0, completed: 0, error: null })
+      return { kind: 'failed', error, code: 500 }
+    })
+    await clock.advance(1)
+    assert.equal(paths.length, 1)
+    assert.equal(errorOf(ends[0]), error)
+  }
+})
+
+test('a transfer that has layers is resumed when the registry goes away for a while (366)', async () => {
+  const { clock, paths, ends } = aWork('pull', (nth, heard) => {
+    if (nth === 1) heard(layer(10))
+    if (nth === 4) return { kind: 'done' }
+    return { kind: 'failed', error: 'pull model manifest: dial tcp: i/o timeout', code: 500 }
+  })
+  await clock.advance(minute)
+  assert.equal(paths.length, 4)
+  assert.equal(ends[0]?.kind, 'done')
+})
+
 test('what is already gone when a delete is asked for again has been deleted', async () => {
   const missing: JobEnding = { kind: 'refused', error: 'not found', code: 404, isDiskFull: false }
   const again = aWork('delete', (nth) => (nth === 1 ? broken : missing))

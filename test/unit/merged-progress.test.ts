@@ -45,6 +45,27 @@ suite('the progress of two nodes', () => {
     ])
   })
 
+  test('tells at once what a node waits for or failed of, once each (366)', () => {
+    const waits = progress({ error: 'trying again: connect ECONNREFUSED' })
+    const failed = progress({ state: 'failed', error: 'no space left on device' })
+    assert.deepEqual(
+      told([
+        { a: waits, b: progress() },
+        { a: waits, b: failed },
+        { a: progress(), b: failed },
+      ]),
+      [
+        ['pulling manifest', 'a: trying again: connect ECONNREFUSED'],
+        ['pull failed on b: no space left on device'],
+        [],
+      ],
+    )
+    assert.deepEqual(told([{ a: waits }, { a: waits }], 'create'), [
+      ['a: trying again: connect ECONNREFUSED'],
+      [],
+    ])
+  })
+
   test('is the sum of their bytes, and says nothing twice', () => {
     assert.deepEqual(
       told([
