@@ -15,6 +15,7 @@ import { Dispatch } from './gateway/dispatch.ts'
 import { firstLookMs } from './gateway/first-look.ts'
 import { Forwarder } from './gateway/forward.ts'
 import { Listener } from './gateway/listener.ts'
+import { logLoopbackWarning } from './gateway/loopback-warning.ts'
 import { Management } from './gateway/management.ts'
 import { ModelLoader } from './gateway/model-loader.ts'
 import { NodeApi } from './gateway/node-api.ts'
@@ -121,6 +122,8 @@ export async function startApp(settings: Settings): Promise<App> {
     blobs: holders,
     clock,
   })
+  const loopback = isLoopback(settings.listen.host)
+  logLoopbackWarning(snapshot, loopback, log)
   const pipeline = new Pipeline({
     snapshot,
     dispatch,
@@ -131,7 +134,7 @@ export async function startApp(settings: Settings): Promise<App> {
     clock,
     log,
     metrics,
-    loopback: isLoopback(settings.listen.host),
+    loopback,
   })
   const listener = new Listener(pipeline, { snapshot, metrics })
 
@@ -168,6 +171,7 @@ export async function startApp(settings: Settings): Promise<App> {
     clusterName: settings.cluster,
     instance: settings.name,
     listen: settings.admin,
+    loopback,
     token,
     store,
     keys,

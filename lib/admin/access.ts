@@ -3,46 +3,50 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Middleware } from 'koa'
 import { hashToken } from '../fleet/api-key.ts'
 import { findKey, tokenOf } from '../gateway/authenticate.ts'
+import { isTrustedHost, proxyHeaderOf } from '../gateway/keyless.ts'
 import { isLoopback } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
 
 /**
- * Who may use the admin API: reads are open on a loopback listener; a change, and any read from elsewhere, needs the
- * admin token or an API key of scope `admin`.
- *
- * On loopback the Host must name this machine, and no request may come from a web page of another origin: a page that
- * a browser on this machine shows could otherwise reach us through DNS rebinding (sheet reliability-security.md 110, 219).
+ * On a loopback listener, refuses requests whose Host does not name this machine: a page that a browser here shows could
+ * reach us through DNS rebinding. A caller that shows the admin token or an admin's key is no such page.
  */
-export function access(admin: AdminContext): Middleware {
-  const open = isLoopback(admin.listen.host)
-  const expected = Buffer.from(hashToken(admin.token))
-  return async (context, next) => {
-    const host = context
-      .get('host')
-      .replace(/:\d+$/, '')
-      .replace(/^\[|\]$/g, '')
-    if (open && !isLoopback(host))
-      throw new ProxyError('forbidden', { reason: 'the Host header does not name this machine' })
-    if (context.get('origin') !== '' && !isOwnOrigin(context.get('origin'), context.get('host'))) {
-      throw new ProxyError('forbidden', { reason: 'requests from other web origins are refused' })
-    }
-    const isRead = context.method === 'GET' || context.method === 'HEAD'
-    if (!(open && isRead) && !mayAdminister(context.headers, expected, admin))
-      throw new ProxyError('admin_token_required')
+export function localHost(admin: AdminContext): Middleware {
+  const isLocal = isLoopback(admin.listen.host)
+  return async ({ headers }, next) => {
+    const { auth } = admin.snapshot.get().config
+    if (isLocal && !isTrustedHost(headers, auth) && !mayAdminister(headers, admin))
+      throw new ProxyError('foreign_host', { host: (headers.host ?? '').slice(0, 200) })
     await next()
   }
 }
 
-function mayAdminister(
-  headers: IncomingHttpHeaders,
-  expected: Buffer,
-  { snapshot, clock }: AdminContext,
-): boolean {
-  const token = tokenOf(headers)
-  if (!token) return false
-  if (timingSafeEqual(Buffer.from(hashToken(token)), expected)) return true
-  return findKey(snapshot.get(), token, 'admin', clock) !== null
+/**
+ * Who may use the admin API: reads are open on a loopback listener, unless `auth.anonymous` says otherwise or a proxy
+ * passed the request on; a change, and any read from elsewhere, needs the admin token or an API key of scope `admin`.
+ * No request may come from a web page of another origin.
+ */
+export function access(admin: AdminContext): Middleware {
+  const isLocal = isLoopback(admin.listen.host)
+  return async (context, next) => {
+    if (context.get('origin') !== '' && !isOwnOrigin(context.get('origin'), context.get('host'))) {
+      throw new ProxyError('forbidden', { reason: 'requests from other web origins are refused' })
+    }
+    const { auth } = admin.snapshot.get().config
+    const isRead = context.method === 'GET' || context.method === 'HEAD'
+    const isOpen =
+      isLocal && isRead && auth.anonymous === 'loopback' && proxyHeaderOf(context.headers) === null
+    if (!isOpen && !mayAdminister(context.headers, admin)) throw new ProxyError('admin_token_required')
+    await next()
+  }
+}
+
+function mayAdminister(headers: IncomingHttpHeaders, { snapshot, clock, token }: AdminContext): boolean {
+  const shown = tokenOf(headers)
+  if (!shown) return false
+  if (timingSafeEqual(Buffer.from(hashToken(shown)), Buffer.from(hashToken(token)))) return true
+  return findKey(snapshot.get(), shown, 'admin', clock) !== null
 }
 
 function isOwnOrigin(origin: string, host: string): boolean {

@@ -18,6 +18,8 @@ export interface AdminContext {
   /** Name of this instance. */
   readonly instance: string
   readonly listen: Address
+  /** The data listener is bound to loopback. */
+  readonly loopback: boolean
   /** Bearer token that may do everything. */
   readonly token: string
   readonly store: Store

@@ -4,7 +4,7 @@ import Router from '@koa/router'
 import Koa from 'koa'
 import { type Address, bind } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { access } from './access.ts'
+import { access, localHost } from './access.ts'
 import { configRoutes } from './config.ts'
 import type { AdminContext } from './context.ts'
 import { decisionRoutes } from './decisions.ts'
@@ -48,6 +48,7 @@ export class AdminServer {
     const app = new Koa()
     app.silent = true // `failures` logs; koa's own printing would include stacks
     app.use(failures(admin.log))
+    app.use(localHost(admin))
     app.use(open.routes())
     app.use(access(admin))
     app.use(bodyParser({ enableTypes: ['json'], jsonLimit: '256kb' }))

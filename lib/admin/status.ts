@@ -2,6 +2,7 @@ import type Router from '@koa/router'
 import { operatorFolders } from '../cluster/objects.ts'
 import type { ModelView } from '../fleet/models.ts'
 import type { NodeView } from '../fleet/node.ts'
+import { loopbackWarning } from '../gateway/loopback-warning.ts'
 import { newestOf } from '../store/store.ts'
 import { version } from '../version.ts'
 import { type AdminContext, apiVersion } from './context.ts'
@@ -17,7 +18,9 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
   router.get('/admin/v1/status', async (context) => {
     const look = await lookAtStore(admin)
     const { cluster, clock, snapshot, store } = admin
-    const { revision, nodes, models, loaded } = snapshot.get()
+    const current = snapshot.get()
+    const { revision, nodes, models, loaded } = current
+    const warning = loopbackWarning(current, admin.loopback)
     const leader = cluster.directory.leader()
     const documents = operatorFolders.flatMap((folder) => [...cluster.directory.objects(folder).values()])
     const contact = cluster.lastContactMs()
@@ -57,6 +60,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       },
       instances: cluster.directory.instances().length,
       requests: requests(admin),
+      warnings: warning === null ? [] : [warning],
     }
   })
 }

@@ -326,4 +326,6 @@ export interface StatusAnswer {
   }
   readonly instances: number
   readonly requests: { readonly running: number; readonly queued: number }
+  /** What an operator should know; an instance of an older version does not tell. */
+  readonly warnings?: readonly string[]
 }

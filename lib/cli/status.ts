@@ -23,6 +23,7 @@ async function status(invocation: Invocation, { output, timeout }: RequestOption
       `warning: what the store says is not put in force: ${answer.config.suspect}`,
       'restore it, or if it is meant: llamero config accept',
     )
+  for (const warning of answer.warnings ?? []) invocation.terminal.say(`warning: ${printable(warning)}`)
   if (answer.nodes.total === 0)
     invocation.terminal.say('no nodes yet', 'llamero node add NAME http://HOST:11434')
 }

@@ -4,7 +4,7 @@ import { callersSchema, modelOptionsSchema } from './caller-options.ts'
 import { classesSchema, className } from './classes.ts'
 import { isObjectName, objectNameRule } from './names.ts'
 import { policies } from './policies.ts'
-import { cidr, copies, duration, labels, modelGlob } from './schema.ts'
+import { cidr, copies, duration, hostGlob, labels, modelGlob } from './schema.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
 const ollamaOrigins = [
@@ -150,6 +150,19 @@ export const configSchema = z.strictObject({
     .prefault({}),
   auth: z
     .strictObject({
+      anonymous: z
+        .enum(['loopback', 'none'])
+        .default('loopback')
+        .describe(
+          'callers without a key: loopback: served where the listener is bound to loopback, with reads of the admin API; none: refused. Requests that a proxy passed on (Forwarded, X-Forwarded-*, X-Real-IP, Via) always need a key',
+        ),
+      hosts: z
+        .array(hostGlob)
+        .max(100)
+        .default([])
+        .describe(
+          "globs of host names that callers without a key may ask for, besides those Ollama allows: localhost, this machine's name and addresses, private addresses, *.localhost, *.local, *.internal",
+        ),
       addresses: z
         .array(
           z.strictObject({
@@ -161,7 +174,7 @@ export const configSchema = z.strictObject({
         .max(100)
         .default([])
         .describe(
-          'callers who may do without a key, by the address of their connection, never by a header; the first that matches counts',
+          'callers who may do without a key, by the address of their connection, never by a header, and never through a proxy that shows itself; the first that matches counts',
         ),
     })
     .prefault({}),

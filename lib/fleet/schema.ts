@@ -49,6 +49,15 @@ export const cidr = z
   .string()
   .refine(isRange, 'must be a range of addresses with its prefix, such as "10.0.0.0/8" or "127.0.0.1/32"')
 
+/** A glob over host names. */
+export const hostGlob = z
+  .string()
+  .max(253)
+  .regex(
+    /^[\w.*-]+$|^[\da-f:]+$/i,
+    'must be a host name without scheme and port, such as "llamero.example.com" or "*.example.com"',
+  )
+
 const copiesRule = 'must be a whole number from 1 to 1000, or "all"'
 
 /** How many nodes get a model. */

@@ -6,6 +6,7 @@ import type { KeyView, Snapshot } from '../fleet/snapshot.ts'
 import { inRanges } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { checkHost, proxyHeaderOf } from './keyless.ts'
 
 /** Who asks: the tenant that is counted, the models it may see, and what it may do. */
 export interface Caller {
@@ -28,30 +29,43 @@ export const tokenPrefix = 'llm_'
 interface Door {
   /** The listener is bound to loopback: only there may callers do without a key. */
   readonly loopback: boolean
+  /** What is asked for needs no key anywhere. */
+  readonly open: boolean
   /** Any of these scopes lets a caller in. */
   readonly scopes: readonly Scope[]
   readonly clock: Clock
 }
 
 /**
- * Finds the caller by the token in `Authorization: Bearer` or `x-api-key`, else by its address.
+ * Finds the caller by the token in `Authorization: Bearer` or `x-api-key`, else by its address, unless a proxy stands
+ * between: the address is the proxy's then.
  *
  * Where callers may do without a key, a token that cannot be one of ours counts as none: SDKs insist on sending some key.
  * Unknown, expired and revoked tokens get the same answer.
  *
- * @throws ProxyError `unauthorized`, `anonymous_refused`, `inference_scope_required` for a key that is good for changes only, or `bad_request` for two tokens that differ.
+ * @throws ProxyError `unauthorized`, `anonymous_refused`, `foreign_host`, `inference_scope_required` for a key that is good for changes only, or `bad_request` for two tokens that differ.
  */
 export function authenticate(
   { headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>,
   snapshot: Snapshot,
   door: Door,
 ): Caller {
+  const { auth } = snapshot.config
   const token = tokenOf(headers)
-  const guest = guestAt(socket, snapshot.config.auth, door)
-  if (token === null || (guest && !token.startsWith(tokenPrefix))) {
-    if (guest) return guest
-    throw new ProxyError(token === null ? 'anonymous_refused' : 'unauthorized')
+  const guest = token === null || !token.startsWith(tokenPrefix) ? guestAt(socket, auth, door) : null
+  const proxy = guest && !door.open ? proxyHeaderOf(headers) : null
+  if (guest && proxy === null) {
+    checkHost(headers, auth, door)
+    return guest
   }
+  if (token === null) {
+    const reason = proxy === null ? whyRefused(auth, door) : throughProxy(proxy)
+    throw new ProxyError('anonymous_refused', { reason })
+  }
+  return callerWith(token, snapshot, door)
+}
+
+function callerWith(token: string, snapshot: Snapshot, door: Door): Caller {
   const key = validKey(snapshot, token, door.clock)
   if (!key) throw new ProxyError('unauthorized')
   if (!opens(key, door)) throw new ProxyError('inference_scope_required')
@@ -84,7 +98,17 @@ function guestAt(socket: IncomingMessage['socket'], auth: Auth, door: Door): Cal
   const entry = entriesOf(auth).find(({ covers }) => covers(socket.remoteAddress ?? ''))?.entry
   if (entry && opens(entry, door))
     return { tenant: entry.tenant, models: ['*'], mayManage: entry.scopes.includes('admin') }
-  return door.loopback ? anonymous : null
+  return door.open || (door.loopback && auth.anonymous === 'loopback') ? anonymous : null
+}
+
+function whyRefused({ anonymous }: Auth, { loopback }: Door): string {
+  return loopback && anonymous === 'none'
+    ? 'every caller needs an API key here (auth.anonymous is none)'
+    : 'callers without an API key are served on loopback only'
+}
+
+function throughProxy(header: string): string {
+  return `this request came through a proxy (it has the header ${header}), so the address of its connection does not stand for an API key`
 }
 
 function opens({ scopes }: { readonly scopes: readonly Scope[] }, door: Door): boolean {

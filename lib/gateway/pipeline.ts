@@ -118,7 +118,8 @@ export class Pipeline {
     trace.api = route.action === 'forward' ? route.api : route.kind
     const caller = authenticate(request, snapshot, {
       clock,
-      loopback: loopback || isOpen(route),
+      loopback,
+      open: isOpen(route),
       scopes: isForAdmins(route) ? scopes : inference,
     })
     trace.tenant = caller.tenant

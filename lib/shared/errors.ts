@@ -50,8 +50,8 @@ const catalogue = {
   },
   anonymous_refused: {
     status: 403,
-    text: () =>
-      'anonymous callers are served on loopback only; create a key with "llamero key create NAME" and send it as "Authorization: Bearer llm_..."',
+    text: (f) =>
+      `${f['reason']}; create a key with "llamero key create NAME" and send it as "Authorization: Bearer llm_..."`,
   },
   admin_token_required: {
     status: 401,
@@ -67,6 +67,11 @@ const catalogue = {
     status: 403,
     text: () =>
       'web pages of this origin may not ask; an operator can add it to cors.origins in the configuration',
+  },
+  foreign_host: {
+    status: 403,
+    text: (f) =>
+      `without an API key, requests to host "${f['host']}" are refused: a web page may have rebound that name to this machine; ask for localhost or the machine's address, or let an operator add the name to auth.hosts in the configuration`,
   },
   forbidden: { status: 403, text: (f) => `${f['reason']}` },
   option_refused: {

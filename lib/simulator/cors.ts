@@ -28,3 +28,16 @@ export function crossOriginHeaders(origin = '', isPreflight = false): Headers {
     'Access-Control-Max-Age': '43200',
   }
 }
+
+/**
+ * Whether the page that sent these headers may call: from the node itself or one of OLLAMA_ORIGINS' defaults; else 403
+ * with no body (ollama-api.md §2.9).
+ */
+export function isOriginAllowed(headers: IncomingHttpHeaders): boolean {
+  const { origin = '' } = headers
+  return (
+    !isCrossOrigin(headers) ||
+    /^https?:\/\/(localhost|127\.0\.0\.1|0\.0\.0\.0)(:.*)?$/.test(origin) ||
+    /^(app|file|tauri|vscode-webview|vscode-file):\/\//.test(origin)
+  )
+}

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { isLocalHost } from '../shared/hosts.ts'
 import { bodyKindOf, bytesOf, decoded } from './body.ts'
-import { crossOriginHeaders, isCrossOrigin } from './cors.ts'
+import { crossOriginHeaders, isCrossOrigin, isOriginAllowed } from './cors.ts'
 import type { Faults, Plan } from './faults.ts'
-import { isHostAllowed, isOriginAllowed } from './hosts.ts'
 import { isRecord } from './json.ts'
 import type { RequestEntry } from './ledger.ts'
 import type { DecodedBody, Machine } from './machine.ts'
@@ -52,7 +52,7 @@ async function answer(machine: Machine, faults: Faults, visit: Visit): Promise<v
   const { request, response, entry, body, leaving } = visit
   const { signal } = leaving
   const { method, path, id, arrivedAt } = entry
-  const isWelcome = isHostAllowed(request.headers.host ?? '') && isOriginAllowed(request.headers)
+  const isWelcome = isLocalHost(request.headers.host ?? '') && isOriginAllowed(request.headers)
   const plan = isWelcome ? faults.claim({ method, path, model: modelOf(entry.body) }, id) : calm
   const pacer = new Pacer(machine.clock, signal)
   const reply = new Reply(response, plan, pacer, (reason) => leaving.abort(reason))

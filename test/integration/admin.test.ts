@@ -152,18 +152,83 @@ suite('the admin listener', () => {
     )
   })
 
-  test('answers no foreign web page: neither its origin nor a rebound host name', async () => {
+  /** `fetch` does not let a Host be set. */
+  const statusAt = async (path: string, headers: Record<string, string>) => {
+    const { promise, resolve, reject } = Promise.withResolvers<number>()
+    request({ port: instance.app.admin.port, host: '127.0.0.1', path, headers }, (answer) => {
+      answer.resume()
+      resolve(answer.statusCode ?? 0)
+    })
+      .on('error', reject)
+      .end()
+    return promise
+  }
+
+  test('answers no web page of another origin', async () => {
     assert.equal((await get('/admin/v1/status', { origin: 'http://evil.example' })).status, 403)
-    const { promise, resolve } = Promise.withResolvers<number>()
-    const { port } = instance.app.admin
-    request(
-      { port, host: '127.0.0.1', path: '/admin/v1/status', headers: { host: 'evil.example' } },
-      (answer) => {
-        answer.resume()
-        resolve(answer.statusCode ?? 0)
-      },
-    ).end()
-    assert.equal(await promise, 403)
+  })
+
+  test('refuses a rebound host name on every path, health and metrics too (341)', async () => {
+    for (const path of ['/admin/v1/status', '/admin/v1/nothing', '/livez', '/readyz', '/leader', '/metrics'])
+      for (const host of ['evil.example', 'evil.example:11400', '203.0.113.9', 'localhost.evil.example'])
+        assert.equal(await statusAt(path, { host }), 403, `${path} ${host}`)
+    for (const host of ['localhost:11400', '127.0.0.1', '10.1.2.3', 'gpu.local', '[::1]:11400'])
+      assert.equal(await statusAt('/readyz', { host }), 200, host)
+  })
+
+  test('takes the admin token under any host name (341)', async () => {
+    const authorization = `Bearer ${instance.token}`
+    assert.equal(await statusAt('/admin/v1/status', { host: 'admin.example', authorization }), 200)
+    assert.equal(
+      await statusAt('/admin/v1/status', { host: 'admin.example', authorization: 'Bearer x' }),
+      403,
+    )
+  })
+
+  test('a read that came through a proxy needs the token (342)', async () => {
+    for (const name of ['x-forwarded-for', 'x-forwarded-proto', 'forwarded', 'x-real-ip', 'via'])
+      for (const value of ['127.0.0.1', '']) {
+        assert.equal((await get('/admin/v1/nodes', { [name]: value })).status, 401, name)
+        const authorization = `Bearer ${instance.token}`
+        assert.equal((await get('/admin/v1/nodes', { [name]: value, authorization })).status, 200, name)
+      }
+  })
+
+  test('auth.hosts and auth.anonymous are in force on it, and status warns of keys beside open loopback (341, 342)', async () => {
+    const warnings = async () => {
+      const { body } = await change('GET', 'status')
+      return body.warnings as string[]
+    }
+    const configure = async (auth: object) => {
+      const value = JSON.stringify({ auth })
+      const { config } = instance.app.keys
+      await instance.app.store.commit({ when: [], apply: [{ type: 'put', key: config, value }] })
+      const inForce = () => JSON.stringify(instance.app.snapshot.get().config.auth)
+      await eventually(
+        () => Object.values(auth).every((part) => inForce().includes(JSON.stringify(part))),
+        'it',
+      )
+    }
+    assert.deepEqual(await warnings(), [])
+    await change('POST', 'keys', { id: 'first' })
+    await eventually(() => instance.app.snapshot.get().keys.size === 1, 'the key is in force')
+    assert.match((await warnings()).join(), /API keys exist.*auth\.anonymous: none/)
+
+    await configure({ anonymous: 'none', hosts: ['*.example.com'] })
+    assert.deepEqual(await warnings(), [])
+    assert.equal((await get('/admin/v1/nodes')).status, 401)
+    assert.equal((await get('/readyz')).status, 200)
+    assert.equal(await statusAt('/readyz', { host: 'ops.example.com:80' }), 200)
+    assert.equal(await statusAt('/readyz', { host: 'example.com' }), 403)
+
+    await configure({
+      anonymous: 'none',
+      addresses: [{ cidr: ['127.0.0.0/8'], tenant: 'default', scopes: ['inference'] }],
+    })
+    assert.match((await warnings()).join(), /auth\.addresses\[0\]/)
+    await configure({ anonymous: 'loopback' })
+    await change('DELETE', 'keys/first')
+    await eventually(() => instance.app.snapshot.get().keys.size === 0, 'the key is gone')
   })
 
   test('unknown paths are 404', async () => {

@@ -150,3 +150,11 @@ test('status says when an instance goes by its own disk and eyes, and how to acc
   assert.match(err, /not put in force: all nodes are gone\n {2}hint: .*llamero config accept/)
   assert.deepEqual(JSON.parse((await llamero('status -o json', { url })).out), body)
 })
+
+test('status says what the instance warns of (342)', async (t) => {
+  const { url } = await fakeAdmin(t, {
+    'GET /status': { body: aStatus({ warnings: ['keys \u001b[1mexist'] }) },
+  })
+  const { code, err } = await llamero('status', { url })
+  assert.deepEqual([code, err], [0, 'warning: keys ?[1mexist\n'])
+})

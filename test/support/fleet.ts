@@ -38,7 +38,8 @@ export function aDocuments({ nodes = [], config = {}, ...rest }: FleetSketch): D
   return {
     ...emptyDocuments,
     revision: 1n,
-    config: configSchema.parse(config) as Config,
+    // The raw requests of the tests are sent to the Host "x".
+    config: configSchema.parse({ auth: { hosts: ['x'] }, ...config }) as Config,
     ...rest,
     nodes: new Map(nodes.map((node) => [node.name, specOf(node)])),
     statuses: new Map(

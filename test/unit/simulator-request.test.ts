@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { isLocalHost } from '../../lib/shared/hosts.ts'
 import { readChat, readChatCompletion, readGenerate } from '../../lib/simulator/ask.ts'
-import { isHostAllowed, isOriginAllowed } from '../../lib/simulator/hosts.ts'
+import { isOriginAllowed } from '../../lib/simulator/cors.ts'
 import { decodeBody, goString } from '../../lib/simulator/json.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { parseName } from '../../lib/simulator/names.ts'
@@ -142,9 +143,9 @@ test('a loopback node answers local and private hosts and origins only', () => {
     'gpu.local',
     'a.INTERNAL',
   ]
-  for (const host of good) assert.ok(isHostAllowed(host), host)
+  for (const host of good) assert.ok(isLocalHost(host), host)
   for (const host of ['example.com', '8.8.8.8:11434', 'localhost.evil.com', '[2001:db8::1]']) {
-    assert.ok(!isHostAllowed(host), host)
+    assert.ok(!isLocalHost(host), host)
   }
   for (const origin of [undefined, 'http://localhost:3000', 'app://obsidian.md', 'http://node:11434']) {
     assert.ok(isOriginAllowed({ host: 'node:11434', ...(origin === undefined ? {} : { origin }) }), origin)

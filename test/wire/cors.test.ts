@@ -71,7 +71,7 @@ suite('a web page', () => {
   }
 
   test('that came by the address it asks is no stranger', async () => {
-    await using wire = await startWireGateway()
+    await using wire = await startWireGateway({ config: { auth: { hosts: ['chat.example'] } } })
     assert.match(
       await wire.send(get('/api/tags', 'Host: chat.example\r\nOrigin: https://chat.example\r\n')),
       / 200 OK/,

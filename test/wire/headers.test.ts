@@ -107,8 +107,10 @@ suite('the headers of a request', () => {
   ]
   for (const [what, headers] of stopped) {
     test(`that stop here: ${what}`, async () => {
-      await using wire = await startWireGateway({ nodeHeaders: { 'X-Node-Key': 'k' } })
-      const { answer, head, names } = await forwarded(wire, headers)
+      const keys = new Map([['team', apiKeySchema.parse({ hash: hashToken('llm_valid') })]])
+      await using wire = await startWireGateway({ keys, nodeHeaders: { 'X-Node-Key': 'k' } })
+      const bearer = /authorization/i.test(headers) ? '' : 'Authorization: Bearer llm_valid\r\n'
+      const { answer, head, names } = await forwarded(wire, headers + bearer)
       assert.match(answer, /^HTTP\/1.1 200 OK/)
       assert.deepEqual(names, ours)
       assert.match(head, new RegExp(`^POST /api/chat HTTP/1.1\r\n[\\s\\S]*host: 127.0.0.1:${wire.node.port}`))

@@ -1,0 +1,58 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Config } from '../fleet/config.ts'
+import { matchesGlob } from '../fleet/schema.ts'
+import { ProxyError } from '../shared/errors.ts'
+import { hostOf, isLocalHost } from '../shared/hosts.ts'
+
+type Auth = Config['auth']
+
+/** Headers by which proxies and content networks pass on the address of their client. `x-forwarded-*` is one of them too. */
+const proxyHeaders: ReadonlySet<string> = new Set([
+  'forwarded',
+  'via',
+  'x-real-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'x-original-forwarded-for',
+  'x-envoy-external-address',
+  'cf-connecting-ip',
+  'true-client-ip',
+])
+
+/**
+ * The header that shows that a request came through a proxy, or null. The address of its connection is the proxy's then,
+ * and says nothing about the client.
+ */
+export function proxyHeaderOf(headers: IncomingHttpHeaders): string | null {
+  for (const name in headers) if (proxyHeaders.has(name) || name.startsWith('x-forwarded-')) return name
+  return null
+}
+
+/** Whether a request names a host that web pages of strangers cannot name: see `isLocalHost`, and `auth.hosts`. */
+export function isTrustedHost({ host = '' }: IncomingHttpHeaders, { hosts }: Auth): boolean {
+  return isLocalHost(host) || hosts.some((glob) => matchesGlob(glob, hostOf(host)))
+}
+
+/**
+ * A web page that rebinds its name to our address asks with the rights of the browser's machine, and its origin looks like
+ * our own. So a caller that shows no key must name a trusted host: always on a loopback listener, elsewhere when a web
+ * page asks for what needs a right.
+ *
+ * @throws ProxyError `foreign_host`
+ */
+export function checkHost(
+  headers: IncomingHttpHeaders,
+  auth: Auth,
+  door: { readonly loopback: boolean; readonly open: boolean },
+): void {
+  const mayBeRebound = door.loopback || (!door.open && isFromPage(headers))
+  if (mayBeRebound && !isTrustedHost(headers, auth))
+    throw new ProxyError('foreign_host', { host: (headers.host ?? '').slice(0, 200) })
+}
+
+/** Browsers send `Origin` with every method but GET and HEAD, and one of the others with those, unless a page hides it. */
+function isFromPage(headers: IncomingHttpHeaders): boolean {
+  return (
+    headers.origin !== undefined || headers.referer !== undefined || headers['sec-fetch-site'] !== undefined
+  )
+}
