@@ -46,6 +46,8 @@ export class Attempt implements Silent {
   #cancelTimer: () => void = () => {}
   #armedAt = 0
   #request: ClientRequest | null = null
+  /** Bytes that came on the connection before it was this attempt's. */
+  #readBefore = 0
   #answer: IncomingMessage | null = null
   #delivery: Delivery | null = null
 
@@ -94,6 +96,7 @@ export class Attempt implements Silent {
 
   /** The request has its socket. */
   sending(request: ClientRequest): void {
+    this.#readBefore = request.socket?.bytesRead ?? 0
     request.on('upgrade', (_answer, socket) => {
       socket.destroy()
       this.#failWith('bad-response', new Error('the node switched protocols unasked'))
@@ -138,8 +141,14 @@ export class Attempt implements Silent {
 
   /** http-proxy or the answer's stream reports an error. */
   fail(error: Error): void {
-    const isFirst = this.#state === 'waiting'
-    this.#failWith(isFirst ? faultOf(error, this.#request) : 'broken-off', error)
+    if (this.#state !== 'waiting') {
+      this.#failWith('broken-off', error)
+      return
+    }
+    const request = this.#request
+    const forMs = this.#clock.now() - this.#sentAt
+    const heard = (request?.socket?.bytesRead ?? 0) > this.#readBefore
+    this.#failWith(faultOf(error, { request, forMs, heard }), error)
   }
 
   #take(chunk: Buffer): void {

@@ -10,15 +10,31 @@ const unreachableCodes = new Set([
   'EADDRNOTAVAIL',
 ])
 
+/**
+ * A node that closes an idle connection and a request that is written to it cross on the way: the loss is noticed within a
+ * round trip. A connection that breaks later broke while the node worked.
+ */
+const crossingMs = 500
+
+/** How far a request had come when its connection failed. */
+interface Sent {
+  readonly request: ClientRequest | null
+  /** Milliseconds since the last of it was written. */
+  readonly forMs: number
+  /** Bytes came back, if only half a head. */
+  readonly heard: boolean
+}
+
 /** What went wrong with a node that had not begun to answer. */
-export function faultOf(error: Error & { code?: unknown }, request: ClientRequest | null): Fault {
+export function faultOf(error: Error & { code?: unknown }, { request, forMs, heard }: Sent): Fault {
   const code = String(error.code ?? '')
   if (code === 'ECONNECT_TIMEOUT') return 'connect-timeout'
   if (unreachableCodes.has(code) || /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))
     return 'unreachable'
   if (code.startsWith('HPE_')) return 'bad-response'
   const lost = code === 'ECONNRESET' || code === 'EPIPE'
-  return lost && request?.reusedSocket ? 'stale-socket' : 'reset'
+  const crossed = request?.reusedSocket && !heard && forMs <= crossingMs
+  return lost && crossed ? 'stale-socket' : 'reset'
 }
 
 /** What no answer may be, or null: no redirect is followed, and we asked for no compression. */

@@ -23,14 +23,23 @@ const timeouts = {
 
 type Serve = (socket: Socket, chunk: string, nth: number) => void
 
-async function ask(serve: Serve, { withHealthy = false, slots = 8 } = {}) {
+/** How the tries at a node ended, counted. */
+async function results({ metrics }: Awaited<ReturnType<typeof startGateway>>, node: string) {
+  const series = (await metrics.attempts.get()).values.filter(({ labels }) => labels.node === node)
+  return Object.fromEntries(series.map(({ labels, value }) => [labels.result, value]))
+}
+
+async function ask(
+  serve: Serve,
+  { withHealthy = false, slots = 8, weight = 1, timeouts: limits = timeouts } = {},
+) {
   const bad = await startRawNode(serve)
   const good = await startRawNode(healthy)
   const nodes = [
-    { name: 'bad', url: bad.url, loaded: ['m:latest'], slots },
+    { name: 'bad', url: bad.url, loaded: ['m:latest'], slots, weight },
     ...(withHealthy ? [{ name: 'good', url: good.url, slots }] : []),
   ]
-  const gateway = await startGateway(aSnapshot({ nodes, config: { timeouts } }))
+  const gateway = await startGateway(aSnapshot({ nodes, config: { timeouts: limits } }))
   return {
     bad,
     good,
@@ -179,6 +188,39 @@ suite('sockets to a node', () => {
     )
     for (let n = 0; n < 4; n++) assert.match(await alone.send(), /200 OK[\s\S]*"healthy":true/)
     assert(alone.bad.received.length > 1)
+  })
+
+  test('a kept-alive socket that dies after a silence is no race: the request goes elsewhere, once (382)', async () => {
+    const requests: string[] = []
+    await using pair = await ask(
+      (socket, bytes, nth) => {
+        requests.push(bytes)
+        if (nth === 0) healthy(socket)
+        else setTimeout(() => socket.resetAndDestroy(), 600)
+      },
+      { withHealthy: true, timeouts: { ...timeouts, first_token: '5s' }, weight: 9 },
+    )
+    assert.match(await pair.send(), /"healthy":true/)
+    const asked = requests.length
+    assert.equal(asked, 1, 'the first request is answered by the node under test')
+    const answer = await fetch(`${pair.gateway.url}/api/chat`, { method: 'POST', body: chat })
+    assert.equal(answer.headers.get('x-llamero-node'), 'good')
+    assert.equal(answer.headers.get('x-llamero-attempts'), '2')
+    assert.equal(requests.length, asked + 1, 'the node is not asked a second time')
+    assert.deepEqual(await results(pair.gateway, 'bad'), { done: 1, reset: 1 })
+  })
+
+  test('a kept-alive socket that dies within an answer head is no race either (382)', async () => {
+    await using pair = await ask(
+      (socket, _bytes, nth) => {
+        if (nth === 0) healthy(socket)
+        else socket.write('HTTP/1.1 200 O', () => setTimeout(() => socket.resetAndDestroy(), 20))
+      },
+      { withHealthy: true, weight: 9 },
+    )
+    assert.match(await pair.send(), /"healthy":true/)
+    assert.match(await pair.send(), /x-llamero-node: good/)
+    assert.deepEqual(await results(pair.gateway, 'bad'), { done: 1, reset: 1 })
   })
 
   test('bytes after an answer reach no later caller (35)', async () => {
