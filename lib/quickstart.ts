@@ -86,7 +86,7 @@ async function register({ store, keys }: App, nodes: readonly Node[]): Promise<v
 function untilUp({ snapshot }: App, count: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const look = () => {
-    if ([...snapshot.get().nodes.values()].filter((node) => node.available).length >= count) resolve()
+    if ([...snapshot.get().nodes.values()].filter(({ health }) => health === 'up').length >= count) resolve()
   }
   snapshot.onSwap(look)
   look()

@@ -1,5 +1,6 @@
 import type Router from '@koa/router'
 import { canonicalName } from '../fleet/names.ts'
+import type { NodeView } from '../fleet/node.ts'
 import type { AdminContext } from './context.ts'
 
 /** For load balancers, VIP managers and Prometheus: cheap, open, and never asking the store or a node. */
@@ -33,7 +34,8 @@ function unreadiness({ snapshot, isDraining }: AdminContext, model: unknown): st
   if (typeof model !== 'string') return null
   const { models, nodes } = snapshot.get()
   const holders = models.get(canonicalName(model) ?? '')?.holders ?? []
-  return holders.some((name) => (nodes.get(name)?.weight ?? 0) > 0) ? null : 'no node can serve this model'
+  const canServe = (node: NodeView | undefined) => node && node.weight > 0 && node.health !== 'down'
+  return holders.some((name) => canServe(nodes.get(name))) ? null : 'no node can serve this model'
 }
 
 /** Gauges that are states, not events, are read when they are asked for. */

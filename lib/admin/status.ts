@@ -103,6 +103,7 @@ function countNodes(nodes: readonly NodeView[]) {
   return {
     total: nodes.length,
     up: nodes.filter((node) => node.status?.health === 'up').length,
+    slow: nodes.filter((node) => node.status?.health === 'slow').length,
     down: nodes.filter((node) => node.status?.health === 'down').length,
     cordoned: nodes.filter((node) => node.spec.state === 'cordoned').length,
   }

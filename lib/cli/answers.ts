@@ -7,7 +7,7 @@ export interface NodeAnswer {
   readonly name: string
   readonly url: string
   readonly state: string
-  readonly health: 'up' | 'down' | 'unknown'
+  readonly health: 'up' | 'slow' | 'down' | 'unknown'
   readonly reason: string
   /** ISO date of the last change of health. */
   readonly since: string | null
@@ -315,6 +315,8 @@ export interface StatusAnswer {
     readonly total: number
     readonly up: number
     readonly down: number
+    /** An instance of an older version does not tell. */
+    readonly slow?: number
     readonly cordoned: number
   }
   readonly models: {

@@ -40,7 +40,7 @@ function view(answer: StatusAnswer, { colour, wide }: Look): string {
       ['config', configLine(config)],
       [
         'nodes',
-        `${nodes.total}: ${nodes.up} up, ${nodes.down} down, ${nodes.cordoned} cordoned${advice === 'own' ? '; as this instance sees them' : ''}`,
+        `${nodes.total}: ${nodes.up} up, ${nodes.slow ? `${nodes.slow} slow, ` : ''}${nodes.down} down, ${nodes.cordoned} cordoned${advice === 'own' ? '; as this instance sees them' : ''}`,
       ],
       ['models', `${models.on_disk} on disk, ${models.loaded} loaded`],
       ['requests', `${requests.running} running, ${requests.queued} queued`],

@@ -21,11 +21,10 @@ export function planStates({ keys, fence, nodes, observations, sightings, lesson
   for (const [name, observation] of observations) {
     const spec = nodes.get(name)?.spec
     if (!observation || !spec) continue
-    const weight = observation.health === 'up' ? spec.weight : 0
     // An observation may be an earlier leader's status: ours to sign comes last.
     const stored = sightings.get(name)?.stored
     const learned = lessons.of(name, stored?.learned)
-    const status: NodeStatus = { ...observation, fence: String(fence), weight, learned }
+    const status: NodeStatus = { ...observation, fence: String(fence), weight: spec.weight, learned }
     if (stored && sameStatus(stored, status)) continue
     operations.push({ type: 'put', key: keys.nodeState(name), value: JSON.stringify(status) })
   }

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import { type InventoryModel, type NodeStatus, nodeHealths } from '../fleet/node.ts'
+import { type InventoryModel, type NodeStatus, nodeHealths, probeFaults } from '../fleet/node.ts'
 import type { Entry } from '../store/store.ts'
 
 /** What a leader saw of a node: a status before it is signed with the fence, and given a weight and what was learned. */
@@ -22,6 +22,7 @@ export const statusSchema = z.object({
   fence: z.string().regex(/^\d{1,20}$/),
   health: z.enum(nodeHealths),
   reason: z.string(),
+  fault: z.enum(probeFaults).exactOptional(),
   since: z.string(),
   version: z.string(),
   models: z.array(
@@ -123,6 +124,7 @@ export function sameObservation(a: Observation, b: Observation): boolean {
   return (
     a.health === b.health &&
     a.reason === b.reason &&
+    a.fault === b.fault &&
     a.since === b.since &&
     a.version === b.version &&
     sameList(a.models, b.models, ['name', 'digest', 'size', 'modified_at']) &&

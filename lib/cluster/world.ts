@@ -253,8 +253,10 @@ export class World {
     metrics.configRevision.set(Number(revision))
     metrics.configRejected.set(allObjects(this.#objects).filter(({ faults }) => faults.length > 0).length)
     for (const [name, node] of nodes)
-      if (former.nodes.get(name) !== node)
-        metrics.nodeUp.set({ node: name }, node.status?.health === 'up' ? 1 : 0)
+      if (former.nodes.get(name) !== node) {
+        metrics.nodeUp.set({ node: name }, node.health === 'up' || node.health === 'slow' ? 1 : 0)
+        metrics.nodeSlow.set({ node: name }, node.health === 'slow' ? 1 : 0)
+      }
     for (const name of former.nodes.keys()) if (!nodes.has(name)) void metrics.forgetNode(name)
   }
 }
@@ -266,7 +268,7 @@ const worldly: ReadonlySet<string> = new Set(['state/nodes', 'agents', 'meta/uid
 const ownStatuses = new WeakMap<Observation, NodeStatus>()
 
 function ownStatus(seen: Observation, spec: NodeSpec): NodeStatus {
-  const weight = seen.health === 'up' ? spec.weight : 0
+  const { weight } = spec
   const known = ownStatuses.get(seen)
   if (known?.weight === weight) return known
   const status = { ...seen, fence: '0', weight }

@@ -119,8 +119,13 @@ export interface LoadedModel {
   readonly details: Readonly<Record<string, unknown>>
 }
 
-export const nodeHealths = ['up', 'down'] as const
+/** `slow`: it takes connections, but its status routes do not answer in time; it serves, and is preferred less. */
+export const nodeHealths = ['up', 'slow', 'down'] as const
 export type NodeHealth = (typeof nodeHealths)[number]
+
+/** What the last failed probe met: `answer` is an answer that Ollama would not give, or a connection closed by the node. */
+export const probeFaults = ['refused', 'unreachable', 'timeout', 'answer'] as const
+export type ProbeFault = (typeof probeFaults)[number]
 
 /** `R/state/nodes/<name>`: what the leader observed. Written whole, guarded by the fence, only when it changes. */
 export interface NodeStatus {
@@ -129,13 +134,15 @@ export interface NodeStatus {
   readonly health: NodeHealth
   /** Why, in words for the operator: "3 probes in a row: connect ECONNREFUSED". */
   readonly reason: string
+  /** What `health` rests on when it is not `up`; absent in statuses of older versions. */
+  readonly fault?: ProbeFault
   /** ISO date of the last change of `health`. */
   readonly since: string
   /** Ollama's version, "" when it never answered. */
   readonly version: string
   readonly models: readonly InventoryModel[]
   readonly loaded: readonly LoadedModel[]
-  /** The node's share as the leader sees it: static weight x health. */
+  /** The node's share as its operator wants it. */
   readonly weight: number
   /** What the leader's scheduler learned of it: JSON of at most 16 KiB, which only schedulers understand. */
   readonly learned?: unknown
@@ -147,13 +154,29 @@ export interface NodeView {
   readonly spec: NodeSpec
   /** Null until a leader has looked at the node once. */
   readonly status: NodeStatus | null
-  /** Active and healthy: it may take new requests, slots permitting. */
+  /** Active, and probed at least once: it may take new requests. Its health is advice on whom to prefer, never a bar. */
   readonly available: boolean
+  /** `unknown` until the first probe. */
+  readonly health: NodeHealth | 'unknown'
   readonly slots: number
-  /** Effective share: 0 takes no requests. */
+  /** Effective share, whatever the health: 0 takes no requests. */
   readonly weight: number
   /** Digest by canonical model name. */
   readonly onDisk: ReadonlyMap<string, string>
   /** In its memory, by canonical model name. */
   readonly resident: ReadonlyMap<string, LoadedModel>
+}
+
+const ranks: Readonly<Record<NodeView['health'], number>> = { up: 0, slow: 1, unknown: 2, down: 3 }
+
+/** Sorts nodes by health, the best first. */
+export function byHealth(a: NodeView, b: NodeView): number {
+  return ranks[a.health] - ranks[b.health]
+}
+
+/** The nodes that may take new requests: those advised down only where there is no other. */
+export function preferWell(nodes: Iterable<NodeView>): NodeView[] {
+  const available = [...nodes].filter((node) => node.available)
+  const well = available.filter(({ health }) => health !== 'down')
+  return well.length > 0 ? well : available
 }

@@ -127,12 +127,13 @@ function viewOf(
 ): NodeView {
   const slots = spec.slots ?? config.routing.default_slots
   if (former?.spec === spec && former.status === status && former.slots === slots) return former
-  const available = spec.state === 'active' && status?.health === 'up'
+  const available = spec.state === 'active' && status !== null
   return Object.freeze({
     name,
     spec,
     status,
     available,
+    health: status?.health ?? 'unknown',
     slots,
     weight: available ? spec.weight : 0,
     onDisk: new Map((status?.models ?? []).map((model) => [model.name, model.digest])),

@@ -161,7 +161,7 @@ function openaiModel(id: string, { name, modified_at }: InventoryModel): object 
 /** The lowest version in use: a client that checks it must not be promised what some node cannot do. */
 function lowestVersion(snapshot: Snapshot): string {
   const nodes = [...snapshot.nodes.values()].filter((node) => node.status?.version)
-  const up = nodes.filter((node) => node.available)
+  const up = nodes.filter((node) => node.available && node.health !== 'down')
   const versions = (up.length > 0 ? up : nodes).map((node) => node.status?.version ?? '')
   return versions.sort(compareVersions)[0] ?? '0.0.0'
 }

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { NodeView } from '../fleet/node.ts'
+import { type NodeView, preferWell } from '../fleet/node.ts'
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 
@@ -10,7 +10,7 @@ import type { Snapshot } from '../fleet/snapshot.ts'
  */
 export function homesOf(tenant: string, { nodes, config }: Snapshot): readonly NodeView[] {
   const { copies, nodes: labels } = config.management
-  const able = [...nodes.values()].filter((node) => node.available && matchesLabels(labels, node.spec.labels))
+  const able = preferWell(nodes.values()).filter((node) => matchesLabels(labels, node.spec.labels))
   if (copies === 'all') return able
   return able
     .map((node) => ({ node, rank: hash('sha256', JSON.stringify([tenant, node.name]), 'hex') }))

@@ -6,7 +6,7 @@ import type { Admission } from './admit.ts'
 import type { Exchange } from './exchange.ts'
 import { judge } from './failures.ts'
 import { until } from './first-look.ts'
-import { giveUp, reasonOf } from './give-up.ts'
+import { giveUp, provesDown, reasonOf } from './give-up.ts'
 import { LoadFailed } from './model-loader.ts'
 import type { Failure } from './outcome.ts'
 import { rejectionOf } from './rejection.ts'
@@ -57,7 +57,10 @@ export class Dispatch {
         place instanceof LoadFailed ? this.#noteLoad(request, place) : await this.#tries.run(request, place)
       if (!failure) return
     } while (await this.#mayRetry(request, failure))
-    if (failure) giveUp(exchange, failure, scheduler.loadRetryS(ask))
+    if (!failure) return
+    if (provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
+      throw new ProxyError('all_nodes_down', { model: ask.model }, { cause: failure.cause })
+    giveUp(exchange, failure, scheduler.loadRetryS(ask))
   }
 
   /**

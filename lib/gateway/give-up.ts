@@ -1,8 +1,9 @@
 import type { OutgoingHttpHeaders } from 'node:http'
+import type { NodeView } from '../fleet/node.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { retryHeaders } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
-import type { Failure } from './outcome.ts'
+import type { Failure, NodeFailed } from './outcome.ts'
 import { endAfterBody } from './refuse.ts'
 
 /**
@@ -43,4 +44,13 @@ export function giveUp(exchange: Exchange, failure: Failure, retryAfterS: number
 /** Why a try failed, in a word; a label of the metrics. */
 export function reasonOf(failure: Failure): string {
   return failure.kind === 'node-failed' ? failure.fault : `status-${failure.status}`
+}
+
+/**
+ * Whether a failure bears out the advice that the node is down: it was tried all the same because there was no other, and
+ * no connection came up, so it never had the request.
+ */
+export function provesDown(failure: Failure, node: NodeView | undefined): failure is NodeFailed {
+  const { fault = null } = failure.kind === 'node-failed' ? failure : {}
+  return node?.health === 'down' && (fault === 'unreachable' || fault === 'connect-timeout')
 }

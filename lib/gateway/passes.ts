@@ -1,11 +1,11 @@
-import type { NodeView } from '../fleet/node.ts'
+import { byHealth, type NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import type { Forwarder } from './forward.ts'
-import { giveUp } from './give-up.ts'
+import { giveUp, provesDown } from './give-up.ts'
 import { type Order, requestHeaders } from './order.ts'
 import type { NodeFailed } from './outcome.ts'
 import { PassDelivery } from './pass-delivery.ts'
@@ -36,7 +36,7 @@ export class Passes {
    */
   nodesFor(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): readonly NodeView[] {
     const { nodes, config } = snapshot
-    const available = [...nodes.values()].filter((node) => node.available)
+    const available = [...nodes.values()].filter((node) => node.available).sort(byHealth)
     if (route.to === 'any') return atLeastOne(available.slice(0, config.routing.attempts))
     const name = route.to === 'identity' ? config.node_identity.node : config.routing.unknown_paths
     if (name === undefined) throw new ProxyError('not_served', { path: exchange.path.slice(0, 200) })
@@ -66,7 +66,10 @@ export class Passes {
       this.#options.doubt(node.name)
       failure = outcome
     }
-    if (failure) giveUp(exchange, failure)
+    if (!failure) return
+    if (provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
+      throw new ProxyError('node_unavailable', {}, { cause: failure.cause })
+    giveUp(exchange, failure)
   }
 
   #order(exchange: Exchange, node: NodeView, body: Buffer, { config }: Snapshot): Order {

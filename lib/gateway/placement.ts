@@ -1,5 +1,5 @@
 import type { JobAction } from '../fleet/job.ts'
-import type { NodeView } from '../fleet/node.ts'
+import { type NodeView, preferWell } from '../fleet/node.ts'
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -58,16 +58,15 @@ function named(
   return [...new Set(names)]
 }
 
-function conditionOf({ spec, status }: NodeView): string {
-  if (spec.state !== 'active') return spec.state
-  return status ? 'down' : 'not looked at yet'
+function conditionOf({ spec }: NodeView): string {
+  return spec.state === 'active' ? 'not probed yet' : spec.state
 }
 
 function chosen(ask: JobAsk, able: readonly NodeView[], snapshot: Snapshot): Placement {
   const labelled = able.filter(({ spec }) => matchesLabels(ask.wish.labels ?? {}, spec.labels))
   const placement = choosers[ask.action](ask, labelled, snapshot)
   if (placement.nodes.length === 0)
-    throw noPlace(ask, 'each that could is down, cordoned or has other labels')
+    throw noPlace(ask, 'each that could is cordoned, off, not probed yet or has other labels')
   return { nodes: placement.nodes.map(nameOf), spares: placement.spares.map(nameOf) }
 }
 
@@ -88,7 +87,7 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
   delete: everyHolder,
   /** Copies are pulled together, lest they drift apart; what they are too few for goes where most room is. */
   pull: (ask, labelled, { config }) => {
-    const able = labelled.filter((node) => node.available)
+    const able = preferWell(labelled)
     const holders = able.filter((node) => has(node, ask.made?.canonical))
     const others = able
       .filter((node) => !holders.includes(node) && matchesLabels(config.management.nodes, node.spec.labels))
@@ -98,20 +97,17 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
     return split([...holders, ...others], Math.max(count, holders.length))
   },
   create: (ask, labelled) => {
-    const able = labelled.filter((node) => node.available && has(node, ask.source?.canonical))
+    const able = preferWell(labelled.filter((node) => has(node, ask.source?.canonical)))
     return split(able, countOf(ask, 'all', able.length))
   },
   push: ({ source }, labelled) =>
-    split(
-      labelled.filter((node) => node.available && has(node, source?.canonical)),
-      1,
-    ),
+    split(preferWell(labelled.filter((node) => has(node, source?.canonical))), 1),
   /** Where it is in memory already it is kept there; then where memory is least used. */
   load: (ask, labelled, { config }) => {
     const model = ask.source?.canonical ?? ''
-    const able = labelled
-      .filter((node) => node.available && has(node, model))
-      .sort((a, b) => isLoaded(b, model) - isLoaded(a, model) || bytesInMemory(a) - bytesInMemory(b))
+    const able = preferWell(labelled.filter((node) => has(node, model))).sort(
+      (a, b) => isLoaded(b, model) - isLoaded(a, model) || bytesInMemory(a) - bytesInMemory(b),
+    )
     return split(able, countOf(ask, config.management.copies, able.length))
   },
   unload: ({ source }, labelled) => {

@@ -1,6 +1,7 @@
 import type { ModelOptions } from '../fleet/caller-options.ts'
 import { defaultClass } from '../fleet/classes.ts'
 import { canonicalName } from '../fleet/names.ts'
+import type { NodeView } from '../fleet/node.ts'
 import { matchesGlob, matchesLabels } from '../fleet/schema.ts'
 import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
 
@@ -24,6 +25,7 @@ export function resolve(asked: string, tenant: string, snapshot: Snapshot): Reso
   for (const name of route?.fallback ?? []) wanted.push(canonicalName(name) ?? name)
   // One that can be served now, else one that exists at all: its callers are told that it is down.
   const model =
+    wanted.find((name) => isServed(name, route, snapshot, isWell)) ??
     wanted.find((name) => isServed(name, route, snapshot)) ??
     wanted.find((name) => snapshot.models.has(name)) ??
     null
@@ -55,10 +57,20 @@ function matches({ match }: RouteView, model: string, tenant: string): boolean {
   return matchesGlob(match.model, model) && (match.tenant === undefined || match.tenant === tenant)
 }
 
-function isServed(model: string, route: RouteView | null, snapshot: Snapshot): boolean {
+function isServed(
+  model: string,
+  route: RouteView | null,
+  snapshot: Snapshot,
+  suits: (node: NodeView) => boolean = () => true,
+): boolean {
   const holders = snapshot.models.get(model)?.holders ?? []
   return holders.some((name) => {
     const node = snapshot.nodes.get(name)
-    return node !== undefined && node.weight > 0 && matchesLabels(route?.nodes ?? {}, node.spec.labels)
+    if (node === undefined || !(node.weight > 0) || !suits(node)) return false
+    return matchesLabels(route?.nodes ?? {}, node.spec.labels)
   })
+}
+
+function isWell({ health }: NodeView): boolean {
+  return health !== 'down'
 }

@@ -1,4 +1,4 @@
-import type { NodeView } from '../fleet/node.ts'
+import { byHealth, type NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { orAborted } from './aborted.ts'
@@ -7,7 +7,7 @@ import type { Caller } from './authenticate.ts'
 import { chooseModel } from './choose.ts'
 import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
-import { giveUp } from './give-up.ts'
+import { giveUp, provesDown } from './give-up.ts'
 import type { NodeApi } from './node-api.ts'
 import type { Failure, Outcome } from './outcome.ts'
 import { Recent } from './recent.ts'
@@ -70,18 +70,20 @@ export class Shows {
       if (outcome.kind === 'refused' || outcome.kind === 'node-failed') failure = outcome
       if (outcome.kind === 'refused' && outcome.status < 500 && outcome.status !== 404) break
     }
-    if (!failure) throw new ProxyError('all_nodes_down', { model })
+    if (!failure || provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
+      throw new ProxyError('all_nodes_down', { model }, { cause: failure?.cause })
     giveUp(exchange, failure)
   }
 
-  /** Nodes that can be asked, those with the newest copy first. */
+  /** Nodes that can be asked: those advised down last, else those with the newest copy first. */
   #holders(model: string, newest: string, { models, nodes }: Snapshot): NodeView[] {
     const { upstreams } = this.#options
-    const isNewest = (node: NodeView) => Number(node.onDisk.get(model) === newest)
+    const isOlder = (node: NodeView) => Number(node.onDisk.get(model) !== newest)
+    const isDown = (node: NodeView) => Number(node.health === 'down')
     return (models.get(model)?.holders ?? [])
       .flatMap((name) => nodes.get(name) ?? [])
-      .filter(({ name, status }) => status?.health === 'up' && upstreams.breakerState(name) !== 'open')
-      .sort((a, b) => isNewest(b) - isNewest(a))
+      .filter(({ name }) => upstreams.breakerState(name) !== 'open')
+      .sort((a, b) => isDown(a) - isDown(b) || isOlder(a) - isOlder(b) || byHealth(a, b))
   }
 
   #ask(node: NodeView, question: Question, snapshot: Snapshot): Promise<Outcome> {

@@ -157,9 +157,9 @@ export class Upstreams implements Gate {
   #watchHealth(): void {
     const down = new Set<string>()
     for (const node of this.#options.snapshot.get().nodes.values()) {
-      if (node.status?.health === 'down') {
+      if (node.health === 'down') {
         down.add(node.name)
-        if (!this.#down.has(node.name)) this.#leave(node.name)
+        if (!this.#down.has(node.name) && isUnreachable(node)) this.#leave(node.name)
       } else if (this.#down.has(node.name) && node.available) this.#hold(node).passage.warmUp()
     }
     this.#down = down
@@ -190,6 +190,12 @@ export class Upstreams implements Gate {
     agent.retire()
     if (this.#held.size === 0) this.#stopSweeping()
   }
+}
+
+/** A node that sends odd answers to probes may yet answer what it was asked before. */
+function isUnreachable({ status }: NodeView): boolean {
+  const fault = status?.fault ?? 'unreachable'
+  return fault === 'unreachable' || fault === 'refused'
 }
 
 function targetOf({ spec }: NodeView): Target {

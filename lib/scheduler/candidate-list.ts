@@ -3,7 +3,6 @@ import type { Dice } from '../shared/loop.ts'
 import { CandidateRows } from './candidate-rows.ts'
 import { fleetPerToken } from './capacity.ts'
 import { type Flow, flowOf } from './flow.ts'
-import type { PassageBarrier } from './gate.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 import type { Waiting } from './waiting.ts'
@@ -13,39 +12,52 @@ const capacityS = 30
 
 /** Which rows a request may not have now. */
 interface Choice {
-  /** Those with this barrier. */
-  readonly spared: PassageBarrier | null
+  /** Those of a tier above this one. */
+  readonly upTo: Tier
   /** What the others ask for: it may not have those where it would take from them; null: it may. */
   readonly others: number | null
   /** Those that are not free by then, in monotonic seconds. */
   readonly before: number
 }
 
-const anywhere: Choice = { spared: null, others: null, before: Number.POSITIVE_INFINITY }
+/**
+ * How gladly a place is used. `last`: its breaker is open because of bad answers, or a leader advises that its node is down;
+ * such a place is used in panic only. `never`: this instance found nobody listening there a moment ago.
+ */
+const tiers = { well: 0, slow: 1, last: 2, never: 3 } as const
+type Tier = (typeof tiers)[keyof typeof tiers]
+
+const anywhere: Choice = { upTo: tiers.never, others: null, before: Number.POSITIVE_INFINITY }
 
 /** Chooses a place among the rows of one variant: which of them a request may have, and which costs it least. */
 export class CandidateList extends CandidateRows {
   #flow: { readonly at: number; readonly flow: Flow } | null = null
   #capacity: { readonly at: number; readonly perToken: number } | null = null
-  /** Whether breakers keep requests from any of its nodes. */
-  readonly #isGuarded: boolean
+  /** By row. Whatever changes a tier changes the facts of its node, and those make new lists. */
+  readonly #tiers: readonly Tier[]
+  /** Whether any place is worse than `well`. */
+  readonly #isTiered: boolean
   readonly #panics = new WeakMap<Waiting, boolean>()
 
   constructor(runners: readonly Runner[], around: Surroundings, now: number) {
     super(runners, around, now)
-    this.#isGuarded = runners.some(({ barrier }) => barrier === 'ejected' || barrier === 'refused')
+    this.#tiers = runners.map(tierOf)
+    this.#isTiered = this.#tiers.some((tier) => tier !== tiers.well)
   }
 
   /**
    * The row where a request costs least, or -1 when there is none that anybody knows the start of. Of those that cost about
-   * the same the one with most free slots, then any. In panic those with bad answers are used as well, but only once no
-   * slot of another is free.
+   * the same the one with most free slots, then any. A tier is used once no slot of a better one is free.
    */
   cheapest(waiting: Waiting, dice: Dice, now: number): number {
-    if (!this.#isGuarded || !this.isPanic(waiting)) return this.#cheapestOf(null, waiting, dice, now)
-    const well = this.#cheapestOf('ejected', waiting, dice, now)
-    if (well >= 0 && this.terms(well).state === 'ready') return well
-    return this.#cheapestOf(null, waiting, dice, now)
+    if (!this.#isTiered) return this.#cheapestOf(tiers.never, waiting, dice, now)
+    const worst = this.isPanic(waiting) ? tiers.last : tiers.slow
+    for (const tier of [tiers.well, tiers.slow] as const) {
+      if (tier >= worst) break
+      const row = this.#cheapestOf(tier, waiting, dice, now)
+      if (row >= 0 && this.terms(row).state === 'ready') return row
+    }
+    return this.#cheapestOf(worst, waiting, dice, now)
   }
 
   /**
@@ -56,7 +68,7 @@ export class CandidateList extends CandidateRows {
    */
   cheapestModest(waiting: Waiting, others: number, dice: Dice, now: number): number {
     return this.#hasSpare(this.allFree, this.allSlots, others)
-      ? this.#scan({ spared: null, others, before: now }, waiting, dice, now)
+      ? this.#scan({ ...anywhere, others, before: now }, waiting, dice, now)
       : -1
   }
 
@@ -66,8 +78,8 @@ export class CandidateList extends CandidateRows {
     return free > Math.min(reserve * slots, Math.max(1, others * slots))
   }
 
-  #cheapestOf(spared: PassageBarrier | null, waiting: Waiting, dice: Dice, now: number): number {
-    const choice = spared === null ? anywhere : { ...anywhere, spared }
+  #cheapestOf(upTo: Tier, waiting: Waiting, dice: Dice, now: number): number {
+    const choice = upTo === tiers.never ? anywhere : { ...anywhere, upTo }
     const best = this.#scan(choice, waiting, dice, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
     // Of loads that were put off none may cost less, nor about the same.
@@ -97,10 +109,9 @@ export class CandidateList extends CandidateRows {
     return best
   }
 
-  #mayUse(row: number, waiting: Waiting, { spared, others }: Choice): boolean {
-    if (!this.admits(row, waiting)) return false
+  #mayUse(row: number, waiting: Waiting, { upTo, others }: Choice): boolean {
+    if (!this.admits(row, waiting) || this.#tierOf(row) > upTo) return false
     const runner = this.runners[row]
-    if (spared !== null && runner?.barrier === spared) return false
     if (others === null || !runner) return true
     const { state, freeSlots } = this.terms(row)
     return state === 'ready' && !runner.hasBusyNeighbours && this.#hasSpare(freeSlots, runner.slots, others)
@@ -109,14 +120,18 @@ export class CandidateList extends CandidateRows {
   /** Whether a request may go to a row's node. */
   admits(row: number, waiting: Waiting): boolean {
     if (!this.#suits(row, waiting)) return false
-    if (!this.#isGuarded) return true
-    const barrier = this.runners[row]?.barrier
-    return barrier !== 'refused' && (barrier !== 'ejected' || this.isPanic(waiting))
+    const tier = this.#tierOf(row)
+    return tier <= tiers.slow || (tier === tiers.last && this.isPanic(waiting))
+  }
+
+  #tierOf(row: number): Tier {
+    return this.#tiers[row] ?? tiers.well
   }
 
   /**
-   * Whether breakers keep a request from more than half of its nodes: then it may be the requests that are bad, and who
-   * believed every breaker would have nobody left (sheet reliability-security.md P7). A node that asked for a pause is well.
+   * Whether breakers and advice keep a request from more than half of its nodes. Then the requests may be bad, or the leader
+   * may be cut off from the nodes: an instance that believed every breaker and all advice would have no node left. A node
+   * that asked for a pause is well.
    */
   isPanic(waiting: Waiting): boolean {
     const known = this.#panics.get(waiting)
@@ -125,7 +140,7 @@ export class CandidateList extends CandidateRows {
     for (const [row, { barrier }] of this.runners.entries()) {
       if (!this.#suits(row, waiting)) continue
       fit++
-      if (barrier === null || barrier === 'busy') open++
+      if (this.#tierOf(row) <= tiers.slow && barrier !== 'trial') open++
     }
     const isPanic = 2 * open < fit
     this.#panics.set(waiting, isPanic)
@@ -159,4 +174,11 @@ export class CandidateList extends CandidateRows {
       this.#capacity = { at: now, perToken: fleetPerToken(this.runners, this.around) }
     return this.#capacity.perToken
   }
+}
+
+function tierOf({ barrier, node }: Runner): Tier {
+  if (barrier === 'refused') return tiers.never
+  const { advice } = node.facts
+  if (barrier === 'ejected' || advice === 'down') return tiers.last
+  return advice === 'slow' ? tiers.slow : tiers.well
 }

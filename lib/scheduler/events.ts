@@ -48,8 +48,10 @@ export interface RunnerFacts {
 /** What is known of a node without having asked it to work. */
 export interface NodeFacts {
   readonly name: string
-  /** May take new requests: wanted by its operator, and healthy. */
+  /** May take new requests: its operator wants that. */
   readonly available: boolean
+  /** Advice: `slow` is preferred less, `down` is a last resort; absent: nothing bad is known. */
+  readonly advice?: 'slow' | 'down'
   /** Static share, > 0. */
   readonly weight: number
   /** How fast its operator believes it to be against the others, until that is learned; absent: 1. */

@@ -3,7 +3,7 @@ import { matchesLabels } from '../fleet/schema.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Core } from './core.ts'
 import type { Candidate, Decision, Work } from './events.ts'
-import type { Gate } from './gate.ts'
+import type { Gate, Passage } from './gate.ts'
 import type { Outlook } from './outlook.ts'
 
 /** What makes a node unfit for an ask, whatever passes to it and its slots. */
@@ -30,7 +30,7 @@ export interface Explanation extends Outlook {
   readonly pick:
     | { readonly node: NodeView; readonly reason: Decision['reason'] }
     | { readonly none: 'down' | 'full' }
-  /** Whether nodes with bad answers may be used, since breakers keep the ask from more than half of its nodes. */
+  /** Whether nodes with bad answers, or advised down, may be used: breakers and advice keep the ask from more than half of its nodes. */
   readonly panic: boolean
   /** Every node of the fleet. */
   readonly standings: readonly Standing[]
@@ -52,11 +52,8 @@ export function explain(work: Work, { snapshot, gate, core, running, now }: Worl
   const panic = core.isPanic(work, now)
   const candidates = new Map(outlook.candidates.map((candidate) => [candidate.node, candidate]))
   const barrierOf = (node: NodeView): Standing['barrier'] => {
-    const unfit = unfitness(node, work)
-    if (unfit) return unfit
-    const { barrier } = gate.passage(node.name, work.model)
-    if (barrier === 'busy') return 'busy'
-    if (barrier !== null && !(panic && barrier === 'ejected')) return 'breaker'
+    const closed = unfitness(node, work) ?? guardOf(node, gate.passage(node.name, work.model), panic)
+    if (closed) return closed
     const state = candidates.get(node.name)?.state
     if (state === undefined) return core.residence(node.name, work) === 'other' ? 'variant' : 'swap'
     return state === 'full' ? 'full' : null
@@ -90,8 +87,15 @@ function unfitness(node: NodeView, { model, tried, nodes }: Work): Unfitness | n
   return node.onDisk.has(model) ? null : 'no-model'
 }
 
-function unavailability({ spec, status, available }: NodeView): Unfitness {
+/** What advice or the node's guards hold against it; in panic only what is certain. */
+function guardOf({ health }: NodeView, { barrier }: Passage, panic: boolean): Standing['barrier'] {
+  if (health === 'down' && !panic) return 'down'
+  if (barrier === null || barrier === 'busy') return barrier
+  return panic && barrier === 'ejected' ? null : 'breaker'
+}
+
+function unavailability({ spec, available }: NodeView): Unfitness {
   if (available) return 'weight'
   if (spec.state !== 'active') return spec.state
-  return status === null ? 'unknown' : 'down'
+  return 'unknown'
 }

@@ -72,10 +72,11 @@ function isAlike(a: Passing, b: Passing): boolean {
   return true
 }
 
-function lasting({ name, spec, status, weight, resident }: NodeView): NodeFacts {
+function lasting({ name, spec, status, health, weight, resident }: NodeView): NodeFacts {
   return {
     name,
     available: weight > 0,
+    ...((health === 'slow' || health === 'down') && { advice: health }),
     weight: weight > 0 ? weight : 1,
     expectedSpeed: weight > 0 ? weight : 1,
     labels: spec.labels,

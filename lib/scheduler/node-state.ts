@@ -102,7 +102,7 @@ export class NodeState {
     this.#facts = facts
     this.#isSeen = true
     // Whatever a load failed of there, it may be over when the node is back.
-    if (!facts.available) this.#paused.clear()
+    if (!facts.available || facts.advice === 'down') this.#paused.clear()
     this.#isTried = false
     this.#learning.node(this.name).expect(facts.expectedSpeed ?? 1)
     this.touch()

@@ -100,7 +100,12 @@ export class Metrics {
     'Requests of this instance running on a node',
     ['node'],
   )
-  readonly nodeUp = this.#gauge('node_up', 'Whether the leader sees the node up', ['node'])
+  readonly nodeUp = this.#gauge('node_up', '1 unless the node is advised down', ['node'])
+  readonly nodeSlow = this.#gauge(
+    'node_slow',
+    '1 while probes of the node time out but it takes connections',
+    ['node'],
+  )
   readonly breakerState = this.#gauge('circuit_breaker_state', '1 for the state the breaker is in', [
     'node',
     'state',
@@ -217,7 +222,7 @@ export class Metrics {
 
   /** Forgets every series of a node that left the fleet. */
   async forgetNode(node: string): Promise<void> {
-    for (const metric of [this.nodeInflight, this.nodeUp, this.probeSeconds, this.panicPicks])
+    for (const metric of [this.nodeInflight, this.nodeUp, this.nodeSlow, this.probeSeconds, this.panicPicks])
       metric.remove({ node })
     for (const { labels } of (await this.attempts.get()).values)
       if (labels.node === node) this.attempts.remove(labels)

@@ -141,7 +141,7 @@ test('a node that dies is down within a second at the default interval, by two r
   await until(isDown, 1000)
   const status = snapshot.get().nodes.get('n')?.status
   assert.equal(status?.reason, 'connection refused, confirmed by a second try')
-  assert.deepEqual([status?.weight, status?.models.length, status?.loaded], [0, 1, []], 'the inventory stays')
+  assert.deepEqual([status?.weight, status?.models.length, status?.loaded], [1, 1, []], 'the inventory stays')
   await quickProbes()
   await node.control.accept()
   await until(isUp, 3000)

@@ -113,7 +113,9 @@ suite('every route that a node answers, in its dialect:', () => {
 
   const fleet = (health: 'up' | 'down' = 'up') => {
     const models = ['chatty:1b', 'embedder:latest']
-    return aSnapshot({ nodes: [{ name: 'a', url: node.url, models, loaded: models, health }] })
+    // Nobody listens where a node is really down.
+    const { url } = health === 'down' ? { url: 'http://127.0.0.1:1' } : node
+    return aSnapshot({ nodes: [{ name: 'a', url, models, loaded: models, health }] })
   }
   const ask = async (
     { path, model = 'chatty', body }: RouteCase,

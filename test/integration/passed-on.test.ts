@@ -86,8 +86,14 @@ suite('a path that acts with the account of a node', () => {
     }
   })
 
+  test('is asked of its own node also against the advice of a leader (301)', async () => {
+    await using gateway = await start({ node_identity: { node: 'b' } }, { health: 'down' })
+    assert.equal((await gateway.ask('POST', '/api/me', as('admin'))).status, 418)
+  })
+
   test('is asked of no other node when its own is down', async () => {
     await using gateway = await start({ node_identity: { node: 'b' } }, { health: 'down' })
+    await gateway.b[Symbol.asyncDispose]()
     const { status, headers } = await gateway.ask('POST', '/api/me', as('admin'))
     assert.deepEqual([status, headers.get('retry-after')], [503, '5'])
     assert.deepEqual(gateway.a.received, [])
@@ -175,6 +181,7 @@ suite('recommended models', () => {
 
   test('come from nowhere when no node is up', async () => {
     await using gateway = await start({}, { loopback: true, health: 'down' })
+    for (const node of [gateway.a, gateway.b]) await node[Symbol.asyncDispose]()
     assert.equal((await gateway.ask('GET', path)).status, 503)
   })
 })

@@ -85,7 +85,7 @@ function statusOf({
 }: NodeSketch): NodeStatus {
   return {
     fence: '1',
-    health: health === 'down' ? 'down' : 'up',
+    health: health === 'unknown' ? 'up' : health,
     reason: '',
     since: '2026-01-01T00:00:00Z',
     version: '0.32.15',

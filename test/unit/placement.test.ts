@@ -67,7 +67,6 @@ suite('a new model goes', () => {
   })
 
   for (const [name, fault] of [
-    ['d', /node d is down/],
     ['e', /node e is cordoned/],
     ['f', /node f is off/],
     ['z', /there is no node named "z"/],
@@ -76,6 +75,22 @@ suite('a new model goes', () => {
       assert.throws(() => placed('pull', { model }, { wish: { nodes: ['a', name] } }), fault)
     })
   }
+})
+
+test('a job that names a node goes there also when a leader advises that it is down (301)', () => {
+  assert.equal(placed('pull', { model: 'new' }, { wish: { nodes: ['d'] } }).nodes, 'd')
+})
+
+test('a job goes to nodes advised down only when no other could do it (301)', () => {
+  const zone = { labels: { zone: 'w' } }
+  const well = [
+    { name: 'a', ...zone },
+    { name: 'd', health: 'down' as const },
+  ]
+  const ask = jobAsk('pull', { model: 'new' }, { copies: 'all' })
+  assert.deepEqual(place(ask, aSnapshot({ nodes: well })).nodes, ['a'])
+  const down = well.map((node) => ({ ...node, health: 'down' as const }))
+  assert.deepEqual(place(ask, aSnapshot({ nodes: down })).nodes, ['a', 'd'])
 })
 
 suite('a model that is there', () => {

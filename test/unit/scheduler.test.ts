@@ -187,14 +187,48 @@ suite('the scheduler', () => {
     assert.equal((await acquire({ model: 'n:latest' })).node.name, 'a')
   })
 
-  test('refuses with the reason when every holder is down, cordoned or guarded by an open breaker', async () => {
+  test('refuses with the reason when every holder is cordoned or refused the connection a moment ago', async () => {
     const { acquire } = arrange(
       aLoadedFleet({
         nodes: [{ name: 'a', health: 'down' }, { name: 'b', state: 'cordoned' }, { name: 'c' }],
       }),
-      gateWith({ c: 'refused' }),
+      gateWith({ a: 'refused', c: 'refused' }),
     )
     await assert.rejects(acquire(), hasCode('all_nodes_down'))
+  })
+
+  const advised = (...healths: readonly ('up' | 'slow' | 'down')[]) =>
+    aLoadedFleet({ nodes: healths.map((health, nth) => ({ name: 'abc'[nth] ?? '', slots: 1, health })) })
+
+  test('uses a node advised down when no other is left, also where the others failed already (301)', async () => {
+    assert.equal((await arrange(advised('down')).acquire()).node.name, 'a')
+    const { acquire } = arrange(advised('up', 'up', 'down'))
+    assert.equal((await acquire({ tried: new Set(['a', 'b']) })).node.name, 'c')
+  })
+
+  test('keeps from a node advised down while half of the nodes are well, and waits for those (301)', async () => {
+    const { acquire } = arrange(advised('up', 'down'))
+    assert.equal((await acquire()).node.name, 'a')
+    assert.equal(await isSettled(acquire()), false)
+  })
+
+  test('does not believe advice against more than half of the nodes, but prefers the others (301)', async () => {
+    const { acquire } = arrange(advised('down', 'up', 'down'))
+    const names = [(await acquire()).node.name, (await acquire()).node.name, (await acquire()).node.name]
+    assert.equal(names[0], 'b')
+    assert.deepEqual(names.sort(), ['a', 'b', 'c'])
+  })
+
+  test('prefers nodes that are up to slow ones, and uses both (302)', async () => {
+    const { acquire } = arrange(advised('slow', 'up', 'slow'))
+    const names = [(await acquire()).node.name, (await acquire()).node.name, (await acquire()).node.name]
+    assert.equal(names[0], 'b')
+    assert.deepEqual(names.sort(), ['a', 'b', 'c'])
+  })
+
+  test('a slow node that has the model comes before one advised down (302)', async () => {
+    const { acquire } = arrange(advised('down', 'slow', 'down'))
+    assert.equal((await acquire()).node.name, 'b')
   })
 
   const four = aLoadedFleet({ nodes: ['a', 'b', 'c', 'd'].map((name) => ({ name })) })

@@ -97,7 +97,7 @@ test('of a thousand nodes, a change of one health makes one new view, and none o
   const documents = largeFleet()
   const before = buildSnapshot(documents)
   const after = buildSnapshot(withStatus(documents, 'node-7', { health: 'down' }), before)
-  assert.equal(after.nodes.get('node-7')?.available, false)
+  assert.equal(after.nodes.get('node-7')?.health, 'down')
   assert.equal(fresh(after.nodes, before.nodes), 1)
   assert.equal(after.models, before.models)
 })
