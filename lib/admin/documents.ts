@@ -1,8 +1,9 @@
 import type { Context } from 'koa'
-import { type Document, parseDocument } from 'yaml'
+import type { Document } from 'yaml'
 import type { z } from 'zod'
 import { describeFaults, readDocument } from '../fleet/document.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
+import { parseYaml } from '../fleet/yaml-document.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Store } from '../store/store.ts'
 import type { AdminContext } from './context.ts'
@@ -30,7 +31,8 @@ export function checkDocument<S extends z.ZodType>(text: string, schema: S): z.o
  * @throws ProxyError `invalid` when the text, which anyone may have put there, has no fields to change.
  */
 export function patchText(text: string, patch: Patch): string {
-  const document = parseDocument(text)
+  const document = parseYaml(text)
+  if (!('contents' in document)) throw new ProxyError('invalid', { reason: describeFaults(document) })
   try {
     change(document, [], patch)
     return String(document)

@@ -1,4 +1,4 @@
-import type { Fault } from '../fleet/document.ts'
+import type { Fault } from '../fleet/contents.ts'
 import type { Term } from '../fleet/instance.ts'
 
 /** What the admin API answers, as far as the CLI reads it: field names are those on the wire. */

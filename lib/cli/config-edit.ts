@@ -1,4 +1,4 @@
-import type { Fault } from '../fleet/document.ts'
+import type { Fault } from '../fleet/contents.ts'
 import type { AdminClient } from './admin-client.ts'
 import type { ConfigAnswer } from './answers.ts'
 import { putText, showDiff } from './config-text.ts'

@@ -1,7 +1,8 @@
 import type { z } from 'zod'
 import { type ApiKey, apiKeySchema } from '../fleet/api-key.ts'
 import { type Config, configSchema, type RouteSpec, routeSchema } from '../fleet/config.ts'
-import { type Fault, type Parsed, readDocument } from '../fleet/document.ts'
+import type { Fault } from '../fleet/contents.ts'
+import { type Parsed, readDocument } from '../fleet/document.ts'
 import type { AgentRecord, Verdict } from '../fleet/instance.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
 import { type NodeSpec, nodeSchema } from '../fleet/node.ts'
@@ -43,9 +44,6 @@ export interface Objects {
 }
 
 export const noObjects: Objects = { config: new Map(), nodes: new Map(), routes: new Map(), keys: new Map() }
-
-/** Faults kept per document: the rest of a thousand follows from the first ones. */
-const maxFaults = 20
 
 /**
  * Judges each document alone, so that a typo spoils one object only: an invalid text leaves the last good version of that
@@ -150,7 +148,7 @@ function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: () => Parsed<
     active: parsed.ok
       ? { value: parsed.value, text: entry.value, revision: entry.modified }
       : (before?.active ?? null),
-    faults: parsed.ok ? [] : parsed.faults.slice(0, maxFaults),
+    faults: parsed.ok ? [] : parsed.faults,
     isLeased: entry.lease !== null,
     warnings: [],
   }

@@ -36,11 +36,16 @@ const ownHeaders = [
   'transfer-encoding',
   'upgrade',
 ]
+const maxHeaders = 100
 const headerName = z
   .string()
+  .max(200)
   .regex(/^[A-Za-z0-9-]+$/, 'is not a header name')
   .refine((name) => !ownHeaders.includes(name.toLowerCase()), 'is a header that llamero sets itself')
-const headerValue = z.string().regex(/^[\t\x20-\x7e]*$/, 'must be printable ASCII')
+const headerValue = z
+  .string()
+  .max(8192)
+  .regex(/^[\t\x20-\x7e]*$/, 'must be printable ASCII')
 
 function isCertificate(pem: string): boolean {
   try {
@@ -88,7 +93,11 @@ export const nodeSchema = z.strictObject({
       insecure: z.boolean().default(false).describe('accept any certificate'),
     })
     .optional(),
-  headers: z.record(headerName, headerValue).default({}).describe('sent with every request to it'),
+  headers: z
+    .record(headerName, headerValue)
+    .refine((headers) => Object.keys(headers).length <= maxHeaders, `must be at most ${maxHeaders} headers`)
+    .default({})
+    .describe('sent with every request to it'),
 })
 export type NodeSpec = z.output<typeof nodeSchema>
 

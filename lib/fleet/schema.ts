@@ -66,8 +66,13 @@ export const copies = z.union(
   copiesRule,
 )
 
+/** Each choice of a node compares them. */
+const maxLabels = 100
+
 /** Key=value pairs that select nodes: every pair given must be among the node's labels. */
-export const labels = z.record(z.string().min(1).max(63), z.string().max(200))
+export const labels = z
+  .record(z.string().min(1).max(63), z.string().max(200))
+  .refine((pairs) => Object.keys(pairs).length <= maxLabels, `must be at most ${maxLabels} labels`)
 export type Labels = Readonly<Record<string, string>>
 
 /** Whether a node with `own` labels is selected by `wanted`. */

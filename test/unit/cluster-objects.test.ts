@@ -70,7 +70,7 @@ test('twelve kinds of typo each keep the last good version and name the fault', 
     ['url: 10.0.0.1:11434', /not a URL/],
     ['url: ftp://10.0.0.1', /scheme "ftp"/],
     ['url: http://10.0.0.1:11434/api', /no path/],
-    ['url: http://10.0.0.1:11434\nurl: http://10.0.0.2:11434', /unique/i],
+    ['url: http://10.0.0.1:11434\nurl: http://10.0.0.2:11434', /occurs twice/],
     ['url: [http://10.0.0.1:11434', /flow|expected/i],
     ['url: http://10.0.0.1:11434\nstate: drained', /active/],
     [`url: http://10.0.0.1:11434\nlabels: {a: ${'x'.repeat(300 * 1024)}}`, /limit/],
@@ -158,7 +158,7 @@ test('keys whose names no object may have are faults, not objects', () => {
 })
 
 test('a text of a thousand faults is told by its first ones', () => {
-  const fields = Array.from({ length: 1000 }, (_, index) => `bad${index}: 1`)
+  const fields = Array.from({ length: 400 }, (_, index) => `bad${index}: 1`)
   const shelf = new Shelf().put(a, fields.join('\n')).judge()
   assert.equal(shelf.faults(a)?.length, 20)
 })

@@ -114,3 +114,48 @@ test('a field that is missing is told to be required', () => {
     [['url', 'is required']],
   )
 })
+
+test('a field that occurs twice is named with its line, in YAML as in JSON (343)', () => {
+  const texts = [
+    'queue:\n  max_length: 5\n  max_wait: 1s\n  max_length: 6\n',
+    '{"queue":{\n"max_length":5,\n"max_wait":"1s",\n"max_\\u006cength":6}}',
+    'queue: {max_length: 5,\n\n\n "max_length": 6}',
+    'models:\n- match: a\n  num_ctx: 1\n  match: b\n',
+  ]
+  const paths = ['queue.max_length', 'queue.max_length', 'queue.max_length', 'models.0.match']
+  for (const [index, text] of texts.entries())
+    assert.deepEqual(faults(text), [{ path: paths[index], line: 4, message: 'occurs twice' }])
+})
+
+test('a wrong value in JSON is named with its line, in lists too (343)', () => {
+  const [fault] = faults('{"models":[\n{"match":"a"},\n{"match":"b",\n"num_ctx":"x"}]}')
+  assert.deepEqual([fault?.path, fault?.line], ['models.1.num_ctx', 4])
+})
+
+test('of many faults the first are told, and how many more there are (343)', () => {
+  const many = faults(
+    JSON.stringify(Object.fromEntries(Array.from({ length: 500 }, (_, at) => [`f${at}`, 1]))),
+  )
+  assert.equal(many.length, 20)
+  assert.equal(many.at(-1)?.message, 'and 481 more faults')
+})
+
+test('a circle of aliases, one without its anchor, and keys that are no text are faults (343)', () => {
+  assert.match(describeFaults(faults('a: &x [*x]')), /nested deeper/)
+  assert.match(describeFaults(faults('a: *x')), /anchor/)
+  assert.match(describeFaults(faults('? [a, b]\n: 1\n')), /key that is not plain text/)
+})
+
+test('a large document can be JSON (343)', () => {
+  const models = Array.from({ length: 1000 }, (_, at) => ({ match: `model${at}`, num_ctx: 4096 }))
+  assert.deepEqual(readDocument(JSON.stringify({ models }, null, 2), configSchema).ok, true)
+})
+
+test('a node has at most a hundred labels and headers (343)', () => {
+  const many = Object.fromEntries(Array.from({ length: 101 }, (_, at) => [`x${at}`, 'v']))
+  for (const field of ['labels', 'headers']) {
+    const parsed = readDocument(JSON.stringify({ url: 'http://h:1', [field]: many }), nodeSchema)
+    assert(!parsed.ok)
+    assert.match(describeFaults(parsed.faults), new RegExp(`${field}: must be at most 100`))
+  }
+})

@@ -1,0 +1,37 @@
+/**
+ * Milliseconds of CPU that this thread spends on `work`, which is how long the event loop would stand still on a machine
+ * that does nothing else. The best of a few repeats, since caches and garbage of others count too; once is enough for what
+ * takes less than `enough`.
+ */
+export function cpuMs(
+  work: () => unknown,
+  { enough, repeats = 5 }: { enough: number; repeats?: number },
+): number {
+  let best = Number.POSITIVE_INFINITY
+  for (let round = 0; round < repeats && best >= enough; round++) {
+    const before = process.threadCpuUsage()
+    work()
+    const { user, system } = process.threadCpuUsage(before)
+    best = Math.min(best, (user + system) / 1000)
+  }
+  return best
+}
+
+/** What took how long, the longest first, for a report. */
+export class CpuReport {
+  readonly #rows: { readonly name: string; readonly ms: number }[] = []
+
+  add(name: string, ms: number): void {
+    this.#rows.push({ name, ms })
+    this.#rows.sort((a, b) => b.ms - a.ms)
+  }
+
+  get longest(): number {
+    return this.#rows[0]?.ms ?? 0
+  }
+
+  /** The longest five as lines. */
+  lines(): string[] {
+    return this.#rows.slice(0, 5).map(({ name, ms }) => `${ms.toFixed(1)} ms ${name}`)
+  }
+}
