@@ -22,6 +22,7 @@ import { NodeApi } from './gateway/node-api.ts'
 import { Passes } from './gateway/passes.ts'
 import { Pipeline } from './gateway/pipeline.ts'
 import { Shows } from './gateway/show.ts'
+import { UnloadEverywhere } from './gateway/unload-everywhere.ts'
 import { Upstreams } from './gateway/upstreams.ts'
 import { Scheduler } from './scheduler/scheduler.ts'
 import { adminTokenFile, type Settings } from './settings.ts'
@@ -128,6 +129,7 @@ export async function startApp(settings: Settings): Promise<App> {
     snapshot,
     dispatch,
     shows: new Shows({ api, upstreams, doubt }),
+    unloads: new UnloadEverywhere({ api, clock, doubt }),
     management,
     passes: new Passes({ upstreams, forwarder, clock, doubt }),
     blobs: new BlobUploads({ holders, api }),

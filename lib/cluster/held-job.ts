@@ -45,6 +45,9 @@ interface HeldJobOptions {
 
 /** Milliseconds between two writes of how far a job is. */
 const paceMs = 1000
+/** How long a model may stay in memory after it was to leave it, and how often the node is looked at until it has. */
+const unloadMs = 10_000
+const unloadLookMs = 500
 
 /** A job that a leader carries out: how far it is, what is under way for it, and what the store knows of that. */
 export class HeldJob implements OpenJob {
@@ -181,7 +184,23 @@ export class HeldJob implements OpenJob {
   async #end(node: string, last: LastWord): Promise<void> {
     this.#lastWords.set(node, last)
     await this.#options.look(node)
+    if (this.spec.action === 'unload' && last.kind === 'done') await this.#untilUnloaded(node, last)
     this.#conclude(node)
+  }
+
+  /** Ollama says "unload" at once, and unloads when what runs is done (its expireRunner in server/sched.go). */
+  async #untilUnloaded(node: string, done: LastWord): Promise<void> {
+    const { clock, look, isLoaded } = this.#options
+    const until = clock.now() + unloadMs
+    while (isLoaded(node) && this.#lastWords.get(node) === done) {
+      if (clock.now() >= until) {
+        const error = 'it is still in use there, and is unloaded when its requests are done'
+        this.#lastWords.set(node, { kind: 'refused', error, code: 409, isDiskFull: false })
+        return
+      }
+      await clock.sleep(unloadLookMs)
+      await look(node)
+    }
   }
 
   #conclude(node: string): void {

@@ -24,6 +24,8 @@ export interface Adjustment {
   /** See `Ask`. */
   readonly variant: string
   readonly maxTokens: number | null
+  /** Nothing is to be answered: the model shall leave the memory, and the caller may have that done. */
+  readonly unloads: boolean
 }
 
 /** Of Ollama's own routes. `shift` is no option but decides about the runner as well (sheet ollama-api.md §2.3). */
@@ -64,7 +66,7 @@ export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
  * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
  */
 export function adjust(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {
-  if (isNative(api)) return adjustNative(bytes, body, rules, embeds(api))
+  if (isNative(api)) return adjustNative(bytes, body, api, rules)
   const limit = limitFields[api]
   const set = new Map<string, string>()
   // Anthropic's dialect demands the field: a request without it is for the node to refuse.
@@ -75,19 +77,21 @@ export function adjust(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Ad
     adjusted: written('', set),
     variant: '',
     maxTokens: limit ? limitIn(bytes, body, limit, set) : null,
+    unloads: false,
   }
 }
 
-function adjustNative(bytes: Buffer, body: Scanned, rules: Rules, embeds: boolean): Adjustment {
+function adjustNative(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {
   refuseFields(bytes, body, rules.callers)
   const { callers } = rules
-  const keepAlive = takesKeepAlive(bytes, body, rules)
+  const given = keepAliveOf(bytes, body, api)
+  const keepAlive = takesKeepAlive(given, rules)
   const options = body.options ?? noMembers
   const set = new Map<string, string>()
   setContext(bytes, options, rules.numCtx, set)
   const numGpu = callers.num_gpu === 'drop' ? options.fields.get('num_gpu') : undefined
   if (numGpu) scalarText(bytes, numGpu, 'num_gpu')
-  if (!embeds) capTokens(bytes, options, 'num_predict', callers.num_predict, set)
+  if (!embeds(api)) capTokens(bytes, options, 'num_predict', callers.num_predict, set)
   const changes = { removed: numGpu, set }
   const isChanged = keepAlive || numGpu || set.size > 0
   return {
@@ -95,6 +99,7 @@ function adjustNative(bytes: Buffer, body: Scanned, rules: Rules, embeds: boolea
     adjusted: isChanged ? namesOf(keepAlive, changes) : [],
     variant: variantOf(bytes, body, changes),
     maxTokens: limitIn(bytes, options, 'num_predict', set),
+    unloads: given?.does === 'unload',
   }
 }
 
@@ -157,29 +162,48 @@ function isOff(bytes: Buffer, field: Field): boolean {
   return field.end - field.start <= 5 && ['false', 'null', '""'].includes(valueText(bytes, field))
 }
 
+interface KeepAlive {
+  readonly field: Field
+  /** `unload`: nothing but that; `unload-after`: what it asks for is answered first. */
+  readonly does: 'unload' | 'unload-after' | 'forever' | 'ordinary'
+}
+
+function keepAliveOf(bytes: Buffer, body: Scanned, api: Api): KeepAlive | undefined {
+  const field = body.fields.get('keep_alive')
+  if (!field) return undefined
+  const text = scalarText(bytes, field, 'keep_alive')
+  if (text === 'null') return undefined
+  const effect = effectOf(text)
+  if (effect !== 'unload') return { field, does: effect }
+  return { field, does: asksForAnswer(bytes, body, api) ? 'unload-after' : 'unload' }
+}
+
 /**
  * The field, when it is to be taken out: by policy, or because it would pin the model or unload it after the answer, which
  * the caller did not come for.
  *
  * @throws ProxyError `option_refused` for a request that only unloads: without the field nothing would be left of it.
  */
-function takesKeepAlive(bytes: Buffer, body: Scanned, rules: Rules): Field | undefined {
-  const field = body.fields.get('keep_alive')
-  if (!field || rules.isAdmin) return undefined
-  const text = scalarText(bytes, field, 'keep_alive')
-  if (text === 'null') return undefined
-  const effect = effectOf(text)
-  if (effect === 'unload' && !asksForAnswer(bytes, body)) {
+function takesKeepAlive(given: KeepAlive | undefined, { isAdmin, callers }: Rules): Field | undefined {
+  if (!given || isAdmin) return undefined
+  if (given.does === 'unload') {
     const reason = 'to unload a model takes a key with scope "admin"'
     throw new ProxyError('option_refused', { field: 'keep_alive', reason })
   }
-  return effect !== 'ordinary' || rules.callers.keep_alive === 'ours' ? field : undefined
+  return given.does !== 'ordinary' || callers.keep_alive === 'ours' ? given.field : undefined
 }
 
-/** Whether there is anything to answer: Ollama loads or unloads a model for a request without (server/routes.go). */
-function asksForAnswer(bytes: Buffer, { prompt }: Scanned): boolean {
+/** What a model is to answer; without it Ollama loads or unloads the model, and nothing else (server/routes.go). */
+const questions: Readonly<Partial<Record<Api, string>>> = {
+  ollama_chat: 'messages',
+  ollama_generate: 'prompt',
+  ollama_embed: 'input',
+  ollama_embeddings: 'prompt',
+}
+
+function asksForAnswer(bytes: Buffer, { prompt }: Scanned, api: Api): boolean {
   return prompt
-    .of(['prompt', 'messages', 'input'])
+    .of([questions[api] ?? ''])
     .some(({ start, end }) => end - start > 4 || !['""', 'null'].includes(bytes.toString('utf8', start, end)))
 }
 

@@ -29,6 +29,8 @@ export interface Admission {
   readonly spelling: Spelling | null
   /** See `Adjustment`. */
   readonly adjusted: readonly string[]
+  /** Set where the model shall only leave the memory: its name as the caller wrote it. */
+  readonly unloads: string | null
 }
 
 /**
@@ -48,7 +50,7 @@ export function admit(
   if (!model) throw new ProxyError('missing_model')
   const choice = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
   const { asked, model: chosen, rule, isFallback } = choice
-  const { edits, adjusted, variant, maxTokens } = adjust(bytes, scanned, route.api, {
+  const { edits, adjusted, variant, maxTokens, unloads } = adjust(bytes, scanned, route.api, {
     callers: rulesFor(caller, snapshot),
     isAdmin: caller.mayManage,
     numCtx: contextRule(chosen, rule, snapshot),
@@ -70,6 +72,7 @@ export function admit(
     isFallback,
     spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
     adjusted,
+    unloads: unloads ? model.value : null,
   }
 }
 
@@ -111,6 +114,7 @@ export async function admitForm(
     isFallback,
     spelling: null,
     adjusted: [],
+    unloads: null,
   }
 }
 

@@ -1,6 +1,5 @@
 import { embeds } from '../fleet/ask.ts'
 import { keepAlive } from '../fleet/keep-alive.ts'
-import { canonicalName } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { readVariant } from '../fleet/variant.ts'
@@ -8,16 +7,14 @@ import { LoadError, type Loader, type SwapOrder, type Swapped } from '../schedul
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { asObject, errorText, parseObject } from './answer-json.ts'
+import { errorText, parseObject } from './answer-json.ts'
 import { reasonOf } from './give-up.ts'
 import type { NodeApi } from './node-api.ts'
 import type { Failure, Outcome, Refused } from './outcome.ts'
 import { teach } from './teach.ts'
+import { type NodeRequest, unload } from './unload.ts'
 import type { Upstreams } from './upstreams.ts'
 
-/** How long a node may take to unload a model, and how often it is asked whether it has, in milliseconds. */
-const unloadMs = 10_000
-const lookMs = 100
 /**
  * A graphics card gives memory back 0.5 to 1.5 s after `/api/ps` has left out whom it belonged to (sheet ollama-api.md
  * §2.4). To a load that begins before, Ollama sacrifices another model.
@@ -49,14 +46,6 @@ export class LoadFailed extends LoadError {
   get isBusy(): boolean {
     return this.failure.kind === 'refused' && [429, 503].includes(this.failure.status)
   }
-}
-
-/** A request to a node's own API, for ourselves. */
-interface Request {
-  readonly method: 'GET' | 'POST'
-  readonly path: string
-  readonly body: string
-  readonly limitMs: number
 }
 
 /**
@@ -116,20 +105,14 @@ export class ModelLoader implements Loader {
   async #unload(node: NodeView, victims: readonly string[]): Promise<readonly string[]> {
     if (victims.length === 0) return []
     const { clock } = this.#options
-    const until = clock.now() + unloadMs
-    await Promise.all(victims.map((victim) => this.#send(node, unloadRequest(victim))))
-    for (;;) {
-      const loaded = loadedIn(await this.#send(node, psRequest))
-      const kept = victims.filter((victim) => loaded?.has(victim))
-      if (kept.length === 0) break
-      if (clock.now() >= until) return kept
-      await clock.sleep(lookMs, this.#stopped.signal)
-    }
-    await clock.sleep(recoveryMs, this.#stopped.signal)
-    return []
+    const { signal } = this.#stopped
+    const send = (request: NodeRequest) => this.#send(node, request)
+    const kept = (await unload(victims, { send, clock, signal })) ?? []
+    if (kept.length === 0) await clock.sleep(recoveryMs, signal)
+    return kept
   }
 
-  async #send(node: NodeView, { method, path, body, limitMs }: Request): Promise<Outcome> {
+  async #send(node: NodeView, { method, path, body, limitMs }: NodeRequest): Promise<Outcome> {
     const { signal } = this.#stopped
     signal.throwIfAborted()
     const outcome = await this.#options.api.ask(node, {
@@ -171,7 +154,7 @@ function saysNothing({ status }: Refused): boolean {
 }
 
 /** The request without a prompt that loads what a request of `api` needs. */
-function loadRequest({ api, model, variant }: SwapOrder, limitMs: number): Request {
+function loadRequest({ api, model, variant }: SwapOrder, limitMs: number): NodeRequest {
   const { shift, ...options } = readVariant(variant)
   const hasOptions = Object.keys(options).length > 0
   const common = {
@@ -183,20 +166,4 @@ function loadRequest({ api, model, variant }: SwapOrder, limitMs: number): Reque
   return embeds(api)
     ? { method: 'POST', path: '/api/embed', body: JSON.stringify({ ...common, input: '' }), limitMs }
     : { method: 'POST', path: '/api/generate', body: JSON.stringify({ ...common, stream: false }), limitMs }
-}
-
-/** Without a prompt it unloads, at once or when what runs is done (sheet ollama-api.md §1.3). */
-function unloadRequest(model: string): Request {
-  const body = JSON.stringify({ model, keep_alive: 0, stream: false })
-  return { method: 'POST', path: '/api/generate', body, limitMs: unloadMs }
-}
-
-const psRequest: Request = { method: 'GET', path: '/api/ps', body: '', limitMs: unloadMs }
-
-/** Canonical names of what is in the memory; null when the answer does not tell. */
-function loadedIn(outcome: Outcome): ReadonlySet<string> | null {
-  if (outcome.kind !== 'refused' || outcome.status !== 200) return null
-  const models = parseObject(outcome.body.toString('utf8'))?.['models']
-  if (!Array.isArray(models)) return null
-  return new Set(models.map((model) => canonicalName(String(asObject(model)?.['name'])) ?? ''))
 }

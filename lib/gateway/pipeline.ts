@@ -25,6 +25,7 @@ import { encodingOf, readBody } from './read.ts'
 import { refuse } from './refuse.ts'
 import { type ForwardRoute, findRoute, type PassRoute, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
+import type { UnloadEverywhere } from './unload-everywhere.ts'
 import { Upload } from './upload.ts'
 
 const inference: readonly Scope[] = ['inference']
@@ -35,6 +36,7 @@ interface PipelineOptions {
   readonly snapshot: CurrentSnapshot
   readonly dispatch: Dispatch
   readonly shows: Shows
+  readonly unloads: UnloadEverywhere
   readonly management: Management
   readonly passes: Passes
   readonly blobs: BlobUploads
@@ -189,7 +191,7 @@ export class Pipeline {
     body: Buffer,
     snapshot: Snapshot,
   ): Promise<void> {
-    const { dispatch, shows, management } = this.#options
+    const { dispatch, shows, management, unloads } = this.#options
     switch (route.action) {
       case 'show':
         return await shows.answer(exchange, caller, body, snapshot)
@@ -200,7 +202,8 @@ export class Pipeline {
       case 'forward': {
         const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, body, now), now })
         const { admission, now } = await onceLookedAt(judge, exchange, this.#options)
-        return await dispatch.run(exchange, admission, now)
+        if (admission.unloads === null) return await dispatch.run(exchange, admission, now)
+        return await unloads.answer(exchange, { ...admission.ask, written: admission.unloads }, now)
       }
     }
     route satisfies never

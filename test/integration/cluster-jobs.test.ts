@@ -211,6 +211,20 @@ test('models are loaded and unloaded, those that only embed too', async () => {
   }
 })
 
+test('an unload is over when what ran is done and the memory is free (367)', async () => {
+  const node = await aNode('x')
+  const running = fetch(`${node.url}/api/generate`, {
+    method: 'POST',
+    body: JSON.stringify({ model: tiny.name, prompt: 'x', options: { num_predict: 40 } }),
+  })
+  await eventually(() => node.stats().tokens > 0, 'a token')
+  const wanted = { ...sketch, action: 'unload', model: tiny.name, body: { model: tiny.name } } as const
+  const { status } = await untilOver(await b.cluster.jobs.submit({ ...wanted, nodes: ['x'] }))
+  assert.deepEqual(await inMemory(node), [])
+  assert.equal(status?.state, 'done')
+  assert.match(await (await running).text(), /"done":true/)
+})
+
 test('jobs for one model on one node take turns in their order', async () => {
   const node = await aNode('x', { netMiBps: 10_000 })
   const pull = await aPull(['x'])

@@ -10,6 +10,7 @@ import { NodeApi } from '../../lib/gateway/node-api.ts'
 import { Passes } from '../../lib/gateway/passes.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
 import { Shows } from '../../lib/gateway/show.ts'
+import { UnloadEverywhere } from '../../lib/gateway/unload-everywhere.ts'
 import { Upstreams } from '../../lib/gateway/upstreams.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
@@ -77,6 +78,7 @@ export async function startGateway(
     isStarting: () => false,
   })
   const shows = new Shows({ api, upstreams, doubt })
+  const unloads = new UnloadEverywhere({ api, clock, doubt })
   const jobs = new FakeJobs(current)
   const holders = new BlobHolders(api)
   const blobs = new BlobUploads({ holders, api })
@@ -86,6 +88,7 @@ export async function startGateway(
     snapshot: current,
     dispatch,
     shows,
+    unloads,
     management,
     passes,
     blobs,
