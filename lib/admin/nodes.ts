@@ -33,7 +33,7 @@ export function nodeRoutes(router: Router, admin: AdminContext): void {
   router.patch('/admin/v1/nodes/:name', async (context) => {
     const name = checkName('node', context.params['name'] ?? '')
     const existing = await admin.store.get(admin.keys.node(name))
-    if (!existing) throw new ProxyError('not_found', { kind: 'node', name })
+    if (!existing) throw absentNode(admin, name)
     const text = patchText(existing.value, bodyOf(context))
     await write(admin, name, text, existing)
     context.body = { apiVersion, name, ...checkDocument(text, nodeSchema) }
@@ -41,9 +41,18 @@ export function nodeRoutes(router: Router, admin: AdminContext): void {
 
   router.delete('/admin/v1/nodes/:name', async (context) => {
     const name = checkName('node', context.params['name'] ?? '')
-    const existing = await admin.store.get(admin.keys.node(name))
-    if (!existing) throw new ProxyError('not_found', { kind: 'node', name })
-    await admin.store.commit({ when: [], apply: [{ type: 'delete', key: existing.key }] })
+    const { keys, store } = admin
+    const [key, remembered] = [keys.node(name), keys.remembered(name)]
+    const [existing, memory] = await Promise.all([store.get(key), store.get(remembered)])
+    if (!existing && !memory) throw new ProxyError('not_found', { kind: 'node', name })
+    // A removal is an order: unlike a departure it leaves nothing to remember.
+    await store.commit({
+      when: [],
+      apply: [
+        { type: 'delete', key },
+        { type: 'delete', key: remembered },
+      ],
+    })
     admin.log.info('node removed', { node: name })
     context.status = 204
   })
@@ -61,13 +70,22 @@ async function write(admin: AdminContext, name: string, text: string, existing: 
   admin.log.info('node written', { node: name, url })
 }
 
+/** A node that has departed has no document to change. */
+function absentNode({ snapshot }: AdminContext, name: string): ProxyError {
+  const departed = snapshot.get().nodes.get(name)?.departed
+  if (!departed) return new ProxyError('not_found', { kind: 'node', name })
+  return new ProxyError('conflict', {
+    reason: `node "${name}" is not registered any more (${departed.reason}); start its agent again, register it with "llamero node add", or forget it with "llamero node remove ${name}"`,
+  })
+}
+
 function urlOf(text: string): string | null {
   const parsed = readDocument(text, nodeSchema)
   return parsed.ok ? parsed.value.url : null
 }
 
 function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminContext) {
-  const { name, spec, status } = node
+  const { name, spec, status, departed } = node
   const others = [...cluster.directory.loads()]
     .filter(([id]) => id !== instance)
     .map(([id, load]) => [id, load.running[name] ?? 0] as const)
@@ -77,14 +95,14 @@ function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminC
   return {
     name,
     url: spec.url,
-    state: spec.state,
+    state: departed ? 'departed' : spec.state,
     health: status?.health ?? 'unknown',
     reason: status?.reason ?? (spec.state === 'off' ? 'not looked at while off' : 'not looked at yet'),
     since: status?.since ?? null,
     weight: spec.weight,
     slots: node.slots,
     labels: spec.labels,
-    source: cluster.directory.nodeSource(name),
+    source: departed ? 'agent' : cluster.directory.nodeSource(name),
     version: status?.version ?? '',
     running: byInstance.reduce((sum, [, running]) => sum + running, 0),
     running_by_instance: Object.fromEntries(byInstance),

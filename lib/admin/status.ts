@@ -9,6 +9,8 @@ import { type AdminContext, apiVersion } from './context.ts'
 
 /** Of the hundred the store keeps. */
 const shownTerms = 5
+/** Of nodes that have departed, and of the models of each. */
+const shownDeparted = 10
 /** Of models whose copies differ, and of the nodes of each. */
 const shownDiffering = 10
 
@@ -52,7 +54,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         active: cluster.directory.instances().map(({ id, revision }) => ({ id, revision })),
         rejected: cluster.rejected().map(({ key, verdict }) => ({ key, errors: verdict.errors })),
       },
-      nodes: countNodes([...nodes.values()]),
+      nodes: { ...countNodes([...nodes.values()]), departed_first: firstDeparted([...nodes.values()]) },
       models: {
         on_disk: models.size,
         loaded: new Set(loaded.map(({ model }) => model.name)).size,
@@ -100,13 +102,26 @@ async function roundTripMs({ store, cluster, keys, clock }: AdminContext): Promi
 }
 
 function countNodes(nodes: readonly NodeView[]) {
+  const registered = nodes.filter((node) => !node.departed)
   return {
     total: nodes.length,
-    up: nodes.filter((node) => node.status?.health === 'up').length,
-    slow: nodes.filter((node) => node.status?.health === 'slow').length,
-    down: nodes.filter((node) => node.status?.health === 'down').length,
-    cordoned: nodes.filter((node) => node.spec.state === 'cordoned').length,
+    up: registered.filter((node) => node.status?.health === 'up').length,
+    slow: registered.filter((node) => node.status?.health === 'slow').length,
+    down: registered.filter((node) => node.status?.health === 'down').length,
+    cordoned: registered.filter((node) => node.spec.state === 'cordoned').length,
+    departed: nodes.length - registered.length,
   }
+}
+
+/** The nodes that departed last, the newest first. */
+function firstDeparted(nodes: readonly NodeView[]) {
+  return nodes
+    .flatMap(({ name, departed, onDisk }) =>
+      departed ? [{ name, ...departed, models: [...onDisk.keys()] }] : [],
+    )
+    .sort((a, b) => (a.since > b.since ? -1 : 1))
+    .slice(0, shownDeparted)
+    .map(({ models, ...node }) => ({ ...node, models: models.slice(0, shownDeparted) }))
 }
 
 /** Of all instances: the others' numbers are up to a second old, ours are live. */

@@ -26,6 +26,13 @@ export interface NodeAnswer {
   readonly vram_bytes: number
 }
 
+export interface DepartedAnswer {
+  readonly name: string
+  readonly since: string
+  readonly reason: string
+  readonly models: readonly string[]
+}
+
 export interface NodeList {
   readonly nodes: readonly NodeAnswer[]
 }
@@ -318,6 +325,9 @@ export interface StatusAnswer {
     /** An instance of an older version does not tell. */
     readonly slow?: number
     readonly cordoned: number
+    /** Nodes of agents that are not registered any more; an instance of an older version does not tell. */
+    readonly departed?: number
+    readonly departed_first?: readonly DepartedAnswer[]
   }
   readonly models: {
     readonly on_disk: number

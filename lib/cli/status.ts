@@ -40,14 +40,14 @@ function view(answer: StatusAnswer, { colour, wide }: Look): string {
       ['config', configLine(config)],
       [
         'nodes',
-        `${nodes.total}: ${nodes.up} up, ${nodes.slow ? `${nodes.slow} slow, ` : ''}${nodes.down} down, ${nodes.cordoned} cordoned${advice === 'own' ? '; as this instance sees them' : ''}`,
+        `${nodes.total}: ${nodes.up} up, ${nodes.slow ? `${nodes.slow} slow, ` : ''}${nodes.down} down, ${nodes.cordoned} cordoned${nodes.departed ? `, ${nodes.departed} departed` : ''}${advice === 'own' ? '; as this instance sees them' : ''}`,
       ],
       ['models', `${models.on_disk} on disk, ${models.loaded} loaded`],
       ['requests', `${requests.running} running, ${requests.queued} queued`],
     ],
     colour,
   )
-  return lines + differences(models) + config.rejected.map(rejection).join('')
+  return lines + departures(nodes) + differences(models) + config.rejected.map(rejection).join('')
 }
 
 function instanceLine({ id, role, uptime_seconds, draining }: StatusAnswer['instance']): string {
@@ -90,6 +90,19 @@ function configLine({ source, revision, stored, active, rejected }: StatusAnswer
     `last change ${stored}, seen by ${active.length - behind.length}/${active.length}${names.length > 0 ? ` (${names.join(', ')})` : ''}`,
     `${count(rejected.length, 'document')} rejected`,
   ].join(', ')
+}
+
+/** Nodes of agents that are not registered any more. */
+function departures({ departed = 0, departed_first: first = [] }: StatusAnswer['nodes']): string {
+  const lines = first.map(({ name, since, reason, models }) => {
+    const had = models.length > 0 ? `; it had ${models.join(', ')}` : ''
+    return `departed: ${printable(`${name} since ${since}: ${reason}${had}`)}\n`
+  })
+  const rest = departed - first.length
+  const more = rest > 0 ? `departed: ${rest} more, see llamero node list\n` : ''
+  const hint =
+    departed > 0 ? '  hint: start the agent again, or forget a node: llamero node remove NAME\n' : ''
+  return lines.join('') + more + hint
 }
 
 /** Models that are not the same on all their nodes. */

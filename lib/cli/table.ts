@@ -80,6 +80,7 @@ const tones = {
   unknown: 'yellow',
   waiting: 'yellow',
   down: 'red',
+  departed: 'red',
   failed: 'red',
   off: 'gray',
   cancelled: 'gray',

@@ -54,14 +54,3 @@ export function batchesOf(operations: readonly Operation[]): Operation[][] {
   }
   return batches
 }
-
-/** How the fleet is, for the log: said again only when it changed. */
-export function describeFleet(observations: ReadonlyMap<string, Observation | null>) {
-  const known = [...observations].sort(([a], [b]) => (a < b ? -1 : 1))
-  const down = known.filter(([, seen]) => seen?.health === 'down')
-  return {
-    nodes: known.length,
-    up: known.filter(([, seen]) => seen?.health === 'up').length,
-    down: down.slice(0, 20).map(([name, seen]) => `${name}: ${seen?.reason}`),
-  }
-}

@@ -3,7 +3,8 @@ import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import { type Dice, Loop } from '../shared/loop.ts'
 import type { Keys } from '../store/keys.ts'
-import type { Operation, Store } from '../store/store.ts'
+import type { Entry, Operation, Store } from '../store/store.ts'
+import { readAgent } from './records.ts'
 import { Session } from './session.ts'
 import type { Observation } from './statuses.ts'
 
@@ -61,10 +62,21 @@ export class Agent {
     this.#loop.start()
   }
 
-  /** Withdraws the node at once. An unreachable store is no error: the lease runs out there. */
+  /**
+   * Withdraws the node at once, and says in its own record that this was meant: that record stays until the lease runs
+   * out, so that every instance has seen it. An unreachable store is no error: there everything ends with the lease.
+   */
   async stop(): Promise<void> {
-    // Side by side: whatever a round under way still puts is under the lease that ends here.
-    await Promise.all([this.#loop.stop(), this.#session.close()])
+    const { lease } = this.#session
+    await Promise.all([this.#loop.stop(), this.#session.orphan()])
+    if (lease === null) return
+    const { keys, name } = this.#options
+    try {
+      await this.#introduce(lease, { registered: false, stopped: true })
+      await this.#keep(keys.node(name), null, lease)
+    } catch (error) {
+      this.#options.log.debug('the node could not be withdrawn', { error })
+    }
   }
 
   /** The local Ollama's health has changed: act now. */
@@ -77,17 +89,20 @@ export class Agent {
     if (lease === null) return
     this.#leases.add(lease)
     try {
-      const standing = await this.#register(lease)
-      await this.#introduce(lease, standing === 'registered')
+      const local = this.#options.health()
+      const why = local !== null && local.health !== 'up' ? { reason: local.reason } : {}
+      // The reason stands in the store before the node goes.
+      if (why.reason !== undefined) await this.#introduce(lease, { registered: false, ...why })
+      const standing = await this.#register(lease, local)
+      await this.#introduce(lease, { registered: standing === 'registered', ...why })
     } catch (error) {
       this.#options.log.debug('the node could not be registered', { error })
     }
   }
 
   /** Makes the node stand in the store, or not, as the local Ollama's health demands. */
-  async #register(lease: string): Promise<Standing | null> {
-    const { keys, name, document, health } = this.#options
-    const local = health()
+  async #register(lease: string, local: ReturnType<AgentOptions['health']>): Promise<Standing | null> {
+    const { keys, name, document } = this.#options
     if (local === null) return null
     const isUp = local.health === 'up'
     const owner = await this.#keep(keys.node(name), isUp ? document : null, lease)
@@ -97,9 +112,12 @@ export class Agent {
   }
 
   /** Tells the leader that an agent is here, whoever has the node's name. */
-  async #introduce(lease: string, registered: boolean): Promise<void> {
+  async #introduce(
+    lease: string,
+    standing: Pick<AgentRecord, 'registered' | 'reason' | 'stopped'>,
+  ): Promise<void> {
     const { keys, name, announce } = this.#options
-    const record: AgentRecord = { name, announce, since: this.#since, registered }
+    const record: AgentRecord = { name, announce, since: this.#since, ...standing }
     await this.#keep(keys.agent(name), JSON.stringify(record), lease)
   }
 
@@ -108,7 +126,7 @@ export class Agent {
     const { store } = this.#options
     const entry = await store.get(key)
     if (entry?.lease === null) return 'operator'
-    if (entry && !this.#leases.has(entry.lease)) return 'rival'
+    if (entry && !this.#leases.has(entry.lease) && !isLeftBehind(entry)) return 'rival'
     const isSo = text === null ? !entry : entry?.value === text && entry.lease === lease
     if (isSo) return 'us'
     const when = entry ? { key, modified: entry.modified } : { key, created: 0n }
@@ -130,4 +148,9 @@ export class Agent {
     else if (standing === 'operator') log.warn("not registered: an operator's document has the name", fields)
     else log.warn('not registered: another agent has the name', fields)
   }
+}
+
+/** The record of an agent that was stopped has no owner any more; a node's document has no such field. */
+function isLeftBehind({ value }: Entry): boolean {
+  return readAgent(value)?.stopped === true
 }

@@ -6,12 +6,13 @@ import { type Dice, Loop } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
-import { batchesOf, describeFleet, planStates } from './advice.ts'
+import { batchesOf, planStates } from './advice.ts'
 import { JobRunner } from './job-runner.ts'
 import { Lessons } from './lessons.ts'
 import type { Objects } from './objects.ts'
 import { noteOlderCopies } from './older-copies.ts'
 import { Probers } from './probers.ts'
+import { planRemembered } from './remembered.ts'
 import type { Sighting } from './statuses.ts'
 import { nameStore } from './store-uid.ts'
 import { planTerms } from './terms.ts'
@@ -67,7 +68,6 @@ export class Controller {
   #writtenAt = 0n
   #beats = 0
   #beatAt = Number.NEGATIVE_INFINITY
-  #said = ''
 
   constructor(options: ControllerOptions) {
     const { view, clock, dice, metrics } = options
@@ -142,10 +142,9 @@ export class Controller {
   }
 
   async #advise(): Promise<void> {
-    const { view, keys, fence, instance } = this.#options
+    const { view, keys, fence, instance, clock } = this.#options
     const { snapshot, objects, suspect, mayName, sightings, entries } = view()
     const observations = this.#probers.observations()
-    this.#say(describeFleet(observations))
     this.#lessons.look((node) => sightings.get(node)?.stored?.learned)
     const nodes = { nodes: snapshot.nodes, observations, sightings, lessons: this.#lessons }
     const states = planStates({ keys, fence, ...nodes })
@@ -153,10 +152,16 @@ export class Controller {
     // On a store that is not believed there is nothing to say about documents of another one.
     const notes = new Map([...noteOlderCopies(snapshot, keys), ...noteUnknownClasses(snapshot, keys)])
     const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, notes, entries }) : []
+    // Before the statuses: that of a node that has departed is removed with them.
+    const remembered =
+      suspect === null
+        ? planRemembered({ keys, fence, objects, nodes: snapshot.nodes, entries, now: clock.date() })
+        : []
     const uid = mayName ? [nameStore(keys.uid)] : []
     const since = this.#since.toISOString()
     const terms = planTerms({ keys, fence, instance: instance.name, since, entries })
-    for (const batch of batchesOf([...uid, ...states, ...verdicts, ...terms])) await this.#write(batch)
+    for (const batch of batchesOf([...uid, ...remembered, ...states, ...verdicts, ...terms]))
+      await this.#write(batch)
   }
 
   /** What is not to be written stands in the store, and in the copy of it that the view is of. */
@@ -171,12 +176,5 @@ export class Controller {
 
   async #write(operations: readonly Operation[]): Promise<void> {
     this.#writtenAt = (await this.#options.guarded(operations)) ?? this.#writtenAt
-  }
-
-  #say(fleet: Readonly<Record<string, unknown>>): void {
-    const sentence = JSON.stringify(fleet)
-    if (sentence === this.#said) return
-    this.#said = sentence
-    this.#options.log.info('nodes looked at', fleet)
   }
 }

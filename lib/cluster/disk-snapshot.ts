@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { z } from 'zod'
 import type { NodeStatus } from '../fleet/node.ts'
 import type { Log } from '../shared/log.ts'
+import { type Memory, memorySchema } from './remembered.ts'
 import { statusSchema } from './statuses.ts'
 
 const revision = z.string().regex(/^\d{1,20}$/)
@@ -28,12 +29,15 @@ const savedSchema = z.object({
   instances: z.number().int().min(0).default(1),
   /** ISO date of the last heartbeat of a leader, who keeps the statuses true; null when none was heard. */
   confirmedAt: z.iso.datetime().nullable().default(null),
+  /** By the name of a node that an agent registered; absent in files of older versions. */
+  remembered: z.record(z.string(), memorySchema).default({}),
   /** By node name. */
   statuses: z.record(z.string(), statusSchema),
 })
 
 /** What an instance needs to serve without a store. */
-export type Saved = Omit<z.output<typeof savedSchema>, 'statuses'> & {
+export type Saved = Omit<z.output<typeof savedSchema>, 'remembered' | 'statuses'> & {
+  readonly remembered: Readonly<Record<string, Memory>>
   readonly statuses: Readonly<Record<string, NodeStatus>>
 }
 

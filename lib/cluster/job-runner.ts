@@ -133,7 +133,10 @@ export class JobRunner {
       ...this.#options,
       ...stored,
       ask: (...call) => this.#ask(stored.spec.action, ...call),
-      mayServe: (node) => (view().snapshot.nodes.get(node)?.spec.state ?? 'off') !== 'off',
+      mayServe: (node) => {
+        const { spec, departed = null } = view().snapshot.nodes.get(node) ?? {}
+        return spec !== undefined && spec.state !== 'off' && departed === null
+      },
       isLoaded: (node) => view().snapshot.nodes.get(node)?.resident.has(stored.spec.model) ?? false,
       urgent: () => this.#loop.poke(),
     })

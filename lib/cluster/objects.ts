@@ -182,7 +182,7 @@ function warnOfAgents(nodes: Folder<NodeSpec>, agents: ReadonlyMap<string, Agent
   return new Map(
     [...nodes].map(([name, node]) => {
       const agent = node.isLeased ? undefined : agents.get(name)
-      return [name, agent ? { ...node, warnings: [outranked(agent)] } : node]
+      return [name, agent && !agent.stopped ? { ...node, warnings: [outranked(agent)] } : node]
     }),
   )
 }

@@ -1,4 +1,4 @@
-import type { NodeSpec } from '../fleet/node.ts'
+import type { NodeSpec, NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
@@ -36,13 +36,14 @@ export class Probers {
   match(): void {
     const { nodes } = this.#options.snapshot()
     for (const [name, { address, prober }] of this.#watched) {
-      const spec = nodes.get(name)?.spec
-      if (spec && spec.state !== 'off' && addressOf(spec) === address) continue
+      const node = nodes.get(name)
+      if (node && isProbed(node) && addressOf(node.spec) === address) continue
       prober.stop()
       this.#watched.delete(name)
     }
-    for (const { name, spec, status } of nodes.values()) {
-      if (spec.state === 'off' || this.#watched.has(name)) continue
+    for (const node of nodes.values()) {
+      const { name, spec, status } = node
+      if (!isProbed(node) || this.#watched.has(name)) continue
       this.#begin(name, spec, this.#met.has(name) ? null : status)
     }
   }
@@ -76,6 +77,11 @@ export class Probers {
     this.#watched.set(name, { address: addressOf(spec), prober })
     prober.start()
   }
+}
+
+/** A departed node is not: its agent, if that comes back, says how it is. */
+function isProbed({ spec, departed }: NodeView): boolean {
+  return spec.state !== 'off' && departed === null
 }
 
 /** What makes a node another server when it changes. */

@@ -3,6 +3,9 @@ import type { AgentRecord, InstanceRecord, LoadSummary, Term } from '../fleet/in
 import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 
+/** Characters of a reason that another process wrote. */
+const maxReason = 300
+
 const instanceSchema = z.object({
   id: z.string(),
   boot: z.string(),
@@ -21,6 +24,11 @@ const agentSchema = z.object({
   announce: z.string(),
   since: z.string(),
   registered: z.boolean(),
+  reason: z
+    .string()
+    .transform((text) => text.slice(0, maxReason))
+    .exactOptional(),
+  stopped: z.boolean().exactOptional(),
 })
 
 const loadSchema = z.object({
@@ -48,11 +56,16 @@ export function readInstances(entries: ReadonlyMap<string, Entry>): InstanceReco
   })
 }
 
+/** An agent's record; null when it cannot be read. */
+export function readAgent(text: string): AgentRecord | null {
+  return read(text, agentSchema)
+}
+
 /** The agents whose records can be read, by the name of their node. */
 export function readAgents(entries: ReadonlyMap<string, Entry>): Map<string, AgentRecord> {
   return new Map(
     [...entries].flatMap(([name, { value }]) => {
-      const agent = read(value, agentSchema)
+      const agent = readAgent(value)
       return agent ? [[name, agent] as const] : []
     }),
   )

@@ -13,10 +13,13 @@ import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
+import { Departures } from './departures.ts'
 import type { Saved } from './disk-snapshot.ts'
+import { fleetEvents } from './fleet-events.ts'
 import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, readers } from './objects.ts'
 import { addressOf } from './probers.ts'
-import { entriesIn } from './records.ts'
+import { entriesIn, readAgents } from './records.ts'
+import { readRemembered } from './remembered.ts'
 import { type Observation, readStatus, readStatuses, type Sighting, statusIn } from './statuses.ts'
 import { readUid } from './store-uid.ts'
 import type { Trust } from './trust.ts'
@@ -55,9 +58,11 @@ export class World {
   #inherited = new Map<string, Inherited>()
   /** What the next snapshot may be like, as far as `prepare` was shown it; null when nobody looked ahead. */
   #draft: Snapshot | null = null
+  readonly #departures: Departures
 
   constructor(options: WorldOptions) {
     this.#options = options
+    this.#departures = new Departures(options.clock)
   }
 
   get source(): ConfigSource {
@@ -86,6 +91,7 @@ export class World {
     this.#revision = BigInt(saved.revision)
     this.#objects = judge(saved.objects.map(entryOf), keys, noObjects)
     this.#inherit(new Map(Object.entries(saved.statuses)))
+    this.#departures.restore(saved.remembered, this.#present(new Map()))
     this.refresh()
   }
 
@@ -94,18 +100,26 @@ export class World {
    * `confirmed`. Returns whether the store's history is another than before: it was wiped, or restored from a backup.
    */
   take(entries: ReadonlyMap<string, Entry>, revision: bigint, confirmed = false): boolean {
-    const { keys, trust } = this.#options
+    const { keys, trust, metrics } = this.#options
     const uid = readUid(entries.get(keys.uid))
     const isOther = trust.meet(uid, revision)
     if (isOther) this.#inherit(this.#statuses())
     const told = this.read([...entries.values()])
-    if (trust.believes(confirmed ? noObjects : this.#objects, told, uid)) {
+    const isBelieved = trust.believes(confirmed ? noObjects : this.#objects, told, uid)
+    if (isBelieved) {
       this.#tell(told)
       this.#objects = told
       this.#revision = revision
       this.#source = 'store'
     }
-    this.#see(entries, revision)
+    this.#see(entries)
+    if (isBelieved)
+      this.#departures.take(
+        readRemembered(entriesIn('state/remembered', entries.values(), keys)),
+        this.#present(entries),
+      )
+    metrics.configStored.set(Number(revision))
+    this.refresh()
     return isOther
   }
 
@@ -129,8 +143,8 @@ export class World {
     this.#sightings = sightings
     const own = this.#options.own()
     for (const name of changes.keys()) {
-      const spec = former.nodes.get(name)?.spec
-      if (spec) changes.set(name, { status: this.#statusOf(name, spec, own.get(name)) })
+      const { spec, departed } = former.nodes.get(name) ?? {}
+      if (spec && !departed) changes.set(name, { status: this.#statusOf(name, spec, own.get(name)) })
     }
     snapshot.swap(withNodes(former, changes, String(this.#revision)))
     this.#measure(former)
@@ -164,6 +178,7 @@ export class World {
       config: inForce(this.#objects.config).get('') ?? defaultConfig,
       nodes: inForce(this.#objects.nodes),
       statuses: this.#statuses(),
+      departed: this.#departures.nodes,
       routes: inForce(this.#objects.routes),
       keys: inForce(this.#objects.keys),
     }
@@ -194,16 +209,26 @@ export class World {
             ]
           : [],
       ),
+      remembered: this.#departures.saved(),
       statuses: Object.fromEntries(this.#statuses()),
     }
   }
 
-  #see(entries: ReadonlyMap<string, Entry>, revision: bigint): void {
-    const { keys, metrics } = this.#options
+  #see(entries: ReadonlyMap<string, Entry>): void {
+    const { keys } = this.#options
     this.#sightings = readStatuses(entriesIn('state/nodes', entries.values(), keys), this.#sightings)
     for (const name of this.#sightings.keys()) this.#inherited.delete(name)
-    metrics.configStored.set(Number(revision))
-    this.refresh()
+  }
+
+  /** What tells a node that has departed from one that is registered. */
+  #present(entries: ReadonlyMap<string, Entry>): Parameters<Departures['take']>[1] {
+    const { keys, snapshot } = this.#options
+    const { nodes } = snapshot.get()
+    return {
+      nodes: this.#objects.nodes,
+      agents: readAgents(entriesIn('agents', entries.values(), keys)),
+      statusOf: (name) => nodes.get(name)?.status ?? this.#sightings.get(name)?.status ?? null,
+    }
   }
 
   #statuses(): Map<string, NodeStatus> {
@@ -246,8 +271,10 @@ export class World {
   }
 
   #measure(former: Snapshot): void {
-    const { metrics, snapshot } = this.#options
+    const { metrics, snapshot, log } = this.#options
     const { nodes, models, revision } = snapshot.get()
+    for (const { level, message, fields } of fleetEvents(former.nodes, nodes)) log[level](message, fields)
+    metrics.nodesDeparted.set(this.#departures.count)
     if (models !== former.models)
       metrics.digestMismatch.set([...models.values()].filter(({ olderOn }) => olderOn.length > 0).length)
     metrics.configRevision.set(Number(revision))
@@ -262,7 +289,7 @@ export class World {
 }
 
 /** Folders besides the operator's that say what is in force. */
-const worldly: ReadonlySet<string> = new Set(['state/nodes', 'agents', 'meta/uid'])
+const worldly: ReadonlySet<string> = new Set(['state/nodes', 'state/remembered', 'agents', 'meta/uid'])
 
 /** By the observation, so that one that did not change makes the same status again. */
 const ownStatuses = new WeakMap<Observation, NodeStatus>()

@@ -37,6 +37,10 @@ export interface AgentRecord {
   readonly since: string
   /** Whether the node stands as the agent announces it. */
   readonly registered: boolean
+  /** Why it does not, where the local Ollama is the reason. */
+  readonly reason?: string
+  /** The agent was stopped in order; its record stays until its lease ends, to say so. */
+  readonly stopped?: boolean
 }
 
 /** `R/load/<id>`: what an instance is doing now, under the same lease. */

@@ -157,12 +157,22 @@ export interface NodeStatus {
   readonly learned?: unknown
 }
 
+/** Why a node that an agent had registered is no longer registered. */
+export interface Departure {
+  /** ISO date. */
+  readonly since: string
+  /** In words for the operator. */
+  readonly reason: string
+}
+
 /** A node as requests see it: what is wanted and what was observed, in one frozen object. */
 export interface NodeView {
   readonly name: string
   readonly spec: NodeSpec
   /** Null until a leader has looked at the node once. */
   readonly status: NodeStatus | null
+  /** Set for a node that is remembered, and not registered any more: it is down, and what it had is listed. */
+  readonly departed: Departure | null
   /** Active, and probed at least once: it may take new requests. Its health is advice on whom to prefer, never a bar. */
   readonly available: boolean
   /** `unknown` until the first probe. */

@@ -1,7 +1,7 @@
 import type { ApiKey } from './api-key.ts'
 import { type Config, defaultConfig, type RouteSpec } from './config.ts'
 import { byName, type ModelView, modelsOf, statusInService } from './models.ts'
-import type { LoadedModel, NodeSpec, NodeStatus, NodeView } from './node.ts'
+import type { Departure, LoadedModel, NodeSpec, NodeStatus, NodeView } from './node.ts'
 
 export interface RouteView extends RouteSpec {
   readonly name: string
@@ -33,12 +33,22 @@ export interface Snapshot {
   readonly keys: ReadonlyMap<string, KeyView>
 }
 
+/** A node that an agent had registered, as it was last known. */
+export interface DepartedNode {
+  /** Cordoned: neither a probe nor a request goes to it. */
+  readonly spec: NodeSpec
+  readonly status: NodeStatus
+  readonly departure: Departure
+}
+
 /** The valid documents a snapshot is built from, each under its own name. */
 export interface Documents {
   readonly revision: bigint
   readonly config: Config
   readonly nodes: ReadonlyMap<string, NodeSpec>
   readonly statuses: ReadonlyMap<string, NodeStatus>
+  /** None of them is among `nodes`. */
+  readonly departed: ReadonlyMap<string, DepartedNode>
   readonly routes: ReadonlyMap<string, RouteSpec>
   readonly keys: ReadonlyMap<string, ApiKey>
 }
@@ -48,6 +58,7 @@ export const emptyDocuments: Documents = {
   config: defaultConfig,
   nodes: new Map(),
   statuses: new Map(),
+  departed: new Map(),
   routes: new Map(),
   keys: new Map(),
 }
@@ -57,13 +68,16 @@ export const emptyDocuments: Documents = {
  * `former` is taken over from it as it is: any snapshot will do, a similar one saves the work.
  */
 export function buildSnapshot(documents: Documents, former: Snapshot = noSnapshot): Snapshot {
-  const specs = [...documents.nodes].sort(byName)
-  const nodes = new Map(
-    specs.map(([name, spec]) => {
-      const status = documents.statuses.get(name) ?? null
-      return [name, viewOf(name, spec, status, documents.config, former.nodes.get(name))]
-    }),
-  )
+  const { config, statuses, departed } = documents
+  const registered = [...documents.nodes].map(([name, spec]): [string, NodeView] => {
+    const known = { spec, status: statuses.get(name) ?? null, departed: null }
+    return [name, viewOf(name, known, config, former.nodes.get(name))]
+  })
+  const gone = [...departed].map(([name, { spec, status, departure }]): [string, NodeView] => [
+    name,
+    viewOf(name, { spec, status, departed: departure }, config, former.nodes.get(name)),
+  ])
+  const nodes = new Map([...registered, ...gone].sort(byName))
   return Object.freeze({
     revision: String(documents.revision),
     config: documents.config,
@@ -95,7 +109,8 @@ export function withNodes(
     const before = former.nodes.get(name)
     const spec = change.spec ?? before?.spec
     const status = change.status === undefined ? (before?.status ?? null) : change.status
-    if (spec) nodes.set(name, viewOf(name, spec, status, former.config, before))
+    const departed = before?.departed ?? null
+    if (spec) nodes.set(name, viewOf(name, { spec, status, departed }, former.config, before))
   }
   const models = modelsOf(nodes, former, changes.keys())
   return Object.freeze({ ...former, revision, nodes, models, loaded: loadedOn(nodes) })
@@ -120,18 +135,20 @@ function loadedOn(nodes: ReadonlyMap<string, NodeView>): Residency[] {
 
 function viewOf(
   name: string,
-  spec: NodeSpec,
-  status: NodeStatus | null,
+  known: Pick<NodeView, 'spec' | 'status' | 'departed'>,
   config: Config,
   former: NodeView | undefined,
 ): NodeView {
+  const { spec, status, departed } = known
   const slots = spec.slots ?? config.routing.default_slots
-  if (former?.spec === spec && former.status === status && former.slots === slots) return former
+  const isSame = former?.spec === spec && former.status === status && former.departed === departed
+  if (isSame && former.slots === slots) return former
   const available = spec.state === 'active' && status !== null
   return Object.freeze({
     name,
     spec,
     status,
+    departed,
     available,
     health: status?.health ?? 'unknown',
     slots,

@@ -58,7 +58,8 @@ function named(
   return [...new Set(names)]
 }
 
-function conditionOf({ spec }: NodeView): string {
+function conditionOf({ spec, departed }: NodeView): string {
+  if (departed) return 'not registered any more'
   return spec.state === 'active' ? 'not probed yet' : spec.state
 }
 
@@ -76,9 +77,11 @@ interface Choice {
 }
 type Chooser = (ask: JobAsk, labelled: readonly NodeView[], snapshot: Snapshot) => Choice
 
-/** Every copy is meant, and those of nodes that are down wait for them. */
+/** Every copy is meant, and those of nodes that are down wait for them; a node that has departed may never be back. */
 const everyHolder: Chooser = ({ source }, labelled) => ({
-  nodes: labelled.filter((node) => node.spec.state !== 'off' && has(node, source?.canonical)),
+  nodes: labelled.filter(
+    (node) => node.spec.state !== 'off' && !node.departed && has(node, source?.canonical),
+  ),
   spares: [],
 })
 

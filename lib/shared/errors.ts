@@ -150,7 +150,8 @@ const catalogue = {
   all_nodes_down: {
     status: 503,
     retryAfter: 5,
-    text: (f) => `every Ollama server that has model '${f['model']}' is down or cordoned`,
+    text: (f) =>
+      `every Ollama server that has model '${f['model']}' is down, cordoned or not registered any more; try again in a few seconds`,
   },
   queue_timeout: {
     status: 503,

@@ -106,6 +106,11 @@ export class Metrics {
     '1 while probes of the node time out but it takes connections',
     ['node'],
   )
+  readonly nodesDeparted = this.#gauge(
+    'nodes_departed',
+    'Nodes of agents that are not registered any more, remembered for a day or until they are removed',
+    [],
+  )
   readonly breakerState = this.#gauge('circuit_breaker_state', '1 for the state the breaker is in', [
     'node',
     'state',

@@ -57,6 +57,11 @@ export class Keys {
     return `${this.root}state/nodes/${name}`
   }
 
+  /** What the leader remembers of a node that an agent registered. */
+  remembered(node: string): string {
+    return `${this.root}state/remembered/${node}`
+  }
+
   job(id: string): string {
     return `${this.root}jobs/${id}`
   }
@@ -88,6 +93,7 @@ const folders = [
   'state/heartbeat',
   'state/nodes',
   'state/jobs',
+  'state/remembered',
   'meta/uid',
   'nodes',
   'routes',

@@ -106,7 +106,6 @@ suite('llamero agent', () => {
     agent.kill('SIGTERM')
     const tookMs = await until(isGone, 'the node is gone', 2000)
     assert.ok(tookMs <= 1000, `${tookMs} ms`)
-    assert.equal(await store.get(keys.agent('gpu-1')), null)
     if (agent.exitCode === null) await once(agent, 'exit')
     assert.equal(agent.exitCode, 0)
   })
@@ -115,6 +114,45 @@ suite('llamero agent', () => {
     agent.kill('SIGKILL')
     const tookMs = await until(isGone, 'the node is gone', ttlMs + 5000)
     assert.ok(tookMs <= ttlMs + 1000, `${tookMs} ms`)
+  })
+
+  test('a fleet that departed is no typo: 503 with Retry-After, listed, told, until it is removed (310)', async () => {
+    await until(async () => (await askOnce(instance.url, 'm:1b')) === null, 'it answers', 5000)
+    agent.kill('SIGTERM')
+    await ollama.stop()
+    await until(isGone, 'the node is gone', 2000)
+    const ask = (path: string, body?: object) =>
+      fetch(`${instance.url}${path}`, body ? { method: 'POST', body: JSON.stringify(body) } : {})
+    const chat = { model: 'm:1b', messages: [{ role: 'user', content: 'hi' }] }
+    for (const path of ['/api/chat', '/v1/chat/completions', '/v1/messages']) {
+      const refused = await ask(path, { ...chat, max_tokens: 5 })
+      assert.equal(refused.status, 503, path)
+      assert.match(await refused.text(), /every Ollama server that has model 'm:1b' is down/)
+      assert.ok(Number(refused.headers.get('retry-after')) > 0)
+    }
+    assert.equal((await ask('/api/chat', { ...chat, model: 'typo' })).status, 404)
+    assert.match(await (await ask('/api/tags')).text(), /"m:1b"/)
+
+    const { stdout } = await instance.cli('status')
+    assert.match(stdout, /^nodes +1: 0 up, 0 down, 0 cordoned, 1 departed$/m)
+    assert.match(stdout, /^departed: gpu-1 since .*: its agent was stopped; it had m:1b$/m)
+    assert.match((await instance.cli('node', 'list')).stdout, /^gpu-1 +departed +down /m)
+    const metrics = await (await fetch(`${instance.adminUrl}/metrics`)).text()
+    assert.match(metrics, /^llamero_nodes_departed 1$/m)
+    assert.match(metrics, /^llamero_node_up\{node="gpu-1"\} 0$/m)
+    assert.match(
+      (await instance.cli('node', 'cordon', 'gpu-1')).stderr,
+      /not registered any more \(its agent was stopped/,
+    )
+
+    assert.equal((await instance.cli('node', 'remove', 'gpu-1', '--yes')).code, 0)
+    await until(
+      async () => !(await (await ask('/api/tags')).text()).includes('m:1b'),
+      'it is forgotten',
+      3000,
+    )
+    assert.doesNotMatch((await instance.cli('status')).stdout, /departed/)
+    ollama = await anOllama()
   })
 
   test("yields to an operator's document, whose verdict warns, and takes over when that is removed", async () => {

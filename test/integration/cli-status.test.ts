@@ -36,6 +36,21 @@ function aStatus(given: Partial<StatusAnswer>): StatusAnswer {
   }
 }
 
+test('status names the nodes that departed, since when and why, and how to forget them (310)', async (t) => {
+  const since = '2026-07-02T10:00:00.000Z'
+  const gone = { name: 'gpu-1', since, reason: 'its agent was stopped', models: ['m:1b', 'n:\u001b[31m2b'] }
+  const nodes = { total: 14, up: 2, down: 0, cordoned: 0, departed: 12, departed_first: [gone] }
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes }) } })
+  const { code, out } = await llamero('status', { url })
+  assert.equal(code, 0)
+  assert.match(out, /^nodes +14: 2 up, 0 down, 0 cordoned, 12 departed$/m)
+  assert.deepEqual(out.split('\n').slice(-4, -1), [
+    `departed: gpu-1 since ${since}: its agent was stopped; it had m:1b, n:?[31m2b`,
+    'departed: 11 more, see llamero node list',
+    '  hint: start the agent again, or forget a node: llamero node remove NAME',
+  ])
+})
+
 test('status shows the cluster on one screen', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({}) } })
   const { code, out, err } = await llamero('status', { url })

@@ -406,7 +406,7 @@ suite('/api/show', () => {
       ['{"model":"a b"}', 400, /invalid model name/],
       ['{"model":"unknown"}', 404, /model 'unknown' not found/],
       ['{"model":"secret"}', 404, /model 'secret' not found/],
-      ['{"model":"m"}', 503, /is down or cordoned/],
+      ['{"model":"m"}', 503, /is down, cordoned or not registered/],
       [JSON.stringify({ model: 'm', system: 'x'.repeat(70_000) }), 413, /larger than 65536 bytes/],
     ]
     for (const [body, status, text] of cases) {

@@ -98,6 +98,10 @@ test('a node goes when its Ollama goes down and comes back with it, one line eac
   await clock.advance(10)
   assert.equal(store.value(node), undefined)
   assert.equal(recordIn(store).registered, false, 'the agent itself is still there')
+  assert.equal(recordIn(store).reason, 'connection refused')
+  const { revision } = store
+  await clock.advance(30_000)
+  assert.equal(store.revision, revision, 'and says so once')
   await clock.advance(60_000)
   become('up')
   await clock.advance(10)
@@ -106,7 +110,7 @@ test('a node goes when its Ollama goes down and comes back with it, one line eac
   await agent.stop()
 })
 
-test('a stopped agent leaves nothing behind', async () => {
+test('a stopped agent withdraws its node, and leaves the word that it was stopped until its lease ends (310)', async () => {
   const { clock, store } = aStore()
   const { agent } = anAgent(store)
   agent.start()
@@ -114,7 +118,36 @@ test('a stopped agent leaves nothing behind', async () => {
   const stopped = agent.stop()
   await clock.advance(0)
   await stopped
+  assert.equal(store.value(node), undefined)
+  assert.equal(recordIn(store).stopped, true)
+  await clock.advance(ttlMs)
   assert.deepEqual([...store.entries], [])
+})
+
+test('an agent that starts again at once takes the place of the one that was stopped (310)', async () => {
+  const { clock, store } = aStore()
+  const first = anAgent(store)
+  first.agent.start()
+  await clock.advance(100)
+  await first.agent.stop()
+  const second = anAgent(store)
+  second.agent.start()
+  await clock.advance(100)
+  assert.equal(store.value(node), second.document)
+  assert.deepEqual([recordIn(store).registered, recordIn(store).stopped], [true, undefined])
+  await clock.advance(ttlMs)
+  assert.equal(recordIn(store).registered, true)
+  await second.agent.stop()
+})
+
+test('a stopped agent leaves what another agent or an operator registered (310)', async () => {
+  const { clock, store } = aStore()
+  const { agent } = anAgent(store)
+  agent.start()
+  await clock.advance(100)
+  store.put(node, '{"url": "http://10.0.0.9:11434"}')
+  await agent.stop()
+  assert.equal(store.value(node), '{"url": "http://10.0.0.9:11434"}')
 })
 
 test('a stop ends within two seconds when the store does not answer', async () => {

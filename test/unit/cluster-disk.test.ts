@@ -35,6 +35,7 @@ const version = (revision: string): Saved => ({
       leased: false,
     },
   ],
+  remembered: {},
   statuses: {
     b: {
       fence: '7',

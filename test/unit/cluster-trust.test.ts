@@ -148,7 +148,7 @@ test('the last key can be revoked at once; several that vanish together are held
   assert.match(first.cluster.suspect ?? '', /^every key is gone/)
 })
 
-test('nodes that agents registered vanish with their hosts, without a doubt', async () => {
+test('nodes that agents registered depart with their hosts, without a doubt (310)', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, first } = cluster
   const lease = store.grant(minute).id
@@ -165,7 +165,18 @@ test('nodes that agents registered vanish with their hosts, without a doubt', as
   await clock.advance(10)
   store.revoke(lease)
   await clock.advance(10)
-  assert.deepEqual(first.nodes, [])
+  assert.equal(first.cluster.suspect, null)
+  assert.deepEqual(
+    [...first.snapshot.get().nodes.values()].map(({ name, available, departed }) => [
+      name,
+      available,
+      departed !== null,
+    ]),
+    [
+      ['x', false, true],
+      ['y', false, true],
+    ],
+  )
 })
 
 test('an accepted store is believed at once, by every instance', async () => {

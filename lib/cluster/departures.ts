@@ -1,0 +1,109 @@
+import type { AgentRecord } from '../fleet/instance.ts'
+import type { Departure, NodeSpec, NodeStatus } from '../fleet/node.ts'
+import type { DepartedNode } from '../fleet/snapshot.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Judged } from './objects.ts'
+import { type Memory, type Remembered, rememberedIn } from './remembered.ts'
+
+/** What is known when the nodes are looked through for departures. */
+interface Present {
+  /** Every node in the store or in force, valid or not. */
+  readonly nodes: ReadonlyMap<string, Judged<NodeSpec>>
+  readonly agents: ReadonlyMap<string, AgentRecord>
+  /** The last status of a node. */
+  readonly statusOf: (name: string) => NodeStatus | null
+}
+
+interface Known {
+  readonly memory: Remembered
+  readonly node: DepartedNode
+}
+
+/**
+ * The nodes that agents registered and that are not registered any more. The record that the leader writes says since when
+ * and why. Until that is there, each instance goes by what it saw itself: a model must not be unknown for a moment.
+ */
+export class Departures {
+  readonly #clock: Clock
+  #memories: ReadonlyMap<string, Remembered> = new Map()
+  #known: ReadonlyMap<string, Known> = new Map()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** By name. The same object as before for a node of which nothing changed. */
+  get nodes(): Map<string, DepartedNode> {
+    return new Map([...this.#known].map(([name, { node }]) => [name, node]))
+  }
+
+  get count(): number {
+    return this.#known.size
+  }
+
+  take(memories: ReadonlyMap<string, Remembered>, present: Present): void {
+    const former = this.#known
+    const known = new Map<string, Known>()
+    const urls = new Set([...present.nodes.values()].map(({ active }) => active?.value.url))
+    for (const [name, memory] of memories) {
+      if (present.nodes.has(name) || urls.has(memory.spec.url)) continue
+      const before = former.get(name)
+      const isSame = before?.memory.document === memory.document && before.memory.departed === memory.departed
+      known.set(name, isSame ? before : { memory, node: this.#depart(name, memory, present) })
+    }
+    this.#memories = memories
+    this.#known = known
+  }
+
+  /** Begins with what an earlier process saved. */
+  restore(saved: Readonly<Record<string, Memory>>, present: Present): void {
+    const memories = Object.entries(saved).flatMap(([name, memory]) => {
+      const remembered = rememberedIn(memory)
+      return remembered ? [[name, remembered] as const] : []
+    })
+    this.take(new Map(memories), present)
+  }
+
+  /** What the next process needs to know: also the departures that no leader has recorded yet. */
+  saved(): Record<string, Memory> {
+    return Object.fromEntries(
+      [...this.#memories].map(([name, { spec: _, ...memory }]): [string, Memory] => {
+        const node = this.#known.get(name)?.node
+        if (!node) return [name, memory]
+        const { version, models } = node.status
+        return [name, { ...memory, version, models, departed: node.departure }]
+      }),
+    )
+  }
+
+  #depart(name: string, memory: Remembered, { agents, statusOf }: Present): DepartedNode {
+    const { fence, spec } = memory
+    const departure = memory.departed ?? this.#notice(agents.get(name))
+    const seen = memory.departed === null ? statusOf(name) : memory
+    return {
+      spec: { ...spec, state: 'cordoned' },
+      departure,
+      status: {
+        fence,
+        health: 'down',
+        ...departure,
+        version: seen?.version ?? '',
+        models: seen?.models ?? [],
+        loaded: [],
+        weight: 0,
+      },
+    }
+  }
+
+  #notice(agent: AgentRecord | undefined): Departure {
+    return { since: this.#clock.date().toISOString(), reason: reasonOf(agent) }
+  }
+}
+
+function reasonOf(agent: AgentRecord | undefined): string {
+  if (!agent) return 'its agent is not heard any more: the host, its network or the agent is down'
+  if (agent.stopped) return 'its agent was stopped'
+  if (agent.reason)
+    return `its agent withdrew it, since the Ollama server there does not answer: ${agent.reason}`
+  return 'its agent withdrew it'
+}
