@@ -22,6 +22,7 @@ interface AgentOptions {
   readonly labels: Labels
   readonly slots: number | undefined
   readonly weight: number | undefined
+  readonly keepAlive: number | string | undefined
 }
 
 interface Streams {
@@ -102,8 +103,9 @@ function run(
 }
 
 /** The node's document; what nvidia-smi says of the GPUs are labels that the operator may overrule. */
-async function documentOf({ announce, labels, slots, weight }: AgentOptions): Promise<string> {
-  const text = `${JSON.stringify({ url: announce, weight, slots, labels: { ...(await gpuLabels()), ...labels } })}\n`
+async function documentOf({ announce, labels, slots, weight, keepAlive }: AgentOptions): Promise<string> {
+  const all = { ...(await gpuLabels()), ...labels }
+  const text = `${JSON.stringify({ url: announce, weight, slots, keep_alive: keepAlive, labels: all })}\n`
   const parsed = readDocument(text, nodeSchema)
   if (!parsed.ok) throw new SettingsError(describeFaults(parsed.faults))
   return text

@@ -2,8 +2,8 @@ import type { Command } from 'commander'
 import { isLoopback } from '../shared/address.ts'
 import type { CliContext } from './context.ts'
 import { exits, Failure } from './failure.ts'
-import { labelsOf, nodeUrl } from './node-changes.ts'
-import { numberOption, repeated } from './options.ts'
+import { keepAliveHelp, labelsOf, nodeUrl } from './node-changes.ts'
+import { numberOption, repeated, secondsOrText } from './options.ts'
 import { type Finish, flagOptions, flagsOf } from './serve.ts'
 
 /** Settings that mean something to an agent; `name` is the node's here. */
@@ -15,6 +15,7 @@ interface Options {
   readonly label?: readonly string[]
   readonly slots?: number
   readonly weight?: number
+  readonly keepAlive?: number | string
 }
 
 /** `llamero agent`: registers the Ollama of a GPU host from that host. */
@@ -35,12 +36,13 @@ export function addAgentCommand(program: Command, { settings, run }: CliContext,
       'how fast it is against the others, until that is learned; 0: no requests',
       numberOption(0),
     )
+    .option('--keep-alive <duration>', keepAliveHelp, secondsOrText)
     .option('--name <name>', 'name of the node (env LLAMERO_NAME); default: the host name')
   const flags = flagOptions(settings().filter(({ name }) => agentSettings.includes(name)))
   for (const flag of flags) agent.addOption(flag)
-  agent.action(async ({ label, slots, weight, ...urls }: Options) => {
+  agent.action(async ({ label, slots, weight, keepAlive, ...urls }: Options) => {
     const labels = labelsOf(label ?? [])
-    finish(await run.agent(flagsOf(agent), { ...addresses(urls), labels, slots, weight }))
+    finish(await run.agent(flagsOf(agent), { ...addresses(urls), labels, slots, weight, keepAlive }))
   })
 }
 

@@ -35,6 +35,7 @@ export interface AgentOptions {
   readonly labels: Readonly<Record<string, string>>
   readonly slots: number | undefined
   readonly weight: number | undefined
+  readonly keepAlive: number | string | undefined
 }
 
 /** What to rehearse, as lib/rehearse.ts takes it. Times in seconds. */

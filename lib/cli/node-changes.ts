@@ -5,7 +5,18 @@ import { splitAssignment } from './assignment.ts'
 import { exits, Failure } from './failure.ts'
 
 /** Fields `node set` takes. `headers` may hold secrets and `tls` certificates: neither belongs on a command line. */
-export const settableFields = ['url', 'weight', 'slots', 'memory', 'max_loaded', 'state'] as const
+export const settableFields = [
+  'url',
+  'weight',
+  'slots',
+  'memory',
+  'max_loaded',
+  'keep_alive',
+  'state',
+] as const
+
+export const keepAliveHelp =
+  'how long models that llamero loads stay in its memory (its OLLAMA_KEEP_ALIVE), such as 30m; own: as it says itself'
 
 /** Path of a node in the admin API. @throws Failure (usage) when the name cannot be one: it becomes part of a URL. */
 export function nodePath(name: string): string {

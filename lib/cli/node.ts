@@ -7,13 +7,14 @@ import { seenNode, waitUntilIdle } from './drain.ts'
 import { exits, Failure } from './failure.ts'
 import { count } from './format.ts'
 import type { Invocation } from './invocation.ts'
-import { changesOf, labelsOf, nodePath, nodeUrl, settableFields } from './node-changes.ts'
+import { changesOf, keepAliveHelp, labelsOf, nodePath, nodeUrl, settableFields } from './node-changes.ts'
 import { nodeColumns, nodeFacts } from './node-view.ts'
 import {
   numberOption,
   type RequestOptions,
   repeated,
   requestTimeoutMs,
+  secondsOrText,
   timeoutOption,
   withOutput,
   withTimeout,
@@ -39,6 +40,7 @@ export function addNodeCommands(program: Command, invocation: Invocation): void 
       'requests it runs at once per model (its OLLAMA_NUM_PARALLEL)',
       numberOption(1),
     )
+    .option('--keep-alive <duration>', keepAliveHelp, secondsOrText)
     .option('--label <key=value>', 'a label that routes can select; may be repeated', repeated)
     .addOption(new Option('--state <state>', 'the state it begins in').choices(nodeStates))
     .option('--if-not-exists', 'succeed without a change when the name is registered already')
@@ -75,16 +77,24 @@ export function addNodeCommands(program: Command, invocation: Invocation): void 
 interface AddOptions extends RequestOptions {
   readonly weight?: number
   readonly slots?: number
+  readonly keepAlive?: number | string
   readonly label?: readonly string[]
   readonly state?: string
   readonly ifNotExists?: boolean
 }
 
 async function add(invocation: Invocation, name: string, url: string, options: AddOptions): Promise<void> {
-  const { weight, slots, state, label, ifNotExists, output, timeout } = options
+  const { weight, slots, keepAlive, state, label, ifNotExists, output, timeout } = options
   const { terminal } = invocation
   const path = nodePath(name)
-  const spec = { url: nodeUrl(url), weight, slots, state, labels: label && labelsOf(label) }
+  const spec = {
+    url: nodeUrl(url),
+    weight,
+    slots,
+    keep_alive: keepAlive,
+    state,
+    labels: label && labelsOf(label),
+  }
   const admin = invocation.admin(timeout)
   try {
     const added = await admin.send({ method: 'PUT', path, body: spec, headers: { 'if-none-match': '*' } })

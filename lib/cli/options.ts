@@ -58,6 +58,11 @@ export function numberOption(min: number, max = Number.MAX_SAFE_INTEGER): (text:
   }
 }
 
+/** A number where the text is one. */
+export function secondsOrText(text: string): number | string {
+  return text.trim() === '' || Number.isNaN(Number(text)) ? text : Number(text)
+}
+
 /** Collects an option that may be given several times. */
 export function repeated(value: string, earlier: readonly string[] | undefined): string[] {
   return [...(earlier ?? []), value]

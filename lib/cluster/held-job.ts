@@ -34,6 +34,8 @@ interface HeldJobOptions {
   readonly mayServe: (node: string) => boolean
   /** Whether a node has the job's model in memory. */
   readonly isLoaded: (node: string) => boolean
+  /** What a load says to a node of how long a model stays. */
+  readonly keepAlive: (node: string) => object
   /** Called when something ended: it has to be written at once. */
   readonly urgent: () => void
   /** Resolves when the store says what the node has now: its models are not what they were. */
@@ -132,7 +134,7 @@ export class HeldJob implements OpenJob {
   /** Asks a node that is marked. */
   begin(node: string): void {
     const { id, spec } = this
-    const { ask, isLoaded, clock, dice, log } = this.#options
+    const { ask, isLoaded, keepAlive, clock, dice, log } = this.#options
     const begun = this.#nodes[node]
     if (!begun) return
     const { action, model, nodes, tenant } = spec
@@ -142,7 +144,7 @@ export class HeldJob implements OpenJob {
       spec,
       begun,
       wasAsked: this.#asked.has(node),
-      isLoaded: () => isLoaded(node),
+      stay: () => (isLoaded(node) ? {} : keepAlive(node)),
       ask: (order, heard, signal) => ask(node, order, heard, signal),
       clock,
       dice,

@@ -1,5 +1,4 @@
 import type { JobAction, JobSpec } from '../fleet/job.ts'
-import { keepAlive } from '../fleet/keep-alive.ts'
 import { canonicalName } from '../fleet/names.ts'
 
 /** What a node is asked for. */
@@ -14,16 +13,15 @@ export interface JobOrder {
 /**
  * The requests that do what a job wants: the second is for a node that answers 400 to the first.
  *
- * @param isLoaded the node has the model in memory: then a load says nothing of how long it stays.
+ * @param stay what a load says of how long the model stays: nothing where it is in memory already.
  */
-export function ordersOf({ action, body }: JobSpec, isLoaded: boolean): readonly [JobOrder, JobOrder?] {
+export function ordersOf({ action, body }: JobSpec, stay: object): readonly [JobOrder, JobOrder?] {
   if (action === 'load' || action === 'unload') {
-    const loaded = isLoaded ? body : { keep_alive: keepAlive, ...body }
-    const stay = action === 'unload' ? { ...body, keep_alive: 0 } : loaded
+    const fields = action === 'unload' ? { ...body, keep_alive: 0 } : { ...stay, ...body }
     // Models that only embed refuse to generate.
     return [
-      whole('/api/generate', { ...stay, prompt: '', stream: false }),
-      whole('/api/embed', { ...stay, input: '' }),
+      whole('/api/generate', { ...fields, prompt: '', stream: false }),
+      whole('/api/embed', { ...fields, input: '' }),
     ]
   }
   if (action === 'copy') return [whole('/api/copy', body)]

@@ -1,4 +1,5 @@
 import { isOver, type JobAction } from '../fleet/job.ts'
+import { keepAliveOf } from '../fleet/keep-alive.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -138,6 +139,10 @@ export class JobRunner {
         return spec !== undefined && spec.state !== 'off' && departed === null
       },
       isLoaded: (node) => view().snapshot.nodes.get(node)?.resident.has(stored.spec.model) ?? false,
+      keepAlive: (node) => {
+        const { nodes, config } = view().snapshot
+        return keepAliveOf(nodes.get(node)?.spec, config)
+      },
       urgent: () => this.#loop.poke(),
     })
     this.#held.set(id, job)

@@ -13,8 +13,8 @@ interface JobWorkOptions {
   readonly begun: NodeProgress
   /** Whether the node may have been asked already, by a leader before. */
   readonly wasAsked: boolean
-  /** Whether the node has the model in memory. */
-  readonly isLoaded: () => boolean
+  /** What a load says to the node of how long the model stays. */
+  readonly stay: () => object
   /** Asks the node once; never rejects. */
   readonly ask: (order: JobOrder, heard: (line: JobLine) => void, signal: AbortSignal) => Promise<JobEnding>
   readonly clock: Clock
@@ -82,8 +82,8 @@ export class JobWork {
   }
 
   async #try(signal: AbortSignal): Promise<JobEnding> {
-    const { spec, isLoaded, ask } = this.#options
-    const [order, fallback] = ordersOf(spec, isLoaded())
+    const { spec, stay, ask } = this.#options
+    const [order, fallback] = ordersOf(spec, stay())
     const heard = (line: JobLine) => !signal.aborted && this.#hear(line)
     this.#met.clear()
     const ending = await ask(order, heard, signal)

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { scopes } from './api-key.ts'
 import { callersSchema, modelOptionsSchema } from './caller-options.ts'
 import { classesSchema, className } from './classes.ts'
+import { keepAliveSchema } from './keep-alive.ts'
 import { isObjectName, objectNameRule } from './names.ts'
 import { policies } from './policies.ts'
 import { cidr, copies, duration, hostGlob, labels, modelGlob } from './schema.ts'
@@ -38,6 +39,11 @@ export const configSchema = z.strictObject({
           'how nodes are chosen; all but earliest-finish are there to compare with, and send requests on at once',
         ),
       attempts: z.int().min(1).max(10).default(3).describe('nodes tried for one request before it fails'),
+      keep_alive: keepAliveSchema
+        .default('1h')
+        .describe(
+          'how long models that llamero loads stay in memory after their last request, on nodes whose document does not say; "own": as the OLLAMA_KEEP_ALIVE of each node says. Where Ollama makes room by itself, it unloads first what stays for the shortest',
+        ),
       unknown_paths: nodeName
         .optional()
         .describe(

@@ -1,6 +1,28 @@
+import { z } from 'zod'
+import type { Config } from './config.ts'
+import type { NodeSpec } from './node.ts'
+
+const rule =
+  'must be a duration such as "30m", a number of seconds, -1 for ever, or "own" for the OLLAMA_KEEP_ALIVE of the Ollama server'
+
+/** How long a model stays in memory after its last request, as Ollama writes it (api/types.go, Duration.UnmarshalJSON). */
+export const keepAliveSchema = z.union(
+  [
+    z.number().refine((seconds) => seconds !== 0, rule),
+    z.string().regex(/^(own|-?(?=.*[1-9])(\d+(\.\d+)?(ms|s|m|h))+)$/, rule),
+  ],
+  rule,
+)
+
 /**
- * How long what llamero loads stays in memory. Longer than Ollama's own 5 min: where it makes room for others, it takes what
- * stays for the shortest (sheet routing.md §0.3). Requests to what is in memory leave it at that, and must say nothing: a
- * duration given to a runner that Ollama is evicting hangs every load on its node (sheet ollama-api.md §2.4, ollama#17408).
+ * What a load by llamero says of how long the model stays: as its node's document says, else `routing.keep_alive`. Where
+ * that is "own" it says nothing, and OLLAMA_KEEP_ALIVE of the node counts. Requests to what is in memory never say
+ * anything: a duration given to a runner that Ollama is evicting hangs every load on its node (ollama#17408).
  */
-export const keepAlive = '1h'
+export function keepAliveOf(
+  node: Pick<NodeSpec, 'keep_alive'> | undefined,
+  { routing }: Pick<Config, 'routing'>,
+): { readonly keep_alive?: number | string } {
+  const keep_alive = node?.keep_alive ?? routing.keep_alive
+  return keep_alive === 'own' ? {} : { keep_alive }
+}

@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
+import { keepAliveSchema } from './keep-alive.ts'
 import { labels } from './schema.ts'
 
 export const nodeStates = ['active', 'cordoned', 'off'] as const
@@ -81,6 +82,11 @@ export const nodeSchema = z.strictObject({
     .max(1000)
     .exactOptional()
     .describe('models it keeps in memory at once (its OLLAMA_MAX_LOADED_MODELS); 3 without it'),
+  keep_alive: keepAliveSchema
+    .exactOptional()
+    .describe(
+      'how long models that llamero loads stay in its memory after their last request (its OLLAMA_KEEP_ALIVE); without it routing.keep_alive of the config',
+    ),
   labels: labels.default({}),
   state: z.enum(nodeStates).default('active').describe('cordoned: no new requests; off: not probed either'),
   tls: z

@@ -112,16 +112,27 @@ function cloudFor(caller: Caller, snapshot: Snapshot): object {
   return { disabled, source: disabled ? 'config' : 'none' }
 }
 
+/**
+ * One row for each node that has the model in memory. `model` is its name alone, by which clients find it; `name`, which
+ * `ollama ps` prints (cmd/cmd.go, ListRunningHandler), tells rows of one model apart.
+ */
 function visibleLoaded({ loaded, config }: Snapshot, caller: Caller): object[] {
   const visible = loaded.filter(({ model }) => maySee(caller, model.name))
-  return latestFirst(visible, ({ model }) => model.expires_at).map(
-    ({ node, model: { shown, ...model } }) => ({
+  const rows = latestFirst(visible, ({ model }) => model.expires_at)
+  const byName = Map.groupBy(rows, ({ model }) => model.name)
+  return rows.map((row) => {
+    const { node, model: loadedModel } = row
+    const { shown, ...model } = loadedModel
+    const name = shown ?? model.name
+    const alike = byName.get(model.name) ?? []
+    const place = config.headers.node ? node : `${alike.indexOf(row) + 1} of ${alike.length}`
+    return {
       ...model,
-      name: shown ?? model.name,
-      model: shown ?? model.name,
+      name: alike.length > 1 ? `${name} (${place})` : name,
+      model: name,
       ...(config.headers.node ? { llamero: { node } } : {}),
-    }),
-  )
+    }
+  })
 }
 
 /** As Ollama lists things. By the moment, not the text: each node writes dates in its own time zone. */

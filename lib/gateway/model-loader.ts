@@ -1,5 +1,6 @@
 import { embeds } from '../fleet/ask.ts'
-import { keepAlive } from '../fleet/keep-alive.ts'
+import type { Config } from '../fleet/config.ts'
+import { keepAliveOf } from '../fleet/keep-alive.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { readVariant } from '../fleet/variant.ts'
@@ -87,7 +88,9 @@ export class ModelLoader implements Loader {
     const upstream = upstreams.of(node)
     const trial = upstream.breaker.begin()
     try {
-      const failure = failureOf(await this.#send(node, loadRequest(order, this.#timeouts.first_token)))
+      const failure = failureOf(
+        await this.#send(node, loadRequest(order, this.#options.snapshot.get().config)),
+      )
       if (!failure) {
         trial.settle('good')
         return null
@@ -154,12 +157,13 @@ function saysNothing({ status }: Refused): boolean {
 }
 
 /** The request without a prompt that loads what a request of `api` needs. */
-function loadRequest({ api, model, variant }: SwapOrder, limitMs: number): NodeRequest {
+function loadRequest({ node, api, model, variant }: SwapOrder, config: Config): NodeRequest {
+  const limitMs = config.timeouts.first_token
   const { shift, ...options } = readVariant(variant)
   const hasOptions = Object.keys(options).length > 0
   const common = {
     model,
-    keep_alive: keepAlive,
+    ...keepAliveOf(node.spec, config),
     ...(hasOptions && { options }),
     ...(shift !== undefined && { shift }),
   }

@@ -79,12 +79,13 @@ test('node add creates, never overwrites, and names the next command', async (t)
     url: 'http://gpu-d:11434',
     weight: 2,
     slots: 4,
+    keep_alive: '30m',
     state: 'cordoned',
     labels: { zone: 'a', gpu: 'h100' },
   }
   const { url, received } = await fakeAdmin(t, { 'PUT /nodes/gpu-d': { status: 201, body: spec } })
   const line =
-    'node add gpu-d http://gpu-d:11434/ --weight 2 --slots 4 --state cordoned --label zone=a --label gpu=h100'
+    'node add gpu-d http://gpu-d:11434/ --weight 2 --slots 4 --keep-alive 30m --state cordoned --label zone=a --label gpu=h100'
   const { code, out, err } = await llamero(line, { url })
   assert.equal(code, 0)
   assert.equal(out, '')

@@ -251,13 +251,26 @@ suite('the lists', () => {
     )
   })
 
-  test('tell of each node what it has loaded', async () => {
-    const nodes = ['a', 'b'].map((name) => ({ name, loaded: ['m:latest'] }))
-    const { models } = await listed(aSnapshot({ nodes }), '/api/ps')
-    assert.deepEqual(
-      models.map(({ name, model, llamero }) => [name, model, llamero]),
-      ['a', 'b'].map((node) => ['m:latest', 'm:latest', { node }]),
-    )
+  test('tell of each node what it has loaded, in rows that a person can tell apart (368)', async () => {
+    const models = ['m:latest', 'solo:latest']
+    const nodes = [
+      { name: 'a', models, loaded: models },
+      { name: 'b', models, loaded: ['m:latest'] },
+    ]
+    const rows = async (config = {}) => {
+      const { models } = await listed(aSnapshot({ nodes, config }), '/api/ps')
+      return models.map(({ name, model, llamero }) => [name, model, llamero])
+    }
+    assert.deepEqual(await rows(), [
+      ['m:latest (a)', 'm:latest', { node: 'a' }],
+      ['solo:latest', 'solo:latest', { node: 'a' }],
+      ['m:latest (b)', 'm:latest', { node: 'b' }],
+    ])
+    assert.deepEqual(await rows({ headers: { node: false } }), [
+      ['m:latest (1 of 2)', 'm:latest', undefined],
+      ['solo:latest', 'solo:latest', undefined],
+      ['m:latest (2 of 2)', 'm:latest', undefined],
+    ])
   })
 
   test('are written once for all who may see the same, as long as nothing changes', async () => {

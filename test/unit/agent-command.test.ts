@@ -43,7 +43,7 @@ async function agent(line: string) {
 
 test('an agent is started with its settings as flags and the node it registers', async () => {
   const { code, ran, err } = await agent(
-    '--announce http://gpu-1:11434/ --name gpu-1 --label zone=a --label rack=7 --slots 4 --weight 2 --etcd http://etcd:2379 --log-level debug',
+    '--announce http://gpu-1:11434/ --name gpu-1 --label zone=a --label rack=7 --slots 4 --weight 2 --keep-alive=-1 --etcd http://etcd:2379 --log-level debug',
   )
   assert.equal(code, 0, err)
   const [flags, options] = ran
@@ -55,6 +55,7 @@ test('an agent is started with its settings as flags and the node it registers',
     labels: { zone: 'a', rack: '7' },
     slots: 4,
     weight: 2,
+    keepAlive: -1,
   })
 })
 

@@ -174,30 +174,33 @@ test('errors are told by status and by the few words that Ollama gives, unwrappe
 })
 
 test('each action is one request, and what is silent for long is known', () => {
-  const [pull] = ordersOf(aSpec({ body: { model: 'm', stream: false } }), false)
+  const [pull] = ordersOf(aSpec({ body: { model: 'm', stream: false } }), {})
   assert.deepEqual(pull, {
     method: 'POST',
     path: '/api/pull',
     body: { model: 'm', stream: true },
     isStream: true,
   })
-  assert.equal(ordersOf(aSpec({ action: 'delete' }), false)[0].method, 'DELETE')
-  assert.deepEqual(ordersOf(aSpec({ action: 'unload', body: { model: 'm' } }), true)[1]?.body, {
-    model: 'm',
-    keep_alive: 0,
-    input: '',
-  })
+  assert.equal(ordersOf(aSpec({ action: 'delete' }), {})[0].method, 'DELETE')
+  assert.deepEqual(
+    ordersOf(aSpec({ action: 'unload', body: { model: 'm' } }), { keep_alive: '1h' })[1]?.body,
+    {
+      model: 'm',
+      keep_alive: 0,
+      input: '',
+    },
+  )
   assert.deepEqual(modelsOf(aSpec({ body: { from: 'Base' } })), ['m:latest', 'base:latest'])
   assert.equal(silenceMs('pull', 'pulling 0123'), 60_000)
   assert.equal(silenceMs('pull', 'verifying sha256 digest'), 600_000)
 })
 
 test('what is loaded by order stays as long as what the scheduler loads, but what is in memory is left as it is', () => {
-  const keepAlive = (isLoaded: boolean, body = {}) =>
-    ordersOf(aSpec({ action: 'load', body: { model: 'm', ...body } }), isLoaded).map(
+  const keepAlive = (stay: object, body = {}) =>
+    ordersOf(aSpec({ action: 'load', body: { model: 'm', ...body } }), stay).map(
       (order) => order?.body['keep_alive'],
     )
-  assert.deepEqual(keepAlive(false), ['1h', '1h'])
-  assert.deepEqual(keepAlive(false, { keep_alive: -1 }), [-1, -1], 'as the caller says')
-  assert.deepEqual(keepAlive(true), [undefined, undefined])
+  assert.deepEqual(keepAlive({ keep_alive: '1h' }), ['1h', '1h'])
+  assert.deepEqual(keepAlive({ keep_alive: '1h' }, { keep_alive: -1 }), [-1, -1], 'as the caller says')
+  assert.deepEqual(keepAlive({}), [undefined, undefined])
 })

@@ -42,7 +42,7 @@ function aWork(
     },
     begun,
     wasAsked,
-    isLoaded: () => false,
+    stay: () => ({}),
     ask: async (order, heard) => answer(paths.push(order.path), heard),
     clock,
     dice: () => 0.5,

@@ -96,6 +96,15 @@ suite('a model that must be loaded first', () => {
     await (await answer).text()
   })
 
+  test('stays as long as the node says of itself where the config leaves it to the nodes (369)', async () => {
+    await using at = await fleet({ routing: { keep_alive: 'own' } })
+    const answer = at.ask()
+    await eventually(() => at.cold.loading.length === 1, 'the load has begun')
+    assert.match(at.cold.requests[0] ?? '', /\{"model":"m:latest","stream":false\}$/)
+    at.cold.finish()
+    await (await answer).text()
+  })
+
   test('whose load fails speaks once against the node, however many waited for it', async () => {
     await using at = await fleet()
     const answers = Array.from({ length: 8 }, () => at.ask())
