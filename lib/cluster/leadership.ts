@@ -35,7 +35,8 @@ export class Leadership {
   readonly #election: Election
   readonly #handover: Handover
   #controller: Controller | null = null
-  #lastFence: bigint | null = null
+  /** The leader key as it was seen last. */
+  #last: Entry | null = null
 
   constructor(options: LeadershipOptions) {
     const { keys, clock, instance, instances, mayLead, publish } = options
@@ -87,12 +88,7 @@ export class Leadership {
 
   /** The leader key as of `revision`. */
   observe(leader: Entry | null, revision: bigint): void {
-    const { metrics } = this.#options
-    if (leader && leader.created !== this.#lastFence) {
-      if (this.#lastFence !== null) metrics.leaderChanges.inc()
-      this.#lastFence = leader.created
-      metrics.fence.set(Number(leader.created))
-    }
+    if (leader && leader.created !== this.#last?.created) this.#noteLeader(leader)
     this.#election.observe(leader, revision)
   }
 
@@ -110,6 +106,18 @@ export class Leadership {
   /** See `Prober.doubt`. */
   doubt(node: string): void {
     this.#controller?.doubt(node)
+  }
+
+  #noteLeader(seen: Entry): void {
+    const { metrics, log } = this.#options
+    const former = this.#last?.value ?? null
+    const { value: leader, created: fence } = seen
+    this.#last = seen
+    metrics.fence.set(Number(fence))
+    if (former !== null) metrics.leaderChanges.inc()
+    if (former === null) log.info('leader found', { leader, fence })
+    else if (former === leader) log.info('leader elected again', { leader, fence })
+    else log.warn('leader changed', { leader, former, fence })
   }
 
   /** Called synchronously by the election whenever leadership was won or lost. */

@@ -8,6 +8,8 @@ import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { Keys } from '../../lib/store/keys.ts'
+import { ClusterInstance } from '../support/cluster.ts'
+import { recordingLog } from '../support/log.ts'
 import { Link, MemoryStore } from '../support/memory-store.ts'
 
 const keys = new Keys('test')
@@ -100,6 +102,32 @@ test('a stopped instance leaves nothing under its name and hands leadership over
   )
   assert.deepEqual([...b.cluster.directory.loads().keys()], ['b'])
   await stop(clock, b)
+})
+
+test('a change of the leader is a warning on every instance, the first leader is none (310)', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = ['a', 'b'].map((name) => {
+    const { log, lines } = recordingLog()
+    return Object.assign(new ClusterInstance(store, name, { log }), { lines })
+  })
+  assert.ok(a && b)
+  a.cluster.start()
+  await clock.advance(100)
+  b.cluster.start()
+  await clock.advance(1000)
+  a.link.isCut = true // as if its host had died
+  await clock.advance(15_000)
+  assert.ok(b.cluster.isLeader())
+  const told = b.lines.filter(({ message }) => message.startsWith('leader '))
+  assert.deepEqual(
+    told.map(({ level, message, fields }) => [level, message, fields['leader'], fields['former']]),
+    [
+      ['info', 'leader found', 'a', undefined],
+      ['warn', 'leader changed', 'b', 'a'],
+    ],
+  )
+  a.link.isCut = false
+  await stop(clock, a, b)
 })
 
 test('a stop ends within two seconds when the store does not answer', async () => {
