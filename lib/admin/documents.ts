@@ -73,6 +73,7 @@ export function storedDocument({ cluster, keys }: AdminContext, folder: 'config'
     modified: stored ? String(stored.modified) : null,
     ok: errors.length === 0,
     errors,
+    warnings: cluster.directory.warnings(key),
   }
 }
 

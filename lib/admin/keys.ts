@@ -15,7 +15,8 @@ export function keyRoutes(router: Router, admin: AdminContext): void {
   router.get('/admin/v1/keys', (context) => {
     const keys = [...admin.snapshot.get().keys.values()].map((key) => {
       const { id, tenant, scopes, models, options = {}, expires = null } = key
-      return { id, tenant, scopes, models, options, class: key.class ?? null, expires }
+      const warnings = admin.cluster.directory.warnings(admin.keys.apiKey(id))
+      return { id, tenant, scopes, models, options, class: key.class ?? null, expires, warnings }
     })
     context.body = { apiVersion, keys }
   })

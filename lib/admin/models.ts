@@ -1,4 +1,5 @@
 import type Router from '@koa/router'
+import { aliasesOf } from '../fleet/aliases.ts'
 import { canonicalName } from '../fleet/names.ts'
 import type { LoadedModel, NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
@@ -9,7 +10,9 @@ import { type AdminContext, apiVersion } from './context.ts'
 export function modelRoutes(router: Router, { snapshot }: Pick<AdminContext, 'snapshot'>): void {
   router.get('/admin/v1/models', (context) => {
     const current = snapshot.get()
-    context.body = { apiVersion, models: [...current.models.keys()].sort().map((name) => row(name, current)) }
+    const models = [...current.models.keys()].map((name) => row(name, current))
+    const all = [...models, ...aliasRows(current)]
+    context.body = { apiVersion, models: all.sort((a, b) => (a.name < b.name ? -1 : 1)) }
   })
 
   router.get('/admin/v1/models/loaded', (context) => {
@@ -23,13 +26,15 @@ export function modelRoutes(router: Router, { snapshot }: Pick<AdminContext, 'sn
   router.get('/admin/v1/models/:name', (context) => {
     const written = context.params['name'] ?? ''
     const current = snapshot.get()
-    const model = current.models.get(canonicalName(written) ?? '')
+    const asked = canonicalName(written) ?? ''
+    const alias = current.models.has(asked) ? null : aliasRows(current).find((each) => each.name === asked)
+    const model = current.models.get(alias?.alias_of ?? asked)
     if (!model) throw new ProxyError('model_not_found', { model: written.slice(0, 400) })
     const { name, newest } = model
     const copies = [...current.nodes.values()].flatMap((node) => copyOn(node, name, newest.digest) ?? [])
     context.body = {
       apiVersion,
-      ...row(name, current),
+      ...(alias ?? row(name, current)),
       family: String(newest.details['family'] ?? ''),
       capabilities: newest.capabilities ?? [],
       copies,
@@ -61,11 +66,22 @@ function memoryOf({ size, size_vram, context_length, expires_at, digest }: Loade
   return { size, size_vram, context_length, expires_at, digest }
 }
 
+/** The names that routes give to models: each as its model, under its own name. */
+function aliasRows(snapshot: Snapshot) {
+  const rows = aliasesOf(snapshot.routes)
+    .filter(({ name, model }) => snapshot.models.has(model) && !snapshot.models.has(name))
+    .map(({ name, model }) => ({ ...row(model, snapshot), name, alias_of: model }))
+  // Routes of several tenants may make the same alias.
+  return [...new Map(rows.map((each) => [`${each.name} ${each.alias_of}`, each])).values()]
+}
+
 function row(name: string, { models, loaded }: Snapshot) {
   const model = models.get(name)
   const details = model?.newest.details ?? {}
   return {
     name,
+    /** The model that answers under this name; null: the name is the model's own. */
+    alias_of: null as string | null,
     size: model?.newest.size ?? 0,
     digest: model?.newest.digest ?? '',
     modified_at: model?.newest.modified_at ?? '',

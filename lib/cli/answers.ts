@@ -39,6 +39,8 @@ export interface NodeList {
 
 export interface ModelAnswer {
   readonly name: string
+  /** The model that answers under this name, where a route gives it one; an instance of an older version does not tell. */
+  readonly alias_of?: string | null
   readonly size: number
   readonly digest: string
   readonly modified_at: string
@@ -124,6 +126,8 @@ export interface KeyAnswer {
   /** Priority class; an instance of an older version does not tell. */
   readonly class?: string | null
   readonly expires: string | null
+  /** See StoredAnswer. */
+  readonly warnings?: readonly string[]
 }
 
 export interface RejectedDocument {
@@ -158,6 +162,8 @@ export interface StoredAnswer {
   readonly modified: string | null
   readonly ok: boolean
   readonly errors: readonly Fault[]
+  /** What is in force and yet worth a second look; an instance of an older version does not tell. */
+  readonly warnings?: readonly string[]
 }
 
 export interface ConfigAnswer extends StoredAnswer {

@@ -7,7 +7,7 @@ import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
 import { type RequestOptions, repeated, withOutput, withTimeout, withYes } from './options.ts'
 import { suggesting } from './suggestion.ts'
-import { type Column, table } from './table.ts'
+import { type Column, printable, table } from './table.ts'
 
 /** `llamero key …`: API keys of the data listener and the admin API. */
 export function addKeyCommands(program: Command, invocation: Invocation): void {
@@ -16,7 +16,11 @@ export function addKeyCommands(program: Command, invocation: Invocation): void {
     .description('create a key; its token is printed once')
     .option('--tenant <tenant>', 'who it belongs to')
     .option('--scope <scope>', `what it may do: ${scopes.join(', ')}; may be repeated`, scopeOption)
-    .option('--model <glob>', 'models it may use; may be repeated', repeated)
+    .option(
+      '--model <pattern>',
+      'model it may use: a name, or a glob such as "qwen3*"; may be repeated',
+      repeated,
+    )
     .option('--class <class>', 'priority class of its requests, where no route says another')
     .option('--expires <when>', 'a date (2027-01-31), a date with time, or a duration from now (720h)')
     .option('-q, --quiet', 'print the token and nothing else')
@@ -63,6 +67,8 @@ async function create(invocation: Invocation, id: string, options: CreateOptions
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const answer = await invocation.admin(timeout).get<{ keys: KeyAnswer[] }>('/keys')
   invocation.terminal.show(answer, output, (look) => table(keyColumns, answer.keys, look))
+  for (const { id, warnings = [] } of answer.keys)
+    for (const warning of warnings) invocation.terminal.say(printable(`warning: key ${id}: ${warning}`))
   if (answer.keys.length === 0) invocation.terminal.say('no keys yet', 'llamero key create NAME')
 }
 

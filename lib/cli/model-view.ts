@@ -5,7 +5,7 @@ import { type Column, facts, type Look } from './table.ts'
 /** The columns of `ollama ls`, then where the model is. @param now for ages. */
 export function modelColumns(now: Date): readonly Column<ModelAnswer>[] {
   return [
-    { title: 'NAME', cell: (model) => model.name },
+    { title: 'NAME', cell: nameOf },
     { title: 'ID', cell: (model) => shortDigest(model.digest) },
     { title: 'SIZE', cell: (model) => bytes(model.size), align: 'right' },
     { title: 'MODIFIED', cell: (model) => `${age(model.modified_at, now)} ago` },
@@ -14,6 +14,10 @@ export function modelColumns(now: Date): readonly Column<ModelAnswer>[] {
     { title: 'NODES', cell: nodesOf },
     { title: 'LOADED ON', cell: (model) => model.loaded_on.join(', ') || '-' },
   ]
+}
+
+function nameOf({ name, alias_of }: ModelAnswer): string {
+  return alias_of ? `${name} (alias of ${alias_of})` : name
 }
 
 /** Those with an older copy than the others are marked: it is not the one whose digest is shown. */
@@ -58,7 +62,7 @@ export function copyColumns(now: Date): readonly Column<CopyAnswer>[] {
 export function modelFacts(model: ModelDetail, now: Date, { colour }: Look): string {
   return facts(
     [
-      ['name', model.name],
+      ['name', nameOf(model)],
       ['digest', model.digest],
       ['size', bytes(model.size)],
       ['modified', `${age(model.modified_at, now)} ago (${model.modified_at})`],

@@ -9,7 +9,7 @@ import { termsHelp } from './outlook-view.ts'
 import { routeChanges, routePath, settableFields } from './route-changes.ts'
 import { routeTestView } from './route-test-view.ts'
 import { suggesting } from './suggestion.ts'
-import { type Column, table } from './table.ts'
+import { type Column, printable, table } from './table.ts'
 
 /** `llamero route …`: which model answers, and on which nodes. */
 export function addRouteCommands(program: Command, invocation: Invocation): void {
@@ -51,6 +51,8 @@ async function list(invocation: Invocation, { output, timeout }: RequestOptions)
   const { terminal } = invocation
   const answer = await invocation.admin(timeout).get<RouteList>('/routes')
   terminal.show(answer, output, (look) => table(routeColumns, answer.routes, look))
+  for (const { name, warnings = [] } of answer.routes)
+    for (const warning of warnings) terminal.say(printable(`warning: route ${name}: ${warning}`))
   if (answer.routes.length === 0)
     terminal.say(
       'no routes: each model is answered by itself',

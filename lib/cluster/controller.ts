@@ -9,6 +9,7 @@ import type { Entry, Operation } from '../store/store.ts'
 import { batchesOf, planStates } from './advice.ts'
 import { JobRunner } from './job-runner.ts'
 import { Lessons } from './lessons.ts'
+import { isInventoryComplete, noteMissingTargets } from './missing-targets.ts'
 import type { Objects } from './objects.ts'
 import { noteOlderCopies } from './older-copies.ts'
 import { Probers } from './probers.ts'
@@ -17,7 +18,7 @@ import type { Sighting } from './statuses.ts'
 import { nameStore } from './store-uid.ts'
 import { planTerms } from './terms.ts'
 import { noteUnknownClasses } from './unknown-classes.ts'
-import { planVerdicts } from './verdicts.ts'
+import { mergeNotes, type Notes, planVerdicts } from './verdicts.ts'
 
 /** The world as this instance knows it. */
 interface View {
@@ -150,8 +151,8 @@ export class Controller {
     const states = planStates({ keys, fence, ...nodes })
     this.#resolveLooks(states)
     // On a store that is not believed there is nothing to say about documents of another one.
-    const notes = new Map([...noteOlderCopies(snapshot, keys), ...noteUnknownClasses(snapshot, keys)])
-    const verdicts = suspect === null ? planVerdicts({ keys, fence, objects, notes, entries }) : []
+    const verdicts =
+      suspect === null ? planVerdicts({ keys, fence, objects, ...notesOn(snapshot, keys), entries }) : []
     // Before the statuses: that of a node that has departed is removed with them.
     const remembered =
       suspect === null
@@ -177,4 +178,12 @@ export class Controller {
   async #write(operations: readonly Operation[]): Promise<void> {
     this.#writtenAt = (await this.#options.guarded(operations)) ?? this.#writtenAt
   }
+}
+
+/** What operators should know of their documents. */
+function notesOn(snapshot: Snapshot, keys: Keys): { readonly notes: Notes; readonly areComplete: boolean } {
+  const known = [noteOlderCopies(snapshot, keys), noteUnknownClasses(snapshot, keys)]
+  const areComplete = isInventoryComplete(snapshot)
+  const missing = areComplete ? [noteMissingTargets(snapshot, keys)] : []
+  return { notes: mergeNotes(...known, ...missing), areComplete }
 }

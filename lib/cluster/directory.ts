@@ -3,6 +3,7 @@ import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import type { OperatorFolder } from './objects.ts'
 import { entriesIn, readInstances, readLoads, readTerms } from './records.ts'
+import { warningsIn } from './verdicts.ts'
 
 /** An operator's document as it is stored. */
 interface Stored {
@@ -55,6 +56,13 @@ export class Directory {
   objects(folder: OperatorFolder): ReadonlyMap<string, Stored> {
     const stored = [...this.folder(folder)]
     return new Map(stored.map(([name, { value, modified }]) => [name, { text: value, modified }]))
+  }
+
+  /** What the leader's verdict on a document warns of, by the document's key. */
+  warnings(key: string): readonly string[] {
+    const entries = this.#entries()
+    const document = entries.get(key)
+    return document ? warningsIn(entries.get(this.#keys.verdict(key)), document.modified) : []
   }
 
   /** Who registered a node: what an agent writes lives under its lease. */

@@ -8,7 +8,7 @@ const maxNamed = 10
  * What the operator of a node should know of its models, by the key of its document: those of which another node has a
  * newer copy. Answers then depend on where a request lands. Equal fleets give equal texts, so nothing is written twice.
  */
-export function noteOlderCopies({ models }: Snapshot, keys: Keys): Map<string, string> {
+export function noteOlderCopies({ models }: Snapshot, keys: Keys): Map<string, string[]> {
   const byNode = new Map<string, string[]>()
   for (const { name, olderOn } of models.values()) {
     for (const node of olderOn) {
@@ -17,7 +17,7 @@ export function noteOlderCopies({ models }: Snapshot, keys: Keys): Map<string, s
       else byNode.set(node, [name])
     }
   }
-  return new Map([...byNode].map(([node, older]) => [keys.node(node), noteOn(older.sort())]))
+  return new Map([...byNode].map(([node, older]) => [keys.node(node), [noteOn(older.sort())]]))
 }
 
 function noteOn(models: readonly string[]): string {

@@ -3,26 +3,33 @@ import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { allObjects, isOperatorFolder, type Objects, verdictOf } from './objects.ts'
 
+/** Warnings by the key of the document they are about. */
+export type Notes = ReadonlyMap<string, readonly string[]>
+
 interface View {
   readonly keys: Keys
   readonly fence: bigint
   readonly objects: Objects
   /** What more the operator should know of a document, by its key. */
-  readonly notes: ReadonlyMap<string, string>
+  readonly notes: Notes
+  /** Whether the notes are all there is to know; while they are not, none that stands in the store is taken back. */
+  readonly areComplete: boolean
   /** Everything in the store. */
   readonly entries: ReadonlyMap<string, Entry>
 }
 
 /** The writes that make `R/status/` tell the truth: new and changed verdicts, and none on documents that are gone. */
-export function planVerdicts({ keys, fence, objects, notes, entries }: View): Operation[] {
+export function planVerdicts({ keys, fence, objects, notes, areComplete, entries }: View): Operation[] {
   const operations: Operation[] = []
   const judged = new Set<string>()
   for (const object of allObjects(objects)) {
     const key = keys.verdict(object.key)
     judged.add(key)
-    const note = notes.get(object.key)
-    const verdict = verdictOf(note ? { ...object, warnings: [...object.warnings, note] } : object)
-    if (says(entries.get(key), verdict)) continue
+    const entry = entries.get(key)
+    const kept = areComplete ? [] : warningsIn(entry, object.stored)
+    const warnings = [...new Set([...object.warnings, ...(notes.get(object.key) ?? []), ...kept])]
+    const verdict = verdictOf({ ...object, warnings })
+    if (says(storedVerdict(entry), verdict)) continue
     operations.push({ type: 'put', key, value: JSON.stringify({ fence: String(fence), ...verdict }) })
   }
   for (const key of entries.keys())
@@ -30,15 +37,36 @@ export function planVerdicts({ keys, fence, objects, notes, entries }: View): Op
   return operations
 }
 
-/** Whether a stored verdict says this already; which leader said it does not matter. */
-function says(entry: Entry | undefined, verdict: object): boolean {
-  if (!entry) return false
+/** What is said of several matters, document by document. */
+export function mergeNotes(...parts: readonly Notes[]): Notes {
+  const merged = new Map<string, string[]>()
+  for (const part of parts)
+    for (const [key, notes] of part) merged.set(key, [...(merged.get(key) ?? []), ...notes])
+  return merged
+}
+
+/** Null for what is no verdict: it is written again. */
+function storedVerdict(entry: Entry | undefined): Record<string, unknown> | null {
   try {
-    const { fence: _, ...stored } = JSON.parse(entry.value)
-    return isDeepStrictEqual(stored, JSON.parse(JSON.stringify(verdict)))
+    const verdict: unknown = entry && JSON.parse(entry.value)
+    return typeof verdict === 'object' && verdict !== null ? { ...verdict } : null
   } catch {
-    return false // not a verdict: it is written anew
+    return null
   }
+}
+
+/** The warnings of a stored verdict, if it is about this revision of the document. */
+export function warningsIn(entry: Entry | undefined, revision: bigint): string[] {
+  const verdict = storedVerdict(entry)
+  const warnings = verdict?.['stored'] === String(revision) ? verdict['warnings'] : null
+  return Array.isArray(warnings) ? warnings.filter((each) => typeof each === 'string') : []
+}
+
+/** Whether a stored verdict says this already; which leader said it does not matter. */
+function says(stored: Record<string, unknown> | null, verdict: object): boolean {
+  if (!stored) return false
+  const { fence: _, ...said } = stored
+  return isDeepStrictEqual(said, JSON.parse(JSON.stringify(verdict)))
 }
 
 function isVerdict(keys: Keys, key: string): boolean {

@@ -15,7 +15,13 @@ export const apiKeySchema = z.strictObject({
     .describe('SHA-256 of the token'),
   tenant: z.string().min(1).max(100).default('default'),
   scopes: z.array(z.enum(scopes)).min(1).default(['inference']),
-  models: z.array(modelGlob).min(1).default(['*']).describe('globs of the models it may use'),
+  models: z
+    .array(modelGlob)
+    .min(1)
+    .default(['*'])
+    .describe(
+      'models it may use: names, which without a tag mean their tag "latest", or globs such as "qwen3*"',
+    ),
   options: keyOptionsSchema
     .exactOptional()
     .describe('what it may set otherwise than "callers" in the config says'),

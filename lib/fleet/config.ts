@@ -210,7 +210,7 @@ export const configSchema = z.strictObject({
     .array(modelOptionsSchema.extend({ match: modelGlob }))
     .max(1000)
     .default([])
-    .describe('options of requests to models; the first match applies'),
+    .describe('options of requests to models; the first entry whose match covers the model applies'),
 })
 export type Config = z.output<typeof configSchema>
 
@@ -220,7 +220,11 @@ export const defaultConfig: Config = configSchema.parse({})
 export const routeSchema = z.strictObject({
   match: z
     .strictObject({
-      model: modelGlob.default('*').describe('glob over the canonical model name, such as "llama3*"'),
+      model: modelGlob
+        .default('*')
+        .describe(
+          'model asked for: a name, which without a tag means its tag "latest" as for Ollama, or a glob such as "llama3*" over names with their tags',
+        ),
       tenant: z.string().optional(),
     })
     .prefault({}),

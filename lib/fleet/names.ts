@@ -1,9 +1,12 @@
+import { matchesGlob } from './schema.ts'
+
 /**
  * Model names as Ollama reads them: `[host/][namespace/]model[:tag]`, case-insensitive, with defaults
  * (reference: ollama types/model/name.go; sheet ollama-api.md §1.2).
  */
 const defaultHost = 'registry.ollama.ai'
 const defaultNamespace = 'library'
+const latestTag = ':latest'
 /** Most names come like this, and are canonical: `:local` says where a model runs, not which it is. */
 const plain = /^[a-z0-9_][a-z0-9_.-]{0,79}:(?!local$)[a-z0-9_][a-z0-9_.-]{0,79}$/
 const part = /^[a-z0-9_][a-z0-9_.-]{0,79}$/
@@ -38,6 +41,33 @@ export function canonicalName(name: string): string | null {
   if (!namespacePart.test(namespace) || !hostPart.test(host)) return null
   if (host !== defaultHost) return `${host}/${namespace}/${model}:${tag}`
   return namespace === defaultNamespace ? `${model}:${tag}` : `${namespace}/${model}:${tag}`
+}
+
+/**
+ * Whether a pattern that an operator wrote covers a model, by its canonical name: in routes, keys and `models` alike.
+ *
+ * Without `*` the pattern is a name as Ollama reads it, so one without a tag means `:latest`. With `*` it is compared with
+ * the canonical name, and for the tag `latest` also with the name without it: `*-chat` covers `my-chat:latest`.
+ */
+export function matchesModel(pattern: string, name: string): boolean {
+  if (pattern === '*' || pattern === name) return true
+  if (!pattern.includes('*')) return (canonicalName(pattern) ?? pattern.toLowerCase()) === name
+  const subject = pattern.includes('/') ? spelledLike(pattern.toLowerCase(), name) : name
+  if (matchesGlob(pattern, subject)) return true
+  // A pattern that ends in "*" covers both or neither.
+  return (
+    subject.endsWith(latestTag) &&
+    !pattern.endsWith('*') &&
+    matchesGlob(pattern, subject.slice(0, -latestTag.length))
+  )
+}
+
+/** With the default host or namespace, where the pattern begins with that. */
+function spelledLike(pattern: string, name: string): string {
+  const depth = name.split('/').length
+  const owned = depth === 1 ? `${defaultNamespace}/${name}` : name
+  if (pattern.startsWith(`${defaultHost}/`) && depth < 3) return `${defaultHost}/${owned}`
+  return pattern.startsWith(`${defaultNamespace}/`) ? owned : name
 }
 
 /** Whether a name means a model that ollama.com runs: `name:cloud`, `name:tag:cloud`, `name:tag-cloud` (sheet ollama-api.md §1.2). */

@@ -1,3 +1,4 @@
+import { aliasesOf } from '../fleet/aliases.ts'
 import { namespaceOf } from '../fleet/names.ts'
 import type { InventoryModel } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
@@ -6,36 +7,37 @@ import type { Caller } from './authenticate.ts'
 import { chooseModel, maySee, rulesFor } from './choose.ts'
 import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
+import { resolve } from './resolve.ts'
 
 /** What is answered from memory, whatever the nodes do. */
 export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
 
 type ListName = Exclude<AnswerName, 'running' | 'model'>
 interface List {
-  /** What its body is made of: one that is the same in the next snapshot has the same body. */
-  readonly basis: (snapshot: Snapshot) => object
+  /** What its body is made of: where all are the same in the next snapshot, so is the body. */
+  readonly basis: (snapshot: Snapshot) => readonly [object, object?]
   readonly body: (snapshot: Snapshot, caller: Caller) => string
 }
 
 const lists: Readonly<Record<ListName, List>> = {
   version: {
-    basis: (snapshot) => snapshot,
+    basis: (snapshot) => [snapshot],
     body: (snapshot) => JSON.stringify({ version: lowestVersion(snapshot) }),
   },
   status: {
-    basis: ({ config }) => config,
+    basis: ({ config }) => [config],
     body: (snapshot, caller) => JSON.stringify({ cloud: cloudFor(caller, snapshot) }),
   },
   tags: {
-    basis: ({ models }) => models,
+    basis: ({ models, routes }) => [models, routes],
     body: (snapshot, caller) => `{"models":[${visibleModels(snapshot, caller).map(tag).join(',')}]}`,
   },
   ps: {
-    basis: (snapshot) => snapshot,
+    basis: (snapshot) => [snapshot],
     body: (snapshot, caller) => JSON.stringify({ models: visibleLoaded(snapshot, caller) }),
   },
   models: {
-    basis: ({ models }) => models,
+    basis: ({ models, routes }) => [models, routes],
     body: (snapshot, caller) => {
       const models = visibleModels(snapshot, caller).map((model) =>
         openaiModel(model.shown ?? model.name, model),
@@ -47,7 +49,7 @@ const lists: Readonly<Record<ListName, List>> = {
 }
 
 /** Bodies by what they list and for which rights, kept as long as their basis: polling clients ask every few seconds. */
-const cache = new WeakMap<object, Map<string, Buffer>>()
+const cache = new WeakMap<object, WeakMap<object, Map<string, Buffer>>>()
 /** Each may be megabytes, and there may be as many rights as keys. */
 const maxKept = 16
 
@@ -70,14 +72,21 @@ export function answerFrom(snapshot: Snapshot, name: AnswerName, exchange: Excha
 
 function listed(snapshot: Snapshot, name: ListName, caller: Caller): Buffer {
   const list = lists[name]
-  const basis = list.basis(snapshot)
-  const kept = cache.get(basis) ?? new Map<string, Buffer>()
-  cache.set(basis, kept)
-  const key = `${name} ${JSON.stringify([caller.models, caller.options])}`
+  const kept = keptFor(list.basis(snapshot))
+  // Only routes tell tenants apart, and of those only the ones that make aliases.
+  const tenant = aliasesOf(snapshot.routes).length > 0 ? caller.tenant : ''
+  const key = `${name} ${JSON.stringify([caller.models, caller.options, tenant])}`
   const body = kept.get(key) ?? Buffer.from(list.body(snapshot, caller))
   if (kept.size >= maxKept && !kept.has(key)) kept.clear()
   kept.set(key, body)
   return body
+}
+
+function keptFor([first, second = first]: readonly [object, object?]): Map<string, Buffer> {
+  const bySecond = cache.get(first) ?? new WeakMap<object, Map<string, Buffer>>()
+  const kept = bySecond.get(second) ?? new Map<string, Buffer>()
+  cache.set(first, bySecond.set(second, kept))
+  return kept
 }
 
 /** `/v1/models/:model`; the name is echoed as it was written. */
@@ -101,9 +110,23 @@ function decoded(text: string): string {
 function visibleModels(snapshot: Snapshot, caller: Caller): InventoryModel[] {
   const models = [...snapshot.models.values()].map(({ newest }) => newest)
   return latestFirst(
-    models.filter(({ name }) => maySee(caller, name)),
+    [...models, ...aliasedModels(snapshot, caller)].filter(({ name }) => maySee(caller, name)),
     ({ modified_at }) => modified_at,
   )
+}
+
+/** What a caller gets under the names that routes give to models, as if each were a copy made with `ollama cp`. */
+function aliasedModels(snapshot: Snapshot, { tenant }: Caller): InventoryModel[] {
+  const { routes, models } = snapshot
+  const names = new Set(aliasesOf(routes).map(({ name }) => name))
+  return [...names].flatMap((name) => {
+    if (models.has(name)) return [] // listed as itself
+    const target = resolve(name, tenant, snapshot).wanted.find((each) => models.has(each))
+    const model = target === undefined ? undefined : models.get(target)?.newest
+    if (!model) return []
+    const { shown: _, ...rest } = model
+    return [{ ...rest, name }]
+  })
 }
 
 /** Ollama's words for whether its models in the cloud can be used, and who decided that. */

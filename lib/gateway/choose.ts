@@ -1,7 +1,6 @@
 import type { Config } from '../fleet/config.ts'
-import { canonicalName, isCloudName, namesTwoSources } from '../fleet/names.ts'
+import { canonicalName, isCloudName, matchesModel, namesTwoSources } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
-import { matchesGlob } from '../fleet/schema.ts'
 import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
@@ -49,7 +48,7 @@ export function rulesFor({ options }: Caller, { config }: Snapshot): Config['cal
 
 /** Whether the caller's key covers a model, by its canonical name. */
 export function maySee(caller: Caller, model: string): boolean {
-  return caller.models.some((glob) => matchesGlob(glob, model))
+  return caller.models.some((glob) => matchesModel(glob, model))
 }
 
 /** Why there is no such model. */

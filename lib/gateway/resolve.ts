@@ -1,8 +1,8 @@
 import type { ModelOptions } from '../fleet/caller-options.ts'
 import { defaultClass } from '../fleet/classes.ts'
-import { canonicalName } from '../fleet/names.ts'
+import { canonicalName, matchesModel } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
-import { matchesGlob, matchesLabels } from '../fleet/schema.ts'
+import { matchesLabels } from '../fleet/schema.ts'
 import type { RouteView, Snapshot } from '../fleet/snapshot.ts'
 
 /** What the routes make of a model's name. */
@@ -38,7 +38,7 @@ export function contextRule(
   route: RouteView | null,
   { config }: Snapshot,
 ): ModelOptions['num_ctx'] {
-  return route?.options?.num_ctx ?? config.models.find(({ match }) => matchesGlob(match, model))?.num_ctx
+  return route?.options?.num_ctx ?? config.models.find(({ match }) => matchesModel(match, model))?.num_ctx
 }
 
 /** The class of a request: the route's, else its key's; "default" when that is none of the config's. */
@@ -54,7 +54,7 @@ export function contextIn(rule: ModelOptions['num_ctx'], asked: number | undefin
 }
 
 function matches({ match }: RouteView, model: string, tenant: string): boolean {
-  return matchesGlob(match.model, model) && (match.tenant === undefined || match.tenant === tenant)
+  return matchesModel(match.model, model) && (match.tenant === undefined || match.tenant === tenant)
 }
 
 function isServed(

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { routeSchema } from '../../lib/fleet/config.ts'
 import { buildSnapshot } from '../../lib/fleet/snapshot.ts'
 import { aDocuments } from '../support/fleet.ts'
 import { startModelAdmin } from '../support/model-admin.ts'
@@ -57,4 +58,26 @@ test('what is no name of a model, or of none that is there, is not found', async
     assert.deepEqual([status, body.error.code], [404, 'model_not_found'])
   }
   assert.deepEqual(Object.keys((await admin.ask('GET', 'models/loaded')).body), ['apiVersion', 'loaded'])
+})
+
+test('the names that routes give to models are listed and shown as aliases of them (333)', async () => {
+  const routes = new Map([
+    ['a', routeSchema.parse({ match: { model: 'Assistant' }, model })],
+    ['b', routeSchema.parse({ match: { model: 'assistant', tenant: 'web' }, model })],
+    ['c', routeSchema.parse({ match: { model: 'gone' }, model: 'none:1b' })],
+  ])
+  await using admin = await startModelAdmin(buildSnapshot({ ...aDocuments({ nodes }), routes }))
+  const { body } = await admin.ask('GET', 'models')
+  const rows = body.models.map((row: Record<string, unknown>) => [
+    row['name'],
+    row['alias_of'],
+    row['digest'],
+  ])
+  assert.deepEqual(rows, [
+    ['assistant:latest', model, `digest of ${model}`],
+    [model, null, `digest of ${model}`],
+    ['other:latest', null, 'digest of other:latest'],
+  ])
+  const shown = (await admin.ask('GET', 'models/assistant')).body
+  assert.deepEqual([shown.name, shown.alias_of, shown.nodes], ['assistant:latest', model, ['a', 'b']])
 })

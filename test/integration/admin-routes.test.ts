@@ -51,6 +51,23 @@ suite('routes in the admin API', () => {
     assert.equal((await call('GET', 'routes/new')).status, 404)
   })
 
+  test('to a model that no node has are warned of in their verdict, until a node has it (331, 332)', async () => {
+    await inForce('chat', { match: { model: 'assistant' }, model: 'm2:1b' })
+    const warnings = async () => (await call('GET', 'routes/chat')).body.warnings
+    await until(async () => (await warnings()).length > 0, 'the verdict warns', 5000)
+    assert.deepEqual(await warnings(), ['no node has model "m2:1b"; did you mean "m:1b"?'])
+    const key = instance.app.keys.verdict(instance.app.keys.route('chat'))
+    const verdict = JSON.parse((await instance.app.store.get(key))?.value ?? '')
+    assert.deepEqual([verdict.ok, verdict.warnings.length], [true, 1])
+    await call('PATCH', 'routes/chat', { model: 'm' })
+    await until(async () => (await warnings())[0]?.includes('"m:latest"'), 'the new text is judged', 5000)
+    await fetch(`${instance.nodes[0]?.url}/api/copy`, {
+      method: 'POST',
+      body: JSON.stringify({ source: 'm:1b', destination: 'm' }),
+    })
+    await until(async () => (await warnings()).length === 0, 'the model is seen', 10_000)
+  })
+
   test('keep their text, and are written over what was seen', async () => {
     const text = 'model: m:1b # for now\n'
     assert.equal((await call('PUT', 'routes/chat', { text }, { 'if-none-match': '*' })).status, 201)

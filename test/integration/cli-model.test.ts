@@ -56,6 +56,22 @@ test('model list and model ps look like "ollama list" and "ollama ps", with the 
   assert.match((await llamero('list -o wide', { url })).out, /3\.2B +Q4_K_M/)
 })
 
+test('model list says of which model a name is an alias (333)', async (t) => {
+  const model = {
+    name: 'assistant:latest',
+    alias_of: 'llama3.2:3b',
+    size: 1,
+    digest: 'sha256:6a0746a1ec1a',
+    modified_at: '2026-01-10T00:00:00Z',
+    nodes: ['gpu-a'],
+    loaded_on: [],
+    parameter_size: '',
+    quantization: '',
+  }
+  const { url } = await fakeAdmin(t, { 'GET /models': { body: { models: [model] } } })
+  assert.match((await llamero('model list', { url })).out, /^assistant:latest \(alias of llama3\.2:3b\) /m)
+})
+
 const newest = `sha256:6a0746a1ec1a${'0'.repeat(52)}`
 const older = `sha256:e7b273f96360${'0'.repeat(52)}`
 const memory = {

@@ -26,6 +26,20 @@ const routes: { routes: RouteAnswer[] } = {
   ],
 }
 
+test('route list and key list say what the verdicts warn of (332)', async (t) => {
+  const [route] = routes.routes
+  const { url } = await fakeAdmin(t, {
+    'GET /routes': { body: { routes: [{ ...route, warnings: ['no node has model "x"'] }] } },
+    'GET /keys': {
+      body: {
+        keys: [{ id: 'ci', tenant: 't', scopes: [], models: [], expires: null, warnings: ['models "y"'] }],
+      },
+    },
+  })
+  assert.equal((await llamero('route list', { url })).err, 'warning: route chat: no node has model "x"\n')
+  assert.equal((await llamero('key list', { url })).err, 'warning: key ci: models "y"\n')
+})
+
 test('route list shows what is in force, and what is stored but is not', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /routes': { body: routes } })
   const { code, out } = await llamero('route list', { url })

@@ -79,9 +79,9 @@ test('routes and keys of a class that is not there are in force, and their verdi
   assert.deepEqual(
     [...noteUnknownClasses(aSnapshot(sketch), keys)],
     [
-      [keys.route('batsh'), text('batsh', 'did you mean "batch"?')],
-      [keys.route('none'), text('none', 'there are interactive, default, batch')],
-      [keys.apiKey('ci'), text('none', 'there are interactive, default, batch')],
+      [keys.route('batsh'), [text('batsh', 'did you mean "batch"?')]],
+      [keys.route('none'), [text('none', 'there are interactive, default, batch')]],
+      [keys.apiKey('ci'), [text('none', 'there are interactive, default, batch')]],
     ],
   )
   const config = { classes: ['default', 'none', 'batch', 'batsh'].map((name) => ({ name })) }

@@ -168,9 +168,9 @@ test('each document gets a verdict, only when it changes, and none outlives its 
     .put(a, 'url: http://10.0.0.1:11434')
     .put(keys.route('chat'), 'match: {modle: x}')
     .judge()
-  const notes = new Map<string, string>()
+  const notes = new Map<string, string[]>()
   const plan = (fence: bigint) =>
-    planVerdicts({ keys, fence, objects: shelf.objects, notes, entries: shelf.entries })
+    planVerdicts({ keys, fence, objects: shelf.objects, notes, areComplete: true, entries: shelf.entries })
   const first = plan(7n)
   assert.deepEqual(
     first.map(({ key }) => key),
@@ -195,7 +195,7 @@ test('each document gets a verdict, only when it changes, and none outlives its 
     [keys.verdict(a)],
   )
   shelf.apply(plan(7n))
-  notes.set(a, 'it is old').set(keys.node('gone'), 'it is gone')
+  notes.set(a, ['it is old']).set(keys.node('gone'), ['it is gone'])
   const noted = plan(7n)
   assert.deepEqual(
     noted.map(({ key }) => key),
@@ -209,6 +209,29 @@ test('each document gets a verdict, only when it changes, and none outlives its 
   assert.equal(JSON.parse(shelf.entries.get(keys.verdict(a))?.value ?? '').warnings, undefined)
   shelf.delete(a).judge()
   assert.deepEqual(plan(7n), [{ type: 'delete', key: keys.verdict(a) }])
+})
+
+test('while not all is known, a verdict keeps its warnings until its document changes (332)', () => {
+  const shelf = new Shelf().put(a, 'url: http://10.0.0.1:11434').judge()
+  const plan = (warnings: string[], areComplete: boolean) => {
+    const notes = new Map([[a, warnings]])
+    return planVerdicts({
+      keys,
+      fence: 7n,
+      objects: shelf.objects,
+      notes,
+      areComplete,
+      entries: shelf.entries,
+    })
+  }
+  const warnings = () => JSON.parse(shelf.entries.get(keys.verdict(a))?.value ?? '').warnings
+  shelf.apply(plan(['the first'], true))
+  assert.deepEqual(plan([], false), [])
+  assert.deepEqual(plan(['the first'], false), [])
+  shelf.apply(plan(['the second'], false))
+  assert.deepEqual(warnings(), ['the second', 'the first'])
+  shelf.put(a, 'url: http://10.0.0.2:11434').judge().apply(plan([], false))
+  assert.equal(warnings(), undefined)
 })
 
 test('a verdict tells the version in force next to the one stored', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { canonicalName, isObjectName } from '../../lib/fleet/names.ts'
+import { canonicalName, isObjectName, matchesModel } from '../../lib/fleet/names.ts'
 import { matchesGlob } from '../../lib/fleet/schema.ts'
 import { parseDuration } from '../../lib/shared/duration.ts'
 
@@ -78,4 +78,41 @@ test('durations need a unit', () => {
   assert.equal(parseDuration('1h30m'), 5_400_000)
   assert.equal(parseDuration('1.5s'), 1500)
   for (const text of ['30', '', 's', '-5s', '5 s', '1d']) assert.equal(parseDuration(text), null, text)
+})
+
+const patterns: readonly [pattern: string, covers: readonly string[], leavesOut: readonly string[]][] = [
+  ['assistant', ['assistant:latest'], ['assistant:7b', 'my-assistant:latest', 'assistant2:latest']],
+  ['Assistant:Latest', ['assistant:latest'], ['assistant:7b']],
+  ['library/assistant', ['assistant:latest'], ['me/assistant:latest']],
+  ['https://registry.ollama.ai/library/assistant', ['assistant:latest'], []],
+  ['me/assistant', ['me/assistant:latest'], ['assistant:latest']],
+  ['host:5000/ns/m', ['host:5000/ns/m:latest'], ['m:latest']],
+  ['assistant:7b', ['assistant:7b'], ['assistant:latest']],
+  ['big:120b:cloud', ['big:120b-cloud'], ['big:120b']],
+  ['assistant*', ['assistant:latest', 'assistant:7b', 'assistant-2:7b'], ['my-assistant:latest']],
+  ['assistant:*', ['assistant:latest', 'assistant:7b'], ['assistant-2:7b']],
+  ['*assistant', ['assistant:latest', 'my-assistant:latest', 'me/assistant:latest'], ['assistant:7b']],
+  ['*-cloud', ['big:120b-cloud', 'to-cloud:latest'], ['big:cloud', 'to-cloud:7b']],
+  ['*:latest', ['assistant:latest'], ['assistant:7b']],
+  ['library/*', ['assistant:latest', 'assistant:7b'], ['me/assistant:latest', 'h.io/library/x:latest']],
+  ['registry.ollama.ai/me/*', ['me/assistant:7b'], ['assistant:7b', 'h.io/me/assistant:7b']],
+  ['hf.co/*', ['hf.co/me/assistant:latest'], ['assistant:latest']],
+  ['*/assistant', ['me/assistant:latest'], ['assistant:latest', 'me/assistant:7b']],
+  ['*', ['assistant:latest', 'h.io/a/b:c'], []],
+  ['a b', [], ['a:latest', 'ab:latest']],
+]
+for (const [pattern, covers, leavesOut] of patterns)
+  test(`the pattern "${pattern}" covers models as Ollama reads names without a tag (331)`, () => {
+    for (const name of covers) assert.ok(matchesModel(pattern, name), name)
+    for (const name of leavesOut) assert.ok(!matchesModel(pattern, name), name)
+  })
+
+test('a name without wildcards covers the model of its canonical name and no other (331)', () => {
+  const name = fc.stringMatching(/^[a-z]{1,2}(:[a-z]{1,2})?$/)
+  fc.assert(
+    fc.property(name, name, (pattern, other) => {
+      const asked = canonicalName(other) ?? ''
+      assert.equal(matchesModel(pattern, asked), canonicalName(pattern) === asked)
+    }),
+  )
 })

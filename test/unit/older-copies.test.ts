@@ -49,8 +49,8 @@ test('each node with older copies gets one note, which names the first ten', () 
   assert.deepEqual(
     [...notes],
     [
-      [keys.node('a'), text(`${names.slice(0, 10).join(', ')} and 3 more`)],
-      [keys.node('c'), text('m10:1b')],
+      [keys.node('a'), [text(`${names.slice(0, 10).join(', ')} and 3 more`)]],
+      [keys.node('c'), [text('m10:1b')]],
     ],
   )
 })

@@ -1,0 +1,26 @@
+import { canonicalName } from './names.ts'
+import type { RouteView } from './snapshot.ts'
+
+/** A name that a route gives to a model of another name. */
+export interface Alias {
+  /** Canonical. */
+  readonly name: string
+  /** Canonical name of the model that answers. */
+  readonly model: string
+}
+
+/** By the list of routes, which is made anew when one of them changes. */
+const known = new WeakMap<readonly RouteView[], readonly Alias[]>()
+
+/** The aliases that routes make, in their order: an exact name in `match.model`, and a `model` that answers instead. */
+export function aliasesOf(routes: readonly RouteView[]): readonly Alias[] {
+  const aliases = known.get(routes) ?? routes.flatMap(aliasOf)
+  known.set(routes, aliases)
+  return aliases
+}
+
+function aliasOf({ match, model }: RouteView): Alias[] {
+  const name = match.model.includes('*') ? null : canonicalName(match.model)
+  const target = model === undefined ? null : canonicalName(model)
+  return name === null || target === null || name === target ? [] : [{ name, model: target }]
+}
