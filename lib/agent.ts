@@ -6,8 +6,15 @@ import { defaultConfig } from './fleet/config.ts'
 import { describeFaults, readDocument } from './fleet/document.ts'
 import { nodeSchema } from './fleet/node.ts'
 import type { Labels } from './fleet/schema.ts'
-import { untilStopped } from './serve.ts'
-import { type Flags, loadSettings, type Settings, SettingsError, unknownVariables } from './settings.ts'
+import { lastWords, untilStopped } from './serve.ts'
+import {
+  type Flags,
+  isJournal,
+  loadSettings,
+  type Settings,
+  SettingsError,
+  unknownVariables,
+} from './settings.ts'
 import { RealClock } from './shared/clock.ts'
 import { messageOf } from './shared/errors.ts'
 import { createLog } from './shared/log.ts'
@@ -46,7 +53,7 @@ export async function agent(flags: Flags, options: AgentOptions, { stderr }: Str
     await untilStopped(running)
     return 0
   } catch (error) {
-    stderr.write(`error: ${messageOf(error)}\n`)
+    stderr.write(lastWords(messageOf(error)))
     return error instanceof SettingsError ? 2 : 1
   }
 }
@@ -60,7 +67,7 @@ function run(
   const { etcd: endpoints, etcdTls: tls, cluster, name, logLevel: level, logFormat: format } = settings
   const clock = new RealClock()
   const dice = Math.random
-  const log = createLog({ level, format })
+  const log = createLog({ level, format, journal: isJournal(1) })
   const store = new EtcdStore({ endpoints, ...(tls && { tls }), clock, log })
   const prober = new Prober({
     name,

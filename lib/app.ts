@@ -25,7 +25,7 @@ import { Shows } from './gateway/show.ts'
 import { UnloadEverywhere } from './gateway/unload-everywhere.ts'
 import { Upstreams } from './gateway/upstreams.ts'
 import { Scheduler } from './scheduler/scheduler.ts'
-import { adminTokenFile, type Settings } from './settings.ts'
+import { adminTokenFile, isJournal, type Settings } from './settings.ts'
 import { type Address, formatAddress, isLoopback } from './shared/address.ts'
 import { type Clock, RealClock } from './shared/clock.ts'
 import { ProxyError } from './shared/errors.ts'
@@ -70,7 +70,11 @@ export interface App {
 export async function startApp(settings: Settings): Promise<App> {
   const clock = new RealClock()
   const dice = Math.random
-  const log = createLog({ level: settings.logLevel, format: settings.logFormat })
+  const log = createLog({
+    level: settings.logLevel,
+    format: settings.logFormat,
+    journal: isJournal(1),
+  })
   const metrics = new Metrics()
   metrics.buildInfo.set({ version, node_version: process.version }, 1)
   await mkdir(settings.state, { recursive: true, mode: 0o700 })

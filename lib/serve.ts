@@ -1,7 +1,8 @@
 import { setFlagsFromString } from 'node:v8'
 import { type App, startApp } from './app.ts'
-import { type Flags, loadSettings, SettingsError, unknownVariables } from './settings.ts'
+import { type Flags, isJournal, loadSettings, SettingsError, unknownVariables } from './settings.ts'
 import { messageOf } from './shared/errors.ts'
+import { priorityOf } from './shared/log.ts'
 
 /** After a bug: what is still to be said and written gets this long. */
 const crashMs = 1_200
@@ -31,9 +32,14 @@ export async function start(flags: Flags, stderr: NodeJS.WritableStream): Promis
     for (const variable of strangers) app.log.warn('unknown environment variable', { variable })
     return app
   } catch (error) {
-    stderr.write(`error: ${reasonOf(error)}\n`)
+    stderr.write(lastWords(reasonOf(error)))
     return error instanceof SettingsError ? 2 : 1
   }
+}
+
+/** Why a service does not start, for a person or the journal. */
+export function lastWords(reason: string): string {
+  return `${isJournal(2) ? priorityOf('error') : ''}error: ${reason}\n`
 }
 
 /** An instance, or whatever else stops like one. */

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { fstatSync, readFileSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import { getCACertificates } from 'node:tls'
@@ -85,7 +85,7 @@ const definitions = {
   etcd: {
     env: 'LLAMERO_ETCD',
     fallback: () => '',
-    help: 'etcd endpoints, comma-separated; empty: the embedded store',
+    help: 'etcd endpoints, comma-separated, all http:// or all https://; empty: the embedded store',
     fits: isEndpoints,
   },
   cluster: {
@@ -160,6 +160,13 @@ const definitions = {
 
 type Name = keyof typeof definitions
 const names = Object.keys(definitions) as Name[]
+
+/** The files for TLS to etcd, each with the one that it needs beside it. */
+const tlsFiles = [
+  ['etcd_ca', null],
+  ['etcd_cert', 'etcd_key'],
+  ['etcd_key', 'etcd_cert'],
+] as const satisfies readonly (readonly [Name, Name | null])[]
 
 const longestPatienceMs = 24 * 3_600_000
 
@@ -245,6 +252,8 @@ export function loadSettings(flags: Flags = {}): Settings {
     return { ca: ca ?? machineAuthorities(), ...(cert && { cert }), ...(key && { key }) }
   }
   const isTls = etcd.some((each) => each.startsWith('https://'))
+  const ignored = wouldBeIgnored(etcd, (name) => text(name) !== '')
+  if (ignored) throw wrong(ignored.name, ignored.reason)
   if (isTls) readTls()
   return Object.freeze({
     listen: address('listen'),
@@ -260,6 +269,31 @@ export function loadSettings(flags: Flags = {}): Settings {
   })
 }
 
+/** What is set for TLS to etcd and would have no effect: an operator who wants TLS must not get an open connection. */
+function wouldBeIgnored(
+  etcd: readonly string[],
+  isSet: (name: Name) => boolean,
+): { readonly name: Name; readonly reason: string } | null {
+  const inClear = etcd.filter((each) => !each.startsWith('https://'))
+  const isMixed = inClear.length > 0 && inClear.length < etcd.length
+  if (isMixed)
+    return {
+      name: 'etcd',
+      reason: `mixes https:// with ${inClear.join(', ')}: write https:// before every endpoint`,
+    }
+  for (const [name, other] of tlsFiles.filter(([each]) => isSet(each))) {
+    const how =
+      etcd.length === 0 ? 'no etcd endpoint is set' : `etcd is asked in clear at ${inClear.join(', ')}`
+    if (inClear.length === etcd.length)
+      return {
+        name,
+        reason: `is for TLS, and ${how}: write https:// endpoints in LLAMERO_ETCD, or unset ${definitions[name].env}`,
+      }
+    if (other && !isSet(other)) return { name, reason: `needs ${definitions[other].env} beside it` }
+  }
+  return null
+}
+
 /** The admin token the CLI sends: the environment's, else the one a local instance wrote into its state directory. */
 export function adminToken(): string | null {
   const lines = settingLines()
@@ -269,6 +303,21 @@ export function adminToken(): string | null {
     return readFileSync(adminTokenFile(value('state')), 'utf8').trim()
   } catch {
     return null // no instance runs here, or it is not ours to read: the admin API will say what it needs
+  }
+}
+
+/**
+ * Whether what is written to a file descriptor goes to systemd's journal itself: it says so by the device and inode of the
+ * stream (systemd.exec(5), $JOURNAL_STREAM).
+ */
+export function isJournal(descriptor: 1 | 2): boolean {
+  const named = environment['JOURNAL_STREAM']
+  if (named === undefined) return false
+  try {
+    const { dev, ino } = fstatSync(descriptor)
+    return named === `${dev}:${ino}`
+  } catch {
+    return false // it is closed
   }
 }
 

@@ -30,13 +30,29 @@ interface LogOptions {
   readonly level: LogLevel
   readonly format: LogFormat
   readonly stream?: Writable
+  /** Whether the stream goes to systemd's journal, which then learns the level of each line. */
+  readonly journal?: boolean
+}
+
+/** How a line tells the journal its priority (sd-daemon(3)): else everything would be "info" there. */
+const priorities: Readonly<Record<LogLevel, string>> = {
+  error: '<3>',
+  warn: '<4>',
+  info: '<6>',
+  debug: '<7>',
+}
+
+/** What a line that goes to the journal begins with. */
+export function priorityOf(level: LogLevel): string {
+  return priorities[level]
 }
 
 /** A log of JSON lines (or short text for people) on `stream`, standard output by default. */
-export function createLog({ level, format: style, stream = process.stdout }: LogOptions): ProcessLog {
+export function createLog(options: LogOptions): ProcessLog {
+  const { level, format: style, stream = process.stdout, journal = false } = options
   const { levels } = config.npm
   const lineFormat = style === 'json' ? jsonFormat : textFormat
-  const lines = new LineTransport(stream)
+  const lines = new LineTransport(stream, journal ? priorityOf : () => '')
   const logger = createLogger({ level, levels, format: lineFormat, transports: [lines] })
   // A line goes to the transports without the two streams that winston puts in between: they cost as much as the rest of
   // it, at every request, and wait for nothing, since this transport drops and never pushes back.
@@ -82,20 +98,22 @@ class LineTransport extends Transport {
   /** Lines that wait for company: at a thousand requests a second, writing each alone costs a third of its price. */
   #batch = ''
   #dropped = 0
+  readonly #prefix: (level: LogLevel) => string
 
-  constructor(stream: Writable) {
+  constructor(stream: Writable, prefix: (level: LogLevel) => string) {
     super()
     this.#stream = stream
+    this.#prefix = prefix
   }
 
-  override log(info: Record<symbol | 'level', string>, done: () => void): void {
+  override log(info: Record<symbol, string> & { readonly level: LogLevel }, done: () => void): void {
     if (this.#stream.writableLength > maxBacklogBytes) this.#dropped++
     else {
       // The process stays alive for the lines that wait.
       if (this.#batch === '') setTimeout(() => this.send(), batchMs)
-      if (this.#dropped > 0) this.#batch += `${this.#gap()}\n`
+      if (this.#dropped > 0) this.#batch += `${this.#prefix('warn')}${this.#gap()}\n`
       this.#dropped = 0
-      this.#batch += `${info[lineOf]}\n`
+      this.#batch += `${this.#prefix(info.level)}${info[lineOf]}\n`
     }
     // What someone must see must not be lost with a process that dies of it.
     const isUrgent = info.level === 'error' || info.level === 'warn'

@@ -139,6 +139,11 @@ export class Metrics {
   )
   readonly leaderChanges = this.#counter('cluster_leader_changes_total', 'Times the leader changed', [])
   readonly storeUp = this.#gauge('store_up', '1 while the last call to the store succeeded', [])
+  readonly storeCertificateStale = this.#gauge(
+    'store_certificate_stale',
+    '1 while the files for TLS to etcd do not fit together and those read before are in force',
+    [],
+  )
   readonly storeSeconds = this.#histogram('store_request_duration_seconds', 'Calls to the store', ['op'])
   readonly relists = this.#counter('store_relists_total', 'Full lists after a broken watch', ['reason'])
   readonly configRejected = this.#gauge(

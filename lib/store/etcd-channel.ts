@@ -1,8 +1,9 @@
-import { Channel, type ChannelCredentials, connectivityState } from '@grpc/grpc-js'
+import { isIP, type Socket } from 'node:net'
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
+import { Channel, type ChannelCredentials, connectivityState, credentials } from '@grpc/grpc-js'
 
-/** Every number is measured, sheet etcd.md §2. */
 const options = {
-  // etcd ends connections that ping more often than every 5 s.
+  // etcd ends connections that ping more often than every 5 s (its `--grpc-keepalive-min-time`).
   'grpc.keepalive_time_ms': 5500,
   'grpc.keepalive_timeout_ms': 2000,
   'grpc.keepalive_permit_without_calls': 1,
@@ -12,11 +13,37 @@ const options = {
   'grpc.max_receive_message_length': 64 * 1024 * 1024,
   // Shared, a connection that hangs while it opens would be handed to the next client too.
   'grpc.use_local_subchannel_pool': 1,
+  // gRPC would take http_proxy, https_proxy and grpc_proxy of the environment, and TXT records of DNS, for etcd as well.
+  'grpc.enable_http_proxy': 0,
+  'grpc.service_config_disable_resolution': 1,
+}
+
+/** Shared by a channel and its connectors. */
+interface Life {
+  isOver: boolean
 }
 
 /** One connection to one endpoint, for everything: etcd3 by itself opens one for reads, one for leases and one for watches. */
-export function openChannel(endpoint: string, credentials: ChannelCredentials): Channel {
-  return new Channel(endpoint.replace(/^https?:\/\//, ''), mortal(credentials), options)
+export class EtcdChannel extends Channel {
+  readonly #life: Life
+
+  /** @param tls null: in clear */
+  constructor(endpoint: string, tls: SecureContext | null) {
+    const target = endpoint.replace(/^https?:\/\//, '')
+    const life: Life = { isOver: false }
+    const secure = tls ? secured(tls, hostOf(target)) : credentials.createInsecure()
+    super(target, mortal(secure, life), options)
+    this.#life = life
+  }
+
+  /** Not for etcd3, which closes the connection, and the watches on it, after some refusals (`isRecoverableError`). */
+  override close(): void {}
+
+  /** Ends the connection and everything on it. */
+  destroy(): void {
+    this.#life.isOver = true
+    super.close()
+  }
 }
 
 /** Tells when the peer has taken the connection and said hello, which a frozen process does not. Never, when it is closed before. */
@@ -29,27 +56,53 @@ export function whenReady(channel: Channel, ready: () => void): void {
     })
 }
 
+function hostOf(target: string): string {
+  return target.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
+}
+
+/** TLS as gRPC does it, but for the server name: an IP address is none (RFC 6066 section 3, Node's DEP0123). */
+function secured(secureContext: SecureContext, host: string): ChannelCredentials {
+  const secure = credentials.createFromSecureContext(secureContext)
+  const create = secure._createSecureConnector.bind(secure)
+  secure._createSecureConnector = (...args) => {
+    const connector = create(...args)
+    return {
+      connect: async (socket) => ({ socket: await handshake(socket, secureContext, host), secure: true }),
+      getCallCredentials: () => connector.getCallCredentials(),
+      waitForReady: () => connector.waitForReady(),
+      destroy: () => connector.destroy(),
+    }
+  }
+  return secure
+}
+
+/** Rejects when the peer's certificate is not signed by an authority of the context, or names another host. */
+function handshake(socket: Socket, secureContext: SecureContext, host: string): Promise<TLSSocket> {
+  const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>()
+  const servername = isIP(host) === 0 ? host : ''
+  const tls = connectTls({ socket, secureContext, host, servername, ALPNProtocols: ['h2'] })
+  tls.once('secureConnect', () => resolve(tls))
+  tls.on('error', reject)
+  return promise
+}
+
 /**
  * A channel that could not connect tries once more even if it is closed meanwhile: twice the connections while etcd is
- * away, and when it is back one that nobody owns. With these credentials nothing connects after the close.
+ * away, and when it is back one that nothing owns. With these credentials nothing connects after the close.
  */
-function mortal(credentials: ChannelCredentials): ChannelCredentials {
-  const create = credentials._createSecureConnector.bind(credentials)
-  credentials._createSecureConnector = (...args) => {
+function mortal(secure: ChannelCredentials, life: Life): ChannelCredentials {
+  const create = secure._createSecureConnector.bind(secure)
+  secure._createSecureConnector = (...args) => {
     const connector = create(...args)
-    let isDestroyed = false
     return {
       connect: (socket) => connector.connect(socket),
       getCallCredentials: () => connector.getCallCredentials(),
       async waitForReady() {
-        if (isDestroyed) throw new Error('the channel is closed')
+        if (life.isOver) throw new Error('the channel is closed')
         await connector.waitForReady()
       },
-      destroy() {
-        isDestroyed = true
-        connector.destroy()
-      },
+      destroy: () => connector.destroy(),
     }
   }
-  return credentials
+  return secure
 }

@@ -1,19 +1,11 @@
-import {
-  type ChannelCredentials,
-  credentials,
-  InterceptingCall,
-  type Interceptor,
-  logVerbosity,
-  setLogVerbosity,
-} from '@grpc/grpc-js'
-import { noop } from 'cockatiel'
-import { Etcd3, type IOptions, isRecoverableError } from 'etcd3'
+import type { Etcd3 } from 'etcd3'
 import type { Clock } from '../shared/clock.ts'
-import { messageOf } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { openChannel, whenReady } from './etcd-channel.ts'
+import { whenReady } from './etcd-channel.ts'
+import { EtcdClient } from './etcd-client.ts'
+import { EtcdCredentials, type EtcdTls } from './etcd-credentials.ts'
 import { adviceOn, storeErrorOf } from './etcd-errors.ts'
 import { reconnectPauseMs } from './reconnect.ts'
 import { StoreError } from './store.ts'
@@ -25,16 +17,6 @@ import { StoreError } from './store.ts'
 const deadlineMs = 750
 /** Milliseconds until an operator who did nothing is told again. */
 const repeatMs = 60_000
-
-// What fails is told by us, in the log: gRPC would print lines of its own on standard error.
-setLogVerbosity(logVerbosity.NONE)
-
-/** PEM contents. A client certificate, when etcd asks for one, needs both `cert` and `key`. */
-interface EtcdTls {
-  readonly ca: Buffer
-  readonly cert?: Buffer
-  readonly key?: Buffer
-}
 
 export interface EtcdOptions {
   /** `http://host:port` or `https://host:port`, at least one. */
@@ -58,7 +40,8 @@ export interface EtcdOptions {
 export class EtcdLink {
   readonly #options: EtcdOptions
   #turn = 0
-  #client: Etcd3 | null = null
+  #client: EtcdClient | null = null
+  readonly #credentials: EtcdCredentials
   /** Whether somebody has just taken the client's connection: after its first answer that is no news any more. */
   #isTaken = false
   /** Endpoints at which nobody was there when they were left. The next round passes them over, once. */
@@ -74,6 +57,7 @@ export class EtcdLink {
 
   constructor(options: EtcdOptions) {
     this.#options = options
+    this.#credentials = new EtcdCredentials(options)
   }
 
   /**
@@ -98,7 +82,7 @@ export class EtcdLink {
       if (this.#closed) throw closed()
       const error = storeErrorOf(operation, cause)
       if (error.fault === 'unavailable') this.#drop(client, error)
-      else this.#refused(client, error)
+      else this.#note(true, error)
       throw error
     } finally {
       metrics?.storeSeconds.observe({ op: operation }, (clock.now() - startedMs) / 1000)
@@ -115,6 +99,11 @@ export class EtcdLink {
     if (error instanceof StoreError && error.fault === 'unavailable') this.#drop(client)
   }
 
+  /** A client of its own for one endpoint, which the caller closes. @throws StoreError without usable certificates */
+  clientOf(endpoint: string): EtcdClient {
+    return new EtcdClient(endpoint, this.#credentials.current(), () => deadlineMs)
+  }
+
   /** Later calls reject with `closed`; calls under way end within their deadline. Streams are their owners' to end. */
   close(): void {
     this.#closed = true
@@ -126,12 +115,11 @@ export class EtcdLink {
     return this.#closed
   }
 
-  #connect(): Etcd3 {
+  #connect(): EtcdClient {
     try {
-      const options = clientOptions(this.#endpoint, this.#options.tls)
-      const client = new Etcd3(options)
+      const client = this.clientOf(this.#endpoint)
       this.#isTaken = false
-      whenReady(options.grpcOptions.channelOverride, () => {
+      whenReady(client.channel, () => {
         if (client === this.#client) this.#isTaken = true
       })
       return client
@@ -176,13 +164,6 @@ export class EtcdLink {
     if (!this.#isTaken) this.#silent.add(left)
   }
 
-  #refused(client: Etcd3, error: StoreError): void {
-    this.#note(true, error)
-    // etcd3 takes some refusals (of what is too large) for failures of the host, and closes its connection.
-    const isClosed = error.cause instanceof Error && isRecoverableError(error.cause)
-    if (isClosed && client === this.#client) this.#client = null
-  }
-
   /** One line when etcd ceases to answer or does again; of what only an operator can mend, one a minute while it lasts. */
   #note(answered: boolean, error?: StoreError): void {
     const { log, metrics } = this.#options
@@ -216,37 +197,3 @@ function resting(): StoreError {
     'etcd did not answer, and is not asked again yet: many instances take turns',
   )
 }
-
-export function clientOptions(endpoint: string, tls: EtcdOptions['tls']) {
-  const host = endpoint.replace(/\/+$/, '')
-  return {
-    hosts: [host],
-    // A function: a deadline is a date (of the machine's clock: gRPC measures it), and a fixed one would soon be past.
-    defaultCallOptions: ({ service }) =>
-      service === 'Watch' ? { interceptors: [requireLeader] } : { deadline: Date.now() + deadlineMs },
-    // etcd3 would retry transactions, and a transaction retried after it went in says it failed.
-    faultHandling: { global: noop, host: () => noop },
-    grpcOptions: { channelOverride: openChannel(host, credentialsOf(tls)) },
-  } satisfies IOptions
-}
-
-/** @throws StoreError when a file cannot be read or does not fit its key, as while they are replaced. */
-function credentialsOf(tls: EtcdOptions['tls']): ChannelCredentials {
-  if (!tls) return credentials.createInsecure()
-  try {
-    const { ca, cert, key } = tls()
-    return credentials.createSsl(ca, key, cert)
-  } catch (cause) {
-    const message = `the certificates for etcd cannot be used: ${messageOf(cause)}`
-    throw new StoreError('unavailable', message, { cause })
-  }
-}
-
-/** Without it, a watch on a member that lost its quorum stays silent instead of ending. */
-const requireLeader: Interceptor = (options, nextCall) =>
-  new InterceptingCall(nextCall(options), {
-    start(metadata, listener, next) {
-      metadata.set('hasleader', 'true')
-      next(metadata, listener)
-    },
-  })

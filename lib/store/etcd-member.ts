@@ -1,12 +1,14 @@
-import { Etcd3 } from 'etcd3'
-import { clientOptions, type EtcdOptions } from './etcd-link.ts'
+import type { EtcdClient } from './etcd-client.ts'
 import type { Member } from './store.ts'
 
 /** Asks one member for itself, over a connection of its own: the store's may be to another. */
-export async function askMember(endpoint: string, tls: EtcdOptions['tls']): Promise<Member> {
-  let client: Etcd3 | null = null
+export async function askMember(
+  endpoint: string,
+  connect: (endpoint: string) => EtcdClient,
+): Promise<Member> {
+  let client: EtcdClient | null = null
   try {
-    client = new Etcd3(clientOptions(endpoint, tls))
+    client = connect(endpoint)
     const [{ header }, { members }] = await Promise.all([
       client.maintenance.status(),
       client.cluster.memberList({}),

@@ -39,13 +39,13 @@ const pageSize = 500
  */
 export class EtcdStore implements Store {
   readonly kind = 'etcd'
-  readonly #options: EtcdOptions
+  readonly #endpoints: readonly string[]
   readonly #clock: Clock
   readonly #link: EtcdLink
   readonly #watches = new Set<EtcdWatch>()
 
   constructor(options: EtcdOptions) {
-    this.#options = options
+    this.#endpoints = options.endpoints
     this.#clock = options.clock
     this.#link = new EtcdLink(options)
   }
@@ -131,8 +131,8 @@ export class EtcdStore implements Store {
   }
 
   members(): Promise<Member[]> {
-    const { endpoints, tls } = this.#options
-    return Promise.all(endpoints.map((endpoint) => askMember(endpoint, tls)))
+    const connect = (endpoint: string) => this.#link.clientOf(endpoint)
+    return Promise.all(this.#endpoints.map((endpoint) => askMember(endpoint, connect)))
   }
 
   sharedBy(instances: number): void {

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd.ts'
 import { Informer } from '../../lib/store/informer.ts'
 import { StoreError, type StoreFault } from '../../lib/store/store.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
+import { FaultProxy } from '../support/fault-proxy.ts'
 import { until } from '../support/processes.ts'
 import { Authority, type Identity, tlsOf } from './certificates.ts'
 
@@ -20,6 +22,7 @@ describe('etcd that knows its users by the CN of their certificates', () => {
   let etcd: Etcd
   const etcds: Etcd[] = []
 
+  const own = `${prefix}a`
   const started = async (server: Identity): Promise<Etcd> => {
     const member = await startEtcd({
       flags: {
@@ -32,16 +35,12 @@ describe('etcd that knows its users by the CN of their certificates', () => {
     etcds.push(member)
     return member
   }
-  /** With a name: Node warns of TLS to an address. */
   const connect = async (member: Etcd, trusted: Authority, identity?: Identity) => {
     const tls = await tlsOf(trusted, identity)
-    return new EtcdStore({
-      endpoints: [member.endpoint.replace('127.0.0.1', 'localhost')],
-      tls: () => tls,
-      clock,
-      log: silentLog,
-    })
+    return new EtcdStore({ endpoints: [member.endpoint], tls: () => tls, clock, log: silentLog })
   }
+  const warned: string[] = []
+  process.on('warning', ({ message }) => warned.push(message))
 
   before(async () => {
     authority = await Authority.create()
@@ -62,6 +61,7 @@ describe('etcd that knows its users by the CN of their certificates', () => {
       await etcdctl(etcd.endpoint, ...asRoot, ...command)
   })
   after(async () => {
+    assert.deepEqual(warned, [], 'Node warned of nothing, DEP0123 (TLS to an IP address) above all')
     for (const member of etcds) await member.stop()
     await authority.delete()
     await stranger.delete()
@@ -85,6 +85,57 @@ describe('etcd that knows its users by the CN of their certificates', () => {
     await store.close()
   })
 
+  it('is found by its name as well as by its address (311)', async () => {
+    const tls = await tlsOf(authority, llamero)
+    const endpoints = [etcd.endpoint.replace('127.0.0.1', 'localhost')]
+    const store = new EtcdStore({ endpoints, tls: () => tls, clock, log: silentLog })
+    await store.get(own)
+    await store.close()
+  })
+
+  it('is asked with the certificate and key read before while the files do not fit together, with an alarm (311)', async () => {
+    const good = await tlsOf(authority, llamero)
+    const other = await tlsOf(authority, await authority.issue({ commonName: 'llamero' }))
+    let files: typeof good = good
+    const metrics = new Metrics()
+    const lines: Record<string, unknown>[] = []
+    const tell = (message: string, fields: object = {}) => void lines.push({ message, ...fields })
+    const log = { ...silentLog, warn: tell, info: tell }
+    const road = new FaultProxy(etcd.endpoint)
+    const store = new EtcdStore({ endpoints: [await road.open()], tls: () => files, clock, log, metrics })
+    /** Over a connection of its own. */
+    const ask = async () => {
+      road.drop()
+      await until(() => store.get(own).then(() => true), 'an answer over a new connection', 5000)
+    }
+    const isStale = async () => (await metrics.storeCertificateStale.get()).values[0]?.value
+    await ask()
+    // What LoadCredential= of one of the two leaves behind, an authority in the middle of its copy, and a file that is gone.
+    const broken: Partial<typeof good>[] = [
+      { cert: other.cert ?? Buffer.of() },
+      { key: other.key ?? Buffer.of() },
+      { ca: Buffer.of() },
+      { cert: Buffer.from('no PEM') },
+    ]
+    for (const change of broken) {
+      files = { ...good, ...change }
+      await ask()
+      assert.equal(await isStale(), 1)
+    }
+    const alarms = lines.filter(({ message }) =>
+      /do not fit together; those read before stay/.test(`${message}`),
+    )
+    assert.equal(alarms.length, 1, 'one line in a minute')
+    assert.match(String(alarms[0]?.['todo']), /LoadCredential\), restart the unit/)
+    assert.match(String(alarms[0]?.['validTo']), /GMT/)
+    files = other
+    await ask()
+    assert.equal(await isStale(), 0)
+    assert.ok(lines.some(({ message }) => /fit together again/.test(`${message}`)))
+    await store.close()
+    await road.close()
+  })
+
   /** The one line that is logged, and for whom to do what. */
   const fails = async (store: EtcdStore, key: string, fault: StoreFault, message: RegExp) => {
     await assert.rejects(store.get(key), (error) => {
@@ -96,7 +147,6 @@ describe('etcd that knows its users by the CN of their certificates', () => {
     })
     await store.close()
   }
-  const own = `${prefix}a`
 
   it('of an authority we do not trust: says which file to set', async () => {
     const store = await connect(etcd, stranger, llamero)

@@ -131,6 +131,27 @@ describe('the etcd store and its connection', () => {
     await road.close()
   })
 
+  it('passes by the proxies that the environment names for HTTP and gRPC (336)', async () => {
+    let asked = 0
+    const proxy = createServer((socket) => {
+      asked++
+      socket.destroy()
+    })
+    await once(proxy.listen(0, '127.0.0.1'), 'listening')
+    const names = ['http_proxy', 'https_proxy', 'grpc_proxy']
+    for (const name of names) process.env[name] = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+    const store = connect([shared.endpoint])
+    try {
+      await store.get('/a')
+      assert.ok((await store.members()).every(({ ok }) => ok))
+      assert.equal(asked, 0)
+    } finally {
+      for (const name of names) delete process.env[name]
+      await store.close()
+      proxy.close()
+    }
+  })
+
   it('outlives a refusal that etcd3 takes for a failure of the host', async () => {
     const road = new FaultProxy(shared.endpoint)
     const store = connect([await road.open()])

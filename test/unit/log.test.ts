@@ -112,3 +112,30 @@ test('a log is flushed when its last line is with the reader, and not before (P2
     ['first', 'last'],
   )
 })
+
+test('each line that goes to the journal tells it the level, in both formats, and also that lines were dropped (311)', async () => {
+  for (const format of ['json', 'text'] as const) {
+    const stream = new Sink()
+    const log = createLog({ level: 'debug', format, stream, journal: true })
+    log.error('e', { field: 'two\nlines' })
+    log.warn('w')
+    log.info('i')
+    log.debug('d')
+    await log.flush()
+    const priorities = stream.text
+      .trim()
+      .split('\n')
+      .map((line) => /^<\d>/.exec(line)?.[0])
+    assert.deepEqual(priorities, ['<3>', '<4>', '<6>', '<7>'], format)
+  }
+  const stuck = new Sink()
+  const log = createLog({ level: 'info', format: 'json', stream: stuck, journal: true })
+  stuck.stuck = []
+  for (let n = 0; n < 20; n++) log.info('big', { field: 'x'.repeat(1024 * 1024) })
+  const waiting = stuck.stuck
+  stuck.stuck = null
+  for (const done of waiting) done()
+  log.info('after')
+  await log.flush()
+  assert.match(stuck.text, /^<4>\{.*"log lines dropped"/m)
+})

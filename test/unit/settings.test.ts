@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { loadSettings, SettingsError, unknownVariables } from '../../lib/settings.ts'
+import { executable } from '../support/processes.ts'
 
 test('the grace and the drain limit of a stop are durations with a unit, of a day at most', () => {
   assert.deepEqual(loadSettings({ grace: '0s', drain: '2m' }).patience, { graceMs: 0, drainMs: 120_000 })
@@ -52,4 +57,68 @@ suite('unknown environment variables', () => {
     const variables = { LLAMERO_LISTN: 'tcp://10.0.0.1:80', LLAMERO_DRAINS: '17', LLAMERO_LOGLEVEL: '3' }
     assert.deepEqual(unknownVariables(variables), Object.keys(variables))
   })
+})
+
+const etcdTls = { 'etcd-ca': '/dev/null', 'etcd-cert': '/dev/null', 'etcd-key': '/dev/null' }
+
+function refuses(flags: Record<string, string>, reason: RegExp): void {
+  assert.throws(
+    () => loadSettings(flags),
+    (error) => {
+      assert.ok(error instanceof SettingsError)
+      assert.match(error.message, reason)
+      return true
+    },
+  )
+}
+
+test('files for TLS beside an etcd that is asked in clear, or beside none, are refused at start (336)', () => {
+  for (const [flag, value] of Object.entries(etcdTls))
+    for (const etcd of ['http://10.0.0.1:2379', '10.0.0.1:2379', '']) {
+      const reason = new RegExp(
+        `^--${flag}: "/dev/null" is for TLS, and .*write https:// endpoints in LLAMERO_ETCD`,
+      )
+      refuses({ [flag]: value, etcd }, reason)
+    }
+})
+
+test('endpoints of etcd with and without TLS are not mixed (336)', () => {
+  refuses(
+    { ...etcdTls, etcd: 'https://a:2379,http://b:2379,c:2379' },
+    /^--etcd: .* mixes https:\/\/ with http:\/\/b:2379, c:2379: write https:\/\/ before every endpoint/,
+  )
+})
+
+test('a certificate for etcd without its key, and a key without its certificate, are refused at start (336)', () => {
+  const etcd = 'https://a:2379'
+  refuses({ etcd, 'etcd-cert': '/dev/null' }, /^--etcd-cert: .* needs LLAMERO_ETCD_KEY beside it/)
+  refuses({ etcd, 'etcd-key': '/dev/null' }, /^--etcd-key: .* needs LLAMERO_ETCD_CERT beside it/)
+  assert.ok(loadSettings({ etcd, ...etcdTls }).etcdTls, 'all three are fine')
+})
+
+test('the reason why a service does not start is an error to the journal, and plain text anywhere else (311)', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'llamero-journal-'))
+  const journal = openSync(join(folder, 'journal'), 'w')
+  const { dev, ino } = fstatSync(journal)
+  try {
+    const said = ['serve', 'agent'].map((command) => {
+      const args = [
+        executable,
+        command,
+        '--log-level',
+        'loud',
+        ...(command === 'agent' ? ['--announce', 'http://a:1'] : []),
+      ]
+      const env = { ...process.env, JOURNAL_STREAM: `${dev}:${ino}` }
+      const { status, stderr } = spawnSync(process.execPath, args, { env, encoding: 'utf8' })
+      assert.equal(status, 2)
+      assert.match(stderr, /^error: /, 'a pipe is not the journal')
+      spawnSync(process.execPath, args, { env, stdio: ['ignore', 'ignore', journal] })
+      return stderr
+    })
+    assert.equal(readFileSync(join(folder, 'journal'), 'utf8'), said.map((line) => `<3>${line}`).join(''))
+  } finally {
+    closeSync(journal)
+    rmSync(folder, { recursive: true })
+  }
 })

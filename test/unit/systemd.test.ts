@@ -89,6 +89,13 @@ for (const name of ['llamero.service', 'llamero-agent.service']) {
       assert.equal(directives.get('MemoryDenyWriteExecute'), undefined)
     })
 
+    test('lets the journal read the level of each line, and copies certificate and key for etcd together (311)', () => {
+      assert.deepEqual(directives.get('SyslogLevelPrefix'), ['yes'])
+      const copied = [...unit.matchAll(/LoadCredential=(\S+?):/g)].map(([, credential]) => credential)
+      assert.deepEqual(copied, ['etcd-cert', 'etcd-key'])
+      assert.match(unit, /systemctl restart \S+/)
+    })
+
     test('waits for no readiness or watchdog message, which Node cannot send, and starts again after a crash', () => {
       assert.deepEqual(directives.get('Type'), ['exec'])
       assert.equal(directives.get('WatchdogSec'), undefined)
