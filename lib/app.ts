@@ -8,6 +8,7 @@ import { DiskSnapshot } from './cluster/disk-snapshot.ts'
 import { lessonsIn } from './cluster/lessons.ts'
 import { succeedPredecessor } from './cluster/predecessor.ts'
 import { UsedElsewhere } from './cluster/used-elsewhere.ts'
+import { Contacts } from './fleet/contacts.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { BlobHolders } from './gateway/blob-holders.ts'
 import { BlobUploads } from './gateway/blob-uploads.ts'
@@ -84,7 +85,15 @@ export async function startApp(settings: Settings): Promise<App> {
   const store = await openStore(settings, { clock, dice, log, metrics })
   const snapshot = new CurrentSnapshot()
 
-  const upstreams = new Upstreams({ snapshot, metrics, clock, dice, changed: () => scheduler.refresh() })
+  const contacts = new Contacts(clock)
+  const upstreams = new Upstreams({
+    snapshot,
+    contacts,
+    metrics,
+    clock,
+    dice,
+    changed: () => scheduler.refresh(),
+  })
   const forwarder = new Forwarder(clock)
   const api = new NodeApi({ upstreams, forwarder, clock })
   const doubt = (node: string) => cluster.doubt(node)
@@ -162,7 +171,11 @@ export async function startApp(settings: Settings): Promise<App> {
       started: clock.date(),
     },
     predecessor: await succeedPredecessor(ownFile(settings, 'boot'), boot, log),
-    load: () => scheduler.summary(),
+    contacts,
+    load: () => {
+      const reached = contacts.windows()
+      return { ...scheduler.summary(), ...(Object.keys(reached).length > 0 && { reached }) }
+    },
     learned: () => scheduler.learned(),
     ...(store.kind === 'etcd' && { disk: new DiskSnapshot(ownFile(settings, 'snapshot', '.json'), log) }),
   })

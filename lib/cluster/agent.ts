@@ -104,7 +104,7 @@ export class Agent {
   async #register(lease: string, local: ReturnType<AgentOptions['health']>): Promise<Standing | null> {
     const { keys, name, document } = this.#options
     if (local === null) return null
-    const isUp = local.health === 'up'
+    const isUp = local.health !== 'down'
     const owner = await this.#keep(keys.node(name), isUp ? document : null, lease)
     const standing = owner === 'us' ? (isUp ? 'registered' : 'withdrawn') : owner
     this.#tell(standing, local.reason)

@@ -1,3 +1,4 @@
+import { Contacts } from '../fleet/contacts.ts'
 import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
 import type { Jobs } from '../fleet/job.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
@@ -16,7 +17,8 @@ import { JobBoard } from './job-board.ts'
 import { Leadership } from './leadership.ts'
 import { allObjects, verdictOf } from './objects.ts'
 import { Outlook } from './outlook.ts'
-import { readInstance } from './records.ts'
+import { PeerReports } from './peer-reports.ts'
+import { readInstance, readLoad } from './records.ts'
 import { Registry } from './registry.ts'
 import { Session } from './session.ts'
 import type { ConfigSource } from './world.ts'
@@ -43,6 +45,8 @@ export interface ClusterOptions {
   }
   /** The boot id of the process that had this name before, when that is certainly gone: its record may be replaced. */
   readonly predecessor?: string | null
+  /** What its requests meet at the nodes; left out where none are served. */
+  readonly contacts?: Contacts
   /** What this instance is doing now. */
   readonly load: () => LoadSummary
   /** What its scheduler learned; left out where none runs. Published while it leads. */
@@ -79,6 +83,7 @@ export class Cluster {
   readonly #session: Session
   readonly #registry: Registry
   readonly #leadership: Leadership
+  readonly #peers: PeerReports
   /** The revision of what the world was last told. */
   #seenAt = 0n
   #isDraining = false
@@ -87,7 +92,12 @@ export class Cluster {
     this.#options = options
     const { store, keys, clock, dice, log, metrics, instance, load, ttlMs = defaultTtlMs } = options
     const shared = { store, clock, dice, log, ttlMs }
-    this.#outlook = new Outlook(options)
+    this.#peers = new PeerReports(clock)
+    const evidence = {
+      contacts: options.contacts ?? new Contacts(clock),
+      peersReached: (node: string) => this.#peers.of(node)?.at ?? null,
+    }
+    this.#outlook = new Outlook({ ...options, evidence })
     this.#informer = new Informer({
       ...shared,
       prefix: keys.root,
@@ -125,6 +135,7 @@ export class Cluster {
       ...shared,
       keys,
       metrics,
+      evidence,
       instance,
       // Whoever finds its own id in the leader key acts as the leader: two processes of one name must not both.
       mayLead: () => this.#registry.isRegistered && !this.#isDraining,
@@ -261,6 +272,7 @@ export class Cluster {
     const { keys, metrics, instance, store } = this.#options
     const { entries, revision } = this.#informer
     this.#seenAt = revision
+    this.#hearPeers(changed)
     if (this.#outlook.follow({ entries, revision }, changed)) this.#beginAnew()
     if (changed.has(keys.instance(instance.name)))
       this.#observeOwn(entries.get(keys.instance(instance.name)) ?? null, revision)
@@ -269,6 +281,19 @@ export class Cluster {
     metrics.members.set(instances)
     store.sharedBy?.(instances)
     this.#leadership.follow(this.#jobs.changed(changed))
+  }
+
+  /** What other instances tell of the nodes. */
+  #hearPeers(changed: ReadonlySet<string>): void {
+    const { keys, instance, snapshot } = this.#options
+    const { entries } = this.#informer
+    for (const key of changed) {
+      const { folder, name = '' } = keys.parse(key) ?? {}
+      if (folder === 'nodes') this.#peers.keepOnly(snapshot.get().nodes)
+      if (folder !== 'load' || name === instance.name) continue
+      const entry = entries.get(key)
+      this.#peers.observe(name, entry ? readLoad(entry.value) : null)
+    }
   }
 
   /** Neither a term nor a record of another history proves anything: whoever leads has to win again, and all register. */

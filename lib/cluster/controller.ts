@@ -12,6 +12,7 @@ import { Lessons } from './lessons.ts'
 import { isInventoryComplete, noteMissingTargets } from './missing-targets.ts'
 import type { Objects } from './objects.ts'
 import { noteOlderCopies } from './older-copies.ts'
+import type { Evidence } from './prober.ts'
 import { Probers } from './probers.ts'
 import { planRemembered } from './remembered.ts'
 import type { Sighting } from './statuses.ts'
@@ -41,6 +42,7 @@ interface ControllerOptions {
   /** Writes as the leader; returns the revision, or null when this is no longer the leader. */
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
+  readonly evidence: Evidence
   /** What this instance's scheduler learned. */
   readonly learned: () => LearnedState
   readonly keys: Keys
@@ -71,7 +73,7 @@ export class Controller {
   #beatAt = Number.NEGATIVE_INFINITY
 
   constructor(options: ControllerOptions) {
-    const { view, clock, dice, metrics } = options
+    const { view, clock, dice, metrics, evidence } = options
     this.#options = options
     this.#since = clock.date()
     this.#loop = new Loop({ clock, dice, periodMs: () => periodMs, round: (signal) => this.#round(signal) })
@@ -80,6 +82,7 @@ export class Controller {
       clock,
       dice,
       metrics,
+      evidence,
       changed: () => this.#loop.poke(),
     })
     this.#lessons = new Lessons(options)

@@ -1,9 +1,10 @@
-import type { NodeHealth } from '../fleet/node.ts'
+import type { NodeHealth, ProbeFault } from '../fleet/node.ts'
 
-/** What one probe found out. */
+/** What one probe found out. `none`: the failure is this instance's own, and says nothing about the node. */
 export type Finding =
-  | { readonly good: true }
-  | { readonly good: false; readonly reason: string; readonly refused: boolean }
+  | { readonly kind: 'answered' }
+  | { readonly kind: ProbeFault; readonly reason: string }
+  | { readonly kind: 'none'; readonly reason: string }
 
 /** A node's health and what counts towards changing it. */
 export interface Vitals {
@@ -11,14 +12,33 @@ export interface Vitals {
   readonly health: NodeHealth | null
   /** Why `health` is what it is, in words. */
   readonly reason: string
-  /** Probes in a row, of one kind. */
+  /** What it rests on; null when it is `up` or not known. */
+  readonly fault: ProbeFault | null
+  /** Probes in a row: answered; answered or timed out; not answered; failed by more than a timeout. */
   readonly good: number
+  readonly present: number
   readonly bad: number
+  readonly dead: number
+  /** When the first of those last ones ended (monotonic ms); null while there is none. */
+  readonly deadSince: number | null
   /** When the node refused the connection in the last probe (monotonic ms), else null. */
   readonly refusedAt: number | null
+  /** Whether the last probe timed out, and the one before did not fail: the next one tells more, over fresh connections. */
+  readonly isFirstTimeout: boolean
 }
 
-export const unknownVitals: Vitals = { health: null, reason: '', good: 0, bad: 0, refusedAt: null }
+export const unknownVitals: Vitals = {
+  health: null,
+  reason: '',
+  fault: null,
+  good: 0,
+  present: 0,
+  bad: 0,
+  dead: 0,
+  deadSince: null,
+  refusedAt: null,
+  isFirstTimeout: false,
+}
 
 /** A second refusal within this many milliseconds of the first is proof: nothing listens there. */
 const confirmWithinMs = 250
@@ -26,34 +46,102 @@ const confirmWithinMs = 250
 interface Rules {
   /** Monotonic milliseconds at which the probe ended. */
   readonly at: number
-  /** Good probes in a row before a node that was down is up. */
+  /** Good probes in a row before a node is better than it was. */
   readonly rise: number
-  /** Bad probes in a row before a node is down. */
+  /** Bad probes in a row before a node is worse than it was. */
   readonly fall: number
+  /**
+   * What answered requests say, of this instance or of another that tells of them: `probe` since the last probe began,
+   * `streak` since the node began to fail its probes by more than a timeout. The first implies the second.
+   */
+  readonly attested: 'probe' | 'streak' | null
 }
 
 /**
- * up ──`fall` bad probes, or two refusals at once──> down ──`rise` good probes──> up
- * A node nobody knows is up after its first good probe: there is no bad history to outweigh.
+ *   up ──`fall` probes not answered──────────────────────> slow
+ *   up, slow ──`fall` probes failed, or two refusals at once──> down     (unless requests are answered there: slow)
+ *   down ──`rise` probes timed out: it takes connections──> slow
+ *   slow, down ──`rise` probes answered──────────────────> up
+ *
+ * A probe that timed out says that the node is slow, never that it is down: a node that works takes seconds for its status
+ * routes. Answered requests outweigh it. A node not known before is up after its first good probe: there is no bad
+ * history to outweigh.
  */
-export function examine(vitals: Vitals, finding: Finding, { at, rise, fall }: Rules): Vitals {
-  if (finding.good) {
-    const next = { ...vitals, good: vitals.good + 1, bad: 0, refusedAt: null }
-    if (vitals.health === null) return { ...next, health: 'up', reason: 'the first probe was answered' }
-    if (vitals.health === 'up' || next.good < rise) return next
-    return { ...next, health: 'up', reason: `${inARow(next.good)} answered` }
+export function examine(vitals: Vitals, finding: Finding, rules: Rules): Vitals {
+  switch (finding.kind) {
+    case 'none':
+      return vitals
+    case 'answered':
+      return answered(vitals, 'answered', rules)
+    case 'timeout':
+      if (rules.attested === 'probe') return answered(vitals, 'answered, or requests in between', rules)
+      return timedOut(vitals, finding.reason, rules)
+    default:
+      return failed(vitals, finding.kind, finding.reason, rules)
   }
-  const next = { ...vitals, good: 0, bad: vitals.bad + 1, refusedAt: finding.refused ? at : null }
-  if (vitals.health === 'down') return next
-  if (finding.refused && vitals.refusedAt !== null && at - vitals.refusedAt <= confirmWithinMs)
-    return { ...next, health: 'down', reason: `${finding.reason}, confirmed by a second try` }
-  if (next.bad < fall) return next
-  return { ...next, health: 'down', reason: `${inARow(next.bad)} failed: ${finding.reason}` }
 }
 
-/** Whether the next probe should come at once, to confirm a refusal. */
-export function wantsConfirmation({ health, refusedAt }: Vitals): boolean {
-  return health !== 'down' && refusedAt !== null
+/** Whether the next probe should come at once: to confirm a refusal, or to tell a slow node from one that is gone. */
+export function wantsConfirmation({ health, refusedAt, isFirstTimeout }: Vitals): boolean {
+  return (health !== 'down' && refusedAt !== null) || isFirstTimeout
+}
+
+/** Whether the node fails its probes now by more than a timeout. */
+export function isFailing({ dead }: Vitals): boolean {
+  return dead > 0
+}
+
+const alive = { bad: 0, dead: 0, deadSince: null, refusedAt: null, isFirstTimeout: false }
+
+function answered(vitals: Vitals, how: string, { rise }: Rules): Vitals {
+  const next = { ...vitals, ...alive, good: vitals.good + 1, present: vitals.present + 1 }
+  if (vitals.health === null) return { ...next, ...up('the first probe was answered') }
+  if (vitals.health === 'up' || next.good < rise) return next
+  return { ...next, ...up(`${inARow(next.good)} ${how}`) }
+}
+
+function timedOut(vitals: Vitals, reason: string, { rise, fall }: Rules): Vitals {
+  const bad = vitals.bad + 1
+  const next = { ...vitals, ...alive, bad, good: 0, present: vitals.present + 1, isFirstTimeout: bad === 1 }
+  const isEnough = vitals.health === 'down' ? next.present >= rise : bad >= fall && vitals.health !== 'slow'
+  return isEnough ? { ...next, ...slow('timeout', `${inARow(bad)} timed out: ${reason}`) } : next
+}
+
+function failed(vitals: Vitals, fault: ProbeFault, reason: string, { at, fall, attested }: Rules): Vitals {
+  const next = {
+    ...vitals,
+    good: 0,
+    present: 0,
+    bad: vitals.bad + 1,
+    dead: vitals.dead + 1,
+    deadSince: vitals.deadSince ?? at,
+    refusedAt: fault === 'refused' ? at : null,
+    isFirstTimeout: false,
+  }
+  const isConfirmed =
+    fault === 'refused' && vitals.refusedAt !== null && at - vitals.refusedAt <= confirmWithinMs
+  const isDown = vitals.health === 'down' || isConfirmed || next.dead >= fall
+  if (isDown && attested !== null) {
+    if (vitals.health === 'slow') return next
+    return { ...next, ...slow(fault, `${reason}, but requests are answered there`) }
+  }
+  if (vitals.health === 'down') return next
+  if (isDown) {
+    const how = isConfirmed
+      ? `${reason}, confirmed by a second try`
+      : `${inARow(next.dead)} failed: ${reason}`
+    return { ...next, health: 'down', fault, reason: how }
+  }
+  const isSlow = next.bad >= fall && vitals.health !== 'slow'
+  return isSlow ? { ...next, ...slow(fault, `${inARow(next.bad)} failed: ${reason}`) } : next
+}
+
+function up(reason: string): Pick<Vitals, 'health' | 'reason' | 'fault'> {
+  return { health: 'up', reason, fault: null }
+}
+
+function slow(fault: ProbeFault, reason: string): Pick<Vitals, 'health' | 'reason' | 'fault'> {
+  return { health: 'slow', reason, fault }
 }
 
 function inARow(count: number): string {

@@ -23,6 +23,7 @@ interface LeadershipOptions {
   /** Whether this instance is known to the others and means to stay. */
   readonly mayLead: () => boolean
   readonly instances: () => readonly InstanceRecord[]
+  readonly evidence: ControllerOptions['evidence']
   readonly view: ControllerOptions['view']
   readonly learned: ControllerOptions['learned']
   /** Writes this instance's record anew: its role or its successor changed. */

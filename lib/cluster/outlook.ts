@@ -10,6 +10,7 @@ import { doubtOf } from './guard.ts'
 import { LastGood } from './last-good.ts'
 import { isOperatorFolder, type Objects } from './objects.ts'
 import { OwnAdvice } from './own-advice.ts'
+import type { Evidence } from './prober.ts'
 import { entriesIn } from './records.ts'
 import { Recount } from './recount.ts'
 import type { Sighting } from './statuses.ts'
@@ -25,6 +26,7 @@ interface OutlookOptions {
   readonly dice: Dice
   readonly log: Log
   readonly metrics: Metrics
+  readonly evidence: Evidence
   /** Where the last good configuration is kept for the next process; left out when the store is on this disk anyway. */
   readonly disk?: Pick<DiskSnapshot, 'load' | 'save'>
 }
@@ -56,14 +58,16 @@ export class Outlook {
 
   constructor(options: OutlookOptions) {
     this.#options = options
-    const { store, keys, snapshot, clock, log, disk } = options
+    const { store, keys, snapshot, clock, log, disk, evidence } = options
+    const { contacts } = evidence
     this.#trust = new Trust({ ...options, isGuarded: store.kind === 'etcd' })
     this.#own = new OwnAdvice({
       ...options,
       snapshot: () => snapshot.get(),
       changed: () => this.#world.refresh(),
     })
-    this.#world = new World({ ...options, trust: this.#trust, own: () => this.#own.observations() })
+    this.#world = new World({ ...options, contacts, trust: this.#trust, own: () => this.#own.observations() })
+    contacts.onTurn((node) => this.#world.reconsider(node))
     this.#recount = new Recount({
       ...options,
       prefix: keys.root,

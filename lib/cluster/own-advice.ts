@@ -3,6 +3,7 @@ import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { Evidence } from './prober.ts'
 import { Probers } from './probers.ts'
 import type { Observation } from './statuses.ts'
 
@@ -12,6 +13,7 @@ interface OwnAdviceOptions {
   readonly dice: Dice
   readonly log: Log
   readonly metrics: Metrics
+  readonly evidence: Evidence
   /** Called when `observations` say something else. */
   readonly changed: () => void
 }

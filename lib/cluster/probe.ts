@@ -1,6 +1,7 @@
-import { Agent, request } from 'undici'
+import { Agent, buildConnector, request } from 'undici'
 import type { InventoryModel, LoadedModel, NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
+import { LatenessWatch } from '../shared/lateness.ts'
 import type { Finding } from './health.ts'
 import { readLoaded, readTags, readVersion } from './inventory.ts'
 import { abortOf, codeOf, connectionTo, reasonOf, Unexpected } from './node-connection.ts'
@@ -14,6 +15,9 @@ export interface Look {
 }
 
 const maxBodyBytes = 16 * 1024 * 1024
+/** Looks at the time within one probe, and the share of its time for which timers may be late before its failure is ours. */
+const ticks = 8
+const lateShare = 0.5
 /** Longer than any probe interval: a connection that closes then tells that the node closed it. */
 const keepAliveMs = 1_200_000
 
@@ -30,12 +34,27 @@ interface ProbeOptions {
 export class Probe {
   readonly #options: ProbeOptions
   readonly #agent: Agent
+  /** Connections that are being made. */
+  #connecting = 0
+  /** Connections that were made so far. */
+  #connected = 0
 
   constructor(options: ProbeOptions) {
     this.#options = options
     const { spec, connectMs, hungUp } = options
+    const { connect, ...connection } = connectionTo(spec, connectMs)
+    const connector = typeof connect === 'function' ? connect : buildConnector(connect)
     this.#agent = new Agent({
-      ...connectionTo(spec, connectMs),
+      ...connection,
+      connect: (options, callback) => {
+        this.#connecting++
+        connector(options, (...[error, socket]) => {
+          this.#connecting--
+          if (error) return callback(error, null)
+          this.#connected++
+          callback(null, socket)
+        })
+      },
       connections: 3,
       maxResponseSize: maxBodyBytes,
       keepAliveTimeout: keepAliveMs,
@@ -47,15 +66,20 @@ export class Probe {
 
   /**
    * Asks for version, models on disk and models in memory at once. Never throws. Only the first two decide on health:
-   * `/api/ps` stalls for seconds while an unload waits for memory, which is no proof of death (sheet ollama-api.md §2.5).
+   * `/api/ps` stalls for seconds while an unload waits for memory, which is no proof of death (Ollama's scheduler holds its
+   * lock meanwhile, server/sched.go).
    */
   async look(timeoutMs: number, signal: AbortSignal): Promise<Look> {
     const asking = new AbortController()
     const stop = () => asking.abort(signal.reason)
     signal.addEventListener('abort', stop)
-    const cancel = this.#options.clock.after(timeoutMs, () =>
-      asking.abort(new Unexpected(`no answer within ${timeoutMs} ms`)),
-    )
+    const { clock } = this.#options
+    const lateness = new LatenessWatch(clock, timeoutMs / ticks)
+    const connected = this.#connected
+    const cancel = clock.after(timeoutMs, () => {
+      const isConnecting = this.#connecting > 0 && this.#connected === connected
+      asking.abort(new TimedOut(isConnecting ? 'unreachable' : 'timeout', timeoutMs))
+    })
     const ask = <T>(path: string, read: (body: string) => T | null) =>
       Promise.race([this.#ask(path, read, asking.signal), abortOf(asking.signal)])
     const [version, models, loaded] = await Promise.allSettled([
@@ -64,10 +88,12 @@ export class Probe {
       ask('/api/ps', readLoaded),
     ])
     cancel()
+    lateness.stop()
+    const isLate = lateness.lateMs > timeoutMs * lateShare
     signal.removeEventListener('abort', stop) // it lives as long as the prober: listeners must not pile up
     const failed = [version, models].find((answer) => answer.status === 'rejected')
     return {
-      finding: failed ? bad(failed.reason) : { good: true },
+      finding: failed ? findingOf(failed.reason, isLate) : { kind: 'answered' },
       version: answered(version),
       models: answered(models),
       loaded: answered(loaded),
@@ -94,11 +120,42 @@ export class Probe {
 
 const closedByPeer: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET'])
 
-function bad(error: unknown): Finding {
-  const code = codeOf(error)
-  const isTooLarge = code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
-  const reason = isTooLarge ? `an answer is larger than ${maxBodyBytes} bytes` : reasonOf(error)
-  return { good: false, reason, refused: code === 'ECONNREFUSED' }
+/** No answer, or not even a connection, when the time of a probe was up. */
+class TimedOut extends Error {
+  readonly kind: 'timeout' | 'unreachable'
+
+  constructor(kind: 'timeout' | 'unreachable', timeoutMs: number) {
+    super(`no ${kind === 'timeout' ? 'answer' : 'connection'} within ${timeoutMs} ms`)
+    this.kind = kind
+  }
+}
+
+const unreachable: ReadonlySet<string> = new Set([
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'UND_ERR_CONNECT_TIMEOUT',
+])
+/** This process, or its host, had no more of what a connection needs. */
+const ourOwn: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'])
+
+/** @param isLate whether this process came too late to see an answer. */
+function findingOf(error: unknown, isLate: boolean): Finding {
+  const code = codeOf(error) ?? ''
+  const reason =
+    code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
+      ? `an answer is larger than ${maxBodyBytes} bytes`
+      : reasonOf(error)
+  if (ourOwn.has(code)) return { kind: 'none', reason }
+  const isTimedOut = error instanceof TimedOut || code === 'UND_ERR_CONNECT_TIMEOUT'
+  if (isTimedOut && isLate) return { kind: 'none', reason: 'this instance itself was late' }
+  if (error instanceof TimedOut) return { kind: error.kind, reason }
+  if (code === 'ECONNREFUSED') return { kind: 'refused', reason }
+  return { kind: unreachable.has(code) ? 'unreachable' : 'answer', reason }
 }
 
 function answered<T>(answer: PromiseSettledResult<T>): T | null {

@@ -1,9 +1,10 @@
 import type { Config } from '../fleet/config.ts'
+import type { Contacts } from '../fleet/contacts.ts'
 import type { NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
 import { type Dice, Loop } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { examine, unknownVitals, type Vitals, wantsConfirmation } from './health.ts'
+import { examine, type Finding, isFailing, unknownVitals, type Vitals, wantsConfirmation } from './health.ts'
 import { type Look, Probe } from './probe.ts'
 import { type Observation, sameObservation } from './statuses.ts'
 
@@ -17,8 +18,20 @@ interface ProberOptions {
   readonly clock: Clock
   readonly dice: Dice
   readonly metrics?: Metrics
-  /** Called when the observation changed. */
+  /** What answered requests say of the node; left out where none are served. */
+  readonly evidence?: Evidence
+  /** Called with each probe that failed for a reason of this instance's own. */
+  readonly late?: () => void
+  /** Called when the observation changed, or the node began or ceased to fail its probes. */
   readonly changed: () => void
+}
+
+/** What answered requests say of the nodes. */
+export interface Evidence {
+  /** Of this instance. */
+  readonly contacts: Contacts
+  /** When another instance told last that a node answers it, in monotonic milliseconds; null: never. */
+  readonly peersReached: (node: string) => number | null
 }
 
 /** Milliseconds between a refused connection and the try that confirms it. */
@@ -32,6 +45,7 @@ export class Prober {
   #vitals: Vitals
   #observation: Observation | null
   #doubtedAt = Number.NEGATIVE_INFINITY
+  #probedAt: number
   /** Of those who wait for a look that begins after they asked. */
   #resolves: (() => void)[] = []
 
@@ -39,7 +53,10 @@ export class Prober {
     const { spec, known, probes, clock, dice } = options
     this.#options = options
     this.#observation = known
-    this.#vitals = known ? { ...unknownVitals, health: known.health, reason: known.reason } : unknownVitals
+    this.#probedAt = clock.now()
+    this.#vitals = known
+      ? { ...unknownVitals, health: known.health, reason: known.reason, fault: known.fault ?? null }
+      : unknownVitals
     // A closed connection is most often a death, but some servers close each.
     this.#probe = new Probe({ spec, clock, connectMs: probes().timeout, hungUp: () => this.doubt() })
     this.#loop = new Loop({
@@ -53,6 +70,11 @@ export class Prober {
   /** What is known of the node, or null until enough is. */
   get observation(): Observation | null {
     return this.#observation
+  }
+
+  /** Whether the node fails its probes now by more than a timeout, whatever its health is so far. */
+  get isFailing(): boolean {
+    return isFailing(this.#vitals)
   }
 
   start(): void {
@@ -92,28 +114,45 @@ export class Prober {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const { name, probes, clock, metrics, changed } = this.#options
+    const { name, probes, clock, metrics, evidence, late, changed } = this.#options
     const { timeout, rise, fall } = probes()
     const startedAt = clock.now()
     const look = await this.#probe.look(timeout, signal)
     if (signal.aborted) return
     const at = clock.now()
     metrics?.probeSeconds.observe({ node: name }, (at - startedAt) / 1000)
-    this.#vitals = examine(this.#vitals, look.finding, { at, rise, fall })
+    if (look.finding.kind === 'answered') evidence?.contacts.probed(name)
+    if (look.finding.kind === 'none') late?.()
+    const wasFailing = this.isFailing
+    const attested = this.#attested(look.finding)
+    this.#vitals = examine(this.#vitals, look.finding, { at, rise, fall, attested })
+    this.#probedAt = startedAt
     const seen = this.#observe(look)
-    if (seen === null || (this.#observation && sameObservation(this.#observation, seen))) return
-    this.#observation = seen
-    changed()
+    const isSame = seen === null || (this.#observation && sameObservation(this.#observation, seen))
+    if (!isSame) this.#observation = seen
+    if (!isSame || wasFailing !== this.isFailing) changed()
+  }
+
+  /** What requests say against a probe that failed. */
+  #attested({ kind }: Finding): 'probe' | 'streak' | null {
+    const { name, evidence } = this.#options
+    if (!evidence || kind === 'answered' || kind === 'none') return null
+    const own = evidence.contacts.of(name)
+    const ownAt = own.answeredAt > own.failedAt ? own.answeredAt : Number.NEGATIVE_INFINITY
+    const answeredAt = Math.max(ownAt, evidence.peersReached(name) ?? Number.NEGATIVE_INFINITY)
+    if (answeredAt > this.#probedAt) return 'probe'
+    return answeredAt > (this.#vitals.deadSince ?? Number.POSITIVE_INFINITY) ? 'streak' : null
   }
 
   /** What a node did not tell this time stays as it was, except that a dead one has nothing in memory. */
   #observe({ version, models, loaded }: Look): Observation | null {
-    const { health, reason } = this.#vitals
+    const { health, reason, fault } = this.#vitals
     if (health === null) return null
     const before = this.#observation
     return {
       health,
       reason,
+      ...(fault && { fault }),
       since: before?.health === health ? before.since : this.#options.clock.date().toISOString(),
       version: version ?? before?.version ?? '',
       models: models ?? before?.models ?? [],

@@ -3,7 +3,7 @@ import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { Prober } from './prober.ts'
+import { type Evidence, Prober } from './prober.ts'
 import type { Observation } from './statuses.ts'
 
 interface ProbersOptions {
@@ -11,7 +11,10 @@ interface ProbersOptions {
   readonly clock: Clock
   readonly dice: Dice
   readonly metrics: Metrics
-  /** Called when an observation changed. */
+  readonly evidence: Evidence
+  /** See `Prober`. */
+  readonly late?: () => void
+  /** Called when an observation changed, or a node began or ceased to fail its probes. */
   readonly changed: () => void
 }
 
@@ -53,6 +56,11 @@ export class Probers {
     return new Map([...this.#watched].map(([name, { prober }]) => [name, prober.observation]))
   }
 
+  /** The nodes that fail their probes now by more than a timeout. */
+  failing(): ReadonlySet<string> {
+    return new Set([...this.#watched].flatMap(([name, { prober }]) => (prober.isFailing ? [name] : [])))
+  }
+
   /** See `Prober.doubt`. */
   doubt(node: string): void {
     this.#watched.get(node)?.prober.doubt()
@@ -70,9 +78,8 @@ export class Probers {
   }
 
   #begin(name: string, spec: NodeSpec, known: Observation | null): void {
-    const { snapshot, clock, dice, metrics, changed } = this.#options
-    const probes = () => snapshot().config.probes
-    const prober = new Prober({ name, spec, known, probes, clock, dice, metrics, changed })
+    const probes = () => this.#options.snapshot().config.probes
+    const prober = new Prober({ ...this.#options, name, spec, known, probes })
     this.#met.add(name)
     this.#watched.set(name, { address: addressOf(spec), prober })
     prober.start()

@@ -33,7 +33,9 @@ const agentSchema = z.object({
 
 const loadSchema = z.object({
   running: z.record(z.string(), z.number().min(0)),
+  loading: z.array(z.string()).exactOptional(),
   queued: z.number().min(0),
+  reached: z.record(z.string(), z.number()).exactOptional(),
 })
 
 const termSchema = z.object({
@@ -71,11 +73,16 @@ export function readAgents(entries: ReadonlyMap<string, Entry>): Map<string, Age
   )
 }
 
+/** An instance's load summary; null when it cannot be read. */
+export function readLoad(text: string): LoadSummary | null {
+  return read(text, loadSchema)
+}
+
 /** The load summaries that can be read, by instance. */
 export function readLoads(entries: ReadonlyMap<string, Entry>): Map<string, LoadSummary> {
   return new Map(
     [...entries].flatMap(([id, { value }]) => {
-      const load = read(value, loadSchema)
+      const load = readLoad(value)
       return load ? [[id, load] as const] : []
     }),
   )

@@ -1,4 +1,5 @@
 import { defaultConfig } from '../fleet/config.ts'
+import type { Contacts } from '../fleet/contacts.ts'
 import { describeFaults } from '../fleet/document.ts'
 import type { NodeSpec, NodeStatus } from '../fleet/node.ts'
 import {
@@ -30,6 +31,8 @@ interface WorldOptions {
   readonly trust: Trust
   /** What this instance found out by itself, by node name: it outranks what a leader wrote. */
   readonly own: () => ReadonlyMap<string, Observation | null>
+  /** What its requests meet at the nodes: it outweighs the advice that a node is down. */
+  readonly contacts: Pick<Contacts, 'of' | 'expectNews' | 'forget'>
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
@@ -56,6 +59,8 @@ export class World {
   #sightings: ReadonlyMap<string, Sighting> = new Map()
   /** Statuses of a former history, or of a former process: they count until a leader has looked at the node. */
   #inherited = new Map<string, Inherited>()
+  /** Nodes advised down: since when, as the leader says, and when that was learned here (monotonic ms). */
+  readonly #advisedDown = new Map<string, { readonly since: string; readonly learnedAt: number }>()
   /** What the next snapshot may be like, as far as `prepare` was shown it; null when nobody looked ahead. */
   #draft: Snapshot | null = null
   readonly #departures: Departures
@@ -147,6 +152,18 @@ export class World {
       if (spec && !departed) changes.set(name, { status: this.#statusOf(name, spec, own.get(name)) })
     }
     snapshot.swap(withNodes(former, changes, String(this.#revision)))
+    this.#measure(former)
+  }
+
+  /** Requests to a node began to be answered, or to fail: whether advice about it is believed may change. */
+  reconsider(name: string): void {
+    const { snapshot, own } = this.#options
+    const former = snapshot.get()
+    const view = former.nodes.get(name)
+    if (!view || !this.#advisedDown.has(name)) return
+    const status = this.#statusOf(name, view.spec, own().get(name))
+    if (status === view.status) return
+    snapshot.swap(withNodes(former, new Map([[name, { status }]])))
     this.#measure(former)
   }
 
@@ -245,9 +262,29 @@ export class World {
   #statusOf(name: string, spec: NodeSpec, seen: Observation | null | undefined): NodeStatus | null {
     if (seen) return ownStatus(seen, spec)
     const told = this.#sightings.get(name)?.status
-    if (told) return told
+    if (told) return this.#weigh(name, told)
     const inherited = this.#inherited.get(name)
-    return inherited?.address === addressOf(spec) ? inherited.status : null
+    return inherited?.address === addressOf(spec) ? this.#weigh(name, inherited.status) : null
+  }
+
+  /**
+   * Advice that a node is down is not believed once the node has answered a request of this instance after the advice came,
+   * until a request fails there or the node goes down again.
+   */
+  #weigh(name: string, told: NodeStatus): NodeStatus {
+    if (told.health !== 'down') {
+      this.#advisedDown.delete(name)
+      return told
+    }
+    const { contacts, clock } = this.#options
+    const known = this.#advisedDown.get(name)
+    if (known?.since !== told.since) {
+      this.#advisedDown.set(name, { since: told.since, learnedAt: clock.now() })
+      contacts.expectNews(name)
+      return told
+    }
+    const { answeredAt, failedAt } = contacts.of(name)
+    return answeredAt > known.learnedAt && answeredAt > failedAt ? contradicted(told) : told
   }
 
   /** Fences of one history say nothing about those of another: all of them are forgotten. */
@@ -284,7 +321,14 @@ export class World {
         metrics.nodeUp.set({ node: name }, node.health === 'up' || node.health === 'slow' ? 1 : 0)
         metrics.nodeSlow.set({ node: name }, node.health === 'slow' ? 1 : 0)
       }
-    for (const name of former.nodes.keys()) if (!nodes.has(name)) void metrics.forgetNode(name)
+    for (const name of former.nodes.keys()) if (!nodes.has(name)) this.#forget(name)
+  }
+
+  #forget(name: string): void {
+    const { metrics, contacts } = this.#options
+    this.#advisedDown.delete(name)
+    contacts.forget(name)
+    void metrics.forgetNode(name)
   }
 }
 
@@ -300,6 +344,18 @@ function ownStatus(seen: Observation, spec: NodeSpec): NodeStatus {
   if (known?.weight === weight) return known
   const status = { ...seen, fence: '0', weight }
   ownStatuses.set(seen, status)
+  return status
+}
+
+/** By the advice. */
+const contradictions = new WeakMap<NodeStatus, NodeStatus>()
+
+function contradicted(told: NodeStatus): NodeStatus {
+  const known = contradictions.get(told)
+  if (known) return known
+  const reason = `advised down (${told.reason}), but it answers the requests of this instance`
+  const status: NodeStatus = { ...told, health: 'slow', reason }
+  contradictions.set(told, status)
   return status
 }
 

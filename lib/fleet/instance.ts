@@ -50,6 +50,8 @@ export interface LoadSummary {
   /** Nodes that it has a model loaded on just now; left out when there are none. */
   readonly loading?: readonly string[]
   readonly queued: number
+  /** By node, a number that moves when the node has answered the instance again; left out when none has of late. */
+  readonly reached?: Readonly<Record<string, number>>
 }
 
 /** What other instances do with a node: have requests running there, or have a model loaded. */

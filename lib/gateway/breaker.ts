@@ -38,6 +38,8 @@ interface BreakerOptions {
   readonly changed: (state: BreakerState) => void
   /** A request was answered well, whenever it was sent. */
   readonly answered?: () => void
+  /** What became of each request, as far as it says something of the node; of a good one at its head and at its end. */
+  readonly told?: (isGood: boolean) => void
 }
 
 /** The state machine around the tally: opens when it trips, tries again after growing pauses with one request. */
@@ -95,6 +97,7 @@ export class Breaker {
     let counted: Counted | undefined
     return {
       settle: (sign) => {
+        if (sign !== 'neutral') this.#options.told?.(sign === 'good')
         if (phase !== 'waiting') return
         phase = sign === 'good' ? 'begun' : 'over'
         if (sign === 'good') this.#options.answered?.()
@@ -105,6 +108,7 @@ export class Breaker {
       broke: () => {
         if (phase !== 'begun' || epoch !== this.#epoch) return
         phase = 'over'
+        this.#options.told?.(false)
         if (this.#state === 'closed') this.#tally.bad(counted)
       },
     }

@@ -19,6 +19,8 @@ interface NodePassageOptions {
   /** More or less may pass than before. */
   readonly changed: () => void
   readonly moved: (state: BreakerState) => void
+  /** See Breaker. */
+  readonly told: (isGood: boolean) => void
   /** A request passes an open breaker, because too few nodes would be left otherwise. */
   readonly panicked: () => void
 }
@@ -49,6 +51,7 @@ export class NodePassage implements Passage {
       dice,
       changed: (state) => this.#breakerMoved(state),
       answered: () => this.#backPressure.good(),
+      told: options.told,
     })
   }
 

@@ -1,3 +1,4 @@
+import type { Contacts } from '../fleet/contacts.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { type Gate, openPassage, type Passage } from '../scheduler/gate.ts'
@@ -48,6 +49,8 @@ interface Held extends Upstream {
 
 interface UpstreamsOptions {
   readonly snapshot: CurrentSnapshot
+  /** Told of what requests meet at each node. */
+  readonly contacts?: Pick<Contacts, 'answered' | 'failed'>
   readonly metrics: Metrics
   readonly clock: Clock
   readonly dice: Dice
@@ -131,7 +134,7 @@ export class Upstreams implements Gate {
   }
 
   #passageFor(name: string): NodePassage {
-    const { snapshot, metrics, clock, dice, changed } = this.#options
+    const { snapshot, contacts, metrics, clock, dice, changed } = this.#options
     const passage: NodePassage = new NodePassage({
       settings: snapshot.get().config.breaker,
       clock,
@@ -148,6 +151,7 @@ export class Upstreams implements Gate {
           metrics.breakerState.set({ node: name, state: each }, each === state ? 1 : 0)
         }
       },
+      told: (isGood) => (isGood ? contacts?.answered(name) : contacts?.failed(name)),
       panicked: () => metrics.panicPicks.inc({ node: name }),
     })
     return passage

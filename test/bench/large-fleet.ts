@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Intake } from '../../lib/cluster/intake.ts'
 import { Trust } from '../../lib/cluster/trust.ts'
 import { World } from '../../lib/cluster/world.ts'
+import { Contacts } from '../../lib/fleet/contacts.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
@@ -95,7 +96,14 @@ function follower(snapshot: ConstructorParameters<typeof World>[0]['snapshot']) 
   const keys = new Keys('bench')
   const shared = { clock: new RealClock(), log: silentLog, metrics: new Metrics() }
   const trust = new Trust({ ...shared, isGuarded: true })
-  const world = new World({ ...shared, keys, snapshot, trust, own: () => new Map() })
+  const world = new World({
+    ...shared,
+    keys,
+    snapshot,
+    trust,
+    contacts: new Contacts(shared.clock),
+    own: () => new Map(),
+  })
   const entries = new Map<string, Entry>()
   let revision = 0n
   const intake = new Intake({

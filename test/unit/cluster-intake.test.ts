@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { Intake } from '../../lib/cluster/intake.ts'
 import { Trust } from '../../lib/cluster/trust.ts'
 import { World } from '../../lib/cluster/world.ts'
+import { Contacts } from '../../lib/fleet/contacts.ts'
 import { buildSnapshot, CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
@@ -24,7 +25,14 @@ function anIntake() {
   const snapshot = new CurrentSnapshot()
   const shared = { clock, log: silentLog, metrics: new Metrics() }
   const trust = new Trust({ ...shared, isGuarded: true })
-  const world = new World({ ...shared, keys, snapshot, trust, own: () => new Map() })
+  const world = new World({
+    ...shared,
+    keys,
+    snapshot,
+    trust,
+    contacts: new Contacts(shared.clock),
+    own: () => new Map(),
+  })
   const entries = new Map<string, Entry>()
   const taken: string[][] = []
   const slices: number[] = []

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { Observation } from '../../lib/cluster/statuses.ts'
 import { Trust } from '../../lib/cluster/trust.ts'
 import { World } from '../../lib/cluster/world.ts'
+import { Contacts } from '../../lib/fleet/contacts.ts'
 import type { NodeStatus } from '../../lib/fleet/node.ts'
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import { silentLog } from '../../lib/shared/log.ts'
@@ -29,11 +30,15 @@ function aWorld() {
   const own = new Map<string, Observation | null>()
   const shared = { clock: new VirtualClock(), log: silentLog, metrics: new Metrics() }
   const trust = new Trust({ ...shared, isGuarded: true })
-  const world = new World({ ...shared, keys, snapshot, trust, own: () => own })
+  const contacts = new Contacts(shared.clock)
+  const world = new World({ ...shared, keys, snapshot, trust, contacts, own: () => own })
+  contacts.onTurn((node) => world.reconsider(node))
   const entries = new Map<string, Entry>()
   return {
     world,
     own,
+    contacts,
+    clock: shared.clock,
     entries,
     put(key: string, value: string, revision: bigint) {
       const created = entries.get(key)?.created ?? revision
@@ -101,4 +106,63 @@ test('a text of a wiped store is read anew, also at a revision that was known', 
   put(keys.node('n'), '{url: "http://10.0.0.2:11434"}', 11n)
   world.take(entries, 12n)
   assert.equal(node()?.spec.url, 'http://10.0.0.2:11434')
+})
+
+/** A world whose one node a leader advises to be down since some date. */
+async function anAdvisedWorld() {
+  const made = anUpWorld()
+  let revision = 30n
+  const advise = (health: 'up' | 'down', since: string) => {
+    made.put(keys.nodeState('n'), JSON.stringify({ ...status, health, since }), ++revision)
+    made.world.takeStatuses(made.entries, revision, [keys.nodeState('n')])
+  }
+  const health = () => made.node()?.health
+  await made.clock.advance(1000)
+  return { ...made, advise, health }
+}
+
+test('an instance whose own request is answered after the advice does not believe that a node is down (301)', async () => {
+  const { advise, health, contacts, clock, node } = await anAdvisedWorld()
+  contacts.answered('n')
+  await clock.advance(10)
+  advise('down', 'monday')
+  assert.equal(health(), 'down', 'an answer from before says nothing')
+  await clock.advance(10)
+  contacts.answered('n')
+  assert.equal(health(), 'slow')
+  assert.match(node()?.status?.reason ?? '', /advised down .* answers the requests of this instance/)
+})
+
+test('advice is believed again once an own request fails there, or the node goes down anew (301)', async () => {
+  const { advise, health, contacts, clock } = await anAdvisedWorld()
+  const answer = async () => {
+    await clock.advance(10)
+    contacts.answered('n')
+  }
+  advise('down', 'monday')
+  await answer()
+  assert.equal(health(), 'slow')
+  await clock.advance(10)
+  contacts.failed('n')
+  assert.equal(health(), 'down')
+  await answer()
+  assert.equal(health(), 'slow')
+  advise('up', 'tuesday')
+  assert.equal(health(), 'up')
+  await clock.advance(10)
+  advise('down', 'wednesday')
+  assert.equal(health(), 'down')
+  await answer()
+  assert.equal(health(), 'slow')
+})
+
+test('the same advice signed by another leader is no new advice (301)', async () => {
+  const { advise, health, contacts, clock, put, world, entries } = await anAdvisedWorld()
+  advise('down', 'monday')
+  await clock.advance(10)
+  contacts.answered('n')
+  const signed = { ...status, health: 'down', since: 'monday', fence: '99' }
+  put(keys.nodeState('n'), JSON.stringify(signed), 99n)
+  world.takeStatuses(entries, 99n, [keys.nodeState('n')])
+  assert.equal(health(), 'slow')
 })
