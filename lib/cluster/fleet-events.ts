@@ -25,7 +25,8 @@ function eventOf(before: NodeView | undefined, { name: node, departed, status, s
   if (before?.departed) return info('node returned', { node, url: spec.url })
   const [was, is] = [before?.status?.health, status?.health]
   if (is === 'down' && was !== 'down') return warn('node down', { node, reason, models: models(status) })
-  return was === 'down' && is !== undefined && is !== 'down' ? info('node up', { node, reason }) : null
+  if (is === 'slow' && was !== 'slow') return warn('node slow', { node, reason })
+  return is === 'up' && (was === 'down' || was === 'slow') ? info('node up', { node, reason }) : null
 }
 
 function models(status: NodeView['status']): number {

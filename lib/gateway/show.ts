@@ -82,7 +82,7 @@ export class Shows {
     const isDown = (node: NodeView) => Number(node.health === 'down')
     return (models.get(model)?.holders ?? [])
       .flatMap((name) => nodes.get(name) ?? [])
-      .filter(({ name }) => upstreams.breakerState(name) !== 'open')
+      .filter(({ name, departed }) => departed === null && upstreams.breakerState(name) !== 'open')
       .sort((a, b) => isDown(a) - isDown(b) || isOlder(a) - isOlder(b) || byHealth(a, b))
   }
 

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { fleetEvents } from '../../lib/cluster/fleet-events.ts'
 import { aSnapshot } from '../support/fleet.ts'
 
-type Health = 'up' | 'down' | 'unknown'
+type Health = 'up' | 'slow' | 'down' | 'unknown'
 const nodes = (healths: Readonly<Record<string, Health>>) =>
   aSnapshot({ nodes: Object.entries(healths).map(([name, health]) => ({ name, health })) }).nodes
 const lines = (former: Readonly<Record<string, Health>>, current: Readonly<Record<string, Health>>) =>
@@ -14,6 +14,17 @@ const lines = (former: Readonly<Record<string, Health>>, current: Readonly<Recor
 test('a node that goes down is a warning, and good news when it is up again (310)', () => {
   assert.deepEqual(lines({ a: 'up', b: 'up' }, { a: 'down', b: 'up' }), ['warn: node down a'])
   assert.deepEqual(lines({ a: 'down' }, { a: 'up' }), ['info: node up a'])
+})
+
+test('a node that becomes slow is a warning of its own, and good news when it is up again (302)', () => {
+  assert.deepEqual(lines({ a: 'up', b: 'down' }, { a: 'slow', b: 'slow' }), [
+    'warn: node slow a',
+    'warn: node slow b',
+  ])
+  assert.deepEqual(lines({ a: 'slow', b: 'slow' }, { a: 'up', b: 'down' }), [
+    'info: node up a',
+    'warn: node down b',
+  ])
 })
 
 test('each of several nodes has a line of its own (310)', () => {
