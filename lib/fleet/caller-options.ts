@@ -15,6 +15,11 @@ const fields = {
   debug_render_only: z
     .enum(['pass', 'refuse'])
     .describe('whether a request may ask for the rendered prompt, with the system prompt in it'),
+  server_tools: z
+    .enum(['strip', 'refuse', 'pass'])
+    .describe(
+      'tools that a server runs by itself, such as web_search, with its own ollama.com account and with further chats outside the queue: strip takes them out of a request, refuse answers 403',
+    ),
   cloud: z.enum(['pass', 'refuse']).describe('whether models of ollama.com may be asked for by their names'),
 }
 
@@ -29,6 +34,7 @@ export const callersSchema = z.strictObject({
   raw: fields.raw.default('pass'),
   template: fields.template.default('pass'),
   debug_render_only: fields.debug_render_only.default('refuse'),
+  server_tools: fields.server_tools.default('strip'),
   cloud: fields.cloud.default('refuse'),
 })
 export type CallerPolicy = z.output<typeof callersSchema>
@@ -41,6 +47,7 @@ export const keyOptionsSchema = z.strictObject({
   raw: fields.raw.exactOptional(),
   template: fields.template.exactOptional(),
   debug_render_only: fields.debug_render_only.exactOptional(),
+  server_tools: fields.server_tools.exactOptional(),
   cloud: fields.cloud.exactOptional(),
 })
 export type KeyOptions = z.output<typeof keyOptionsSchema>

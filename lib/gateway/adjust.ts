@@ -7,6 +7,7 @@ import { openBrace, openBracket } from './json-bytes.ts'
 import { effectOf } from './keep-alive.ts'
 import { contextIn } from './resolve.ts'
 import { type Field, FieldNames, type Members, type Scanned, valueText } from './scan.ts'
+import { serverToolsIn } from './server-tools.ts'
 
 /** What is done to the options of one request. */
 export interface Rules {
@@ -49,15 +50,20 @@ const limitFields: Readonly<Partial<Record<Api, string>>> = {
   openai_responses: 'max_output_tokens',
   anthropic_messages: 'max_tokens',
 }
+/** Dialects with tools that a node may run by itself. */
+const withServerTools: ReadonlySet<Api> = new Set(['openai_chat', 'openai_responses', 'anthropic_messages'])
 const plainNames = new FieldNames(['model', 'stream'])
-const limitNames = new Map(
-  Object.values(limitFields).map((field) => [field, new FieldNames(['model', 'stream', field])]),
-)
+const namesByApi = new Map<Api, FieldNames>()
 
 /** The fields that a scan has to find for `adjust`: at the top, and in `options`. */
 export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
   if (isNative(api)) return [nativeNames, optionNames]
-  return [limitNames.get(limitFields[api] ?? '') ?? plainNames]
+  const limit = limitFields[api]
+  if (limit === undefined) return [plainNames]
+  const tools = withServerTools.has(api) ? ['tools'] : []
+  const names = namesByApi.get(api) ?? new FieldNames(['model', 'stream', limit, ...tools])
+  namesByApi.set(api, names)
+  return [names]
 }
 
 /**
@@ -72,13 +78,44 @@ export function adjust(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Ad
   // Anthropic's dialect demands the field: a request without it is for the node to refuse.
   const isMissing = limit !== undefined && api === 'anthropic_messages' && !body.fields.has(limit)
   if (limit && !isMissing) capTokens(bytes, body, limit, rules.callers.num_predict, set)
+  const tools = takesServerTools(bytes, body, api, rules.callers.server_tools)
   return {
-    edits: editsOf(bytes, body, { set }),
-    adjusted: written('', set),
+    edits: [...editsOf(bytes, body, { set }), ...tools.edits],
+    adjusted: [...tools.names, ...written('', set)],
     variant: '',
     maxTokens: limit ? limitIn(bytes, body, limit, set) : null,
     unloads: false,
   }
+}
+
+/** What callers write into a type is echoed in a header. */
+const plainType = /^[\w.-]{1,50}$/
+const maxNamedTypes = 8
+
+interface ToolChanges {
+  readonly edits: readonly Edit[]
+  /** As `x-llamero-adjusted` says them. */
+  readonly names: readonly string[]
+}
+
+/** @throws ProxyError `option_refused` where the policy says so, `bad_json`. */
+function takesServerTools(
+  bytes: Buffer,
+  body: Scanned,
+  api: Api,
+  policy: CallerPolicy['server_tools'],
+): ToolChanges {
+  if (policy === 'pass' || !withServerTools.has(api)) return { edits: [], names: [] }
+  const { types, edits } = serverToolsIn(bytes, body)
+  const names = types
+    .slice(0, maxNamedTypes)
+    .map((type) => `tools.${plainType.test(type) ? type : 'unknown'}`)
+  if (policy === 'refuse' && names.length > 0) {
+    const reason =
+      'an Ollama server would run it by itself, with its own account; run the tool in the caller, as a function'
+    throw new ProxyError('option_refused', { field: names.join(', '), reason })
+  }
+  return { edits, names: [...new Set(names)] }
 }
 
 function adjustNative(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {

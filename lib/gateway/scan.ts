@@ -128,12 +128,12 @@ function membersOf(
   const walk = new JsonWalk(bytes, from, {
     field: (keyStart, keyEnd, start) => {
       if (++count > maxFields) throw new ScanError(`more than ${maxFields} fields`)
-      if (prompt?.begin(keyStart, keyEnd, start)) return true
       const name = names.find(bytes, keyStart, keyEnd)
-      if (name === undefined) return false
-      if (fields.has(name)) throw new ScanError(`field "${name}" occurs twice`)
-      fields.set(name, { key: keyStart, start, end: walk.endOfScalar(start) })
-      return false
+      if (name !== undefined) {
+        if (fields.has(name)) throw new ScanError(`field "${name}" occurs twice`)
+        fields.set(name, { key: keyStart, start, end: walk.endOfScalar(start) })
+      }
+      return prompt?.begin(keyStart, keyEnd, start) ?? false
     },
     valueEnded: (end) => prompt?.endValue(end),
     itemEnded: (end) => prompt?.endItem(end) ?? false,

@@ -113,6 +113,35 @@ suite("a caller's options", () => {
     assert.equal(at.node.requests.length, 0)
   })
 
+  test('that ask for tools of the server are taken out, unless the key says otherwise (353)', async () => {
+    const keys = new Map([
+      ['a', apiKeySchema.parse({ hash: hashToken('llm_pass'), options: { server_tools: 'pass' } })],
+      ['b', apiKeySchema.parse({ hash: hashToken('llm_refuse'), options: { server_tools: 'refuse' } })],
+    ])
+    await using at = await gatewayOver({ keys })
+    const tools = [
+      { type: 'web_search_20250305', name: 'web_search' },
+      { name: 'f', input_schema: { type: 'object' } },
+    ]
+    const messages = [{ role: 'user', content: 'x' }]
+    const ask = (token?: string) =>
+      at.ask(
+        '/v1/messages',
+        { model: 'm', max_tokens: 5, messages, tools },
+        token === undefined ? {} : { authorization: `Bearer ${token}` },
+      )
+    const stripped = await ask()
+    assert.deepEqual(
+      [stripped.status, stripped.headers.get('x-llamero-adjusted')],
+      [200, 'tools.web_search_20250305'],
+    )
+    assert.deepEqual(JSON.parse(at.forwarded() ?? '').tools, tools.slice(1))
+    assert.equal((await ask('llm_pass')).headers.has('x-llamero-adjusted'), false)
+    assert.deepEqual(JSON.parse(at.forwarded() ?? '').tools, tools)
+    const refused = await ask('llm_refuse')
+    assert.deepEqual([refused.status, JSON.parse(refused.text).error.type], [403, 'permission_error'])
+  })
+
   test('are judged by the key: its own fields first, and its scope', async () => {
     const key = (token: string, fields: object) =>
       [token, apiKeySchema.parse({ hash: hashToken(token), ...fields })] as const
