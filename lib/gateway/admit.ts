@@ -90,10 +90,14 @@ function inWordsOf<T>(api: Api, choose: () => T): T {
   }
 }
 
+/** Of a form, read before it may wait for a slot: as much as Ollama keeps in memory, and some (middleware/openai.go). */
+const formBytes = 32 * 1024 * 1024
+
 /**
- * `admit` for a form whose fields come one after the other: the rest of it is read while it is sent.
+ * `admit` for a form whose fields come one after the other. It is read to its end first, since a slot that waits for a
+ * caller serves no other; of a very large one the rest is read while it is sent.
  *
- * @throws ProxyError `bad_form`, `unsupported_encoding`, those of reading an upload and of `chooseModel`.
+ * @throws ProxyError `bad_form`, `unsupported_encoding`, `no_audio`, those of reading an upload and of `chooseModel`.
  */
 export async function admitForm(
   exchange: Exchange,
@@ -107,7 +111,10 @@ export async function admitForm(
   if (!model) throw new ProxyError('bad_form', { reason: 'it ends before its last boundary' })
   const choice = chooseModel(model.value, caller, snapshot)
   const { asked, model: chosen, isFallback } = choice
+  const { capabilities } = snapshot.models.get(chosen)?.newest ?? {}
+  if (capabilities && !capabilities.includes('audio')) throw new ProxyError('no_audio', { model: chosen })
   if (chosen !== asked) body.replace(model.start, model.end, chosen)
+  await body.readAhead(Math.min(formBytes, snapshot.config.limits.body_bytes))
   return {
     ask: askFor(exchange, route.api, caller, choice, noVariant),
     body,

@@ -23,6 +23,11 @@ export interface Caller {
 /** Callers without a key, where they are let in at all. */
 const anonymous: Caller = { tenant: 'anonymous', models: ['*'], mayManage: false }
 
+/** What a request's memory counts for: the caller's tenant, or where it has none its address. */
+export function ownerOf(caller: Caller, address: string | undefined): string {
+  return caller === anonymous ? `address ${address}` : `tenant ${caller.tenant}`
+}
+
 /** Every token of ours begins with this, so anything else a client was made to send is no key. */
 export const tokenPrefix = 'llm_'
 

@@ -1,42 +1,58 @@
 import type { Config } from '../fleet/config.ts'
 import { ProxyError } from '../shared/errors.ts'
-import type { BodyShare } from './body-budget.ts'
+import type { BodyShare, Room } from './body-budget.ts'
 
 export type Limits = Config['limits']
+
+/** What the configuration leaves for bodies. */
+export function roomOf({ body_bytes, inflight_body_bytes }: Limits): Room {
+  return { alone: body_bytes, together: inflight_body_bytes }
+}
 
 const none = Buffer.alloc(0)
 
 /**
- * Bytes of a request in one buffer that counts from when room for it is made: once where the length is announced, else
- * doubled. Chunks kept as they come would weigh a hundred times their bytes when each is one byte long.
+ * Bytes of a request in one buffer, which is doubled as they come and counts as large as it is. Chunks kept as they come
+ * would weigh a hundred times their bytes when each is one byte long.
  */
 export class HeldBytes {
   readonly #limits: Limits
   readonly #share: BodyShare
+  readonly #room: Room
   /** What counts. */
   #capacity = 0
-  /** As large, or not allocated so far. */
+  /** No more room than this is made ahead of what comes. */
+  #expected: number
+  /** As large as the capacity, or not allocated so far. */
   #buffer: Buffer = none
   #size = 0
 
   constructor(limits: Limits, share: BodyShare) {
     this.#limits = limits
     this.#share = share
+    this.#room = roomOf(limits)
+    this.#expected = limits.body_bytes
   }
 
-  /** Makes room for `capacity` bytes in all. @throws ProxyError `body_too_large`, `bodies_full`. */
-  reserve(capacity: number): void {
+  /**
+   * The caller says that so many bytes will come. Nothing is taken for them, but what would not fit now is not asked for.
+   *
+   * @throws ProxyError `body_too_large`, `bodies_full`.
+   */
+  announce(bytes: number): void {
     const { body_bytes: limit } = this.#limits
-    if (capacity > limit) throw new ProxyError('body_too_large', { limit })
-    if (!this.#grow(capacity)) throw new ProxyError('bodies_full')
+    if (bytes > limit) throw new ProxyError('body_too_large', { limit })
+    if (!this.#share.fits(bytes, this.#room)) throw new ProxyError('bodies_full')
+    this.#expected = bytes
   }
 
   /** @throws ProxyError `body_too_large`, `bodies_full`. */
   add(chunk: Buffer): void {
     const size = this.#size + chunk.length
     if (size > this.#capacity) {
-      const doubled = Math.min(this.#capacity * 2, this.#limits.body_bytes)
-      this.reserve(Math.max(size, doubled))
+      const { body_bytes: limit } = this.#limits
+      if (size > limit) throw new ProxyError('body_too_large', { limit })
+      if (!this.#makeRoom(size)) throw new ProxyError('bodies_full')
     }
     this.#append(chunk)
   }
@@ -44,7 +60,7 @@ export class HeldBytes {
   /** Adds what may be lost: false when there is no room for it. */
   offer(chunk: Buffer): boolean {
     const size = this.#size + chunk.length
-    if (size > this.#capacity && !this.#grow(Math.max(size, this.#capacity * 2))) return false
+    if (size > this.#capacity && !this.#makeRoom(size)) return false
     this.#append(chunk)
     return true
   }
@@ -68,15 +84,23 @@ export class HeldBytes {
     this.#size = 0
   }
 
+  get size(): number {
+    return this.#size
+  }
+
   /** Valid until the next change. */
   get bytes(): Buffer {
     return this.#size === this.#buffer.length ? this.#buffer : this.#buffer.subarray(0, this.#size)
   }
 
+  /** Doubles the capacity, as far as that is expected to be used and there is room for it. */
+  #makeRoom(size: number): boolean {
+    const doubled = Math.max(size, Math.min(this.#capacity * 2, this.#expected))
+    return this.#grow(doubled) || (doubled > size && this.#grow(size))
+  }
+
   #grow(capacity: number): boolean {
-    const { body_bytes: limit, inflight_body_bytes: together } = this.#limits
-    // However small the budget is set, one largest body can pass.
-    if (!this.#share.take(capacity - this.#capacity, Math.max(limit, together))) return false
+    if (!this.#share.take(capacity - this.#capacity, this.#room)) return false
     this.#capacity = capacity
     return true
   }

@@ -9,9 +9,9 @@ import type { Metrics } from '../shared/metrics.ts'
 import { Roster } from '../shared/roster.ts'
 import { admit, admitForm } from './admit.ts'
 import { answerFrom } from './answers.ts'
-import { authenticate, type Caller } from './authenticate.ts'
+import { authenticate, type Caller, ownerOf } from './authenticate.ts'
 import type { BlobUploads } from './blob-uploads.ts'
-import { BodyBudget } from './body-budget.ts'
+import { BodyBudget, type BodyShare } from './body-budget.ts'
 import { answerCors } from './cors.ts'
 import type { Dispatch } from './dispatch.ts'
 import { answerEstimate } from './estimate.ts'
@@ -25,6 +25,7 @@ import { encodingOf, readBody } from './read.ts'
 import { refuse } from './refuse.ts'
 import { type ForwardRoute, findRoute, type PassRoute, type Route } from './routes.ts'
 import type { Shows } from './show.ts'
+import { SlowBodies } from './slow-bodies.ts'
 import type { UnloadEverywhere } from './unload-everywhere.ts'
 import { Upload } from './upload.ts'
 
@@ -51,12 +52,14 @@ interface PipelineOptions {
 export class Pipeline {
   readonly #options: PipelineOptions
   readonly #bodies = new BodyBudget()
+  readonly #slow: SlowBodies
   /** Exchanges whose last byte is not on its way yet. */
   readonly #open = new Roster<Exchange, Exchange>()
   #idle: PromiseWithResolvers<void> | null = null
 
   constructor(options: PipelineOptions) {
     this.#options = options
+    this.#slow = new SlowBodies(options.clock)
   }
 
   /** Answers one request. Never rejects. */
@@ -136,8 +139,9 @@ export class Pipeline {
   async #pass(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): Promise<void> {
     const { passes } = this.#options
     const nodes = passes.nodesFor(exchange, route, caller, snapshot)
-    using share = this.#bodies.open()
-    const { bytes } = await readBody(exchange, snapshot.config.limits, share)
+    using share = this.#shareOf(exchange, caller)
+    const { limits } = snapshot.config
+    const { bytes } = await readBody(exchange, { limits, share, slow: this.#slow })
     await passes.run(exchange, nodes, bytes, snapshot)
   }
 
@@ -145,8 +149,8 @@ export class Pipeline {
     const { blobs, clock } = this.#options
     if (exchange.request.method === 'HEAD') return await blobs.look(exchange, caller, snapshot)
     encodingOf(exchange, false)
-    using share = this.#bodies.open()
-    using upload = new Upload(exchange, { config: snapshot.config, share, clock })
+    using share = this.#shareOf(exchange, caller)
+    using upload = new Upload(exchange, { config: snapshot.config, share, clock, slow: this.#slow })
     await blobs.receive(exchange, caller, upload, snapshot)
   }
 
@@ -158,10 +162,11 @@ export class Pipeline {
   ): Promise<void> {
     if (route.action === 'forward' && route.body === 'form')
       return await this.#walkWithForm(exchange, route, caller, snapshot)
-    const share = this.#bodies.open()
+    const share = this.#shareOf(exchange, caller)
     try {
       const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
-      const { bytes } = await readBody(exchange, snapshot.config.limits, share, zstd)
+      const { limits } = snapshot.config
+      const { bytes } = await readBody(exchange, { limits, share, slow: this.#slow }, zstd)
       if (bytes.length === 0) throw new ProxyError('missing_body')
       await this.#answer(exchange, route, caller, bytes, snapshot)
     } finally {
@@ -178,8 +183,8 @@ export class Pipeline {
   ): Promise<void> {
     const { dispatch, clock } = this.#options
     encodingOf(exchange, false)
-    using share = this.#bodies.open()
-    using upload = new Upload(exchange, { config: snapshot.config, share, clock })
+    using share = this.#shareOf(exchange, caller)
+    using upload = new Upload(exchange, { config: snapshot.config, share, clock, slow: this.#slow })
     const admission = await admitForm(exchange, route, caller, upload, snapshot)
     await dispatch.run(exchange, admission, snapshot)
   }
@@ -207,6 +212,10 @@ export class Pipeline {
       }
     }
     route satisfies never
+  }
+
+  #shareOf({ request }: Exchange, caller: Caller): BodyShare {
+    return this.#bodies.open(ownerOf(caller, request.socket.remoteAddress))
   }
 
   #end(exchange: Exchange, thrown: unknown): void {

@@ -1,30 +1,31 @@
 import type { Readable } from 'node:stream'
-import { constants, createZstdDecompress } from 'node:zlib'
 import { ProxyError } from '../shared/errors.ts'
+import { orAborted } from './aborted.ts'
 import type { BodyShare } from './body-budget.ts'
 import type { Exchange } from './exchange.ts'
-import { HeldBytes, type Limits } from './held-bytes.ts'
+import { HeldBytes, type Limits, roomOf } from './held-bytes.ts'
+import { type ComingBody, type SlowBodies, slowestPace } from './slow-bodies.ts'
+import { createUnfolding, memoryOf, peekHead } from './zstd.ts'
 
-/** As Ollama limits what a compressed body unfolds to (sheet ollama-api.md §1.1). */
+/** As Ollama limits what a compressed body unfolds to (server/routes.go, zstd request bodies). */
 const maxUnfoldedBytes = 20 * 1024 * 1024
-/** Of the memory that a frame may ask for, as a power of two: what the largest body could make use of. */
-const maxWindowLog = 25
+
+interface Reading {
+  readonly limits: Limits
+  readonly share: BodyShare
+  readonly slow: SlowBodies
+}
 
 /**
- * Reads the whole body, whose bytes count against `share` before they are asked for. What comes as zstd, where `zstd`
- * allows it, is unfolded.
+ * Reads the whole body, whose bytes count against `share` as they come. What comes as zstd, where `zstd` allows it, is
+ * unfolded.
  *
- * @throws ProxyError `body_too_large`, `bodies_full`, `unsupported_encoding`, `broken_zstd`; the signal's reason when it
- *   aborts first.
+ * @throws ProxyError `body_too_large`, `bodies_full`, `body_too_slow`, `unsupported_encoding`, `broken_zstd`; the signal's
+ *   reason when it aborts first.
  */
-export function readBody(
-  exchange: Exchange,
-  limits: Limits,
-  share: BodyShare,
-  zstd = false,
-): Promise<HeldBytes> {
+export function readBody(exchange: Exchange, reading: Reading, zstd = false): Promise<HeldBytes> {
   const read = encodingOf(exchange, zstd) === 'zstd' ? unfold : take
-  return read(exchange, limits, share)
+  return read(exchange, reading)
 }
 
 /** @throws ProxyError `unsupported_encoding` for any but none, and zstd where it is allowed. */
@@ -34,56 +35,78 @@ export function encodingOf({ request }: Exchange, zstd: boolean): 'identity' | '
   throw new ProxyError('unsupported_encoding', { encoding })
 }
 
-function take(exchange: Exchange, limits: Limits, share: BodyShare): Promise<HeldBytes> {
+function take(exchange: Exchange, { limits, share, slow }: Reading): Promise<HeldBytes> {
   const { request, response } = exchange
   const body = new HeldBytes(limits, share)
-  body.reserve(Number(request.headers['content-length'] ?? 0))
+  body.announce(Number(request.headers['content-length'] ?? 0))
   if (exchange.expectsContinue) response.writeContinue()
-  return collect(exchange, request, body)
+  return collect(exchange, request, body, slow)
 }
 
-async function unfold(exchange: Exchange, limits: Limits, share: BodyShare): Promise<HeldBytes> {
-  const { request, response } = exchange
+async function unfold(exchange: Exchange, { limits, share, slow }: Reading): Promise<HeldBytes> {
+  const { request, response, signal } = exchange
   const body_bytes = Math.min(limits.body_bytes, maxUnfoldedBytes)
   // Folded as well, it can be no larger: what is not compressible grows by a few bytes only.
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > limits.body_bytes) throw new ProxyError('body_too_large', { limit: limits.body_bytes })
   if (exchange.expectsContinue) response.writeContinue()
-  const unfolding = createZstdDecompress({
-    params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog },
-  })
+  const memory = memoryOf(await orAborted(peekHead(request), signal))
+  if (memory === null) throw new ProxyError('broken_zstd')
+  const { alone, together } = roomOf(limits)
+  if (!share.take(memory, { alone: alone + memory, together })) throw new ProxyError('bodies_full')
+  const unfolding = createUnfolding(memory)
   request.on('error', (error) => unfolding.destroy(error))
+  const body = new HeldBytes({ ...limits, body_bytes }, share)
   try {
-    return await collect(exchange, request.pipe(unfolding), new HeldBytes({ ...limits, body_bytes }, share))
+    return await collect(exchange, request.pipe(unfolding), body, slow)
   } catch (error) {
-    if (error instanceof ProxyError || exchange.signal.aborted) throw error
+    if (error instanceof ProxyError || signal.aborted) throw error
     throw new ProxyError('broken_zstd', {}, { cause: error })
   } finally {
     request.unpipe(unfolding)
     unfolding.destroy()
+    share.give(memory)
   }
 }
 
-function collect({ signal }: Exchange, source: Readable, body: HeldBytes): Promise<HeldBytes> {
+function collect(
+  { signal }: Exchange,
+  source: Readable,
+  body: HeldBytes,
+  slow: SlowBodies,
+): Promise<HeldBytes> {
   signal.throwIfAborted()
-  return new Promise((resolve, reject) => {
-    const fail = (error: unknown) => {
-      source.off('data', add)
-      reject(error)
+  const { promise, resolve, reject } = Promise.withResolvers<HeldBytes>()
+  const coming: ComingBody = {
+    get bytes() {
+      return body.size
+    },
+    isAwaited: true,
+    pace: slowestPace,
+    tooSlow: () => fail(new ProxyError('body_too_slow', { rate: slowestPace.bytesPerS })),
+  }
+  const fail = (error: unknown) => {
+    slow.delete(coming)
+    source.off('data', add)
+    reject(error)
+  }
+  const add = (chunk: Buffer) => {
+    try {
+      body.add(chunk)
+    } catch (error) {
+      fail(error)
     }
-    const add = (chunk: Buffer) => {
-      try {
-        body.add(chunk)
-      } catch (error) {
-        fail(error)
-      }
-    }
-    // Not taken back when the body is here: then nobody listens to it any more.
-    signal.addEventListener('abort', () => fail(signal.reason), { once: true })
-    source.on('data', add)
+  }
+  slow.add(coming)
+  // Not taken back when the body is here: then nothing listens to it any more.
+  signal.addEventListener('abort', () => fail(signal.reason), { once: true })
+  source.on('data', add)
+  source.on('end', () => {
+    slow.delete(coming)
     // Not with its bytes: a promise asks what it resolves to for a `then`, which a Buffer is slow to deny.
-    source.on('end', () => resolve(body))
-    // The connection broke within the body, or what it brought cannot be unfolded.
-    source.on('error', fail)
+    resolve(body)
   })
+  // The connection broke within the body, or what it brought cannot be unfolded.
+  source.on('error', fail)
+  return promise
 }

@@ -6,6 +6,7 @@ import { orAborted } from './aborted.ts'
 import type { BodyShare } from './body-budget.ts'
 import type { Exchange } from './exchange.ts'
 import { HeldBytes } from './held-bytes.ts'
+import { type ComingBody, type Pace, type SlowBodies, slotPace, slowestPace } from './slow-bodies.ts'
 
 /** What a node is sent. Only bytes, and an upload that is still whole, can be sent to another one as well. */
 export type Payload = Buffer | Streamed
@@ -34,14 +35,15 @@ interface UploadOptions {
   readonly config: Config
   readonly share: BodyShare
   readonly clock: Clock
+  readonly slow: SlowBodies
 }
 
 /**
  * A body that is passed on while it comes, of any size in constant memory: a piece is read from the caller when the node
- * has taken the one before. It begins to be read when it is first asked for, and has its own limit of time: a caller who
- * pauses for `timeouts.idle_upload` is told so.
+ * has taken the one before. It begins to be read when it is first asked for, and has its own limits of time: a caller that
+ * pauses for `timeouts.idle_upload`, or is slower than its pace, is told so.
  */
-export class Upload implements Streamed, Disposable {
+export class Upload implements Streamed, ComingBody, Disposable {
   readonly #exchange: Exchange
   readonly #idleMs: number
   readonly #clock: Clock
@@ -53,11 +55,15 @@ export class Upload implements Streamed, Disposable {
   /** The piece that is being read; it stays the same for whoever asks next when the one who asked is gone. */
   #coming: Promise<Buffer | null> | null = null
   #isStarved = false
+  /** Bytes that have come from the caller. */
+  bytes = 0
+  pace: Pace
+  readonly #slow: SlowBodies
   readonly #keepAlive: boolean
   readonly #over = new AbortController()
   readonly #signal: AbortSignal
 
-  constructor(exchange: Exchange, { config, share, clock }: UploadOptions) {
+  constructor(exchange: Exchange, { config, share, clock, slow }: UploadOptions) {
     const announced = exchange.request.headers['content-length']
     this.#exchange = exchange
     this.#idleMs = config.timeouts.idle_upload
@@ -69,6 +75,9 @@ export class Upload implements Streamed, Disposable {
     this.#signal = AbortSignal.any([exchange.signal, this.#over.signal])
     this.#keepAlive = exchange.response.shouldKeepAlive
     exchange.response.shouldKeepAlive = false
+    this.pace = { ...slowestPace, pauseMs: this.#idleMs }
+    this.#slow = slow
+    slow.add(this)
     if (exchange.expectsContinue) exchange.response.writeContinue()
   }
 
@@ -84,6 +93,13 @@ export class Upload implements Streamed, Disposable {
     return this.#isStarved
   }
 
+  get isAwaited(): boolean {
+    return this.#isStarved
+  }
+
+  readonly tooSlow = () =>
+    this.#exchange.abort(new ProxyError('body_too_slow', { rate: this.pace.bytesPerS }))
+
   /**
    * Reads on until `find` finds something in what came so far, or the body ends.
    *
@@ -97,6 +113,21 @@ export class Upload implements Streamed, Disposable {
       if (chunk === null) return found
       held.add(chunk)
     }
+  }
+
+  /**
+   * Reads on, up to `bytes` in all, its end, or as far as there is room: what is here keeps no node waiting. The rest must
+   * come at the pace of a slot. @throws the reason of the exchange's signal.
+   */
+  async readAhead(bytes: number): Promise<void> {
+    const held = this.#heldBytes()
+    while (held.size < bytes) {
+      const chunk = await this.#peek()
+      if (chunk === null) return
+      if (!held.offer(chunk)) break
+      this.#coming = null
+    }
+    this.pace = slotPace
   }
 
   /** Puts `text` in the place of bytes that have been read. @throws ProxyError `bodies_full`. */
@@ -149,7 +180,10 @@ export class Upload implements Streamed, Disposable {
     for (;;) {
       this.#signal.throwIfAborted()
       const chunk = request.read() as Buffer | null
-      if (chunk !== null) return chunk
+      if (chunk !== null) {
+        this.bytes += chunk.length
+        return chunk
+      }
       if (request.readableEnded) break
       await this.#readable()
     }
@@ -175,6 +209,7 @@ export class Upload implements Streamed, Disposable {
 
   /** Nobody wants the rest: whatever of it still comes is thrown away. */
   [Symbol.dispose](): void {
+    this.#slow.delete(this)
     this.#over.abort()
     this.#exchange.request.removeAllListeners('readable').resume()
   }

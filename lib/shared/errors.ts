@@ -19,10 +19,16 @@ const catalogue = {
   bad_json: { status: 400, text: (f) => `invalid JSON body: ${f['reason']}` },
   broken_zstd: { status: 400, text: () => 'the request body is not what its Content-Encoding says: zstd' },
   bad_form: { status: 400, text: (f) => `invalid multipart form: ${f['reason']}` },
+  no_audio: { status: 400, text: (f) => `"${f['model']}" does not support audio` },
   missing_model: { status: 400, text: () => 'model is required: name one in the body\'s "model" field' },
   bad_model: { status: 400, text: (f) => `invalid model name ${f['model']}` },
   two_sources: { status: 400, text: (f) => `use either :local or :cloud, not both: ${f['model']}` },
   request_timeout: { status: 408, text: () => 'the request was not received in time' },
+  body_too_slow: {
+    status: 408,
+    text: (f) =>
+      `the request body came slower than ${f['rate']} bytes a second; send it faster, or less of it`,
+  },
   body_too_large: { status: 413, text: (f) => `request body is larger than ${f['limit']} bytes` },
   target_too_long: { status: 414, text: () => 'request target is longer than 8192 bytes' },
   unsupported_encoding: {

@@ -13,6 +13,8 @@ interface NodeSketch extends Partial<Omit<NodeSpec, 'url'>> {
   readonly health?: NodeStatus['health'] | 'unknown'
   /** Of each of its models; 1 by default. */
   readonly bytes?: number
+  /** Of each of its models; not told by default. */
+  readonly capabilities?: readonly string[]
 }
 
 interface FleetSketch extends Partial<Omit<Documents, 'nodes' | 'statuses' | 'config'>> {
@@ -70,6 +72,7 @@ function specOf({
   context: _c,
   health: _h,
   bytes: _b,
+  capabilities: _k,
   url = 'http://127.0.0.1:1',
   ...spec
 }: NodeSketch): NodeSpec {
@@ -82,6 +85,7 @@ function statusOf({
   context = 4096,
   health = 'up',
   bytes = 1,
+  capabilities,
 }: NodeSketch): NodeStatus {
   return {
     fence: '1',
@@ -96,6 +100,7 @@ function statusOf({
       size: bytes,
       modified_at: '2026-01-01T00:00:00Z',
       details: {},
+      ...(capabilities && { capabilities }),
     })),
     loaded: loaded.map((name) => ({
       name,

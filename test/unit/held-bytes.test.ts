@@ -11,10 +11,11 @@ test('a body is what came, in however many pieces, whether its length was announ
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 50 })), fc.boolean(), (pieces, isAnnounced) => {
       const budget = new BodyBudget()
-      const share = budget.open()
+      const share = budget.open('tenant a')
       const held = new HeldBytes(limits, share)
       const whole = Buffer.concat(pieces)
-      if (isAnnounced) held.reserve(whole.length)
+      if (isAnnounced) held.announce(whole.length)
+      assert.equal(budget.held, 0, 'announcing takes nothing')
       for (const piece of pieces) held.add(Buffer.from(piece))
       assert.deepEqual(held.bytes, whole)
       assert.ok(budget.held >= whole.length && budget.held <= 2 * whole.length)
@@ -25,10 +26,9 @@ test('a body is what came, in however many pieces, whether its length was announ
 })
 
 test('a piece with memory of its own is kept, a small part of a large one is copied out of it', () => {
-  const held = () => new HeldBytes(limits, new BodyBudget().open())
+  const held = () => new HeldBytes(limits, new BodyBudget().open('tenant a'))
   const own = Buffer.from(new ArrayBuffer(300))
   const alone = held()
-  alone.reserve(own.length)
   alone.add(own)
   assert.equal(alone.bytes.buffer, own.buffer)
   const part = Buffer.from(new ArrayBuffer(64 * 1024)).subarray(0, 300)

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import { suite, test } from 'node:test'
 import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib'
-import { rawAnswer } from '../support/wire.ts'
+import { eventually, rawAnswer } from '../support/wire.ts'
 import {
   chat,
   loopDelayDuring,
@@ -210,6 +211,8 @@ suite('a body in zstd', () => {
     await once(stream, 'end')
     return Buffer.concat(chunks)
   }
+  const windowOf = (log: number) => ({ [constants.ZSTD_c_windowLog]: log })
+
   test('that unfolds to more than 20 MiB is refused as soon as it does (57)', async () => {
     await using wire = await startWireGateway()
     const bomb = await packedStream(200)
@@ -226,11 +229,23 @@ suite('a body in zstd', () => {
       [25, 200],
       [27, 400],
     ] as const) {
-      const body = await packedStream(1, { [constants.ZSTD_c_windowLog]: windowLog })
+      const body = await packedStream(1, windowOf(windowLog))
       const answer = await wire.send(zstdPost('/v1/chat/completions', body), /\r\n\r\n./)
       assert.match(answer, new RegExp(`^HTTP/1.1 ${status} `))
     }
     await wire.assertWell()
+  })
+
+  test('counts with the memory that unfolding it takes, until it is unfolded (348)', async () => {
+    const config = { limits: { body_bytes: 65_536, inflight_body_bytes: 8 * 1024 * 1024 } }
+    await using wire = await startWireGateway({ config, serve: () => {} })
+    const large = zstdPost('/v1/chat/completions', await packedStream(0, windowOf(22)))
+    const half = connect(wire.gateway.port, '127.0.0.1').on('error', () => {})
+    half.write(large.subarray(0, -10))
+    await eventually(() => wire.gateway.pipeline.bodyBytes > 4 * 1024 * 1024, 'its window counts')
+    assert.match(await wire.send(large, /\r\n\r\n./), /^HTTP\/1.1 503 [\s\S]*too many request bodies/)
+    half.destroy()
+    await eventually(() => wire.gateway.pipeline.bodyBytes === 0, 'all of it is given back')
   })
 
   const packed = zstdCompressSync(chat)

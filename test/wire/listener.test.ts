@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { RealClock } from '../../lib/shared/clock.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, exchangeBytes, rawAnswer, startRawNode } from '../support/wire.ts'
@@ -25,6 +26,7 @@ interface Sketch {
   readonly config?: Record<string, unknown>
   readonly limits?: Limits
   readonly models?: readonly string[]
+  readonly clock?: RealClock
 }
 
 /** A gateway in front of one node of bare bytes that, unless told otherwise, answers at once. */
@@ -33,10 +35,11 @@ async function start({
   config = {},
   limits = {},
   models = ['m:latest'],
+  clock = new RealClock(),
 }: Sketch = {}) {
   const node = await startRawNode(serve)
   const nodes = [{ name: 'a', url: node.url, slots: 8, models, loaded: ['m:latest'] }]
-  const gateway = await startGateway(aSnapshot({ nodes, config }), { limits })
+  const gateway = await startGateway(aSnapshot({ nodes, config }), { limits, clock })
   return {
     node,
     ...gateway,
@@ -339,6 +342,29 @@ suite('request bodies', () => {
     await eventually(() => gateway.node.received.length === 1, 'the first is with the node')
     const head = post(large, 'Expect: 100-continue\r\n').slice(0, -large.length)
     assert.match(await exchangeBytes(gateway.port, head, /\{"error":/), /^HTTP\/1.1 503 /)
+  })
+
+  test('that are announced and do not come take nothing from others (344)', async () => {
+    await using gateway = await start({ config })
+    const head = post(large).slice(0, -large.length)
+    const idlers = await Promise.all(Array.from({ length: 8 }, () => call(gateway.port, head)))
+    assert.match(await exchangeBytes(gateway.port, post(large), /"done":true/), /^HTTP\/1.1 200 /)
+    assert(gateway.pipeline.bodyBytes <= 60_000)
+    for (const idler of idlers) idler[Symbol.dispose]()
+  })
+
+  test('that come slower than 1 KiB a second are told 408 in their dialect (344)', async () => {
+    await using gateway = await start({ clock: new RealClock(0.01) })
+    for (const framing of ['Content-Length: 9999', 'Transfer-Encoding: chunked']) {
+      using caller = await call(
+        gateway.port,
+        `POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n1\r\n{\r\n`,
+      )
+      await eventually(() => caller.closed, 'the connection is closed', 5000)
+      assert.match(caller.received, /^HTTP\/1.1 408 [\s\S]*"message":"the request body came slower than 1024/)
+    }
+    assert.equal(gateway.pipeline.bodyBytes, 0)
+    assert.deepEqual(gateway.node.received, [])
   })
 
   test('count as they come when their length is not announced, also when the caller leaves (71)', async () => {

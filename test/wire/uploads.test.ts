@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
 import { suite, test } from 'node:test'
 import { routeSchema } from '../../lib/fleet/config.ts'
+import { RealClock } from '../../lib/shared/clock.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, exchangeBytes, rawAnswer, startRawNode } from '../support/wire.ts'
@@ -19,16 +20,30 @@ const sized = (form: string) => `${head(`Content-Length: ${form.length}`)}${form
 const chunked = (form: string) =>
   `${head('Transfer-Encoding: chunked')}${form.length.toString(16)}\r\n${form}\r\n0\r\n\r\n`
 
+/** So that a form is passed on as soon as its model is known: by default no slot is taken before 32 MiB of it came. */
+const passedOn = { limits: { body_bytes: 150_000 } }
+
 type Serve = (socket: Socket, chunk: string, nth: number) => void
 /** Answers when the form has come to its end. */
 const listen: Serve = (socket, chunk) => void (chunk.includes(end) && socket.write(heard))
 
 /** A gateway in front of nodes of bare bytes that have the model `m` loaded. */
-async function start(serves: readonly Serve[], config = {}, routes = {}) {
+async function start(
+  serves: readonly Serve[],
+  config = {},
+  routes = {},
+  options: Parameters<typeof startGateway>[1] = {},
+  capabilities?: readonly string[],
+) {
   const nodes = await Promise.all(serves.map((serve) => startRawNode(serve)))
-  const sketches = nodes.map(({ url }, n) => ({ name: `n${n}`, url, loaded: ['m:latest'] }))
+  const sketches = nodes.map(({ url }, n) => ({
+    name: `n${n}`,
+    url,
+    loaded: ['m:latest'],
+    ...(capabilities && { capabilities }),
+  }))
   const documents = new Map(Object.entries(routes).map(([name, route]) => [name, routeSchema.parse(route)]))
-  const gateway = await startGateway(aSnapshot({ nodes: sketches, config, routes: documents }))
+  const gateway = await startGateway(aSnapshot({ nodes: sketches, config, routes: documents }), options)
   return {
     ...gateway,
     nodes,
@@ -87,10 +102,10 @@ suite('an upload', () => {
     )
   })
 
-  test('goes on while it comes, and the connection serves the next request', async () => {
-    await using gateway = await start([listen])
+  test('of great size goes on while it comes, and the connection serves the next request', async () => {
+    await using gateway = await start([listen], passedOn)
     const caller = aCaller(gateway.port)
-    const form = model + file(100) + end
+    const form = model + file(200_000) + end
     caller.socket.write(sized(form).slice(0, -50))
     await eventually(
       () => gateway.body(0).length === form.length - 50,
@@ -104,7 +119,7 @@ suite('an upload', () => {
   })
 
   test('waits for a node that reads slowly, in little memory, of whatever size it is', async () => {
-    await using gateway = await start([(socket, _chunk, nth) => void (nth === 0 && socket.pause())])
+    await using gateway = await start([(socket, _chunk, nth) => void (nth === 0 && socket.pause())], passedOn)
     const caller = aCaller(gateway.port)
     const bytes = 64 * 1024 * 1024
     caller.socket.write(`${head(`Content-Length: ${10 * bytes}`)}${model}`)
@@ -133,7 +148,7 @@ suite('an upload', () => {
       taken += chunk.length
       if (taken > 5_000_000) socket.destroy()
     }
-    await using gateway = await start([quits, listen])
+    await using gateway = await start([quits, listen], passedOn)
     const answer = await exchangeBytes(gateway.port, sized(model + file(8_000_000) + end), /\r\n\r\n./)
     assert.match(answer, /^HTTP\/1.1 502 [\s\S]*"error":\{"message":"the Ollama server failed/)
     assert.deepEqual(gateway.nodes[1]?.received, [])
@@ -141,9 +156,9 @@ suite('an upload', () => {
   })
 
   test('whose caller leaves ends at the node', async () => {
-    await using gateway = await start([listen])
+    await using gateway = await start([listen], passedOn)
     const caller = aCaller(gateway.port)
-    caller.socket.write(sized(model + file(1000) + end).slice(0, -500))
+    caller.socket.write(sized(model + file(200_000) + end).slice(0, -500))
     await eventually(() => gateway.body(0) !== '', 'the node has a part')
     caller.socket.resetAndDestroy()
     await eventually(
@@ -156,12 +171,13 @@ suite('an upload', () => {
 
   for (const [what, sent] of [
     ['before its model is known', file(10)],
-    ['on its way to the node', model + file(10)],
+    ['before all of it is here', model + file(10)],
+    ['on its way to the node', model + file(200_000)],
   ] as const) {
     test(`that pauses too long ${what} is given up`, async () => {
-      await using gateway = await start([listen], { timeouts: { idle_upload: '100ms' } })
+      await using gateway = await start([listen], { ...passedOn, timeouts: { idle_upload: '100ms' } })
       const caller = aCaller(gateway.port)
-      caller.socket.write(`${head('Content-Length: 9999')}${sent}`)
+      caller.socket.write(`${head('Content-Length: 999999')}${sent}`)
       await eventually(() => caller.closed, 'the caller is told', 5000)
       assert.match(caller.received, /^HTTP\/1.1 408 [\s\S]*"error":\{"message":"the request was not received/)
       if (gateway.nodes[0]?.received.length)
@@ -185,9 +201,9 @@ suite('an upload', () => {
   test('that a node refuses before its end is answered with what the node said', async () => {
     const refuses: Serve = (socket, _chunk, nth) =>
       void (nth === 0 && socket.write(rawAnswer('{"error":{"message":"no"}}', { status: '400 Bad Request' })))
-    await using gateway = await start([refuses])
+    await using gateway = await start([refuses], passedOn)
     const caller = aCaller(gateway.port)
-    caller.socket.write(sized(model + file(1000) + end).slice(0, -500))
+    caller.socket.write(sized(model + file(200_000) + end).slice(0, -500))
     await eventually(() => caller.closed, 'the answer is out')
     assert.match(caller.received, /^HTTP\/1.1 400 [\s\S]*"message":"no"/)
     await eventually(() => gateway.nodes[0]?.closedAt[0] !== undefined, 'the node is left')
@@ -195,6 +211,7 @@ suite('an upload', () => {
 
   test('that a node does not take in is left after a while', async () => {
     await using gateway = await start([(socket) => void socket.pause()], {
+      ...passedOn,
       timeouts: { between_tokens: '200ms' },
     })
     const answer = exchangeBytes(gateway.port, sized(model + file(20_000_000) + end), /\r\n\r\n./)
@@ -206,6 +223,54 @@ suite('an upload', () => {
     await using gateway = await start([silent])
     const answer = await exchangeBytes(gateway.port, sized(model + file(1) + end), /\r\n\r\n$/)
     assert.match(answer, /^HTTP\/1.1 200 OK\r\n(?:.*\r\n)*content-type: text\/plain/i)
+  })
+})
+
+suite('a form that comes slowly', () => {
+  test('takes no slot before it is here (344)', async () => {
+    await using gateway = await start([listen])
+    const caller = aCaller(gateway.port)
+    const form = sized(model + file(300_000) + end)
+    caller.socket.write(form.slice(0, -100))
+    await eventually(() => gateway.pipeline.bodyBytes > 300_000, 'all but its end is here')
+    assert.deepEqual(gateway.scheduler.summary(), { running: {}, queued: 0 })
+    assert.deepEqual(gateway.nodes[0]?.received, [])
+    caller.socket.write(form.slice(-100))
+    await eventually(() => caller.received.includes('heard'), 'the caller has its answer')
+  })
+
+  test('is given up when it comes slower than 1 KiB a second (344)', async () => {
+    await using gateway = await start([listen], {}, {}, { clock: new RealClock(0.01) })
+    const caller = aCaller(gateway.port)
+    caller.socket.write(`${head('Content-Length: 99999')}${model}${file(10).slice(0, -20)}`)
+    const trickle = setInterval(() => caller.socket.write('x'), 20)
+    await eventually(() => caller.closed, 'the caller is told')
+    clearInterval(trickle)
+    assert.match(caller.received, /^HTTP\/1.1 408 [\s\S]*slower than 1024 bytes a second/)
+    assert.deepEqual(gateway.nodes[0]?.received, [])
+    assert.equal(gateway.pipeline.bodyBytes, 0)
+  })
+
+  test('once it holds a slot, is given up when it comes slower than 256 KiB a second (344)', async () => {
+    await using gateway = await start([listen], passedOn, {}, { clock: new RealClock(0.01) })
+    const caller = aCaller(gateway.port)
+    caller.socket.write(`${head('Content-Length: 9999999')}${model}${file(200_000).slice(0, -20)}`)
+    const trickle = setInterval(() => caller.socket.write('x'.repeat(100)), 10)
+    await eventually(() => caller.closed, 'the caller is told')
+    clearInterval(trickle)
+    assert.match(caller.received, /^HTTP\/1.1 408 [\s\S]*slower than 262144 bytes a second/)
+    assert.deepEqual(gateway.scheduler.summary().running, {})
+  })
+
+  test('for a model that hears nothing is refused with 400 (344)', async () => {
+    await using gateway = await start([listen], {}, {}, {}, ['completion', 'vision'])
+    const answer = await exchangeBytes(
+      gateway.port,
+      head('Content-Length: 9999') + model + file(10),
+      /\r\n\r\n./,
+    )
+    assert.match(answer, /^HTTP\/1.1 400 [\s\S]*does not support audio/)
+    assert.deepEqual(gateway.nodes[0]?.received, [])
   })
 })
 
