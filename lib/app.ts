@@ -124,6 +124,7 @@ export async function startApp(settings: Settings): Promise<App> {
     forwarder,
     clock,
     metrics,
+    log,
     instance: settings.name,
     doubt,
     isStarting: () => knownAt !== null && clock.now() < knownAt + firstLookMs,

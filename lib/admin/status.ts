@@ -2,6 +2,7 @@ import type Router from '@koa/router'
 import { operatorFolders } from '../cluster/objects.ts'
 import type { ModelView } from '../fleet/models.ts'
 import type { NodeView } from '../fleet/node.ts'
+import { fleetWarnings } from '../fleet/warnings.ts'
 import { loopbackWarning } from '../gateway/loopback-warning.ts'
 import { newestOf } from '../store/store.ts'
 import { version } from '../version.ts'
@@ -62,7 +63,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       },
       instances: cluster.directory.instances().length,
       requests: requests(admin),
-      warnings: warning === null ? [] : [warning],
+      warnings: [...(warning === null ? [] : [warning]), ...fleetWarnings(current)],
     }
   })
 }

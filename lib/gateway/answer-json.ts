@@ -35,7 +35,10 @@ export function errorText(json: Json): string | null {
 export function tokensOf(counts: Json | null, output: number): Tokens {
   const usage =
     asObject(counts?.['usage']) ?? asObject(asObject(counts?.['response'])?.['usage']) ?? counts ?? {}
+  const details = asObject(usage['prompt_tokens_details']) ?? asObject(usage['input_tokens_details']) ?? {}
+  const cached = first(details, ['cached_tokens'], mostTokens)
   return {
+    ...(cached !== null && { cached }),
     input: first(usage, ['prompt_eval_count', 'prompt_tokens', 'input_tokens'], mostTokens) ?? 0,
     output: first(usage, ['eval_count', 'completion_tokens', 'output_tokens'], mostTokens) ?? output,
   }
@@ -51,7 +54,9 @@ export function timingsOf(final: Json): Timings | null {
   const evaluation = first(final, ['eval_duration'], mostNs)
   const outputTokens = first(final, ['eval_count'], mostTokens)
   if (total === null || promptEval === null || evaluation === null || outputTokens === null) return null
+  const cachedTokens = first(final, ['prompt_eval_cached_count'], mostTokens)
   return {
+    ...(cachedTokens !== null && { cachedTokens }),
     total: total / 1e9,
     load: (first(final, ['load_duration'], mostNs) ?? 0) / 1e9,
     promptEval: promptEval / 1e9,

@@ -2,6 +2,7 @@ import { aliasesOf } from '../fleet/aliases.ts'
 import { namespaceOf } from '../fleet/names.ts'
 import type { InventoryModel } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
+import { compareVersions } from '../fleet/versions.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
 import { chooseModel, maySee, rulesFor } from './choose.ts'
@@ -198,8 +199,4 @@ function lowestVersion(snapshot: Snapshot): string {
   const up = nodes.filter((node) => node.available && node.health !== 'down')
   const versions = (up.length > 0 ? up : nodes).map((node) => node.status?.version ?? '')
   return versions.sort(compareVersions)[0] ?? '0.0.0'
-}
-
-function compareVersions(a: string, b: string): number {
-  return a.localeCompare(b, 'en', { numeric: true })
 }

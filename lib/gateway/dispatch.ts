@@ -2,7 +2,9 @@ import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Grant } from '../scheduler/grant.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import { ProxyError } from '../shared/errors.ts'
+import type { Log } from '../shared/log.ts'
 import type { Admission } from './admit.ts'
+import { CapabilityCheck } from './capability-check.ts'
 import type { Exchange } from './exchange.ts'
 import { judge } from './failures.ts'
 import { until } from './first-look.ts'
@@ -18,6 +20,7 @@ interface DispatchOptions extends Omit<TriesOptions, 'mayLeave'> {
   readonly scheduler: Scheduler
   /** Whether what is known of the nodes may be from before this instance started. */
   readonly isStarting: () => boolean
+  readonly log: Log
 }
 
 /** The part of a request's path that may repeat: wait for a slot, try the node, and on its failure try another. */
@@ -25,10 +28,14 @@ export class Dispatch {
   readonly #options: DispatchOptions
   readonly #budget: RetryBudget
   readonly #tries: Tries
+  readonly #capabilities: CapabilityCheck
+  /** Requests that went elsewhere because another node could do what one refused. */
+  readonly #contradicted = new WeakSet<Exchange>()
 
   constructor(options: DispatchOptions) {
     this.#options = options
     this.#budget = new RetryBudget(options.clock)
+    this.#capabilities = new CapabilityCheck(options.clock, options.log)
     const mayLeave = ({ admission, ask }: Dispatched) =>
       canRepeat(admission.body) && options.scheduler.couldServe(ask) && this.#budget.allows()
     this.#tries = new Tries({ ...options, mayLeave })
@@ -89,15 +96,31 @@ export class Dispatch {
     }
   }
 
-  async #mayRetry(
-    { exchange, admission, snapshot, ask, tried }: Dispatched,
-    failure: Failure,
-  ): Promise<boolean> {
+  async #mayRetry(request: Dispatched, failure: Failure): Promise<boolean> {
+    const { exchange, admission, snapshot, ask, tried } = request
     const { routing, timeouts } = snapshot.config
-    if (!judge(failure, ask).elsewhere || tried.size >= routing.attempts) return false
+    if (tried.size >= routing.attempts) return false
+    if (!judge(failure, ask).elsewhere && !this.#isContradicted(request, failure)) return false
     if (this.#options.clock.now() >= exchange.startedAt + timeouts.request) return false
     if (!canRepeat(admission.body)) return false
     return this.#options.scheduler.couldServe(ask) && (await this.#budget.wait(exchange.signal))
+  }
+
+  /** Whether another node can do what this one says its model cannot: asked for once, and not of those that cannot either. */
+  #isContradicted({ exchange, snapshot, ask, tried }: Dispatched, failure: Failure): boolean {
+    if (this.#contradicted.has(exchange)) return false
+    const { node } = exchange.trace
+    const contradiction = this.#capabilities.contradict({ failure, node, ask }, snapshot)
+    if (!contradiction) return false
+    const { upstreams, doubt } = this.#options
+    const view = snapshot.nodes.get(node)
+    if (view && contradiction.isUseless) {
+      upstreams.of(view).bar(ask.model)
+      doubt(node)
+    }
+    this.#contradicted.add(exchange)
+    for (const other of contradiction.incapable) tried.add(other)
+    return true
   }
 
   /** A node had the request wait for a load that failed. What that says of the node was told once, by the loader. */

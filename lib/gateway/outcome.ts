@@ -18,6 +18,8 @@ export type Fault =
 /** Tokens of an answer, as its last line counts them, else as many as there were events. */
 export interface Tokens {
   readonly input: number
+  /** Of `input`, those that were in the prompt cache; absent where the answer does not tell. */
+  readonly cached?: number
   readonly output: number
 }
 

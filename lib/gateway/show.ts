@@ -1,5 +1,6 @@
 import { byHealth, type NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
+import { compareVersions } from '../fleet/versions.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { orAborted } from './aborted.ts'
 import { parseObject } from './answer-json.ts'
@@ -58,9 +59,10 @@ export class Shows {
     exchange.trace.model = model
     const question = { model, verbose, userAgent: exchange.request.headers['user-agent'] }
     const newest = snapshot.models.get(model)?.newest.digest ?? ''
-    const kept = this.#kept.get(keyOf(question, newest))
+    const holders = holdersOf(model, newest, snapshot)
+    const kept = this.#remembered(question, newest, holders)
     if (kept) return send(exchange, kept)
-    const nodes = this.#holders(model, newest, snapshot)
+    const nodes = holders.filter((node) => this.#canBeAsked(node))
     let failure: Failure | null = null
     for (const node of nodes.slice(0, snapshot.config.routing.attempts)) {
       exchange.trace.node = node.name
@@ -75,19 +77,23 @@ export class Shows {
     giveUp(exchange, failure)
   }
 
-  /** Nodes that can be asked: those advised down last, else those with the newest copy first. */
-  #holders(model: string, newest: string, { models, nodes }: Snapshot): NodeView[] {
-    const { upstreams } = this.#options
-    const isOlder = (node: NodeView) => Number(node.onDisk.get(model) !== newest)
-    const isDown = (node: NodeView) => Number(node.health === 'down')
-    return (models.get(model)?.holders ?? [])
-      .flatMap((name) => nodes.get(name) ?? [])
-      .filter(({ name, departed }) => departed === null && upstreams.breakerState(name) !== 'open')
-      .sort((a, b) => isDown(a) - isDown(b) || isOlder(a) - isOlder(b) || byHealth(a, b))
+  /** What a newer Ollama said of the newest copy, unless one that is newer still can be asked. */
+  #remembered(question: Question, newest: string, holders: readonly NodeView[]): Buffer | null {
+    const copies = holders.filter(({ onDisk }) => onDisk.get(question.model) === newest)
+    for (const node of copies.sort((a, b) => compareVersions(versionOf(b), versionOf(a)))) {
+      const kept = this.#kept.get(keyOf(question, newest, versionOf(node)))
+      if (kept) return kept
+      if (node.health !== 'down' && this.#canBeAsked(node)) return null
+    }
+    return null
+  }
+
+  #canBeAsked({ name, departed }: NodeView): boolean {
+    return departed === null && this.#options.upstreams.breakerState(name) !== 'open'
   }
 
   #ask(node: NodeView, question: Question, snapshot: Snapshot): Promise<Outcome> {
-    const key = keyOf(question, node.onDisk.get(question.model) ?? '')
+    const key = keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
     const flight = `${node.name} ${key}`
     const underWay = this.#asked.get(flight)
     if (underWay !== undefined) return underWay
@@ -124,9 +130,28 @@ export class Shows {
   }
 }
 
-/** Ollama writes the name into the answer, and for Copilot another `general.basename` (sheet ollama-api.md §1.4). */
-function keyOf({ model, verbose, userAgent }: Question, digest: string): string {
-  return [model, digest, verbose, userAgent?.startsWith('GitHubCopilotChat/') ?? false].join(' ')
+/** Those advised down last, else those with the newest copy first, and of these the ones whose Ollama says most of it. */
+function holdersOf(model: string, newest: string, { models, nodes }: Snapshot): NodeView[] {
+  const isOlder = (node: NodeView) => Number(node.onDisk.get(model) !== newest)
+  const isDown = (node: NodeView) => Number(node.health === 'down')
+  return (models.get(model)?.holders ?? [])
+    .flatMap((name) => nodes.get(name) ?? [])
+    .sort(
+      (a, b) =>
+        isDown(a) - isDown(b) ||
+        isOlder(a) - isOlder(b) ||
+        byHealth(a, b) ||
+        compareVersions(versionOf(b), versionOf(a)),
+    )
+}
+
+function versionOf({ status }: NodeView): string {
+  return status?.version ?? ''
+}
+
+/** Ollama writes the name into the answer, and for Copilot another `general.basename` (GetModelInfo in server/routes.go). */
+function keyOf({ model, verbose, userAgent }: Question, digest: string, version: string): string {
+  return [model, digest, version, verbose, userAgent?.startsWith('GitHubCopilotChat/') ?? false].join(' ')
 }
 
 function readQuestion(body: Buffer): { readonly name: string; readonly verbose: boolean } {

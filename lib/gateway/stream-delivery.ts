@@ -88,12 +88,13 @@ export class StreamDelivery extends ToCaller implements Delivery {
   }
 
   /** As seen from here, where the node counts tokens but tells no times: a reader who dawdles makes no node slow. */
-  #measured({ input, output }: Tokens): Timings | null {
+  #measured({ input, cached, output }: Tokens): Timings | null {
     if (input === 0 || this.isSlow) return null
     const total = this.addressee.elapsedS()
     if (total - this.#headS < leastMeasuredS) return null
     const times = { total, load: 0, promptEval: this.#headS, eval: total - this.#headS }
-    return { ...times, promptTokens: input, outputTokens: output, fromOutside: true }
+    const cachedTokens = cached !== undefined && { cachedTokens: cached }
+    return { ...times, promptTokens: input, ...cachedTokens, outputTokens: output, fromOutside: true }
   }
 
   #fail(fault: Fault, text: string): NodeFailed {

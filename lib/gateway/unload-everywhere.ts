@@ -33,14 +33,16 @@ export class UnloadEverywhere {
   async answer(exchange: Exchange, wanted: Wanted, snapshot: Snapshot): Promise<void> {
     const { model } = wanted
     exchange.trace.model = model
-    // A copy on disk may have been loaded since the last probe.
+    // A copy on disk may have been loaded since the last probe, and a node that is advised down may be well.
     const nodes = [...snapshot.nodes.values()].filter(
-      ({ spec, status, onDisk, resident }) =>
-        spec.state !== 'off' && status?.health === 'up' && (onDisk.has(model) || resident.has(model)),
+      ({ spec, departed, onDisk, resident }) =>
+        spec.state !== 'off' && !departed && (onDisk.has(model) || resident.has(model)),
     )
     const kept = await Promise.all(nodes.map((node) => this.#unload(exchange, node, model, snapshot)))
     const busy = nodes.filter((_, nth) => kept[nth]?.length).map(({ name }) => name)
-    const silent = nodes.filter((node, nth) => kept[nth] === null && node.resident.has(model))
+    const silent = nodes.filter(
+      ({ health, resident }, nth) => kept[nth] === null && health !== 'down' && resident.has(model),
+    )
     if (busy.length > 0)
       throw new ProxyError('conflict', {
         reason: `model '${model}' is still in use on ${busy.join(', ')}: it is unloaded there when its requests are done`,

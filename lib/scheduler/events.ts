@@ -88,6 +88,8 @@ export interface Timings {
   readonly promptEval: number
   readonly eval: number
   readonly promptTokens: number
+  /** Of them, those that were in the prompt cache; absent where the node does not tell: Ollama before 0.33.3. */
+  readonly cachedTokens?: number
   readonly outputTokens: number
   /** Measured by us, not by the node: `promptEval` holds a wait on the node as well, so slots learn nothing from it. */
   readonly fromOutside?: true

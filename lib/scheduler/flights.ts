@@ -158,12 +158,14 @@ export class Flights {
 }
 
 /** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
-function promptRead({ work, cached, runner, wroteWith, readers }: Flight, { promptTokens }: Timings) {
+function promptRead({ work, cached, runner, wroteWith, readers }: Flight, timings: Timings) {
+  const { promptTokens, cachedTokens } = timings
   const { countsEvaluated } = runner.node.facts
+  const told = cachedTokens === undefined ? null : Math.max(0, promptTokens - cachedTokens)
   return {
     tokens: countsEvaluated ? work.promptTokens : promptTokens,
     expected: cached,
-    evaluated: countsEvaluated ? promptTokens : null,
+    evaluated: countsEvaluated ? promptTokens : told,
     readers: wroteWith ? readers : null,
   }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { apiKeySchema, hashToken } from '../../lib/fleet/api-key.ts'
 import { routeSchema } from '../../lib/fleet/config.ts'
-import type { InventoryModel } from '../../lib/fleet/node.ts'
+import type { InventoryModel, NodeStatus } from '../../lib/fleet/node.ts'
 import { buildSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
 import { aDocuments, aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
@@ -407,6 +407,39 @@ suite('/api/show', () => {
     gateway.current.swap(withDigests('down'))
     assert.match((await show(gateway.url, { model: 'm' })).text, /"by":"newer"/)
     assert.match((await show(gateway.url, { model: 'm', verbose: true })).text, /"by":"older"/)
+  })
+
+  test('is asked for again of a node whose Ollama was upgraded, and passed on with fields of its own (374)', async () => {
+    const thinking = { values: ['low', 'high'], default: 'high' }
+    await using old = await startRawNode((socket) => socket.write(rawAnswer('{"capabilities":["thinking"]}')))
+    await using upgraded = await startRawNode((socket) =>
+      socket.write(rawAnswer(JSON.stringify({ thinking }))),
+    )
+    const documents = aDocuments({
+      nodes: [
+        { name: 'a', url: old.url },
+        { name: 'b', url: upgraded.url },
+      ],
+    })
+    const withVersions = (b: string, health: 'up' | 'down' = 'up') => {
+      const status = (name: string) => documents.statuses.get(name) as NodeStatus
+      const statuses = new Map([
+        ['a', { ...status('a'), version: '0.9.6' }],
+        ['b', { ...status('b'), version: b, health }],
+      ])
+      return buildSnapshot({ ...documents, statuses })
+    }
+    await using gateway = await startGateway(withVersions('0.9.6', 'down'))
+    const shown = async () => (await show(gateway.url, { model: 'm' })).json
+    assert.deepEqual(await shown(), { capabilities: ['thinking'] })
+    gateway.current.swap(withVersions('0.35.0'))
+    for (let nth = 0; nth < 3; nth++) assert.deepEqual(await shown(), { thinking })
+    gateway.current.swap(withVersions('0.35.0', 'down'))
+    assert.deepEqual(await shown(), { thinking }, 'from memory')
+    assert.deepEqual(
+      [old, upgraded].map(({ received }) => received.join('').match(/POST/g)?.length),
+      [1, 1],
+    )
   })
 
   test('says what is wrong', async () => {

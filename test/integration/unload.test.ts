@@ -61,7 +61,7 @@ suite('a request that only unloads a model, of a caller who may', () => {
       assert.equal(answer.status, 200)
       assert.match(answer.headers.get('content-type') ?? '', /^application\/json/)
       assert.partialDeepStrictEqual(await answer.json(), expected)
-      assert.deepEqual(at.gateway.doubted.toSorted(), ['a', 'b', 'c'])
+      assert.deepEqual(at.gateway.doubted.toSorted(), ['a', 'b', 'c', 'gone'])
       assert.equal(at.gateway.lines.find(({ message }) => message === 'request')?.fields['outcome'], 'ok')
     })
 

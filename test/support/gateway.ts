@@ -73,6 +73,7 @@ export async function startGateway(
     forwarder,
     clock,
     metrics,
+    log,
     instance: 'test-instance',
     doubt,
     isStarting: () => false,

@@ -104,6 +104,35 @@ suite('learning', () => {
     near(expected(forgotten).prefill, 1 / 1500, 0.05)
   })
 
+  test('a node that tells how much of a prompt was cached is as fast as it reads the rest (374)', () => {
+    const prefixes = [{ hash: 1, tokens: 900 }]
+    const learned = (cachedTokens?: number) => {
+      const cluster = aCore([aNode()], patience)
+      for (let nth = 0; nth < 12; nth++) {
+        cluster.arrive({ id: `${nth}` })
+        cluster.after(1)
+        const cached = cachedTokens !== undefined && { cachedTokens }
+        cluster.end(`${nth}`, { promptTokens: 1000, promptEval: 100 / 1500, ...cached })
+      }
+      return expected(cluster).prefill
+    }
+    near(learned(900), 1 / 1500, 0.1)
+    assert.ok(learned() < 0.5 / 1500, 'where it does not tell, nobody can know')
+
+    const told = aCore([aNode()], patience)
+    for (let nth = 0; nth < 12; nth++) {
+      told.arrive({ id: `${nth}`, prefixes })
+      told.after(1)
+      told.end(`${nth}`, {
+        promptTokens: 1000,
+        cachedTokens: nth === 0 ? 0 : 900,
+        promptEval: (nth === 0 ? 1000 : 100) / 1500,
+      })
+    }
+    const { candidates } = told.core.explain(aWork({ id: 'next', prefixes }), told.clock.now)
+    near(candidates[0]?.prefill ?? 0, 100 / 1500, 0.05)
+  })
+
   test('streams beside it explain a slow answer', () => {
     const cluster = aCore([aNode({ slots: 4 })], patience)
     for (let round = 0; round < 5; round++) {

@@ -38,7 +38,7 @@ suite('a node that answers oddly', () => {
   for (const number of ['1e999', '-1e999', '-5', '1e300', '0.5', '0'])
     for (const streams of [true, false])
       test(`with ${number} for every count and time, ${streams ? 'streamed' : 'whole'}, is passed on, and not believed`, async () => {
-        const counts = ['prompt_eval_count', 'eval_count']
+        const counts = ['prompt_eval_count', 'prompt_eval_cached_count', 'eval_count']
         const times = ['total', 'load', 'prompt_eval', 'eval'].map((name) => `${name}_duration`)
         const numbers = [...counts, ...times].map((name) => `"${name}":${number}`)
         const last = `{"message":{"content":"x"},"done":true,${numbers}}\n`
