@@ -90,6 +90,7 @@ export async function startApp(settings: Settings): Promise<App> {
     snapshot,
     contacts,
     metrics,
+    log,
     clock,
     dice,
     changed: () => scheduler.refresh(),

@@ -1,14 +1,28 @@
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
+import type { Address } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
+import { provesUnreachable } from './connect-check.ts'
 import { faultOf, flawOf } from './faults.ts'
-import type { Limit, Order } from './order.ts'
+import type { LeaveReason, Limit, Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
+import type { Pulse } from './silence.ts'
 import type { Delivery } from './to-caller.ts'
 import type { Streamed } from './upload.ts'
-import type { Silent } from './upstreams.ts'
+import type { Silent } from './upstream.ts'
 
 /** Played for http-proxy: the caller's connection, whose state is not its business. */
 const open = { destroyed: false }
+
+/** Most answers have begun before a silent node is looked at for the first time; from then on it is in such steps. */
+const firstLookMs = 3000
+const lookMs = 1000
+/**
+ * A connection that lived through an outage says so when one of the ends sends again, which they do more and more rarely
+ * the longer it lasted. Milliseconds after which a new one is made to the node that is back.
+ */
+const reviveMs = 3000
+/** An outage is noticed within `ms` by connections on which nothing is sent; one on which something is needs new ones. */
+const keepAlive = { enable: true, initialDelay: 10_000, interval: 1000, count: 10 }
 
 /**
  * One try at one node. Its state is where it is: waiting for the head of the answer, streaming, paused because the
@@ -36,8 +50,13 @@ export class Attempt implements Silent {
   #state: 'waiting' | 'streaming' | 'paused' | 'settled' = 'waiting'
   /** When the current state last made progress: the head or a byte came, or the caller read on. */
   #movedAt: number
-  /** The node took longer than it should, and nobody else could do better: it has its full time. */
-  #isPatient = false
+  /** When a silent node is looked at next, in monotonic milliseconds. */
+  #lookAt: number
+  #isOverdue = false
+  /** Why it is to be left as soon as another can answer; null: the node may well be working on it. */
+  #leaveFor: Exclude<LeaveReason, 'slow'> | null = null
+  /** When the node could be reached again, after it was lost; null: it is not. */
+  #foundAt: number | null = null
   /** The body that is being passed on; null when the node has all of it. */
   #upload: Streamed | null = null
   #sentAt: number
@@ -60,6 +79,7 @@ export class Attempt implements Silent {
     this.#startedAt = clock.now()
     this.#movedAt = this.#startedAt
     this.#sentAt = this.#startedAt
+    this.#lookAt = this.#sentAt + firstLookMs
     const { promise, resolve } = Promise.withResolvers<Outcome>()
     this.outcome = promise
     this.#resolve = resolve
@@ -88,6 +108,7 @@ export class Attempt implements Silent {
     const sent = () => {
       this.#upload = null
       this.#sentAt = this.#clock.now()
+      this.#lookAt = this.#sentAt + firstLookMs
     }
     // It rejects only when the exchange is over, which has settled this attempt.
     void body.play(request, moved).then(sent, () => {})
@@ -97,6 +118,8 @@ export class Attempt implements Silent {
   /** The request has its socket. */
   sending(request: ClientRequest): void {
     this.#readBefore = request.socket?.bytesRead ?? 0
+    // The agent does so for sockets of its own.
+    if (!Buffer.isBuffer(this.#order.body)) request.socket?.setKeepAlive(keepAlive)
     request.on('upgrade', (_answer, socket) => {
       socket.destroy()
       this.#failWith('bad-response', new Error('the node switched protocols unasked'))
@@ -117,6 +140,7 @@ export class Attempt implements Silent {
     }
     this.#movedAt = this.#clock.now()
     this.#state = 'streaming'
+    if (this.#order.pulse) this.#order.pulse.heardAt = this.#movedAt
     this.#order.upstream.silent.delete(this)
     this.#answer = answer
     this.#delivery = this.#order.receive({
@@ -134,13 +158,37 @@ export class Attempt implements Silent {
     })
   }
 
-  nodeDown(): void {
-    if (this.#state !== 'waiting' || !this.#order.patience.mayLeave()) return
-    this.#failWith('node-down', new Error('the node went down before it answered'))
+  get silentSince(): number {
+    return this.#sentAt
+  }
+
+  get address(): Address | null {
+    const { remoteAddress: host, remotePort: port } = this.#request?.socket ?? {}
+    return host !== undefined && port !== undefined ? { host, port } : null
+  }
+
+  get pulse(): Pulse | null {
+    return this.#order.pulse
+  }
+
+  get bodyBytes(): number {
+    return this.#order.body.length ?? 0
+  }
+
+  leave(reason: Exclude<LeaveReason, 'slow'>): void {
+    if (this.#state !== 'waiting') return
+    if (this.#leaveFor !== 'lost') this.#leaveFor = reason
+    if (reason === 'lost') this.#foundAt = null
+    this.#look()
+  }
+
+  found(): void {
+    if (this.#leaveFor === 'lost') this.#foundAt ??= this.#clock.now()
   }
 
   /** http-proxy or the answer's stream reports an error. */
   fail(error: Error): void {
+    if (this.#state === 'settled') return
     if (this.#state !== 'waiting') {
       this.#failWith('broken-off', error)
       return
@@ -149,11 +197,13 @@ export class Attempt implements Silent {
     const forMs = this.#clock.now() - this.#sentAt
     const heard = (request?.socket?.bytesRead ?? 0) > this.#readBefore
     this.#failWith(faultOf(error, { request, forMs, heard }), error)
+    if (provesUnreachable(error)) this.#order.upstream.lost()
   }
 
   #take(chunk: Buffer): void {
     if (this.#state === 'settled' || !this.#delivery) return
     this.#movedAt = this.#clock.now()
+    if (this.#order.pulse) this.#order.pulse.heardAt = this.#movedAt
     const outcome = this.#guarded(() => this.#delivery?.take(chunk) ?? null)
     if (outcome) {
       this.#settle(outcome)
@@ -204,18 +254,36 @@ export class Attempt implements Silent {
   #check(): void {
     const { at, fault } = this.#limit()
     if (this.#clock.now() < at) this.#arm()
-    else if (fault === 'impatient') this.#reconsider()
+    else if (fault === 'look') this.#look()
     else this.#timeOut(fault)
   }
 
-  /** Longer than it should take: worth leaving, but only for somebody. */
-  #reconsider(): void {
-    if (this.#order.patience.mayLeave()) {
-      this.#timeOut('first-token-timeout')
+  /** The node is silent. Worth leaving when it takes too long, or is not to be expected to answer, but only for another. */
+  #look(): void {
+    const { patience } = this.#order
+    const now = this.#clock.now()
+    const expectedAt = this.#sentAt + patience.expectedMs()
+    const isOverdue = now >= expectedAt
+    if (isOverdue && !this.#isOverdue) patience.overdue(this.#sentAt)
+    // Hearing of it, others may have had it ejected, and this one may have left.
+    if (this.#state !== 'waiting') return
+    this.#isOverdue ||= isOverdue
+    const fault = this.#mayLeave(isOverdue)
+    if (fault) {
+      this.#timeOut(fault)
       return
     }
-    this.#isPatient = true
+    this.#lookAt = isOverdue || this.#leaveFor ? now + lookMs : Math.max(expectedAt, now + 1)
     this.#arm()
+  }
+
+  #mayLeave(isOverdue: boolean): Fault | null {
+    const { patience } = this.#order
+    if (this.#leaveFor && patience.mayLeave(this.#leaveFor))
+      return this.#leaveFor === 'lost' ? 'node-down' : 'ejected'
+    const isBack = this.#foundAt !== null && this.#clock.now() >= this.#foundAt + reviveMs
+    if (isBack && patience.mayReturn()) return 'connection-lost'
+    return isOverdue && patience.mayLeave('slow') ? patience.overdueFault : null
   }
 
   #timeOut(fault: Fault): void {
@@ -238,8 +306,10 @@ export class Attempt implements Silent {
       const movedAt = this.#upload?.isStarved ? this.#clock.now() : this.#movedAt
       return { at: movedAt + timeouts.between_tokens, fault: 'stalled' }
     }
-    if (this.#isPatient) return { at: this.#sentAt + patience.atMostMs, fault: 'first-token-timeout' }
-    return { at: this.#sentAt + patience.expectedMs, fault: 'impatient' }
+    const last = this.#sentAt + patience.atMostMs
+    return last <= this.#lookAt
+      ? { at: last, fault: 'first-token-timeout' }
+      : { at: this.#lookAt, fault: 'look' }
   }
 
   #failWith(fault: Fault, cause: Error): void {

@@ -13,8 +13,11 @@ export type BreakerState = 'closed' | 'open' | 'half-open'
  */
 export type HealthSign = 'good' | 'bad' | 'refused' | 'neutral'
 
-/** Why a breaker is not closed: nobody listens there, or what came back was bad, which may be the requests' fault. */
-export type OpenCause = 'refused' | 'passive'
+/**
+ * Why a breaker is not closed: no connection comes up, no request is answered, or what came back was bad, which may be the
+ * requests' fault.
+ */
+export type OpenCause = 'refused' | 'silent' | 'passive'
 
 /**
  * How long a trial may take to its response headers, in milliseconds; never longer than the first pause. More than the
@@ -23,6 +26,8 @@ export type OpenCause = 'refused' | 'passive'
  * on, and the next trial finds the model loaded.
  */
 const trialLimitMs = 5000
+/** A trial may take as long as requests like it usually do there, up to this: a slow node is not a node that hangs. */
+const slowTrialMs = 60_000
 
 /** A request on its way, as the breaker sees it; told once what its response headers said. */
 export interface Trial {
@@ -87,11 +92,15 @@ export class Breaker {
     this.#cancelTimer = clock.after(limitMs, () => this.#open('passive'))
   }
 
-  /** A request is about to go to the node. The trial must be settled, if only as `neutral`. */
-  begin(): Trial {
+  /**
+   * A request is about to go to the node. The trial must be settled, if only as `neutral`.
+   *
+   * @param usualMs how long one like it usually takes there; asked only when it is a trial.
+   */
+  begin(usualMs: () => number = () => 0): Trial {
     const onTrial = this.#state === 'half-open' && this.#trial !== 'under-way'
     this.claim()
-    if (onTrial) this.#trial = 'under-way'
+    if (onTrial) this.#beginTrial(usualMs())
     let epoch = this.#epoch
     let phase: 'waiting' | 'begun' | 'over' = 'waiting'
     let counted: Counted | undefined
@@ -114,6 +123,24 @@ export class Breaker {
     }
   }
 
+  /** No connection to the node comes up. */
+  refuse(): void {
+    this.#options.told?.(false)
+    this.#open('refused')
+  }
+
+  /** A connection to the node comes up again: the next request tries it, without a pause. */
+  retry(): void {
+    if (this.#state !== 'open' || this.#cause !== 'refused') return
+    this.#cancelTimer()
+    this.#move('half-open')
+  }
+
+  /** The node takes requests and answers none. */
+  trip(): void {
+    this.#open('silent')
+  }
+
   /** The node spoke sensibly, if only to say that it is busy: a trial's question is answered. */
   vouch(): void {
     if (this.#state === 'half-open') this.#close()
@@ -124,6 +151,15 @@ export class Breaker {
     this.#epoch = Number.NaN // equals no epoch: what is still on its way changes nothing
     this.#cancelTimer()
     this.#tally.end()
+  }
+
+  #beginTrial(usualMs: number): void {
+    this.#trial = 'under-way'
+    const { clock, settings } = this.#options
+    const limitMs = Math.min(trialLimitMs, settings.reset)
+    if (usualMs * 2 <= limitMs) return
+    this.#cancelTimer()
+    this.#cancelTimer = clock.after(Math.min(usualMs * 2, slowTrialMs), () => this.#open('passive'))
   }
 
   #learn(sign: HealthSign, onTrial: boolean): Counted | undefined {

@@ -1,3 +1,4 @@
+import type { Ask } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Grant } from '../scheduler/grant.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
@@ -16,7 +17,10 @@ import { RetryBudget } from './retry.ts'
 import { type Dispatched, Tries, type TriesOptions } from './tries.ts'
 import { canRepeat } from './upload.ts'
 
-interface DispatchOptions extends Omit<TriesOptions, 'mayLeave'> {
+/** Milliseconds between two looks whether a node can be reached again. */
+const backMs = 500
+
+interface DispatchOptions extends Omit<TriesOptions, 'mayLeave' | 'mayReturn'> {
   readonly scheduler: Scheduler
   /** Whether what is known of the nodes may be from before this instance started. */
   readonly isStarting: () => boolean
@@ -36,9 +40,17 @@ export class Dispatch {
     this.#options = options
     this.#budget = new RetryBudget(options.clock)
     this.#capabilities = new CapabilityCheck(options.clock, options.log)
-    const mayLeave = ({ admission, ask }: Dispatched) =>
-      canRepeat(admission.body) && options.scheduler.couldServe(ask) && this.#budget.allows()
-    this.#tries = new Tries({ ...options, mayLeave })
+    this.#tries = new Tries({
+      ...options,
+      // The attempt under way counts, unless the node may never have had it.
+      mayLeave: (request, reason) =>
+        this.#mayRepeat(request, request.ask, request.course.asked + (reason === 'lost' ? 0 : 1)),
+      mayReturn: (request, node) => {
+        const tried = new Set(request.tried)
+        tried.delete(node)
+        return this.#mayRepeat(request, { ...request.ask, tried }, request.course.asked)
+      },
+    })
   }
 
   /**
@@ -49,7 +61,8 @@ export class Dispatch {
   async run(exchange: Exchange, admission: Admission, snapshot: Snapshot): Promise<void> {
     const tried = new Set<string>()
     const ask = { ...admission.ask, tried }
-    const request: Dispatched = { exchange, admission, snapshot, ask, tried }
+    const course = { asked: 0, hasMoved: false, left: null, lostAt: null }
+    const request: Dispatched = { exchange, admission, snapshot, ask, tried, course }
     exchange.trace.model = ask.model
     exchange.trace.class = ask.class
     this.#budget.earn()
@@ -59,9 +72,10 @@ export class Dispatch {
     let failure: Failure | null = null
     do {
       const place = await this.#acquire(request, failure)
-      if (!place) break
-      failure =
-        place instanceof LoadFailed ? this.#noteLoad(request, place) : await this.#tries.run(request, place)
+      if (place)
+        failure =
+          place instanceof LoadFailed ? this.#noteLoad(request, place) : await this.#tries.run(request, place)
+      else if (!(await this.#waitsOn(request))) break
       if (!failure) return
     } while (await this.#mayRetry(request, failure))
     if (!failure) return
@@ -97,12 +111,10 @@ export class Dispatch {
   }
 
   async #mayRetry(request: Dispatched, failure: Failure): Promise<boolean> {
-    const { exchange, admission, snapshot, ask, tried } = request
-    const { routing, timeouts } = snapshot.config
-    if (tried.size >= routing.attempts) return false
+    const { exchange, ask, course } = request
+    if (!this.#isOpen(request, course.asked)) return false
     if (!judge(failure, ask).elsewhere && !this.#isContradicted(request, failure)) return false
-    if (this.#options.clock.now() >= exchange.startedAt + timeouts.request) return false
-    if (!canRepeat(admission.body)) return false
+    await this.#untilOneIsBack(request)
     return this.#options.scheduler.couldServe(ask) && (await this.#budget.wait(exchange.signal))
   }
 
@@ -123,12 +135,47 @@ export class Dispatch {
     return true
   }
 
+  /** Whether an attempt under way may be given up for another one. */
+  #mayRepeat(request: Dispatched, ask: Ask, asked: number): boolean {
+    const { scheduler } = this.#options
+    return this.#isOpen(request, asked) && scheduler.couldServe(ask) && this.#budget.allows()
+  }
+
+  /** Whether there is still time, and bytes, for another attempt after so many. */
+  #isOpen({ exchange, admission, snapshot }: Dispatched, asked: number): boolean {
+    const { routing, timeouts } = snapshot.config
+    const isLate = this.#options.clock.now() >= exchange.startedAt + timeouts.request
+    return asked < routing.attempts && !isLate && canRepeat(admission.body)
+  }
+
+  /** Whether a request for which there was no place after all waits for another one: its nodes may have been lost again. */
+  async #waitsOn(request: Dispatched): Promise<boolean> {
+    const { clock } = this.#options
+    if (clock.now() >= lostUntil(request)) return false
+    await clock.sleep(backMs, request.exchange.signal)
+    return true
+  }
+
+  /** A request that a node had is not refused because of an outage of all ways: it waits as long as for a slot. */
+  async #untilOneIsBack(request: Dispatched): Promise<void> {
+    const { scheduler, clock } = this.#options
+    const endsAt = lostUntil(request)
+    while (clock.now() < endsAt && !scheduler.couldServe(request.ask))
+      await clock.sleep(backMs, request.exchange.signal)
+  }
+
   /** A node had the request wait for a load that failed. What that says of the node was told once, by the loader. */
-  #noteLoad({ exchange: { trace }, tried }: Dispatched, { node, failure }: LoadFailed): Failure {
+  #noteLoad({ exchange: { trace }, tried, course }: Dispatched, { node, failure }: LoadFailed): Failure {
     tried.add(node)
+    course.asked++
     trace.node = node
     trace.reason = 'cold-load'
     trace.attempts++
     return failure
   }
+}
+
+/** How long a request may wait for a node that can be reached, after its own was lost, in monotonic milliseconds. */
+function lostUntil({ course: { lostAt }, snapshot }: Dispatched): number {
+  return lostAt === null ? Number.NEGATIVE_INFINITY : lostAt + snapshot.config.queue.max_wait
 }

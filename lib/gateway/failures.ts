@@ -45,7 +45,10 @@ const byFault: Readonly<Record<Fault, Verdict>> = {
   'stale-socket': { elsewhere: true, sign: 'neutral' },
   reset: again,
   'first-token-timeout': again,
+  'answer-timeout': { elsewhere: true, sign: 'neutral' }, // long answers are no fault; see SilentModels
   'node-down': { elsewhere: true, sign: 'neutral' },
+  'connection-lost': { elsewhere: true, sign: 'neutral' },
+  ejected: { elsewhere: true, sign: 'neutral' },
   'bad-response': again,
   'broken-off': again,
   stalled: again,

@@ -32,6 +32,7 @@ export function faultOf(error: Error & { code?: unknown }, { request, forMs, hea
   if (unreachableCodes.has(code) || /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))
     return 'unreachable'
   if (code.startsWith('HPE_')) return 'bad-response'
+  if (code === 'ETIMEDOUT') return 'connection-lost'
   const lost = code === 'ECONNRESET' || code === 'EPIPE'
   const crossed = request?.reusedSocket && !heard && forMs <= crossingMs
   return lost && crossed ? 'stale-socket' : 'reset'

@@ -4,7 +4,7 @@ import type { Clock } from '../shared/clock.ts'
 import { Attempt } from './attempt.ts'
 import type { Order } from './order.ts'
 import type { Outcome } from './outcome.ts'
-import type { Upstream } from './upstreams.ts'
+import type { Upstream } from './upstream.ts'
 
 /** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */
 interface Proxy {

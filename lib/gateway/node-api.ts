@@ -4,7 +4,7 @@ import type { NodeView } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Forwarder } from './forward.ts'
 import { HeldAnswer } from './held-answer.ts'
-import { requestHeaders } from './order.ts'
+import { requestHeaders, upTo } from './order.ts'
 import type { Outcome } from './outcome.ts'
 import type { Payload } from './upload.ts'
 import type { Upstreams } from './upstreams.ts'
@@ -64,7 +64,9 @@ export class NodeApi {
       }),
       body,
       timeouts,
-      patience: { expectedMs: silentMs, atMostMs: silentMs, mayLeave: () => mayLeave },
+      // Its answer says nothing of how it serves a model; a bad one of another request says nothing of this one.
+      patience: upTo(silentMs, (reason) => mayLeave && reason !== 'failing'),
+      pulse: null,
       deadlineAt: clock.now() + wholeMs,
       signal,
       resent: () => {},

@@ -1,24 +1,50 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
 import type { Fault } from './outcome.ts'
+import type { Pulse } from './silence.ts'
 import type { AnswerHead, Delivery } from './to-caller.ts'
 import type { Payload } from './upload.ts'
-import type { Upstream } from './upstreams.ts'
+import type { Upstream } from './upstream.ts'
 
-/** How long a node may be silent before its answer begins, in milliseconds from the start of the attempt. */
+/**
+ * Why a request that waits for the first sign of its node may leave it. `slow`: it takes longer than it should. `lost`: no
+ * new connection to the node comes up, so this one may be dead. `failing`: its breaker opened. `silent`: it answers no
+ * request for this model.
+ */
+export type LeaveReason = 'slow' | 'lost' | 'failing' | 'silent'
+
+/** How long a node may be silent before its answer begins, in milliseconds from when it had the whole request. */
 export interface Patience {
-  /** Longer than it should take. */
-  readonly expectedMs: number
-  /** The limit when nobody else could answer either. */
   readonly atMostMs: number
-  /** Asked once, when it takes longer than expected: whether the request may be sent elsewhere. */
-  readonly mayLeave: () => boolean
+  /** As what a request counts that left it for taking longer than it should. */
+  readonly overdueFault: Fault
+  /** How long it should be at most, as far as is known by now. */
+  expectedMs(): number
+  /** It is silent for longer than that; told once. */
+  overdue(sentAt: number): void
+  /** Whether the request may be sent to another node now. */
+  mayLeave(reason: LeaveReason): boolean
+  /** Whether the request may be sent again now, to this node as well. */
+  mayReturn(): boolean
 }
 
-/** When an attempt must end, in monotonic milliseconds, and why. */
+/** Waits that long, and no longer; leaves a node that cannot be reached, where another can be asked. */
+export function upTo(atMostMs: number, mayLeave: (reason: LeaveReason) => boolean = () => false): Patience {
+  const overdueFault = 'first-token-timeout'
+  return {
+    atMostMs,
+    overdueFault,
+    expectedMs: () => atMostMs,
+    overdue: () => {},
+    mayLeave,
+    mayReturn: () => false,
+  }
+}
+
+/** When an attempt must end or be looked at, in monotonic milliseconds, and why. */
 export interface Limit {
   readonly at: number
-  readonly fault: Fault | 'impatient'
+  readonly fault: Fault | 'look'
 }
 
 /** One try at one node. */
@@ -31,6 +57,8 @@ export interface Order {
   readonly body: Payload
   readonly timeouts: Config['timeouts']
   readonly patience: Patience
+  /** Told of each piece of the answer; null where it says nothing of how the node serves a model. */
+  readonly pulse: Pulse | null
   /** Monotonic milliseconds at which the whole request must be over. */
   readonly deadlineAt: number
   readonly signal: AbortSignal

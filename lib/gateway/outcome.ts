@@ -7,7 +7,10 @@ export type Fault =
   | 'stale-socket' // a kept-alive socket was closed under us before any byte came back
   | 'reset' // the connection broke before the answer's head
   | 'first-token-timeout'
-  | 'node-down' // the leader sees it down, and it had not begun to answer
+  | 'answer-timeout' // a whole answer takes far longer than any before, and may well come
+  | 'node-down' // it cannot be reached any more, and had not begun to answer
+  | 'connection-lost' // the connection did not live through an outage of the way: asked again, there too
+  | 'ejected' // its breaker opened, or it answers nothing, and it had not begun to answer
   | 'bad-response' // no HTTP, or a status no answer may have
   | 'broken-off' // the connection broke within the answer
   | 'stalled' // no byte of the answer for too long

@@ -6,7 +6,7 @@ import type { Caller } from './authenticate.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import type { Forwarder } from './forward.ts'
 import { giveUp, provesDown } from './give-up.ts'
-import { type Order, requestHeaders } from './order.ts'
+import { type Order, requestHeaders, upTo } from './order.ts'
 import type { NodeFailed } from './outcome.ts'
 import { PassDelivery } from './pass-delivery.ts'
 import type { PassRoute } from './routes.ts'
@@ -89,11 +89,8 @@ export class Passes {
       }),
       body,
       timeouts,
-      patience: {
-        expectedMs: timeouts.whole_answer,
-        atMostMs: timeouts.whole_answer,
-        mayLeave: () => false,
-      },
+      patience: upTo(timeouts.whole_answer),
+      pulse: null,
       deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,
       resent: () => {},

@@ -2,7 +2,7 @@ import type { Ask } from '../fleet/ask.ts'
 import type { Trial } from './breaker.ts'
 import { judge, type Verdict } from './failures.ts'
 import type { Outcome } from './outcome.ts'
-import type { Upstream } from './upstreams.ts'
+import type { Upstream } from './upstream.ts'
 
 interface Taught {
   readonly node: string

@@ -8,11 +8,13 @@ import type { Admission } from './admit.ts'
 import type { Trial } from './breaker.ts'
 import { deliver } from './delivery.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
+import type { Expected, Timed } from './expected-times.ts'
 import type { Forwarder } from './forward.ts'
-import { type Order, type Patience, requestHeaders } from './order.ts'
-import type { Failure, Outcome } from './outcome.ts'
+import { type LeaveReason, type Order, type Patience, requestHeaders } from './order.ts'
+import type { Failure, Fault, Outcome } from './outcome.ts'
 import { teach } from './teach.ts'
-import type { Upstream, Upstreams } from './upstreams.ts'
+import type { Upstream } from './upstream.ts'
+import type { Upstreams } from './upstreams.ts'
 
 export interface TriesOptions {
   readonly upstreams: Upstreams
@@ -23,8 +25,10 @@ export interface TriesOptions {
   readonly instance: string
   /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
   readonly doubt: (node: string) => void
-  /** Whether a request whose node is silent for too long may be sent elsewhere. */
-  readonly mayLeave: (request: Dispatched) => boolean
+  /** Whether a request whose node is silent may be sent to another one now. */
+  readonly mayLeave: (request: Dispatched, reason: LeaveReason) => boolean
+  /** Whether it may be sent again now, to the same node as well. */
+  readonly mayReturn: (request: Dispatched, node: string) => boolean
 }
 
 /** A request while it is being dispatched: what does not change from one try to the next. */
@@ -33,7 +37,21 @@ export interface Dispatched {
   readonly admission: Admission
   readonly snapshot: Snapshot
   readonly ask: Ask
+  /** Nodes that had the request and failed it. */
   readonly tried: Set<string>
+  readonly course: Course
+}
+
+/** What has become of a request so far. */
+export interface Course {
+  /** Nodes that had it. One that could not be reached costs no more than the time of a connect. */
+  asked: number
+  /** It left a node for being slow. */
+  hasMoved: boolean
+  /** That node, when it was sent there, and the time the node was given, where the answer was to come whole. */
+  left: { readonly node: string; readonly sentAt: number; readonly givenMs: number } | null
+  /** When a node that had it was lost first, in monotonic milliseconds: it waits until one can be reached. */
+  lostAt: number | null
 }
 
 /** One try: where, and what the breaker learns from it. */
@@ -41,6 +59,8 @@ interface Try {
   readonly grant: Grant
   readonly upstream: Upstream
   readonly trial: Trial
+  /** Monotonic milliseconds. */
+  readonly sentAt: number
 }
 
 /** One request, one node: sent, answered, and what that teaches of the node. */
@@ -58,9 +78,9 @@ export class Tries {
     try {
       request.tried.add(grant.node.name)
       const upstream = upstreams.of(grant.node)
-      trial = upstream.breaker.begin()
+      trial = upstream.breaker.begin(() => this.#expected(request, grant, upstream).usualMs)
       this.#note(request, grant)
-      const attempt = { grant, upstream, trial }
+      const attempt = { grant, upstream, trial, sentAt: this.#options.clock.now() }
       return this.#conclude(request, attempt, await forwarder.send(this.#order(request, attempt)))
     } finally {
       // However it ended; what was told already stands. By hand: V8 leaves `using` to its slow path (Node 24).
@@ -69,12 +89,11 @@ export class Tries {
     }
   }
 
-  #order(request: Dispatched, { grant, upstream, trial }: Try): Order {
+  #order(request: Dispatched, { grant, upstream, trial, sentAt }: Try): Order {
     const { exchange, admission, snapshot } = request
     const { clock, metrics } = this.#options
     const { node } = grant
     const { timeouts } = snapshot.config
-    const sentAt = clock.now()
     return {
       upstream,
       method: 'POST',
@@ -88,7 +107,8 @@ export class Tries {
       }),
       body: admission.body,
       timeouts,
-      patience: this.#patience(request, upstream),
+      patience: this.#patience(request, grant, upstream),
+      pulse: upstream.silence(request.ask.model),
       deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,
       resent: () => metrics.attempts.inc({ node: node.name, result: 'stale-socket' }),
@@ -99,7 +119,8 @@ export class Tries {
         if (head.status < 400) {
           trial.settle('good')
           if (beginsEarly(admission)) grant.begun()
-          this.#learn(request, upstream, clock.now() - sentAt)
+          if (beginsEarly(admission)) this.#learn(request, node.name, clock.now() - sentAt)
+          this.#options.upstreams.answered(node.name, request.ask.model)
         }
         const delivery = deliver(head, {
           api: request.ask.api,
@@ -117,25 +138,57 @@ export class Tries {
   }
 
   /** How long the node may be silent: the model is in its memory by now, so only the prompt and its work take time. */
-  #patience(request: Dispatched, upstream: Upstream): Patience {
-    const { admission, snapshot } = request
-    const { first_token: atMostMs, whole_answer: wholeMs } = snapshot.config.timeouts
-    const mayLeave = () => this.#options.mayLeave(request)
-    if (!beginsEarly(admission)) return { expectedMs: wholeMs, atMostMs: wholeMs, mayLeave }
-    return { expectedMs: Math.min(this.#limitMs(request, upstream), atMostMs), atMostMs, mayLeave }
+  #patience(request: Dispatched, grant: Grant, upstream: Upstream): Patience {
+    const { admission, snapshot, ask, course } = request
+    const { first_token, whole_answer } = snapshot.config.timeouts
+    const { upstreams, mayLeave, mayReturn } = this.#options
+    const node = grant.node.name
+    const isWhole = !beginsEarly(admission)
+    return {
+      atMostMs: isWhole ? whole_answer : first_token,
+      overdueFault: isWhole ? 'answer-timeout' : 'first-token-timeout',
+      expectedMs: () => this.#expected(request, grant, upstream).ms,
+      overdue: (sentAt) => {
+        // A whole answer may be a long one: see #learnWhole.
+        if (!isWhole) upstreams.overdue(node, ask.model, sentAt)
+      },
+      mayLeave: (reason) => {
+        const isKnownHere = !isWhole && this.#expected(request, grant, upstream).known === 'here'
+        // A slow model is slow everywhere: to begin again and again would serve nobody.
+        if (reason === 'slow' && course.hasMoved && !isKnownHere) return false
+        return mayLeave(request, reason)
+      },
+      mayReturn: () => mayReturn(request, node),
+    }
   }
 
-  #limitMs({ admission, ask }: Dispatched, { firstTokens }: Upstream): number {
-    return firstTokens.limitMs(ask.model, admission.body.length ?? 0)
+  #expected({ admission, ask }: Dispatched, { node, reason }: Grant, upstream: Upstream): Expected {
+    const { upstreams, clock } = this.#options
+    const own = admission.body.length ?? 0
+    const timed: Timed = beginsEarly(admission) ? 'first-token' : 'whole'
+    const sent = { node: node.name, model: ask.model, timed, bodyBytes: Math.max(own, upstream.silentBytes) }
+    const isWorking = node.resident.has(ask.model) || reason === 'cold-load'
+    return upstreams.expected.of(sent, isWorking, clock.now())
   }
 
-  #learn({ admission, ask }: Dispatched, { firstTokens }: Upstream, tookMs: number): void {
-    if (beginsEarly(admission)) firstTokens.observe(ask.model, admission.body.length ?? 0, tookMs)
+  /** That this node took less time than the one before was given tells that the answer was no long one. */
+  #learnWhole(request: Dispatched, node: string, tookMs: number): void {
+    const { left } = request.course
+    if (left && tookMs <= left.givenMs)
+      this.#options.upstreams.overdue(left.node, request.ask.model, left.sentAt)
+    this.#learn(request, node, tookMs)
+  }
+
+  #learn({ admission, ask }: Dispatched, node: string, tookMs: number): void {
+    const { upstreams, clock } = this.#options
+    const timed: Timed = beginsEarly(admission) ? 'first-token' : 'whole'
+    const sent = { node, model: ask.model, timed, bodyBytes: admission.body.length ?? 0 }
+    upstreams.expected.observe(sent, tookMs, clock.now())
   }
 
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
-  #conclude(request: Dispatched, { grant, upstream, trial }: Try, outcome: Outcome): Failure | null {
-    const { exchange, ask } = request
+  #conclude(request: Dispatched, { grant, upstream, trial, sentAt }: Try, outcome: Outcome): Failure | null {
+    const { exchange, ask, admission } = request
     const { doubt, metrics } = this.#options
     const node = grant.node.name
     const verdict = teach(outcome, ask, { node, upstream, trial, doubt })
@@ -145,13 +198,13 @@ export class Tries {
     const result = outcome.kind === 'node-failed' ? outcome.fault : outcome.kind
     metrics.later(() => metrics.attempts.inc({ node, result }))
     if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
-    if (outcome.kind === 'refused') return outcome
-    exchange.trace.tokens = outcome.tokens
-    if (outcome.kind === 'node-failed') {
-      if (outcome.fault === 'first-token-timeout')
-        this.#learn(request, upstream, this.#limitMs(request, upstream))
+    if (outcome.kind !== 'done') {
+      noteFailure(request, { node, sentAt, givenMs: this.#options.clock.now() - sentAt }, outcome)
+      if (outcome.kind === 'node-failed') exchange.trace.tokens = outcome.tokens
       return outcome
     }
+    exchange.trace.tokens = outcome.tokens
+    if (!beginsEarly(admission)) this.#learnWhole(request, node, this.#options.clock.now() - sentAt)
     exchange.trace.outcome = 'ok'
     return null
   }
@@ -180,6 +233,27 @@ export class Tries {
     if (adjusted.length > 0) headers['x-llamero-adjusted'] = adjusted.join(', ')
     return headers
   }
+}
+
+/** Faults by which a node never had the request, or is lost with it: it may have it again once it can be reached. */
+const unreached: ReadonlySet<Fault> = new Set([
+  'unreachable',
+  'connect-timeout',
+  'node-down',
+  'connection-lost',
+])
+
+function noteFailure(
+  { tried, course }: Dispatched,
+  attempt: NonNullable<Course['left']>,
+  failure: Failure,
+): void {
+  const fault = failure.kind === 'node-failed' ? failure.fault : null
+  if (fault === 'node-down' || fault === 'connection-lost') course.lostAt ??= attempt.sentAt + attempt.givenMs
+  if (fault === 'answer-timeout') course.left = attempt
+  if (fault?.endsWith('-timeout') && fault !== 'connect-timeout') course.hasMoved = true
+  if (fault !== null && unreached.has(fault)) tried.delete(attempt.node)
+  else course.asked++
 }
 
 /** Whether the time to the head of the answer depends on the prompt alone. */

@@ -3,46 +3,28 @@ import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { type Gate, openPassage, type Passage } from '../scheduler/gate.ts'
 import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { Roster } from '../shared/roster.ts'
-import type { Breaker, BreakerState } from './breaker.ts'
-import { FirstTokens } from './first-token.ts'
-import { agentFor, type NodeAgent } from './node-agent.ts'
+import type { BreakerState } from './breaker.ts'
+import { canConnect } from './connect-check.ts'
+import { ExpectedTimes } from './expected-times.ts'
+import { agentFor } from './node-agent.ts'
 import { NodePassage } from './node-passage.ts'
+import { SilentModels } from './silent-models.ts'
+import { Upstream } from './upstream.ts'
 
 /** Idle sockets are given up after 15 to 30 s, before anything between us and the node forgets them. */
 const sweepMs = 15_000
 
-/** Where a node listens, in the parts that http-proxy asks for: those of a URL are worked out at each look. */
-type Target = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'href'>>
+/** Milliseconds between two looks at the nodes to which requests wait in silence. */
+const lookMs = 500
 
-/** The way to one node: its kept-alive sockets, its breaker, and its ear for back-pressure. */
-export interface Upstream {
-  readonly target: Target
-  readonly agent: NodeAgent
-  readonly breaker: Breaker
-  readonly firstTokens: FirstTokens
-  /**
-   * The node said 503 busy or 429: no new requests for a while. To be told before the request's trial is settled.
-   *
-   * @param retryAfterMs what its Retry-After asked for.
-   */
-  busy(retryAfterMs?: number): void
-  /** A model is not on the node, or its runner dies there: it is not asked for here for 30 s. */
-  bar(model: string): void
-  /** Tries to which the node has not begun to answer. */
-  readonly silent: Roster<Silent, Silent>
-}
+/** The longest that a new connection may take which only shows that the node is there. */
+const connectMs = 2000
 
-/** A try that waits for the first sign of its node. */
-export interface Silent {
-  /** The node is known to be down: whoever can be served elsewhere need not wait for it. */
-  nodeDown(): void
-}
-
-interface Held extends Upstream {
-  readonly passage: NodePassage
+interface Held {
+  readonly upstream: Upstream
   /** What it was made from: another address, other TLS or breaker settings need a new one. */
   readonly identity: string
 }
@@ -52,6 +34,7 @@ interface UpstreamsOptions {
   /** Told of what requests meet at each node. */
   readonly contacts?: Pick<Contacts, 'answered' | 'failed'>
   readonly metrics: Metrics
+  readonly log: Pick<Log, 'info' | 'warn'>
   readonly clock: Clock
   readonly dice: Dice
   /** Called when more or less may go to some node than before. */
@@ -62,14 +45,23 @@ interface UpstreamsOptions {
 export class Upstreams implements Gate {
   readonly #options: UpstreamsOptions
   readonly #held = new Map<string, Held>()
+  /** How long nodes take to begin their answers. */
+  readonly expected = new ExpectedTimes()
+  readonly #silentModels: SilentModels
   /** The passages that are not open: few, and each decision of the scheduler looks at every node. */
   readonly #narrow = new Map<string, NodePassage>()
   #cancelSweep: (() => void) | null = null
+  #cancelLook: (() => void) | null = null
   /** Nodes that the last snapshot saw down. */
   #down: ReadonlySet<string> = new Set()
 
   constructor(options: UpstreamsOptions) {
     this.#options = options
+    this.#silentModels = new SilentModels({
+      ...options,
+      upstreams: () => this.#upstreams(),
+      answersProbes: (node) => options.snapshot.get().nodes.get(node)?.health === 'up',
+    })
     options.snapshot.onSwap(() => {
       this.#prune()
       this.#watchHealth()
@@ -78,7 +70,7 @@ export class Upstreams implements Gate {
 
   /** The upstream of a node; a request that still holds an older snapshot gets the newer way to it. */
   of(node: NodeView): Upstream {
-    return this.#hold(node)
+    return this.#hold(node).upstream
   }
 
   /** See Gate of the scheduler: nothing keeps requests from a node never used. */
@@ -87,50 +79,70 @@ export class Upstreams implements Gate {
   }
 
   breakerState(node: string): BreakerState {
-    return this.#held.get(node)?.breaker.state ?? 'closed'
+    return this.#held.get(node)?.upstream.breaker.state ?? 'closed'
   }
 
   /** Closes every socket to every node. */
   close(): void {
-    this.#stopSweeping()
-    for (const { agent, passage } of this.#held.values()) {
-      agent.destroy()
-      passage.end()
-    }
+    this.#stopTimers()
+    for (const { upstream } of this.#held.values()) upstream.destroy()
     this.#held.clear()
     this.#narrow.clear()
+  }
+
+  /** A request for a model of a node is silent for longer than it should be. */
+  overdue(node: string, model: string, sentAt: number): void {
+    const held = this.#held.get(node)
+    if (held) this.#silentModels.overdue(node, held.upstream, model, sentAt)
+  }
+
+  /** An answer for a model of a node began well. */
+  answered(node: string, model: string): void {
+    this.#silentModels.answered(node, model)
   }
 
   #hold(node: NodeView): Held {
     const held = this.#held.get(node.name)
     if (held) return held
     const passage = this.#passageFor(node.name)
-    const fresh: Held = {
-      identity: this.#identityOf(node),
-      target: targetOf(node),
+    const upstream = new Upstream({
+      node,
       agent: agentFor(node.spec),
-      breaker: passage.breaker,
-      firstTokens: new FirstTokens(),
-      busy: (retryAfterMs) => passage.busy(retryAfterMs),
-      bar: (model) => passage.bar(model),
-      silent: new Roster(),
       passage,
-    }
+      connect: ({ host, port }) => this.#connect(host, port),
+    })
+    const fresh: Held = { identity: this.#identityOf(node), upstream }
     this.#held.set(node.name, fresh)
     this.#cancelSweep ??= this.#sweepLater()
+    this.#cancelLook ??= this.#lookLater()
     return fresh
+  }
+
+  #connect(host: string, port: number): Promise<boolean | null> {
+    const { snapshot, clock } = this.#options
+    return canConnect(host, port, Math.min(snapshot.get().config.timeouts.connect, connectMs), clock)
+  }
+
+  #lookLater(): () => void {
+    const { clock } = this.#options
+    return clock.after(lookMs, () => {
+      for (const { upstream } of this.#held.values()) upstream.look(clock.now())
+      this.#cancelLook = this.#lookLater()
+    })
   }
 
   #sweepLater(): () => void {
     return this.#options.clock.after(sweepMs, () => {
-      for (const { agent } of this.#held.values()) agent.sweep()
+      for (const { upstream } of this.#held.values()) upstream.agent.sweep()
       this.#cancelSweep = this.#sweepLater()
     })
   }
 
-  #stopSweeping(): void {
+  #stopTimers(): void {
     this.#cancelSweep?.()
     this.#cancelSweep = null
+    this.#cancelLook?.()
+    this.#cancelLook = null
   }
 
   #passageFor(name: string): NodePassage {
@@ -146,6 +158,7 @@ export class Upstreams implements Gate {
         changed()
       },
       moved: (state) => {
+        this.#held.get(name)?.upstream.breakerMoved(state)
         metrics.breakerTransitions.inc({ node: name, to: state })
         for (const each of ['closed', 'open', 'half-open'] as const) {
           metrics.breakerState.set({ node: name, state: each }, each === state ? 1 : 0)
@@ -164,14 +177,18 @@ export class Upstreams implements Gate {
       if (node.health === 'down') {
         down.add(node.name)
         if (!this.#down.has(node.name) && isUnreachable(node)) this.#leave(node.name)
-      } else if (this.#down.has(node.name) && node.available) this.#hold(node).passage.warmUp()
+      } else if (this.#down.has(node.name) && node.available) this.#hold(node).upstream.passage.warmUp()
     }
     this.#down = down
   }
 
   /** A host that lost its power says nothing: without this, its requests would wait until their time is up. */
   #leave(node: string): void {
-    for (const each of this.#held.get(node)?.silent.values() ?? []) each.nodeDown()
+    this.#held.get(node)?.upstream.leaveAll('lost')
+  }
+
+  *#upstreams(): Iterable<Upstream> {
+    for (const { upstream } of this.#held.values()) yield upstream
   }
 
   #prune(): void {
@@ -186,13 +203,13 @@ export class Upstreams implements Gate {
     return JSON.stringify([spec.url, spec.tls, this.#options.snapshot.get().config.breaker])
   }
 
-  /** Idle sockets go at once; those in use end with their streams. */
-  #drop(name: string, { agent, passage }: Held): void {
+  #drop(name: string, { upstream }: Held): void {
     this.#held.delete(name)
     this.#narrow.delete(name)
-    passage.end()
-    agent.retire()
-    if (this.#held.size === 0) this.#stopSweeping()
+    this.expected.forget(name)
+    this.#silentModels.forget(name)
+    upstream.retire()
+    if (this.#held.size === 0) this.#stopTimers()
   }
 }
 
@@ -200,9 +217,4 @@ export class Upstreams implements Gate {
 function isUnreachable({ status }: NodeView): boolean {
   const fault = status?.fault ?? 'unreachable'
   return fault === 'unreachable' || fault === 'refused'
-}
-
-function targetOf({ spec }: NodeView): Target {
-  const { protocol, host, hostname, port, href } = new URL(spec.url)
-  return { protocol, host, hostname, port, href }
 }

@@ -111,6 +111,11 @@ export class Metrics {
     'Nodes of agents that are not registered any more, remembered for a day or until they are removed',
     [],
   )
+  readonly nodeSwallows = this.#gauge(
+    'node_swallows_chats',
+    '1 while a node takes chats and answers none: restart Ollama there',
+    ['node'],
+  )
   readonly breakerState = this.#gauge('circuit_breaker_state', '1 for the state the breaker is in', [
     'node',
     'state',
@@ -232,7 +237,14 @@ export class Metrics {
 
   /** Forgets every series of a node that left the fleet. */
   async forgetNode(node: string): Promise<void> {
-    for (const metric of [this.nodeInflight, this.nodeUp, this.nodeSlow, this.probeSeconds, this.panicPicks])
+    for (const metric of [
+      this.nodeInflight,
+      this.nodeUp,
+      this.nodeSlow,
+      this.nodeSwallows,
+      this.probeSeconds,
+      this.panicPicks,
+    ])
       metric.remove({ node })
     for (const { labels } of (await this.attempts.get()).values)
       if (labels.node === node) this.attempts.remove(labels)

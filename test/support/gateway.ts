@@ -48,6 +48,7 @@ export async function startGateway(
   const upstreams = new Upstreams({
     snapshot: current,
     metrics,
+    log,
     clock,
     dice: () => 0.5,
     changed: () => scheduler.refresh(),

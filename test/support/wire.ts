@@ -26,6 +26,10 @@ export interface RawNode {
   readonly received: string[]
   /** When each connection closed, by `performance.now()`; in the order of `received`. */
   readonly closedAt: (number | undefined)[]
+  /** Refuses new connections; those that are open stay, and are answered. */
+  refuse(): void
+  /** Takes new connections again, at the same port. */
+  listen(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -50,9 +54,12 @@ export async function startRawNode(
       serve(socket, chunk.toString('latin1'), nth++)
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const listen = (at: number) => new Promise<void>((resolve) => server.listen(at, '127.0.0.1', resolve))
+  await listen(0)
   const { port } = server.address() as { port: number }
   return {
+    refuse: () => void server.close(),
+    listen: () => listen(port),
     port,
     url: `http://127.0.0.1:${port}`,
     received,

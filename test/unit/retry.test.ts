@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { FirstTokens } from '../../lib/gateway/first-token.ts'
 import { RetryBudget } from '../../lib/gateway/retry.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
@@ -91,24 +90,4 @@ test('a retry whose caller leaves while it waits leaves its turn to the next', a
   await clock.advance(1100)
   assert.equal(await next, true)
   assert(budget.spend(), 'only one was taken')
-})
-
-test('a node has 10 s for its first token, or 5 times what is expected of it', () => {
-  const known = new FirstTokens()
-  assert.equal(known.limitMs('m', 100), 10_000)
-  const unknown = known.limitMs('m', 100_000)
-  assert(unknown > 1_000_000, 'a long prompt takes a slow node long')
-  for (let n = 0; n < 200; n++) known.observe('m', 100_000, 2000)
-  const limit = known.limitMs('m', 100_000)
-  assert(Math.abs(limit - 10_000) < 500, `${limit}`)
-  assert.equal(known.limitMs('other', 100_000), unknown, 'each model has a speed of its own')
-})
-
-test('a slower first token is believed at once, a faster one little by little', () => {
-  const known = new FirstTokens()
-  for (let n = 0; n < 200; n++) known.observe('m', 10_000, 1000)
-  known.observe('m', 10_000, 20_000)
-  assert(known.limitMs('m', 10_000) > 99_999)
-  known.observe('m', 10_000, 1000)
-  assert(known.limitMs('m', 10_000) > 80_000)
 })

@@ -16,7 +16,9 @@ function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
   const clock = new VirtualClock()
   const metrics = new Metrics()
   const changed = () => scheduler.refresh()
-  const upstreams = new Upstreams({ snapshot: current, metrics, clock, dice, changed })
+  const warnings: string[] = []
+  const log = { info: () => {}, warn: (message: string) => void warnings.push(message) }
+  const upstreams = new Upstreams({ snapshot: current, metrics, log, clock, dice, changed })
   const scheduler = aScheduler(snapshot, { current, gate: upstreams, clock })
   const acquire = (model = 'm:latest', tried: readonly string[] = []) =>
     scheduler.acquire(
@@ -34,7 +36,7 @@ function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
   }
   const panics = async () =>
     (await metrics.panicPicks.get()).values.reduce((sum, { value }) => sum + value, 0)
-  return { current, clock, upstreams, scheduler, acquire, upstream, settle, panics }
+  return { current, clock, upstreams, scheduler, acquire, upstream, settle, panics, warnings }
 }
 
 /** Takes slots until the next ask has to wait; that one is counted as queued. */

@@ -1,0 +1,33 @@
+import { connect } from 'node:net'
+import type { Clock } from '../shared/clock.ts'
+
+/** Of the node or the way to it. Others (no name server, no file or port left here) say nothing of either. */
+const deadCodes: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN'])
+
+/** Whether an error of a connection says that its other end cannot be reached. */
+export function provesUnreachable({ code }: Error & { code?: unknown }): boolean {
+  return code === 'ECONNECT_TIMEOUT' || deadCodes.has(String(code))
+}
+
+/**
+ * Whether a new connection comes up; null where that cannot be told. A connection whose way is gone says nothing for as long
+ * as the kernel sends again, a quarter of an hour (tcp_retries2 in tcp(7)), and Node cannot set TCP_USER_TIMEOUT.
+ */
+export function canConnect(
+  host: string,
+  port: number,
+  limitMs: number,
+  clock: Clock,
+): Promise<boolean | null> {
+  const { promise, resolve } = Promise.withResolvers<boolean | null>()
+  const socket = connect({ host, port })
+  const cancel = clock.after(limitMs, () => end(false))
+  const end = (found: boolean | null) => {
+    cancel()
+    socket.destroy()
+    resolve(found)
+  }
+  socket.on('connect', () => end(true))
+  socket.on('error', (error) => end(provesUnreachable(error) ? false : null))
+  return promise
+}

@@ -1,0 +1,165 @@
+/** What is timed: to the first token, which the prompt decides, or to the end of an answer that comes whole. */
+export type Timed = 'first-token' | 'whole'
+
+/** How long a node should take at most until its answer begins, and where that is known from. */
+export interface Expected {
+  /** Milliseconds; infinite where nothing can be said. */
+  readonly ms: number
+  /** What answered the model before: this node, only others, or none so far. */
+  readonly known: 'here' | 'elsewhere' | 'nowhere'
+  /** Milliseconds that it usually takes; 0 where that is not known. */
+  readonly usualMs: number
+}
+
+/** A request, as far as the time of its answer depends on it. */
+interface Sent {
+  readonly node: string
+  readonly model: string
+  readonly timed: Timed
+  /** Of all bodies that the node reads now: it reads them together. */
+  readonly bodyBytes: number
+}
+
+/** Milliseconds that are never too long, of a node that was never or seldom heard, and of one that is well known. */
+const leastMs = 10_000
+const leastKnownMs = 3_000
+/** Answers that make a node's times well known. */
+const wellKnown = 10
+/** A node may take this many times what is expected of it. */
+const tolerance = 5
+/** A whole answer may take this much longer than the longest so far, or half as long again. */
+const wholeSlackMs = 3_000
+/** A slow node, before anything is known of it: 200 ms, and 100 tokens of 4 bytes read per second. */
+const priorBaseMs = 200
+const priorMsPerByte = 10 / 4
+/** Lengths of whole answers differ: the longest of one to two such periods counts, in milliseconds. */
+const periodMs = 3_600_000
+/**
+ * A model that was never heard anywhere, on a node that has it in memory, reads its first prompt, or hangs: only after this
+ * long is that worth a try elsewhere.
+ */
+const unknownMs = 60_000
+
+/**
+ * What is known of how long nodes take to begin their answers, learned from answers only: a node that does not answer at all
+ * must not be given more time for that.
+ */
+export class ExpectedTimes {
+  /** By node, then by model. */
+  readonly #nodes = new Map<string, Map<string, Known>>()
+
+  /** An answer of a resident model began after `tookMs`. */
+  observe({ node, model, timed, bodyBytes }: Sent, tookMs: number, now: number): void {
+    const models = this.#nodes.get(node) ?? new Map<string, Known>()
+    this.#nodes.set(node, models)
+    const known = models.get(model) ?? { firstToken: new FirstTokens(), whole: new WholeAnswers() }
+    models.set(model, known)
+    if (timed === 'whole') known.whole.observe(bodyBytes, tookMs, now)
+    else known.firstToken.observe(bodyBytes, tookMs)
+  }
+
+  /** @param isWorking the node's runner has the model in memory. */
+  of(sent: Sent, isWorking: boolean, now: number): Expected {
+    return sent.timed === 'whole' ? this.#whole(sent, now) : this.#firstToken(sent, isWorking)
+  }
+
+  /** The node left the fleet. */
+  forget(node: string): void {
+    this.#nodes.delete(node)
+  }
+
+  #firstToken({ node, model, bodyBytes }: Sent, isWorking: boolean): Expected {
+    const own = this.#nodes.get(node)?.get(model)?.firstToken
+    if (own && own.count > 0) {
+      const least = own.count >= wellKnown ? leastKnownMs : leastMs
+      return expected('here', least, own.factor * priorMs(bodyBytes))
+    }
+    // As slow as the slowest: a deadline that is too short wastes what the node did.
+    const others = this.#allOf(model).filter(({ firstToken }) => firstToken.count > 0)
+    if (others.length > 0) {
+      const factor = Math.max(1, ...others.map(({ firstToken }) => firstToken.factor))
+      return expected('elsewhere', leastMs, factor * priorMs(bodyBytes))
+    }
+    const prior = expected('nowhere', leastMs, priorMs(bodyBytes))
+    return { ...prior, ms: isWorking ? Math.max(unknownMs, prior.ms) : prior.ms, usualMs: 0 }
+  }
+
+  /** Any node may get the long questions next: the longest answer of all of them counts. */
+  #whole({ node, model, bodyBytes }: Sent, now: number): Expected {
+    const all = this.#allOf(model)
+    const longest = Math.max(0, ...all.map(({ whole }) => whole.expectedMs(bodyBytes, now)))
+    if (longest === 0) return { ms: Number.POSITIVE_INFINITY, known: 'nowhere', usualMs: 0 }
+    const count = all.reduce((sum, { whole }) => sum + whole.count, 0)
+    const isOwn = (this.#nodes.get(node)?.get(model)?.whole.count ?? 0) > 0
+    const ms = longest + Math.max(wholeSlackMs, longest / 2)
+    return {
+      ms: count >= wellKnown ? ms : Math.max(unknownMs, ms),
+      known: isOwn ? 'here' : 'elsewhere',
+      usualMs: longest,
+    }
+  }
+
+  #allOf(model: string): Known[] {
+    return [...this.#nodes.values()].flatMap((models) => models.get(model) ?? [])
+  }
+}
+
+interface Known {
+  readonly firstToken: FirstTokens
+  readonly whole: WholeAnswers
+}
+
+function expected(known: Expected['known'], least: number, usualMs: number): Expected {
+  return { ms: Math.max(least, tolerance * usualMs), known, usualMs }
+}
+
+/**
+ * First tokens of one model on one node, as a factor on a slow node's time for a prompt of the same size. It rises at once
+ * and falls slowly: a deadline that is too short wastes what the node did.
+ */
+class FirstTokens {
+  factor = 0
+  count = 0
+
+  observe(bodyBytes: number, tookMs: number): void {
+    const seen = tookMs / priorMs(bodyBytes)
+    this.factor = this.count === 0 ? seen : Math.max(seen, 0.9 * this.factor + 0.1 * seen)
+    this.count++
+  }
+}
+
+/** The longest whole answer of one model on one node, of this period and the one before, and the longest body sent for one. */
+class WholeAnswers {
+  count = 0
+  #now = { longestMs: 0, bodyBytes: 0 }
+  #before = { longestMs: 0, bodyBytes: 0 }
+  #since = 0
+
+  observe(bodyBytes: number, tookMs: number, now: number): void {
+    this.#turn(now)
+    this.count++
+    this.#now = {
+      longestMs: Math.max(this.#now.longestMs, tookMs),
+      bodyBytes: Math.max(this.#now.bodyBytes, bodyBytes),
+    }
+  }
+
+  /** Of a prompt of that size; a longer one than any before may take longer in proportion. */
+  expectedMs(bodyBytes: number, now: number): number {
+    this.#turn(now)
+    const largest = Math.max(this.#now.bodyBytes, this.#before.bodyBytes)
+    const longest = Math.max(this.#now.longestMs, this.#before.longestMs)
+    return longest * Math.max(1, priorMs(bodyBytes) / priorMs(largest))
+  }
+
+  #turn(now: number): void {
+    if (now - this.#since < periodMs) return
+    this.#before = now - this.#since < 2 * periodMs ? this.#now : { longestMs: 0, bodyBytes: 0 }
+    this.#now = { longestMs: 0, bodyBytes: 0 }
+    this.#since = now
+  }
+}
+
+function priorMs(bodyBytes: number): number {
+  return priorBaseMs + bodyBytes * priorMsPerByte
+}

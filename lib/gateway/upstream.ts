@@ -1,0 +1,176 @@
+import type { NodeView } from '../fleet/node.ts'
+import type { Address } from '../shared/address.ts'
+import { Roster } from '../shared/roster.ts'
+import type { Breaker, BreakerState } from './breaker.ts'
+import type { NodeAgent } from './node-agent.ts'
+import type { NodePassage } from './node-passage.ts'
+import type { LeaveReason } from './order.ts'
+import { isQuiet, Reachability } from './reachability.ts'
+import { type Pulse, Silence } from './silence.ts'
+
+/** Where a node listens, in the parts that http-proxy asks for: those of a URL are worked out at each look. */
+export type Target = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'href'>>
+
+/** An attempt that waits for the first sign of its node. */
+export interface Silent {
+  /** Monotonic milliseconds. */
+  readonly silentSince: number
+  /** The other end of its connection; null before there is one. */
+  readonly address: Address | null
+  readonly bodyBytes: number
+  /** Told of its answer, as its order says. */
+  readonly pulse: Pulse | null
+  /** Its node is not to be expected to answer: what can be served elsewhere need not wait for it. */
+  leave(reason: Exclude<LeaveReason, 'slow'>): void
+  /** New connections to its node come up again. */
+  found(): void
+}
+
+interface UpstreamOptions {
+  readonly node: NodeView
+  readonly agent: NodeAgent
+  readonly passage: NodePassage
+  /** See `canConnect`. */
+  readonly connect: (address: Address) => Promise<boolean | null>
+}
+
+/** The way to one node: its kept-alive sockets, its breaker, what waits there, and what is known of its silence. */
+export class Upstream {
+  readonly target: Target
+  readonly agent: NodeAgent
+  readonly passage: NodePassage
+  /** Attempts to which the node has not begun to answer. */
+  readonly silent = new Roster<Silent, Silent>()
+  readonly #silences = new Map<string, Silence>()
+  readonly #reachability: Reachability
+  #breakerState: BreakerState = 'closed'
+  #ended = false
+
+  constructor({ node, agent, passage, connect }: UpstreamOptions) {
+    this.target = targetOf(node)
+    this.agent = agent
+    this.passage = passage
+    this.#reachability = new Reachability({
+      address: (now) => this.#addressToTry(now),
+      connect,
+      lost: () => this.#lose(),
+      found: () => this.#find(),
+    })
+  }
+
+  get breaker(): Breaker {
+    return this.passage.breaker
+  }
+
+  /**
+   * The node said 503 busy or 429: no new requests for a while. To be told before the request's trial is settled.
+   *
+   * @param retryAfterMs what its Retry-After asked for.
+   */
+  busy(retryAfterMs?: number): void {
+    this.passage.busy(retryAfterMs)
+  }
+
+  /** A model is not on the node, or its runner dies there: it is not asked for here for 30 s. */
+  bar(model: string): void {
+    this.passage.bar(model)
+  }
+
+  /** A new connection to the node did not come up. */
+  lost(): void {
+    this.#reachability.lose()
+  }
+
+  /** What is known of the node's answers for one model. */
+  silence(model: string): Silence {
+    let silence = this.#silences.get(model)
+    if (!silence) {
+      silence = new Silence()
+      this.#silences.set(model, silence)
+    }
+    return silence
+  }
+
+  /** Whether an answer came since then, for another model than the one of `besides`. */
+  wasHeardSince(at: number, besides: Silence | null = null): boolean {
+    for (const silence of this.#silences.values())
+      if (silence !== besides && silence.heardAt > at) return true
+    return false
+  }
+
+  /** Bytes of the bodies that the node reads now, or should. */
+  get silentBytes(): number {
+    let sum = 0
+    for (const { bodyBytes } of this.silent.values()) sum += bodyBytes
+    return sum
+  }
+
+  /** The node answers nothing for a model: what waits there for it leaves, and nothing follows for a while. */
+  ejectModel(model: string): void {
+    this.bar(model)
+    const silence = this.silence(model)
+    for (const each of this.silent.values()) if (each.pulse === silence) each.leave('silent')
+  }
+
+  /** To be told of each state of the breaker. */
+  breakerMoved(state: BreakerState): void {
+    const before = this.#breakerState
+    this.#breakerState = state
+    if (state !== 'open' || before !== 'closed') return
+    const { cause } = this.breaker
+    this.leaveAll(cause === 'refused' ? 'lost' : cause === 'silent' ? 'silent' : 'failing')
+  }
+
+  leaveAll(reason: Exclude<LeaveReason, 'slow'>): void {
+    for (const each of this.silent.values()) each.leave(reason)
+  }
+
+  /** To be called every now and then. */
+  look(now: number): void {
+    this.#reachability.look(now)
+  }
+
+  /** Idle sockets go at once; those in use end with their streams. */
+  retire(): void {
+    this.#ended = true
+    this.passage.end()
+    this.agent.retire()
+  }
+
+  destroy(): void {
+    this.#ended = true
+    this.agent.destroy()
+    this.passage.end()
+  }
+
+  /** Where the first request that waits in silence is connected to, without a look at name servers. */
+  #addressToTry(now: number): Address | null {
+    const own = { host: this.target.hostname.replace(/^\[|\]$/g, ''), port: portOf(this.target) }
+    const [first] = this.silent.values()
+    if (this.#reachability.isLost) return first?.address ?? own
+    if (!first || !isQuiet(first.silentSince, now)) return null
+    for (const { heardAt } of this.#silences.values()) if (!isQuiet(heardAt, now)) return null
+    return first.address
+  }
+
+  #lose(): void {
+    if (this.#ended) return
+    this.breaker.refuse()
+    this.leaveAll('lost')
+  }
+
+  #find(): void {
+    if (this.#ended) return
+    this.breaker.retry()
+    for (const each of this.silent.values()) each.found()
+  }
+}
+
+function targetOf({ spec }: NodeView): Target {
+  const { protocol, host, hostname, port, href } = new URL(spec.url)
+  return { protocol, host, hostname, port, href }
+}
+
+function portOf({ protocol, port }: Target): number {
+  return Number(port || (protocol === 'https:' ? 443 : 80))
+}

@@ -1,0 +1,287 @@
+import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
+import { suite, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { RealClock } from '../../lib/shared/clock.ts'
+import { aSnapshot } from '../support/fleet.ts'
+import { startGateway } from '../support/gateway.ts'
+import { eventually, type RawNode, rawAnswer, startRawNode } from '../support/wire.ts'
+
+/** Clock milliseconds pass twenty times as fast, so that seconds of patience take a test milliseconds. */
+const scale = 0.05
+const ms = (clockMs: number) => clockMs * scale
+
+type Gateway = Awaited<ReturnType<typeof startGateway>>
+
+/** A node that answers until it is told to be silent: it then takes requests, and says nothing of them. */
+interface Mutable {
+  readonly node: RawNode
+  isMute: boolean
+  /** Milliseconds until it answers. */
+  delayMs: number
+  requests: number
+}
+
+async function aNode(): Promise<Mutable> {
+  const state = { isMute: false, delayMs: 0, requests: 0 }
+  const answer = (socket: Socket) => {
+    if (!socket.destroyed) socket.write(rawAnswer('{"message":{"content":"hi"},"done":true}'))
+  }
+  const node = await startRawNode((socket, bytes) => {
+    if (!bytes.startsWith('POST')) return
+    state.requests++
+    if (state.isMute) return
+    if (state.delayMs > 0) setTimeout(() => answer(socket), state.delayMs)
+    else answer(socket)
+  })
+  return Object.assign(state, { node })
+}
+
+/** Nodes a (chosen first) and b, both with model m in memory. */
+async function arrange({ names = ['a', 'b'], config = {} } = {}) {
+  const nodes = await Promise.all(names.map(aNode))
+  const snapshot = aSnapshot({
+    nodes: nodes.map(({ node }, index) => ({
+      name: names[index] ?? '',
+      url: node.url,
+      loaded: ['m:latest'],
+      slots: 8,
+      weight: index === 0 ? 50 : 1,
+    })),
+    config: { timeouts: { connect: '300ms' }, ...config },
+  })
+  const gateway = await startGateway(snapshot, { clock: new RealClock(scale) })
+  return {
+    gateway,
+    nodes: nodes as [Mutable, Mutable],
+    snapshot,
+    async [Symbol.asyncDispose]() {
+      await gateway[Symbol.asyncDispose]()
+      for (const { node } of nodes) await node[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function ask(gateway: Gateway, { stream = true } = {}) {
+  const body = JSON.stringify({ model: 'm', stream, messages: [{ role: 'user', content: 'x' }] })
+  const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body })
+  const { headers, status } = answer
+  const text = await answer.text()
+  return {
+    status,
+    text,
+    node: headers.get('x-llamero-node'),
+    attempts: Number(headers.get('x-llamero-attempts')),
+  }
+}
+
+/** Enough answers that a node's times are well known. */
+async function warmUp(gateway: Gateway, kind = {}): Promise<void> {
+  for (let n = 0; n < 12; n++) assert.equal((await ask(gateway, kind)).node, 'a')
+}
+
+async function results({ metrics }: Gateway, node: string) {
+  const series = (await metrics.attempts.get()).values.filter(({ labels }) => labels.node === node)
+  return Object.fromEntries(series.map(({ labels, value }) => [labels.result, value]))
+}
+
+async function swallows({ metrics }: Gateway, node: string) {
+  return (await metrics.nodeSwallows.get()).values.find(({ labels }) => labels.node === node)?.value ?? 0
+}
+
+for (const stream of [true, false]) {
+  const kind = stream ? 'streamed' : 'whole'
+
+  suite(`a node that swallows chats but answers probes (${kind})`, () => {
+    test('is left after seconds, ejected by its third silence, and told of (305)', async () => {
+      await using fleet = await arrange()
+      const { gateway, nodes } = fleet
+      const [a] = nodes
+      await warmUp(gateway, { stream })
+      a.isMute = true
+      for (let n = 0; n < 3; n++) {
+        const answer = await ask(gateway, { stream })
+        assert.deepEqual([answer.status, answer.node, answer.attempts], [200, 'b', 2])
+      }
+      assert.equal(gateway.upstreams.breakerState('a'), 'open')
+      assert.equal((await ask(gateway, { stream })).attempts, 1, 'the next goes elsewhere at once')
+      const [warning] = gateway.lines.filter(({ level }) => level === 'warn')
+      assert.equal(warning?.message, 'node answers probes, swallows chats: restart Ollama there')
+      assert.deepEqual([warning?.fields['node'], warning?.fields['model']], ['a', 'm:latest'])
+      assert.equal(await swallows(gateway, 'a'), 1)
+
+      a.isMute = false
+      await eventually(() => gateway.upstreams.breakerState('a') !== 'open', 'the pause is over')
+      await ask(gateway, { stream })
+      await eventually(
+        () => gateway.lines.some(({ message }) => message === 'node answers chats again'),
+        'it is told',
+      )
+      assert.equal(await swallows(gateway, 'a'), 0)
+    })
+
+    test('takes all that wait there along when it is ejected, and no more time than before (305)', async () => {
+      await using fleet = await arrange()
+      const { gateway, nodes } = fleet
+      const [a] = nodes
+      await warmUp(gateway, { stream })
+      const expected = () =>
+        gateway.upstreams.expected.of(
+          { node: 'a', model: 'm:latest', timed: stream ? 'first-token' : 'whole', bodyBytes: 70 },
+          true,
+          0,
+        ).ms
+      const before = expected()
+      a.isMute = true
+      const answers = await Promise.all(Array.from({ length: 6 }, () => ask(gateway, { stream })))
+      for (const { status, node } of answers) assert.deepEqual([status, node], [200, 'b'])
+      // Answers of b may have taken a little longer than those before; what a was given would be seconds.
+      assert(expected() - before < 2000, `a timeout teaches no patience: ${before}, ${expected()}`)
+    })
+  })
+}
+
+suite('a node that is silent', () => {
+  test('while it answers others is slow, and not ejected (305)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes } = fleet
+    const [a] = nodes
+    await warmUp(gateway)
+    // Six wait there for long, while answers to others come now and then.
+    a.delayMs = ms(9000)
+    const slow = Array.from({ length: 6 }, () => ask(gateway))
+    await eventually(() => a.requests === 18, 'the node has all')
+    a.delayMs = 0
+    const end = performance.now() + ms(8000)
+    while (performance.now() < end) {
+      await ask(gateway)
+      await sleep(ms(500))
+    }
+    for (const { status } of await Promise.all(slow)) assert.equal(status, 200)
+    assert.equal(gateway.upstreams.breakerState('a'), 'closed')
+    assert.equal(await swallows(gateway, 'a'), 0)
+  })
+
+  test('with whole answers that are long everywhere is not ejected for them (305)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes } = fleet
+    await warmUp(gateway, { stream: false })
+    for (const each of nodes) each.delayMs = ms(9000)
+    const answers = await Promise.all(Array.from({ length: 6 }, () => ask(gateway, { stream: false })))
+    for (const { status, attempts } of answers) assert(status === 200 && attempts <= 2)
+    assert.equal(gateway.upstreams.breakerState('a'), 'closed')
+    assert.equal(await swallows(gateway, 'a'), 0)
+  })
+
+  test('with a model that nobody answered before keeps its first request for 14 s (312)', async () => {
+    await using fleet = await arrange()
+    for (const each of fleet.nodes) each.delayMs = ms(14_000)
+    const answer = await ask(fleet.gateway)
+    assert.deepEqual([answer.status, answer.node, answer.attempts], [200, 'a', 1])
+  })
+
+  test('loses a request once for being slow, and the next node keeps it (312)', async () => {
+    await using fleet = await arrange({ names: ['a', 'b', 'c'] })
+    const { gateway, nodes, snapshot } = fleet
+    // Only a is known, and fast.
+    await warmUp(gateway)
+    for (const each of nodes) each.delayMs = ms(30_000)
+    const answer = await ask(gateway)
+    assert.deepEqual([answer.status, answer.attempts], [200, 2])
+    assert.notEqual(answer.node, 'a')
+    assert.equal(snapshot.config.routing.attempts, 3, 'a third attempt was left')
+  })
+})
+
+suite('a request that waits in silence', () => {
+  for (const stream of [true, false]) {
+    const kind = stream ? 'streamed' : 'whole'
+
+    test(`leaves a node to which no new connection comes up (304, ${kind})`, async () => {
+      await using fleet = await arrange()
+      const { gateway, nodes } = fleet
+      const [a] = nodes
+      a.isMute = true
+      const answer = ask(gateway, { stream })
+      await eventually(() => a.requests === 1, 'the node has it')
+      a.node.refuse()
+      const { node, attempts } = await answer
+      assert.deepEqual([node, attempts], ['b', 2])
+      assert.deepEqual(await results(gateway, 'a'), { 'node-down': 1 })
+      assert.equal(gateway.upstreams.breakerState('a'), 'open', 'no other request has to find out')
+    })
+
+    test(`leaves with the rest when the breaker of its node opens (304, ${kind})`, async () => {
+      await using fleet = await arrange()
+      const { gateway, nodes, snapshot } = fleet
+      const [a] = nodes
+      a.isMute = true
+      const waiting = [1, 2, 3].map(() => ask(gateway, { stream }))
+      await eventually(() => a.requests === 3, 'the node has them')
+      const view = snapshot.nodes.get('a')
+      assert(view)
+      for (let n = 0; n < 5; n++) gateway.upstreams.of(view).breaker.begin().settle('bad')
+      for (const { node } of await Promise.all(waiting)) assert.equal(node, 'b')
+      assert.deepEqual(await results(gateway, 'a'), { ejected: 3 })
+    })
+  }
+
+  test('and has nobody to go to looks again until another node is there (304)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes, snapshot } = fleet
+    const [a] = nodes
+    const alone = aSnapshot({
+      nodes: [{ name: 'a', url: a.node.url, loaded: ['m:latest'] }],
+      config: { timeouts: { connect: '300ms' } },
+    })
+    gateway.current.swap(alone)
+    a.isMute = true
+    const answer = ask(gateway, { stream: false })
+    await eventually(() => a.requests === 1, 'the node has it')
+    a.node.refuse()
+    await eventually(() => gateway.upstreams.breakerState('a') === 'open', 'the node is lost')
+    gateway.current.swap(snapshot)
+    assert.deepEqual(await answer.then(({ node, attempts }) => [node, attempts]), ['b', 2])
+  })
+
+  test('and whose only node is back after an outage is sent there again (304)', async () => {
+    await using fleet = await arrange({ names: ['a'] })
+    const { gateway, nodes } = fleet
+    const [a] = nodes
+    a.isMute = true
+    const answer = ask(gateway, { stream: false })
+    await eventually(() => a.requests === 1, 'the node has it')
+    a.node.refuse()
+    await eventually(() => gateway.upstreams.breakerState('a') === 'open', 'the node is lost')
+    a.isMute = false
+    await a.node.listen()
+    assert.deepEqual(await answer.then(({ status, node, attempts }) => [status, node, attempts]), [
+      200,
+      'a',
+      2,
+    ])
+    assert.deepEqual(await results(gateway, 'a'), { 'connection-lost': 1, done: 1 })
+  })
+
+  test('is served as soon as any node can be reached after an outage of all (304)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes } = fleet
+    const [a, b] = nodes
+    a.isMute = true
+    const answer = ask(gateway, { stream: false })
+    await eventually(() => a.requests === 1, 'a node has it')
+    for (const { node } of nodes) node.refuse()
+    const isLost = (node: string) => gateway.upstreams.breakerState(node) === 'open'
+    await eventually(() => isLost('a') && isLost('b'), 'both are lost')
+    await b.node.listen()
+    assert.deepEqual(await answer.then(({ status, node }) => [status, node]), [200, 'b'])
+  })
+
+  test('stays where it is while new connections come up, however long it takes (304)', async () => {
+    await using fleet = await arrange()
+    const [a] = fleet.nodes
+    a.delayMs = ms(20_000)
+    const answer = await ask(fleet.gateway, { stream: false })
+    assert.deepEqual([answer.node, answer.attempts], ['a', 1])
+  })
+})
