@@ -16,7 +16,7 @@ export function healthRoutes(router: Router, admin: AdminContext): void {
   })
 
   router.get('/leader', (context) => {
-    const leads = admin.cluster.isLeader()
+    const leads = admin.cluster.isProvenLeader()
     context.status = leads ? 200 : 503
     context.body = leads ? 'leader\n' : 'standby\n'
   })

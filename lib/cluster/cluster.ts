@@ -139,6 +139,7 @@ export class Cluster {
       instance,
       // Whoever finds its own id in the leader key acts as the leader: two processes of one name must not both.
       mayLead: () => this.#registry.isRegistered && !this.#isDraining,
+      isRegistered: () => this.#registry.isRegistered,
       instances: () => this.directory.instances(),
       view: () => this.#view(),
       learned: options.learned ?? (() => nothingLearned),
@@ -175,6 +176,11 @@ export class Cluster {
 
   isLeader(): boolean {
     return this.#leadership.isLeader()
+  }
+
+  /** Whether the store confirmed its leadership a moment ago: for what acts on it unguarded, such as a virtual IP. */
+  isProvenLeader(): boolean {
+    return this.#leadership.isProven
   }
 
   /** This instance's own term while it leads. */
@@ -292,7 +298,7 @@ export class Cluster {
       if (folder === 'nodes') this.#peers.keepOnly(snapshot.get().nodes)
       if (folder !== 'load' || name === instance.name) continue
       const entry = entries.get(key)
-      this.#peers.observe(name, entry ? readLoad(entry.value) : null)
+      this.#peers.observe(name, entry ? readLoad(entry) : null)
     }
   }
 

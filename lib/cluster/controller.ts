@@ -139,7 +139,7 @@ export class Controller {
   async #beat(): Promise<void> {
     const { clock, keys, fence } = this.#options
     if (clock.now() - this.#beatAt < heartbeatMs) return
-    const value = JSON.stringify({ fence: String(fence), n: this.#beats + 1 })
+    const value = JSON.stringify({ fence: String(fence), n: this.#beats + 1, at: clock.date().toISOString() })
     await this.#write([{ type: 'put', key: keys.heartbeat, value }])
     this.#beatAt = clock.now()
     this.#beats++

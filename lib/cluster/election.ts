@@ -1,7 +1,8 @@
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import { type Dice, Loop } from '../shared/loop.ts'
-import type { Entry, Operation, Store } from '../store/store.ts'
+import { type Compare, type Entry, holds, type Operation, type Store } from '../store/store.ts'
+import { describeKey, OrphanKey } from './orphan-key.ts'
 import { isLeaseGone, pauseMs } from './session.ts'
 
 interface ElectionOptions {
@@ -16,6 +17,8 @@ interface ElectionOptions {
   readonly ttlMs: number
   /** Whether this instance may lead now. */
   readonly mayLead: () => boolean
+  /** Whether an instance of that id is registered. */
+  readonly isRegistered: (id: string) => boolean
   /** Called synchronously whenever leadership was won or lost. */
   readonly changed: () => void
 }
@@ -25,10 +28,32 @@ const validShare = 0.7
 /** Standbys that see the key vanish campaign within this many milliseconds of each other. */
 const campaignSpreadMs = 100
 
+/** By how much a period may be longer than it should (`Loop`). */
+const jitter = 0.1
+/** Milliseconds a call of a store may take that does not say. */
+const usualDeadlineMs = 1000
+
+/** When a renewal, or the grant that a term began with, was SENT: monotonic, and by the wall clock, which a suspended machine catches up. */
+interface Moment {
+  readonly at: number
+  readonly date: number
+}
+
 type State =
   | { readonly phase: 'standby'; readonly restUntil: number }
-  | { readonly phase: 'candidate'; readonly lease: string; readonly validUntil: number }
-  | { readonly phase: 'leader'; readonly lease: string; readonly validUntil: number; readonly fence: bigint }
+  | {
+      readonly phase: 'candidate'
+      readonly lease: string
+      readonly sent: Moment
+      readonly validUntil: number
+    }
+  | {
+      readonly phase: 'leader'
+      readonly lease: string
+      readonly sent: Moment
+      readonly validUntil: number
+      readonly fence: bigint
+    }
 type Candidate = Extract<State, { phase: 'candidate' }>
 type Leader = Extract<State, { phase: 'leader' }>
 
@@ -39,7 +64,8 @@ type Leader = Extract<State, { phase: 'leader' }>
  *   candidate ──the key is another's, or it took too long──> standby
  *   leader ──deadline, failed proof, key seen changed, step-down──> standby, resting for one period
  *
- * Every term has a lease of its own: after any doubt it is dropped, never reused.
+ * Every term has a lease of its own: after any doubt it is dropped, never reused. A leader key that no instance holds
+ * (written by hand: without a lease, or for an instance that is not registered) is removed, guarded by its revision.
  */
 export class Election {
   readonly #options: ElectionOptions
@@ -48,17 +74,23 @@ export class Election {
   #state: State = { phase: 'standby', restUntil: 0 }
   /** The lease of an ended term that could not be revoked: until it runs out nobody else can lead. */
   #unrevoked: string | null = null
+  /** Our key as somebody overwrote it: nobody else may hold it, so it is ours to remove. */
+  #spoiled: Entry | null = null
+  readonly #orphan: OrphanKey
+  #unregisteredSince: number | null = null
   #failures = 0
   #cancelDeadline: () => void = () => {}
   #cancelCampaign: () => void = () => {}
 
   constructor(options: ElectionOptions) {
     this.#options = options
+    this.#orphan = new OrphanKey(options)
     this.#periodMs = options.ttlMs / 5
     this.#loop = new Loop({
       clock: options.clock,
       dice: options.dice,
-      periodMs: () => pauseMs(this.#failures, this.#periodMs),
+      periodMs: () => pauseMs(this.#failures, this.#untilDue()),
+      jitter,
       round: (signal) => this.#round(signal),
     })
   }
@@ -80,6 +112,19 @@ export class Election {
     return this.#state.phase === 'leader' && this.#options.clock.now() < this.#state.validUntil
   }
 
+  /**
+   * Whether the store confirmed leadership within a period and the deadline of a call. In a machine that was suspended the
+   * monotonic clock stands still: the wall clock, once it is set right, tells that time has passed. For what acts on
+   * leadership unguarded, such as a virtual IP.
+   */
+  get isProven(): boolean {
+    const { clock, store } = this.#options
+    if (this.#state.phase !== 'leader' || !this.isLeader()) return false
+    const { at, date } = this.#state.sent
+    const ageMs = Math.max(clock.now() - at, clock.date().getTime() - date)
+    return ageMs < this.#periodMs * (1 + jitter) + (store.deadlineMs ?? usualDeadlineMs)
+  }
+
   /** This instance's own term, or null when it does not lead. */
   get fence(): bigint | null {
     return this.#state.phase === 'leader' && this.isLeader() ? this.#state.fence : null
@@ -95,13 +140,14 @@ export class Election {
     const state = this.#state
     if (state.phase === 'leader') {
       // A watch may lag behind our own transaction: what it knows from before our term says nothing about it.
-      if (revision >= state.fence && entry?.created !== state.fence) this.#demote('the leader key changed')
+      if (revision >= state.fence && !this.#isOurs(state, entry)) this.#spoil(state, entry)
       return
     }
-    if (entry !== null) return
     this.#cancelCampaign()
+    if (entry !== null && this.#orphan.reason(entry, this.#unrevoked) === null) return
     const { clock, dice } = this.#options
-    this.#cancelCampaign = clock.after(dice() * campaignSpreadMs, () => this.#loop.poke())
+    const waitMs = entry === null ? 0 : this.#orphan.leftMs(entry)
+    this.#cancelCampaign = clock.after(waitMs + dice() * campaignSpreadMs, () => this.#loop.poke())
   }
 
   /**
@@ -110,13 +156,14 @@ export class Election {
    */
   async guarded(apply: readonly Operation[]): Promise<bigint | null> {
     const { store, key } = this.#options
-    const fence = this.fence
-    if (fence === null) return null
-    const { succeeded, revision } = await store.commit({ when: [{ key, created: fence }], apply })
+    const term = this.#state
+    if (term.phase !== 'leader' || !this.isLeader()) return null
+    const transaction = { when: this.#holding(term), apply, otherwise: [key] }
+    const { succeeded, revision, found } = await store.commit(transaction)
     if (succeeded) return revision
-    // Whoever learns of the refusal finds us no leader any more, also when we woke up too late for our timers.
-    if (this.#state.phase === 'leader' && this.#state.fence === fence)
-      this.#demote('a guarded write was refused')
+    // Who learns of the refusal finds us no leader any more, also when we woke up too late for our timers.
+    if (this.#state.phase === 'leader' && this.#state.fence === term.fence)
+      this.#spoil(this.#state, found[0] ?? null)
     return null
   }
 
@@ -141,16 +188,34 @@ export class Election {
 
   async #isVacant(restUntil: number): Promise<boolean> {
     const { store, key, clock, mayLead } = this.#options
-    return mayLead() && clock.now() >= restUntil && (await store.get(key)) === null
+    if (!mayLead() || clock.now() < restUntil) return false
+    const entry = await store.get(key)
+    return entry === null || (await this.#removeOrphan(entry))
+  }
+
+  /** Returns whether there is no leader key any more. */
+  async #removeOrphan(entry: Entry): Promise<boolean> {
+    const reason = this.#orphan.reason(entry, this.#unrevoked)
+    if (reason === null || this.#orphan.leftMs(entry) > 0) return false
+    return this.#remove(entry, reason)
+  }
+
+  async #remove(entry: Entry, reason: string): Promise<boolean> {
+    const { store, key, log } = this.#options
+    const when = [{ key, modified: entry.modified }]
+    const { succeeded } = await store.commit({ when, apply: [{ type: 'delete', key }] })
+    if (succeeded)
+      log.warn('removed a leader key that no instance holds', { key, ...describeKey(entry), reason })
+    return succeeded
   }
 
   async #campaign(signal: AbortSignal): Promise<void> {
     const { store, clock, ttlMs } = this.#options
-    const sentAt = clock.now()
+    const sent = momentOf(clock)
     const lease = await store.grant(ttlMs)
     if (signal.aborted) return // the lease runs out, with no key under it
-    const validUntil = sentAt + validShare * lease.ttlMs
-    const candidate: Candidate = { phase: 'candidate', lease: lease.id, validUntil }
+    const validUntil = sent.at + validShare * lease.ttlMs
+    const candidate: Candidate = { phase: 'candidate', lease: lease.id, sent, validUntil }
     this.#state = candidate
     await this.#claim(candidate)
   }
@@ -158,7 +223,7 @@ export class Election {
   /** Safe to repeat with the same lease: if an answer was lost, the key is found under that very lease. */
   async #claim(candidate: Candidate): Promise<void> {
     const { store, key, id, clock, mayLead } = this.#options
-    const { lease, validUntil } = candidate
+    const { lease, sent, validUntil } = candidate
     if (!mayLead() || clock.now() >= validUntil) return this.#leave(0)
     const { succeeded, revision, found } = await store
       .commit({
@@ -171,7 +236,8 @@ export class Election {
     const holder = found[0] ?? null
     const fence = succeeded ? revision : holder?.lease === lease ? holder.created : null
     if (fence === null || clock.now() >= validUntil) return this.#leave(0)
-    this.#lead({ phase: 'leader', lease, validUntil, fence })
+    this.#unregisteredSince = null
+    this.#lead({ phase: 'leader', lease, sent, validUntil, fence })
     this.#options.log.info('leadership won', this.#term())
     this.#options.changed()
   }
@@ -184,20 +250,58 @@ export class Election {
 
   async #renew(term: Leader): Promise<void> {
     const { store, key, clock } = this.#options
-    const sentAt = clock.now()
-    if (sentAt >= term.validUntil) return this.#demote('not renewed in time')
+    const sent = momentOf(clock)
+    if (sent.at >= term.validUntil) return this.#demote('not renewed in time')
+    if (this.#isForgotten()) return this.#demote('this instance is not registered any more')
     // A renewal alone proves nothing: etcd 3.4 may renew a revoked lease. `otherwise` names a key because etcd answers
     // a transaction without a single read or write from memory, without asking its peers.
-    const proof = { when: [{ key, created: term.fence }], apply: [], otherwise: [key] }
-    const [leftMs, { succeeded }] = await Promise.all([store.renew(term.lease), store.commit(proof)]).catch(
-      (error: unknown) => {
-        if (this.#state === term && isLeaseGone(error)) this.#demote('the lease is gone')
-        throw error
-      },
-    )
+    const proof = { when: this.#holding(term), apply: [], otherwise: [key] }
+    const [leftMs, { succeeded, found }] = await Promise.all([
+      store.renew(term.lease),
+      store.commit(proof),
+    ]).catch((error: unknown) => {
+      if (this.#state === term && isLeaseGone(error)) this.#demote('the lease is gone')
+      throw error
+    })
     if (this.#state !== term) return
-    if (!succeeded || leftMs <= 0) return this.#demote('the leader key is not ours any more')
-    this.#lead({ ...term, validUntil: sentAt + validShare * leftMs })
+    if (!succeeded) return this.#spoil(term, found[0] ?? null)
+    if (leftMs <= 0) return this.#demote('the lease is gone')
+    this.#lead({ ...term, sent, validUntil: sent.at + validShare * leftMs })
+  }
+
+  /** A leader's periods count from when it sent the last renewal, however long the answer took. */
+  #untilDue(): number {
+    if (this.#state.phase !== 'leader') return this.#periodMs
+    return Math.max(0, this.#state.sent.at + this.#periodMs - this.#options.clock.now())
+  }
+
+  /** Whether the others had a TTL to learn that nobody of our id is registered: they may take our key for nobody's. */
+  #isForgotten(): boolean {
+    const { clock, id, isRegistered, ttlMs } = this.#options
+    if (isRegistered(id)) this.#unregisteredSince = null
+    else this.#unregisteredSince ??= clock.now()
+    return this.#unregisteredSince !== null && clock.now() - this.#unregisteredSince >= ttlMs
+  }
+
+  /** What must be true of the leader key while the term lasts. */
+  #holding({ fence, lease }: Leader): readonly Compare[] {
+    const { key, id } = this.#options
+    return [
+      { key, created: fence },
+      { key, value: id },
+      { key, lease },
+    ]
+  }
+
+  #isOurs(term: Leader, entry: Entry | null): boolean {
+    return this.#holding(term).every((compare) => holds(compare, entry))
+  }
+
+  /** The leader key is not as we put it. */
+  #spoil(term: Leader, entry: Entry | null): void {
+    // Overwritten, it still has our create revision: nobody can have won with it.
+    if (entry?.created === term.fence) this.#spoiled = entry
+    this.#demote(entry === null ? 'the leader key is gone' : 'the leader key was changed', entry)
   }
 
   #lead(term: Leader): void {
@@ -209,9 +313,9 @@ export class Election {
     )
   }
 
-  #demote(reason: string): void {
+  #demote(reason: string, entry: Entry | null = null): void {
     const { clock, log } = this.#options
-    log.warn('leadership lost', { ...this.#term(), reason })
+    log.warn('leadership lost', { ...this.#term(), reason, ...(entry && describeKey(entry)) })
     void this.#leave(clock.now() + this.#periodMs)
   }
 
@@ -228,12 +332,19 @@ export class Election {
 
   async #revokeLeftover(): Promise<void> {
     const lease = this.#unrevoked
-    if (lease === null) return
-    await this.#options.store.revoke(lease)
+    if (lease !== null) await this.#options.store.revoke(lease)
     if (this.#unrevoked === lease) this.#unrevoked = null
+    const spoiled = this.#spoiled
+    if (spoiled === null) return
+    await this.#remove(spoiled, 'it was written over the key of this instance')
+    if (this.#spoiled === spoiled) this.#spoiled = null
   }
 
   #term(): { fence: string | null } {
     return { fence: this.#state.phase === 'leader' ? String(this.#state.fence) : null }
   }
+}
+
+function momentOf(clock: Clock): Moment {
+  return { at: clock.now(), date: clock.date().getTime() }
 }

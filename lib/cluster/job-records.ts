@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { type JobSpec, type JobStatus, type JobView, jobActions, jobStates } from '../fleet/job.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
-import { entriesIn } from './records.ts'
+import { entriesIn, isPossibleFence } from './records.ts'
 
 const specSchema = z.object({
   action: z.enum(jobActions),
@@ -35,10 +35,13 @@ const statusSchema = z.object({
 })
 
 /** `R/jobs/<id>`; null when an operator's typo or another version made it unreadable. */
-export const readJobSpec = remembering((text): JobSpec | null => read(text, specSchema))
+export const readJobSpec = remembering((entry): JobSpec | null => read(entry.value, specSchema))
 
-/** `R/state/jobs/<id>`; null when it cannot be read. */
-const readJobStatus = remembering((text): JobStatus | null => read(text, statusSchema))
+/** `R/state/jobs/<id>`; null when no leader can have written it. */
+const readJobStatus = remembering((entry): JobStatus | null => {
+  const status = read(entry.value, statusSchema)
+  return status && isPossibleFence(status.fence, entry) ? status : null
+})
 
 type Entries = ReadonlyMap<string, Entry>
 
@@ -64,12 +67,12 @@ export function orphanedJobs(entries: Entries, keys: Keys): string[] {
 }
 
 /** Entries are replaced, never changed: each is read once. */
-function remembering<T>(parse: (text: string) => T): (entry: Entry) => T {
+function remembering<T>(parse: (entry: Entry) => T): (entry: Entry) => T {
   const known = new WeakMap<Entry, T>()
   return (entry) => {
     const before = known.get(entry)
     if (before !== undefined) return before
-    const record = parse(entry.value)
+    const record = parse(entry)
     known.set(entry, record)
     return record
   }

@@ -22,6 +22,8 @@ interface LeadershipOptions {
   readonly ttlMs: number
   /** Whether this instance is known to the others and means to stay. */
   readonly mayLead: () => boolean
+  /** Whether this instance is known to the others. */
+  readonly isRegistered: () => boolean
   readonly instances: () => readonly InstanceRecord[]
   readonly evidence: ControllerOptions['evidence']
   readonly view: ControllerOptions['view']
@@ -40,7 +42,7 @@ export class Leadership {
   #last: Entry | null = null
 
   constructor(options: LeadershipOptions) {
-    const { keys, clock, instance, instances, mayLead, publish } = options
+    const { keys, clock, instance, instances, mayLead, isRegistered, publish } = options
     this.#options = options
     this.#handover = new Handover({ clock, publish })
     this.#election = new Election({
@@ -48,6 +50,8 @@ export class Leadership {
       key: keys.leader,
       id: instance.name,
       mayLead: () => mayLead() && !holdsBack(instance.name, instances()),
+      isRegistered: (id) =>
+        id === instance.name ? isRegistered() : instances().some((each) => each.id === id),
       changed: () => this.#takeRole(),
     })
   }
@@ -64,6 +68,11 @@ export class Leadership {
 
   isLeader(): boolean {
     return this.#election.isLeader()
+  }
+
+  /** See `Election.isProven`. */
+  get isProven(): boolean {
+    return this.#election.isProven
   }
 
   /** This instance's own term while it leads. */

@@ -5,13 +5,14 @@ import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Store } from '../store/store.ts'
+import { ClockSkew } from './clock-skew.ts'
 import type { DiskSnapshot, Saved } from './disk-snapshot.ts'
 import { doubtOf } from './guard.ts'
 import { LastGood } from './last-good.ts'
 import { isOperatorFolder, type Objects } from './objects.ts'
 import { OwnAdvice } from './own-advice.ts'
 import type { Evidence } from './prober.ts'
-import { entriesIn } from './records.ts'
+import { entriesIn, readHeartbeat } from './records.ts'
 import { Recount } from './recount.ts'
 import type { Sighting } from './statuses.ts'
 import { readUid, succeedStore } from './store-uid.ts'
@@ -52,6 +53,7 @@ export class Outlook {
   readonly #world: World
   readonly #recount: Recount
   readonly #lastGood: LastGood | null
+  readonly #skew: ClockSkew
   #copy: Copy = { entries: new Map(), revision: 0n }
   /** When a leader confirmed what is known, in this process or before; null when nothing is known from before. */
   #confirmedAt: Date | null = null
@@ -60,6 +62,7 @@ export class Outlook {
     this.#options = options
     const { store, keys, snapshot, clock, log, disk, evidence } = options
     const { contacts } = evidence
+    this.#skew = new ClockSkew(options)
     this.#trust = new Trust({ ...options, isGuarded: store.kind === 'etcd' })
     this.#own = new OwnAdvice({
       ...options,
@@ -149,7 +152,7 @@ export class Outlook {
     if (!isAnew && concerned.length > 0) this.#world.takeStatuses(copy.entries, copy.revision, concerned)
     // A store that is not believed has a leader that may look after other nodes than ours.
     // The first one seen may be as old as the store.
-    if (changed.has(this.#options.keys.heartbeat) && !isFirst && this.suspect === null) this.#hear()
+    if (changed.has(this.#options.keys.heartbeat) && !isFirst && this.suspect === null) this.#hear(copy)
     if (concerned.length > 0) this.#save(concerned)
     return isOther
   }
@@ -175,7 +178,13 @@ export class Outlook {
     if (heardAt !== null) metrics.heartbeatAge.set((clock.now() - heardAt) / 1000)
   }
 
-  #hear(): void {
+  /** Only of the leader that is: what others wrote, or an operator by hand, says nothing about the advice. */
+  #hear({ entries }: Copy): void {
+    const { keys } = this.#options
+    const [entry, leader] = [entries.get(keys.heartbeat), entries.get(keys.leader)]
+    const heartbeat = entry ? readHeartbeat(entry) : null
+    if (!leader || heartbeat?.fence !== leader.created) return
+    if (heartbeat.at) this.#skew.heard(leader.value, heartbeat.at)
     this.#confirmedAt = this.#options.clock.date()
     this.#own.heard()
   }

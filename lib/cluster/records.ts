@@ -38,6 +38,21 @@ const loadSchema = z.object({
   reached: z.record(z.string(), z.number()).exactOptional(),
 })
 
+const fenceText = z.string().regex(/^\d{1,20}$/)
+
+const heartbeatSchema = z.object({
+  fence: fenceText,
+  n: z.number(),
+  at: z.iso.datetime().exactOptional(),
+})
+
+/** `R/state/heartbeat`: a leader's sign of life. */
+export interface Heartbeat {
+  readonly fence: bigint
+  /** When it was written, by the leader's clock; null when an older version of llamero wrote it. */
+  readonly at: Date | null
+}
+
 const termSchema = z.object({
   instance: z.string(),
   since: z.string(),
@@ -50,12 +65,28 @@ export function readInstance(text: string): InstanceRecord | null {
   return read(text, instanceSchema)
 }
 
-/** The records that can be read; one that names another instance than its key does is nobody's. */
+/**
+ * The records that can be read. One that names another instance than its key does, or has no lease, was written by hand: no
+ * process registered it, and it would stand for ever.
+ */
 export function readInstances(entries: ReadonlyMap<string, Entry>): InstanceRecord[] {
-  return [...entries].flatMap(([id, { value }]) => {
-    const record = readInstance(value)
+  return [...entries].flatMap(([id, { value, lease }]) => {
+    const record = lease === null ? null : readInstance(value)
     return record?.id === id ? [record] : []
   })
+}
+
+/** A leader's sign of life; null when no leader can have written it. */
+export function readHeartbeat(entry: Entry): Heartbeat | null {
+  const heartbeat = read(entry.value, heartbeatSchema)
+  if (!heartbeat || !isPossibleFence(heartbeat.fence, entry)) return null
+  const { fence, at } = heartbeat
+  return { fence: BigInt(fence), at: at === undefined ? null : new Date(at) }
+}
+
+/** A fence is the revision at which a leader key came into being: what its leader writes has a later one. */
+export function isPossibleFence(fence: string, { modified }: Pick<Entry, 'modified'>): boolean {
+  return BigInt(fence) <= modified
 }
 
 /** An agent's record; null when it cannot be read. */
@@ -73,16 +104,16 @@ export function readAgents(entries: ReadonlyMap<string, Entry>): Map<string, Age
   )
 }
 
-/** An instance's load summary; null when it cannot be read. */
-export function readLoad(text: string): LoadSummary | null {
-  return read(text, loadSchema)
+/** An instance's load summary; null when it cannot be read, or has no lease: then it is of no instance that lives. */
+export function readLoad({ value, lease }: Entry): LoadSummary | null {
+  return lease === null ? null : read(value, loadSchema)
 }
 
 /** The load summaries that can be read, by instance. */
 export function readLoads(entries: ReadonlyMap<string, Entry>): Map<string, LoadSummary> {
   return new Map(
-    [...entries].flatMap(([id, { value }]) => {
-      const load = readLoad(value)
+    [...entries].flatMap(([id, entry]) => {
+      const load = readLoad(entry)
       return load ? [[id, load] as const] : []
     }),
   )
@@ -90,8 +121,9 @@ export function readLoads(entries: ReadonlyMap<string, Entry>): Map<string, Load
 
 /** The terms that can be read, by their fence, the newest first. */
 export function readTerms(entries: ReadonlyMap<string, Entry>): Map<bigint, Term> {
-  const terms = [...entries].flatMap(([name, { value }]) => {
-    const term = /^[1-9]\d{0,19}$/.test(name) ? read(value, termSchema) : null
+  const terms = [...entries].flatMap(([name, entry]) => {
+    const isTerm = /^[1-9]\d{0,19}$/.test(name) && isPossibleFence(name, entry)
+    const term = isTerm ? read(entry.value, termSchema) : null
     return term ? [[BigInt(name), term] as const] : []
   })
   return new Map(terms.sort(([a], [b]) => (a > b ? -1 : 1)))

@@ -130,8 +130,9 @@ export class Registry {
     })
     if (succeeded) return revision
     const holder = found[0] ?? null
-    // A key without a lease outlives every process: it is nobody's registration.
-    if (holder !== null && holder.lease !== null && !this.#isOurs(holder)) return this.#refuse(holder)
+    // A key without a lease outlives every process, and under our own nobody else registers: both were written by hand.
+    const isHeld = holder !== null && holder.lease !== null && holder.lease !== lease
+    if (isHeld && !this.#isOurs(holder)) return this.#refuse(holder)
     return this.#put(key, value, lease, holder?.modified ?? null)
   }
 

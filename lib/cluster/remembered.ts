@@ -10,7 +10,7 @@ import {
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { inForce, type Objects } from './objects.ts'
-import { entriesIn } from './records.ts'
+import { entriesIn, isPossibleFence } from './records.ts'
 import { statusSchema } from './statuses.ts'
 
 export const memorySchema = z.object({
@@ -53,10 +53,10 @@ export function readRemembered(entries: ReadonlyMap<string, Entry>): Map<string,
   )
 }
 
-function parse({ value, modified }: Entry): Remembered | null {
+function parse(entry: Entry): Remembered | null {
   try {
-    const memory = memorySchema.safeParse(JSON.parse(value)).data
-    return memory && BigInt(memory.fence) <= modified ? rememberedIn(memory) : null
+    const memory = memorySchema.safeParse(JSON.parse(entry.value)).data
+    return memory && isPossibleFence(memory.fence, entry) ? rememberedIn(memory) : null
   } catch {
     return null // not JSON
   }

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { type InventoryModel, type NodeStatus, nodeHealths, probeFaults } from '../fleet/node.ts'
 import type { Entry } from '../store/store.ts'
+import { isPossibleFence } from './records.ts'
 
 /** What a leader saw of a node: a status before it is signed with the fence, and given a weight and what was learned. */
 export type Observation = Omit<NodeStatus, 'fence' | 'weight' | 'learned'>
@@ -54,7 +55,7 @@ export const statusSchema = z.object({
 
 /**
  * The statuses the leader wrote, by node name. A node's status is dropped in favour of the one before when its fence is
- * lower, which means a former leader wrote it late, or when it cannot be read. A key that was deleted and made again
+ * lower, which means a former leader wrote it late, or when it cannot be read, or has a fence that none can have yet. A key that was deleted and made again
  * starts a new history.
  */
 export function readStatuses(
@@ -78,11 +79,24 @@ export function readStatus(entry: Entry, previous: Sighting | undefined): Sighti
 /** By the entry that said it: an entry never changes. */
 const known = new WeakMap<Entry, NodeStatus>()
 
-/** What a stored status says, read once for each entry; null when it cannot be read. */
+/** What a stored status says, read once for each entry; null when no leader can have written it. */
 export function statusIn(entry: Entry): NodeStatus | null {
-  const status = known.get(entry) ?? shareModels(parse(entry.value))
-  if (status) known.set(entry, status)
-  return status
+  const before = known.get(entry)
+  if (before) return before
+  const status = parse(entry.value)
+  if (status === null || !isPossibleFence(status.fence, entry)) return null
+  const shared = shareModels(status)
+  known.set(entry, shared)
+  return shared
+}
+
+/** Why no leader can have written a status, in one sentence; null when one did. */
+export function refusalOf(entry: Entry): string | null {
+  if (statusIn(entry)) return null
+  const fence = parse(entry.value)?.fence
+  return fence === undefined
+    ? 'it cannot be read'
+    : `its fence ${fence} is above its own revision ${entry.modified}: no leader has had that yet`
 }
 
 /** Models that were met, by digest. */
@@ -90,8 +104,7 @@ const met = new Map<string, InventoryModel>()
 const maxMet = 10_000
 
 /** A thousand nodes have much the same models: what is equal is kept once, which spares memory and the garbage collector. */
-function shareModels(status: NodeStatus | null): NodeStatus | null {
-  if (!status) return null
+function shareModels(status: NodeStatus): NodeStatus {
   return { ...status, models: status.models.map(share) }
 }
 

@@ -21,7 +21,7 @@ import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, 
 import { addressOf } from './probers.ts'
 import { entriesIn, readAgents } from './records.ts'
 import { readRemembered } from './remembered.ts'
-import { type Observation, readStatus, readStatuses, type Sighting, statusIn } from './statuses.ts'
+import { type Observation, readStatus, readStatuses, refusalOf, type Sighting, statusIn } from './statuses.ts'
 import { readUid } from './store-uid.ts'
 import type { Trust } from './trust.ts'
 
@@ -64,6 +64,8 @@ export class World {
   /** What the next snapshot may be like, as far as `prepare` was shown it; null when nobody looked ahead. */
   #draft: Snapshot | null = null
   readonly #departures: Departures
+  /** Revisions of statuses that no leader wrote, by key. */
+  readonly #refused = new Map<string, bigint>()
 
   constructor(options: WorldOptions) {
     this.#options = options
@@ -140,6 +142,7 @@ export class World {
     for (const key of changed) {
       const name = keys.parse(key)?.name ?? ''
       const entry = entries.get(key)
+      if (entry) this.#tellRefused(entry)
       if (entry) sightings.set(name, readStatus(entry, this.#sightings.get(name)))
       else sightings.delete(name)
       if (entry) this.#inherited.delete(name)
@@ -233,7 +236,9 @@ export class World {
 
   #see(entries: ReadonlyMap<string, Entry>): void {
     const { keys } = this.#options
-    this.#sightings = readStatuses(entriesIn('state/nodes', entries.values(), keys), this.#sightings)
+    const statuses = entriesIn('state/nodes', entries.values(), keys)
+    for (const entry of statuses.values()) this.#tellRefused(entry)
+    this.#sightings = readStatuses(statuses, this.#sightings)
     for (const name of this.#sightings.keys()) this.#inherited.delete(name)
   }
 
@@ -304,6 +309,16 @@ export class World {
       if (faults.length === 0 || known.has(`${key} ${stored}`)) continue
       const inForce = active === null ? 'nothing' : 'the last good version'
       this.#options.log.warn('document rejected', { key, faults: describeFaults(faults), inForce })
+    }
+  }
+
+  /** One line per status that no leader wrote; the leader writes its own over it. */
+  #tellRefused(entry: Entry): void {
+    const reason = refusalOf(entry)
+    if (reason === null) this.#refused.delete(entry.key)
+    else if (this.#refused.get(entry.key) !== entry.modified) {
+      this.#refused.set(entry.key, entry.modified)
+      this.#options.log.warn('the status of a node in the store is refused', { key: entry.key, reason })
     }
   }
 

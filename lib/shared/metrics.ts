@@ -184,6 +184,11 @@ export class Metrics {
     'Since a heartbeat of a leader arrived; they come every 5 s, what is more is lag or a missing leader',
     [],
   )
+  readonly clockSkew = this.#gauge(
+    'cluster_clock_skew_seconds',
+    "By how much this machine's wall clock is ahead of the leader's, at the last heartbeat; what that took to arrive included",
+    [],
+  )
   readonly adviceOwn = this.#gauge(
     'cluster_advice_own',
     '1 while no leader is heard and this instance probes for itself',

@@ -9,7 +9,7 @@ interface Task {
 export class VirtualClock implements Clock {
   #now = 0
   #tasks: Task[] = []
-  readonly #epoch: number
+  #epoch: number
 
   /** @param epoch the date at virtual time 0. */
   constructor(epoch: Date = new Date('2026-01-01T00:00:00Z')) {
@@ -22,6 +22,11 @@ export class VirtualClock implements Clock {
 
   date(): Date {
     return new Date(this.#epoch + this.#now)
+  }
+
+  /** Sets the wall clock on by `ms`, or back; monotonic time does not pass. */
+  jump(ms: number): void {
+    this.#epoch += ms
   }
 
   after(ms: number, run: () => void): () => void {

@@ -1,11 +1,4 @@
-import {
-  type Change,
-  type Committed,
-  type Compare,
-  type Entry,
-  StoreError,
-  type Transaction,
-} from './store.ts'
+import { type Change, type Committed, type Entry, holds, StoreError, type Transaction } from './store.ts'
 
 /** Everything that changed at one revision. */
 export interface Step {
@@ -37,7 +30,7 @@ export class Draft {
 
   /** @throws StoreError `no-lease` when a put names a lease that is not in `leases` */
   commit({ when, apply, otherwise = [] }: Transaction, leases: Living): Committed {
-    if (!when.every((compare) => this.#holds(compare))) {
+    if (!when.every((compare) => holds(compare, this.#get(compare.key)))) {
       return { succeeded: false, revision: this.#revision, found: otherwise.map((key) => this.#get(key)) }
     }
     const revision = this.#revision + 1n
@@ -67,12 +60,6 @@ export class Draft {
   #get(key: string): Entry | null {
     const changed = this.#changed.get(key)
     return changed === undefined ? (this.#stored.get(key) ?? null) : changed
-  }
-
-  #holds(compare: Compare): boolean {
-    const entry = this.#get(compare.key)
-    if ('created' in compare) return compare.created === (entry?.created ?? 0n)
-    return compare.modified === (entry?.modified ?? 0n)
   }
 
   #entry(

@@ -168,9 +168,11 @@ function rangeOf(prefix: string): IRangeRequest {
 
 function comparison(compare: Compare): ICompare {
   const key = Buffer.from(compare.key)
-  return 'created' in compare
-    ? { key, target: CompareTarget.Create, create_revision: String(compare.created) }
-    : { key, target: CompareTarget.Mod, mod_revision: String(compare.modified) }
+  if ('created' in compare)
+    return { key, target: CompareTarget.Create, create_revision: String(compare.created) }
+  if ('modified' in compare) return { key, target: CompareTarget.Mod, mod_revision: String(compare.modified) }
+  if ('value' in compare) return { key, target: CompareTarget.Value, value: Buffer.from(compare.value) }
+  return { key, target: CompareTarget.Lease, lease: compare.lease }
 }
 
 function request(operation: Operation): IRequestOp {

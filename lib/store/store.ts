@@ -21,11 +21,21 @@ export type Change =
   | { readonly type: 'put'; readonly entry: Entry }
   | { readonly type: 'delete'; readonly key: string; readonly modified: bigint }
 
-/** A condition of a transaction. `created: 0n` means "does not exist". */
+/** A condition of a transaction. `created: 0n` means "does not exist"; a key that does not exist has no value and no lease. */
 export type Compare = { readonly key: string } & (
   | { readonly created: bigint }
   | { readonly modified: bigint }
+  | { readonly value: string }
+  | { readonly lease: string }
 )
+
+/** Whether a condition holds for the entry of its key. */
+export function holds(compare: Compare, entry: Entry | null): boolean {
+  if ('created' in compare) return compare.created === (entry?.created ?? 0n)
+  if ('modified' in compare) return compare.modified === (entry?.modified ?? 0n)
+  if ('value' in compare) return compare.value === entry?.value
+  return compare.lease === entry?.lease
+}
 
 export type Operation =
   | { readonly type: 'put'; readonly key: string; readonly value: string; readonly lease?: string }
@@ -116,6 +126,8 @@ export interface Store {
   revoke(lease: string): Promise<void>
   /** Asks each member for itself, within a second; for a store that has members. Never rejects. */
   members?(): Promise<readonly Member[]>
+  /** Milliseconds after which a call counts as unanswered now, for a store that adapts them; a second otherwise. */
+  readonly deadlineMs?: number
   /** How many instances use this store: for one that must not be overrun when it comes back. */
   sharedBy?(instances: number): void
   /** Ends watches and connections. Later calls reject with `closed`. Safe to call twice. */

@@ -30,6 +30,7 @@ const election = new Election({
   id,
   ttlMs: 3000,
   mayLead: () => true,
+  isRegistered: () => true,
   changed: () => {},
 })
 const informer = new Informer({

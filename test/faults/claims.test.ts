@@ -77,6 +77,7 @@ describe('a candidate on etcd', () => {
       log: silentLog,
       ttlMs,
       mayLead: () => true,
+      isRegistered: () => true,
       changed: () => terms.push(election.fence),
     })
   })

@@ -82,6 +82,7 @@ export class Quorum {
       id: 'a',
       ttlMs: 5000,
       mayLead: () => true,
+      isRegistered: () => true,
     })
     const informer = new Informer({ ...shared, prefix: '/quorum/' })
     const isWhole = () => election.isLeader() && informer.following
@@ -248,6 +249,7 @@ class Client {
       key: '/quorum/leader',
       id: endpoints[0] ?? '',
       mayLead: () => true,
+      isRegistered: () => true,
       changed() {},
     })
   }

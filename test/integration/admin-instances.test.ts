@@ -20,9 +20,10 @@ suite('instances in the admin API', () => {
       revision: '1',
     }
     const key = instance.app.keys.instance('other')
+    const { id: lease } = await instance.app.store.grant(600_000)
     await instance.app.store.commit({
       when: [],
-      apply: [{ type: 'put', key, value: JSON.stringify(other) }],
+      apply: [{ type: 'put', key, value: JSON.stringify(other), lease }],
     })
     await until(async () => (await call('GET', '')).body.instances.length === 2, 'both are known', 5000)
   })

@@ -3,6 +3,7 @@ import {
   type Change,
   type Committed,
   type Entry,
+  holds,
   type Lease,
   type Operation,
   type Store,
@@ -63,12 +64,8 @@ export class MemoryStore {
   }
 
   commit({ when, apply, otherwise = [] }: Transaction): Committed {
-    const holds = when.every((compare) => {
-      const entry = this.entries.get(compare.key)
-      if ('created' in compare) return (entry?.created ?? 0n) === compare.created
-      return (entry?.modified ?? 0n) === compare.modified
-    })
-    if (!holds) {
+    const isMet = when.every((compare) => holds(compare, this.entries.get(compare.key) ?? null))
+    if (!isMet) {
       return {
         succeeded: false,
         revision: this.revision,

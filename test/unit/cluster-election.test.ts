@@ -17,7 +17,7 @@ function aCluster(ids: readonly string[], dice: () => number = () => 0.5) {
 function aCandidate(id: string, store: MemoryStore, clock: VirtualClock, dice: () => number) {
   const link = new Link(store)
   const changes: boolean[] = []
-  const permit = { mayLead: true }
+  const permit = { mayLead: true, registered: new Set(['a', 'b', 'c']) }
   const election: Election = new Election({
     store: link,
     key,
@@ -27,6 +27,7 @@ function aCandidate(id: string, store: MemoryStore, clock: VirtualClock, dice: (
     log: silentLog,
     ttlMs: 10_000,
     mayLead: () => permit.mayLead,
+    isRegistered: (each) => permit.registered.has(each),
     changed: () => changes.push(election.isLeader()),
   })
   const observe = () => election.observe(store.entries.get(key) ?? null, store.revision)
@@ -223,7 +224,7 @@ test('three candidates under random cuts, delays and lost answers: never two lea
       highest = fence
       terms.add(fence)
       for (const { link } of candidates) {
-        if (dice() < 0.001) link.isCut = !link.isCut
+        if (dice() < 0.002) link.isCut = !link.isCut
         if (dice() < 0.002) link.answersToLose = 1
       }
     }
@@ -258,5 +259,138 @@ test('a leader that was cut off ends its old lease when the store is back, so th
   await clock.advance(2200)
   assert.equal(leadersOf(candidates).length, 1)
   assert.notEqual(store.entries.get(key)?.created, first)
+  await stopAll(clock, candidates)
+})
+
+/** Waits for a leader among the candidates and returns the milliseconds that took; fails when there are ever two. */
+async function untilLed(clock: VirtualClock, candidates: readonly Candidate[]): Promise<number> {
+  const startedAt = clock.now()
+  while (leadersOf(candidates).length === 0) {
+    assert.ok(clock.now() - startedAt < 60_000, 'somebody leads within a minute')
+    await clock.advance(10)
+    assert.ok(leadersOf(candidates).length <= 1, 'never two leaders')
+  }
+  return clock.now() - startedAt
+}
+
+async function aLedPair(): Promise<ReturnType<typeof aCluster> & { a: Candidate; b: Candidate }> {
+  const cluster = aCluster(['a', 'b'])
+  const [a, b] = cluster.candidates as [Candidate, Candidate]
+  a.election.start()
+  await cluster.clock.advance(0)
+  b.election.start()
+  await cluster.clock.advance(5000)
+  assert.ok(a.election.isLeader())
+  return { ...cluster, a, b }
+}
+
+test('a leader whose key is overwritten by hand stops at once, removes that, and somebody leads within a second (307)', async () => {
+  for (const value of ['x', 'a', 'b', '', '\u0000garbage'.repeat(1000)])
+    for (const lease of ['none', "somebody else's"]) {
+      const { clock, store, candidates, a } = await aLedPair()
+      const fence = a.election.fence
+      const under = lease === 'none' ? {} : { lease: store.grant(60_000).id }
+      store.commit({ when: [], apply: [{ type: 'put', key, value, ...under }] })
+      assert.equal(store.entries.get(key)?.created, fence, 'the create revision is that of the term')
+      assert.equal(a.election.isLeader(), false, `${value.slice(0, 10)}, lease ${lease}`)
+      assert.ok((await untilLed(clock, candidates)) <= 1000)
+      assert.ok((store.entries.get(key)?.created ?? 0n) > (fence ?? 0n), 'under a new fence')
+      await stopAll(clock, candidates)
+    }
+})
+
+test('a proof of leadership compares the value and the lease of the key, not only its create revision (307)', async () => {
+  for (const value of ['a', 'x']) {
+    const { clock, store, candidates, a, b } = await aLedPair()
+    const held = store.entries.get(key)
+    // No watch tells it.
+    for (const { link } of candidates) link.isCut = true
+    const under = value === 'x' && held?.lease ? { lease: held.lease } : {}
+    store.commit({ when: [], apply: [{ type: 'put', key, value, ...under }] })
+    for (const { link } of candidates) link.isCut = false
+    assert.ok(a.election.isLeader(), 'it does not know yet')
+    b.permit.mayLead = false
+    const write = { type: 'put', key: '/llamero/test/state/x', value: '1' } as const
+    if (value === 'x') assert.equal(await a.election.guarded([write]), null, 'no write goes in')
+    else await clock.advance(2300)
+    assert.equal(a.changes[1], false)
+    assert.equal(store.value('/llamero/test/state/x'), undefined)
+    await untilLed(clock, candidates)
+    await stopAll(clock, candidates)
+  }
+})
+
+test('a leader key without a lease is removed once no leader can be left, also where its leader died (307)', async () => {
+  const { clock, store, candidates, a, b } = await aLedPair()
+  a.link.isCut = true // it cannot learn that its key was overwritten, and leads on for the rest of its time
+  store.put(key, 'x')
+  assert.ok((await untilLed(clock, [b])) <= 10_000)
+  assert.equal(a.election.isLeader(), false, 'never two leaders')
+  a.link.isCut = false
+  await stopAll(clock, candidates)
+})
+
+test('a leader key that stands before any instance starts is removed: without a lease, for a stranger, or for a name of ours (307)', async () => {
+  for (const [value, isLeased] of [
+    ['x', false],
+    ['a', false],
+    ['x', true],
+    ['b', true],
+  ] as const) {
+    const { clock, store, candidates } = aCluster(['a', 'b'])
+    const lease = store.grant(3_600_000).id
+    store.commit({ when: [], apply: [{ type: 'put', key, value, ...(isLeased && { lease }) }] })
+    for (const { election } of candidates) election.start()
+    const tookMs = await untilLed(clock, candidates)
+    assert.ok(tookMs <= (isLeased ? 23_000 : 10_000), `${value}, leased ${isLeased}: ${tookMs} ms`)
+    await stopAll(clock, candidates)
+  }
+})
+
+test('the key of a leader that is registered is left alone, however long it writes nothing (307)', async () => {
+  const { clock, store, candidates, b } = await aLedPair()
+  const held = store.entries.get(key)
+  await clock.advance(120_000)
+  assert.equal(store.entries.get(key)?.created, held?.created)
+  assert.deepEqual(b.changes, [])
+  await stopAll(clock, candidates)
+})
+
+test("a leader that is not registered for a TTL steps down before others take its key for nobody's (307)", async () => {
+  const { clock, candidates, a, b } = await aLedPair()
+  for (const { permit } of [a, b]) permit.registered.delete('a')
+  a.permit.mayLead = false
+  let tookMs = 0
+  while (a.election.isLeader()) {
+    await clock.advance(100)
+    tookMs += 100
+  }
+  assert.ok(tookMs > 9000 && tookMs <= 12_500, `${tookMs} ms`)
+  await untilLed(clock, candidates)
+  assert.deepEqual(leadersOf(candidates), ['b'])
+  await stopAll(clock, candidates)
+})
+
+test('leadership is proven for a period and a deadline after the last renewal, by the wall clock as well as the monotonic one (307)', async () => {
+  const { clock, candidates, a } = await aLedPair()
+  for (let ms = 0; ms < 30_000; ms += 50) {
+    await clock.advance(50)
+    assert.ok(a.election.isProven, 'renewals prove it all the time')
+  }
+  a.link.isCut = true
+  const cutAt = clock.now()
+  while (a.election.isProven) await clock.advance(10)
+  assert.ok(clock.now() - cutAt <= 3300, `${clock.now() - cutAt} ms`)
+  assert.ok(a.election.isLeader(), 'its own work goes on, guarded')
+  a.link.isCut = false
+  await clock.advance(2500)
+  assert.ok(a.election.isProven)
+  clock.jump(3_600_000) // a machine wakes from its sleep: no monotonic time has passed
+  assert.equal(a.election.isProven, false)
+  assert.ok(a.election.isLeader())
+  await clock.advance(2300)
+  assert.ok(a.election.isProven, 'the next renewal proves it')
+  clock.jump(-7_200_000)
+  assert.ok(a.election.isProven, 'a clock set back says nothing')
   await stopAll(clock, candidates)
 })

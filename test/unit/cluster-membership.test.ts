@@ -324,7 +324,11 @@ test('the leader gives a sign of life every five seconds under its fence', async
   const a = anInstance(store, 'a')
   a.cluster.start()
   await clock.advance(100)
-  assert.deepEqual(JSON.parse(store.value(keys.heartbeat) ?? ''), { fence: String(a.cluster.fence), n: 1 })
+  assert.deepEqual(JSON.parse(store.value(keys.heartbeat) ?? ''), {
+    fence: String(a.cluster.fence),
+    n: 1,
+    at: '2026-01-01T00:00:00.000Z',
+  })
   await clock.advance(30_000)
   const { n } = JSON.parse(store.value(keys.heartbeat) ?? '')
   assert.ok(n >= 6 && n <= 7, `${n} in 30 s`)
@@ -346,3 +350,103 @@ test('a quiet cluster writes nothing but its heartbeat', async () => {
   )
   await stop(clock, a, b)
 })
+
+test('records, load summaries and heartbeats written by hand keep nobody from leading and change no advice (307)', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  for (const { cluster } of [a, b]) cluster.start()
+  await clock.advance(1000)
+  const ghost = { ...JSON.parse(store.value(keys.instance('b')) ?? ''), id: 'ghost', successor: 'nobody' }
+  store.put(keys.instance('ghost'), JSON.stringify(ghost))
+  for (const garbage of ['', '{', 'null', '{"running": {"n": -1}, "queued": 1e999}', '[]'])
+    store.put(keys.load('a'), garbage)
+  store.put(keys.load('ghost'), '{"running": {"n": 1000000}, "queued": 1}')
+  store.put(keys.uid, '\u0000 garbage')
+  await clock.advance(3000)
+  for (const { cluster } of [a, b]) {
+    assert.deepEqual(
+      cluster.directory.instances().map(({ id }) => id),
+      ['a', 'b'],
+    )
+    assert.equal(cluster.directory.loads().has('ghost'), false)
+  }
+  const [leader, other] = a.cluster.isLeader() ? [a, b] : [b, a]
+  await stop(clock, leader)
+  assert.ok(other.cluster.isLeader(), 'the successor that the ghost names keeps nobody from leading')
+  await stop(clock, other)
+})
+
+test('a record of its own that is overwritten by hand is put again at once, whatever it says (307)', async () => {
+  for (const text of ['garbage', '{}', '{"boot": "another"}']) {
+    const { clock, store } = aStore()
+    const a = anInstance(store, 'a')
+    a.cluster.start()
+    await clock.advance(1000)
+    const { lease } = store.entries.get(keys.instance('a')) ?? {}
+    for (const under of [{}, { ...(lease && { lease }) }]) {
+      store.commit({ when: [], apply: [{ type: 'put', key: keys.instance('a'), value: text, ...under }] })
+      await clock.advance(1100)
+      assert.equal(a.cluster.directory.instances()[0]?.boot, 'boot-of-a')
+      assert.ok(store.entries.get(keys.instance('a'))?.lease)
+      assert.ok(a.cluster.isLeader())
+    }
+    assert.deepEqual(a.warnings, [], 'it has no rival')
+    await stop(clock, a)
+  }
+})
+
+test('a heartbeat that the leader did not write prolongs no advice (307)', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  a.cluster.start()
+  await clock.advance(100)
+  b.cluster.start()
+  await clock.advance(6000)
+  const last = JSON.parse(store.value(keys.heartbeat) ?? '')
+  a.link.isCut = true
+  b.link.isCut = false
+  b.cluster.setDraining(true) // nobody leads from now on
+  for (let second = 0; second < 75; second++) {
+    const [fence, n] = [[last.fence, '0', '99999999999999999999', 'x'][second % 4], second]
+    store.put(keys.heartbeat, second % 5 === 4 ? 'garbage' : JSON.stringify({ ...last, fence, n }))
+    await clock.advance(1000)
+  }
+  assert.equal(b.cluster.advice, 'own')
+  await stop(clock, a, b)
+})
+
+test("clocks that differ from the leader's by more than half a minute are told once, and when they agree again (311)", async () => {
+  for (const hours of [-1, 1]) {
+    const { clock, store } = aStore()
+    const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+    a.cluster.start()
+    await clock.advance(100)
+    b.cluster.start()
+    await clock.advance(20_000)
+    const told = () => b.warnings.filter((message) => message.startsWith('the clocks of this machine'))
+    assert.deepEqual(told(), [])
+    const commit = a.link.commit.bind(a.link)
+    a.link.commit = (transaction) =>
+      commit({
+        ...transaction,
+        apply: transaction.apply.map((each) =>
+          each.key === keys.heartbeat && each.type === 'put'
+            ? { ...each, value: shifted(each.value, hours) }
+            : each,
+        ),
+      })
+    await clock.advance(60_000)
+    assert.equal(told().length, 1)
+    assert.equal(Math.round((await gauge(b.metrics, 'cluster_clock_skew_seconds')) ?? 0), -hours * 3600)
+    a.link.commit = commit
+    await clock.advance(20_000)
+    assert.equal(Math.round((await gauge(b.metrics, 'cluster_clock_skew_seconds')) ?? 1), 0)
+    await stop(clock, a, b)
+  }
+})
+
+/** A heartbeat as a machine writes it whose clock is `hours` ahead. */
+function shifted(heartbeat: string, hours: number): string {
+  const { at, ...rest } = JSON.parse(heartbeat)
+  return JSON.stringify({ ...rest, at: new Date(Date.parse(at) + hours * 3_600_000).toISOString() })
+}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { allObjects, inForce, judge, noObjects, type Objects, verdictOf } from '../../lib/cluster/objects.ts'
-import { readStatuses } from '../../lib/cluster/statuses.ts'
+import { readStatuses, refusalOf } from '../../lib/cluster/statuses.ts'
 import { planVerdicts } from '../../lib/cluster/verdicts.ts'
 import { defaultConfig } from '../../lib/fleet/config.ts'
 import { describeFaults } from '../../lib/fleet/document.ts'
@@ -15,7 +15,12 @@ const keys = new Keys('test')
 class Shelf {
   readonly entries = new Map<string, Entry>()
   objects: Objects = noObjects
-  #revision = 0n
+  #revision: bigint
+
+  /** @param revision of what was put before */
+  constructor(revision = 0n) {
+    this.#revision = revision
+  }
 
   put(key: string, value: string): this {
     const modified = ++this.#revision
@@ -241,7 +246,7 @@ test('a verdict tells the version in force next to the one stored', () => {
 })
 
 const status: NodeStatus = {
-  fence: '20',
+  fence: '120',
   health: 'up',
   reason: 'the first probe was answered',
   since: '2026-01-01T00:00:00Z',
@@ -252,20 +257,38 @@ const status: NodeStatus = {
 }
 
 test('a status of a former leader, or one that cannot be read, does not replace a newer one', () => {
-  const shelf = new Shelf()
+  const shelf = new Shelf(200n)
   const read = (previous = new Map()) =>
     readStatuses(new Map([['a', shelf.entries.get('state') as Entry]]), previous)
   shelf.put('state', JSON.stringify(status))
   const first = read()
   assert.deepEqual(first.get('a')?.status, status)
-  for (const late of [{ ...status, fence: '19', health: 'down' }, { ...status, models: 7 }, null]) {
+  for (const late of [{ ...status, fence: '119', health: 'down' }, { ...status, models: 7 }, null]) {
     shelf.put('state', JSON.stringify(late))
     assert.deepEqual(read(first as Map<string, never>).get('a')?.status, status)
   }
   shelf.put('state', '{')
   assert.deepEqual(read(first as Map<string, never>).get('a')?.status, status)
-  shelf.put('state', JSON.stringify({ ...status, fence: '21' }))
-  assert.equal(read(first as Map<string, never>).get('a')?.status?.fence, '21')
+  shelf.put('state', JSON.stringify({ ...status, fence: '121' }))
+  assert.equal(read(first as Map<string, never>).get('a')?.status?.fence, '121')
   shelf.delete('state').put('state', JSON.stringify({ ...status, fence: '3' }))
   assert.equal(read(first as Map<string, never>).get('a')?.status?.fence, '3', 'a key made again begins anew')
+})
+
+test('a status under a fence above its own revision is refused, and does not outrank what the leader writes next (307)', () => {
+  for (const absurd of ['201', '99999999999999999999']) {
+    const shelf = new Shelf(199n)
+    const read = (previous: ReturnType<typeof readStatuses> = new Map()) =>
+      readStatuses(new Map([['a', shelf.entries.get('state') as Entry]]), previous)
+    shelf.put('state', JSON.stringify({ ...status, fence: absurd, health: 'down' }))
+    const first = read()
+    assert.equal(first.get('a')?.status, null)
+    assert.match(
+      refusalOf(shelf.entries.get('state') as Entry) ?? '',
+      new RegExp(`${absurd} is above its own revision 200`),
+    )
+    shelf.put('state', JSON.stringify(status))
+    assert.deepEqual(read(first).get('a')?.status, status)
+    assert.equal(refusalOf(shelf.entries.get('state') as Entry), null)
+  }
 })

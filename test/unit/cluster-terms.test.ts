@@ -73,6 +73,7 @@ test('the end of a term says whether its leader gave up, drained, left or was no
 test('the last hundred terms are kept', async () => {
   const { clock, store, terms, leads, stop } = await aCluster('a')
   const long = { instance: 'z', since: '', until: '', why: null }
+  store.revision = 25_000n
   for (let fence = 10_001n; fence <= 10_120n; fence++) store.put(keys.term(fence), JSON.stringify(long))
   store.put(keys.term(20_000n), 'nonsense')
   store.revision = 30_000n

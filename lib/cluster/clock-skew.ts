@@ -1,0 +1,40 @@
+import type { Clock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import type { Metrics } from '../shared/metrics.ts'
+
+interface ClockSkewOptions {
+  readonly clock: Pick<Clock, 'date'>
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+/** Milliseconds by which two wall clocks may differ, besides what a heartbeat takes to arrive. */
+const toleratedMs = 30_000
+/** Heartbeats in a row: the first after a gap may have been written long before it is seen. */
+const confirmations = 2
+
+/** Compares this machine's wall clock with the leader's: keys expire, and logs are read, by wall clocks. */
+export class ClockSkew {
+  readonly #options: ClockSkewOptions
+  #far = 0
+
+  constructor(options: ClockSkewOptions) {
+    this.#options = options
+  }
+
+  /** @param at when the leader wrote the heartbeat that just arrived, by its own clock */
+  heard(leader: string, at: Date): void {
+    const { clock, log, metrics } = this.#options
+    const aheadMs = clock.date().getTime() - at.getTime()
+    metrics.clockSkew.set(aheadMs / 1000)
+    const wasTold = this.#far >= confirmations
+    this.#far = Math.abs(aheadMs) > toleratedMs ? this.#far + 1 : 0
+    if (wasTold && this.#far === 0) log.info('the clock agrees with that of the leader again', { leader })
+    if (!wasTold && this.#far >= confirmations)
+      log.warn('the clocks of this machine and of the leader differ', {
+        leader,
+        aheadSeconds: Math.round(aheadMs / 1000),
+        todo: "check the time synchronisation of both machines (timedatectl): API keys expire by each machine's own clock",
+      })
+  }
+}

@@ -1,0 +1,57 @@
+import type { Clock } from '../shared/clock.ts'
+import type { Entry } from '../store/store.ts'
+
+interface OrphanKeyOptions {
+  /** Id of this instance. */
+  readonly id: string
+  readonly ttlMs: number
+  /** Whether an instance of that id is registered. */
+  readonly isRegistered: (id: string) => boolean
+  readonly clock: Clock
+}
+
+/**
+ * Share of a TTL for which a leader key without a lease is left alone. Written over the key of a leader, it ends the term of that
+ * leader: at once when that one reaches the store, otherwise with the 0.7 TTL after its last renewal.
+ */
+const leaselessShare = 0.75
+/** The same for a key under somebody's lease: a leader that is not registered any more steps down within one TTL. */
+const strangerShare = 2
+
+/** Tells a leader key that some instance holds from one that was written by hand and would keep every instance from leading. */
+export class OrphanKey {
+  readonly #options: OrphanKeyOptions
+  #first: { readonly modified: bigint; readonly at: number } | null = null
+
+  constructor(options: OrphanKeyOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Why no instance can hold the key as it is; null when one may.
+   *
+   * @param own the lease of an earlier term of this instance that is not revoked yet
+   */
+  reason({ value, lease }: Entry, own: string | null): string | null {
+    const { id, isRegistered } = this.#options
+    if (lease === null) return 'it has no lease and would stand for ever'
+    if (value === id) return lease === own ? null : 'it names this instance, which does not hold it'
+    return isRegistered(value) ? null : 'it names an instance that is not registered'
+  }
+
+  /** Milliseconds for which the key must still be left alone, counted from when it was first seen like this. */
+  leftMs({ modified, lease }: Entry): number {
+    const { clock, ttlMs } = this.#options
+    if (this.#first?.modified !== modified) this.#first = { modified, at: clock.now() }
+    const share = lease === null ? leaselessShare : strangerShare
+    return Math.max(0, this.#first.at + share * ttlMs - clock.now())
+  }
+}
+
+/** What a leader key says, for the log: anybody may have written it. */
+export function describeKey({ value, lease }: Entry): {
+  readonly value: string
+  readonly lease: string | null
+} {
+  return { value: value.slice(0, 100), lease }
+}
