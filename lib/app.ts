@@ -33,6 +33,7 @@ import { ProxyError } from './shared/errors.ts'
 import { createLog, type Log, type ProcessLog } from './shared/log.ts'
 import type { Dice } from './shared/loop.ts'
 import { Metrics } from './shared/metrics.ts'
+import { OwnFaults } from './shared/own-faults.ts'
 import { checkSomaxconn } from './shared/somaxconn.ts'
 import { EmbeddedStore } from './store/embedded.ts'
 import { EtcdStore } from './store/etcd.ts'
@@ -95,7 +96,8 @@ export async function startApp(settings: Settings): Promise<App> {
     dice,
     changed: () => scheduler.refresh(),
   })
-  const forwarder = new Forwarder(clock)
+  const ownFaults = new OwnFaults({ clock, log, metrics })
+  const forwarder = new Forwarder(clock, (error) => ownFaults.note(error))
   const api = new NodeApi({ upstreams, forwarder, clock })
   const doubt = (node: string) => cluster.doubt(node)
   const loader = new ModelLoader({ api, snapshot, upstreams, clock, metrics, doubt })
@@ -153,7 +155,7 @@ export async function startApp(settings: Settings): Promise<App> {
     metrics,
     loopback,
   })
-  const listener = new Listener(pipeline, { snapshot, metrics })
+  const listener = new Listener(pipeline, { snapshot, metrics, refused: (error) => ownFaults.note(error) })
 
   const boot = randomUUID()
   const cluster = new Cluster({
@@ -201,6 +203,7 @@ export async function startApp(settings: Settings): Promise<App> {
     scheduler,
     upstreams,
     pipeline,
+    ownFaults,
     jobs: cluster.jobs,
     management,
     metrics,
@@ -226,6 +229,7 @@ export async function startApp(settings: Settings): Promise<App> {
     await closed
     await adminServer.close()
     await cluster.stop()
+    ownFaults.stop()
     loader.stop()
     upstreams.close()
     await store.close()
@@ -237,6 +241,7 @@ export async function startApp(settings: Settings): Promise<App> {
     throw error
   })
   await checkSomaxconn(log)
+  ownFaults.start()
   cluster.start()
   log.info('serving', {
     version,

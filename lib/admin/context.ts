@@ -9,6 +9,7 @@ import type { Address } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { OwnFaults } from '../shared/own-faults.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Store } from '../store/store.ts'
 
@@ -29,6 +30,7 @@ export interface AdminContext {
   readonly scheduler: Scheduler
   readonly upstreams: Upstreams
   readonly pipeline: Pipeline
+  readonly ownFaults: OwnFaults
   readonly jobs: Jobs
   readonly management: Management
   readonly metrics: Metrics

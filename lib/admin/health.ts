@@ -28,8 +28,9 @@ export function healthRoutes(router: Router, admin: AdminContext): void {
   })
 }
 
-function unreadiness({ snapshot, isDraining }: AdminContext, model: unknown): string | null {
+function unreadiness({ snapshot, isDraining, ownFaults }: AdminContext, model: unknown): string | null {
   if (isDraining()) return 'draining'
+  if (ownFaults.reason !== null) return ownFaults.reason
   if (!snapshot.isReady) return 'no configuration yet'
   if (typeof model !== 'string') return null
   const { models, nodes } = snapshot.get()

@@ -57,6 +57,8 @@ export class AdminServer {
       throw new ProxyError('unknown_path', { path: context.path.slice(0, 200) })
     })
     this.#server = createServer(app.callback())
+    // Without a listener for it, an accept(2) that fails would end the process.
+    this.#server.on('error', (error) => admin.ownFaults.note(error))
   }
 
   /** Binds; see `bind`. */

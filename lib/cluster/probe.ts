@@ -2,6 +2,7 @@ import { Agent, buildConnector, request } from 'undici'
 import type { InventoryModel, LoadedModel, NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
 import { LatenessWatch } from '../shared/lateness.ts'
+import { ownFaultOf } from '../shared/own-fault.ts'
 import type { Finding } from './health.ts'
 import { readLoaded, readTags, readVersion } from './inventory.ts'
 import { abortOf, codeOf, connectionTo, reasonOf, Unexpected } from './node-connection.ts'
@@ -133,6 +134,7 @@ class TimedOut extends Error {
 const unreachable: ReadonlySet<string> = new Set([
   'EHOSTUNREACH',
   'EHOSTDOWN',
+  'EADDRNOTAVAIL', // of an IPv6 address on a machine without IPv6
   'ENETUNREACH',
   'ENETDOWN',
   'ETIMEDOUT',
@@ -140,8 +142,6 @@ const unreachable: ReadonlySet<string> = new Set([
   'EAI_AGAIN',
   'UND_ERR_CONNECT_TIMEOUT',
 ])
-/** This process, or its host, had no more of what a connection needs. */
-const ourOwn: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'])
 
 /** @param isLate whether this process came too late to see an answer. */
 function findingOf(error: unknown, isLate: boolean): Finding {
@@ -150,7 +150,7 @@ function findingOf(error: unknown, isLate: boolean): Finding {
     code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
       ? `an answer is larger than ${maxBodyBytes} bytes`
       : reasonOf(error)
-  if (ourOwn.has(code)) return { kind: 'none', reason }
+  if (ownFaultOf(error)) return { kind: 'none', reason }
   const isTimedOut = error instanceof TimedOut || code === 'UND_ERR_CONNECT_TIMEOUT'
   if (isTimedOut && isLate) return { kind: 'none', reason: 'this instance itself was late' }
   if (error instanceof TimedOut) return { kind: error.kind, reason }

@@ -42,6 +42,7 @@ const final = { elsewhere: false, sign: 'good' } as const
 const byFault: Readonly<Record<Fault, Verdict>> = {
   unreachable: { elsewhere: true, sign: 'refused' },
   'connect-timeout': { elsewhere: true, sign: 'refused' },
+  'own-fault': { elsewhere: true, sign: 'neutral' }, // a kept-alive socket to another node needs no new file or port
   'stale-socket': { elsewhere: true, sign: 'neutral' },
   reset: again,
   'first-token-timeout': again,

@@ -1,4 +1,5 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
+import { ownFaultOf } from '../shared/own-fault.ts'
 import type { Fault } from './outcome.ts'
 
 const unreachableCodes = new Set([
@@ -7,7 +8,7 @@ const unreachableCodes = new Set([
   'ENETUNREACH',
   'ENOTFOUND',
   'EAI_AGAIN',
-  'EADDRNOTAVAIL',
+  'EADDRNOTAVAIL', // of an IPv6 address on a machine without IPv6
 ])
 
 /**
@@ -27,6 +28,7 @@ interface Sent {
 
 /** What went wrong with a node that had not begun to answer. */
 export function faultOf(error: Error & { code?: unknown }, { request, forMs, heard }: Sent): Fault {
+  if (ownFaultOf(error)) return 'own-fault'
   const code = String(error.code ?? '')
   if (code === 'ECONNECT_TIMEOUT') return 'connect-timeout'
   if (unreachableCodes.has(code) || /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))

@@ -24,9 +24,12 @@ interface Proxy {
 export class Forwarder {
   readonly #proxy: Proxy
   readonly #clock: Clock
+  readonly #ownFault: (error: Error) => void
 
-  constructor(clock: Clock) {
+  /** @param ownFault told of a try that failed for want of something of this process. */
+  constructor(clock: Clock, ownFault: (error: Error) => void = () => {}) {
     this.#clock = clock
+    this.#ownFault = ownFault
     // The path is a row of our route table: http-proxy need not parse it again and join it to the target's.
     const path = { prependPath: false, toProxy: true }
     const options = { ...path, selfHandleResponse: true, ws: false, followRedirects: false, xfwd: false }
@@ -42,6 +45,7 @@ export class Forwarder {
     // An upload gets a socket of its own: one that turns out to be closed may cost bytes that are not here any more.
     const agent = Buffer.isBuffer(order.body) ? order.upstream.agent : false
     const outcome = await this.#try(order, agent)
+    if (outcome.kind === 'node-failed' && outcome.fault === 'own-fault') this.#ownFault(outcome.cause)
     if (outcome.kind !== 'node-failed' || outcome.fault !== 'stale-socket') return outcome
     // The node closed a kept-alive socket while we were writing to it: not one byte was answered, so ask again on a
     // socket of its own (nodejs/node #47130).

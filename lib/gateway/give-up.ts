@@ -1,8 +1,10 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { NodeView } from '../fleet/node.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { ownFaultOf, ownResourceNames } from '../shared/own-fault.ts'
 import { retryHeaders } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
+import { faultText } from './fault-text.ts'
 import type { Failure, NodeFailed } from './outcome.ts'
 import { endAfterBody } from './refuse.ts'
 
@@ -16,17 +18,10 @@ export function giveUp(exchange: Exchange, failure: Failure, retryAfterS: number
   const { response, trace, publicId, dialect } = exchange
   trace.outcome = 'upstream_error'
   if (failure.kind === 'node-failed') {
-    const timedOut = failure.fault.endsWith('timeout') || failure.fault === 'stalled'
-    if (timedOut) trace.outcome = 'timeout'
+    const error = errorOf(failure, retryAfterS)
+    if (error.code === 'node_timeout') trace.outcome = 'timeout'
     trace.told = failure.fault === 'error-line' && failure.committed
-    throw new ProxyError(
-      timedOut ? 'node_timeout' : 'node_failed',
-      {
-        reason: failure.fault === 'error-line' ? failure.cause.message : failure.fault,
-        ...(retryAfterS !== null && { retryAfter: retryAfterS }),
-      },
-      { cause: failure.cause },
-    )
+    throw error
   }
   const isBusy = failure.status === 503 || failure.status === 429
   const waitS = isBusy ? (failure.retryAfterMs ?? 1000) / 1000 : (retryAfterS ?? undefined)
@@ -39,6 +34,19 @@ export function giveUp(exchange: Exchange, failure: Failure, retryAfterS: number
   }
   response.writeHead(failure.status, headers)
   endAfterBody(exchange, failure.body)
+}
+
+function errorOf({ fault, cause }: NodeFailed, retryAfterS: number | null): ProxyError {
+  if (fault === 'own-fault') {
+    const resource = ownResourceNames[ownFaultOf(cause) ?? 'files']
+    return new ProxyError('own_fault', { resource }, { cause })
+  }
+  const timedOut = fault.endsWith('timeout') || fault === 'stalled'
+  const facts = {
+    reason: faultText(fault, cause.message),
+    ...(retryAfterS !== null && { retryAfter: retryAfterS }),
+  }
+  return new ProxyError(timedOut ? 'node_timeout' : 'node_failed', facts, { cause })
 }
 
 /** Why a try failed, in a word; a label of the metrics. */

@@ -40,6 +40,8 @@ interface ListenerOptions {
   readonly snapshot: CurrentSnapshot
   readonly metrics: Metrics
   readonly limits?: Partial<typeof defaultLimits>
+  /** Told of a connection that could not be accepted. */
+  readonly refused?: (error: Error) => void
 }
 
 /** The data listener: HTTP/1.1 in front of the pipeline. */
@@ -55,7 +57,7 @@ export class Listener {
   readonly #pipelined = new WeakMap<Socket, number>()
   #closing: Promise<void> | null = null
 
-  constructor(pipeline: Pipeline, { snapshot, metrics, limits = {} }: ListenerOptions) {
+  constructor(pipeline: Pipeline, { snapshot, metrics, limits = {}, refused = () => {} }: ListenerOptions) {
     const { maxRequestsPerSocket, maxConnections, maxPipelined, ...timeouts } = {
       ...defaultLimits,
       ...limits,
@@ -76,6 +78,8 @@ export class Listener {
     })
     this.#server.on('clientError', (error, socket) => this.#break(error, socket as Socket))
     this.#server.on('connect', (_request, socket) => socket.destroy())
+    // Without a listener for it, an accept(2) that fails would end the process.
+    this.#server.on('error', refused)
     this.#server.on('drop', () => metrics.connectionsRefused.inc({ limit: 'total' }))
     this.#server.on('dropRequest', () => metrics.connectionsRefused.inc({ limit: 'requests' }))
   }

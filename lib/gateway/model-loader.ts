@@ -45,7 +45,10 @@ export class LoadFailed extends LoadError {
   }
 
   get isBusy(): boolean {
-    return this.failure.kind === 'refused' && [429, 503].includes(this.failure.status)
+    const { failure } = this
+    // What this instance lacks says nothing of the model, and is soon over.
+    if (failure.kind === 'node-failed') return failure.fault === 'own-fault'
+    return [429, 503].includes(failure.status)
   }
 }
 

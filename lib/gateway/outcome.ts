@@ -3,6 +3,7 @@ import type { Timings } from '../scheduler/events.ts'
 /** What a node did wrong. */
 export type Fault =
   | 'unreachable' // refused, no route, unknown host, TLS not acceptable
+  | 'own-fault' // not the node's: this process is out of files, ports or memory
   | 'connect-timeout'
   | 'stale-socket' // a kept-alive socket was closed under us before any byte came back
   | 'reset' // the connection broke before the answer's head

@@ -139,6 +139,12 @@ const catalogue = {
     retryAfter: 2,
     text: () => 'too many request bodies are being held at once; try again in a few seconds',
   },
+  own_fault: {
+    status: 503,
+    retryAfter: 2,
+    text: (f) =>
+      `llamero is out of ${f['resource']} on this instance; try again in a few seconds, or at another instance`,
+  },
   shutting_down: {
     status: 503,
     retryAfter: 1,

@@ -95,6 +95,16 @@ export class Metrics {
     'Connections closed for exceeding a limit: per_address, total, pipelined or requests (of one connection)',
     ['limit'],
   )
+  readonly ownFaults = this.#counter(
+    'own_faults_total',
+    'Calls that failed because this instance was out of a resource: files, ports or memory',
+    ['resource'],
+  )
+  readonly ownLack = this.#gauge(
+    'own_resource_lacking',
+    '1 while this instance is out of a resource and not ready',
+    ['resource'],
+  )
   readonly nodeInflight = this.#gauge(
     'node_inflight_requests',
     'Requests of this instance running on a node',

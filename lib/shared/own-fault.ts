@@ -1,0 +1,68 @@
+import { closeSync, openSync } from 'node:fs'
+import { isIP } from 'node:net'
+
+/** What this process may run out of. */
+export type OwnResource = 'files' | 'ports' | 'memory'
+
+/** What is missing, in words. */
+export const ownResourceNames: Readonly<Record<OwnResource, string>> = {
+  files: 'file descriptors',
+  ports: 'local ports',
+  memory: 'memory for connections',
+}
+
+const byCode: ReadonlyMap<string, OwnResource> = new Map([
+  ['EMFILE', 'files'],
+  ['ENFILE', 'files'],
+  ['ENOBUFS', 'memory'],
+  ['ENOMEM', 'memory'],
+])
+
+/** What Node adds to an Error of a system call. */
+interface SystemError extends Error {
+  readonly code?: string
+  readonly address?: string
+}
+
+/** How a look-up of a host name fails that could not open its socket: the resolver does not say why (getaddrinfo(3)). */
+const lookupCodes: ReadonlySet<string> = new Set([
+  'EAI_AGAIN',
+  'EAI_SYSTEM',
+  'EAI_FAIL',
+  'EAI_MEMORY',
+  'ENOTFOUND',
+])
+
+/**
+ * What of our own was missing when a system call failed; null when the failure says something of the other side. Such a
+ * failure is no sign of a node's health.
+ *
+ * @param hasFiles whether a file can be opened now
+ */
+export function ownFaultOf(error: unknown, hasFiles: () => boolean = canOpenFile): OwnResource | null {
+  if (!(error instanceof Error)) return null
+  // Node tries each address of a name; one that answered "no" is a word of the other side.
+  if (error instanceof AggregateError && error.errors.length > 0) {
+    const faults = error.errors.map((each) => ownFaultOf(each, hasFiles))
+    return faults.every((fault) => fault !== null) ? (faults[0] ?? null) : null
+  }
+  return faultOfCall(error, hasFiles) ?? ownFaultOf(error.cause, hasFiles)
+}
+
+function faultOfCall({ code = '', address = '' }: SystemError, hasFiles: () => boolean): OwnResource | null {
+  // Without IPv6 on this machine, connect(2) answers the same to an IPv6 address: that node cannot be reached from here.
+  if (code === 'EADDRNOTAVAIL') return isIP(address) === 6 ? null : 'ports'
+  if (lookupCodes.has(code)) return hasFiles() ? null : 'files'
+  return byCode.get(code) ?? null
+}
+
+/** Whether this process can open one more file. */
+export function canOpenFile(): boolean {
+  try {
+    closeSync(openSync('/dev/null', 'r'))
+    return true
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    return code !== 'EMFILE' && code !== 'ENFILE'
+  }
+}
