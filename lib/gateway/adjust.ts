@@ -307,10 +307,15 @@ function numberIn(bytes: Buffer, field: Field | undefined, name: string): number
   return text === 'null' ? null : Number(text)
 }
 
+/** Of an option that is a number, a flag or a short text. */
+const maxScalarBytes = 1000
+
 function scalarText(bytes: Buffer, field: Field, name: string): string {
   const first = bytes[field.start]
   if (first === openBrace || first === openBracket)
     throw new ProxyError('bad_json', { reason: `field "${name}" must not be an object or array` })
+  if (field.end - field.start > maxScalarBytes)
+    throw new ProxyError('bad_json', { reason: `field "${name}" is longer than ${maxScalarBytes} bytes` })
   return valueText(bytes, field)
 }
 

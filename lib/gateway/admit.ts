@@ -1,18 +1,17 @@
 import { type Api, type Ask, embeds } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { adjust, namesFor } from './adjust.ts'
+import { adjust } from './adjust.ts'
 import type { Caller } from './authenticate.ts'
 import { type Choice, chooseModel, rulesFor } from './choose.ts'
 import { applyEdits, type Edit } from './edit.ts'
 import type { Exchange } from './exchange.ts'
 import { FormReader } from './form.ts'
-import { ScanError } from './json-walk.ts'
 import { prefixesOf, promptTokens, sessionOf } from './prompt.ts'
 import { contextRule } from './resolve.ts'
 import type { Spelling } from './respell.ts'
 import type { ForwardRoute } from './routes.ts'
-import { type Field, type FieldNames, type Scanned, scan } from './scan.ts'
+import type { Field, Scanned } from './scan.ts'
 import type { Payload, Upload } from './upload.ts'
 
 /** A form has no fields for options. */
@@ -33,19 +32,24 @@ export interface Admission {
   readonly unloads: string | null
 }
 
+/** A body and where in it the fields of `namesFor` its route are. */
+export interface ScannedBody {
+  readonly bytes: Buffer
+  readonly scanned: Scanned
+}
+
 /**
  * Decides whether a request may come in, for which model, and with which options.
  *
- * @throws ProxyError `bad_json`, `missing_model`, and those of `chooseModel` and `adjust`.
+ * @throws ProxyError `missing_model`, and those of `chooseModel` and `adjust`.
  */
 export function admit(
   exchange: Exchange,
   route: ForwardRoute,
   caller: Caller,
-  bytes: Buffer,
+  { bytes, scanned }: ScannedBody,
   snapshot: Snapshot,
 ): Admission {
-  const scanned = scanBody(bytes, namesFor(route.api))
   const { model, stream } = scanned
   if (!model) throw new ProxyError('missing_model')
   const choice = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
@@ -134,14 +138,4 @@ function askFor(
 ): Ask {
   const nodes = rule?.nodes ?? {}
   return { id, api, model, variant, tenant, class: named, nodes, arrivedAt: startedAt, tried: noNodes }
-}
-
-/** See `scan`. @throws ProxyError `bad_json`. */
-export function scanBody(bytes: Buffer, names: readonly [FieldNames?, FieldNames?] = []): Scanned {
-  try {
-    return scan(bytes, names[0], names[1])
-  } catch (error) {
-    if (error instanceof ScanError) throw new ProxyError('bad_json', { reason: error.message })
-    throw error
-  }
 }

@@ -1,26 +1,35 @@
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { scanBody } from './admit.ts'
 import { asObject, parseObject } from './answer-json.ts'
 import type { Caller } from './authenticate.ts'
 import { chooseModel } from './choose.ts'
 import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
+import { promptTokens } from './prompt.ts'
+import type { Scanned } from './scan.ts'
+import { scanBody } from './scan-body.ts'
 
 /** As Ollama estimates `input_tokens` at the start of an answer (sheet ollama-api.md §1.8). */
 const charactersPerToken = 4
-/** A larger body is not read: reading it would hold everybody else up. */
-const maxReadBytes = 1024 * 1024
+/** A body of more bytes, or values, is not parsed: that would hold everybody else up. */
+const maxParsedBytes = 1024 * 1024
+const maxParsedValues = 5000
 
 /**
  * Answers `/v1/messages/count_tokens`, which Ollama does not have and Anthropic's clients ask for, with an estimate that
  * says so. @throws ProxyError `bad_json` and those of `chooseModel`.
  */
-export function answerEstimate(exchange: Exchange, caller: Caller, bytes: Buffer, snapshot: Snapshot): void {
-  const { model } = scanBody(bytes)
+export async function answerEstimate(
+  exchange: Exchange,
+  caller: Caller,
+  bytes: Buffer,
+  snapshot: Snapshot,
+): Promise<void> {
+  const scanned = await scanBody(bytes, [], exchange.signal)
+  const { model } = scanned
   if (!model) throw new ProxyError('missing_model')
   exchange.trace.model = chooseModel(model.value, caller, snapshot).model
-  const body = JSON.stringify({ input_tokens: estimate(bytes) })
+  const body = JSON.stringify({ input_tokens: estimate(bytes, scanned) })
   sendJson(exchange.response, 200, body, {
     'x-request-id': exchange.publicId,
     'x-llamero-estimate': 'true',
@@ -29,9 +38,11 @@ export function answerEstimate(exchange: Exchange, caller: Caller, bytes: Buffer
 }
 
 /** Tokens of the prompt of a body that `scan` has found well-formed, which also bounds its depth. */
-function estimate(bytes: Buffer): number {
-  const asked = bytes.length <= maxReadBytes ? parseObject(bytes.toString('utf8')) : null
-  const characters = asked ? charactersOf([asked['system'], asked['messages'], asked['tools']]) : bytes.length
+function estimate(bytes: Buffer, { values, prompt }: Scanned): number {
+  const mayParse = bytes.length <= maxParsedBytes && values <= maxParsedValues
+  const asked = mayParse ? parseObject(bytes.toString('utf8')) : null
+  if (!asked) return Math.max(1, promptTokens(prompt))
+  const characters = charactersOf([asked['system'], asked['messages'], asked['tools']])
   return Math.max(1, Math.floor(characters / charactersPerToken))
 }
 

@@ -1,12 +1,15 @@
 import { z } from 'zod'
 import { ProxyError } from '../shared/errors.ts'
-import { scanBody } from './admit.ts'
 import { type JobAsk, type JobFields, jobAsk, readFields, type Wish, wishSchema } from './job-ask.ts'
+import { FieldNames } from './scan.ts'
+import { scanBody } from './scan-body.ts'
 
 export type ManagedAction = 'pull' | 'push' | 'create' | 'copy' | 'delete'
 
 /** A job is kept in the store until it is done, which takes nothing larger. */
-const maxBytes = 1024 * 1024
+export const maxJobBytes = 1024 * 1024
+/** Parsed at once; a model of a thousand files and as many messages has fewer. */
+const maxValues = 10_000
 
 const text = z.string().nullish()
 const flag = z.boolean().nullish()
@@ -49,6 +52,15 @@ const schemas = {
   }),
 } satisfies Record<ManagedAction, z.ZodObject>
 
+const namesOf = (action: ManagedAction) => new FieldNames(Object.keys(schemas[action].shape))
+const names: Readonly<Record<ManagedAction, FieldNames>> = {
+  pull: namesOf('pull'),
+  push: namesOf('push'),
+  create: namesOf('create'),
+  copy: namesOf('copy'),
+  delete: namesOf('delete'),
+}
+
 interface Fields extends JobFields {
   readonly name?: string | null | undefined
   readonly stream?: boolean | null | undefined
@@ -64,42 +76,21 @@ interface JobRequest {
 /**
  * Reads the body of a management request.
  *
- * @throws ProxyError `body_too_large`, `bad_json`, `bad_request`, and those of `jobAsk`.
+ * @throws ProxyError `bad_json`, `bad_request`, and those of `jobAsk`; the signal's reason.
  */
-export function readJobBody(action: ManagedAction, bytes: Buffer): JobRequest {
-  if (bytes.length > maxBytes) throw new ProxyError('body_too_large', { limit: maxBytes })
-  scanBody(bytes)
-  const json = bytes.toString('utf8')
-  const schema = schemas[action]
-  checkKeys(json, Object.keys(schema.shape))
-  const fields: Fields = readFields(JSON.parse(json), schema)
+export async function readJobBody(
+  action: ManagedAction,
+  bytes: Buffer,
+  signal: AbortSignal,
+): Promise<JobRequest> {
+  // Of a known field there may be one, in its own spelling: Go would take the last of any.
+  const { values } = await scanBody(bytes, [names[action]], signal)
+  if (values > maxValues)
+    throw new ProxyError('bad_json', { reason: `more than ${maxValues} fields and items` })
+  const fields: Fields = readFields(JSON.parse(bytes.toString('utf8')), schemas[action])
   const { llamero = {}, name, stream, ...rest } = fields
   return {
     ask: jobAsk(action, { ...rest, model: rest.model || name }, llamero),
     streams: action !== 'copy' && action !== 'delete' && (stream ?? true),
-  }
-}
-
-/** Of a known field there may be one, in its own spelling: Go would take the last of any (sheet ollama-api.md §1.1). */
-function checkKeys(json: string, known: readonly string[]): void {
-  const seen = new Set<string>()
-  for (const key of topLevelKeys(json)) {
-    // As Go matches keys, by Unicode case folding: the long s and the Kelvin sign are letters of ours.
-    const field = known.find((each) => each.toUpperCase() === key.replaceAll('\u212a', 'k').toUpperCase())
-    if (field === undefined) continue
-    if (key !== field)
-      throw new ProxyError('bad_json', { reason: `field "${key}" must be written "${field}"` })
-    if (seen.has(field)) throw new ProxyError('bad_json', { reason: `field "${field}" occurs twice` })
-    seen.add(field)
-  }
-}
-
-/** The keys of an object in JSON that is known to be well-formed. */
-function* topLevelKeys(json: string): Generator<string> {
-  let depth = 0
-  for (const [token, , colon] of json.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|[{}[\]]/g)) {
-    if (token === '{' || token === '[') depth++
-    else if (token === '}' || token === ']') depth--
-    else if (depth === 1 && colon !== undefined) yield JSON.parse(token.slice(0, -colon.length)) as string
   }
 }

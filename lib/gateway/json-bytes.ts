@@ -50,11 +50,11 @@ export function beginsWith(bytes: Uint8Array, from: number, word: string): boole
   return true
 }
 
-/** Where the plain run inside a string that begins at `from` ends. */
-export function endOfRun(bytes: Uint8Array, from: number): number {
-  const nearby = Math.min(bytes.length, from + shortBytes)
+/** Where the plain run inside a string that begins at `from` ends; `to` when it goes on there. */
+export function endOfRun(bytes: Uint8Array, from: number, to: number): number {
+  const nearby = Math.min(to, from + shortBytes)
   const at = skipPlain(bytes, from, nearby)
-  return at < nearby ? at : skipPlain(bytes, skipQuads(bytes, at), bytes.length)
+  return at < nearby ? at : skipPlain(bytes, skipQuads(bytes, at, to), to)
 }
 
 function skipPlain(bytes: Uint8Array, from: number, to: number): number {
@@ -64,11 +64,11 @@ function skipPlain(bytes: Uint8Array, from: number, to: number): number {
 }
 
 /** Skips four plain bytes at a time, where memory is aligned: images are megabytes long. */
-function skipQuads(bytes: Uint8Array, from: number): number {
+function skipQuads(bytes: Uint8Array, from: number, to: number): number {
   const aligned = from + ((4 - ((bytes.byteOffset + from) % 4)) % 4)
-  const at = skipPlain(bytes, from, Math.min(aligned, bytes.length))
+  const at = skipPlain(bytes, from, Math.min(aligned, to))
   if (at < aligned) return at
-  const quads = new Int32Array(bytes.buffer, bytes.byteOffset + at, (bytes.length - at) >> 2)
+  const quads = new Int32Array(bytes.buffer, bytes.byteOffset + at, (to - at) >> 2)
   let index = 0
   while (index < quads.length && !endsRunWithin(quads[index] as number)) index++
   return at + index * 4

@@ -26,50 +26,89 @@ export class ScanError extends Error {
 }
 
 const maxDepth = 64
+/** Of the outermost object and those within. */
+const maxKeyBytes = 64 * 1024
+/** In a row. Bodies are padded by some, but not with so much. */
+const maxSpaceBytes = 1024 * 1024
+const maxDigits = 1000
 const literals = ['true', 'false', 'null']
 
 /** Strings of fewer bytes are not told of. */
 const longStringBytes = 512
 
-interface Listener {
+export interface WalkListener {
   /**
    * Of the outermost object: where a field's key begins and ends, quotes included, and its value begins. Returns whether
    * its value is to be followed.
    */
   field(keyStart: number, keyEnd: number, valueStart: number): boolean
   /** A value that is followed ended. */
-  valueEnded?(end: number): void
+  valueEnded(end: number): void
   /** An item of an array that is followed ended. Returns whether those behind it shall be told of as well. */
-  itemEnded?(end: number): boolean
+  itemEnded(end: number): boolean
   /** A string of the document is at least 512 bytes long, quotes included. */
-  longString?(start: number, end: number): void
+  longString(start: number, end: number): void
 }
 
 /**
  * A JSON reader that never builds the document: it checks the syntax byte by byte. JSON.parse of a caller's body blocks
- * the event loop for seconds on nested input and triples its memory (sheet reliability-security.md §0.2); this takes no
- * memory, and a few nanoseconds for the dearest byte: no text is made of what a caller can repeat a million times.
+ * the event loop for seconds on nested input and triples its memory; this takes no memory, and some 13 ns for the dearest
+ * byte: no text is made of what a caller can repeat a million times. It can stop anywhere and go on later: of 64 MiB of
+ * small items a walk takes most of a second.
  */
 export class JsonWalk {
   readonly #bytes: Uint8Array
-  readonly #listener: Listener
+  readonly #listener: WalkListener
+  /** The brackets that are open. */
+  readonly #closers: number[] = []
   #at: number
+  /** Where the string begins that the walk stopped in; -1 when it stopped in none. */
+  #stringStart = -1
   /** Ends of values at most so deep are told: 1 is the outermost object's, 2 those within. */
   #toldDepth = 0
 
-  constructor(bytes: Uint8Array, at: number, listener: Listener) {
+  constructor(bytes: Uint8Array, at: number, listener: WalkListener) {
     this.#bytes = bytes
     this.#at = at
     this.#listener = listener
   }
 
-  /** Walks the object that follows, after white space. Returns where it begins. @throws ScanError */
-  object(): number {
+  /** Fields and items so far, at any depth. */
+  values = 0
+
+  /** Where it is. */
+  get at(): number {
+    return this.#at
+  }
+
+  /** Enters the object that follows, after white space. Returns where it begins. @throws ScanError */
+  begin(): number {
     this.#space()
     if (this.#bytes[this.#at] !== openBrace) throw new ScanError('the body must be a JSON object')
     const start = this.#at
-    this.#value()
+    this.#open(closeBrace)
     return start
+  }
+
+  /** Goes on to the end of the object, or stops at `until` or somewhat later. Returns whether it is at the end. @throws ScanError */
+  advance(until: number): boolean {
+    if (this.#stringStart >= 0 && !this.#string(until)) return false
+    while (this.#closers.length > 0) {
+      if (this.#at >= until) return false
+      this.values++
+      this.#space()
+      const byte = this.#bytes[this.#at]
+      if (byte === openBrace) this.#open(closeBrace)
+      else if (byte === openBracket) this.#open(closeBracket)
+      else if (byte === quote) {
+        this.#stringStart = this.#at++
+        if (!this.#string(until)) return false
+      } else {
+        this.#word()
+        this.#afterValue()
+      }
+    }
+    return true
   }
 
   /** @throws ScanError when something follows, besides white space. */
@@ -78,74 +117,47 @@ export class JsonWalk {
     if (this.#at < this.#bytes.length) throw new ScanError(`unexpected byte after the object at ${this.#at}`)
   }
 
-  /** Where a string or word that begins at `start` ends; brackets count as one byte, which no reader of fields accepts. */
-  endOfScalar(start: number): number {
-    const byte = this.#bytes[start]
-    if (byte === openBrace || byte === openBracket || byte === undefined) return start + 1
-    const resumeAt = this.#at
-    this.#at = start
-    if (byte === quote) this.#string()
-    else this.#word()
-    const end = this.#at
-    this.#at = resumeAt
-    return end
-  }
-
-  /** One value, of any depth, without recursion: `closers` is the stack of brackets still open. */
-  #value(): void {
-    const closers: number[] = []
-    do {
-      this.#space()
-      const byte = this.#bytes[this.#at]
-      if (byte === openBrace) this.#open(closeBrace, closers)
-      else if (byte === openBracket) this.#open(closeBracket, closers)
-      else {
-        if (byte === quote) this.#string()
-        else this.#word()
-        this.#afterValue(closers)
-      }
-    } while (closers.length > 0)
-  }
-
   /** Enters an object or array, and leaves it again when it is empty. */
-  #open(closer: number, closers: number[]): void {
-    if (closers.length >= maxDepth) throw new ScanError(`nested deeper than ${maxDepth}`)
+  #open(closer: number): void {
+    if (this.#closers.length >= maxDepth) throw new ScanError(`nested deeper than ${maxDepth}`)
     this.#at++
     this.#space()
     if (this.#bytes[this.#at] === closer) {
       this.#at++
-      this.#afterValue(closers)
+      this.#afterValue()
     } else {
-      closers.push(closer)
-      this.#beforeValue(closers)
+      this.#closers.push(closer)
+      this.#beforeValue()
     }
   }
 
   /** In an object, consumes the key and its colon; tells of the outermost object's. */
-  #beforeValue(closers: readonly number[]): void {
-    if (closers.at(-1) !== closeBrace) return
+  #beforeValue(): void {
+    if (this.#closers.at(-1) !== closeBrace) return
     this.#space()
     if (this.#bytes[this.#at] !== quote) throw this.#unexpected('a field name')
-    const from = this.#at
-    this.#string()
+    const from = this.#at++
+    if (!this.#skipString(from + maxKeyBytes))
+      throw new ScanError(`a field name is longer than ${maxKeyBytes} bytes`)
     const to = this.#at
     this.#space()
     if (this.#bytes[this.#at] !== colon) throw this.#unexpected('":"')
     this.#at++
-    if (closers.length > 1) return
+    if (this.#closers.length > 1) return
     this.#space()
     this.#toldDepth = this.#listener.field(from, to, this.#at) ? 2 : 0
   }
 
   /** After a value: a comma and what follows it, or the brackets that close here. */
-  #afterValue(closers: number[]): void {
+  #afterValue(): void {
+    const closers = this.#closers
     while (closers.length > 0) {
-      if (closers.length <= this.#toldDepth) this.#ended(closers)
+      if (closers.length <= this.#toldDepth) this.#ended()
       this.#space()
       const byte = this.#bytes[this.#at]
       if (byte === comma) {
         this.#at++
-        this.#beforeValue(closers)
+        this.#beforeValue()
         return
       }
       if (byte !== closers.at(-1)) throw this.#unexpected('"," or a closing bracket')
@@ -154,24 +166,41 @@ export class JsonWalk {
     }
   }
 
-  #ended(closers: readonly number[]): void {
-    if (closers.length === 1) this.#listener.valueEnded?.(this.#at)
-    else if (closers[1] !== closeBracket || !this.#listener.itemEnded?.(this.#at)) this.#toldDepth = 1
+  #ended(): void {
+    const closers = this.#closers
+    if (closers.length === 1) this.#listener.valueEnded(this.#at)
+    else if (closers[1] !== closeBracket || !this.#listener.itemEnded(this.#at)) this.#toldDepth = 1
   }
 
-  #string(): void {
+  /** Goes on in a string that is a value. False when it stopped at `until`. */
+  #string(until: number): boolean {
+    if (!this.#skipString(until)) return false
+    const start = this.#stringStart
+    this.#stringStart = -1
+    if (this.#at - start >= longStringBytes) this.#listener.longString(start, this.#at)
+    this.#afterValue()
+    return true
+  }
+
+  /** Goes to behind the closing quote. False when that is not before `until`. */
+  #skipString(until: number): boolean {
     const bytes = this.#bytes
-    const from = this.#at
-    let at = from + 1
+    const to = Math.min(until, bytes.length)
+    let at = this.#at
     for (;;) {
-      at = endOfRun(bytes, at)
-      if (at >= bytes.length) throw new ScanError('a string does not end')
-      if (bytes[at] === quote) break
+      // An escape may end behind it.
+      if (at < to) at = endOfRun(bytes, at, to)
+      if (at >= to) break
+      if (bytes[at] === quote) {
+        this.#at = at + 1
+        return true
+      }
       if (bytes[at] !== backslash) throw new ScanError(`control character in a string at ${at}`)
       at += this.#escapeLength(at)
     }
-    this.#at = at + 1
-    if (this.#at - from >= longStringBytes) this.#listener.longString?.(from, this.#at)
+    if (at >= bytes.length) throw new ScanError('a string does not end')
+    this.#at = at
+    return false
   }
 
   #escapeLength(at: number): number {
@@ -210,8 +239,10 @@ export class JsonWalk {
   /** At least one. */
   #digits(): void {
     const from = this.#at
-    while (isDigit[this.#bytes[this.#at] ?? 0] === 1) this.#at++
+    const to = from + maxDigits
+    while (this.#at < to && isDigit[this.#bytes[this.#at] ?? 0] === 1) this.#at++
     if (this.#at === from) throw this.#unexpected('a digit')
+    if (this.#at === to) throw new ScanError(`a number has more than ${maxDigits} digits`)
   }
 
   #literal(): void {
@@ -221,7 +252,10 @@ export class JsonWalk {
   }
 
   #space(): void {
-    while (isSpace[this.#bytes[this.#at] ?? 0] === 1) this.#at++
+    const from = this.#at
+    while (isSpace[this.#bytes[this.#at] ?? 0] === 1)
+      if (++this.#at - from > maxSpaceBytes)
+        throw new ScanError(`more than ${maxSpaceBytes} bytes of white space in a row`)
   }
 
   #unexpected(wanted: string): ScanError {

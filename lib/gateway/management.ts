@@ -37,7 +37,7 @@ export class Management {
     body: Buffer,
     snapshot: Snapshot,
   ): Promise<void> {
-    const { ask, streams } = readJobBody(action, body)
+    const { ask, streams } = await readJobBody(action, body, exchange.signal)
     exchange.trace.model = (ask.source ?? ask.made)?.canonical ?? ''
     const id = await this.submit(ask, caller, snapshot, exchange.signal)
     exchange.trace.job = id

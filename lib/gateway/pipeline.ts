@@ -7,6 +7,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { Roster } from '../shared/roster.ts'
+import { namesFor } from './adjust.ts'
 import { admit, admitForm } from './admit.ts'
 import { answerFrom } from './answers.ts'
 import { authenticate, type Caller, ownerOf } from './authenticate.ts'
@@ -18,13 +19,16 @@ import { answerEstimate } from './estimate.ts'
 import { ClientGone, type Exchange, openExchange } from './exchange.ts'
 import { onceLookedAt } from './first-look.ts'
 import { guard } from './guard.ts'
+import type { Limits } from './held-bytes.ts'
+import { maxJobBytes } from './job-body.ts'
 import type { Management } from './management.ts'
 import { observe } from './observe.ts'
 import type { Passes } from './passes.ts'
 import { encodingOf, readBody } from './read.ts'
 import { refuse } from './refuse.ts'
 import { type ForwardRoute, findRoute, type PassRoute, type Route } from './routes.ts'
-import type { Shows } from './show.ts'
+import { scanBody } from './scan-body.ts'
+import { maxQuestionBytes, type Shows } from './show.ts'
 import { SlowBodies } from './slow-bodies.ts'
 import type { UnloadEverywhere } from './unload-everywhere.ts'
 import { Upload } from './upload.ts'
@@ -165,7 +169,7 @@ export class Pipeline {
     const share = this.#shareOf(exchange, caller)
     try {
       const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
-      const { limits } = snapshot.config
+      const limits = limitsFor(route, snapshot.config.limits)
       const { bytes } = await readBody(exchange, { limits, share, slow: this.#slow }, zstd)
       if (bytes.length === 0) throw new ProxyError('missing_body')
       await this.#answer(exchange, route, caller, bytes, snapshot)
@@ -203,9 +207,11 @@ export class Pipeline {
       case 'manage':
         return await management.answer(exchange, route.job, caller, body, snapshot)
       case 'count-tokens':
-        return answerEstimate(exchange, caller, body, snapshot)
+        return await answerEstimate(exchange, caller, body, snapshot)
       case 'forward': {
-        const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, body, now), now })
+        const scan = scanBody(body, namesFor(route.api), exchange.signal)
+        const scanned = { bytes: body, scanned: scan instanceof Promise ? await scan : scan }
+        const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, scanned, now), now })
         const { admission, now } = await onceLookedAt(judge, exchange, this.#options)
         if (admission.unloads === null) return await dispatch.run(exchange, admission, now)
         return await unloads.answer(exchange, { ...admission.ask, written: admission.unloads }, now)
@@ -238,6 +244,12 @@ export class Pipeline {
  */
 function limitFlush({ socket }: ServerResponse, idleMs: number): void {
   if (socket && socket.writableLength > 0) socket.setTimeout(idleMs)
+}
+
+/** What only names models, or is kept in the store, is never as large as a conversation. */
+function limitsFor({ action }: RouteWithBody, limits: Limits): Limits {
+  const most = action === 'show' ? maxQuestionBytes : action === 'manage' ? maxJobBytes : limits.body_bytes
+  return most < limits.body_bytes ? { ...limits, body_bytes: most } : limits
 }
 
 /** Whether a key may do with the scope `admin` alone. */

@@ -1,5 +1,5 @@
-import { backslash, letterF, letterT, openBrace, quote, wordAt } from './json-bytes.ts'
-import { JsonWalk, ScanError } from './json-walk.ts'
+import { backslash, letterF, letterT, openBrace, openBracket, quote, wordAt } from './json-bytes.ts'
+import { JsonWalk, ScanError, type WalkListener } from './json-walk.ts'
 import { PromptPieces } from './prompt-pieces.ts'
 
 /** Where a field stands: its key, and the value's bytes. */
@@ -27,6 +27,8 @@ export interface Scanned extends Members {
   readonly stream: boolean | undefined
   /** The members of `options`, when that was looked for and is an object. */
   readonly options: Members | null
+  /** Fields and items in all, at any depth. */
+  readonly values: number
   /** What a model will read. */
   readonly prompt: PromptPieces
 }
@@ -89,64 +91,151 @@ const noNames = new FieldNames([])
  * @param optionNames what to look for within `options`, where that is looked for.
  * @throws ScanError with the reason when the bytes are not exactly one JSON object, nest deeper than 64, or name a field
  *   that is looked for twice or in another case: Go would take the last of any spelling, and what is authorised must be
- *   what runs (sheet ollama-api.md §1.1).
+ *   what runs.
  */
 export function scan(bytes: Buffer, names = plainNames, optionNames = noNames): Scanned {
-  const prompt = new PromptPieces(bytes)
-  const { start, count, fields } = membersOf(bytes, names, { from: 0, prompt })
-  const options = fields.get('options')
-  return {
-    start,
-    count,
-    fields,
-    model: modelIn(bytes, fields.get('model')),
-    stream: flagIn(bytes, fields.get('stream')),
-    options:
-      options && bytes[options.start] === openBrace
-        ? membersOf(bytes, optionNames, { from: options.start, prompt: null })
-        : null,
-    prompt,
+  const scanning = new Scan(bytes, names, optionNames)
+  scanning.read(bytes.length * 2)
+  return scanning.result()
+}
+
+/** `scan` in steps, for a body that would take longer than anybody else may wait. */
+export class Scan {
+  readonly #bytes: Buffer
+  readonly #prompt: PromptPieces
+  readonly #body: MembersReader
+  readonly #optionNames: FieldNames
+  #options: MembersReader | null = null
+  #isBodyRead = false
+
+  constructor(bytes: Buffer, names = plainNames, optionNames = noNames) {
+    this.#bytes = bytes
+    this.#prompt = new PromptPieces(bytes)
+    this.#body = new MembersReader(bytes, names, { from: 0, prompt: this.#prompt })
+    this.#optionNames = optionNames
+  }
+
+  /** Reads about so many bytes more. Returns whether all is read. @throws ScanError */
+  read(bytes: number): boolean {
+    if (!this.#isBodyRead) {
+      if (!this.#body.read(bytes)) return false
+      this.#isBodyRead = true
+      const options = this.#body.fields.get('options')
+      if (options && this.#bytes[options.start] === openBrace)
+        this.#options = new MembersReader(this.#bytes, this.#optionNames, {
+          from: options.start,
+          prompt: null,
+        })
+    }
+    return this.#options?.read(bytes) ?? true
+  }
+
+  /** When all is read. */
+  result(): Scanned {
+    const { start, count, fields } = this.#body
+    return {
+      start,
+      count,
+      fields,
+      model: modelIn(this.#bytes, fields.get('model')),
+      stream: flagIn(this.#bytes, fields.get('stream')),
+      options: this.#options,
+      values: this.#body.values,
+      prompt: this.#prompt,
+    }
   }
 }
 
+/** Of a longer value only the beginning is text, which is none of those that it is compared with. */
+const maxTextBytes = 4096
+
 /** What a field says; the JSON text of a scalar. */
 export function valueText(bytes: Buffer, { start, end }: Field): string {
-  return bytes.toString('utf8', start, end)
+  return bytes.toString('utf8', start, Math.min(end, start + maxTextBytes))
 }
 
-/**
- * The object that begins at `from`, or behind white space. With a `prompt` to be taken note of it is the whole body:
- * nothing but white space may follow.
- */
-function membersOf(
-  bytes: Buffer,
-  names: FieldNames,
-  { from, prompt }: { from: number; prompt: PromptPieces | null },
-): Members {
-  const fields = new Map<string, Field>()
-  let count = 0
-  const walk = new JsonWalk(bytes, from, {
-    field: (keyStart, keyEnd, start) => {
-      if (++count > maxFields) throw new ScanError(`more than ${maxFields} fields`)
-      const name = names.find(bytes, keyStart, keyEnd)
-      if (name !== undefined) {
-        if (fields.has(name)) throw new ScanError(`field "${name}" occurs twice`)
-        fields.set(name, { key: keyStart, start, end: walk.endOfScalar(start) })
-      }
-      return prompt?.begin(keyStart, keyEnd, start) ?? false
-    },
-    valueEnded: (end) => prompt?.endValue(end),
-    itemEnded: (end) => prompt?.endItem(end) ?? false,
-    longString: (begin, end) => prompt?.passString(begin, end),
-  })
-  const start = walk.object()
-  if (prompt) walk.end()
-  return { start, count, fields }
+/** Reads one object: what `Members` tells, and with a prompt to be taken note of that nothing follows but white space. */
+class MembersReader implements Members, WalkListener {
+  readonly start: number
+  readonly fields = new Map<string, Field>()
+  count = 0
+  readonly #bytes: Buffer
+  readonly #names: FieldNames
+  readonly #prompt: PromptPieces | null
+  readonly #walk: JsonWalk
+  /** The field that was looked for and whose value is being walked; "" for none. */
+  #name = ''
+  #key = 0
+  #valueStart = 0
+  /** The value that is being walked is of the prompt. */
+  #isPrompt = false
+
+  /** Of the object that begins at `from`, or behind white space. @throws ScanError */
+  constructor(
+    bytes: Buffer,
+    names: FieldNames,
+    { from, prompt }: { readonly from: number; readonly prompt: PromptPieces | null },
+  ) {
+    this.#bytes = bytes
+    this.#names = names
+    this.#prompt = prompt
+    this.#walk = new JsonWalk(bytes, from, this)
+    this.start = this.#walk.begin()
+  }
+
+  get values(): number {
+    return this.#walk.values
+  }
+
+  /** Reads about so many bytes more. Returns whether all is read. @throws ScanError */
+  read(bytes: number): boolean {
+    if (!this.#walk.advance(this.#walk.at + bytes)) return false
+    if (this.#prompt) this.#walk.end()
+    return true
+  }
+
+  field(keyStart: number, keyEnd: number, start: number): boolean {
+    if (++this.count > maxFields) throw new ScanError(`more than ${maxFields} fields`)
+    this.#name = this.#names.find(this.#bytes, keyStart, keyEnd) ?? ''
+    if (this.#name !== '') {
+      if (this.fields.has(this.#name)) throw new ScanError(`field "${this.#name}" occurs twice`)
+      this.#key = keyStart
+      this.#valueStart = start
+      const first = this.#bytes[start]
+      // An object or array is told by its bracket, which no reader of a value accepts.
+      if (first === openBrace || first === openBracket) this.#keep(start + 1)
+    }
+    this.#isPrompt = this.#prompt?.begin(keyStart, keyEnd, start) ?? false
+    return this.#isPrompt || this.#name !== ''
+  }
+
+  valueEnded(end: number): void {
+    if (this.#name !== '') this.#keep(end)
+    if (this.#isPrompt) this.#prompt?.endValue(end)
+  }
+
+  itemEnded(end: number): boolean {
+    return this.#isPrompt && (this.#prompt?.endItem(end) ?? false)
+  }
+
+  longString(start: number, end: number): void {
+    this.#prompt?.passString(start, end)
+  }
+
+  #keep(end: number): void {
+    this.fields.set(this.#name, { key: this.#key, start: this.#valueStart, end })
+    this.#name = ''
+  }
 }
+
+/** No name of a model is longer, however it is spelled. */
+const maxModelBytes = 4096
 
 function modelIn(bytes: Buffer, field: Field | undefined): Scanned['model'] {
   if (!field) return null
   if (bytes[field.start] !== quote) throw new ScanError('field "model" must be a string')
+  if (field.end - field.start > maxModelBytes)
+    throw new ScanError(`field "model" is longer than ${maxModelBytes} bytes`)
   const text = bytes.toString('utf8', field.start + 1, field.end - 1)
   return { ...field, value: text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text }
 }

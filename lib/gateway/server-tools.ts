@@ -19,6 +19,8 @@ interface Span {
 
 const toolNames = new FieldNames(['type', 'execution', 'tools'])
 const maxTools = 1000
+/** Of all tools: each is scanned again, at once. */
+const maxToolBytes = 512 * 1024
 const maxTypeBytes = 100
 
 /**
@@ -39,6 +41,9 @@ export function serverToolsIn(bytes: Buffer, body: Scanned): ServerTools {
   if (!field || bytes[field.start] !== openBracket) return { types: [], edits: [] }
   const tools = body.prompt.of(['tools'])
   if (tools.length > maxTools) throw new ProxyError('bad_json', { reason: `more than ${maxTools} tools` })
+  const size = (tools.at(-1)?.end ?? 0) - field.start
+  if (size > maxToolBytes)
+    throw new ProxyError('bad_json', { reason: `"tools" is larger than ${maxToolBytes} bytes` })
   const types = tools.map((tool) => serverTypeOf(bytes, tool))
   return {
     types: [...new Set(types.filter((type) => type !== null))],
@@ -47,7 +52,7 @@ export function serverToolsIn(bytes: Buffer, body: Scanned): ServerTools {
 }
 
 /** The type of a tool that the server runs; null when the caller runs it, or the node must refuse it. */
-function serverTypeOf(bytes: Buffer, { start, end }: Span): string | null {
+function serverTypeOf(bytes: Buffer, { start, end }: Span, isMember = false): string | null {
   if (bytes[start] !== openBrace) return null
   const item = bytes.subarray(start, end)
   const tool = scanTool(item)
@@ -55,8 +60,8 @@ function serverTypeOf(bytes: Buffer, { start, end }: Span): string | null {
   if (type === null) return null
   // OpenAI's tool_search may be the client's, and a namespace is what its members are (openai/responses.go, convertTools).
   if (type === 'tool_search' && textOf(item, tool, 'execution') === 'client') return null
-  if (type === 'namespace')
-    return tool.prompt.of(['tools']).some((each) => serverTypeOf(item, each) !== null) ? type : null
+  if (type === 'namespace' && !isMember)
+    return tool.prompt.of(['tools']).some((each) => serverTypeOf(item, each, true) !== null) ? type : null
   return callerRun.test(type) ? null : type
 }
 

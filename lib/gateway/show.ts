@@ -28,8 +28,8 @@ interface Question {
   readonly userAgent: string | undefined
 }
 
-/** A question names a model; a larger body is not parsed. */
-const maxQuestionBytes = 64 * 1024
+/** A question names a model; a larger body is not read. */
+export const maxQuestionBytes = 64 * 1024
 /** Verbose, with every token of a large vocabulary. */
 const maxAnswerBytes = 32 * 1024 * 1024
 const maxKeptBytes = 64 * 1024 * 1024
@@ -155,7 +155,6 @@ function keyOf({ model, verbose, userAgent }: Question, digest: string, version:
 }
 
 function readQuestion(body: Buffer): { readonly name: string; readonly verbose: boolean } {
-  if (body.length > maxQuestionBytes) throw new ProxyError('body_too_large', { limit: maxQuestionBytes })
   const asked = parseObject(body.toString('utf8'))
   if (!asked) throw new ProxyError('bad_json', { reason: 'the body must be a JSON object' })
   const name = asked['model'] || asked['name']

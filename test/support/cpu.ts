@@ -35,3 +35,38 @@ export class CpuReport {
     return this.#rows.slice(0, 5).map(({ name, ms }) => `${ms.toFixed(1)} ms ${name}`)
   }
 }
+
+/**
+ * Milliseconds of CPU of the longest turn of the event loop while `work` runs; what else the machine does is no part of it.
+ * The least of some rounds: what blocks does so each time, whereas garbage is collected now and then.
+ */
+export async function longestTurnMs(
+  work: () => Promise<unknown>,
+  { enough = 0, rounds = 5 } = {},
+): Promise<number> {
+  let least = Number.POSITIVE_INFINITY
+  for (let round = 0; round < rounds && least > enough; round++) {
+    const meter = new TurnMeter()
+    await work()
+    least = Math.min(least, meter.stop())
+  }
+  return least
+}
+
+class TurnMeter {
+  #longest = 0
+  #before = process.threadCpuUsage()
+  #next = setImmediate(() => this.#turn())
+
+  #turn(): void {
+    const { user, system } = process.threadCpuUsage(this.#before)
+    this.#longest = Math.max(this.#longest, (user + system) / 1000)
+    this.#before = process.threadCpuUsage()
+    this.#next = setImmediate(() => this.#turn())
+  }
+
+  stop(): number {
+    clearImmediate(this.#next)
+    return this.#longest
+  }
+}

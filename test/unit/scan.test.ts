@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { ScanError } from '../../lib/gateway/json-walk.ts'
-import { scan } from '../../lib/gateway/scan.ts'
+import { FieldNames, Scan, type Scanned, scan } from '../../lib/gateway/scan.ts'
 
 const scanText = (text: string) => scan(Buffer.from(text))
 
@@ -138,3 +138,83 @@ function isObject(text: string): boolean {
     return false
   }
 }
+
+suite('a scan in steps', () => {
+  const names = new FieldNames(['model', 'stream', 'keep_alive', 'options', 'tools'])
+  const options = new FieldNames(['num_ctx', 'num_gpu'])
+  const tell = ({ start, count, fields, model, stream, options: inner, values, prompt }: Scanned) => ({
+    start,
+    count,
+    fields: [...fields],
+    model,
+    stream,
+    options: inner && [inner.start, inner.count, ...inner.fields],
+    values,
+    pieces: prompt.of(['tools', 'system', 'messages', 'prompt']),
+  })
+  const inSteps = (bytes: Buffer, step: number) => {
+    const scanning = new Scan(bytes, names, options)
+    while (!scanning.read(step));
+    return scanning.result()
+  }
+  const outcomeOf = (read: () => Scanned) => {
+    try {
+      return tell(read())
+    } catch (error) {
+      if (error instanceof ScanError) return error.message
+      throw error
+    }
+  }
+
+  test('of any size finds what a scan at once finds (345)', () => {
+    const body = fc
+      .record(
+        {
+          model: fc.oneof(fc.constant('m'), fc.string()),
+          stream: fc.boolean(),
+          keep_alive: fc.oneof(fc.string(), fc.integer()),
+          options: fc.oneof(fc.dictionary(fc.constantFrom('num_ctx', 'a'), fc.integer()), fc.string()),
+          tools: fc.array(fc.object({ maxDepth: 2 }), { maxLength: 3 }),
+          messages: fc.array(fc.record({ content: fc.string({ unit: 'binary' }) }), { maxLength: 3 }),
+          other: fc.object({ maxDepth: 3 }),
+        },
+        { requiredKeys: [] },
+      )
+      .map((value) => JSON.stringify(value))
+    const cut = fc.tuple(body, fc.nat(200)).map(([text, end]) => text.slice(0, end))
+    fc.assert(
+      fc.property(fc.oneof(body, body, cut), fc.integer({ min: 1, max: 40 }), (text, step) => {
+        const bytes = Buffer.from(text)
+        const atOnce = outcomeOf(() => scan(bytes, names, options))
+        assert.deepEqual(
+          outcomeOf(() => inSteps(bytes, step)),
+          atOnce,
+        )
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('takes no step that is much longer than asked for, whatever the bytes are (345)', () => {
+    const mib = 1024 * 1024
+    const bodies = ['x'.repeat(mib), '\\n'.repeat(mib / 2), ' '.repeat(1000)].map(
+      (text) => `{"model":"m","x":"${text}"}`,
+    )
+    for (const text of [...bodies, `{"model":"m","x":[${'1,'.repeat(mib / 2)}1]}`]) {
+      const scanning = new Scan(Buffer.from(text), names, options)
+      let steps = 1
+      while (!scanning.read(1024)) steps++
+      assert(steps >= Math.floor(text.length / 1030), `${steps} steps`)
+    }
+  })
+
+  test('refuses tokens that nothing honest holds: they could not be stopped in (345)', () => {
+    for (const [text, reason] of [
+      [`{"model":"m","${'k'.repeat(70_000)}":1}`, /field name is longer/],
+      [`{"model":"m","x":${'1'.repeat(2000)}}`, /more than 1000 digits/],
+      [`{"model":"m","x":${' '.repeat(1_100_000)}1}`, /white space/],
+      [`{"model":"${'m'.repeat(5000)}"}`, /longer than 4096/],
+    ] as const)
+      assert.throws(() => scan(Buffer.from(text), names, options), reason)
+  })
+})
