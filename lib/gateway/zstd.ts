@@ -9,6 +9,8 @@ const maxWindowBytes = 2 ** 25
 const minWindowLog = 10
 /** What libzstd takes beside the window: its tables, and a block at either end. */
 const contextBytes = 512 * 1024
+/** The largest block: unfolded in smaller pieces, each would take a turn of the thread pool. */
+const blockBytes = 128 * 1024
 
 /** The first bytes of a stream, which stay in it; fewer when it ends before. Rejects when it breaks. */
 export function peekHead(source: Readable): Promise<Buffer> {
@@ -34,6 +36,7 @@ export function memoryOf(head: Buffer): number | null {
 export function createUnfolding(memoryBytes: number): ZstdDecompress {
   const windowLog = Math.ceil(Math.log2(memoryBytes - contextBytes))
   return createZstdDecompress({
+    chunkSize: blockBytes,
     params: { [constants.ZSTD_d_windowLogMax]: Math.max(minWindowLog, windowLog) },
   })
 }
