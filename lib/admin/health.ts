@@ -1,4 +1,5 @@
 import type Router from '@koa/router'
+import { pruneSeries } from '../cluster/metric-series.ts'
 import { canonicalName } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { AdminContext } from './context.ts'
@@ -23,6 +24,7 @@ export function healthRoutes(router: Router, admin: AdminContext): void {
 
   router.get('/metrics', async (context) => {
     readGauges(admin)
+    await pruneSeries(admin.metrics, () => admin.snapshot.get())
     context.type = admin.metrics.registry.contentType
     context.body = await admin.metrics.registry.metrics()
   })

@@ -17,6 +17,7 @@ import type { Entry } from '../store/store.ts'
 import { Departures } from './departures.ts'
 import type { Saved } from './disk-snapshot.ts'
 import { fleetEvents } from './fleet-events.ts'
+import { hasLost, pruneSeries } from './metric-series.ts'
 import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, readers } from './objects.ts'
 import { addressOf } from './probers.ts'
 import { entriesIn, readAgents } from './records.ts'
@@ -331,6 +332,12 @@ export class World {
       metrics.digestMismatch.set([...models.values()].filter(({ olderOn }) => olderOn.length > 0).length)
     metrics.configRevision.set(Number(revision))
     metrics.configRejected.set(allObjects(this.#objects).filter(({ faults }) => faults.length > 0).length)
+    this.#measureNodes(former, snapshot.get())
+    if (hasLost(former, snapshot.get())) void pruneSeries(metrics, () => snapshot.get())
+  }
+
+  #measureNodes(former: Snapshot, { nodes }: Snapshot): void {
+    const { metrics } = this.#options
     for (const [name, node] of nodes)
       if (former.nodes.get(name) !== node) {
         metrics.nodeUp.set({ node: name }, node.health === 'up' || node.health === 'slow' ? 1 : 0)
@@ -340,10 +347,9 @@ export class World {
   }
 
   #forget(name: string): void {
-    const { metrics, contacts } = this.#options
+    const { contacts } = this.#options
     this.#advisedDown.delete(name)
     contacts.forget(name)
-    void metrics.forgetNode(name)
   }
 }
 

@@ -119,7 +119,9 @@ export const configSchema = z.strictObject({
         .int()
         .min(1024)
         .default(512 * 1024 ** 2)
-        .describe('request bodies that one instance holds at once, together; one largest body always fits'),
+        .describe(
+          'request bodies that one instance holds at once, together; one largest body always fits. A container with little memory holds less: a quarter of that',
+        ),
       connections_per_address: z
         .int()
         .min(0)

@@ -4,9 +4,20 @@ import type { BodyShare, Room } from './body-budget.ts'
 
 export type Limits = Config['limits']
 
-/** What the configuration leaves for bodies. */
-export function roomOf({ body_bytes, inflight_body_bytes }: Limits): Room {
-  return { alone: body_bytes, together: inflight_body_bytes }
+/** Of the memory that a container may use, so much is for bodies: each may be copied once while it is changed. */
+const partForBodies = 4
+/** Read once: it costs more than the rest of a small request's body. */
+const ownMemory = process.constrainedMemory()
+
+/**
+ * What the configuration leaves for bodies, within what the machine or the container of this process allows: the kernel
+ * ends a process that takes more.
+ *
+ * @param memory bytes; 0, or more than any machine has, where nothing limits them
+ */
+export function roomOf({ body_bytes, inflight_body_bytes }: Limits, memory: number = ownMemory): Room {
+  const allowed = memory > 0 ? Math.floor(memory / partForBodies) : Number.POSITIVE_INFINITY
+  return { alone: body_bytes, together: Math.min(inflight_body_bytes, allowed) }
 }
 
 const none = Buffer.alloc(0)

@@ -2,7 +2,7 @@ import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
-import type { Metrics } from '../shared/metrics.ts'
+import { type Metrics, otherModel } from '../shared/metrics.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 
 interface Observers {
@@ -18,7 +18,7 @@ export function observe(exchange: Exchange, snapshot: Snapshot, { clock, log, me
   const left = trace.error instanceof ClientGone || signal.reason instanceof ClientGone
   const status = left ? 499 : response.statusCode
   // Callers write the model's name: only names of the inventory may become labels.
-  const model = snapshot.models.has(trace.model) ? trace.model : trace.model === '' ? '' : '_other'
+  const model = snapshot.models.has(trace.model) ? trace.model : trace.model === '' ? '' : otherModel
   const { api, outcome, firstByteMs, tokens } = trace
   const labels = { api, model, code: status, outcome, cold: trace.reason === 'cold-load' }
   metrics.later(() => {

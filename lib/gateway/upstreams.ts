@@ -160,9 +160,7 @@ export class Upstreams implements Gate {
       moved: (state) => {
         this.#held.get(name)?.upstream.breakerMoved(state)
         metrics.breakerTransitions.inc({ node: name, to: state })
-        for (const each of ['closed', 'open', 'half-open'] as const) {
-          metrics.breakerState.set({ node: name, state: each }, each === state ? 1 : 0)
-        }
+        this.#show(name, state)
       },
       told: (isGood) => (isGood ? contacts?.answered(name) : contacts?.failed(name)),
       panicked: () => metrics.panicPicks.inc({ node: name }),
@@ -203,7 +201,16 @@ export class Upstreams implements Gate {
     return JSON.stringify([spec.url, spec.tls, this.#options.snapshot.get().config.breaker])
   }
 
+  /** The gauge of a breaker. */
+  #show(node: string, state: BreakerState): void {
+    for (const each of ['closed', 'open', 'half-open'] as const)
+      this.#options.metrics.breakerState.set({ node, state: each }, each === state ? 1 : 0)
+  }
+
   #drop(name: string, { upstream }: Held): void {
+    // A node that was edited has another breaker from now on; series of one that left are removed with the rest.
+    if (upstream.breaker.state !== 'closed' && this.#options.snapshot.get().nodes.has(name))
+      this.#show(name, 'closed')
     this.#held.delete(name)
     this.#narrow.delete(name)
     this.expected.forget(name)

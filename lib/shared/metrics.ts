@@ -12,6 +12,15 @@ export interface RequestLabels {
   readonly cold: boolean
 }
 
+/** The label of requests for models that no node has: callers write those names. */
+export const otherModel = '_other'
+
+/** What counters, gauges and histograms have in common. */
+interface Labelled {
+  get(): Promise<{ readonly values: readonly { readonly labels: Readonly<Record<string, string>> }[] }>
+  remove(labels: Readonly<Record<string, string>>): void
+}
+
 /** What may wait to be counted. */
 const maxUncounted = 64
 
@@ -30,7 +39,8 @@ interface RequestSeries {
  */
 export class Metrics {
   readonly registry = new Registry()
-  readonly #requests = new Map<string, RequestSeries>()
+  readonly #requests = new Map<string, { readonly labels: RequestLabels; readonly series: RequestSeries }>()
+  readonly #labelled: { readonly metric: Labelled; readonly labelNames: readonly string[] }[] = []
   readonly #uncounted: (() => void)[] = []
 
   readonly buildInfo = this.#gauge('build_info', 'Always 1; the labels tell what runs', [
@@ -232,12 +242,12 @@ export class Metrics {
   request(labels: RequestLabels): RequestSeries {
     const { api, model, code, outcome, cold } = labels
     const key = `${api} ${model} ${code} ${outcome} ${cold}`
-    let series = this.#requests.get(key)
-    if (!series) {
-      series = this.#requestSeries(labels)
-      this.#requests.set(key, series)
+    let known = this.#requests.get(key)
+    if (!known) {
+      known = { labels, series: this.#requestSeries(labels) }
+      this.#requests.set(key, known)
     }
-    return series
+    return known.series
   }
 
   #requestSeries({ api, model, code, outcome, cold }: RequestLabels): RequestSeries {
@@ -250,41 +260,44 @@ export class Metrics {
     }
   }
 
-  /** Forgets every series of a node that left the fleet. */
-  async forgetNode(node: string): Promise<void> {
-    for (const metric of [
-      this.nodeInflight,
-      this.nodeUp,
-      this.nodeSlow,
-      this.nodeSwallows,
-      this.probeSeconds,
-      this.panicPicks,
-    ])
-      metric.remove({ node })
-    for (const { labels } of (await this.attempts.get()).values)
-      if (labels.node === node) this.attempts.remove(labels)
-    for (const { labels } of (await this.breakerState.get()).values)
-      if (labels.node === node) this.breakerState.remove(labels)
-    for (const { labels } of (await this.breakerTransitions.get()).values)
-      if (labels.node === node) this.breakerTransitions.remove(labels)
+  /**
+   * Removes the series of what is gone: a node that left the fleet, a model that no node has, a class that the config names
+   * no more. To be called again from time to time: a request that outlives its node counts once more.
+   */
+  async keepOnly(label: 'node' | 'model' | 'class', isKnown: (value: string) => boolean): Promise<void> {
+    const isGone = (value: string | undefined) =>
+      value !== undefined && value !== '' && value !== otherModel && !isKnown(value)
+    for (const { metric, labelNames } of this.#labelled) {
+      if (!labelNames.includes(label)) continue
+      for (const { labels } of (await metric.get()).values) {
+        const { le: _bucket, ...own } = labels
+        if (isGone(own[label])) metric.remove(own)
+      }
+    }
+    if (label !== 'model') return
+    for (const [key, { labels }] of this.#requests) if (isGone(labels.model)) this.#requests.delete(key)
   }
 
   #counter<const L extends string>(name: string, help: string, labelNames: L[]): Counter<L> {
-    return new Counter({
+    const metric = new Counter({
       name: `llamero_${name}`,
       help,
       labelNames,
       registers: [this.registry],
       collect: () => this.#catchUp(),
     })
+    this.#labelled.push({ metric: metric as Labelled, labelNames })
+    return metric
   }
 
   #gauge<const L extends string>(name: string, help: string, labelNames: L[]): Gauge<L> {
-    return new Gauge({ name: `llamero_${name}`, help, labelNames, registers: [this.registry] })
+    const metric = new Gauge({ name: `llamero_${name}`, help, labelNames, registers: [this.registry] })
+    this.#labelled.push({ metric: metric as Labelled, labelNames })
+    return metric
   }
 
   #histogram<const L extends string>(name: string, help: string, labelNames: L[]): Histogram<L> {
-    return new Histogram({
+    const metric = new Histogram({
       name: `llamero_${name}`,
       help,
       labelNames,
@@ -292,5 +305,7 @@ export class Metrics {
       registers: [this.registry],
       collect: () => this.#catchUp(),
     })
+    this.#labelled.push({ metric: metric as Labelled, labelNames })
+    return metric
   }
 }

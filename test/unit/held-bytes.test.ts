@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { defaultConfig } from '../../lib/fleet/config.ts'
 import { BodyBudget } from '../../lib/gateway/body-budget.ts'
-import { HeldBytes } from '../../lib/gateway/held-bytes.ts'
+import { HeldBytes, roomOf } from '../../lib/gateway/held-bytes.ts'
 
 const { limits } = defaultConfig
 
@@ -35,4 +35,16 @@ test('a piece with memory of its own is kept, a small part of a large one is cop
   const copied = held()
   copied.add(part)
   assert.notEqual(copied.bytes.buffer, part.buffer)
+})
+
+test('bodies hold no more than a quarter of the memory that a container may use, and one largest body passes (309)', () => {
+  const mib = 1024 ** 2
+  assert.equal(roomOf(limits, 1024 * mib).together, 256 * mib)
+  assert.equal(roomOf(limits, 64 * 1024 * mib).together, limits.inflight_body_bytes)
+  for (const unlimited of [0, 2 ** 64])
+    assert.equal(roomOf(limits, unlimited).together, limits.inflight_body_bytes)
+  const small = roomOf(limits, 128 * mib)
+  const budget = new BodyBudget()
+  assert.equal(budget.open('a').take(small.alone, small), true)
+  assert.equal(budget.open('b').take(1024, small), false)
 })

@@ -36,7 +36,11 @@ function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
   }
   const panics = async () =>
     (await metrics.panicPicks.get()).values.reduce((sum, { value }) => sum + value, 0)
-  return { current, clock, upstreams, scheduler, acquire, upstream, settle, panics, warnings }
+  const gauge = async (node: string) =>
+    (await metrics.breakerState.get()).values.flatMap(({ labels, value }) =>
+      labels.node === node && value === 1 ? [labels.state] : [],
+    )
+  return { current, clock, upstreams, scheduler, acquire, upstream, settle, panics, gauge, warnings }
 }
 
 /** Takes slots until the next ask has to wait; that one is counted as queued. */
@@ -322,4 +326,15 @@ suite('a model that fails on a node by itself', () => {
     assert.equal((await fleet.acquire()).node.name, 'a')
     assert.equal(await fleet.panics(), 1)
   })
+})
+
+test('the gauge of a breaker says closed once its node was edited: that node has another breaker (309)', async () => {
+  const fleet = arrange(one(4))
+  await fleet.settle('a', 'refused')
+  assert.deepEqual(await fleet.gauge('a'), ['open'])
+  fleet.current.swap(aLoadedFleet({ nodes: [{ name: 'a', url: 'http://10.0.0.9:11434' }] }))
+  assert.equal(fleet.upstreams.breakerState('a'), 'closed')
+  assert.deepEqual(await fleet.gauge('a'), ['closed'])
+  await fleet.settle('a', 'refused')
+  assert.deepEqual(await fleet.gauge('a'), ['open'])
 })
