@@ -153,6 +153,11 @@ export class CandidateList extends CandidateRows {
     return node !== undefined && !work.tried.has(node.name) && matchesLabels(work.nodes, node.facts.labels)
   }
 
+  /** Whether a request may start now: no row becomes free while a pass lasts. */
+  get isOpen(): boolean {
+    return this.allFree > 0 || !this.around.rules.uses.lateBinding
+  }
+
   /** Whether there is any place for a request, now or later. */
   admitsAnywhere(waiting: Waiting): boolean {
     return this.runners.some((_, row) => this.admits(row, waiting))

@@ -187,7 +187,7 @@ export class Core {
 
   /** All that waits, as it will be served if nothing else happens. */
   queued(): QueuedWork[] {
-    return this.#lines.first(this.#lines.length).map(({ work, plan }) => ({ work, plan }))
+    return Array.from(this.#lines.inOrder(), ({ waiting: { work, plan } }) => ({ work, plan }))
   }
 
   /** The last 1,000 of those sent and of those not sent, the newest first. */

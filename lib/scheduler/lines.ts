@@ -1,5 +1,6 @@
 import { Roster } from '../shared/roster.ts'
 import type { Work } from './events.ts'
+import { type Group, Groups } from './groups.ts'
 import { Lateness } from './lateness.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
@@ -8,6 +9,7 @@ import { type Standing, standingOf, type Waiting } from './waiting.ts'
 interface Place {
   readonly waiting: Waiting
   readonly tenant: string
+  readonly group: Group
   standing: Standing
 }
 
@@ -27,6 +29,7 @@ export class Lines {
   readonly #places = new Roster<string, Place>()
   /** By rank and tenant; sorted by key, equals by arrival. No line is empty. */
   readonly #ranks: Roster<string, Place[]>[] = []
+  readonly #groups = new Groups()
   readonly #byModel = new Roster<string, number>()
   /** By class and tenant. */
   readonly #drainS = new Roster<string, number>()
@@ -67,6 +70,11 @@ export class Lines {
   /** How urgent a request is by now; 0 goes first. */
   rankOf({ work, rule }: Waiting): number {
     return this.#places.get(work.id)?.standing.rank ?? rule.rank
+  }
+
+  /** What waits, by the places that it may have. */
+  get groups(): Iterable<Group> {
+    return this.#groups.all()
   }
 
   /** Requests that wait for a model. */
@@ -113,7 +121,8 @@ export class Lines {
     if (isNew) this.#newcomers.push(waiting)
     add(this.#byModel, model, 1)
     add(this.#drainS, lineOf(work), waiting.drainS)
-    const place = { waiting, tenant: account, standing: standingOf(waiting, this.#rules, now) }
+    const group = this.#groups.join(work)
+    const place = { waiting, tenant: account, group, standing: standingOf(waiting, this.#rules, now) }
     this.#places.set(id, place)
     this.#put(place)
   }
@@ -126,6 +135,7 @@ export class Lines {
     this.#takeOut(place)
     const { work, drainS } = place.waiting
     this.#tenants.left(place.tenant)
+    this.#groups.leave(place.group)
     add(this.#byModel, work.model, -1)
     add(this.#drainS, lineOf(work), -drainS)
     return true
@@ -160,24 +170,31 @@ export class Lines {
     }
   }
 
-  /** The first `count`, in order: a tenant is charged for each as though it had started already. */
-  first(count: number): Waiting[] {
-    const chosen: Waiting[] = []
+  /**
+   * Yields the queue in order: a tenant is charged for each request as though it had started already. The request that was
+   * yielded last may be removed; nothing else may change meanwhile.
+   *
+   * @param isOver groups that are passed over from then on, and not charged for.
+   */
+  *inOrder(
+    isOver: (group: Group) => boolean = () => false,
+  ): Generator<{ readonly waiting: Waiting; readonly group: Group }, void, void> {
     for (const lines of this.#ranks) {
-      if (!lines || chosen.length >= count) continue
-      const heads = this.#headsOf(lines)
-      while (heads.length > 0 && chosen.length < count) {
+      const heads = lines ? this.#headsOf(lines) : []
+      while (heads.length > 0) {
         const least = leastServed(heads)
         const head = heads[least]
-        const next = head?.line[head.at]
-        if (!head || !next) break
-        chosen.push(next.waiting)
+        const next = head && nextOf(head, isOver)
+        if (!head || !next) {
+          heads.splice(least, 1)
+          continue
+        }
         head.counter += charge(next.waiting, this.#rules) / head.weight
-        head.at++
-        if (head.at === head.line.length) heads.splice(least, 1)
+        yield next
+        // One that was removed has left its line, so that the line's next stands there.
+        if (head.line[head.at] === next) head.at++
       }
     }
-    return chosen
   }
 
   #headsOf(lines: Iterable<readonly [string, readonly Place[]]>): Head[] {
@@ -214,6 +231,13 @@ export class Lines {
 /** What a tenant is charged for a request before it ran: prompt, and output by its weight. */
 export function charge({ work, output }: Pick<Waiting, 'work' | 'output'>, { queue }: Parameters): number {
   return work.promptTokens + queue.outputWeight * output
+}
+
+/** Skips those of groups that are over. */
+function nextOf(head: Head, isOver: (group: Group) => boolean): Place | undefined {
+  let next = head.line[head.at]
+  while (next && isOver(next.group)) next = head.line[++head.at]
+  return next
 }
 
 function lineOf({ class: named, tenant }: Work): string {

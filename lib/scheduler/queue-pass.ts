@@ -6,6 +6,7 @@ import type { DecisionLog } from './decision-log.ts'
 import type { Effect, RefusalReason } from './events.ts'
 import type { Flights } from './flights.ts'
 import type { Lines } from './lines.ts'
+import { LookBudgets } from './look-budgets.ts'
 import { decisionOn, failedLoadOf } from './placement.ts'
 import { type Chooser, chooserFor } from './policies.ts'
 import type { Surroundings } from './predicted-end.ts'
@@ -32,6 +33,7 @@ interface Parts {
  */
 export class QueuePass {
   readonly #parts: Parts
+  readonly #budgets: LookBudgets
   #chooser: Chooser | null
   /** What the pass under way has decided. */
   #effects: Effect[] = []
@@ -43,6 +45,7 @@ export class QueuePass {
 
   constructor(parts: Parts, policy: Policy) {
     this.#parts = parts
+    this.#budgets = new LookBudgets(parts.around.rules.queue)
     this.#chooser = chooserFor(policy, parts.dice)
   }
 
@@ -97,15 +100,15 @@ export class QueuePass {
     }
   }
 
-  /** The next requests in order; more of them when all of these could start. */
+  /** Places the queue in order, as far as the groups' budgets go. */
   #plan(now: number): void {
     const { lines, around } = this.#parts
-    let started: boolean
-    do {
-      started = true
-      for (const waiting of lines.first(around.rules.queue.window))
-        if (!this.#place(waiting, now)) started = false
-    } while (started && lines.length > 0)
+    const budgets = this.#budgets
+    for (const group of lines.groups)
+      budgets.add(group, around.fleet.candidates(group.model, group.variant, now).isOpen)
+    budgets.share(now)
+    for (const { waiting, group } of lines.inOrder((each) => !budgets.allows(each)))
+      if (!this.#place(waiting, now)) budgets.spend(group)
   }
 
   /** Whether it left the queue. */
