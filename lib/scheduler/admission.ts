@@ -37,7 +37,7 @@ export class Admission {
     if (plan?.waitsFor === 'load') return null
     if (lines.length > maxQueued) return 'queue-full'
     // A standing queue means that it only adds delay: then nobody comes in who would miss the goal.
-    const limit = lines.isStanding(work.tenant) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
+    const limit = lines.isStanding(work) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
     return ttftS > limit ? 'no-capacity' : null
   }
 

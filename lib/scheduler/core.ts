@@ -143,7 +143,7 @@ export class Core {
   /** Has everybody stand anew: the rules of the classes are others. */
   reclassify(now: number): void {
     for (const { work, since, plan } of [...this.#lines.all()]) {
-      this.#lines.remove(work.id)
+      this.#lines.remove(work.id, now)
       this.#lines.add({ ...this.#waiting(work, this.#listFor(work, now), now), since, plan }, false, now)
     }
   }
@@ -214,7 +214,7 @@ export class Core {
       this.#flights.left(id, now)
       return
     }
-    this.#lines.remove(id)
+    this.#lines.remove(id, now)
     this.#log.unsent(waiting.work, why, now)
   }
 

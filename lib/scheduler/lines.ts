@@ -1,7 +1,7 @@
 import { Roster } from '../shared/roster.ts'
 import type { Work } from './events.ts'
 import { type Group, Groups } from './groups.ts'
-import { Lateness } from './lateness.ts'
+import { Line } from './line.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
@@ -10,6 +10,7 @@ interface Place {
   readonly waiting: Waiting
   readonly tenant: string
   readonly group: Group
+  readonly own: Line
   standing: Standing
 }
 
@@ -31,9 +32,8 @@ export class Lines {
   readonly #ranks: Roster<string, Place[]>[] = []
   readonly #groups = new Groups()
   readonly #byModel = new Roster<string, number>()
-  /** By class and tenant. */
-  readonly #drainS = new Roster<string, number>()
-  readonly #lateness: Lateness
+  /** By model, then by class and tenant. No line is empty. */
+  readonly #lines = new Roster<string, Map<string, Line>>()
   #newcomers: Waiting[] = []
   /** When the next standing changes. */
   #changesAt = Number.POSITIVE_INFINITY
@@ -41,7 +41,6 @@ export class Lines {
   constructor(rules: Parameters, tenants: Tenants) {
     this.#rules = rules
     this.#tenants = tenants
-    this.#lateness = new Lateness(rules.admission.evidence)
   }
 
   get length(): number {
@@ -91,25 +90,30 @@ export class Lines {
     return ahead
   }
 
-  /** Seconds of the fleet's work that a tenant has waiting in a class. */
+  /** Seconds of the fleet's work that a tenant has waiting in a class for a model. */
   drainS(work: Work): number {
-    return this.#drainS.get(lineOf(work)) ?? 0
+    return this.#lineOf(work)?.drainS ?? 0
   }
 
   /**
-   * Who goes when too many wait: in the least urgent rank the last of the longest line, so that neither a lower class nor one
-   * tenant keeps the others out. Whoever comes from a failed node was let in before.
+   * The request that goes when too many wait: in the least urgent rank, of the tenant with most requests, of its model with
+   * most requests the last. So neither a lower class nor one tenant nor one model keeps the others out. A request that comes
+   * from a failed node was let in before.
    */
   get last(): Waiting | undefined {
     let longest: readonly Place[] = []
     for (const line of this.#ranks.findLast((lines) => lines && lines.size > 0)?.values() ?? [])
       if (line.length >= longest.length) longest = line
-    return longest.findLast(({ waiting }) => waiting.work.tried.size === 0)?.waiting
+    const removable = longest.filter(({ waiting }) => waiting.work.tried.size === 0)
+    const ofModel = Map.groupBy(removable, ({ waiting }) => waiting.work.model)
+    let most: readonly Place[] = []
+    for (const places of ofModel.values()) if (places.length >= most.length) most = places
+    return most.at(-1)?.waiting
   }
 
-  /** Whether a tenant's requests are late all the time: then waiting only adds delay. */
-  isStanding(tenant: string): boolean {
-    return this.#lateness.isStanding(this.#tenants.account(tenant))
+  /** Whether a tenant's requests of a class for a model are late all the time: then waiting only adds delay. */
+  isStanding(work: Work): boolean {
+    return this.#lineOf(work)?.isStanding ?? false
   }
 
   /** @param isNew it is still to be decided whether it may wait. */
@@ -120,31 +124,33 @@ export class Lines {
     this.#tenants.joined(account)
     if (isNew) this.#newcomers.push(waiting)
     add(this.#byModel, model, 1)
-    add(this.#drainS, lineOf(work), waiting.drainS)
+    const own = this.#lineOf(work) ?? this.#newLine(work)
+    own.join(waiting.drainS)
     const group = this.#groups.join(work)
-    const place = { waiting, tenant: account, group, standing: standingOf(waiting, this.#rules, now) }
+    const place = { waiting, tenant: account, group, own, standing: standingOf(waiting, this.#rules, now) }
     this.#places.set(id, place)
-    this.#put(place)
+    this.#put(place, now)
   }
 
   /** Whether it was still waiting. */
-  remove(id: string): boolean {
+  remove(id: string, now: number): boolean {
     const place = this.#places.get(id)
     if (!place) return false
     this.#places.delete(id)
-    this.#takeOut(place)
+    this.#takeOut(place, now)
     const { work, drainS } = place.waiting
     this.#tenants.left(place.tenant)
     this.#groups.leave(place.group)
     add(this.#byModel, work.model, -1)
-    add(this.#drainS, lineOf(work), -drainS)
+    place.own.leave(drainS)
+    if (place.own.isEmpty) this.#dropLine(work)
     return true
   }
 
   /** It has its slot. */
-  started(id: string): void {
-    this.remove(id)
-    this.#lateness.started()
+  started({ id, model, arrivedAt }: Work, now: number): void {
+    this.remove(id, now)
+    for (const line of this.#lines.get(model)?.values() ?? []) line.started(arrivedAt)
   }
 
   /** Who came since this was asked last and still waits, the last one first. */
@@ -164,9 +170,9 @@ export class Lines {
         this.#changesAt = Math.min(this.#changesAt, until)
         continue
       }
-      this.#takeOut(place)
+      this.#takeOut(place, now)
       place.standing = standingOf(place.waiting, this.#rules, now)
-      this.#put(place)
+      this.#put(place, now)
     }
   }
 
@@ -206,9 +212,26 @@ export class Lines {
     return heads
   }
 
-  #put(place: Place): void {
+  #lineOf({ model, class: named, tenant }: Work): Line | undefined {
+    return this.#lines.get(model)?.get(`${named}\n${tenant}`)
+  }
+
+  #newLine({ model, class: named, tenant }: Work): Line {
+    const line = new Line(this.#rules.admission.evidence)
+    const ofModel = this.#lines.get(model) ?? new Map<string, Line>()
+    this.#lines.set(model, ofModel.set(`${named}\n${tenant}`, line))
+    return line
+  }
+
+  #dropLine({ model, class: named, tenant }: Work): void {
+    const ofModel = this.#lines.get(model)
+    ofModel?.delete(`${named}\n${tenant}`)
+    if (ofModel?.size === 0) this.#lines.delete(model)
+  }
+
+  #put(place: Place, now: number): void {
     const { rank, isLate, until } = place.standing
-    if (isLate) this.#lateness.came(place.tenant)
+    if (isLate) place.own.becameLate(now)
     this.#changesAt = Math.min(this.#changesAt, until)
     this.#ranks[rank] ??= new Roster<string, Place[]>()
     const lines = this.#ranks[rank]
@@ -217,8 +240,8 @@ export class Lines {
     else lines.set(place.tenant, [place])
   }
 
-  #takeOut(place: Place): void {
-    if (place.standing.isLate) this.#lateness.went(place.tenant)
+  #takeOut(place: Place, now: number): void {
+    if (place.standing.isLate) place.own.lateLeft(now)
     const lines = this.#ranks[place.standing.rank]
     const line = lines?.get(place.tenant)
     const at = line?.indexOf(place) ?? -1
@@ -238,10 +261,6 @@ function nextOf(head: Head, isOver: (group: Group) => boolean): Place | undefine
   let next = head.line[head.at]
   while (next && isOver(next.group)) next = head.line[++head.at]
   return next
-}
-
-function lineOf({ class: named, tenant }: Work): string {
-  return `${named}\n${tenant}`
 }
 
 function leastServed(heads: readonly { readonly counter: number }[]): number {

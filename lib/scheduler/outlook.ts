@@ -71,7 +71,7 @@ function refusalOf(
   const withIt = {
     length: lines.length + 1,
     drainS: () => lines.drainS(work) + waiting.drainS,
-    isStanding: (tenant: string) => lines.isStanding(tenant),
+    isStanding: () => lines.isStanding(work),
   }
   const ttftS = predictedStart - now + work.promptTokens * list.flow(now).prefillPerToken
   const refusal = admission.judge(waiting, withIt, ttftS)

@@ -160,7 +160,7 @@ export class QueuePass {
     const runner = list.runners[row]
     if (!runner) return false
     const decision = decisionOn(waiting, list, row, now)
-    lines.started(work.id)
+    lines.started(work, now)
     flights.start(waiting, runner, decision, now)
     this.#effects.push({ type: 'start', id: work.id, node: runner.node.name, decision })
     return true
@@ -228,7 +228,7 @@ export class QueuePass {
   /** @param node whose load failed, if that is the reason. */
   #refuse({ work }: Waiting, reason: RefusalReason, waitS: number, now: number, node?: string): true {
     const { lines, admission, log } = this.#parts
-    lines.remove(work.id)
+    lines.remove(work.id, now)
     log.unsent(work, reason, now)
     const retryAfterS = admission.retryAfterS(waitS)
     this.#effects.push({ type: 'refuse', id: work.id, reason, retryAfterS, ...(node && { node }) })

@@ -130,6 +130,40 @@ suite('a request that would wait', () => {
   })
 })
 
+suite('300 requests that wait for a full node', () => {
+  test('keep none for another model from an idle node (381)', async () => {
+    await using full = await startRawNode(() => {})
+    const idle = await SimulatedNode.start({
+      name: 'idle',
+      models: [aModel({ name: 'n', loadMs: 1, promptTps: 0, decodeTps: 0 })],
+    })
+    await using _idle = { [Symbol.asyncDispose]: () => idle.stop() }
+    const nodes = [
+      { name: 'full', url: full.url, ...loaded, bytes: 1e8 },
+      { name: 'idle', url: idle.url, models: ['n:latest'], loaded: ['n:latest'], bytes: 1e8 },
+    ]
+    const config = { queue: { max_wait: '1h' } }
+    await using gateway = await startGateway(aSnapshot({ nodes, config }))
+    const caller = new AbortController()
+    const ask = (model: string) =>
+      fetch(`${gateway.url}/api/chat`, {
+        method: 'POST',
+        body: JSON.stringify({ model, messages: [], stream: false }),
+        signal: caller.signal,
+      })
+    const waiting = Array.from({ length: 301 }, () => ask('m').catch(() => 'left'))
+    await eventually(() => gateway.scheduler.summary().queued === 300, '300 wait')
+    const answer = await ask('n')
+    assert.equal(answer.status, 200)
+    assert.equal(answer.headers.get('x-llamero-node'), 'idle')
+    assert.equal(gateway.scheduler.summary().queued, 300, 'they still wait')
+    assert.ok(Number(answer.headers.get('x-llamero-queue-ms')) < 1000)
+    await answer.text()
+    caller.abort()
+    await Promise.all(waiting)
+  })
+})
+
 suite('a load that failed on the only node', () => {
   test('is told to whoever comes before it is tried again, at once and with the reason of the node', async () => {
     let loads = 0

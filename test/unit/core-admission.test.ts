@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Work } from '../../lib/scheduler/events.ts'
-import { aCore, aNode, aWork, briefly, type Changes } from '../support/core.ts'
+import { aCore, aNode, aWork, briefly, type Changes, someTimings } from '../support/core.ts'
 
 /** One slot; a request of 1000 and 100 tokens takes 2/3 + 5/3 s of it. */
 const node = aNode()
@@ -127,15 +127,16 @@ suite('admission', () => {
     assert.deepEqual(briefly(tell({ type: 'left', id: 'first' })), ['next on n'])
   })
 
-  /** One after the other starts, 7 s apart, while others of the tenant wait. */
+  /** One after the other starts, 7 s apart, and for each another comes: the line is never shorter than three. */
   function longLine(starts: number) {
     const classes = { patient: { rank: 0, ttftS: 5, limitS: 1000 } }
     const cluster = aCore([node], { classes, admission: { tenantS: 1e6, maxWaitS: 1e6 } })
     const { arrive, after, end } = cluster
-    arrive({ id: 'first' }, ...many(starts + 3, { class: 'patient' }))
+    arrive({ id: 'first' }, ...many(4, { class: 'patient' }))
     let running = 'first'
     for (let nth = 0; nth < starts; nth++) {
       after(7)
+      arrive({ id: `later${nth}`, class: 'patient' })
       const [start] = end(running)
       assert.ok(start?.type === 'start')
       running = start.id
@@ -144,7 +145,8 @@ suite('admission', () => {
   }
 
   test('where 30 in a row start while others of a tenant are late, only those of it come in who can be served in time', () => {
-    const { arrive } = longLine(31)
+    // The four that came before any was late prove nothing.
+    const { arrive } = longLine(36)
     assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), ['late no-capacity'])
     assert.deepEqual(briefly(arrive({ id: 'other', class: 'patient', tenant: 'other' })), [])
     assert.deepEqual(briefly(arrive({ id: 'back', tried: new Set(['x']) })), [])
@@ -153,6 +155,95 @@ suite('admission', () => {
   test('a line that is late for a minute or three is not too long', () => {
     const { arrive } = longLine(25)
     assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), [])
+  })
+
+  /** A node whose model has one slot, where each answer takes half a second of 20 tokens. */
+  function bursts(changes: Changes = {}) {
+    const small = aNode({ models: { a: 1 } })
+    const otherClass = { rank: 0, ttftS: 5, limitS: 60 }
+    const { clock, arrive, tell } = aCore([small], { otherClass, ...changes })
+    const running: { readonly id: string; readonly endsAt: number }[] = []
+    const refused: string[] = []
+    let ids = 0
+    const note = (effects: ReturnType<typeof tell>) => {
+      for (const effect of effects)
+        if (effect.type === 'start') running.push({ id: effect.id, endsAt: clock.now + 0.5 })
+        else if (effect.type === 'refuse') refused.push(`${effect.id} ${effect.reason}`)
+    }
+    return {
+      refused,
+      running,
+      burst(count: number, work: Partial<Work> = {}) {
+        for (let nth = 0; nth < count; nth++)
+          note(arrive({ id: `r${ids++}`, promptTokens: 20, maxTokens: null, ...work }))
+      },
+      /** Lets time pass, in which answers end. */
+      pass(seconds: number) {
+        const until = clock.now + seconds
+        for (let next = running.shift(); next; next = running.shift()) {
+          if (next.endsAt > until) {
+            running.unshift(next)
+            break
+          }
+          clock.now = next.endsAt
+          const timings = someTimings({ promptEval: 0.02, eval: 0.48, promptTokens: 20, outputTokens: 20 })
+          note(tell({ type: 'ended', id: next.id, timings }))
+        }
+        clock.now = until
+        note(tell({ type: 'tick' }))
+      },
+    }
+  }
+
+  for (const gap of [24.9, 25, 27, 300])
+    test(`five bursts of 50 that are served in 25 s each are let in, one every ${gap} s (384)`, () => {
+      const { burst, pass, refused } = bursts()
+      for (let nth = 0; nth < 5; nth++) {
+        burst(50)
+        pass(gap)
+      }
+      assert.deepEqual(refused, [])
+    })
+
+  test('a second burst is let in while the first is half served (384)', () => {
+    const { burst, pass, refused } = bursts()
+    burst(50)
+    pass(15)
+    burst(50)
+    assert.deepEqual(refused, [])
+  })
+
+  test('where one class has a standing queue another class of the tenant is let in for as long as before (384)', () => {
+    const classes = {
+      chat: { rank: 0, ttftS: 5, limitS: 60 },
+      batch: { rank: 1, ttftS: 5, limitS: 600 },
+    }
+    const { burst, pass, refused } = bursts({ classes, admission: { maxWaitS: 1e6 } })
+    for (let nth = 0; nth < 60; nth++) {
+      burst(3, { class: 'batch' })
+      pass(1)
+    }
+    const before = refused.length
+    assert.ok(before > 0, 'the batch has a standing queue')
+    burst(50, { class: 'chat' })
+    assert.deepEqual(refused.slice(before), [])
+  })
+
+  test('the work that a tenant has waiting for one model keeps it out of no other (381)', () => {
+    const nodes = [node, aNode({ name: 'other', models: { b: 5 }, loaded: ['b'] })]
+    const { arrive } = aCore(nodes, { ...open, admission: { ...open.admission, tenantS: 30 } })
+    const effects = arrive(...many(50))
+    assert.ok(briefly(effects).includes('r49 tenant-full'))
+    assert.deepEqual(briefly(arrive({ id: 'x', model: 'b' })), ['x on other'])
+    assert.deepEqual(briefly(arrive({ id: 'y', model: 'b' })), [], 'it may wait as well')
+  })
+
+  test('where too many wait for one model, the last of them makes room for another model (381)', () => {
+    const nodes = [node, aNode({ name: 'other', models: { b: 5 }, loaded: ['b'] })]
+    const { arrive } = aCore(nodes, { ...open, admission: { ...open.admission, maxQueued: 10 } })
+    arrive(...many(11))
+    arrive({ id: 'x', model: 'b' })
+    assert.deepEqual(briefly(arrive({ id: 'y', model: 'b' })), ['r10 queue-full'])
   })
 
   const nowhere: readonly [what: string, work: Partial<Work>][] = [
