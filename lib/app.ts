@@ -176,10 +176,7 @@ export async function startApp(settings: Settings): Promise<App> {
     },
     predecessor: await succeedPredecessor(ownFile(settings, 'boot'), boot, log),
     contacts,
-    load: () => {
-      const reached = contacts.windows()
-      return { ...scheduler.summary(), ...(Object.keys(reached).length > 0 && { reached }) }
-    },
+    load: () => scheduler.summary(),
     learned: () => scheduler.learned(),
     ...(store.kind === 'etcd' && { disk: new DiskSnapshot(ownFile(settings, 'snapshot', '.json'), log) }),
   })

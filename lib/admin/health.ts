@@ -30,10 +30,16 @@ export function healthRoutes(router: Router, admin: AdminContext): void {
   })
 }
 
-function unreadiness({ snapshot, isDraining, ownFaults }: AdminContext, model: unknown): string | null {
+function unreadiness(
+  { snapshot, cluster, isDraining, ownFaults }: AdminContext,
+  model: unknown,
+): string | null {
   if (isDraining()) return 'draining'
   if (ownFaults.reason !== null) return ownFaults.reason
   if (!snapshot.isReady) return 'no configuration yet'
+  const { cutOff } = cluster
+  if (cutOff)
+    return `cut off: this instance reaches none of ${cutOff.nodes} nodes, instance ${cutOff.peer} does; check its network`
   if (typeof model !== 'string') return null
   const { models, nodes } = snapshot.get()
   const holders = models.get(canonicalName(model) ?? '')?.holders ?? []

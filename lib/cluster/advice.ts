@@ -10,17 +10,27 @@ interface Seen {
   readonly nodes: ReadonlyMap<string, NodeView>
   /** Of the nodes that are probed; null where nothing is known yet. */
   readonly observations: ReadonlyMap<string, Observation | null>
+  /** Nodes that may not be what they seem: what the store says of them stays. */
+  readonly held: ReadonlySet<string>
   /** What the store says, by node name. */
   readonly sightings: ReadonlyMap<string, Sighting>
   readonly lessons: Pick<Lessons, 'of'>
 }
 
 /** The writes that make `R/state/nodes/` say what was observed: changed statuses, and none of nodes nobody probes. */
-export function planStates({ keys, fence, nodes, observations, sightings, lessons }: Seen): Operation[] {
+export function planStates({
+  keys,
+  fence,
+  nodes,
+  observations,
+  held,
+  sightings,
+  lessons,
+}: Seen): Operation[] {
   const operations: Operation[] = []
   for (const [name, observation] of observations) {
     const spec = nodes.get(name)?.spec
-    if (!observation || !spec) continue
+    if (!observation || !spec || held.has(name)) continue
     // An observation may be an earlier leader's status: ours to sign comes last.
     const stored = sightings.get(name)?.stored
     const learned = lessons.of(name, stored?.learned)

@@ -1,4 +1,4 @@
-import { Contacts } from '../fleet/contacts.ts'
+import type { Contacts } from '../fleet/contacts.ts'
 import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
 import type { Jobs } from '../fleet/job.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
@@ -15,10 +15,11 @@ import type { DiskSnapshot } from './disk-snapshot.ts'
 import { Intake } from './intake.ts'
 import { JobBoard } from './job-board.ts'
 import { Leadership } from './leadership.ts'
+import { NodeEvidence } from './node-evidence.ts'
 import { allObjects, verdictOf } from './objects.ts'
 import { Outlook } from './outlook.ts'
-import { PeerReports } from './peer-reports.ts'
-import { readInstance, readLoad } from './records.ts'
+import type { CutOff } from './reach.ts'
+import { readInstance } from './records.ts'
 import { Registry } from './registry.ts'
 import { Session } from './session.ts'
 import type { ConfigSource } from './world.ts'
@@ -83,7 +84,7 @@ export class Cluster {
   readonly #session: Session
   readonly #registry: Registry
   readonly #leadership: Leadership
-  readonly #peers: PeerReports
+  readonly #evidence: NodeEvidence
   /** The revision of what the world was last told. */
   #seenAt = 0n
   #isDraining = false
@@ -92,12 +93,13 @@ export class Cluster {
     this.#options = options
     const { store, keys, clock, dice, log, metrics, instance, load, ttlMs = defaultTtlMs } = options
     const shared = { store, clock, dice, log, ttlMs }
-    this.#peers = new PeerReports(clock)
-    const evidence = {
-      contacts: options.contacts ?? new Contacts(clock),
-      peersReached: (node: string) => this.#peers.of(node)?.at ?? null,
-    }
-    this.#outlook = new Outlook({ ...options, evidence })
+    this.#evidence = new NodeEvidence({
+      ...options,
+      instances: () => this.directory.instances(),
+      publish: () => this.#registry.poke(),
+      changed: () => this.#leadership.poke(),
+    })
+    this.#outlook = new Outlook({ ...options, evidence: this.#evidence })
     this.#informer = new Informer({
       ...shared,
       prefix: keys.root,
@@ -128,17 +130,18 @@ export class Cluster {
       predecessor: options.predecessor ?? null,
       lease: () => this.#session.lease,
       record: () => this.#record(),
-      load,
+      load: () => ({ ...load(), ...this.#evidence.inLoad }),
       registered: () => this.#leadership.poke(),
     })
     this.#leadership = new Leadership({
       ...shared,
       keys,
       metrics,
-      evidence,
+      evidence: this.#evidence,
+      ask: (nodes: readonly string[]) => this.#evidence.ask(nodes),
       instance,
       // Whoever finds its own id in the leader key acts as the leader: two processes of one name must not both.
-      mayLead: () => this.#registry.isRegistered && !this.#isDraining,
+      mayLead: () => this.#registry.isRegistered && !this.#isDraining && this.cutOff === null,
       isRegistered: () => this.#registry.isRegistered,
       instances: () => this.directory.instances(),
       view: () => this.#view(),
@@ -159,6 +162,7 @@ export class Cluster {
     this.#session.start()
     this.#registry.start()
     this.#leadership.start()
+    this.#evidence.start()
   }
 
   /** Hands leadership over, then leaves the registry. Ends within two seconds even when the store does not answer. */
@@ -203,6 +207,11 @@ export class Cluster {
   /** Why what the store says is not put in force, in one sentence; null when it is. */
   get suspect(): string | null {
     return this.#outlook.suspect
+  }
+
+  /** Set while this instance reaches no node and another one does. */
+  get cutOff(): CutOff | null {
+    return this.#evidence.cutOff
   }
 
   /** Whose health and weights are in force: a leader's, or what this instance finds out while none is heard. */
@@ -260,6 +269,7 @@ export class Cluster {
   }
 
   async #leave(): Promise<void> {
+    this.#evidence.stop()
     this.#intake.stop()
     const unfollowed = Promise.all([this.#informer.stop(), this.#outlook.stop()])
     await this.#leadership.stop()
@@ -278,7 +288,7 @@ export class Cluster {
     const { keys, metrics, instance, store } = this.#options
     const { entries, revision } = this.#informer
     this.#seenAt = revision
-    this.#hearPeers(changed)
+    this.#evidence.follow(changed, entries)
     if (this.#outlook.follow({ entries, revision }, changed)) this.#beginAnew()
     if (changed.has(keys.instance(instance.name)))
       this.#observeOwn(entries.get(keys.instance(instance.name)) ?? null, revision)
@@ -287,19 +297,6 @@ export class Cluster {
     metrics.members.set(instances)
     store.sharedBy?.(instances)
     this.#leadership.follow(this.#jobs.changed(changed))
-  }
-
-  /** What other instances tell of the nodes. */
-  #hearPeers(changed: ReadonlySet<string>): void {
-    const { keys, instance, snapshot } = this.#options
-    const { entries } = this.#informer
-    for (const key of changed) {
-      const { folder, name = '' } = keys.parse(key) ?? {}
-      if (folder === 'nodes') this.#peers.keepOnly(snapshot.get().nodes)
-      if (folder !== 'load' || name === instance.name) continue
-      const entry = entries.get(key)
-      this.#peers.observe(name, entry ? readLoad(entry) : null)
-    }
   }
 
   /** Neither a term nor a record of another history proves anything: whoever leads has to win again, and all register. */
@@ -334,6 +331,7 @@ export class Cluster {
       role: this.isLeader() ? 'leader' : 'standby',
       draining: this.#isDraining,
       successor: this.#leadership.successor,
+      ...this.#evidence.inRecord,
       revision: this.#options.snapshot.get().revision,
     }
   }

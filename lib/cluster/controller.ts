@@ -7,7 +7,9 @@ import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { batchesOf, planStates } from './advice.ts'
+import type { Answers } from './inquiry.ts'
 import { JobRunner } from './job-runner.ts'
+import { LatenessLimit } from './lateness-limit.ts'
 import { Lessons } from './lessons.ts'
 import { isInventoryComplete, noteMissingTargets } from './missing-targets.ts'
 import type { Objects } from './objects.ts'
@@ -15,7 +17,8 @@ import { noteOlderCopies } from './older-copies.ts'
 import type { Evidence } from './prober.ts'
 import { Probers } from './probers.ts'
 import { planRemembered } from './remembered.ts'
-import type { Sighting } from './statuses.ts'
+import { SelfDoubt, type Watched } from './self-doubt.ts'
+import type { Observation, Sighting } from './statuses.ts'
 import { nameStore } from './store-uid.ts'
 import { planTerms } from './terms.ts'
 import { noteUnknownClasses } from './unknown-classes.ts'
@@ -43,6 +46,12 @@ interface ControllerOptions {
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
   readonly evidence: Evidence
+  /** Asks the other instances which nodes they reach. */
+  readonly ask: (nodes: readonly string[]) => Promise<Answers>
+  /** Instances that could lead instead. */
+  readonly successors: () => readonly string[]
+  /** Gives leadership to another instance; null: to any. */
+  readonly handOver: (successor: string | null) => Promise<void>
   /** What this instance's scheduler learned. */
   readonly learned: () => LearnedState
   readonly keys: Keys
@@ -62,6 +71,8 @@ const heartbeatMs = 5000
 export class Controller {
   readonly #options: ControllerOptions
   readonly #probers: Probers
+  readonly #doubt: SelfDoubt
+  readonly #lateness: LatenessLimit
   readonly #jobs: JobRunner
   readonly #lessons: Lessons
   readonly #loop: Loop
@@ -83,8 +94,11 @@ export class Controller {
       dice,
       metrics,
       evidence,
+      late: () => this.#lateness.note(),
       changed: () => this.#loop.poke(),
     })
+    this.#doubt = new SelfDoubt({ ...options, changed: () => this.#loop.poke() })
+    this.#lateness = new LatenessLimit({ ...options, exceeded: () => void this.#giveUp() })
     this.#lessons = new Lessons(options)
     this.#jobs = new JobRunner({ ...options, look: (node) => this.#look(node) })
   }
@@ -149,8 +163,9 @@ export class Controller {
     const { view, keys, fence, instance, clock } = this.#options
     const { snapshot, objects, suspect, mayName, sightings, entries } = view()
     const observations = this.#probers.observations()
+    const held = this.#doubt.hold(this.#watched(observations, sightings))
     this.#lessons.look((node) => sightings.get(node)?.stored?.learned)
-    const nodes = { nodes: snapshot.nodes, observations, sightings, lessons: this.#lessons }
+    const nodes = { nodes: snapshot.nodes, observations, held, sightings, lessons: this.#lessons }
     const states = planStates({ keys, fence, ...nodes })
     this.#resolveLooks(states)
     // On a store that is not believed there is nothing to say about documents of another one.
@@ -166,6 +181,26 @@ export class Controller {
     const terms = planTerms({ keys, fence, instance: instance.name, since, entries })
     for (const batch of batchesOf([...uid, ...remembered, ...states, ...verdicts, ...terms]))
       await this.#write(batch)
+  }
+
+  #watched(observations: ReadonlyMap<string, Observation | null>, sightings: View['sightings']): Watched[] {
+    const failing = this.#probers.failing()
+    return [...observations].map(([name, seen]) => ({
+      name,
+      published: sightings.get(name)?.stored?.health ?? null,
+      seen: seen?.health ?? null,
+      isFailing: failing.has(name),
+    }))
+  }
+
+  /** This process is too slow to judge others. Without another instance it goes on as well as it can. */
+  async #giveUp(): Promise<void> {
+    const { log, handOver, successors } = this.#options
+    if (successors().length === 0) return
+    log.warn('this instance is late itself: handing leadership over', {
+      reason: 'CPU or event loop is starved',
+    })
+    await handOver(null)
   }
 
   /** What is not to be written stands in the store, and in the copy of it that the view is of. */

@@ -26,11 +26,15 @@ interface LeadershipOptions {
   readonly isRegistered: () => boolean
   readonly instances: () => readonly InstanceRecord[]
   readonly evidence: ControllerOptions['evidence']
+  readonly ask: ControllerOptions['ask']
   readonly view: ControllerOptions['view']
   readonly learned: ControllerOptions['learned']
   /** Writes this instance's record anew: its role or its successor changed. */
   readonly publish: () => void
 }
+
+/** Milliseconds for which an instance that was not fit to lead leaves that to the others. */
+const retiredMs = 10_000
 
 /** This instance's part in who leads, and the leader's work while it is the one. */
 export class Leadership {
@@ -38,6 +42,8 @@ export class Leadership {
   readonly #election: Election
   readonly #handover: Handover
   #controller: Controller | null = null
+  /** Until when it does not campaign, in monotonic milliseconds. */
+  #retiredUntil = 0
   /** The leader key as it was seen last. */
   #last: Entry | null = null
 
@@ -49,7 +55,7 @@ export class Leadership {
       ...options,
       key: keys.leader,
       id: instance.name,
-      mayLead: () => mayLead() && !holdsBack(instance.name, instances()),
+      mayLead: () => mayLead() && !this.#isRetired && !holdsBack(instance.name, instances()),
       isRegistered: (id) =>
         id === instance.name ? isRegistered() : instances().some((each) => each.id === id),
       changed: () => this.#takeRole(),
@@ -140,7 +146,29 @@ export class Leadership {
     publish()
     if (fence === null) return
     const guarded: ControllerOptions['guarded'] = (operations) => this.#election.guarded(operations)
-    this.#controller = new Controller({ ...this.#options, fence, guarded })
+    this.#controller = new Controller({
+      ...this.#options,
+      fence,
+      guarded,
+      successors: () => this.#successors(),
+      handOver: (successor) => this.#retire(successor),
+    })
     this.#controller.start()
+  }
+
+  /** Instances that could lead instead of this one. */
+  #successors(): string[] {
+    const { instance, instances } = this.#options
+    return instances().flatMap(({ id, draining }) => (id === instance.name || draining ? [] : [id]))
+  }
+
+  /** This instance is not fit to lead now. It gives others the time to win before it campaigns again. */
+  async #retire(successor: string | null): Promise<void> {
+    this.#retiredUntil = this.#options.clock.now() + retiredMs
+    await this.stepDown(successor)
+  }
+
+  get #isRetired(): boolean {
+    return this.#options.clock.now() < this.#retiredUntil && this.#successors().length > 0
   }
 }

@@ -38,6 +38,11 @@ export class PeerReports {
       if (count !== before[node]) this.#reports.set(node, { id, at: this.#clock.now() - lagMs })
   }
 
+  /** A node that an instance has just reached. */
+  reached(node: string, id: string): void {
+    this.#reports.set(node, { id, at: this.#clock.now() })
+  }
+
   /** Who reached a node last, and when. */
   of(node: string): Report | null {
     return this.#reports.get(node) ?? null

@@ -16,6 +16,7 @@ const instanceSchema = z.object({
   role: z.enum(['leader', 'standby']),
   draining: z.boolean(),
   successor: z.string().nullable().default(null),
+  question: z.object({ id: z.string(), nodes: z.array(z.string()) }).exactOptional(),
   revision: z.string(),
 })
 
@@ -36,6 +37,9 @@ const loadSchema = z.object({
   loading: z.array(z.string()).exactOptional(),
   queued: z.number().min(0),
   reached: z.record(z.string(), z.number()).exactOptional(),
+  answers: z
+    .record(z.string(), z.object({ question: z.string(), reached: z.array(z.string()) }))
+    .exactOptional(),
 })
 
 const fenceText = z.string().regex(/^\d{1,20}$/)

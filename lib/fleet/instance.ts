@@ -13,8 +13,16 @@ export interface InstanceRecord {
   readonly draining: boolean
   /** The instance that shall lead next: every other one holds back while a record names it. */
   readonly successor: string | null
+  /** What it asks the others; left out when it asks nothing. */
+  readonly question?: Question
   /** Store revision of the snapshot in force on it, in decimal. */
   readonly revision: string
+}
+
+/** Which of these nodes does another instance reach? Asked by one that does not reach them itself. */
+export interface Question {
+  readonly id: string
+  readonly nodes: readonly string[]
 }
 
 /** `R/history/<fence>`: one term of a leader. Dates are ISO. */
@@ -52,6 +60,10 @@ export interface LoadSummary {
   readonly queued: number
   /** By node, a number that moves when the node has answered the instance again; left out when none has of late. */
   readonly reached?: Readonly<Record<string, number>>
+  /** By asking instance, the nodes of its question that this one reached when asked; left out when none asks. */
+  readonly answers?: Readonly<
+    Record<string, { readonly question: string; readonly reached: readonly string[] }>
+  >
 }
 
 /** What other instances do with a node: have requests running there, or have a model loaded. */

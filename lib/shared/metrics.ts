@@ -209,6 +209,11 @@ export class Metrics {
     "By how much this machine's wall clock is ahead of the leader's, at the last heartbeat; what that took to arrive included",
     [],
   )
+  readonly cutOff = this.#gauge(
+    'cut_off',
+    '1 while this instance reaches no node and another instance does',
+    [],
+  )
   readonly adviceOwn = this.#gauge(
     'cluster_advice_own',
     '1 while no leader is heard and this instance probes for itself',

@@ -35,7 +35,7 @@ afterEach(async () => {
 })
 
 function available({ snapshot }: ClusterInstance): string {
-  const up = [...snapshot.get().nodes.values()].filter((node) => node.available && node.weight > 0)
+  const up = [...snapshot.get().nodes.values()].filter(({ health }) => health === 'up')
   return up.map(({ name }) => name).join(' ')
 }
 

@@ -1,0 +1,28 @@
+import type { NodeSpec } from '../fleet/node.ts'
+import type { Clock } from '../shared/clock.ts'
+import type { Finding } from './health.ts'
+import { Probe } from './probe.ts'
+
+export type ProbeOnce = (spec: NodeSpec, timeoutMs: number, signal: AbortSignal) => Promise<Finding>
+
+/** Probes a node once, over connections of its own. Never rejects; a probe that was aborted finds nothing. */
+export async function probeOnce(
+  spec: NodeSpec,
+  clock: Clock,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Finding> {
+  if (signal.aborted) return { kind: 'none', reason: 'stopped' }
+  const probe = new Probe({ spec, clock, connectMs: timeoutMs, hungUp() {} })
+  try {
+    const { finding } = await probe.look(timeoutMs, signal)
+    return signal.aborted ? { kind: 'none', reason: 'stopped' } : finding
+  } finally {
+    probe.destroy()
+  }
+}
+
+/** Whether the node can be reached: a slow node can, and also one that answers nonsense. */
+export function reaches({ kind }: Finding): boolean {
+  return kind === 'answered' || kind === 'timeout' || kind === 'answer'
+}
