@@ -8,6 +8,7 @@ import { nodeSchema } from './fleet/node.ts'
 import type { Labels } from './fleet/schema.ts'
 import { lastWords, untilStopped } from './serve.ts'
 import {
+  exposedFiles,
   type Flags,
   isJournal,
   loadSettings,
@@ -49,6 +50,7 @@ export async function agent(flags: Flags, options: AgentOptions, { stderr }: Str
         'an agent needs the etcd that the instances share\n  hint: set LLAMERO_ETCD=http://HOST:2379',
       )
     const running = run(settings, options, await documentOf(options))
+    for (const reason of exposedFiles(flags)) running.log.warn('a secret is not safe', { reason })
     for (const variable of strangers) running.log.warn('unknown environment variable', { variable })
     await untilStopped(running)
     return 0

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AdminServer } from './admin/server.ts'
 import { readOrCreateToken } from './admin/token.ts'
@@ -34,6 +34,7 @@ import { createLog, type Log, type ProcessLog } from './shared/log.ts'
 import type { Dice } from './shared/loop.ts'
 import { Metrics } from './shared/metrics.ts'
 import { OwnFaults } from './shared/own-faults.ts'
+import { directoryFault } from './shared/secret-file.ts'
 import { checkSomaxconn } from './shared/somaxconn.ts'
 import { EmbeddedStore } from './store/embedded.ts'
 import { EtcdStore } from './store/etcd.ts'
@@ -80,6 +81,8 @@ export async function startApp(settings: Settings): Promise<App> {
   const metrics = new Metrics()
   metrics.buildInfo.set({ version, node_version: process.version }, 1)
   await mkdir(settings.state, { recursive: true, mode: 0o700 })
+  const directory = directoryFault(settings.state, await stat(settings.state))
+  if (directory !== null) log.warn('the state directory is not safe', { reason: directory })
   const token = await readOrCreateToken(adminTokenFile(settings.state))
 
   const keys = new Keys(settings.cluster)

@@ -1,6 +1,13 @@
 import { setFlagsFromString } from 'node:v8'
 import { type App, startApp } from './app.ts'
-import { type Flags, isJournal, loadSettings, SettingsError, unknownVariables } from './settings.ts'
+import {
+  exposedFiles,
+  type Flags,
+  isJournal,
+  loadSettings,
+  SettingsError,
+  unknownVariables,
+} from './settings.ts'
 import { messageOf } from './shared/errors.ts'
 import { priorityOf } from './shared/log.ts'
 
@@ -29,6 +36,7 @@ export async function start(flags: Flags, stderr: NodeJS.WritableStream): Promis
   try {
     const strangers = unknownVariables()
     const app = await startApp(loadSettings(flags))
+    for (const reason of exposedFiles(flags)) app.log.warn('a secret is not safe', { reason })
     for (const variable of strangers) app.log.warn('unknown environment variable', { variable })
     return app
   } catch (error) {

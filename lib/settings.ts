@@ -1,4 +1,4 @@
-import { fstatSync, readFileSync } from 'node:fs'
+import { fstatSync, readFileSync, statSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import { getCACertificates } from 'node:tls'
@@ -9,6 +9,7 @@ import { isObjectName, objectNameRule } from './fleet/names.ts'
 import { type Address, parseAddress } from './shared/address.ts'
 import { parseDuration } from './shared/duration.ts'
 import { type LogFormat, type LogLevel, logLevels } from './shared/log.ts'
+import { isWorldReadable } from './shared/secret-file.ts'
 
 /**
  * This instance's own settings: flag > environment > file > default. The only reader of the process's environment.
@@ -358,9 +359,27 @@ function readFile(flags: Flags): Record<string, string | undefined> {
   if (text.replace(/^\s*#.*$/gm, '').trim() === '') return {} // a file of comments sets nothing
   const parsed = readDocument(text, fileSchema)
   if (!parsed.ok) throw new SettingsError(`${path}: ${describeFaults(parsed.faults)}`)
+  const secret = names.find((name) => isSecret(name) && parsed.value[name] !== undefined)
+  if (secret && isWorldReadable(statSync(path)))
+    throw new SettingsError(
+      `${path}: holds ${secret}, and every user of this machine can read it: run "chmod 600 ${path}", and make another token`,
+    )
   return Object.fromEntries(
     Object.entries(parsed.value).map(([name, value]) => [name, [value].flat().join(',')]),
   )
+}
+
+function isSecret(name: Name): boolean {
+  const { secret = false }: Definition = definitions[name]
+  return secret
+}
+
+/** What is wrong with who can read the files that settings name, in sentences for a warning. */
+export function exposedFiles(flags: Flags = {}): string[] {
+  const path = settingLines(flags).find(({ name }) => name === 'etcd_key')?.value ?? ''
+  const key = path === '' ? undefined : statSync(path, { throwIfNoEntry: false })
+  if (!key || !isWorldReadable(key)) return []
+  return [`every user of this machine can read the key ${path}: run "chmod o-rwx ${path}"`]
 }
 
 /**

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import { link, readFile, rm, writeFile } from 'node:fs/promises'
+import { link, open, rm, writeFile } from 'node:fs/promises'
+import { secretFileFault } from '../shared/secret-file.ts'
 
 /**
  * The admin token in `file`, readable by its owner only, which the first to ask makes.
  *
  * Instances that share a state directory may start in the same moment: the file gets its name when it is whole, and
  * the name is given once (`link` never replaces), so that all of them read the same token.
- * @throws {Error} when the file is empty, or cannot be read or made.
+ * @throws {Error} when the file is empty, open to other users or another user's, or cannot be read or made.
  */
 export async function readOrCreateToken(file: string): Promise<string> {
   const token = (await read(file)) ?? (await create(file))
@@ -16,11 +17,18 @@ export async function readOrCreateToken(file: string): Promise<string> {
 
 /** Null when there is no such file. */
 async function read(file: string): Promise<string | null> {
-  try {
-    return (await readFile(file, 'utf8')).trim()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+  const handle = await open(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null
     throw error
+  })
+  if (handle === null) return null
+  try {
+    // Of the file that is read, not of what has its name a moment later.
+    const fault = secretFileFault(file, await handle.stat())
+    if (fault !== null) throw new Error(fault)
+    return (await handle.readFile('utf8')).trim()
+  } finally {
+    await handle.close()
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, suite, test } from 'node:test'
@@ -42,8 +42,27 @@ suite('the admin token', () => {
     assert.equal((await readFile(file(), 'utf8')).trim(), token)
   })
 
+  for (const mode of [0o640, 0o604, 0o620, 0o644])
+    test(`in a file that others can read or write (mode ${mode.toString(8)}) is refused, with what to type (350)`, async () => {
+      const token = await readOrCreateToken(file())
+      await chmod(file(), mode)
+      await assert.rejects(readOrCreateToken(file()), {
+        message: `${file()} is open to other users (mode 0${mode.toString(8)}): run "chmod 600 ${file()}", or remove it if others may have read it`,
+      })
+      await chmod(file(), 0o600)
+      assert.equal(await readOrCreateToken(file()), token)
+    })
+
+  test('in a file of another user is refused (350)', {
+    skip: process.geteuid?.() !== 0 && 'needs root',
+  }, async () => {
+    await readOrCreateToken(file())
+    await chown(file(), 65534, 65534)
+    await assert.rejects(readOrCreateToken(file()), { message: /belongs to user 65534.*run "chown 0 / })
+  })
+
   test('of an empty file is an error that says what to do', async () => {
-    await writeFile(file(), '')
+    await writeFile(file(), '', { mode: 0o600 })
     await assert.rejects(readOrCreateToken(file()), { message: /admin-token holds no token: remove it/ })
   })
 })

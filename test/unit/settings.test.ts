@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
-import { loadSettings, SettingsError, unknownVariables } from '../../lib/settings.ts'
+import { exposedFiles, loadSettings, SettingsError, unknownVariables } from '../../lib/settings.ts'
 import { executable } from '../support/processes.ts'
 
 test('the grace and the drain limit of a stop are durations with a unit, of a day at most', () => {
@@ -119,6 +128,41 @@ test('the reason why a service does not start is an error to the journal, and pl
     assert.equal(readFileSync(join(folder, 'journal'), 'utf8'), said.map((line) => `<3>${line}`).join(''))
   } finally {
     closeSync(journal)
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('a settings file that holds a secret and that every user can read is refused, with what to type (350)', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'llamero-settings-'))
+  try {
+    const config = join(folder, 'llamero.yaml')
+    writeFileSync(config, 'admin_token: abc\n')
+    chmodSync(config, 0o644)
+    assert.throws(() => loadSettings({ config }), {
+      name: 'SettingsError',
+      message: new RegExp(`holds admin_token, and every user .*chmod 600 ${config}`),
+    })
+    chmodSync(config, 0o640)
+    loadSettings({ config })
+    writeFileSync(config, 'cluster: blue\n')
+    chmodSync(config, 0o644)
+    assert.equal(loadSettings({ config }).cluster, 'blue', 'a file without secrets may be read')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('a key file that every user can read is told, with what to type (350)', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'llamero-settings-'))
+  try {
+    const key = join(folder, 'key.pem')
+    writeFileSync(key, 'x')
+    chmodSync(key, 0o640)
+    assert.deepEqual(exposedFiles({ 'etcd-key': key }), [])
+    chmodSync(key, 0o644)
+    assert.match(exposedFiles({ 'etcd-key': key })[0] ?? '', /chmod o-rwx .*key.pem/)
+    assert.deepEqual(exposedFiles({}), [])
+  } finally {
     rmSync(folder, { recursive: true })
   }
 })
