@@ -1,6 +1,6 @@
+import { isBefore, isRelease } from '../shared/versions.ts'
 import type { NodeView } from './node.ts'
 import type { Snapshot } from './snapshot.ts'
-import { isBefore, isRelease } from './versions.ts'
 
 /** Versions of Ollama that answer the same request in another way than those before, oldest first. */
 const changes: readonly { readonly version: string; readonly what: string }[] = [

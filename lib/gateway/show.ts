@@ -1,7 +1,7 @@
 import { byHealth, type NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
-import { compareVersions } from '../fleet/versions.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { compareVersions } from '../shared/versions.ts'
 import { orAborted } from './aborted.ts'
 import { parseObject } from './answer-json.ts'
 import type { Caller } from './authenticate.ts'

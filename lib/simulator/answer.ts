@@ -68,6 +68,11 @@ const vocabulary =
     ' ',
   )
 
+/** Words that might have stood in the place of `token`. */
+export function vocabularyOf(token: string, count: number): string[] {
+  return filler(token, count)
+}
+
 function filler(seed: string, count: number): string[] {
   const dice = seededDice(hashOf(seed))
   return Array.from({ length: count }, () => `${vocabulary[Math.floor(dice() * vocabulary.length)]} `)

@@ -1,4 +1,5 @@
 import { type Ask, conversation, type Message } from './ask.ts'
+import { checkBase64 } from './images.ts'
 import { Fields } from './json.ts'
 import { Refusal } from './refusal.ts'
 
@@ -25,6 +26,7 @@ export function readMessages(body: unknown): Ask {
     think: thinking === 'enabled' ? true : thinking === 'disabled' ? false : null,
     json: false,
     raw: false,
+    logprobs: null,
   }
 }
 
@@ -48,5 +50,16 @@ function textOf(content: unknown): string {
 
 function imagesOf(content: unknown): number {
   if (!Array.isArray(content)) return 0
-  return content.filter((block: unknown) => new Fields(block, 'ContentBlock').raw('type') === 'image').length
+  const blocks = content.map((block: unknown) => new Fields(block, 'ContentBlock'))
+  const images = blocks.filter((block) => block.raw('type') === 'image')
+  for (const image of images) checkSource(new Fields(image.record('source'), 'ImageSource'))
+  return images.length
+}
+
+/** ollama: resolveImageSource in anthropic/anthropic.go. @throws Refusal 400. */
+function checkSource(source: Fields): void {
+  const type = source.text('type')
+  if (type !== 'base64')
+    throw new Refusal(400, `invalid image source type: ${type}. Only base64 images are supported.`)
+  checkBase64(source.text('data'), (fault) => `invalid base64 image data: ${fault}`)
 }

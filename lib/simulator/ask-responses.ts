@@ -1,4 +1,5 @@
 import { type Ask, conversation, type Message } from './ask.ts'
+import { checkImageUrl } from './images.ts'
 import { Fields } from './json.ts'
 import { Refusal } from './refusal.ts'
 
@@ -22,6 +23,7 @@ export function readResponses(body: unknown): Ask {
     think: thinkOf(fields.record('reasoning')['effort']),
     json: new Fields(fields.record('text'), 'ResponsesText').record('format')['type'] === 'json_schema',
     raw: false,
+    logprobs: null,
   }
 }
 
@@ -56,10 +58,12 @@ function messageOf(fields: Fields): Message {
   const content = fields.raw('content')
   if (typeof content === 'string') return { role, content, images: 0 }
   const parts = fields.list('content').map((part) => new Fields(part, 'ResponsesContent'))
+  const images = parts.filter((part) => part.raw('type') === 'input_image')
+  for (const image of images) checkImageUrl(image.raw('image_url'))
   return {
     role,
     content: parts.map((part) => part.text('text')).join(''),
-    images: parts.filter((part) => part.raw('type') === 'input_image').length,
+    images: images.length,
   }
 }
 

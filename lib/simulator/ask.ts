@@ -1,6 +1,7 @@
+import { checkBase64, checkImageUrl } from './images.ts'
 import { Fields, isRecord } from './json.ts'
 import { keepAliveMs } from './options.ts'
-import { Refusal } from './refusal.ts'
+import { childError, Refusal, RunnerFailure } from './refusal.ts'
 
 /** What a generating request wants, whichever dialect it came in. */
 export interface Ask {
@@ -25,6 +26,10 @@ export interface Ask {
   readonly think: boolean | null
   readonly json: boolean
   readonly raw: boolean
+  /** How many other tokens are to be named with the likelihood of each; null: no likelihoods are wanted. */
+  readonly logprobs: number | null
+  /** Why the runner will not take it once the model is loaded; null when it will. */
+  readonly unfit: RunnerFailure | Refusal | null
 }
 
 /** The body of `/api/chat`. @throws Refusal 400. */
@@ -32,9 +37,12 @@ export function readChat(body: unknown): Ask {
   const fields = new Fields(body, 'ChatRequest')
   const messages = fields.list('messages').map((message) => nativeMessage(message))
   const tools = fields.list('tools').length > 0
+  const native = nativePart(fields)
+  const talk = conversation(messages)
   return {
-    ...nativePart(fields),
-    ...conversation(messages),
+    ...native,
+    ...talk,
+    unfit: native.unfit ?? talk.unfit,
     capabilities: tools ? ['completion', 'tools'] : ['completion'],
     raw: false,
   }
@@ -52,7 +60,7 @@ export function readGenerate(body: unknown): Ask {
   return {
     ...nativePart(fields),
     ...plainPrompt(prompt, { raw, system, suffix: fields.text('suffix') }),
-    images: fields.list('images').length,
+    images: imagesIn(fields),
   }
 }
 
@@ -66,6 +74,7 @@ export function readChatCompletion(body: unknown): Ask {
   return {
     ...openaiPart(fields),
     ...conversation(messages),
+    logprobs: fields.flag('logprobs') ? topIn(fields) : null,
     capabilities: tools ? ['completion', 'tools'] : ['completion'],
     think: thinkOfEffort(effort),
     json: ['json_object', 'json_schema'].includes(String(fields.record('response_format')['type'])),
@@ -80,6 +89,8 @@ export function readCompletion(body: unknown): Ask {
   return {
     ...openaiPart(fields),
     ...plainPrompt(prompt, { raw: false, system: '', suffix: fields.text('suffix') }),
+    logprobs: fields.number('logprobs') || null,
+    unfit: null,
     think: null,
     json: false,
   }
@@ -98,7 +109,32 @@ function nativePart(fields: Fields) {
     truncate: fields.flag('truncate') ?? true,
     think: think === undefined ? null : think !== false,
     json: format !== undefined && format !== '',
+    logprobs: fields.flag('logprobs') ? topIn(fields) : null,
+    unfit: isFormat(format) ? null : badFormat(format),
   }
+}
+
+/** @throws Refusal 400. */
+function topIn(fields: Fields): number {
+  const top = fields.number('top_logprobs') ?? 0
+  if (top < 0 || top > 20) throw new Refusal(400, 'top_logprobs must be between 0 and 20')
+  return top
+}
+
+/** Only the runner looks at it (ollama: llamaServerChatResponseFormat in llm/llama_server.go). */
+function isFormat(format: unknown): boolean {
+  return format === undefined || format === '' || format === 'json' || isRecord(format)
+}
+
+function badFormat(format: unknown): RunnerFailure {
+  const quoted = JSON.stringify(JSON.stringify(format))
+  return new RunnerFailure(`invalid format: ${quoted}; expected "json" or a valid JSON Schema object`)
+}
+
+function imagesIn(fields: Fields): number {
+  const images = fields.list('images')
+  for (const image of images) checkBase64(image)
+  return images.length
 }
 
 function openaiPart(fields: Fields) {
@@ -125,7 +161,7 @@ function nativeMessage(value: unknown): Message {
   return {
     role: fields.text('role').toLowerCase(),
     content: fields.text('content'),
-    images: fields.list('images').length,
+    images: imagesIn(fields),
   }
 }
 
@@ -144,7 +180,11 @@ function contentPart(role: string, part: unknown): Message {
   if (isRecord(part) && part['type'] === 'text' && typeof part['text'] === 'string') {
     return { role, content: part['text'], images: 0 }
   }
-  if (isRecord(part) && part['type'] === 'image_url') return { role, content: '', images: 1 }
+  if (isRecord(part) && part['type'] === 'image_url') {
+    const { image_url: image } = part
+    checkImageUrl(isRecord(image) ? image['url'] : image)
+    return { role, content: '', images: 1 }
+  }
   throw new Refusal(400, 'invalid message format')
 }
 
@@ -155,7 +195,17 @@ export function conversation(messages: readonly Message[]) {
     prompt: `${messages.map(({ role, content }) => `<|${role}|>${content}`).join('')}<|assistant|>`,
     question: messages.findLast(({ role }) => role === 'user')?.content ?? '',
     images: messages.reduce((sum, message) => sum + message.images, 0),
+    unfit: endsInTwoAnswers(messages) ? twoAnswers() : null,
   }
+}
+
+function endsInTwoAnswers(messages: readonly Message[]): boolean {
+  return messages.length > 1 && messages.slice(-2).every(({ role }) => role === 'assistant')
+}
+
+/** llama.cpp's words: it goes on with one answer that has begun, and with no more. */
+function twoAnswers(): Refusal {
+  return childError(400, 'Cannot have 2 or more assistant messages at the end of the list.')
 }
 
 function plainPrompt(

@@ -9,6 +9,10 @@ export interface Head {
   /** A number from 0 to 998: the ids of the OpenAI layer are made of it and are not unique (ollama-api.md §1.6). */
   readonly id: number
   readonly includeUsage: boolean
+  /** See Ask. */
+  readonly logprobs: number | null
+  /** Ollama counts the prompt tokens that were cached since 0.33.3. */
+  readonly tellsCached: boolean
   /** Tokens of the prompt. */
   readonly promptTokens: number
   readonly date: () => Date

@@ -88,6 +88,7 @@ interface Computed {
 
 const nothing: Computed = { vectors: [], outcome: { totalMs: 0, loadMs: 0, promptTokens: 0 } }
 
+const noEmbeddings = 'This server does not support embeddings. Start it with `--embeddings`'
 const crashedText = 'do embedding request: Post "http://127.0.0.1:34567/embedding": EOF'
 
 async function compute(
@@ -113,6 +114,9 @@ async function compute(
   const promptTokens = tokens.reduce((sum, count) => sum + count, 0)
   using _slot = await enterSlot(machine, exchange, grant.runner)
   if (exchange.plan.failure) throw new RunnerFailure(exchange.plan.failure.text)
+  // Ollama starts the runner of a model that writes without its embedding routes.
+  if (!model.capabilities.includes('embedding'))
+    throw new Refusal(wording === 'embed' ? 501 : 500, noEmbeddings)
   const promptMs = promptTokens * promptMsPerToken(grant.runner, speed)
   if (promptMs > 0) await exchange.pacer.wait(promptMs)
   if (grant.runner.crashed) throw new RunnerFailure(crashedText)

@@ -64,7 +64,8 @@ interface Fault {
 export interface NodeSwitch {
   refuse(): Promise<void>
   accept(): Promise<void>
-  restart(downMs: number): Promise<void>
+  /** @param killed its runners stay, and what they hold of the memory. */
+  restart(downMs: number, killed: boolean): Promise<void>
   crashRunners(): void
 }
 
@@ -95,7 +96,16 @@ export class Faults {
   /** Drops every connection, loses what is loaded and cached, and listens again after `downMs`, when it resolves. */
   restart({ downMs }: { readonly downMs: number }): Promise<void> {
     this.#log('restart')
-    return this.#node.restart(downMs)
+    return this.#node.restart(downMs, false)
+  }
+
+  /**
+   * The same for a node that was killed and could end nothing: its llama-server processes live on, hold their memory, and
+   * are not in the list of the node that is started in its place.
+   */
+  kill({ downMs }: { readonly downMs: number }): Promise<void> {
+    this.#log('kill')
+    return this.#node.restart(downMs, true)
   }
 
   /** Kills what is loaded: answers under way fail at their next token, and the next request loads anew. */

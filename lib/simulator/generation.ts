@@ -18,6 +18,8 @@ export interface Piece {
 /** What the final chunk says of a generation. Milliseconds; it goes out in nanoseconds. */
 export interface Timings {
   readonly promptTokens: number
+  /** Those of them that were in the prompt cache. */
+  readonly cachedTokens: number
   readonly promptMs: number
   readonly tokens: number
   readonly decodeMs: number
@@ -45,7 +47,7 @@ interface Generation {
 export async function generate(generation: Generation): Promise<Timings> {
   const { runner, prompt, promptTokens, answer, clock } = generation
   const startedAt = clock.now()
-  await prefill(generation)
+  const cachedTokens = await prefill(generation)
   const promptAt = clock.now()
   const said: string[] = []
   try {
@@ -56,18 +58,27 @@ export async function generate(generation: Generation): Promise<Timings> {
   const call = answer.toolCall ? Math.ceil(JSON.stringify(answer.toolCall).length / 4) : 0
   return {
     promptTokens,
+    cachedTokens,
     promptMs: promptAt - startedAt,
     tokens: answer.thinking.length + answer.content.length + call,
     decodeMs: clock.now() - promptAt,
   }
 }
 
-/** Computes what the prompt cache does not have, at least one token. */
-async function prefill({ runner, prompt, promptTokens, pacer, speed, onCached }: Generation): Promise<void> {
+/** Computes what the prompt cache does not have, at least one token. Resolves to the tokens that it has. */
+async function prefill({
+  runner,
+  prompt,
+  promptTokens,
+  pacer,
+  speed,
+  onCached,
+}: Generation): Promise<number> {
   const cached = Math.min(runner.prompts.cachedTokens(prompt), promptTokens)
   onCached(cached)
   const ms = Math.max(1, promptTokens - cached) * promptMsPerToken(runner, speed)
   if (ms > 0) await pacer.wait(ms)
+  return Math.min(cached, promptTokens - 1)
 }
 
 async function decode(

@@ -1,12 +1,27 @@
 import { jsonUtf8Type } from './dialect.ts'
 import { goJson } from './json.ts'
 import type { Exchange, Machine } from './machine.ts'
+import { parseName } from './names.ts'
 
 // A simulated node has no account at ollama.com: what needs one is refused as on a real node nobody signed in to.
 
-/** `/api/status`: the cloud is neither configured nor forbidden. */
-export function cloudStatus(_machine: Machine, exchange: Exchange): Promise<void> {
-  return answer(exchange, 200, { cloud: { disabled: false, source: 'none' } })
+/** `/api/status`: whether models of ollama.com may be used (OLLAMA_NO_CLOUD). */
+export function cloudStatus({ cloud }: Machine, exchange: Exchange): Promise<void> {
+  const disabled = cloud === 'off'
+  return answer(exchange, 200, { cloud: { disabled, source: disabled ? 'env' : 'none' } })
+}
+
+/** Whether a name means a model of ollama.com that the node has no copy of (ollama: internal/modelref). */
+export function isAway({ shelf }: Machine, model: string): boolean {
+  if (!/:([^/:]*-)?cloud$/i.test(model.trim())) return false
+  const name = parseName(model)
+  return name === null || !shelf.get(name)
+}
+
+/** ollama: proxyCloudRequestWithPath in server/cloud_proxy.go, in the same words on every dialect's routes. */
+export function cloudModel(machine: Machine, exchange: Exchange, what: string): Promise<void> {
+  if (machine.cloud === 'signed-out') return unauthorized(machine, exchange)
+  return answer(exchange, 403, { error: `ollama cloud is disabled: ${what}` })
 }
 
 /** `/api/me` and the two routes of web search (ollama-api.md §1.5). */

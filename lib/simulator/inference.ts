@@ -1,3 +1,4 @@
+import { isBefore } from '../shared/versions.ts'
 import { type Answer, answerTo } from './answer.ts'
 import type { Ask } from './ask.ts'
 import type { Head, Writer } from './dialect.ts'
@@ -6,7 +7,7 @@ import type { Exchange, Machine } from './machine.ts'
 import type { ModelDefinition } from './models.ts'
 import { parseName } from './names.ts'
 import { fingerprintOf } from './options.ts'
-import { Refusal, RunnerFailure } from './refusal.ts'
+import { childError, Refusal, RunnerFailure } from './refusal.ts'
 import type { Runner } from './runner.ts'
 import { countTokens, hashOf } from './tokens.ts'
 
@@ -48,6 +49,7 @@ export async function infer(
   })
   const loadMs = clock.now() - exchange.arrivedAt
   if (ask.blank) return reply.whole(200, writer.idle('load', ask.stream))
+  refuseUnfit(model, ask)
   const promptTokens = promptTokensOf(ask, grant.runner)
   using _slot = await enterSlot(machine, exchange, grant.runner)
   await new Speaker(machine, exchange, ask, writer).answer(grant.runner, promptTokens, loadMs)
@@ -147,6 +149,8 @@ function headOf(machine: Machine, exchange: Exchange, ask: Ask): Head {
     model: ask.model,
     id: hashOf(`${machine.seed} ${exchange.id}`) % 999,
     includeUsage: ask.includeUsage,
+    logprobs: ask.logprobs,
+    tellsCached: !isBefore(machine.version, '0.33.3'),
     promptTokens: countTokens(ask.prompt),
     date: () => machine.clock.date(),
   }
@@ -162,6 +166,17 @@ function refuseIncapable(model: ModelDefinition, ask: Ask, endpoint: Endpoint): 
   const missing = ask.capabilities.filter((capability) => !model.capabilities.includes(capability))
   if (missing.length > 0) {
     throw new Refusal(400, `${parseName(model.name)?.full} does not support ${missing.join('\n')}`)
+  }
+}
+
+/** What Ollama leaves to the runner to refuse, when the model is loaded. */
+function refuseUnfit({ capabilities }: ModelDefinition, { unfit, images }: Ask): void {
+  if (unfit) throw unfit
+  if (images > 0 && !capabilities.includes('vision')) {
+    throw childError(
+      500,
+      'image input is not supported - hint: if this is unexpected, you may need to provide the mmproj',
+    )
   }
 }
 

@@ -16,6 +16,8 @@ import type { Shelf } from './shelf.ts'
 export interface Machine {
   readonly clock: Clock
   readonly version: string
+  /** Models of ollama.com: forbidden, or allowed to a node that nobody signed in to. */
+  readonly cloud: 'off' | 'signed-out'
   /** Multiplies the models' speeds. */
   readonly speed: number
   readonly seed: number

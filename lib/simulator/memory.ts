@@ -21,7 +21,9 @@ export class Memory {
   readonly recoverMs: number
   #usedMiB = 0
 
-  constructor(gpus: readonly Gpu[]) {
+  /** @param heldMiB what processes hold that the node knows nothing of. */
+  constructor(gpus: readonly Gpu[], heldMiB: number) {
+    this.#usedMiB = heldMiB
     this.#totalMiB = gpus.reduce((sum, gpu) => sum + gpu.totalMiB, 0)
     this.recoverMs = gpus.some((gpu) => gpu.discrete) ? discreteRecoverMs : 0
   }
@@ -53,6 +55,11 @@ export class Memory {
 
   release(vramMiB: number): void {
     this.#usedMiB = Math.max(0, this.#usedMiB - vramMiB)
+  }
+
+  /** MiB that are not free. */
+  get usedMiB(): number {
+    return this.#usedMiB
   }
 
   get #freeMiB(): number {

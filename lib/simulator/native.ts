@@ -8,6 +8,7 @@ import {
   type Writer,
 } from './dialect.ts'
 import { emptyBodyText, goString } from './json.ts'
+import { logprobsJson } from './logprobs.ts'
 import type { ToolCall } from './models.ts'
 import { hashOf } from './tokens.ts'
 
@@ -22,11 +23,13 @@ export function chatWriter(head: Head): Writer {
   return {
     streamType,
     wholeType,
-    piece: ({ text, thinking }) => `${open()}${thinking ? message('', text) : message(text)},"done":false}\n`,
-    last: (outcome) => `${open()}${message('', '', callsOf(outcome, head))}${end(outcome)}}\n`,
+    piece: ({ text, thinking }) =>
+      `${open()}${thinking ? message('', text) : message(text)},"done":false${logprobsField([text], head)}}\n`,
+    last: (outcome) => `${open()}${message('', '', callsOf(outcome, head))}${end(outcome, head)}}\n`,
     whole: (outcome) => {
       const { content, thinking } = outcome.answer
-      return `${open()}${message(content.join(''), thinking.join(''), callsOf(outcome, head))}${end(outcome)}}`
+      const logprobs = logprobsField([...thinking, ...content], head)
+      return `${open()}${message(content.join(''), thinking.join(''), callsOf(outcome, head))}${end(outcome, head, logprobs)}}`
     },
     failure: errorLine,
     idle: (doneReason) => ({
@@ -44,11 +47,12 @@ export function generateWriter(head: Head): Writer {
     streamType,
     wholeType,
     piece: ({ text, thinking }) =>
-      `${open()}${thinking ? response('', text) : response(text)},"done":false}\n`,
-    last: (outcome) => `${open()}${response('')}${end(outcome, contextOf(outcome))}}\n`,
+      `${open()}${thinking ? response('', text) : response(text)},"done":false${logprobsField([text], head)}}\n`,
+    last: (outcome) => `${open()}${response('')}${end(outcome, head, contextOf(outcome))}}\n`,
     whole: (outcome) => {
       const { content, thinking } = outcome.answer
-      return `${open()}${response(content.join(''), thinking.join(''))}${end(outcome, contextOf(outcome))}}`
+      const extra = contextOf(outcome) + logprobsField([...thinking, ...content], head)
+      return `${open()}${response(content.join(''), thinking.join(''))}${end(outcome, head, extra)}}`
     },
     failure: errorLine,
     idle: (doneReason) => ({
@@ -99,16 +103,21 @@ function callsOf({ answer }: Outcome, head: Head): string {
   return `,"tool_calls":[${JSON.stringify({ id, function: { index: 0, name: call.name, arguments: call.arguments } })}]`
 }
 
-function end({ answer, timings, totalMs, loadMs }: Outcome, context = ''): string {
+/** @param extra what stands before the counts: the context, and the likelihoods of the tokens. */
+function end({ answer, timings, totalMs, loadMs }: Outcome, { tellsCached }: Head, extra = ''): string {
   const metrics = fields([
     ['total_duration', nanoseconds(totalMs)],
     ['load_duration', nanoseconds(loadMs)],
     ['prompt_eval_count', timings.promptTokens],
+  ])
+  // A pointer in Go: zero is told.
+  const cached = tellsCached ? `,"prompt_eval_cached_count":${timings.cachedTokens}` : ''
+  const evaluation = fields([
     ['prompt_eval_duration', nanoseconds(timings.promptMs)],
     ['eval_count', timings.tokens],
     ['eval_duration', nanoseconds(timings.decodeMs)],
   ])
-  return `,"done":true,"done_reason":"${answer.doneReason}"${context}${metrics}`
+  return `,"done":true,"done_reason":"${answer.doneReason}"${extra}${metrics}${cached}${evaluation}`
 }
 
 /** Numbers that look like a tokenised conversation, one per token; none with `raw`. */
@@ -116,6 +125,11 @@ function contextOf({ timings, raw }: Outcome): string {
   if (raw) return ''
   const length = timings.promptTokens + timings.tokens
   return `,"context":[${Array.from({ length }, (_, index) => (index * 7919) % 128_000).join(',')}]`
+}
+
+function logprobsField(tokens: readonly string[], { logprobs }: Head): string {
+  const json = logprobsJson(tokens, logprobs)
+  return json === null ? '' : `,"logprobs":${json}`
 }
 
 /** Go's omitempty: zero is left out. */

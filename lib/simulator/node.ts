@@ -11,7 +11,7 @@ import type { Machine } from './machine.ts'
 import type { Gpu } from './memory.ts'
 import { type ModelDefinition, quickstartModels } from './models.ts'
 import { parseName } from './names.ts'
-import { Scheduler } from './scheduler.ts'
+import { Scheduler, type SchedulerOptions } from './scheduler.ts'
 import { serve } from './service.ts'
 import { Shelf } from './shelf.ts'
 
@@ -28,6 +28,8 @@ export interface SimulatedNodeOptions {
   readonly port?: number
   readonly clock?: Clock
   readonly version?: string
+  /** Whether models of ollama.com are forbidden; nobody is signed in. */
+  readonly cloud?: 'off' | 'signed-out'
   /** None: a CPU node. */
   readonly gpus?: readonly Gpu[]
   readonly numParallel?: number
@@ -57,12 +59,13 @@ export class SimulatedNode {
   readonly #ledger: Ledger
   readonly #clock: Clock
   readonly #disk: Disk
-  readonly #newScheduler: () => Scheduler
+  readonly #newScheduler: (heldMiB: number) => Scheduler
   #scheduler: Scheduler
   #stopping: Promise<void> | null = null
 
   private constructor(options: SimulatedNodeOptions, server: Server) {
     const { clock = new RealClock(), version = '0.32.15', speed = 1, seed = 1 } = options
+    const { cloud = 'signed-out' } = options
     const { registry = quickstartModels } = options
     const ledger = new Ledger(clock)
     this.name = options.name
@@ -73,18 +76,19 @@ export class SimulatedNode {
     this.#ledger = ledger
     this.#clock = clock
     this.#disk = diskOf(options, clock)
-    this.#newScheduler = () => schedulerOf(options, clock, ledger)
-    this.#scheduler = this.#newScheduler()
+    this.#newScheduler = (heldMiB) => schedulerOf(options, { clock, ledger, heldMiB })
+    this.#scheduler = this.#newScheduler(0)
     this.control = new Faults(ledger, {
       refuse: () => this.#refuse(),
       accept: () => listen(this.#server, port, address),
-      restart: (downMs) => this.#restart(downMs, address),
+      restart: (downMs, killed) => this.#restart(downMs, { host: address, killed }),
       crashRunners: () => this.#scheduler.crash(),
     })
     const scheduler = () => this.#scheduler
     this.#answer({
       clock,
       version,
+      cloud,
       speed,
       seed,
       ledger,
@@ -145,11 +149,11 @@ export class SimulatedNode {
     this.#server.close()
   }
 
-  async #restart(downMs: number, host: string): Promise<void> {
+  async #restart(downMs: number, { host, killed }: { host: string; killed: boolean }): Promise<void> {
     this.#server.close()
     this.#server.closeAllConnections()
     this.#scheduler.stop()
-    this.#scheduler = this.#newScheduler()
+    this.#scheduler = this.#newScheduler(killed ? this.#scheduler.usedMiB : 0)
     this.#disk.downloads.forget()
     this.#disk.blobs.prune(this.#disk.shelf.digests)
     await this.#clock.sleep(downMs)
@@ -173,10 +177,13 @@ function diskOf({ models, netMiBps = 100 }: SimulatedNodeOptions, clock: Clock):
   }
 }
 
-function schedulerOf(options: SimulatedNodeOptions, clock: Clock, ledger: Ledger): Scheduler {
+function schedulerOf(
+  options: SimulatedNodeOptions,
+  around: Pick<SchedulerOptions, 'clock' | 'ledger' | 'heldMiB'>,
+): Scheduler {
   const { gpus = defaultGpus, numParallel = 1, maxLoadedModels = 0, maxQueue = 512 } = options
   const { keepAliveMs = 300_000 } = options
-  return new Scheduler({ clock, ledger, gpus, numParallel, maxLoadedModels, maxQueue, keepAliveMs })
+  return new Scheduler({ ...around, gpus, numParallel, maxLoadedModels, maxQueue, keepAliveMs })
 }
 
 async function listen(server: Server, port: number, host: string): Promise<void> {

@@ -8,6 +8,7 @@ import {
   type Writer,
 } from './dialect.ts'
 import { goString } from './json.ts'
+import { logprobsJson } from './logprobs.ts'
 import { callId } from './native.ts'
 
 const streamType = eventStreamType
@@ -20,12 +21,12 @@ export function chatCompletionWriter(head: Head): Writer {
   let role = '"role":"assistant",'
   const open = (object: string, model = head.model) =>
     `{"id":"chatcmpl-${head.id}","object":"${object}","created":${created()},"model":${goString(model)},"system_fingerprint":"fp_ollama",`
-  const chunk = (delta: string, finish: string | null = null, model = head.model) =>
+  const chunk = (delta: string, finish: string | null = null, model = head.model, extra = '') =>
     event(
-      `${open('chat.completion.chunk', model)}"choices":[{"index":0,"delta":{${delta}},"finish_reason":${JSON.stringify(finish)}}]}`,
+      `${open('chat.completion.chunk', model)}"choices":[{"index":0,"delta":{${delta}},"finish_reason":${JSON.stringify(finish)}${extra}}]}`,
     )
-  const spoken = (delta: string) => {
-    const text = chunk(role + delta)
+  const spoken = (delta: string, extra = '') => {
+    const text = chunk(role + delta, null, head.model, extra)
     role = ''
     return text
   }
@@ -35,12 +36,15 @@ export function chatCompletionWriter(head: Head): Writer {
     streamType,
     wholeType,
     piece: ({ text, thinking }) =>
-      spoken(thinking ? `"content":"","reasoning":${goString(text)}` : `"content":${goString(text)}`),
+      spoken(
+        thinking ? `"content":"","reasoning":${goString(text)}` : `"content":${goString(text)}`,
+        logprobsField([text], head),
+      ),
     last: (outcome) => {
       const isSilent = role !== '' || outcome.answer.toolCall !== null
       const trailer = isSilent ? spoken(`"content":""${callsOf(outcome, head)}`) : ''
       const usage = head.includeUsage
-        ? event(`${open('chat.completion.chunk')}"choices":[],${usageOf(outcome)}}`)
+        ? event(`${open('chat.completion.chunk')}"choices":[],${usageOf(outcome, head)}}`)
         : ''
       return trailer + chunk('', finishOf(outcome)) + usage + done
     },
@@ -48,7 +52,8 @@ export function chatCompletionWriter(head: Head): Writer {
       const { content, thinking } = outcome.answer
       const reasoning = thinking.length === 0 ? '' : `,"reasoning":${goString(thinking.join(''))}`
       const message = `{"role":"assistant","content":${goString(content.join(''))}${reasoning}${callsOf(outcome, head)}}`
-      return `${open('chat.completion')}"choices":[{"index":0,"message":${message},"finish_reason":"${finishOf(outcome)}"}],${usageOf(outcome)}}\n`
+      const extra = logprobsField([...thinking, ...content], head)
+      return `${open('chat.completion')}"choices":[{"index":0,"message":${message},"finish_reason":"${finishOf(outcome)}"${extra}}],${usageOf(outcome, head)}}\n`
     },
     // The error is swallowed: Ollama decodes it as an empty chunk and the stream just ends (ollama-api.md §1.6).
     failure: () => chunk('"content":""', null, ''),
@@ -76,10 +81,11 @@ export function completionWriter(head: Head): Writer {
     wholeType,
     piece: ({ text, thinking }) => chunk(choice(thinking ? '' : text, null), head.model, zeros),
     last: (outcome) => {
-      const usage = head.includeUsage ? chunk('', head.model, `,${usageOf(outcome)}`) : ''
+      const usage = head.includeUsage ? chunk('', head.model, `,${usageOf(outcome, head)}`) : ''
       return chunk(choice('', outcome.answer.doneReason), head.model, zeros) + usage + done
     },
-    whole: (outcome) => whole(outcome.answer.content.join(''), outcome.answer.doneReason, usageOf(outcome)),
+    whole: (outcome) =>
+      whole(outcome.answer.content.join(''), outcome.answer.doneReason, usageOf(outcome, head)),
     failure: () => chunk(choice('', null), '', zeros),
     idle: (doneReason, stream) => {
       if (!stream) return { type: wholeType, text: whole('', doneReason, noUsage) }
@@ -128,8 +134,15 @@ function callsOf({ answer }: Outcome, head: Head): string {
 
 const noUsage = '"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
 
-function usageOf({ timings: { promptTokens, tokens } }: Outcome): string {
-  return `"usage":{"prompt_tokens":${promptTokens},"completion_tokens":${tokens},"total_tokens":${promptTokens + tokens}}`
+function usageOf({ timings }: Outcome, { tellsCached }: Head): string {
+  const { promptTokens, cachedTokens, tokens } = timings
+  const details = tellsCached ? `,"prompt_tokens_details":{"cached_tokens":${cachedTokens}}` : ''
+  return `"usage":{"prompt_tokens":${promptTokens},"completion_tokens":${tokens},"total_tokens":${promptTokens + tokens}${details}}`
+}
+
+function logprobsField(tokens: readonly string[], { logprobs }: Head): string {
+  const json = logprobsJson(tokens, logprobs)
+  return json === null ? '' : `,"logprobs":{"content":${json}}`
 }
 
 function event(json: string): string {

@@ -21,6 +21,13 @@ export class RunnerFailure extends Refusal {
   }
 }
 
+/** An error of the child process, whose body becomes the text: JSON inside JSON (ollama: llm/llama_server.go, StatusError). */
+export function childError(status: number, message: string): Refusal {
+  const type =
+    status < 500 ? 'invalid_request_error' : status === 501 ? 'not_supported_error' : 'server_error'
+  return new Refusal(status, JSON.stringify({ error: { code: status, message, type } }))
+}
+
 /** Two spaces, and no Retry-After (ollama-api.md §1.5). */
 export const busyText = 'server busy, please try again.  maximum pending requests exceeded'
 

@@ -1,7 +1,9 @@
-import type { ServerResponse } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import { type Body, eventStreamType } from './dialect.ts'
 import type { Plan } from './faults.ts'
 import type { Pacer } from './pacer.ts'
+
+const lingerMs = 500
 
 /**
  * The one way an answer reaches the socket: headers leave with the first chunk, each chunk in one write, and the faults of
@@ -43,6 +45,19 @@ export class Reply {
     }
     this.#response.setHeader('Content-Length', Buffer.byteLength(text))
     this.#response.end(text)
+  }
+
+  /**
+   * An answer without a body to a request whose own was not read. Go closes its side of the connection, and half a second
+   * later the other, so that no reset overtakes the answer (net/http, closeWriteAndWait). Node would read the rest.
+   */
+  async unread(status: number): Promise<void> {
+    const { socket } = this.#response
+    if (!socket) return
+    this.#response.detachSocket(socket)
+    const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`
+    await new Promise<void>((resolve) => socket.end(head, resolve))
+    setTimeout(() => socket.destroy(), lingerMs).unref()
   }
 
   /** Sets the head of an answer that follows in chunks; nothing is sent yet. */

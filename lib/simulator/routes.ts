@@ -12,7 +12,7 @@ import {
   readEmbeddingList,
   readEmbeddings,
 } from './embedding.ts'
-import { cloudStatus, recommendations, signOut, unauthorized } from './identity.ts'
+import { cloudModel, cloudStatus, isAway, recommendations, signOut, unauthorized } from './identity.ts'
 import { type Endpoint, infer } from './inference.ts'
 import { heartbeat, modelList, modelOf, ps, readShow, show, tags, version } from './inventory.ts'
 import type { Exchange, Machine } from './machine.ts'
@@ -52,14 +52,14 @@ const routes: Readonly<Record<string, Methods>> = {
   '/api/experimental/web_search': { POST: unauthorized },
   '/api/experimental/web_fetch': { POST: unauthorized },
   '/api/experimental/model-recommendations': { GET: recommendations },
-  '/api/show': { POST: taking(readShow, show, nativeErrors) },
+  '/api/show': { POST: taking(readShow, local(show, 'remote model details are unavailable'), nativeErrors) },
   '/api/generate': { POST: generating(readGenerate, generate, nativeErrors) },
   '/api/chat': { POST: generating(readChat, chat, nativeErrors) },
-  '/api/embed': { POST: taking(readEmbed, embed, nativeErrors) },
-  '/api/embeddings': { POST: taking(readEmbeddings, embeddings, nativeErrors) },
+  '/api/embed': { POST: taking(readEmbed, local(embed), nativeErrors) },
+  '/api/embeddings': { POST: taking(readEmbeddings, local(embeddings), nativeErrors) },
   '/v1/chat/completions': { POST: generating(readChatCompletion, chatCompletion, openaiErrors) },
   '/v1/completions': { POST: generating(readCompletion, completion, openaiErrors) },
-  '/v1/embeddings': { POST: taking(readEmbeddingList, embeddingList, openaiErrors) },
+  '/v1/embeddings': { POST: taking(readEmbeddingList, local(embeddingList), openaiErrors) },
   '/v1/responses': { POST: generating(readResponses, responses, openaiErrors) },
   '/v1/messages': { POST: generating(readMessages, messages, anthropicErrors) },
   '/v1/models': { GET: modelList },
@@ -82,6 +82,9 @@ interface Route {
 /** What answers `method` on `path`, be it 404 or 405. */
 export function routeOf(method: string, path: string): Route {
   const { methods, tail } = matched(path)
+  const slashless = path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : null
+  if (!methods && slashless && matched(slashless).methods?.[method])
+    return { handler: redirected(method, slashless), tail }
   if (!methods) return { handler: plain(404, '404 page not found'), tail }
   const allow = Object.keys(methods).join(', ')
   return { handler: methods[method] ?? plain(405, '405 method not allowed', { Allow: allow }), tail }
@@ -109,6 +112,17 @@ function plain(status: number, text: string, headers: Readonly<Record<string, st
   return (_machine, { reply }) => reply.whole(status, { type: 'text/plain', text }, headers)
 }
 
+/** gin's RedirectTrailingSlash: a method with a body has to be used again. */
+function redirected(method: string, location: string): Handler {
+  const isRead = method === 'GET' || method === 'HEAD'
+  const page = `<a href="${location}">Moved Permanently</a>.\n\n`
+  const body = {
+    type: isRead ? 'text/html; charset=utf-8' : '',
+    text: method === 'GET' ? page : '',
+  }
+  return (_machine, { reply }) => reply.whole(isRead ? 301 : 307, body, { Location: location })
+}
+
 function transcribe(machine: Machine, exchange: Exchange, ask: TranscriptionAsk): Promise<void> {
   return infer(machine, exchange, ask, transcriptionEndpoint(ask))
 }
@@ -118,15 +132,26 @@ function generating(
   endpoint: Endpoint,
   errors: ErrorStyle,
 ) {
-  return taking(read, (machine, exchange, ask) => infer(machine, exchange, ask, endpoint), errors)
+  return taking(
+    read,
+    local((machine, exchange, ask) => infer(machine, exchange, ask, endpoint)),
+    errors,
+  )
+}
+
+type Run<T> = (machine: Machine, exchange: Exchange, ask: T) => Promise<void>
+
+/** Models of ollama.com that the node has no copy of are not its own to answer for. */
+function local<T extends { readonly model: string }>(
+  run: Run<T>,
+  what = 'remote model is unavailable',
+): Run<T> {
+  return (machine, exchange, ask) =>
+    isAway(machine, ask.model) ? cloudModel(machine, exchange, what) : run(machine, exchange, ask)
 }
 
 /** A handler of a request with a body: `read` says what it wants, `run` answers; either may refuse. */
-function taking<T>(
-  read: (body: unknown) => T,
-  run: (machine: Machine, exchange: Exchange, ask: T) => Promise<void>,
-  errors: ErrorStyle,
-): Handler {
+function taking<T>(read: (body: unknown) => T, run: Run<T>, errors: ErrorStyle): Handler {
   return async (machine, exchange) => {
     const { body, reply } = exchange
     let ask: T

@@ -17,6 +17,8 @@ export interface SchedulerOptions {
   readonly maxLoadedModels: number
   readonly maxQueue: number
   readonly keepAliveMs: number
+  /** VRAM of runners that a node before it left behind. */
+  readonly heldMiB: number
 }
 
 /** What a request asks the scheduler for. */
@@ -63,7 +65,12 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#options = options
-    this.#memory = new Memory(options.gpus)
+    this.#memory = new Memory(options.gpus, options.heldMiB)
+  }
+
+  /** VRAM of its runners, of a load under way, and of those that were left behind. */
+  get usedMiB(): number {
+    return this.#memory.usedMiB
   }
 
   /** The loaded runners; one that still loads is not among them. */

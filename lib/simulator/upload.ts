@@ -16,12 +16,12 @@ export function headBlob({ blobs }: Machine, { tail, reply }: Exchange): Promise
   return reply.whole(blobs.has(keyOf(tail)) ? 200 : 404, empty)
 }
 
-/** `POST /api/blobs/:digest`: the body is hashed as it comes and never held; 201, or 200 unread when the blob is there. */
+/** `POST /api/blobs/:digest`: the body is hashed as it comes and never held; 201, or 200 and the end of the connection, unread, when it is there. */
 export async function postBlob({ blobs }: Machine, exchange: Exchange): Promise<void> {
   const { tail, reply, pacer } = exchange
   if (!digestPattern.test(tail)) return reply.whole(400, errorBody(400, 'invalid digest format'))
   const expected = keyOf(tail)
-  if (blobs.has(expected)) return reply.whole(200, empty)
+  if (blobs.has(expected)) return reply.unread(200)
   const received = await receive(exchange)
   if (received === 'left') return pacer.until(() => () => {})
   if (received instanceof Refusal)

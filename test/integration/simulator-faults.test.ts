@@ -311,7 +311,8 @@ test('a busy node may say when to come back, and an error of its child comes as 
 
 test('crashed runners fail what they compute, in-band or as 400 on embed, and the next request loads anew', async (t) => {
   const clock = new VirtualClock()
-  const node = await aNode(t, { clock, models: [{ ...models[0]!, decodeTps: 10, promptTps: 10 }] })
+  const model = { ...models[0]!, decodeTps: 10, promptTps: 10, capabilities: ['completion', 'embedding'] }
+  const node = await aNode(t, { clock, models: [model] })
   const cut = raw(node)
   while (node.stats().tokens < 1) await clock.advance(10)
   const embedding = raw(node, '/api/embed', { model: 'm', input: 'one two three four' })

@@ -36,14 +36,16 @@ const clock = new VirtualClock(new Date(date))
 
 before(async () => {
   node = await SimulatedNode.start({ name: 'golden', clock, models, gpus: [] })
-  for (const model of ['m:1b', 'plain', 'vectors']) {
-    const loaded = call('POST', '/api/embed', { model })
-    while (!node.log.some((event) => event.type === 'load-start' && event.model?.startsWith(model)))
-      await turn()
-    await clock.advance(0)
-    await loaded
-  }
+  for (const model of ['m:1b', 'plain', 'vectors']) await load(model)
 })
+
+async function load(model: string): Promise<void> {
+  const before = node.log.length
+  const loaded = call('POST', '/api/embed', { model })
+  while (!node.log.slice(before).some((event) => event.type === 'load-start')) await turn()
+  await clock.advance(0)
+  await loaded
+}
 
 after(() => node.stop())
 
@@ -328,21 +330,25 @@ test('/v1/responses as a stream, its keys in order as Go maps come out, and as a
 })
 
 test('embeddings in the three dialects', async () => {
-  const embed = await call('POST', '/api/embed', { model: 'M:1b', input: ['a', 'b'] })
+  await load('vectors')
+  const embed = await call('POST', '/api/embed', { model: 'Vectors', input: ['a', 'b'] })
   assert.match(
     embed.text,
-    /^\{"model":"M:1b","embeddings":\[\[-?[\d.]+,-?[\d.]+\],\[-?[\d.]+,-?[\d.]+\]\],"prompt_eval_count":2\}$/,
+    /^\{"model":"Vectors","embeddings":\[\[-?[\d.]+,-?[\d.]+\],\[-?[\d.]+,-?[\d.]+\]\],"prompt_eval_count":2\}$/,
   )
   const [vector] = JSON.parse(embed.text).embeddings
-  const single = await call('POST', '/api/embeddings', { model: 'M:1b', prompt: 'a' })
+  const single = await call('POST', '/api/embeddings', { model: 'Vectors', prompt: 'a' })
   assert.equal(single.text, JSON.stringify({ embedding: vector }))
-  const list = await call('POST', '/v1/embeddings', { model: 'M:1b', input: 'a' })
+  const list = await call('POST', '/v1/embeddings', { model: 'Vectors', input: 'a' })
   assert.equal(
     list.text,
-    `{"object":"list","data":[{"object":"embedding","embedding":${JSON.stringify(vector)},"index":0}],"model":"M:1b","usage":{"prompt_tokens":1,"total_tokens":1}}\n`,
+    `{"object":"list","data":[{"object":"embedding","embedding":${JSON.stringify(vector)},"index":0}],"model":"Vectors","usage":{"prompt_tokens":1,"total_tokens":1}}\n`,
   )
-  assert.equal((await call('POST', '/api/embed', { model: 'M:1b' })).text, '{"model":"M:1b","embeddings":[]}')
-  assert.equal((await call('POST', '/api/embeddings', { model: 'M:1b' })).text, '{"embedding":[]}')
+  assert.equal(
+    (await call('POST', '/api/embed', { model: 'Vectors' })).text,
+    '{"model":"Vectors","embeddings":[]}',
+  )
+  assert.equal((await call('POST', '/api/embeddings', { model: 'Vectors' })).text, '{"embedding":[]}')
 })
 
 test('errors of the native endpoints', async () => {

@@ -13,7 +13,10 @@ const messages = [{ role: 'user', content: 'hello there' }]
 
 before(async () => {
   const model = aModel({ name: 'm', loadMs: 0, promptTps: 100, decodeTps: 50 })
-  node = await SimulatedNode.start({ name: 'n', models: [model, aModel({ name: 'embedder', loadMs: 0 })] })
+  node = await SimulatedNode.start({
+    name: 'n',
+    models: [model, aModel({ name: 'embedder', loadMs: 0, capabilities: ['embedding'] })],
+  })
   const models = ['m:latest', 'embedder:latest']
   gateway = await startGateway(aSnapshot({ nodes: [{ name: 'n', url: node.url, models, loaded: models }] }))
 })

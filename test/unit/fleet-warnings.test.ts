@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeStatus } from '../../lib/fleet/node.ts'
 import { buildSnapshot } from '../../lib/fleet/snapshot.ts'
-import { isBefore } from '../../lib/fleet/versions.ts'
 import { fleetWarnings } from '../../lib/fleet/warnings.ts'
+import { isBefore } from '../../lib/shared/versions.ts'
 import { aDocuments } from '../support/fleet.ts'
 
 interface Sketch {

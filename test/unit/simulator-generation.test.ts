@@ -53,7 +53,13 @@ test('the prompt is read first, then a token comes at each tick of the decode sp
     [160, 'three '],
     [180, 'four'],
   ])
-  assert.deepEqual(await timings, { promptTokens: 100, promptMs: 100, tokens: 4, decodeMs: 80 })
+  assert.deepEqual(await timings, {
+    promptTokens: 100,
+    cachedTokens: 0,
+    promptMs: 100,
+    tokens: 4,
+    decodeMs: 80,
+  })
 })
 
 test('what a conversation has in common with an earlier one is not read again', async () => {
@@ -64,7 +70,13 @@ test('what a conversation has in common with an earlier one is not read again', 
   await clock.runUntilIdle()
   assert.equal(first.cached(), 0)
   assert.equal(next.cached(), 104, '418 characters of prompt and answer')
-  assert.deepEqual(await next.timings, { promptTokens: 125, promptMs: 21, tokens: 4, decodeMs: 80 })
+  assert.deepEqual(await next.timings, {
+    promptTokens: 125,
+    cachedTokens: 104,
+    promptMs: 21,
+    tokens: 4,
+    decodeMs: 80,
+  })
   const same = start('x'.repeat(400))
   await clock.runUntilIdle()
   assert.equal((await same.timings).promptMs, 1, 'one token is always computed')
@@ -117,7 +129,13 @@ test('speeds of 0 and Infinity take no time at all', async () => {
   for (const tps of [0, Number.POSITIVE_INFINITY]) {
     const { start } = aRunner({ ...talker, promptTps: tps, decodeTps: tps })
     const { timings } = start('hello', { x_fake: { outTokens: 100 } })
-    assert.deepEqual(await timings, { promptTokens: 2, promptMs: 0, tokens: 100, decodeMs: 0 })
+    assert.deepEqual(await timings, {
+      promptTokens: 2,
+      cachedTokens: 0,
+      promptMs: 0,
+      tokens: 100,
+      decodeMs: 0,
+    })
   }
 })
 

@@ -58,7 +58,7 @@ test('/v1 takes text and image parts, and refuses what it cannot read', () => {
   const ask = (content: unknown) => readChatCompletion({ model: 'm', messages: [{ role: 'user', content }] })
   const parts = [
     { type: 'text', text: 'look' },
-    { type: 'image_url', image_url: { url: 'data:image/png;base64,AA' } },
+    { type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA' } },
   ]
   assert.equal(ask(parts).images, 1)
   assert.throws(() => ask([{ type: 'video' }]), refusal(400, 'invalid message format'))

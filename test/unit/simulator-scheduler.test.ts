@@ -21,6 +21,7 @@ function aScheduler(options: Partial<SchedulerOptions> = {}) {
     maxLoadedModels: 0,
     maxQueue: 512,
     keepAliveMs: 300_000,
+    heldMiB: 0,
     ...options,
   })
   let request = 0

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { aLoadedFleet } from '../support/fleet.ts'
+import { aModel } from '../../lib/simulator/models.ts'
+import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { aLoadedFleet, aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { rawAnswer, startRawNode } from '../support/wire.ts'
 
@@ -172,4 +174,19 @@ suite('an error that a request brings on itself', () => {
       for (let nth = 0; nth < 4; nth++) assert.equal((await ask('/api/chat', hello)).status, 200)
     })
   }
+})
+
+test('an embedding by a chat model that is nowhere in memory loads it once, and not elsewhere (365)', async () => {
+  const models = [aModel({ name: 'm', loadMs: 1 })]
+  const started = await Promise.all(['a', 'b'].map((name) => SimulatedNode.start({ name, models })))
+  const nodes = started.map(({ name, url }) => ({ name, url }))
+  await using gateway = await startGateway(aSnapshot({ nodes }))
+  for (let nth = 0; nth < 3; nth++) {
+    const body = JSON.stringify({ model: 'm', input: 'x' })
+    const answer = await fetch(`${gateway.url}/api/embed`, { method: 'POST', body })
+    assert.equal(answer.status, 501)
+    assert.equal(answer.headers.get('x-llamero-attempts'), '1')
+  }
+  assert.deepEqual(started.map((node) => node.stats().loads).toSorted(), [0, 1])
+  for (const node of started) await node.stop()
 })
