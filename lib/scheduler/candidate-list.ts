@@ -38,11 +38,18 @@ export class CandidateList extends CandidateRows {
   /** Whether any place is worse than `well`. */
   readonly #isTiered: boolean
   readonly #panics = new WeakMap<Waiting, boolean>()
+  /** The last request that #hasRunner looked at: it is asked for row by row. Null after each change. */
+  #lastAsked: { readonly waiting: Waiting; readonly hasRunner: boolean } | null = null
 
   constructor(runners: readonly Runner[], around: Surroundings, now: number) {
     super(runners, around, now)
     this.#tiers = runners.map(tierOf)
     this.#isTiered = this.#tiers.some((tier) => tier !== tiers.well)
+  }
+
+  override refresh(now: number): void {
+    this.#lastAsked = null
+    super.refresh(now)
   }
 
   /**
@@ -111,6 +118,7 @@ export class CandidateList extends CandidateRows {
 
   #mayUse(row: number, waiting: Waiting, { upTo, others }: Choice): boolean {
     if (!this.admits(row, waiting) || this.#tierOf(row) > upTo) return false
+    if (!this.mayMakeRoom(row, waiting)) return false
     const runner = this.runners[row]
     if (others === null || !runner) return true
     const { state, freeSlots } = this.terms(row)
@@ -122,6 +130,24 @@ export class CandidateList extends CandidateRows {
     if (!this.#suits(row, waiting)) return false
     const tier = this.#tierOf(row)
     return tier <= tiers.slow || (tier === tiers.last && this.isPanic(waiting))
+  }
+
+  /** Whether this instance may make the room that a row needs, if it needs any. */
+  mayMakeRoom(row: number, waiting: Waiting): boolean {
+    return !this.terms(row).eviction?.isLastResort || !this.#hasRunner(waiting)
+  }
+
+  /** Whether the model is in memory, or being loaded, where the request may go: what other nodes have is of no use to it. */
+  #hasRunner(waiting: Waiting): boolean {
+    if (this.#lastAsked?.waiting === waiting) return this.#lastAsked.hasRunner
+    const hasRunner = this.runners.some(
+      (runner, row) =>
+        (runner.residence !== null || runner.node.swap?.runner === runner) &&
+        !runner.isVictim &&
+        this.admits(row, waiting),
+    )
+    this.#lastAsked = { waiting, hasRunner }
+    return hasRunner
   }
 
   #tierOf(row: number): Tier {

@@ -76,7 +76,7 @@ export interface NodeFacts {
   readonly isOnTrial?: boolean
   /**
    * For what a load may take room there: for `any` model whatever it takes the place of; the place of others only for one
-   * that is `missing` on all nodes; what is `free`; `none` at all. Absent: any.
+   * that is `missing` wherever the request may go; what is `free`; `none` at all. Absent: any.
    */
   readonly room?: 'any' | 'missing' | 'free' | 'none'
 }

@@ -9,6 +9,8 @@ export interface Eviction {
   readonly drainedAt: number
   /** Seconds that others will miss the victims for. */
   readonly penalty: number
+  /** Only for a request that can use no other runner of the model: where many instances evict, each undoes the others' loads. */
+  readonly isLastResort: boolean
 }
 
 interface Priced {
@@ -38,14 +40,14 @@ export function evictionFor(runner: Runner, around: Surroundings, now: number): 
   const { room = 'any' } = node.facts
   if (node.swap || room === 'none' || node.pauseOf(runner, now)) return null
   const chosen = chooseVictims(runner, around, now)
-  const mayEvict = room === 'any' || (room === 'missing' && around.fleet.replicas(runner) === 0)
-  if (chosen.length > 0 && !mayEvict) return null
+  if (chosen.length > 0 && room === 'free') return null
   let [drainedAt, penalty] = [now, 0]
   for (const each of chosen) {
     drainedAt = Math.max(drainedAt, each.drainedAt)
     penalty += each.penalty
   }
-  return { victims: chosen.map(({ victim }) => victim), drainedAt, penalty }
+  const isLastResort = chosen.length > 0 && room === 'missing'
+  return { victims: chosen.map(({ victim }) => victim), drainedAt, penalty, isLastResort }
 }
 
 /** The cheapest that make room enough. */

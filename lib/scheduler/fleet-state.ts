@@ -65,13 +65,16 @@ export class FleetState {
     return list
   }
 
-  /** Nodes with a runner in memory that does what this one does. */
+  /** Nodes with a runner in memory that does what this one does, and that new requests may use. */
   replicas({ model, variant }: Runner): number {
     const key = `${model}\n${variant}`
     const known = this.#replicas.get(key)
     if (known !== undefined) return known
     let count = 0
-    for (const { loaded } of this.#nodes.values()) if (loaded.get(model)?.serves(variant)) count++
+    for (const node of this.#nodes.values()) {
+      const runner = node.loaded.get(model)
+      if (runner?.serves(variant) && isUsable(runner)) count++
+    }
     this.#replicas.set(key, count)
     return count
   }
@@ -114,4 +117,10 @@ export class FleetState {
     this.#listCount = 0
     for (const node of this.#nodes.values()) node.followers.length = 0
   }
+}
+
+/** Whether neither its operator, advice nor a breaker keeps new requests from it. */
+function isUsable({ barrier, node }: Runner): boolean {
+  const { available, advice } = node.facts
+  return available && advice !== 'down' && barrier !== 'ejected' && barrier !== 'refused'
 }

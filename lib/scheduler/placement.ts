@@ -16,7 +16,11 @@ const told = 3
 export function candidatesOf(waiting: Waiting, list: CandidateList, now: number): Candidate[] {
   list.workOutLoads(Number.POSITIVE_INFINITY, now)
   return list.runners
-    .flatMap((_, row) => (list.admits(row, waiting) ? [candidateIn(list, row, waiting, now)] : []))
+    .flatMap((_, row) =>
+      list.admits(row, waiting) && list.mayMakeRoom(row, waiting)
+        ? [candidateIn(list, row, waiting, now)]
+        : [],
+    )
     .filter(({ cost }) => cost < Number.POSITIVE_INFINITY)
     .sort((a, b) => a.cost - b.cost)
 }
@@ -29,7 +33,7 @@ export function decisionOn(waiting: Waiting, list: CandidateList, row: number, n
   for (let other = 0; other < list.runners.length; other++) {
     const wait = Math.max(0, list.start(other) - now)
     if (other === row || !(wait < (few[told - 2]?.cost ?? Number.POSITIVE_INFINITY))) continue
-    if (!list.admits(other, waiting)) continue
+    if (!list.admits(other, waiting) || !list.mayMakeRoom(other, waiting)) continue
     const cost = list.cost(other, waiting, now)
     // It would have been better off there, were it not for the wait.
     isSpill ||= list.terms(other).state === 'full' && cost - wait < chosen.cost

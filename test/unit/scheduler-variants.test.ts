@@ -3,6 +3,7 @@ import { suite, test } from 'node:test'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import { contextVariant } from '../../lib/fleet/variant.ts'
+import { openPassage, type PassageBarrier } from '../../lib/scheduler/gate.ts'
 import type { SwapOrder } from '../../lib/scheduler/loader.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
@@ -13,9 +14,10 @@ type Nodes = NonNullable<NonNullable<Parameters<typeof aSnapshot>[0]>['nodes']>
 interface Company {
   readonly elsewhere?: Record<string, 'runs' | 'loads'>
   readonly leads?: boolean
+  readonly barrierOf?: (node: string) => PassageBarrier | null
 }
 
-function arrange(nodes: Nodes, { elsewhere = {}, leads = true }: Company = {}) {
+function arrange(nodes: Nodes, { elsewhere = {}, leads = true, barrierOf = () => null }: Company = {}) {
   const current = new CurrentSnapshot()
   const clock = new VirtualClock()
   const swaps: string[] = []
@@ -29,6 +31,7 @@ function arrange(nodes: Nodes, { elsewhere = {}, leads = true }: Company = {}) {
     loader: { swap },
     usedElsewhere: () => new Map(Object.entries(elsewhere)),
     leads: () => leads,
+    gate: { passage: (name) => ({ ...openPassage, barrier: barrierOf(name) }) },
   })
   const acquire = (variant: string, ask: Partial<Ask> = {}) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), variant, ...ask }), new AbortController().signal)
@@ -142,5 +145,51 @@ suite('variants', () => {
     const { acquire, swaps } = arrange(nodes.slice(0, 1), { leads: false })
     await acquire('', { model: 'n:latest' })
     assert.deepEqual(swaps, ['a: m:latest for n:latest '])
+  })
+
+  const models = ['m:latest', 'n:latest']
+  const node = { slots: 1, bytes: 5e9, models, max_loaded: 1 }
+  const holder = { ...node, name: 'a', loaded }
+  const other = { ...node, name: 'b', loaded: ['n:latest'] }
+  const useless: readonly (readonly [why: string, node: Nodes[number], ask: Partial<Ask>])[] = [
+    ['is cordoned', { ...holder, state: 'cordoned' }, {}],
+    ['has no weight', { ...holder, weight: 0 }, {}],
+    ['is advised down', { ...holder, health: 'down' }, {}],
+    ['lacks a label that the request asks for', holder, { nodes: { pool: 'x' } }],
+    ['has failed the request', holder, { tried: new Set(['a']) }],
+  ]
+  for (const [why, unusable, ask] of useless)
+    for (const leads of [true, false])
+      test(`${leads ? 'the leader' : 'a standby'} makes room for a model that only a node has which ${why} (361)`, async () => {
+        const nodes = [unusable, { ...other, labels: { pool: 'x' } }]
+        const { acquire, swaps } = arrange(nodes, { leads })
+        const grant = await acquire('', ask)
+        assert.equal(grant.node.name, 'b')
+        assert.deepEqual(swaps, ['b: n:latest for m:latest '])
+      })
+
+  test('a standby makes room where the breaker of the only node with the model is open (361)', async () => {
+    const { acquire, swaps } = arrange([holder, other, { ...other, name: 'c' }], {
+      leads: false,
+      barrierOf: (name) => (name === 'a' ? 'refused' : null),
+    })
+    assert.notEqual((await acquire('')).node.name, 'a')
+    assert.equal(swaps.length, 1)
+  })
+
+  test('a standby that makes room for one request has the others for its model wait for that load (361)', async () => {
+    const cordoned = { ...holder, state: 'cordoned' } as const
+    const { acquire, swaps, clock } = arrange([cordoned, other, { ...other, name: 'c' }], { leads: false })
+    for (let nth = 0; nth < 4; nth++) acquire('').catch(() => {})
+    await clock.advance(0)
+    assert.equal(swaps.length, 1)
+  })
+
+  test('a standby makes no room where another instance uses the node (361)', async () => {
+    const cordoned = { ...holder, state: 'cordoned' } as const
+    const { acquire, swaps, clock } = arrange([cordoned, other], { leads: false, elsewhere: { b: 'runs' } })
+    acquire('').catch(() => {})
+    await clock.advance(0)
+    assert.deepEqual(swaps, [])
   })
 })
