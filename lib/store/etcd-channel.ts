@@ -46,6 +46,11 @@ export class EtcdChannel extends Channel {
   }
 }
 
+/** Whether the peer has taken the connection and said hello. */
+export function isReady(channel: Channel): boolean {
+  return channel.getConnectivityState(false) === connectivityState.READY
+}
+
 /** Tells when the peer has taken the connection and said hello, which a frozen process does not. Never, when it is closed before. */
 export function whenReady(channel: Channel, ready: () => void): void {
   const state = channel.getConnectivityState(false)

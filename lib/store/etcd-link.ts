@@ -7,14 +7,10 @@ import { whenReady } from './etcd-channel.ts'
 import { EtcdClient } from './etcd-client.ts'
 import { EtcdCredentials, type EtcdTls } from './etcd-credentials.ts'
 import { adviceOn, storeErrorOf } from './etcd-errors.ts'
+import { Patience } from './patience.ts'
 import { reconnectPauseMs } from './reconnect.ts'
 import { StoreError } from './store.ts'
 
-/**
- * Milliseconds after which a call counts as unanswered. When the raft leader freezes, a client may ask all three members
- * in vain: three deadlines and the callers' pauses have to fit into the three seconds within which control goes on.
- */
-const deadlineMs = 750
 /** Milliseconds until an operator who did nothing is told again. */
 const repeatMs = 60_000
 
@@ -42,6 +38,7 @@ export class EtcdLink {
   #turn = 0
   #client: EtcdClient | null = null
   readonly #credentials: EtcdCredentials
+  readonly #patience: Patience
   /** Whether somebody has just taken the client's connection: after its first answer that is no news any more. */
   #isTaken = false
   /** Endpoints at which nobody was there when they were left. The next round passes them over, once. */
@@ -58,6 +55,7 @@ export class EtcdLink {
   constructor(options: EtcdOptions) {
     this.#options = options
     this.#credentials = new EtcdCredentials(options)
+    this.#patience = new Patience(options.endpoints.length, () => options.clock.now())
   }
 
   /**
@@ -76,17 +74,28 @@ export class EtcdLink {
       const result = await task(client)
       if (this.#closed) throw closed()
       this.#note(true)
+      this.#patience.answered(clock.now() - startedMs)
       if (client === this.#client) this.#isTaken = false
       return result
     } catch (cause) {
       if (this.#closed) throw closed()
       const error = storeErrorOf(operation, cause)
-      if (error.fault === 'unavailable') this.#drop(client, error)
+      if (error.fault === 'unavailable') this.#drop(client, clock.now() - startedMs, error)
       else this.#note(true, error)
       throw error
     } finally {
       metrics?.storeSeconds.observe({ op: operation }, (clock.now() - startedMs) / 1000)
     }
+  }
+
+  /** Milliseconds after which a call counts as unanswered now. */
+  get deadlineMs(): number {
+    return this.#patience.deadlineMs(true)
+  }
+
+  /** A lease was granted: deadlines leave it room. */
+  granted(ttlMs: number): void {
+    this.#patience.granted(ttlMs)
   }
 
   /** How many instances ask the same etcd: the more, the longer each leaves it alone after a failure. */
@@ -96,12 +105,14 @@ export class EtcdLink {
 
   /** A stream of `client` ended with an error: when etcd is out of reach, so is it for everything on the same connection. */
   lost(client: Etcd3, error: Error | undefined): void {
-    if (error instanceof StoreError && error.fault === 'unavailable') this.#drop(client)
+    if (error instanceof StoreError && error.fault === 'unavailable') this.#drop(client, 0)
   }
 
   /** A client of its own for one endpoint, which the caller closes. @throws StoreError without usable certificates */
   clientOf(endpoint: string): EtcdClient {
-    return new EtcdClient(endpoint, this.#credentials.current(), () => deadlineMs)
+    return new EtcdClient(endpoint, this.#credentials.current(), (isConnected) =>
+      this.#patience.deadlineMs(isConnected),
+    )
   }
 
   /** Later calls reject with `closed`; calls under way end within their deadline. Streams are their owners' to end. */
@@ -139,8 +150,9 @@ export class EtcdLink {
   }
 
   /** Of all that fails together only the first drops the client they shared; open streams outlive it. */
-  #drop(client: Etcd3, error?: StoreError): void {
+  #drop(client: Etcd3, tookMs: number, error?: StoreError): void {
     if (client !== this.#client) return
+    this.#patience.unanswered(tookMs)
     if (error) this.#note(false, error)
     const { clock, dice = Math.random } = this.#options
     this.#turnOn()

@@ -4,8 +4,8 @@ import { entryOf } from './etcd-entry.ts'
 import { storeErrorOf } from './etcd-errors.ts'
 import { type Change, StoreError, type Watch, type WatchHandler } from './store.ts'
 
-/** Milliseconds for a watch to stand: the stream has no deadline of its own. */
-const openMs = 1500
+/** Deadlines of a call for a watch to stand: the stream has none of its own. */
+const openDeadlines = 2
 
 type Stream = Awaited<ReturnType<Etcd3['watchClient']['watch']>>
 
@@ -40,8 +40,10 @@ export class EtcdWatch implements Watch {
     client: Etcd3,
     request: { readonly prefix: string; readonly from: bigint; readonly handler: WatchHandler },
     clock: Clock,
+    deadlineMs: number,
     open: Set<EtcdWatch>,
   ): Promise<EtcdWatch> {
+    const openMs = openDeadlines * deadlineMs
     const { prefix, from, handler } = request
     const watch = new EtcdWatch(await client.watchClient.watch(), from, handler, open)
     const cancelTimer = clock.after(openMs, () =>

@@ -35,7 +35,8 @@ const pageSize = 500
 
 /**
  * The store in etcd. Of the package `etcd3` it uses the wire only: its Election, Lease, Watcher and Lock lose events and
- * elect two leaders (sheet etcd.md §0). Every call ends within a second, a list within a second for each page.
+ * elect two leaders (sheet etcd.md §0). A call ends within a second as long as
+ * etcd is prompt (`Patience`), a list within that time for each page.
  */
 export class EtcdStore implements Store {
   readonly kind = 'etcd'
@@ -48,6 +49,10 @@ export class EtcdStore implements Store {
     this.#endpoints = options.endpoints
     this.#clock = options.clock
     this.#link = new EtcdLink(options)
+  }
+
+  get deadlineMs(): number {
+    return this.#link.deadlineMs
   }
 
   get(key: string): Promise<Entry | null> {
@@ -87,7 +92,7 @@ export class EtcdStore implements Store {
         },
       }
       const request = { prefix, from, handler: told }
-      const watch = await EtcdWatch.open(client, request, this.#clock, this.#watches)
+      const watch = await EtcdWatch.open(client, request, this.#clock, this.#link.deadlineMs, this.#watches)
       if (this.#link.closed) watch.close()
       return watch
     })
@@ -110,7 +115,9 @@ export class EtcdStore implements Store {
   grant(ttlMs: number): Promise<Lease> {
     return this.#link.call('grant', async ({ leaseClient }) => {
       const { ID, TTL } = await leaseClient.leaseGrant({ TTL: Math.ceil(ttlMs / 1000) })
-      return { id: ID, ttlMs: Number(TTL) * 1000 }
+      const lease = { id: ID, ttlMs: Number(TTL) * 1000 }
+      this.#link.granted(lease.ttlMs)
+      return lease
     })
   }
 
