@@ -36,6 +36,7 @@ import { Metrics } from './shared/metrics.ts'
 import { OwnFaults } from './shared/own-faults.ts'
 import { directoryFault } from './shared/secret-file.ts'
 import { checkSomaxconn } from './shared/somaxconn.ts'
+import { Via } from './shared/via.ts'
 import { EmbeddedStore } from './store/embedded.ts'
 import { EtcdStore } from './store/etcd.ts'
 import { Keys } from './store/keys.ts'
@@ -90,9 +91,16 @@ export async function startApp(settings: Settings): Promise<App> {
   const snapshot = new CurrentSnapshot()
 
   const contacts = new Contacts(clock)
+  const boot = randomUUID()
+  const via = new Via(boot)
+  snapshot.onSwap(() => {
+    const uid = cluster.directory.uid()
+    if (uid !== null) via.learn(uid)
+  })
   const upstreams = new Upstreams({
     snapshot,
     contacts,
+    via,
     metrics,
     log,
     clock,
@@ -156,11 +164,11 @@ export async function startApp(settings: Settings): Promise<App> {
     clock,
     log,
     metrics,
+    via,
     loopback,
   })
   const listener = new Listener(pipeline, { snapshot, metrics, refused: (error) => ownFaults.note(error) })
 
-  const boot = randomUUID()
   const cluster = new Cluster({
     store,
     keys,
@@ -190,10 +198,12 @@ export async function startApp(settings: Settings): Promise<App> {
     draining = wanted
     cluster.setDraining(wanted)
   }
+  let listeners: readonly Address[] = []
   const adminServer = new AdminServer({
     clusterName: settings.cluster,
     instance: settings.name,
     listen: settings.admin,
+    listeners: () => listeners,
     loopback,
     token,
     store,
@@ -240,6 +250,7 @@ export async function startApp(settings: Settings): Promise<App> {
     await store.close()
     throw error
   })
+  listeners = [bound.data, bound.admin]
   await checkSomaxconn(log)
   ownFaults.start()
   cluster.start()

@@ -6,6 +6,7 @@ import { findKey, tokenOf } from '../gateway/authenticate.ts'
 import { isTrustedHost, proxyHeaderOf } from '../gateway/keyless.ts'
 import { isLoopback } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { viaLlamero } from '../shared/via.ts'
 import type { AdminContext } from './context.ts'
 
 /**
@@ -14,7 +15,9 @@ import type { AdminContext } from './context.ts'
  */
 export function localHost(admin: AdminContext): Middleware {
   const isLocal = isLoopback(admin.listen.host)
-  return async ({ headers }, next) => {
+  return async (context, next) => {
+    context.set('via', viaLlamero)
+    const { headers } = context
     const { auth } = admin.snapshot.get().config
     if (isLocal && !isTrustedHost(headers, auth) && !mayAdminister(headers, admin))
       throw new ProxyError('foreign_host', { host: (headers.host ?? '').slice(0, 200) })

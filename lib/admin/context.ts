@@ -19,6 +19,8 @@ export interface AdminContext {
   /** Name of this instance. */
   readonly instance: string
   readonly listen: Address
+  /** Where this instance listens, once it does. */
+  readonly listeners: () => readonly Address[]
   /** The data listener is bound to loopback. */
   readonly loopback: boolean
   /** Bearer token that may do everything. */

@@ -1,10 +1,11 @@
 import type Router from '@koa/router'
 import { readDocument } from '../fleet/document.ts'
-import { type NodeView, nodeSchema } from '../fleet/node.ts'
+import { type NodeSpec, type NodeView, nodeSchema } from '../fleet/node.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Entry } from '../store/store.ts'
 import { type AdminContext, apiVersion } from './context.ts'
 import { bodyOf, checkDocument, checkName, patchText, textOf, writeDocument } from './documents.ts'
+import { checkHeadersStay, checkIsNoListener, withoutHeaders } from './node-rules.ts'
 
 /** The Ollama servers: what is wanted of each, what is observed, and how to change it. */
 export function nodeRoutes(router: Router, admin: AdminContext): void {
@@ -24,19 +25,19 @@ export function nodeRoutes(router: Router, admin: AdminContext): void {
     const existing = await admin.store.get(admin.keys.node(name))
     if (existing && context.get('if-none-match') === '*')
       throw new ProxyError('conflict', { reason: `node "${name}" exists already` })
-    const text = textOf(context)
-    await write(admin, name, text, existing)
+    const spec = await write(admin, name, textOf(context), existing)
     context.status = existing ? 200 : 201
-    context.body = { apiVersion, name, ...checkDocument(text, nodeSchema) }
+    context.body = { apiVersion, name, ...withoutHeaders(spec) }
   })
 
   router.patch('/admin/v1/nodes/:name', async (context) => {
     const name = checkName('node', context.params['name'] ?? '')
     const existing = await admin.store.get(admin.keys.node(name))
     if (!existing) throw absentNode(admin, name)
-    const text = patchText(existing.value, bodyOf(context))
-    await write(admin, name, text, existing)
-    context.body = { apiVersion, name, ...checkDocument(text, nodeSchema) }
+    const patch = bodyOf(context)
+    const text = patchText(existing.value, patch)
+    checkHeadersStay(specOf(existing.value), checkDocument(text, nodeSchema), patch['headers'])
+    context.body = { apiVersion, name, ...withoutHeaders(await write(admin, name, text, existing)) }
   })
 
   router.delete('/admin/v1/nodes/:name', async (context) => {
@@ -58,16 +59,24 @@ export function nodeRoutes(router: Router, admin: AdminContext): void {
   })
 }
 
-async function write(admin: AdminContext, name: string, text: string, existing: Entry | null): Promise<void> {
-  const { url } = checkDocument(text, nodeSchema)
+async function write(
+  admin: AdminContext,
+  name: string,
+  text: string,
+  existing: Entry | null,
+): Promise<NodeSpec> {
+  const spec = checkDocument(text, nodeSchema)
+  const { url } = spec
+  checkIsNoListener(spec, admin.listeners())
   const { entries } = await admin.store.list(`${admin.keys.root}nodes/`)
-  const twin = entries.find(({ key, value }) => key !== admin.keys.node(name) && urlOf(value) === url)
+  const twin = entries.find(({ key, value }) => key !== admin.keys.node(name) && specOf(value)?.url === url)
   if (twin) {
     const other = admin.keys.parse(twin.key)?.name ?? ''
     throw new ProxyError('conflict', { reason: `node "${other}" has the URL ${url} already` })
   }
   await writeDocument(admin.store, admin.keys.node(name), text, existing)
   admin.log.info('node written', { node: name, url })
+  return spec
 }
 
 /** A node that has departed has no document to change. */
@@ -79,9 +88,9 @@ function absentNode({ snapshot }: AdminContext, name: string): ProxyError {
   })
 }
 
-function urlOf(text: string): string | null {
+function specOf(text: string): NodeSpec | null {
   const parsed = readDocument(text, nodeSchema)
-  return parsed.ok ? parsed.value.url : null
+  return parsed.ok ? parsed.value : null
 }
 
 function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminContext) {

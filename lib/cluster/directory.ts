@@ -3,6 +3,7 @@ import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import type { OperatorFolder } from './objects.ts'
 import { entriesIn, readInstances, readLoads, readTerms } from './records.ts'
+import { readUid } from './store-uid.ts'
 import { warningsIn } from './verdicts.ts'
 
 /** An operator's document as it is stored. */
@@ -35,6 +36,11 @@ export class Directory {
   /** The leader's term. */
   leaderFence(): bigint | null {
     return this.leaderEntry()?.created ?? null
+  }
+
+  /** Of the store, in which all instances of the cluster meet; null before it has one. */
+  uid(): string | null {
+    return readUid(this.#entries().get(this.#keys.uid))?.id ?? null
   }
 
   /** Every registered instance, by id. */

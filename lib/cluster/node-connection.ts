@@ -1,6 +1,7 @@
 import { type Agent, errors } from 'undici'
 import type { NodeSpec } from '../fleet/node.ts'
 import { messageOf } from '../shared/errors.ts'
+import { lookupNode } from '../shared/node-address.ts'
 
 /**
  * How the control side connects to a node, for a dispatcher of its own.
@@ -13,6 +14,7 @@ export function connectionTo({ tls }: NodeSpec, connectMs: number): Agent.Option
     allowH2: false, // Ollama speaks HTTP/1.1 only (sheet ollama-api.md §2.9)
     connect: {
       timeout: connectMs,
+      lookup: lookupNode,
       ...(tls && { rejectUnauthorized: !tls.insecure }),
       ...(tls?.ca !== undefined && { ca: tls.ca }),
     },
@@ -36,6 +38,7 @@ const words: Readonly<Record<string, string>> = {
   ENETUNREACH: 'network unreachable',
   ENOTFOUND: 'host name not found',
   EAI_AGAIN: 'host name cannot be looked up',
+  ERR_REFUSED_ADDRESS: 'its name leads to a link-local or metadata address',
   UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
   UND_ERR_SOCKET: 'connection closed by the node',
   UND_ERR_INVALID_ARG: 'one of its headers cannot be sent',

@@ -3,6 +3,7 @@ import type { InventoryModel, LoadedModel, NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
 import { LatenessWatch } from '../shared/lateness.ts'
 import { ownFaultOf } from '../shared/own-fault.ts'
+import { viaLlamero } from '../shared/via.ts'
 import type { Finding } from './health.ts'
 import { readLoaded, readTags, readVersion } from './inventory.ts'
 import { abortOf, codeOf, connectionTo, reasonOf, Unexpected } from './node-connection.ts'
@@ -109,6 +110,10 @@ export class Probe {
   async #ask<T>(path: string, read: (body: string) => T | null, signal: AbortSignal): Promise<T> {
     const { url, headers } = this.#options.spec
     const answer = await request(url + path, { dispatcher: this.#agent, headers, signal })
+    if (String(answer.headers['via'] ?? '').includes(viaLlamero)) {
+      await answer.body.dump()
+      throw new Unexpected('llamero answers at this URL: a node must be an Ollama server')
+    }
     if (answer.statusCode !== 200) {
       await answer.body.dump()
       throw new Unexpected(`answered ${answer.statusCode} to GET ${path}`)

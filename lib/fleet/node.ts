@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
+import { isRefusedHost } from '../shared/node-address.ts'
 import { keepAliveSchema } from './keep-alive.ts'
 import { labels } from './schema.ts'
 
@@ -22,6 +23,8 @@ export function nodeUrlFault(text: string): string | null {
   if (url.pathname !== '/' || url.search || url.hash)
     return 'a URL must end after the port: no path, query or fragment'
   if (url.port === '0') return 'port 0 cannot be connected to'
+  if (isRefusedHost(url.hostname))
+    return `"${url.hostname}" is a link-local or metadata address, which no Ollama server has`
   return null
 }
 

@@ -4,6 +4,7 @@ import type { InventoryModel } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { compareVersions } from '../shared/versions.ts'
+import { viaLlamero } from '../shared/via.ts'
 import type { Caller } from './authenticate.ts'
 import { chooseModel, maySee, rulesFor } from './choose.ts'
 import { sendJson } from './dialect.ts'
@@ -56,7 +57,7 @@ const maxKept = 16
 
 /** Answers a request from the snapshot. @throws ProxyError for a single model, see `chooseModel`. */
 export function answerFrom(snapshot: Snapshot, name: AnswerName, exchange: Exchange, caller: Caller): void {
-  const headers = { 'x-request-id': exchange.publicId }
+  const headers = { 'x-request-id': exchange.publicId, via: viaLlamero }
   if (name === 'running') {
     exchange.response.writeHead(200, {
       'content-type': 'text/plain; charset=utf-8',

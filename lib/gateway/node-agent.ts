@@ -2,6 +2,7 @@ import { type ClientRequest, Agent as HttpAgent } from 'node:http'
 import { type AgentOptions, Agent as HttpsAgent } from 'node:https'
 import type { Socket } from 'node:net'
 import type { NodeSpec } from '../fleet/node.ts'
+import { lookupNode } from '../shared/node-address.ts'
 
 /** Kept-alive sockets to one node. */
 export interface NodeAgent extends HttpAgent {
@@ -74,7 +75,7 @@ const TlsAgent = toOneNode(HttpsAgent as unknown as AnyAgent)
  * the next caller's answer (sheet reliability-security.md C-B 35).
  */
 export function agentFor({ url, tls }: NodeSpec): NodeAgent {
-  const options = { keepAlive: true, maxFreeSockets: 256, noDelay: true }
+  const options = { keepAlive: true, lookup: lookupNode, maxFreeSockets: 256, noDelay: true }
   if (!url.startsWith('https:')) return new PlainAgent(options)
   return new TlsAgent({ ...options, rejectUnauthorized: !tls?.insecure, ...(tls?.ca && { ca: tls.ca }) })
 }

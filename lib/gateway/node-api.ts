@@ -61,6 +61,7 @@ export class NodeApi {
         host: upstream.target.host,
         bodyBytes: body.length,
         requestId,
+        via: upstream.via,
       }),
       body,
       timeouts,

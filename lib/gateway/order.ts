@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
+import type { Via } from '../shared/via.ts'
 import type { Fault } from './outcome.ts'
 import type { Pulse } from './silence.ts'
 import type { AnswerHead, Delivery } from './to-caller.ts'
@@ -79,10 +80,18 @@ interface Framing {
   /** Null where it is not known before it is sent. */
   readonly bodyBytes: number | null
   readonly requestId: string
+  readonly via: Via
 }
 
 /** The headers of a forwarded request: allow-listed, re-framed by the body's true length, Host set to the node's. */
-export function requestHeaders({ caller, node, host, bodyBytes, requestId }: Framing): OutgoingHttpHeaders {
+export function requestHeaders({
+  caller,
+  node,
+  host,
+  bodyBytes,
+  requestId,
+  via,
+}: Framing): OutgoingHttpHeaders {
   const headers: OutgoingHttpHeaders = {}
   for (const name of forwarded) {
     const value = caller[name]
@@ -92,5 +101,6 @@ export function requestHeaders({ caller, node, host, bodyBytes, requestId }: Fra
   Object.assign(headers, node)
   headers['host'] = host
   headers['x-request-id'] = requestId
+  headers['via'] = via.after(caller.via)
   return headers
 }

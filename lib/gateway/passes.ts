@@ -86,6 +86,7 @@ export class Passes {
         host: upstream.target.host,
         bodyBytes: body.length,
         requestId: exchange.id,
+        via: upstream.via,
       }),
       body,
       timeouts,

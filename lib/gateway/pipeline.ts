@@ -7,6 +7,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { Roster } from '../shared/roster.ts'
+import type { Via } from '../shared/via.ts'
 import { namesFor } from './adjust.ts'
 import { admit, admitForm } from './admit.ts'
 import { answerFrom } from './answers.ts'
@@ -48,6 +49,7 @@ interface PipelineOptions {
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
+  readonly via: Via
   /** The data listener is bound to loopback. */
   readonly loopback: boolean
 }
@@ -117,11 +119,13 @@ export class Pipeline {
 
   /** Undefined when the answer is written. */
   #walk(exchange: Exchange): Promise<void> | undefined {
-    const { clock, loopback } = this.#options
+    const { clock, loopback, via } = this.#options
     const snapshot = this.#options.snapshot.get()
     const { request, trace } = exchange
 
     guard(exchange)
+    if (request.headers.via !== undefined && via.isLoop(request.headers.via))
+      throw new ProxyError('loop_detected')
     if (answerCors(exchange, snapshot.config)) return undefined
     const route = findRoute(request.method ?? '', exchange.path, snapshot.config)
     trace.api = route.action === 'forward' ? route.api : route.kind

@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { ProxyError } from '../shared/errors.ts'
+import { viaLlamero } from '../shared/via.ts'
 import { isStream } from './delivery.ts'
 import { errorBody, retryHeaders, streamError } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
@@ -22,6 +23,7 @@ export function refuse(exchange: Exchange, error: ProxyError): void {
     'content-type': 'application/json; charset=utf-8',
     'content-length': Buffer.byteLength(body),
     'x-request-id': publicId,
+    via: viaLlamero,
     ...retryHeaders(dialect, error.status, error.retryAfter),
   }
   if (exchange.trace.attempts > 0) headers['x-llamero-attempts'] = exchange.trace.attempts

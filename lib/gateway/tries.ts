@@ -104,6 +104,7 @@ export class Tries {
         host: upstream.target.host,
         bodyBytes: admission.body.length,
         requestId: exchange.id,
+        via: upstream.via,
       }),
       body: admission.body,
       timeouts,

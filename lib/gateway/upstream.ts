@@ -1,6 +1,7 @@
 import type { NodeView } from '../fleet/node.ts'
 import type { Address } from '../shared/address.ts'
 import { Roster } from '../shared/roster.ts'
+import type { Via } from '../shared/via.ts'
 import type { Breaker, BreakerState } from './breaker.ts'
 import type { NodeAgent } from './node-agent.ts'
 import type { NodePassage } from './node-passage.ts'
@@ -29,6 +30,7 @@ export interface Silent {
 interface UpstreamOptions {
   readonly node: NodeView
   readonly agent: NodeAgent
+  readonly via: Via
   readonly passage: NodePassage
   /** See `canConnect`. */
   readonly connect: (address: Address) => Promise<boolean | null>
@@ -38,6 +40,8 @@ interface UpstreamOptions {
 export class Upstream {
   readonly target: Target
   readonly agent: NodeAgent
+  /** The entry of this cluster in the requests' `Via`. */
+  readonly via: Via
   readonly passage: NodePassage
   /** Attempts to which the node has not begun to answer. */
   readonly silent = new Roster<Silent, Silent>()
@@ -46,9 +50,10 @@ export class Upstream {
   #breakerState: BreakerState = 'closed'
   #ended = false
 
-  constructor({ node, agent, passage, connect }: UpstreamOptions) {
+  constructor({ node, agent, via, passage, connect }: UpstreamOptions) {
     this.target = targetOf(node)
     this.agent = agent
+    this.via = via
     this.passage = passage
     this.#reachability = new Reachability({
       address: (now) => this.#addressToTry(now),

@@ -6,6 +6,7 @@ import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { Via } from '../shared/via.ts'
 import type { BreakerState } from './breaker.ts'
 import { canConnect } from './connect-check.ts'
 import { ExpectedTimes } from './expected-times.ts'
@@ -33,6 +34,7 @@ interface UpstreamsOptions {
   readonly snapshot: CurrentSnapshot
   /** Told of what requests meet at each node. */
   readonly contacts?: Pick<Contacts, 'answered' | 'failed'>
+  readonly via: Via
   readonly metrics: Metrics
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly clock: Clock
@@ -108,6 +110,7 @@ export class Upstreams implements Gate {
     const upstream = new Upstream({
       node,
       agent: agentFor(node.spec),
+      via: this.#options.via,
       passage,
       connect: ({ host, port }) => this.#connect(host, port),
     })

@@ -184,6 +184,11 @@ const catalogue = {
   // 502, 504: every attempt failed
   node_failed: { status: 502, text: (f) => `the Ollama server failed: ${f['reason']}` },
   node_timeout: { status: 504, text: (f) => `the Ollama server did not answer in time: ${f['reason']}` },
+  loop_detected: {
+    status: 508,
+    text: () =>
+      'this request has come back to the cluster that sent it: one of its nodes is llamero itself; register the Ollama servers, not llamero',
+  },
   internal: {
     status: 500,
     text: () => 'internal error; the log of this instance has the details under the request id',

@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
+import { isLoopback } from './address.ts'
 
 const nearby = new BlockList()
 nearby.addSubnet('127.0.0.0', 8, 'ipv4')
@@ -32,6 +33,12 @@ export function hostOf(header: string): string {
     .replace(/:\d*$/, '')
     .replace(/^\[(.*)\]$/, '$1')
     .toLowerCase()
+}
+
+/** Whether a host, without its port, is this machine. */
+export function isOwnHost(host: string): boolean {
+  const name = host.toLowerCase()
+  return isLoopback(name) || name === '0.0.0.0' || name === '::' || name === machine || isOwnAddress(name)
 }
 
 function isOwnAddress(host: string): boolean {

@@ -128,6 +128,47 @@ suite('the admin listener', () => {
     assert.equal((await change('PUT', 'nodes/a%2fb', { url: 'http://h:1' })).status, 422)
   })
 
+  test('refuses its own listeners as a node, and finds out about others that are llamero (349)', async () => {
+    const { data, admin } = instance.app
+    for (const { port } of [data, admin]) {
+      const { status, body } = await change('PUT', 'nodes/self', { url: `http://localhost:${port}` })
+      assert.deepEqual([status, /is this instance itself/.test(body.error.message)], [422, true])
+    }
+    const metadata = await change('PUT', 'nodes/self', { url: 'http://169.254.169.254' })
+    assert.deepEqual([metadata.status, /metadata/.test(metadata.body.error.message)], [422, true])
+    // As with etcdctl: nobody looks at the URL but the probe.
+    const node = (name: string) => instance.app.keys.node(name)
+    const put = (name: string, port: number) => {
+      const value = `url: http://127.0.0.1:${port}`
+      return { type: 'put' as const, key: node(name), value }
+    }
+    await instance.app.store.commit({ when: [], apply: [put('self', data.port), put('self2', admin.port)] })
+    const reason = (name: string) => instance.app.snapshot.get().nodes.get(name)?.status?.reason ?? ''
+    for (const name of ['self', 'self2']) {
+      const isTold = () => reason(name).includes('llamero answers at this URL')
+      await eventually(isTold, 'the probe tells what it found', 15_000)
+      await change('DELETE', `nodes/${name}`)
+    }
+  })
+
+  test("a node's secret headers are shown nowhere and stay with its address (349)", async () => {
+    const headers = { authorization: 'Bearer of-the-node' }
+    const answers = [
+      await change('PUT', 'nodes/secret', { url: 'http://127.0.0.1:9', headers }),
+      await change('PATCH', 'nodes/secret', { weight: 2 }),
+    ]
+    const moved = await change('PATCH', 'nodes/secret', { url: 'http://127.0.0.1:8' })
+    assert.equal(moved.status, 422)
+    assert.match(moved.body.error.message, /headers of this node \(authorization\)/)
+    answers.push(await change('PATCH', 'nodes/secret', { url: 'http://127.0.0.1:8', headers }))
+    for (const { status, body } of answers) assert.deepEqual([status < 300, 'headers' in body], [true, false])
+    const shown = [...answers, moved].map(({ body }) => JSON.stringify(body))
+    assert(![...shown, (await get('/admin/v1/nodes')).text].join().includes('of-the-node'))
+    const stored = await instance.app.store.get(instance.app.keys.node('secret'))
+    assert.match(stored?.value ?? '', /of-the-node/)
+    await change('DELETE', 'nodes/secret')
+  })
+
   test('makes a key, shows its token once, and stores a hash', async () => {
     const order = { id: 'bob', tenant: 'team', options: { cloud: 'pass' }, class: 'batch' }
     const made = await change('POST', 'keys', order)

@@ -16,6 +16,7 @@ import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
 import type { Log } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
+import { Via } from '../../lib/shared/via.ts'
 import { FakeJobs } from './jobs.ts'
 
 export interface LoggedLine {
@@ -45,8 +46,10 @@ export async function startGateway(
   const keep = (level: string) => (message: string, fields?: Readonly<Record<string, unknown>>) =>
     void lines.push({ level, message, fields: fields ?? {} })
   const log: Log = { error: keep('error'), warn: keep('warn'), info: keep('info'), debug: keep('debug') }
+  const via = new Via('test-process')
   const upstreams = new Upstreams({
     snapshot: current,
+    via,
     metrics,
     log,
     clock,
@@ -97,6 +100,7 @@ export async function startGateway(
     clock,
     log,
     metrics,
+    via,
     loopback,
   })
   const listener = new Listener(pipeline, { snapshot: current, metrics, limits })

@@ -5,6 +5,7 @@ import { Upstreams } from '../../lib/gateway/upstreams.ts'
 import type { Grant } from '../../lib/scheduler/grant.ts'
 import type { Dice } from '../../lib/shared/loop.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
+import { Via } from '../../lib/shared/via.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { aLoadedFleet, anAsk, aSnapshot } from '../support/fleet.ts'
 import { aScheduler } from '../support/scheduler.ts'
@@ -18,7 +19,15 @@ function arrange(snapshot: Snapshot, dice: Dice = () => 0.5) {
   const changed = () => scheduler.refresh()
   const warnings: string[] = []
   const log = { info: () => {}, warn: (message: string) => void warnings.push(message) }
-  const upstreams = new Upstreams({ snapshot: current, metrics, log, clock, dice, changed })
+  const upstreams = new Upstreams({
+    snapshot: current,
+    via: new Via('x'),
+    metrics,
+    log,
+    clock,
+    dice,
+    changed,
+  })
   const scheduler = aScheduler(snapshot, { current, gate: upstreams, clock })
   const acquire = (model = 'm:latest', tried: readonly string[] = []) =>
     scheduler.acquire(

@@ -76,7 +76,7 @@ async function forwarded(wire: WireGateway, headers: string | Buffer) {
 }
 
 suite('the headers of a request', () => {
-  const ours = ['connection', 'content-length', 'host', 'x-node-key', 'x-request-id']
+  const ours = ['connection', 'content-length', 'host', 'via', 'x-node-key', 'x-request-id']
   const stopped: readonly [what: string, headers: string][] = [
     [
       'credentials and cookies (37, 59)',
