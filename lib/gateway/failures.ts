@@ -82,10 +82,11 @@ export function judge(outcome: Outcome, ask: Judged): Verdict {
       return { elsewhere: false, sign: 'neutral' }
     case 'node-failed': {
       const verdict = byFault[outcome.fault]
+      const elsewhere = verdict.elsewhere && !outcome.committed
       // What ends a stream may be the request's fault, as a status may.
-      const { sign } =
-        outcome.fault === 'error-line' ? judgeText(outcome.cause.message, ask, isNodeFault) : verdict
-      return { ...verdict, sign, elsewhere: verdict.elsewhere && !outcome.committed }
+      return outcome.fault === 'error-line'
+        ? { ...judgeText(outcome.cause.message, ask, isNodeFault), elsewhere }
+        : { ...verdict, elsewhere }
     }
     case 'refused':
       return judgeRefusal(outcome, ask)
@@ -112,13 +113,17 @@ function judgeForbidden(body: Buffer): Verdict {
   return body.length === 0 ? again : { elsewhere: true, sign: 'neutral' }
 }
 
-/** A runner that died of a model will die of it again: only that model is kept from the node for a while. */
+/**
+ * A runner that died of a model, or of what this request asks of it, may die again: the model alone is kept from the node
+ * for a while. Nothing is held against the node: else one caller, whose request kills runners, would take its other
+ * models from everybody.
+ */
 function judgeText(text: string, { variant }: Judged, isFault: (text: string) => boolean): Verdict {
   const said = text.replace(quoted, '').trim()
   if (ownFaults.test(said) || !isFault(said)) return final
   // The request brought its own context or layers, which may be too much: the model as others use it may be well.
   if (variant !== '' && memoryFaults.test(said)) return { elsewhere: true, sign: 'neutral' }
-  return { ...again, effect: 'model' }
+  return { elsewhere: true, sign: 'neutral', effect: 'model' }
 }
 
 function isNodeFault(text: string): boolean {

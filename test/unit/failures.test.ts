@@ -20,7 +20,7 @@ function failed(fault: Fault, { committed = false, text = fault as string } = {}
 
 const again = { elsewhere: true, sign: 'bad' }
 const final = { elsewhere: false, sign: 'good' }
-const modelIsBad = { ...again, effect: 'model' }
+const modelIsBad = { elsewhere: true, sign: 'neutral', effect: 'model' }
 
 test('a failed connection sends the request elsewhere and speaks against the node', () => {
   assert.deepEqual(failed('unreachable'), { elsewhere: true, sign: 'refused' })
@@ -89,9 +89,11 @@ test("embed's 400 that hides a dead runner is the node's fault, and chat's with 
   )
 })
 
-test('an error line in a stream speaks against the node only when its text does', () => {
-  assert.equal(failed('error-line', { committed: true, text: 'unexpected server status: 500' }).sign, 'bad')
-  assert.equal(failed('error-line', { committed: true, text: 'invalid grammar' }).sign, 'good')
+test('an error line in a stream keeps the model from the node only when its text says that the runner failed', () => {
+  const dead = failed('error-line', { committed: true, text: 'unexpected server status: 500' })
+  assert.deepEqual(dead, { elsewhere: false, sign: 'neutral', effect: 'model' })
+  const own = failed('error-line', { committed: true, text: 'invalid grammar' })
+  assert.deepEqual(own, { elsewhere: false, sign: 'good' })
 })
 
 test('gateway errors, and server errors nobody knows, go elsewhere', () => {

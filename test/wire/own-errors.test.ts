@@ -176,6 +176,37 @@ suite('an error that a request brings on itself', () => {
   }
 })
 
+test('a request that kills every runner it meets takes no other model from anybody (365)', async () => {
+  const died = rawAnswer(JSON.stringify({ error: 'llama-server process has terminated: signal: killed' }), {
+    status: '500 Internal Server Error',
+    extra: 'Connection: close\r\n',
+  })
+  const fine = rawAnswer('{"message":{"content":"hi"},"done":true}', { extra: 'Connection: close\r\n' })
+  const serve = () =>
+    startRawNode((socket, bytes) => {
+      if (bytes.endsWith('}')) socket.end(bytes.includes('"deadly"') ? died : fine)
+    })
+  await using a = await serve()
+  await using b = await serve()
+  const models = ['m:latest', 'n:latest']
+  const nodes = [
+    { name: 'a', url: a.url, slots: 8, models },
+    { name: 'b', url: b.url, slots: 8, models },
+  ]
+  await using gateway = await startGateway(aLoadedFleet({ nodes }))
+  const ask = (fields: object) =>
+    fetch(`${gateway.url}/api/chat`, { method: 'POST', body: JSON.stringify({ stream: false, ...fields }) })
+  for (let nth = 0; nth < 20; nth++) {
+    assert.equal((await ask({ model: 'm', user: 'deadly' })).status, 500)
+    assert.equal((await ask({ model: 'n', ...hello })).status, 200)
+  }
+  assert.deepEqual(
+    ['a', 'b'].map((node) => gateway.upstreams.breakerState(node)),
+    ['closed', 'closed'],
+  )
+  assert.equal((await ask({ model: 'm', ...hello })).status, 200, 'where all are kept from it one is tried')
+})
+
 test('an embedding by a chat model that is nowhere in memory loads it once, and not elsewhere (365)', async () => {
   const models = [aModel({ name: 'm', loadMs: 1 })]
   const started = await Promise.all(['a', 'b'].map((name) => SimulatedNode.start({ name, models })))
