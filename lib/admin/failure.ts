@@ -14,6 +14,9 @@ export function failures(log: Log): Middleware {
       context.status = error.status
       if (error.retryAfter !== undefined) context.set('retry-after', String(error.retryAfter))
       context.body = { error: { code: error.code, message: error.message } }
+      // What is left of a refused body would stand in the way of the next request of its connection.
+      context.req.unpipe()
+      context.req.resume()
     }
   }
 }

@@ -1,39 +1,18 @@
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerOptions,
-  type ServerResponse,
-  STATUS_CODES,
-} from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { type Address, bind } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { httpOptions, requestLimits } from '../shared/http-limits.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Pipeline } from './pipeline.ts'
 
-/** Limits of sheet reliability-security.md D2. A streamed answer is not a request: it may take as long as it likes. */
 const defaultLimits = {
-  headersTimeout: 10_000,
-  requestTimeout: 60_000,
-  /** Callers are told a second less than we keep, so that none reuses a connection just as it closes. */
-  keepAliveTimeout: 65_000,
-  connectionsCheckingInterval: 2_000,
-  maxRequestsPerSocket: 1000,
+  ...requestLimits,
   /** Each stream needs a second socket, to its node, out of the 65,536 files of the service's unit. */
   maxConnections: 25_000,
   /** Requests of one connection that may wait behind the one being answered. */
   maxPipelined: 100,
-}
-
-const httpOptions: ServerOptions = {
-  maxHeaderSize: 16 * 1024,
-  noDelay: true,
-  keepAlive: true,
-  requireHostHeader: true,
-  insecureHTTPParser: false,
-  joinDuplicateHeaders: false,
 }
 
 interface ListenerOptions {

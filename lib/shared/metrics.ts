@@ -102,7 +102,7 @@ export class Metrics {
   readonly bodyBytes = this.#gauge('inflight_body_bytes', 'Request bodies held at once, together', [])
   readonly connectionsRefused = this.#counter(
     'connections_refused_total',
-    'Connections closed for exceeding a limit: per_address, total, pipelined or requests (of one connection)',
+    'Connections closed for exceeding a limit: per_address, total, admin, pipelined or requests (of one connection)',
     ['limit'],
   )
   readonly ownFaults = this.#counter(

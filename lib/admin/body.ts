@@ -1,0 +1,41 @@
+import { bodyParser } from '@koa/bodyparser'
+import type { Middleware } from 'koa'
+import { ProxyError } from '../shared/errors.ts'
+
+const limitBytes = 256 * 1024
+
+/** Reads JSON bodies, also compressed ones; the limit is for what they unfold to. Whatever is wrong with one is the caller's. */
+export function jsonBodies(): Middleware {
+  const parse = bodyParser({
+    enableTypes: ['json'],
+    jsonLimit: limitBytes,
+    onError: (error, context) => {
+      throw refusalOf(error, context.get('content-encoding').slice(0, 80))
+    },
+  })
+  return (context, next) =>
+    parse(context, () => {
+      if (isDeeperThan(maxDepth, context.request.body))
+        throw new ProxyError('bad_request', { reason: `the body is nested deeper than ${maxDepth} levels` })
+      return next()
+    })
+}
+
+/** No document of ours has half of it; to write what is nested ten thousand deep takes more stack than there is. */
+const maxDepth = 32
+
+function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((each) => isDeeperThan(levels - 1, each))
+}
+
+function refusalOf(error: Error & { status?: unknown }, encoding: string): ProxyError {
+  if (error.status === 413) return new ProxyError('body_too_large', { limit: limitBytes })
+  if (error.status === 415) return new ProxyError('unsupported_encoding', { encoding })
+  // zlib's errors have no status.
+  if (error.status === undefined && encoding !== '')
+    return new ProxyError('bad_request', {
+      reason: `the request body is not what its Content-Encoding says: ${encoding}`,
+    })
+  return new ProxyError('bad_request', { reason: error.message })
+}
