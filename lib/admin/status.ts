@@ -36,6 +36,8 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         role: cluster.isLeader() ? 'leader' : 'standby',
         uptime_seconds: Math.round((clock.now() - startedAt) / 1000),
         draining: admin.isDraining(),
+        // The instance that reaches nodes while this one reaches none.
+        cut_off: cluster.cutOff?.peer ?? null,
       },
       leader: leader === null ? null : { id: leader, fence: String(cluster.directory.leaderFence() ?? 0n) },
       terms: lastTerms(admin),

@@ -300,6 +300,8 @@ export interface StatusAnswer {
     readonly role: string
     readonly uptime_seconds: number
     readonly draining: boolean
+    /** The instance that reaches nodes while this one reaches none; one of an older version does not tell. */
+    readonly cut_off?: string | null
   }
   readonly leader: { readonly id: string; readonly fence: string } | null
   /** The last terms, the newest first; an instance of an older version does not tell. */

@@ -29,7 +29,7 @@ async function status(invocation: Invocation, { output, timeout }: RequestOption
 }
 
 function view(answer: StatusAnswer, { colour, wide }: Look): string {
-  const { cluster, version, instance, leader, nodes, models, requests, config, advice } = answer
+  const { cluster, version, instance, leader, nodes, models, requests, config } = answer
   const lines = facts(
     [
       ['cluster', `${cluster}, ${count(answer.instances, 'instance')}, llamero ${version}`],
@@ -38,10 +38,7 @@ function view(answer: StatusAnswer, { colour, wide }: Look): string {
       ...(wide ? [['terms', termsLine(answer)] as const] : []),
       ['store', storeLine(answer)],
       ['config', configLine(config)],
-      [
-        'nodes',
-        `${nodes.total}: ${nodes.up} up, ${nodes.slow ? `${nodes.slow} slow, ` : ''}${nodes.down} down, ${nodes.cordoned} cordoned${nodes.departed ? `, ${nodes.departed} departed` : ''}${advice === 'own' ? '; as this instance sees them' : ''}`,
-      ],
+      ['nodes', nodesLine(answer)],
       ['models', `${models.on_disk} on disk, ${models.loaded} loaded`],
       ['requests', `${requests.running} running, ${requests.queued} queued`],
     ],
@@ -50,8 +47,16 @@ function view(answer: StatusAnswer, { colour, wide }: Look): string {
   return lines + departures(nodes) + differences(models) + config.rejected.map(rejection).join('')
 }
 
-function instanceLine({ id, role, uptime_seconds, draining }: StatusAnswer['instance']): string {
-  return `${id}, ${draining ? 'draining, ' : ''}${role}, up ${formatDuration(uptime_seconds * 1000)}`
+function instanceLine({ id, role, uptime_seconds, draining, cut_off }: StatusAnswer['instance']): string {
+  const line = `${id}, ${draining ? 'draining, ' : ''}${role}, up ${formatDuration(uptime_seconds * 1000)}`
+  return cut_off ? `${line}; CUT OFF: it reaches no node, ${cut_off} does` : line
+}
+
+function nodesLine({ nodes, advice }: StatusAnswer): string {
+  const slow = nodes.slow ? `${nodes.slow} slow, ` : ''
+  const departed = nodes.departed ? `, ${nodes.departed} departed` : ''
+  const source = advice === 'own' ? '; as this instance sees them' : ''
+  return `${nodes.total}: ${nodes.up} up, ${slow}${nodes.down} down, ${nodes.cordoned} cordoned${departed}${source}`
 }
 
 /** Who led since when, the newest first, and why it ended. */

@@ -6,9 +6,10 @@ interface LatenessLimitOptions {
   readonly exceeded: () => void
 }
 
-/** Too often: probes were lost to lateness of this process in so many of the last seconds. */
-const seconds = 4
-const ofLastMs = 15_000
+/** Too often: probes were lost to lateness of this process in so many of the last seconds, over at least such a time. */
+const seconds = 3
+const ofLastMs = 20_000
+const overMs = 8000
 
 /** Counts the times at which probes found nothing because this process itself was late. */
 export class LatenessLimit {
@@ -26,7 +27,8 @@ export class LatenessLimit {
     const second = Math.floor(now / 1000)
     this.#late = this.#late.filter((each) => each * 1000 > now - ofLastMs && each !== second)
     this.#late.push(second)
-    if (this.#late.length < seconds) return
+    const [first = second] = this.#late
+    if (this.#late.length < seconds || (second - first) * 1000 < overMs) return
     this.#late = []
     this.#options.exceeded()
   }

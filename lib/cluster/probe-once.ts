@@ -15,7 +15,7 @@ export async function probeOnce(
   if (signal.aborted) return { kind: 'none', reason: 'stopped' }
   const probe = new Probe({ spec, clock, connectMs: timeoutMs, hungUp() {} })
   try {
-    const { finding } = await probe.look(timeoutMs, signal)
+    const finding = await probe.reach(timeoutMs, signal)
     return signal.aborted ? { kind: 'none', reason: 'stopped' } : finding
   } finally {
     probe.destroy()

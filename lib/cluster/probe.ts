@@ -18,7 +18,7 @@ export interface Look {
 
 const maxBodyBytes = 16 * 1024 * 1024
 /** Looks at the time within one probe, and the share of its time for which timers may be late before its failure is ours. */
-const ticks = 8
+const ticks = 4
 const lateShare = 0.5
 /** Longer than any probe interval: a connection that closes then tells that the node closed it. */
 const keepAliveMs = 1_200_000
@@ -31,6 +31,8 @@ interface ProbeOptions {
   /** Called when the node closed a connection. */
   readonly hungUp: () => void
 }
+
+type Ask = <T>(path: string, read: (body: string) => T | null) => Promise<T>
 
 /** The connections over which the leader asks one node how it is, apart from those that carry requests. */
 export class Probe {
@@ -72,6 +74,34 @@ export class Probe {
    * lock meanwhile, server/sched.go).
    */
   async look(timeoutMs: number, signal: AbortSignal): Promise<Look> {
+    const { answers, isLate } = await this.#within(timeoutMs, signal, (ask) => [
+      ask('/api/version', readVersion),
+      ask('/api/tags', readTags),
+      ask('/api/ps', readLoaded),
+    ])
+    const [version, models, loaded] = answers
+    return {
+      finding: findingOf([version, models], isLate),
+      version: answered(version),
+      models: answered(models),
+      loaded: answered(loaded),
+    }
+  }
+
+  /** Whether the node can be reached: asks for its version alone. Never throws. */
+  async reach(timeoutMs: number, signal: AbortSignal): Promise<Finding> {
+    const { answers, isLate } = await this.#within(timeoutMs, signal, (ask) => [
+      ask('/api/version', readVersion),
+    ])
+    return findingOf(answers, isLate)
+  }
+
+  /** Asks all at once, within so many milliseconds. */
+  async #within<T extends readonly Promise<unknown>[]>(
+    timeoutMs: number,
+    signal: AbortSignal,
+    questions: (ask: Ask) => readonly [...T],
+  ) {
     const asking = new AbortController()
     const stop = () => asking.abort(signal.reason)
     signal.addEventListener('abort', stop)
@@ -82,24 +112,14 @@ export class Probe {
       const isConnecting = this.#connecting > 0 && this.#connected === connected
       asking.abort(new TimedOut(isConnecting ? 'unreachable' : 'timeout', timeoutMs))
     })
-    const ask = <T>(path: string, read: (body: string) => T | null) =>
+    const ask: Ask = (path, read) =>
       Promise.race([this.#ask(path, read, asking.signal), abortOf(asking.signal)])
-    const [version, models, loaded] = await Promise.allSettled([
-      ask('/api/version', readVersion),
-      ask('/api/tags', readTags),
-      ask('/api/ps', readLoaded),
-    ])
+    const answers = await Promise.allSettled(questions(ask))
     cancel()
     lateness.stop()
     const isLate = lateness.lateMs > timeoutMs * lateShare
     signal.removeEventListener('abort', stop) // it lives as long as the prober: listeners must not pile up
-    const failed = [version, models].find((answer) => answer.status === 'rejected')
-    return {
-      finding: failed ? findingOf(failed.reason, isLate) : { kind: 'answered' },
-      version: answered(version),
-      models: answered(models),
-      loaded: answered(loaded),
-    }
+    return { answers, isLate }
   }
 
   /** Closes every connection, also those in use. */
@@ -148,8 +168,14 @@ const unreachable: ReadonlySet<string> = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ])
 
+/** By the answers that decide on health. @param isLate see `failureOf` */
+function findingOf(answers: readonly PromiseSettledResult<unknown>[], isLate: boolean): Finding {
+  const failed = answers.find(({ status }) => status === 'rejected')
+  return failed?.status === 'rejected' ? failureOf(failed.reason, isLate) : { kind: 'answered' }
+}
+
 /** @param isLate whether this process came too late to see an answer. */
-function findingOf(error: unknown, isLate: boolean): Finding {
+function failureOf(error: unknown, isLate: boolean): Finding {
   const code = codeOf(error) ?? ''
   const reason =
     code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'

@@ -86,8 +86,20 @@ export const configSchema = z.strictObject({
     .strictObject({
       interval: duration('2s', { min: 100, max: 600_000 }),
       timeout: duration('1s', { min: 10, max: 60_000 }),
-      rise: z.int().min(1).max(100).default(2).describe('good probes in a row before a node is up'),
-      fall: z.int().min(1).max(100).default(3).describe('bad probes in a row before a node is down'),
+      rise: z
+        .int()
+        .min(1)
+        .max(100)
+        .default(2)
+        .describe('answered probes in a row before a node is better than it was: up, or slow after down'),
+      fall: z
+        .int()
+        .min(1)
+        .max(100)
+        .default(3)
+        .describe(
+          'failed probes in a row before a node is worse than it was: down; slow where they timed out',
+        ),
     })
     .prefault({}),
   breaker: z

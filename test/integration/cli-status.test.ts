@@ -51,6 +51,15 @@ test('status names the nodes that departed, since when and why, and how to forge
   ])
 })
 
+test('status tells slow nodes, and an instance that reaches none while another one does (302, 303)', async (t) => {
+  const instance = { id: 'proxy-a', role: 'standby', uptime_seconds: 60, draining: false, cut_off: 'proxy-b' }
+  const nodes = { total: 3, up: 1, slow: 2, down: 0, cordoned: 0 }
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes, instance }) } })
+  const { out } = await llamero('status', { url })
+  assert.match(out, /^nodes +3: 1 up, 2 slow, 0 down, 0 cordoned$/m)
+  assert.match(out, /^instance +proxy-a, standby, up .*; CUT OFF: it reaches no node, proxy-b does$/m)
+})
+
 test('status shows the cluster on one screen', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({}) } })
   const { code, out, err } = await llamero('status', { url })

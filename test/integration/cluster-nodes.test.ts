@@ -154,7 +154,7 @@ test('a node that goes silent is slow after three probes, and takes requests fur
   await put(keys.node('n'), { url: node.url })
   await until(isUp, 1000)
   node.control.blackhole()
-  const tookMs = await until(({ health }) => health === 'slow', 2000)
+  const tookMs = await until(({ health }) => health === 'slow', 5000)
   assert.ok(tookMs > 300, `${tookMs} ms are too few for three probes`)
   assert.equal(
     snapshot.get().nodes.get('n')?.status?.reason,

@@ -11,6 +11,8 @@ interface NodeSketch extends Partial<Omit<NodeSpec, 'url'>> {
   /** Of what is loaded; 4096 by default. */
   readonly context?: number
   readonly health?: NodeStatus['health'] | 'unknown'
+  /** What its last failed probe met. */
+  readonly fault?: NonNullable<NodeStatus['fault']>
   /** Of each of its models; 1 by default. */
   readonly bytes?: number
   /** Of each of its models; not told by default. */
@@ -71,6 +73,7 @@ function specOf({
   loaded: _l,
   context: _c,
   health: _h,
+  fault: _f,
   bytes: _b,
   capabilities: _k,
   url = 'http://127.0.0.1:1',
@@ -84,6 +87,7 @@ function statusOf({
   loaded = [],
   context = 4096,
   health = 'up',
+  fault,
   bytes = 1,
   capabilities,
 }: NodeSketch): NodeStatus {
@@ -91,6 +95,7 @@ function statusOf({
     fence: '1',
     health: health === 'unknown' ? 'up' : health,
     reason: '',
+    ...(fault && { fault }),
     since: '2026-01-01T00:00:00Z',
     version: '0.32.15',
     weight: 1,

@@ -214,6 +214,36 @@ test('a node that swallows connects fails within the connect limit, and another 
   assert.equal(attempts.find(({ labels }) => labels.node === 'hole')?.labels.result, 'connect-timeout')
 })
 
+for (const [what, health, fault] of [
+  ['whose probes time out', 'slow', 'timeout'],
+  ['whose status routes answer nonsense', 'down', 'answer'],
+] as const) {
+  test(`a node ${what} keeps what it has not begun to answer (302)`, async () => {
+    let answer = () => {}
+    await using busy = await startRawNode((socket) => {
+      answer = () => void socket.write(rawAnswer('{"done":true}'))
+    })
+    await using good = await startRawNode((socket) => socket.write(rawAnswer('{"done":true}')))
+    const nodes = (advice: object) => [
+      { name: 'busy', url: busy.url, loaded: ['m:latest'], weight: 2, ...advice },
+      { name: 'good', url: good.url, loaded: ['m:latest'] },
+    ]
+    await using gateway = await startGateway(aSnapshot({ nodes: nodes({}) }))
+    const ask = () =>
+      fetch(`${gateway.url}/api/chat`, {
+        method: 'POST',
+        body: JSON.stringify({ model: 'm', stream: false }),
+      })
+    const waiting = ask()
+    await eventually(() => (busy.received[0] ?? '').endsWith('}'), 'the node has the request')
+    gateway.current.swap(aSnapshot({ nodes: nodes({ health, fault }) }))
+    assert.equal((await ask()).headers.get('x-llamero-node'), 'good', 'others go elsewhere meanwhile')
+    answer()
+    assert.equal((await waiting).headers.get('x-llamero-node'), 'busy')
+    assert.equal(busy.received.length, 1)
+  })
+}
+
 test('a node that goes down without a word loses what it has not begun to answer (137)', async () => {
   await using mute = await startRawNode(() => {})
   await using good = await startRawNode((socket) => socket.write(rawAnswer('{"done":true}')))
