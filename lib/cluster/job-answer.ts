@@ -58,7 +58,7 @@ export function progressAfter(progress: NodeProgress, line: JobLine): NodeProgre
 /** What an answer with an HTTP status other than 200 means. */
 export function endingOfStatus(code: number, body: string): JobEnding {
   const said = errorIn(objectIn(body)?.['error'])
-  const error = said ?? `it answered ${code}`
+  const error = said ?? `a proxy in front of it, or another server, answered ${code}`
   if (isDiskFull(error)) return { kind: 'refused', error, code, isDiskFull: true }
   if (passing.has(code)) return { kind: 'broken', error }
   if (code < 500) return { kind: 'refused', error, code, isDiskFull: false }

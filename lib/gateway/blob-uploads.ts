@@ -6,6 +6,7 @@ import type { BlobHolders } from './blob-holders.ts'
 import { homesOf } from './blob-homes.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import type { NodeApi } from './node-api.ts'
+import { toldInstead } from './not-ollama.ts'
 import type { Outcome } from './outcome.ts'
 import { Tee } from './tee.ts'
 import type { Streamed, Upload } from './upload.ts'
@@ -112,6 +113,8 @@ function conclude(exchange: Exchange, nodes: readonly NodeView[], outcomes: read
   const agree = refused.length === nodes.length && first !== undefined
   if (agree && (statuses.size === 1 || [...statuses].every((status) => status < 300))) {
     // All had it, or some have it now: 200 or 201.
+    const instead = first.status < 300 ? null : toldInstead(first, exchange.path)
+    if (instead) throw instead
     answer(exchange, Math.max(...statuses), statuses.size === 1 ? first.body : undefined)
     return
   }

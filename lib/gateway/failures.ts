@@ -2,6 +2,7 @@ import { type Ask, embeds } from '../fleet/ask.ts'
 import { isCloudName } from '../fleet/names.ts'
 import { errorText, parseObject } from './answer-json.ts'
 import type { HealthSign } from './breaker.ts'
+import { isForeign, isRoutersOwn } from './not-ollama.ts'
 import type { Fault, Outcome, Refused } from './outcome.ts'
 
 /** What a failed try means. */
@@ -94,7 +95,23 @@ export function judge(outcome: Outcome, ask: Judged): Verdict {
   outcome satisfies never
 }
 
-function judgeRefusal({ status, body }: Refused, ask: Judged): Verdict {
+/** Statuses by which a proxy refuses what it does not like of the request itself, such as its size. */
+const byRequest: ReadonlySet<number> = new Set([400, 408, 411, 413, 414, 431])
+
+/**
+ * What is in front of a node says nothing of its models. Whatever it can be made to say by a request alone must not open the
+ * breaker; anything else speaks against the way to the node.
+ */
+function judgeForeign({ status }: Refused): Verdict {
+  if (status === 429) return { elsewhere: true, sign: 'neutral', effect: 'busy' }
+  return { elsewhere: true, sign: byRequest.has(status) ? 'neutral' : 'bad' }
+}
+
+function judgeRefusal(refused: Refused, ask: Judged): Verdict {
+  if (isForeign(refused)) return judgeForeign(refused)
+  // An Ollama that lacks this API has others, and another node may be newer.
+  if (isRoutersOwn(refused)) return { elsewhere: true, sign: 'good' }
+  const { status, body } = refused
   const text = textOf(body)
   // A cloud model's own limits, passed through with a reference: no other node can lift them.
   if (text.includes('(ref:')) return { elsewhere: false, sign: 'neutral' }

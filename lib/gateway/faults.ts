@@ -40,10 +40,12 @@ export function faultOf(error: Error & { code?: unknown }, { request, forMs, hea
   return lost && crossed ? 'stale-socket' : 'reset'
 }
 
-/** What no answer may be, or null: no redirect is followed, and we asked for no compression. */
+/** What no answer may be, or null: no redirect is followed, we asked for no compression, and no page answers a question. */
 export function flawOf({ statusCode: status = 0, headers }: IncomingMessage): string | null {
   if (status < 200 || status > 599 || (status >= 300 && status < 400))
     return `the node answered with status ${status}`
+  if (status < 400 && headers['content-type']?.startsWith('text/html'))
+    return 'a page of HTML came in place of an answer'
   const encoding = headers['content-encoding'] ?? 'identity'
   return encoding === 'identity' ? null : `the node compressed its answer with ${encoding}`
 }

@@ -5,17 +5,18 @@ import { ownFaultOf, ownResourceNames } from '../shared/own-fault.ts'
 import { retryHeaders } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
 import { faultText } from './fault-text.ts'
-import type { Failure, NodeFailed } from './outcome.ts'
+import { toldInstead } from './not-ollama.ts'
+import type { Failure, NodeFailed, Refused } from './outcome.ts'
 import { endAfterBody } from './refuse.ts'
 
 /**
  * The last try failed. What the node itself said is the most honest answer; where it said nothing, we do.
  *
  * @param retryAfterS until what failed is tried again; null where nobody can tell.
- * @throws ProxyError `node_failed` or `node_timeout`.
+ * @throws ProxyError `node_failed` or `node_timeout`, and those of `toldInstead`.
  */
 export function giveUp(exchange: Exchange, failure: Failure, retryAfterS: number | null = null): void {
-  const { response, trace, publicId, dialect } = exchange
+  const { trace } = exchange
   trace.outcome = 'upstream_error'
   if (failure.kind === 'node-failed') {
     const error = errorOf(failure, retryAfterS)
@@ -23,6 +24,14 @@ export function giveUp(exchange: Exchange, failure: Failure, retryAfterS: number
     trace.told = failure.fault === 'error-line' && failure.committed
     throw error
   }
+  const instead = toldInstead(failure, exchange.path)
+  if (instead) throw instead
+  sendRefusal(exchange, failure, retryAfterS)
+}
+
+/** Sends on what a node said, as it said it. */
+export function sendRefusal(exchange: Exchange, failure: Refused, retryAfterS: number | null = null): void {
+  const { response, trace, publicId, dialect } = exchange
   const isBusy = failure.status === 503 || failure.status === 429
   const waitS = isBusy ? (failure.retryAfterMs ?? 1000) / 1000 : (retryAfterS ?? undefined)
   const headers: OutgoingHttpHeaders = {

@@ -59,10 +59,13 @@ function listed(what: string, names: readonly string[]): string[] {
   return names.length > 0 ? [`${what} ${names.join(', ')}`] : []
 }
 
-/** The nodes' own when all say the same; 502 when none said anything. */
+/** That llamero may not ask a node is no matter of the caller's key. */
+const unauthorized: ReadonlySet<number | null> = new Set([401, 403, 407])
+
+/** The nodes' own when all say the same; 502 when none said anything, or not to the caller. */
 function statusOf(nodes: readonly NodeProgress[]): number {
   const codes = new Set(nodes.map(({ code }) => code))
   const [only] = codes
-  if (codes.size === 1 && typeof only === 'number') return only
+  if (codes.size === 1 && typeof only === 'number') return unauthorized.has(only) ? 502 : only
   return nodes.some(({ code }) => code !== null) ? 500 : 502
 }

@@ -11,6 +11,7 @@ import type { Metrics } from '../shared/metrics.ts'
 import { errorText, parseObject } from './answer-json.ts'
 import { reasonOf } from './give-up.ts'
 import type { NodeApi } from './node-api.ts'
+import { isForeign } from './not-ollama.ts'
 import type { Failure, Outcome, Refused } from './outcome.ts'
 import { teach } from './teach.ts'
 import { type NodeRequest, unload } from './unload.ts'
@@ -155,8 +156,8 @@ function failureOf(outcome: Outcome): Failure | null {
  * Loaded; or refused as a request would be that the model cannot serve: what the caller asked for may be another, and
  * its own refusal names it as the caller did.
  */
-function saysNothing({ status }: Refused): boolean {
-  return status < 300 || status === 400
+function saysNothing(refused: Refused): boolean {
+  return refused.status < 300 || (refused.status === 400 && !isForeign(refused))
 }
 
 /** The request without a prompt that loads what a request of `api` needs. */

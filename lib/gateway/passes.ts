@@ -5,9 +5,11 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Caller } from './authenticate.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import type { Forwarder } from './forward.ts'
-import { giveUp, provesDown } from './give-up.ts'
+import { giveUp, provesDown, sendRefusal } from './give-up.ts'
+import { HeldAnswer } from './held-answer.ts'
+import { isPage } from './not-ollama.ts'
 import { type Order, requestHeaders, upTo } from './order.ts'
-import type { NodeFailed } from './outcome.ts'
+import type { Failure } from './outcome.ts'
 import { PassDelivery } from './pass-delivery.ts'
 import type { PassRoute } from './routes.ts'
 import type { Upstreams } from './upstreams.ts'
@@ -52,24 +54,40 @@ export class Passes {
    * @throws ProxyError that every node failed; the reason of the exchange's signal.
    */
   async run(exchange: Exchange, nodes: readonly NodeView[], body: Buffer, snapshot: Snapshot): Promise<void> {
-    let failure: NodeFailed | null = null
+    const failure = await this.#firstAnswer(exchange, nodes, body, snapshot)
+    if (!failure) {
+      exchange.trace.outcome = 'ok'
+      return
+    }
+    if (provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
+      throw new ProxyError('node_unavailable', {}, { cause: failure.cause })
+    giveUp(exchange, failure)
+  }
+
+  /** Null when the caller has the answer of a node, whatever it says; else how the last node failed. */
+  async #firstAnswer(
+    exchange: Exchange,
+    nodes: readonly NodeView[],
+    body: Buffer,
+    snapshot: Snapshot,
+  ): Promise<Failure | null> {
+    let failure: Failure | null = null
     for (const node of nodes) {
-      if (failure?.committed) break
       exchange.trace.node = node.name
       exchange.trace.attempts++
       const outcome = await this.#options.forwarder.send(this.#order(exchange, node, body, snapshot))
       if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
-      if (outcome.kind !== 'node-failed') {
-        exchange.trace.outcome = 'ok'
-        return
-      }
-      this.#options.doubt(node.name)
+      if (outcome.kind === 'done') return null
       failure = outcome
+      if (outcome.kind === 'refused' && !isPage(outcome)) {
+        sendRefusal(exchange, outcome)
+        return null
+      }
+      if (outcome.kind === 'refused') this.#options.upstreams.of(node).noteRefusal(outcome)
+      else this.#options.doubt(node.name)
+      if (outcome.kind === 'node-failed' && outcome.committed) break
     }
-    if (!failure) return
-    if (provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
-      throw new ProxyError('node_unavailable', {}, { cause: failure.cause })
-    giveUp(exchange, failure)
+    return failure
   }
 
   #order(exchange: Exchange, node: NodeView, body: Buffer, { config }: Snapshot): Order {
@@ -97,6 +115,7 @@ export class Passes {
       resent: () => {},
       receive: (head) => {
         exchange.trace.contentType = head.contentType
+        if (head.status >= 400) return new HeldAnswer(head)
         return new PassDelivery(head, {
           response: exchange.response,
           idleWriteMs: timeouts.idle_write,

@@ -10,7 +10,8 @@ import { sendJson } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
 import { giveUp, provesDown } from './give-up.ts'
 import type { NodeApi } from './node-api.ts'
-import type { Failure, Outcome } from './outcome.ts'
+import { isForeign, isUnauthorized } from './not-ollama.ts'
+import type { Failure, Outcome, Refused } from './outcome.ts'
 import { Recent } from './recent.ts'
 import type { Upstreams } from './upstreams.ts'
 
@@ -70,7 +71,7 @@ export class Shows {
       const outcome = await orAborted(this.#ask(node, question, snapshot), exchange.signal)
       if (outcome.kind === 'refused' && outcome.status < 300) return send(exchange, outcome.body)
       if (outcome.kind === 'refused' || outcome.kind === 'node-failed') failure = outcome
-      if (outcome.kind === 'refused' && outcome.status < 500 && outcome.status !== 404) break
+      if (outcome.kind === 'refused' && isFinal(outcome)) break
     }
     if (!failure || provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
       throw new ProxyError('all_nodes_down', { model }, { cause: failure?.cause })
@@ -160,6 +161,12 @@ function readQuestion(body: Buffer): { readonly name: string; readonly verbose: 
   const name = asked['model'] || asked['name']
   if (typeof name !== 'string') throw new ProxyError('missing_model')
   return { name, verbose: asked['verbose'] === true }
+}
+
+/** Ollama's own word on the request, which no other node would change. */
+function isFinal(refused: Refused): boolean {
+  const { status } = refused
+  return status < 500 && status !== 404 && !isForeign(refused) && !isUnauthorized(refused)
 }
 
 function send(exchange: Exchange, body: Buffer): void {

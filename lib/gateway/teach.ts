@@ -19,6 +19,7 @@ export function teach(
   { node, upstream, trial, doubt }: Taught,
 ): Verdict {
   const verdict = judge(outcome, ask)
+  if (outcome.kind === 'refused') upstream.noteRefusal(outcome)
   // Before the trial is settled: a busy answer proves that the node lives.
   if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
   if (verdict.effect === 'model') upstream.bar(ask.model)

@@ -5,7 +5,9 @@ import type { Via } from '../shared/via.ts'
 import type { Breaker, BreakerState } from './breaker.ts'
 import type { NodeAgent } from './node-agent.ts'
 import type { NodePassage } from './node-passage.ts'
+import { isForeign, isUnauthorized } from './not-ollama.ts'
 import type { LeaveReason } from './order.ts'
+import type { Refused } from './outcome.ts'
 import { isQuiet, Reachability } from './reachability.ts'
 import { type Pulse, Silence } from './silence.ts'
 
@@ -34,6 +36,8 @@ interface UpstreamOptions {
   readonly passage: NodePassage
   /** See `canConnect`. */
   readonly connect: (address: Address) => Promise<boolean | null>
+  /** Tells the operator what is wrong with the way to the node. */
+  readonly warn: (message: string, status: number) => void
 }
 
 /** The way to one node: its kept-alive sockets, its breaker, what waits there, and what is known of its silence. */
@@ -47,10 +51,12 @@ export class Upstream {
   readonly silent = new Roster<Silent, Silent>()
   readonly #silences = new Map<string, Silence>()
   readonly #reachability: Reachability
+  readonly #warn: UpstreamOptions['warn']
   #breakerState: BreakerState = 'closed'
   #ended = false
 
-  constructor({ node, agent, via, passage, connect }: UpstreamOptions) {
+  constructor({ node, agent, via, passage, connect, warn }: UpstreamOptions) {
+    this.#warn = warn
     this.target = targetOf(node)
     this.agent = agent
     this.via = via
@@ -79,6 +85,13 @@ export class Upstream {
   /** A model is not on the node, or its runner dies there: it is not asked for here for 30 s. */
   bar(model: string): void {
     this.passage.bar(model)
+  }
+
+  /** The node, or what is in front of it, refused a request. */
+  noteRefusal(refused: Refused): void {
+    if (isUnauthorized(refused)) this.#warn('node refuses llamero: check its "headers"', refused.status)
+    else if (isForeign(refused))
+      this.#warn('what answers for the node is not Ollama: check its URL and the proxy there', refused.status)
   }
 
   /** A new connection to the node did not come up. */

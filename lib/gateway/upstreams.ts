@@ -24,6 +24,9 @@ const lookMs = 500
 /** The longest that a new connection may take which only shows that the node is there. */
 const connectMs = 2000
 
+/** Milliseconds between two warnings of the same thing about the same node. */
+const warnMs = 60_000
+
 interface Held {
   readonly upstream: Upstream
   /** What it was made from: another address, other TLS or breaker settings need a new one. */
@@ -113,6 +116,7 @@ export class Upstreams implements Gate {
       via: this.#options.via,
       passage,
       connect: ({ host, port }) => this.#connect(host, port),
+      warn: this.#warner(node.name),
     })
     const fresh: Held = { identity: this.#identityOf(node), upstream }
     this.#held.set(node.name, fresh)
@@ -124,6 +128,18 @@ export class Upstreams implements Gate {
   #connect(host: string, port: number): Promise<boolean | null> {
     const { snapshot, clock } = this.#options
     return canConnect(host, port, Math.min(snapshot.get().config.timeouts.connect, connectMs), clock)
+  }
+
+  /** Says each thing of a node once a minute at most. */
+  #warner(node: string): (message: string, status: number) => void {
+    const { log, clock } = this.#options
+    const said = new Map<string, number>()
+    return (message, status) => {
+      const now = clock.now()
+      if (now < (said.get(message) ?? Number.NEGATIVE_INFINITY) + warnMs) return
+      said.set(message, now)
+      log.warn(message, { node, status })
+    }
   }
 
   #lookLater(): () => void {

@@ -183,6 +183,30 @@ const catalogue = {
   },
   // 502, 504: every attempt failed
   node_failed: { status: 502, text: (f) => `the Ollama server failed: ${f['reason']}` },
+  node_unauthorized: {
+    status: 502,
+    text: (f) =>
+      `the Ollama server refuses llamero, not your key: ${f['reason']}; an operator must correct the node's "headers", or sign it in to ollama.com`,
+  },
+  path_unknown_to_node: {
+    status: 404,
+    text: (f) => `the Ollama server is too old for ${f['path']}: update Ollama there`,
+  },
+  proxy_body_limit: {
+    status: 413,
+    text: () =>
+      'a proxy in front of the Ollama server takes no request this large; an operator can raise its limit (nginx: client_max_body_size)',
+  },
+  proxy_busy: {
+    status: 503,
+    retryAfter: 5,
+    text: (f) => `a proxy in front of the Ollama server takes no requests now (status ${f['status']})`,
+  },
+  not_ollama: {
+    status: 502,
+    text: (f) =>
+      `what answered in place of the Ollama server is not Ollama (status ${f['status']}); an operator must check the node's URL and the proxy in front of it`,
+  },
   node_timeout: { status: 504, text: (f) => `the Ollama server did not answer in time: ${f['reason']}` },
   loop_detected: {
     status: 508,

@@ -166,7 +166,11 @@ test('errors are told by status and by the few words that Ollama gives, unwrappe
     isDiskFull: false,
   })
   assert.equal(endingOfStatus(503, '{"error":"server busy"}').kind, 'broken')
-  assert.deepEqual(endingOfStatus(500, '<html>'), { kind: 'failed', error: 'it answered 500', code: 500 })
+  assert.deepEqual(endingOfStatus(500, '<html>'), {
+    kind: 'failed',
+    error: 'a proxy in front of it, or another server, answered 500',
+    code: 500,
+  })
   assert.equal(readLine(wrapped)?.error, 'too long')
   assert.equal(readLine('{"error":{}}')?.error, 'an error without words')
   const full = endingOfLine('write /blobs/x-partial: no space left on device')

@@ -105,7 +105,7 @@ suite('a node that answers oddly', () => {
     await wire.assertWell()
   })
 
-  test('with a page of HTML under status 500 is passed on as it is, and not held to be ill (150)', async () => {
+  test('with a page of HTML under status 500 is told in JSON, without the page, and asked again (150, 321)', async () => {
     const page = '<html><body>Oops</body></html>'
     await using wire = await startWireGateway({
       serve: (socket) =>
@@ -113,8 +113,8 @@ suite('a node that answers oddly', () => {
     })
     for (let n = 0; n < 6; n++) {
       const answer = await wire.send(request)
-      assert.match(answer, /^HTTP\/1.1 500 Internal Server Error\r\n[\s\S]*content-type: text\/html\r\n/)
-      assert(answer.endsWith(page))
+      assert.match(answer, /^HTTP\/1.1 502 Bad Gateway\r\n[\s\S]*content-type: application\/json/)
+      assert.match(answer, /\{"error":"[^"<]*a proxy in front of it says 500"\}$/)
     }
     await wire.assertWell()
   })
