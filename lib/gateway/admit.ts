@@ -1,4 +1,5 @@
 import { type Api, type Ask, embeds } from '../fleet/ask.ts'
+import { canonicalName } from '../fleet/names.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { adjust } from './adjust.ts'
@@ -28,8 +29,8 @@ export interface Admission {
   readonly spelling: Spelling | null
   /** See `Adjustment`. */
   readonly adjusted: readonly string[]
-  /** Set where the model shall only leave the memory: its name as the caller wrote it. */
-  readonly unloads: string | null
+  /** Set where a model shall only leave the memory: its canonical name, and as the caller wrote it. */
+  readonly unloads: { readonly model: string; readonly written: string } | null
 }
 
 /** A body and where in it the fields of `namesFor` its route are. */
@@ -76,8 +77,14 @@ export function admit(
     isFallback,
     spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
     adjusted,
-    unloads: unloads ? model.value : null,
+    unloads: unloads ? { model: namedBy(choice), written: model.value } : null,
   }
+}
+
+/** The model that is meant, also where another would answer for it. */
+function namedBy({ asked, model, rule, isFallback }: Choice): string {
+  if (!isFallback) return model
+  return rule?.model ? (canonicalName(rule.model) ?? rule.model) : asked
 }
 
 function renamed({ start, end }: Field, model: string): Edit {

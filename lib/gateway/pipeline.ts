@@ -218,7 +218,7 @@ export class Pipeline {
         const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, scanned, now), now })
         const { admission, now } = await onceLookedAt(judge, exchange, this.#options)
         if (admission.unloads === null) return await dispatch.run(exchange, admission, now)
-        return await unloads.answer(exchange, { ...admission.ask, written: admission.unloads }, now)
+        return await unloads.answer(exchange, { api: route.api, ...admission.unloads }, now)
       }
     }
     route satisfies never

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { Ollama } from 'ollama'
+import { routeSchema } from '../../lib/fleet/config.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { aSnapshot } from '../support/fleet.ts'
@@ -91,6 +92,22 @@ suite('a request that only unloads a model, of a caller who may', () => {
     assert.equal((await stop('m')).status, 200)
     assert.equal((await stop('m')).status, 200)
     assert.equal((await stop('none')).status, 404)
+  })
+
+  test('means the model that was named, also where a route would have another answer for it (367)', async () => {
+    await using at = await fleet()
+    const cordoned = at.nodes[1] as SimulatedNode
+    const models = ['m:latest', 'other:latest']
+    const nodes = [
+      { name: 'a', url: at.nodes[0]?.url ?? '', models: ['other:latest'], loaded: ['other:latest'] },
+      { name: 'b', url: cordoned.url, models, loaded: models, weight: 0 },
+    ]
+    const route = routeSchema.parse({ match: { model: 'alias' }, model: 'm', fallback: ['other'] })
+    at.gateway.current.swap(aSnapshot({ config, nodes, routes: new Map([['r', route]]) }))
+    const answer = await post(`${at.gateway.url}/api/generate`, { model: 'alias', keep_alive: 0 })
+    assert.partialDeepStrictEqual(await answer.json(), { model: 'alias', done_reason: 'unload' })
+    assert.deepEqual(await inMemory(cordoned), ['other:latest'])
+    assert.equal((await inMemory(at.nodes[0] as SimulatedNode)).length, 2)
   })
 
   test('a prompt with keep_alive 0 is answered, and unloads where it was answered (367)', async () => {
