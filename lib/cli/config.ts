@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
-import { stringify } from 'yaml'
 import { didYouMean } from '../fleet/document.ts'
 import type { ConfigAnswer, StatusAnswer } from './answers.ts'
 import { configChanges } from './config-changes.ts'
 import { editConfig } from './config-edit.ts'
 import { putText, showDiff, storedText } from './config-text.ts'
 import { readText, requireValid, type TargetOptions, targetOf, withTarget } from './document-file.ts'
+import { yamlText } from './documents.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
 import { type RequestOptions, withOutput, withTimeout, withYes } from './options.ts'
@@ -52,7 +52,7 @@ async function get(invocation: Invocation, path: string | undefined, options: Ge
   if (options.stored) terminal.write(answer.text ?? '')
   else {
     const value = path === undefined ? answer.effective : fieldAt(answer.effective, path)
-    terminal.show(value, options.output, () => stringify(value))
+    terminal.show(value, options.output, () => yamlText(value))
   }
   if (!answer.ok)
     terminal.say('the stored config is rejected; the last good one stays in force', 'llamero config edit')

@@ -47,14 +47,14 @@ export function facts(pairs: readonly (readonly [name: string, value: string])[]
   return pairs
     .map(([name, value]) => {
       const text = printable(value) || '-'
-      return `${name.padEnd(width)}${gap}${colour ? tint(text) : text}\n`
+      return `${printable(name).padEnd(width)}${gap}${colour ? tint(text) : text}\n`
     })
     .join('')
 }
 
 /** Text of others without control and formatting characters: a name must not steer the terminal. */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, '?')
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?')
 }
 
 /** Cuts the widest column, and only that, when the rows would wrap. */

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline'
-import { stringify } from 'yaml'
 import type { CliContext } from './context.ts'
+import { jsonText, yamlText } from './documents.ts'
 import type { Output } from './options.ts'
 import type { Screen } from './progress-bars.ts'
 import { type Look, printable } from './table.ts'
@@ -34,17 +34,18 @@ export class Terminal {
    */
   showAgain(document: unknown, output: Output, view: (look: Look) => string): void {
     const { stdout, clock } = this.#context
-    if (output === 'json') stdout.write(`${JSON.stringify(document)}\n`)
-    else if (output === 'yaml') stdout.write(`---\n${stringify(document)}`)
+    if (output === 'json') stdout.write(`${jsonText(document)}\n`)
+    else if (output === 'yaml') stdout.write(`---\n${yamlText(document)}`)
     else {
       const head = `${stdout.isTTY ? clearScreen : ''}${clock.date().toISOString()}\n`
       stdout.write(`${head}${this.#render(document, output, view)}\n`)
     }
   }
 
-  /** A document's own text, as it is. */
+  /** A document's own text: as it is into a file or another program, without what steers a terminal on one. */
   write(text: string): void {
-    this.#context.stdout.write(text)
+    const { stdout } = this.#context
+    stdout.write(stdout.isTTY ? text.split('\n').map(printable).join('\n') : text)
   }
 
   print(text: string): void {
@@ -100,8 +101,8 @@ export class Terminal {
   }
 
   #render(document: unknown, output: Output, view: (look: Look) => string): string {
-    if (output === 'json') return `${JSON.stringify(document, null, 2)}\n`
-    if (output === 'yaml') return stringify(document)
+    if (output === 'json') return `${jsonText(document, 2)}\n`
+    if (output === 'yaml') return yamlText(document)
     const { stdout } = this.#context
     return view({
       wide: output === 'wide',
