@@ -24,6 +24,12 @@ export interface Verdict {
  */
 const nodeFaults =
   /^(model runner has unexpectedly stopped|llama-server (process|reported|error)|timed out waiting for llama-server|an error was encountered while running the model|unexpected server status|no slots available after|health resp|server not responding)/i
+/**
+ * How a 500 begins that tells of files on the node's disk: Go's errors of the system, and of a model or a manifest that is
+ * damaged (ollama: fs/ggml/ggml.go, manifest). A copy elsewhere may be well.
+ */
+const diskFaults =
+  /^((open|stat|lstat|read|fork\/exec) .+: |invalid file magic|unsupported model format|invalid digest format|unexpected (eof|end of json input)$)/i
 /** What a runner says of memory, anywhere in its output (ollama: llm/status.go). */
 const memoryFaults = /cudamalloc failed|out of memory|failed to allocate/i
 /**
@@ -38,6 +44,7 @@ const ownFaults = /^(invalid |option |template:|json schema|failed to parse)/i
 const quoted = /"(?:[^"\\]|\\.)*"|`[^`]*`|<[^>]*>/g
 
 const again = { elsewhere: true, sign: 'bad' } as const
+const modelFailed = { elsewhere: true, sign: 'neutral', effect: 'model' } as const
 const final = { elsewhere: false, sign: 'good' } as const
 
 const byFault: Readonly<Record<Fault, Verdict>> = {
@@ -120,6 +127,7 @@ function judgeRefusal(refused: Refused, ask: Judged): Verdict {
   if (status === 403) return judgeForbidden(body)
   const known = byStatus[status]
   if (known) return known
+  if (status === 500 && diskFaults.test(text)) return modelFailed
   if (embeds(ask.api) && (status === 400 || status === 500)) return judgeText(text, ask, isEmbedFault)
   if (status === 500) return judgeText(text, ask, isNodeFault)
   return status > 500 ? again : final
@@ -140,7 +148,7 @@ function judgeText(text: string, { variant }: Judged, isFault: (text: string) =>
   if (ownFaults.test(said) || !isFault(said)) return final
   // The request brought its own context or layers, which may be too much: the model as others use it may be well.
   if (variant !== '' && memoryFaults.test(said)) return { elsewhere: true, sign: 'neutral' }
-  return { elsewhere: true, sign: 'neutral', effect: 'model' }
+  return modelFailed
 }
 
 function isNodeFault(text: string): boolean {

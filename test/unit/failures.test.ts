@@ -89,6 +89,21 @@ test("embed's 400 that hides a dead runner is the node's fault, and chat's with 
   )
 })
 
+test('files that a node cannot read are its own trouble, and a copy elsewhere may be well (371)', () => {
+  const texts = [
+    'open /root/.ollama/models/blobs/sha256-12ab: no such file or directory',
+    'read /root/.ollama/models/blobs/sha256-12ab: input/output error',
+    'invalid file magic',
+    'unexpected EOF',
+    'unexpected end of JSON input',
+  ]
+  for (const text of texts) {
+    assert.deepEqual(refused(500, error(text)), modelIsBad, text)
+    assert.deepEqual(refused(500, error(text), { api: 'ollama_embed' }), modelIsBad, text)
+    assert.deepEqual(refused(400, error(text)), final, text)
+  }
+})
+
 test('an error line in a stream keeps the model from the node only when its text says that the runner failed', () => {
   const dead = failed('error-line', { committed: true, text: 'unexpected server status: 500' })
   assert.deepEqual(dead, { elsewhere: false, sign: 'neutral', effect: 'model' })
