@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, stat } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { AdminServer } from './admin/server.ts'
 import { readOrCreateToken } from './admin/token.ts'
@@ -181,6 +182,7 @@ export async function startApp(settings: Settings): Promise<App> {
       name: settings.name,
       boot,
       version,
+      host: hostname(),
       data: formatAddress(settings.listen),
       admin: formatAddress(settings.admin),
       started: clock.date(),

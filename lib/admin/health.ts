@@ -13,7 +13,7 @@ export function healthRoutes(router: Router, admin: AdminContext): void {
   router.get('/readyz', (context) => {
     const reason = unreadiness(admin, context.query['model'])
     context.status = reason === null ? 200 : 503
-    context.body = `${reason ?? 'ready'}\n`
+    context.body = `${reason ?? 'ready'}\n${storeLine(admin)}`
   })
 
   router.get('/leader', (context) => {
@@ -31,13 +31,15 @@ export function healthRoutes(router: Router, admin: AdminContext): void {
 }
 
 function unreadiness(
-  { snapshot, cluster, isDraining, ownFaults }: AdminContext,
+  { snapshot, cluster, instance, isDraining, ownFaults }: AdminContext,
   model: unknown,
 ): string | null {
   if (isDraining()) return 'draining'
   if (ownFaults.reason !== null) return ownFaults.reason
   if (!snapshot.isReady) return 'no configuration yet'
-  const { cutOff } = cluster
+  const { cutOff, duplicate } = cluster
+  if (duplicate !== null)
+    return `duplicate name: another process is registered as "${instance}" (${duplicate}); set LLAMERO_NAME to a name of its own`
   if (cutOff)
     return `cut off: this instance reaches none of ${cutOff.nodes} nodes, instance ${cutOff.peer} does; check its network`
   if (typeof model !== 'string') return null
@@ -45,6 +47,13 @@ function unreadiness(
   const holders = models.get(canonicalName(model) ?? '')?.holders ?? []
   const canServe = (node: NodeView | undefined) => node && node.weight > 0 && node.health !== 'down'
   return holders.some((name) => canServe(nodes.get(name))) ? null : 'no node can serve this model'
+}
+
+/** What only changes and advice wait for: requests go on. */
+function storeLine({ store }: AdminContext): string {
+  const trouble = store.condition?.trouble
+  if (!trouble) return ''
+  return `store: ${trouble.refuses === 'writes' ? 'read-only' : 'refused'}, ${trouble.reason}\n`
 }
 
 /** Gauges that are states, not events, are read when they are asked for. */

@@ -43,7 +43,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       terms: lastTerms(admin),
       store: {
         kind: store.kind,
-        ok: cluster.following,
+        ...conditionOf(admin),
         last_contact_seconds: contact === null ? null : Math.round((clock.now() - contact) / 100) / 10,
         ...look,
       },
@@ -84,6 +84,20 @@ function differing(models: readonly ModelView[]) {
 function lastTerms({ cluster }: AdminContext) {
   const terms = [...cluster.directory.terms()].slice(0, shownTerms)
   return terms.map(([fence, term]) => ({ fence: String(fence), ...term }))
+}
+
+/** Whether the store does what it is asked: `ok`, `read-only`, `refused` (not even reading is allowed) or `unreachable`. */
+function conditionOf({ cluster, store }: AdminContext) {
+  const trouble = store.condition?.trouble ?? null
+  const answering = cluster.following ? 'ok' : 'unreachable'
+  const state = trouble === null ? answering : trouble.refuses === 'writes' ? 'read-only' : 'refused'
+  const problem = trouble && {
+    kind: trouble.kind,
+    since: trouble.since.toISOString(),
+    reason: trouble.reason,
+    todo: trouble.todo,
+  }
+  return { ok: state === 'ok', state, problem }
 }
 
 /** How fast the store answers, and which of its members do: within a second, for every call of a store ends by then. */

@@ -309,6 +309,15 @@ export interface StatusAnswer {
   readonly store: {
     readonly kind: string
     readonly ok: boolean
+    /** An instance of an older version does not tell. */
+    readonly state?: string
+    /** What it refuses although it answers; null: nothing. */
+    readonly problem?: {
+      readonly kind: string
+      readonly since: string
+      readonly reason: string
+      readonly todo: string
+    } | null
     readonly last_contact_seconds: number | null
     readonly round_trip_ms: number | null
     readonly members: readonly { readonly name: string; readonly endpoint: string; readonly ok: boolean }[]

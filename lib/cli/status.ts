@@ -16,7 +16,13 @@ export function addStatusCommand(program: Command, invocation: Invocation): void
 async function status(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const answer = await invocation.admin(timeout).get<StatusAnswer>('/status')
   invocation.terminal.show(answer, output, (look) => view(answer, look))
-  if (!answer.store.ok)
+  const { problem } = answer.store
+  if (problem)
+    invocation.terminal.say(
+      `warning: the store takes no changes: ${problem.reason}; requests go on`,
+      problem.todo,
+    )
+  else if (!answer.store.ok)
     invocation.terminal.say('warning: the store does not answer: requests go on, changes must wait')
   if (answer.config.suspect !== null)
     invocation.terminal.say(
@@ -70,8 +76,10 @@ function termsLine({ terms = [] }: StatusAnswer): string {
 }
 
 function storeLine({ store, config }: StatusAnswer): string {
-  const { kind, ok, last_contact_seconds: silence, round_trip_ms, members } = store
+  const { kind, ok, state, problem, last_contact_seconds: silence, round_trip_ms, members } = store
   const down = members.filter((member) => !member.ok).map(({ endpoint }) => endpoint)
+  if (problem)
+    return `${state === 'read-only' ? 'READ-ONLY' : 'REFUSED'} since ${problem.since}, ${kind}: ${printable(problem.reason)}`
   if (!ok) {
     const since = silence === null ? 'never reached' : `since ${formatDuration(silence * 1000)}`
     return `DOWN ${since}, serving from memory (config revision ${config.revision})`

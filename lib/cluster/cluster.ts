@@ -39,6 +39,8 @@ export interface ClusterOptions {
     /** Random per process. */
     readonly boot: string
     readonly version: string
+    /** Host name of the machine. */
+    readonly host?: string
     /** Addresses, for people and peers. */
     readonly data: string
     readonly admin: string
@@ -99,7 +101,7 @@ export class Cluster {
       publish: () => this.#registry.poke(),
       changed: () => this.#leadership.poke(),
     })
-    this.#outlook = new Outlook({ ...options, evidence: this.#evidence })
+    this.#outlook = new Outlook({ ...options, evidence: this.#evidence, leads: () => this.isLeader() })
     this.#informer = new Informer({
       ...shared,
       prefix: keys.root,
@@ -202,6 +204,11 @@ export class Cluster {
   /** Where the configuration in force comes from: `snapshot` is the one on disk, `none` means nothing is in force yet. */
   get configSource(): ConfigSource {
     return this.#outlook.source
+  }
+
+  /** Where another process runs that is registered under this instance's name, in a few words; null: there is none. */
+  get duplicate(): string | null {
+    return this.#registry.rival?.place ?? null
   }
 
   /** Why what the store says is not put in force, in one sentence; null when it is. */

@@ -28,6 +28,8 @@ interface OutlookOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly evidence: Evidence
+  /** Whether this instance leads. */
+  readonly leads: () => boolean
   /** Where the last good configuration is kept for the next process; left out when the store is on this disk anyway. */
   readonly disk?: Pick<DiskSnapshot, 'load' | 'save'>
 }
@@ -67,8 +69,10 @@ export class Outlook {
     this.#own = new OwnAdvice({
       ...options,
       snapshot: () => snapshot.get(),
+      isWritable: () => (store.condition?.trouble ?? null) === null,
       changed: () => this.#world.refresh(),
     })
+    store.condition?.onChange(() => this.#own.reconsider())
     this.#world = new World({ ...options, contacts, trust: this.#trust, own: () => this.#own.observations() })
     contacts.onTurn((node) => this.#world.reconsider(node))
     this.#recount = new Recount({

@@ -10,6 +10,7 @@ const instanceSchema = z.object({
   id: z.string(),
   boot: z.string(),
   version: z.string(),
+  host: z.string().exactOptional(),
   data: z.string(),
   admin: z.string(),
   started: z.string(),

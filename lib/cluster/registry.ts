@@ -30,6 +30,16 @@ interface RegistryOptions {
 /** Milliseconds between looks at what may have changed, and the least time between two load summaries. */
 const paceMs = 1000
 
+/** Another process that is registered under our name. */
+export interface Rival {
+  readonly boot: string
+  /** Where it runs, in a few words. */
+  readonly place: string
+}
+
+/** Characters of what another process tells of itself. */
+const maxTold = 100
+
 /** A key of ours as last written. */
 interface Written {
   readonly lease: string
@@ -47,8 +57,8 @@ export class Registry {
   #record: Written | null = null
   #load: Written | null = null
   #loadAt = Number.NEGATIVE_INFINITY
-  /** The boot id that holds our name, and until when not to ask again. */
-  #rival: { readonly boot: string; readonly until: number } | null = null
+  /** The process that holds our name, and until when not to ask again. */
+  #rival: (Rival & { readonly until: number }) | null = null
 
   constructor(options: RegistryOptions) {
     this.#options = options
@@ -72,6 +82,12 @@ export class Registry {
   /** Whether the name is ours: the record stands under the lease we hold. */
   get isRegistered(): boolean {
     return this.#record !== null && this.#record.lease === this.#options.lease()
+  }
+
+  /** The process that is registered under our name; null while there is none, or the store has not said so for two TTLs. */
+  get rival(): Rival | null {
+    const { clock, ttlMs } = this.#options
+    return this.#rival && clock.now() < this.#rival.until + ttlMs ? this.#rival : null
   }
 
   /** Publishes changes now instead of within a second. */
@@ -138,9 +154,17 @@ export class Registry {
 
   #refuse(holder: Entry): null {
     const { id, clock, ttlMs, log } = this.#options
-    const boot = readInstance(holder.value)?.boot ?? ''
-    if (this.#rival?.boot !== boot) log.warn('duplicate instance name', { instance: id, holder: boot })
-    this.#rival = { boot, until: clock.now() + ttlMs }
+    const record = readInstance(holder.value)
+    const boot = record?.boot ?? ''
+    const place = placeOf(record)
+    if (this.#rival?.boot !== boot)
+      log.warn('duplicate instance name', {
+        instance: id,
+        holder: place,
+        effect: 'this instance is not ready and does not lead',
+        todo: 'give each instance a name of its own (LLAMERO_NAME), then restart it; where the other one was killed, its registration ends within seconds',
+      })
+    this.#rival = { boot, place, until: clock.now() + ttlMs }
     this.#record = null
     return null
   }
@@ -162,4 +186,11 @@ export class Registry {
     const { revision } = await store.commit({ when: [], apply: [put] })
     this.#load = { lease, text, modified: revision }
   }
+}
+
+function placeOf(record: InstanceRecord | null): string {
+  if (record === null) return 'an unreadable registration'
+  const { host, data, admin } = record
+  const where = host ? `host ${host}, ` : ''
+  return `${where}data ${data}, admin ${admin}`.replace(/[^\x20-\x7e]/g, '?').slice(0, maxTold)
 }

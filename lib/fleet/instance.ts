@@ -4,6 +4,8 @@ export interface InstanceRecord {
   /** Random per process: tells a restart from a second process with the same name. */
   readonly boot: string
   readonly version: string
+  /** Host name of its machine; left out by older versions. */
+  readonly host?: string
   /** Where it serves; for people and for peers. */
   readonly data: string
   readonly admin: string

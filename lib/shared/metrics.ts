@@ -164,6 +164,11 @@ export class Metrics {
   )
   readonly leaderChanges = this.#counter('cluster_leader_changes_total', 'Times the leader changed', [])
   readonly storeUp = this.#gauge('store_up', '1 while the last call to the store succeeded', [])
+  readonly storeTrouble = this.#gauge(
+    'store_trouble',
+    '1 while the store answers and refuses: no-space (quota of etcd), corrupt, no-permission, disk-full or unwritable',
+    ['kind'],
+  )
   readonly storeCertificateStale = this.#gauge(
     'store_certificate_stale',
     '1 while the files for TLS to etcd do not fit together and those read before are in force',

@@ -2,6 +2,8 @@ import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
+import type { Metrics } from '../shared/metrics.ts'
+import { Condition, type Trouble } from './condition.ts'
 import { Draft, type Step } from './draft.ts'
 import { lock } from './file-lock.ts'
 import { History } from './history.ts'
@@ -29,6 +31,7 @@ const sweepRetryMs = 1000
 interface Options {
   readonly clock: Clock
   readonly log: Log
+  readonly metrics?: Metrics
 }
 
 interface Waiting {
@@ -46,8 +49,10 @@ interface Waiting {
  */
 export class EmbeddedStore implements Store {
   readonly kind = 'embedded'
+  readonly condition: Condition
   readonly #clock: Clock
   readonly #log: Log
+  readonly #file: string
   readonly #journal: Journal
   readonly #unlock: () => Promise<void>
   readonly #entries: Map<string, Entry>
@@ -60,6 +65,7 @@ export class EmbeddedStore implements Store {
   #closing: Promise<void> | null = null
 
   private constructor(
+    file: string,
     options: Options,
     journal: Journal,
     payloads: readonly Buffer[],
@@ -67,6 +73,8 @@ export class EmbeddedStore implements Store {
   ) {
     this.#clock = options.clock
     this.#log = options.log
+    this.#file = file
+    this.condition = new Condition({ ...options, settleMs: 0 })
     this.#journal = journal
     this.#unlock = unlock
     const { entries, revision } = decode(payloads)
@@ -100,7 +108,7 @@ export class EmbeddedStore implements Store {
     try {
       const { journal, payloads, cutBytes } = await Journal.open(file, encode({ revision: 0n, changes: [] }))
       if (cutBytes > 0) options.log.warn('an unfinished write was cut off the store file', { file, cutBytes })
-      return new EmbeddedStore(options, journal, payloads, unlock)
+      return new EmbeddedStore(file, options, journal, payloads, unlock)
     } catch (error) {
       await unlock()
       throw error
@@ -219,9 +227,16 @@ export class EmbeddedStore implements Store {
       }
     })
     try {
-      if (draft.steps.length > 0) await this.#journal.append(draft.steps.map(encode))
+      if (draft.steps.length > 0) {
+        await this.#journal.append(draft.steps.map(encode))
+        this.condition.wrote()
+      }
     } catch (cause) {
-      const error = new StoreError('unavailable', 'the store file cannot be written', { cause })
+      const trouble = troubleOf(this.#file, cause)
+      this.condition.refused(trouble)
+      const error = new StoreError('unavailable', `the store file cannot be written: ${trouble.reason}`, {
+        cause,
+      })
       for (const { done } of batch) done.reject(error)
       return
     }
@@ -255,4 +270,22 @@ export class EmbeddedStore implements Store {
       this.#log.warn('the store file could not be compacted', { error })
     }
   }
+}
+
+function troubleOf(file: string, cause: unknown): Trouble {
+  const { code = 'unknown error' } = cause as NodeJS.ErrnoException
+  const todo = 'the next write is tried by itself'
+  return code === 'ENOSPC' || code === 'EDQUOT'
+    ? {
+        kind: 'disk-full',
+        refuses: 'writes',
+        reason: `disk full: no room to write ${file}`,
+        todo: `free space on it, or move the state directory (LLAMERO_STATE); ${todo}`,
+      }
+    : {
+        kind: 'unwritable',
+        refuses: 'writes',
+        reason: `${file} cannot be written (${code})`,
+        todo: `check the disk, its mount and the limits of the process; ${todo}`,
+      }
 }

@@ -3,6 +3,7 @@ import {
   EtcdInvalidAuthTokenError,
   EtcdLeaseInvalidError,
   EtcdPermissionDeniedError,
+  GRPCDataLossError,
   GRPCFailedPreconditionError,
   GRPCInvalidArgumentError,
   GRPCNotImplementedError,
@@ -10,6 +11,7 @@ import {
   GRPCUnauthenticatedError,
 } from 'etcd3'
 import { messageOf } from '../shared/errors.ts'
+import type { Trouble } from './condition.ts'
 import { StoreError, type StoreFault } from './store.ts'
 
 /** Asking again gives the same answer: permission, size, quota. */
@@ -17,6 +19,7 @@ const refusals = [
   EtcdAuthenticationFailedError,
   EtcdInvalidAuthTokenError,
   EtcdPermissionDeniedError,
+  GRPCDataLossError,
   GRPCFailedPreconditionError,
   GRPCInvalidArgumentError,
   GRPCNotImplementedError,
@@ -31,7 +34,7 @@ const sentences: Record<StoreFault, string> = {
   closed: 'the store is closed',
 }
 
-/** What an operator can do, by what TLS and etcd say of the cause. Only for people: decisions go by the fault. */
+/** What an operator can do, by what TLS says of a failed connection. Only for people: decisions go by the fault. */
 const advice: readonly (readonly [said: RegExp, advice: string])[] = [
   [
     /unable to (verify|get)|self[- ]signed/i,
@@ -46,16 +49,49 @@ const advice: readonly (readonly [said: RegExp, advice: string])[] = [
     /alert (bad|unsupported|revoked|expired|unknown) certificate|alert certificate|alert unknown ca/i,
     "etcd does not accept our certificate: set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY to one that has not expired and is signed by etcd's --trusted-ca-file",
   ],
+]
+
+/** What etcd refuses until an operator acts, by its words (etcd's `api/v3rpc/rpctypes/error.go`). */
+const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuses'>])[] = [
+  [
+    /database space exceeded/i,
+    {
+      kind: 'no-space',
+      reason: 'the quota of etcd is used up',
+      todo: 'compact, defragment, and disarm the alarm with etcdctl (compaction, defrag, alarm disarm), or raise --quota-backend-bytes',
+    },
+  ],
+  [
+    /corrupt cluster/i,
+    {
+      kind: 'corrupt',
+      reason: 'etcd has an alarm for corrupt data',
+      todo: 'find the member with "etcdctl alarm list" and "etcdctl endpoint hashkv --cluster", replace it, then "etcdctl alarm disarm"',
+    },
+  ],
   [
     /permission denied/i,
-    "the user that our certificate's CN names may not do this: grant it a role with readwrite on the prefix (etcdctl role grant-permission)",
+    {
+      kind: 'no-permission',
+      reason: "the user that our certificate's CN names may not do this",
+      todo: 'grant it a role with readwrite on the prefix (etcdctl role grant-permission)',
+    },
   ],
   [
     /user name is empty|invalid auth token|authentication failed/i,
-    'etcd wants to know who asks: set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY, the CN is the user',
+    {
+      kind: 'no-permission',
+      reason: 'etcd wants to know who asks',
+      todo: 'set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY, the CN is the user',
+    },
   ],
-  [/database space exceeded/i, 'its quota is used up: compact, defragment and disarm the alarm (etcdctl)'],
 ]
+
+/** Alarms of etcd by the names it gives them (`etcdctl alarm list`), and the words of its refusals. */
+const alarms = [
+  ['NOSPACE', 'database space exceeded'],
+  ['CORRUPT', 'corrupt cluster'],
+] as const
 
 /** @param operation what was being done, a word of the Store interface. */
 export function storeErrorOf(operation: string, cause: unknown): StoreError {
@@ -68,7 +104,29 @@ export function storeErrorOf(operation: string, cause: unknown): StoreError {
 
 /** Null when time may heal it. */
 export function adviceOn(cause: unknown): string | null {
+  const trouble = troubleIn(messageOf(cause))
+  if (trouble) return `${trouble.reason}: ${trouble.todo}`
   return advice.find(([said]) => said.test(messageOf(cause)))?.[1] ?? null
+}
+
+/**
+ * The trouble that a refused call tells of; null when it tells of the call only.
+ *
+ * @param isRead whether it would have changed nothing
+ */
+export function troubleOf(cause: unknown, isRead: boolean): Trouble | null {
+  const trouble = troubleIn(messageOf(cause))
+  return trouble && { ...trouble, refuses: isRead || trouble.kind === 'corrupt' ? 'everything' : 'writes' }
+}
+
+/** The trouble that a member tells of itself, by the `errors` of its status. */
+export function alarmIn(errors: readonly string[]): Trouble | null {
+  const alarm = alarms.find(([name]) => errors.some((error) => error.includes(name)))
+  return alarm ? troubleOf(new Error(alarm[1]), false) : null
+}
+
+function troubleIn(message: string): Omit<Trouble, 'refuses'> | null {
+  return troubles.find(([said]) => said.test(message))?.[1] ?? null
 }
 
 /** What is not known to be final is taken for passing: etcd3 has errors of many classes for "no connection" (sheet etcd.md §6). */

@@ -3,16 +3,22 @@ import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { whenReady } from './etcd-channel.ts'
+import { Condition } from './condition.ts'
+import { isReady, whenReady } from './etcd-channel.ts'
 import { EtcdClient } from './etcd-client.ts'
 import { EtcdCredentials, type EtcdTls } from './etcd-credentials.ts'
-import { adviceOn, storeErrorOf } from './etcd-errors.ts'
+import { adviceOn, storeErrorOf, troubleOf } from './etcd-errors.ts'
 import { Patience } from './patience.ts'
 import { reconnectPauseMs } from './reconnect.ts'
 import { StoreError } from './store.ts'
 
 /** Milliseconds until an operator who did nothing is told again. */
 const repeatMs = 60_000
+
+/** Milliseconds without a refusal after which a write that succeeds shows that etcd takes writes again. */
+const settleMs = 2500
+
+type Effect = 'read' | 'write' | 'other'
 
 export interface EtcdOptions {
   /** `http://host:port` or `https://host:port`, at least one. */
@@ -39,6 +45,7 @@ export class EtcdLink {
   #client: EtcdClient | null = null
   readonly #credentials: EtcdCredentials
   readonly #patience: Patience
+  readonly condition: Condition
   /** Whether somebody has just taken the client's connection: after its first answer that is no news any more. */
   #isTaken = false
   /** Endpoints at which nobody was there when they were left. The next round passes them over, once. */
@@ -55,33 +62,39 @@ export class EtcdLink {
   constructor(options: EtcdOptions) {
     this.#options = options
     this.#credentials = new EtcdCredentials(options)
+    this.condition = new Condition({ ...options, settleMs })
     this.#patience = new Patience(options.endpoints.length, () => options.clock.now())
   }
 
   /**
    * Runs one operation.
    *
+   * @param effect `read`: it changes nothing; `write`: it shows whether keys can be written; `other`: neither
    * @throws StoreError only
    */
-  async call<T>(operation: string, task: (client: Etcd3) => Promise<T>): Promise<T> {
+  async call<T>(operation: string, effect: Effect, task: (client: Etcd3) => Promise<T>): Promise<T> {
     if (this.#closed) throw closed()
     if (this.#options.clock.now() < this.#restUntil) throw resting()
     this.#client ??= this.#connect()
     const client = this.#client
     const { clock, metrics } = this.#options
     const startedMs = clock.now()
+    const wasConnected = isReady(client.channel)
     try {
       const result = await task(client)
       if (this.#closed) throw closed()
       this.#note(true)
+      if (effect === 'read') this.condition.read()
+      if (effect === 'write') this.condition.wrote()
       this.#patience.answered(clock.now() - startedMs)
       if (client === this.#client) this.#isTaken = false
       return result
     } catch (cause) {
       if (this.#closed) throw closed()
       const error = storeErrorOf(operation, cause)
-      if (error.fault === 'unavailable') this.#drop(client, clock.now() - startedMs, error)
-      else this.#note(true, error)
+      if (error.fault !== 'unavailable') this.#refused(error, effect)
+      else if (wasConnected || !this.#isWorthKeeping(client))
+        this.#drop(client, clock.now() - startedMs, error)
       throw error
     } finally {
       metrics?.storeSeconds.observe({ op: operation }, (clock.now() - startedMs) / 1000)
@@ -149,6 +162,11 @@ export class EtcdLink {
     return endpoints[turn % endpoints.length] ?? ''
   }
 
+  /** Over a long way the time of a call may go by until the connection stands: the next one has it. */
+  #isWorthKeeping(client: EtcdClient): boolean {
+    return this.#patience.isPatient && isReady(client.channel)
+  }
+
   /** Of all that fails together only the first drops the client they shared; open streams outlive it. */
   #drop(client: Etcd3, tookMs: number, error?: StoreError): void {
     if (client !== this.#client) return
@@ -174,6 +192,12 @@ export class EtcdLink {
     // All others were silent as well: it is the turn of the first of them.
     this.#turn += steps < endpoints.length ? steps : 1
     if (!this.#isTaken) this.#silent.add(left)
+  }
+
+  #refused(error: StoreError, effect: Effect): void {
+    const trouble = troubleOf(error.cause ?? error, effect === 'read')
+    if (trouble) this.condition.refused(trouble)
+    this.#note(true, trouble ? undefined : error)
   }
 
   /** One line when etcd ceases to answer or does again; of what only an operator can mend, one a minute while it lasts. */

@@ -10,7 +10,9 @@ import {
   SortTarget,
 } from 'etcd3'
 import type { Clock } from '../shared/clock.ts'
+import type { Condition } from './condition.ts'
 import { entryOf } from './etcd-entry.ts'
+import { alarmIn } from './etcd-errors.ts'
 import { keepAlive } from './etcd-lease.ts'
 import { EtcdLink, type EtcdOptions } from './etcd-link.ts'
 import { askMember } from './etcd-member.ts'
@@ -51,12 +53,16 @@ export class EtcdStore implements Store {
     this.#link = new EtcdLink(options)
   }
 
+  get condition(): Condition {
+    return this.#link.condition
+  }
+
   get deadlineMs(): number {
     return this.#link.deadlineMs
   }
 
   get(key: string): Promise<Entry | null> {
-    return this.#link.call('get', async ({ kv }) => {
+    return this.#link.call('get', 'read', async ({ kv }) => {
       const { kvs } = await kv.range({ key: Buffer.from(key) })
       return kvs[0] ? entryOf(kvs[0]) : null
     })
@@ -64,12 +70,13 @@ export class EtcdStore implements Store {
 
   async list(prefix: string): Promise<{ entries: Entry[]; revision: bigint }> {
     checkPrefix(prefix)
-    return this.#link.call('list', (client) => listAll(client, prefix))
+    return this.#link.call('list', 'read', (client) => listAll(client, prefix))
   }
 
   async newest(prefix: string): Promise<{ count: number; modified: bigint }> {
     checkPrefix(prefix)
-    return this.#link.call('newest', async ({ kv }) => {
+    return this.#link.call('newest', 'read', async ({ kv, maintenance }) => {
+      void this.#lookForAlarms(maintenance)
       const { count, kvs } = await kv.range({
         ...rangeOf(prefix),
         limit: 1,
@@ -83,7 +90,7 @@ export class EtcdStore implements Store {
 
   async watch(prefix: string, from: bigint, handler: WatchHandler): Promise<Watch> {
     checkPrefix(prefix)
-    return this.#link.call('watch', async (client) => {
+    return this.#link.call('watch', 'read', async (client) => {
       const told: WatchHandler = {
         changed: (changes, revision) => handler.changed(changes, revision),
         broken: (reason, error) => {
@@ -101,7 +108,8 @@ export class EtcdStore implements Store {
   async commit(transaction: Transaction): Promise<Committed> {
     checkTransaction(transaction)
     const { when, apply, otherwise = [] } = transaction
-    return this.#link.call('commit', async ({ kv }) =>
+    const effect = apply.length === 0 ? 'read' : apply.some(({ type }) => type === 'put') ? 'write' : 'other'
+    return this.#link.call('commit', effect, async ({ kv }) =>
       committedOf(
         await kv.txn({
           compare: when.map(comparison),
@@ -113,7 +121,7 @@ export class EtcdStore implements Store {
   }
 
   grant(ttlMs: number): Promise<Lease> {
-    return this.#link.call('grant', async ({ leaseClient }) => {
+    return this.#link.call('grant', 'other', async ({ leaseClient }) => {
       const { ID, TTL } = await leaseClient.leaseGrant({ TTL: Math.ceil(ttlMs / 1000) })
       const lease = { id: ID, ttlMs: Number(TTL) * 1000 }
       this.#link.granted(lease.ttlMs)
@@ -122,7 +130,7 @@ export class EtcdStore implements Store {
   }
 
   renew(lease: string): Promise<number> {
-    return this.#link.call('renew', async (client) => {
+    return this.#link.call('renew', 'other', async (client) => {
       const remainingMs = await keepAlive(client, lease)
       if (remainingMs <= 0) throw new StoreError('no-lease', `lease ${lease} does not exist`)
       return remainingMs
@@ -131,7 +139,7 @@ export class EtcdStore implements Store {
 
   async revoke(lease: string): Promise<void> {
     try {
-      await this.#link.call('revoke', ({ leaseClient }) => leaseClient.leaseRevoke({ ID: lease }))
+      await this.#link.call('revoke', 'other', ({ leaseClient }) => leaseClient.leaseRevoke({ ID: lease }))
     } catch (error) {
       if (!(error instanceof StoreError && error.fault === 'no-lease')) throw error
     }
@@ -144,6 +152,22 @@ export class EtcdStore implements Store {
 
   sharedBy(instances: number): void {
     this.#link.sharedBy(instances)
+  }
+
+  /**
+   * A member tells its alarms in its status, which costs the cluster nothing. With it, also an instance that writes nothing
+   * learns of them, within the ten seconds after which a follower looks for `newest` again.
+   */
+  async #lookForAlarms(maintenance: Etcd3['maintenance']): Promise<void> {
+    const { condition } = this.#link
+    try {
+      const { errors } = await maintenance.status()
+      const trouble = alarmIn(errors)
+      if (trouble) condition.refused(trouble)
+      else condition.cleared('no-space', 'corrupt')
+    } catch {
+      // Down, or not ours to ask: refusals tell, too.
+    }
   }
 
   async close(): Promise<void> {

@@ -5,6 +5,8 @@
 const promptMs = 750
 /** An answer later than this share of the prompt deadline says that etcd, or the way to it, is slow. */
 const slowShare = 0.5
+/** The longest that a call waits for its connection as well, in milliseconds, unless its deadline is longer anyway. */
+const connectMs = 3000
 /** By how much a deadline grows with each round in which every endpoint was asked in vain. */
 const growth = 2
 /** The longest deadline as a share of a lease's TTL: a leader, who trusts a renewal for 0.7 of it, gets two calls into that. */
@@ -42,14 +44,20 @@ export class Patience {
     this.#now = now
   }
 
+  /** Whether deadlines are longer than they are as long as etcd is prompt. */
+  get isPatient(): boolean {
+    return this.#now() < this.#until && this.#deadlineMs > promptMs
+  }
+
   /**
-   * The deadline of a call that begins now. With patience, one that first has to connect gets twice the time: up to three
-   * round trips more.
+   * The deadline of a call that begins now. With patience, one that first has to connect gets more time, for up to three more
+   * round trips; not too much, for the peer may accept connections and never say hello.
    */
   deadlineMs(isConnected: boolean): number {
-    const isPatient = this.#now() < this.#until && this.#deadlineMs > promptMs
-    if (!isPatient) return promptMs
-    return isConnected ? this.#deadlineMs : 2 * this.#deadlineMs
+    if (!this.isPatient) return promptMs
+    return isConnected
+      ? this.#deadlineMs
+      : Math.max(this.#deadlineMs, Math.min(2 * this.#deadlineMs, connectMs))
   }
 
   /** A lease was granted: what is done under it has to fit into its TTL. */

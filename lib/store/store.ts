@@ -1,3 +1,5 @@
+import type { Condition } from './condition.ts'
+
 /**
  * The store: where shared state lives. etcd's model and words (revision, lease, transaction, watch), small enough that a
  * single journalled file can offer the same. Revisions are bigints: etcd's are 64 bits wide.
@@ -126,6 +128,8 @@ export interface Store {
   revoke(lease: string): Promise<void>
   /** Asks each member for itself, within a second; for a store that has members. Never rejects. */
   members?(): Promise<readonly Member[]>
+  /** What the store refuses although it answers; for one that may. */
+  readonly condition?: Pick<Condition, 'trouble' | 'onChange'>
   /** Milliseconds after which a call counts as unanswered now, for a store that adapts them; a second otherwise. */
   readonly deadlineMs?: number
   /** How many instances use this store: for one that must not be overrun when it comes back. */

@@ -69,15 +69,34 @@ suite('an instance that starts', () => {
     await until(async () => (await askOnce(instance.url, 'm:1b')) === null, 'it serves', 3000)
   })
 
-  test('under a name that is in use says so, and leaves the first one registered and leading', async () => {
+  test('under a name that is in use is not ready, names the other one, and leaves it registered and leading (311)', async () => {
     const record = async () => etcdctl(etcd.endpoint, 'get', '--print-value-only', `${root}instances/a`)
-    const boot = JSON.parse(await record()).boot
-    const second = await start('a', { LLAMERO_ETCD: etcd.endpoint })
-    await until(() => second.log.includes('duplicate instance name'), 'it says so', 5000)
-    assert.equal(await askOnce(second.url, 'm:1b'), null)
-    assert.equal(JSON.parse(await record()).boot, boot)
-    assert.equal((await fetch(`${second.adminUrl}/leader`)).status, 503)
-    await second.stop()
+    const { boot, host, data } = JSON.parse(await record())
+    const [listen, admin] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`]
+    const second = spawnLlamero(['serve', '--name', 'a', '--listen', listen, '--admin', admin], {
+      LLAMERO_ETCD: etcd.endpoint,
+      LLAMERO_STATE: join(state, 'second'),
+    })
+    let log = ''
+    second.stdout.on('data', (chunk) => (log += chunk))
+    try {
+      const ready = async () => fetch(`http://${admin}/readyz`)
+      await until(
+        async () => (await ready()).status === 503 && log.includes('duplicate'),
+        'it says so',
+        10_000,
+      )
+      const [line = '{}'] = log.split('\n').filter((each) => each.includes('duplicate instance name'))
+      const { level, holder } = JSON.parse(line)
+      assert.equal(level, 'warn')
+      for (const told of [holder, await (await ready()).text()])
+        for (const part of [host, data]) assert.ok(told.includes(part), `${told} names ${part}`)
+      assert.equal(await askOnce(`http://${listen}`, 'm:1b'), null, 'it serves whoever asks it')
+      assert.equal(JSON.parse(await record()).boot, boot)
+      assert.equal((await fetch(`http://${admin}/leader`)).status, 503)
+    } finally {
+      second.kill('SIGKILL')
+    }
   })
 
   suite('without an etcd', () => {

@@ -80,4 +80,6 @@ test('a call that first has to connect gets twice the time, once there is patien
   assert.equal(patience.deadlineMs(false), 750)
   call(10_000)
   assert.equal(patience.deadlineMs(false), 3000)
+  for (let n = 0; n < 5; n++) call(10_000)
+  assert.equal(patience.deadlineMs(false), 3000, 'a peer that never says hello is left within three seconds')
 })
