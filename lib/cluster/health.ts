@@ -91,6 +91,11 @@ export function isFailing({ dead }: Vitals): boolean {
   return dead > 0
 }
 
+/** Whether it takes connections, and did not answer the last probe in time. */
+export function isSluggish({ health, bad, dead }: Vitals): boolean {
+  return dead === 0 && (bad > 0 || health === 'slow')
+}
+
 const alive = { bad: 0, dead: 0, deadSince: null, refusedAt: null, isFirstTimeout: false }
 
 function answered(vitals: Vitals, how: string, { rise }: Rules): Vitals {

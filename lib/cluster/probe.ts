@@ -32,7 +32,12 @@ interface ProbeOptions {
   readonly hungUp: () => void
 }
 
-type Ask = <T>(path: string, read: (body: string) => T | null) => Promise<T>
+interface Answer<T> {
+  readonly value: T
+  /** It came before the time was up. */
+  readonly isTimely: boolean
+}
+type Ask = <T>(path: string, read: (body: string) => T | null) => Promise<Answer<T>>
 
 /** The connections over which the leader asks one node how it is, apart from those that carry requests. */
 export class Probe {
@@ -72,16 +77,19 @@ export class Probe {
    * Asks for version, models on disk and models in memory at once. Never throws. Only the first two decide on health:
    * `/api/ps` stalls for seconds while an unload waits for memory, which is no proof of death (Ollama's scheduler holds its
    * lock meanwhile, server/sched.go).
+   *
+   * @param patienceMs how long to wait for what a slow node has to tell: its models would stay unknown otherwise. The finding
+   *   is a timeout all the same.
    */
-  async look(timeoutMs: number, signal: AbortSignal): Promise<Look> {
-    const { answers, isLate } = await this.#within(timeoutMs, signal, (ask) => [
+  async look(timeoutMs: number, signal: AbortSignal, patienceMs = timeoutMs): Promise<Look> {
+    const { answers, isLate } = await this.#within({ timeoutMs, patienceMs }, signal, (ask) => [
       ask('/api/version', readVersion),
       ask('/api/tags', readTags),
       ask('/api/ps', readLoaded),
     ])
     const [version, models, loaded] = answers
     return {
-      finding: findingOf([version, models], isLate),
+      finding: findingOf([version, models], isLate, timeoutMs),
       version: answered(version),
       models: answered(models),
       loaded: answered(loaded),
@@ -90,15 +98,16 @@ export class Probe {
 
   /** Whether the node can be reached: asks for its version alone. Never throws. */
   async reach(timeoutMs: number, signal: AbortSignal): Promise<Finding> {
-    const { answers, isLate } = await this.#within(timeoutMs, signal, (ask) => [
+    const limits = { timeoutMs, patienceMs: timeoutMs }
+    const { answers, isLate } = await this.#within(limits, signal, (ask) => [
       ask('/api/version', readVersion),
     ])
-    return findingOf(answers, isLate)
+    return findingOf(answers, isLate, timeoutMs)
   }
 
-  /** Asks all at once, within so many milliseconds. */
+  /** Asks all at once. Once the time is up only the first two answers are still waited for. */
   async #within<T extends readonly Promise<unknown>[]>(
-    timeoutMs: number,
+    { timeoutMs, patienceMs }: { readonly timeoutMs: number; readonly patienceMs: number },
     signal: AbortSignal,
     questions: (ask: Ask) => readonly [...T],
   ) {
@@ -108,16 +117,29 @@ export class Probe {
     const { clock } = this.#options
     const lateness = new LatenessWatch(clock, timeoutMs / ticks)
     const connected = this.#connected
-    const cancel = clock.after(timeoutMs, () => {
+    let isOver = false
+    let isLate = false
+    const timeOut = () => {
+      isOver = true
+      isLate = lateness.lateMs > timeoutMs * lateShare
+      lateness.stop()
       const isConnecting = this.#connecting > 0 && this.#connected === connected
-      asking.abort(new TimedOut(isConnecting ? 'unreachable' : 'timeout', timeoutMs))
-    })
-    const ask: Ask = (path, read) =>
-      Promise.race([this.#ask(path, read, asking.signal), abortOf(asking.signal)])
-    const answers = await Promise.allSettled(questions(ask))
+      const timedOut = new TimedOut(isConnecting ? 'unreachable' : 'timeout', timeoutMs)
+      const giveUp = () => asking.abort(timedOut)
+      if (isConnecting || patienceMs <= timeoutMs) return giveUp()
+      cancel = clock.after(patienceMs - timeoutMs, giveUp)
+      void Promise.allSettled(asked.slice(0, 2)).then(giveUp)
+    }
+    let cancel = clock.after(timeoutMs, timeOut)
+    const ask: Ask = async (path, read) => {
+      const value = await Promise.race([this.#ask(path, read, asking.signal), abortOf(asking.signal)])
+      return { value, isTimely: !isOver }
+    }
+    const asked = questions(ask)
+    const answers = await Promise.allSettled(asked)
     cancel()
     lateness.stop()
-    const isLate = lateness.lateMs > timeoutMs * lateShare
+    isLate ||= !isOver && lateness.lateMs > timeoutMs * lateShare
     signal.removeEventListener('abort', stop) // it lives as long as the prober: listeners must not pile up
     return { answers, isLate }
   }
@@ -169,9 +191,15 @@ const unreachable: ReadonlySet<string> = new Set([
 ])
 
 /** By the answers that decide on health. @param isLate see `failureOf` */
-function findingOf(answers: readonly PromiseSettledResult<unknown>[], isLate: boolean): Finding {
-  const failed = answers.find(({ status }) => status === 'rejected')
-  return failed?.status === 'rejected' ? failureOf(failed.reason, isLate) : { kind: 'answered' }
+function findingOf(
+  answers: readonly PromiseSettledResult<Answer<unknown>>[],
+  isLate: boolean,
+  timeoutMs: number,
+): Finding {
+  for (const answer of answers)
+    if (answer.status === 'rejected') return failureOf(answer.reason, isLate)
+    else if (!answer.value.isTimely) return failureOf(new TimedOut('timeout', timeoutMs), isLate)
+  return { kind: 'answered' }
 }
 
 /** @param isLate whether this process came too late to see an answer. */
@@ -189,6 +217,6 @@ function failureOf(error: unknown, isLate: boolean): Finding {
   return { kind: unreachable.has(code) ? 'unreachable' : 'answer', reason }
 }
 
-function answered<T>(answer: PromiseSettledResult<T>): T | null {
-  return answer.status === 'fulfilled' ? answer.value : null
+function answered<T>(answer: PromiseSettledResult<Answer<T>>): T | null {
+  return answer.status === 'fulfilled' ? answer.value.value : null
 }

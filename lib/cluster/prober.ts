@@ -4,7 +4,15 @@ import type { NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
 import { type Dice, Loop } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { examine, type Finding, isFailing, unknownVitals, type Vitals, wantsConfirmation } from './health.ts'
+import {
+  examine,
+  type Finding,
+  isFailing,
+  isSluggish,
+  unknownVitals,
+  type Vitals,
+  wantsConfirmation,
+} from './health.ts'
 import { type Look, Probe } from './probe.ts'
 import { type Observation, sameObservation } from './statuses.ts'
 
@@ -36,6 +44,9 @@ export interface Evidence {
 
 /** Milliseconds between a refused connection and the try that confirms it. */
 const confirmMs = 100
+/** So many times longer than a probe may take a slow node has to tell what models it has, and at most so many milliseconds. */
+const patienceTimes = 10
+const maxPatienceMs = 30_000
 
 /** Watches one node for as long as this instance leads: probe, judge, remember. */
 export class Prober {
@@ -117,7 +128,8 @@ export class Prober {
     const { name, probes, clock, metrics, evidence, late, changed } = this.#options
     const { timeout, rise, fall } = probes()
     const startedAt = clock.now()
-    const look = await this.#probe.look(timeout, signal)
+    const patience = isSluggish(this.#vitals) ? Math.min(maxPatienceMs, patienceTimes * timeout) : timeout
+    const look = await this.#probe.look(timeout, signal, patience)
     if (signal.aborted) return
     const at = clock.now()
     metrics?.probeSeconds.observe({ node: name }, (at - startedAt) / 1000)

@@ -55,7 +55,8 @@ export function maySee(caller: Caller, model: string): boolean {
 export function absent(model: string, snapshot: Snapshot): ProxyError {
   if (snapshot.nodes.size === 0) return new ProxyError(snapshot.revision === '0' ? 'no_config' : 'no_nodes')
   // Any of them may have it.
-  const isUnseen = ({ spec, status }: NodeView) => status === null && spec.state !== 'off'
+  const isUnseen = ({ spec, status }: NodeView) =>
+    spec.state !== 'off' && (status === null || (status.health === 'slow' && status.version === ''))
   return [...snapshot.nodes.values()].some(isUnseen)
     ? new ProxyError('not_ready')
     : new ProxyError('model_not_found', { model: model.slice(0, 400) })

@@ -163,6 +163,16 @@ test('a node that goes silent is slow after three probes, and takes requests fur
   assert.ok(snapshot.get().nodes.get('n')?.available)
 })
 
+test('a node that is too slow for every probe is slow, and its models are known (302)', async () => {
+  const node = await aNode()
+  await quickProbes()
+  for (const path of ['/api/version', '/api/tags', '/api/ps'])
+    node.control.slowFirstByte(250, { match: { path } })
+  await put(keys.node('n'), { url: node.url })
+  await until(({ health, models }) => health === 'slow' && models.length === 1, 10_000)
+  assert.ok(snapshot.get().models.has('tiny:1b'))
+})
+
 test('a node whose /api/ps stalls stays up, with what it had loaded', async () => {
   const node = await aNode()
   await quickProbes()

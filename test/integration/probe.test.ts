@@ -18,6 +18,7 @@ function aProbe(url: string) {
   const probe = new Probe({ spec: nodeSchema.parse({ url }), clock, connectMs: 5000, hungUp() {} })
   return {
     look: async (timeoutMs: number) => (await probe.look(timeoutMs, going)).finding,
+    lookPatiently: (timeoutMs: number, patienceMs: number) => probe.look(timeoutMs, going, patienceMs),
     [Symbol.dispose]: () => probe.destroy(),
   }
 }
@@ -39,6 +40,26 @@ test('a node that takes the connection and does not answer in time has timed out
   await using server = await aSilentServer()
   using probe = aProbe(server.url)
   assert.deepEqual(await probe.look(400), { kind: 'timeout', reason: 'no answer within 400 ms' })
+})
+
+test('a node that answers later than a probe may take has timed out, and yet tells what models it has (302)', async () => {
+  const models = [{ name: 'm:latest', digest: 'd'.repeat(64), size: 1 }]
+  const server = createServer((request, response) => {
+    if (request.url === '/api/ps') return
+    setTimeout(() => response.end(JSON.stringify({ version: '0.12.6', models })), 500)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  try {
+    using probe = aProbe(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    const startedAt = performance.now()
+    const { finding, version, models: told, loaded } = await probe.lookPatiently(300, 60_000)
+    assert.deepEqual(finding, { kind: 'timeout', reason: 'no answer within 300 ms' })
+    assert.deepEqual([version, told?.[0]?.name, loaded], ['0.12.6', 'm:latest', null])
+    assert.ok(performance.now() - startedAt < 30_000, 'what hangs is not waited for')
+  } finally {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  }
 })
 
 test('a node to which no connection comes up is unreachable, which is no timeout of an answer (302)', async () => {
