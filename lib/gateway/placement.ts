@@ -113,8 +113,11 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
     )
     return split(able, countOf(ask, config.management.copies, able.length))
   },
+  /** Cordoned nodes too. What a node that is down was last seen to have is likely gone with its process. */
   unload: ({ source }, labelled) => {
-    const nodes = labelled.filter((node) => node.resident.has(source?.canonical ?? ''))
+    const having = labelled.filter((node) => !node.departed && node.resident.has(source?.canonical ?? ''))
+    const well = having.filter(({ health }) => health !== 'down')
+    const nodes = well.length > 0 ? well : having
     if (nodes.length > 0) return { nodes, spares: [] }
     throw new ProxyError('conflict', { reason: `no node has model '${source?.written}' in its memory` })
   },

@@ -112,6 +112,19 @@ suite('a model that is there', () => {
     assert.throws(() => placed('delete', { model: 'both' }, { wish: { nodes: ['c'] } }), /does not have/)
   })
 
+  test('is unloaded where it is in memory, on cordoned nodes too, and not waited for on nodes that are down (367)', () => {
+    const loaded = ['both:latest']
+    const all = [
+      { name: 'up', models: loaded, loaded },
+      { name: 'cordoned', models: loaded, loaded, state: 'cordoned' as const },
+      { name: 'down', models: loaded, loaded, health: 'down' as const },
+    ]
+    const on = (nodes: typeof all) =>
+      place(jobAsk('unload', { model: 'both' }, {}), aSnapshot({ nodes })).nodes
+    assert.deepEqual(on(all), ['cordoned', 'up'])
+    assert.deepEqual(on(all.slice(2)), ['down'], 'where no other has it')
+  })
+
   test('is the base of another on its nodes, pushed by one of them, loaded where it is loaded', () => {
     assert.equal(placed('create', { model: 'new', from: 'both' }).nodes, 'a b')
     assert.deepEqual(placed('push', { model: 'both' }), { nodes: 'a', spares: 'b' })
