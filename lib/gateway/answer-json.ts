@@ -45,23 +45,29 @@ export function tokensOf(counts: Json | null, output: number): Tokens {
 }
 
 /**
- * Ollama's own durations, ns there, in the answer or last line of a generation (sheet ollama-api.md §2.6); null when they
- * are not all there: those of an embedding cannot be told apart, and a request without a prompt only loads or unloads.
+ * Ollama's own durations, ns there, in the answer or last line of a generation or an embedding. Null for a request without a
+ * prompt, which only loads or unloads. What an embedding, or an older Ollama, does not tell apart counts as reading the
+ * prompt: the rest of the total.
  */
 export function timingsOf(final: Json): Timings | null {
   const total = first(final, ['total_duration'], mostNs)
+  if (total === null) return null
+  const promptTokens = first(final, ['prompt_eval_count'], mostTokens) ?? 0
+  const embeds = final['eval_count'] === undefined && final['embeddings'] !== undefined && promptTokens > 0
+  const evaluation = embeds ? 0 : first(final, ['eval_duration'], mostNs)
+  const outputTokens = embeds ? 0 : first(final, ['eval_count'], mostTokens)
+  if (evaluation === null || outputTokens === null) return null
+  const load = first(final, ['load_duration'], mostNs) ?? 0
   const promptEval = first(final, ['prompt_eval_duration'], mostNs)
-  const evaluation = first(final, ['eval_duration'], mostNs)
-  const outputTokens = first(final, ['eval_count'], mostTokens)
-  if (total === null || promptEval === null || evaluation === null || outputTokens === null) return null
   const cachedTokens = first(final, ['prompt_eval_cached_count'], mostTokens)
   return {
     ...(cachedTokens !== null && { cachedTokens }),
+    ...(promptEval === null && { fromOutside: true }),
     total: total / 1e9,
-    load: (first(final, ['load_duration'], mostNs) ?? 0) / 1e9,
-    promptEval: promptEval / 1e9,
+    load: load / 1e9,
+    promptEval: (promptEval ?? Math.max(0, total - load - evaluation)) / 1e9,
     eval: evaluation / 1e9,
-    promptTokens: first(final, ['prompt_eval_count'], mostTokens) ?? 0,
+    promptTokens,
     outputTokens,
   }
 }

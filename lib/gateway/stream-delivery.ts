@@ -84,7 +84,8 @@ export class StreamDelivery extends ToCaller implements Delivery {
 
   #end({ kind, tokens, timings }: Extract<Ending, { tokens: Tokens }>): Outcome {
     this.addressee.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
-    return { kind: 'done', tokens, timings: timings ?? this.#measured(tokens) }
+    const told = timings && this.isSlow ? { ...timings, isReadSlowly: true as const } : timings
+    return { kind: 'done', tokens, timings: told ?? this.#measured(tokens) }
   }
 
   /** As seen from here, where the node counts tokens but tells no times: a reader who dawdles makes no node slow. */

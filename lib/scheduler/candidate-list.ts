@@ -16,8 +16,8 @@ interface Choice {
   readonly upTo: Tier
   /** What the others ask for: it may not have those where it would take from them; null: it may. */
   readonly others: number | null
-  /** Those that are not free by then, in monotonic seconds. */
-  readonly before: number
+  /** Those without a free slot. */
+  readonly mustBeFree: boolean
 }
 
 /**
@@ -27,7 +27,8 @@ interface Choice {
 const tiers = { well: 0, slow: 1, last: 2, never: 3 } as const
 type Tier = (typeof tiers)[keyof typeof tiers]
 
-const anywhere: Choice = { upTo: tiers.never, others: null, before: Number.POSITIVE_INFINITY }
+const anywhere: Choice = { upTo: tiers.never, others: null, mustBeFree: false }
+const freePlaces: Choice = { ...anywhere, mustBeFree: true }
 
 /** Chooses a place among the rows of one variant: which of them a request may have, and which costs it least. */
 export class CandidateList extends CandidateRows {
@@ -75,8 +76,13 @@ export class CandidateList extends CandidateRows {
    */
   cheapestModest(waiting: Waiting, others: number, dice: Dice, now: number): number {
     return this.#hasSpare(this.allFree, this.allSlots, others)
-      ? this.#scan({ ...anywhere, others, before: now }, waiting, dice, now)
+      ? this.#scan({ ...freePlaces, others }, waiting, dice, now)
       : -1
+  }
+
+  /** The cheapest row with a free slot, or -1 when there is none. */
+  cheapestFree(waiting: Waiting, dice: Dice, now: number): number {
+    return this.allFree > 0 ? this.#scan(freePlaces, waiting, dice, now) : -1
   }
 
   /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
@@ -99,7 +105,7 @@ export class CandidateList extends CandidateRows {
     let best = -1
     // Whoever costs more than any sum of seconds, or nothing that is a number, has no place.
     let least = 1e300
-    let latest = choice.before
+    let latest = choice.mustBeFree ? now : Number.POSITIVE_INFINITY
     let equals = 0
     for (let row = 0; row < this.runners.length; row++) {
       // Most are passed over here: the wait alone costs more.
@@ -116,13 +122,14 @@ export class CandidateList extends CandidateRows {
     return best
   }
 
-  #mayUse(row: number, waiting: Waiting, { upTo, others }: Choice): boolean {
+  #mayUse(row: number, waiting: Waiting, { upTo, others, mustBeFree }: Choice): boolean {
     if (!this.admits(row, waiting) || this.#tierOf(row) > upTo) return false
     if (!this.mayMakeRoom(row, waiting)) return false
     const runner = this.runners[row]
-    if (others === null || !runner) return true
     const { state, freeSlots } = this.terms(row)
-    return state === 'ready' && !runner.hasBusyNeighbours && this.#hasSpare(freeSlots, runner.slots, others)
+    if (mustBeFree && state !== 'ready') return false
+    if (others === null || !runner) return true
+    return !runner.hasBusyNeighbours && this.#hasSpare(freeSlots, runner.slots, others)
   }
 
   /** Whether a request may go to a row's node. */

@@ -142,9 +142,13 @@ export class Core {
 
   /** Has everybody stand anew: the rules of the classes are others. */
   reclassify(now: number): void {
-    for (const { work, since, plan } of [...this.#lines.all()]) {
+    for (const { work, since, plan, dueAt } of [...this.#lines.all()]) {
       this.#lines.remove(work.id, now)
-      this.#lines.add({ ...this.#waiting(work, this.#listFor(work, now), now), since, plan }, false, now)
+      this.#lines.add(
+        { ...this.#waiting(work, this.#listFor(work, now), now), since, plan, dueAt },
+        false,
+        now,
+      )
     }
   }
 
@@ -249,6 +253,7 @@ export class Core {
       output: restOf(work, 0, this.#learning),
       drainS: flow.perS > 0 ? 1 / flow.perS : 0,
       plan: null,
+      dueAt: Number.POSITIVE_INFINITY,
     }
   }
 

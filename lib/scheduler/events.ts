@@ -91,8 +91,10 @@ export interface Timings {
   /** Of them, those that were in the prompt cache; absent where the node does not tell: Ollama before 0.33.3. */
   readonly cachedTokens?: number
   readonly outputTokens: number
-  /** Measured by us, not by the node: `promptEval` holds a wait on the node as well, so slots learn nothing from it. */
+  /** The node did not tell `promptEval` itself: it holds a wait on the node as well, so slots learn nothing from it. */
   readonly fromOutside?: true
+  /** The caller was slow to read: how long the bytes took says nothing about the node. */
+  readonly isReadSlowly?: true
 }
 
 /** How a request ended that was sent to a node. */

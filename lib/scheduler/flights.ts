@@ -1,4 +1,5 @@
 import { Roster } from '../shared/roster.ts'
+import { believed, seenEmbedding } from './believed.ts'
 import type { DecisionLog, Entry } from './decision-log.ts'
 import type { Decision, Ending, Timings } from './events.ts'
 import { companyOf } from './gpu-time.ts'
@@ -84,12 +85,14 @@ export class Flights {
   }
 
   /** It is over. Only an answer that was finished teaches anything: who fails fast is not fast (sheet routing.md §2.7). */
-  end(id: string, { timings, written }: Ending, now: number): void {
+  end(id: string, { timings: told, written }: Ending, now: number): void {
     const flight = this.#byId.get(id)
     if (!flight) return
+    const timings = timingsOf(flight, told, written, now)
     const tokens = timings?.outputTokens ?? written
     if (tokens !== undefined && flight.firstTokenAt === null) this.#beginWhole(flight, timings, now)
     if (timings) this.#learn(flight, timings, now)
+    if (told) this.#learnSlots(flight, told, now)
     this.#log.over(flight.entry, tokens === undefined ? 'failed' : 'answered')
     this.#land(flight, now, tokens)
   }
@@ -115,7 +118,7 @@ export class Flights {
   /** An answer that came whole: only the node can tell when its first token was written. */
   #beginWhole(flight: Airborne, timings: Timings | null, now: number): void {
     const { entry, startedAt, work } = flight
-    if (timings && !timings.fromOutside)
+    if (timings && (!timings.fromOutside || work.embeds))
       this.#log.begun(entry, startedAt - work.arrivedAt + timings.total - timings.eval)
     this.#begin(flight, now)
   }
@@ -150,11 +153,29 @@ export class Flights {
     const company = companyOf(begunWith, wroteWith ?? endsWith)
     pace.prefilled(promptRead(flight, timings), timings.promptEval, company, bytes)
     pace.node.loaded(node.facts.models.get(work.model) ?? 0, timings.load)
-    if (timings.fromOutside) return
-    const nodeWaitS = timings.total - timings.load - timings.promptEval - timings.eval
-    const isWanted = this.#lines.ofModel(work.model) > 0
-    pace.slots.completed({ nodeWaitS, streams: flight.streams, isWanted }, node.facts.slots, now)
   }
+
+  /** The rest of the total is a wait on the node. */
+  #learnSlots({ work, runner, streams }: Airborne, told: Timings, now: number): void {
+    if (told.fromOutside) return
+    const nodeWaitS = told.total - told.load - told.promptEval - told.eval
+    const isWanted = this.#lines.ofModel(work.model) > 0
+    runner.pace.slots.completed({ nodeWaitS, streams, isWanted }, runner.node.facts.slots, now)
+  }
+}
+
+/** As far as they can be true; null where there are none to learn from. */
+function timingsOf(flight: Flight, told: Timings | null, written: number | undefined, now: number) {
+  const { work, startedAt, firstTokenAt } = flight
+  const seen = {
+    totalS: now - startedAt,
+    readS: firstTokenAt === null ? null : firstTokenAt - startedAt,
+    writeS: firstTokenAt === null ? null : now - firstTokenAt,
+    promptTokens: work.promptTokens,
+    maxTokens: work.maxTokens,
+  }
+  if (told) return believed(told, seen)
+  return work.embeds && written !== undefined ? seenEmbedding(seen) : null
 }
 
 /** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */

@@ -7,6 +7,8 @@ import { SlotCount } from './slot-count.ts'
 /** A decode of fewer tokens says nothing about speed, nor does a prefill of fewer (sheet routing.md §2.2). */
 const leastTokens = 4
 const leastPrefill = 64
+/** Of fewer samples none is an outlier. */
+const fewSamples = 3
 /** Loads shorter than these were none; a second of each is no reading (sheet routing.md §2.2). */
 const leastLoadS = 0.5
 const loadOverheadS = 1
@@ -196,7 +198,9 @@ export class RunnerPace {
     }
     const read = evaluated ?? tokens - (expected > 0 ? expected * this.cachedShare : 0)
     if (read <= (expected > 0 ? leastPrefill : 0)) return
-    this.#prefill.add(Math.min(4 / rate, Math.max(0.25 / rate, alone / read)))
+    // A prior may be far too fast. Far too slow is seldom: it looks so where a prompt was cached that was not expected to be.
+    const most = this.#prefill.count < fewSamples ? Number.POSITIVE_INFINITY : 4 / rate
+    this.#prefill.add(Math.min(most, Math.max(0.25 / rate, alone / read)))
   }
 
   record(): PaceRecord {

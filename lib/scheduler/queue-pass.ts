@@ -131,8 +131,22 @@ export class QueuePass {
     const { state } = list.terms(row)
     if (state === 'ready' || (state === 'full' && !around.rules.uses.lateBinding))
       return this.#start(waiting, list, row, now)
+    const free = this.#freeInstead(waiting, list, row, now)
+    if (free >= 0) return this.#start(waiting, list, free, now)
     this.#hold(waiting, list, row, now)
     return false
+  }
+
+  /**
+   * The row with a free slot that a request takes instead of the one it waits for, or -1. A wait that has outlasted its
+   * prediction is likely to last as long again: so much more the other may cost.
+   */
+  #freeInstead(waiting: Waiting, list: CandidateList, row: number, now: number): number {
+    const overdueS = now - waiting.dueAt
+    if (!(overdueS > 0)) return -1
+    const free = list.cheapestFree(waiting, this.#parts.dice, now)
+    const isWorthIt = free >= 0 && list.cost(free, waiting, now) <= list.cost(row, waiting, now) + overdueS
+    return isWorthIt ? free : -1
   }
 
   /** Starts a request of a tenant that is held back if it takes nothing from the others; no place is kept for it. */
@@ -172,7 +186,9 @@ export class QueuePass {
     const { state, eviction } = list.terms(row)
     if (!runner) return
     const waitsFor = state === 'full' ? 'slot' : 'load'
-    waiting.plan = { node: runner.node.name, waitsFor, startsAt: list.start(row) }
+    const startsAt = list.start(row)
+    waiting.plan = { node: runner.node.name, waitsFor, startsAt }
+    if (waiting.dueAt === Number.POSITIVE_INFINITY) waiting.dueAt = startsAt
     if (eviction) {
       if (!this.#begin(runner, eviction, now)) return
       list.refresh(now)

@@ -32,6 +32,8 @@ export interface Waiting {
   readonly drainS: number
   /** What the last pass planned; null when it came not so far. */
   plan: Plan | null
+  /** When it should have started by the first plan, in monotonic seconds; Infinity while there was none. */
+  dueAt: number
 }
 
 /** Where a request stands now, and until when. */

@@ -99,10 +99,16 @@ const untold: readonly [string, string, object][] = [
   ['an OpenAI stream without usage', '/v1/chat/completions', { messages, max_tokens: 8, stream: true }],
   ['a whole OpenAI answer', '/v1/chat/completions', { messages, max_tokens: 8 }],
   ['a whole Anthropic answer', '/v1/messages', { messages, max_tokens: 8 }],
-  ['an embedding', '/api/embed', { model: 'embedder', input: 'hello' }],
   ['a load', '/api/generate', { prompt: '', stream: false }],
 ]
 for (const [name, path, body] of untold)
   test(`${name} tells nothing`, async (t) => {
     assert.equal(await timingsOf(t, path, body), null)
   })
+
+test("an embedding tells its node's total, less the load, as the time to read (364)", async (t) => {
+  const timings = await timingsOf(t, '/api/embed', { model: 'embedder', input: 'hello' })
+  assert(timings?.fromOutside)
+  assert(timings.promptTokens > 0 && timings.eval === 0 && timings.outputTokens === 0)
+  assert(Math.abs(timings.promptEval + timings.load - timings.total) < 1e-6)
+})

@@ -35,9 +35,12 @@ export function aCore(
 ) {
   const core = new Core({ policy, parameters: someParameters(changes), dice })
   const clock = { now: 1000 }
+  const startedAt = new Map<string, number>()
   const tell = (...events: readonly SchedulerEvent[]): Effect[] => {
     for (const event of events) core.take(event, clock.now)
-    return core.pass(clock.now)
+    const effects = core.pass(clock.now)
+    for (const effect of effects) if (effect.type === 'start') startedAt.set(effect.id, clock.now)
+    return effects
   }
   tell({ type: 'fleet', nodes })
   return {
@@ -55,9 +58,12 @@ export function aCore(
           (work) => ({ type: 'arrived', work: aWork({ arrivedAt: clock.now, ...work }) }) as const,
         ),
       ),
-    /** Told of a request that was served. */
-    end: (id: string, timings: Partial<Timings> = {}) =>
-      tell({ type: 'ended', id, timings: someTimings(timings) }),
+    /** Told of a request that was served; it lasted as long as its node says, if not longer. */
+    end: (id: string, timings: Partial<Timings> = {}) => {
+      const told = someTimings(timings)
+      clock.now = Math.max(clock.now, (startedAt.get(id) ?? 0) + told.total)
+      return tell({ type: 'ended', id, timings: told })
+    },
   }
 }
 

@@ -29,3 +29,27 @@ test('so they are in the words of OpenAI (374)', () => {
   assert.deepEqual(tokensOf({ response: { usage: responses } }, 0), { input: 100, cached: 90, output: 10 })
   assert.deepEqual(tokensOf({ usage: { prompt_tokens: 100 } }, 7), { input: 100, output: 7 })
 })
+
+test('an embedding is timed by its total without the load, and so is a prompt that nobody timed (364)', () => {
+  const embedding = {
+    model: 'e',
+    embeddings: [[0.1]],
+    total_duration: 4e9,
+    load_duration: 1e9,
+    prompt_eval_count: 50,
+  }
+  assert.deepEqual(timingsOf(embedding), {
+    total: 4,
+    load: 1,
+    promptEval: 3,
+    eval: 0,
+    promptTokens: 50,
+    outputTokens: 0,
+    fromOutside: true,
+  })
+  const { prompt_eval_count: _, ...onlyLoads } = embedding
+  assert.equal(timingsOf(onlyLoads), null)
+  const untimed = { total_duration: 4e9, load_duration: 1e9, eval_count: 10, eval_duration: 1e9 }
+  const timings = timingsOf(untimed)
+  assert.deepEqual([timings?.promptEval, timings?.eval, timings?.fromOutside], [2, 1, true])
+})

@@ -1,16 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Effect } from '../../lib/scheduler/events.ts'
-import {
-  aCore,
-  aNode,
-  aResident,
-  aWork,
-  briefly,
-  type Changes,
-  someTimings,
-  without,
-} from '../support/core.ts'
+import { aCore, aNode, aResident, aWork, briefly, type Changes, without } from '../support/core.ts'
 
 const patience: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6 } }
 /** A conversation of so many messages, 500 tokens each. */
@@ -30,7 +21,7 @@ function talked(node: string, changes: Changes = {}) {
   const others = new Set(nodes.map(({ name }) => name).filter((name) => name !== node))
   cluster.arrive({ id: 'turn1', prefixes: talk(2), tried: others })
   cluster.after(1, { type: 'first-token', id: 'turn1' })
-  cluster.tell({ type: 'ended', id: 'turn1', timings: someTimings() })
+  cluster.end('turn1')
   return cluster
 }
 

@@ -49,7 +49,13 @@ function watch(lanes: readonly Lane[], seconds: number, is: Truth): Core {
     const { id, lane } = request
     if (happens === 'begins') {
       running.add(request)
-      const work = aWork({ id, model: lane.model, arrivedAt: clock.now, streams: !lane.isWhole })
+      const work = aWork({
+        id,
+        model: lane.model,
+        arrivedAt: clock.now,
+        streams: !lane.isWhole,
+        maxTokens: null,
+      })
       assert.equal(tell({ type: 'arrived', work })[0]?.type, 'start')
     } else if (happens === 'writes') {
       request.isReading = false
