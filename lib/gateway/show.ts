@@ -66,6 +66,9 @@ export class Shows {
     const nodes = holders.filter((node) => this.#canBeAsked(node))
     let failure: Failure | null = null
     for (const node of nodes.slice(0, snapshot.config.routing.attempts)) {
+      // Others may have asked it while the node before failed.
+      const heard = this.#kept.get(keyFor(question, node))
+      if (heard) return send(exchange, heard)
       exchange.trace.node = node.name
       exchange.trace.attempts++
       const outcome = await orAborted(this.#ask(node, question, snapshot), exchange.signal)
@@ -94,7 +97,7 @@ export class Shows {
   }
 
   #ask(node: NodeView, question: Question, snapshot: Snapshot): Promise<Outcome> {
-    const key = keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
+    const key = keyFor(question, node)
     const flight = `${node.name} ${key}`
     const underWay = this.#asked.get(flight)
     if (underWay !== undefined) return underWay
@@ -144,6 +147,11 @@ function holdersOf(model: string, newest: string, { models, nodes }: Snapshot): 
         byHealth(a, b) ||
         compareVersions(versionOf(b), versionOf(a)),
     )
+}
+
+/** What the answer of a node is remembered by. */
+function keyFor(question: Question, node: NodeView): string {
+  return keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
 }
 
 function versionOf({ status }: NodeView): string {
