@@ -7,7 +7,7 @@ import type { LeaveReason, Limit, Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
 import type { Pulse } from './silence.ts'
 import type { Delivery } from './to-caller.ts'
-import type { Streamed } from './upload.ts'
+import type { Payload, Streamed } from './upload.ts'
 import type { Silent } from './upstream.ts'
 
 /** Played for http-proxy: the caller's connection, whose state is not its business. */
@@ -21,7 +21,9 @@ const lookMs = 1000
  * the longer it lasted. Milliseconds after which a new one is made to the node that is back.
  */
 const reviveMs = 3000
-/** An outage is noticed within `ms` by connections on which nothing is sent; one on which something is needs new ones. */
+/** Servers that do not know the question get the body after as many milliseconds, as curl does it. */
+const inviteMs = 1000
+/** An idle connection notices an outage within 20 s; one on which something was sent needs more (see `canConnect`). */
 const keepAlive = { enable: true, initialDelay: 10_000, interval: 1000, count: 10 }
 
 /**
@@ -75,7 +77,7 @@ export class Attempt implements Silent {
     this.#clock = clock
     this.method = order.method
     this.url = order.path
-    this.headers = order.headers
+    this.headers = order.asksFirst ? { ...order.headers, expect: '100-continue' } : order.headers
     this.#startedAt = clock.now()
     this.#movedAt = this.#startedAt
     this.#sentAt = this.#startedAt
@@ -100,19 +102,45 @@ export class Attempt implements Silent {
   pipe(request: ClientRequest): void {
     this.#request = request
     const { body } = this.#order
-    if (Buffer.isBuffer(body)) return void request.end(body)
-    this.#upload = body
-    const moved = () => {
-      this.#movedAt = this.#clock.now()
-    }
-    const sent = () => {
-      this.#upload = null
-      this.#sentAt = this.#clock.now()
-      this.#lookAt = this.#sentAt + firstLookMs
-    }
-    // It rejects only when the exchange is over, which has settled this attempt.
-    void body.play(request, moved).then(sent, () => {})
+    if (Buffer.isBuffer(body) && !this.#order.asksFirst) return void request.end(body)
+    if (!Buffer.isBuffer(body)) this.#upload = body
+    // http-proxy does not tell of the socket of a request that asks first.
+    if (this.#order.asksFirst) request.once('socket', () => this.sending(request))
+    void this.#send(request, body)
     if (this.#state === 'waiting') this.#arm()
+  }
+
+  /** It fails only when the exchange is over, which has settled this attempt. */
+  async #send(request: ClientRequest, body: Payload): Promise<void> {
+    const isAnswered = () => this.#state !== 'waiting'
+    try {
+      if (this.#order.asksFirst) await this.#invited(request)
+      if (isAnswered()) return
+      if (Buffer.isBuffer(body)) return void request.end(body)
+      await body.play(request, {
+        moved: () => {
+          this.#movedAt = this.#clock.now()
+        },
+        get isAnswered() {
+          return isAnswered()
+        },
+      })
+    } catch {
+      return
+    }
+    // An answer to half of it leaves the rest unsent: see #settle.
+    if (isAnswered()) return
+    this.#upload = null
+    this.#sentAt = this.#clock.now()
+    this.#lookAt = this.#sentAt + firstLookMs
+  }
+
+  /** Resolves when the node wants the body, has answered without it, is gone, or may know nothing of such questions. */
+  #invited(request: ClientRequest): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const cancel = this.#clock.after(inviteMs, resolve)
+    for (const event of ['continue', 'response', 'close']) request.once(event, resolve)
+    return promise.finally(cancel)
   }
 
   /** The request has its socket. */
@@ -156,6 +184,11 @@ export class Attempt implements Silent {
       if (this.#state === 'settled') return
       this.#failWith('broken-off', new Error('the node closed the connection within its answer'))
     })
+  }
+
+  /** Whether the kernel has all of the request. */
+  get isSent(): boolean {
+    return this.#upload === null && this.#request?.writableFinished === true
   }
 
   get silentSince(): number {

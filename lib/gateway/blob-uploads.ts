@@ -60,11 +60,20 @@ export class BlobUploads {
         const branch = tee.branches[index]
         const outcome = await this.#send(exchange, node, path, branch ?? upload, snapshot)
         branch?.leave()
-        return outcome
+        const isBroken = outcome.kind === 'node-failed' && outcome.fault === 'reset'
+        return isBroken ? await this.#lookFor(node, outcome, exchange, snapshot) : outcome
       }),
     )
     exchange.signal.throwIfAborted()
     conclude(exchange, nodes, outcomes)
+  }
+
+  /** A write may have broken because the node had the blob and closed: then its answer was lost, not the blob. */
+  async #lookFor(node: NodeView, failed: Outcome, exchange: Exchange, snapshot: Snapshot): Promise<Outcome> {
+    const digest = digestOf(exchange.path)
+    if (!(await this.#options.holders.has(node, digest, snapshot, exchange.signal))) return failed
+    const contentType = 'application/json'
+    return { kind: 'refused', status: 200, contentType, body: Buffer.alloc(0), retryAfterMs: null }
   }
 
   #send(
@@ -81,6 +90,8 @@ export class BlobUploads {
       requestId: exchange.id,
       headers: { 'content-type': 'application/octet-stream' },
       body,
+      // Ollama answers without reading where it has the blob (CreateBlobHandler), and closes: writing would break the answer.
+      asksFirst: true,
       timeouts,
       silentMs: timeouts.whole_answer,
       wholeMs: uploadMs,

@@ -4,6 +4,7 @@ import type { Clock } from '../shared/clock.ts'
 import { Attempt } from './attempt.ts'
 import type { Order } from './order.ts'
 import type { Outcome } from './outcome.ts'
+import { canRepeat, type Payload } from './upload.ts'
 import type { Upstream } from './upstream.ts'
 
 /** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */
@@ -13,6 +14,8 @@ interface Proxy {
   on(event: 'proxyRes', listener: (answer: IncomingMessage, attempt: Attempt) => void): void
   on(event: 'error', listener: () => void): void
 }
+
+const largeBytes = 64 * 1024
 
 /**
  * http-proxy behind one promise that settles exactly once.
@@ -44,16 +47,27 @@ export class Forwarder {
   async send(order: Order): Promise<Outcome> {
     // An upload gets a socket of its own: one that turns out to be closed may cost bytes that are not here any more.
     const agent = Buffer.isBuffer(order.body) ? order.upstream.agent : false
-    const outcome = await this.#try(order, agent)
-    if (outcome.kind === 'node-failed' && outcome.fault === 'own-fault') this.#ownFault(outcome.cause)
-    if (outcome.kind !== 'node-failed' || outcome.fault !== 'stale-socket') return outcome
+    const attempt = this.#try(order, agent)
+    const outcome = await attempt.outcome
+    if (outcome.kind !== 'node-failed') return outcome
+    if (outcome.fault === 'own-fault') this.#ownFault(outcome.cause)
     // The node closed a kept-alive socket while we were writing to it: not one byte was answered, so ask again on a
     // socket of its own (nodejs/node #47130).
+    const isStale = outcome.fault === 'stale-socket'
+    // It closed while it was being sent a large body: it may have answered, and the broken write lost that. Now it is asked
+    // whether it wants the body, and can say no before anything is written.
+    const isBroken =
+      outcome.fault === 'reset' &&
+      !attempt.isSent &&
+      !order.asksFirst &&
+      isLarge(order.body) &&
+      canRepeat(order.body)
+    if (!isStale && !isBroken) return outcome
     order.resent()
-    return this.#try(order, false)
+    return this.#try(isBroken ? { ...order, asksFirst: true } : order, false).outcome
   }
 
-  #try(order: Order, agent: Upstream['agent'] | false): Promise<Outcome> {
+  #try(order: Order, agent: Upstream['agent'] | false): Attempt {
     const attempt = new Attempt(order, this.#clock)
     const options = { target: order.upstream.target, agent, connectTimeout: order.timeouts.connect }
     try {
@@ -61,6 +75,11 @@ export class Forwarder {
     } catch (error) {
       attempt.fail(error as Error)
     }
-    return attempt.outcome
+    return attempt
   }
+}
+
+/** Whether sending it takes so long that the node may close meanwhile. */
+function isLarge({ length }: Payload): boolean {
+  return length === null || length > largeBytes
 }

@@ -23,6 +23,8 @@ interface Question {
   readonly requestId: string
   readonly headers?: IncomingHttpHeaders
   readonly body?: Payload
+  /** See Order. */
+  readonly asksFirst?: boolean
   readonly timeouts: Config['timeouts']
   /** Until its answer begins. */
   readonly silentMs: number
@@ -49,7 +51,13 @@ export class NodeApi {
   ask(node: NodeView, question: Question): Promise<Outcome> {
     const { upstreams, forwarder, clock } = this.#options
     const { method, path, requestId, headers = {}, body = empty, timeouts, silentMs } = question
-    const { wholeMs = timeouts.request, mayLeave = true, signal = never, maxAnswerBytes } = question
+    const {
+      wholeMs = timeouts.request,
+      mayLeave = true,
+      signal = never,
+      maxAnswerBytes,
+      asksFirst = false,
+    } = question
     const upstream = upstreams.of(node)
     return forwarder.send({
       upstream,
@@ -64,6 +72,7 @@ export class NodeApi {
         via: upstream.via,
       }),
       body,
+      asksFirst,
       timeouts,
       // Its answer says nothing of how it serves a model; a bad one of another request says nothing of this one.
       patience: upTo(silentMs, (reason) => mayLeave && reason !== 'failing'),

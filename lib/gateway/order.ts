@@ -56,6 +56,8 @@ export interface Order {
   /** Built by us from an allow-list (see requestHeaders): nothing of the caller's travels unseen. */
   readonly headers: OutgoingHttpHeaders
   readonly body: Payload
+  /** A body that is passed on is sent when the node says that it wants it (Expect: 100-continue), or nothing for a second. */
+  readonly asksFirst?: boolean
   readonly timeouts: Config['timeouts']
   readonly patience: Patience
   /** Told of each piece of the answer; null where it says nothing of how the node serves a model. */

@@ -1,10 +1,10 @@
 import { Writable } from 'node:stream'
-import { drained, type Streamed, type Upload } from './upload.ts'
+import { drained, type Streamed, type Transfer, type Upload } from './upload.ts'
 
 /** A node that takes the upload. */
 interface Taker {
   readonly to: Writable
-  readonly moved: () => void
+  readonly transfer: Transfer
 }
 
 /**
@@ -34,7 +34,17 @@ export class Tee {
   /** Nobody waits for this branch any more. */
   leave(branch: Branch): void {
     if (!this.#awaited.delete(branch) || this.#awaited.size > 0 || this.#takers.length === 0) return
-    this.#upload.play(this.#all(), () => {}).then(this.#played.resolve, this.#played.reject)
+    this.#upload.play(this.#all(), this.#transfer()).then(this.#played.resolve, this.#played.reject)
+  }
+
+  #transfer(): Transfer {
+    const takers = this.#takers
+    return {
+      moved: () => {},
+      get isAnswered() {
+        return takers.every(({ transfer }) => transfer.isAnswered)
+      },
+    }
   }
 
   /** Every taker as one. It is closed when the last of them is. */
@@ -46,7 +56,7 @@ export class Tee {
         void Promise.all(takers.map((taker) => give(taker, piece))).then(() => done())
       },
       final: (done) => {
-        for (const { to } of takers) to.end()
+        for (const { to, transfer } of takers) if (!transfer.isAnswered) to.end()
         done()
       },
     })
@@ -78,8 +88,8 @@ class Branch implements Streamed {
     return this.#upload.isStarved
   }
 
-  play(to: Writable, moved: () => void): Promise<void> {
-    return this.#tee.join(this, { to, moved })
+  play(to: Writable, transfer: Transfer): Promise<void> {
+    return this.#tee.join(this, { to, transfer })
   }
 
   /** To be called when the attempt is over: it may never have come to be played. */
@@ -88,9 +98,9 @@ class Branch implements Streamed {
   }
 }
 
-async function give({ to, moved }: Taker, piece: Buffer): Promise<void> {
-  if (to.destroyed) return
-  moved()
+async function give({ to, transfer }: Taker, piece: Buffer): Promise<void> {
+  if (to.destroyed || transfer.isAnswered) return
+  transfer.moved()
   if (!to.write(piece)) await drained(to)
-  moved()
+  transfer.moved()
 }

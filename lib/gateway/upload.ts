@@ -20,10 +20,19 @@ export interface Streamed {
   /** Whether it is the caller who is waited for. */
   readonly isStarved: boolean
   /**
-   * Sends it, from its beginning, to a node; `moved` is called when the node took something. Resolves when all is sent, or
-   * `to` was closed. @throws the reason of the exchange's signal.
+   * Sends it, from its beginning, to a node. Resolves when all is sent, the node has answered, or `to` was closed.
+   *
+   * @throws the reason of the exchange's signal.
    */
-  play(to: Writable, moved: () => void): Promise<void>
+  play(to: Writable, transfer: Transfer): Promise<void>
+}
+
+/** How it goes with what is sent to a node. */
+export interface Transfer {
+  /** The node took something. */
+  moved(): void
+  /** The node has answered: what is written now would only break the connection that brings its answer. */
+  readonly isAnswered: boolean
 }
 
 /** Kept of what passes, beyond what had to be read to know where it goes: the whole of a small upload can be sent again. */
@@ -137,19 +146,22 @@ export class Upload implements Streamed, ComingBody, Disposable {
     if (this.#length !== null) this.#length += bytes.length - (end - start)
   }
 
-  async play(to: Writable, moved: () => void): Promise<void> {
+  async play(to: Writable, transfer: Transfer): Promise<void> {
     const { length } = this.#heldBytes().bytes
     this.#mayHold ||= length + keptBytes
-    for (let sent = 0; !to.destroyed; ) {
+    for (let sent = 0; !to.destroyed && !transfer.isAnswered; ) {
       const piece = this.#held?.bytes.subarray(sent, sent + pieceBytes) ?? null
       const next = piece?.length ? piece : await this.#pass(to)
       if (next === null) break
       sent += next.length
-      moved()
+      // An answer that came meanwhile is read before a write can find the connection closed.
+      await turn()
+      if (transfer.isAnswered) break
+      transfer.moved()
       if (!to.write(next)) await drained(to)
-      moved()
+      transfer.moved()
     }
-    if (!to.destroyed) to.end()
+    if (!to.destroyed && !transfer.isAnswered) to.end()
   }
 
   /** The next piece from the caller, kept if there is room; null at the end, or when `to` was closed in the meantime. */
@@ -223,6 +235,11 @@ export class Upload implements Streamed, ComingBody, Disposable {
 /** Whether it can be sent from its beginning. */
 export function canRepeat(payload: Payload): boolean {
   return Buffer.isBuffer(payload) || payload.isWhole
+}
+
+/** Resolves when the event loop has looked at all connections. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Resolves when `to` takes more, or never will. */
