@@ -1,13 +1,9 @@
 import { Document, isScalar, Scalar, visit } from 'yaml'
-
-/** What steers a terminal, or hides the order of what it shows. Line feeds and tabs are layout. */
-const steering = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+import { escapeInJson, steering } from '../shared/steering.ts'
 
 /** A document as JSON that is safe on a terminal: what would steer that is escaped, and means the same. */
 export function jsonText(document: unknown, indent?: number): string {
-  return JSON.stringify(document, null, indent).replace(steering, (character) =>
-    Array.from({ length: character.length }, (_, at) => `\\u${hex(character.charCodeAt(at), 4)}`).join(''),
-  )
+  return escapeInJson(JSON.stringify(document, null, indent))
 }
 
 /** The same as YAML. Only scalars in double quotes can hold escapes. */
@@ -17,7 +13,7 @@ export function yamlText(document: unknown): string {
     Scalar: (_, scalar) => quote(scalar),
     Pair: (_, { key }) => quote(key),
   })
-  return String(yaml).replace(steering, (character) => `\\U${hex(character.codePointAt(0) ?? 0, 8)}`)
+  return String(yaml).replace(steering, escapeOf)
 }
 
 function quote(scalar: unknown): void {
@@ -25,6 +21,7 @@ function quote(scalar: unknown): void {
     scalar.type = Scalar.QUOTE_DOUBLE
 }
 
-function hex(code: number, digits: number): string {
-  return code.toString(16).padStart(digits, '0')
+function escapeOf(character: string): string {
+  const code = character.codePointAt(0) ?? 0
+  return `\\U${code.toString(16).padStart(8, '0')}`
 }

@@ -2,6 +2,7 @@ import type { Writable } from 'node:stream'
 import { config, createLogger, format } from 'winston'
 import Transport from 'winston-transport'
 import { messageOf } from './errors.ts'
+import { escapeInJson } from './steering.ts'
 
 export const logLevels = ['error', 'warn', 'info', 'debug'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -139,30 +140,52 @@ const ignored = () => {}
 const jsonFormat = format.printf(({ level, message, fields }) => {
   const timestamp = new Date().toISOString()
   const head = `{"timestamp":"${timestamp}","level":"${level}","message":${JSON.stringify(message)}`
-  const rest = JSON.stringify(readable(fields as Fields))
+  const rest = escapeInJson(JSON.stringify(readable(fields as Fields)))
   return rest === '{}' ? `${head}}` : `${head},${rest.slice(1)}`
 })
+
+/** Printable ASCII without spaces, quotes, backslashes and equal signs. */
+const plainWord = /^[!#-<>-[\]-~]+$/
 
 const textFormat = format.printf(({ level, message, fields }) => {
   const time = new Date().toTimeString().slice(0, 8)
   const told = Object.entries(readable(fields as Fields)).filter(([, value]) => value !== undefined)
   const rest = told.map(
-    // One line per event, and no terminal codes from a field: whatever is no plain word is quoted.
+    // One line per event, no field that another's value makes up, and no terminal codes: what is no plain word is quoted.
     ([name, value]) =>
-      `${name}=${typeof value === 'string' && /^[\x20-\x7e]*$/.test(value) ? value : JSON.stringify(value)}`,
+      `${name}=${typeof value === 'string' && plainWord.test(value) ? value : escapeInJson(JSON.stringify(value))}`,
   )
   return [time, level.padEnd(5), message, ...rest].join(' ')
 })
 
-/** With the message of an Error, and bigints, which JSON would lose or refuse. Stacks are for whoever asks for them by name. */
+/** Characters of a text: a node or a caller may have written it, at any length, and may quote a prompt. */
+const maxChars = 400
+/** The same for texts of our own that are long: by the name of their field. */
+const maxCharsOf: Readonly<Record<string, number>> = { stack: 8000, faults: 4000 }
+
+/** With the message of an Error, and bigints, which JSON would lose or refuse. A stack is told only as a field of its own. */
 function readable(fields: Fields): Fields {
   let told = fields
   for (const name in fields) {
     const value = fields[name]
-    if (typeof value === 'bigint') told = { ...told, [name]: String(value) }
-    else if (typeof value === 'object' && value instanceof Error) told = { ...told, [name]: causesOf(value) }
+    const text = readableValue(value, maxCharsOf[name] ?? maxChars)
+    if (text !== value) told = { ...told, [name]: text }
   }
   return told
+}
+
+function readableValue(value: unknown, limit: number): unknown {
+  if (typeof value === 'string') return value.length > limit ? cut(value, limit) : value
+  if (typeof value === 'bigint') return String(value)
+  if (typeof value !== 'object') return value
+  if (value instanceof Error) return cut(causesOf(value), limit)
+  const isLong = (each: unknown) => typeof each === 'string' && each.length > limit
+  return Array.isArray(value) && value.some(isLong) ? value.map((each) => readableValue(each, limit)) : value
+}
+
+function cut(text: string, limit: number): string {
+  if (text.length <= limit) return text
+  return `${text.slice(0, limit).toWellFormed()}… (${text.length - limit} more characters)`
 }
 
 function causesOf(error: Error): string {

@@ -77,8 +77,8 @@ test('a reader who is stuck costs bounded memory, and is told what it missed', a
   const stream = new Sink()
   const log = createLog({ level: 'info', format: 'json', stream })
   stream.stuck = []
-  const field = 'x'.repeat(1024 * 1024)
-  for (let n = 0; n < 100; n++) log.info('big', { field })
+  const big = 'x'.repeat(1024 * 1024)
+  for (let n = 0; n < 100; n++) log.info(big)
   assert(stream.writableLength < 10 * 1024 * 1024, `${stream.writableLength} bytes wait`)
   const waiting = stream.stuck
   stream.stuck = null
@@ -131,11 +131,55 @@ test('each line that goes to the journal tells it the level, in both formats, an
   const stuck = new Sink()
   const log = createLog({ level: 'info', format: 'json', stream: stuck, journal: true })
   stuck.stuck = []
-  for (let n = 0; n < 20; n++) log.info('big', { field: 'x'.repeat(1024 * 1024) })
+  for (let n = 0; n < 20; n++) log.info('x'.repeat(1024 * 1024))
   const waiting = stuck.stuck
   stuck.stuck = null
   for (const done of waiting) done()
   log.info('after')
   await log.flush()
   assert.match(stuck.text, /^<4>\{.*"log lines dropped"/m)
+})
+
+/** As a hostile node may write it: an escape sequence, its 8-bit form, an override of direction, a line separator. */
+const nasty = '\u001b[2J\u009b31m\u202e\u2028\u007f'
+
+test('text of others is cut, and steers no terminal: as a field, in a list, as an error and its cause (352)', () => {
+  for (const format of ['json', 'text'] as const) {
+    const stream = new Sink()
+    const long = nasty + 'x'.repeat(1_000_000)
+    const error = new Error(long, { cause: new Error(long) })
+    createLog({ level: 'info', format, stream }).warn('failed', { reason: long, nodes: ['a', long], error })
+    assert.ok(stream.text.length < 4000, `${stream.text.length} characters`)
+    assert.doesNotMatch(stream.text.trimEnd(), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+    if (format === 'text') continue
+    const [line] = stream.lines()
+    assert.ok(String(line?.['reason']).startsWith(nasty), 'it means the same')
+    assert.match(String(line?.['reason']), /x… \(\d+ more characters\)$/)
+  }
+})
+
+test('a stack and the faults of a document have more room (352)', () => {
+  const stream = new Sink()
+  const text = 'x'.repeat(3000)
+  createLog({ level: 'info', format: 'json', stream }).warn('failed', { stack: text, faults: text })
+  const [line] = stream.lines()
+  assert.deepEqual([line?.['stack'], line?.['faults']], [text, text])
+})
+
+test('in the text format no value looks like another field (352)', () => {
+  const stream = new Sink()
+  const fields = {
+    url: 'http://a:1/x',
+    reason: 'x level=error',
+    empty: '',
+    equal: 'a=b',
+    quote: '"',
+    back: 'a\\',
+    n: 5,
+  }
+  createLog({ level: 'info', format: 'text', stream }).warn('failed', fields)
+  assert.equal(
+    stream.text.trim().slice('00:00:00 '.length),
+    'warn  failed url=http://a:1/x reason="x level=error" empty="" equal="a=b" quote="\\"" back="a\\\\" n=5',
+  )
 })
