@@ -9,7 +9,8 @@ import { type Memory, type Remembered, rememberedIn } from './remembered.ts'
 interface Present {
   /** Every node in the store or in force, valid or not. */
   readonly nodes: ReadonlyMap<string, Judged<NodeSpec>>
-  readonly agents: ReadonlyMap<string, AgentRecord>
+  /** The record of the agent that registers a node; null when there is none. */
+  readonly agentOf: (node: string) => AgentRecord | null
   /** The last status of a node. */
   readonly statusOf: (name: string) => NodeStatus | null
 }
@@ -76,9 +77,9 @@ export class Departures {
     )
   }
 
-  #depart(name: string, memory: Remembered, { agents, statusOf }: Present): DepartedNode {
+  #depart(name: string, memory: Remembered, { agentOf, statusOf }: Present): DepartedNode {
     const { fence, spec } = memory
-    const departure = memory.departed ?? this.#notice(agents.get(name))
+    const departure = memory.departed ?? this.#notice(agentOf(name))
     const seen = memory.departed === null ? statusOf(name) : memory
     return {
       spec: { ...spec, state: 'cordoned' },
@@ -95,12 +96,12 @@ export class Departures {
     }
   }
 
-  #notice(agent: AgentRecord | undefined): Departure {
+  #notice(agent: AgentRecord | null): Departure {
     return { since: this.#clock.date().toISOString(), reason: reasonOf(agent) }
   }
 }
 
-function reasonOf(agent: AgentRecord | undefined): string {
+function reasonOf(agent: AgentRecord | null): string {
   if (!agent) return 'its agent is not heard any more: the host, its network or the agent is down'
   if (agent.stopped) return 'its agent was stopped'
   if (agent.reason)

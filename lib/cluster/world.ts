@@ -20,7 +20,7 @@ import { fleetEvents } from './fleet-events.ts'
 import { hasLost, pruneSeries } from './metric-series.ts'
 import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, readers } from './objects.ts'
 import { addressOf } from './probers.ts'
-import { entriesIn, readAgents } from './records.ts'
+import { byFolder, readAgent } from './records.ts'
 import { readRemembered } from './remembered.ts'
 import { type Observation, readStatus, readStatuses, refusalOf, type Sighting, statusIn } from './statuses.ts'
 import { readUid } from './store-uid.ts'
@@ -120,12 +120,9 @@ export class World {
       this.#revision = revision
       this.#source = 'store'
     }
-    this.#see(entries)
-    if (isBelieved)
-      this.#departures.take(
-        readRemembered(entriesIn('state/remembered', entries.values(), keys)),
-        this.#present(entries),
-      )
+    const found = byFolder(entries.values(), keys)
+    this.#see(found('state/nodes'))
+    if (isBelieved) this.#departures.take(readRemembered(found('state/remembered')), this.#present(entries))
     metrics.configStored.set(Number(revision))
     this.refresh()
     return isOther
@@ -235,9 +232,7 @@ export class World {
     }
   }
 
-  #see(entries: ReadonlyMap<string, Entry>): void {
-    const { keys } = this.#options
-    const statuses = entriesIn('state/nodes', entries.values(), keys)
+  #see(statuses: ReadonlyMap<string, Entry>): void {
     for (const entry of statuses.values()) this.#tellRefused(entry)
     this.#sightings = readStatuses(statuses, this.#sightings)
     for (const name of this.#sightings.keys()) this.#inherited.delete(name)
@@ -249,7 +244,7 @@ export class World {
     const { nodes } = snapshot.get()
     return {
       nodes: this.#objects.nodes,
-      agents: readAgents(entriesIn('agents', entries.values(), keys)),
+      agentOf: (name) => readAgent(entries.get(keys.agent(name))?.value ?? ''),
       statusOf: (name) => nodes.get(name)?.status ?? this.#sightings.get(name)?.status ?? null,
     }
   }
