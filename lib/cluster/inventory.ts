@@ -1,5 +1,8 @@
 import { canonicalName } from '../fleet/names.ts'
 import type { InventoryModel, LoadedModel } from '../fleet/node.ts'
+import { comma, isSpace, openBracket } from '../shared/json-bytes.ts'
+import { JsonWalk, ScanError, type WalkListener } from '../shared/json-walk.ts'
+import { turns } from '../shared/turns.ts'
 
 /**
  * What a node says it has, read as hostile input: any server may stand behind a node's address. Junk is skipped, text is
@@ -13,10 +16,15 @@ const maxDetails = 32
 /** The ollama CLI cuts as many from each digest it lists, and falls over one that is shorter. */
 const shownDigits = 12
 
+/** Parsed at once, in some milliseconds at most, whatever it is. */
+const smallBytes = 64 * 1024
+/** Walked between two looks at the time. */
+const stepBytes = 16 * 1024
+
 type Fields = Readonly<Record<string, unknown>>
 
 /** Models on disk, from the body of `/api/tags`, by name; null when this is not Ollama's answer. */
-export function readTags(body: string): InventoryModel[] | null {
+export function readTags(body: Buffer): Promise<InventoryModel[] | null> {
   return readModels(body, maxTagsBytes, (fields, model) => {
     const capabilities = textsIn(fields['capabilities'])
     const modified_at = textIn(fields['modified_at'])
@@ -25,7 +33,7 @@ export function readTags(body: string): InventoryModel[] | null {
 }
 
 /** Models in memory, from the body of `/api/ps`, by name; null when this is not Ollama's answer. */
-export function readLoaded(body: string): LoadedModel[] | null {
+export function readLoaded(body: Buffer): Promise<LoadedModel[] | null> {
   return readModels(body, maxLoadedBytes, (fields, model) => ({
     ...model,
     size_vram: countIn(fields['size_vram']),
@@ -35,8 +43,8 @@ export function readLoaded(body: string): LoadedModel[] | null {
 }
 
 /** Ollama's version, from the body of `/api/version`; null when this is not Ollama's answer. */
-export function readVersion(body: string): string | null {
-  const version = fieldsOf(parse(body))?.['version']
+export function readVersion(body: Buffer): string | null {
+  const version = body.length <= smallBytes ? fieldsOf(parse(body))?.['version'] : null
   return typeof version === 'string' ? version.slice(0, maxText) : null
 }
 
@@ -48,18 +56,19 @@ interface Model {
   readonly details: Fields
 }
 
-function readModels<M extends Model>(
-  body: string,
+async function readModels<M extends Model>(
+  body: Buffer,
   maxBytes: number,
   complete: (fields: Fields, model: Model) => M,
-): M[] | null {
-  const answer = fieldsOf(parse(body))
-  const listed = answer?.['models'] ?? (answer && 'models' in answer ? [] : null) // Go writes an empty list as null
-  if (!Array.isArray(listed)) return null
+): Promise<M[] | null> {
+  const items = body.length <= smallBytes ? itemsOf(body) : await itemsInTurns(body)
+  if (items === null) return null
   const models = new Map<string, M>()
   let bytes = 0
-  for (const item of listed.slice(0, maxModels)) {
-    const fields = fieldsOf(item)
+  let turn = turns.begin()
+  for (const item of items.slice(0, maxModels)) {
+    if (turn.isOver) turn = await turns.next()
+    const fields = fieldsOf(Buffer.isBuffer(item) ? parse(item) : item)
     const model = fields && readModel(fields)
     if (!fields || !model || models.has(model.name)) continue
     const whole = complete(fields, model)
@@ -68,6 +77,68 @@ function readModels<M extends Model>(
     models.set(whole.name, whole)
   }
   return [...models.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+/** What `models` lists; null when there is no such list. */
+function itemsOf(body: Buffer): readonly unknown[] | null {
+  const answer = fieldsOf(parse(body))
+  const listed = answer?.['models'] ?? (answer && 'models' in answer ? [] : null) // Go writes an empty list as null
+  return Array.isArray(listed) ? listed : null
+}
+
+/** The bytes of each item, for an answer that would take too long to be parsed at once. Items that are too large are left out. */
+async function itemsInTurns(body: Buffer): Promise<Buffer[] | null> {
+  try {
+    let turn = await turns.next()
+    const items = new ListItems(body)
+    while (!items.read(stepBytes)) if (turn.isOver) turn = await turns.next()
+    return items.isListed ? items.found : null
+  } catch (error) {
+    if (error instanceof ScanError) return null
+    throw error
+  }
+}
+
+/** Walks an answer, and finds where the items of its list `models` are. */
+class ListItems implements WalkListener {
+  readonly found: Buffer[] = []
+  isListed = false
+  readonly #body: Buffer
+  readonly #walk: JsonWalk
+  #itemStart = 0
+  #isModels = false
+
+  constructor(body: Buffer) {
+    this.#body = body
+    this.#walk = new JsonWalk(body, 0, this)
+    this.#walk.begin()
+  }
+
+  /** Reads about so many bytes more. Returns whether all is read. @throws ScanError */
+  read(bytes: number): boolean {
+    if (!this.#walk.advance(this.#walk.at + bytes)) return false
+    this.#walk.end()
+    return true
+  }
+
+  field(keyStart: number, keyEnd: number, valueStart: number): boolean {
+    this.#isModels = this.#body.toString('latin1', keyStart, Math.min(keyEnd, keyStart + 20)) === '"models"'
+    if (this.#isModels) this.isListed = this.#body[valueStart] === openBracket
+    this.#itemStart = valueStart + 1
+    return this.#isModels && this.isListed
+  }
+
+  itemEnded(end: number): boolean {
+    let start = this.#itemStart
+    while (this.#body[start] === comma || isSpace[this.#body[start] ?? 0] === 1) start++
+    if (end - start <= smallBytes) this.found.push(this.#body.subarray(start, end))
+    this.#itemStart = end
+    return this.found.length < maxModels
+  }
+
+  valueEnded(): void {}
+
+  longString(): void {}
 }
 
 function readModel(fields: Fields): Model | null {
@@ -99,9 +170,9 @@ function detailsIn(value: unknown): Fields {
   )
 }
 
-function parse(body: string): unknown {
+function parse(body: Buffer): unknown {
   try {
-    return JSON.parse(body)
+    return JSON.parse(body.toString('utf8'))
   } catch {
     return null // not JSON is one more way of not being Ollama
   }

@@ -19,6 +19,7 @@ interface JobCall {
 }
 
 const maxLineLength = 64 * 1024
+const maxLinesAtOnce = 2000
 
 /** Asks a node once, over a connection of its own. Never throws; when `signal` aborts the request is cut off at once. */
 export async function callNode({ silenceMs, heard, ...call }: JobCall): Promise<JobEnding> {
@@ -87,14 +88,19 @@ async function firstLine(body: AsyncIterable<string>): Promise<string> {
   return ''
 }
 
-/** @throws Unexpected when a line is longer than anything Ollama says. */
+/** @throws Unexpected when a line is longer than anything Ollama says, or more lines come at once than it writes in a minute. */
 async function* linesOf(body: AsyncIterable<string>): AsyncGenerator<string> {
   let rest = ''
   for await (const piece of body) {
-    const lines = (rest + piece).split('\n')
+    rest += piece
+    if (rest.length > maxLineLength && !piece.includes('\n'))
+      throw new Unexpected('a line of its answer is too long')
+    // Looked for in the piece alone: a line may come byte by byte.
+    if (!piece.includes('\n')) continue
+    const lines = rest.split('\n')
+    if (lines.length > maxLinesAtOnce) throw new Unexpected('its answer has too many lines')
     rest = lines.pop() ?? ''
-    yield* lines.filter((line) => line !== '')
-    if (rest.length > maxLineLength) throw new Unexpected('a line of its answer is too long')
+    yield* lines.filter((line) => line !== '' && line.length <= maxLineLength)
   }
   if (rest !== '') yield rest
 }

@@ -2,6 +2,7 @@ import { Agent, buildConnector, request } from 'undici'
 import type { InventoryModel, LoadedModel, NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
 import { LatenessWatch } from '../shared/lateness.ts'
+import { MergedBytes } from '../shared/merged-bytes.ts'
 import { ownFaultOf } from '../shared/own-fault.ts'
 import { viaLlamero } from '../shared/via.ts'
 import type { Finding } from './health.ts'
@@ -16,7 +17,9 @@ export interface Look {
   readonly loaded: readonly LoadedModel[] | null
 }
 
-const maxBodyBytes = 16 * 1024 * 1024
+/** What each answer may weigh: 10,000 models have some 6 MB. */
+const maxBytes = { '/api/version': 64 * 1024, '/api/tags': 8 * 1024 * 1024, '/api/ps': 1024 * 1024 }
+type Path = keyof typeof maxBytes
 /** Looks at the time within one probe, and the share of its time for which timers may be late before its failure is ours. */
 const ticks = 4
 const lateShare = 0.5
@@ -37,7 +40,8 @@ interface Answer<T> {
   /** It came before the time was up. */
   readonly isTimely: boolean
 }
-type Ask = <T>(path: string, read: (body: string) => T | null) => Promise<Answer<T>>
+type Read<T> = (body: Buffer) => Promise<T | null> | T | null
+type Ask = <T>(path: Path, read: Read<T>) => Promise<Answer<T>>
 
 /** The connections over which the leader asks one node how it is, apart from those that carry requests. */
 export class Probe {
@@ -65,7 +69,6 @@ export class Probe {
         })
       },
       connections: 3,
-      maxResponseSize: maxBodyBytes,
       keepAliveTimeout: keepAliveMs,
     })
     this.#agent.on('disconnect', (_origin, _targets, error) => {
@@ -149,7 +152,7 @@ export class Probe {
     void this.#agent.destroy()
   }
 
-  async #ask<T>(path: string, read: (body: string) => T | null, signal: AbortSignal): Promise<T> {
+  async #ask<T>(path: Path, read: Read<T>, signal: AbortSignal): Promise<T> {
     const { url, headers } = this.#options.spec
     const answer = await request(url + path, { dispatcher: this.#agent, headers, signal })
     if (String(answer.headers['via'] ?? '').includes(viaLlamero)) {
@@ -160,10 +163,21 @@ export class Probe {
       await answer.body.dump()
       throw new Unexpected(`answered ${answer.statusCode} to GET ${path}`)
     }
-    const value = read(await answer.body.text())
+    const value = await read(await bytesOf(answer.body, path))
     if (value === null) throw new Unexpected(`its answer to GET ${path} is not Ollama's`)
     return value
   }
+}
+
+/** The body in one piece, however many it came in. @throws Unexpected when it is larger than such an answer is. */
+async function bytesOf(body: AsyncIterable<Buffer>, path: Path): Promise<Buffer> {
+  const merged = new MergedBytes()
+  for await (const piece of body) {
+    merged.add(piece)
+    if (merged.size > maxBytes[path])
+      throw new Unexpected(`its answer to GET ${path} is larger than ${maxBytes[path]} bytes`)
+  }
+  return merged.take()
 }
 
 const closedByPeer: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET'])
@@ -205,10 +219,7 @@ function findingOf(
 /** @param isLate whether this process came too late to see an answer. */
 function failureOf(error: unknown, isLate: boolean): Finding {
   const code = codeOf(error) ?? ''
-  const reason =
-    code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
-      ? `an answer is larger than ${maxBodyBytes} bytes`
-      : reasonOf(error)
+  const reason = reasonOf(error)
   if (ownFaultOf(error)) return { kind: 'none', reason }
   const isTimedOut = error instanceof TimedOut || code === 'UND_ERR_CONNECT_TIMEOUT'
   if (isTimedOut && isLate) return { kind: 'none', reason: 'this instance itself was late' }

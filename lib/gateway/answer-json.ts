@@ -1,4 +1,5 @@
 import type { Timings } from '../scheduler/events.ts'
+import { isModestJson } from '../shared/json-shape.ts'
 import type { Tokens } from './outcome.ts'
 
 /** What can be read out of the JSON of a node's answer, in any dialect (sheet ollama-api.md §1.4-1.8). */
@@ -8,10 +9,14 @@ export type Json = Readonly<Record<string, unknown>>
 const mostTokens = 1e7
 const mostNs = 1e15
 
-/** The object the text is, or null when it is anything else. */
-export function parseObject(text: string | undefined): Json | null {
+/** A shorter text is parsed in a millisecond, whatever it is. */
+const shortLength = 16 * 1024
+
+/** The object the text is, or null when it is anything else, or would hold up everybody else while it is parsed. */
+export function parseObject(text = ''): Json | null {
+  if (text.length > shortLength && !isModestJson(text)) return null
   try {
-    return asObject(JSON.parse(text ?? ''))
+    return asObject(JSON.parse(text))
   } catch {
     return null
   }

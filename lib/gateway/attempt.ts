@@ -353,6 +353,7 @@ export class Attempt implements Silent {
   #settle(outcome: Outcome): void {
     if (this.#state === 'settled') return
     this.#state = 'settled'
+    this.#delivery?.close()
     this.#cancelTimer()
     this.#order.upstream.silent.delete(this)
     this.#order.signal.removeEventListener('abort', this.#abort)

@@ -1,4 +1,4 @@
-import { comma, isSpace } from './json-bytes.ts'
+import { comma, isSpace } from '../shared/json-bytes.ts'
 import type { Field, Members } from './scan.ts'
 
 /** Bytes to be replaced by an ASCII text. */

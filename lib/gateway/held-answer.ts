@@ -1,29 +1,28 @@
+import { HeldPieces } from './answer-memory.ts'
 import { noTokens, type Outcome } from './outcome.ts'
 import type { AnswerHead, Delivery } from './to-caller.ts'
 
-const maxRefusalBytes = 1024 * 1024
+/** An error is a sentence, or a page of a proxy before the node; what is asked of a node for ourselves may be longer. */
+const maxErrorBytes = 64 * 1024
+const maxAnswerBytes = 1024 * 1024
 
 /** An answer that is for us: an error is read whole before anything is decided, since another node may do better. */
 export class HeldAnswer implements Delivery {
   readonly #head: AnswerHead
-  readonly #maxBytes: number
-  readonly #chunks: Buffer[] = []
-  #bytes = 0
+  readonly #held: HeldPieces
   readonly isFull = false
   readonly whenRoom = () => {}
   readonly committed = false
   readonly tokens = noTokens
 
-  constructor(head: AnswerHead, maxBytes = maxRefusalBytes) {
+  constructor(head: AnswerHead, maxBytes = maxAnswerBytes) {
     this.#head = head
-    this.#maxBytes = maxBytes
+    this.#held = new HeldPieces(head.status >= 400 ? maxErrorBytes : maxBytes)
   }
 
   take(chunk: Buffer): Outcome | null {
-    this.#bytes += chunk.length
-    this.#chunks.push(chunk)
-    if (this.#bytes <= this.#maxBytes) return null
-    const cause = new Error('the answer has no end')
+    if (this.#held.add(chunk)) return null
+    const cause = new Error('the answer is larger than such an answer may be')
     return { kind: 'node-failed', fault: 'bad-response', committed: false, tokens: noTokens, cause }
   }
 
@@ -33,9 +32,13 @@ export class HeldAnswer implements Delivery {
       kind: 'refused',
       status,
       contentType: contentType || 'application/json; charset=utf-8',
-      body: Buffer.concat(this.#chunks),
+      body: this.#held.bytes,
       retryAfterMs: retryAfterMs(headers['retry-after']),
     }
+  }
+
+  close(): void {
+    this.#held[Symbol.dispose]()
   }
 }
 

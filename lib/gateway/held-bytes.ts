@@ -4,6 +4,8 @@ import type { BodyShare, Room } from './body-budget.ts'
 
 export type Limits = Config['limits']
 
+type Sizes = Pick<Limits, 'body_bytes' | 'inflight_body_bytes'>
+
 /** Of the memory that a container may use, so much is for bodies: each may be copied once while it is changed. */
 const partForBodies = 4
 /** Read once: it costs more than the rest of a small request's body. */
@@ -15,7 +17,7 @@ const ownMemory = process.constrainedMemory()
  *
  * @param memory bytes; 0, or more than any machine has, where nothing limits them
  */
-export function roomOf({ body_bytes, inflight_body_bytes }: Limits, memory: number = ownMemory): Room {
+export function roomOf({ body_bytes, inflight_body_bytes }: Sizes, memory: number = ownMemory): Room {
   const allowed = memory > 0 ? Math.floor(memory / partForBodies) : Number.POSITIVE_INFINITY
   return { alone: body_bytes, together: Math.min(inflight_body_bytes, allowed) }
 }
@@ -27,7 +29,7 @@ const none = Buffer.alloc(0)
  * would weigh a hundred times their bytes when each is one byte long.
  */
 export class HeldBytes {
-  readonly #limits: Limits
+  readonly #limits: Sizes
   readonly #share: BodyShare
   readonly #room: Room
   /** What counts. */
@@ -38,7 +40,7 @@ export class HeldBytes {
   #buffer: Buffer = none
   #size = 0
 
-  constructor(limits: Limits, share: BodyShare) {
+  constructor(limits: Sizes, share: BodyShare) {
     this.#limits = limits
     this.#share = share
     this.#room = roomOf(limits)

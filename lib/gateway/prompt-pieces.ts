@@ -1,4 +1,4 @@
-import { colon, comma, isBase64, isSpace, openBracket, wordAt } from './json-bytes.ts'
+import { colon, comma, isBase64, isSpace, openBracket, wordAt } from '../shared/json-bytes.ts'
 
 /** One text, or one item of a list, that a model will read: where it stands in the body, and what of it is no text. */
 export interface Piece {

@@ -1,5 +1,5 @@
-import { backslash, letterF, letterT, openBrace, openBracket, quote, wordAt } from './json-bytes.ts'
-import { JsonWalk, ScanError, type WalkListener } from './json-walk.ts'
+import { backslash, letterF, letterT, openBrace, openBracket, quote, wordAt } from '../shared/json-bytes.ts'
+import { JsonWalk, ScanError, type WalkListener } from '../shared/json-walk.ts'
 import { PromptPieces } from './prompt-pieces.ts'
 
 /** Where a field stands: its key, and the value's bytes. */

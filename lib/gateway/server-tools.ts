@@ -1,7 +1,7 @@
 import { ProxyError } from '../shared/errors.ts'
+import { openBrace, openBracket, quote } from '../shared/json-bytes.ts'
+import { ScanError } from '../shared/json-walk.ts'
 import type { Edit } from './edit.ts'
-import { openBrace, openBracket, quote } from './json-bytes.ts'
-import { ScanError } from './json-walk.ts'
 import { FieldNames, type Scanned, scan, valueText } from './scan.ts'
 
 /** The tools of a request that its node would run, not its caller. */

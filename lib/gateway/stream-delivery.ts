@@ -1,4 +1,5 @@
 import type { Timings } from '../scheduler/events.ts'
+import { MergedBytes } from '../shared/merged-bytes.ts'
 import { writeChunk } from './chunk.ts'
 import type { Fault, NodeFailed, Outcome, Tokens } from './outcome.ts'
 import { type Ending, errorAtStart, StreamTail } from './stream-tail.ts'
@@ -16,7 +17,7 @@ const leastMeasuredS = 0.25
 export class StreamDelivery extends ToCaller implements Delivery {
   readonly #tail: StreamTail
   /** The beginning of a line or event whose end has not come. */
-  #partial: Buffer | null = null
+  readonly #partial = new MergedBytes()
   /** Seconds to the head, which Ollama writes with the first token. */
   readonly #headS: number
 
@@ -38,7 +39,7 @@ export class StreamDelivery extends ToCaller implements Delivery {
   }
 
   finish(): Outcome {
-    const rest = this.#partial
+    const rest = this.#partial.size > 0 ? this.#partial.take() : null
     if (rest) this.#tail.read(rest)
     const ending = this.#tail.ending()
     if (this.#tail.malformed > 0) this.addressee.malformed(this.#tail.malformed)
@@ -72,14 +73,16 @@ export class StreamDelivery extends ToCaller implements Delivery {
 
   /** What may go out now; the rest waits for its end, unless it is too long to wait for. */
   #upToBoundary(chunk: Buffer): Buffer | null {
-    const bytes = this.#partial ? Buffer.concat([this.#partial, chunk]) : chunk
-    const end = this.#tail.boundary(bytes)
-    if (end === bytes.length || bytes.length - end > maxPartialBytes) {
-      this.#partial = null
-      return bytes
-    }
-    this.#partial = bytes.subarray(end)
-    return end === 0 ? null : bytes.subarray(0, end)
+    const known = this.#partial.size
+    if (known === 0 && this.#tail.boundary(chunk) === chunk.length) return chunk
+    this.#partial.add(chunk)
+    const { bytes } = this.#partial
+    const end = this.#tail.boundary(bytes, known)
+    if (end === 0 && bytes.length <= maxPartialBytes) return null
+    const ready = this.#partial.take()
+    if (end === ready.length || ready.length - end > maxPartialBytes) return ready
+    this.#partial.add(ready.subarray(end))
+    return ready.subarray(0, end)
   }
 
   #end({ kind, tokens, timings }: Extract<Ending, { tokens: Tokens }>): Outcome {

@@ -1,5 +1,6 @@
 import type { Api } from '../fleet/ask.ts'
 import type { Timings } from '../scheduler/events.ts'
+import { MergedBytes } from '../shared/merged-bytes.ts'
 import { asObject, errorText, type Json, parseObject, timingsOf, tokensOf } from './answer-json.ts'
 import type { Tokens } from './outcome.ts'
 
@@ -18,9 +19,17 @@ const openBrace = 0x7b
 const closeBrace = 0x7d
 const maxLineBytes = 1024 * 1024
 const data = Buffer.from('data:')
+const lineEnd = Buffer.from('\n')
+const eventEnd = Buffer.from('\n\n')
+const windowsEventEnd = Buffer.from('\r\n\r\n')
 const done = '[DONE]'
 /** The other fields an event may have (WHATWG HTML, server-sent events), and its comments. */
 const otherField = /^(?:event|id|retry)?:|^(?:event|id|retry)$/
+
+/** 1 for the bytes that one of them begins with: a node may send a million lines that are none. */
+const beginsOther = Uint8Array.from({ length: 256 }, (_, byte) =>
+  ':eir'.includes(String.fromCharCode(byte)) ? 1 : 0,
+)
 
 /**
  * Watches a stream go by without changing it and remembers its last two lines: an error ends a stream, and so does the
@@ -34,8 +43,8 @@ export class StreamTail {
   events = 0
   /** Lines that no client can read. They travel on as they are. */
   malformed = 0
-  #unfinished: Buffer[] = []
-  #unfinishedBytes = 0
+  /** Less than one line, and bounded: of an endless one only the beginning is kept. */
+  readonly #unfinished = new MergedBytes()
   #last: Buffer | null = null
   #beforeLast: Buffer | null = null
 
@@ -53,17 +62,18 @@ export class StreamTail {
     if (from < chunk.length) this.#keep(chunk.subarray(from))
   }
 
-  /** Where the last whole line of `bytes` ends, or in an event stream the last whole event; 0 when there is none. */
-  boundary(bytes: Buffer): number {
-    if (!this.#isSse) return bytes.lastIndexOf(lineFeed) + 1
-    const at = bytes.lastIndexOf('\n\n')
-    const windows = bytes.lastIndexOf('\r\n\r\n')
-    return Math.max(at < 0 ? 0 : at + 2, windows < 0 ? 0 : windows + 4)
+  /**
+   * Where the last whole line of `bytes` ends, or in an event stream the last whole event; 0 when none ends behind `from`,
+   * up to which they were looked at before.
+   */
+  boundary(bytes: Buffer, from = 0): number {
+    if (!this.#isSse) return endOf(lineEnd, bytes, from)
+    return Math.max(endOf(eventEnd, bytes, from), endOf(windowsEventEnd, bytes, from))
   }
 
   /** The stream has ended, properly or not. */
   ending(): Ending {
-    if (this.#unfinished.length > 0) this.#line(this.#whole(Buffer.alloc(0)))
+    if (this.#unfinished.size > 0) this.#line(this.#unfinished.take())
     const last = this.#last?.toString('utf8').trim() ?? ''
     const before = parseObject(this.#beforeLast?.toString('utf8'))
     if (last === done) return { kind: 'complete', tokens: tokensOf(before, this.events), timings: null }
@@ -85,19 +95,14 @@ export class StreamTail {
     return { kind: 'truncated' }
   }
 
-  /** Invariant: `#unfinished` is less than one line, and bounded: of an endless one only the beginning is kept. */
   #keep(piece: Buffer): void {
-    if (this.#unfinishedBytes > maxLineBytes) return
-    this.#unfinished.push(piece)
-    this.#unfinishedBytes += piece.length
+    if (this.#unfinished.size <= maxLineBytes) this.#unfinished.add(piece)
   }
 
   #whole(end: Buffer): Buffer {
-    if (this.#unfinished.length === 0) return end
-    const whole = Buffer.concat([...this.#unfinished, end])
-    this.#unfinished = []
-    this.#unfinishedBytes = 0
-    return whole
+    if (this.#unfinished.size === 0) return end
+    this.#unfinished.add(end)
+    return this.#unfinished.take()
   }
 
   #line(raw: Buffer): void {
@@ -105,7 +110,8 @@ export class StreamTail {
     if (line.length === 0) return
     if (!this.#isSse) this.#event(line)
     else if (line.subarray(0, data.length).equals(data)) this.#event(line.subarray(data.length))
-    else if (!otherField.test(line.toString('latin1', 0, 16))) this.malformed++
+    else if (beginsOther[line[0] as number] === 0 || !otherField.test(line.toString('latin1', 0, 16)))
+      this.malformed++
   }
 
   #event(payload: Buffer): void {
@@ -116,6 +122,13 @@ export class StreamTail {
     if (start === openBrace && payload.at(-1) === closeBrace) return
     if (!this.#isSse || payload.toString('latin1').trim() !== done) this.malformed++
   }
+}
+
+/** Behind the last `mark` that ends behind `from`; 0 when there is none. */
+function endOf(mark: Buffer, bytes: Buffer, from: number): number {
+  const start = Math.max(0, from - mark.length + 1)
+  const at = (start > 0 ? bytes.subarray(start) : bytes).lastIndexOf(mark)
+  return at < 0 ? 0 : start + at + mark.length
 }
 
 /**

@@ -16,6 +16,8 @@ export interface Delivery {
   take(chunk: Buffer): Outcome | null
   /** The body ended as HTTP says it should. */
   finish(): Outcome
+  /** The attempt is over: what is held is given back. */
+  close(): void
   /** The caller reads slower than the node writes. */
   readonly isFull: boolean
   /** Calls `resume` once, when the caller can take more. */
@@ -57,6 +59,8 @@ export class ToCaller<To extends Recipient = Addressee> {
     this.head = head
     this.addressee = addressee
   }
+
+  close(): void {}
 
   get isFull(): boolean {
     return this.addressee.response.socket?.writableNeedDrain ?? false

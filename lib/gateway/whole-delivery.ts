@@ -1,6 +1,7 @@
 import type { Api } from '../fleet/ask.ts'
 import type { Timings } from '../scheduler/events.ts'
 import { errorText, parseObject, timingsOf, tokensOf } from './answer-json.ts'
+import { HeldPieces } from './answer-memory.ts'
 import { type Fault, noTokens, type Outcome, type Tokens } from './outcome.ts'
 import { type Delivery, ToCaller } from './to-caller.ts'
 
@@ -10,8 +11,7 @@ const parsedBytes = 64 * 1024
 
 /** An answer that makes sense only whole. */
 export class WholeDelivery extends ToCaller implements Delivery {
-  #held: Buffer[] = []
-  #bytes = 0
+  readonly #held = new HeldPieces(heldBytes)
   readonly tokens = noTokens
 
   take(chunk: Buffer): Outcome | null {
@@ -19,9 +19,7 @@ export class WholeDelivery extends ToCaller implements Delivery {
       this.addressee.response.write(chunk)
       return null
     }
-    this.#held.push(chunk)
-    this.#bytes += chunk.length
-    if (this.#bytes > heldBytes) this.#release()
+    if (!this.#held.add(chunk)) this.#release(chunk)
     return null
   }
 
@@ -31,7 +29,7 @@ export class WholeDelivery extends ToCaller implements Delivery {
       response.end()
       return { kind: 'done', ...unread }
     }
-    const body = this.#whole()
+    const body = this.#held.bytes
     const checked = this.#isText ? unread : check(this.addressee.api, body)
     if ('fault' in checked) {
       const cause = new Error(checked.text)
@@ -43,9 +41,8 @@ export class WholeDelivery extends ToCaller implements Delivery {
     return { kind: 'done', ...checked }
   }
 
-  #whole(): Buffer {
-    const [only, second] = this.#held
-    return only && !second ? only : Buffer.concat(this.#held, this.#bytes)
+  override close(): void {
+    this.#held[Symbol.dispose]()
   }
 
   /** A transcript in plain text may say anything, and nothing. */
@@ -54,13 +51,13 @@ export class WholeDelivery extends ToCaller implements Delivery {
   }
 
   /** Too large to be held: from here on it is the caller's, and can no longer be replaced. A name further on stays. */
-  #release(): void {
+  #release(chunk: Buffer): void {
     const length = this.head.headers['content-length']
-    const begun = this.#whole()
+    const begun = Buffer.concat([this.#held.bytes, chunk])
     const spelled = this.spelled(begun)
     this.commit(length === undefined ? undefined : Number(length) + spelled.length - begun.length)
     this.addressee.response.write(spelled)
-    this.#held = []
+    this.close()
   }
 }
 

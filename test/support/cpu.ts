@@ -46,27 +46,26 @@ export async function longestTurnMs(
 ): Promise<number> {
   let least = Number.POSITIVE_INFINITY
   for (let round = 0; round < rounds && least > enough; round++) {
-    const meter = new TurnMeter()
+    using meter = new TurnMeter()
     await work()
-    least = Math.min(least, meter.stop())
+    least = Math.min(least, meter.longest)
   }
   return least
 }
 
 class TurnMeter {
-  #longest = 0
+  longest = 0
   #before = process.threadCpuUsage()
   #next = setImmediate(() => this.#turn())
 
   #turn(): void {
     const { user, system } = process.threadCpuUsage(this.#before)
-    this.#longest = Math.max(this.#longest, (user + system) / 1000)
+    this.longest = Math.max(this.longest, (user + system) / 1000)
     this.#before = process.threadCpuUsage()
     this.#next = setImmediate(() => this.#turn())
   }
 
-  stop(): number {
+  [Symbol.dispose](): void {
     clearImmediate(this.#next)
-    return this.#longest
   }
 }

@@ -5,9 +5,9 @@ import type { Api } from '../../lib/fleet/ask.ts'
 import { type CallerPolicy, callersSchema } from '../../lib/fleet/caller-options.ts'
 import { adjust, namesFor, type Rules } from '../../lib/gateway/adjust.ts'
 import { applyEdits } from '../../lib/gateway/edit.ts'
-import { ScanError } from '../../lib/gateway/json-walk.ts'
 import { scan } from '../../lib/gateway/scan.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
+import { ScanError } from '../../lib/shared/json-walk.ts'
 
 interface Sketch extends Partial<Omit<Rules, 'callers'>> {
   readonly callers?: Partial<CallerPolicy>

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { ScanError } from '../../lib/gateway/json-walk.ts'
 import { FieldNames, Scan, type Scanned, scan } from '../../lib/gateway/scan.ts'
+import { ScanError } from '../../lib/shared/json-walk.ts'
 
 const scanText = (text: string) => scan(Buffer.from(text))
 

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
+import { suite, test } from 'node:test'
+import fc from 'fast-check'
+import { HeldPieces, heldAnswerBytes } from '../../lib/gateway/answer-memory.ts'
+import { StreamTail } from '../../lib/gateway/stream-tail.ts'
+import { CpuReport, cpuMs } from '../support/cpu.ts'
+import { chat, post, startWireGateway } from '../support/wire-gateway.ts'
+
+const kib = 1024
+const head = (status: string, type: string) =>
+  `HTTP/1.1 ${status}\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`
+
+/** Each byte in a chunk of its own. */
+function byBytes(text: string): string {
+  return [...text].map((byte) => `1\r\n${byte}\r\n`).join('')
+}
+
+function writes(text: string) {
+  return (socket: Socket) => void socket.write(text)
+}
+
+suite('an answer that a node writes byte by byte', () => {
+  const answer = `{"message":{"content":"${'x'.repeat(20 * kib)}"},"done":true}`
+
+  test('is held in twice its bytes, within a budget, and given back (346)', () => {
+    const held = new HeldPieces(kib * kib)
+    for (let n = 0; n < 200 * kib; n++) assert(held.add(Buffer.from('x')))
+    assert(heldAnswerBytes() >= 200 * kib && heldAnswerBytes() <= 400 * kib, `${heldAnswerBytes()} bytes`)
+    assert.equal(held.bytes.length, 200 * kib)
+    assert(!held.add(Buffer.alloc(kib * kib)), 'more than such an answer may have')
+    held[Symbol.dispose]()
+    assert.equal(heldAnswerBytes(), 0)
+  })
+
+  for (const [what, status, type, body, expected] of [
+    ['whole', '200 OK', 'application/json', answer, /^HTTP\/1.1 200 [\s\S]*"done":true/],
+    [
+      'as a stream of one line',
+      '200 OK',
+      'application/x-ndjson',
+      `${answer}\n`,
+      /^HTTP\/1.1 200 [\s\S]*"done":true/,
+    ],
+    ['as an error', '400 Bad Request', 'application/json', '{"error":"no"}', /^HTTP\/1.1 400 [\s\S]*"no"/],
+  ] as const) {
+    test(`comes to its caller ${what} (346)`, async () => {
+      await using wire = await startWireGateway({
+        serve: writes(`${head(status, type)}${byBytes(body)}0\r\n\r\n`),
+      })
+      assert.match((await wire.send(post('/api/chat', chat), expected)).replaceAll(/\r\n1\r\n/g, ''), /^HTTP/)
+      await wire.assertWell()
+      assert.equal(heldAnswerBytes(), 0)
+    })
+  }
+})
+
+suite('an error of a node', () => {
+  for (const [what, body] of [
+    ['of a megabyte', `{"error":"${'x'.repeat(kib * kib)}"}`],
+    ['of brackets', '['.repeat(60 * kib)],
+    ['of JSON in JSON', `{"error":${JSON.stringify(`{"error":${'['.repeat(30_000)}`)}}`],
+  ] as const) {
+    test(`${what} is no answer for its caller, and stops nothing (346)`, async () => {
+      const length = `Content-Length: ${body.length}\r\n\r\n${body}`
+      await using wire = await startWireGateway({
+        serve: writes(`HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n${length}`),
+      })
+      const answer = await wire.send(post('/api/chat', chat), /\r\n\r\n./)
+      assert.match(answer, /^HTTP\/1.1 50\d /)
+      assert(answer.length < 64 * kib, `${answer.length} bytes reached the caller`)
+      await wire.assertWell()
+    })
+  }
+})
+
+test('no piece of a stream takes long, however a node cuts it (346)', (test) => {
+  const report = new CpuReport()
+  const line = (bytes: number) => Buffer.from(`{"message":{"content":"${'x'.repeat(bytes)}"}}\n`)
+  for (const [name, text, type] of [
+    ['one long line', line(1024 * kib), 'application/x-ndjson'],
+    ['one long event', Buffer.from(`data: ${'x'.repeat(1024 * kib)}`), 'text/event-stream'],
+    ['empty lines', Buffer.alloc(64 * kib, '\n'), 'application/x-ndjson'],
+    ['events that are none', Buffer.from('x\n'.repeat(32 * kib)), 'text/event-stream'],
+    ['open brackets', Buffer.from(`{"a":${'['.repeat(1000 * kib)}\n`), 'application/x-ndjson'],
+    [
+      'open brackets in an event',
+      Buffer.from(`data: {"a":${'['.repeat(1000 * kib)}\n\n`),
+      'text/event-stream',
+    ],
+  ] as const)
+    for (const size of [1, 7, 64 * kib])
+      report.add(
+        `${name} in pieces of ${size}, for each 64 KiB`,
+        cpuMs(() => readAll(type, text, size), { enough: 5 }) / Math.max(1, text.length / (64 * kib)),
+      )
+  for (const each of report.lines()) test.diagnostic(each)
+  assert(report.longest <= 20, report.lines().join('\n'))
+})
+
+function readAll(type: string, text: Buffer, size: number): void {
+  const tail = new StreamTail('ollama_chat', type)
+  for (let at = 0; at < text.length; at += size) tail.read(text.subarray(at, at + size))
+  tail.ending()
+}
+
+test('whole lines and events are found by what is new in each piece (346)', () => {
+  const text = fc
+    .array(fc.constantFrom('\r', '\n', 'x', '\r\n\r\n'), { maxLength: 12 })
+    .map((parts) => parts.join(''))
+  const type = fc.constantFrom('text/event-stream', 'application/x-ndjson')
+  fc.assert(
+    fc.property(text, fc.nat(12), type, (all, known, contentType) => {
+      const tail = new StreamTail('ollama_chat', contentType)
+      const end = tail.boundary(Buffer.from(all))
+      assert.equal(tail.boundary(Buffer.from(all), known), end > known ? end : 0)
+    }),
+  )
+})
