@@ -66,9 +66,6 @@ export class Shows {
     const nodes = holders.filter((node) => this.#canBeAsked(node))
     let failure: Failure | null = null
     for (const node of nodes.slice(0, snapshot.config.routing.attempts)) {
-      // Others may have asked it while the node before failed.
-      const heard = this.#kept.get(keyFor(question, node))
-      if (heard) return send(exchange, heard)
       exchange.trace.node = node.name
       exchange.trace.attempts++
       const outcome = await orAborted(this.#ask(node, question, snapshot), exchange.signal)
@@ -97,7 +94,10 @@ export class Shows {
   }
 
   #ask(node: NodeView, question: Question, snapshot: Snapshot): Promise<Outcome> {
-    const key = keyFor(question, node)
+    const key = keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
+    // Others may have asked it while the node before failed.
+    const heard = this.#kept.get(key)
+    if (heard) return Promise.resolve(asAnswer(heard))
     const flight = `${node.name} ${key}`
     const underWay = this.#asked.get(flight)
     if (underWay !== undefined) return underWay
@@ -149,9 +149,9 @@ function holdersOf(model: string, newest: string, { models, nodes }: Snapshot): 
     )
 }
 
-/** What the answer of a node is remembered by. */
-function keyFor(question: Question, node: NodeView): string {
-  return keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
+/** As the node gave it. */
+function asAnswer(body: Buffer): Outcome {
+  return { kind: 'refused', status: 200, contentType: 'application/json', body, retryAfterMs: null }
 }
 
 function versionOf({ status }: NodeView): string {
