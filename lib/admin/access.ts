@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Middleware } from 'koa'
 import { hashToken } from '../fleet/api-key.ts'
-import { findKey, tokenOf } from '../gateway/authenticate.ts'
+import { expiryOf, findKey, tokenOf } from '../gateway/authenticate.ts'
 import { isTrustedHost, proxyHeaderOf } from '../gateway/keyless.ts'
 import { isLoopback } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -40,7 +40,7 @@ export function access(admin: AdminContext): Middleware {
     const isRead = context.method === 'GET' || context.method === 'HEAD'
     const isOpen =
       isLocal && isRead && auth.anonymous === 'loopback' && proxyHeaderOf(context.headers) === null
-    if (!isOpen && !mayAdminister(context.headers, admin)) throw new ProxyError('admin_token_required')
+    if (!isOpen && !mayAdminister(context.headers, admin)) throw refusal(context.headers, admin)
     await next()
   }
 }
@@ -50,6 +50,12 @@ function mayAdminister(headers: IncomingHttpHeaders, { snapshot, clock, token }:
   if (!shown) return false
   if (timingSafeEqual(Buffer.from(hashToken(shown)), Buffer.from(hashToken(token)))) return true
   return findKey(snapshot.get(), shown, 'admin', clock) !== null
+}
+
+function refusal(headers: IncomingHttpHeaders, { snapshot, clock }: AdminContext): ProxyError {
+  const shown = tokenOf(headers)
+  const expired = shown === null ? null : expiryOf(snapshot.get(), shown, clock)
+  return expired ?? new ProxyError('admin_token_required')
 }
 
 function isOwnOrigin(origin: string, host: string): boolean {

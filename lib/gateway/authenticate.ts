@@ -46,9 +46,9 @@ interface Door {
  * between: the address is the proxy's then.
  *
  * Where callers may do without a key, a token that cannot be one of ours counts as none: SDKs insist on sending some key.
- * Unknown, expired and revoked tokens get the same answer.
+ * Unknown and revoked tokens get the same answer; a token that was good until it expired is told so.
  *
- * @throws ProxyError `unauthorized`, `anonymous_refused`, `foreign_host`, `inference_scope_required` for a key that is good for changes only, or `bad_request` for two tokens that differ.
+ * @throws ProxyError `unauthorized`, `key_expired`, `anonymous_refused`, `foreign_host`, `inference_scope_required` for a key that is good for changes only, or `bad_request` for two tokens that differ.
  */
 export function authenticate(
   { headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>,
@@ -72,7 +72,7 @@ export function authenticate(
 
 function callerWith(token: string, snapshot: Snapshot, door: Door): Caller {
   const key = validKey(snapshot, token, door.clock)
-  if (!key) throw new ProxyError('unauthorized')
+  if (!key) throw expiryOf(snapshot, token, door.clock) ?? new ProxyError('unauthorized')
   if (!opens(key, door)) throw new ProxyError('inference_scope_required')
   return {
     tenant: key.tenant,
@@ -89,11 +89,21 @@ export function findKey(snapshot: Snapshot, token: string, scope: Scope, clock: 
   return key?.scopes.includes(scope) ? key : null
 }
 
+/** What the holder of an expired key is told; null for any other token. Keys expire by the clock of this machine. */
+export function expiryOf(snapshot: Snapshot, token: string, clock: Clock): ProxyError | null {
+  const key = snapshot.keys.get(hashToken(token))
+  if (!key?.expires || !isExpired(key, clock)) return null
+  return new ProxyError('key_expired', { expires: key.expires, now: clock.date().toISOString() })
+}
+
 /** Looked up by hash only: the token's text reaches nothing. */
 function validKey(snapshot: Snapshot, token: string, clock: Clock): KeyView | null {
   const key = snapshot.keys.get(hashToken(token))
-  if (!key || (key.expires && Date.parse(key.expires) <= clock.date().getTime())) return null
-  return key
+  return key && !isExpired(key, clock) ? key : null
+}
+
+function isExpired({ expires }: KeyView, clock: Clock): boolean {
+  return expires !== undefined && Date.parse(expires) <= clock.date().getTime()
 }
 
 type Auth = Config['auth']

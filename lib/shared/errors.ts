@@ -49,6 +49,11 @@ const catalogue = {
     status: 401,
     text: () => 'missing or invalid API key: send "Authorization: Bearer llm_..."',
   },
+  key_expired: {
+    status: 401,
+    text: (f) =>
+      `this API key expired at ${f['expires']}; it is ${f['now']} by the clock of this instance. Ask an operator for a new one ("llamero key rotate")`,
+  },
   inference_scope_required: {
     status: 403,
     text: () =>

@@ -25,6 +25,8 @@ import {
 
 /** The journal is rewritten when it is larger than this and than twice what is live. */
 const rewriteBytes = 1024 * 1024
+/** Milliseconds without a refusal after which a write shows that there is room: where there is little, a small one may fit. */
+const settleMs = 2500
 /** Milliseconds until the keys of an expired lease are deleted again, after the disk refused. */
 const sweepRetryMs = 1000
 
@@ -74,7 +76,7 @@ export class EmbeddedStore implements Store {
     this.#clock = options.clock
     this.#log = options.log
     this.#file = file
-    this.condition = new Condition({ ...options, settleMs: 0 })
+    this.condition = new Condition({ ...options, settleMs })
     this.#journal = journal
     this.#unlock = unlock
     const { entries, revision } = decode(payloads)
@@ -96,7 +98,8 @@ export class EmbeddedStore implements Store {
       return await EmbeddedStore.#openLocked(file, options, await lock(file))
     } catch (error) {
       if (error instanceof StoreError) throw error
-      throw new StoreError('denied', `the store file ${file} cannot be opened`, { cause: error })
+      const { reason, todo } = troubleOf(file, error)
+      throw new StoreError('denied', `the store cannot be opened: ${reason}; ${todo}`, { cause: error })
     }
   }
 
@@ -274,18 +277,17 @@ export class EmbeddedStore implements Store {
 
 function troubleOf(file: string, cause: unknown): Trouble {
   const { code = 'unknown error' } = cause as NodeJS.ErrnoException
-  const todo = 'the next write is tried by itself'
   return code === 'ENOSPC' || code === 'EDQUOT'
     ? {
         kind: 'disk-full',
         refuses: 'writes',
         reason: `disk full: no room to write ${file}`,
-        todo: `free space on it, or move the state directory (LLAMERO_STATE); ${todo}`,
+        todo: 'free space on it, or move the state directory (LLAMERO_STATE)',
       }
     : {
         kind: 'unwritable',
         refuses: 'writes',
         reason: `${file} cannot be written (${code})`,
-        todo: `check the disk, its mount and the limits of the process; ${todo}`,
+        todo: 'check the disk, its mount, who may write there, and the limits of the process',
       }
 }
