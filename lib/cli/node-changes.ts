@@ -1,6 +1,6 @@
 import { didYouMean } from '../fleet/document.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
-import { nodeUrlFault } from '../fleet/node.ts'
+import { nodeUrlFault, nodeUrlOf } from '../fleet/node-url.ts'
 import { splitAssignment } from './assignment.ts'
 import { exits, Failure } from './failure.ts'
 
@@ -29,7 +29,7 @@ export function nodePath(name: string): string {
 export function nodeUrl(text: string): string {
   const fault = nodeUrlFault(text)
   if (fault) throw new Failure(exits.usage, fault)
-  return new URL(text).origin
+  return nodeUrlOf(text)
 }
 
 /** `["zone=a"]` as labels. @throws Failure (usage) */

@@ -6,6 +6,7 @@ import { type Parsed, readDocument } from '../fleet/document.ts'
 import type { AgentRecord, Verdict } from '../fleet/instance.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
 import { type NodeSpec, nodeSchema } from '../fleet/node.ts'
+import { sameServerKey } from '../fleet/node-url.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import { byFolder, readAgents } from './records.ts'
@@ -13,6 +14,13 @@ import { byFolder, readAgents } from './records.ts'
 /** The folders whose documents operators write. */
 export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
 export type OperatorFolder = (typeof operatorFolders)[number]
+
+/** A text that is valid, and what it says. */
+interface Version<T> {
+  readonly value: T
+  readonly text: string
+  readonly revision: bigint
+}
 
 /** One operator's document: what is stored, what is in force, and what is wrong with the former. */
 export interface Judged<T> {
@@ -24,7 +32,7 @@ export interface Judged<T> {
   /** What the stored text says by itself. */
   readonly parsed: Parsed<T>
   /** The version in force, with its text and the revision it came with; null when no version was ever good. */
-  readonly active: { readonly value: T; readonly text: string; readonly revision: bigint } | null
+  readonly active: Version<T> | null
   /** Why the stored text is not in force; empty when it is. */
   readonly faults: readonly Fault[]
   /** Whether it lives under a lease: an agent wrote it, not an operator. */
@@ -168,11 +176,11 @@ function settleUrls(
   for (const [name, node] of byAge) {
     const before = previous.get(name)
     const good = before?.created === node.created ? before.active : null
-    const active = [node.active, good].find((version) => version && !owners.has(version.value.url)) ?? null
-    if (active) owners.set(active.value.url, name)
-    const url = node.active?.value.url ?? ''
-    const isTaken = node.faults.length === 0 && active !== node.active
-    settled.set(name, { ...node, active, faults: isTaken ? [duplicate(url, owners.get(url))] : node.faults })
+    const active = [node.active, good].find((version) => version && !owners.has(keyOf(version))) ?? null
+    if (active) owners.set(keyOf(active), name)
+    const isTaken = node.active !== null && node.faults.length === 0 && active !== node.active
+    const faults = isTaken ? [duplicate(node.active, owners, settled)] : node.faults
+    settled.set(name, { ...node, active, faults })
   }
   return settled
 }
@@ -191,6 +199,18 @@ function outranked({ announce }: AgentRecord): string {
   return `an agent announces ${announce} under this name; this document wins over it until it is removed`
 }
 
-function duplicate(url: string, owner: string | undefined): Fault {
-  return { path: 'url', line: null, message: `${url} is already the URL of node "${owner}"` }
+function keyOf({ value }: Version<NodeSpec>): string {
+  return sameServerKey(value.url)
+}
+
+function duplicate(
+  version: Version<NodeSpec>,
+  owners: ReadonlyMap<string, string>,
+  settled: Folder<NodeSpec>,
+): Fault {
+  const { url } = version.value
+  const owner = owners.get(keyOf(version)) ?? ''
+  const taken = settled.get(owner)?.active?.value.url
+  const same = taken === url ? 'is already the URL' : `leads to the same server as ${taken}, the URL`
+  return { path: 'url', line: null, message: `${url} ${same} of node "${owner}"` }
 }

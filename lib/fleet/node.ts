@@ -1,32 +1,10 @@
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
-import { isRefusedHost } from '../shared/node-address.ts'
 import { keepAliveSchema } from './keep-alive.ts'
+import { nodeUrlRule } from './node-url.ts'
 import { labels } from './schema.ts'
 
 export const nodeStates = ['active', 'cordoned', 'off'] as const
-
-const urlRule = z.string().transform((text, context) => {
-  const fault = nodeUrlFault(text)
-  if (fault === null) return new URL(text).origin
-  context.addIssue(fault)
-  return z.NEVER
-})
-
-/** What is wrong with a node's URL, as a sentence for whoever wrote it; null when nothing is. */
-export function nodeUrlFault(text: string): string | null {
-  const url = URL.parse(text.includes('://') ? text : '')
-  if (!url) return `"${text.replace(/\/\/.*@/, '//…@')}" is not a URL; write http://HOST:11434`
-  if (url.protocol !== 'http:' && url.protocol !== 'https:')
-    return `scheme "${url.protocol.slice(0, -1)}" is not http or https`
-  if (url.username || url.password) return 'a URL must not contain credentials; put them into "headers"'
-  if (url.pathname !== '/' || url.search || url.hash)
-    return 'a URL must end after the port: no path, query or fragment'
-  if (url.port === '0') return 'port 0 cannot be connected to'
-  if (isRefusedHost(url.hostname))
-    return `"${url.hostname}" is a link-local or metadata address, which no Ollama server has`
-  return null
-}
 
 /** Headers that say how a message is framed or where it goes are ours to set. */
 const ownHeaders = [
@@ -61,7 +39,9 @@ function isCertificate(pem: string): boolean {
 
 /** `R/nodes/<name>`: what the operator wants of one Ollama server. */
 export const nodeSchema = z.strictObject({
-  url: urlRule,
+  url: nodeUrlRule.describe(
+    'of its Ollama, as http://HOST:11434, or of a proxy in front of it, with the path under which that has Ollama',
+  ),
   weight: z
     .number()
     .min(0)

@@ -76,7 +76,7 @@ export class Attempt implements Silent {
     this.#order = order
     this.#clock = clock
     this.method = order.method
-    this.url = order.path
+    this.url = order.upstream.path + order.path
     this.headers = order.asksFirst ? { ...order.headers, expect: '100-continue' } : order.headers
     this.#startedAt = clock.now()
     this.#movedAt = this.#startedAt

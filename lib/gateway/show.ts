@@ -11,7 +11,7 @@ import type { Exchange } from './exchange.ts'
 import { giveUp, provesDown } from './give-up.ts'
 import type { NodeApi } from './node-api.ts'
 import { isForeign, isUnauthorized } from './not-ollama.ts'
-import type { Failure, Outcome, Refused } from './outcome.ts'
+import type { Failure, Outcome } from './outcome.ts'
 import { Recent } from './recent.ts'
 import type { Upstreams } from './upstreams.ts'
 
@@ -71,7 +71,7 @@ export class Shows {
       const outcome = await orAborted(this.#ask(node, question, snapshot), exchange.signal)
       if (outcome.kind === 'refused' && outcome.status < 300) return send(exchange, outcome.body)
       if (outcome.kind === 'refused' || outcome.kind === 'node-failed') failure = outcome
-      if (outcome.kind === 'refused' && isFinal(outcome)) break
+      if (isFinal(outcome)) break
     }
     if (!failure || provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
       throw new ProxyError('all_nodes_down', { model }, { cause: failure?.cause })
@@ -172,9 +172,9 @@ function readQuestion(body: Buffer): { readonly name: string; readonly verbose: 
 }
 
 /** Ollama's own word on the request, which no other node would change. */
-function isFinal(refused: Refused): boolean {
-  const { status } = refused
-  return status < 500 && status !== 404 && !isForeign(refused) && !isUnauthorized(refused)
+function isFinal(outcome: Outcome): boolean {
+  if (outcome.kind !== 'refused' || isForeign(outcome) || isUnauthorized(outcome)) return false
+  return outcome.status < 500 && outcome.status !== 404
 }
 
 function send(exchange: Exchange, body: Buffer): void {

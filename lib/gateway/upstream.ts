@@ -1,4 +1,5 @@
 import type { NodeView } from '../fleet/node.ts'
+import { nodePathOf } from '../fleet/node-url.ts'
 import type { Address } from '../shared/address.ts'
 import { Roster } from '../shared/roster.ts'
 import type { Via } from '../shared/via.ts'
@@ -43,6 +44,8 @@ interface UpstreamOptions {
 /** The way to one node: its kept-alive sockets, its breaker, what waits there, and what is known of its silence. */
 export class Upstream {
   readonly target: Target
+  /** Under which a proxy has the node's API; "" without one. */
+  readonly path: string
   readonly agent: NodeAgent
   /** The entry of this cluster in the requests' `Via`. */
   readonly via: Via
@@ -58,6 +61,7 @@ export class Upstream {
   constructor({ node, agent, via, passage, connect, warn }: UpstreamOptions) {
     this.#warn = warn
     this.target = targetOf(node)
+    this.path = nodePathOf(node.spec.url)
     this.agent = agent
     this.via = via
     this.passage = passage

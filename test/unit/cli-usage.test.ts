@@ -125,7 +125,7 @@ for (const [line, what, hint] of wrongLines) {
 const badUrls: readonly [url: string, fault: string][] = [
   ['gpu-a:11434', 'is not a URL; write http://HOST:11434'],
   ['ftp://gpu-a', 'scheme "ftp" is not http or https'],
-  ['http://gpu-a:11434/api', 'must end after the port'],
+  ['http://gpu-a:11434/api', 'must end before "/api"'],
   ['http://anna:pa55@gpu-a', 'must not contain credentials'],
   ['http://gpu-a:0', 'port 0'],
 ]

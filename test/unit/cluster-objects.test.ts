@@ -74,7 +74,8 @@ test('twelve kinds of typo each keep the last good version and name the fault', 
     ['url: http://10.0.0.1:11434\nslots: 1.5', /int/i],
     ['url: 10.0.0.1:11434', /not a URL/],
     ['url: ftp://10.0.0.1', /scheme "ftp"/],
-    ['url: http://10.0.0.1:11434/api', /no path/],
+    ['url: http://10.0.0.1:11434/api', /must end before "\/api"/],
+    ['url: http://10.0.0.1:11434/?a=b', /no query/],
     ['url: http://10.0.0.1:11434\nurl: http://10.0.0.2:11434', /occurs twice/],
     ['url: [http://10.0.0.1:11434', /flow|expected/i],
     ['url: http://10.0.0.1:11434\nstate: drained', /active/],
@@ -118,6 +119,18 @@ test('of two nodes with one URL the one created later is at fault (156)', () => 
   shelf.delete(b).judge()
   assert.equal(shelf.url('a'), 'http://10.0.0.1:11434', 'in force as soon as the other is gone')
   assert.deepEqual(shelf.faults(a), [])
+})
+
+test('of two nodes whose URLs lead to one server the one created later is at fault (156, 321)', () => {
+  const shelf = new Shelf()
+    .put(b, 'url: http://localhost:11434')
+    .put(a, 'url: http://127.0.0.1:11434/')
+    .judge()
+  assert.equal(shelf.url('a'), undefined)
+  assert.match(
+    describeFaults(shelf.faults(a) ?? []),
+    /leads to the same server as http:\/\/localhost:11434, the URL of node "b"/,
+  )
 })
 
 test('a node edited to the URL of an older one keeps its last good version', () => {

@@ -1,0 +1,67 @@
+import { isIP } from 'node:net'
+import { z } from 'zod'
+import { isLoopback } from '../shared/address.ts'
+import { isRefusedHost } from '../shared/node-address.ts'
+
+/** A node's URL, as it is kept: without a slash at its end. */
+export const nodeUrlRule = z.string().transform((text, context) => {
+  const fault = nodeUrlFault(text)
+  if (fault === null) return nodeUrlOf(text)
+  context.addIssue(fault)
+  return z.NEVER
+})
+
+/** What is wrong with a node's URL, as a sentence for the operator; null when nothing is. */
+export function nodeUrlFault(text: string): string | null {
+  const url = URL.parse(text.includes('://') ? text : '')
+  if (!url) return `"${text.replace(/\/\/.*@/, '//…@')}" is not a URL; write http://HOST:11434`
+  if (url.protocol !== 'http:' && url.protocol !== 'https:')
+    return `scheme "${url.protocol.slice(0, -1)}" is not http or https`
+  if (url.username || url.password) return 'a URL must not contain credentials; put them into "headers"'
+  if (url.search || url.hash || /[?#]/.test(text)) return 'a URL must have no query and no fragment'
+  const api = /\/(api|v1)(\/|$)/.exec(url.pathname)?.[1]
+  if (api) return `a URL must end before "/${api}": llamero adds the paths of the API itself`
+  if (url.port === '0') return 'port 0 cannot be connected to'
+  if (isRefusedHost(url.hostname))
+    return `"${url.hostname}" is a link-local or metadata address, which no Ollama server has`
+  return null
+}
+
+/** A URL without fault as it is kept: its origin, and the path under which a proxy has Ollama. */
+export function nodeUrlOf(text: string): string {
+  const { origin, pathname } = new URL(text)
+  return origin + pathBefore(pathname)
+}
+
+/** What comes before the paths of Ollama's API: "" or "/ollama". */
+export function nodePathOf(url: string): string {
+  return pathBefore(new URL(url).pathname)
+}
+
+/** Equal for URLs that lead to the same server, however they are written. */
+export function sameServerKey(url: string): string {
+  const { protocol, hostname, port, pathname } = new URL(url)
+  // One port speaks one of both schemes.
+  const own = port || (protocol === 'https:' ? '443' : '80')
+  return `${hostKey(hostname)}:${own}${pathBefore(pathname)}`
+}
+
+function pathBefore(pathname: string): string {
+  return pathname.replace(/\/+$/, '')
+}
+
+function hostKey(hostname: string): string {
+  const host = hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '')
+  const address = mappedAddress(host) ?? host
+  const isOwn = isLoopback(address) || address.endsWith('.localhost')
+  // Connections to "any address" go to this machine.
+  return isOwn || address === '0.0.0.0' || address === '::' ? 'localhost' : address
+}
+
+/** The IPv4 address in an IPv6 one, as URLs write it: `::ffff:7f00:1`. */
+function mappedAddress(host: string): string | null {
+  const [, high, low] = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(host) ?? []
+  if (isIP(host) !== 6 || high === undefined || low === undefined) return null
+  const [a, b] = [Number.parseInt(high, 16), Number.parseInt(low, 16)]
+  return [a >> 8, a & 255, b >> 8, b & 255].join('.')
+}
