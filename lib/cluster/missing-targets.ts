@@ -1,4 +1,5 @@
 import { type Alias, aliasesOf } from '../fleet/aliases.ts'
+import { byModel } from '../fleet/config.ts'
 import { didYouMean } from '../fleet/document.ts'
 import { canonicalName, matchesModel } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
@@ -58,7 +59,7 @@ function notesOnConfig({ config, nodes }: Snapshot, fleet: Fleet): (string | nul
   const absent = (field: string, name: string | undefined) =>
     name === undefined || nodes.has(name) ? null : `${field}: there is no node "${name}"`
   return [
-    absent('routing.unknown_paths', routing.unknown_paths),
+    routing.unknown_paths === byModel ? null : absent('routing.unknown_paths', routing.unknown_paths),
     absent('node_identity.node', node_identity.node),
     fleet.isAnySelected(management.nodes)
       ? null

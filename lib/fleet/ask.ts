@@ -10,10 +10,19 @@ export type Api =
   | 'openai_responses'
   | 'openai_transcriptions'
   | 'anthropic_messages'
+  | 'ollama_systemone'
+  /** Paths of /api and /v1 that are not known here (`routing.unknown_paths`). */
+  | 'ollama_unlisted'
+  | 'openai_unlisted'
 
 /** Whether nothing is written in answer, but the prompt turned into numbers. */
 export function embeds(api: Api): boolean {
   return api === 'ollama_embed' || api === 'ollama_embeddings' || api === 'openai_embeddings'
+}
+
+/** Whether all that is known of it is that it names a model. */
+export function isUnlisted(api: Api): boolean {
+  return api === 'ollama_unlisted' || api === 'openai_unlisted'
 }
 
 /** How errors and streams are written for a caller. */

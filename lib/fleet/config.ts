@@ -15,6 +15,9 @@ const ollamaOrigins = [
   ...['app', 'file', 'tauri', 'vscode-webview', 'vscode-file'].map((scheme) => `${scheme}://*`),
 ]
 
+/** The value of `routing.unknown_paths` that is no node's name. */
+export const byModel = 'model'
+
 const nodeName = z.string().refine(isObjectName, objectNameRule)
 
 /**
@@ -47,7 +50,7 @@ export const configSchema = z.strictObject({
       unknown_paths: nodeName
         .optional()
         .describe(
-          'node that gets requests for paths of /api and /v1 that llamero does not know; without it, 404',
+          'what becomes of paths of /api and /v1 that llamero does not know: model: a POST with a JSON body that names a model goes the way of all requests, to a node that has it; the name of a node: that node gets them all; without it, 404',
         ),
     })
     .prefault({}),

@@ -51,17 +51,21 @@ const limitFields: Readonly<Partial<Record<Api, string>>> = {
   anthropic_messages: 'max_tokens',
 }
 /** Dialects with tools that a node may run by itself. */
-const withServerTools: ReadonlySet<Api> = new Set(['openai_chat', 'openai_responses', 'anthropic_messages'])
+const withServerTools: ReadonlySet<Api> = new Set([
+  'openai_chat',
+  'openai_responses',
+  'openai_unlisted',
+  'anthropic_messages',
+])
 const plainNames = new FieldNames(['model', 'stream'])
 const namesByApi = new Map<Api, FieldNames>()
 
 /** The fields that a scan has to find for `adjust`: at the top, and in `options`. */
 export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
   if (isNative(api)) return [nativeNames, optionNames]
-  const limit = limitFields[api]
-  if (limit === undefined) return [plainNames]
-  const tools = withServerTools.has(api) ? ['tools'] : []
-  const names = namesByApi.get(api) ?? new FieldNames(['model', 'stream', limit, ...tools])
+  const more = [limitFields[api] ?? [], withServerTools.has(api) ? 'tools' : []].flat()
+  if (more.length === 0) return [plainNames]
+  const names = namesByApi.get(api) ?? new FieldNames(['model', 'stream', ...more])
   namesByApi.set(api, names)
   return [names]
 }
@@ -239,8 +243,11 @@ const questions: Readonly<Partial<Record<Api, string>>> = {
 }
 
 function asksForAnswer(bytes: Buffer, { prompt }: Scanned, api: Api): boolean {
+  const question = questions[api]
+  // Of a path that is not known nothing is known to unload.
+  if (question === undefined) return true
   return prompt
-    .of([questions[api] ?? ''])
+    .of([question])
     .some(({ start, end }) => end - start > 4 || !['""', 'null'].includes(bytes.toString('utf8', start, end)))
 }
 
@@ -328,5 +335,5 @@ function written(prefix: string, set: ReadonlyMap<string, string>): string[] {
 }
 
 function isNative(api: Api): boolean {
-  return api.startsWith('ollama_')
+  return api.startsWith('ollama_') && api !== 'ollama_systemone'
 }

@@ -4,15 +4,16 @@ import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { adjust } from './adjust.ts'
 import type { Caller } from './authenticate.ts'
+import { modelWith, nodesWithout } from './capable.ts'
 import { type Choice, chooseModel, rulesFor } from './choose.ts'
-import { applyEdits, type Edit } from './edit.ts'
+import { applyEdits, type Edit, editsOf } from './edit.ts'
 import type { Exchange } from './exchange.ts'
 import { FormReader } from './form.ts'
 import { prefixesOf, promptTokens, sessionOf } from './prompt.ts'
 import { contextRule } from './resolve.ts'
 import type { Spelling } from './respell.ts'
 import type { ForwardRoute } from './routes.ts'
-import type { Field, Scanned } from './scan.ts'
+import type { Scanned } from './scan.ts'
 import type { Payload, Upload } from './upload.ts'
 
 /** A form has no fields for options. */
@@ -52,9 +53,12 @@ export function admit(
   snapshot: Snapshot,
 ): Admission {
   const { model, stream } = scanned
-  if (!model) throw new ProxyError('missing_model')
-  const choice = inWordsOf(route.api, () => chooseModel(model.value, caller, snapshot))
+  const capability = capabilities[route.api]
+  if (!model && capability === undefined) throw new ProxyError('missing_model')
+  const name = model?.value ?? modelWith(capability ?? '', caller, snapshot)
+  const choice = inWordsOf(route.api, () => chooseModel(name, caller, snapshot))
   const { asked, model: chosen, rule, isFallback } = choice
+  const unable = capability === undefined ? noNodes : nodesWithout(capability, chosen, snapshot)
   const { edits, adjusted, variant, maxTokens, unloads } = adjust(bytes, scanned, route.api, {
     callers: rulesFor(caller, snapshot),
     isAdmin: caller.mayManage,
@@ -66,6 +70,7 @@ export function admit(
   return {
     ask: {
       ...askFor(exchange, route.api, caller, choice, variant),
+      tried: unable,
       // The longest prefix is the whole.
       promptTokens: prefixes.at(-1)?.tokens ?? promptTokens(scanned.prompt),
       maxTokens,
@@ -73,11 +78,11 @@ export function admit(
       streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     },
     // The original bytes travel on, but for what has to change.
-    body: applyEdits(bytes, chosen === asked ? edits : [...edits, renamed(model, chosen)]),
+    body: applyEdits(bytes, model && chosen === asked ? edits : [...edits, ...named(bytes, scanned, chosen)]),
     isFallback,
-    spelling: chosen === asked || isFallback ? null : { node: chosen, caller: model.value },
-    adjusted,
-    unloads: unloads ? { model: namedBy(choice), written: model.value } : null,
+    spelling: !model || chosen === asked || isFallback ? null : { node: chosen, caller: name },
+    adjusted: model ? adjusted : [`model=${chosen}`, ...adjusted],
+    unloads: unloads ? { model: namedBy(choice), written: name } : null,
   }
 }
 
@@ -87,8 +92,11 @@ function namedBy({ asked, model, rule, isFallback }: Choice): string {
   return rule?.model ? (canonicalName(rule.model) ?? rule.model) : asked
 }
 
-function renamed({ start, end }: Field, model: string): Edit {
-  return { start, end, text: JSON.stringify(model) }
+/** What a model must be capable of to answer an API that may name none. */
+const capabilities: Readonly<Partial<Record<Api, string>>> = { ollama_systemone: 'decision' }
+
+function named(bytes: Buffer, body: Scanned, model: string): Edit[] {
+  return editsOf(bytes, body, { set: new Map([['model', JSON.stringify(model)]]) })
 }
 
 /** Embedding has other words for a model that is absent (sheet ollama-api.md §1.5). */

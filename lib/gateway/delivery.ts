@@ -1,4 +1,6 @@
+import { isUnlisted } from '../fleet/ask.ts'
 import { HeldAnswer } from './held-answer.ts'
+import { PassDelivery } from './pass-delivery.ts'
 import { StreamDelivery } from './stream-delivery.ts'
 import type { Addressee, AnswerHead, Delivery } from './to-caller.ts'
 import { WholeDelivery } from './whole-delivery.ts'
@@ -6,6 +8,7 @@ import { WholeDelivery } from './whole-delivery.ts'
 /** The delivery that fits the answer. */
 export function deliver(head: AnswerHead, addressee: Addressee): Delivery {
   if (head.status >= 400) return new HeldAnswer(head)
+  if (isUnlisted(addressee.api)) return new PassDelivery(head, addressee)
   return isStream(head.contentType) ? new StreamDelivery(head, addressee) : new WholeDelivery(head, addressee)
 }
 

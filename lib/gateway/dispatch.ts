@@ -59,7 +59,7 @@ export class Dispatch {
    * @throws ProxyError when every try failed; the reason of the exchange's signal when that ended it.
    */
   async run(exchange: Exchange, admission: Admission, snapshot: Snapshot): Promise<void> {
-    const tried = new Set<string>()
+    const tried = new Set(admission.ask.tried)
     const ask = { ...admission.ask, tried }
     const course = { asked: 0, hasMoved: false, left: null, lostAt: null }
     const request: Dispatched = { exchange, admission, snapshot, ask, tried, course }

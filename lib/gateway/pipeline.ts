@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type Scope, scopes } from '../fleet/api-key.ts'
+import { isUnlisted } from '../fleet/ask.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { isSpace, openBrace } from '../shared/json-bytes.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { Roster } from '../shared/roster.ts'
@@ -175,6 +177,8 @@ export class Pipeline {
       const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
       const limits = limitsFor(route, snapshot.config.limits)
       const { bytes } = await readBody(exchange, { limits, share, slow: this.#slow }, zstd)
+      if (route.action === 'forward' && isUnlisted(route.api) && !mayBeObject(bytes))
+        throw unknownPath(exchange)
       if (bytes.length === 0) throw new ProxyError('missing_body')
       await this.#answer(exchange, route, caller, bytes, snapshot)
     } finally {
@@ -215,6 +219,7 @@ export class Pipeline {
       case 'forward': {
         const scan = scanBody(body, namesFor(route.api), exchange.signal)
         const scanned = { bytes: body, scanned: scan instanceof Promise ? await scan : scan }
+        if (isUnlisted(route.api) && !scanned.scanned.model) throw unknownPath(exchange)
         const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, scanned, now), now })
         const { admission, now } = await onceLookedAt(judge, exchange, this.#options)
         if (admission.unloads === null) return await dispatch.run(exchange, admission, now)
@@ -248,6 +253,17 @@ export class Pipeline {
  */
 function limitFlush({ socket }: ServerResponse, idleMs: number): void {
   if (socket && socket.writableLength > 0) socket.setTimeout(idleMs)
+}
+
+/** A path that is not known is one only for bodies that name a model. */
+function unknownPath({ path }: Exchange): ProxyError {
+  return new ProxyError('unknown_path', { path: path.slice(0, 200) })
+}
+
+function mayBeObject(bytes: Buffer): boolean {
+  let at = 0
+  while (isSpace[bytes[at] ?? 0] === 1) at++
+  return bytes[at] === openBrace
 }
 
 /** What only names models, or is kept in the store, is never as large as a conversation. */

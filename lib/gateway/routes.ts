@@ -1,5 +1,5 @@
 import type { Api } from '../fleet/ask.ts'
-import type { Config } from '../fleet/config.ts'
+import { byModel, type Config } from '../fleet/config.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AnswerName } from './answers.ts'
 import type { ManagedAction } from './job-body.ts'
@@ -65,6 +65,7 @@ const table: ReadonlyMap<string, Row> = new Map([
   forward('/v1/responses', 'openai_responses', 'if-on', 'json-or-zstd'),
   forward('/v1/messages', 'anthropic_messages', 'if-on', 'json-or-zstd'),
   forward('/v1/embeddings', 'openai_embeddings', 'never', 'json-or-zstd'),
+  forward('/v1/systemone', 'ollama_systemone', 'never'),
   forward('/v1/audio/transcriptions', 'openai_transcriptions', 'never', 'form'),
   // The heartbeat of the ollama CLI, which cannot send a key: it says only what every Ollama says.
   answer('/', ['GET', 'HEAD'], 'running', true),
@@ -102,8 +103,11 @@ const passedMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])
 /** @throws ProxyError `unknown_path` or `method_not_allowed`. */
 export function findRoute(method: string, path: string, { routing }: Config): Route {
   const row = table.get(path) ?? patterns.find(([pattern]) => pattern.test(path))?.[1]
-  if (!row && routing.unknown_paths !== undefined && passedMethods.has(method) && plainPath.test(path))
-    return { action: 'pass', kind: 'other', to: 'unknown' }
+  if (!row && routing.unknown_paths !== undefined && plainPath.test(path)) {
+    if (routing.unknown_paths === byModel) {
+      if (method === 'POST') return unlisted(path)
+    } else if (passedMethods.has(method)) return { action: 'pass', kind: 'other', to: 'unknown' }
+  }
   if (!row) throw new ProxyError('unknown_path', { path: path.slice(0, 200) })
   if (!row.methods.includes(method))
     throw new ProxyError('method_not_allowed', { path: path.slice(0, 200), allow: row.methods.join(', ') })
@@ -113,6 +117,12 @@ export function findRoute(method: string, path: string, { routing }: Config): Ro
 function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'json'): [string, Row] {
   const route = { action: 'forward', kind: 'inference', method: 'POST', api, path, streams, body } as const
   return [path, { methods: ['POST'], route }]
+}
+
+/** A path that is not known, of which the body may name a model. */
+function unlisted(path: string): ForwardRoute {
+  const api = path.startsWith('/v1/') ? 'openai_unlisted' : 'ollama_unlisted'
+  return { action: 'forward', kind: 'inference', method: 'POST', api, path, streams: 'if-on', body: 'json' }
 }
 
 function answer(path: string, methods: readonly string[], name: AnswerName, open = false): [string, Row] {

@@ -20,6 +20,7 @@ const catalogue = {
   broken_zstd: { status: 400, text: () => 'the request body is not what its Content-Encoding says: zstd' },
   bad_form: { status: 400, text: (f) => `invalid multipart form: ${f['reason']}` },
   no_audio: { status: 400, text: (f) => `"${f['model']}" does not support audio` },
+  lacks_capability: { status: 400, text: (f) => `"${f['model']}" does not support ${f['capability']}` },
   missing_model: { status: 400, text: () => 'model is required: name one in the body\'s "model" field' },
   bad_model: { status: 400, text: (f) => `invalid model name ${f['model']}` },
   two_sources: { status: 400, text: (f) => `use either :local or :cloud, not both: ${f['model']}` },
@@ -103,6 +104,11 @@ const catalogue = {
   unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
   method_not_allowed: { status: 405, text: (f) => `${f['path']} takes ${f['allow']}` },
   model_not_found: { status: 404, text: (f) => `model '${f['model']}' not found` },
+  no_capable_model: {
+    status: 404,
+    text: (f) =>
+      `no model here has the capability "${f['capability']}"; pull one that has, and name it in the body's "model" field`,
+  },
   model_not_pulled: {
     status: 404,
     text: (f) => `model ${JSON.stringify(f['model'])} not found, try pulling it first`,

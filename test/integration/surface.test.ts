@@ -99,6 +99,7 @@ const rows: readonly Row[] = [
   ['GET', '/v1/models/m', 'openai', 'ok', 'inventory'],
   ['POST', '/v1/responses', 'openai', 'ok', 'openai_responses'],
   ['POST', '/v1/audio/transcriptions', 'openai', 'ok', 'openai_transcriptions'],
+  ['POST', '/v1/systemone', 'openai', 'ok', 'ollama_systemone'],
   ['POST', '/v1/messages', 'anthropic', 'ok', 'anthropic_messages'],
   ['POST', '/v1/messages/count_tokens', 'anthropic', 'ok', 'inference'],
 ]

@@ -109,6 +109,11 @@ test('the verdicts on keys and the config warn of what does not exist (331)', ()
   ])
 })
 
+test('unknown_paths: model names no node (374)', () => {
+  const config = { routing: { unknown_paths: 'model' } }
+  assert.deepEqual([...noteMissingTargets(aSnapshot({ nodes, config }), places)], [])
+})
+
 test('nothing is missing before every node in service has told what it has (332)', () => {
   const unseen = { name: 'c', health: 'unknown' as const }
   assert.equal(isInventoryComplete(aSnapshot({ nodes })), true)
