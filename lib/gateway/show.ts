@@ -59,7 +59,7 @@ export class Shows {
     const { model } = chooseModel(name, caller, snapshot)
     exchange.trace.model = model
     const question = { model, verbose, userAgent: exchange.request.headers['user-agent'] }
-    const newest = snapshot.models.get(model)?.newest.digest ?? ''
+    const newest = newestDigest(model, snapshot)
     const holders = holdersOf(model, newest, snapshot)
     const kept = this.#remembered(question, newest, holders)
     if (kept) return send(exchange, kept)
@@ -132,6 +132,10 @@ export class Shows {
       maxAnswerBytes,
     })
   }
+}
+
+function newestDigest(model: string, { models }: Snapshot): string {
+  return models.get(model)?.newest.digest ?? ''
 }
 
 /** Those advised down last, else those with the newest copy first, and of these the ones whose Ollama says most of it. */

@@ -48,6 +48,7 @@ export async function longestTurnMs(
   for (let round = 0; round < rounds && least > enough; round++) {
     using meter = new TurnMeter()
     await work()
+    await new Promise((resolve) => setImmediate(resolve)) // the turn in which it ended counts too
     least = Math.min(least, meter.longest)
   }
   return least
