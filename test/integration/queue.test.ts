@@ -152,7 +152,7 @@ suite('300 requests that wait for a full node', () => {
         signal: caller.signal,
       })
     const waiting = Array.from({ length: 301 }, () => ask('m').catch(() => 'left'))
-    await eventually(() => gateway.scheduler.summary().queued === 300, '300 wait')
+    await eventually(() => gateway.scheduler.summary().queued === 300, '300 wait', 10_000)
     const answer = await ask('n')
     assert.equal(answer.status, 200)
     assert.equal(answer.headers.get('x-llamero-node'), 'idle')

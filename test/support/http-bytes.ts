@@ -83,7 +83,7 @@ function readChunks(text: string): Body {
 }
 
 const ours = new Set([
-  ...['host', 'connection', 'content-length', 'x-request-id'],
+  ...['host', 'connection', 'content-length', 'x-request-id', 'via'],
   ...['accept', 'content-type', 'user-agent', 'traceparent', 'tracestate'],
 ])
 
