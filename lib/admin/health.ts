@@ -69,5 +69,9 @@ function readGauges({ cluster, metrics, pipeline, scheduler, snapshot }: AdminCo
     metrics.queueLength.set({ class: name }, count)
     metrics.queueOldest.set({ class: name }, oldestMs / 1000)
   }
-  for (const node of nodes.keys()) metrics.nodeInflight.set({ node }, scheduler.running(node))
+  metrics.nodeSlots.reset()
+  for (const node of nodes.keys()) {
+    metrics.nodeInflight.set({ node }, scheduler.running(node))
+    for (const [model, slots] of scheduler.slotsOf(node)) metrics.nodeSlots.set({ node, model }, slots)
+  }
 }

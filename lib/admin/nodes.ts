@@ -98,6 +98,7 @@ function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminC
   const others = [...cluster.directory.loads()]
     .filter(([id]) => id !== instance)
     .map(([id, load]) => [id, load.running[name] ?? 0] as const)
+  const slots = scheduler.slotsOf(name)
   const byInstance = [...others, [instance, scheduler.running(name)] as const].filter(
     ([, running]) => running > 0,
   )
@@ -109,7 +110,8 @@ function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminC
     reason: status?.reason ?? (spec.state === 'off' ? 'not looked at while off' : 'not looked at yet'),
     since: status?.since ?? null,
     weight: spec.weight,
-    slots: node.slots,
+    slots: slots.size > 0 ? Math.min(...slots.values()) : node.slots,
+    slots_by_model: Object.fromEntries(slots),
     labels: spec.labels,
     source: departed ? 'agent' : cluster.directory.nodeSource(name),
     version: status?.version ?? '',

@@ -73,7 +73,7 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     loaded: node.resident.has(model),
     other_variant: residence === 'other',
     running,
-    slots: node.slots,
+    slots: admin.scheduler.slots(node.name, ask) ?? node.slots,
     weight: node.weight,
   }))
   const outlook = outlookRow(explanation, admin.clock.now() / 1000)

@@ -12,7 +12,10 @@ export interface NodeAnswer {
   /** ISO date of the last change of health. */
   readonly since: string | null
   readonly weight: number
+  /** The least of its models in memory, as configured or learned. */
   readonly slots: number
+  /** Of each model in memory; an instance of an older version does not tell. */
+  readonly slots_by_model?: Readonly<Record<string, number>>
   readonly labels: Readonly<Record<string, string>>
   /** Who registered it. */
   readonly source: 'operator' | 'agent'

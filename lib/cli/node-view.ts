@@ -5,6 +5,9 @@ import { type Column, facts, type Look } from './table.ts'
 const healthOf = ({ health, breaker }: NodeAnswer) =>
   breaker === 'closed' ? health : `${health} (breaker ${breaker})`
 
+const slotsOf = ({ slots, slots_by_model: byModel = {} }: NodeAnswer) =>
+  new Set(Object.values(byModel)).size > 1 ? pairs(byModel) : `${slots} per model`
+
 /** Columns of `node list`. @param now for ages. */
 export function nodeColumns(now: Date): readonly Column<NodeAnswer>[] {
   return [
@@ -38,7 +41,7 @@ export function nodeFacts(node: NodeAnswer, now: Date, { colour }: Look): string
       ['since', node.since === null ? '' : `${age(node.since, now)} (${node.since})`],
       ['version', node.version],
       ['weight', String(node.weight)],
-      ['slots', `${node.slots} per model`],
+      ['slots', slotsOf(node)],
       ['labels', pairs(node.labels)],
       ['source', node.source],
       ['running', node.running === 0 ? '0' : `${node.running} (${pairs(node.running_by_instance)})`],

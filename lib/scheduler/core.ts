@@ -171,6 +171,17 @@ export class Core {
     return runner.serves(variant) ? 'same' : 'other'
   }
 
+  /** How many requests for a model a node takes at once by now, configured or learned; null: the node is unknown. */
+  slots(node: string, { model, variant }: Pick<Work, 'model' | 'variant'>): number | null {
+    return this.#fleet.node(node)?.runner(model, variant).slots ?? null
+  }
+
+  /** The same of the models that a node has in memory. */
+  slotsOf(node: string): ReadonlyMap<string, number> {
+    const loaded = this.#fleet.node(node)?.loaded.values() ?? []
+    return new Map(Array.from(loaded, ({ model, slots }) => [model, slots]))
+  }
+
   /** Seconds after which it may help to ask again for what a request in the queue asks for; varied (see Admission). */
   retryAfterS(id: string, now: number): number {
     const waiting = this.#lines.get(id)

@@ -5,11 +5,14 @@ import type { Decision, Ending, Timings } from './events.ts'
 import { companyOf } from './gpu-time.ts'
 import { charge, type Lines } from './lines.ts'
 import type { Parameters } from './parameters.ts'
-import { restOf, type Surroundings, slowBytes } from './predicted-end.ts'
+import { longestBatchS, restOf, type Surroundings, slowBytes } from './predicted-end.ts'
 import type { Prefixes } from './prefixes.ts'
 import type { Flight, Runner } from './runner.ts'
 import type { Tenants } from './tenants.ts'
 import type { Waiting } from './waiting.ts'
+
+/** Longer than the prompt of a small request takes to be read. */
+const leastReadS = 0.25
 
 interface Airborne extends Flight {
   /** What its tenant was charged. */
@@ -55,6 +58,7 @@ export class Flights {
       streams: runner.flights.size + 1,
       isReading: work.embeds || work.streams === true,
       readers: runner.time.readers,
+      joinedAt: isReadAmong(runner, now) ? now : Number.POSITIVE_INFINITY,
       begunWith: runner.time.read(now),
       wroteWith: null,
       entry: this.#log.sent(work, decision),
@@ -63,6 +67,8 @@ export class Flights {
       toldAt: now,
       rest: waiting.output,
     }
+    for (const other of runner.flights.values())
+      if (other.firstTokenAt === null) other.joinedAt = Math.min(other.joinedAt, now)
     this.#byId.set(work.id, flight)
     runner.node.began(flight)
   }
@@ -156,12 +162,21 @@ export class Flights {
   }
 
   /** The rest of the total is a wait on the node. */
-  #learnSlots({ work, runner, streams }: Airborne, told: Timings, now: number): void {
+  #learnSlots({ work, runner, streams, startedAt, joinedAt }: Airborne, told: Timings, now: number): void {
     if (told.fromOutside) return
     const nodeWaitS = told.total - told.load - told.promptEval - told.eval
+    const batchWaitS = joinedAt <= startedAt + nodeWaitS ? longestBatchS(runner, this.#around) : 0
     const isWanted = this.#lines.ofModel(work.model) > 0
-    runner.pace.slots.completed({ nodeWaitS, streams, isWanted }, runner.node.facts.slots, now)
+    const completion = { nodeWaitS, batchWaitS, streams, isWanted }
+    runner.pace.slots.completed(completion, runner.node.facts.slots, now)
   }
+}
+
+/** Whether the runner may be reading a prompt. Of an answer that comes whole nothing tells when its prompt was read. */
+function isReadAmong({ flights }: Runner, now: number): boolean {
+  for (const { isReading, work, startedAt, prefillS } of flights.values())
+    if (isReading || (!work.streams && now < startedAt + 2 * prefillS + leastReadS)) return true
+  return false
 }
 
 /** As far as they can be true; null where there are none to learn from. */

@@ -21,6 +21,8 @@ export interface Flight {
   readonly decision: Decision
   /** Prompts that its runner was reading when it began. */
   readonly readers: number
+  /** When the first other prompt came while its own was to be read, in monotonic seconds; Infinity: none did. Set by Flights only. */
+  joinedAt: number
   /** Whether its own is being read; false where nobody tells when that is over. Changed by its node only. */
   isReading: boolean
   /** What its runner had had of the GPU when it began, and when it began to write; null until then, or where nobody tells. */

@@ -110,6 +110,18 @@ export class Scheduler {
     return this.#running.on(node)
   }
 
+  /** How many requests for a model a node takes at once by now, configured or learned; null: the node is unknown here. */
+  slots(node: string, ask: Pick<Ask, 'model' | 'variant'>): number | null {
+    this.#loop.look()
+    return this.#loop.core.slots(node, ask)
+  }
+
+  /** The same of the models that a node has in memory. */
+  slotsOf(node: string): ReadonlyMap<string, number> {
+    this.#loop.look()
+    return this.#loop.core.slotsOf(node)
+  }
+
   summary(): LoadSummary {
     const loading = this.#loads.nodes
     return {

@@ -4,6 +4,8 @@ import type { Parameters } from './parameters.ts'
 interface Completion {
   /** Seconds it waited on the node: Ollama's total less all that it did. */
   readonly nodeWaitS: number
+  /** Seconds of these that it may have waited although it had a slot. */
+  readonly batchWaitS: number
   /** Streams of the runner when it began, its own included. */
   readonly streams: number
   /** Whether others wait for the model. */
@@ -24,6 +26,8 @@ interface Refusal {
 export class SlotCount {
   readonly #rules: Parameters['slots']
   #learned: number | null = null
+  /** The operator's number when that was learned: another one ends what was learned before. */
+  #learnedUnder: number | null = null
   #limitedAt = Number.NEGATIVE_INFINITY
   #heldUntil = 0
   #prompt = 0
@@ -34,21 +38,32 @@ export class SlotCount {
 
   /** @param configured the operator's number, which is never exceeded; null when there is none. */
   count(configured: number | null): number {
+    this.#adopt(configured)
     if (configured === null) return this.#learned ?? this.#rules.initial
     return Math.min(configured, this.#learned ?? configured)
   }
 
-  completed({ nodeWaitS, streams, isWanted }: Completion, configured: number | null, now: number): void {
+  /**
+   * A llama-server looks at new requests between two batches, so a request with a slot waits as well: for the batch under way,
+   * which is long while a prompt of another is read. A wait that this explains proves nothing either way.
+   */
+  completed(
+    { nodeWaitS, batchWaitS, streams, isWanted }: Completion,
+    configured: number | null,
+    now: number,
+  ): void {
     const count = this.count(configured)
     if (streams < count) return
-    if (nodeWaitS > this.#rules.longWaitS) {
+    const { longWaitS, promptWaitS } = this.#rules
+    if (nodeWaitS > longWaitS + batchWaitS) {
       this.#prompt = 0
       // What the operator configured is lowered by a refusal only: waits may have other causes. Others that began when the
       // limit was as high may have waited as well, and say no more than the first.
       if (configured === null && streams <= count && count > 1) this.#limit(count - 1, now)
       return
     }
-    this.#prompt = nodeWaitS < this.#rules.promptWaitS ? this.#prompt + 1 : 0
+    if (nodeWaitS < promptWaitS) this.#prompt++
+    else if (nodeWaitS > promptWaitS + batchWaitS) this.#prompt = 0
     if (this.#prompt < this.#rules.evidence || !isWanted || now < this.#heldUntil) return
     this.#prompt = 0
     if (count < (configured ?? Number.POSITIVE_INFINITY)) this.#learned = count + 1
@@ -63,13 +78,24 @@ export class SlotCount {
     this.#limit(Math.max(1, Math.floor(count / 2)), now)
   }
 
-  /** What was learned; null when nothing was. */
+  /** What was learned where no number is configured; null when nothing was. */
   record(): number | null {
-    return this.#learned
+    return this.#learnedUnder === null ? this.#learned : null
   }
 
   restore(learned: number | null): void {
-    if (learned !== null && learned >= 1) this.#learned = Math.floor(learned)
+    if (learned === null || !(learned >= 1)) return
+    this.#learned = Math.floor(learned)
+    this.#learnedUnder = null
+  }
+
+  #adopt(configured: number | null): void {
+    if (configured === this.#learnedUnder) return
+    this.#learnedUnder = configured
+    this.#learned = null
+    this.#limitedAt = Number.NEGATIVE_INFINITY
+    this.#heldUntil = 0
+    this.#prompt = 0
   }
 
   #limit(count: number, now: number): void {

@@ -115,6 +115,11 @@ export class Metrics {
     '1 while this instance is out of a resource and not ready',
     ['resource'],
   )
+  readonly nodeSlots = this.#gauge(
+    'node_slots',
+    'Requests that a node takes at once for a model in its memory, as configured or learned by this instance',
+    ['node', 'model'],
+  )
   readonly nodeInflight = this.#gauge(
     'node_inflight_requests',
     'Requests of this instance running on a node',

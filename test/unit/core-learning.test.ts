@@ -248,6 +248,15 @@ suite('the log of decisions', () => {
   })
 })
 
+/** The same, but with one slot for each runner. */
+function learnedOne(core: Cluster['core']) {
+  const nodes = Object.entries(core.learned().nodes).map(([name, { runners, ...node }]) => {
+    const each = Object.entries(runners).map(([key, runner]) => [key, { ...runner, slots: 1 }] as const)
+    return [name, { ...node, runners: Object.fromEntries(each) }] as const
+  })
+  return Object.fromEntries(nodes)
+}
+
 suite('slots that nobody configured', () => {
   const node = aNode({ slots: null })
   const flood = (cluster: Cluster) =>
@@ -285,15 +294,58 @@ suite('slots that nobody configured', () => {
     const { cluster, running } = begin()
     for (let nth = 0; nth < 8; nth++) turn(cluster, running, 0.01)
     // The first of the two was alone when it began, and proves nothing.
-    turn(cluster, running, 0.5)
+    turn(cluster, running, 1.5)
     assert.equal(running.length, 2)
-    turn(cluster, running, 0.5)
+    turn(cluster, running, 1.5)
     assert.equal(running.length, 1)
     for (let nth = 0; nth < 12; nth++) turn(cluster, running, 0.01)
     assert.equal(running.length, 1)
     cluster.clock.now += 600
     for (let nth = 0; nth < 8; nth++) turn(cluster, running, 0.01)
     assert.equal(running.length, 2)
+  })
+
+  /** Four slots to begin with, and ten times four requests at once, of which each waits so long on the node. */
+  function four(waitS: number, { streams = true } = {}) {
+    const cluster = aCore([aNode({ slots: null })], { ...patience, slots: { initial: 4 } })
+    const { core, arrive, after, end } = cluster
+    const { promptEval, eval: decode } = someTimings()
+    const running: string[] = []
+    const note = (effects: ReturnType<typeof arrive>) => {
+      for (const effect of effects) if (effect.type === 'start') running.push(effect.id)
+    }
+    for (let nth = 0; nth < 10; nth++) {
+      for (const which of [0, 1, 2, 3]) note(arrive({ id: `${nth}.${which}`, streams, maxTokens: null }))
+      for (let id = running.shift(); id !== undefined; id = running.shift()) {
+        note(after(waitS + promptEval, ...(streams ? [{ type: 'first-token', id } as const] : [])))
+        note(end(id, { total: waitS + promptEval + decode }))
+      }
+    }
+    return { cluster, count: core.slots('n', aWork()) ?? 0 }
+  }
+
+  for (const waitS of [0.1, 0.3, 0.4])
+    for (const streams of [true, false])
+      test(`stay as they are where requests wait ${waitS} s for the batch of another's prompt, ${streams ? 'streamed' : 'whole'} (362)`, () => {
+        assert.equal(four(waitS, { streams }).count, 4)
+      })
+
+  test('shrink where requests wait for longer than a batch takes (362)', () => {
+    assert.ok(four(3).count < 4)
+  })
+
+  test('are those of the operator from the moment that they are configured, whatever was learned (362)', () => {
+    const { cluster, count } = four(3)
+    const { core } = cluster
+    assert.ok(count < 4)
+    cluster.tell({ type: 'fleet', nodes: [aNode({ slots: 8 })] })
+    for (let nth = 0; nth < 8; nth++) cluster.arrive({ id: `x${nth}` })
+    assert.equal(core.queued().length, 0)
+    cluster.tell({ type: 'fleet', nodes: [aNode({ slots: 6 })] })
+    assert.equal(core.slots('n', aWork()), 6)
+    const restored = aCore([aNode({ slots: 8 })], patience)
+    restored.core.restore({ ...core.learned(), nodes: learnedOne(core) })
+    assert.equal(restored.core.slots('n', aWork()), 8)
   })
 
   test('are halved when the node says that it is full, and so are those configured', () => {

@@ -5,7 +5,7 @@ import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
 import { openPassage } from '../../lib/scheduler/gate.ts'
 import type { SwapOrder, Swapped } from '../../lib/scheduler/loader.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { aLoadedFleet, anAsk } from '../support/fleet.ts'
+import { aLoadedFleet, anAsk, aSnapshot } from '../support/fleet.ts'
 import { aScheduler } from '../support/scheduler.ts'
 
 function arrange(snapshot: Snapshot) {
@@ -212,4 +212,18 @@ suite('the queue', () => {
     assert.equal(decode(pupil), decode(teacher))
     assert.notEqual(decode(pupil), decode(arrange(warm())))
   })
+})
+
+test('the slots in force are those configured, else those learned (362)', () => {
+  const snapshot = (slots?: number) =>
+    aSnapshot({ nodes: [{ name: 'a', loaded: ['m:latest'], ...(slots !== undefined && { slots }) }] })
+  const current = new CurrentSnapshot()
+  const scheduler = aScheduler(snapshot(), { current })
+  const mean = { mean: 0, count: 0 }
+  const runners = { 'm:latest\n': { decode: mean, prefill: mean, slots: 3 } }
+  scheduler.restore({ nodes: { a: { speed: mean, disk: mean, runners } }, outputs: {} })
+  const shown = () => [scheduler.slots('a', anAsk()), scheduler.slotsOf('a').get('m:latest')]
+  assert.deepEqual(shown(), [3, 3])
+  current.swap(snapshot(8))
+  assert.deepEqual(shown(), [8, 8])
 })
