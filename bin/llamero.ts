@@ -5,7 +5,7 @@ import { runCli } from '../lib/cli/program.ts'
 import { quickstart } from '../lib/quickstart.ts'
 import { defaultFleetText } from '../lib/rehearsal/fleet-plan.ts'
 import { rehearse } from '../lib/rehearse.ts'
-import { serve } from '../lib/serve.ts'
+import { lastWords, serve } from '../lib/serve.ts'
 import { adminToken, editor, SettingsError, settingLines } from '../lib/settings.ts'
 import { RealClock } from '../lib/shared/clock.ts'
 import { simulateNode } from '../lib/simulate.ts'
@@ -43,6 +43,6 @@ try {
   })
 } catch (error) {
   if (!(error instanceof SettingsError)) throw error
-  stderr.write(`error: ${error.message}\n`)
+  stderr.write(lastWords(error.message))
   process.exitCode = 2
 }
