@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Ask } from '../../lib/fleet/ask.ts'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
+import { contextVariant } from '../../lib/fleet/variant.ts'
 import { openPassage } from '../../lib/scheduler/gate.ts'
 import type { SwapOrder, Swapped } from '../../lib/scheduler/loader.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
@@ -220,7 +221,7 @@ test('the slots in force are those configured, else those learned (362)', () => 
   const current = new CurrentSnapshot()
   const scheduler = aScheduler(snapshot(), { current })
   const mean = { mean: 0, count: 0 }
-  const runners = { 'm:latest\n': { decode: mean, prefill: mean, slots: 3 } }
+  const runners = { [`m:latest\n${contextVariant(4096)}`]: { decode: mean, prefill: mean, slots: 3 } }
   scheduler.restore({ nodes: { a: { speed: mean, disk: mean, runners } }, outputs: {} })
   const shown = () => [scheduler.slots('a', anAsk()), scheduler.slotsOf('a').get('m:latest')]
   assert.deepEqual(shown(), [3, 3])
