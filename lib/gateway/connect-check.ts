@@ -1,5 +1,6 @@
 import { connect } from 'node:net'
 import type { Clock } from '../shared/clock.ts'
+import { lookupNode } from '../shared/node-address.ts'
 
 /** Of the node or the way to it. Others (no name server, no file or port left here) say nothing of either. */
 const deadCodes: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN'])
@@ -20,7 +21,7 @@ export function canConnect(
   clock: Clock,
 ): Promise<boolean | null> {
   const { promise, resolve } = Promise.withResolvers<boolean | null>()
-  const socket = connect({ host, port })
+  const socket = connect({ host, port, lookup: lookupNode })
   const cancel = clock.after(limitMs, () => end(false))
   const end = (found: boolean | null) => {
     cancel()

@@ -1,11 +1,10 @@
-import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http'
 import httpProxy from 'http-proxy'
 import type { Clock } from '../shared/clock.ts'
 import { Attempt } from './attempt.ts'
 import type { Order } from './order.ts'
 import type { Outcome } from './outcome.ts'
 import { canRepeat, type Payload } from './upload.ts'
-import type { Upstream } from './upstream.ts'
 
 /** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */
 interface Proxy {
@@ -46,7 +45,8 @@ export class Forwarder {
   /** Sends one order to its node and its answer to the caller. Never rejects. */
   async send(order: Order): Promise<Outcome> {
     // An upload gets a socket of its own: one that turns out to be closed may cost bytes that are not here any more.
-    const agent = Buffer.isBuffer(order.body) ? order.upstream.agent : false
+    const { agent: kept, freshAgent } = order.upstream
+    const agent = Buffer.isBuffer(order.body) ? kept : freshAgent
     const attempt = this.#try(order, agent)
     const outcome = await attempt.outcome
     if (outcome.kind !== 'node-failed') return outcome
@@ -64,10 +64,10 @@ export class Forwarder {
       canRepeat(order.body)
     if (!isStale && !isBroken) return outcome
     order.resent()
-    return this.#try(isBroken ? { ...order, asksFirst: true } : order, false).outcome
+    return this.#try(isBroken ? { ...order, asksFirst: true } : order, freshAgent).outcome
   }
 
-  #try(order: Order, agent: Upstream['agent'] | false): Attempt {
+  #try(order: Order, agent: Agent): Attempt {
     const attempt = new Attempt(order, this.#clock)
     const options = { target: order.upstream.target, agent, connectTimeout: order.timeouts.connect }
     try {

@@ -74,8 +74,23 @@ const TlsAgent = toOneNode(HttpsAgent as unknown as AnyAgent)
  * Node itself destroys an idle socket on which bytes come, since 24.21 at the latest: they would be read as the start of
  * the next caller's answer (sheet reliability-security.md C-B 35).
  */
-export function agentFor({ url, tls }: NodeSpec): NodeAgent {
-  const options = { keepAlive: true, lookup: lookupNode, maxFreeSockets: 256, noDelay: true }
-  if (!url.startsWith('https:')) return new PlainAgent(options)
-  return new TlsAgent({ ...options, rejectUnauthorized: !tls?.insecure, ...(tls?.ca && { ca: tls.ca }) })
+export function agentFor(spec: NodeSpec): NodeAgent {
+  const options = { keepAlive: true, maxFreeSockets: 256, ...optionsFor(spec) }
+  return isTls(spec) ? new TlsAgent(options) : new PlainAgent(options)
+}
+
+/** An agent that connects to a node in the same way, anew for each request. */
+export function freshAgentFor(spec: NodeSpec): HttpAgent {
+  return isTls(spec) ? new HttpsAgent(optionsFor(spec)) : new HttpAgent(optionsFor(spec))
+}
+
+function optionsFor(spec: NodeSpec): AgentOptions {
+  const { tls } = spec
+  const options = { lookup: lookupNode, noDelay: true }
+  if (!isTls(spec)) return options
+  return { ...options, rejectUnauthorized: !tls?.insecure, ...(tls?.ca && { ca: tls.ca }) }
+}
+
+function isTls({ url }: NodeSpec): boolean {
+  return url.startsWith('https:')
 }

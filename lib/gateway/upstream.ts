@@ -1,10 +1,11 @@
+import type { Agent } from 'node:http'
 import type { NodeView } from '../fleet/node.ts'
 import { nodePathOf } from '../fleet/node-url.ts'
 import type { Address } from '../shared/address.ts'
 import { Roster } from '../shared/roster.ts'
 import type { Via } from '../shared/via.ts'
 import type { Breaker, BreakerState } from './breaker.ts'
-import type { NodeAgent } from './node-agent.ts'
+import { freshAgentFor, type NodeAgent } from './node-agent.ts'
 import type { NodePassage } from './node-passage.ts'
 import { isForeign, isUnauthorized } from './not-ollama.ts'
 import type { LeaveReason } from './order.ts'
@@ -47,6 +48,8 @@ export class Upstream {
   /** Under which a proxy has the node's API; "" without one. */
   readonly path: string
   readonly agent: NodeAgent
+  /** See `freshAgentFor`. */
+  readonly freshAgent: Agent
   /** The entry of this cluster in the requests' `Via`. */
   readonly via: Via
   readonly passage: NodePassage
@@ -63,6 +66,7 @@ export class Upstream {
     this.target = targetOf(node)
     this.path = nodePathOf(node.spec.url)
     this.agent = agent
+    this.freshAgent = freshAgentFor(node.spec)
     this.via = via
     this.passage = passage
     this.#reachability = new Reachability({
