@@ -35,6 +35,17 @@ export function readYaml(text: string): Contents | readonly Fault[] {
  * `parseDocument`, each with a limit: left alone, 95 KB of distinct keys take it seconds.
  */
 export function parseYaml(text: string): Document.Parsed | readonly Fault[] {
+  const { stackTraceLimit } = Error
+  // The package makes an error of each of thousands of faults, most of whose cost is the stack.
+  Error.stackTraceLimit = 0
+  try {
+    return parseWithinLimits(text)
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
+}
+
+function parseWithinLimits(text: string): Document.Parsed | readonly Fault[] {
   const parser = new Parser()
   // Its own check of keys takes the square of their number.
   const composer = new Composer({ version: '1.2', schema: 'core', uniqueKeys: false })

@@ -22,7 +22,9 @@ function measure(report: CpuReport, name: string, text: string, enough: number):
 
 test('reads or refuses any document of 64 KiB within 20 ms of CPU (343)', (test) => {
   const report = new CpuReport()
-  for (const [name, text] of heavyDocuments(64 * kib)) measure(report, name, text, 10)
+  // The smaller ones stay below limits that the larger ones exceed, and are read to their end.
+  for (const size of [3, 8, 16, 32, 64])
+    for (const [name, text] of heavyDocuments(size * kib)) measure(report, `${size} KiB of ${name}`, text, 10)
   for (const line of report.lines()) test.diagnostic(line)
   assert(report.longest <= 20, report.lines().join('\n'))
 })
