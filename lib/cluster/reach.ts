@@ -1,10 +1,11 @@
 import type { Contacts } from '../fleet/contacts.ts'
-import type { NodeView } from '../fleet/node.ts'
+import { byHealth, type NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import { type Dice, Loop } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { Finding } from './health.ts'
 import type { Inquiry } from './inquiry.ts'
 import type { PeerReports } from './peer-reports.ts'
 import { type ProbeOnce, reaches } from './probe-once.ts'
@@ -31,11 +32,12 @@ export interface CutOff {
   readonly nodes: number
 }
 
-/** Milliseconds between two looks at the time, and without any answer of a node after which one is probed. */
+/** Milliseconds between two looks at the time, and at least without any answer of a node until some are probed. */
 const periodMs = 2000
 const idleMs = 10_000
-/** Nodes that are probed at once, any of them. */
-const probedAtOnce = 4
+/** Nodes that are probed first, and when none of those is reached; those advised to be well come before the others. */
+const firstProbed = 4
+const thenProbed = 28
 /** Milliseconds between two questions while no node is reached, and for which the answer of a peer counts. */
 const askAgainMs = 10_000
 const freshMs = 30_000
@@ -50,15 +52,16 @@ export class Reach {
   readonly #loop: Loop
   /** Of the last answer of any node, known by requests or probes; monotonic milliseconds. */
   #reachedAt: number
-  /** Since when no node is reached; null while one is. */
-  #lostAt: number | null = null
+  /** The nodes that were probed in vain, and since when none is reached; null while one is. */
+  #lost: { readonly at: number; readonly nodes: readonly string[] } | null = null
   #askedAt = Number.NEGATIVE_INFINITY
   #cutOff: CutOff | null = null
 
   constructor(options: ReachOptions) {
     const { clock, dice, contacts } = options
     this.#options = options
-    this.#reachedAt = clock.now()
+    // An instance that starts finds out soon whether it reaches any.
+    this.#reachedAt = clock.now() - idleMs + periodMs
     this.#loop = new Loop({
       clock,
       dice,
@@ -88,10 +91,10 @@ export class Reach {
     )
     const { answeredAt, failedAt } = this.#latest(nodes)
     if (answeredAt > this.#reachedAt) this.#met(answeredAt)
-    const isInDoubt = this.#lostAt !== null || failedAt >= this.#reachedAt
-    if (nodes.length > 0 && (isInDoubt || clock.now() - this.#reachedAt >= idleMs))
-      await this.#probe(nodes, signal)
-    if (!signal.aborted) this.#judge(nodes)
+    const isInDoubt = this.#lost !== null || failedAt >= this.#reachedAt
+    const isIdle = clock.now() - this.#reachedAt >= Math.max(idleMs, 2 * snapshot().config.probes.interval)
+    if (nodes.length > 0 && (isInDoubt || isIdle)) await this.#probe(nodes, signal)
+    if (!signal.aborted) this.#judge(nodes.length)
   }
 
   #latest(nodes: readonly NodeView[]) {
@@ -104,39 +107,56 @@ export class Reach {
     return { answeredAt, failedAt }
   }
 
-  /** Probes some of the nodes. */
+  /** Probes some of the nodes, and more of them as long as none is reached. */
   async #probe(nodes: readonly NodeView[], signal: AbortSignal): Promise<void> {
-    const { snapshot, clock, dice, contacts, probe } = this.#options
-    const { timeout } = snapshot().config.probes
+    const { clock, dice } = this.#options
     const startedAt = clock.now()
-    const probed = sampleOf(nodes, probedAtOnce, dice)
-    const findings = await Promise.all(probed.map(({ spec }) => probe(spec, timeout, signal)))
-    for (const [nth, node] of probed.entries())
-      if (findings[nth]?.kind === 'answered') contacts.probed(node.name)
-    if (findings.some(reaches)) this.#met(clock.now())
-    else if (findings.every(({ kind }) => kind !== 'none')) this.#lostAt ??= startedAt
+    const inOrder = shuffled(nodes, dice).sort(byHealth)
+    const probed: NodeView[] = []
+    for (const count of [firstProbed, thenProbed]) {
+      const some = inOrder.slice(probed.length, probed.length + count)
+      probed.push(...some)
+      const findings = await this.#probeAll(some, signal)
+      if (findings.some(reaches)) {
+        this.#met(clock.now())
+        return
+      }
+      if (findings.some(({ kind }) => kind === 'none')) return
+    }
+    this.#lost = { at: this.#lost?.at ?? startedAt, nodes: probed.map(({ name }) => name) }
+  }
+
+  #probeAll(nodes: readonly NodeView[], signal: AbortSignal): Promise<Finding[]> {
+    const { snapshot, contacts, probe } = this.#options
+    const { timeout } = snapshot().config.probes
+    return Promise.all(
+      nodes.map(async ({ name, spec }) => {
+        const finding = await probe(spec, timeout, signal)
+        if (finding.kind === 'answered') contacts.probed(name)
+        return finding
+      }),
+    )
   }
 
   #met(at: number): void {
     this.#reachedAt = at
-    this.#lostAt = null
+    this.#lost = null
   }
 
-  #judge(nodes: readonly NodeView[]): void {
+  /** @param count nodes that there are. */
+  #judge(count: number): void {
     const { clock, peers, inquiry } = this.#options
-    const lostAt = nodes.length > 0 ? this.#lostAt : null
-    if (lostAt === null) {
+    const lost = count > 0 ? this.#lost : null
+    if (lost === null) {
       this.#tell(null)
       return
     }
-    const names = nodes.map(({ name }) => name)
-    const report = peers.newest(names)
-    const isFresh = report !== null && report.at >= lostAt && report.at > clock.now() - freshMs
-    this.#tell(isFresh ? { peer: report.id, nodes: nodes.length } : null)
+    const report = peers.newest(lost.nodes)
+    const isFresh = report !== null && report.at >= lost.at && report.at > clock.now() - freshMs
+    this.#tell(isFresh ? { peer: report.id, nodes: count } : null)
     if (inquiry.isAsking || clock.now() - this.#askedAt < askAgainMs) return
     this.#askedAt = clock.now()
-    const sample = sampleOf(names, 2 * probedAtOnce, this.#options.dice)
-    void inquiry.ask(sample).then(() => this.#loop.poke())
+    void inquiry.ask(lost.nodes).then(() => this.#loop.poke())
   }
 
   #tell(cutOff: CutOff | null): void {
@@ -151,11 +171,9 @@ export class Reach {
   }
 }
 
-/** Some of a list, any of them. */
-function sampleOf<T>(list: readonly T[], count: number, dice: Dice): T[] {
-  const rest = [...list]
-  const sample: T[] = []
-  while (rest.length > 0 && sample.length < count)
-    sample.push(...rest.splice(Math.floor(dice() * rest.length), 1))
-  return sample
+function shuffled<T>(list: readonly T[], dice: Dice): T[] {
+  return list
+    .map((item) => ({ item, rank: dice() }))
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ item }) => item)
 }

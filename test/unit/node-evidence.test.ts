@@ -10,10 +10,10 @@ import type { Entry } from '../../lib/store/store.ts'
 import { keys } from '../support/cluster.ts'
 import { aSnapshot } from '../support/fleet.ts'
 
-const snapshot = aSnapshot({ nodes: ['n1', 'n2', 'n3'].map((name) => ({ name, url: `http://${name}:1` })) })
-
 /** Instances that know of each other by a store that takes half a second, and reach the nodes or not. */
-function aCluster(names: readonly string[]) {
+function aCluster(names: readonly string[], nodes: readonly string[] = ['n1', 'n2', 'n3']) {
+  const snapshot = aSnapshot({ nodes: nodes.map((name) => ({ name, url: `http://${name}:1` })) })
+  const dead = new Set<string>()
   const clock = new VirtualClock()
   const entries = new Map<string, Entry>()
   const reachable = new Map(names.map((name) => [name, true]))
@@ -35,8 +35,10 @@ function aCluster(names: readonly string[]) {
       put(keys.instance(id), recordOf(id))
       put(keys.load(id), { running: {}, queued: 0, ...instances.get(id)?.inLoad })
     })
-  const probe = async (id: string): Promise<Finding> =>
-    reachable.get(id) ? { kind: 'answered' } : { kind: 'unreachable', reason: 'no connection within 1 s' }
+  const probe = async (id: string, { url }: { readonly url: string }): Promise<Finding> =>
+    reachable.get(id) && !dead.has(new URL(url).hostname)
+      ? { kind: 'answered' }
+      : { kind: 'unreachable', reason: 'no connection within 1 s' }
   const note = (id: string) => (line: string) => void lines.push(`${id}: ${line}`)
   const instances = new Map(
     names.map((id) => [
@@ -49,7 +51,7 @@ function aCluster(names: readonly string[]) {
         instances: () => names.map(recordOf),
         publish: () => publish(id),
         changed: () => {},
-        probe: () => probe(id),
+        probe: (spec) => probe(id, spec),
       }),
     ]),
   )
@@ -57,7 +59,7 @@ function aCluster(names: readonly string[]) {
   for (const each of instances.values()) each.start()
   const of = (id: string) => instances.get(id) as NodeEvidence
   return {
-    ...{ clock, lines, of },
+    ...{ clock, lines, of, dead },
     cut: (...ids: readonly string[]) => {
       for (const id of ids) reachable.set(id, false)
     },
@@ -118,6 +120,17 @@ suite('an instance', () => {
     of('b').contacts.failed('n1')
     await clock.advance(60_000)
     assert.equal(cutOff(), '')
+  })
+
+  test('is not cut off because most nodes are dead: it looks further (303)', async () => {
+    const nodes = Array.from({ length: 20 }, (_, nth) => `n${nth}`)
+    const { clock, dead, cutOff, of } = aCluster(['a', 'b'], nodes)
+    for (const node of nodes.slice(0, 19)) dead.add(node)
+    for (let n = 0; n < 10; n++) {
+      of('a').contacts.answered('n19')
+      await clock.advance(3000)
+      assert.equal(cutOff(), '')
+    }
   })
 
   test('whose requests are answered is not probed for (303)', async () => {
