@@ -253,6 +253,36 @@ suite('the breaker', () => {
     }
   })
 
+  test('a trial may take twice as long as answers usually do there, so that a slow node is closed again (305)', async () => {
+    const { breaker, clock, report } = arrange()
+    await report('bad', 'bad', 'bad', 'bad', 'bad')
+    await clock.advance(resetMs)
+    const trial = breaker.begin(() => 14_000)
+    await clock.advance(27_000)
+    assert.equal(breaker.state, 'half-open')
+    trial.settle('good')
+    assert.equal(breaker.state, 'closed')
+    const hanging = arrange()
+    await hanging.report('bad', 'bad', 'bad', 'bad', 'bad')
+    await hanging.clock.advance(resetMs)
+    hanging.breaker.begin(() => 14_000)
+    await hanging.clock.advance(28_000)
+    assert.equal(hanging.breaker.state, 'open')
+  })
+
+  test('a node to which connections come up again is tried without a pause, but not one with bad answers (304)', async () => {
+    const { breaker, report } = arrange()
+    await report('refused')
+    breaker.retry()
+    assert.equal(breaker.state, 'half-open')
+    breaker.refuse()
+    assert.equal(breaker.state, 'open')
+    const bad = arrange()
+    await bad.report('bad', 'bad', 'bad', 'bad', 'bad')
+    bad.breaker.retry()
+    assert.equal(bad.breaker.state, 'open')
+  })
+
   test('requests sent past an open breaker change nothing, but that nobody listens any more', async () => {
     const { breaker, report } = arrange()
     await report('bad', 'bad', 'bad', 'bad', 'bad')

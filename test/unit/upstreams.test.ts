@@ -347,3 +347,56 @@ test('the gauge of a breaker says closed once its node was edited: that node has
   await fleet.settle('a', 'refused')
   assert.deepEqual(await fleet.gauge('a'), ['open'])
 })
+
+suite('a node whose answers do not begin', () => {
+  const pair = () =>
+    aLoadedFleet({
+      nodes: ['a', 'b'].map((name) => ({ name, slots: 4, models: ['m:latest', 'n:latest'] })),
+    })
+  const hear = (fleet: ReturnType<typeof arrange>, node: string, model: string) => {
+    fleet.upstream(node).silence(model).heardAt = fleet.clock.now()
+  }
+  /** So many requests to a for m, sent now, are overdue ten seconds later. */
+  const swallow = async (fleet: ReturnType<typeof arrange>, count: number, answering?: [string, string]) => {
+    assert(fleet.upstream('a'), 'requests are sent there')
+    const sentAt = fleet.clock.now() + 1
+    await fleet.clock.advance(10_000)
+    if (answering) hear(fleet, ...answering)
+    for (let n = 0; n < count; n++) fleet.upstreams.overdue('a', 'm:latest', sentAt)
+  }
+
+  test('is ejected by the third while another node answers (305)', async () => {
+    const fleet = arrange(pair())
+    await swallow(fleet, 2, ['b', 'n:latest'])
+    assert.equal(fleet.upstreams.breakerState('a'), 'closed')
+    await swallow(fleet, 1, ['b', 'n:latest'])
+    assert.equal(fleet.upstreams.breakerState('a'), 'open')
+    assert.deepEqual(fleet.warnings, ['node answers probes, swallows chats: restart Ollama there'])
+  })
+
+  test('keeps its other models where it answers for them (305)', async () => {
+    const fleet = arrange(pair())
+    await swallow(fleet, 3, ['a', 'n:latest'])
+    assert.equal(fleet.upstreams.breakerState('a'), 'closed')
+    assert.equal(fleet.upstreams.passage('a', 'm:latest').barrier, 'ejected')
+    assert.equal(fleet.upstreams.passage('a', 'n:latest').barrier, null)
+  })
+
+  test('is kept while no other node answers either: that may be the requests (305)', async () => {
+    const fleet = arrange(pair())
+    hear(fleet, 'b', 'm:latest')
+    await swallow(fleet, 10)
+    assert.equal(fleet.upstreams.breakerState('a'), 'closed')
+    assert.deepEqual(fleet.warnings, [])
+  })
+
+  test('is kept when it was heard after they were sent, and they count anew from there (305)', async () => {
+    const fleet = arrange(pair())
+    await swallow(fleet, 2, ['b', 'm:latest'])
+    hear(fleet, 'a', 'm:latest')
+    await swallow(fleet, 2, ['b', 'm:latest'])
+    assert.equal(fleet.upstreams.breakerState('a'), 'closed')
+    await swallow(fleet, 3, ['a', 'm:latest'])
+    assert.equal(fleet.upstreams.breakerState('a'), 'closed', 'one piece of an answer outweighs them all')
+  })
+})
