@@ -1,7 +1,7 @@
 import type Router from '@koa/router'
 import { pruneSeries } from '../cluster/metric-series.ts'
 import { canonicalName } from '../fleet/names.ts'
-import type { NodeView } from '../fleet/node.ts'
+import { isServable, resolve } from '../gateway/resolve.ts'
 import type { AdminContext } from './context.ts'
 
 /** For load balancers, VIP managers and Prometheus: cheap, open, and never asking the store or a node. */
@@ -43,10 +43,10 @@ function unreadiness(
   if (cutOff)
     return `cut off: this instance reaches none of ${cutOff.nodes} nodes, instance ${cutOff.peer} does; check its network`
   if (typeof model !== 'string') return null
-  const { models, nodes } = snapshot.get()
-  const holders = models.get(canonicalName(model) ?? '')?.holders ?? []
-  const canServe = (node: NodeView | undefined) => node && node.weight > 0 && node.health !== 'down'
-  return holders.some((name) => canServe(nodes.get(name))) ? null : 'no node can serve this model'
+  const current = snapshot.get()
+  // As for a request, so that an alias is ready when its model is.
+  const resolution = resolve(canonicalName(model) ?? '', 'anonymous', current)
+  return isServable(resolution, current) ? null : 'no node can serve this model'
 }
 
 /** What only changes and advice wait for: requests go on. */

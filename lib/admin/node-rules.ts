@@ -1,5 +1,6 @@
+import type { InstanceRecord } from '../fleet/instance.ts'
 import type { NodeSpec } from '../fleet/node.ts'
-import { type Address, formatAddress, isLoopback } from '../shared/address.ts'
+import { type Address, formatAddress, isLoopback, parseAddress } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { isOwnHost } from '../shared/hosts.ts'
 
@@ -24,7 +25,7 @@ export function checkHeadersStay(before: NodeSpec | null, after: NodeSpec, named
   })
 }
 
-/** @throws ProxyError `invalid` for the URL of a listener of this instance. */
+/** @throws ProxyError `invalid` for the URL of a listener of llamero. */
 export function checkIsNoListener({ url }: NodeSpec, listeners: readonly Address[]): void {
   const { hostname, port, protocol } = new URL(url)
   const target = {
@@ -34,8 +35,16 @@ export function checkIsNoListener({ url }: NodeSpec, listeners: readonly Address
   const own = listeners.find((listener) => isAt(target, listener))
   if (!own) return
   throw new ProxyError('invalid', {
-    reason: `url: ${url} is this instance itself, which listens at ${formatAddress(own)}: a node must be an Ollama server`,
+    reason: `url: ${url} is llamero itself, which listens at ${formatAddress(own)}: a node must be an Ollama server`,
   })
+}
+
+/** Where other instances listen, as far as their records tell: not where one listens at every address, or on loopback. */
+export function listenersOf(instances: readonly InstanceRecord[]): Address[] {
+  return instances
+    .flatMap(({ data, admin }) => [parseAddress(data), parseAddress(admin)])
+    .filter((address) => address !== null)
+    .filter(({ host }) => !isLoopback(host) && host !== '0.0.0.0' && host !== '::')
 }
 
 function isAt(target: Address, listener: Address): boolean {

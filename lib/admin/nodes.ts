@@ -5,7 +5,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Entry } from '../store/store.ts'
 import { type AdminContext, apiVersion } from './context.ts'
 import { bodyOf, checkDocument, checkName, patchText, textOf, writeDocument } from './documents.ts'
-import { checkHeadersStay, checkIsNoListener, withoutHeaders } from './node-rules.ts'
+import { checkHeadersStay, checkIsNoListener, listenersOf, withoutHeaders } from './node-rules.ts'
 
 /** The Ollama servers: what is wanted of each, what is observed, and how to change it. */
 export function nodeRoutes(router: Router, admin: AdminContext): void {
@@ -67,7 +67,7 @@ async function write(
 ): Promise<NodeSpec> {
   const spec = checkDocument(text, nodeSchema)
   const { url } = spec
-  checkIsNoListener(spec, admin.listeners())
+  checkIsNoListener(spec, [...admin.listeners(), ...listenersOf(admin.cluster.directory.instances())])
   const { entries } = await admin.store.list(`${admin.keys.root}nodes/`)
   const twin = entries.find(({ key, value }) => key !== admin.keys.node(name) && specOf(value)?.url === url)
   if (twin) {

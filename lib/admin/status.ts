@@ -14,6 +14,7 @@ const shownTerms = 5
 const shownDeparted = 10
 /** Of models whose copies differ, and of the nodes of each. */
 const shownDiffering = 10
+const shownWarned = 20
 
 /** The cluster at a glance. Everything but the look at the store comes from memory. */
 export function statusRoutes(router: Router, admin: AdminContext): void {
@@ -56,6 +57,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         stored: String(newestOf(documents)),
         active: cluster.directory.instances().map(({ id, revision }) => ({ id, revision })),
         rejected: cluster.rejected().map(({ key, verdict }) => ({ key, errors: verdict.errors })),
+        warned: warned(admin),
       },
       nodes: { ...countNodes([...nodes.values()]), departed_first: firstDeparted([...nodes.values()]) },
       models: {
@@ -68,6 +70,19 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       warnings: [...(warning === null ? [] : [warning]), ...fleetWarnings(current)],
     }
   })
+}
+
+/** Documents besides nodes that are in force and yet worth a second look. */
+function warned({ cluster: { directory }, keys }: AdminContext) {
+  const places = [
+    keys.config,
+    ...[...directory.objects('routes').keys()].map((name) => keys.route(name)),
+    ...[...directory.objects('keys').keys()].map((id) => keys.apiKey(id)),
+  ]
+  return places
+    .map((key) => ({ key, warnings: directory.warnings(key) }))
+    .filter(({ warnings }) => warnings.length > 0)
+    .slice(0, shownWarned)
 }
 
 /** Models of which some nodes have an older copy than others: how many, and the first by name. */

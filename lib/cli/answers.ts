@@ -337,6 +337,8 @@ export interface StatusAnswer {
     readonly stored: string
     readonly active: readonly { readonly id: string; readonly revision: string }[]
     readonly rejected: readonly RejectedDocument[]
+    /** Documents that are in force and yet worth a second look; an instance of an older version does not tell. */
+    readonly warned?: readonly { readonly key: string; readonly warnings: readonly string[] }[]
   }
   readonly nodes: {
     readonly total: number

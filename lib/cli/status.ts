@@ -50,7 +50,9 @@ function view(answer: StatusAnswer, { colour, wide }: Look): string {
     ],
     colour,
   )
-  return lines + departures(nodes) + differences(models) + config.rejected.map(rejection).join('')
+  return (
+    lines + departures(nodes) + differences(models) + config.rejected.map(rejection).join('') + warned(config)
+  )
 }
 
 function instanceLine({ id, role, uptime_seconds, draining, cut_off }: StatusAnswer['instance']): string {
@@ -125,6 +127,16 @@ function differences({ differing = 0, differing_first: first = [] }: StatusAnswe
   )
   const rest = differing - first.length
   return lines.join('') + (rest > 0 ? `differs: ${rest} more, see llamero model list\n` : '')
+}
+
+/** What the verdicts on documents in force warn of. */
+function warned({ warned: documents = [] }: StatusAnswer['config']): string {
+  return documents
+    .map(
+      ({ key, warnings }) =>
+        `warned: ${printable(key)}\n${warnings.map((text) => `  ${printable(text)}\n`).join('')}`,
+    )
+    .join('')
 }
 
 /** The faults of a document whose last good version stays in force. */

@@ -59,6 +59,10 @@ suite('routes in the admin API', () => {
     const key = instance.app.keys.verdict(instance.app.keys.route('chat'))
     const verdict = JSON.parse((await instance.app.store.get(key))?.value ?? '')
     assert.deepEqual([verdict.ok, verdict.warnings.length], [true, 1])
+    const { warned } = (await call('GET', 'status')).body.config
+    assert.deepEqual(warned, [{ key: instance.app.keys.route('chat'), warnings: verdict.warnings }])
+    const ready = async () => (await fetch(`${instance.adminUrl}/readyz?model=assistant`)).status
+    assert.equal(await ready(), 503)
     await call('PATCH', 'routes/chat', { model: 'm' })
     await until(async () => (await warnings())[0]?.includes('"m:latest"'), 'the new text is judged', 5000)
     await fetch(`${instance.nodes[0]?.url}/api/copy`, {
@@ -66,6 +70,7 @@ suite('routes in the admin API', () => {
       body: JSON.stringify({ source: 'm:1b', destination: 'm' }),
     })
     await until(async () => (await warnings()).length === 0, 'the model is seen', 10_000)
+    assert.equal(await ready(), 200, 'an alias is ready when its model is')
   })
 
   test('keep their text, and are written over what was seen', async () => {

@@ -132,7 +132,7 @@ suite('the admin listener', () => {
     const { data, admin } = instance.app
     for (const { port } of [data, admin]) {
       const { status, body } = await change('PUT', 'nodes/self', { url: `http://localhost:${port}` })
-      assert.deepEqual([status, /is this instance itself/.test(body.error.message)], [422, true])
+      assert.deepEqual([status, /is llamero itself/.test(body.error.message)], [422, true])
     }
     const metadata = await change('PUT', 'nodes/self', { url: 'http://169.254.169.254' })
     assert.deepEqual([metadata.status, /metadata/.test(metadata.body.error.message)], [422, true])

@@ -182,3 +182,11 @@ test('status says what the instance warns of (342)', async (t) => {
   const { code, err } = await llamero('status', { url })
   assert.deepEqual([code, err], [0, 'warning: keys ?[1mexist\n'])
 })
+
+test('status shows what verdicts warn of (331, 332)', async (t) => {
+  const { config } = aStatus({})
+  const warned = [{ key: '/llamero/default/routes/chat', warnings: ['no node has model "x"'] }]
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ config: { ...config, warned } }) } })
+  const { out } = await llamero('status', { url })
+  assert.match(out, /\nwarned: \/llamero\/default\/routes\/chat\n {2}no node has model "x"\n$/)
+})

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { checkHeadersStay, checkIsNoListener } from '../../lib/admin/node-rules.ts'
+import { checkHeadersStay, checkIsNoListener, listenersOf } from '../../lib/admin/node-rules.ts'
+import type { InstanceRecord } from '../../lib/fleet/instance.ts'
 import { nodeSchema } from '../../lib/fleet/node.ts'
 import { nodeUrlFault } from '../../lib/fleet/node-url.ts'
 import { lookupNode } from '../../lib/shared/node-address.ts'
@@ -94,11 +95,26 @@ test('a listener of this instance is no node, by any name of this machine (349)'
     ['http://localhost:11435', '::'],
     ['http://10.1.1.1:11435', '10.1.1.1'],
   ] as const)
-    assert.throws(check(url, host), /is this instance itself/, `${url} ${host}`)
+    assert.throws(check(url, host), /is llamero itself/, `${url} ${host}`)
   for (const [url, host] of [
     ['http://127.0.0.1:11434', '127.0.0.1'],
     ['http://127.0.0.1:11435', '10.1.1.1'],
     ['http://192.0.2.9:11435', '0.0.0.0'],
   ] as const)
     check(url, host)()
+})
+
+test('listeners of other instances are known by their records, where those name an address (349)', () => {
+  const record = (data: string, admin: string) => ({ data, admin }) as InstanceRecord
+  assert.deepEqual(
+    listenersOf([
+      record('10.0.0.5:11434', '127.0.0.1:11400'),
+      record('0.0.0.0:11434', '[fd00::7]:11400'),
+      record('unreadable', '[::]:1'),
+    ]),
+    [
+      { host: '10.0.0.5', port: 11434 },
+      { host: 'fd00::7', port: 11400 },
+    ],
+  )
 })
