@@ -118,7 +118,8 @@ function failed(vitals: Vitals, fault: ProbeFault, reason: string, { at, fall, a
     good: 0,
     present: 0,
     bad: vitals.bad + 1,
-    dead: vitals.dead + 1,
+    // No new connection comes up, so the one over which the first probe timed out was dead.
+    dead: vitals.dead + (vitals.isFirstTimeout ? 2 : 1),
     deadSince: vitals.deadSince ?? at,
     refusedAt: fault === 'refused' ? at : null,
     isFirstTimeout: false,

@@ -114,8 +114,14 @@ test('the first timeout is followed at once by a probe over fresh connections, w
   assert.ok(wantsConfirmation(after([good, timeout])))
   assert.ok(!wantsConfirmation(after([good, timeout, timeout])))
   const gone = after([good, timeout, silent, silent])
-  assert.deepEqual([gone.health, gone.fault], ['slow', 'unreachable'])
-  assert.equal(after([silent], gone).health, 'down')
+  assert.deepEqual(
+    [gone.health, gone.fault],
+    ['down', 'unreachable'],
+    'three failed, two of them by their connections',
+  )
+  const mixed = after([good, timeout, timeout, silent])
+  assert.deepEqual([mixed.health, mixed.fault], ['slow', 'unreachable'])
+  assert.equal(after([silent, silent], mixed).health, 'down')
 })
 
 test('a node that was down and takes connections again is slow, and up once it answers (302)', () => {
