@@ -1,6 +1,7 @@
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Address } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
+import { turns } from '../shared/turns.ts'
 import { provesUnreachable } from './connect-check.ts'
 import { faultOf, flawOf } from './faults.ts'
 import type { LeaveReason, Limit, Order } from './order.ts'
@@ -9,6 +10,9 @@ import type { Pulse } from './silence.ts'
 import type { Delivery } from './to-caller.ts'
 import type { Payload, Streamed } from './upload.ts'
 import type { Silent } from './upstream.ts'
+
+/** Pieces of an answer that are taken in a row. A node may write each byte as a chunk of its own: 64 KiB hold 10,000. */
+const piecesOfTurn = 500
 
 /** Played for http-proxy: the caller's connection, whose state is not its business. */
 const open = { destroyed: false }
@@ -71,6 +75,8 @@ export class Attempt implements Silent {
   #readBefore = 0
   #answer: IncomingMessage | null = null
   #delivery: Delivery | null = null
+  /** Of the answer, since others had a turn. */
+  #pieces = 0
 
   constructor(order: Order, clock: Clock) {
     this.#order = order
@@ -235,6 +241,7 @@ export class Attempt implements Silent {
 
   #take(chunk: Buffer): void {
     if (this.#state === 'settled' || !this.#delivery) return
+    if (++this.#pieces >= piecesOfTurn) this.#letOthersGo()
     this.#movedAt = this.#clock.now()
     if (this.#order.pulse) this.#order.pulse.heardAt = this.#movedAt
     const outcome = this.#guarded(() => this.#delivery?.take(chunk) ?? null)
@@ -246,6 +253,17 @@ export class Attempt implements Silent {
       this.#answer?.pause()
       this.#delivery.whenRoom(this.#resume)
     }
+  }
+
+  /** Stops reading until the next turn: the pieces of some reads of the socket in a row would hold up everybody else. */
+  #letOthersGo(): void {
+    this.#pieces = Number.NEGATIVE_INFINITY
+    const socket = this.#answer?.socket
+    socket?.pause()
+    void turns.next().then(() => {
+      this.#pieces = 0
+      socket?.resume()
+    })
   }
 
   #finish(): void {
