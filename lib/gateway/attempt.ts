@@ -14,6 +14,9 @@ import type { Silent } from './upstream.ts'
 /** Pieces of an answer that are taken in a row. A node may write each byte as a chunk of its own: 64 KiB hold 10,000. */
 const piecesOfTurn = 500
 
+/** Interim answers (1xx) before the answer; Ollama sends none. */
+const maxInformed = 20
+
 /** Played for http-proxy: the caller's connection, whose state is not its business. */
 const open = { destroyed: false }
 
@@ -154,6 +157,11 @@ export class Attempt implements Silent {
     this.#readBefore = request.socket?.bytesRead ?? 0
     // The agent does so for sockets of its own.
     if (!Buffer.isBuffer(this.#order.body)) request.socket?.setKeepAlive(keepAlive)
+    let informed = 0
+    request.on('information', () => {
+      if (++informed > maxInformed)
+        this.#failWith('bad-response', new Error('the node sends interim answers without an end'))
+    })
     request.on('upgrade', (_answer, socket) => {
       socket.destroy()
       this.#failWith('bad-response', new Error('the node switched protocols unasked'))

@@ -74,6 +74,20 @@ suite('an error of a node', () => {
   }
 })
 
+suite('a head of an answer', () => {
+  for (const [what, bytes] of [
+    ['that follows interim answers without an end', 'HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n'.repeat(1000)],
+    ['without an end', `HTTP/1.1 200 OK\r\n${'X-Header: value\r\n'.repeat(10_000)}`],
+    ['with one endless line', `HTTP/1.1 200 OK\r\nX: ${'x'.repeat(100_000)}`],
+  ] as const) {
+    test(`${what} is the node's failure, at once (346)`, async () => {
+      await using wire = await startWireGateway({ serve: writes(bytes) })
+      assert.match(await wire.send(post('/api/chat', chat), /\r\n\r\n./), /^HTTP\/1.1 502 /)
+      await wire.assertWell()
+    })
+  }
+})
+
 test('no piece of a stream takes long, however a node cuts it (346)', (test) => {
   const report = new CpuReport()
   const line = (bytes: number) => Buffer.from(`{"message":{"content":"${'x'.repeat(bytes)}"}}\n`)
