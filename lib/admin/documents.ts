@@ -2,6 +2,7 @@ import type { Context } from 'koa'
 import type { Document } from 'yaml'
 import type { z } from 'zod'
 import { describeFaults, readDocument } from '../fleet/document.ts'
+import { parseJson } from '../fleet/json-document.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
 import { parseYaml } from '../fleet/yaml-document.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -32,7 +33,12 @@ export function checkDocument<S extends z.ZodType>(text: string, schema: S): z.o
  */
 export function patchText(text: string, patch: Patch): string {
   const document = parseYaml(text)
-  if (!('contents' in document)) throw new ProxyError('invalid', { reason: describeFaults(document) })
+  if (!('contents' in document)) {
+    const json = parseJson(text)
+    // Too large to be read as YAML, which would keep its layout.
+    if (json !== undefined) return `${JSON.stringify(patched(json, patch), null, 2)}\n`
+    throw new ProxyError('invalid', { reason: describeFaults(document) })
+  }
   try {
     change(document, [], patch)
     return String(document)
@@ -40,6 +46,16 @@ export function patchText(text: string, patch: Patch): string {
     const reason = 'the stored text is not a document with such fields: write it anew as a whole'
     throw new ProxyError('invalid', { reason }, { cause })
   }
+}
+
+function patched(value: unknown, patch: unknown): unknown {
+  if (!isPlain(patch)) return patch
+  const fields = new Map(isPlain(value) ? Object.entries(value) : [])
+  for (const [field, inner] of Object.entries(patch)) {
+    if (inner === null) fields.delete(field)
+    else fields.set(field, patched(fields.get(field), inner))
+  }
+  return Object.fromEntries(fields)
 }
 
 function change(document: Document, path: readonly string[], value: unknown): void {
