@@ -67,6 +67,10 @@ export class StreamTail {
    * up to which they were looked at before.
    */
   boundary(bytes: Buffer, from = 0): number {
+    // Most pieces end where a line, or an event, does.
+    const isLine = bytes[bytes.length - 1] === lineFeed
+    if (isLine && (!this.#isSse || bytes[bytes.length - 2] === lineFeed) && bytes.length > from)
+      return bytes.length
     if (!this.#isSse) return endOf(lineEnd, bytes, from)
     return Math.max(endOf(eventEnd, bytes, from), endOf(windowsEventEnd, bytes, from))
   }
