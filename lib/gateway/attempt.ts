@@ -332,7 +332,9 @@ export class Attempt implements Silent {
       this.#timeOut(fault)
       return
     }
-    this.#lookAt = isOverdue || this.#leaveFor ? now + lookMs : Math.max(expectedAt, now + 1)
+    // What is expected changes with what others answer meanwhile.
+    const soonest = Math.min(Math.max(expectedAt, now + 1), now + firstLookMs)
+    this.#lookAt = isOverdue || this.#leaveFor ? now + lookMs : soonest
     this.#arm()
   }
 

@@ -35,8 +35,8 @@ const priorMsPerByte = 10 / 4
 /** Lengths of whole answers differ: the longest of one to two such periods counts, in milliseconds. */
 const periodMs = 3_600_000
 /**
- * A model that was never heard anywhere, on a node that has it in memory, reads its first prompt, or hangs: only after this
- * long is that worth a try elsewhere.
+ * A model that was never heard anywhere reads its first prompt, or hangs, and one that left the memory of its node is loaded
+ * again: only after this long is that worth a try elsewhere, since a load dies with the request that waits for it.
  */
 const unknownMs = 60_000
 
@@ -58,9 +58,10 @@ export class ExpectedTimes {
     else known.firstToken.observe(bodyBytes, tookMs)
   }
 
-  /** @param isWorking the node's runner has the model in memory. */
-  of(sent: Sent, isWorking: boolean, now: number): Expected {
-    return sent.timed === 'whole' ? this.#whole(sent, now) : this.#firstToken(sent, isWorking)
+  /** @param isResident the node has the model in memory, as far as is known. */
+  of(sent: Sent, isResident: boolean, now: number): Expected {
+    const expected = sent.timed === 'whole' ? this.#whole(sent, now) : this.#firstToken(sent)
+    return isResident ? expected : { ...expected, ms: Math.max(unknownMs, expected.ms) }
   }
 
   /** The node left the fleet. */
@@ -68,7 +69,7 @@ export class ExpectedTimes {
     this.#nodes.delete(node)
   }
 
-  #firstToken({ node, model, bodyBytes }: Sent, isWorking: boolean): Expected {
+  #firstToken({ node, model, bodyBytes }: Sent): Expected {
     const own = this.#nodes.get(node)?.get(model)?.firstToken
     if (own && own.count > 0) {
       const least = own.count >= wellKnown ? leastKnownMs : leastMs
@@ -80,8 +81,7 @@ export class ExpectedTimes {
       const factor = Math.max(1, ...others.map(({ firstToken }) => firstToken.factor))
       return expected('elsewhere', leastMs, factor * priorMs(bodyBytes))
     }
-    const prior = expected('nowhere', leastMs, priorMs(bodyBytes))
-    return { ...prior, ms: isWorking ? Math.max(unknownMs, prior.ms) : prior.ms, usualMs: 0 }
+    return { ...expected('nowhere', unknownMs, priorMs(bodyBytes)), usualMs: 0 }
   }
 
   /** Any node may get the long questions next: the longest answer of all of them counts. */

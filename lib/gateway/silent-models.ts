@@ -3,8 +3,13 @@ import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Upstream } from './upstream.ts'
 
+/** How long nothing was heard, in milliseconds, before that is told as a fault of the node. */
+const leastMs = 8_000
+
 interface SilentModelsOptions {
   readonly upstreams: () => Iterable<Upstream>
+  /** Whether a node had a model in memory when it was looked at last. */
+  readonly hasInMemory: (node: string, model: string) => boolean
   /** Whether the last probe of a node was answered. */
   readonly answersProbes: (node: string) => boolean
   readonly clock: Clock
@@ -30,7 +35,9 @@ export class SilentModels {
     const silence = upstream.silence(model)
     silence.overdue(sentAt, this.#options.clock.now())
     const { since } = silence
-    if (since === null) return
+    if (since === null || this.#options.clock.now() < since + leastMs) return
+    // It is being loaded again, and answers when that is done.
+    if (!this.#options.hasInMemory(node, model)) return
     const othersHere = upstream.wasHeardSince(since, silence)
     if (!othersHere && !this.#answersElsewhere(upstream, since)) return
     this.#tell(node, model, silence.count, since)

@@ -163,13 +163,13 @@ export class Tries {
     }
   }
 
-  #expected({ admission, ask }: Dispatched, { node, reason }: Grant, upstream: Upstream): Expected {
+  #expected({ admission, ask }: Dispatched, { node }: Grant, upstream: Upstream): Expected {
     const { upstreams, clock } = this.#options
     const own = admission.body.length ?? 0
     const timed: Timed = beginsEarly(admission) ? 'first-token' : 'whole'
     const sent = { node: node.name, model: ask.model, timed, bodyBytes: Math.max(own, upstream.silentBytes) }
-    const isWorking = node.resident.has(ask.model) || reason === 'cold-load'
-    return upstreams.expected.of(sent, isWorking, clock.now())
+    const isResident = upstreams.hasInMemory(node.name, ask.model)
+    return upstreams.expected.of(sent, isResident, clock.now())
   }
 
   /** That this node took less time than the one before was given tells that the answer was no long one. */

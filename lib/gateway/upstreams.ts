@@ -65,6 +65,7 @@ export class Upstreams implements Gate {
     this.#silentModels = new SilentModels({
       ...options,
       upstreams: () => this.#upstreams(),
+      hasInMemory: (node, model) => this.hasInMemory(node, model),
       answersProbes: (node) => options.snapshot.get().nodes.get(node)?.health === 'up',
     })
     options.snapshot.onSwap(() => {
@@ -93,6 +94,11 @@ export class Upstreams implements Gate {
     for (const { upstream } of this.#held.values()) upstream.destroy()
     this.#held.clear()
     this.#narrow.clear()
+  }
+
+  /** Whether a node had a model in memory when it was looked at last. */
+  hasInMemory(node: string, model: string): boolean {
+    return this.#options.snapshot.get().nodes.get(node)?.resident.has(model) ?? false
   }
 
   /** A request for a model of a node is silent for longer than it should be. */

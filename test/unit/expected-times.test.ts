@@ -26,8 +26,8 @@ function arrange() {
     of: (
       node: string,
       bodyBytes: number,
-      { timed = 'first-token' as Timed, model = 'm', isWorking = true } = {},
-    ) => times.of(sent(node, bodyBytes, timed, model), isWorking, now),
+      { timed = 'first-token' as Timed, model = 'm', isResident = true } = {},
+    ) => times.of(sent(node, bodyBytes, timed, model), isResident, now),
     times,
   }
 }
@@ -66,13 +66,19 @@ suite('the first token', () => {
     assert.equal(of('fast', 1000).ms, 10_000, 'its own times count first')
   })
 
-  test('of a model that nobody answered is given a minute where the model is in memory (312)', () => {
+  test('of a model that nobody answered is given a minute, and longer for a long prompt (312)', () => {
     const { answer, of } = arrange()
     answer('a', 100, 40)
     const unknown = of('a', 100, { model: 'other' })
     assert.deepEqual(unknown, { ms: 60_000, known: 'nowhere', usualMs: 0 })
-    assert.equal(of('a', 100, { model: 'other', isWorking: false }).ms, 10_000)
     assert(of('a', 1_000_000, { model: 'other' }).ms > 10_000_000, 'a long prompt takes a slow node long')
+  })
+
+  test('of a model that left the memory of its node is given a minute to be loaded again (312)', () => {
+    const { answer, of } = arrange()
+    answer('a', 100, 40, { n: 20 })
+    assert.equal(of('a', 100, { isResident: false }).ms, 60_000)
+    assert.equal(of('a', 100).ms, 3000)
   })
 
   test('of a node that left is forgotten', () => {

@@ -374,6 +374,14 @@ suite('a node whose answers do not begin', () => {
     assert.deepEqual(fleet.warnings, ['node answers probes, swallows chats: restart Ollama there'])
   })
 
+  test('is kept while it loads the model again (305)', async () => {
+    const nodes = ['a', 'b'].map((name) => ({ name, slots: 4, models: ['m:latest'], loaded: [] }))
+    const fleet = arrange(aSnapshot({ nodes }))
+    await swallow(fleet, 3, ['b', 'n:latest'])
+    assert.equal(fleet.upstreams.breakerState('a'), 'closed')
+    assert.deepEqual(fleet.warnings, [])
+  })
+
   test('keeps its other models where it answers for them (305)', async () => {
     const fleet = arrange(pair())
     await swallow(fleet, 3, ['a', 'n:latest'])

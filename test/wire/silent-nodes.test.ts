@@ -62,6 +62,11 @@ async function arrange({ names = ['a', 'b'], config = {} } = {}) {
   }
 }
 
+/** Node a, for what is under way there only. */
+function cordoned({ url }: RawNode) {
+  return { name: 'a', url, loaded: ['m:latest'], slots: 8, weight: 50, state: 'cordoned' as const }
+}
+
 async function ask(gateway: Gateway, { stream = true } = {}) {
   const body = JSON.stringify({ model: 'm', stream, messages: [{ role: 'user', content: 'x' }] })
   const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body })
@@ -178,6 +183,25 @@ suite('a node that is silent', () => {
     for (const each of fleet.nodes) each.delayMs = ms(14_000)
     const answer = await ask(fleet.gateway)
     assert.deepEqual([answer.status, answer.node, answer.attempts], [200, 'a', 1])
+  })
+
+  test('with a model that nobody answered before loses its request once another node answered it (305)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes, snapshot } = fleet
+    const [a, b] = nodes
+    a.isMute = true
+    const first = ask(gateway)
+    await eventually(() => a.requests === 1, 'the node has it')
+    gateway.current.swap(
+      aSnapshot({
+        nodes: [{ name: 'b', url: b.node.url, loaded: ['m:latest'], slots: 8 }, cordoned(a.node)],
+      }),
+    )
+    assert.equal((await ask(gateway)).node, 'b')
+    gateway.current.swap(snapshot)
+    const since = performance.now()
+    assert.deepEqual(await first.then(({ node, attempts }) => [node, attempts]), ['b', 2])
+    assert(performance.now() - since < ms(50_000), 'it did not wait for the minute of an unknown model')
   })
 
   test('loses a request once for being slow, and the next node keeps it (312)', async () => {
