@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { JobAction } from '../../lib/fleet/job.ts'
+import { buildSnapshot } from '../../lib/fleet/snapshot.ts'
 import { type JobFields, jobAsk, type Wish } from '../../lib/gateway/job-ask.ts'
 import { place } from '../../lib/gateway/placement.ts'
-import { aSnapshot } from '../support/fleet.ts'
+import { aDocuments, aSnapshot } from '../support/fleet.ts'
 
 /** The disk of `a` is the fullest; `d` cannot be asked for anything new. */
 const nodes = [
@@ -157,4 +158,39 @@ test('without nodes, or a look at them, nothing is placed', () => {
   assert.throws(() => place(ask, aSnapshot()), { code: 'no_nodes' })
   const unseen = aSnapshot({ nodes: [{ name: 'a', health: 'unknown' }] })
   assert.throws(() => place(ask, unseen), { code: 'no_place' })
+})
+
+suite('a node that departed', () => {
+  const { statuses, ...documents } = aDocuments({
+    nodes: [
+      { name: 'here', models: ['both:latest'] },
+      { name: 'gone', models: ['both:latest', 'lost:latest'] },
+    ],
+  })
+  const [spec, status] = [documents.nodes.get('gone'), statuses.get('gone')]
+  assert(spec && status)
+  const snapshot = buildSnapshot({
+    ...documents,
+    statuses,
+    nodes: new Map([...documents.nodes].filter(([name]) => name !== 'gone')),
+    departed: new Map([
+      [
+        'gone',
+        {
+          spec: { ...spec, state: 'cordoned' },
+          status: { ...status, health: 'down' },
+          departure: { since: status.since, reason: 'its agent was stopped' },
+        },
+      ],
+    ]),
+  })
+
+  test('holds up no deletion of the other copies, and is no place for a job (310)', () => {
+    assert.deepEqual(place(jobAsk('delete', { model: 'both' }, {}), snapshot).nodes, ['here'])
+    assert.throws(() => place(jobAsk('delete', { model: 'lost' }, {}), snapshot), { code: 'no_place' })
+    assert.throws(() => place(jobAsk('pull', { model: 'new' }, { nodes: ['gone'] }), snapshot), {
+      code: 'conflict',
+      message: /node gone is not registered any more/,
+    })
+  })
 })
