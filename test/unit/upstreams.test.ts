@@ -357,11 +357,16 @@ suite('a node whose answers do not begin', () => {
     fleet.upstream(node).silence(model).heardAt = fleet.clock.now()
   }
   /** So many requests to a for m, sent now, are overdue ten seconds later. */
-  const swallow = async (fleet: ReturnType<typeof arrange>, count: number, answering?: [string, string]) => {
+  const swallow = async (
+    fleet: ReturnType<typeof arrange>,
+    count: number,
+    ...answering: [node: string, model: string][]
+  ) => {
     assert(fleet.upstream('a'), 'requests are sent there')
     const sentAt = fleet.clock.now() + 1
     await fleet.clock.advance(10_000)
-    if (answering) hear(fleet, ...answering)
+    for (const each of answering) hear(fleet, ...each)
+    await fleet.clock.advance(1)
     for (let n = 0; n < count; n++) fleet.upstreams.overdue('a', 'm:latest', sentAt)
   }
 
@@ -404,7 +409,7 @@ suite('a node whose answers do not begin', () => {
     hear(fleet, 'a', 'm:latest')
     await swallow(fleet, 2, ['b', 'm:latest'])
     assert.equal(fleet.upstreams.breakerState('a'), 'closed')
-    await swallow(fleet, 3, ['a', 'm:latest'])
+    await swallow(fleet, 3, ['a', 'm:latest'], ['b', 'm:latest'])
     assert.equal(fleet.upstreams.breakerState('a'), 'closed', 'one piece of an answer outweighs them all')
   })
 })
