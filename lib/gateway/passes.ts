@@ -75,7 +75,9 @@ export class Passes {
     for (const node of nodes) {
       exchange.trace.node = node.name
       exchange.trace.attempts++
-      const outcome = await this.#options.forwarder.send(this.#order(exchange, node, body, snapshot))
+      const outcome = await this.#options.forwarder.send(
+        this.#order(exchange, { node, isLast: node === nodes.at(-1) }, body, snapshot),
+      )
       if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
       if (outcome.kind === 'done') return null
       failure = outcome
@@ -90,7 +92,12 @@ export class Passes {
     return failure
   }
 
-  #order(exchange: Exchange, node: NodeView, body: Buffer, { config }: Snapshot): Order {
+  #order(
+    exchange: Exchange,
+    { node, isLast }: { readonly node: NodeView; readonly isLast: boolean },
+    body: Buffer,
+    { config }: Snapshot,
+  ): Order {
     const { upstreams } = this.#options
     const { timeouts, headers } = config
     const upstream = upstreams.of(node)
@@ -108,7 +115,7 @@ export class Passes {
       }),
       body,
       timeouts,
-      patience: upTo(timeouts.whole_answer),
+      patience: upTo(timeouts.whole_answer, (reason) => reason === 'lost' && !isLast),
       pulse: null,
       deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { apiKeySchema, hashToken } from '../../lib/fleet/api-key.ts'
+import { RealClock } from '../../lib/shared/clock.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
-import { exchangeBytes, rawAnswer, startRawNode } from '../support/wire.ts'
+import { eventually, exchangeBytes, rawAnswer, startRawNode } from '../support/wire.ts'
 
 const aKey = (token: string, scopes: readonly string[]) =>
   apiKeySchema.parse({ hash: hashToken(token), scopes })
@@ -163,6 +164,20 @@ suite('a path that is not known', () => {
 
 suite('recommended models', () => {
   const path = '/api/experimental/model-recommendations'
+  test('come from another node when the first is silent and no new connection to it comes up (304)', async () => {
+    await using silent = await startRawNode(() => {})
+    await using other = await startRawNode((socket) => void socket.write(rawAnswer('{"by":"other"}')))
+    const nodes = [
+      { name: 'a', url: silent.url },
+      { name: 'b', url: other.url },
+    ]
+    await using gateway = await startGateway(aSnapshot({ nodes }), { clock: new RealClock(0.05) })
+    const answer = fetch(`${gateway.url}/api/experimental/model-recommendations`)
+    await eventually(() => silent.received.length === 1, 'the first has it')
+    silent.refuse()
+    assert.deepEqual(await (await answer).json(), { by: 'other' })
+  })
+
   test('come from any node, and from another when it fails', async () => {
     const node = await SimulatedNode.start({ name: 'good', models: [] })
     try {
