@@ -84,6 +84,7 @@ export class Core {
 
   /** Takes in what happened. Whoever tells something has `pass` run before the turn of the event loop ends. */
   take(event: SchedulerEvent, now: number): void {
+    this.#flights.settle(now)
     switch (event.type) {
       case 'arrived':
         this.#arrive(event.work, now)
@@ -116,6 +117,7 @@ export class Core {
 
   /** Decides on all that waits. */
   pass(now: number): Effect[] {
+    this.#flights.settle(now)
     return this.isWaitedFor ? this.#pass.run(now) : []
   }
 
@@ -124,7 +126,7 @@ export class Core {
     if (!this.isWaitedFor) return null
     const { oldest, changesAt } = this.#lines
     const expiresAt = oldest ? oldest.since + this.#rules.admission.maxWaitS : Number.POSITIVE_INFINITY
-    return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt)
+    return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt, this.#flights.settlesAt)
   }
 
   /** What would be decided on a request now, queued or not. Nothing is changed. */

@@ -1,18 +1,24 @@
 import { Roster } from '../shared/roster.ts'
+import { AbandonedPrompts } from './abandoned.ts'
 import { believed, seenEmbedding } from './believed.ts'
 import type { DecisionLog, Entry } from './decision-log.ts'
 import type { Decision, Ending, Timings } from './events.ts'
 import { companyOf } from './gpu-time.ts'
 import { charge, type Lines } from './lines.ts'
 import type { Parameters } from './parameters.ts'
-import { longestBatchS, restOf, type Surroundings, slowBytes } from './predicted-end.ts'
+import { batchS, restOf, type Surroundings, slowBytes } from './predicted-end.ts'
 import type { Prefixes } from './prefixes.ts'
 import type { Flight, Runner } from './runner.ts'
 import type { Tenants } from './tenants.ts'
 import type { Waiting } from './waiting.ts'
 
+/** Batches are not alike: a wait is explained by one that takes so many times as long as expected. */
+const batchTimes = 2
 /** Longer than the prompt of a small request takes to be read. */
 const leastReadS = 0.25
+
+/** A request is with its node after so many seconds. */
+const leastSentS = 0.01
 
 interface Airborne extends Flight {
   /** What its tenant was charged. */
@@ -29,6 +35,7 @@ export class Flights {
   readonly #prefixes: Prefixes
   readonly #log: DecisionLog
   readonly #byId = new Roster<string, Airborne>()
+  readonly #abandoned = new AbandonedPrompts()
 
   constructor(around: Surroundings, lines: Lines, tenants: Tenants, prefixes: Prefixes, log: DecisionLog) {
     this.#around = around
@@ -84,6 +91,8 @@ export class Flights {
     const flight = this.#byId.get(id)
     if (!flight || !(tokens > flight.tokens)) return
     this.firstToken(id, now)
+    // Some of the tokens may have come right after the last report.
+    this.#abandoned.answered(flight.runner, flight.toldAt, now)
     flight.tokens = tokens
     flight.toldAt = now
     flight.rest = restOf(flight.work, tokens, this.#around.learning)
@@ -109,6 +118,27 @@ export class Flights {
     if (!flight) return
     this.#log.over(flight.entry, 'left')
     this.#land(flight, now)
+    if (flight.firstTokenAt === null) this.#abandoned.keep(flight, this.#readingS(flight, now), now)
+  }
+
+  /** Gives back the slots that were kept for prompts without a caller, where their nodes are done with them by now. */
+  settle(now: number): void {
+    this.#abandoned.settle(now)
+  }
+
+  /** When the next of those slots will be given back, in monotonic seconds; Infinity: there is none. */
+  get settlesAt(): number {
+    return this.#abandoned.endsAt
+  }
+
+  /** Seconds for which the node goes on reading a prompt without a caller: to the end of the batch, or of the prompt. */
+  #readingS({ runner, work, startedAt, prefillS }: Flight, now: number): number {
+    const leftS = startedAt + prefillS - now
+    // Its node may not have seen it.
+    if (now - startedAt < leastSentS) return 0
+    // One that takes longer than predicted is likely to take as long again; of a whole answer nobody knows that it still does.
+    const needS = work.streams || work.embeds ? Math.abs(leftS) : leftS
+    return Math.min(needS, batchS(runner, this.#around))
   }
 
   /** The node had no slot for it. */
@@ -131,6 +161,7 @@ export class Flights {
 
   #begin(flight: Airborne, now: number): void {
     flight.firstTokenAt = now
+    this.#abandoned.answered(flight.runner, now, now)
     flight.toldAt = now
     this.#prefixes.read(flight.work, flight.runner)
     flight.runner.node.wrote(flight, now)
@@ -165,7 +196,7 @@ export class Flights {
   #learnSlots({ work, runner, streams, startedAt, joinedAt }: Airborne, told: Timings, now: number): void {
     if (told.fromOutside) return
     const nodeWaitS = told.total - told.load - told.promptEval - told.eval
-    const batchWaitS = joinedAt <= startedAt + nodeWaitS ? longestBatchS(runner, this.#around) : 0
+    const batchWaitS = joinedAt <= startedAt + nodeWaitS ? batchTimes * batchS(runner, this.#around) : 0
     const isWanted = this.#lines.ofModel(work.model) > 0
     const completion = { nodeWaitS, batchWaitS, streams, isWanted }
     runner.pace.slots.completed(completion, runner.node.facts.slots, now)

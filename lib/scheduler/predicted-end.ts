@@ -30,10 +30,10 @@ export function slowBytes({ node, model, residence }: Runner, { rules }: Surroun
 /** Tokens that llama-server reads in one batch (`num_batch`: Ollama's default). */
 const batchTokens = 512
 
-/** Seconds that a batch with prompts in it takes at most, by what is known; twice that, as it is a guess. */
-export function longestBatchS(runner: Runner, around: Surroundings): number {
+/** Seconds that a batch full of prompts takes, by what is known. */
+export function batchS(runner: Runner, around: Surroundings): number {
   const busy = Math.max(1, runner.node.busy)
-  return (2 * busy * batchTokens) / runner.pace.prefillRate(slowBytes(runner, around))
+  return (busy * batchTokens) / runner.pace.prefillRate(slowBytes(runner, around))
 }
 
 /** When each request that runs on a runner will end, in monotonic seconds. */
