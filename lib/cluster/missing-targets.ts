@@ -123,8 +123,9 @@ class Fleet {
 
   #nodesWith(labels: Labels): readonly NodeView[] {
     const key = JSON.stringify(labels)
-    const nodes = [...this.#snapshot.nodes.values()]
-    const selected = this.#selected.get(key) ?? nodes.filter(({ spec }) => matchesLabels(labels, spec.labels))
+    const selected =
+      this.#selected.get(key) ??
+      [...this.#snapshot.nodes.values()].filter(({ spec }) => matchesLabels(labels, spec.labels))
     this.#selected.set(key, selected)
     return selected
   }
