@@ -13,7 +13,7 @@ import { until } from '../support/processes.ts'
 const clock = new RealClock()
 const ttlMs = 10_000
 /** Milliseconds for which a leader has to lead without a break: several renewals. */
-const steadyMs = 8000
+const steadyMs = 6000
 
 /** An instance's part in the election and its copy of the store, over ways that are slow. */
 class Candidate implements AsyncDisposable {
@@ -80,7 +80,7 @@ suite('an etcd that answers slowly', { concurrency: true }, () => {
   for (const [roads, delayMs, withinMs] of [
     [1, 250, 10_000],
     [3, 250, 12_000],
-    [1, 700, 15_000],
+    [1, 500, 12_000],
   ] as const)
     test(`a leader is elected and stays over ${roads} way(s) of ${delayMs} ms each way, and members are seen (306)`, async () => {
       await using candidate = await Candidate.start(`${roads}-${delayMs}`, etcd, roads, delayMs)
