@@ -65,7 +65,8 @@ export class Flights {
       streams: runner.flights.size + 1,
       isReading: work.embeds || work.streams === true,
       readers: runner.time.readers,
-      joinedAt: isReadAmong(runner, now) ? now : Number.POSITIVE_INFINITY,
+      joinedAt: Number.POSITIVE_INFINITY,
+      besideS: 0,
       begunWith: runner.time.read(now),
       wroteWith: null,
       entry: this.#log.sent(work, decision),
@@ -74,8 +75,10 @@ export class Flights {
       toldAt: now,
       rest: waiting.output,
     }
-    for (const other of runner.flights.values())
-      if (other.firstTokenAt === null) other.joinedAt = Math.min(other.joinedAt, now)
+    for (const other of runner.flights.values()) {
+      if (mayRead(other, now)) joins(flight, other, now)
+      if (other.firstTokenAt === null) joins(other, flight, now)
+    }
     this.#byId.set(work.id, flight)
     runner.node.began(flight)
   }
@@ -193,21 +196,30 @@ export class Flights {
   }
 
   /** The rest of the total is a wait on the node. */
-  #learnSlots({ work, runner, streams, startedAt, joinedAt }: Airborne, told: Timings, now: number): void {
+  #learnSlots(
+    { work, runner, streams, startedAt, joinedAt, besideS }: Airborne,
+    told: Timings,
+    now: number,
+  ): void {
     if (told.fromOutside) return
     const nodeWaitS = told.total - told.load - told.promptEval - told.eval
-    const batchWaitS = joinedAt <= startedAt + nodeWaitS ? batchTimes * batchS(runner, this.#around) : 0
+    const mostS = batchTimes * Math.min(batchS(runner, this.#around), besideS)
+    const batchWaitS = joinedAt <= startedAt + nodeWaitS ? mostS : 0
     const isWanted = this.#lines.ofModel(work.model) > 0
     const completion = { nodeWaitS, batchWaitS, streams, isWanted }
     runner.pace.slots.completed(completion, runner.node.facts.slots, now)
   }
 }
 
-/** Whether the runner may be reading a prompt. Of an answer that comes whole nothing tells when its prompt was read. */
-function isReadAmong({ flights }: Runner, now: number): boolean {
-  for (const { isReading, work, startedAt, prefillS } of flights.values())
-    if (isReading || (!work.streams && now < startedAt + 2 * prefillS + leastReadS)) return true
-  return false
+/** Whether its prompt may be read by now. Of an answer that comes whole nothing tells when that is over. */
+function mayRead({ isReading, work, startedAt, prefillS }: Flight, now: number): boolean {
+  return isReading || (!work.streams && now < startedAt + 2 * prefillS + leastReadS)
+}
+
+/** The other's prompt is read while the first request waits or has its own read. */
+function joins(flight: Flight, other: Flight, now: number): void {
+  flight.joinedAt = Math.min(flight.joinedAt, now)
+  flight.besideS = Math.max(flight.besideS, other.prefillS)
 }
 
 /** As far as they can be true; null where there are none to learn from. */

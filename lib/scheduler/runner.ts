@@ -23,6 +23,8 @@ export interface Flight {
   readonly readers: number
   /** When the first other prompt came while its own was to be read, in monotonic seconds; Infinity: none did. Set by Flights only. */
   joinedAt: number
+  /** Seconds that the longest of those prompts takes to be read, as predicted. Set by Flights only. */
+  besideS: number
   /** Whether its own is being read; false where nobody tells when that is over. Changed by its node only. */
   isReading: boolean
   /** What its runner had had of the GPU when it began, and when it began to write; null until then, or where nobody tells. */

@@ -45,7 +45,9 @@ interface Generation {
  * @throws RunnerFailure where the answer says so; the pacer's reason when the client leaves.
  */
 export async function generate(generation: Generation): Promise<Timings> {
-  const { runner, prompt, promptTokens, answer, clock } = generation
+  const { runner, prompt, promptTokens, answer, clock, pacer } = generation
+  const waitMs = runner.batches.waitMs(clock.now())
+  if (waitMs > 0) await pacer.wait(waitMs)
   const startedAt = clock.now()
   const cachedTokens = await prefill(generation)
   const promptAt = clock.now()
@@ -71,13 +73,18 @@ async function prefill({
   prompt,
   promptTokens,
   pacer,
+  clock,
   speed,
   onCached,
 }: Generation): Promise<number> {
   const cached = Math.min(runner.prompts.cachedTokens(prompt), promptTokens)
   onCached(cached)
-  const ms = Math.max(1, promptTokens - cached) * promptMsPerToken(runner, speed)
-  if (ms > 0) await pacer.wait(ms)
+  const tokens = Math.max(1, promptTokens - cached)
+  const msPerToken = promptMsPerToken(runner, speed)
+  if (msPerToken > 0) {
+    using _reading = runner.batches.begin(clock, tokens, msPerToken)
+    await pacer.wait(tokens * msPerToken)
+  }
   return Math.min(cached, promptTokens - 1)
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../shared/clock.ts'
 import type { ModelDefinition } from './models.ts'
 import type { Fingerprint } from './options.ts'
+import { PromptBatches } from './prompt-batches.ts'
 import { PromptCache } from './prompt-cache.ts'
 import { invariant } from './refusal.ts'
 import { Slots } from './slots.ts'
@@ -27,6 +28,7 @@ export class Runner {
   readonly shape: Shape
   readonly slots: Slots
   readonly prompts: PromptCache
+  readonly batches = new PromptBatches()
   readonly #clock: Clock
   readonly #onExpired: () => void
   #requests = 0

@@ -181,3 +181,26 @@ test('an embedding is a unit vector that depends on the text alone', () => {
   assert.notDeepEqual(vector, embeddingOf('hullo', 768))
   assert.ok(Math.abs(Math.hypot(...vector) - 1) < 1e-6)
 })
+
+test('a request waits for the batch of another prompt although it has a slot, and counts that in no duration (362)', async () => {
+  const { clock, start } = aRunner(talker)
+  const first = start('x'.repeat(4 * 1000))
+  await clock.advance(100)
+  const second = start('y'.repeat(40))
+  await clock.runUntilIdle()
+  assert.equal((await first.timings).promptMs, 1000)
+  // 512 tokens take 512 ms, and then ten more take 10.
+  assert.equal(second.pieces[0]?.[0], 512 + 10 + 27)
+  assert.equal((await second.timings).promptMs, 10)
+})
+
+test('a prompt whose caller left keeps its runner busy to the end of the batch (372)', async () => {
+  const { clock, start } = aRunner(talker)
+  const first = start('x'.repeat(4 * 1000))
+  await clock.advance(100)
+  first.leaving.abort(new Error('gone'))
+  await assert.rejects(first.timings, /gone/)
+  const second = start('y'.repeat(40))
+  await clock.runUntilIdle()
+  assert.equal(second.pieces[0]?.[0], 512 + 10 + 20)
+})
