@@ -14,8 +14,8 @@ import type { Silent } from './upstream.ts'
 /** Pieces of an answer that are taken in a row. A node may write each byte as a chunk of its own: 64 KiB hold 10,000. */
 const piecesOfTurn = 500
 
-/** Interim answers (1xx) before the answer; Ollama sends none. */
-const maxInformed = 20
+/** Interim answers (1xx) before the answer. Ollama sends none; a proxy that sends many is heard all the same. */
+const maxInformed = 1000
 
 /** Played for http-proxy: the caller's connection, whose state is not its business. */
 const open = { destroyed: false }

@@ -76,7 +76,7 @@ suite('an error of a node', () => {
 
 suite('a head of an answer', () => {
   for (const [what, bytes] of [
-    ['that follows interim answers without an end', 'HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n'.repeat(1000)],
+    ['that follows interim answers without an end', 'HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n'.repeat(2000)],
     ['without an end', `HTTP/1.1 200 OK\r\n${'X-Header: value\r\n'.repeat(10_000)}`],
     ['with one endless line', `HTTP/1.1 200 OK\r\nX: ${'x'.repeat(100_000)}`],
   ] as const) {
