@@ -31,7 +31,7 @@ export interface RehearsalRequest {
   readonly plot: string | undefined
 }
 
-/** The yardstick: our policy where every model is in memory wherever it fits alone (sheet routing.md §3). */
+/** The yardstick: our policy where every model is in memory wherever it fits alone (docs/routing.md#results). */
 export const reference = 'reference'
 
 /**

@@ -69,7 +69,7 @@ const endpoint = /^(https?:\/\/)?[^/\s]+:\d+\/?$/
 
 const environment = process.env
 
-/** The settings of DESIGN §6, in the order they are shown. */
+/** The settings, in the order they are shown. */
 const definitions = {
   listen: {
     env: 'LLAMERO_LISTEN',

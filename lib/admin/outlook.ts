@@ -15,7 +15,7 @@ export function outlookRow({ candidates, waitsFor, predictedStart, refused }: Ou
   }
 }
 
-/** The terms of a place's cost; `cost_seconds` is their weighted sum (sheet routing.md §2.3). */
+/** The terms of a place's cost; `cost_seconds` is their weighted sum (docs/routing.md#cost). */
 export function candidateRow(candidate: Candidate) {
   return {
     node: candidate.node,

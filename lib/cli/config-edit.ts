@@ -15,7 +15,7 @@ const header = [
 ]
 
 /**
- * Edits the stored text (sheet etcd.md §3.4): opened again with its faults on top until it is valid, then written unless
+ * Edits the stored text (docs/etcd.md#validation): opened again with its faults on top until it is valid, then written unless
  * somebody else has written meanwhile.
  *
  * @throws Failure (invalid) when an invalid text is saved again as it was; (conflict) with both changes shown. The text is

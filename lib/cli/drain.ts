@@ -9,7 +9,7 @@ const lookEveryMs = 1000
 
 /**
  * How long a node must be seen idle before it counts as drained: an instance takes up to 1 s to learn of the cordon and
- * tells its load once a second (DESIGN §5, §10), so a single look at zero proves nothing.
+ * tells its load once a second (docs/etcd.md#key-layout), so a single look at zero proves nothing.
  */
 const quietMs = 3000
 

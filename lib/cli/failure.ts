@@ -1,4 +1,4 @@
-/** Exit codes, stable for scripts (sheet experience.md §1.2). */
+/** Exit codes, stable for scripts. */
 export const exits = {
   ok: 0,
   failure: 1,

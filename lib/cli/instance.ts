@@ -85,7 +85,7 @@ async function stepDown(invocation: Invocation, { to, timeout, yes }: StepDownOp
   invocation.terminal.say(`${leader.id} leads now, fence ${leader.fence}; before: ${former.id}`)
 }
 
-/** Milliseconds between two looks for the next leader: there is one within half a second (DESIGN §10). */
+/** Milliseconds between two looks for the next leader: there is one within half a second (docs/etcd.md#faults). */
 const lookEveryMs = 100
 
 async function nextLeader({ context }: Invocation, admin: AdminClient, fence: string, timeoutMs: number) {

@@ -42,7 +42,7 @@ export type Saved = Omit<z.output<typeof savedSchema>, 'remembered' | 'statuses'
 }
 
 /**
- * The last good configuration in a file of the state directory (sheet etcd.md §3.4 item 5). It holds key hashes and
+ * The last good configuration in a file of the state directory (docs/etcd.md#snapshot-on-disk). It holds key hashes and
  * headers of nodes: only its owner may read it. The version before is kept beside it.
  */
 export class DiskSnapshot {

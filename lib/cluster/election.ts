@@ -58,7 +58,7 @@ type Candidate = Extract<State, { phase: 'candidate' }>
 type Leader = Extract<State, { phase: 'leader' }>
 
 /**
- * One leader by one transaction on one key (sheet etcd.md §3.2); never two, whatever the store does.
+ * One leader by one transaction on one key (docs/etcd.md#election); never two, whatever the store does.
  *
  *   standby ──key absent: new lease──> candidate ──transaction puts it──> leader
  *   candidate ──the key is another's, or it took too long──> standby

@@ -24,7 +24,7 @@ interface Told {
 const maxNamed = 3
 
 /**
- * The mass-delete guard (sheet etcd.md §3.4 item 4). A store with another uid, or with none any more, was wiped or
+ * The mass-delete guard (docs/etcd.md#mass-deletion). A store with another uid, or with none any more, was wiped or
  * swapped: it is believed once it holds every document in force, or was declared the successor. In the known store,
  * documents that all vanish together are more often a slip than a wish.
  */

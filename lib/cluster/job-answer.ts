@@ -65,7 +65,7 @@ export function endingOfStatus(code: number, body: string): JobEnding {
   return { kind: 'failed', error, code }
 }
 
-/** What Ollama answers where nobody wants a stream, whatever went wrong (sheet ollama-api.md §3). */
+/** What Ollama answers where nobody wants a stream, whatever went wrong (docs/ollama.md#model-management). */
 const lineCode = 500
 
 /** What a line with an error means. */
@@ -88,7 +88,7 @@ function isDiskFull(error: string): boolean {
   return /no space left on device|not enough space on the disk|disk quota exceeded/i.test(error)
 }
 
-/** Errors of a model's runner are JSON inside JSON (sheet ollama-api.md §1.5). */
+/** Errors of a model's runner are JSON inside JSON (docs/ollama.md#answers). */
 function errorIn(value: unknown): string | null {
   if (typeof value !== 'string') return wordsIn((value as { message?: unknown } | null | undefined)?.message)
   const inner = objectIn(value)?.['error'] as { message?: unknown } | string | undefined

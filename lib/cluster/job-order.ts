@@ -6,7 +6,7 @@ export interface JobOrder {
   readonly method: 'POST' | 'DELETE'
   readonly path: string
   readonly body: Readonly<Record<string, unknown>>
-  /** Whether the answer is a progress stream that ends in `success` (sheet ollama-api.md §3). */
+  /** Whether the answer is a progress stream that ends in `success` (docs/ollama.md#model-management). */
   readonly isStream: boolean
 }
 

@@ -35,7 +35,7 @@ const maxMarks = 1000
 
 /**
  * One node's part of a job: asks until it is done, refused, or nothing has moved for too long. A pull goes on from what
- * the node has already (sheet ollama-api.md §3), so asking again is how it is resumed.
+ * the node has already (docs/ollama.md#model-management), so asking again is how it is resumed.
  */
 export class JobWork {
   readonly #options: JobWorkOptions

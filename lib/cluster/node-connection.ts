@@ -11,7 +11,7 @@ import { lookupNode } from '../shared/node-address.ts'
 export function connectionTo({ tls }: NodeSpec, connectMs: number): Agent.Options {
   return {
     pipelining: 1,
-    allowH2: false, // Ollama speaks HTTP/1.1 only (sheet ollama-api.md §2.9)
+    allowH2: false, // Ollama speaks HTTP/1.1 only (docs/ollama.md#http)
     connect: {
       timeout: connectMs,
       lookup: lookupNode,

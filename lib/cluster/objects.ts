@@ -55,7 +55,7 @@ export const noObjects: Objects = { config: new Map(), nodes: new Map(), routes:
 
 /**
  * Judges each document alone, so that a typo spoils one object only: an invalid text leaves the last good version of that
- * object in force (sheet etcd.md §3.4). A deleted key is really gone, and so is its past when it is made again.
+ * object in force (docs/etcd.md#validation). A deleted key is really gone, and so is its past when it is made again.
  */
 export function judge(entries: readonly Entry[], keys: Keys, previous: Objects): Objects {
   const found = byFolder(entries, keys)

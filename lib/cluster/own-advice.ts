@@ -22,7 +22,7 @@ interface OwnAdviceOptions {
   readonly changed: () => void
 }
 
-/** Milliseconds without a heartbeat for which a leader's advice is trusted (sheet etcd.md §3.2 item 10). */
+/** Milliseconds without a heartbeat for which a leader's advice is trusted (docs/reliability.md#health-is-advice). */
 const trustMs = 60_000
 /** The same while the store takes no writes: a little more than the time between two heartbeats. */
 const unwritableTrustMs = 7000

@@ -13,7 +13,7 @@ interface RecountOptions {
   readonly confirmed: () => void
 }
 
-/** Three lists in a row over 30 s (sheet etcd.md §3.4 item 4). */
+/** Three lists in a row over 30 s (docs/etcd.md#mass-deletion). */
 const listsNeeded = 3
 const periodMs = 15_000
 

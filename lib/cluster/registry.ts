@@ -48,7 +48,7 @@ interface Written {
 }
 
 /**
- * Keeps this instance's record and load summary in the store under the session's lease (sheet etcd.md §3.1). A name is
+ * Keeps this instance's record and load summary in the store under the session's lease (docs/etcd.md#registration). A name is
  * taken by whichever process registered first; a second one with the same name serves, but stays unregistered.
  */
 export class Registry {

@@ -22,7 +22,7 @@ interface Held {
 
 /**
  * A lease with a life: granted, renewed each quarter of its TTL, and replaced by a new one when it is lost
- * (sheet etcd.md §3.1). Who keeps keys under it puts them again whenever `lease` has changed.
+ * (docs/etcd.md#lease). Who keeps keys under it puts them again whenever `lease` has changed.
  */
 export class Session {
   readonly #options: SessionOptions

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Entry, Operation, Store } from '../store/store.ts'
 
 /**
- * `R/meta/uid`: which store this is. etcd's own cluster id is the same after a wipe (sheet etcd.md §1). The value is the
+ * `R/meta/uid`: which store this is. etcd's own cluster id is the same after a wipe (docs/etcd.md#key-layout). The value is the
  * uid, then those of the stores it stands in for, divided by spaces.
  */
 export interface StoreUid {

@@ -15,7 +15,7 @@ interface TrustOptions {
 
 /**
  * Milliseconds that a store without its uid is left without one: time to restore a backup, after which nothing is doubted
- * any more (sheet etcd.md §4).
+ * any more (docs/etcd.md#mass-deletion).
  */
 const unnamedMs = 60_000
 

@@ -25,7 +25,7 @@ const fields = {
 
 /**
  * `callers` in `R/config`: which options of a caller's reach a node, since some cost everybody else
- * (sheet ollama-api.md §6). The defaults are for ordinary users.
+ * (docs/ollama.md#security). The defaults are for ordinary users.
  */
 export const callersSchema = z.strictObject({
   keep_alive: fields.keep_alive.default('ours'),

@@ -7,7 +7,7 @@ import { isObjectName, objectNameRule } from './names.ts'
 import { policies } from './policies.ts'
 import { cidr, copies, duration, hostGlob, labels, modelGlob } from './schema.ts'
 
-/** What Ollama itself allows: pages of the caller's own machine, and of applications (sheet ollama-api.md §2.9). */
+/** What Ollama itself allows: pages of the caller's own machine, and of applications (docs/ollama.md#http). */
 const ollamaOrigins = [
   ...['localhost', '127.0.0.1', '0.0.0.0'].flatMap((host) =>
     ['http', 'https'].flatMap((scheme) => [`${scheme}://${host}`, `${scheme}://${host}:*`]),
@@ -22,7 +22,7 @@ const nodeName = z.string().refine(isObjectName, objectNameRule)
 
 /**
  * `R/config`: how the whole cluster behaves. Every field has a default, so an absent document is a valid one.
- * In memory durations are milliseconds. The default numbers are DESIGN §7 and §10.
+ * In memory durations are milliseconds.
  */
 export const configSchema = z.strictObject({
   routing: z

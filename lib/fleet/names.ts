@@ -2,7 +2,7 @@ import { matchesGlob } from './schema.ts'
 
 /**
  * Model names as Ollama reads them: `[host/][namespace/]model[:tag]`, case-insensitive, with defaults
- * (reference: ollama types/model/name.go; sheet ollama-api.md §1.2).
+ * (reference: ollama types/model/name.go; docs/ollama.md#requests).
  */
 const defaultHost = 'registry.ollama.ai'
 const defaultNamespace = 'library'
@@ -70,14 +70,14 @@ function spelledLike(pattern: string, name: string): string {
   return pattern.startsWith(`${defaultNamespace}/`) ? owned : name
 }
 
-/** Whether a name means a model that ollama.com runs: `name:cloud`, `name:tag:cloud`, `name:tag-cloud` (sheet ollama-api.md §1.2). */
+/** Whether a name means a model that ollama.com runs: `name:cloud`, `name:tag:cloud`, `name:tag-cloud` (docs/ollama.md#requests). */
 export function isCloudName(name: string): boolean {
   const text = name.trim().toLowerCase()
   // Of most names the end says enough.
   return text.endsWith('cloud') && /:([^/:]*-)?cloud$/.test(text)
 }
 
-/** Whether a name asks for a model of the node's own and for one in the cloud at once, which Ollama refuses (§1.2). */
+/** Whether a name asks for a model of the node's own and for one in the cloud at once, which Ollama refuses. */
 export function namesTwoSources(name: string): boolean {
   return /:local:cloud$|[:-]cloud:local$/i.test(name.trim())
 }

@@ -1,4 +1,4 @@
-/** Another value of one of these needs another runner (sheet ollama-api.md §1.3, §2.3). */
+/** Another value of one of these needs another runner (docs/ollama.md#requests). */
 export const loadOptions = [
   'draft_num_predict',
   'main_gpu',

@@ -29,7 +29,7 @@ export interface Adjustment {
   readonly unloads: boolean
 }
 
-/** Of Ollama's own routes. `shift` is no option but decides about the runner as well (sheet ollama-api.md §2.3). */
+/** Of Ollama's own routes. `shift` is no option but decides about the runner as well (docs/ollama.md#requests). */
 const nativeNames = new FieldNames([
   'model',
   'stream',
@@ -43,7 +43,7 @@ const nativeNames = new FieldNames([
 const noMembers: Members = { start: 0, count: 0, fields: new Map() }
 const optionNames = new FieldNames([...loadOptions, 'num_predict'])
 
-/** What num_predict is called elsewhere; no other option has a name there (sheet ollama-api.md §1.3). */
+/** What num_predict is called elsewhere; no other option has a name there (docs/ollama.md#requests). */
 const limitFields: Readonly<Partial<Record<Api, string>>> = {
   openai_chat: 'max_tokens',
   openai_completions: 'max_tokens',
@@ -292,7 +292,7 @@ function variantOf(bytes: Buffer, { options, fields }: Scanned, { removed, set }
     const field = options?.fields.get(name)
     const text = set.get(name) ?? (field && field !== removed ? scalarText(bytes, field, name) : 'null')
     const value = loadValue(text)
-    // Automatic layers fit any runner (sheet ollama-api.md §2.3).
+    // Automatic layers fit any runner (docs/ollama.md#requests).
     if (value !== null && !(name === 'num_gpu' && value === -1)) load[name] = value
   }
   const shift = fields.get('shift')

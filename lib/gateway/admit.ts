@@ -99,7 +99,7 @@ function named(bytes: Buffer, body: Scanned, model: string): Edit[] {
   return editsOf(bytes, body, { set: new Map([['model', JSON.stringify(model)]]) })
 }
 
-/** Embedding has other words for a model that is absent (sheet ollama-api.md §1.5). */
+/** Embedding has other words for a model that is absent (docs/ollama.md#answers). */
 function inWordsOf<T>(api: Api, choose: () => T): T {
   try {
     return choose()

@@ -2,7 +2,7 @@ import type { Timings } from '../scheduler/events.ts'
 import { isModestJson } from '../shared/json-shape.ts'
 import type { Tokens } from './outcome.ts'
 
-/** What can be read out of the JSON of a node's answer, in any dialect (sheet ollama-api.md §1.4-1.8). */
+/** What can be read out of the JSON of a node's answer, in any dialect (docs/ollama.md#answers). */
 export type Json = Readonly<Record<string, unknown>>
 
 /** What a node says is believed up to here: no context is longer, and no request takes ten days. */
@@ -26,7 +26,7 @@ export function asObject(value: unknown): Json | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : null
 }
 
-/** The sentence in an error of any dialect, or null when it is none. Ollama may nest one as JSON in JSON (§1.5). */
+/** The sentence in an error of any dialect, or null when it is none. Ollama may nest one as JSON in JSON. */
 export function errorText(json: Json): string | null {
   const error = json['error'] ?? asObject(json['response'])?.['error']
   if (error === undefined || error === null) return null

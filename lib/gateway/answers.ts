@@ -44,7 +44,7 @@ const lists: Readonly<Record<ListName, List>> = {
       const models = visibleModels(snapshot, caller).map((model) =>
         openaiModel(model.shown ?? model.name, model),
       )
-      // Ollama's own quirk: null, not an empty list (sheet ollama-api.md §1.6).
+      // Ollama's own quirk: null, not an empty list (docs/ollama.md#answers).
       return JSON.stringify({ object: 'list', data: models.length > 0 ? models : null })
     },
   },

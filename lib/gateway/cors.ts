@@ -9,8 +9,8 @@ const preflightAge = 12 * 60 * 60
 const headerNames = /^[\w-]+(?:, ?[\w-]+)*$/
 
 /**
- * Gives the web pages of allowed origins leave to read the answer. Those of others are refused, as Ollama does (sheet
- * ollama-api.md §2.9): a page that cannot read answers could still set GPUs to work on a listener that asks for no key.
+ * Gives the web pages of allowed origins leave to read the answer. Those of others are refused, as Ollama does
+ * (docs/ollama.md#http): a page that cannot read answers could still set GPUs to work on a listener that asks for no key.
  * There is no leave to send cookies: the key is in a header, and no page has one by chance. Nodes never see an origin.
  *
  * @returns whether the request was a preflight of such a page, which is answered with this.

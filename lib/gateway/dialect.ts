@@ -11,7 +11,7 @@ const kinds: Readonly<Record<number, string>> = {
   429: 'rate_limit_error',
 }
 
-/** What Ollama says as well, and it gives OpenAI's clients no code with it (sheet ollama-api.md §1.6). */
+/** What Ollama says as well, and it gives OpenAI's clients no code with it (docs/ollama.md#answers). */
 const ollamasOwn: ReadonlySet<ErrorCode> = new Set([
   'missing_body',
   'bad_json',
@@ -21,7 +21,7 @@ const ollamasOwn: ReadonlySet<ErrorCode> = new Set([
   'model_not_pulled',
 ])
 
-/** An error as the caller's API writes it (sheet ollama-api.md §1.5, §1.6, §1.8). */
+/** An error as the caller's API writes it (docs/ollama.md#answers). */
 export function errorBody(dialect: Dialect, error: ProxyError, requestId: string): object {
   const type =
     kinds[error.status] ??
@@ -44,7 +44,7 @@ type Wait = number | undefined
 
 /**
  * When to ask again, for whoever can tell time; and to the SDKs of OpenAI and Anthropic whether to, where the status
- * alone would mislead them (sheet ollama-api.md §5). They ask again after any status of 500 or more, and 408, 409, 429.
+ * alone would mislead them (docs/ollama.md#answers). They ask again after any status of 500 or more, and 408, 409, 429.
  */
 export function retryHeaders(dialect: Dialect, status: number, wait: Wait): Record<string, string> {
   const headers = wait === undefined ? {} : { 'retry-after': String(Math.ceil(wait)) }

@@ -9,7 +9,7 @@ import { promptTokens } from './prompt.ts'
 import type { Scanned } from './scan.ts'
 import { scanBody } from './scan-body.ts'
 
-/** As Ollama estimates `input_tokens` at the start of an answer (sheet ollama-api.md §1.8). */
+/** As Ollama estimates `input_tokens` at the start of an answer (docs/ollama.md#answers). */
 const charactersPerToken = 4
 /** A body of more bytes, or values, is not parsed: that would hold everybody else up. */
 const maxParsedBytes = 1024 * 1024

@@ -22,7 +22,7 @@ interface TallyOptions {
 /**
  * opossum as the judge of the recent requests only, fed with results that are known already. Fed with the requests
  * themselves it counts their start and their end in different windows, closes on the late success of an old call, and
- * stays half-open for ever behind a probe that hangs (sheet reliability-security.md D3, traps 1-4).
+ * stays half-open for ever behind a probe that hangs (docs/reliability.md#opossum, 1 to 4).
  */
 export class FailureTally {
   readonly #circuit: CircuitBreaker<[boolean], void>

@@ -18,7 +18,7 @@ const blankLine = '\r\n\r\n'
 /**
  * Finds the first field of a name in a multipart form that is still coming, without looking at any byte twice. Go takes
  * the first as well; and what Go might read in another way than this, such as lines without a carriage return, is no form
- * here: what is authorised must be what runs (sheet ollama-api.md §1.1).
+ * here: what is authorised must be what runs (docs/ollama.md#requests).
  */
 export class FormReader {
   readonly #wanted: string

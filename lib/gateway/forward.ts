@@ -20,7 +20,7 @@ const largeBytes = 64 * 1024
  * http-proxy behind one promise that settles exactly once.
  *
  * It is handed an Attempt in place of the caller's request and response, so it sees only what we built and cannot touch
- * the caller. That closes the holes of sheet reliability-security.md D1: smuggling through rewritten lengths, skipped
+ * the caller. That closes the holes of docs/reliability.md#http-proxy: smuggling through rewritten lengths, skipped
  * hooks, forwarded hop-by-hop headers, answers left hanging, crashes on odd status lines.
  */
 export class Forwarder {

@@ -11,7 +11,7 @@ const hostPattern = new RegExp(String.raw`^(?:[\w.-]+|\[[\da-f:.]+\])(?::${port}
 /**
  * Refuses what Node's parser lets through and no honest client sends: HTTP/0.9 and invented versions, a Host that is
  * none, a second one or a second key, absolute or asterisk targets, upgrades, any Transfer-Encoding but `chunked`. The
- * path that is checked here is the path that is routed and forwarded (sheet reliability-security.md C-A to C-C).
+ * path that is checked here is the path that is routed and forwarded (docs/reliability.md#front-door).
  *
  * @throws ProxyError with the reason.
  */

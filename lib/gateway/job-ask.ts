@@ -80,7 +80,7 @@ export function jobAsk(action: JobAction, fields: JobFields, wish: Wish): JobAsk
   }
 }
 
-/** A model is made from a base, whose files count then, or from files that were sent before (sheet ollama-api.md §3). */
+/** A model is made from a base, whose files count then, or from files that were sent before (docs/ollama.md#model-management). */
 function createAsk(ask: Omit<JobAsk, 'body'>, fields: JobFields): JobAsk {
   const made = modelName(fields.model)
   const source = fields.from ? nameIn('from', fields.from) : null

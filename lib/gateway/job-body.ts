@@ -25,7 +25,7 @@ const neverPassedOn = z
 const common = { model: text, name: text, stream: flag, llamero: wishSchema.optional() }
 const transfer = z.object({ ...common, insecure: flag, username: neverPassedOn, password: neverPassedOn })
 
-/** What of a body is read and reaches a node, by action (sheet ollama-api.md §1, §3); what is not here does not. */
+/** What of a body is read and reaches a node, by action (docs/ollama.md#requests, docs/ollama.md#model-management); what is not here does not. */
 const schemas = {
   pull: transfer,
   push: transfer,

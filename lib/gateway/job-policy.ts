@@ -7,7 +7,7 @@ import { type JobAsk, notFound } from './job-ask.ts'
 
 /**
  * What the operator lets be done, and the caller's key covers. A node fetches from any host it is told to, within the
- * network it stands in (sheet ollama-api.md §6): so only from those that are named.
+ * network it stands in (docs/ollama.md#security): so only from those that are named.
  *
  * @throws ProxyError `forbidden` naming the setting; that of `notFound` for a model the key does not cover.
  */

@@ -8,7 +8,7 @@ export interface ProgressLine {
   readonly completed?: number
 }
 
-/** What Ollama says before, between and after the layers, which have lines of their own (sheet ollama-api.md §3). */
+/** What Ollama says before, between and after the layers, which have lines of their own (docs/ollama.md#model-management). */
 const phases: Partial<Record<JobAction, { readonly first: string; readonly last: readonly string[] }>> = {
   pull: { first: 'pulling manifest', last: ['verifying sha256 digest', 'writing manifest'] },
   push: { first: 'retrieving manifest', last: ['pushing manifest'] },

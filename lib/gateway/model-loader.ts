@@ -18,8 +18,8 @@ import { type NodeRequest, unload } from './unload.ts'
 import type { Upstreams } from './upstreams.ts'
 
 /**
- * A graphics card gives memory back 0.5 to 1.5 s after `/api/ps` has left out whom it belonged to (sheet ollama-api.md
- * §2.4). To a load that begins before, Ollama sacrifices another model.
+ * A graphics card gives memory back 0.5 to 1.5 s after `/api/ps` has left out whom it belonged to
+ * (docs/ollama.md#scheduling). To a load that begins before, Ollama sacrifices another model.
  */
 const recoveryMs = 1_500
 
@@ -55,8 +55,8 @@ export class LoadFailed extends LoadError {
 
 /**
  * Loads that llamero owns. Ollama gives up a load when the request that began it leaves, and the next one starts from
- * nothing (sheet ollama-api.md §2.8): so a request without a prompt loads the model, and whoever leaves leaves alone. Nor
- * is Ollama left to make room by itself, which may hang it (sheet routing.md §0.4).
+ * nothing (docs/ollama.md#scheduling): so a request without a prompt loads the model, and whoever leaves leaves alone. Nor
+ * is Ollama left to make room by itself, which may hang it (docs/ollama.md#scheduling).
  */
 export class ModelLoader implements Loader {
   readonly #options: ModelLoaderOptions

@@ -72,7 +72,7 @@ const TlsAgent = toOneNode(HttpsAgent as unknown as AnyAgent)
  * An agent for a node. It has no limit of sockets: slots limit what runs, and a limit here would be a hidden queue.
  *
  * Node itself destroys an idle socket on which bytes come, since 24.21 at the latest: they would be read as the start of
- * the next caller's answer (sheet reliability-security.md C-B 35).
+ * the next caller's answer (case 35 of test/fault-table.md).
  */
 export function agentFor(spec: NodeSpec): NodeAgent {
   const options = { keepAlive: true, maxFreeSockets: 256, ...optionsFor(spec) }

@@ -7,7 +7,7 @@ import { Backoff } from './backoff.ts'
 import { Breaker, type BreakerState } from './breaker.ts'
 import { SlowStart } from './slow-start.ts'
 
-/** Milliseconds for which a model that failed on a node, by itself, is not asked for there (sheet ollama-api.md §7). */
+/** Milliseconds for which a model that failed on a node, by itself, is not asked for there (docs/ollama.md#answers). */
 const barMs = 30_000
 
 interface NodePassageOptions {

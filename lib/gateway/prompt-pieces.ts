@@ -8,7 +8,7 @@ export interface Piece {
   readonly imageBytes: number
 }
 
-/** The fields whose values a model reads, in any dialect (sheet ollama-api.md §1.3, §1.6-1.8). */
+/** The fields whose values a model reads, in any dialect (docs/ollama.md#requests, docs/ollama.md#answers). */
 const names = ['system', 'instructions', 'tools', 'messages', 'input', 'prompt', 'images']
 /** Of a longer list the rest counts as one piece: nobody's conversation is that long. */
 const maxPieces = 1024

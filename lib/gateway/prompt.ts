@@ -3,9 +3,9 @@ import type { Prefix } from '../fleet/ask.ts'
 import { chainBytes, chainText } from './prefix-hash.ts'
 import type { Piece, PromptPieces } from './prompt-pieces.ts'
 
-/** Of JSON in most languages; Ollama's own estimate (sheet ollama-api.md §1.8). */
+/** Of JSON in most languages; Ollama's own estimate (docs/ollama.md#answers). */
 const bytesPerToken = 4
-/** As the simulated node counts them (sheet fake-ollama.md). */
+/** As the simulated node counts them. */
 const tokensPerImage = 768
 /** Of a long conversation the last so many messages are told: the next request will have most of them. */
 const prefixesTold = 64

@@ -33,7 +33,7 @@ export function refuse(exchange: Exchange, error: ProxyError): void {
   endAfterBody(exchange, request.method === 'HEAD' ? '' : body)
 }
 
-/** The ollama CLI hides the text of a 401 and shows that of a 403 (sheet experience.md §6). */
+/** The ollama CLI hides the text of a 401 and shows that of a 403. */
 function statusFor({ request }: Exchange, error: ProxyError): number {
   return error.status === 401 && request.headers['user-agent']?.startsWith('ollama/') ? 403 : error.status
 }

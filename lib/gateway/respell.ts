@@ -11,7 +11,7 @@ const lineFeed = 0x0a
 /**
  * The bytes of whole lines, with the caller's name of the model in place of the node's. Quotes within a text are escaped,
  * so no text is changed; and only the first match of a line is, since every dialect names the model before all else that
- * could hold a field of that name (sheet ollama-api.md §1.4-1.8).
+ * could hold a field of that name (docs/ollama.md#answers).
  */
 export function respell(bytes: Buffer, { node, caller }: Spelling): Buffer {
   const wanted = Buffer.from(`"model":${JSON.stringify(node)}`)

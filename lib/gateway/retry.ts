@@ -20,7 +20,7 @@ const lookMs = 100
 
 /**
  * The retry budget: a token bucket that fills with a tenth of the requests, and with three a second at least. However
- * many nodes fail at once, retries cannot turn a brown-out into a storm (sheet reliability-security.md P12). A retry that
+ * many nodes fail at once, retries cannot turn a brown-out into a storm (docs/reliability.md#retries). A retry that
  * comes too early waits for its token, in turn, since a late answer is better than none; more than a minute will pay for
  * are refused at once.
  */

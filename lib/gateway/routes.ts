@@ -43,7 +43,7 @@ export type Route =
   | { readonly action: 'blob'; readonly kind: 'management' }
   | PassRoute
 
-/** Ollama's own routes stream unless told not to, those of the others only when asked (sheet ollama-api.md §1). */
+/** Ollama's own routes stream unless told not to, those of the others only when asked (docs/ollama.md#requests). */
 type Streams = 'unless-off' | 'if-on' | 'never'
 
 interface Row {
@@ -52,7 +52,7 @@ interface Row {
 }
 
 /**
- * Every path of Ollama (sheet ollama-api.md §1). Default deny: a path that is not here does not exist. Paths match
+ * Every path of Ollama (docs/ollama.md#requests). Default deny: a path that is not here does not exist. Paths match
  * exactly; a query is neither needed nor forwarded.
  */
 const table: ReadonlyMap<string, Row> = new Map([

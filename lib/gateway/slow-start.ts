@@ -1,6 +1,6 @@
 import type { Clock } from '../shared/clock.ts'
 
-/** A node is warm after so many steps: 30 s with the usual ones (sheet routing.md §1). */
+/** A node is warm after so many steps: 30 s with the usual ones (docs/routing.md#guard-rails). */
 const mostSteps = 6
 
 interface SlowStartOptions {

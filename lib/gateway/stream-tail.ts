@@ -33,7 +33,7 @@ const beginsOther = Uint8Array.from({ length: 256 }, (_, byte) =>
 
 /**
  * Watches a stream go by without changing it and remembers its last two lines: an error ends a stream, and so does the
- * line that says it is complete, so nothing else need be parsed (sheet ollama-api.md §1.5-1.8). Per chunk this is a
+ * line that says it is complete, so nothing else need be parsed (docs/ollama.md#answers). Per chunk this is a
  * search for line ends and two comparisons.
  */
 export class StreamTail {
@@ -137,7 +137,7 @@ function endOf(mark: Buffer, bytes: Buffer, from: number): number {
 
 /**
  * The text of an error that is the very first thing in a stream, or null. Ollama's OpenAI routes swallow it and show a
- * chunk of no model instead (sheet ollama-api.md §1.6).
+ * chunk of no model instead (docs/ollama.md#answers).
  */
 export function errorAtStart(chunk: Buffer, contentType: string): string | null {
   const isSse = contentType.startsWith('text/event-stream')

@@ -72,7 +72,7 @@ export interface FleetPlan {
 const zipfExponent = 0.9
 const giga = 1e9
 
-/** The fleet of sheet routing.md §3, in the words of a fleet file. */
+/** The fleet of docs/routing.md#results, in the words of a fleet file. */
 export const defaultFleetText = `# Nodes and models to rehearse with. Sizes in GB, disk in GB per second.
 decode: 120      # tokens per second of a node of speed 1 with a model of 1 GB; a model of 10 GB: a tenth of it
 prefill: 3500    # the same for reading prompts

@@ -1,6 +1,6 @@
 import type { Timeline } from './timeline.ts'
 
-/** A stream is slower by so much for each other one that its runner decodes (sheet routing.md §3). */
+/** A stream is slower by so much for each other one that its runner decodes (docs/routing.md#results). */
 export const streamPenalty = 0.15
 /** What is left to the decodes of a runner while it reads a prompt. */
 const decodeShareDuringPrefill = 0.35

@@ -27,7 +27,7 @@ interface Wanted {
 }
 
 /**
- * Which models are in memory: Ollama's loop (sheet fake-ollama.md §4). A request for a model that is there goes to its
+ * Which models are in memory: Ollama's loop (docs/ollama.md#scheduling). A request for a model that is there goes to its
  * runner at once; the others wait in one line, and while its head waits for an eviction or a load, so do all behind it.
  */
 export class Loader {

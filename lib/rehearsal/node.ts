@@ -18,7 +18,7 @@ export interface SwapOrder {
 const orderedKeepAlive = 3600
 
 /**
- * One node of the rehearsal (sheets routing.md §0 and §3, fake-ollama.md §4 and §5): takes requests, answers them
+ * One node of the rehearsal (docs/ollama.md#scheduling, docs/routing.md#results): takes requests, answers them
  * after as long as the real one would, and loads and evicts models on its own when it is asked for one it has not loaded.
  */
 export class RehearsedNode {

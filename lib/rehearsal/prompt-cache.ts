@@ -15,7 +15,7 @@ interface Slot {
 
 /**
  * The slots of a runner, each of which remembers its last prompt and answer, and the host's memory, which keeps what slots
- * had to forget, the least recently used first to go (sheet routing.md §0.8).
+ * had to forget, the least recently used first to go (docs/routing.md#what-ollama-does).
  */
 export class PromptCache {
   readonly #slots: readonly Slot[]

@@ -11,7 +11,7 @@ export type Scenario = (typeof scenarios)[number]
 export const noisyTenant = 'noisy'
 const noise = { capacities: 3, seconds: 60 }
 const slowDown = 8
-/** Seconds after half time that show how bad it was: twice the noise; for a node as many as the goal says (routing.md §6, G8). */
+/** Seconds after half time that show how bad it was: twice the noise; for a node as many as the goal says (docs/routing.md#results, G8). */
 const aftermath = { 'noisy-tenant': 2 * noise.seconds, other: 600 }
 
 /** Adds the requests of the noisy tenant: for 60 s three times what the fleet can serve, each like one of the others. */

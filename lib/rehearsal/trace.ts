@@ -62,7 +62,7 @@ function fault(line: number, what: string): never {
   throw new ProxyError('invalid', { reason: `line ${line} ${what}` })
 }
 
-/** Of the Azure conversation trace of 2023 (sheet routing.md §3): mean 1155 and 211 tokens. */
+/** Of the Azure conversation trace of 2023 (docs/routing.md#results): mean 1155 and 211 tokens. */
 const prompts: Quantiles = [
   [0, 2],
   [0.05, 181],

@@ -18,7 +18,7 @@ export interface Request {
   readonly prefixes: readonly Prefix[]
 }
 
-/** Sheet routing.md §3. */
+/** See docs/routing.md#results. */
 const tenantShares = [55, 25, 15, 5] as const
 const continuing = 0.6
 /** Who goes on does so with one of so many conversations, those used last. */

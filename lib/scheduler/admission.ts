@@ -9,7 +9,7 @@ const mostRetryS = 600
 
 /**
  * Who may wait. Whoever would wait too long is told so at once, while somebody else could still serve it; early refusals
- * keep the service good beyond saturation (sheet routing.md §2.7, §5.6).
+ * keep the service good beyond saturation (docs/routing.md#admission).
  */
 export class Admission {
   readonly #rules: Parameters

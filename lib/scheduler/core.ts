@@ -38,7 +38,7 @@ export interface QueuedWork {
 }
 
 /**
- * The scheduler: earliest finish, late binding, one queue (sheet routing.md §2). It owns all that is known of slots,
+ * The scheduler: earliest finish, late binding, one queue (docs/routing.md). It owns all that is known of slots,
  * requests, memory, speeds, prefixes and tenants. It is told what happens, and answers what to do: no sockets, no timers.
  */
 export class Core {

@@ -81,7 +81,7 @@ export interface NodeFacts {
   readonly room?: 'any' | 'missing' | 'free' | 'none'
 }
 
-/** Measurements of a finished request, Ollama's own where it tells them (sheet ollama-api.md §2.6), durations in seconds. */
+/** Measurements of a finished request, Ollama's own where it tells them (docs/ollama.md#answers), durations in seconds. */
 export interface Timings {
   readonly total: number
   readonly load: number
@@ -170,7 +170,7 @@ export type Effect =
       readonly loadS: number
     }
 
-/** One node as a place for one request: the terms of its cost, in seconds (sheet routing.md §2.3). */
+/** One node as a place for one request: the terms of its cost, in seconds (docs/routing.md#cost). */
 export interface Candidate {
   readonly node: string
   readonly state: 'ready' | 'full' | 'loading' | 'absent'

@@ -92,7 +92,7 @@ function victimsOf(node: NodeState, around: Surroundings, now: number): readonly
   return victims
 }
 
-/** Seconds to load it again, by how likely it is to be asked for soon; less where it has replicas (sheet routing.md §2.3). */
+/** Seconds to load it again, by how likely it is to be asked for soon; less where it has replicas (docs/routing.md#cost). */
 function missed(victim: Runner, { fleet, learning, rules }: Surroundings, now: number): number {
   const { missedS, replicas: weight } = rules.cost
   const replicas = fleet.replicas(victim)

@@ -96,7 +96,7 @@ function lasting({ name, spec, status, health, weight, resident }: NodeView): No
   }
 }
 
-/** Ollama counts cached tokens as part of a prompt since 0.30.1 (sheet routing.md §0.7). Who cannot be read is new. */
+/** Ollama counts cached tokens as part of a prompt since 0.30.1 (docs/routing.md#what-ollama-does). Who cannot be read is new. */
 function countsEvaluated(version: string): boolean {
   const [, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(version)?.map(Number) ?? []
   if (major === undefined || minor === undefined || patch === undefined || major > 0) return false

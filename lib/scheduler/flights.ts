@@ -102,7 +102,7 @@ export class Flights {
     flight.runner.node.touch()
   }
 
-  /** It is over. Only an answer that was finished teaches anything: who fails fast is not fast (sheet routing.md §2.7). */
+  /** It is over. Only an answer that was finished teaches anything: who fails fast is not fast (docs/routing.md#learning). */
   end(id: string, { timings: told, written }: Ending, now: number): void {
     const flight = this.#byId.get(id)
     if (!flight) return

@@ -12,7 +12,7 @@ export interface GpuTime {
   readonly beside: number
 }
 
-/** The GPU of a node, of which its busy runners have equal parts (sheet routing.md §2.2). */
+/** The GPU of a node, of which its busy runners have equal parts (docs/routing.md#learning). */
 export class Gpu {
   #busy = 0
   #each = 0

@@ -4,7 +4,7 @@ import type { Log } from '../shared/log.ts'
 import type { SchedulerEvent } from './events.ts'
 import { LoadError, type Loader, type SwapOrder, type Swapped } from './loader.ts'
 
-/** A load is taken to hang after so many milliseconds, and so many times longer than it should (sheet routing.md §2.7). */
+/** A load is taken to hang after so many milliseconds, and so many times longer than it should (docs/routing.md#loads). */
 const hungMs = 60_000
 const hungTimes = 3
 

@@ -6,7 +6,7 @@ import { NodeMemory } from './node-memory.ts'
 import type { Parameters } from './parameters.ts'
 import type { Flight, Runner } from './runner.ts'
 
-/** A change of what a node has in memory: victims run dry, are unloaded, and the model is loaded (sheet routing.md §2.5). */
+/** A change of what a node has in memory: victims run dry, are unloaded, and the model is loaded (docs/routing.md#loads). */
 export interface Swap {
   readonly runner: Runner
   readonly victims: readonly Runner[]

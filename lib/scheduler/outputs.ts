@@ -1,4 +1,4 @@
-/** Fewer tokens than these are never expected of a request that still runs (sheet routing.md §2.2). */
+/** Fewer tokens than these are never expected of a request that still runs (docs/routing.md#learning). */
 export const fewestTokens = 4
 
 /** How long answers are: the last of them, as a sample. Numbers of tokens. */

@@ -4,12 +4,12 @@ import { RelativeSlope } from './relative-slope.ts'
 import { type MeanRecord, RunningMean } from './running-mean.ts'
 import { SlotCount } from './slot-count.ts'
 
-/** A decode of fewer tokens says nothing about speed, nor does a prefill of fewer (sheet routing.md §2.2). */
+/** A decode of fewer tokens says nothing about speed, nor does a prefill of fewer (docs/routing.md#learning). */
 const leastTokens = 4
 const leastPrefill = 64
 /** Of fewer samples none is an outlier. */
 const fewSamples = 3
-/** Loads shorter than these were none; a second of each is no reading (sheet routing.md §2.2). */
+/** Loads shorter than these were none; a second of each is no reading (docs/routing.md#learning). */
 const leastLoadS = 0.5
 const loadOverheadS = 1
 /** What the priors of the slopes weigh: as much as 20 samples that differ by a stream, or by a sixth of their time. */

@@ -8,7 +8,7 @@ export interface ClassRule {
   readonly limitS: number
 }
 
-/** What the algorithm knows or does; each can be taken away, to see what it is worth (sheet routing.md §5). */
+/** What the algorithm knows or does; each can be taken away, to see what it is worth (docs/routing.md#shape). */
 export interface Abilities {
   /** Knows what is in memory; without, a node loads by itself what it is sent. */
   readonly residency: boolean
@@ -28,7 +28,7 @@ export interface Abilities {
   readonly affinity: boolean
 }
 
-/** Every number of the scheduler. Seconds, tokens, bytes; `§` is the sheet routing.md. */
+/** Every number of the scheduler (docs/routing.md). Seconds, tokens, bytes. */
 export interface Parameters {
   readonly uses: Abilities
   readonly classes: Readonly<Record<string, ClassRule>>
@@ -37,42 +37,42 @@ export interface Parameters {
   /** Share of tenants; 1 for those that are not among them. */
   readonly tenantWeights: Readonly<Record<string, number>>
   readonly slots: {
-    /** Before anything is learned (§2.1). */
+    /** Before anything is learned. */
     readonly initial: number
-    /** Completions at the limit that must all have been prompt before it grows (§2.1). */
+    /** Completions at the limit that must all have been prompt before it grows. */
     readonly evidence: number
-    /** Wait on the node below which it had a slot, and above which it had none (§2.1). */
+    /** Wait on the node below which it had a slot, and above which it had none. */
     readonly promptWaitS: number
     readonly longWaitS: number
-    /** No growth for so long after a limit proved too high (§2.1). */
+    /** No growth for so long after a limit proved too high. */
     readonly holdS: number
   }
   readonly learning: {
-    /** c0 of §2.2: bytes of a model read per second while decoding, on a node of speed 1. */
+    /** Bytes of a model read per second while decoding, on a node of speed 1. */
     readonly decodeBytesPerS: number
-    /** c1 of §2.2: bytes x tokens per second of prefill, on a node of speed 1. */
+    /** Bytes x tokens per second of prefill, on a node of speed 1. */
     readonly prefillBytesPerS: number
     readonly diskBytesPerS: number
-    /** beta of §2.1: how much one more stream slows the others. */
+    /** β of docs/routing.md#cost: how much one more stream slows the others. */
     readonly slowdown: number
-    /** By which share streams are slower while their runner reads a prompt (§3). */
+    /** By which share streams are slower while their runner reads a prompt. */
     readonly stall: number
-    /** Samples that a prior counts as, and that a mean remembers at most (§2.2). */
+    /** Samples that a prior counts as, and that a mean remembers at most. */
     readonly priorWeight: number
     readonly memory: number
     readonly speedMemory: number
     readonly diskMemory: number
-    /** Output tokens while none were seen: the mean of the Azure conversation trace (§3). */
+    /** Output tokens while none were seen: the mean of the Azure conversation trace. */
     readonly outputTokens: number
     readonly outputsKept: number
-    /** So many make a tenant's own outputs a better guess than everybody's (§2.1). */
+    /** So many make a tenant's own outputs a better guess than everybody's. */
     readonly outputsOfTenant: number
-    /** Time constant of arrival rates (§2.1). */
+    /** Time constant of arrival rates. */
     readonly arrivalS: number
-    /** A runner partly outside of the GPU is slower by so much; 3-20 (§0.6). */
+    /** A runner partly outside of the GPU is slower by so much; 3-20 are seen. */
     readonly offloadSlowdown: number
   }
-  /** Weights of §2.3. */
+  /** Weights of docs/routing.md#cost. */
   readonly cost: {
     readonly decode: number
     readonly externality: number
@@ -87,24 +87,24 @@ export interface Parameters {
     readonly tie: number
   }
   readonly queue: {
-    /** Requests placed in one pass (§2.4). */
+    /** Requests placed in one pass. */
     readonly window: number
-    /** A request rises one class after so long (§2.4). */
+    /** A request rises one class after so long. */
     readonly ageingS: number
-    /** Share of its goal after which a request is late, and how far it then steps back (§2.4). */
+    /** Share of its goal after which a request is late, and how far it then steps back. */
     readonly late: number
     readonly stepBackS: number
-    /** Weight of an output token against a prompt token in what a tenant is charged (§1, VTC). */
+    /** Weight of an output token against a prompt token in what a tenant is charged (VTC). */
     readonly outputWeight: number
     readonly tickS: number
   }
   readonly admission: {
     readonly maxQueued: number
-    /** Predicted work that a tenant may have waiting in one class, or as long as that may wait (§2.7). */
+    /** Predicted work that a tenant may have waiting in one class, or as long as that may wait. */
     readonly tenantS: number
     /** Nobody waits longer. */
     readonly maxWaitS: number
-    /** No class has a lower limit (§2.7). */
+    /** No class has a lower limit. */
     readonly leastLimitS: number
     /** Requests in a row that start while somebody is late, until the queue counts as too long. */
     readonly evidence: number
@@ -126,15 +126,15 @@ export interface Parameters {
     readonly levelS: number
   }
   readonly swaps: {
-    /** Begun in one pass for one model (§2.4). */
+    /** Begun in one pass for one model. */
     readonly perModel: number
-    /** For victims to run dry (§2.5). */
+    /** For victims to run dry. */
     readonly drainS: number
     /** After a swap that came to nothing, until the same is tried again on that node. */
     readonly pauseS: number
     /** After a swap its result is believed more than facts, which may have been read before it. */
     readonly settleS: number
-    /** Ollama's default, per GPU (§0.6). */
+    /** Ollama's default, per GPU. */
     readonly maxLoaded: number
     /**
      * Memory of a model that was never seen in one: so many times its file, and bytes for the rest. A guess too low makes
@@ -162,7 +162,7 @@ export const defaultParameters: Parameters = {
   tenantWeights: {},
   slots: { initial: 1, evidence: 8, promptWaitS: 0.05, longWaitS: 0.25, holdS: 600 },
   learning: {
-    // The sheet leaves c0 and c1 open: a card of 400 GB/s at three quarters, and 1,500 tokens/s for 5 GB.
+    // The first two are estimates: a card of 400 GB/s at three quarters, and 1,500 tokens/s for 5 GB.
     decodeBytesPerS: 300e9,
     prefillBytesPerS: 7.5e12,
     diskBytesPerS: 1.5e9,
@@ -194,7 +194,7 @@ export const defaultParameters: Parameters = {
     maxQueued: 1000,
     tenantS: 60,
     maxWaitS: 60,
-    // The sheet says 20 s: with 10, four points more keep their goal at load 1.2 (test/bench/RESULTS.md).
+    // With 10 s instead of 20, four points more keep their goal at load 1.2 (test/bench/RESULTS.md).
     leastLimitS: 10,
     evidence: 30,
     jitter: 0.2,

@@ -28,7 +28,7 @@ interface Parts {
 }
 
 /**
- * One look at the whole queue (sheet routing.md §2.4): in its order each request is given the place where it costs least,
+ * One look at the whole queue (docs/routing.md#queue-pass): in its order each request is given the place where it costs least,
  * as though all before it had theirs. Whoever's place is free now starts; the others hold, and so does their place.
  */
 export class QueuePass {

@@ -72,7 +72,7 @@ export class Runner {
     this.time = new RunnerTime(node.gpu)
   }
 
-  /** A runner with its node's own context also serves who asks for just as much (sheet ollama-api.md §2.3). */
+  /** A runner with its node's own context also serves who asks for just as much (docs/ollama.md#requests). */
   serves(variant: string): boolean {
     if (this.variant === variant || (this.isForeign && variant === '')) return true
     const { contextLength = 0 } = this.residence ?? {}

@@ -20,7 +20,7 @@ interface Refusal {
 }
 
 /**
- * How many requests one runner takes at once. Ollama's API does not tell (sheet routing.md §2.1): configured, else learned
+ * How many requests one runner takes at once. Ollama's API does not tell (docs/routing.md#slots): configured, else learned
  * from how long requests wait on the node. A node that says it is full halves either.
  */
 export class SlotCount {

@@ -10,7 +10,7 @@ type Swapped = Extract<SchedulerEvent, { type: 'swapped' }>
 
 /**
  * Swaps under way, one per node: mark the victims, which get nothing any more; when they have run dry, ask for the load;
- * be told. Ollama never has to evict by itself, which may hang it (sheet routing.md §0.4, §2.5).
+ * be told. Ollama never has to evict by itself, which may hang it (docs/routing.md#loads).
  */
 export class Swaps {
   readonly #fleet: FleetState

@@ -8,7 +8,7 @@ interface Account {
 }
 
 /**
- * Who was served how much: the virtual token counter (VTC, sheet routing.md §1). Whoever has had least goes first; who
+ * Who was served how much: the virtual token counter (VTC, docs/routing.md#order). Whoever has had least goes first; who
  * comes back from idleness starts level with those that wait, so that nobody saves up.
  */
 export class Tenants {

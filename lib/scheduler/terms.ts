@@ -4,7 +4,7 @@ import { endsOf, type Surroundings, slowBytes } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
 
 /**
- * What a runner costs whoever comes next (sheet routing.md §2.3), as far as it does not depend on the request. Worked out
+ * What a runner costs whoever comes next (docs/routing.md#cost), as far as it does not depend on the request. Worked out
  * when something changed on its node, and kept: placing a request is then a few multiplications per node.
  */
 export interface Terms {

@@ -49,7 +49,7 @@ export interface Standing {
 
 /**
  * Classes are strict, but each `ageingS` of waiting lifts a request by one. Inside a tenant whoever must start first goes
- * first; who is late for the goal anyway steps back once, so as not to make others late (sheet routing.md §2.4).
+ * first; who is late for the goal anyway steps back once, so as not to make others late (docs/routing.md#order).
  */
 export function standingOf({ work, rule, latestStart }: Waiting, rules: Parameters, now: number): Standing {
   const { ageingS, late, stepBackS } = rules.queue

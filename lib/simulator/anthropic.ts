@@ -15,7 +15,7 @@ import { hashOf } from './tokens.ts'
 
 type BlockKind = 'thinking' | 'text'
 
-/** Events of `/v1/messages` (ollama-api.md §1.8). */
+/** Events of `/v1/messages` (docs/ollama.md#answers). */
 export function messagesWriter(head: Head): Writer {
   const stream = new MessageStream(head)
   return {
@@ -31,7 +31,7 @@ export function messagesWriter(head: Head): Writer {
         stop_reason: stopReasonOf(outcome),
         usage: usageOf(outcome),
       })}\n`,
-    // The error is swallowed: no further event, and no message_stop (ollama-api.md §1.6).
+    // The error is swallowed: no further event, and no message_stop (docs/ollama.md#answers).
     failure: () => '',
     // A request without messages is refused, and none carries a keep_alive: there is nothing to load or unload for.
     idle: (doneReason) => ({

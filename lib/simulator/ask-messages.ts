@@ -3,7 +3,7 @@ import { checkBase64 } from './images.ts'
 import { Fields } from './json.ts'
 import { Refusal } from './refusal.ts'
 
-/** The body of `/v1/messages` (ollama-api.md §1.8). @throws Refusal 400. */
+/** The body of `/v1/messages` (docs/ollama.md#answers). @throws Refusal 400. */
 export function readMessages(body: unknown): Ask {
   const fields = new Fields(body, 'MessagesRequest')
   const model = fields.text('model')

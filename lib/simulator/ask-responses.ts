@@ -5,7 +5,7 @@ import { Refusal } from './refusal.ts'
 
 const efforts = ['high', 'medium', 'low', 'max', 'none']
 
-/** The body of `/v1/responses` (ollama-api.md §1.7). @throws Refusal 400. */
+/** The body of `/v1/responses` (docs/ollama.md#answers). @throws Refusal 400. */
 export function readResponses(body: unknown): Ask {
   const fields = new Fields(body, 'ResponsesRequest')
   const instructions = fields.text('instructions')

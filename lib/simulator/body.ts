@@ -14,7 +14,7 @@ const kinds: ReadonlyMap<string, BodyKind> = new Map([
   ['/v1/audio/transcriptions', 'form'],
 ])
 
-/** Compressed bodies are understood on five routes only (ollama-api.md §1.1). */
+/** Compressed bodies are understood on five routes only (docs/ollama.md#requests). */
 export function bodyKindOf(path: string): BodyKind {
   return path.startsWith('/api/blobs/') ? 'stream' : (kinds.get(path) ?? 'json')
 }

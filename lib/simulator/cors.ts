@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
 const methods = 'GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS'
-/** Neither x-api-key nor anthropic-version is among them (ollama-api.md §1.8). */
+/** Neither x-api-key nor anthropic-version is among them (docs/ollama.md#answers). */
 const allowed =
   'Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta,X-Stainless-Arch,X-Stainless-Async,' +
   'X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,X-Stainless-Lang,X-Stainless-Os,' +
@@ -31,7 +31,7 @@ export function crossOriginHeaders(origin = '', isPreflight = false): Headers {
 
 /**
  * Whether the page that sent these headers may call: from the node itself or one of OLLAMA_ORIGINS' defaults; else 403
- * with no body (ollama-api.md §2.9).
+ * with no body (docs/ollama.md#http).
  */
 export function isOriginAllowed(headers: IncomingHttpHeaders): boolean {
   const { origin = '' } = headers

@@ -37,7 +37,7 @@ export function readCreate(body: unknown): CreateAsk {
   return { name, from, files, texts: given, stream: fields.flag('stream') ?? true }
 }
 
-/** `/api/create`: only blobs on this node's disk count (ollama-api.md §3). */
+/** `/api/create`: only blobs on this node's disk count (docs/ollama.md#model-management). */
 export async function create(machine: Machine, exchange: Exchange, ask: CreateAsk): Promise<void> {
   const progress = new Progress(exchange.reply, ask.stream)
   await progress.run(async () => {

@@ -6,7 +6,7 @@ import { goJson } from './json.ts'
 export interface Head {
   /** The name as requested. */
   readonly model: string
-  /** A number from 0 to 998: the ids of the OpenAI layer are made of it and are not unique (ollama-api.md §1.6). */
+  /** A number from 0 to 998: the ids of the OpenAI layer are made of it and are not unique (docs/ollama.md#answers). */
   readonly id: number
   readonly includeUsage: boolean
   /** See Ask. */
@@ -63,7 +63,7 @@ export const jsonType = 'application/json'
 export const jsonUtf8Type = 'application/json; charset=utf-8'
 
 export const eventStreamType = 'text/event-stream'
-/** The head of the streams with named events (ollama-api.md §2.9). */
+/** The head of the streams with named events (docs/ollama.md#http). */
 export const namedEventHeaders = { 'Cache-Control': 'no-cache', Connection: 'keep-alive' }
 
 /** One named server-sent event, escaped as Go does. */

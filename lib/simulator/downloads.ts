@@ -24,7 +24,7 @@ interface Download {
 
 /**
  * The blobs that a node is fetching. Clients of one blob share its download, which goes on while there is one and leaves a
- * partial blob behind when the last has gone (ollama-api.md §3). How far it is follows from the clock: there are no timers.
+ * partial blob behind when the last has gone (docs/ollama.md#model-management). How far it is follows from the clock: there are no timers.
  */
 export class Downloads {
   readonly #clock: Clock

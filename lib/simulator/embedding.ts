@@ -63,7 +63,7 @@ export function readEmbeddingList(body: unknown): EmbedAsk {
   }
 }
 
-/** `/api/embed`: a failure of the runner is a 400 here (ollama-api.md §1.5). */
+/** `/api/embed`: a failure of the runner is a 400 here (docs/ollama.md#answers). */
 export async function embed(machine: Machine, exchange: Exchange, ask: EmbedAsk): Promise<void> {
   const { vectors, outcome } = await failingAs(400, compute(machine, exchange, ask, 'embed'))
   await exchange.reply.whole(200, { type: jsonUtf8Type, text: embedBody(ask.model, vectors, outcome) })

@@ -71,7 +71,7 @@ export interface NodeSwitch {
 
 const calm: Plan = {}
 
-/** The faults of one node (fake-ollama.md §7). Several may strike one request; `clear` ends those that strike requests. */
+/** The faults of one node. Several may strike one request; `clear` ends those that strike requests. */
 export class Faults {
   readonly #ledger: Ledger
   readonly #node: NodeSwitch
@@ -175,7 +175,7 @@ export class Faults {
     this.#add('status', { answer: { status, body: text, headers } }, options)
   }
 
-  /** An error with the child's own status, whose text is the child's body: JSON inside JSON (ollama-api.md §1.5). */
+  /** An error with the child's own status, whose text is the child's body: JSON inside JSON (docs/ollama.md#answers). */
   childError(status: number, message: string, options?: FaultOptions): void {
     const child = JSON.stringify({ error: { code: status, message, type: 'server_error' } })
     this.status(status, { error: child }, {}, options)

@@ -41,7 +41,7 @@ interface Generation {
 }
 
 /**
- * Reads the prompt, then emits the answer token by token at the runner's pace (fake-ollama.md §5).
+ * Reads the prompt, then emits the answer token by token at the runner's pace.
  * @throws RunnerFailure where the answer says so; the pacer's reason when the client leaves.
  */
 export async function generate(generation: Generation): Promise<Timings> {

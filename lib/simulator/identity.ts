@@ -24,7 +24,7 @@ export function cloudModel(machine: Machine, exchange: Exchange, what: string): 
   return answer(exchange, 403, { error: `ollama cloud is disabled: ${what}` })
 }
 
-/** `/api/me` and the two routes of web search (ollama-api.md §1.5). */
+/** `/api/me` and the two routes of web search (docs/ollama.md#answers). */
 export function unauthorized(_machine: Machine, exchange: Exchange): Promise<void> {
   const signin_url = 'https://ollama.com/connect?name=simulated&key=c2ltdWxhdGVk'
   return answer(exchange, 401, { error: 'unauthorized', signin_url })

@@ -11,14 +11,14 @@ import { childError, Refusal, RunnerFailure } from './refusal.ts'
 import type { Runner } from './runner.ts'
 import { countTokens, hashOf } from './tokens.ts'
 
-/** An image is worth this many tokens (fake-ollama.md §10). */
+/** An image is worth this many tokens. */
 const tokensPerImage = 768
 
 /** The two native handlers that generate: the `/v1` routes are coats of theirs. */
 export interface Endpoint {
   readonly wording: 'chat' | 'generate'
   readonly writer: (head: Head) => Writer
-  /** Thinking asked of a model that cannot is let pass (ollama-api.md §1.3). */
+  /** Thinking asked of a model that cannot is let pass (docs/ollama.md#requests). */
   readonly relaxedThinking?: true
 }
 

@@ -9,7 +9,7 @@ import { Refusal } from './refusal.ts'
 import type { Runner } from './runner.ts'
 import type { Manifest } from './shelf.ts'
 
-/** Go's longest duration: a keep-alive for ever ends in the year 2318 (ollama-api.md §2.5). */
+/** Go's longest duration: a keep-alive for ever ends in the year 2318 (docs/ollama.md#lists). */
 const foreverMs = 9_223_372_036_854
 
 /** `GET /`, the heartbeat of the command line client. */
@@ -35,7 +35,7 @@ export function tags({ shelf }: Machine, exchange: Exchange): Promise<void> {
   return send(exchange, { models })
 }
 
-/** `/api/ps`: what is loaded, the latest expiry first; a model that still loads is not shown (ollama-api.md §2.5). */
+/** `/api/ps`: what is loaded, the latest expiry first; a model that still loads is not shown (docs/ollama.md#lists). */
 export function ps({ clock, scheduler }: Machine, exchange: Exchange): Promise<void> {
   const now = clock.now()
   const date = clock.date().getTime()
@@ -83,7 +83,7 @@ function modelfileOf({ name, parent, system }: ModelDefinition): string {
   return system === undefined ? from : `${from}SYSTEM ${system}\n`
 }
 
-/** Arrays come out as null unless asked for, and Copilot is told the requested name (ollama-api.md §1.4). */
+/** Arrays come out as null unless asked for, and Copilot is told the requested name (docs/ollama.md#answers). */
 function modelInfoOf(model: ModelDefinition, ask: ShowAsk, { headers }: Exchange) {
   const isCopilot = headers['user-agent']?.startsWith('GitHubCopilotChat/') ?? false
   return {

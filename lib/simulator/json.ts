@@ -2,7 +2,7 @@ import { Refusal } from './refusal.ts'
 
 /**
  * The first JSON value of a request body, decoded as Go's decoder does: bytes after the value are ignored, and so is the
- * Content-Type (ollama-api.md §1.1).
+ * Content-Type (docs/ollama.md#requests).
  * @throws Refusal 400 with Go's words: `EOF` for an empty body, which the native routes reword.
  */
 export function decodeBody(bytes: Buffer): unknown {

@@ -21,7 +21,7 @@ export function readCopy(body: unknown): CopyAsk {
   return { source: fields.text('source'), destination: fields.text('destination') }
 }
 
-/** `/api/delete`: what is loaded stays loaded (ollama-api.md §2.4). */
+/** `/api/delete`: what is loaded stays loaded (docs/ollama.md#scheduling). */
 export function remove(machine: Machine, { reply }: Exchange, text: string): Promise<void> {
   const name = parseName(text)
   if (!name) throw new Refusal(400, `name ${JSON.stringify(text)} is invalid`)

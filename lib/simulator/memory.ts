@@ -10,7 +10,7 @@ export interface Gpu {
   readonly discrete: boolean
 }
 
-/** Another model may fill this share of what is free; more evicts something first (ollama-api.md §2.4). */
+/** Another model may fill this share of what is free; more evicts something first (docs/ollama.md#scheduling). */
 const usableShare = 0.8
 const discreteRecoverMs = 800
 
@@ -67,7 +67,7 @@ export class Memory {
   }
 }
 
-/** Ollama's tiers by total VRAM, so one model has different contexts on different nodes (ollama-api.md §2.2). */
+/** Ollama's tiers by total VRAM, so one model has different contexts on different nodes (docs/ollama.md#scheduling). */
 function defaultContext(totalMiB: number): number {
   if (totalMiB >= 47 * 1024) return 262_144
   return totalMiB >= 23 * 1024 ? 32_768 : 4096

@@ -36,7 +36,7 @@ export interface ModelDefinition {
   readonly toolCall?: ToolCall
   /** What it says; without it a text made from the model's name and the last thing the user said. */
   readonly text?: string | ((question: string) => string)
-  /** Families that Ollama serves one request at a time, whatever OLLAMA_NUM_PARALLEL says (ollama-api.md §2.2). */
+  /** Families that Ollama serves one request at a time, whatever OLLAMA_NUM_PARALLEL says (docs/ollama.md#scheduling). */
   readonly seqParallel1: boolean
   /** What it is made of; without it weights and a config, made up from its digest. */
   readonly layers?: readonly Layer[]

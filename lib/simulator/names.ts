@@ -1,4 +1,4 @@
-/** A model name as Ollama reads it (ollama-api.md §1.2). */
+/** A model name as Ollama reads it (docs/ollama.md#requests). */
 export interface ModelName {
   /** What names are matched by: full, lower case. */
   readonly key: string

@@ -15,7 +15,7 @@ import { hashOf } from './tokens.ts'
 const streamType = 'application/x-ndjson'
 const wholeType = jsonUtf8Type
 
-/** Lines of `/api/chat` (ollama-api.md §1.4). */
+/** Lines of `/api/chat` (docs/ollama.md#answers). */
 export function chatWriter(head: Head): Writer {
   const open = openLine(head)
   const message = (content: string, thinking = '', calls = '') =>
@@ -39,7 +39,7 @@ export function chatWriter(head: Head): Writer {
   }
 }
 
-/** Lines of `/api/generate` (ollama-api.md §1.4). */
+/** Lines of `/api/generate` (docs/ollama.md#answers). */
 export function generateWriter(head: Head): Writer {
   const open = openLine(head)
   const response = (text: string, thinking = '') => `"response":${goString(text)}${thinkingField(thinking)}`

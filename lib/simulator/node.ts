@@ -48,7 +48,7 @@ type Disk = Pick<Machine, 'shelf' | 'blobs' | 'downloads'>
 
 const defaultGpus: readonly Gpu[] = [{ id: 'gpu0', totalMiB: 24_576, discrete: true }]
 
-/** One simulated Ollama, on loopback unless told otherwise, which a client cannot tell from a real one (fake-ollama.md). */
+/** One simulated Ollama, on loopback unless told otherwise, which a client cannot tell from a real one. */
 export class SimulatedNode {
   readonly name: string
   readonly port: number
@@ -102,7 +102,7 @@ export class SimulatedNode {
 
   /** Resolves once the node listens. Rejects with the system's error when the port is taken. */
   static async start(options: SimulatedNodeOptions): Promise<SimulatedNode> {
-    // Like Go's server: no timeouts, 1 MiB of headers (ollama-api.md §2.9).
+    // Like Go's server: no timeouts, 1 MiB of headers (docs/ollama.md#http).
     const server = createServer({
       keepAliveTimeout: 0,
       headersTimeout: 0,

@@ -15,7 +15,7 @@ const streamType = eventStreamType
 const wholeType = jsonType
 const done = 'data: [DONE]\n\n'
 
-/** Events of `/v1/chat/completions` (ollama-api.md §1.6). `created` is pinned by the first of them. */
+/** Events of `/v1/chat/completions` (docs/ollama.md#answers). `created` is pinned by the first of them. */
 export function chatCompletionWriter(head: Head): Writer {
   const created = pinned(head)
   let role = '"role":"assistant",'
@@ -55,7 +55,7 @@ export function chatCompletionWriter(head: Head): Writer {
       const extra = logprobsField([...thinking, ...content], head)
       return `${open('chat.completion')}"choices":[{"index":0,"message":${message},"finish_reason":"${finishOf(outcome)}"${extra}}],${usageOf(outcome, head)}}\n`
     },
-    // The error is swallowed: Ollama decodes it as an empty chunk and the stream just ends (ollama-api.md §1.6).
+    // The error is swallowed: Ollama decodes it as an empty chunk and the stream just ends (docs/ollama.md#answers).
     failure: () => chunk('"content":""', null, ''),
     idle: (doneReason, stream) => {
       if (stream) return { type: streamType, text: spoken('"content":""') + chunk('', doneReason) + done }
@@ -66,7 +66,7 @@ export function chatCompletionWriter(head: Head): Writer {
   }
 }
 
-/** Events of `/v1/completions` (ollama-api.md §1.6). With usage asked for, each carries one of zeros. */
+/** Events of `/v1/completions` (docs/ollama.md#answers). With usage asked for, each carries one of zeros. */
 export function completionWriter(head: Head): Writer {
   const created = () => seconds(head.date())
   const chunk = (choices: string, model: string, usage: string) =>

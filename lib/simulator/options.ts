@@ -1,7 +1,7 @@
 import { parseDuration } from '../shared/duration.ts'
 import { Refusal } from './refusal.ts'
 
-/** What a runner was started with: a request that wants something else makes Ollama reload it (ollama-api.md §2.3). */
+/** What a runner was started with: a request that wants something else makes Ollama reload it (docs/ollama.md#requests). */
 export interface Fingerprint {
   /** Null: automatic. */
   readonly numCtx: number | null

@@ -2,7 +2,7 @@ import { charactersPerToken } from './tokens.ts'
 
 /** More would make a lookup cost more than it models. */
 const mostTexts = 64
-/** llama-server's host memory for evicted prompts (ollama-api.md §2.7). */
+/** llama-server's host memory for evicted prompts (docs/ollama.md#scheduling). */
 const cacheMiB = 8192
 
 /**

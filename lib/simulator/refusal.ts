@@ -12,7 +12,7 @@ export class Refusal extends Error {
   }
 }
 
-/** The runner failed while computing: 500 before the first byte, in-band after it, 400 on embed (ollama-api.md §1.5). */
+/** The runner failed while computing: 500 before the first byte, in-band after it, 400 on embed (docs/ollama.md#answers). */
 export class RunnerFailure extends Refusal {
   override readonly name = 'RunnerFailure'
 
@@ -28,7 +28,7 @@ export function childError(status: number, message: string): Refusal {
   return new Refusal(status, JSON.stringify({ error: { code: status, message, type } }))
 }
 
-/** Two spaces, and no Retry-After (ollama-api.md §1.5). */
+/** Two spaces, and no Retry-After (docs/ollama.md#answers). */
 export const busyText = 'server busy, please try again.  maximum pending requests exceeded'
 
 /** Stops the process on a broken promise of the simulator itself: a test that relied on it must not pass. */

@@ -10,7 +10,7 @@ import {
 import { goJson, isRecord } from './json.ts'
 import { callId } from './native.ts'
 
-/** Events of `/v1/responses` (ollama-api.md §1.7). The request's own settings are not echoed: every answer shows the defaults. */
+/** Events of `/v1/responses` (docs/ollama.md#answers). The request's own settings are not echoed: every answer shows the defaults. */
 export function responsesWriter(head: Head): Writer {
   const stream = new ResponseStream(head)
   return {
@@ -25,7 +25,7 @@ export function responsesWriter(head: Head): Writer {
       const items = itemsOf(outcome, head, outcome.answer.thinking.join(''), outcome.answer.content.join(''))
       return `${goJson(responseOf(head, 'completed', items, usageOf(outcome)))}\n`
     },
-    // The error is swallowed: no further event, and no response.completed (ollama-api.md §1.6).
+    // The error is swallowed: no further event, and no response.completed (docs/ollama.md#answers).
     failure: () => '',
     idle: () => ({ type: jsonType, text: `${goJson(responseOf(head, 'completed', [], null))}\n` }),
   }

@@ -59,7 +59,7 @@ export class Runner {
     return this.#keepAliveMs
   }
 
-  /** Clock milliseconds: now + keep-alive until the first request ends, the last deadline while busy (§2.5). */
+  /** Clock milliseconds: now + keep-alive until the first request ends, the last deadline while busy. */
   get expiresAt(): number {
     return this.#expiresAt ?? this.#clock.now() + this.#keepAliveMs
   }

@@ -48,7 +48,7 @@ interface Waiter {
 const warmFactor = 0.35
 
 /**
- * Which models are loaded (fake-ollama.md §4). A request for a ready runner passes at once. Any other waits in one FIFO of
+ * Which models are loaded (docs/ollama.md#scheduling). A request for a ready runner passes at once. Any other waits in one FIFO of
  * `maxQueue` places, emptied by one dispatcher that blocks while it evicts and loads: pending -> (evicting)* -> loading ->
  * ready -> unloading -> gone. Who left keeps the place in the FIFO until it is popped.
  */

@@ -3,7 +3,7 @@ import type { ModelDefinition } from './models.ts'
 import { type ModelName, parseName } from './names.ts'
 import { Refusal } from './refusal.ts'
 
-/** How an endpoint words what is wrong with a model's name (ollama-api.md §1.5). */
+/** How an endpoint words what is wrong with a model's name (docs/ollama.md#answers). */
 export type Wording = 'chat' | 'generate' | 'embed' | 'embeddings'
 
 /** A model under one of its names. */

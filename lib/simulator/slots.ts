@@ -5,7 +5,7 @@ interface Waiter {
 }
 
 /**
- * The semaphore of one runner: first come, first served, without a limit on who waits (ollama-api.md §2.1). Leaving the
+ * The semaphore of one runner: first come, first served, without a limit on who waits (docs/ollama.md#scheduling). Leaving the
  * queue frees the place at once.
  */
 export class Slots {

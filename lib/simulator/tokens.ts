@@ -1,6 +1,6 @@
 import { seededDice } from '../shared/seeded-dice.ts'
 
-/** Tokens of a prompt: one per 4 characters (fake-ollama.md §3). */
+/** Tokens of a prompt: one per 4 characters. */
 export function countTokens(text: string): number {
   return Math.ceil(text.length / charactersPerToken)
 }

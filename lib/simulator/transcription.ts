@@ -22,7 +22,7 @@ export function readTranscription(body: unknown): TranscriptionAsk {
   return { ...chat, capabilities: ['completion', 'audio'], plainText }
 }
 
-/** How the answer to `ask` is written: as a whole, in JSON or as plain text (ollama-api.md §1.6). */
+/** How the answer to `ask` is written: as a whole, in JSON or as plain text (docs/ollama.md#answers). */
 export function transcriptionEndpoint({ plainText }: TranscriptionAsk): Endpoint {
   const textOf = ({ answer }: Outcome) => answer.content.join('')
   const write = (text: string) => (plainText ? text : `{"text":${goString(text)}}\n`)

@@ -23,7 +23,7 @@ export function readPush(body: unknown): TransferAsk {
   return readTransfer(body, 'PushRequest')
 }
 
-/** `/api/pull` (ollama-api.md §3). */
+/** `/api/pull` (docs/ollama.md#model-management). */
 export async function pull(machine: Machine, exchange: Exchange, ask: TransferAsk): Promise<void> {
   const progress = new Progress(exchange.reply, ask.stream)
   await progress.run(() => fetchModel(machine, exchange, ask.name, progress))

@@ -129,7 +129,7 @@ function troubleIn(message: string): Omit<Trouble, 'refuses'> | null {
   return troubles.find(([said]) => said.test(message))?.[1] ?? null
 }
 
-/** What is not known to be final is taken for passing: etcd3 has errors of many classes for "no connection" (sheet etcd.md §6). */
+/** What is not known to be final is taken for passing: etcd3 has errors of many classes for "no connection" (docs/etcd.md#errors). */
 function faultOf(error: unknown): StoreFault {
   if (error instanceof EtcdLeaseInvalidError) return 'no-lease'
   return refusals.some((refusal) => error instanceof refusal) ? 'denied' : 'unavailable'

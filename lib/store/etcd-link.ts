@@ -36,8 +36,8 @@ export interface EtcdOptions {
  * The connection to etcd: a client for one endpoint, thrown away at the first call without an answer; the next call gets
  * a fresh one for the next endpoint and stays there while it answers.
  *
- * A fresh client is the only cure for a peer that accepts and never answers (grpc-js has no connect timeout, sheet
- * etcd.md §2). Nothing is retried here: a transaction may have happened, and every caller has its own patience.
+ * A fresh client is the only cure for a peer that accepts and never answers (grpc-js has no connect timeout,
+ * docs/etcd.md#connection). Nothing is retried here: a transaction may have happened, and every caller has its own patience.
  */
 export class EtcdLink {
   readonly #options: EtcdOptions

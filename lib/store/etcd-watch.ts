@@ -11,7 +11,7 @@ type Stream = Awaited<ReturnType<Etcd3['watchClient']['watch']>>
 
 /**
  * One watch on one raw stream: opening, then standing, then ended. It never resumes by itself: where to go on from is
- * known only to who applied the changes (sheet etcd.md §3.3).
+ * known only to who applied the changes (docs/etcd.md#informer).
  */
 export class EtcdWatch implements Watch {
   readonly #stream: Stream

@@ -37,7 +37,7 @@ const pageSize = 500
 
 /**
  * The store in etcd. Of the package `etcd3` it uses the wire only: its Election, Lease, Watcher and Lock lose events and
- * elect two leaders (sheet etcd.md §0). A call ends within a second as long as
+ * elect two leaders (docs/etcd.md#what-of-etcd3-is-used). A call ends within a second as long as
  * etcd is prompt (`Patience`), a list within that time for each page.
  */
 export class EtcdStore implements Store {

@@ -34,7 +34,7 @@ type Reason = 'compacted' | 'lost' | 'silent' | 'stopped'
 
 /**
  * A copy of everything under a prefix that follows the store: list at one revision, watch from the next one, and after
- * any break the same again (sheet etcd.md §3.3). While the store is away the copy stays as it was.
+ * any break the same again (docs/etcd.md#informer). While the store is away the copy stays as it was.
  *
  *     listing -> following -> (compacted | lost | silent) -> pause -> listing
  */
@@ -150,7 +150,7 @@ export class Informer {
     })
     this.#touch()
     this.#break = broken.resolve
-    // etcd before 3.4.36 swallows a delete at whose revision it was compacted between the list and the watch: sheet §6.
+    // etcd before 3.4.36 swallows a delete at whose revision it was compacted between the list and the watch.
     this.#probe.poke()
     if (signal.aborted) broken.resolve('stopped')
     return {

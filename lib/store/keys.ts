@@ -1,4 +1,4 @@
-/** The layout of the store (DESIGN §5): the only place that spells a key. */
+/** The layout of the store (docs/etcd.md#key-layout): the only place that spells a key. */
 export class Keys {
   /** Every key of the cluster begins with this; it ends in "/". */
   readonly root: string

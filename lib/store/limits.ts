@@ -29,7 +29,7 @@ export function checkTransaction({ when, apply, otherwise = [] }: Transaction): 
 }
 
 /**
- * A prefix that does not end in "/" also takes the neighbours whose names begin alike (sheet etcd.md §6).
+ * A prefix that does not end in "/" also takes the neighbours whose names begin alike (docs/etcd.md#key-layout).
  *
  * @throws StoreError `denied`
  */

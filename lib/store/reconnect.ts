@@ -5,7 +5,7 @@ const connectsPerSecond = 12
 
 /**
  * Milliseconds a client leaves a store alone that did not answer. All clients lose a store at the same moment; each waits
- * for its turn at random, so that however many they are the store gets no more than it can take (sheet etcd.md §8.10).
+ * for its turn at random, so that however many they are the store gets no more than it can take (docs/etcd.md#connection).
  *
  * @param instances how many connect to the same store, this one included
  * @param failures in a row: after the first one any moment of the turn will do; later ones keep the order, or the late

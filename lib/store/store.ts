@@ -112,7 +112,7 @@ export interface Store {
   list(prefix: string): Promise<{ readonly entries: readonly Entry[]; readonly revision: bigint }>
   /**
    * A cheap look at what is under `prefix`: how many entries, and the largest `modified` among them (0n when none).
-   * Whoever follows a watch compares it with what arrived (sheet etcd.md §3.3).
+   * Whoever follows a watch compares it with what arrived (docs/etcd.md#informer).
    */
   newest(prefix: string): Promise<{ readonly count: number; readonly modified: bigint }>
   /**

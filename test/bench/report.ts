@@ -4,7 +4,7 @@ import { defaultParameters } from '../../lib/scheduler/parameters.ts'
 import { starters } from './contestants.ts'
 import type { Figures, Results } from './run.ts'
 
-/** What DESIGN §10 says of a measure, and what came of it. */
+/** What a measure should be, and what came of it. */
 interface Judgement {
   /** In words: what is compared with what. */
   readonly as: string
@@ -142,7 +142,7 @@ function of(figures: Figures, name: string): number {
   return figures[name] ?? Number.NaN
 }
 
-/** A pass decides on so many requests: where each goes, or what it waits for (sheet routing.md §2.4, §6 G9). */
+/** A pass decides on so many requests: where each goes, or what it waits for (docs/routing.md#queue-pass, G9). */
 const decided = defaultParameters.queue.window
 
 function amortised(passes: Figures): Figures {

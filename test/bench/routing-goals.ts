@@ -35,7 +35,7 @@ const heading = `| goal | wanted | measured | |
 |---|---|---|---|`
 
 /**
- * The goals of sheet routing.md §6 that one instance is judged by without sockets, and how it did. G9 is about the time that
+ * The goals of docs/routing.md#results that one instance is judged by without sockets, and how it did. G9 is about the time that
  * deciding takes, of which the rehearsal knows nothing: `npm run bench` measures it.
  */
 export function goalsTable(evidence: Evidence): string {

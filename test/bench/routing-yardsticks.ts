@@ -24,7 +24,7 @@ export interface Knowledge {
   readonly reading: Prediction[]
 }
 
-/** Completions after which a speed should be known (sheet routing.md §6, G8). */
+/** Completions after which a speed should be known (docs/routing.md#results, G8). */
 const lessons = 10
 
 /**

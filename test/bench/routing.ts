@@ -29,7 +29,7 @@ const [trace = null, sessions = trace] = await Promise.all(
 )
 const sixModels = readFleetPlan(defaultFleetText)
 const twoModels = smallest(sixModels, 2)
-/** Each runner keeps 8 GB of prompts in the host's memory: llama-server's default (sheet routing.md §0.8). */
+/** Each runner keeps 8 GB of prompts in the host's memory: llama-server's default (docs/routing.md#what-ollama-does). */
 const caching = readFleetPlan(defaultFleetText.replaceAll('prompt_cache: 0', 'prompt_cache: 8'))
 /** Nothing was tuned with these. */
 const seeds = [21, 22, 23]
@@ -91,7 +91,7 @@ const goals = goalsTable({
   caching: kept,
   ours: all.filter(({ policy }) => policy === ours.name),
 })
-const text = `${heading()}\n## Goals (sheet routing.md §6)\n\n${goals}\n\n${sections.join('\n')}`
+const text = `${heading()}\n## Goals (docs/routing.md#results)\n\n${goals}\n\n${sections.join('\n')}`
 await writeFile(new URL('RESULTS.md', import.meta.url), text)
 
 async function section(title: string, rehearsed: Case, contestants: readonly Contestant[]) {

@@ -166,7 +166,7 @@ async function areKept(clients: readonly Client[]): Promise<boolean> {
 /**
  * A raft leader that was frozen for longer than a TTL knows of no renewal that its successor took meanwhile: when it wakes
  * up, it asks to revoke all those leases before it learns that it leads no more, and its successor obeys. etcd ignores
- * such requests since 3.4.31 and 3.5.13 (etcd #15247, sheet etcd.md §6). Nobody outside etcd can prevent it, and until
+ * such requests since 3.4.31 and 3.5.13 (etcd #15247). Nobody outside etcd can prevent it, and until
  * the member wakes up nothing is lost.
  */
 async function revokesWhenWoken({ endpoint }: Etcd): Promise<boolean> {

@@ -30,7 +30,7 @@ function each(campaign: Campaign, act: (proxy: FaultProxy) => void): void {
   for (const proxy of campaign.proxies) act(proxy)
 }
 
-/** The faults of sheet etcd.md §5 row 10 and §8.1. */
+/** Faults of the way to etcd (docs/etcd.md#faults). */
 export const scenarios: readonly Scenario[] = [
   scenario('cut off during changes', async (campaign) => {
     each(campaign, (proxy) => proxy.cut())

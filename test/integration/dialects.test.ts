@@ -18,7 +18,7 @@ interface RouteCase {
   readonly dialect: Dialect
   readonly model?: string
   readonly body: object
-  /** How an absent model is told (sheet ollama-api.md §1.5). */
+  /** How an absent model is told (docs/ollama.md#answers). */
   readonly absent: string
   /** Fields of a whole answer. */
   readonly fields: readonly string[]
@@ -31,7 +31,7 @@ const notPulled = 'model "unknown" not found, try pulling it first'
 const native = { type: ndjson, last: /"done":true/ }
 const openai = { type: sse, last: /^data: \[DONE\]$/ }
 const embeds = { model: 'embedder', body: { input: 'a', prompt: 'a' } }
-/** Sheet ollama-api.md §1 and §1.4 to §1.8, row by row. */
+/** The paths and answers of docs/ollama.md#answers, one by one. */
 const routes: readonly RouteCase[] = [
   {
     path: '/api/chat',

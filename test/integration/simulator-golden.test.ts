@@ -4,7 +4,7 @@ import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 
-// The samples of ollama-api.md §1.4-1.8, field by field and in their order, from a node whose clock stands still
+// Samples of answers (docs/ollama.md#answers), field by field and in their order, from a node whose clock stands still
 // between requests.
 const date = '2026-01-02T03:04:05.000000000Z'
 const created = Date.parse(date) / 1000

@@ -24,7 +24,7 @@ const held = { a: [...own('a'), ...onBoth], b: [...own('b'), ...onBoth] }
 const holdersOf = (name: string) =>
   Object.entries(held).flatMap(([node, names]) => (names.includes(name) ? [node] : []))
 
-/** Every way in which Ollama lets a name be written (sheet ollama-api.md §1.2). */
+/** Every way in which Ollama lets a name be written (docs/ollama.md#requests). */
 function spellings(name: string): string[] {
   const long = name.includes('/') ? name : `library/${name}`
   return [

@@ -64,7 +64,7 @@ type Row = readonly [
   expected: 'ok' | 'refused' | 'admin only',
   api: string,
 ]
-/** Sheet ollama-api.md §1, row by row. */
+/** The paths of docs/ollama.md#requests, one by one. */
 const rows: readonly Row[] = [
   ['HEAD', '/', 'ollama', 'ok', 'inventory'],
   ['GET', '/', 'ollama', 'ok', 'inventory'],

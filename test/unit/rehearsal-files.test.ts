@@ -9,7 +9,7 @@ import { type Request, requestsOf } from '../../lib/rehearsal/traffic.ts'
 import { seededDice } from '../../lib/shared/seeded-dice.ts'
 import { LeastConnections, smallFleet } from '../support/rehearsal.ts'
 
-test('the default fleet is the one of the sheet', () => {
+test('the default fleet is the one that docs/routing.md describes', () => {
   const { nodes, models } = readFleetPlan(defaultFleetText)
   assert.deepEqual(
     nodes.map(({ name, speed, memory }) => [name, speed, memory / 1e9]),

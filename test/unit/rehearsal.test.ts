@@ -103,11 +103,11 @@ test('the fleet serves as many requests as its capacity says when it has nothing
 })
 
 /**
- * Sheet routing.md §4.0, six models at load 0.5, says of least-connections: 30.3 % within the goal, and 1,323 loads in 5,000
+ * An earlier simulation of six models at load 0.5 says of least-connections: 30.3 % within the goal, and 1,323 loads in 5,000
  * requests. It tells its node model in words only: ±8 points, a factor of 1.5. Waiting times of a queue that only grows say
  * nothing.
  */
-test('on the fleet of the sheet, least-connections does as badly as the sheet says', () => {
+test('on the default fleet, least-connections does as badly as an earlier simulation says', () => {
   const rounds = [11, 12, 13].map((seed) => run({ requests: 5000, seed }))
   const slo = mean(rounds.map(({ outcomes }) => tally(outcomes, goal).slo))
   const loads = mean(rounds.map((each) => each.loads))
