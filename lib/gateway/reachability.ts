@@ -1,8 +1,8 @@
 import type { Address } from '../shared/address.ts'
 
 /** How long a node says nothing until a new connection is tried, and the time between two such tries, in milliseconds. */
-const silentMs = 1000
-const everyMs = 2000
+const silentMs = 500
+const everyMs = 1000
 
 interface ReachabilityOptions {
   /** Where to connect; null while nothing depends on that. */
