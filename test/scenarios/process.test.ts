@@ -41,7 +41,7 @@ suite('llamero serve that cannot start says so in one line:', () => {
   })
 
   test('a misspelt variable, exit 2, with the one that was meant', async () => {
-    const { code, stderr } = await serve([], { LLAMERO_LISTNE: 'x' })
+    const { code, stderr } = await serve([], { LLAMERO_LISTNE: '0.0.0.0:11434' })
     assert.deepEqual(
       [code, stderr],
       [2, 'error: LLAMERO_LISTNE: is not a setting; did you mean LLAMERO_LISTEN?\n'],
