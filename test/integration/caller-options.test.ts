@@ -142,7 +142,7 @@ suite("a caller's options", () => {
     assert.deepEqual([refused.status, JSON.parse(refused.text).error.type], [403, 'permission_error'])
   })
 
-  test('are judged by the key: its own fields first, and its scope', async () => {
+  test('are judged by the key: its own fields first, and its scope (73)', async () => {
     const key = (token: string, fields: object) =>
       [token, apiKeySchema.parse({ hash: hashToken(token), ...fields })] as const
     const keys = new Map([

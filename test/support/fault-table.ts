@@ -78,7 +78,7 @@ export function render(rows: readonly Row[]): string {
 
 const preamble = `# Faults and the tests that provoke them
 
-Made by \`npm run fault-table\` from the names of the tests, which cite the cases of sheet reliability-security.md §C by number.
+Made by \`npm run fault-table\` from the names of the tests, which cite cases by number.
 `
 
 function linesOf(number: number, words: string, rows: readonly Row[]): string[] {
