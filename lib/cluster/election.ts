@@ -1,7 +1,8 @@
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import { type Dice, Loop } from '../shared/loop.ts'
-import { type Compare, type Entry, holds, type Operation, type Store } from '../store/store.ts'
+import type { Entry, Operation, Store } from '../store/store.ts'
+import { ageOf, type Candidate, holding, isHeld, type Leader, momentOf } from './election-term.ts'
 import { describeKey, OrphanKey } from './orphan-key.ts'
 import { isLeaseGone, pauseMs } from './session.ts'
 
@@ -33,29 +34,7 @@ const jitter = 0.1
 /** Milliseconds a call of a store may take that does not say. */
 const usualDeadlineMs = 1000
 
-/** When a renewal, or the grant that a term began with, was SENT: monotonic, and by the wall clock, which a suspended machine catches up. */
-interface Moment {
-  readonly at: number
-  readonly date: number
-}
-
-type State =
-  | { readonly phase: 'standby'; readonly restUntil: number }
-  | {
-      readonly phase: 'candidate'
-      readonly lease: string
-      readonly sent: Moment
-      readonly validUntil: number
-    }
-  | {
-      readonly phase: 'leader'
-      readonly lease: string
-      readonly sent: Moment
-      readonly validUntil: number
-      readonly fence: bigint
-    }
-type Candidate = Extract<State, { phase: 'candidate' }>
-type Leader = Extract<State, { phase: 'leader' }>
+type State = { readonly phase: 'standby'; readonly restUntil: number } | Candidate | Leader
 
 /**
  * One leader by one transaction on one key (docs/etcd.md#election); never two, whatever the store does.
@@ -120,9 +99,9 @@ export class Election {
   get isProven(): boolean {
     const { clock, store } = this.#options
     if (this.#state.phase !== 'leader' || !this.isLeader()) return false
-    const { at, date } = this.#state.sent
-    const ageMs = Math.max(clock.now() - at, clock.date().getTime() - date)
-    return ageMs < this.#periodMs * (1 + jitter) + (store.deadlineMs ?? usualDeadlineMs)
+    return (
+      ageOf(this.#state.sent, clock) < this.#periodMs * (1 + jitter) + (store.deadlineMs ?? usualDeadlineMs)
+    )
   }
 
   /** This instance's own term, or null when it does not lead. */
@@ -140,7 +119,7 @@ export class Election {
     const state = this.#state
     if (state.phase === 'leader') {
       // A watch may lag behind our own transaction: what it knows from before our term says nothing about it.
-      if (revision >= state.fence && !this.#isOurs(state, entry)) this.#spoil(state, entry)
+      if (revision >= state.fence && !isHeld(state, this.#options, entry)) this.#spoil(state, entry)
       return
     }
     this.#cancelCampaign()
@@ -158,7 +137,7 @@ export class Election {
     const { store, key } = this.#options
     const term = this.#state
     if (term.phase !== 'leader' || !this.isLeader()) return null
-    const transaction = { when: this.#holding(term), apply, otherwise: [key] }
+    const transaction = { when: holding(term, this.#options), apply, otherwise: [key] }
     const { succeeded, revision, found } = await store.commit(transaction)
     if (succeeded) return revision
     // Who learns of the refusal finds us no leader any more, also when we woke up too late for our timers.
@@ -190,23 +169,7 @@ export class Election {
     const { store, key, clock, mayLead } = this.#options
     if (!mayLead() || clock.now() < restUntil) return false
     const entry = await store.get(key)
-    return entry === null || (await this.#removeOrphan(entry))
-  }
-
-  /** Returns whether there is no leader key any more. */
-  async #removeOrphan(entry: Entry): Promise<boolean> {
-    const reason = this.#orphan.reason(entry, this.#unrevoked)
-    if (reason === null || this.#orphan.leftMs(entry) > 0) return false
-    return this.#remove(entry, reason)
-  }
-
-  async #remove(entry: Entry, reason: string): Promise<boolean> {
-    const { store, key, log } = this.#options
-    const when = [{ key, modified: entry.modified }]
-    const { succeeded } = await store.commit({ when, apply: [{ type: 'delete', key }] })
-    if (succeeded)
-      log.warn('removed a leader key that no instance holds', { key, ...describeKey(entry), reason })
-    return succeeded
+    return entry === null || (await this.#orphan.removeIfDue(entry, this.#unrevoked))
   }
 
   async #campaign(signal: AbortSignal): Promise<void> {
@@ -255,7 +218,7 @@ export class Election {
     if (this.#isForgotten()) return this.#demote('this instance is not registered any more')
     // A renewal alone proves nothing: etcd 3.4 may renew a revoked lease. `otherwise` names a key because etcd answers
     // a transaction without a single read or write from memory, without asking its peers.
-    const proof = { when: this.#holding(term), apply: [], otherwise: [key] }
+    const proof = { when: holding(term, this.#options), apply: [], otherwise: [key] }
     const [leftMs, { succeeded, found }] = await Promise.all([
       store.renew(term.lease),
       store.commit(proof),
@@ -281,20 +244,6 @@ export class Election {
     if (isRegistered(id)) this.#unregisteredSince = null
     else this.#unregisteredSince ??= clock.now()
     return this.#unregisteredSince !== null && clock.now() - this.#unregisteredSince >= ttlMs
-  }
-
-  /** What must be true of the leader key while the term lasts. */
-  #holding({ fence, lease }: Leader): readonly Compare[] {
-    const { key, id } = this.#options
-    return [
-      { key, created: fence },
-      { key, value: id },
-      { key, lease },
-    ]
-  }
-
-  #isOurs(term: Leader, entry: Entry | null): boolean {
-    return this.#holding(term).every((compare) => holds(compare, entry))
   }
 
   /** The leader key is not as we put it. */
@@ -336,15 +285,11 @@ export class Election {
     if (this.#unrevoked === lease) this.#unrevoked = null
     const spoiled = this.#spoiled
     if (spoiled === null) return
-    await this.#remove(spoiled, 'it was written over the key of this instance')
+    await this.#orphan.remove(spoiled, 'it was written over the key of this instance')
     if (this.#spoiled === spoiled) this.#spoiled = null
   }
 
   #term(): { fence: string | null } {
     return { fence: this.#state.phase === 'leader' ? String(this.#state.fence) : null }
   }
-}
-
-function momentOf(clock: Clock): Moment {
-  return { at: clock.now(), date: clock.date().getTime() }
 }

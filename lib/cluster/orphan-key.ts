@@ -1,13 +1,18 @@
 import type { Clock } from '../shared/clock.ts'
-import type { Entry } from '../store/store.ts'
+import type { Log } from '../shared/log.ts'
+import type { Entry, Store } from '../store/store.ts'
 
 interface OrphanKeyOptions {
+  readonly store: Pick<Store, 'commit'>
+  /** The leader key. */
+  readonly key: string
   /** Id of this instance. */
   readonly id: string
   readonly ttlMs: number
   /** Whether an instance of that id is registered. */
   readonly isRegistered: (id: string) => boolean
   readonly clock: Clock
+  readonly log: Pick<Log, 'warn'>
 }
 
 /**
@@ -18,7 +23,10 @@ const leaselessShare = 0.75
 /** The same for a key under somebody's lease: a leader that is not registered any more steps down within one TTL. */
 const strangerShare = 2
 
-/** Tells a leader key that some instance holds from one that was written by hand and would keep every instance from leading. */
+/**
+ * Tells a leader key that some instance holds from one that was written by hand and would keep every instance from leading,
+ * and removes the latter.
+ */
 export class OrphanKey {
   readonly #options: OrphanKeyOptions
   #first: { readonly modified: bigint; readonly at: number } | null = null
@@ -45,6 +53,23 @@ export class OrphanKey {
     if (this.#first?.modified !== modified) this.#first = { modified, at: clock.now() }
     const share = lease === null ? leaselessShare : strangerShare
     return Math.max(0, this.#first.at + share * ttlMs - clock.now())
+  }
+
+  /** Removes a key that no instance can hold once it has stood for long enough. Returns whether there is no leader key any more. */
+  async removeIfDue(entry: Entry, own: string | null): Promise<boolean> {
+    const reason = this.reason(entry, own)
+    if (reason === null || this.leftMs(entry) > 0) return false
+    return this.remove(entry, reason)
+  }
+
+  /** Removes the key if it is still as it was read. */
+  async remove(entry: Entry, reason: string): Promise<boolean> {
+    const { store, key, log } = this.#options
+    const when = [{ key, modified: entry.modified }]
+    const { succeeded } = await store.commit({ when, apply: [{ type: 'delete', key }] })
+    if (succeeded)
+      log.warn('removed a leader key that no instance holds', { key, ...describeKey(entry), reason })
+    return succeeded
   }
 }
 
