@@ -1,6 +1,7 @@
 import type Router from '@koa/router'
 import { pruneSeries } from '../cluster/metric-series.ts'
 import { canonicalName } from '../fleet/names.ts'
+import type { NodeView } from '../fleet/node.ts'
 import { isServable, resolve } from '../gateway/resolve.ts'
 import type { AdminContext } from './context.ts'
 
@@ -31,7 +32,7 @@ export function healthRoutes(router: Router, admin: AdminContext): void {
 }
 
 function unreadiness(
-  { snapshot, cluster, instance, isDraining, ownFaults }: AdminContext,
+  { snapshot, cluster, upstreams, instance, isDraining, ownFaults }: AdminContext,
   model: unknown,
 ): string | null {
   if (isDraining()) return 'draining'
@@ -46,7 +47,9 @@ function unreadiness(
   const current = snapshot.get()
   // As for a request, so that an alias is ready when its model is.
   const resolution = resolve(canonicalName(model) ?? '', 'anonymous', current)
-  return isServable(resolution, current) ? null : 'no node can serve this model'
+  // Advice alone never stops traffic: when one leader errs, a load balancer would take out every instance.
+  const mayServe = (node: NodeView) => !upstreams.isLost(node.name) && !cluster.findsDown(node)
+  return isServable(resolution, current, mayServe) ? null : 'no node can serve this model'
 }
 
 /** What only changes and advice wait for: requests go on. */

@@ -1,6 +1,7 @@
 import type { Contacts } from '../fleet/contacts.ts'
 import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
 import type { Jobs } from '../fleet/job.ts'
+import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { LearnedState } from '../scheduler/learning.ts'
 import type { Clock } from '../shared/clock.ts'
@@ -22,6 +23,7 @@ import type { CutOff } from './reach.ts'
 import { readInstance } from './records.ts'
 import { Registry } from './registry.ts'
 import { Session } from './session.ts'
+import { ownFence } from './statuses.ts'
 import type { ConfigSource } from './world.ts'
 
 export interface ClusterOptions {
@@ -219,6 +221,17 @@ export class Cluster {
   /** Set while this instance reaches no node and another one does. */
   get cutOff(): CutOff | null {
     return this.#evidence.cutOff
+  }
+
+  /**
+   * Whether this instance knows by itself that a node is down: it was the one that probed the node, or failed there too. That
+   * another instance says so is advice, which must not take this one out of service.
+   */
+  findsDown({ name, health, status }: NodeView): boolean {
+    if (health !== 'down' || status === null) return false
+    const isProbedHere =
+      this.advice === 'own' ? status.fence === ownFence : status.fence === String(this.fence)
+    return isProbedHere || this.#evidence.hasFailed(name)
   }
 
   /** Whose health and weights are in force: a leader's, or what this instance finds out while none is heard. */

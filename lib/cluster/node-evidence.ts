@@ -33,6 +33,9 @@ interface NodeEvidenceOptions {
   readonly changed: () => void
 }
 
+/** Milliseconds for which a failed request says that a node is down: without requests nothing would take that back. */
+const failureCountsMs = 30_000
+
 /** What is known of the ways to the nodes besides a leader's advice: by this instance's own traffic, and by the others'. */
 export class NodeEvidence implements Evidence {
   readonly contacts: Contacts
@@ -74,6 +77,13 @@ export class NodeEvidence implements Evidence {
   /** Set while this instance reaches no node and another one does. */
   get cutOff(): CutOff | null {
     return this.#reach.cutOff
+  }
+
+  /** Whether what this instance met at a node last was a failure: of a request a moment ago, or of its own look at the nodes. */
+  hasFailed(node: string): boolean {
+    const { answeredAt, probedAt, failedAt } = this.contacts.of(node)
+    const isRecent = failedAt > this.#options.clock.now() - failureCountsMs
+    return (isRecent && failedAt > Math.max(answeredAt, probedAt)) || this.#reach.unreached.includes(node)
   }
 
   /** When another instance told last that a node answers it, in monotonic milliseconds; null: never. */

@@ -84,6 +84,11 @@ export class Reach {
     return this.#cutOff
   }
 
+  /** The nodes that were probed in vain while none is reached. */
+  get unreached(): readonly string[] {
+    return this.#lost?.nodes ?? []
+  }
+
   async #round(signal: AbortSignal): Promise<void> {
     const { snapshot, clock } = this.#options
     const nodes = [...snapshot().nodes.values()].filter(

@@ -7,6 +7,9 @@ import { isPossibleFence } from './records.ts'
 /** What a leader saw of a node: a status before it is signed with the fence, and given a weight and what was learned. */
 export type Observation = Omit<NodeStatus, 'fence' | 'weight' | 'learned'>
 
+/** The fence of a status that this instance made of what it saw by itself. */
+export const ownFence = '0'
+
 /** A node's status as read from the store, with what is needed to judge the next one. */
 export interface Sighting {
   readonly created: bigint

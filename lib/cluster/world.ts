@@ -22,7 +22,15 @@ import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, 
 import { addressOf } from './probers.ts'
 import { byFolder, readAgent } from './records.ts'
 import { readRemembered } from './remembered.ts'
-import { type Observation, readStatus, readStatuses, refusalOf, type Sighting, statusIn } from './statuses.ts'
+import {
+  type Observation,
+  ownFence,
+  readStatus,
+  readStatuses,
+  refusalOf,
+  type Sighting,
+  statusIn,
+} from './statuses.ts'
 import { readUid } from './store-uid.ts'
 import type { Trust } from './trust.ts'
 
@@ -358,7 +366,7 @@ function ownStatus(seen: Observation, spec: NodeSpec): NodeStatus {
   const { weight } = spec
   const known = ownStatuses.get(seen)
   if (known?.weight === weight) return known
-  const status = { ...seen, fence: '0', weight }
+  const status = { ...seen, fence: ownFence, weight }
   ownStatuses.set(seen, status)
   return status
 }

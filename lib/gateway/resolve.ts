@@ -32,9 +32,13 @@ export function resolve(asked: string, tenant: string, snapshot: Snapshot): Reso
   return { route, wanted, model, isFallback: model !== first }
 }
 
-/** Whether a node could answer now what was resolved. */
-export function isServable({ model, route }: Resolution, snapshot: Snapshot): boolean {
-  return model !== null && isServed(model, route, snapshot, isWell)
+/** Whether a node that suits could answer what was resolved. */
+export function isServable(
+  { model, route }: Resolution,
+  snapshot: Snapshot,
+  suits: (node: NodeView) => boolean,
+): boolean {
+  return model !== null && isServed(model, route, snapshot, suits)
 }
 
 /** What the context of a model's requests is set to: by the route that matched, else by the first match in `models`. */

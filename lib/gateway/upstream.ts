@@ -107,6 +107,11 @@ export class Upstream {
     this.#reachability.lose()
   }
 
+  /** A new connection to the node did not come up, and none has since. */
+  get isLost(): boolean {
+    return this.#reachability.isLost
+  }
+
   /** What is known of the node's answers for one model. */
   silence(model: string): Silence {
     let silence = this.#silences.get(model)

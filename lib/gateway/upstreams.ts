@@ -88,6 +88,11 @@ export class Upstreams implements Gate {
     return this.#held.get(node)?.upstream.breaker.state ?? 'closed'
   }
 
+  /** Whether no connection of this instance to a node comes up; tried again every second. */
+  isLost(node: string): boolean {
+    return this.#held.get(node)?.upstream.isLost ?? false
+  }
+
   /** Closes every socket to every node. */
   close(): void {
     this.#stopTimers()

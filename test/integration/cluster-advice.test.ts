@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
+import { Contacts } from '../../lib/fleet/contacts.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
@@ -55,4 +56,34 @@ test('an instance cut off from every leader sees for itself who dies and who is 
   standby.link.isCut = false
   await eventually(() => standby.cluster.advice === 'leader', 'the heartbeat is heard again', 3000)
   assert.equal(available(standby), 'm n')
+})
+
+test('an instance finds a node down by its own probes and failures, and by no advice of another (301)', async () => {
+  const [n] = nodes as [SimulatedNode]
+  const contacts = new Contacts(clock)
+  const other = new ClusterInstance(store, 'other', { contacts })
+  other.cluster.start()
+  const finds = ({ cluster, snapshot }: ClusterInstance) => {
+    const node = snapshot.get().nodes.get('n')
+    return node !== undefined && cluster.findsDown(node)
+  }
+  try {
+    await eventually(() => available(other) === 'm n', 'the advice arrived', 5000)
+    contacts.failed('n')
+    assert(!finds(other), 'a node that is advised up has one failure')
+    contacts.answered('n')
+    await n.control.refuse()
+    await eventually(() => available(other) === 'm', 'the leader advises that a node is down', 5000)
+    assert.deepEqual([leader, standby, other].map(finds), [true, false, false])
+    contacts.failed('n')
+    assert(finds(other), 'a request of its own failed there')
+    contacts.probed('n')
+    assert(!finds(other), 'its own look was answered since')
+    contacts.failed('n')
+    await eventually(() => !finds(other), 'the failure is long ago', 5000)
+    standby.link.isCut = true
+    await eventually(() => finds(standby), 'without a leader it probes for itself', 10_000)
+  } finally {
+    await other.cluster.stop()
+  }
 })
