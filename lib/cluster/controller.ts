@@ -184,12 +184,12 @@ export class Controller {
   }
 
   #watched(observations: ReadonlyMap<string, Observation | null>, sightings: View['sightings']): Watched[] {
-    const failing = this.#probers.failing()
+    const unreached = this.#probers.unreached()
     return [...observations].map(([name, seen]) => ({
       name,
       published: sightings.get(name)?.stored?.health ?? null,
       seen: seen?.health ?? null,
-      isFailing: failing.has(name),
+      isUnreached: unreached.has(name),
     }))
   }
 

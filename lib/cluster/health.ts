@@ -21,6 +21,8 @@ export interface Vitals {
   readonly dead: number
   /** When the first of those last ones ended (monotonic ms); null while there is none. */
   readonly deadSince: number | null
+  /** How the last of those failed; null while there is none. */
+  readonly deadBy: ProbeFault | null
   /** When the node refused the connection in the last probe (monotonic ms), else null. */
   readonly refusedAt: number | null
   /** Whether the last probe timed out, and the one before did not fail: the next one tells more, over fresh connections. */
@@ -36,6 +38,7 @@ export const unknownVitals: Vitals = {
   bad: 0,
   dead: 0,
   deadSince: null,
+  deadBy: null,
   refusedAt: null,
   isFirstTimeout: false,
 }
@@ -86,9 +89,13 @@ export function wantsConfirmation({ health, refusedAt, isFirstTimeout }: Vitals)
   return (health !== 'down' && refusedAt !== null) || isFirstTimeout
 }
 
-/** Whether the node fails its probes now by more than a timeout. */
-export function isFailing({ dead }: Vitals): boolean {
-  return dead > 0
+/**
+ * Whether no connection to the node comes up. The fault may then be on this side of the way; an answer that is wrong came over
+ * a way that is well.
+ */
+export function isUnreached({ health, fault, deadBy }: Vitals): boolean {
+  const failedBy = health === 'down' ? fault : deadBy
+  return failedBy === 'refused' || failedBy === 'unreachable'
 }
 
 /** Whether it takes connections, and did not answer the last probe in time. */
@@ -96,7 +103,7 @@ export function isSluggish({ health, bad, dead }: Vitals): boolean {
   return dead === 0 && (bad > 0 || health === 'slow')
 }
 
-const alive = { bad: 0, dead: 0, deadSince: null, refusedAt: null, isFirstTimeout: false }
+const alive = { bad: 0, dead: 0, deadSince: null, deadBy: null, refusedAt: null, isFirstTimeout: false }
 
 function answered(vitals: Vitals, how: string, { rise }: Rules): Vitals {
   const next = { ...vitals, ...alive, good: vitals.good + 1, present: vitals.present + 1 }
@@ -121,6 +128,7 @@ function failed(vitals: Vitals, fault: ProbeFault, reason: string, { at, fall, a
     // No new connection comes up, so the one over which the first probe timed out was dead.
     dead: vitals.dead + (vitals.isFirstTimeout ? 2 : 1),
     deadSince: vitals.deadSince ?? at,
+    deadBy: fault,
     refusedAt: fault === 'refused' ? at : null,
     isFirstTimeout: false,
   }

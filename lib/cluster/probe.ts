@@ -1,6 +1,7 @@
 import { Agent, buildConnector, request } from 'undici'
 import type { InventoryModel, LoadedModel, NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
+import { isConnectError } from '../shared/connect-error.ts'
 import { LatenessWatch } from '../shared/lateness.ts'
 import { MergedBytes } from '../shared/merged-bytes.ts'
 import { ownFaultOf } from '../shared/own-fault.ts'
@@ -192,15 +193,13 @@ class TimedOut extends Error {
   }
 }
 
+/** Of a connection that had come up; but for the last one, which has no other sign of a connection that did not. */
 const unreachable: ReadonlySet<string> = new Set([
   'EHOSTUNREACH',
   'EHOSTDOWN',
-  'EADDRNOTAVAIL', // of an IPv6 address on a machine without IPv6
   'ENETUNREACH',
   'ENETDOWN',
   'ETIMEDOUT',
-  'ENOTFOUND',
-  'EAI_AGAIN',
   'UND_ERR_CONNECT_TIMEOUT',
 ])
 
@@ -225,7 +224,7 @@ function failureOf(error: unknown, isLate: boolean): Finding {
   if (isTimedOut && isLate) return { kind: 'none', reason: 'this instance itself was late' }
   if (error instanceof TimedOut) return { kind: error.kind, reason }
   if (code === 'ECONNREFUSED') return { kind: 'refused', reason }
-  return { kind: unreachable.has(code) ? 'unreachable' : 'answer', reason }
+  return { kind: isConnectError(error) || unreachable.has(code) ? 'unreachable' : 'answer', reason }
 }
 
 function answered<T>(answer: PromiseSettledResult<Answer<T>>): T | null {

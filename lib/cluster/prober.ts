@@ -7,8 +7,8 @@ import type { Metrics } from '../shared/metrics.ts'
 import {
   examine,
   type Finding,
-  isFailing,
   isSluggish,
+  isUnreached,
   unknownVitals,
   type Vitals,
   wantsConfirmation,
@@ -83,9 +83,9 @@ export class Prober {
     return this.#observation
   }
 
-  /** Whether the node fails its probes now by more than a timeout, whatever its health is so far. */
-  get isFailing(): boolean {
-    return isFailing(this.#vitals)
+  /** Whether no connection to the node comes up now, also while its health is still good. */
+  get isUnreached(): boolean {
+    return isUnreached(this.#vitals)
   }
 
   start(): void {
@@ -135,14 +135,14 @@ export class Prober {
     metrics?.probeSeconds.observe({ node: name }, (at - startedAt) / 1000)
     if (look.finding.kind === 'answered') evidence?.contacts.probed(name)
     if (look.finding.kind === 'none') late?.()
-    const wasFailing = this.isFailing
+    const wasUnreached = this.isUnreached
     const attested = this.#attested(look.finding)
     this.#vitals = examine(this.#vitals, look.finding, { at, rise, fall, attested })
     this.#probedAt = startedAt
     const seen = this.#observe(look)
     const isSame = seen === null || (this.#observation && sameObservation(this.#observation, seen))
     if (!isSame) this.#observation = seen
-    if (!isSame || wasFailing !== this.isFailing) changed()
+    if (!isSame || wasUnreached !== this.isUnreached) changed()
   }
 
   /** What requests say against a probe that failed. */

@@ -56,9 +56,9 @@ export class Probers {
     return new Map([...this.#watched].map(([name, { prober }]) => [name, prober.observation]))
   }
 
-  /** The nodes that fail their probes now by more than a timeout. */
-  failing(): ReadonlySet<string> {
-    return new Set([...this.#watched].flatMap(([name, { prober }]) => (prober.isFailing ? [name] : [])))
+  /** The nodes to which no connection comes up now. */
+  unreached(): ReadonlySet<string> {
+    return new Set([...this.#watched].flatMap(([name, { prober }]) => (prober.isUnreached ? [name] : [])))
   }
 
   /** See `Prober.doubt`. */

@@ -10,8 +10,8 @@ export interface Watched {
   readonly published: NodeHealth | null
   /** What the leader's probes say. */
   readonly seen: NodeHealth | null
-  /** Its last probe failed by more than a timeout. */
-  readonly isFailing: boolean
+  /** No connection to it comes up. */
+  readonly isUnreached: boolean
 }
 
 interface SelfDoubtOptions {
@@ -29,6 +29,8 @@ interface SelfDoubtOptions {
 
 /** Milliseconds within which nodes that fail one after the other fail together: at the default a node is found down in 6 s. */
 const spanMs = 10_000
+/** Milliseconds for which an answer counts for the nodes that were asked about. */
+const answerMs = 30_000
 /** So many nodes are asked about. */
 const sampleSize = 32
 /** So many are named in a log line. */
@@ -46,6 +48,9 @@ export class SelfDoubt {
   #phase: 'calm' | 'asking' | 'handing-over' = 'calm'
   /** Nodes that others do not reach either. */
   #believed: ReadonlySet<string> = new Set()
+  /** Nodes that others were asked about, and when they answered last (monotonic ms). */
+  #asked: ReadonlySet<string> = new Set()
+  #answeredAt = 0
   /** Nodes that were written down of late, and when (monotonic ms). */
   readonly #fallen = new Map<string, number>()
 
@@ -60,14 +65,16 @@ export class SelfDoubt {
     const served = nodes.filter(
       ({ name, published }) => published === 'up' || published === 'slow' || this.#fallen.has(name),
     )
-    const lost = served.filter(({ isFailing, seen }) => isFailing || seen === 'down')
+    const lost = served.filter(({ isUnreached }) => isUnreached)
     const due = lost.filter(({ seen, published }) => seen === 'down' && published !== 'down')
-    this.#believed = new Set(lost.flatMap(({ name }) => (this.#believed.has(name) ? [name] : [])))
+    const names = new Set(lost.map(({ name }) => name))
+    this.#believed = common(this.#believed, names)
+    this.#asked = now - this.#answeredAt > answerMs ? new Set() : common(this.#asked, names)
     const unsure = due.filter(({ name }) => !this.#believed.has(name))
     const held = new Set(unsure.map(({ name }) => name))
     if (this.#phase !== 'calm') return held
     if (unsure.length > 0 && isTogether(lost.length, served.length) && this.#hasOthers()) {
-      void this.#inquire(served, new Set(lost.map(({ name }) => name)))
+      if (unsure.some(({ name }) => !this.#asked.has(name))) void this.#inquire(served, names)
       return held
     }
     for (const { name } of due) this.#fallen.set(name, now)
@@ -110,6 +117,8 @@ export class SelfDoubt {
   #believe(lost: ReadonlySet<string>, answers: Answers): void {
     const reached = new Set([...answers.values()].flatMap((nodes) => [...nodes]))
     this.#believed = new Set([...lost].filter((name) => !reached.has(name)))
+    this.#asked = lost
+    this.#answeredAt = this.#options.clock.now()
     this.#phase = 'calm'
     this.#options.log.warn('no other instance reaches more nodes: those that fail are written down', {
       asked: answers.size,
@@ -120,6 +129,10 @@ export class SelfDoubt {
   #hasOthers(): boolean {
     return this.#options.successors().length > 0
   }
+}
+
+function common(some: ReadonlySet<string>, others: ReadonlySet<string>): ReadonlySet<string> {
+  return new Set([...some].filter((name) => others.has(name)))
 }
 
 /** Whether so many of the nodes fail that the leader's own way to them may be the reason. */

@@ -1,13 +1,20 @@
 import { connect } from 'node:net'
 import type { Clock } from '../shared/clock.ts'
 import { lookupNode } from '../shared/node-address.ts'
+import { ownFaultOf } from '../shared/own-fault.ts'
 
 /** Of the node or the way to it. Others (no name server, no file or port left here) say nothing of either. */
-const deadCodes: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN'])
+const deadCodes: ReadonlySet<string> = new Set(['EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ENETDOWN'])
 
 /** Whether an error of a connection says that its other end cannot be reached. */
-export function provesUnreachable({ code }: Error & { code?: unknown }): boolean {
-  return code === 'ECONNECT_TIMEOUT' || deadCodes.has(String(code))
+export function provesUnreachable(error: Error & { code?: unknown; syscall?: unknown }): boolean {
+  if (error.code === 'ECONNECT_TIMEOUT' || deadCodes.has(String(error.code))) return true
+  const errors: unknown[] = error instanceof AggregateError ? error.errors : [error]
+  return errors.every(failedToConnect) && ownFaultOf(error) === null
+}
+
+function failedToConnect(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'connect'
 }
 
 /**

@@ -1,15 +1,11 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
+import { isConnectError } from '../shared/connect-error.ts'
 import { ownFaultOf } from '../shared/own-fault.ts'
 import type { Fault } from './outcome.ts'
 
-const unreachableCodes = new Set([
-  'ECONNREFUSED',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EADDRNOTAVAIL', // of an IPv6 address on a machine without IPv6
-])
+/** Of a connection that had come up. */
+const unreachableCodes = new Set(['EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ENETDOWN'])
+const tlsCodes = /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/
 
 /**
  * A node that closes an idle connection and a request that is written to it cross on the way: the loss is noticed within a
@@ -31,8 +27,7 @@ export function faultOf(error: Error & { code?: unknown }, { request, forMs, hea
   if (ownFaultOf(error)) return 'own-fault'
   const code = String(error.code ?? '')
   if (code === 'ECONNECT_TIMEOUT') return 'connect-timeout'
-  if (unreachableCodes.has(code) || /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))
-    return 'unreachable'
+  if (isConnectError(error) || unreachableCodes.has(code) || tlsCodes.test(code)) return 'unreachable'
   if (code.startsWith('HPE_')) return 'bad-response'
   if (code === 'ETIMEDOUT') return 'connection-lost'
   const lost = code === 'ECONNRESET' || code === 'EPIPE'

@@ -21,9 +21,34 @@ test('a connection whose other end does not answer its keep-alive is lost, which
   assert.equal(faultOf(failed('ETIMEDOUT'), { ...onKept, forMs: 90_000 }), 'connection-lost')
 })
 
-test('only what the way says proves a node unreachable, not a name server or what lacks here (304)', () => {
-  for (const code of ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ECONNECT_TIMEOUT'])
+const ofCall = (code: string, syscall: string) => Object.assign(failed(code), { syscall })
+
+test('whatever connect says proves a node unreachable, but no name server, nor what lacks here (304)', () => {
+  for (const code of [
+    'ECONNREFUSED',
+    'EHOSTUNREACH',
+    'ENETUNREACH',
+    'EACCES',
+    'EPERM',
+    'EINVAL',
+    'ETIMEDOUT',
+  ])
+    assert(provesUnreachable(ofCall(code, 'connect')), code)
+  for (const code of ['EHOSTUNREACH', 'ENETDOWN', 'ECONNECT_TIMEOUT'])
     assert(provesUnreachable(failed(code)), code)
-  for (const code of ['ENOTFOUND', 'EAI_AGAIN', 'EMFILE', 'EADDRNOTAVAIL', 'ECONNRESET', 'CERT_HAS_EXPIRED'])
-    assert(!provesUnreachable(failed(code)), code)
+  for (const code of ['EMFILE', 'EADDRNOTAVAIL', 'ENOBUFS'])
+    assert(!provesUnreachable(ofCall(code, 'connect')), code)
+  for (const code of ['ENOTFOUND', 'EAI_AGAIN']) assert(!provesUnreachable(ofCall(code, 'getaddrinfo')), code)
+  for (const code of ['ECONNRESET', 'CERT_HAS_EXPIRED']) assert(!provesUnreachable(failed(code)), code)
+  const each = (...codes: string[]) => new AggregateError(codes.map((code) => ofCall(code, 'connect')))
+  assert(provesUnreachable(each('ECONNREFUSED', 'EACCES')))
+  assert(!provesUnreachable(each('EMFILE', 'EMFILE')))
+})
+
+test('a node to which no connection comes up did not close one, whatever the reason is (303)', () => {
+  for (const code of ['EACCES', 'EPERM', 'EINVAL', 'ENETDOWN', 'ETIMEDOUT', 'ECONNREFUSED'])
+    assert.equal(faultOf(ofCall(code, 'connect'), onKept), 'unreachable', code)
+  assert.equal(faultOf(ofCall('ENOTFOUND', 'getaddrinfo'), onKept), 'unreachable')
+  assert.equal(faultOf(failed('ERR_REFUSED_ADDRESS'), onKept), 'unreachable')
+  assert.equal(faultOf(ofCall('EMFILE', 'connect'), onKept), 'own-fault')
 })

@@ -8,9 +8,9 @@ import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
 type Sketch = Partial<Omit<Watched, 'name'>>
 const up: Sketch = {}
-const fails: Sketch = { isFailing: true }
-const down: Sketch = { isFailing: true, seen: 'down' }
-const written: Sketch = { isFailing: true, seen: 'down', published: 'down' }
+const fails: Sketch = { isUnreached: true }
+const down: Sketch = { isUnreached: true, seen: 'down' }
+const written: Sketch = { isUnreached: true, seen: 'down', published: 'down' }
 
 /** Nodes a, b, c and so on, up unless the sketch says otherwise. */
 const fleet = (...sketches: readonly Sketch[]): Watched[] =>
@@ -18,7 +18,7 @@ const fleet = (...sketches: readonly Sketch[]): Watched[] =>
     name: 'abcdefgh'[nth] ?? '',
     published: 'up',
     seen: 'up',
-    isFailing: false,
+    isUnreached: false,
     ...sketch,
   }))
 
@@ -86,6 +86,19 @@ suite('a leader', () => {
     }
   })
 
+  test('writes nodes down at once that answer with errors: the way to them is well (301)', async () => {
+    const leader = aLeader()
+    const answersWrongly: Sketch = { seen: 'down' }
+    assert.equal(leader.holds(answersWrongly, answersWrongly, answersWrongly), '')
+    assert.deepEqual(leader.asked, [])
+    await leader.clock.advance(11_000)
+    assert.equal(
+      leader.holds(down, down, answersWrongly),
+      'a b',
+      'which does not hide those that are not reached',
+    )
+  })
+
   test('notices that nodes fail together also when they are found down one after the other (301)', async () => {
     const leader = aLeader()
     assert.equal(leader.holds(down, up, up), '')
@@ -114,7 +127,14 @@ suite('a leader', () => {
     leader.holds(down, down, up)
     await leader.answer({ y: 'a', z: '' })
     assert.deepEqual(leader.handedTo, [])
-    assert.equal(leader.holds(down, down, up), 'a', 'a is reached by another instance, b by none')
+    for (let second = 0; second < 20; second++) {
+      assert.equal(leader.holds(down, down, up), 'a', 'a is reached by another instance, b by none')
+      await leader.clock.advance(1000)
+    }
+    assert.equal(leader.asked.length, 1, 'the answer counts for a while')
+    await leader.clock.advance(11_000)
+    leader.holds(down, down, up)
+    assert.equal(leader.asked.length, 2)
   })
 
   test('writes down what no other instance reaches either, or when none answers (301)', async () => {
