@@ -2,7 +2,7 @@ import type Router from '@koa/router'
 import { operatorFolders } from '../cluster/objects.ts'
 import type { ModelView } from '../fleet/models.ts'
 import type { NodeView } from '../fleet/node.ts'
-import { fleetWarnings } from '../fleet/warnings.ts'
+import { FleetWarnings } from '../fleet/warnings.ts'
 import { loopbackWarning } from '../gateway/loopback-warning.ts'
 import { newestOf } from '../store/store.ts'
 import { version } from '../version.ts'
@@ -19,6 +19,7 @@ const shownWarned = 20
 /** The cluster at a glance. Everything but the look at the store comes from memory. */
 export function statusRoutes(router: Router, admin: AdminContext): void {
   const startedAt = admin.clock.now()
+  const fleetWarnings = new FleetWarnings()
   router.get('/admin/v1/status', async (context) => {
     const look = await lookAtStore(admin)
     const { cluster, clock, snapshot, store } = admin
@@ -67,7 +68,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       },
       instances: cluster.directory.instances().length,
       requests: requests(admin),
-      warnings: [...(warning === null ? [] : [warning]), ...fleetWarnings(current)],
+      warnings: [...(warning === null ? [] : [warning]), ...(await fleetWarnings.of(nodes))],
     }
   })
 }

@@ -109,7 +109,8 @@ function newestOf(name: string, holders: readonly string[], before: InventoryMod
 const known = new WeakMap<readonly InventoryModel[], Copies>()
 const none: Copies = new Map()
 
-function copiesOn(node: NodeView | undefined): Copies {
+/** The models on the disk of a node in service, by name. */
+export function copiesOn(node: NodeView | undefined): Copies {
   const models = statusInService(node)?.models
   if (!models) return none
   const copies = known.get(models) ?? new Map(models.map((model) => [model.name, model]))

@@ -1,6 +1,11 @@
+import { turns } from '../shared/turns.ts'
 import { isBefore, isRelease } from '../shared/versions.ts'
+import { CapabilityTally, listOf } from './capability-tally.ts'
+import { copiesOn } from './models.ts'
 import type { NodeView } from './node.ts'
 import type { Snapshot } from './snapshot.ts'
+
+type Nodes = Snapshot['nodes']
 
 /** Versions of Ollama that answer the same request in another way than those before, oldest first. */
 const changes: readonly { readonly version: string; readonly what: string }[] = [
@@ -17,81 +22,71 @@ const changes: readonly { readonly version: string; readonly what: string }[] = 
 /** Nodes, and models, that one warning names. */
 const maxNamed = 5
 
-/** By the nodes of a snapshot, which the next one shares unless they change. */
-const known = new WeakMap<Snapshot['nodes'], readonly string[]>()
+/**
+ * What an operator should know of the nodes together: each may be well, and answers still depend on the node. Told in turns
+ * of the event loop, for 1,000 nodes have 100,000 copies of models; later only what changed is looked at.
+ */
+export class FleetWarnings {
+  readonly #tally = new CapabilityTally()
+  #nodes: Nodes | null = null
+  #warnings: readonly string[] = []
+  /** One at a time works on the tally. */
+  #last: Promise<void> = Promise.resolve()
 
-/** What an operator should know of the nodes together: each may be well, and answers still depend on the node. */
-export function fleetWarnings({ nodes }: Pick<Snapshot, 'nodes'>): readonly string[] {
-  const before = known.get(nodes)
-  if (before) return before
-  const used = [...nodes.values()].filter(({ spec }) => spec.state !== 'off')
-  const warnings = [...versionWarnings(used), ...capabilityWarnings(used)]
-  known.set(nodes, warnings)
-  return warnings
+  /** @param nodes of a snapshot, which the next one shares unless they change */
+  async of(nodes: Nodes): Promise<readonly string[]> {
+    const before = this.#last
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#last = promise
+    try {
+      await before
+      if (nodes !== this.#nodes) await this.#look(nodes)
+      return this.#warnings
+    } finally {
+      resolve()
+    }
+  }
+
+  async #look(nodes: Nodes): Promise<void> {
+    let turn = await turns.next()
+    for (const _ of this.#tally.follow(nodes)) if (turn.isOver) turn = await turns.next()
+    const warnings = versionWarnings([...nodes.values()].filter(({ spec }) => spec.state !== 'off'))
+    const suspects = [...this.#tally.suspects].sort()
+    for (const model of suspects.slice(0, maxNamed)) {
+      if (turn.isOver) turn = await turns.next()
+      warnings.push(capabilityWarning(model, nodes))
+    }
+    if (suspects.length > maxNamed)
+      warnings.push(`${suspects.length - maxNamed} more models differ in the same way`)
+    this.#warnings = warnings
+    this.#nodes = nodes
+  }
 }
 
 function versionWarnings(nodes: readonly NodeView[]): string[] {
-  const released = nodes.filter(({ status }) => isRelease(status?.version ?? ''))
+  const byVersion = Map.groupBy(nodes, ({ status }) => status?.version ?? '')
+  const released = [...byVersion.keys()].filter(isRelease)
   return changes.flatMap(({ version, what }) => {
-    const before = released.filter(({ status }) => isBefore(status?.version ?? '', version))
-    if (before.length === 0 || before.length === released.length) return []
-    return `nodes have versions of Ollama that answer differently: since ${version} ${what}. Before it: ${named(before.map(({ name, status }) => `${name} (${status?.version})`))}. Upgrade them, or set the option in requests or in the model`
+    const before = new Set(released.filter((each) => isBefore(each, version)))
+    if (before.size === 0 || before.size === released.length) return []
+    const behind = nodes.filter(({ status }) => before.has(status?.version ?? ''))
+    return `nodes have versions of Ollama that answer differently: since ${version} ${what}. Before it: ${named(behind.map(({ name, status }) => `${name} (${status?.version})`))}. Upgrade them, or set the option in requests or in the model`
   })
 }
 
 /** Copies that are equal, on nodes of one version, can do the same: one that cannot has damaged files. */
-function capabilityWarnings(nodes: readonly NodeView[]): string[] {
-  const suspects = [...suspectModels(nodes)]
-  const told = suspects.slice(0, maxNamed).map((model) => {
-    const listed = nodes.map(({ name, status }) => {
-      const copy = status?.models.find((each) => each.name === model)
-      return { name, list: copy?.capabilities && listOf(copy.capabilities) }
-    })
-    const byList = Map.groupBy(listed, ({ list }) => list)
-    byList.delete(undefined)
-    const ways = [...byList].map(
-      ([list, on]) => `${list || 'nothing'} on ${named(on.map(({ name }) => name))}`,
-    )
-    return `equal copies of ${model} can do different things: ${ways.join('; ')}. Where something is missing its files may be damaged: pull the model again there`
-  })
-  const rest = suspects.length - told.length
-  return rest > 0 ? [...told, `${rest} more models differ in the same way`] : told
-}
-
-interface Copy {
-  readonly name: string
-  readonly digest: string
-  readonly version: string
-  readonly capabilities: readonly string[]
-}
-
-/** Names of models of which two equal copies list different capabilities. Of 100,000 copies each is compared with one. */
-function suspectModels(nodes: readonly NodeView[]): Set<string> {
-  const kinds = new Map<string, Copy[]>()
-  const suspects = new Set<string>()
-  for (const copy of copiesOn(nodes)) {
-    const known = kinds.get(copy.name) ?? []
-    const alike = known.find(({ digest, version }) => digest === copy.digest && version === copy.version)
-    if (!alike) kinds.set(copy.name, [...known, copy])
-    else if (!isSame(alike.capabilities, copy.capabilities)) suspects.add(copy.name)
+function capabilityWarning(model: string, nodes: Nodes): string {
+  const byList = new Map<string, string[]>()
+  for (const [name, node] of nodes) {
+    const capabilities = copiesOn(node).get(model)?.capabilities
+    if (!capabilities) continue
+    const list = listOf(capabilities)
+    const alike = byList.get(list)
+    if (alike) alike.push(name)
+    else byList.set(list, [name])
   }
-  return suspects
-}
-
-function* copiesOn(nodes: readonly NodeView[]): Generator<Copy> {
-  for (const { status } of nodes)
-    for (const { name, digest, capabilities } of status?.models ?? [])
-      if (capabilities) yield { name, digest, version: status?.version ?? '', capabilities }
-}
-
-function isSame(some: readonly string[], others: readonly string[]): boolean {
-  return (
-    some.length === others.length && others.every((each, nth) => some[nth] === each || some.includes(each))
-  )
-}
-
-function listOf(capabilities: readonly string[]): string {
-  return capabilities.toSorted().join(', ')
+  const ways = [...byList].map(([list, on]) => `${list || 'nothing'} on ${named(on)}`)
+  return `equal copies of ${model} can do different things: ${ways.join('; ')}. Where something is missing its files may be damaged: pull the model again there`
 }
 
 function named(names: readonly string[]): string {
