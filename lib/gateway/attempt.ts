@@ -3,6 +3,7 @@ import type { Address } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
 import { turns } from '../shared/turns.ts'
 import { AttemptDeadlines, type AttemptPhase, type TimedAttempt } from './attempt-deadlines.ts'
+import { readPastBrokenWrite } from './broken-write.ts'
 import { provesUnreachable } from './connect-check.ts'
 import { faultOf, flawOf } from './faults.ts'
 import type { LeaveReason, Order } from './order.ts'
@@ -139,7 +140,10 @@ export class Attempt implements Silent, TimedAttempt {
   sending(request: ClientRequest): void {
     this.#readBefore = request.socket?.bytesRead ?? 0
     // The agent does so for sockets of its own.
-    if (!Buffer.isBuffer(this.#order.body)) request.socket?.setKeepAlive(keepAlive)
+    if (!Buffer.isBuffer(this.#order.body) && request.socket) {
+      request.socket.setKeepAlive(keepAlive)
+      readPastBrokenWrite(request.socket)
+    }
     let informed = 0
     request.on('information', () => {
       if (++informed > maxInformed)

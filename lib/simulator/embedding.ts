@@ -120,7 +120,8 @@ async function compute(
   const promptMs = promptTokens * promptMsPerToken(grant.runner, speed)
   if (promptMs > 0) await exchange.pacer.wait(promptMs)
   if (grant.runner.crashed) throw new RunnerFailure(crashedText)
-  const dimensions = Math.min(ask.dimensions || model.embedDim, model.embedDim)
+  // Ollama ignores a number that is not positive (EmbedHandler in server/routes.go).
+  const dimensions = Math.min(ask.dimensions > 0 ? ask.dimensions : model.embedDim, model.embedDim)
   const vectors = ask.input.map((text) => embeddingOf(text, dimensions))
   return { vectors, outcome: { totalMs: clock.now() - exchange.arrivedAt, loadMs, promptTokens } }
 }
