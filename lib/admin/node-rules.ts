@@ -1,5 +1,6 @@
 import type { InstanceRecord } from '../fleet/instance.ts'
 import type { NodeSpec } from '../fleet/node.ts'
+import { plainHost } from '../fleet/node-url.ts'
 import { type Address, formatAddress, isLoopback, parseAddress } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { isOwnHost } from '../shared/hosts.ts'
@@ -29,7 +30,7 @@ export function checkHeadersStay(before: NodeSpec | null, after: NodeSpec, named
 export function checkIsNoListener({ url }: NodeSpec, listeners: readonly Address[]): void {
   const { hostname, port, protocol } = new URL(url)
   const target = {
-    host: hostname.replace(/^\[(.*)\]$/, '$1'),
+    host: plainHost(hostname),
     port: Number(port) || (protocol === 'https:' ? 443 : 80),
   }
   const own = listeners.find((listener) => isAt(target, listener))
@@ -51,7 +52,11 @@ function isAt(target: Address, listener: Address): boolean {
   if (target.port !== listener.port) return false
   if (target.host === listener.host) return true
   if (listener.host === '0.0.0.0' || listener.host === '::') return isOwnHost(target.host)
-  // The name may lead to any address of loopback.
-  const isNamed = target.host === 'localhost' || listener.host === 'localhost'
-  return isNamed && isLoopback(target.host) && isLoopback(listener.host)
+  // Connections to "any address" go to loopback, and the name may lead to any address of it.
+  const isNamed = [target.host, listener.host].some(leadsToLoopback)
+  return isNamed && [target.host, listener.host].every((host) => leadsToLoopback(host) || isLoopback(host))
+}
+
+function leadsToLoopback(host: string): boolean {
+  return host === 'localhost' || host.endsWith('.localhost') || host === '0.0.0.0' || host === '::'
 }

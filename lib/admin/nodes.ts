@@ -1,6 +1,7 @@
 import type Router from '@koa/router'
 import { readDocument } from '../fleet/document.ts'
 import { type NodeSpec, type NodeView, nodeSchema } from '../fleet/node.ts'
+import { sameServerKey } from '../fleet/node-url.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Entry } from '../store/store.ts'
 import { type AdminContext, apiVersion } from './context.ts'
@@ -68,15 +69,25 @@ async function write(
   const spec = checkDocument(text, nodeSchema)
   const { url } = spec
   checkIsNoListener(spec, [...admin.listeners(), ...listenersOf(admin.cluster.directory.instances())])
-  const { entries } = await admin.store.list(`${admin.keys.root}nodes/`)
-  const twin = entries.find(({ key, value }) => key !== admin.keys.node(name) && specOf(value)?.url === url)
-  if (twin) {
-    const other = admin.keys.parse(twin.key)?.name ?? ''
-    throw new ProxyError('conflict', { reason: `node "${other}" has the URL ${url} already` })
-  }
+  if (!existing || !leadsTo(url, existing)) await checkIsNoTwin(admin, name, url)
   await writeDocument(admin.store, admin.keys.node(name), text, existing)
   admin.log.info('node written', { node: name, url })
   return spec
+}
+
+/** @throws ProxyError `conflict` where another node leads to the same server, however its URL is written. */
+async function checkIsNoTwin({ store, keys }: AdminContext, name: string, url: string): Promise<void> {
+  const { entries } = await store.list(`${keys.root}nodes/`)
+  const twin = entries.find((entry) => entry.key !== keys.node(name) && leadsTo(url, entry))
+  if (!twin) return
+  const [other, theirs] = [keys.parse(twin.key)?.name ?? '', specOf(twin.value)?.url]
+  const how = theirs === url ? '' : `, which leads to the same server as ${url}`
+  throw new ProxyError('conflict', { reason: `node "${other}" has the URL ${theirs} already${how}` })
+}
+
+function leadsTo(url: string, { value }: Entry): boolean {
+  const spec = specOf(value)
+  return spec !== null && sameServerKey(spec.url) === sameServerKey(url)
 }
 
 /** A node that has departed has no document to change. */

@@ -51,11 +51,16 @@ function pathBefore(pathname: string): string {
 }
 
 function hostKey(hostname: string): string {
-  const host = hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '')
-  const address = mappedAddress(host) ?? host
-  const isOwn = isLoopback(address) || address.endsWith('.localhost')
+  const host = plainHost(hostname)
+  const isOwn = isLoopback(host) || host.endsWith('.localhost')
   // Connections to "any address" go to this machine.
-  return isOwn || address === '0.0.0.0' || address === '::' ? 'localhost' : address
+  return isOwn || host === '0.0.0.0' || host === '::' ? 'localhost' : host
+}
+
+/** The host of a URL in one spelling: without brackets and final dot, and an IPv4 address as one. */
+export function plainHost(hostname: string): string {
+  const host = hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '')
+  return mappedAddress(host) ?? host
 }
 
 /** The IPv4 address in an IPv6 one, as URLs write it: `::ffff:7f00:1`. */

@@ -6,17 +6,29 @@ import { hostOf, isLocalHost } from '../shared/hosts.ts'
 
 type Auth = Config['auth']
 
-/** Headers by which proxies and content networks pass on the address of their client. `x-forwarded-*` is one of them too. */
+/** Headers that proxies and content networks add, mostly with the address of their client; and `x-forwarded-*`. */
 const proxyHeaders: ReadonlySet<string> = new Set([
   'forwarded',
   'via',
+  'x-forwarded',
+  'forwarded-for',
   'x-real-ip',
   'x-client-ip',
   'x-cluster-client-ip',
+  'x-original-for',
   'x-original-forwarded-for',
+  'x-remote-ip',
+  'x-remote-addr',
+  'proxy-client-ip',
+  'wl-proxy-client-ip',
   'x-envoy-external-address',
+  'cdn-loop', // RFC 8586
   'cf-connecting-ip',
+  'cf-connecting-ipv6',
+  'fastly-client-ip',
   'true-client-ip',
+  'x-azure-clientip',
+  'x-appengine-user-ip',
 ])
 
 /**

@@ -1,3 +1,4 @@
+import type { Ask } from '../fleet/ask.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Effect } from './events.ts'
 
@@ -6,7 +7,7 @@ type Refusal = Extract<Effect, { type: 'refuse' }>
 /** What a caller is told who may not wait, or has waited for too long. */
 export function refusalOf(
   { reason, retryAfterS: retryAfter }: Pick<Refusal, 'reason' | 'retryAfterS'>,
-  { model, tenant, queued }: { model: string; tenant: string; queued: number },
+  { model, tenant, queued, nodes }: Pick<Ask, 'model' | 'tenant' | 'nodes'> & { queued: number },
 ): ProxyError {
   const seconds = Math.ceil(retryAfter)
   switch (reason) {
@@ -19,7 +20,7 @@ export function refusalOf(
       return new ProxyError('no_capacity', { model, seconds, retryAfter })
     case 'no-node':
     case 'load-failed':
-      return new ProxyError('all_nodes_down', { model })
+      return new ProxyError('all_nodes_down', { model, labels: Object.keys(nodes).length })
   }
   reason satisfies never
 }

@@ -174,7 +174,9 @@ const catalogue = {
     status: 503,
     retryAfter: 5,
     text: (f) =>
-      `every Ollama server that has model '${f['model']}' is down, cordoned or not registered any more; try again in a few seconds`,
+      f['labels']
+        ? `a route lets model '${f['model']}' use only some Ollama servers, and none of those that has the model is in service; an operator can see why with: llamero route test ${f['model']}`
+        : `every Ollama server that has model '${f['model']}' is down, cordoned or not registered any more; try again in a few seconds`,
   },
   queue_timeout: {
     status: 503,

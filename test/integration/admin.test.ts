@@ -151,6 +151,25 @@ suite('the admin listener', () => {
     }
   })
 
+  test('a second node at the same server is refused, however its URL is written, and the first may be changed (321)', async () => {
+    await change('PUT', 'nodes/first', { url: 'http://127.0.0.1:9/ollama' })
+    for (const url of ['http://localhost:9/ollama', 'http://[::1]:9/ollama/', 'http://127.0.0.1:9/ollama']) {
+      const { status, body } = await change('PUT', 'nodes/second', { url })
+      assert.deepEqual([status, body.error?.code], [409, 'conflict'], url)
+      assert.match(body.error.message, /node "first" has the URL http:\/\/127\.0\.0\.1:9\/ollama already/)
+    }
+    await change('PUT', 'nodes/second', { url: 'http://127.0.0.1:8' })
+    assert.equal((await change('PATCH', 'nodes/second', { url: 'http://localhost:9/ollama' })).status, 409)
+    // What was written into the store by hand must not keep anybody from changing the first.
+    const { store, keys } = instance.app
+    await store.commit({
+      when: [],
+      apply: [{ type: 'put', key: keys.node('twin'), value: '{"url":"http://localhost:9/ollama"}' }],
+    })
+    assert.equal((await change('PATCH', 'nodes/first', { state: 'cordoned' })).status, 200)
+    for (const name of ['first', 'second', 'twin']) await change('DELETE', `nodes/${name}`)
+  })
+
   test("a node's secret headers are shown nowhere and stay with its address (349)", async () => {
     const headers = { authorization: 'Bearer of-the-node' }
     const answers = [

@@ -58,8 +58,11 @@ suite('a name without a tag', () => {
   test('in a route with labels that no node has is answered 503 and reaches no node (331)', async () => {
     const routes = routesOf({ r: { match: { model: 'm' }, nodes: { tier: 'none' } } })
     await using at = await start({ routes })
-    for (const path of ['/api/chat', '/v1/chat/completions', '/api/embed'])
-      assert.equal((await at.ask(path, chat('m'))).status, 503, path)
+    for (const path of ['/api/chat', '/v1/chat/completions', '/api/embed']) {
+      const { status, text } = await at.ask(path, chat('m'))
+      assert.equal(status, 503, path)
+      assert.match(text, /a route lets model 'm:latest' use only some .*: llamero route test m:latest/)
+    }
     assert.equal(at.gold.received.length + at.plain.received.length, 0)
   })
 

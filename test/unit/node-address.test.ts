@@ -90,6 +90,10 @@ test('a listener of this instance is no node, by any name of this machine (349)'
     ['http://localhost:11435', '::1'],
     ['http://[::1]:11435', '::1'],
     ['http://127.0.0.1:11435', 'localhost'],
+    ['http://localhost.:11435', '127.0.0.1'],
+    ['http://[::ffff:127.0.0.1]:11435', '127.0.0.1'],
+    ['http://0.0.0.0:11435', '127.0.0.1'],
+    ['http://x.localhost:11435', '::1'],
     ['http://127.9.9.9:11435', '0.0.0.0'],
     ['http://0.0.0.0:11435', '0.0.0.0'],
     ['http://localhost:11435', '::'],
@@ -99,6 +103,7 @@ test('a listener of this instance is no node, by any name of this machine (349)'
   for (const [url, host] of [
     ['http://127.0.0.1:11434', '127.0.0.1'],
     ['http://127.0.0.1:11435', '10.1.1.1'],
+    ['http://0.0.0.0:11435', '10.1.1.1'],
     ['http://192.0.2.9:11435', '0.0.0.0'],
   ] as const)
     check(url, host)()

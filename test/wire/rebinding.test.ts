@@ -112,6 +112,10 @@ suite('a caller on loopback', () => {
     'Via: 1.1 nginx',
     'CF-Connecting-IP: 127.0.0.1',
     'True-Client-IP: 127.0.0.1',
+    'X-Forwarded: for=127.0.0.1',
+    'CDN-Loop: cloudflare',
+    'Fastly-Client-IP: 127.0.0.1',
+    'WL-Proxy-Client-IP: 127.0.0.1',
   ]
   for (const header of proxied)
     test(`that came through a proxy (${header}) needs a key, whatever its address (342)`, async () => {
