@@ -44,10 +44,16 @@ export function citations(): Citation[] {
   )
 }
 
-/** Runs the files that cite cases, one after the other, and resolves to a row for each test and case. */
-export async function collect(): Promise<Row[]> {
-  const rows: Row[] = []
-  for (const file of new Set(citations().map(({ file }) => file))) rows.push(...(await rowsOf(file)))
+/**
+ * Runs files that cite cases, one after the other, and resolves to a row for each test and case.
+ *
+ * @param only the files to run, relative to the root; all when empty. Rows of the others are taken from `former`.
+ */
+export async function collect(only: readonly string[], former: readonly Row[]): Promise<Row[]> {
+  const files = new Set(citations().map(({ file }) => file))
+  const runs = (file: string) => only.length === 0 || only.includes(file)
+  const rows = former.filter(({ file }) => files.has(file) && !runs(file))
+  for (const file of files) if (runs(file)) rows.push(...(await rowsOf(file)))
   return rows
 }
 
