@@ -25,6 +25,12 @@ export function roomOf({ body_bytes, inflight_body_bytes }: Sizes, memory: numbe
 const none = Buffer.alloc(0)
 
 /**
+ * How many times larger a buffer becomes. Each step copies what is here: one for each piece that comes, however little room
+ * is left, would cost seconds of CPU for one body.
+ */
+const steps = [2, 1.5, 1.25] as const
+
+/**
  * Bytes of a request in one buffer, which is doubled as they come and counts as large as it is. Chunks kept as they come
  * would weigh a hundred times their bytes when each is one byte long.
  */
@@ -106,10 +112,11 @@ export class HeldBytes {
     return this.#size === this.#buffer.length ? this.#buffer : this.#buffer.subarray(0, this.#size)
   }
 
-  /** Doubles the capacity, as far as that is expected to be used and there is room for it. */
+  /** Doubles the capacity, as far as that is expected to be used; where there is no room for that, takes a smaller step. */
   #makeRoom(size: number): boolean {
-    const doubled = Math.max(size, Math.min(this.#capacity * 2, this.#expected))
-    return this.#grow(doubled) || (doubled > size && this.#grow(size))
+    return steps.some((step) =>
+      this.#grow(Math.max(size, Math.min(Math.ceil(this.#capacity * step), this.#expected))),
+    )
   }
 
   #grow(capacity: number): boolean {
