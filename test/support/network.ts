@@ -6,6 +6,8 @@ const insideVariable = 'TEST_INSIDE_NETWORK'
 const network = '10.77.0'
 /** A hardware address that no interface has: what is sent to it is lost without a word, as on a cut cable. */
 const lostAddress = '02:00:00:00:00:01'
+/** A bridge takes the lowest hardware address of its ports unless it has its own: hosts would lose it as others are added. */
+const switchAddress = '02:00:00:00:00:02'
 
 /**
  * Runs the calling test file again as root of user, mount and network namespaces of its own, where it may make hosts; ends
@@ -43,7 +45,7 @@ export class Network {
   #own = 100
 
   constructor() {
-    ip('link', 'add', 'switch', 'type', 'bridge')
+    ip('link', 'add', 'switch', 'address', switchAddress, 'type', 'bridge')
     ip('link', 'set', 'switch', 'up')
   }
 
