@@ -103,7 +103,7 @@ export class OwnAdvice {
 
   /** By node name; empty while a leader's advice counts, and null where nothing is known yet. */
   observations(): ReadonlyMap<string, Observation | null> {
-    return this.#probers?.observations() ?? new Map()
+    return this.#probers?.ownObservations() ?? new Map()
   }
 
   /** Follows the nodes of the snapshot. */

@@ -55,6 +55,8 @@ export class Prober {
   readonly #loop: Loop
   #vitals: Vitals
   #observation: Observation | null
+  /** Whether a probe found anything out. */
+  #hasProbed = false
   #doubtedAt = Number.NEGATIVE_INFINITY
   #probedAt: number
   /** Of those who wait for a look that begins after they asked. */
@@ -81,6 +83,11 @@ export class Prober {
   /** What is known of the node, or null until enough is. */
   get observation(): Observation | null {
     return this.#observation
+  }
+
+  /** The same, but null until a probe of this prober bore it out: before that it is what another instance saw. */
+  get ownObservation(): Observation | null {
+    return this.#hasProbed ? this.#observation : null
   }
 
   /** Whether no connection to the node comes up now, also while its health is still good. */
@@ -142,7 +149,9 @@ export class Prober {
     const seen = this.#observe(look)
     const isSame = seen === null || (this.#observation && sameObservation(this.#observation, seen))
     if (!isSame) this.#observation = seen
-    if (!isSame || wasUnreached !== this.isUnreached) changed()
+    const isFirst = !this.#hasProbed && look.finding.kind !== 'none'
+    this.#hasProbed ||= isFirst
+    if (!isSame || isFirst || wasUnreached !== this.isUnreached) changed()
   }
 
   /** What requests say against a probe that failed. */

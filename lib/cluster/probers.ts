@@ -61,6 +61,11 @@ export class Probers {
     return new Set([...this.#watched].flatMap(([name, { prober }]) => (prober.isUnreached ? [name] : [])))
   }
 
+  /** The same of what these probers saw themselves; null for nodes that none of them has probed. */
+  ownObservations(): Map<string, Observation | null> {
+    return new Map([...this.#watched].map(([name, { prober }]) => [name, prober.ownObservation]))
+  }
+
   /** See `Prober.doubt`. */
   doubt(node: string): void {
     this.#watched.get(node)?.prober.doubt()
