@@ -7,7 +7,7 @@ import { Condition, type Trouble } from './condition.ts'
 import { Draft, type Step } from './draft.ts'
 import { lock } from './file-lock.ts'
 import { History } from './history.ts'
-import { Journal } from './journal.ts'
+import { Journal, JournalGone } from './journal.ts'
 import { Leases } from './leases.ts'
 import { checkPrefix, checkTransaction } from './limits.ts'
 import { decode, encode } from './record.ts'
@@ -276,6 +276,13 @@ export class EmbeddedStore implements Store {
 }
 
 function troubleOf(file: string, cause: unknown): Trouble {
+  if (cause instanceof JournalGone)
+    return {
+      kind: 'unwritable',
+      refuses: 'writes',
+      reason: `${file} was removed or replaced while llamero runs`,
+      todo: 'put it back, or restart llamero, which then begins with what it finds there',
+    }
   const { code = 'unknown error' } = cause as NodeJS.ErrnoException
   return code === 'ENOSPC' || code === 'EDQUOT'
     ? {

@@ -81,8 +81,8 @@ const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuse
     /user name is empty|invalid auth token|authentication failed/i,
     {
       kind: 'no-permission',
-      reason: 'etcd wants to know who asks',
-      todo: 'set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY, the CN is the user',
+      reason: 'etcd requires authentication',
+      todo: 'set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY to a certificate whose CN is a user of etcd',
     },
   ],
 ]

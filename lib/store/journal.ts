@@ -1,4 +1,4 @@
-import { type FileHandle, open, readFile, rename } from 'node:fs/promises'
+import { type FileHandle, open, readFile, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { StoreError } from './store.ts'
@@ -6,6 +6,9 @@ import { StoreError } from './store.ts'
 const magic = Buffer.from('llamero store 1\n')
 /** Before each payload: its length and its CRC-32, both unsigned 32 bits, big-endian. */
 const headBytes = 8
+
+/** The file was removed, or another is in its place: what is written to the open one would be lost with the next start. */
+export class JournalGone extends Error {}
 
 /**
  * An append-only file of records that survives a crash at any byte.
@@ -61,6 +64,7 @@ export class Journal {
 
   /** Resolves once all `payloads` are on the disk; after a rejection none of them is in the file, unless the process dies too. */
   async append(payloads: readonly Buffer[]): Promise<void> {
+    await this.#checkInPlace()
     await this.#repair?.()
     this.#repair = null
     const bytes = Buffer.concat(payloads.flatMap(framed))
@@ -74,6 +78,18 @@ export class Journal {
       throw error
     }
     this.#size += bytes.length
+  }
+
+  /** @throws JournalGone */
+  async #checkInPlace(): Promise<void> {
+    const [own, there] = await Promise.all([
+      this.#file.stat({ bigint: true }),
+      stat(this.#path, { bigint: true }).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error
+        return null
+      }),
+    ])
+    if (there?.ino !== own.ino || there.dev !== own.dev) throw new JournalGone()
   }
 
   /** Puts a fresh file with the one record `payload` in the place of this one; on failure the old one stays. */

@@ -106,7 +106,10 @@ suite('an instance without credentials, when etcd begins to ask who it is', () =
       await fixture.etcdctl('auth', 'enable')
       await sleep(deniedMs)
     })
-    assertTold(lines, /set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY, the CN is the user/)
+    assertTold(
+      lines,
+      /etcd requires authentication.*set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY to a certificate whose CN is a user/,
+    )
     await etcdctl(fixture.etcd.endpoint, '--user', 'root:secret', 'auth', 'disable')
     await fixture.works()
     await load.stop()

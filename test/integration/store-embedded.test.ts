@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -168,6 +168,25 @@ describe('the file of the embedded store', () => {
       await rejects(open(file), 'denied')
       assert.deepEqual(await readFile(file), bytes)
     }
+  })
+
+  it('takes no changes while it is removed or replaced, says so, and takes them when it is back (311)', async () => {
+    await put('/a/x', 'one')
+    const refused = async () => {
+      await assert.rejects(put('/a/x', 'lost'), /store was removed or replaced while llamero runs/)
+      assert.equal(store.condition.trouble?.kind, 'unwritable')
+      assert.equal((await store.get('/a/x'))?.value, 'one', 'what is known stays')
+    }
+    await rename(file, `${file}.away`)
+    await refused()
+    await copyFile(`${file}.away`, file)
+    const backup = await readFile(file)
+    await refused()
+    assert.deepEqual(await readFile(file), backup, 'what an operator put there stays as it is')
+    await rename(`${file}.away`, file)
+    await put('/a/x', 'two')
+    await reopen()
+    assert.equal((await store.get('/a/x'))?.value, 'two')
   })
 
   it('answers many commits at the same time with few writes', async () => {
