@@ -94,7 +94,7 @@ test('what the instance sees by itself outranks a leader; where it knows nothing
   assert.equal(node()?.health, 'up')
   own.set('n', down)
   world.refresh()
-  assert.deepEqual([node()?.health, node()?.weight], ['down', 2], 'advice takes no weight away (301)')
+  assert.deepEqual([node()?.health, node()?.weight], ['down', 2], 'advice takes no weight away')
   own.clear()
   world.refresh()
   assert.equal(node()?.health, 'up')
