@@ -2,4 +2,4 @@ import { enterNetwork } from '../support/network.ts'
 import { partitions } from './partitions.ts'
 
 enterNetwork()
-partitions(8000)
+partitions(5000)
