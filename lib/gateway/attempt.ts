@@ -1,20 +1,18 @@
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Address } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
-import { turns } from '../shared/turns.ts'
+import { readInTurn } from '../shared/turns.ts'
 import { AttemptDeadlines, type AttemptPhase, type TimedAttempt } from './attempt-deadlines.ts'
 import { readPastBrokenWrite } from './broken-write.ts'
 import { provesUnreachable } from './connect-check.ts'
 import { faultOf, flawOf } from './faults.ts'
 import type { LeaveReason, Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
+import { PieceCount } from './piece-count.ts'
 import type { Pulse } from './silence.ts'
 import type { Delivery } from './to-caller.ts'
 import type { Payload, Streamed } from './upload.ts'
 import type { Silent } from './upstream.ts'
-
-/** Pieces of an answer that are taken in a row. A node may write each byte as a chunk of its own: 64 KiB hold 10,000. */
-const piecesOfTurn = 500
 
 /** Interim answers (1xx) before the answer. Ollama sends none; a proxy that sends many is heard all the same. */
 const maxInformed = 1000
@@ -60,8 +58,7 @@ export class Attempt implements Silent, TimedAttempt {
   #readBefore = 0
   #answer: IncomingMessage | null = null
   #delivery: Delivery | null = null
-  /** Of the answer, since others had a turn. */
-  #pieces = 0
+  #pieces: PieceCount | null = null
 
   constructor(order: Order, clock: Clock) {
     this.#order = order
@@ -167,7 +164,7 @@ export class Attempt implements Silent, TimedAttempt {
       this.failWith('bad-response', new Error(flaw))
       return
     }
-    this.#heard()
+    this.#pieces = new PieceCount(this.#heard())
     this.#phase = 'streaming'
     this.#order.upstream.silent.delete(this)
     this.#answer = answer
@@ -232,8 +229,14 @@ export class Attempt implements Silent, TimedAttempt {
 
   #take(chunk: Buffer): void {
     if (this.#phase === 'settled' || !this.#delivery) return
-    if (++this.#pieces >= piecesOfTurn) this.#letOthersGo()
-    this.#heard()
+    const now = this.#heard()
+    const next = this.#pieces?.add(chunk.length, now)
+    if (next === 'give-up') {
+      this.#order.upstream.takeTurns()
+      this.failWith('bad-response', new Error('the node cuts its answer into pieces of a few bytes'))
+      return
+    }
+    if (next === 'pause') void this.#letOthersGo()
     const outcome = this.#guarded(() => this.#delivery?.take(chunk) ?? null)
     if (outcome) {
       this.#settle(outcome)
@@ -245,21 +248,17 @@ export class Attempt implements Silent, TimedAttempt {
     }
   }
 
-  #heard(): void {
+  #heard(): number {
     const now = this.#clock.now()
     this.#deadlines.moved(now)
     if (this.#order.pulse) this.#order.pulse.heardAt = now
+    return now
   }
 
-  /** Stops reading until the next turn: the pieces of some reads of the socket in a row would hold up everybody else. */
-  #letOthersGo(): void {
-    this.#pieces = Number.NEGATIVE_INFINITY
-    const socket = this.#answer?.socket
-    socket?.pause()
-    void turns.next().then(() => {
-      this.#pieces = 0
-      socket?.resume()
-    })
+  /** The pieces of some reads of the socket in a row would hold up everybody else. */
+  async #letOthersGo(): Promise<void> {
+    if (this.#answer) await readInTurn(this.#answer.socket)
+    this.#pieces?.turnBegins(this.#clock.now())
   }
 
   #finish(): void {

@@ -3,6 +3,7 @@ import type { NodeView } from '../fleet/node.ts'
 import { nodePathOf } from '../fleet/node-url.ts'
 import type { Address } from '../shared/address.ts'
 import { Roster } from '../shared/roster.ts'
+import { readInTurn } from '../shared/turns.ts'
 import type { Via } from '../shared/via.ts'
 import type { Breaker, BreakerState } from './breaker.ts'
 import { freshAgentFor, type NodeAgent } from './node-agent.ts'
@@ -154,6 +155,16 @@ export class Upstream {
 
   leaveAll(reason: Exclude<LeaveReason, 'slow'>): void {
     for (const each of this.silent.values()) each.leave(reason)
+  }
+
+  /**
+   * One answer of the node is so costly that several in one turn of the event loop would hold up everybody else: from now on
+   * each connection is read in a turn of its own.
+   */
+  takeTurns(): void {
+    for (const agent of [this.agent, this.freshAgent])
+      for (const socket of Object.values(agent.sockets).flatMap((sockets) => sockets ?? []))
+        if (!socket.isPaused()) void readInTurn(socket)
   }
 
   /** To be called every now and then. */

@@ -37,3 +37,10 @@ class Turn {
 
 /** Of this process: it has one event loop. */
 export const turns = new Turns()
+
+/** Stops reading a socket until it is its turn. */
+export async function readInTurn(socket: { pause(): unknown; resume(): unknown }): Promise<void> {
+  socket.pause()
+  await turns.next()
+  socket.resume()
+}
