@@ -58,11 +58,19 @@ export function progressAfter(progress: NodeProgress, line: JobLine): NodeProgre
 /** What an answer with an HTTP status other than 200 means. */
 export function endingOfStatus(code: number, body: string): JobEnding {
   const said = errorIn(objectIn(body)?.['error'])
-  const error = said ?? `a proxy in front of it, or another server, answered ${code}`
-  if (isDiskFull(error)) return { kind: 'refused', error, code, isDiskFull: true }
-  if (passing.has(code)) return { kind: 'broken', error }
-  if (code < 500) return { kind: 'refused', error, code, isDiskFull: false }
-  return { kind: 'failed', error, code }
+  if (said === null) return endingOfPage(code)
+  if (isDiskFull(said)) return { kind: 'refused', error: said, code, isDiskFull: true }
+  if (passing.has(code)) return { kind: 'broken', error: said }
+  if (code < 500) return { kind: 'refused', error: said, code, isDiskFull: false }
+  return { kind: 'failed', error: said, code }
+}
+
+/** What an answer means that is not Ollama's: its status is a proxy's, and no answer to the caller. */
+export function endingOfPage(status: number): JobEnding {
+  const error = `a proxy in front of it, or another server, answered ${status}: check the node's URL, its headers and that proxy`
+  if (passing.has(status)) return { kind: 'broken', error }
+  const code = status === 413 ? status : 502
+  return status < 500 ? { kind: 'refused', error, code, isDiskFull: false } : { kind: 'failed', error, code }
 }
 
 /** What Ollama answers where nobody wants a stream, whatever went wrong (docs/ollama.md#model-management). */

@@ -1,7 +1,14 @@
 import { Agent, type Dispatcher, request } from 'undici'
 import type { NodeSpec } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
-import { endingOfLine, endingOfStatus, type JobEnding, type JobLine, readLine } from './job-answer.ts'
+import {
+  endingOfLine,
+  endingOfPage,
+  endingOfStatus,
+  type JobEnding,
+  type JobLine,
+  readLine,
+} from './job-answer.ts'
 import type { JobOrder } from './job-order.ts'
 import { abortOf, connectionTo, reasonOf, Unexpected } from './node-connection.ts'
 
@@ -71,13 +78,19 @@ async function exchange(
   body.setEncoding('utf8')
   if (statusCode !== 200) return endingOfStatus(statusCode, await firstLine(body))
   let last: JobLine | null = null
+  let isPage = false
   for await (const text of linesOf(body)) {
     const line = readLine(text)
-    if (line === null) continue
+    if (line === null) {
+      isPage ||= text.trim() !== ''
+      continue
+    }
     if (line.error !== null) return endingOfLine(line.error)
     heard(line)
     last = line
   }
+  // A proxy may ask for a login with status 200.
+  if (isPage && last === null) return endingOfPage(statusCode)
   // A create that pulls its base says `success` in between too: only the last line counts.
   if (!order.isStream || last?.status === 'success') return { kind: 'done' }
   return { kind: 'broken', error: 'its answer ended before "success"' }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { JobEnding } from '../../lib/cluster/job-answer.ts'
 import { callNode } from '../../lib/cluster/job-call.ts'
+import type { JobOrder } from '../../lib/cluster/job-order.ts'
 import { nodeSchema } from '../../lib/fleet/node.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { aModel } from '../../lib/simulator/models.ts'
@@ -16,12 +17,28 @@ async function aNode(t: { after(clean: () => unknown): void }): Promise<Simulate
   return node
 }
 
-/** Asks for a pull of `tiny` as a job would. */
-function pull(url: string, { clock = new VirtualClock(), signal = new AbortController().signal } = {}) {
+const ofPull: JobOrder = {
+  method: 'POST',
+  path: '/api/pull',
+  body: { model: tiny.name, stream: true },
+  isStream: true,
+}
+
+interface Choices {
+  readonly clock?: VirtualClock
+  readonly signal?: AbortSignal
+  readonly order?: JobOrder
+}
+
+/** Asks for a pull of `tiny`, or something else, as a job would. */
+function pull(
+  url: string,
+  { clock = new VirtualClock(), signal = new AbortController().signal, order = ofPull }: Choices = {},
+) {
   const heard: (string | null)[] = []
   const ending: Promise<JobEnding> = callNode({
     spec: nodeSchema.parse({ url, headers: { 'x-key': 'secret' } }),
-    order: { method: 'POST', path: '/api/pull', body: { model: tiny.name, stream: true }, isStream: true },
+    order,
     connectMs: 1000,
     silenceMs: () => 60_000,
     heard: ({ status }) => heard.push(status),
@@ -66,6 +83,31 @@ test('lines that are no JSON are passed over, and an endless one is not kept', a
     kind: 'broken',
     error: 'a line of its answer is too long',
   })
+})
+
+test('a page of a proxy is no answer of the node, also with status 200, and its status is not told to callers (321)', async () => {
+  const order = { method: 'DELETE', path: '/api/delete', body: { model: 'm' }, isStream: false } as const
+  for (const [status, code] of [
+    [200, 502],
+    [204, 502],
+    [302, 502],
+    [404, 502],
+    [413, 413],
+  ] as const) {
+    const body = status === 204 ? '' : '<html>\r\nlog in\r\n</html>'
+    await using proxy = await startRawNode((socket) =>
+      socket.end(rawAnswer(body, { status: `${status} Said`, type: 'text/html' })),
+    )
+    for (const ending of [await pull(proxy.url).ending, await pull(proxy.url, { order }).ending]) {
+      assert.deepEqual([ending.kind, 'code' in ending && ending.code], ['refused', code], `${status}`)
+      assert.match(
+        'error' in ending ? ending.error : '',
+        new RegExp(`answered ${status}: check the node's URL`),
+      )
+    }
+  }
+  await using node = await startRawNode((socket) => socket.end(rawAnswer('')))
+  assert.deepEqual(await pull(node.url, { order }).ending, { kind: 'done' }, 'as Ollama answers')
 })
 
 test('a request is cut off when it is not wanted any more', async (t) => {

@@ -168,8 +168,9 @@ test('errors are told by status and by the few words that Ollama gives, unwrappe
   assert.equal(endingOfStatus(503, '{"error":"server busy"}').kind, 'broken')
   assert.deepEqual(endingOfStatus(500, '<html>'), {
     kind: 'failed',
-    error: 'a proxy in front of it, or another server, answered 500',
-    code: 500,
+    error:
+      "a proxy in front of it, or another server, answered 500: check the node's URL, its headers and that proxy",
+    code: 502,
   })
   assert.equal(readLine(wrapped)?.error, 'too long')
   assert.equal(readLine('{"error":{}}')?.error, 'an error without words')
