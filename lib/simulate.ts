@@ -18,16 +18,16 @@ interface Streams {
 /** `llamero simulate node`: runs one simulated Ollama until a signal, or until the process that forked it is gone. */
 export async function simulateNode(options: SimulateOptions, { stdout, stderr }: Streams): Promise<number> {
   const { name, port, speed, slots } = options
+  const known = quickstartModels.map((model) => model.name)
+  const unknown = options.models.filter((model) => !known.includes(model))
+  if (unknown.length > 0) {
+    stderr.write(`error: no simulated model ${unknown.join(', ')}\n  hint: there are ${known.join(', ')}\n`)
+    return 2
+  }
   const models =
     options.models.length === 0
       ? quickstartModels
       : quickstartModels.filter((model) => options.models.includes(model.name))
-  if (models.length === 0) {
-    stderr.write(
-      `error: no such simulated model\n  hint: one of ${quickstartModels.map((model) => model.name).join(', ')}\n`,
-    )
-    return 2
-  }
   const node = await SimulatedNode.start({ name, port, models, speed, numParallel: slots }).catch(
     (error: Error) => error,
   )
