@@ -26,6 +26,15 @@ const sentences: Readonly<Record<Exclude<Fault, 'error-line' | 'own-fault'>, str
     'the request took longer than a whole request may take; send it again with a shorter answer (num_predict, max_tokens)',
 }
 
+/** Faults of a node that another request may find over in a few seconds, and how many. */
+const passing: ReadonlySet<Fault> = new Set(['unreachable', 'connect-timeout', 'ejected'])
+const passingS = 5
+
+/** Seconds after which a retry may help; null where nobody can tell. */
+export function retrySecondsOf(fault: Fault): number | null {
+  return passing.has(fault) ? passingS : null
+}
+
 /** @param said the node's own words, where the fault is an error that it reported. */
 export function faultText(fault: Exclude<Fault, 'own-fault'>, said: string): string {
   return fault === 'error-line' ? said : sentences[fault]

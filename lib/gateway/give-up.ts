@@ -4,7 +4,7 @@ import { ProxyError } from '../shared/errors.ts'
 import { ownFaultOf, ownResourceNames } from '../shared/own-fault.ts'
 import { retryHeaders } from './dialect.ts'
 import type { Exchange } from './exchange.ts'
-import { faultText } from './fault-text.ts'
+import { faultText, retrySecondsOf } from './fault-text.ts'
 import { toldInstead } from './not-ollama.ts'
 import type { Failure, NodeFailed, Refused } from './outcome.ts'
 import { endAfterBody } from './refuse.ts'
@@ -51,10 +51,8 @@ function errorOf({ fault, cause }: NodeFailed, retryAfterS: number | null): Prox
     return new ProxyError('own_fault', { resource }, { cause })
   }
   const timedOut = fault.endsWith('timeout') || fault === 'stalled'
-  const facts = {
-    reason: faultText(fault, cause.message),
-    ...(retryAfterS !== null && { retryAfter: retryAfterS }),
-  }
+  const retryAfter = retryAfterS ?? retrySecondsOf(fault)
+  const facts = { reason: faultText(fault, cause.message), ...(retryAfter !== null && { retryAfter }) }
   return new ProxyError(timedOut ? 'node_timeout' : 'node_failed', facts, { cause })
 }
 
