@@ -66,7 +66,8 @@ async function create(invocation: Invocation, id: string, options: CreateOptions
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const answer = await invocation.admin(timeout).get<{ keys: KeyAnswer[] }>('/keys')
-  invocation.terminal.show(answer, output, (look) => table(keyColumns, answer.keys, look))
+  const now = invocation.context.clock.date()
+  invocation.terminal.show(answer, output, (look) => table(keyColumns(now), answer.keys, look))
   for (const { id, warnings = [] } of answer.keys)
     for (const warning of warnings) invocation.terminal.say(printable(`warning: key ${id}: ${warning}`))
   if (answer.keys.length === 0) invocation.terminal.say('no keys yet', 'llamero key create NAME')
@@ -87,14 +88,20 @@ async function revoke(invocation: Invocation, id: string, { timeout, yes }: Revo
   invocation.terminal.say(`${id}: revoked`)
 }
 
-const keyColumns: readonly Column<KeyAnswer>[] = [
-  { title: 'ID', cell: (key) => key.id },
-  { title: 'TENANT', cell: (key) => key.tenant },
-  { title: 'SCOPES', cell: (key) => key.scopes.join(', ') },
-  { title: 'MODELS', cell: (key) => key.models.join(', ') },
-  { title: 'CLASS', cell: (key) => key.class ?? '-' },
-  { title: 'EXPIRES', cell: (key) => key.expires ?? 'never' },
-]
+function keyColumns(now: Date): readonly Column<KeyAnswer>[] {
+  return [
+    { title: 'ID', cell: (key) => key.id },
+    { title: 'TENANT', cell: (key) => key.tenant },
+    { title: 'SCOPES', cell: (key) => key.scopes.join(', ') },
+    { title: 'MODELS', cell: (key) => key.models.join(', ') },
+    { title: 'CLASS', cell: (key) => key.class ?? '-' },
+    { title: 'EXPIRES', cell: ({ expires }) => (expires === null ? 'never' : endOf(expires, now)) },
+  ]
+}
+
+function endOf(expires: string, now: Date): string {
+  return Date.parse(expires) <= now.getTime() ? `${expires} (expired)` : expires
+}
 
 /** Ids become part of a URL. */
 function checkId(id: string): void {

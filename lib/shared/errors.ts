@@ -53,7 +53,7 @@ const catalogue = {
   key_expired: {
     status: 401,
     text: (f) =>
-      `this API key expired at ${f['expires']}; it is ${f['now']} by the clock of this instance. Ask an operator for a new one ("llamero key rotate")`,
+      `this API key expired at ${f['expires']}; it is ${f['now']} by the clock of this instance; ask an operator for a new one ("llamero key create NAME")`,
   },
   inference_scope_required: {
     status: 403,

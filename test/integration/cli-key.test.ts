@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { fakeAdmin, llamero } from '../support/cli.ts'
 
@@ -54,4 +56,30 @@ test('key list shows what each key may do, key revoke asks and ends one', async 
   assert.equal(code, 0)
   assert.equal(err, 'Revoke key ci? Its clients are refused at once. [y/N] ci: revoked\n')
   assert.equal(received.at(-1)?.method, 'DELETE')
+})
+
+test('key list says which keys have expired (311)', async (t) => {
+  const key = { tenant: 'default', scopes: ['inference'], models: ['*'] }
+  const keys = ['2026-01-12T23:59:59Z', '2026-01-13T00:00:01Z'].map((expires, n) => ({
+    ...key,
+    id: `k${n}`,
+    expires,
+  }))
+  const { url } = await fakeAdmin(t, { 'GET /keys': { body: { apiVersion: 'llamero/v1', keys } } })
+  const [, past, future] = (await llamero('key list', { url })).out.split('\n')
+  assert.match(past ?? '', /2026-01-12T23:59:59Z \(expired\)$/)
+  assert.match(future ?? '', /2026-01-13T00:00:01Z$/)
+})
+
+test('texts name only commands that exist (311)', async () => {
+  const root = join(import.meta.dirname, '../../lib')
+  const files = (await readdir(root, { recursive: true })).filter((name) => name.endsWith('.ts'))
+  const texts = await Promise.all(files.map((name) => readFile(join(root, name), 'utf8')))
+  const named = texts.join('\n').matchAll(/llamero ((?:node|model|route|queue|config|key|instance) [a-z-]+)/g)
+  const commands = new Set([...named].map(([, command = '']) => command))
+  assert.ok(commands.size > 20, 'they are found')
+  for (const command of commands) {
+    const { out } = await llamero(`${command} --help`)
+    assert.ok(out.startsWith(`Usage: llamero ${command}`), command)
+  }
 })
