@@ -7,7 +7,7 @@ import { type Edit, editsOf } from './edit.ts'
 import { effectOf } from './keep-alive.ts'
 import { contextIn } from './resolve.ts'
 import { type Field, FieldNames, type Members, type Scanned, valueText } from './scan.ts'
-import { serverToolsIn } from './server-tools.ts'
+import { serverToolChanges } from './server-tools.ts'
 
 /** What is done to the options of one request. */
 export interface Rules {
@@ -82,7 +82,9 @@ export function adjust(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Ad
   // Anthropic's dialect demands the field: a request without it is for the node to refuse.
   const isMissing = limit !== undefined && api === 'anthropic_messages' && !body.fields.has(limit)
   if (limit && !isMissing) capTokens(bytes, body, limit, rules.callers.num_predict, set)
-  const tools = takesServerTools(bytes, body, api, rules.callers.server_tools)
+  const tools = withServerTools.has(api)
+    ? serverToolChanges(bytes, body, rules.callers.server_tools)
+    : { edits: [], names: [] }
   return {
     edits: [...editsOf(bytes, body, { set }), ...tools.edits],
     adjusted: [...tools.names, ...written('', set)],
@@ -90,36 +92,6 @@ export function adjust(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Ad
     maxTokens: limit ? limitIn(bytes, body, limit, set) : null,
     unloads: false,
   }
-}
-
-/** What callers write into a type is echoed in a header. */
-const plainType = /^[\w.-]{1,50}$/
-const maxNamedTypes = 8
-
-interface ToolChanges {
-  readonly edits: readonly Edit[]
-  /** As `x-llamero-adjusted` says them. */
-  readonly names: readonly string[]
-}
-
-/** @throws ProxyError `option_refused` where the policy says so, `bad_json`. */
-function takesServerTools(
-  bytes: Buffer,
-  body: Scanned,
-  api: Api,
-  policy: CallerPolicy['server_tools'],
-): ToolChanges {
-  if (policy === 'pass' || !withServerTools.has(api)) return { edits: [], names: [] }
-  const { types, edits } = serverToolsIn(bytes, body)
-  const names = types
-    .slice(0, maxNamedTypes)
-    .map((type) => `tools.${plainType.test(type) ? type : 'unknown'}`)
-  if (policy === 'refuse' && names.length > 0) {
-    const reason =
-      'an Ollama server would run it by itself, with its own account; run the tool in the caller, as a function'
-    throw new ProxyError('option_refused', { field: names.join(', '), reason })
-  }
-  return { edits, names: [...new Set(names)] }
 }
 
 function adjustNative(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {

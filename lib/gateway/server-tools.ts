@@ -1,3 +1,4 @@
+import type { CallerPolicy } from '../fleet/caller-options.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { openBrace, openBracket, quote } from '../shared/json-bytes.ts'
 import { ScanError } from '../shared/json-walk.ts'
@@ -5,11 +6,17 @@ import type { Edit } from './edit.ts'
 import { FieldNames, type Scanned, scan, valueText } from './scan.ts'
 
 /** The tools of a request that its node would run, not its caller. */
-export interface ServerTools {
+interface ServerTools {
   /** Their types, each once, in their order. */
   readonly types: readonly string[]
   /** What takes them out of the body. */
   readonly edits: readonly Edit[]
+}
+
+interface ToolChanges {
+  readonly edits: readonly Edit[]
+  /** As `x-llamero-adjusted` says them. */
+  readonly names: readonly string[]
 }
 
 interface Span {
@@ -31,12 +38,39 @@ const maxTypeBytes = 100
 const callerRun =
   /^(?:|function|custom|(?:bash|text_editor|computer|memory)_\d{8}|computer|computer_use_preview|local_shell|apply_patch)$/
 
+/** What callers write into a type is echoed in a header. */
+const plainType = /^[\w.-]{1,50}$/
+const maxNamedTypes = 8
+
+/**
+ * What the policy does to the tools of a request that its node would run.
+ *
+ * @throws ProxyError `option_refused` where the policy says so, `bad_json`.
+ */
+export function serverToolChanges(
+  bytes: Buffer,
+  body: Scanned,
+  policy: CallerPolicy['server_tools'],
+): ToolChanges {
+  if (policy === 'pass') return { edits: [], names: [] }
+  const { types, edits } = serverToolsIn(bytes, body)
+  const names = types
+    .slice(0, maxNamedTypes)
+    .map((type) => `tools.${plainType.test(type) ? type : 'unknown'}`)
+  if (policy === 'refuse' && names.length > 0) {
+    const reason =
+      'an Ollama server would run it by itself, with its own account; run the tool in the caller, as a function'
+    throw new ProxyError('option_refused', { field: names.join(', '), reason })
+  }
+  return { edits, names: [...new Set(names)] }
+}
+
 /**
  * Finds the tools in `tools` of a request that are not run by the caller.
  *
  * @throws ProxyError `bad_json` for more than 1,000 tools, or a tool with a field that Go would read in another way.
  */
-export function serverToolsIn(bytes: Buffer, body: Scanned): ServerTools {
+function serverToolsIn(bytes: Buffer, body: Scanned): ServerTools {
   const field = body.fields.get('tools')
   if (!field || bytes[field.start] !== openBracket) return { types: [], edits: [] }
   const tools = body.prompt.of(['tools'])
