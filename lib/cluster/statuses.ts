@@ -1,6 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import { type InventoryModel, type NodeStatus, nodeHealths, probeFaults } from '../fleet/node.ts'
+import {
+  type InventoryModel,
+  type NodeSpec,
+  type NodeStatus,
+  nodeHealths,
+  probeFaults,
+} from '../fleet/node.ts'
 import type { Entry } from '../store/store.ts'
 import { isPossibleFence } from './records.ts'
 
@@ -9,6 +15,19 @@ export type Observation = Omit<NodeStatus, 'fence' | 'weight' | 'learned'>
 
 /** The fence of a status that this instance made of what it saw by itself. */
 export const ownFence = '0'
+
+/** By the observation, so that one that did not change makes the same status again. */
+const ownStatuses = new WeakMap<Observation, NodeStatus>()
+
+/** The status that this instance goes by where it saw the node itself. */
+export function ownStatus(seen: Observation, spec: NodeSpec): NodeStatus {
+  const { weight } = spec
+  const known = ownStatuses.get(seen)
+  if (known?.weight === weight) return known
+  const status = { ...seen, fence: ownFence, weight }
+  ownStatuses.set(seen, status)
+  return status
+}
 
 /** A node's status as read from the store, with what is needed to judge the next one. */
 export interface Sighting {

@@ -16,6 +16,7 @@ import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import { Departures } from './departures.ts'
 import type { Saved } from './disk-snapshot.ts'
+import { DownAdvice } from './down-advice.ts'
 import { fleetEvents } from './fleet-events.ts'
 import { hasLost, pruneSeries } from './metric-series.ts'
 import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, readers } from './objects.ts'
@@ -24,7 +25,7 @@ import { byFolder, readAgent } from './records.ts'
 import { readRemembered } from './remembered.ts'
 import {
   type Observation,
-  ownFence,
+  ownStatus,
   readStatus,
   readStatuses,
   refusalOf,
@@ -68,17 +69,17 @@ export class World {
   #sightings: ReadonlyMap<string, Sighting> = new Map()
   /** Statuses of a former history, or of a former process: they count until a leader has looked at the node. */
   #inherited = new Map<string, Inherited>()
-  /** Nodes advised down: since when, as the leader says, and when that was learned here (monotonic ms). */
-  readonly #advisedDown = new Map<string, { readonly since: string; readonly learnedAt: number }>()
   /** What the next snapshot may be like, as far as `prepare` was shown it; null when nobody looked ahead. */
   #draft: Snapshot | null = null
   readonly #departures: Departures
+  readonly #advice: DownAdvice
   /** Revisions of statuses that no leader wrote, by key. */
   readonly #refused = new Map<string, bigint>()
 
   constructor(options: WorldOptions) {
     this.#options = options
     this.#departures = new Departures(options.clock)
+    this.#advice = new DownAdvice(options)
   }
 
   get source(): ConfigSource {
@@ -169,7 +170,7 @@ export class World {
     const { snapshot, own } = this.#options
     const former = snapshot.get()
     const view = former.nodes.get(name)
-    if (!view || !this.#advisedDown.has(name)) return
+    if (!view || !this.#advice.concerns(name)) return
     const status = this.#statusOf(name, view.spec, own().get(name))
     if (status === view.status) return
     snapshot.swap(withNodes(former, new Map([[name, { status }]])))
@@ -271,29 +272,9 @@ export class World {
   #statusOf(name: string, spec: NodeSpec, seen: Observation | null | undefined): NodeStatus | null {
     if (seen) return ownStatus(seen, spec)
     const told = this.#sightings.get(name)?.status
-    if (told) return this.#weigh(name, told)
+    if (told) return this.#advice.weigh(name, told)
     const inherited = this.#inherited.get(name)
-    return inherited?.address === addressOf(spec) ? this.#weigh(name, inherited.status) : null
-  }
-
-  /**
-   * Advice that a node is down is not believed once the node has answered a request of this instance after the advice came,
-   * until a request fails there or the node goes down again.
-   */
-  #weigh(name: string, told: NodeStatus): NodeStatus {
-    if (told.health !== 'down') {
-      this.#advisedDown.delete(name)
-      return told
-    }
-    const { contacts, clock } = this.#options
-    const known = this.#advisedDown.get(name)
-    if (known?.since !== told.since) {
-      this.#advisedDown.set(name, { since: told.since, learnedAt: clock.now() })
-      contacts.expectNews(name)
-      return told
-    }
-    const { answeredAt, failedAt } = contacts.of(name)
-    return answeredAt > known.learnedAt && answeredAt > failedAt ? contradicted(told) : told
+    return inherited?.address === addressOf(spec) ? this.#advice.weigh(name, inherited.status) : null
   }
 
   /** Fences of one history say nothing about those of another: all of them are forgotten. */
@@ -351,37 +332,13 @@ export class World {
 
   #forget(name: string): void {
     const { contacts } = this.#options
-    this.#advisedDown.delete(name)
+    this.#advice.forget(name)
     contacts.forget(name)
   }
 }
 
 /** Folders besides the operator's that say what is in force. */
 const worldly: ReadonlySet<string> = new Set(['state/nodes', 'state/remembered', 'agents', 'meta/uid'])
-
-/** By the observation, so that one that did not change makes the same status again. */
-const ownStatuses = new WeakMap<Observation, NodeStatus>()
-
-function ownStatus(seen: Observation, spec: NodeSpec): NodeStatus {
-  const { weight } = spec
-  const known = ownStatuses.get(seen)
-  if (known?.weight === weight) return known
-  const status = { ...seen, fence: ownFence, weight }
-  ownStatuses.set(seen, status)
-  return status
-}
-
-/** By the advice. */
-const contradictions = new WeakMap<NodeStatus, NodeStatus>()
-
-function contradicted(told: NodeStatus): NodeStatus {
-  const known = contradictions.get(told)
-  if (known) return known
-  const reason = `advised down (${told.reason}), but it answers the requests of this instance`
-  const status: NodeStatus = { ...told, health: 'slow', reason }
-  contradictions.set(told, status)
-  return status
-}
 
 /** A document as the store had it. Which lease an agent's document lived under is of no use any more. */
 function entryOf({ key, text, created, modified, leased }: Saved['objects'][number]): Entry {
