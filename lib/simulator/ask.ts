@@ -97,7 +97,7 @@ export function readCompletion(body: unknown): Ask {
 }
 
 function nativePart(fields: Fields) {
-  const think = fields.raw('think')
+  const think = thinkFrom(fields.raw('think'))
   const format = fields.raw('format')
   return {
     model: fields.text('model'),
@@ -107,7 +107,7 @@ function nativePart(fields: Fields) {
     options: fields.record('options'),
     shift: fields.flag('shift') ?? true,
     truncate: fields.flag('truncate') ?? true,
-    think: think === undefined ? null : think !== false,
+    think,
     json: format !== undefined && format !== '',
     logprobs: fields.flag('logprobs') ? topIn(fields) : null,
     unfit: isFormat(format) ? null : badFormat(format),
@@ -119,6 +119,18 @@ function topIn(fields: Fields): number {
   const top = fields.number('top_logprobs') ?? 0
   if (top < 0 || top > 20) throw new Refusal(400, 'top_logprobs must be between 0 and 20')
   return top
+}
+
+const thinkLevels = '"high", "medium", "low", "max", true, or false'
+
+/** @throws Refusal 400 as ThinkValue.UnmarshalJSON says it (ollama: api/types.go). */
+function thinkFrom(value: unknown): boolean | null {
+  if (value === undefined) return null
+  if (typeof value === 'boolean') return value
+  if (typeof value !== 'string') throw new Refusal(400, `think must be a boolean or string (${thinkLevels})`)
+  if (!['high', 'medium', 'low', 'max'].includes(value))
+    throw new Refusal(400, `invalid think value: ${JSON.stringify(value)} (must be ${thinkLevels})`)
+  return true
 }
 
 /** Only the runner looks at it (ollama: llamaServerChatResponseFormat in llm/llama_server.go). */

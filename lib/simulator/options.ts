@@ -63,11 +63,17 @@ export function needsReload(had: Fingerprint, ctx: number, want: Fingerprint, wa
 export function keepAliveMs(value: unknown): number | null {
   if (value === undefined) return null
   if (typeof value === 'number') return value < 0 ? Number.POSITIVE_INFINITY : value * 1000
-  if (typeof value !== 'string') throw new Refusal(400, `Unsupported type: '${typeof value}'`)
+  if (typeof value !== 'string') throw new Refusal(400, `Unsupported type: '${goTypeOf(value)}'`)
   if (value === '0') return 0
   const ms = parseDuration(value.replace(/^-/, ''))
   if (ms === null) throw new Refusal(400, `time: invalid duration ${JSON.stringify(value)}`)
   return value.startsWith('-') ? Number.POSITIVE_INFINITY : ms
+}
+
+/** As Go's reflect.TypeOf names what JSON holds. */
+function goTypeOf(value: unknown): string {
+  if (Array.isArray(value)) return '[]interface {}'
+  return typeof value === 'boolean' ? 'bool' : 'map[string]interface {}'
 }
 
 function numberOr<T>(value: unknown, otherwise: T): number | T {

@@ -16,6 +16,7 @@ const dataUrl = `data:image/png;base64,${png}`
 const noEmbeddings = 'This server does not support embeddings. Start it with `--embeddings`'
 const noImages =
   'image input is not supported - hint: if this is unexpected, you may need to provide the mmproj'
+const levels = '"high", "medium", "low", "max", true, or false'
 const noUrls = 'image URLs are not currently supported, please use base64 encoded data instead'
 const twoAnswers = 'Cannot have 2 or more assistant messages at the end of the list.'
 
@@ -55,6 +56,17 @@ const cases: readonly [path: string, body: object, status: number, error?: strin
   ['/v1/embeddings', { input: 'x' }, 501, noEmbeddings],
   ['/api/embed', { model: 'embeds', input: 'x' }, 200],
   ['/api/embed', { input: '' }, 200],
+  ['/api/embed', { model: 'embeds', input: 'x', dimensions: -1 }, 200],
+  ['/api/chat', { ...say('user', 'x'), keep_alive: true }, 400, "Unsupported type: 'bool'"],
+  ['/api/chat', { ...say('user', 'x'), keep_alive: [1] }, 400, "Unsupported type: '[]interface {}'"],
+  [
+    '/api/chat',
+    { ...say('user', 'x'), think: 'extreme' },
+    400,
+    `invalid think value: "extreme" (must be ${levels})`,
+  ],
+  ['/api/chat', { ...say('user', 'x'), think: null, keep_alive: null }, 200],
+  ['/api/generate', { prompt: 'x', think: 5 }, 400, `think must be a boolean or string (${levels})`],
   ['/api/chat', say('user', 'what?', { images: [png] }), 500, noImages],
   ['/api/chat', { ...say('user', 'what?', { images: [png] }), stream: false }, 500, noImages],
   ['/api/generate', { prompt: 'what?', images: [png] }, 500, noImages],
