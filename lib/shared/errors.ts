@@ -83,7 +83,7 @@ const catalogue = {
   foreign_host: {
     status: 403,
     text: (f) =>
-      `without an API key, requests to host "${f['host']}" are refused: a web page may have rebound that name to this machine; ask for localhost or the machine's address, or let an operator add the name to auth.hosts in the configuration`,
+      `without an API key, requests to host "${f['host']}" are refused: a web page may have rebound that name to this machine; ask for localhost or the machine's address, or let an operator add the name to auth.hosts (llamero config edit)`,
   },
   forbidden: { status: 403, text: (f) => `${f['reason']}` },
   option_refused: {

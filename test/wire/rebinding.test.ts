@@ -33,7 +33,7 @@ suite('a web page that rebinds its host name to a listener', () => {
         for (const sent of [bytes, bytes.replace('\r\n\r\n', `\r\n${origin}`)]) {
           const answer = await wire.send(withHost(sent, host))
           assert.equal(statusOf(answer), 403, answer)
-          assert.match(answer, /auth\.hosts in the configuration/)
+          assert.match(answer, /auth\.hosts \(llamero config edit\)/)
         }
       }
       assert.equal(wire.node.received.length, 0)
