@@ -18,6 +18,8 @@ interface Choice {
   readonly others: number | null
   /** Those without a free slot. */
   readonly mustBeFree: boolean
+  /** False: it may have every row, so that none needs a check. */
+  readonly isChecked: boolean
 }
 
 /**
@@ -27,7 +29,8 @@ interface Choice {
 const tiers = { well: 0, slow: 1, last: 2, never: 3 } as const
 type Tier = (typeof tiers)[keyof typeof tiers]
 
-const anywhere: Choice = { upTo: tiers.never, others: null, mustBeFree: false }
+const anywhere: Choice = { upTo: tiers.never, others: null, mustBeFree: false, isChecked: true }
+const everyRow: Choice = { ...anywhere, isChecked: false }
 const freePlaces: Choice = { ...anywhere, mustBeFree: true }
 
 /** Chooses a place among the rows of one variant: which of them a request may have, and which costs it least. */
@@ -80,9 +83,10 @@ export class CandidateList extends CandidateRows {
       : -1
   }
 
-  /** The cheapest row with a free slot, or -1 when there is none. */
-  cheapestFree(waiting: Waiting, dice: Dice, now: number): number {
-    return this.allFree > 0 ? this.#scan(freePlaces, waiting, dice, now) : -1
+  /** The cheapest row with a free slot, or -1 when there is none that costs so few seconds. */
+  cheapestFree(waiting: Waiting, most: number, dice: Dice, now: number): number {
+    const row = this.allFree > 0 ? this.#scan(freePlaces, waiting, dice, now) : -1
+    return row >= 0 && this.cost(row, waiting, now) <= most ? row : -1
   }
 
   /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
@@ -92,12 +96,16 @@ export class CandidateList extends CandidateRows {
   }
 
   #cheapestOf(upTo: Tier, waiting: Waiting, dice: Dice, now: number): number {
-    const choice = upTo === tiers.never ? anywhere : { ...anywhere, upTo }
-    const best = this.#scan(choice, waiting, dice, now)
+    const best = this.#scan(this.#choiceOf(upTo, waiting), waiting, dice, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
     // Of loads that were put off none may cost less, nor about the same.
     const isDue = this.workOutLoads(least * (1 + this.around.rules.cost.tie), now)
-    return isDue ? this.#scan(choice, waiting, dice, now) : best
+    return isDue ? this.#scan(this.#choiceOf(upTo, waiting), waiting, dice, now) : best
+  }
+
+  #choiceOf(upTo: Tier, { isPicky }: Waiting): Choice {
+    if (upTo !== tiers.never) return { ...anywhere, upTo }
+    return isPicky || this.#isTiered || this.lastResorts > 0 ? anywhere : everyRow
   }
 
   #scan(choice: Choice, waiting: Waiting, dice: Dice, now: number): number {
@@ -122,14 +130,15 @@ export class CandidateList extends CandidateRows {
     return best
   }
 
-  #mayUse(row: number, waiting: Waiting, { upTo, others, mustBeFree }: Choice): boolean {
+  #mayUse(row: number, waiting: Waiting, { isChecked, upTo, others, mustBeFree }: Choice): boolean {
+    if (!isChecked) return true
+    // Most rows have no free slot.
+    if (mustBeFree && this.free[row] === 0) return false
     if (!this.admits(row, waiting) || this.#tierOf(row) > upTo) return false
     if (!this.mayMakeRoom(row, waiting)) return false
     const runner = this.runners[row]
-    const { state, freeSlots } = this.terms(row)
-    if (mustBeFree && state !== 'ready') return false
     if (others === null || !runner) return true
-    return !runner.hasBusyNeighbours && this.#hasSpare(freeSlots, runner.slots, others)
+    return !runner.hasBusyNeighbours && this.#hasSpare(this.terms(row).freeSlots, runner.slots, others)
   }
 
   /** Whether a request may go to a row's node. */

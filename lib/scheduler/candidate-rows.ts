@@ -20,9 +20,11 @@ export class CandidateRows {
   readonly #rates: Float64Array
   /** Slots of runners in memory, and those of them that are free: by row, and in all. */
   readonly #slots: Uint16Array
-  readonly #free: Uint16Array
+  protected readonly free: Uint16Array
   protected allSlots = 0
   protected allFree = 0
+  /** Rows whose room only a request may make that can use no other runner of the model. */
+  protected lastResorts = 0
   /** Rows that something happened to, each once. */
   readonly #dirty: number[] = []
   readonly #isDirty: Uint8Array
@@ -39,7 +41,7 @@ export class CandidateRows {
     this.#start = new Float64Array(runners.length)
     this.#rates = new Float64Array(columns * runners.length)
     this.#slots = new Uint16Array(runners.length)
-    this.#free = new Uint16Array(runners.length)
+    this.free = new Uint16Array(runners.length)
     this.#isDirty = new Uint8Array(runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
@@ -138,9 +140,9 @@ export class CandidateRows {
 
   #count(row: number, slots: number, free: number): void {
     this.allSlots += slots - (this.#slots[row] ?? 0)
-    this.allFree += free - (this.#free[row] ?? 0)
+    this.allFree += free - (this.free[row] ?? 0)
     this.#slots[row] = slots
-    this.#free[row] = free
+    this.free[row] = free
   }
 
   /** @param last the terms of last time, which hold while nothing happened on the node; null: time has passed. */
@@ -154,6 +156,7 @@ export class CandidateRows {
     this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start
     if (terms === this.#terms[row]) return
     runner.terms = terms
+    this.lastResorts += lastResort(terms) - lastResort(this.#terms[row])
     this.#terms[row] = terms
     if (terms.state === 'ready' || terms.state === 'full')
       this.#count(row, runner.slots, Math.max(0, terms.freeSlots))
@@ -166,6 +169,11 @@ export class CandidateRows {
     this.#rates[first + 3] = perCommonToken
     this.#rates[first + 4] = othersWrite
   }
+}
+
+/** 1 for a row that counts among the last resorts. */
+function lastResort(terms: Terms | undefined): number {
+  return terms?.eviction?.isLastResort ? 1 : 0
 }
 
 /** Whether it is neither in memory nor on its way there. */

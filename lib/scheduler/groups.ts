@@ -1,20 +1,26 @@
 import { Roster } from '../shared/roster.ts'
 import type { Work } from './events.ts'
 
-/** Requests in the queue that have the same places: one variant, the same labels asked for, failed by the same nodes. */
+/** Requests in the queue that may go to the same places: one variant, the same labels asked for, failed by the same nodes. */
 export interface Group {
   readonly model: string
   readonly variant: string
   readonly key: string
   /** How many wait. */
   waiting: number
-  /** How many more of them the pass under way may look at in vain. This and the next two are changed by LookBudgets only. */
-  looks: number
-  /** Whether one of its places had a free slot when the pass began. */
+  /** Whether one of its places has a free slot. The rest is the account that PassBudget keeps for the pass under way. */
   isOpen: boolean
-  /** When it had its last share of looks, in monotonic seconds. */
+  /** Requests that the pass may still evaluate from the group's share. */
+  left: number
+  /** The group's share once none of its places has a free slot. */
+  whenBlocked: number
+  /** Requests that the pass has not evaluated. */
+  unseen: number
+  /** When the group had its last share by time, in monotonic seconds. */
   sharedAt: number
 }
+
+const unshared = { isOpen: false, left: 0, whenBlocked: 0, unseen: 0, sharedAt: Number.NEGATIVE_INFINITY }
 
 /** Counts the requests of each group. A group lasts as long as one of its requests waits. */
 export class Groups {
@@ -33,7 +39,7 @@ export class Groups {
     let group = this.#groups.get(key)
     if (!group) {
       const { model, variant } = work
-      group = { model, variant, key, waiting: 0, looks: 0, isOpen: false, sharedAt: Number.NEGATIVE_INFINITY }
+      group = { model, variant, key, waiting: 0, ...unshared }
       this.#groups.set(key, group)
     }
     group.waiting++

@@ -5,8 +5,9 @@ import type { CandidateList } from './candidate-list.ts'
 import type { DecisionLog } from './decision-log.ts'
 import type { Effect, RefusalReason } from './events.ts'
 import type { Flights } from './flights.ts'
+import type { Group } from './groups.ts'
 import type { Lines } from './lines.ts'
-import { LookBudgets } from './look-budgets.ts'
+import { PassBudget } from './pass-budget.ts'
 import { decisionOn, failedLoadOf } from './placement.ts'
 import { type Chooser, chooserFor } from './policies.ts'
 import type { Surroundings } from './predicted-end.ts'
@@ -33,7 +34,7 @@ interface Parts {
  */
 export class QueuePass {
   readonly #parts: Parts
-  readonly #budgets: LookBudgets
+  readonly #budget: PassBudget
   #chooser: Chooser | null
   /** What the pass under way has decided. */
   #effects: Effect[] = []
@@ -45,7 +46,7 @@ export class QueuePass {
 
   constructor(parts: Parts, policy: Policy) {
     this.#parts = parts
-    this.#budgets = new LookBudgets(parts.around.rules.queue)
+    this.#budget = new PassBudget(parts.around.rules.queue)
     this.#chooser = chooserFor(policy, parts.dice)
   }
 
@@ -100,21 +101,23 @@ export class QueuePass {
     }
   }
 
-  /** Places the queue in order, as far as the groups' budgets go. */
+  /** Places the queue in order, as far as the budget goes. */
   #plan(now: number): void {
     const { lines, around } = this.#parts
-    const budgets = this.#budgets
-    for (const group of lines.groups)
-      budgets.add(group, around.fleet.candidates(group.model, group.variant, now).isOpen)
-    budgets.share(now)
-    for (const { waiting, group } of lines.inOrder((each) => !budgets.allows(each)))
-      if (!this.#place(waiting, now)) budgets.spend(group)
+    const budget = this.#budget
+    const isOpen = ({ model, variant }: Group) => around.fleet.candidates(model, variant, now).isOpen
+    budget.begin(lines.groups, isOpen, now)
+    for (const { waiting, group } of lines.inOrder((each) => !budget.allows(each))) {
+      const list = this.#listFor(waiting, now)
+      if (!list.isOpen) budget.close(group)
+      budget.spend(group, this.#place(waiting, list, now))
+      if (budget.isSpent) break
+    }
   }
 
   /** Whether it left the queue. */
-  #place(waiting: Waiting, now: number): boolean {
+  #place(waiting: Waiting, list: CandidateList, now: number): boolean {
     const { around, dice, lines, restraint } = this.#parts
-    const list = this.#listFor(waiting, now)
     const rank = lines.rankOf(waiting)
     const held = this.#held.get(list)
     if (held && held.rank < rank) {
@@ -144,9 +147,7 @@ export class QueuePass {
   #freeInstead(waiting: Waiting, list: CandidateList, row: number, now: number): number {
     const overdueS = now - waiting.dueAt
     if (!(overdueS > 0)) return -1
-    const free = list.cheapestFree(waiting, this.#parts.dice, now)
-    const isWorthIt = free >= 0 && list.cost(free, waiting, now) <= list.cost(row, waiting, now) + overdueS
-    return isWorthIt ? free : -1
+    return list.cheapestFree(waiting, list.cost(row, waiting, now) + overdueS, this.#parts.dice, now)
   }
 
   /** Starts a request of a tenant that is held back if it takes nothing from the others; no place is kept for it. */
