@@ -1,11 +1,11 @@
 import { Roster } from '../shared/roster.ts'
-import { AbandonedPrompts } from './abandoned.ts'
-import { believed, seenEmbedding } from './believed.ts'
+import { AbandonedPrompts } from './abandoned-prompts.ts'
 import type { DecisionLog, Entry } from './decision-log.ts'
 import type { Decision, Ending, Timings } from './events.ts'
 import { companyOf } from './gpu-time.ts'
 import { charge, type Lines } from './lines.ts'
 import type { Parameters } from './parameters.ts'
+import { embeddingTimings, plausibleTimings } from './plausible-timings.ts'
 import { batchS, restOf, type Surroundings, slowBytes } from './predicted-end.ts'
 import type { Prefixes } from './prefixes.ts'
 import type { Flight, Runner } from './runner.ts'
@@ -232,8 +232,8 @@ function timingsOf(flight: Flight, told: Timings | null, written: number | undef
     promptTokens: work.promptTokens,
     maxTokens: work.maxTokens,
   }
-  if (told) return believed(told, seen)
-  return work.embeds && written !== undefined ? seenEmbedding(seen) : null
+  if (told) return plausibleTimings(told, seen)
+  return work.embeds && written !== undefined ? embeddingTimings(seen) : null
 }
 
 /** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */

@@ -1,7 +1,7 @@
 import { Roster } from '../shared/roster.ts'
+import { Backlog } from './backlog.ts'
 import type { Work } from './events.ts'
 import { type Group, Groups } from './groups.ts'
-import { Line } from './line.ts'
 import type { Parameters } from './parameters.ts'
 import type { Tenants } from './tenants.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
@@ -10,7 +10,7 @@ interface Place {
   readonly waiting: Waiting
   readonly tenant: string
   readonly group: Group
-  readonly own: Line
+  readonly own: Backlog
   standing: Standing
 }
 
@@ -32,8 +32,8 @@ export class Lines {
   readonly #ranks: Roster<string, Place[]>[] = []
   readonly #groups = new Groups()
   readonly #byModel = new Roster<string, number>()
-  /** By model, then by class and tenant. No line is empty. */
-  readonly #lines = new Roster<string, Map<string, Line>>()
+  /** By model, then by class and tenant. No backlog is empty. */
+  readonly #backlogs = new Roster<string, Map<string, Backlog>>()
   #newcomers: Waiting[] = []
   /** When the next standing changes. */
   #changesAt = Number.POSITIVE_INFINITY
@@ -92,7 +92,7 @@ export class Lines {
 
   /** Seconds of the fleet's work that a tenant has waiting in a class for a model. */
   drainS(work: Work): number {
-    return this.#lineOf(work)?.drainS ?? 0
+    return this.#backlogOf(work)?.drainS ?? 0
   }
 
   /**
@@ -113,7 +113,7 @@ export class Lines {
 
   /** Whether a tenant's requests of a class for a model are late all the time: then waiting only adds delay. */
   isStanding(work: Work): boolean {
-    return this.#lineOf(work)?.isStanding ?? false
+    return this.#backlogOf(work)?.isStanding ?? false
   }
 
   /** @param isNew it is still to be decided whether it may wait. */
@@ -124,7 +124,7 @@ export class Lines {
     this.#tenants.joined(account)
     if (isNew) this.#newcomers.push(waiting)
     add(this.#byModel, model, 1)
-    const own = this.#lineOf(work) ?? this.#newLine(work)
+    const own = this.#backlogOf(work) ?? this.#newBacklog(work)
     own.join(waiting.drainS)
     const group = this.#groups.join(work)
     const place = { waiting, tenant: account, group, own, standing: standingOf(waiting, this.#rules, now) }
@@ -143,14 +143,14 @@ export class Lines {
     this.#groups.leave(place.group)
     add(this.#byModel, work.model, -1)
     place.own.leave(drainS)
-    if (place.own.isEmpty) this.#dropLine(work)
+    if (place.own.isEmpty) this.#dropBacklog(work)
     return true
   }
 
   /** It has its slot. */
   started({ id, model, arrivedAt }: Work, now: number): void {
     this.remove(id, now)
-    for (const line of this.#lines.get(model)?.values() ?? []) line.started(arrivedAt)
+    for (const backlog of this.#backlogs.get(model)?.values() ?? []) backlog.started(arrivedAt)
   }
 
   /** Who came since this was asked last and still waits, the last one first. */
@@ -212,21 +212,21 @@ export class Lines {
     return heads
   }
 
-  #lineOf({ model, class: named, tenant }: Work): Line | undefined {
-    return this.#lines.get(model)?.get(`${named}\n${tenant}`)
+  #backlogOf({ model, class: named, tenant }: Work): Backlog | undefined {
+    return this.#backlogs.get(model)?.get(`${named}\n${tenant}`)
   }
 
-  #newLine({ model, class: named, tenant }: Work): Line {
-    const line = new Line(this.#rules.admission.evidence)
-    const ofModel = this.#lines.get(model) ?? new Map<string, Line>()
-    this.#lines.set(model, ofModel.set(`${named}\n${tenant}`, line))
-    return line
+  #newBacklog({ model, class: named, tenant }: Work): Backlog {
+    const backlog = new Backlog(this.#rules.admission.evidence)
+    const ofModel = this.#backlogs.get(model) ?? new Map<string, Backlog>()
+    this.#backlogs.set(model, ofModel.set(`${named}\n${tenant}`, backlog))
+    return backlog
   }
 
-  #dropLine({ model, class: named, tenant }: Work): void {
-    const ofModel = this.#lines.get(model)
+  #dropBacklog({ model, class: named, tenant }: Work): void {
+    const ofModel = this.#backlogs.get(model)
     ofModel?.delete(`${named}\n${tenant}`)
-    if (ofModel?.size === 0) this.#lines.delete(model)
+    if (ofModel?.size === 0) this.#backlogs.delete(model)
   }
 
   #put(place: Place, now: number): void {

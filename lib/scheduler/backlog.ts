@@ -1,26 +1,27 @@
-/** Since when some request of a line was always late, or none was; and how many requests for its model started since. */
-interface Spell {
+/** A time during which some request of a backlog was always late, or none was. */
+interface LatePeriod {
   readonly isLate: boolean
   /** Monotonic seconds. */
   readonly since: number
-  /** Whether the queue was standing when the spell began. */
+  /** Whether the queue was standing when the period began. */
   readonly wasStanding: boolean
+  /** Requests for the model that started since. */
   started: number
 }
 
 /**
- * What one tenant has waiting of one class for one model. It tells a burst from a standing queue as CoDel does: a burst
+ * The requests of one tenant and one class that wait for one model. It tells a burst from a standing queue as CoDel does: a burst
  * drains, however long that takes, while a queue whose requests are late all the time only adds delay. Hence only starts of
- * requests count that came when others of the line were late already, and a line that was empty begins without a record.
- * Starts are counted instead of seconds: a line in front of one slow node may be late for a minute without being too long.
+ * requests count that came when others of the backlog were late already, and an empty backlog keeps no record.
+ * Starts are counted instead of seconds: a backlog in front of one slow node may be late for a minute without being too long.
  */
-export class Line {
+export class Backlog {
   readonly #evidence: number
   #waiting = 0
   #drainS = 0
   #late = 0
   /** Null before any request was late. */
-  #spell: Spell | null = null
+  #period: LatePeriod | null = null
 
   /** @param evidence so many starts in a row show that some request is always late, or none. */
   constructor(evidence: number) {
@@ -38,8 +39,8 @@ export class Line {
 
   /** Some request is always late, or it is not yet known that all are in time again. */
   get isStanding(): boolean {
-    if (!this.#spell) return false
-    const { isLate, wasStanding, started } = this.#spell
+    if (!this.#period) return false
+    const { isLate, wasStanding, started } = this.#period
     return started >= this.#evidence ? isLate : wasStanding
   }
 
@@ -53,23 +54,23 @@ export class Line {
     this.#drainS -= drainS
   }
 
-  /** A request of the line is late from now on. */
+  /** A request of the backlog is late from now on. */
   becameLate(now: number): void {
     if (this.#late++ === 0) this.#turn(true, now)
   }
 
-  /** A late request of the line waits no more, or will be in time again. */
+  /** A late request of the backlog waits no more, or will be in time again. */
   lateLeft(now: number): void {
     if (--this.#late === 0) this.#turn(false, now)
   }
 
-  /** A request for the model started, of any line. */
+  /** A request for the model started, of any backlog. */
   started(arrivedAt: number): void {
-    const spell = this.#spell
-    if (spell && (!spell.isLate || arrivedAt >= spell.since)) spell.started++
+    const period = this.#period
+    if (period && (!period.isLate || arrivedAt >= period.since)) period.started++
   }
 
   #turn(isLate: boolean, since: number): void {
-    this.#spell = { isLate, since, wasStanding: this.isStanding, started: 0 }
+    this.#period = { isLate, since, wasStanding: this.isStanding, started: 0 }
   }
 }

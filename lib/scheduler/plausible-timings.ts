@@ -1,7 +1,7 @@
 import type { Timings } from './events.ts'
 
-/** What this instance saw of a request that a node tells times of, in seconds. */
-export interface Seen {
+/** What this instance measured of a request, beside the timings that its node reports. Seconds. */
+export interface Measured {
   /** From when it was sent until its last byte. */
   readonly totalS: number
   /** From then until its first byte, and from that until its last; null where the answer came whole. */
@@ -13,15 +13,15 @@ export interface Seen {
   readonly maxTokens: number | null
 }
 
-/** Clocks differ, and so do the moments at which a request begins there and here. */
+/** The node's clock differs, and its request begins and ends at other moments than ours. */
 const slackShare = 1.05
 const slackS = 0.1
 /** Chunks may come together: of the time between the first and the last byte so much was spent writing. */
 const leastWriting = 0.5
-/** Times that explain less of what was seen than this teach no speed: the request waited there, or the times are wrong. */
+/** If the timings explain less of the measured time, no speed is learned: the request waited on the node, or they are wrong. */
 const leastExplained = 0.5
 const leastReading = 0.25
-/** Templates, tools and images add to a prompt; estimates are that much too low at most. */
+/** Templates, tools and images add to a prompt: the node may count so much more than was estimated from the body. */
 const promptTimes = 8
 const promptBesides = 4096
 /** No runner reads or writes faster. */
@@ -29,10 +29,11 @@ const mostReadPerS = 100_000
 const mostWrittenPerS = 2000
 
 /**
- * The times of a node as far as they can be true, so that a node that reports absurd ones does not look fast or slow for
- * good: no part lasted longer than the request did here, and writing took about as long as bytes came. 0 teaches nothing.
+ * Limits the timings that a node reports to what this instance measured, so that absurd timings do not make the node look
+ * fast or slow for good: no part lasted longer than the request, and writing took about as long as bytes came. The
+ * scheduler learns nothing from a 0.
  */
-export function believed(told: Timings, seen: Seen): Timings {
+export function plausibleTimings(told: Timings, seen: Measured): Timings {
   const mostS = seen.totalS * slackShare + slackS
   const within = (seconds: number) => Math.min(mostS, Math.max(0, seconds))
   const [load, promptEval] = [within(told.load), within(told.promptEval)]
@@ -52,13 +53,13 @@ export function believed(told: Timings, seen: Seen): Timings {
   }
 }
 
-/** None stays none. */
+/** At least `leastS`, but 0 stays 0. */
 function notFaster(seconds: number, leastS: number): number {
   return seconds > 0 ? Math.max(seconds, leastS) : 0
 }
 
-/** Of an embedding that the node tells no times of: reading is all that it does. */
-export function seenEmbedding({ totalS, promptTokens }: Seen): Timings {
+/** For an embedding whose node reports no timings: all of its time is reading. */
+export function embeddingTimings({ totalS, promptTokens }: Measured): Timings {
   const alone = { load: 0, eval: 0, outputTokens: 0 }
   return { ...alone, total: totalS, promptEval: totalS, promptTokens, fromOutside: true }
 }

@@ -10,14 +10,14 @@ interface Abandoned {
 }
 
 /**
- * Requests whose callers left while the prompt was read. llama-server looks for that between two batches only, which on a
- * slow node takes many seconds: until then the slot is not free, and a request that was sent would wait for it on the node.
+ * Requests that lost their callers while the prompt was read. llama-server notices that between two batches only, and a batch
+ * takes many seconds on a slow node: until then the slot is not free, and the next request would wait for it on the node.
  */
 export class AbandonedPrompts {
   #prompts: Abandoned[] = []
   #left = 0
 
-  /** When the next slot is taken to be free, in monotonic seconds; Infinity: none is kept. */
+  /** When the next slot is expected to be free, in monotonic seconds; Infinity: no slot is kept. */
   get endsAt(): number {
     let first = Number.POSITIVE_INFINITY
     for (const { until } of this.#prompts) first = Math.min(first, until)
@@ -34,13 +34,13 @@ export class AbandonedPrompts {
     flight.runner.node.began(kept)
   }
 
-  /** Gives back the slots whose time is over, or whose model is gone. */
+  /** Frees the slots that were kept long enough, and those of models that are no longer in memory. */
   settle(now: number): void {
     if (this.#prompts.length > 0)
       this.#release(({ until, flight }) => until <= now || flight.runner.residence === null, now)
   }
 
-  /** Another request of the runner got tokens after `since`: the batches that were under way then have ended. */
+  /** Another request of the runner got tokens after `since`: the batches that were under way at that time have ended. */
   answered(runner: Runner, since: number, now: number): void {
     if (this.#prompts.length > 0)
       this.#release(({ flight, leftAt }) => flight.runner === runner && leftAt < since, now)
