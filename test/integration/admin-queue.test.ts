@@ -20,7 +20,7 @@ const nodes = [
   aNode({ name: 'cold', models: { [m]: 5 }, loaded: [] }),
 ]
 
-type Explaining = Pick<Scheduler, 'queued' | 'decisions' | 'explain' | 'cancel'>
+type Explaining = Pick<Scheduler, 'queued' | 'decisions' | 'explain' | 'slots' | 'cancel'>
 
 /** Lets in whoever comes. */
 const patient = { otherClass: { limitS: 1000 }, admission: { maxWaitS: 1000 } }
@@ -34,6 +34,7 @@ function explaining(scene: () => ReturnType<typeof aCore>, shell: Scheduler): Ex
       ...shell.explain(ask),
       ...scene().core.explain(aWork({ ...ask, arrivedAt: ask.arrivedAt / 1000 }), scene().clock.now),
     }),
+    slots: (node, ask) => shell.slots(node, ask),
     cancel: (id) => {
       const waits = scene()
         .core.queued()

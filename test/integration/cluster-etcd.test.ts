@@ -115,10 +115,8 @@ test('a leader named as successor leads within a second, and etcdctl shows both 
   const rows = async () => {
     const path = `${keys.root}history/`
     const printed = await etcdctl(etcd.endpoint, 'get', '--prefix', '--print-value-only', path)
-    return printed
-      .trim()
-      .split('\n')
-      .map((row) => JSON.parse(row))
+    const lines = printed.split('\n').filter((line) => line !== '')
+    return lines.map((row) => JSON.parse(row))
   }
   // Nobody waits for the rows: they are written beside the work, and each look is a process of its own.
   while ((await rows()).length < 2) assert.ok(clock.now() - startedAt < 10_000, 'a row of the new term')
