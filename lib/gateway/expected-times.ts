@@ -36,7 +36,8 @@ const priorMsPerByte = 10 / 4
 const periodMs = 3_600_000
 /**
  * A model that was never heard anywhere reads its first prompt, or hangs, and one that left the memory of its node is loaded
- * again: only after this long is that worth a try elsewhere, since a load dies with the request that waits for it.
+ * again, for longer than anybody knows if no load of it was seen: only after this long is that worth a try elsewhere, since
+ * a load dies with the request that waits for it.
  */
 const unknownMs = 60_000
 
@@ -47,6 +48,8 @@ const unknownMs = 60_000
 export class ExpectedTimes {
   /** By node, then by model. */
   readonly #nodes = new Map<string, Map<string, Known>>()
+  /** The longest load of each model on any node, in milliseconds. */
+  readonly #loads = new Map<string, number>()
 
   /** An answer of a resident model began after `tookMs`. */
   observe({ node, model, timed, bodyBytes }: Sent, tookMs: number, now: number): void {
@@ -58,10 +61,20 @@ export class ExpectedTimes {
     else known.firstToken.observe(bodyBytes, tookMs)
   }
 
+  /** A node loaded a model within `tookMs`. */
+  loaded(model: string, tookMs: number): void {
+    this.#loads.set(model, Math.max(tookMs, this.#loads.get(model) ?? 0))
+  }
+
   /** @param isResident the node has the model in memory, as far as is known. */
   of(sent: Sent, isResident: boolean, now: number): Expected {
     const expected = sent.timed === 'whole' ? this.#whole(sent, now) : this.#firstToken(sent)
-    return isResident ? expected : { ...expected, ms: Math.max(unknownMs, expected.ms) }
+    return isResident ? expected : { ...expected, ms: this.#withLoad(sent.model, expected.ms) }
+  }
+
+  #withLoad(model: string, ms: number): number {
+    const load = this.#loads.get(model)
+    return load === undefined ? Math.max(unknownMs, ms) : ms + Math.max(leastKnownMs, tolerance * load)
   }
 
   /** The node left the fleet. */

@@ -73,7 +73,7 @@ export class ModelLoader implements Loader {
 
   /** See Loader. @throws LoadFailed; ProxyError `shutting_down` once it is stopped. */
   async swap(order: SwapOrder): Promise<Swapped> {
-    const { clock, metrics } = this.#options
+    const { clock, metrics, upstreams } = this.#options
     const { node, victims, model } = order
     const kept = await this.#unload(node, victims)
     // Asked to load all the same, Ollama would wait for them with everybody else's loads behind.
@@ -82,7 +82,9 @@ export class ModelLoader implements Loader {
     const startedAt = clock.now()
     const failure = await this.#load(order)
     if (failure) throw new LoadFailed(node.name, failure)
-    return { loadS: (clock.now() - startedAt) / 1000 }
+    const tookMs = clock.now() - startedAt
+    upstreams.expected.loaded(model, tookMs)
+    return { loadS: tookMs / 1000 }
   }
 
   /** One load is one sign of the node's health, however many wait for it. */

@@ -129,3 +129,15 @@ suite('a whole answer', () => {
     assert(of('a', 100_000, { timed }).ms > 500_000)
   })
 })
+
+suite('a model that left the memory of its node', () => {
+  test('may take five times its longest load on top, or a minute where none was seen (305)', () => {
+    const { answer, of, times } = arrange()
+    answer('a', 100, 40, { n: 20 })
+    assert.equal(of('a', 100, { isResident: false }).ms, 60_000)
+    times.loaded('m', 2000)
+    times.loaded('m', 500)
+    assert.equal(of('a', 100, { isResident: false }).ms, 3000 + 10_000)
+    assert.equal(of('b', 100, { isResident: true }).ms, 10_000)
+  })
+})
