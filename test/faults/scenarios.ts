@@ -2,8 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultProxy } from '../support/fault-proxy.ts'
 import type { Campaign } from './campaign.ts'
 
-/** Milliseconds from the end of a fault until every copy is right again. */
-export const healedMs = 3000
+/**
+ * Milliseconds from the end of a fault until every copy is right again: a call that began just before has the longest
+ * deadline, 0.3 of a TTL of 10 s, once etcd was asked in vain; then come a pause, a connection and a list.
+ */
+export const healedMs = 5000
 /**
  * A connection that died in silence is found by gRPC's ping (5.5 s and 2 s for its answer) or by the informer's probe
  * (10 s ± 20 % and 0.2 s of grace).
