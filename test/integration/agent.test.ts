@@ -124,6 +124,8 @@ suite('llamero agent', () => {
     const ask = (path: string, body?: object) =>
       fetch(`${instance.url}${path}`, body ? { method: 'POST', body: JSON.stringify(body) } : {})
     const chat = { model: 'm:1b', messages: [{ role: 'user', content: 'hi' }] }
+    // The store says so a moment before the instance has heard it.
+    await until(async () => (await ask('/api/chat', chat)).status === 503, 'callers are told', 2000)
     for (const path of ['/api/chat', '/v1/chat/completions', '/v1/messages']) {
       const refused = await ask(path, { ...chat, max_tokens: 5 })
       assert.equal(refused.status, 503, path)
