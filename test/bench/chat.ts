@@ -22,7 +22,7 @@ export function chat(options?: ChatOptions): Buffer {
   })
   const head = [
     'POST /api/chat HTTP/1.1',
-    'host: bench',
+    'host: localhost',
     'user-agent: ollama-js/0.6.4',
     'accept: application/json',
     'content-type: application/json',

@@ -24,7 +24,7 @@ const warmUps = 10
 /** Longer than statuses are ever held back, so that each change comes alone. */
 const apartMs = 60
 const burstMs = 1000
-const tagsRequest = Buffer.from('GET /api/tags HTTP/1.1\r\nhost: bench\r\n\r\n')
+const tagsRequest = Buffer.from('GET /api/tags HTTP/1.1\r\nhost: localhost\r\n\r\n')
 
 /** What `largeFleet` finds, in milliseconds. */
 interface Findings {
