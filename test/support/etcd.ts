@@ -1,8 +1,9 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, type ChildProcessByStdio, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { freePort } from './processes.ts'
@@ -127,9 +128,11 @@ export function findEtcd(): Promise<string> {
   return findProgram('etcd', 'etcd-server')
 }
 
-function spawnEtcd(program: string, flags: Flags): ChildProcess {
+type EtcdProcess = ChildProcessByStdio<null, null, Readable>
+
+function spawnEtcd(program: string, flags: Flags): EtcdProcess {
   const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`)
-  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'ignore'] })
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   child.on('error', () => {})
   const endWithUs = () => child.kill('SIGKILL')
   process.once('exit', endWithUs)
@@ -137,10 +140,13 @@ function spawnEtcd(program: string, flags: Flags): ChildProcess {
   return child
 }
 
-async function untilHealthy(child: ChildProcess, url: string): Promise<void> {
+async function untilHealthy(child: EtcdProcess, url: string): Promise<void> {
+  let said = ''
+  child.stderr.on('data', (chunk) => (said = (said + chunk).slice(-2000)))
   const deadline = Date.now() + 20_000
   while (Date.now() < deadline) {
-    if (hasEnded(child)) throw new Error(`etcd ended with code ${child.exitCode} before it was healthy`)
+    if (hasEnded(child))
+      throw new Error(`etcd ended with code ${child.exitCode} before it was healthy: ${said}`)
     const answer = await fetch(`${url}/health`, { signal: AbortSignal.timeout(1000) }).catch(() => null)
     if (answer?.ok && (await answer.text()).includes('"true"')) return
     await sleep(50)

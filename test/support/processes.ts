@@ -9,14 +9,29 @@ import { fileURLToPath } from 'node:url'
 
 export const executable = fileURLToPath(new URL('../../bin/llamero.ts', import.meta.url))
 
-/** A port nobody listened on a moment ago. */
+/**
+ * Ports for servers under test lie below 32768, where Linux starts the ports it hands to outgoing connections
+ * (`net.ipv4.ip_local_port_range`): no connection of another test can take one between our look and the server's start.
+ * Test files run in parallel processes, so each process begins elsewhere and counts up.
+ */
+const firstPort = 12_000
+const ports = 20_000
+let nextPort = Math.floor(Math.random() * ports)
+
+/** A port on which no server listens at the moment. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = firstPort + (nextPort++ % ports)
+    const server = createServer().listen(port)
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    )
+    if (!isFree) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 export interface Finished {
