@@ -11,16 +11,27 @@ import type { Invocation } from './invocation.ts'
 import { type RequestOptions, withOutput, withTimeout, withYes } from './options.ts'
 import type { Finish } from './serve.ts'
 
+const setExamples = `
+A value is YAML: a number, true or false, text, or a list or map in quotes, so that the shell leaves it alone.
+
+Examples:
+  llamero config set queue.max_wait=30s probes.rise=3
+  llamero config set 'auth.hosts=[llm.example.com, "*.lan"]'
+  llamero config set 'management.nodes={zone: a}'
+  llamero config set queue.max_wait=`
+
 /** `llamero config …`: the settings of the whole cluster. @param finish told the exit code of `config diff`. */
 export function addConfigCommands(program: Command, invocation: Invocation, finish: Finish): void {
   const config = program.command('config').description('the settings of the whole cluster')
   withOutput(withTimeout(config.command('get [path]')))
+    .alias('show')
     .description('what is in force, with every default; or one field of it')
     .option('--stored', 'the text as it is stored instead')
     .action((path, options) => get(invocation, path, options))
   withTimeout(config.command('set <path=value...>'))
     .description('change fields; "path=" removes one, so that its default holds')
     .option('--dry-run', 'show what would change, and change nothing')
+    .addHelpText('after', setExamples)
     .action((assignments, options) => set(invocation, assignments, options))
   withTimeout(config.command('edit'))
     .description('change the stored text in $VISUAL or $EDITOR')
@@ -81,17 +92,30 @@ interface ChangeOptions {
 }
 
 async function set(invocation: Invocation, assignments: readonly string[], options: ChangeOptions) {
-  const { before, text, modified } = await invocation.admin(options.timeout).send<{
-    readonly before: string
-    readonly text: string
-    readonly modified: string
-  }>({
-    method: 'PATCH',
-    path: options.dryRun ? '/config?dry_run=true' : '/config',
-    body: configChanges(assignments),
-  })
+  const { before, text, modified } = await howToWrite(
+    invocation.admin(options.timeout).send<{
+      readonly before: string
+      readonly text: string
+      readonly modified: string
+    }>({
+      method: 'PATCH',
+      path: options.dryRun ? '/config?dry_run=true' : '/config',
+      body: configChanges(assignments),
+    }),
+  )
   showDiff(invocation, 'config', { stored: before, new: text })
   invocation.terminal.say(options.dryRun ? 'nothing was written' : `config: written, revision ${modified}`)
+}
+
+/** The outcome of a change; where a value was not valid, the failure says where examples are. */
+async function howToWrite<T>(change: Promise<T>): Promise<T> {
+  try {
+    return await change
+  } catch (error) {
+    if (!(error instanceof Failure) || error.exit !== exits.invalid) throw error
+    const hint = error.hint ?? 'examples of lists, maps and text: llamero config set --help'
+    throw new Failure(error.exit, error.message, hint, { cause: error })
+  }
 }
 
 async function validate(invocation: Invocation, file: string, options: TargetOptions): Promise<void> {

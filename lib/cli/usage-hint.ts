@@ -9,13 +9,46 @@ export function usageHint(message: string, program: Command, argv: readonly stri
   const [first = '', suggestion] = message.split('\n')
   // The value is not repeated: it may be a secret that was never meant for a command line.
   const what = first.replace(/^(error: unknown option '--[^=]+)=.*$/s, "$1'")
+  const command = commandOf(program, argv)
+  const word = /^error: unknown command '(.*)'$/.exec(what)?.[1] ?? ''
+  // A synonym says more than what is spelled alike: "route get" is no slip of "route set".
+  const synonym = synonymOf(word, command)
+  if (synonym !== null) return { what, hint: `did you mean "${pathOf(command)} ${synonym}"?` }
   const meant = suggestion?.match(/^\(Did you mean (.*)\?\)$/)?.[1]
   if (meant) return { what, hint: `did you mean ${meant}?` }
-  const command = commandOf(program, argv)
+  if (word && command !== program)
+    return { what, hint: `${pathOf(command)} has: ${namesOf(command).join(', ')}` }
   const flag = /^error: unknown option '(--.*)'$/.exec(what)?.[1]
   const known = command.options.flatMap((option) => option.long ?? [])
   const near = flag === undefined ? null : didYouMean(flag, known)
   return { what, hint: near ? `did you mean ${near}?` : `${pathOf(command)} --help` }
+}
+
+/** Words of other command lines, and what may be meant by them here: the first that a noun has. */
+const synonyms: Readonly<Record<string, readonly string[]>> = {
+  show: ['get', 'where', 'list'],
+  get: ['show', 'list'],
+  describe: ['show', 'get', 'list'],
+  info: ['show', 'get', 'list'],
+  status: ['show', 'list'],
+  delete: ['remove', 'revoke', 'rm', 'cancel'],
+  del: ['remove', 'revoke', 'rm', 'cancel'],
+  remove: ['revoke', 'cancel'],
+  add: ['create', 'set', 'pull'],
+  create: ['add', 'set', 'apply', 'pull'],
+  update: ['set', 'edit'],
+  edit: ['set'],
+  stop: ['unload', 'drain', 'cancel'],
+}
+
+function synonymOf(word: string, command: Command): string | null {
+  const names = namesOf(command)
+  const candidates = Object.hasOwn(synonyms, word) ? (synonyms[word] ?? []) : []
+  return candidates.find((name) => names.includes(name)) ?? null
+}
+
+function namesOf(command: Command): string[] {
+  return command.commands.map((each) => each.name())
 }
 
 /** The command that a command line leads to, as far as its words are commands. */

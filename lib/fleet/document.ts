@@ -2,6 +2,7 @@ import { closest, distance } from 'fastest-levenshtein'
 import { type core, z } from 'zod'
 import { type Contents, type Fault, limitFaults } from './contents.ts'
 import { readText } from './document-text.ts'
+import { inOurWords, issueText, type Shape } from './issue-text.ts'
 
 export type Parsed<T> =
   | { readonly ok: true; readonly value: T }
@@ -18,11 +19,6 @@ export function readDocument<S extends z.ZodType>(text: string, schema: S): Pars
   const contents = readText(text)
   if (!('value' in contents)) return { ok: false, faults: contents }
   return check(contents, schema)
-}
-
-/** zod would say that it received undefined. */
-const inOurWords: core.ParseContext<core.$ZodIssue> = {
-  error: ({ code, input }) => (code === 'invalid_type' && input === undefined ? 'is required' : undefined),
 }
 
 /** Faults of a value that was never text, such as the body of an admin request. */
@@ -53,26 +49,33 @@ export function didYouMean(name: string, known: readonly string[]): string | nul
 function check<S extends z.ZodType>({ value, lineOf }: Contents, schema: S): Parsed<z.output<S>> {
   const result = schema.safeParse(value, inOurWords)
   if (result.success) return { ok: true, value: result.data }
-  const known = new KnownFields(schema)
-  const found = result.error.issues.flatMap((issue) => faultsIn(issue, known))
+  const found = result.error.issues.flatMap((issue) => faultsIn(issue, schema))
   return { ok: false, faults: limitFaults(found, (tell) => tell(lineOf)) }
 }
 
 type Tell = (lineOf: Contents['lineOf']) => Fault
 
 /** The faults of an issue, told only when they are reported: an issue may name thousands of fields. */
-function faultsIn(issue: core.$ZodIssue, known: KnownFields): Tell[] {
+function faultsIn(issue: core.$ZodIssue, schema: z.ZodType): Tell[] {
   const path = issue.path.map(String).join('.')
-  if (issue.code !== 'unrecognized_keys') {
-    const { message } = issue
-    return [(lineOf) => ({ path, line: lineOf(issue.path), message })]
-  }
+  if (issue.code !== 'unrecognized_keys')
+    return [(lineOf) => ({ path, line: lineOf(issue.path), ...wordsFor(issue, schema) })]
+  const fields = () => Object.keys(shapeAt(schema, issue.path)?.properties ?? {})
   return issue.keys.map((key) => (lineOf) => ({
     path: path ? `${path}.${key}` : key,
     line: lineOf([...issue.path, key]),
     message: 'is not a known field',
-    hint: hintFor(key, known.at(issue.path)),
+    hint: hintFor(key, fields()),
   }))
+}
+
+function wordsFor(issue: core.$ZodIssue, schema: z.ZodType): Pick<Fault, 'message' | 'hint'> {
+  const message = issueText(issue, shapeAt(schema, issue.path))
+  const meant =
+    issue.code === 'invalid_value' && typeof issue.input === 'string'
+      ? didYouMean(issue.input, issue.values.map(String))
+      : null
+  return { message, ...(meant !== null && { hint: `did you mean "${meant}"?` }) }
 }
 
 function hintFor(key: string, known: readonly string[]): string {
@@ -80,25 +83,15 @@ function hintFor(key: string, known: readonly string[]): string {
   return meant ? `did you mean "${meant}"?` : `known fields: ${known.join(', ')}`
 }
 
-interface Shape {
-  readonly properties?: Readonly<Record<string, Shape>>
-  readonly items?: Shape
-}
+/** What schemas say of their fields, which takes milliseconds to work out. */
+const shapes = new WeakMap<z.ZodType, Shape>()
 
-/** The names of fields that a schema knows. Its shape takes milliseconds to work out, which is done once at most. */
-class KnownFields {
-  readonly #schema: z.ZodType
-  #shape: Shape | null = null
-
-  constructor(schema: z.ZodType) {
-    this.#schema = schema
-  }
-
-  at(path: readonly PropertyKey[]): string[] {
-    this.#shape ??= z.toJSONSchema(this.#schema, { io: 'input', unrepresentable: 'any' }) as Shape
-    let shape: Shape | undefined = this.#shape
-    for (const step of path)
-      shape = typeof step === 'number' ? shape?.items : shape?.properties?.[String(step)]
-    return Object.keys(shape?.properties ?? {})
-  }
+/** The field at `path` as a schema describes it; undefined where it knows none, as in a map with names of any kind. */
+function shapeAt(schema: z.ZodType, path: readonly PropertyKey[]): Shape | undefined {
+  const root =
+    shapes.get(schema) ?? (z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Shape)
+  shapes.set(schema, root)
+  let shape: Shape | undefined = root
+  for (const step of path) shape = typeof step === 'number' ? shape?.items : shape?.properties?.[String(step)]
+  return shape
 }

@@ -37,6 +37,18 @@ test('config get shows what is in force, one field of it, or the stored text', a
   assert.equal((await llamero('config get queue.max_wait -o json', { url })).out, '"30s"\n')
   assert.deepEqual(JSON.parse((await llamero('config get -o json', { url })).out), config.effective)
   assert.equal((await llamero('config get --stored', { url })).out, stored)
+  assert.deepEqual(await llamero('config show', { url }), whole)
+})
+
+test('config set of a value that is not valid says where examples are', async (t) => {
+  const reason = 'auth.hosts: must be a list, such as [name], not the text "name"'
+  const { url } = await fakeAdmin(t, { 'PATCH /config': refusal(422, 'invalid', reason) })
+  const { code, err } = await llamero('config set auth.hosts=name', { url })
+  assert.deepEqual(
+    [code, err],
+    [6, `error: ${reason}\n  hint: examples of lists, maps and text: llamero config set --help\n`],
+  )
+  assert.match((await llamero('config set --help')).out, /llamero config set 'auth\.hosts=\[/)
 })
 
 test('config get of a field that does not exist is exit code 3, with the one that may be meant', async (t) => {

@@ -81,10 +81,10 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
       ((await (await fetch(`${adminUrl}/admin/v1/nodes/typed`)).json()) as { weight: number }).weight
     const typos: readonly { text: string | Buffer; path: string; line: number | null; says: RegExp }[] = [
       { text: `url: ${url}\nlabels: {gpu: a100\n`, path: '', line: 3, says: /end with a \}/ },
-      { text: `url: ${url}\nweight: heavy\n`, path: 'weight', line: 2, says: /expected number/ },
+      { text: `url: ${url}\nweight: heavy\n`, path: 'weight', line: 2, says: /must be a number/ },
       { text: `url: ${url}\nwieght: 2\n`, path: 'wieght', line: 2, says: /did you mean "weight"\?/ },
       { text: ' ', path: '', line: null, says: /is empty/ },
-      { text: 'just some words', path: '', line: 1, says: /expected object/ },
+      { text: 'just some words', path: '', line: 1, says: /must be a map/ },
       { text: 'url: 10.0.0.1:11434\n', path: 'url', line: 1, says: /write http:\/\/HOST:11434/ },
       { text: `url: ${url}\nweight: -1\n`, path: 'weight', line: 2, says: />=0/ },
       { text: `url: ${url}\nstate: actve\n`, path: 'state', line: 2, says: /"active"/ },
