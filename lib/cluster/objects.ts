@@ -10,6 +10,7 @@ import { sameServerKey } from '../fleet/node-url.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import { byFolder, readAgents } from './records.ts'
+import { judgeUnknown, pathHint } from './unknown-keys.ts'
 
 /** The folders whose documents operators write. */
 export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
@@ -43,15 +44,23 @@ export interface Judged<T> {
 
 type Folder<T> = ReadonlyMap<string, Judged<T>>
 
-/** Every operator's document by folder and name; the config has the name "". */
+/** Every operator's document by folder and name; the config has the name "". What has no folder is there by its path. */
 export interface Objects {
   readonly config: Folder<Config>
   readonly nodes: Folder<NodeSpec>
   readonly routes: Folder<RouteSpec>
   readonly keys: Folder<ApiKey>
+  /** Keys that no instance reads; they are never in force. */
+  readonly unknown: Folder<never>
 }
 
-export const noObjects: Objects = { config: new Map(), nodes: new Map(), routes: new Map(), keys: new Map() }
+export const noObjects: Objects = {
+  config: new Map(),
+  nodes: new Map(),
+  routes: new Map(),
+  keys: new Map(),
+  unknown: new Map(),
+}
 
 /**
  * Judges each document alone, so that a typo spoils one object only: an invalid text leaves the last good version of that
@@ -65,6 +74,7 @@ export function judge(entries: readonly Entry[], keys: Keys, previous: Objects):
     nodes: warnOfAgents(settleUrls(nodes, previous.nodes), readAgents(found('agents'))),
     routes: judgeFolder(found('routes'), previous.routes, readers.routes),
     keys: judgeFolder(found('keys'), previous.keys, readers.keys),
+    unknown: judgeUnknown(entries, keys),
   }
 }
 
@@ -78,8 +88,8 @@ export function inForce<T>(folder: Folder<T>): Map<string, T> {
 }
 
 /** Every document of every folder. */
-export function allObjects({ config, nodes, routes, keys }: Objects): Judged<unknown>[] {
-  return [config, nodes, routes, keys].flatMap((folder): Judged<unknown>[] => [...folder.values()])
+export function allObjects({ config, nodes, routes, keys, unknown }: Objects): Judged<unknown>[] {
+  return [config, nodes, routes, keys, unknown].flatMap((folder): Judged<unknown>[] => [...folder.values()])
 }
 
 /** What an operator is told about a document; the leader signs it with its fence. */
@@ -98,9 +108,9 @@ type Read<T> = (name: string, entry: Entry) => Parsed<T>
 /** What an entry of each folder says by itself, read once for each entry. */
 export const readers = {
   config: once(readConfig),
-  nodes: once(named(nodeSchema)),
-  routes: once(named(routeSchema)),
-  keys: once(named(apiKeySchema)),
+  nodes: once(named('nodes', nodeSchema)),
+  routes: once(named('routes', routeSchema)),
+  keys: once(named('keys', apiKeySchema)),
 }
 
 /** An entry never changes, nor does what it says. */
@@ -113,18 +123,21 @@ function once<T>(read: Read<T>): Read<T> {
   }
 }
 
-function named<S extends z.ZodType>(schema: S): Read<z.output<S>> {
-  return (name, { value }) => (isObjectName(name) ? readDocument(value, schema) : misplaced(objectNameRule))
+function named<S extends z.ZodType>(folder: string, schema: S): Read<z.output<S>> {
+  return (name, { value }) =>
+    isObjectName(name)
+      ? readDocument(value, schema)
+      : misplaced(`the name "${name}" cannot be used: ${objectNameRule}`, pathHint(`${folder}/${name}`))
 }
 
 function readConfig(name: string, { value }: Entry): Parsed<Config> {
   return name === ''
     ? readDocument(value, configSchema)
-    : misplaced('the config is one document: the key "config"')
+    : misplaced('the config is one document, with the key "config"', pathHint('config'))
 }
 
-function misplaced(message: string): Parsed<never> {
-  return { ok: false, faults: [{ path: '', line: null, message }] }
+function misplaced(message: string, hint: string): Parsed<never> {
+  return { ok: false, faults: [{ path: '', line: null, message, hint }] }
 }
 
 function judgeFolder<T>(

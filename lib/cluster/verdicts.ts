@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { allObjects, isOperatorFolder, type Objects, verdictOf } from './objects.ts'
+import { isUnknownKey } from './unknown-keys.ts'
 
 /** Warnings by the key of the document they are about. */
 export type Notes = ReadonlyMap<string, readonly string[]>
@@ -32,8 +33,8 @@ export function planVerdicts({ keys, fence, objects, notes, areComplete, entries
     if (says(storedVerdict(entry), verdict)) continue
     operations.push({ type: 'put', key, value: JSON.stringify({ fence: String(fence), ...verdict }) })
   }
-  for (const key of entries.keys())
-    if (isVerdict(keys, key) && !judged.has(key)) operations.push({ type: 'delete', key })
+  for (const [key, entry] of entries)
+    if (!judged.has(key) && isVerdict(keys, entry)) operations.push({ type: 'delete', key })
   return operations
 }
 
@@ -69,8 +70,12 @@ function says(stored: Record<string, unknown> | null, verdict: object): boolean 
   return isDeepStrictEqual(said, JSON.parse(JSON.stringify(verdict)))
 }
 
-function isVerdict(keys: Keys, key: string): boolean {
-  const place = keys.parse(key)
-  const subject = place?.folder === 'status' ? keys.parse(keys.root + place.name) : null
-  return subject !== null && isOperatorFolder(subject.folder)
+/** Whether an entry is a verdict of ours: on a document of an operator, or on a key that no instance reads. */
+function isVerdict(keys: Keys, entry: Entry): boolean {
+  const place = keys.parse(entry.key)
+  if (place?.folder !== 'status') return false
+  const subject = keys.root + place.name
+  const known = keys.parse(subject)
+  if (known !== null) return isOperatorFolder(known.folder)
+  return isUnknownKey(subject, keys) && Array.isArray(storedVerdict(entry)?.['errors'])
 }

@@ -34,6 +34,7 @@ import {
 } from './statuses.ts'
 import { readUid } from './store-uid.ts'
 import type { Trust } from './trust.ts'
+import { isUnknownKey } from './unknown-keys.ts'
 
 interface WorldOptions {
   readonly keys: Keys
@@ -96,8 +97,9 @@ export class World {
 
   /** Whether a change of `key` changes the world. */
   concerns(key: string): boolean {
-    const folder = this.#options.keys.parse(key)?.folder
-    return folder !== undefined && (worldly.has(folder) || isOperatorFolder(folder))
+    const { keys } = this.#options
+    const folder = keys.parse(key)?.folder
+    return folder === undefined ? isUnknownKey(key, keys) : worldly.has(folder) || isOperatorFolder(folder)
   }
 
   /** Begins with what an earlier process saved. */
@@ -292,8 +294,11 @@ export class World {
     const known = new Set(allObjects(this.#objects).map(({ key, stored }) => `${key} ${stored}`))
     for (const { key, stored, active, faults } of allObjects(objects)) {
       if (faults.length === 0 || known.has(`${key} ${stored}`)) continue
-      const inForce = active === null ? 'nothing' : 'the last good version'
-      this.#options.log.warn('document rejected', { key, faults: describeFaults(faults), inForce })
+      const effect =
+        active === null
+          ? 'the document is ignored: no version of it was ever valid'
+          : `its last valid version, of revision ${active.revision}, stays in force`
+      this.#options.log.warn('document rejected', { key, faults: describeFaults(faults), effect })
     }
   }
 

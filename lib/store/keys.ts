@@ -83,7 +83,11 @@ export class Keys {
     const first = partEnd(key, start)
     const end = isFolder(key.slice(start, first)) ? first : partEnd(key, first + 1)
     const folder = key.slice(start, end)
-    return isFolder(folder) ? { folder, name: key.slice(end + 1) } : null
+    if (!isFolder(folder)) return null
+    const name = key.slice(end + 1)
+    // Neither "nodes" nor "config/" is a key of the layout: what stands there would pass for another document.
+    if (name === '' && (key.length > end || !single.has(folder))) return null
+    return { folder, name }
   }
 }
 
@@ -108,6 +112,9 @@ const folders = [
 export type Folder = (typeof folders)[number]
 
 const known: ReadonlySet<string> = new Set(folders)
+
+/** The keys that are no folders. */
+const single: ReadonlySet<Folder> = new Set(['config', 'leader', 'state/heartbeat', 'meta/uid'])
 
 function isFolder(path: string): path is Folder {
   return known.has(path)

@@ -319,6 +319,32 @@ test('documents put in the store are in every snapshot at once; a broken one is 
   await stop(clock, a, b)
 })
 
+test('a key that no instance reads is told by each of them and in the store, until it is gone', async () => {
+  const { clock, store } = aStore()
+  const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
+  for (const { cluster } of [a, b]) cluster.start()
+  await clock.advance(1000)
+  const slip = `${keys.root}route/chat`
+  store.put(slip, 'model: llama3')
+  await clock.advance(10)
+  for (const { cluster, warnings, metrics } of [a, b]) {
+    const [rejected, ...others] = cluster.rejected()
+    assert.deepEqual([rejected?.key, others], [slip, []])
+    assert.match(rejected?.verdict.errors[0]?.hint ?? '', /^did you mean "routes\/chat"\?/)
+    assert.deepEqual(
+      warnings.filter((message) => message === 'document rejected'),
+      ['document rejected'],
+    )
+    assert.equal(await gauge(metrics, 'config_rejected_objects'), 1)
+  }
+  assert.equal(JSON.parse(store.value(`${keys.root}status/route/chat`) ?? '{}').ok, false)
+  store.delete(slip)
+  await clock.advance(10)
+  for (const { cluster } of [a, b]) assert.deepEqual(cluster.rejected(), [])
+  assert.equal(store.value(`${keys.root}status/route/chat`), undefined)
+  await stop(clock, a, b)
+})
+
 test('the leader gives a sign of life every five seconds under its fence', async () => {
   const { clock, store } = aStore()
   const a = anInstance(store, 'a')

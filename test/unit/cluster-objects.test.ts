@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { suite, test } from 'node:test'
 import { allObjects, inForce, judge, noObjects, type Objects, verdictOf } from '../../lib/cluster/objects.ts'
 import { readStatuses, refusalOf } from '../../lib/cluster/statuses.ts'
 import { planVerdicts } from '../../lib/cluster/verdicts.ts'
@@ -173,6 +173,85 @@ test('keys whose names no object may have are faults, not objects', () => {
   assert.equal(inForce(shelf.objects.nodes).size, 0)
   assert.equal(inForce(shelf.objects.config).get(''), undefined)
   for (const key of [...bad, `${keys.root}config/extra`]) assert.equal(shelf.faults(key)?.length, 1, key)
+})
+
+suite('a key that no instance reads gets a verdict that says what may have been meant', () => {
+  for (const [path, meant] of [
+    ['confg', 'config'],
+    ['config.yaml', 'config'],
+    ['config/', 'config'],
+    ['route/chat', 'routes/chat'],
+    ['Routes/chat', 'routes/chat'],
+    ['nodes2/a', 'nodes/a'],
+    ['/nodes/a', 'nodes/a'],
+    ['node/a/b', 'nodes/a-b'],
+    ['nodes', 'nodes/NAME'],
+    ['nodes/', 'nodes/NAME'],
+    ['nodes/a/b', 'nodes/a-b'],
+    ['nodes/a/', 'nodes/a'],
+    ['key', 'keys/ID'],
+    ['banana/split', null],
+  ] as const)
+    test(path, () => {
+      const shelf = new Shelf()
+        .put(a, 'url: http://10.0.0.1:11434')
+        .put(keys.root + path, 'x: 1')
+        .judge()
+      const faults = describeFaults(shelf.faults(keys.root + path) ?? [])
+      assert.match(faults, /is not a key that llamero reads|cannot be used: a name is/)
+      assert.match(faults, /llamero reads config, nodes\/NAME, routes\/NAME, keys\/ID/)
+      assert.equal(/did you mean "([^"]*)"/.exec(faults)?.[1] ?? null, meant)
+      assert.equal(shelf.url('a'), 'http://10.0.0.1:11434')
+      assert.equal(inForce(shelf.objects.config).size, 0)
+      assert.deepEqual([...inForce(shelf.objects.nodes).keys()], ['a'])
+    })
+})
+
+test('what instances write, of whatever version, and what lives under a lease is no slip of an operator', () => {
+  const shelf = new Shelf()
+  for (const path of ['state/new/x', 'meta/new', 'status/chat', 'instances/a', 'history/7', 'leader'])
+    shelf.put(keys.root + path, '{}')
+  shelf.put(`${keys.root}nwe/x`, '{}')
+  shelf.entries.set('leased', { ...(shelf.entries.get(`${keys.root}nwe/x`) as Entry), lease: '7' })
+  shelf.delete(`${keys.root}nwe/x`).judge()
+  assert.deepEqual(allObjects(shelf.objects), [])
+})
+
+test('of a thousand unknown keys the first twenty are told, and how many more there are, in any order of writing', () => {
+  const names = Array.from({ length: 1000 }, (_, n) => `junk/${String(n).padStart(4, '0')}`)
+  for (const order of [names, names.toReversed()]) {
+    const shelf = new Shelf()
+    for (const name of order) shelf.put(keys.root + name, 'x')
+    const told = allObjects(shelf.judge().objects)
+    assert.deepEqual(
+      told.map(({ key }) => key.slice(keys.root.length)),
+      names.slice(0, 20),
+    )
+    assert.match(describeFaults(told.at(-1)?.faults ?? []), /; 980 more keys are not read either$/)
+  }
+})
+
+test('the verdict on an unknown key goes with the key', () => {
+  const [slip, right] = [`${keys.root}confg`, keys.config]
+  const shelf = new Shelf().put(slip, 'routing: {attempts: 5}').judge()
+  const plan = () =>
+    planVerdicts({
+      keys,
+      fence: 7n,
+      objects: shelf.objects,
+      notes: new Map(),
+      areComplete: true,
+      entries: shelf.entries,
+    })
+  shelf.apply(plan())
+  const verdict = JSON.parse(shelf.entries.get(keys.verdict(slip))?.value ?? '{}')
+  assert.deepEqual([verdict.ok, verdict.active], [false, null])
+  shelf.judge()
+  assert.deepEqual(plan(), [])
+  shelf.delete(slip).put(right, 'routing: {attempts: 5}').judge()
+  const [put, removal] = plan()
+  assert.equal(put?.key, keys.verdict(right))
+  assert.deepEqual(removal, { type: 'delete', key: keys.verdict(slip) })
 })
 
 test('a text of a thousand faults is told by its first ones', () => {

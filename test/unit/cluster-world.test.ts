@@ -6,7 +6,7 @@ import { World } from '../../lib/cluster/world.ts'
 import { Contacts } from '../../lib/fleet/contacts.ts'
 import type { NodeStatus } from '../../lib/fleet/node.ts'
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
-import { silentLog } from '../../lib/shared/log.ts'
+import { type Log, silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import type { Entry } from '../../lib/store/store.ts'
@@ -28,7 +28,9 @@ const down = { ...status, health: 'down', weight: 0 } as const
 function aWorld() {
   const snapshot = new CurrentSnapshot()
   const own = new Map<string, Observation | null>()
-  const shared = { clock: new VirtualClock(), log: silentLog, metrics: new Metrics() }
+  const warned: unknown[] = []
+  const log: Log = { ...silentLog, warn: (message, fields) => void warned.push([message, fields]) }
+  const shared = { clock: new VirtualClock(), log, metrics: new Metrics() }
   const trust = new Trust({ ...shared, isGuarded: true })
   const contacts = new Contacts(shared.clock)
   const world = new World({ ...shared, keys, snapshot, trust, contacts, own: () => own })
@@ -36,6 +38,7 @@ function aWorld() {
   const entries = new Map<string, Entry>()
   return {
     world,
+    warned,
     own,
     contacts,
     clock: shared.clock,
@@ -165,4 +168,26 @@ test('the same advice signed by another leader is no new advice (301)', async ()
   put(keys.nodeState('n'), JSON.stringify(signed), 99n)
   world.takeStatuses(entries, 99n, [keys.nodeState('n')])
   assert.equal(health(), 'slow')
+})
+
+test('the log says of a rejected document whether a version of it is in force', () => {
+  const { world, entries, put, warned } = aWorld()
+  const told = (revision: bigint) => {
+    world.take(entries, revision)
+    return warned.splice(0)
+  }
+  put(keys.uid, 'uid-1', 10n)
+  put(keys.route('chat'), 'modle: x', 11n)
+  const faults = 'line 1: modle: is not a known field (did you mean "model"?)'
+  const message = 'document rejected'
+  const key = keys.route('chat')
+  assert.deepEqual(told(11n), [
+    [message, { key, faults, effect: 'the document is ignored: no version of it was ever valid' }],
+  ])
+  assert.deepEqual(told(11n), [], 'once')
+  put(key, 'model: x', 12n)
+  assert.deepEqual(told(12n), [])
+  put(key, 'modle: x', 13n)
+  const effect = 'its last valid version, of revision 12, stays in force'
+  assert.deepEqual(told(13n), [[message, { key, faults, effect }]])
 })

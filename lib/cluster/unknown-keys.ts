@@ -1,0 +1,102 @@
+import type { Fault } from '../fleet/contents.ts'
+import { didYouMean } from '../fleet/document.ts'
+import { isObjectName } from '../fleet/names.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Entry } from '../store/store.ts'
+import type { Judged } from './objects.ts'
+
+/** Keys that are told one by one: the first in their order, so that every instance tells the same. */
+const maxTold = 20
+
+/** First parts of keys that instances write: what stands there besides may be of a newer version of llamero. */
+const ours: ReadonlySet<string> = new Set([
+  'leader',
+  'state',
+  'meta',
+  'agents',
+  'jobs',
+  'instances',
+  'load',
+  'history',
+  'status',
+])
+
+/** What operators may write, by the first part of the key. */
+const layout: ReadonlyMap<string, string> = new Map([
+  ['config', 'config'],
+  ['nodes', 'nodes/NAME'],
+  ['routes', 'routes/NAME'],
+  ['keys', 'keys/ID'],
+])
+
+/** Whether a key under the prefix is one that no instance reads: a slip of an operator who edits with etcdctl. */
+export function isUnknownKey(key: string, keys: Keys): boolean {
+  if (keys.parse(key) !== null || !key.startsWith(keys.root)) return false
+  return !ours.has(firstPart(key.slice(keys.root.length)))
+}
+
+/**
+ * Each unknown key as a document that is not in force, so that verdicts, status, metrics and the log tell of it. What lives
+ * under a lease is of a process.
+ */
+export function judgeUnknown(entries: readonly Entry[], keys: Keys): Map<string, Judged<never>> {
+  const told: Entry[] = []
+  let untold = 0
+  for (const entry of entries) {
+    if (entry.lease !== null || !isUnknownKey(entry.key, keys)) continue
+    const at = told.findIndex(({ key }) => entry.key < key)
+    told.splice(at < 0 ? told.length : at, 0, entry)
+    if (told.length > maxTold) untold += told.splice(maxTold).length
+  }
+  const more: Fault[] = untold === 0 ? [] : [fault(`${untold} more keys are not read either`)]
+  return new Map(
+    told.map((entry, at) => {
+      const path = entry.key.slice(keys.root.length)
+      return [path, judged(entry, [unread(path), ...(at === told.length - 1 ? more : [])])]
+    }),
+  )
+}
+
+/** What may have been meant by a path under the prefix. */
+export function pathHint(path: string): string {
+  const read = `llamero reads ${[...layout.values()].join(', ')}`
+  const meant = meantBy(path)
+  return meant === null ? read : `did you mean "${meant}"? ${read}`
+}
+
+function meantBy(path: string): string | null {
+  const [first = '', ...rest] = path.split('/').filter((part) => part !== '')
+  const kinds = [...layout.keys()]
+  const word = first.toLowerCase()
+  const kind = didYouMean(word, kinds) ?? kinds.find((each) => word.startsWith(each.replace(/s$/, '')))
+  if (!kind) return null
+  const name = rest.join('-')
+  return kind === 'config' || !isObjectName(name) ? (layout.get(kind) ?? null) : `${kind}/${name}`
+}
+
+function unread(path: string): Fault {
+  return { ...fault('is not a key that llamero reads'), hint: pathHint(path) }
+}
+
+function fault(message: string): Fault {
+  return { path: '', line: null, message }
+}
+
+function judged({ key, value, created, modified }: Entry, faults: readonly Fault[]): Judged<never> {
+  return {
+    key,
+    created,
+    stored: modified,
+    text: value,
+    parsed: { ok: false, faults },
+    active: null,
+    faults,
+    isLeased: false,
+    warnings: [],
+  }
+}
+
+function firstPart(path: string): string {
+  const end = path.indexOf('/')
+  return end < 0 ? path : path.slice(0, end)
+}
