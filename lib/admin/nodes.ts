@@ -1,4 +1,5 @@
 import type Router from '@koa/router'
+import type { Fault } from '../fleet/contents.ts'
 import { readDocument } from '../fleet/document.ts'
 import { type NodeSpec, type NodeView, nodeSchema } from '../fleet/node.ts'
 import { sameServerKey } from '../fleet/node-url.ts'
@@ -11,14 +12,15 @@ import { checkHeadersStay, checkIsNoListener, listenersOf, withoutHeaders } from
 /** The Ollama servers: what is wanted of each, what is observed, and how to change it. */
 export function nodeRoutes(router: Router, admin: AdminContext): void {
   router.get('/admin/v1/nodes', (context) => {
-    const nodes = [...admin.snapshot.get().nodes.values()]
-    context.body = { apiVersion, nodes: nodes.map((node) => row(node, admin)) }
+    context.body = { apiVersion, nodes: rows(admin) }
   })
 
   router.get('/admin/v1/nodes/:name', (context) => {
-    const node = admin.snapshot.get().nodes.get(context.params['name'] ?? '')
-    if (!node) throw new ProxyError('not_found', { kind: 'node', name: context.params['name'] ?? '' })
-    context.body = { apiVersion, ...row(node, admin) }
+    const name = context.params['name'] ?? ''
+    const node = admin.snapshot.get().nodes.get(name)
+    const rejected = rejectedNodes(admin).get(name) ?? []
+    if (!node && rejected.length === 0) throw new ProxyError('not_found', { kind: 'node', name })
+    context.body = { apiVersion, ...(node ? row(node, rejected, admin) : rejectedRow(name, rejected)) }
   })
 
   router.put('/admin/v1/nodes/:name', async (context) => {
@@ -104,7 +106,56 @@ function specOf(text: string): NodeSpec | null {
   return parsed.ok ? parsed.value : null
 }
 
-function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminContext) {
+/** Every node, and every document that would be one if it were valid. */
+function rows(admin: AdminContext) {
+  const nodes = [...admin.snapshot.get().nodes.values()]
+  const rejected = rejectedNodes(admin)
+  const known = nodes.map((node) => row(node, rejected.get(node.name) ?? [], admin))
+  const names = new Set(nodes.map(({ name }) => name))
+  const others = [...rejected].filter(([name]) => !names.has(name))
+  return [...known, ...others.map(([name, faults]) => rejectedRow(name, faults))]
+}
+
+/** What is wrong with the documents of nodes that are not in force as they are stored, by name. */
+function rejectedNodes({ cluster, keys }: AdminContext): Map<string, readonly Fault[]> {
+  return new Map(
+    cluster.rejected().flatMap(({ key, verdict }) => {
+      const place = keys.parse(key)
+      return place?.folder === 'nodes' ? [[place.name, verdict.errors] as const] : []
+    }),
+  )
+}
+
+/** A document of which no version was ever valid: there is no node, and an operator who wrote it looks for one. */
+function rejectedRow(name: string, faults: readonly Fault[]): ReturnType<typeof row> {
+  return {
+    name,
+    url: '',
+    state: 'rejected',
+    health: 'unknown',
+    reason: 'its document is not valid, so it gets no requests',
+    since: null,
+    weight: 0,
+    slots: 0,
+    slots_by_model: {},
+    labels: {},
+    source: 'operator',
+    version: '',
+    running: 0,
+    running_by_instance: {},
+    breaker: 'closed',
+    loaded: [],
+    models: [],
+    vram_bytes: 0,
+    rejected: faults,
+  }
+}
+
+function row(
+  node: NodeView,
+  rejected: readonly Fault[],
+  { cluster, scheduler, upstreams, instance }: AdminContext,
+) {
   const { name, spec, status, departed } = node
   const others = [...cluster.directory.loads()]
     .filter(([id]) => id !== instance)
@@ -132,5 +183,7 @@ function row(node: NodeView, { cluster, scheduler, upstreams, instance }: AdminC
     loaded: [...node.resident.keys()],
     models: [...node.onDisk.keys()],
     vram_bytes: (status?.loaded ?? []).reduce((sum, model) => sum + model.size_vram, 0),
+    // Why its document is not in force as it is stored: its last valid version is.
+    rejected,
   }
 }

@@ -1,4 +1,5 @@
 import type { Candidate } from '../scheduler/events.ts'
+import type { Explanation } from '../scheduler/explain.ts'
 import type { Outlook } from '../scheduler/outlook.ts'
 
 /** So many places are told of each request: more would bury the few that count in a fleet of a thousand nodes. */
@@ -12,6 +13,23 @@ export function outlookRow({ candidates, waitsFor, predictedStart, refused }: Ou
     starts_in_seconds: predictedStart === null ? null : seconds(Math.max(0, predictedStart - now)),
     places: candidates.length,
     candidates: candidates.slice(0, toldCandidates).map(candidateRow),
+  }
+}
+
+/** Nodes that cannot take a request now, and why: those that have its model, or would be allowed to, come first. */
+export function barredRows({ standings }: Explanation) {
+  const rank = (barrier: string | null) => (barrier === 'no-model' ? 2 : barrier === 'labels' ? 1 : 0)
+  const barred = standings
+    .filter(({ barrier }) => barrier !== null)
+    .sort((a, b) => rank(a.barrier) - rank(b.barrier))
+  return {
+    barred_total: barred.length,
+    barred: barred.slice(0, toldCandidates).map(({ node, barrier }) => ({
+      node: node.name,
+      excluded: barrier,
+      health: node.health,
+      health_reason: node.status?.reason ?? '',
+    })),
   }
 }
 

@@ -6,7 +6,7 @@ import type { Scheduler } from '../scheduler/scheduler.ts'
 import { askOf } from '../scheduler/work.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { type AdminContext, apiVersion } from './context.ts'
-import { outlookRow, seconds } from './outlook.ts'
+import { barredRows, outlookRow, seconds } from './outlook.ts'
 
 /** So many of a list are told with their places: looking for them costs as much as a decision, on every node. */
 const explainedRows = 20
@@ -78,7 +78,8 @@ function row({ work, plan }: QueuedWork, now: number) {
 }
 
 function explained({ work }: QueuedWork, scheduler: Scheduler, now: number) {
-  return outlookRow(scheduler.explain(askOf(work)), now)
+  const explanation = scheduler.explain(askOf(work))
+  return { ...outlookRow(explanation, now), ...barredRows(explanation) }
 }
 
 /** What is known of a request without looking at its places. */
@@ -88,6 +89,8 @@ function planned({ plan }: QueuedWork, now: number) {
     starts_in_seconds: plan ? seconds(Math.max(0, plan.startsAt - now)) : null,
     places: null,
     candidates: null,
+    barred_total: null,
+    barred: null,
   }
 }
 

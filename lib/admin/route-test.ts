@@ -75,6 +75,8 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     running,
     slots: admin.scheduler.slots(node.name, ask) ?? node.slots,
     weight: node.weight,
+    health: node.health,
+    health_reason: node.status?.reason ?? '',
   }))
   const outlook = outlookRow(explanation, admin.clock.now() / 1000)
   const found = { num_ctx: context ?? null, panic, nodes, outlook }

@@ -15,6 +15,9 @@ const shownDeparted = 10
 /** Of models whose copies differ, and of the nodes of each. */
 const shownDiffering = 10
 const shownWarned = 20
+const shownRejected = 50
+/** Of nodes that requests avoid. */
+const shownUnwell = 10
 
 /** The cluster at a glance. Everything but the look at the store comes from memory. */
 export function statusRoutes(router: Router, admin: AdminContext): void {
@@ -29,6 +32,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
     const leader = cluster.directory.leader()
     const documents = operatorFolders.flatMap((folder) => [...cluster.directory.objects(folder).values()])
     const contact = cluster.lastContactMs()
+    const rejected = cluster.rejected()
     context.body = {
       apiVersion,
       cluster: admin.clusterName,
@@ -57,10 +61,18 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
         // An instance whose own revision is as high has judged every change an operator made.
         stored: String(newestOf(documents)),
         active: cluster.directory.instances().map(({ id, revision }) => ({ id, revision })),
-        rejected: cluster.rejected().map(({ key, verdict }) => ({ key, errors: verdict.errors })),
+        rejected: rejected
+          .slice(0, shownRejected)
+          .map(({ key, verdict }) => ({ key, errors: verdict.errors })),
+        rejected_total: rejected.length,
         warned: warned(admin),
       },
-      nodes: { ...countNodes([...nodes.values()]), departed_first: firstDeparted([...nodes.values()]) },
+      nodes: {
+        ...countNodes([...nodes.values()]),
+        rejected: rejected.filter(({ key }) => admin.keys.parse(key)?.folder === 'nodes').length,
+        ...unwell([...nodes.values()], admin),
+        departed_first: firstDeparted([...nodes.values()]),
+      },
       models: {
         on_disk: models.size,
         loaded: new Set(loaded.map(({ model }) => model.name)).size,
@@ -144,6 +156,22 @@ function countNodes(nodes: readonly NodeView[]) {
     cordoned: registered.filter((node) => node.spec.state === 'cordoned').length,
     departed: nodes.length - registered.length,
   }
+}
+
+/** Nodes that requests avoid: those that are down or slow, or whose breaker is open on this instance; the worst first. */
+function unwell(nodes: readonly NodeView[], { upstreams }: AdminContext) {
+  const found = nodes
+    .filter(({ departed }) => !departed)
+    .map(({ name, status }) => ({
+      name,
+      health: status?.health ?? 'unknown',
+      breaker: upstreams.breakerState(name),
+      since: status?.since ?? null,
+      reason: status?.reason ?? '',
+    }))
+    .filter(({ health, breaker }) => health === 'down' || health === 'slow' || breaker !== 'closed')
+    .sort((a, b) => Number(b.health === 'down') - Number(a.health === 'down') || (a.name < b.name ? -1 : 1))
+  return { unwell: found.length, unwell_first: found.slice(0, shownUnwell) }
 }
 
 /** The nodes that departed last, the newest first. */

@@ -27,6 +27,20 @@ export interface NodeAnswer {
   readonly loaded: readonly string[]
   readonly models: readonly string[]
   readonly vram_bytes: number
+  /**
+   * What is wrong with its document as it is stored: its last valid version is in force, if there was one. An instance of an
+   * older version does not tell.
+   */
+  readonly rejected?: readonly Fault[]
+}
+
+/** A node that requests avoid. */
+export interface UnwellAnswer {
+  readonly name: string
+  readonly health: NodeAnswer['health']
+  readonly breaker: NodeAnswer['breaker']
+  readonly since: string | null
+  readonly reason: string
 }
 
 export interface DepartedAnswer {
@@ -207,6 +221,9 @@ export interface RouteTestAnswer {
     readonly running: number
     readonly slots: number
     readonly weight: number
+    /** An instance of an older version does not tell. */
+    readonly health?: NodeAnswer['health']
+    readonly health_reason?: string
   }[]
   /** The context that is asked for; null: the node's own. */
   readonly num_ctx?: number | null
@@ -234,7 +251,7 @@ export interface CandidateAnswer {
 export interface OutlookAnswer {
   /** Why it would be refused at once, if it would; an instance of an older version does not tell. */
   readonly refused?: string | null
-  /** `slot` or `load`; null when it could start now, or when nobody can tell. */
+  /** `slot` or `load`; null when it could start now, or when no node can take it. */
   readonly waits_for: string | null
   readonly starts_in_seconds: number | null
   /** Nodes that could serve it; null where that was not looked for, as far back in a list. */
@@ -243,7 +260,18 @@ export interface OutlookAnswer {
   readonly candidates: readonly CandidateAnswer[] | null
 }
 
+/** A node that cannot take a request now. */
+export interface BarredAnswer {
+  readonly node: string
+  readonly excluded: string | null
+  readonly health: NodeAnswer['health']
+  readonly health_reason: string
+}
+
 export interface WaitingAnswer extends OutlookAnswer {
+  /** The first of the nodes that cannot take it, and how many; null or absent as `places`. */
+  readonly barred?: readonly BarredAnswer[] | null
+  readonly barred_total?: number | null
   readonly id: string
   readonly model: string
   /** Load-time options as JSON; "" for the node's own. */
@@ -336,7 +364,9 @@ export interface StatusAnswer {
     /** Revision of the last change an operator made, and what each instance has in force. */
     readonly stored: string
     readonly active: readonly { readonly id: string; readonly revision: string }[]
+    /** The first of them, and how many there are; an instance of an older version tells all, and no number. */
     readonly rejected: readonly RejectedDocument[]
+    readonly rejected_total?: number
     /** Documents that are in force and yet worth a second look; an instance of an older version does not tell. */
     readonly warned?: readonly { readonly key: string; readonly warnings: readonly string[] }[]
   }
@@ -347,6 +377,11 @@ export interface StatusAnswer {
     /** An instance of an older version does not tell. */
     readonly slow?: number
     readonly cordoned: number
+    /** Documents of nodes that are not in force as they are stored; an instance of an older version does not tell. */
+    readonly rejected?: number
+    /** Nodes that requests avoid, and the first of them; an instance of an older version does not tell. */
+    readonly unwell?: number
+    readonly unwell_first?: readonly UnwellAnswer[]
     /** Nodes of agents that are not registered any more; an instance of an older version does not tell. */
     readonly departed?: number
     readonly departed_first?: readonly DepartedAnswer[]

@@ -1,3 +1,4 @@
+import { describeFaults } from '../fleet/document.ts'
 import type { NodeAnswer } from './answers.ts'
 import { age, bytes, pairs } from './format.ts'
 import { type Column, facts, type Look } from './table.ts'
@@ -8,11 +9,25 @@ const healthOf = ({ health, breaker }: NodeAnswer) =>
 const slotsOf = ({ slots, slots_by_model: byModel = {} }: NodeAnswer) =>
   new Set(Object.values(byModel)).size > 1 ? pairs(byModel) : `${slots} per model`
 
-/** Columns of `node list`. @param now for ages. */
-export function nodeColumns(now: Date): readonly Column<NodeAnswer>[] {
+const rejectionOf = ({ rejected = [] }: NodeAnswer) =>
+  rejected.length === 0 ? '' : `document rejected: ${describeFaults(rejected)}`
+
+/** Of a node whose last change was rejected, what is in force is the version before. */
+const stateOf = (node: NodeAnswer) =>
+  node.rejected?.length && node.state !== 'rejected' ? `${node.state} (change rejected)` : node.state
+
+/** Why a node is not as its operator would have it; empty when it is. */
+const troubleOf = (node: NodeAnswer) =>
+  [rejectionOf(node), node.health === 'up' || node.state === 'rejected' ? '' : node.reason]
+    .filter((part) => part !== '')
+    .join('; ')
+
+/** Columns of `node list`: reasons only where there are any. @param now for ages. */
+export function nodeColumns(now: Date, nodes: readonly NodeAnswer[]): readonly Column<NodeAnswer>[] {
+  const isTroubled = nodes.some((node) => troubleOf(node) !== '')
   return [
     { title: 'NAME', cell: (node) => node.name },
-    { title: 'STATE', cell: (node) => node.state },
+    { title: 'STATE', cell: stateOf },
     { title: 'HEALTH', cell: healthOf },
     { title: 'RUNNING', cell: (node) => String(node.running), align: 'right' },
     { title: 'SLOTS', cell: (node) => String(node.slots), align: 'right', wide: true },
@@ -22,10 +37,13 @@ export function nodeColumns(now: Date): readonly Column<NodeAnswer>[] {
     { title: 'VRAM', cell: (node) => bytes(node.vram_bytes), align: 'right', wide: true },
     { title: 'VERSION', cell: (node) => node.version || '-' },
     { title: 'SINCE', cell: (node) => age(node.since, now) },
+    ...(isTroubled ? [{ title: 'REASON', cell: (node: NodeAnswer) => troubleOf(node) || '-' }] : []),
     { title: 'URL', cell: (node) => node.url, wide: true },
     { title: 'SOURCE', cell: (node) => node.source, wide: true },
     { title: 'LABELS', cell: (node) => pairs(node.labels) || '-', wide: true },
-    { title: 'REASON', cell: (node) => node.reason || '-', wide: true },
+    ...(isTroubled
+      ? []
+      : [{ title: 'REASON', cell: (node: NodeAnswer) => node.reason || '-', wide: true as const }]),
   ]
 }
 
@@ -35,7 +53,8 @@ export function nodeFacts(node: NodeAnswer, now: Date, { colour }: Look): string
     [
       ['name', node.name],
       ['url', node.url],
-      ['state', node.state],
+      ['state', stateOf(node)],
+      ...(node.rejected?.length ? [['document', rejectionOf(node)] as const] : []),
       ['health', healthOf(node)],
       ['reason', node.reason],
       ['since', node.since === null ? '' : `${age(node.since, now)} (${node.since})`],

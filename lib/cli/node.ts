@@ -126,7 +126,9 @@ async function existingNode(admin: AdminClient, path: string): Promise<NodeAnswe
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const { terminal, context } = invocation
   const answer = await invocation.admin(timeout).get<NodeList>('/nodes')
-  terminal.show(answer, output, (look) => table(nodeColumns(context.clock.date()), answer.nodes, look))
+  terminal.show(answer, output, (look) =>
+    table(nodeColumns(context.clock.date(), answer.nodes), answer.nodes, look),
+  )
   if (answer.nodes.length === 0) terminal.say('no nodes yet', 'llamero node add NAME http://HOST:11434')
 }
 

@@ -1,5 +1,5 @@
 import { formatDuration } from '../shared/duration.ts'
-import type { CandidateAnswer, OutlookAnswer } from './answers.ts'
+import type { BarredAnswer, CandidateAnswer, OutlookAnswer } from './answers.ts'
 import { count } from './format.ts'
 import { type Column, type Look, table } from './table.ts'
 
@@ -32,6 +32,45 @@ const states: Readonly<Record<string, string>> = {
   absent: 'to be loaded',
 }
 
+/** The nodes that cannot take a request, each with the reason. */
+export function barredTable(barred: readonly BarredAnswer[], total: number, look: Look): string {
+  const rest = total - barred.length
+  return table(barredColumns, barred, look) + (rest > 0 ? `and ${count(rest, 'node')} more\n` : '')
+}
+
+const barredColumns: readonly Column<BarredAnswer>[] = [
+  { title: 'NODE', cell: ({ node }) => node },
+  { title: 'CANNOT TAKE IT SINCE', cell: (barred) => barrierText(barred) },
+]
+
+/** Why a node is passed over, in the words of an operator; a reason this CLI does not know yet is shown as it came. */
+export function barrierText({
+  excluded,
+  health_reason: reason,
+}: {
+  readonly excluded: string | null
+  readonly health_reason?: string
+}): string {
+  const text = barriers[excluded ?? ''] ?? excluded ?? 'it could'
+  return excluded === 'down' && reason ? `${text}: ${reason}` : text
+}
+
+const barriers: Readonly<Record<string, string>> = {
+  off: 'off',
+  cordoned: 'cordoned',
+  unknown: 'not looked at yet',
+  down: 'down',
+  weight: 'weight 0',
+  labels: "the route's labels are not among its own",
+  tried: 'it failed this request already',
+  breaker: 'breaker open',
+  'no-model': 'does not have the model',
+  full: 'full',
+  variant: 'its runner of the model is in use with other options',
+  swap: 'changes what it has in memory',
+  busy: 'asked for a pause',
+}
+
 /** For the help of whatever shows that table. */
 export const termsHelp = `
 Terms of a node's cost, in seconds: START until it has a slot, PREFILL to read the prompt, DECODE to write the answer,
@@ -47,7 +86,7 @@ export function expectation(
 ): string {
   const { refused, waits_for, starts_in_seconds } = outlook
   if (refused) return `none: it would be refused at once, ${refusals[refused] ?? refused}`
-  if (starts_in_seconds === null) return 'nobody can tell when'
+  if (starts_in_seconds === null) return 'not known: no node can take it now'
   if (waits_for === null && starts_in_seconds === 0) return 'at once'
   const when = `in ${formatDuration(starts_in_seconds * 1000)}`
   return waits_for === null ? when : `${when}, when it has ${needs[waits_for] ?? waits_for}`

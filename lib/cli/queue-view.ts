@@ -1,7 +1,7 @@
 import { formatDuration } from '../shared/duration.ts'
-import type { DecisionAnswer, QueueAnswer, WaitingAnswer, WaitingDetail } from './answers.ts'
+import type { BarredAnswer, DecisionAnswer, QueueAnswer, WaitingAnswer, WaitingDetail } from './answers.ts'
 import { age, pairs } from './format.ts'
-import { candidateTable, expectation } from './outlook-view.ts'
+import { barredTable, barrierText, candidateTable, expectation } from './outlook-view.ts'
 import { type Column, facts, type Look, table } from './table.ts'
 
 /** What waits, in order, and how many of each class and tenant. */
@@ -32,9 +32,23 @@ const waitingColumns: readonly Column<WaitingAnswer>[] = [
   { title: 'BEST', cell: bestOf, wide: true },
 ]
 
-function waitsFor({ waits_for, node }: WaitingAnswer): string {
+const shownObstacles = 2
+
+function waitsFor({ waits_for, node, starts_in_seconds, barred }: WaitingAnswer): string {
+  if (waits_for === null && starts_in_seconds === null && barred?.length)
+    return `a node (${obstacles(barred)})`
   if (waits_for === null) return '-'
   return node === null ? waits_for : `${waits_for} on ${node}`
+}
+
+/** What keeps a request from the first few nodes that it could have gone to. */
+function obstacles(barred: readonly BarredAnswer[]): string {
+  const rest = barred.length - shownObstacles
+  const first = barred.slice(0, shownObstacles)
+  return (
+    first.map(({ node, excluded }) => `${node}: ${barrierText({ excluded })}`).join(', ') +
+    (rest > 0 ? ', …' : '')
+  )
 }
 
 /** The places that cost least. */
@@ -75,8 +89,10 @@ export function waitingFacts(waiting: WaitingDetail, look: Look): string {
     ],
     look.colour,
   )
-  if (!waiting.candidates?.length) return `${head}\nno node is a place for it now\n`
-  return `${head}\n${candidateTable(waiting, look)}`
+  const { candidates, barred, barred_total } = waiting
+  const places = candidates?.length ? `\n${candidateTable(waiting, look)}` : ''
+  const others = barred?.length ? `\n${barredTable(barred, barred_total ?? barred.length, look)}` : ''
+  return head + (places + others || '\nno node can take it now: llamero node list\n')
 }
 
 /** Columns of `queue decisions`. @param now for ages. */

@@ -1,6 +1,6 @@
 import type { RouteTestAnswer } from './answers.ts'
 import { pairs } from './format.ts'
-import { candidateTable, expectation } from './outlook-view.ts'
+import { barrierText, candidateTable, expectation } from './outlook-view.ts'
 import { type Column, facts, type Look, table } from './table.ts'
 
 type Row = RouteTestAnswer['nodes'][number]
@@ -52,26 +52,16 @@ function verdict(name: string, excluded: string | null, choice: RouteTestAnswer[
   return excluded === null ? 'possible' : 'excluded'
 }
 
-/** In the words of an operator; a reason this CLI does not know yet is shown as it came. */
-const reasons: Readonly<Record<string, string>> = {
-  off: 'off',
-  cordoned: 'cordoned',
-  unknown: 'not looked at yet',
-  down: 'down',
-  weight: 'weight 0',
-  labels: "the route's labels are not among its own",
-  breaker: 'breaker open',
-  'no-model': 'does not have the model',
-  full: 'full',
-  variant: 'its runner of the model is in use with other options',
-  swap: 'changes what it has in memory',
-  busy: 'asked for a pause',
+function why(row: Row): string {
+  const { excluded, loaded, other_variant } = row
+  if (excluded !== null) return barrierText({ ...row, excluded })
+  const what = loaded && other_variant ? 'loaded with other options' : loaded ? 'loaded' : 'on disk'
+  return `has the model ${what}${slowness(row)}`
 }
 
-function why({ excluded, loaded, other_variant }: Row): string {
-  if (excluded !== null) return reasons[excluded] ?? excluded
-  if (loaded && other_variant) return 'has the model loaded with other options'
-  return loaded ? 'has the model loaded' : 'has the model on disk'
+/** A slow node is preferred less, never passed over. */
+function slowness({ health, health_reason: reason }: Row): string {
+  return health === 'slow' ? `; slow${reason ? `: ${reason}` : ''}` : ''
 }
 
 function choiceLine({ choice, refusal, outlook }: RouteTestAnswer): string {

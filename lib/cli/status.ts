@@ -50,9 +50,14 @@ function view(answer: StatusAnswer, { colour, wide }: Look): string {
     ],
     colour,
   )
-  return (
-    lines + departures(nodes) + differences(models) + config.rejected.map(rejection).join('') + warned(config)
-  )
+  return [
+    lines,
+    unwell(nodes),
+    departures(nodes),
+    differences(models),
+    rejections(config),
+    warned(config),
+  ].join('')
 }
 
 function instanceLine({ id, role, uptime_seconds, draining, cut_off }: StatusAnswer['instance']): string {
@@ -63,8 +68,9 @@ function instanceLine({ id, role, uptime_seconds, draining, cut_off }: StatusAns
 function nodesLine({ nodes, advice }: StatusAnswer): string {
   const slow = nodes.slow ? `${nodes.slow} slow, ` : ''
   const departed = nodes.departed ? `, ${nodes.departed} departed` : ''
+  const rejected = nodes.rejected ? `, ${count(nodes.rejected, 'document')} rejected` : ''
   const source = advice === 'own' ? '; as this instance sees them' : ''
-  return `${nodes.total}: ${nodes.up} up, ${slow}${nodes.down} down, ${nodes.cordoned} cordoned${departed}${source}`
+  return `${nodes.total}: ${nodes.up} up, ${slow}${nodes.down} down, ${nodes.cordoned} cordoned${departed}${rejected}${source}`
 }
 
 /** Who led since when, the newest first, and why it ended. */
@@ -95,7 +101,8 @@ function storeLine({ store, config }: StatusAnswer): string {
 }
 
 /** An instance whose revision is below the last change has not seen it yet. */
-function configLine({ source, revision, stored, active, rejected }: StatusAnswer['config']): string {
+function configLine(config: StatusAnswer['config']): string {
+  const { source, revision, stored, active } = config
   const behind = active.filter((instance) => BigInt(instance.revision) < BigInt(stored))
   const names = behind.map((instance) => `${instance.id} at ${instance.revision}`)
   const stale = { store: [], snapshot: ["stale: from this instance's disk"], none: ['none yet'] }
@@ -103,8 +110,27 @@ function configLine({ source, revision, stored, active, rejected }: StatusAnswer
     ...stale[source],
     `revision ${revision}`,
     `last change ${stored}, seen by ${active.length - behind.length}/${active.length}${names.length > 0 ? ` (${names.join(', ')})` : ''}`,
-    `${count(rejected.length, 'document')} rejected`,
+    `${count(rejectedIn(config), 'document')} rejected`,
   ].join(', ')
+}
+
+function rejectedIn({ rejected, rejected_total }: StatusAnswer['config']): number {
+  return rejected_total ?? rejected.length
+}
+
+/** Nodes that requests avoid, and why. */
+function unwell({ unwell = 0, unwell_first: first = [] }: StatusAnswer['nodes']): string {
+  const lines = first.map(({ name, health, breaker, since, reason }) => {
+    const isWell = health !== 'down' && health !== 'slow'
+    const state = isWell ? `breaker ${breaker}` : health
+    const guard = isWell || breaker === 'closed' ? '' : ` (breaker ${breaker})`
+    const why = isWell
+      ? 'requests of this instance failed there'
+      : `${since === null ? '' : `since ${since}: `}${reason}`
+    return `${state}: ${printable(`${name}${guard}${isWell ? ':' : ''} ${why}`)}\n`
+  })
+  const rest = unwell - first.length
+  return lines.join('') + (rest > 0 ? `down or slow: ${rest} more, see llamero node list\n` : '')
 }
 
 /** Nodes of agents that are not registered any more. */
@@ -137,6 +163,11 @@ function warned({ warned: documents = [] }: StatusAnswer['config']): string {
         `warned: ${printable(key)}\n${warnings.map((text) => `  ${printable(text)}\n`).join('')}`,
     )
     .join('')
+}
+
+function rejections(config: StatusAnswer['config']): string {
+  const rest = rejectedIn(config) - config.rejected.length
+  return config.rejected.map(rejection).join('') + (rest > 0 ? `rejected: ${rest} more documents\n` : '')
 }
 
 /** The faults of a document whose last good version stays in force. */

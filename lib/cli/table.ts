@@ -79,6 +79,8 @@ const tones = {
   draining: 'yellow',
   unknown: 'yellow',
   waiting: 'yellow',
+  slow: 'yellow',
+  rejected: 'red',
   down: 'red',
   departed: 'red',
   failed: 'red',

@@ -37,9 +37,9 @@ export function planTerms({ keys, fence, instance, since, entries }: Reign): Ope
 
 /** Why an instance does not lead any more, by its record at the time when another one does. */
 function endOf(record: InstanceRecord | undefined): string {
-  if (record === undefined) return 'gone'
-  if (record.successor !== null) return 'handed over'
-  if (record.draining) return 'draining'
+  if (record === undefined) return 'it stopped, or its lease expired'
+  if (record.successor !== null) return 'it handed leadership over'
+  if (record.draining) return 'it was draining'
   // It does not know yet: it crashed, hangs or is cut off, and only its lease is left of it.
-  return record.role === 'leader' ? 'not heard of' : 'gave up'
+  return record.role === 'leader' ? 'its lease expired: it crashed, hangs or is cut off' : 'it stepped down'
 }

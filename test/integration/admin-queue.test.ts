@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, suite, test } from 'node:test'
 import type { AdminContext } from '../../lib/admin/context.ts'
 import { AdminServer } from '../../lib/admin/server.ts'
-import type { CandidateAnswer, DecisionAnswer, QueueAnswer } from '../../lib/cli/answers.ts'
+import type { BarredAnswer, CandidateAnswer, DecisionAnswer, QueueAnswer } from '../../lib/cli/answers.ts'
 import { retryHeaders } from '../../lib/gateway/dialect.ts'
 import type { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
@@ -148,6 +148,19 @@ suite('the queue in the admin API', () => {
     assert.doesNotMatch(JSON.stringify(body), /prefix|hash|123456789/)
     const unknown = await ask('GET', 'queue/none')
     assert.deepEqual([unknown.status, unknown.body.error.message], [404, 'no waiting request named "none"'])
+  })
+
+  test('tells why each node cannot take a request', async () => {
+    arrive({ id: 'running' })
+    arrive({ id: 'again', tried: new Set(['cold']) })
+    for (const { barred_total, barred } of [
+      (await ask('GET', 'queue/again')).body,
+      (await ask('GET', 'queue')).body.waiting[0],
+    ])
+      assert.deepEqual(
+        [barred_total, barred.map(({ node, excluded }: BarredAnswer) => [node, excluded])],
+        [1, [['cold', 'tried']]],
+      )
   })
 
   test('sends one away at the word of an operator only, who is told when it does not wait any more', async () => {

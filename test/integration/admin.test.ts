@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { request } from 'node:http'
 import { after, before, suite, test } from 'node:test'
 import { type Instance, startInstance } from '../support/instance.ts'
+import { until } from '../support/processes.ts'
 import { eventually } from '../support/wire.ts'
 
 suite('the admin listener', () => {
@@ -103,6 +104,48 @@ suite('the admin listener', () => {
     )
     assert.match((await instance.app.store.get(key))?.value ?? '', /# in the cellar\nweight: 2/)
     await change('DELETE', 'nodes/commented')
+  })
+
+  test('tells nodes whose document is rejected, and those that are down, with the reasons', async () => {
+    const { keys, store } = instance.app
+    const put = async (documents: Record<string, string>) => {
+      const apply = Object.entries(documents).map(([name, value]) => ({
+        type: 'put' as const,
+        key: keys.node(name),
+        value,
+      }))
+      await store.commit({ when: [], apply })
+    }
+    const node = async (name: string) => JSON.parse((await get(`/admin/v1/nodes/${name}`)).text)
+    const status = async () => JSON.parse((await get('/admin/v1/status')).text)
+    await put({ dead: '{url: "http://127.0.0.1:9", weight: 2}', never: 'url: nonsense' })
+    await until(async () => (await node('dead')).health === 'down', 'the dead one is down', 15_000)
+    await put({ dead: '{url: "http://127.0.0.1:9", weight: heavy}' })
+    await until(async () => (await node('dead')).rejected.length === 1, 'its change is rejected', 15_000)
+    const { state, weight, rejected } = await node('dead')
+    assert.deepEqual([state, weight, rejected[0].path], ['active', 2, 'weight'])
+    const { nodes } = JSON.parse((await get('/admin/v1/nodes')).text)
+    const never = nodes.find(({ name }: { name: string }) => name === 'never')
+    assert.deepEqual([never.state, never.health, never.rejected[0].path], ['rejected', 'unknown', 'url'])
+    assert.deepEqual(await node('never'), { apiVersion: 'llamero/v1', ...never })
+    const told = (await status()).nodes
+    assert.deepEqual([told.rejected, told.unwell, told.unwell_first[0].name], [2, 1, 'dead'])
+    assert.match(told.unwell_first[0].reason, /ECONNREFUSED|refused/)
+    for (const name of ['dead', 'never']) assert.equal((await change('DELETE', `nodes/${name}`)).status, 204)
+    await until(async () => (await status()).nodes.rejected === 0, 'they are gone', 15_000)
+    assert.equal((await get('/admin/v1/nodes/never')).status, 404)
+  })
+
+  test('bounds the rejected documents that status lists, and counts all', async () => {
+    const { root } = instance.app.keys
+    const bad = Array.from({ length: 60 }, (_, n) => `${root}routes/bad-${n}`)
+    const apply = bad.map((key) => ({ type: 'put' as const, key, value: 'modle: x' }))
+    await instance.app.store.commit({ when: [], apply })
+    const config = async () => JSON.parse((await get('/admin/v1/status')).text).config
+    await until(async () => (await config()).rejected_total === 60, 'all are judged', 15_000)
+    assert.equal((await config()).rejected.length, 50)
+    await instance.app.store.commit({ when: [], apply: bad.map((key) => ({ type: 'delete' as const, key })) })
+    await until(async () => (await config()).rejected_total === 0, 'they are gone', 15_000)
   })
 
   test('refuses wrong documents, naming the field, and keeps what was', async () => {

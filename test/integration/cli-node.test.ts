@@ -25,16 +25,43 @@ test('node list piped is an aligned table with its header, uncut and without col
   assert.equal(
     out,
     [
-      'NAME   STATE     HEALTH                  RUNNING  WEIGHT  LOADED                              VERSION  SINCE',
-      'gpu-a  active    up                            3       1  qwen3:32b, nomic-embed-text:latest  0.15.0   12d',
-      'gpu-b  cordoned  up (breaker half-open)        0     0.5  -                                   0.15.0   12d',
-      'gpu-c  active    down                          0       1  -                                   -        -',
+      'NAME   STATE     HEALTH                  RUNNING  WEIGHT  LOADED                              VERSION  SINCE  REASON',
+      'gpu-a  active    up                            3       1  qwen3:32b, nomic-embed-text:latest  0.15.0   12d    -',
+      'gpu-b  cordoned  up (breaker half-open)        0     0.5  -                                   0.15.0   12d    -',
+      'gpu-c  active    down                          0       1  -                                   -        -      connect ECONNREFUSED',
       '',
     ].join('\n'),
   )
   const wide = await llamero('node ls -o wide', { url })
   assert.match(wide.out, /http:\/\/gpu-a:11434 +operator +zone=a/)
   assert.match(wide.out, /connect ECONNREFUSED/)
+})
+
+test('node list without a fault has no reasons', async (t) => {
+  const { url } = await fakeAdmin(t, { 'GET /nodes': { body: { nodes: nodes.nodes.slice(0, 2) } } })
+  assert.doesNotMatch((await llamero('node list', { url })).out, /REASON/)
+  assert.match((await llamero('node list -o wide', { url })).out, /REASON/)
+})
+
+test('node list and show mark a document that is rejected, with its faults', async (t) => {
+  const rejected = [
+    { path: 'weight', line: 2, message: 'must be a number, such as 1, not the text "x\u001b"' },
+  ]
+  const fault = 'line 2: weight: must be a number, such as 1, not the text "x?"'
+  const changed = aNode({ name: 'changed', rejected })
+  const never = aNode({ name: 'never', state: 'rejected', health: 'unknown', reason: 'not valid', rejected })
+  const { url } = await fakeAdmin(t, {
+    'GET /nodes': { body: { nodes: [aNode({ name: 'well', rejected: [] }), changed, never] } },
+    'GET /nodes/changed': { body: changed },
+  })
+  const lines = (await llamero('node list', { url })).out.split('\n')
+  assert.match(lines[1] ?? '', /^well +active +up .* -$/)
+  assert.match(lines[2] ?? '', /^changed +active \(change rejected\) +up /)
+  assert.match(lines[3] ?? '', /^never +rejected +unknown /)
+  for (const line of lines.slice(2, 4)) assert.ok(line.endsWith(`document rejected: ${fault}`), line)
+  const { out } = await llamero('node show changed', { url })
+  assert.match(out, /^state +active \(change rejected\)$/m)
+  assert.ok(out.includes(`document rejected: ${fault}\n`), out)
 })
 
 test('colour needs the context to allow it, and --no-color takes it away', async (t) => {

@@ -174,8 +174,51 @@ test('queue show of a request that no node could serve says so', async (t) => {
   const body = { ...detail, waits_for: null, starts_in_seconds: null, places: 0, candidates: [] }
   const { url } = await fakeAdmin(t, { 'GET /queue/r1': { body } })
   const { out } = await llamero('queue show r1', { url })
-  assert.match(out, /^start +nobody can tell when$/m)
-  assert.match(out, /\n\nno node is a place for it now\n$/)
+  assert.match(out, /^start +not known: no node can take it now$/m)
+  assert.match(out, /\n\nno node can take it now: llamero node list\n$/)
+})
+
+test('queue show and queue list say of each node why it cannot take a request', async (t) => {
+  const health = { health: 'up', health_reason: 'the first probe was answered' } as const
+  const barred = [
+    {
+      node: 'gpu-a',
+      excluded: 'down',
+      health: 'down',
+      health_reason: '3 probes in a row: ECONNREFUSED\u001b',
+    },
+    { ...health, node: 'gpu-b', excluded: 'tried' },
+    { ...health, node: 'gpu-c', excluded: 'moon' },
+  ] as const
+  const none = {
+    waits_for: null,
+    starts_in_seconds: null,
+    places: 0,
+    candidates: [],
+    barred,
+    barred_total: 12,
+  }
+  const { url } = await fakeAdmin(t, {
+    'GET /queue/r1': { body: { ...detail, ...none } },
+    'GET /queue?limit=100': { body: { ...queue, waiting: [aWaiting({ ...none, node: null })] } },
+  })
+  assert.ok(
+    (await llamero('queue show r1', { url })).out.endsWith(
+      [
+        '',
+        'NODE   CANNOT TAKE IT SINCE',
+        'gpu-a  down: 3 probes in a row: ECONNREFUSED?',
+        'gpu-b  it failed this request already',
+        'gpu-c  moon',
+        'and 9 nodes more',
+        '',
+      ].join('\n'),
+    ),
+  )
+  assert.match(
+    (await llamero('queue list', { url })).out,
+    /^r1 .* a node \(gpu-a: down, gpu-b: it failed this request already, …\) +-$/m,
+  )
 })
 
 test('queue cancel asks, naming the request, and tells when it does not wait any more', async (t) => {

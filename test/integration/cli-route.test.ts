@@ -128,6 +128,18 @@ test('route test explains each node and the choice', async (t) => {
   assert.deepEqual(JSON.parse((await llamero('route test gpt-4 -o json', { url })).out), aTest({}))
 })
 
+test('route test says of slow nodes that they are, and why a node is down', async (t) => {
+  const node = { excluded: null, loaded: true, running: 0, slots: 4, weight: 1 }
+  const nodes = [
+    { ...node, name: 'a', health: 'slow', health_reason: '3 probes in a row: no answer within 1000 ms' },
+    { ...node, name: 'b', excluded: 'down', health: 'down', health_reason: 'connect ECONNREFUSED' },
+  ] as const
+  const { url } = await fakeAdmin(t, { 'POST /routes/test': { body: aTest({ nodes, choice: null }) } })
+  const { out } = await llamero('route test gpt-4', { url })
+  assert.match(out, /^a +possible +has the model loaded; slow: 3 probes in a row: no answer within 1000 ms /m)
+  assert.match(out, /^b +excluded +down: connect ECONNREFUSED /m)
+})
+
 test('route test tells a fallback, the labels that the route demands, and the class', async (t) => {
   const body = aTest({ model: 'llama3:latest', labels: { zone: 'a' }, class: 'batch' })
   const { url, received } = await fakeAdmin(t, { 'POST /routes/test': { body } })

@@ -51,6 +51,42 @@ test('status names the nodes that departed, since when and why, and how to forge
   ])
 })
 
+test('status names the nodes that requests avoid, since when and why, the first of them', async (t) => {
+  const since = '2026-07-02T10:00:00.000Z'
+  const unwell_first = [
+    {
+      name: 'a',
+      health: 'down',
+      breaker: 'open',
+      since,
+      reason: '3 probes in a row: \u001b[31mECONNREFUSED',
+    },
+    { name: 'b', health: 'slow', breaker: 'closed', since, reason: '3 probes in a row: no answer' },
+    { name: 'c', health: 'up', breaker: 'open', since, reason: 'its probes are answered' },
+  ] as const
+  const nodes = { total: 9, up: 4, slow: 1, down: 4, cordoned: 0, rejected: 2, unwell: 6, unwell_first }
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes }) } })
+  const { code, out } = await llamero('status', { url })
+  assert.equal(code, 0)
+  assert.match(out, /^nodes +9: 4 up, 1 slow, 4 down, 0 cordoned, 2 documents rejected$/m)
+  assert.deepEqual(out.split('\n').slice(-5, -1), [
+    `down: a (breaker open) since ${since}: 3 probes in a row: ?[31mECONNREFUSED`,
+    `slow: b since ${since}: 3 probes in a row: no answer`,
+    'breaker open: c: requests of this instance failed there',
+    'down or slow: 3 more, see llamero node list',
+  ])
+})
+
+test('status counts the rejected documents that it does not list', async (t) => {
+  const errors = [{ path: '', line: null, message: 'is empty' }]
+  const rejected = [{ key: '/llamero/prod/nodes/a', errors }]
+  const config = { ...aStatus({}).config, rejected, rejected_total: 7 }
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ config }) } })
+  const { out } = await llamero('status', { url })
+  assert.match(out, /^config .*, 7 documents rejected$/m)
+  assert.match(out, /\nrejected: \/llamero\/prod\/nodes\/a\n {2}is empty\nrejected: 6 more documents\n$/)
+})
+
 test('status tells slow nodes, and an instance that reaches none while another one does (302, 303)', async (t) => {
   const instance = { id: 'proxy-a', role: 'standby', uptime_seconds: 60, draining: false, cut_off: 'proxy-b' }
   const nodes = { total: 3, up: 1, slow: 2, down: 0, cordoned: 0 }
@@ -99,13 +135,13 @@ test('status -o wide tells the last terms, and why the former ones ended', async
       instance: 'proxy-a',
       since: '2026-11-20T00:00:00Z',
       until: '2026-11-23T02:00:00Z',
-      why: 'handed over',
+      why: 'it handed leadership over',
     },
   ]
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ terms }) } })
   assert.match(
     (await llamero('status -o wide', { url })).out,
-    /^terms {5}proxy-b since 2026-11-23T02:00:00Z; proxy-a since 2026-11-20T00:00:00Z until 2026-11-23T02:00:00Z \(handed over\)$/m,
+    /^terms {5}proxy-b since 2026-11-23T02:00:00Z; proxy-a since 2026-11-20T00:00:00Z until 2026-11-23T02:00:00Z \(it handed leadership over\)$/m,
   )
 })
 

@@ -124,7 +124,7 @@ test('a leader named as successor leads within a second, and etcdctl shows both 
   assert.deepEqual(
     terms.map(({ instance, why }) => ({ instance, why })),
     [
-      { instance: former.name, why: 'handed over' },
+      { instance: former.name, why: 'it handed leadership over' },
       { instance: successor.name, why: null },
     ],
   )

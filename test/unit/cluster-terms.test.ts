@@ -33,7 +33,7 @@ test('a leader named as successor has a row within a second, and the one before 
   const handedOverAt = clock.date()
   void leads.cluster.stepDown('b')
   await clock.advance(1000)
-  assert.deepEqual(told(terms()), ['b: null', 'a: handed over'])
+  assert.deepEqual(told(terms()), ['b: null', 'a: it handed leadership over'])
   const [[fence, now], [, before]] = terms() as [[bigint, Term], [bigint, Term]]
   assert.equal(fence, store.entries.get(keys.leader)?.created)
   assert.equal(now.until, null)
@@ -42,23 +42,23 @@ test('a leader named as successor has a row within a second, and the one before 
   await stop()
 })
 
-test('the end of a term says whether its leader gave up, drained, left or was not heard of any more', async () => {
+test('the end of a term says whether its leader stepped down, drained, stopped or lost its lease', async () => {
   const gave = await aCluster('a', 'b')
   void gave.leads.cluster.stepDown()
   await gave.clock.advance(1000)
-  assert.deepEqual(told(gave.terms()), ['b: null', 'a: gave up'])
+  assert.deepEqual(told(gave.terms()), ['b: null', 'a: it stepped down'])
   await gave.stop()
 
   const drained = await aCluster('a', 'b')
   drained.leads.cluster.setDraining(true)
   await drained.clock.advance(1000)
-  assert.deepEqual(told(drained.terms()), ['b: null', 'a: draining'])
+  assert.deepEqual(told(drained.terms()), ['b: null', 'a: it was draining'])
   await drained.stop()
 
   const left = await aCluster('a', 'b')
   void left.leads.cluster.stop()
   await left.clock.advance(1000)
-  assert.deepEqual(told(left.terms()), ['b: null', 'a: gone'])
+  assert.deepEqual(told(left.terms()), ['b: null', 'a: it stopped, or its lease expired'])
   await left.stop()
 
   const cut = await aCluster('a', 'b')
@@ -66,7 +66,7 @@ test('the end of a term says whether its leader gave up, drained, left or was no
   cut.leads.link.isCut = true
   cut.store.revoke(lease ?? '')
   await cut.clock.advance(1000)
-  assert.deepEqual(told(cut.terms()), ['b: null', 'a: not heard of'])
+  assert.deepEqual(told(cut.terms()), ['b: null', 'a: its lease expired: it crashed, hangs or is cut off'])
   await cut.stop()
 })
 

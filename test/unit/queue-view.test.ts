@@ -15,7 +15,7 @@ for (const [waits_for, starts_in_seconds, said] of [
   ['slot', 75, 'in 75s, when it has a slot'],
   ['load', 0, 'in 0.0s, when it has its model in memory'],
   ['moon', 1, 'in 1.0s, when it has moon'],
-  ['slot', null, 'nobody can tell when'],
+  ['slot', null, 'not known: no node can take it now'],
 ] as const) {
   test(`a request that waits for ${waits_for} and starts in ${starts_in_seconds} s is said to start ${said}`, () => {
     assert.equal(expectation({ waits_for, starts_in_seconds }), said)
