@@ -1,28 +1,24 @@
 #!/usr/bin/env node
 import { fileURLToPath } from 'node:url'
-import { agent } from '../lib/agent.ts'
 import { runCli } from '../lib/cli/program.ts'
-import { quickstart } from '../lib/quickstart.ts'
-import { defaultFleetText } from '../lib/rehearsal/fleet-plan.ts'
-import { rehearse } from '../lib/rehearse.ts'
-import { lastWords, serve } from '../lib/serve.ts'
 import { adminToken, editor, SettingsError, settingLines } from '../lib/settings.ts'
 import { RealClock } from '../lib/shared/clock.ts'
-import { simulateNode } from '../lib/simulate.ts'
 import { version } from '../lib/version.ts'
 
-const { stdin, stdout, stderr } = process
+const { argv, stdin, stdout, stderr } = process
 const streams = { stdout, stderr, executable: fileURLToPath(import.meta.url) }
+// What `ps` shows. No flag takes a secret.
+process.title = ['llamero', ...argv.slice(2)].join(' ')
 
 // A command under way ends with exit code 130; serve, quickstart, agent and simulate take the signal themselves.
 const interrupted = new AbortController()
 process.once('SIGINT', () => interrupted.abort())
 
 try {
-  const settings = settingLines()
-  process.exitCode = await runCli(process.argv.slice(2), {
+  const settings = await settingLines()
+  process.exitCode = await runCli(argv.slice(2), {
     adminUrl: settings.find(({ name }) => name === 'admin_url')?.value ?? '',
-    adminToken,
+    adminToken: () => adminToken(settings),
     stdin,
     stdout,
     stderr,
@@ -32,17 +28,18 @@ try {
     signal: interrupted.signal,
     settings: () => settings,
     editor: editor(),
+    // A command of the CLI must not wait until an instance is loaded.
     run: {
-      serve: (flags) => serve(flags, streams),
-      quickstart: (flags) => quickstart(flags, streams),
-      agent: (flags, options) => agent(flags, options, streams),
-      simulateNode: (options) => simulateNode(options, streams),
-      rehearse,
+      serve: async (flags) => (await import('../lib/serve.ts')).serve(flags, streams),
+      quickstart: async (flags) => (await import('../lib/quickstart.ts')).quickstart(flags, streams),
+      agent: async (flags, options) => (await import('../lib/agent.ts')).agent(flags, options, streams),
+      simulateNode: async (options) => (await import('../lib/simulate.ts')).simulateNode(options, streams),
+      rehearse: async (...given) => (await import('../lib/rehearse.ts')).rehearse(...given),
     },
-    defaultFleet: defaultFleetText,
+    defaultFleet: async () => (await import('../lib/rehearsal/fleet-plan.ts')).defaultFleetText,
   })
 } catch (error) {
   if (!(error instanceof SettingsError)) throw error
-  stderr.write(lastWords(error.message))
+  stderr.write((await import('../lib/serve.ts')).lastWords(error.message))
   process.exitCode = 2
 }

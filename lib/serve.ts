@@ -35,8 +35,8 @@ export async function start(flags: Flags, stderr: NodeJS.WritableStream): Promis
   setFlagsFromString('--no-allocation-site-pretenuring')
   try {
     const strangers = unknownVariables()
-    const app = await startApp(loadSettings(flags))
-    for (const reason of exposedFiles(flags)) app.log.warn('a secret is not safe', { reason })
+    const app = await startApp(await loadSettings(flags))
+    for (const reason of await exposedFiles(flags)) app.log.warn('a secret is not safe', { reason })
     for (const variable of strangers) app.log.warn('unknown environment variable', { variable })
     return app
   } catch (error) {

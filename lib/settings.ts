@@ -3,12 +3,10 @@ import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import { getCACertificates } from 'node:tls'
 import { closest, distance } from 'fastest-levenshtein'
-import { z } from 'zod'
-import { describeFaults, readDocument } from './fleet/document.ts'
 import { isObjectName, objectNameRule } from './fleet/names.ts'
 import { type Address, parseAddress } from './shared/address.ts'
 import { parseDuration } from './shared/duration.ts'
-import { type LogFormat, type LogLevel, logLevels } from './shared/log.ts'
+import { type LogFormat, type LogLevel, logLevels } from './shared/log-levels.ts'
 import { isWorldReadable } from './shared/secret-file.ts'
 
 /**
@@ -182,8 +180,8 @@ export type Flags = Readonly<Record<string, string | boolean | undefined>>
  * @param flags by flag name without dashes (`log-level`).
  * @throws SettingsError when the file cannot be read or names an unknown setting.
  */
-export function settingLines(flags: Flags = {}): SettingLine[] {
-  const file = readFile(flags)
+export async function settingLines(flags: Flags = {}): Promise<SettingLine[]> {
+  const file = await readFile(flags)
   return names.map((name) => {
     const { env, fallback, help, secret = false }: Definition = definitions[name]
     const flag = name.replace('_', '-')
@@ -206,8 +204,8 @@ export function settingLines(flags: Flags = {}): SettingLine[] {
 }
 
 /** The settings of `llamero serve`, checked. @throws SettingsError naming the first wrong one. */
-export function loadSettings(flags: Flags = {}): Settings {
-  const lines = new Map(settingLines(flags).map((line) => [line.name as Name, line]))
+export async function loadSettings(flags: Flags = {}): Promise<Settings> {
+  const lines = new Map((await settingLines(flags)).map((line) => [line.name as Name, line]))
   const text = (name: Name) => lines.get(name)?.value ?? ''
   const wrong = (name: Name, expected: string) => {
     const line = lines.get(name)
@@ -296,8 +294,7 @@ function wouldBeIgnored(
 }
 
 /** The admin token the CLI sends: the environment's, else the one a local instance wrote into its state directory. */
-export function adminToken(): string | null {
-  const lines = settingLines()
+export function adminToken(lines: readonly SettingLine[]): string | null {
   const value = (name: Name) => lines.find((line) => line.name === name)?.value ?? ''
   if (value('admin_token') !== '') return value('admin_token')
   try {
@@ -341,12 +338,8 @@ function defaultState(): string {
   return systemd?.split(':')[0] ?? join(xdg ?? join(homedir(), '.local', 'state'), 'llamero')
 }
 
-const fileSchema = z.strictObject(
-  Object.fromEntries(names.map((name) => [name, z.union([z.string(), z.array(z.string())]).optional()])),
-)
-
 /** `--config`, `LLAMERO_CONFIG` or the system's file; only the last may be absent. */
-function readFile(flags: Flags): Record<string, string | undefined> {
+async function readFile(flags: Flags): Promise<Record<string, string | undefined>> {
   const named = typeof flags['config'] === 'string' ? flags['config'] : environment['LLAMERO_CONFIG']
   const path = named ?? '/etc/llamero/llamero.yaml'
   let text: string
@@ -357,7 +350,14 @@ function readFile(flags: Flags): Record<string, string | undefined> {
     throw new SettingsError(`${path}: cannot be read: ${(error as NodeJS.ErrnoException).code}`)
   }
   if (text.replace(/^\s*#.*$/gm, '').trim() === '') return {} // a file of comments sets nothing
-  const parsed = readDocument(text, fileSchema)
+  // Most machines have no such file, and what reads it takes longer to load than all else that a command of the CLI needs.
+  const [{ describeFaults, readDocument }, { z }] = await Promise.all([
+    import('./fleet/document.ts'),
+    import('zod'),
+  ])
+  const value = z.union([z.string(), z.array(z.string())]).optional()
+  const schema = z.strictObject(Object.fromEntries(names.map((name) => [name, value])))
+  const parsed = readDocument(text, schema)
   if (!parsed.ok) throw new SettingsError(`${path}: ${describeFaults(parsed.faults)}`)
   const secret = names.find((name) => isSecret(name) && parsed.value[name] !== undefined)
   if (secret && isWorldReadable(statSync(path)))
@@ -375,8 +375,8 @@ function isSecret(name: Name): boolean {
 }
 
 /** What is wrong with who can read the files that settings name, in sentences for a warning. */
-export function exposedFiles(flags: Flags = {}): string[] {
-  const path = settingLines(flags).find(({ name }) => name === 'etcd_key')?.value ?? ''
+export async function exposedFiles(flags: Flags = {}): Promise<string[]> {
+  const path = (await settingLines(flags)).find(({ name }) => name === 'etcd_key')?.value ?? ''
   const key = path === '' ? undefined : statSync(path, { throwIfNoEntry: false })
   if (!key || !isWorldReadable(key)) return []
   return [`every user of this machine can read the key ${path}: run "chmod o-rwx ${path}"`]

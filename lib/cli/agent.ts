@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import { isLoopback } from '../shared/address.ts'
-import type { CliContext } from './context.ts'
+import type { Finish } from './context.ts'
 import { exits, Failure } from './failure.ts'
+import type { Invocation } from './invocation.ts'
 import { keepAliveHelp, labelsOf, nodeUrl } from './node-changes.ts'
 import { numberOption, repeated, secondsOrText } from './options.ts'
-import { type Finish, flagOptions, flagsOf } from './serve.ts'
+import { flagOptions, flagsOf } from './serve.ts'
 
 /** Settings that mean something to an agent; `name` is the node's here. */
 const agentSettings = ['etcd', 'cluster', 'etcd_ca', 'etcd_cert', 'etcd_key', 'log_level', 'log_format']
@@ -19,10 +20,9 @@ interface Options {
 }
 
 /** `llamero agent`: registers the Ollama of a GPU host from that host. */
-export function addAgentCommand(program: Command, { settings, run }: CliContext, finish: Finish): void {
-  const agent = program
-    .command('agent')
-    .description('register the Ollama of this host as a node while it answers')
+export function fillAgent(agent: Command, { context }: Invocation, finish: Finish): void {
+  const { settings, run } = context
+  agent
     .option('--ollama <url>', 'the local Ollama', 'http://127.0.0.1:11434')
     .option('--announce <url>', 'its address for the instances; default: that of --ollama')
     .option('--label <key=value>', 'a label that routes can select; may be repeated', repeated)

@@ -51,10 +51,10 @@ async function editUntilValid(draft: Draft, base: string, invocation: Invocation
     if (edited === base || edited.trim() === '') return null
     if (faults.length > 0 && edited === text) {
       await draft.keep(text)
-      requireValid(text, 'config', draft.file, invocation)
+      await requireValid(text, 'config', draft.file, invocation)
     }
     text = edited
-    faults = faultsOf(text, 'config')
+    faults = await faultsOf(text, 'config')
     if (faults.length === 0) return text
   }
 }

@@ -1,15 +1,15 @@
 import type { Command } from 'commander'
-import { didYouMean } from '../fleet/document.ts'
+import { didYouMean } from '../shared/did-you-mean.ts'
 import type { ConfigAnswer, StatusAnswer } from './answers.ts'
 import { configChanges } from './config-changes.ts'
 import { editConfig } from './config-edit.ts'
 import { putText, showDiff, storedText } from './config-text.ts'
+import type { Finish } from './context.ts'
 import { readText, requireValid, type TargetOptions, targetOf, withTarget } from './document-file.ts'
 import { yamlText } from './documents.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
 import { type RequestOptions, withOutput, withTimeout, withYes } from './options.ts'
-import type { Finish } from './serve.ts'
 
 const setExamples = `
 A value is YAML: a number, true or false, text, or a list or map in quotes, so that the shell leaves it alone.
@@ -21,8 +21,7 @@ Examples:
   llamero config set queue.max_wait=`
 
 /** `llamero config …`: the settings of the whole cluster. @param finish told the exit code of `config diff`. */
-export function addConfigCommands(program: Command, invocation: Invocation, finish: Finish): void {
-  const config = program.command('config').description('the settings of the whole cluster')
+export function fillConfig(config: Command, invocation: Invocation, finish: Finish): void {
   withOutput(withTimeout(config.command('get [path]')))
     .alias('show')
     .description('what is in force, with every default; or one field of it')
@@ -120,7 +119,7 @@ async function howToWrite<T>(change: Promise<T>): Promise<T> {
 
 async function validate(invocation: Invocation, file: string, options: TargetOptions): Promise<void> {
   const { folder } = targetOf(options)
-  requireValid(await readText(file, invocation), folder, file, invocation)
+  await requireValid(await readText(file, invocation), folder, file, invocation)
   invocation.terminal.say(`${file}: valid`)
 }
 
@@ -145,7 +144,7 @@ async function apply(invocation: Invocation, options: TargetOptions & ChangeOpti
   const { file, timeout, dryRun } = options
   const target = targetOf(options)
   const text = await readText(file, invocation)
-  requireValid(text, target.folder, file, invocation)
+  await requireValid(text, target.folder, file, invocation)
   const admin = invocation.admin(timeout)
   // A node's text may hold secrets: the API does not show it, and so there is nothing to compare with.
   const stored = target.folder === 'nodes' ? undefined : await storedText(admin, target)

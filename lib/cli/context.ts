@@ -1,5 +1,8 @@
 import type { Clock } from '../shared/clock.ts'
 
+/** Called with the exit code of a command that ran until it was told to stop. */
+export type Finish = (exitCode: number) => void
+
 /** One setting of this instance with its effective value and where that came from. */
 export interface Setting {
   readonly name: string
@@ -104,5 +107,5 @@ export interface CliContext {
     ): Promise<{ readonly policies: readonly RehearsedPolicy[] }>
   }
   /** The fleet rehearsed with when none is given, as the text of a fleet file. */
-  readonly defaultFleet: string
+  defaultFleet(): Promise<string>
 }

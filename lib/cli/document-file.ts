@@ -2,8 +2,6 @@ import { readFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import type { Fault } from '../fleet/contents.ts'
-import { readDocument } from '../fleet/document.ts'
-import { schemas } from '../fleet/kinds.ts'
 import { messageOf } from '../shared/errors.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
@@ -54,19 +52,24 @@ export async function readText(file: string, { context }: Invocation): Promise<s
 }
 
 /** What is wrong with a text, by the code that judges what is stored. */
-export function faultsOf(text: string, folder: Target['folder']): readonly Fault[] {
+export async function faultsOf(text: string, folder: Target['folder']): Promise<readonly Fault[]> {
+  // Takes longer to load than all else of the command, and most commands check nothing.
+  const [{ readDocument }, { schemas }] = await Promise.all([
+    import('../fleet/document.ts'),
+    import('../fleet/kinds.ts'),
+  ])
   const parsed = readDocument(text, schemas[folder])
   return parsed.ok ? [] : parsed.faults
 }
 
 /** Says every fault of a text. @throws Failure (invalid) when there is one. */
-export function requireValid(
+export async function requireValid(
   text: string,
   folder: Target['folder'],
   file: string,
   { terminal }: Invocation,
-): void {
-  const faults = faultsOf(text, folder)
+): Promise<void> {
+  const faults = await faultsOf(text, folder)
   for (const { path, line, message, hint } of faults) {
     const where = [line === null ? file : `${file}:${line}`, path].filter((part) => part !== '').join(': ')
     terminal.say(`${where}: ${message}`, hint)

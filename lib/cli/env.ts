@@ -4,18 +4,17 @@ import type { Invocation } from './invocation.ts'
 import { type Output, withOutput } from './options.ts'
 import { type Column, table } from './table.ts'
 
-/** `llamero env` and `llamero version`: what this executable is and goes by, without asking any server. */
-export function addEnvCommands(program: Command, { context, terminal }: Invocation): void {
-  withOutput(program.command('env'))
-    .description('the settings in force here, and where each comes from')
-    .action(({ output }: { output: Output }) => {
-      const settings = context.settings().map(redacted)
-      terminal.show({ apiVersion: 'llamero/v1', settings }, output, (look) => table(columns, settings, look))
-    })
-  program
-    .command('version')
-    .description('the version of this executable')
-    .action(() => terminal.print(`llamero ${context.version}`))
+/** `llamero env`: the settings of this executable, without asking any server. */
+export function fillEnv(env: Command, { context, terminal }: Invocation): void {
+  withOutput(env).action(({ output }: { output: Output }) => {
+    const settings = context.settings().map(redacted)
+    terminal.show({ apiVersion: 'llamero/v1', settings }, output, (look) => table(columns, settings, look))
+  })
+}
+
+/** `llamero version`: of this executable, without asking any server. */
+export function fillVersion(command: Command, { context, terminal }: Invocation): void {
+  command.action(() => terminal.print(`llamero ${context.version}`))
 }
 
 const columns: readonly Column<Setting>[] = [

@@ -18,8 +18,7 @@ import { suggesting } from './suggestion.ts'
 import { type Column, table } from './table.ts'
 
 /** `llamero instance …`: the llamero processes of the cluster. */
-export function addInstanceCommands(program: Command, invocation: Invocation): void {
-  const instance = program.command('instance').description('the llamero processes of the cluster')
+export function fillInstance(instance: Command, invocation: Invocation): void {
   withOutput(withTimeout(instance.command('list')))
     .alias('ls')
     .description('all registered instances')

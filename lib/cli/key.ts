@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import { type Scope, scopes } from '../fleet/api-key.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
+import { type Scope, scopes } from '../fleet/scopes.ts'
 import { parseDuration } from '../shared/duration.ts'
 import type { KeyAnswer } from './answers.ts'
 import { exits, Failure } from './failure.ts'
@@ -10,8 +10,7 @@ import { suggesting } from './suggestion.ts'
 import { type Column, printable, table } from './table.ts'
 
 /** `llamero key …`: API keys of the data listener and the admin API. */
-export function addKeyCommands(program: Command, invocation: Invocation): void {
-  const key = program.command('key').description('API keys of clients')
+export function fillKey(key: Command, invocation: Invocation): void {
   withOutput(withTimeout(key.command('create <name>')))
     .description('create a key; its token is printed once')
     .option('--tenant <tenant>', 'who it belongs to')

@@ -7,10 +7,9 @@ import { getModel, namedModel } from './model-names.ts'
 import { labelsOf } from './node-changes.ts'
 import { numberOption, type RequestOptions, repeated, withOutput, withTimeout, withYes } from './options.ts'
 
-/** `pull` and `rm`, under `model` and in short. */
-export function addPullAndRemove(parent: Command, invocation: Invocation, short: boolean): void {
-  withCopies(ordered(parent.command('pull <model>')))
-    .description(short ? 'short for: model pull' : 'fetch a model from its registry to nodes')
+/** `pull`, of `model` and in short. */
+export function fillPull(pull: Command, invocation: Invocation): void {
+  withCopies(ordered(pull))
     .addHelpText(
       'after',
       `
@@ -24,8 +23,11 @@ Examples:
   llamero model pull qwen3:32b --nodes gpu-a,gpu-b --detach`,
     )
     .action((model, options) => order(invocation, 'pull', { model }, options))
-  const rm = withYes(ordered(parent.command('rm <model>')))
-    .description(short ? 'short for: model rm' : 'remove a model from the disks of nodes')
+}
+
+/** `rm`, of `model` and in short. */
+export function fillRemove(rm: Command, invocation: Invocation): void {
+  withYes(ordered(rm))
     .addHelpText(
       'after',
       `
@@ -34,11 +36,13 @@ Examples:
   llamero model rm llama3.2:3b --nodes gpu-b --yes`,
     )
     .action((model, options) => remove(invocation, model, options))
-  if (!short) rm.alias('remove')
 }
 
-/** `copy`, `load` and `unload`. */
+/** What changes models: `pull`, `rm`, `copy`, `load` and `unload`. */
 export function addModelOrders(model: Command, invocation: Invocation): void {
+  fillPull(model.command('pull <model>').description('fetch a model from its registry to nodes'), invocation)
+  const rm = model.command('rm <model>').alias('remove').description('remove a model from the disks of nodes')
+  fillRemove(rm, invocation)
   ordered(model.command('copy <source> <destination>'))
     .alias('cp')
     .description('give a model a second name, on every node that has it')

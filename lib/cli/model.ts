@@ -3,28 +3,16 @@ import type { LoadedAnswer, ModelList } from './answers.ts'
 import type { Invocation } from './invocation.ts'
 import { addModelJobs } from './model-jobs.ts'
 import { getModel } from './model-names.ts'
-import { addModelOrders, addPullAndRemove } from './model-orders.ts'
+import { addModelOrders } from './model-orders.ts'
 import { copyColumns, loadedColumns, modelColumns, modelFacts } from './model-view.ts'
 import { type RequestOptions, withOutput, withTimeout } from './options.ts'
 import { table } from './table.ts'
 
-/** `llamero model …`, and `llamero list`, `ps`, `pull` and `rm` for those who know them from Ollama. */
-export function addModelCommands(program: Command, invocation: Invocation): void {
-  const model = program
-    .command('model')
-    .description('the models on the nodes')
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: true })
-  for (const parent of [model, program]) {
-    const short = parent === program
-    withOutput(withTimeout(parent.command('list')))
-      .alias('ls')
-      .description(short ? 'short for: model list' : 'models on disk, over all nodes')
-      .action((options) => list(invocation, options))
-    withOutput(withTimeout(parent.command('ps')))
-      .description(short ? 'short for: model ps' : 'models in memory, per node')
-      .action((options) => ps(invocation, options))
-    addPullAndRemove(parent, invocation, short)
-  }
+/** `llamero model …`. */
+export function fillModel(model: Command, invocation: Invocation): void {
+  model.configureHelp({ ...model.configureHelp(), sortSubcommands: true })
+  fillList(model.command('list').alias('ls').description('models on disk, over all nodes'), invocation)
+  fillPs(model.command('ps').description('models in memory, per node'), invocation)
   withOutput(withTimeout(model.command('where <model>')))
     .description('the nodes that have a model: which version, and whether in memory')
     .action((name, options) => where(invocation, name, options))
@@ -33,6 +21,16 @@ export function addModelCommands(program: Command, invocation: Invocation): void
     .action((name, options) => show(invocation, name, options))
   addModelOrders(model, invocation)
   addModelJobs(model, invocation)
+}
+
+/** `list`, of `model` and in short. */
+export function fillList(command: Command, invocation: Invocation): void {
+  withOutput(withTimeout(command)).action((options) => list(invocation, options))
+}
+
+/** `ps`, of `model` and in short. */
+export function fillPs(command: Command, invocation: Invocation): void {
+  withOutput(withTimeout(command)).action((options) => ps(invocation, options))
 }
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {

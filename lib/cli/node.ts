@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { nodeStates } from '../fleet/node.ts'
+import { nodeStates } from '../fleet/node-states.ts'
 import { formatDuration } from '../shared/duration.ts'
 import type { AdminClient } from './admin-client.ts'
 import type { NodeAnswer, NodeList } from './answers.ts'
@@ -24,8 +24,7 @@ import { suggesting } from './suggestion.ts'
 import { table } from './table.ts'
 
 /** `llamero node …`: the Ollama servers requests are forwarded to. */
-export function addNodeCommands(program: Command, invocation: Invocation): void {
-  const node = program.command('node').description('the Ollama servers requests go to')
+export function fillNode(node: Command, invocation: Invocation): void {
   const data = (nameAndArgs: string) => withOutput(withTimeout(node.command(nameAndArgs)))
 
   data('add <name> <url>')

@@ -1,20 +1,9 @@
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.ts'
-import { addAgentCommand } from './agent.ts'
-import { addConfigCommands } from './config.ts'
+import { addCommands } from './commands.ts'
 import type { CliContext } from './context.ts'
-import { addEnvCommands } from './env.ts'
 import { exits, Failure } from './failure.ts'
-import { addInstanceCommands } from './instance.ts'
 import { type GlobalOptions, Invocation } from './invocation.ts'
-import { addKeyCommands } from './key.ts'
-import { addModelCommands } from './model.ts'
-import { addNodeCommands } from './node.ts'
-import { addQueueCommands } from './queue.ts'
-import { addRouteCommands } from './route.ts'
-import { addServeCommands } from './serve.ts'
-import { addSimulateCommands } from './simulate.ts'
-import { addStatusCommand } from './status.ts'
 import type { Terminal } from './terminal.ts'
 import { usageHint } from './usage-hint.ts'
 
@@ -40,18 +29,7 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     const finish = (code: number) => {
       exitCode = code
     }
-    addServeCommands(program, context, finish)
-    addAgentCommand(program, context, finish)
-    addSimulateCommands(program, invocation, finish)
-    addStatusCommand(program, invocation)
-    addNodeCommands(program, invocation)
-    addModelCommands(program, invocation)
-    addRouteCommands(program, invocation)
-    addQueueCommands(program, invocation)
-    addConfigCommands(program, invocation, finish)
-    addKeyCommands(program, invocation)
-    addInstanceCommands(program, invocation)
-    addEnvCommands(program, invocation)
+    await addCommands(program, invocation, argv, finish)
     await program.parseAsync([...argv], { from: 'user' })
     return exitCode
   } catch (error) {
@@ -71,7 +49,7 @@ function configure(program: Command, { version, stdout, stderr }: CliContext): v
     .option('--no-color', 'plain text')
     .addHelpText('after', exitCodeHelp)
     .exitOverride()
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ showGlobalOptions: true, subcommandTerm })
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
@@ -80,6 +58,15 @@ function configure(program: Command, { version, stdout, stderr }: CliContext): v
       getOutHelpWidth: () => stdout.columns ?? 100,
       getErrHelpWidth: () => stderr.columns ?? 100,
     })
+}
+
+/** A command in a list of commands. That it has options goes without saying, and is not known before it is filled. */
+function subcommandTerm(command: Command): string {
+  const args = command.registeredArguments.map((argument) => {
+    const name = `${argument.name()}${argument.variadic ? '...' : ''}`
+    return argument.required ? `<${name}>` : `[${name}]`
+  })
+  return [[command.name(), ...command.aliases().slice(0, 1)].join('|'), ...args].join(' ')
 }
 
 const exitCodeHelp = `

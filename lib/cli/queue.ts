@@ -14,10 +14,7 @@ import { watching } from './watch.ts'
 const mostRows = 1000
 
 /** `llamero queue …`: what waits in the instance asked, and where it sent the last requests. */
-export function addQueueCommands(program: Command, invocation: Invocation): void {
-  const queue = program
-    .command('queue')
-    .description('what waits in the instance asked, and where it sent the last requests')
+export function fillQueue(queue: Command, invocation: Invocation): void {
   withLimit(withOutput(withTimeout(queue.command('list'))))
     .alias('ls')
     .description('the requests that wait, in the order in which they will be served')

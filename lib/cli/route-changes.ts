@@ -1,5 +1,5 @@
-import { didYouMean } from '../fleet/document.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
+import { didYouMean } from '../shared/did-you-mean.ts'
 import { splitAssignment } from './assignment.ts'
 import { exits, Failure } from './failure.ts'
 

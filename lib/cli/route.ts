@@ -12,8 +12,7 @@ import { suggesting } from './suggestion.ts'
 import { type Column, printable, table } from './table.ts'
 
 /** `llamero route …`: which model answers, and on which nodes. */
-export function addRouteCommands(program: Command, invocation: Invocation): void {
-  const route = program.command('route').description('which model answers, and on which nodes')
+export function fillRoute(route: Command, invocation: Invocation): void {
   withOutput(withTimeout(route.command('list')))
     .alias('ls')
     .description('all routes, in the order they are tried')

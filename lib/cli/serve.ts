@@ -1,24 +1,17 @@
 import { type Command, Option } from 'commander'
-import type { CliContext, Flags, Setting } from './context.ts'
+import type { Finish, Flags, Setting } from './context.ts'
+import type { Invocation } from './invocation.ts'
 
-/** Called with the exit code of a command that ran until it was told to stop. */
-export type Finish = (exitCode: number) => void
+/** `llamero serve`. */
+export function fillServe(serve: Command, { context }: Invocation, finish: Finish): void {
+  for (const option of flagOptions(context.settings())) serve.addOption(option)
+  serve.action(async () => finish(await context.run.serve(flagsOf(serve))))
+}
 
-/** `serve` and `quickstart`: the commands that do not end by themselves. */
-export function addServeCommands(program: Command, { settings, run }: CliContext, finish: Finish): void {
-  const options = flagOptions(settings())
-  const instance = (name: string) => {
-    const command = program.command(name)
-    for (const option of options) command.addOption(option)
-    return command
-  }
-  const serve = instance('serve')
-    .alias('start')
-    .description('run an instance')
-    .action(async () => finish(await run.serve(flagsOf(serve))))
-  const quickstart = instance('quickstart')
-    .description('run an instance with the Ollama of this machine, or with simulated nodes')
-    .action(async () => finish(await run.quickstart(flagsOf(quickstart))))
+/** `llamero quickstart`: takes the flags of `serve`. */
+export function fillQuickstart(quickstart: Command, { context }: Invocation, finish: Finish): void {
+  for (const option of flagOptions(context.settings())) quickstart.addOption(option)
+  quickstart.action(async () => finish(await context.run.quickstart(flagsOf(quickstart))))
 }
 
 /** A flag per setting that may have one, and the file the others are in. */

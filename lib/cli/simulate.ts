@@ -1,11 +1,10 @@
 import { setImmediate } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
 import { ProxyError } from '../shared/errors.ts'
-import type { Figure, RehearsedPolicy } from './context.ts'
+import type { Figure, Finish, RehearsedPolicy } from './context.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
 import { durationOption, numberOption, type Output, repeated, withOutput } from './options.ts'
-import type { Finish } from './serve.ts'
 import { type Column, table } from './table.ts'
 
 interface SimulateOptions {
@@ -27,10 +26,9 @@ interface SimulateOptions {
 }
 
 /** `simulate`: traffic on nodes that do not exist; `simulate node`: such a node. */
-export function addSimulateCommands(program: Command, invocation: Invocation, finish: Finish): void {
+export function fillSimulate(simulate: Command, invocation: Invocation, finish: Finish): void {
   const { run } = invocation.context
-  const simulate = withOutput(program.command('simulate'))
-    .description('rehearse traffic on a fleet: the real scheduler, virtual nodes and time')
+  withOutput(simulate)
     .option('--fleet <file>', 'nodes and models; see --print-fleet')
     .option('--print-fleet', 'print the fleet used without --fleet, as a file to start from')
     .option(
@@ -77,7 +75,7 @@ Examples:
 
 async function rehearse({ context, terminal }: Invocation, options: SimulateOptions): Promise<void> {
   const { run, signal } = context
-  if (options.printFleet) return terminal.write(context.defaultFleet)
+  if (options.printFleet) return terminal.write(await context.defaultFleet())
   const onRound = async (policy: string, round: number) => {
     if (context.stderr.isTTY) terminal.progress(`${policy}, round ${round} of ${options.seeds}`)
     // A round keeps the event loop busy: here is the time to notice Ctrl-C.

@@ -7,10 +7,8 @@ import { type RequestOptions, withOutput, withTimeout } from './options.ts'
 import { facts, type Look, printable } from './table.ts'
 
 /** `llamero status`: the whole cluster on one screen. */
-export function addStatusCommand(program: Command, invocation: Invocation): void {
-  withOutput(withTimeout(program.command('status')))
-    .description('the cluster at a glance')
-    .action((options) => status(invocation, options))
+export function fillStatus(command: Command, invocation: Invocation): void {
+  withOutput(withTimeout(command)).action((options) => status(invocation, options))
 }
 
 async function status(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {

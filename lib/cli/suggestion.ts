@@ -1,4 +1,4 @@
-import { didYouMean } from '../fleet/document.ts'
+import { didYouMean } from '../shared/did-you-mean.ts'
 import { exits, Failure } from './failure.ts'
 
 /**

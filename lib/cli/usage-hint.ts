@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { didYouMean } from '../fleet/document.ts'
+import { didYouMean } from '../shared/did-you-mean.ts'
 
 /**
  * Turns commander's message into ours: one line that says what is wrong, one that says what to type instead.

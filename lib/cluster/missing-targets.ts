@@ -1,10 +1,10 @@
 import { type Alias, aliasesOf } from '../fleet/aliases.ts'
 import { byModel } from '../fleet/config.ts'
-import { didYouMean } from '../fleet/document.ts'
 import { canonicalName, matchesModel } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
 import { type Labels, matchesLabels } from '../fleet/schema.ts'
 import type { KeyView, RouteView, Snapshot } from '../fleet/snapshot.ts'
+import { didYouMean } from '../shared/did-you-mean.ts'
 import type { Keys } from '../store/keys.ts'
 
 /** Whether every node in service has told which models it has: before that, nothing is known to be missing. */

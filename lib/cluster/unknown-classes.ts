@@ -1,5 +1,5 @@
-import { didYouMean } from '../fleet/document.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
+import { didYouMean } from '../shared/did-you-mean.ts'
 import type { Keys } from '../store/keys.ts'
 
 /**

@@ -1,6 +1,6 @@
 import type { Fault } from '../fleet/contents.ts'
-import { didYouMean } from '../fleet/document.ts'
 import { isObjectName } from '../fleet/names.ts'
+import { didYouMean } from '../shared/did-you-mean.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import type { Judged } from './objects.ts'

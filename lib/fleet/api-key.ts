@@ -3,9 +3,7 @@ import { z } from 'zod'
 import { keyOptionsSchema } from './caller-options.ts'
 import { className } from './classes.ts'
 import { modelGlob } from './schema.ts'
-
-export const scopes = ['inference', 'admin'] as const
-export type Scope = (typeof scopes)[number]
+import { scopes } from './scopes.ts'
 
 /** `R/keys/<id>`: the record of an API key. The token itself is shown once, at creation, and stored nowhere. */
 export const apiKeySchema = z.strictObject({

@@ -1,5 +1,5 @@
-import { closest, distance } from 'fastest-levenshtein'
 import { type core, z } from 'zod'
+import { didYouMean } from '../shared/did-you-mean.ts'
 import { type Contents, type Fault, limitFaults } from './contents.ts'
 import { readText } from './document-text.ts'
 import { inOurWords, issueText, type Shape } from './issue-text.ts'
@@ -7,9 +7,6 @@ import { inOurWords, issueText, type Shape } from './issue-text.ts'
 export type Parsed<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly faults: readonly Fault[] }
-
-/** Longer names are not compared with those that are known. */
-const maxNameLength = 100
 
 /**
  * Reads one operator's document against `schema`. Never throws: every fault comes back with its path, line and, where a
@@ -37,13 +34,6 @@ export function describeFaults(faults: readonly Fault[]): string {
       return `${where}${fault.message}${fault.hint ? ` (${fault.hint})` : ''}`
     })
     .join('; ')
-}
-
-/** The known name nearest to a misspelt one, or null when none is near enough to be meant. */
-export function didYouMean(name: string, known: readonly string[]): string | null {
-  if (known.length === 0 || name.length > maxNameLength) return null
-  const nearest = closest(name, [...known])
-  return distance(name, nearest) <= Math.max(2, Math.floor(nearest.length / 3)) ? nearest : null
 }
 
 function check<S extends z.ZodType>({ value, lineOf }: Contents, schema: S): Parsed<z.output<S>> {

@@ -1,4 +1,4 @@
-import { matchesGlob } from './schema.ts'
+import { matchesGlob } from './glob.ts'
 
 /**
  * Model names as Ollama reads them: `[host/][namespace/]model[:tag]`, case-insensitive, with defaults

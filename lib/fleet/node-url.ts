@@ -1,15 +1,6 @@
 import { isIP } from 'node:net'
-import { z } from 'zod'
 import { isLoopback } from '../shared/address.ts'
 import { isRefusedHost } from '../shared/node-address.ts'
-
-/** A node's URL, as it is kept: without a slash at its end. */
-export const nodeUrlRule = z.string().transform((text, context) => {
-  const fault = nodeUrlFault(text)
-  if (fault === null) return nodeUrlOf(text)
-  context.addIssue(fault)
-  return z.NEVER
-})
 
 /** What is wrong with a node's URL, as a sentence for the operator; null when nothing is. */
 export function nodeUrlFault(text: string): string | null {

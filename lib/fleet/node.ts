@@ -1,10 +1,17 @@
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
 import { keepAliveSchema } from './keep-alive.ts'
-import { nodeUrlRule } from './node-url.ts'
+import { nodeStates } from './node-states.ts'
+import { nodeUrlFault, nodeUrlOf } from './node-url.ts'
 import { labels } from './schema.ts'
 
-export const nodeStates = ['active', 'cordoned', 'off'] as const
+/** A node's URL, as it is kept: without a slash at its end. */
+const nodeUrlRule = z.string().transform((text, context) => {
+  const fault = nodeUrlFault(text)
+  if (fault === null) return nodeUrlOf(text)
+  context.addIssue(fault)
+  return z.NEVER
+})
 
 /** Headers that say how a message is framed or where it goes are ours to set. */
 const ownHeaders = [

@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
-import { matchesGlob } from '../fleet/schema.ts'
+import { matchesGlob } from '../fleet/glob.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Exchange } from './exchange.ts'
 

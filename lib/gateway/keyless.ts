@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Config } from '../fleet/config.ts'
-import { matchesGlob } from '../fleet/schema.ts'
+import { matchesGlob } from '../fleet/glob.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { hostOf, isLocalHost } from '../shared/hosts.ts'
 

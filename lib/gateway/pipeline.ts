@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { type Scope, scopes } from '../fleet/api-key.ts'
 import { isUnlisted } from '../fleet/ask.ts'
+import { type Scope, scopes } from '../fleet/scopes.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'

@@ -2,11 +2,8 @@ import type { Writable } from 'node:stream'
 import { config, createLogger, format } from 'winston'
 import Transport from 'winston-transport'
 import { messageOf } from './errors.ts'
+import type { LogFormat, LogLevel } from './log-levels.ts'
 import { escapeInJson } from './steering.ts'
-
-export const logLevels = ['error', 'warn', 'info', 'debug'] as const
-export type LogLevel = (typeof logLevels)[number]
-export type LogFormat = 'json' | 'text'
 
 type Fields = Readonly<Record<string, unknown>>
 

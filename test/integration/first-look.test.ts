@@ -16,7 +16,7 @@ test('a request at the start of an instance waits for the look at a node that wa
   const state = await mkdtemp(join(tmpdir(), 'llamero-state-'))
   cleanup.defer(() => rm(state, { recursive: true }))
   const flags = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', name: 'test', state, 'log-level': 'error' }
-  const start = () => startApp(loadSettings(flags))
+  const start = async () => startApp(await loadSettings(flags))
   const put = (key: string, value: object) => ({ type: 'put' as const, key, value: JSON.stringify(value) })
 
   const node = await SimulatedNode.start({ name: 'n', models })

@@ -89,7 +89,7 @@ export function start(
     settings: () => [],
     editor: 'false',
     run: { serve: none, quickstart: none, agent: none, simulateNode: none, rehearse: none },
-    defaultFleet: '',
+    defaultFleet: async () => '',
     ...given,
   })
   return { done, stdout, stderr }

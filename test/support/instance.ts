@@ -38,7 +38,7 @@ export async function startInstance({
 }: Sketch = {}): Promise<Instance> {
   const state = await mkdtemp(join(tmpdir(), 'llamero-state-'))
   const flags = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', name: 'test', state, 'log-level': 'error' }
-  const app = await startApp(loadSettings(flags))
+  const app = await startApp(await loadSettings(flags))
   const nodes = await Promise.all(
     Array.from({ length: count }, (_, n) =>
       SimulatedNode.start({ name: `node-${n}`, models, registry, numParallel: slots }),

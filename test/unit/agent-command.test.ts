@@ -12,6 +12,7 @@ async function agent(line: string) {
   const stderr = new PassThrough()
   const ran: unknown[] = []
   const none = () => assert.fail('another command was run')
+  const settings = await settingLines()
   const code = await runCli(['agent', ...line.split(' ').filter(Boolean)], {
     adminUrl: '',
     adminToken: none,
@@ -22,7 +23,7 @@ async function agent(line: string) {
     version: '0',
     clock: new VirtualClock(),
     signal: new AbortController().signal,
-    settings: () => settingLines(),
+    settings: () => settings,
     editor: 'false',
     run: {
       serve: none,
@@ -34,7 +35,7 @@ async function agent(line: string) {
       },
       rehearse: none,
     },
-    defaultFleet: '',
+    defaultFleet: async () => '',
   })
   stdout.end()
   stderr.end()

@@ -11,7 +11,7 @@ import { llamero } from '../support/cli.ts'
 const none = () => assert.fail('not this command')
 const context: Pick<CliContext, 'run' | 'defaultFleet'> = {
   run: { serve: none, quickstart: none, agent: none, simulateNode: none, rehearse },
-  defaultFleet: defaultFleetText,
+  defaultFleet: async () => defaultFleetText,
 }
 const simulate = (options: string) => llamero(`simulate ${options}`, context)
 

@@ -60,7 +60,7 @@ async function llamero(line: string, given: Partial<CliContext> = {}) {
       simulateNode: keep,
       rehearse: () => assert.fail('not this command'),
     },
-    defaultFleet: '',
+    defaultFleet: async () => '',
     ...given,
   })
   return { code, ran, ...said }

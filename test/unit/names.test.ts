@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { matchesGlob } from '../../lib/fleet/glob.ts'
 import { canonicalName, isObjectName, matchesModel } from '../../lib/fleet/names.ts'
-import { matchesGlob } from '../../lib/fleet/schema.ts'
 import { parseDuration } from '../../lib/shared/duration.ts'
 
 test('every spelling of a model name has one canonical form', () => {

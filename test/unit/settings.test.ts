@@ -16,11 +16,12 @@ import { suite, test } from 'node:test'
 import { exposedFiles, loadSettings, SettingsError, unknownVariables } from '../../lib/settings.ts'
 import { executable } from '../support/processes.ts'
 
-test('the grace and the drain limit of a stop are durations with a unit, of a day at most', () => {
-  assert.deepEqual(loadSettings({ grace: '0s', drain: '2m' }).patience, { graceMs: 0, drainMs: 120_000 })
+test('the grace and the drain limit of a stop are durations with a unit, of a day at most', async () => {
+  const { patience } = await loadSettings({ grace: '0s', drain: '2m' })
+  assert.deepEqual(patience, { graceMs: 0, drainMs: 120_000 })
   for (const drain of ['30', 'soon', '25h'])
-    assert.throws(
-      () => loadSettings({ drain }),
+    await assert.rejects(
+      loadSettings({ drain }),
       (error) => error instanceof SettingsError && /^--drain: /.test(error.message),
     )
 })
@@ -70,39 +71,36 @@ suite('unknown environment variables', () => {
 
 const etcdTls = { 'etcd-ca': '/dev/null', 'etcd-cert': '/dev/null', 'etcd-key': '/dev/null' }
 
-function refuses(flags: Record<string, string>, reason: RegExp): void {
-  assert.throws(
-    () => loadSettings(flags),
-    (error) => {
-      assert.ok(error instanceof SettingsError)
-      assert.match(error.message, reason)
-      return true
-    },
-  )
+async function refuses(flags: Record<string, string>, reason: RegExp): Promise<void> {
+  await assert.rejects(loadSettings(flags), (error) => {
+    assert.ok(error instanceof SettingsError)
+    assert.match(error.message, reason)
+    return true
+  })
 }
 
-test('files for TLS beside an etcd that is asked in clear, or beside none, are refused at start (336)', () => {
+test('files for TLS beside an etcd that is asked in clear, or beside none, are refused at start (336)', async () => {
   for (const [flag, value] of Object.entries(etcdTls))
     for (const etcd of ['http://10.0.0.1:2379', '10.0.0.1:2379', '']) {
       const reason = new RegExp(
         `^--${flag}: "/dev/null" is for TLS, and .*write https:// endpoints in LLAMERO_ETCD`,
       )
-      refuses({ [flag]: value, etcd }, reason)
+      await refuses({ [flag]: value, etcd }, reason)
     }
 })
 
-test('endpoints of etcd with and without TLS are not mixed (336)', () => {
-  refuses(
+test('endpoints of etcd with and without TLS are not mixed (336)', async () => {
+  await refuses(
     { ...etcdTls, etcd: 'https://a:2379,http://b:2379,c:2379' },
     /^--etcd: .* mixes https:\/\/ with http:\/\/b:2379, c:2379: write https:\/\/ before every endpoint/,
   )
 })
 
-test('a certificate for etcd without its key, and a key without its certificate, are refused at start (336)', () => {
+test('a certificate for etcd without its key, and a key without its certificate, are refused at start (336)', async () => {
   const etcd = 'https://a:2379'
-  refuses({ etcd, 'etcd-cert': '/dev/null' }, /^--etcd-cert: .* needs LLAMERO_ETCD_KEY beside it/)
-  refuses({ etcd, 'etcd-key': '/dev/null' }, /^--etcd-key: .* needs LLAMERO_ETCD_CERT beside it/)
-  assert.ok(loadSettings({ etcd, ...etcdTls }).etcdTls, 'all three are fine')
+  await refuses({ etcd, 'etcd-cert': '/dev/null' }, /^--etcd-cert: .* needs LLAMERO_ETCD_KEY beside it/)
+  await refuses({ etcd, 'etcd-key': '/dev/null' }, /^--etcd-key: .* needs LLAMERO_ETCD_CERT beside it/)
+  assert.ok((await loadSettings({ etcd, ...etcdTls })).etcdTls, 'all three are fine')
 })
 
 test('the reason why a service does not start is an error to the journal, and plain text anywhere else (311)', () => {
@@ -132,36 +130,36 @@ test('the reason why a service does not start is an error to the journal, and pl
   }
 })
 
-test('a settings file that holds a secret and that every user can read is refused, with what to type (350)', () => {
+test('a settings file that holds a secret and that every user can read is refused, with what to type (350)', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'llamero-settings-'))
   try {
     const config = join(folder, 'llamero.yaml')
     writeFileSync(config, 'admin_token: abc\n')
     chmodSync(config, 0o644)
-    assert.throws(() => loadSettings({ config }), {
+    await assert.rejects(loadSettings({ config }), {
       name: 'SettingsError',
       message: new RegExp(`holds admin_token, and every user .*chmod 600 ${config}`),
     })
     chmodSync(config, 0o640)
-    loadSettings({ config })
+    await loadSettings({ config })
     writeFileSync(config, 'cluster: blue\n')
     chmodSync(config, 0o644)
-    assert.equal(loadSettings({ config }).cluster, 'blue', 'a file without secrets may be read')
+    assert.equal((await loadSettings({ config })).cluster, 'blue', 'a file without secrets may be read')
   } finally {
     rmSync(folder, { recursive: true })
   }
 })
 
-test('a key file that every user can read is told, with what to type (350)', () => {
+test('a key file that every user can read is told, with what to type (350)', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'llamero-settings-'))
   try {
     const key = join(folder, 'key.pem')
     writeFileSync(key, 'x')
     chmodSync(key, 0o640)
-    assert.deepEqual(exposedFiles({ 'etcd-key': key }), [])
+    assert.deepEqual(await exposedFiles({ 'etcd-key': key }), [])
     chmodSync(key, 0o644)
-    assert.match(exposedFiles({ 'etcd-key': key })[0] ?? '', /chmod o-rwx .*key.pem/)
-    assert.deepEqual(exposedFiles({}), [])
+    assert.match((await exposedFiles({ 'etcd-key': key }))[0] ?? '', /chmod o-rwx .*key.pem/)
+    assert.deepEqual(await exposedFiles({}), [])
   } finally {
     rmSync(folder, { recursive: true })
   }

@@ -1,0 +1,130 @@
+import type { Command } from 'commander'
+import type { Finish } from './context.ts'
+import type { Invocation } from './invocation.ts'
+
+interface TopCommand {
+  /** With its arguments, as commander takes it. */
+  readonly usage: string
+  readonly alias?: string
+  readonly description: string
+  /** Loads the modules of the command; resolves to what adds its options, actions and subcommands. */
+  readonly load: () => Promise<(command: Command, invocation: Invocation, finish: Finish) => void>
+}
+
+/** The first words of command lines, in the order of the help. */
+const topCommands: readonly TopCommand[] = [
+  {
+    usage: 'serve',
+    alias: 'start',
+    description: 'run an instance',
+    load: async () => (await import('./serve.ts')).fillServe,
+  },
+  {
+    usage: 'quickstart',
+    description: 'run an instance with the Ollama of this machine, or with simulated nodes',
+    load: async () => (await import('./serve.ts')).fillQuickstart,
+  },
+  {
+    usage: 'agent',
+    description: 'register the Ollama of this host as a node while it answers',
+    load: async () => (await import('./agent.ts')).fillAgent,
+  },
+  {
+    usage: 'simulate',
+    description: 'rehearse traffic on a fleet: the real scheduler, virtual nodes and time',
+    load: async () => (await import('./simulate.ts')).fillSimulate,
+  },
+  {
+    usage: 'status',
+    description: 'the cluster at a glance',
+    load: async () => (await import('./status.ts')).fillStatus,
+  },
+  {
+    usage: 'node',
+    description: 'the Ollama servers requests go to',
+    load: async () => (await import('./node.ts')).fillNode,
+  },
+  {
+    usage: 'model',
+    description: 'the models on the nodes',
+    load: async () => (await import('./model.ts')).fillModel,
+  },
+  {
+    usage: 'list',
+    alias: 'ls',
+    description: 'short for: model list',
+    load: async () => (await import('./model.ts')).fillList,
+  },
+  {
+    usage: 'ps',
+    description: 'short for: model ps',
+    load: async () => (await import('./model.ts')).fillPs,
+  },
+  {
+    usage: 'pull <model>',
+    description: 'short for: model pull',
+    load: async () => (await import('./model-orders.ts')).fillPull,
+  },
+  {
+    usage: 'rm <model>',
+    description: 'short for: model rm',
+    load: async () => (await import('./model-orders.ts')).fillRemove,
+  },
+  {
+    usage: 'route',
+    description: 'which model answers, and on which nodes',
+    load: async () => (await import('./route.ts')).fillRoute,
+  },
+  {
+    usage: 'queue',
+    description: 'what waits in the instance asked, and where it sent the last requests',
+    load: async () => (await import('./queue.ts')).fillQueue,
+  },
+  {
+    usage: 'config',
+    description: 'the settings of the whole cluster',
+    load: async () => (await import('./config.ts')).fillConfig,
+  },
+  {
+    usage: 'key',
+    description: 'API keys of clients',
+    load: async () => (await import('./key.ts')).fillKey,
+  },
+  {
+    usage: 'instance',
+    description: 'the llamero processes of the cluster',
+    load: async () => (await import('./instance.ts')).fillInstance,
+  },
+  {
+    usage: 'env',
+    description: 'the settings in force here, and where each comes from',
+    load: async () => (await import('./env.ts')).fillEnv,
+  },
+  {
+    usage: 'version',
+    description: 'the version of this executable',
+    load: async () => (await import('./env.ts')).fillVersion,
+  },
+]
+
+/**
+ * Adds every command to `program`, but fills only the one that the command line is about: loading all of them would take
+ * several times as long as what one command does.
+ */
+export async function addCommands(
+  program: Command,
+  invocation: Invocation,
+  argv: readonly string[],
+  finish: Finish,
+): Promise<void> {
+  const commands = topCommands.map(({ usage, alias, description, load }) => {
+    const command = program.command(usage).description(description)
+    if (alias) command.alias(alias)
+    return { names: [command.name(), alias], command, load }
+  })
+  for (const [at, word] of argv.entries()) {
+    const meant = commands.find(({ names }) => names.includes(word))
+    if (!meant || argv[at - 1] === '--admin-url') continue
+    return (await meant.load())(meant.command, invocation, finish)
+  }
+}

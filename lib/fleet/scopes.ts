@@ -1,0 +1,3 @@
+/** What a key, or an address without one, may do. */
+export const scopes = ['inference', 'admin'] as const
+export type Scope = (typeof scopes)[number]
