@@ -123,7 +123,7 @@ export class Election {
       return
     }
     this.#cancelCampaign()
-    if (entry !== null && this.#orphan.reason(entry, this.#unrevoked) === null) return
+    if (entry !== null && this.#orphan.reason(entry) === null) return
     const { clock, dice } = this.#options
     const waitMs = entry === null ? 0 : this.#orphan.leftMs(entry)
     this.#cancelCampaign = clock.after(waitMs + dice() * campaignSpreadMs, () => this.#loop.poke())
@@ -169,7 +169,7 @@ export class Election {
     const { store, key, clock, mayLead } = this.#options
     if (!mayLead() || clock.now() < restUntil) return false
     const entry = await store.get(key)
-    return entry === null || (await this.#orphan.removeIfDue(entry, this.#unrevoked))
+    return entry === null || (await this.#orphan.removeIfDue(entry))
   }
 
   async #campaign(signal: AbortSignal): Promise<void> {

@@ -35,15 +35,11 @@ export class OrphanKey {
     this.#options = options
   }
 
-  /**
-   * Why no instance can hold the key as it is; null when one may.
-   *
-   * @param own the lease of an earlier term of this instance that is not revoked yet
-   */
-  reason({ value, lease }: Entry, own: string | null): string | null {
+  /** Why no instance can hold the key as it is; null when one may. For a standby: a leader knows its own key. */
+  reason({ value, lease }: Entry): string | null {
     const { id, isRegistered } = this.#options
     if (lease === null) return 'it has no lease and would stand for ever'
-    if (value === id) return lease === own ? null : 'it names this instance, which does not hold it'
+    if (value === id) return 'it names this instance, which does not hold it'
     return isRegistered(value) ? null : 'it names an instance that is not registered'
   }
 
@@ -56,8 +52,8 @@ export class OrphanKey {
   }
 
   /** Removes a key that no instance can hold once it has stood for long enough. Returns whether there is no leader key any more. */
-  async removeIfDue(entry: Entry, own: string | null): Promise<boolean> {
-    const reason = this.reason(entry, own)
+  async removeIfDue(entry: Entry): Promise<boolean> {
+    const reason = this.reason(entry)
     if (reason === null || this.leftMs(entry) > 0) return false
     return this.remove(entry, reason)
   }

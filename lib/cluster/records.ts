@@ -81,10 +81,10 @@ export function readInstances(entries: ReadonlyMap<string, Entry>): InstanceReco
   })
 }
 
-/** A leader's sign of life; null when no leader can have written it. */
-export function readHeartbeat(entry: Entry): Heartbeat | null {
-  const heartbeat = read(entry.value, heartbeatSchema)
-  if (!heartbeat || !isPossibleFence(heartbeat.fence, entry)) return null
+/** A leader's sign of life, if it is under the leader's own fence; null when it cannot be read. */
+export function readHeartbeat({ value }: Entry): Heartbeat | null {
+  const heartbeat = read(value, heartbeatSchema)
+  if (!heartbeat) return null
   const { fence, at } = heartbeat
   return { fence: BigInt(fence), at: at === undefined ? null : new Date(at) }
 }

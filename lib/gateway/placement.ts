@@ -115,7 +115,7 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
   },
   /** Cordoned nodes too. What a node that is down was last seen to have is likely gone with its process. */
   unload: ({ source }, labelled) => {
-    const having = labelled.filter((node) => !node.departed && node.resident.has(source?.canonical ?? ''))
+    const having = labelled.filter((node) => node.resident.has(source?.canonical ?? ''))
     const well = having.filter(({ health }) => health !== 'down')
     const nodes = well.length > 0 ? well : having
     if (nodes.length > 0) return { nodes, spares: [] }

@@ -62,7 +62,7 @@ export class Patience {
 
   /** A lease was granted: what is done under it has to fit into its TTL. */
   granted(ttlMs: number): void {
-    this.#longestMs = Math.max(promptMs, ttlMs * ttlShare)
+    this.#longestMs = ttlMs * ttlShare
     this.#deadlineMs = Math.min(this.#deadlineMs, this.#longestMs)
   }
 

@@ -111,6 +111,10 @@ test('the node of a host that died is remembered, with its models, since when an
   const { departed, models, version } = fleet.record()
   assert.equal(departed.since, nodeOn(fleet.first)?.departed?.since)
   assert.deepEqual([models, version], [[model], '0.12.6'])
+  const corrected = { since: status.since, reason: 'as the leader says' }
+  fleet.store.put(keys.remembered('gpu-1'), JSON.stringify({ ...fleet.record(), departed: corrected }))
+  await fleet.clock.advance(1500)
+  for (const instance of fleet.instances) assert.deepEqual(nodeOn(instance)?.departed, corrected)
   assert.equal(fleet.store.value(keys.nodeState('gpu-1')), undefined, 'its status went over into the record')
   const { revision } = fleet.store
   await fleet.clock.advance(4000)
@@ -130,10 +134,15 @@ test('a model of a departed node is known at every moment, also while nobody lea
   await fleet.clock.advance(ttlMs / 2)
   await fleet.dies()
   assert.equal(isMissing, false)
+  const noticed = nodeOn(standby)?.departed
+  assert.ok(noticed)
+  await fleet.clock.advance(100)
+  fleet.store.put(keys.node('other'), JSON.stringify({ url: 'http://127.0.0.1:10' }))
   await fleet.clock.advance(2 * ttlMs)
   assert(standby.cluster.isLeader())
   assert.notEqual(fleet.record().departed, null, 'the next leader records what it saw')
   assert.deepEqual(fleet.record().models, [model])
+  assert.deepEqual(fleet.record().departed, noticed)
   assert.equal(isMissing, false)
   leader.link.isCut = false
 })
@@ -199,8 +208,13 @@ test("a node that an operator registers under a departed one's name, or address,
     await using fleet = await aFleet(['a'])
     await fleet.register()
     await fleet.dies()
+    let most = 0
+    fleet.first.snapshot.onSwap(() => {
+      most = Math.max(most, fleet.first.nodes.length)
+    })
     fleet.store.put(keys.node(name), JSON.stringify({ url }))
     await fleet.clock.advance(1500)
+    assert.equal(most, 1, 'never both')
     assert.deepEqual(
       [...fleet.first.snapshot.get().nodes.values()].map((node) => [node.name, node.departed]),
       [[name, null]],
@@ -219,7 +233,7 @@ test('what an operator registered and removes is not remembered: that was an ord
   assert.deepEqual(fleet.first.nodes, ['gpu-2'])
 })
 
-test('a departure while the store is away is in the snapshot on disk, and in force at a start without the store (310)', async () => {
+test('a departure that no leader recorded is in the snapshot on disk, and in force at a start without the store (310)', async () => {
   let saved: Saved | null = null
   const disk = {
     load: async () => saved,
@@ -227,11 +241,17 @@ test('a departure while the store is away is in the snapshot on disk, and in for
       saved = what
     },
   }
-  await using fleet = await aFleet(['a'], { disk })
+  await using fleet = await aFleet(['a'])
   await fleet.register()
+  const witness = new ClusterInstance(fleet.store, 'w', { disk })
+  witness.cluster.setDraining(true) // it does not lead
+  witness.cluster.start()
+  await fleet.clock.advance(100)
+  fleet.first.link.isCut = true
   await fleet.dies()
   await fleet.clock.advance(11_000)
   assert(saved)
+  assert.equal(fleet.record().departed, null)
   const next = new ClusterInstance(new MemoryStore(fleet.clock), 'a', { disk })
   next.link.isCut = true
   await next.cluster.restore()
@@ -239,9 +259,26 @@ test('a departure while the store is away is in the snapshot on disk, and in for
   await fleet.clock.advance(1000)
   assert(hasModel(next))
   assert.match(nodeOn(next)?.departed?.reason ?? '', /agent is not heard any more/)
-  const stopped = next.cluster.stop()
+  const stopped = Promise.all([next, witness].map(({ cluster }) => cluster.stop()))
   await fleet.clock.advance(2500)
   await stopped
+})
+
+test('of nodes that departed the latest 256 are remembered (310)', async () => {
+  await using fleet = await aFleet(['a'])
+  const since = (n: number) => new Date(fleet.clock.date().getTime() - n * 60_000).toISOString()
+  const memory = (n: number) => ({
+    fence: '1',
+    document: JSON.stringify({ url: `http://10.0.0.1:${n + 1}` }),
+    version: '',
+    models: [],
+    departed: { since: since(n), reason: 'x' },
+  })
+  const put = (n: number) =>
+    ({ type: 'put', key: keys.remembered(`n-${n}`), value: JSON.stringify(memory(n)) }) as const
+  fleet.store.commit({ when: [], apply: Array.from({ length: 300 }, (_, n) => put(299 - n)) })
+  await fleet.clock.advance(1500)
+  assert.deepEqual(fleet.first.nodes, Array.from({ length: 256 }, (_, n) => `n-${n}`).sort())
 })
 
 test('a record that no leader can have written is not believed, and removed (310)', async () => {

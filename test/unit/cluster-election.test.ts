@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Election } from '../../lib/cluster/election.ts'
+import { OrphanKey } from '../../lib/cluster/orphan-key.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { Link, MemoryStore } from '../support/memory-store.ts'
@@ -347,6 +348,39 @@ test('a leader key that stands before any instance starts is removed: without a 
   }
 })
 
+test('a leader key is removed as it was seen for long enough: another in its place has its own time (307)', async () => {
+  const clock = new VirtualClock()
+  const store = new MemoryStore(clock)
+  const link = new Link(store)
+  const orphan = new OrphanKey({
+    store: link,
+    key,
+    id: 'a',
+    ttlMs: 10_000,
+    isRegistered: () => false,
+    clock,
+    log: silentLog,
+  })
+  const seen = () => {
+    const entry = store.entries.get(key)
+    assert(entry)
+    return entry
+  }
+  store.put(key, 'x')
+  const first = seen()
+  assert.equal(await orphan.removeIfDue(first), false)
+  await clock.advance(7000)
+  store.put(key, 'y')
+  const second = seen()
+  assert.equal(await orphan.removeIfDue(second), false)
+  await clock.advance(7000)
+  assert.equal(await orphan.removeIfDue(second), false, 'not its time yet')
+  await clock.advance(500)
+  store.put(key, 'z')
+  assert.equal(await orphan.removeIfDue(second), false, 'it is not there any more')
+  assert.equal(store.value(key), 'z')
+})
+
 test('the key of a leader that is registered is left alone, however long it writes nothing (307)', async () => {
   const { clock, store, candidates, b } = await aLedPair()
   const held = store.entries.get(key)
@@ -392,5 +426,8 @@ test('leadership is proven for a period and a deadline after the last renewal, b
   assert.ok(a.election.isProven, 'the next renewal proves it')
   clock.jump(-7_200_000)
   assert.ok(a.election.isProven, 'a clock set back says nothing')
+  a.link.isCut = true
+  await clock.advance(3300)
+  assert.equal(a.election.isProven, false, 'and hides nothing')
   await stopAll(clock, candidates)
 })

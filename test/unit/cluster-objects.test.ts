@@ -384,3 +384,14 @@ test('a status under a fence above its own revision is refused, and does not out
     assert.equal(refusalOf(shelf.entries.get('state') as Entry), null)
   }
 })
+
+test('a status counts when its fence is not lower than that of the one before, as a number (307)', () => {
+  const shelf = new Shelf(199n)
+  let seen: ReturnType<typeof readStatuses> = new Map()
+  const fenceAfter = (fence: string) => {
+    shelf.put('state', JSON.stringify({ ...status, fence }))
+    seen = readStatuses(new Map([['a', shelf.entries.get('state') as Entry]]), seen)
+    return seen.get('a')?.status?.fence
+  }
+  assert.deepEqual(['9', '10', '9', '100', '99'].map(fenceAfter), ['9', '10', '10', '100', '100'])
+})

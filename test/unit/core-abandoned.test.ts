@@ -9,23 +9,23 @@ const reads = { streams: true, promptTokens: 5000 }
 
 suite('a caller who leaves while its prompt is read', () => {
   test('leaves the slot taken until the batch is over (372)', () => {
-    const { core, clock, arrive, after, tell } = aCore([slow()], patience)
+    const { arrive, after, tell } = aCore([slow()], patience)
     arrive({ id: 'leaves', ...reads })
     after(1)
     assert.deepEqual(briefly(tell({ type: 'left', id: 'leaves' })), [])
     assert.deepEqual(briefly(arrive({ id: 'next' })), [])
     assert.deepEqual(briefly(after(40)), [])
-    assert.ok((core.nextTickAt(clock.now) ?? 0) <= clock.now + 2.7, 'it asks to be told of the time')
     assert.deepEqual(briefly(after(2.7)), ['next on n'])
   })
 
   test('leaves the slot taken for no longer than its prompt needs (372)', () => {
-    const { arrive, after, tell } = aCore([slow()], patience)
+    const { core, clock, arrive, after, tell } = aCore([slow()], patience)
     arrive({ id: 'leaves', streams: true, promptTokens: 120 })
     arrive({ id: 'next' })
     after(4)
     assert.deepEqual(briefly(tell({ type: 'left', id: 'leaves' })), [])
     assert.deepEqual(briefly(after(5.9)), [])
+    assert.ok((core.nextTickAt(clock.now) ?? 0) <= clock.now + 0.11, 'it asks to be told of the time')
     assert.deepEqual(briefly(after(0.2)), ['next on n'])
   })
 
@@ -48,9 +48,9 @@ suite('a caller who leaves while its prompt is read', () => {
     const { arrive, after, tell } = aCore([slow()], patience)
     arrive({ id: 'leaves', ...reads })
     after(1, { type: 'left', id: 'leaves' })
-    arrive({ id: 'next' })
-    const nodes = [{ ...slow(), resident: [] }]
-    assert.deepEqual(briefly(tell({ type: 'fleet', nodes })), ['n: nothing for a'])
+    tell({ type: 'fleet', nodes: [{ ...slow(), resident: [] }] })
+    tell({ type: 'fleet', nodes: [slow()] })
+    assert.deepEqual(briefly(arrive({ id: 'next' })), ['next on n'])
   })
 
   test('takes no second slot when it comes again under the same id (372)', () => {
@@ -59,6 +59,15 @@ suite('a caller who leaves while its prompt is read', () => {
     after(1, { type: 'left', id: 'again' })
     assert.deepEqual(briefly(arrive({ id: 'again', ...reads })), [])
     assert.deepEqual(briefly(after(43)), ['again on n'])
+  })
+
+  test('is one of two requests under one id when it comes again while another slot is free (372)', () => {
+    const { arrive, after } = aCore([slow(2)], patience)
+    arrive({ id: 'again', ...reads })
+    after(1, { type: 'left', id: 'again' })
+    assert.deepEqual(briefly(arrive({ id: 'again', ...reads })), ['again on n'])
+    assert.deepEqual(briefly(arrive({ id: 'next', ...reads })), [], 'both slots are taken')
+    assert.deepEqual(briefly(after(43)), ['next on n'])
   })
 
   test('frees the slot at once where the prompt was read, or could not have reached the node (372)', () => {

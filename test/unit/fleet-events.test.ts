@@ -43,11 +43,15 @@ test('a node that is found down at the start is a warning, one that is found up 
 test('what stays as it is, is removed or is not known any more is not told (310)', () => {
   assert.deepEqual(lines({ a: 'down' }, { a: 'down' }), [])
   assert.deepEqual(lines({ a: 'up' }, {}), [])
-  assert.deepEqual(lines({ a: 'down' }, { a: 'unknown' }), [])
+  for (const health of ['up', 'slow', 'down'] as const)
+    assert.deepEqual(lines({ a: health }, { a: 'unknown' }), [])
 })
 
 test('the line of a node that went down says why, and how many models are affected (310)', () => {
-  const [event] = fleetEvents(nodes({ a: 'up' }), nodes({ a: 'down' }))
-  assert.deepEqual(Object.keys(event?.fields ?? {}), ['node', 'reason', 'models'])
-  assert.equal(event?.fields['models'], 1)
+  const [view] = nodes({ a: 'down' }).values()
+  assert(view?.status)
+  const reason = 'connection refused'
+  const down = new Map([['a', { ...view, status: { ...view.status, reason } }]])
+  const [event] = fleetEvents(nodes({ a: 'up' }), down)
+  assert.deepEqual(event?.fields, { node: 'a', reason, models: 1 })
 })

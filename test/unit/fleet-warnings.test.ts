@@ -92,6 +92,18 @@ test('equal copies that can do different things on one version are warned of (37
   assert.deepEqual(await warningsFor({ a: chats, b: {} }), [], 'old versions do not tell')
 })
 
+test('a node of which only the version changes is counted under that (371)', async () => {
+  const warnings = new FleetWarnings()
+  const nodes = nodesOf({ a: { capabilities: ['tools'] }, b: { capabilities: [] } })
+  assert.equal((await warnings.of(nodes)).length, 1)
+  assert.equal(await warnings.of(nodes), await warnings.of(nodes), 'it is not worked out again')
+  const [a, b] = [nodes.get('a'), nodes.get('b')]
+  assert(a && b?.status)
+  const upgraded = { ...b, status: { ...b.status, version: '0.33.2' } }
+  const after = await warnings.of(new Map([a, upgraded].map((node) => [node.name, node])))
+  assert.deepEqual(after, [])
+})
+
 test('warnings of copies follow the nodes, as if each time were the first (371)', async () => {
   const capabilities = fc.constantFrom([], ['tools'], ['tools', 'vision'], ['vision', 'tools'], undefined)
   const sketch = fc.record({
@@ -131,7 +143,7 @@ test('no turn of the event loop is long for what 1,000 nodes with 100 models are
         name,
         {
           ...status,
-          version: differ ? `0.32.${n % 12}` : '0.33.1',
+          version: differ ? `0.32.${n % 10}` : '0.33.1',
           models: models(status, differ && n % 3 === 0 ? ['tools'] : ['completion', 'tools', 'vision']),
         },
       ]),
@@ -139,5 +151,12 @@ test('no turn of the event loop is long for what 1,000 nodes with 100 models are
     const { nodes } = buildSnapshot({ ...documents, statuses })
     const longest = await longestTurnMs(() => new FleetWarnings().of(nodes), { enough: 15 })
     assert(longest <= 20, `${longest.toFixed(1)} ms`)
+    if (!differ) continue
+    const warnings = new FleetWarnings()
+    const alike = new Map([...nodes].filter((_, n) => n % 3 !== 0))
+    const [told, after] = await Promise.all([nodes, alike].map((each) => warnings.of(each)))
+    assert.deepEqual(after, await new FleetWarnings().of(alike), 'asked twice at once')
+    assert.equal(told?.filter((text) => text.startsWith('equal copies')).length, 5)
+    assert.match(told?.at(-1) ?? '', /^95 more models differ/)
   }
 })

@@ -63,12 +63,14 @@ function someFaults() {
   }
   const count = async () =>
     (await metrics.ownFaults.get()).values.map(({ labels, value }) => [labels.resource, value])
-  return { clock, lines, faults, become, count }
+  const lacks = async () =>
+    (await metrics.ownLack.get()).values.flatMap(({ labels, value }) => (value ? [labels.resource] : []))
+  return { clock, lines, faults, become, count, lacks }
 }
 
 suite('what an instance lacks', () => {
   test('is told once, with what to do, shown while it lasts, and told to be over (309)', async () => {
-    const { clock, lines, faults, count } = someFaults()
+    const { clock, lines, faults, count, lacks } = someFaults()
     assert.equal(faults.reason, null)
     for (let n = 0; n < 3; n++) {
       faults.note(failed('EMFILE'))
@@ -76,6 +78,7 @@ suite('what an instance lacks', () => {
       assert.equal(faults.reason, 'out of file descriptors')
     }
     assert.deepEqual(await count(), [['files', 3]])
+    assert.deepEqual(await lacks(), ['files'])
     assert.deepEqual(
       lines.map(({ level, fields }) => [level, fields['resource']]),
       [['error', 'file descriptors']],
@@ -83,6 +86,7 @@ suite('what an instance lacks', () => {
     assert.match(String(lines[0]?.fields['hint']), /LimitNOFILE/)
     await clock.advance(5000)
     assert.equal(faults.reason, null)
+    assert.deepEqual(await lacks(), [])
     assert.equal(lines.at(-1)?.message, 'no longer short of a resource')
     faults.stop()
   })

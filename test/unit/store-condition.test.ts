@@ -48,6 +48,11 @@ test('a refusal is told once a minute with what to do, and ends with a write tha
   assert.equal(condition.trouble, null)
   assert.deepEqual(await shown(), [])
   assert.deepEqual(changes, ['no-space', null])
+  condition.refused(full)
+  await clock.advance(2500)
+  condition.cleared('corrupt')
+  condition.cleared('corrupt', 'no-space')
+  assert.deepEqual(changes, ['no-space', null, 'no-space', null], 'the store says that it has room')
 })
 
 test('where some keys are refused and others are not, the trouble stays and is no news each time (308)', async () => {

@@ -25,6 +25,12 @@ test('every endpoint is asked with a short deadline before any of them gets more
     }
     assert.equal(deadline(), 1500)
   }
+  const { call, deadline } = aPatience(2)
+  for (let n = 0; n < 10; n++) {
+    call(10_000)
+    assert.ok(call(5), 'the other one answers')
+  }
+  assert.equal(deadline(), 750)
 })
 
 test('deadlines grow up to the share of a TTL that leaves a leader two calls, and a slow etcd then answers all of them (306)', () => {
@@ -40,6 +46,11 @@ test('deadlines grow up to the share of a TTL that leaves a leader two calls, an
     assert.equal(deadline(), longest)
     for (let n = 0; n < 100; n++) assert.ok(call(longest))
   }
+  const { patience, call, deadline } = aPatience(1)
+  for (let n = 0; n < 20; n++) call(60_000)
+  assert.equal(deadline(), 3000, 'before any lease')
+  patience.granted(3000)
+  assert.equal(deadline(), 900)
 })
 
 test('fast reads beside slow writes do not shorten the deadline of the writes (306)', () => {
@@ -59,7 +70,7 @@ test('deadlines are short again soon after a member that hung, and a minute afte
   assert.equal(hung.deadline(), 750)
   const slow = aPatience(1)
   slow.call(1000)
-  slow.call(1000)
+  slow.call(500)
   slow.clock.now += 50_000
   assert.equal(slow.deadline(), 1500)
   slow.clock.now += 20_000

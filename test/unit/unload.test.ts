@@ -28,7 +28,7 @@ function aNode(memories: readonly (readonly string[])[]) {
 
 test('an unload is over when the node has none of the models in memory any more (367)', async () => {
   const clock = new VirtualClock()
-  const { requests, send } = aNode([['A', 'b:1', 'c:latest'], ['b:1', 'c:latest'], ['c:latest']])
+  const { requests, send } = aNode([['A', 'b:1', 'c:latest'], ['A', 'c:latest'], ['c:latest']])
   const unloaded = unload(['a:latest', 'b:1'], { send, clock, signal })
   await clock.advance(1000)
   assert.deepEqual(await unloaded, [])
@@ -54,6 +54,14 @@ test('a model in use is named after ten seconds, and not before (367)', async ()
 
 test('a node that does not tell what it has is not said to have unloaded anything (367)', async () => {
   const clock = new VirtualClock()
-  for (const outcome of [answer({ error: 'x' }, 500), answer('no JSON of theirs'), answer({ models: 1 })])
+  const silent: Outcome = {
+    kind: 'node-failed',
+    fault: 'first-token-timeout',
+    committed: false,
+    tokens: { input: 0, output: 0 },
+    cause: new Error('silent'),
+  }
+  const failed = answer({ models: [] }, 500)
+  for (const outcome of [failed, answer('no JSON of theirs'), answer({ models: 1 }), silent])
     assert.equal(await unload(['a:latest'], { send: async () => outcome, clock, signal }), null)
 })
