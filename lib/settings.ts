@@ -50,6 +50,8 @@ export class SettingsError extends Error {
 interface Definition {
   readonly env: string
   readonly fallback: () => string
+  /** The default in words, where it depends on the machine. */
+  readonly fallbackText?: string
   readonly help: string
   /** Whether a value can be meant for this setting: tells a misspelt variable from one of another program. */
   readonly fits: (value: string) => boolean
@@ -96,10 +98,17 @@ const definitions = {
   name: {
     env: 'LLAMERO_NAME',
     fallback: hostname,
+    fallbackText: 'the host name',
     help: 'name of this instance, unique in the cluster',
     fits: isObjectName,
   },
-  state: { env: 'LLAMERO_STATE', fallback: defaultState, help: 'state directory', fits: isPath },
+  state: {
+    env: 'LLAMERO_STATE',
+    fallback: defaultState,
+    fallbackText: '$STATE_DIRECTORY, else llamero in $XDG_STATE_HOME or ~/.local/state',
+    help: 'state directory',
+    fits: isPath,
+  },
   etcd_ca: {
     env: 'LLAMERO_ETCD_CA',
     fallback: () => '',
@@ -127,6 +136,7 @@ const definitions = {
   log_format: {
     env: 'LLAMERO_LOG_FORMAT',
     fallback: () => (process.stdout.isTTY ? 'text' : 'json'),
+    fallbackText: 'text on a terminal, else json',
     help: 'json, or text for people',
     fits: (value) => value === 'json' || value === 'text',
   },
@@ -172,6 +182,12 @@ const longestPatienceMs = 24 * 3_600_000
 /** Settings that only the CLI reads: `serve` has no flag for them. */
 const cliOnly: readonly Name[] = ['admin_url', 'admin_token']
 
+/** What documentation says of each setting, on any machine: `flag` is "" for settings that only the CLI reads. */
+export const settingReference = names.map((name) => {
+  const { env, fallback, fallbackText, help }: Definition = definitions[name]
+  return { name, flag: flagOf(name), env, fallback: fallbackText ?? fallback(), help }
+})
+
 export type Flags = Readonly<Record<string, string | boolean | undefined>>
 
 /**
@@ -184,16 +200,15 @@ export async function settingLines(flags: Flags = {}): Promise<SettingLine[]> {
   const file = await readFile(flags)
   return names.map((name) => {
     const { env, fallback, help, secret = false }: Definition = definitions[name]
-    const flag = name.replace('_', '-')
     const found = [
-      { value: flags[flag], source: 'flag' as const },
+      { value: flags[name.replace('_', '-')], source: 'flag' as const },
       { value: environment[env], source: 'env' as const },
       { value: file[name], source: 'file' as const },
     ].find(({ value }) => typeof value === 'string' && value !== '')
     const { value, source } = found ?? { value: fallback(), source: 'default' as const }
     return {
       name,
-      flag: cliOnly.includes(name) ? '' : `--${flag}`,
+      flag: flagOf(name),
       env,
       value: String(value),
       source,
@@ -201,6 +216,10 @@ export async function settingLines(flags: Flags = {}): Promise<SettingLine[]> {
       secret,
     }
   })
+}
+
+function flagOf(name: Name): string {
+  return cliOnly.includes(name) ? '' : `--${name.replace('_', '-')}`
 }
 
 /** The settings of `llamero serve`, checked. @throws SettingsError naming the first wrong one. */

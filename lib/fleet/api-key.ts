@@ -11,8 +11,17 @@ export const apiKeySchema = z.strictObject({
     .string()
     .regex(/^[0-9a-f]{64}$/, 'must be the SHA-256 of the token in 64 hex digits')
     .describe('SHA-256 of the token'),
-  tenant: z.string().min(1).max(100).default('default'),
-  scopes: z.array(z.enum(scopes)).min(1).default(['inference']),
+  tenant: z
+    .string()
+    .min(1)
+    .max(100)
+    .default('default')
+    .describe('owner of the key: tenants share the nodes fairly'),
+  scopes: z
+    .array(z.enum(scopes))
+    .min(1)
+    .default(['inference'])
+    .describe('inference: ask models; admin: change models, and use the admin API'),
   models: z
     .array(modelGlob)
     .min(1)
@@ -24,7 +33,10 @@ export const apiKeySchema = z.strictObject({
     .exactOptional()
     .describe('what it may set otherwise than "callers" in the config says'),
   class: className.exactOptional().describe('priority class of its requests, unless a route says another'),
-  expires: z.iso.datetime({ offset: true }).optional(),
+  expires: z.iso
+    .datetime({ offset: true })
+    .optional()
+    .describe('date and time from which it is refused; never without it'),
 })
 export type ApiKey = z.output<typeof apiKeySchema>
 

@@ -63,5 +63,9 @@ const numCtx = z.union([tokens, z.strictObject({ max: tokens })], {
 })
 
 /** What a route or `models` of `R/config` sets for requests to a model. */
-export const modelOptionsSchema = z.strictObject({ num_ctx: numCtx.exactOptional() })
+export const modelOptionsSchema = z.strictObject({
+  num_ctx: numCtx
+    .exactOptional()
+    .describe('tokens of context: a number pins it for every request, {max: N} caps what callers ask for'),
+})
 export type ModelOptions = z.output<typeof modelOptionsSchema>

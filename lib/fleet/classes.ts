@@ -12,7 +12,7 @@ export const className = z.string().refine(isObjectName, objectNameRule)
 export const classesSchema = z
   .array(
     z.strictObject({
-      name: className,
+      name: className.describe('name that routes and keys use; one class must be "default"'),
       max_wait: givenDuration()
         .exactOptional()
         .describe('longest wait for a slot, instead of queue.max_wait'),

@@ -73,22 +73,28 @@ export const configSchema = z.strictObject({
     .prefault({}),
   classes: classesSchema
     .default([{ name: 'interactive' }, { name: 'default' }, { name: 'batch', max_wait: 600_000 }])
-    .describe('priority classes, the most urgent first; waiting for 30 s lifts a request by one'),
+    .describe(
+      'priority classes, the most urgent first; without it interactive, default and batch, which may wait for 10m. Waiting for 30 s lifts a request by one class',
+    ),
   timeouts: z
     .strictObject({
-      connect: duration('2s', { max: 60_000 }),
-      first_token: duration('300s'),
-      whole_answer: duration('15m'),
-      between_tokens: duration('60s'),
-      request: duration('1h'),
-      idle_write: duration('60s'),
+      connect: duration('2s', { max: 60_000 }).describe('longest time for a connection to a node'),
+      first_token: duration('300s').describe(
+        'longest silence of a node before a streamed answer; a cold load is not a hang',
+      ),
+      whole_answer: duration('15m').describe('longest time for an answer that is not streamed'),
+      between_tokens: duration('60s').describe('longest silence of a node within an answer'),
+      request: duration('1h').describe('longest time of a whole request, its waiting and retries included'),
+      idle_write: duration('60s').describe(
+        'how long a caller may leave an answer unread before it is cut off',
+      ),
       idle_upload: duration('60s').describe('longest pause within a body that is passed on while it comes'),
     })
     .prefault({}),
   probes: z
     .strictObject({
-      interval: duration('2s', { min: 100, max: 600_000 }),
-      timeout: duration('1s', { min: 10, max: 60_000 }),
+      interval: duration('2s', { min: 100, max: 600_000 }).describe('pause between two probes of a node'),
+      timeout: duration('1s', { min: 10, max: 60_000 }).describe('longest time for one probe'),
       rise: z
         .int()
         .min(1)
@@ -112,7 +118,7 @@ export const configSchema = z.strictObject({
         .min(1)
         .max(1000)
         .default(5)
-        .describe('failed requests within 30 s, being at least half of them, that open it'),
+        .describe('requests within 30 s, more than half of them failed, that open it'),
       reset: duration('5s', { min: 100, max: 600_000 }).describe(
         'first pause before one request tries a node again, and of a busy node; doubles each time',
       ),
@@ -224,7 +230,11 @@ export const configSchema = z.strictObject({
     .prefault({}),
   callers: callersSchema.prefault({}),
   models: z
-    .array(modelOptionsSchema.extend({ match: modelGlob }))
+    .array(
+      modelOptionsSchema.extend({
+        match: modelGlob.describe('models it is for: a name or a glob such as "qwen3*"'),
+      }),
+    )
     .max(1000)
     .default([])
     .describe('options of requests to models; the first entry whose match covers the model applies'),
@@ -242,7 +252,7 @@ export const routeSchema = z.strictObject({
         .describe(
           'model asked for: a name, which without a tag means its tag "latest" as for Ollama, or a glob such as "llama3*" over names with their tags',
         ),
-      tenant: z.string().optional(),
+      tenant: z.string().optional().describe('tenant of the key; all without it'),
     })
     .prefault({}),
   model: z.string().min(1).max(400).optional().describe('the model that answers instead'),

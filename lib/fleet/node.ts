@@ -77,7 +77,7 @@ export const nodeSchema = z.strictObject({
     .describe(
       'how long models that llamero loads stay in its memory after their last request (its OLLAMA_KEEP_ALIVE); without it routing.keep_alive of the config',
     ),
-  labels: labels.default({}),
+  labels: labels.default({}).describe('key: value pairs that routes and jobs select nodes by'),
   state: z.enum(nodeStates).default('active').describe('cordoned: no new requests; off: not probed either'),
   tls: z
     .strictObject({

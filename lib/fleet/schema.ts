@@ -4,19 +4,23 @@ import { parseDuration, writeDuration } from '../shared/duration.ts'
 
 /** `10s`, `500ms`, `1h30m` in a document; milliseconds in memory. */
 export const givenDuration = ({ min = 1, max = 7 * 86_400_000 } = {}) =>
-  z.codec(z.string({ error: 'must be a duration with its unit, such as "30s"' }), z.number(), {
-    decode: (text, { issues }) => {
-      const ms = parseDuration(text)
-      if (ms !== null && ms >= min && ms <= max) return ms
-      const message =
-        ms === null
-          ? 'must be a duration with its unit, such as "30s" or "1h30m"'
-          : `must lie between ${min} ms and ${max} ms`
-      issues.push({ code: 'custom', input: text, message })
-      return z.NEVER
+  z.codec(
+    z.string({ error: 'must be a duration with its unit, such as "30s"' }).meta({ format: 'duration' }),
+    z.number(),
+    {
+      decode: (text, { issues }) => {
+        const ms = parseDuration(text)
+        if (ms !== null && ms >= min && ms <= max) return ms
+        const message =
+          ms === null
+            ? 'must be a duration with its unit, such as "30s" or "1h30m"'
+            : `must lie between ${min} ms and ${max} ms`
+        issues.push({ code: 'custom', input: text, message })
+        return z.NEVER
+      },
+      encode: writeDuration,
     },
-    encode: writeDuration,
-  })
+  )
 
 /** A duration that has a default. */
 export const duration = (fallback: string, limits: { min?: number; max?: number } = {}) =>

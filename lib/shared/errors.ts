@@ -243,6 +243,9 @@ const catalogue = {
 
 export type ErrorCode = keyof typeof catalogue
 
+/** Every code, in the order of the catalogue. */
+export const errorCodes = Object.keys(catalogue) as readonly ErrorCode[]
+
 /** An error with a place in the catalogue. Throw it; whoever faces a client or an operator writes it in their dialect. */
 export class ProxyError extends Error {
   override readonly name = 'ProxyError'

@@ -1,0 +1,242 @@
+import { PassThrough, Writable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
+import { type CliContext, runCli } from '../../lib/cli/program.ts'
+import { schemas } from '../../lib/fleet/kinds.ts'
+import { settingLines, settingReference } from '../../lib/settings.ts'
+import { RealClock } from '../../lib/shared/clock.ts'
+import { type ErrorCode, errorCodes, type Facts, ProxyError } from '../../lib/shared/errors.ts'
+import { Metrics } from '../../lib/shared/metrics.ts'
+
+/** Where the generated pages are. */
+export const referenceDirectory = fileURLToPath(new URL('../../docs/reference/', import.meta.url))
+
+/** The pages of `docs/reference/` as the code makes them, by file name. */
+export async function referencePages(): Promise<ReadonlyMap<string, string>> {
+  return new Map([
+    ['configuration.md', configuration()],
+    ['cli.md', await cli()],
+    ['metrics.md', metrics()],
+    ['errors.md', errors()],
+  ])
+}
+
+const generated = '<!-- Written by `npm run docs`. Change the code instead. -->'
+
+function page(title: string, ...parts: readonly string[]): string {
+  return `${[`# ${title}`, generated, ...parts].join('\n\n')}\n`
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`
+  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)].join('\n')
+}
+
+/** Text that Markdown would otherwise take for markup. */
+const plain = (text: string) => text.replaceAll('*', '\\*').replaceAll('<', '&lt;')
+const code = (text: string) => (text === '' ? '' : `\`${text}\``)
+
+function configuration(): string {
+  const own = settingReference.map(({ flag, env, name, fallback, help }) => [
+    code(flag),
+    code(env),
+    code(name),
+    plain(fallback),
+    plain(help),
+  ])
+  return page(
+    'Configuration',
+    'There are settings of one instance, and documents in the store that all instances of a cluster share.',
+    '## Settings of an instance',
+    'Flag, else environment, else file (`--config`, `$LLAMERO_CONFIG`, `/etc/llamero/llamero.yaml`), else default. `llamero env` prints each with its source. A secret has no flag.',
+    table(['flag', 'environment', 'in the file', 'default', 'meaning'], own),
+    ...documents.map(({ folder, key, about }) =>
+      [
+        `## \`${key}\``,
+        about,
+        table(['field', 'type', 'default', 'meaning'], fieldsOf(schemas[folder])),
+      ].join('\n\n'),
+    ),
+  )
+}
+
+const documents = [
+  {
+    folder: 'config',
+    key: 'config',
+    about:
+      'Settings of the whole cluster, at `/llamero/<cluster>/config`. Every field has a default, so the document may be absent. Change it with `llamero config set`, `config edit` or etcdctl; it is in force on every instance within a second.',
+  },
+  { folder: 'nodes', key: 'nodes/<name>', about: 'One Ollama server.' },
+  {
+    folder: 'routes',
+    key: 'routes/<name>',
+    about:
+      'What happens to requests that match. Routes are tried in the order of their names; the first match applies.',
+  },
+  {
+    folder: 'keys',
+    key: 'keys/<id>',
+    about:
+      'An API key. `llamero key create` makes one and prints its token once; the store has the hash only.',
+  },
+] as const
+
+interface Shape {
+  readonly type?: string
+  readonly format?: string
+  readonly description?: string
+  readonly default?: unknown
+  readonly const?: unknown
+  readonly enum?: readonly unknown[]
+  readonly anyOf?: readonly Shape[]
+  readonly items?: Shape
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly properties?: Readonly<Record<string, Shape>>
+  readonly additionalProperties?: Shape | boolean
+  readonly required?: readonly string[]
+}
+
+/** One row for each field at any depth. */
+export function fieldsOf(schema: z.ZodType): string[][] {
+  return rowsOf(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Shape, '')
+}
+
+function rowsOf({ properties = {}, required = [] }: Shape, prefix: string): string[][] {
+  return Object.entries(properties).flatMap(([name, field]) => {
+    const path = `${prefix}${name}`
+    const inner = field.properties ? rowsOf(field, `${path}.`) : []
+    const entries = field.items?.properties ? rowsOf(field.items, `${path}[].`) : []
+    const isGroup = inner.length > 0 && field.description === undefined
+    const fallback = required.includes(name) ? 'required' : defaultOf(field)
+    const own = [code(path), typeOf(field), fallback, plain(field.description ?? '')]
+    return [...(isGroup ? [] : [own]), ...inner, ...entries]
+  })
+}
+
+function defaultOf({ default: value, properties }: Shape): string {
+  return value === undefined || properties ? '' : code(JSON.stringify(value))
+}
+
+/** Integers of JSON have no more digits: that bound says nothing. */
+const unbounded = Number.MAX_SAFE_INTEGER
+
+function typeOf(shape: Shape): string {
+  const { type = '', format, anyOf, items, minimum, maximum, additionalProperties: values } = shape
+  if (shape.const !== undefined) return code(String(shape.const))
+  if (shape.enum) return shape.enum.map((each) => code(String(each))).join(', ')
+  if (anyOf) return [...new Set(anyOf.map(typeOf))].join(' or ')
+  if (format === 'duration' || format === 'date-time') return format === 'duration' ? format : 'date'
+  if (items) return items.properties ? 'list' : `list of ${typeOf(items)}`
+  if (typeof values === 'object') return `map of ${typeOf(values)}`
+  if (type === 'object') return 'map'
+  if (type === 'string') return 'text'
+  const bounds = [
+    minimum !== undefined && minimum > -unbounded ? `from ${minimum}` : '',
+    maximum !== undefined && maximum < unbounded ? `to ${maximum}` : '',
+  ].filter((each) => each !== '')
+  return [type, ...bounds].join(' ')
+}
+
+function metrics(): string {
+  const own = new Metrics().registry
+    .getMetricsAsArray()
+    .filter(({ name }) => name.startsWith('llamero_'))
+    .map((metric) => {
+      const { labelNames = [] } = metric as { readonly labelNames?: readonly string[] }
+      return [code(metric.name), String(metric.type), labelNames.map(code).join(', '), plain(metric.help)]
+    })
+  return page(
+    'Metrics',
+    'At `/metrics` of the admin listener, for Prometheus. Besides these there are the `process_*` and `nodejs_*` metrics of prom-client. `node` is a registered node, `model` one that a node has or `_other`, `class` one of the configuration: labels never have text of a caller. Series of nodes, models and classes that are gone are removed. All times are in seconds.',
+    table(['metric', 'type', 'labels', 'meaning'], own.sort()),
+  )
+}
+
+function errors(): string {
+  const rows = errorCodes.flatMap((each) => {
+    const { status, retryAfter } = new ProxyError(each)
+    return textsOf(each).map((text) => [
+      code(each),
+      String(status),
+      retryAfter ? `${retryAfter}` : '',
+      plain(text),
+    ])
+  })
+  return page(
+    'Errors',
+    'Every error that a caller or an operator can meet. OpenAI callers and the admin API get the code; callers of Ollama and Anthropic get the text. `Retry-After` is the default, in seconds; where it is known better, the answer says it. Words in braces stand for facts of the request. What to do about each code: [troubleshooting](../troubleshooting.md).',
+    table(['code', 'status', 'Retry-After', 'text'], rows),
+  )
+}
+
+/** The sentences of an error: facts stand as `{name}`, and each of them that chooses another sentence by its absence is left out once. */
+function textsOf(each: ErrorCode): string[] {
+  const asked = new Set<string>()
+  const facts = (absent?: string): Facts =>
+    new Proxy({} as Facts, {
+      get: (_target, name) => {
+        asked.add(String(name))
+        return name === absent ? undefined : `{${String(name)}}`
+      },
+    })
+  const text = new ProxyError(each, facts()).message
+  const others = [...asked].map((name) => new ProxyError(each, facts(name)).message)
+  return [...new Set([text, ...others.filter((other) => !other.includes('undefined'))])]
+}
+
+async function cli(): Promise<string> {
+  const sections = await commandsBelow([])
+  return page(
+    'Command line',
+    'Every command, as `--help` prints it. All commands take `--admin-url <url>` (env `LLAMERO_ADMIN_URL`), `--no-color` and `--help`.',
+    ...sections,
+  )
+}
+
+/** Sections of a command and of those below it, in the order of the help. */
+async function commandsBelow(path: readonly string[]): Promise<string[]> {
+  const help = await helpOf(path)
+  const [, list = ''] = /^Commands:\n((?:.+\n)+)/m.exec(help) ?? []
+  const names = [...list.matchAll(/^ {2}([\w-]+)(?:\|[\w|-]+)? /gm)].map(([, name = '']) => name)
+  const below: string[] = []
+  for (const name of names) if (name !== 'help') below.push(...(await commandsBelow([...path, name])))
+  const text = help.replace(/^Global Options:\n(?:.+\n)+\n?/m, '').trimEnd()
+  return [
+    `${path.length === 0 ? '' : `## llamero ${path.join(' ')}\n\n`}\`\`\`text\n${text}\n\`\`\``,
+    ...below,
+  ]
+}
+
+async function helpOf(path: readonly string[]): Promise<string> {
+  let text = ''
+  const out = Object.assign(
+    new Writable({
+      write(chunk, _encoding, done) {
+        text += chunk
+        done()
+      },
+    }),
+    { columns: 110 },
+  )
+  const never = () => Promise.reject(new Error('help starts nothing'))
+  const context: CliContext = {
+    adminUrl: 'http://127.0.0.1:11400',
+    adminToken: () => null,
+    stdin: new PassThrough(),
+    stdout: out,
+    stderr: out,
+    colour: false,
+    version: '0',
+    clock: new RealClock(),
+    signal: new AbortController().signal,
+    settings: () => settingLines(),
+    editor: 'vi',
+    run: { serve: never, quickstart: never, agent: never, simulateNode: never, rehearse: never },
+    defaultFleet: '',
+  }
+  await runCli([...path, '--help'], context)
+  return text
+}
