@@ -221,6 +221,7 @@ async function helpOf(path: readonly string[]): Promise<string> {
     }),
     { columns: 110 },
   )
+  const settings = await settingLines()
   const never = () => Promise.reject(new Error('help starts nothing'))
   const context: CliContext = {
     adminUrl: 'http://127.0.0.1:11400',
@@ -232,10 +233,10 @@ async function helpOf(path: readonly string[]): Promise<string> {
     version: '0',
     clock: new RealClock(),
     signal: new AbortController().signal,
-    settings: () => settingLines(),
+    settings: () => settings,
     editor: 'vi',
     run: { serve: never, quickstart: never, agent: never, simulateNode: never, rehearse: never },
-    defaultFleet: '',
+    defaultFleet: async () => '',
   }
   await runCli([...path, '--help'], context)
   return text
