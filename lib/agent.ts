@@ -19,6 +19,7 @@ import {
 import { RealClock } from './shared/clock.ts'
 import { messageOf } from './shared/errors.ts'
 import { createLog } from './shared/log.ts'
+import { sayLogLoss } from './start-error.ts'
 import { EtcdStore } from './store/etcd.ts'
 import { Keys } from './store/keys.ts'
 
@@ -69,7 +70,7 @@ function run(
   const { etcd: endpoints, etcdTls: tls, cluster, name, logLevel: level, logFormat: format } = settings
   const clock = new RealClock()
   const dice = Math.random
-  const log = createLog({ level, format, journal: isJournal(1) })
+  const log = createLog({ level, format, journal: isJournal(1), lost: sayLogLoss })
   const store = new EtcdStore({ endpoints, ...(tls && { tls }), clock, log })
   const prober = new Prober({
     name,

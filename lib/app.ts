@@ -38,6 +38,7 @@ import { OwnFaults } from './shared/own-faults.ts'
 import { directoryFault } from './shared/secret-file.ts'
 import { checkSomaxconn } from './shared/somaxconn.ts'
 import { Via } from './shared/via.ts'
+import { listenError, sayLogLoss, stateError } from './start-error.ts'
 import { EmbeddedStore } from './store/embedded.ts'
 import { EtcdStore } from './store/etcd.ts'
 import { Keys } from './store/keys.ts'
@@ -79,13 +80,13 @@ export async function startApp(settings: Settings): Promise<App> {
     level: settings.logLevel,
     format: settings.logFormat,
     journal: isJournal(1),
+    lost: sayLogLoss,
   })
   const metrics = new Metrics()
   metrics.buildInfo.set({ version, node_version: process.version }, 1)
-  await mkdir(settings.state, { recursive: true, mode: 0o700 })
-  const directory = directoryFault(settings.state, await stat(settings.state))
-  if (directory !== null) log.warn('the state directory is not safe', { reason: directory })
-  const token = await readOrCreateToken(adminTokenFile(settings.state))
+  const token = await openState(settings.state, log).catch((error) => {
+    throw stateError(settings.state, error)
+  })
 
   const keys = new Keys(settings.cluster)
   const store = await openStore(settings, { clock, dice, log, metrics })
@@ -286,6 +287,14 @@ interface Shared {
   readonly metrics: Metrics
 }
 
+/** Makes the state directory if there is none; resolves to the admin token in it. */
+async function openState(directory: string, log: Log): Promise<string> {
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const fault = directoryFault(directory, await stat(directory))
+  if (fault !== null) log.warn('the state directory is not safe', { reason: fault })
+  return readOrCreateToken(adminTokenFile(directory))
+}
+
 function openStore(settings: Settings, shared: Shared): Promise<Store> | Store {
   if (settings.etcd.length === 0) {
     shared.metrics.storeUp.set(1) // a file of our own is always within reach
@@ -308,12 +317,14 @@ async function bindAll(
   adminServer: AdminServer,
   settings: Settings,
 ): Promise<{ data: Address; admin: Address }> {
-  const data = await listener.listen(settings.listen)
+  const data = await listener.listen(settings.listen).catch((error) => {
+    throw listenError('listen', settings.listen, error)
+  })
   try {
     return { data, admin: await adminServer.listen() }
   } catch (error) {
     listener.destroy()
     await listener.close()
-    throw error
+    throw listenError('admin', settings.admin, error)
   }
 }

@@ -40,7 +40,7 @@ export async function start(flags: Flags, stderr: NodeJS.WritableStream): Promis
     for (const variable of strangers) app.log.warn('unknown environment variable', { variable })
     return app
   } catch (error) {
-    stderr.write(lastWords(reasonOf(error)))
+    stderr.write(lastWords(messageOf(error)))
     return error instanceof SettingsError ? 2 : 1
   }
 }
@@ -91,12 +91,4 @@ async function crash(app: Stoppable, error: unknown): Promise<void> {
   await app.stop().catch(() => {})
   await app.log.flush()
   process.exit(1)
-}
-
-function reasonOf(error: unknown): string {
-  const { code, address, port } = error as { code?: string; address?: string; port?: number }
-  if (code === 'EADDRINUSE') return `${address}:${port} is in use by another process`
-  if (code === 'EACCES' && port) return `no permission to listen on ${address}:${port}`
-  if (code === 'EADDRNOTAVAIL') return `${address} is not an address of this machine`
-  return messageOf(error)
 }

@@ -30,6 +30,8 @@ interface LogOptions {
   readonly stream?: Writable
   /** Whether the stream goes to systemd's journal, which then learns the level of each line. */
   readonly journal?: boolean
+  /** Called once, with the first error of the stream. */
+  readonly lost?: (error: Error) => void
 }
 
 /** How a line tells the journal its priority (sd-daemon(3)): else everything would be "info" there. */
@@ -47,7 +49,7 @@ export function priorityOf(level: LogLevel): string {
 
 /** A log of JSON lines (or short text for people) on `stream`, standard output by default. */
 export function createLog(options: LogOptions): ProcessLog {
-  const { level, format: style, stream = process.stdout, journal = false } = options
+  const { level, format: style, stream = process.stdout, journal = false, lost } = options
   const { levels } = config.npm
   const lineFormat = style === 'json' ? jsonFormat : textFormat
   const lines = new LineTransport(stream, journal ? priorityOf : () => '')
@@ -62,7 +64,11 @@ export function createLog(options: LogOptions): ProcessLog {
       for (const transport of logger.transports) transport.log?.(line, ignored)
     }
   // A broken pipe must not end the process: whoever reads the log is gone, the traffic is not.
-  stream.on('error', () => {})
+  let isLost = false
+  stream.on('error', (error) => {
+    if (!isLost) lost?.(error)
+    isLost = true
+  })
   return {
     error: write('error'),
     warn: write('warn'),

@@ -22,6 +22,7 @@ const byCode: ReadonlyMap<string, OwnResource> = new Map([
 interface SystemError extends Error {
   readonly code?: string
   readonly address?: string
+  readonly syscall?: string
 }
 
 /** How a look-up of a host name fails that could not open its socket: the resolver does not say why (getaddrinfo(3)). */
@@ -49,9 +50,13 @@ export function ownFaultOf(error: unknown, hasFiles: () => boolean = canOpenFile
   return faultOfCall(error, hasFiles) ?? ownFaultOf(error.cause, hasFiles)
 }
 
-function faultOfCall({ code = '', address = '' }: SystemError, hasFiles: () => boolean): OwnResource | null {
+function faultOfCall(
+  { code = '', address = '', syscall }: SystemError,
+  hasFiles: () => boolean,
+): OwnResource | null {
   // Without IPv6 on this machine, connect(2) answers the same to an IPv6 address: that node cannot be reached from here.
-  if (code === 'EADDRNOTAVAIL') return isIP(address) === 6 ? null : 'ports'
+  // From listen(2) it says that the address is another machine's: a wrong setting.
+  if (code === 'EADDRNOTAVAIL') return syscall === 'listen' || isIP(address) === 6 ? null : 'ports'
   if (lookupCodes.has(code)) return hasFiles() ? null : 'files'
   return byCode.get(code) ?? null
 }

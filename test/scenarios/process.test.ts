@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
-import { freePort, InstanceProcess, llamero, until } from '../support/processes.ts'
+import { executable, freePort, InstanceProcess, llamero, until } from '../support/processes.ts'
 
 suite('llamero serve that cannot start says so in one line:', () => {
   let state: string
@@ -27,11 +28,44 @@ suite('llamero serve that cannot start says so in one line:', () => {
     const taken = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => taken.once('listening', resolve))
     const { port } = taken.address() as { port: number }
-    for (const setting of ['LLAMERO_LISTEN', 'LLAMERO_ADMIN']) {
+    for (const [setting, flag] of [
+      ['LLAMERO_LISTEN', '--listen'],
+      ['LLAMERO_ADMIN', '--admin'],
+    ] as const) {
       const { code, stderr } = await serve([], { [setting]: `127.0.0.1:${port}` })
-      assert.deepEqual([code, stderr], [1, `error: 127.0.0.1:${port} is in use by another process\n`])
+      assert.equal(code, 1)
+      assert.match(
+        stderr,
+        new RegExp(
+          `^error: 127.0.0.1:${port} is in use by another process: stop that one, or .*${flag} or ${setting}\n$`,
+        ),
+      )
     }
     taken.close()
+  })
+
+  test('an address of another machine, and a name that none has, exit 1', async () => {
+    for (const [host, reason] of [
+      ['192.0.2.1', 'is not an address of this machine'],
+      ['nowhere.invalid', '(no address is known for|cannot be looked up)'],
+    ] as const) {
+      const { code, stdout, stderr } = await serve([], { LLAMERO_LISTEN: `${host}:${await freePort()}` })
+      assert.deepEqual([code, stdout], [1, ''])
+      assert.match(stderr, new RegExp(`^error: .*${reason}.* --listen or LLAMERO_LISTEN[^\n]*\n$`))
+    }
+  })
+
+  test('a state directory that cannot be one, exit 1', async () => {
+    const file = join(state, 'file')
+    await writeFile(file, '')
+    for (const [path, reason] of [
+      [file, 'is a file'],
+      [join(file, 'below'), 'lies under a file'],
+    ] as const) {
+      const { code, stderr } = await serve(['--state', path])
+      assert.equal(code, 1)
+      assert.match(stderr, new RegExp(`^error: ${path} ${reason}.* --state or LLAMERO_STATE\n$`))
+    }
   })
 
   test('an unknown flag, exit 2, with the one that was meant', async () => {
@@ -74,6 +108,30 @@ suite('llamero serve that cannot start says so in one line:', () => {
     await first.stop()
     assert.equal(code, 1)
     assert.match(stderr, /^error: [^\n]+\n$/)
+  })
+})
+
+suite('an instance whose log cannot be written', { skip: process.platform !== 'linux' }, () => {
+  test('says so once, on standard error, with what to do, and serves', async () => {
+    const state = await mkdtemp(join(tmpdir(), 'llamero-process-'))
+    const admin = `127.0.0.1:${await freePort()}`
+    const full = await open('/dev/full', 'w')
+    const args = [executable, 'serve', '--state', state, '--admin', admin, '--listen', '127.0.0.1:0']
+    const child = spawn(process.execPath, args, { stdio: ['ignore', full.fd, 'pipe'] })
+    try {
+      let said = ''
+      child.stderr?.on('data', (chunk) => (said += chunk))
+      await until(async () => (await fetch(`http://${admin}/livez`)).ok, 'it serves', 15_000)
+      await until(() => said.includes('\n'), 'it says so', 5000)
+      assert.match(
+        said,
+        /^error: the log cannot be written to standard output \(ENOSPC\).*free space[^\n]*\n$/,
+      )
+    } finally {
+      child.kill('SIGKILL')
+      await full.close()
+      await rm(state, { recursive: true })
+    }
   })
 })
 
