@@ -1,11 +1,13 @@
 import type { Ask } from '../fleet/ask.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Grant } from '../scheduler/grant.ts'
+import { holdersText } from '../scheduler/holders.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Admission } from './admit.ts'
 import { CapabilityCheck } from './capability-check.ts'
+import { embeddingFault, namingModel } from './embedding-fault.ts'
 import type { Exchange } from './exchange.ts'
 import { judge } from './failures.ts'
 import { until } from './first-look.ts'
@@ -66,7 +68,7 @@ export class Dispatch {
     exchange.trace.model = ask.model
     exchange.trace.class = ask.class
     this.#budget.earn()
-    const { scheduler, isStarting, clock } = this.#options
+    const { scheduler, isStarting, clock, upstreams } = this.#options
     // A node that was down then may be up, and is about to be looked at.
     if (isStarting()) await until(() => !isStarting() || scheduler.couldServe(ask), clock, exchange.signal)
     let failure: Failure | null = null
@@ -79,9 +81,14 @@ export class Dispatch {
       if (!failure) return
     } while (await this.#mayRetry(request, failure))
     if (!failure) return
-    if (provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
-      throw new ProxyError('all_nodes_down', { model: ask.model }, { cause: failure.cause })
-    giveUp(exchange, failure, scheduler.loadRetryS(ask))
+    if (provesDown(failure, snapshot.nodes.get(exchange.trace.node))) {
+      const holders = holdersText(ask, snapshot, upstreams)
+      throw new ProxyError('all_nodes_down', { model: ask.model, holders }, { cause: failure.cause })
+    }
+    const retryAfterS = scheduler.loadRetryS(ask)
+    const instead = embeddingFault(failure, ask, retryAfterS)
+    if (instead) throw instead
+    giveUp(exchange, namingModel(failure, ask), retryAfterS)
   }
 
   /**

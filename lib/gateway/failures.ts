@@ -155,11 +155,17 @@ function isNodeFault(text: string): boolean {
   return nodeFaults.test(text) || memoryFaults.test(text)
 }
 
+/** Whether a text tells that the runner was lost while it embedded. */
+export function isRunnerLost(text: string): boolean {
+  return embedFaults.test(text.replace(quoted, '').trim())
+}
+
 function isEmbedFault(text: string): boolean {
   return isNodeFault(text) || embedFaults.test(text)
 }
 
-function textOf(body: Buffer): string {
+/** What an error of Ollama's says, or the whole of what is none. */
+export function textOf(body: Buffer): string {
   const text = body.toString('utf8')
   const json = parseObject(text)
   return (json && errorText(json)) ?? text

@@ -1,5 +1,6 @@
 import { byHealth, type NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
+import { holdersText } from '../scheduler/holders.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { compareVersions } from '../shared/versions.ts'
 import { orAborted } from './aborted.ts'
@@ -73,8 +74,10 @@ export class Shows {
       if (outcome.kind === 'refused' || outcome.kind === 'node-failed') failure = outcome
       if (isFinal(outcome)) break
     }
-    if (!failure || provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
-      throw new ProxyError('all_nodes_down', { model }, { cause: failure?.cause })
+    if (!failure || provesDown(failure, snapshot.nodes.get(exchange.trace.node))) {
+      const holders = holdersText({ model, tried: new Set() }, snapshot, this.#options.upstreams)
+      throw new ProxyError('all_nodes_down', { model, holders }, { cause: failure?.cause })
+    }
     giveUp(exchange, failure)
   }
 

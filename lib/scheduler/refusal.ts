@@ -4,10 +4,11 @@ import type { Effect } from './events.ts'
 
 type Refusal = Extract<Effect, { type: 'refuse' }>
 
-/** What a caller is told who may not wait, or has waited for too long. */
+/** What a caller is told who may not wait, or has waited for too long. @param holders see `holdersText`. */
 export function refusalOf(
   { reason, retryAfterS: retryAfter }: Pick<Refusal, 'reason' | 'retryAfterS'>,
   { model, tenant, queued, nodes }: Pick<Ask, 'model' | 'tenant' | 'nodes'> & { queued: number },
+  holders: () => string,
 ): ProxyError {
   const seconds = Math.ceil(retryAfter)
   switch (reason) {
@@ -20,7 +21,11 @@ export function refusalOf(
       return new ProxyError('no_capacity', { model, seconds, retryAfter })
     case 'no-node':
     case 'load-failed':
-      return new ProxyError('all_nodes_down', { model, labels: Object.keys(nodes).length })
+      return new ProxyError('all_nodes_down', {
+        model,
+        labels: Object.keys(nodes).length,
+        holders: holders(),
+      })
   }
   reason satisfies never
 }

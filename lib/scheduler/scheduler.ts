@@ -14,6 +14,7 @@ import type { Departure, Effect } from './events.ts'
 import { type Explanation, explain } from './explain.ts'
 import type { Gate } from './gate.ts'
 import type { Grant } from './grant.ts'
+import { holdersText } from './holders.ts'
 import type { LearnedState } from './learning.ts'
 import type { Loader, SwapOrder } from './loader.ts'
 import { Loads } from './loads.ts'
@@ -238,7 +239,8 @@ export class Scheduler {
     if (!waiter) return
     const { ask } = waiter
     const failure = refusal.node && this.#loads.failure(refusal.node, ask.model)
-    waiter.refuse(failure ?? refusalOf(refusal, { ...ask, queued: this.#waitingRoom.size }))
+    const holders = () => holdersText(ask, this.#snapshot.get(), this.#gate)
+    waiter.refuse(failure ?? refusalOf(refusal, { ...ask, queued: this.#waitingRoom.size }, holders))
   }
 
   #swap({ node: name, victims, model, variant, loadS }: Extract<Effect, { type: 'swap' }>): void {

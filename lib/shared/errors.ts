@@ -176,7 +176,9 @@ const catalogue = {
     text: (f) =>
       f['labels']
         ? `a route lets model '${f['model']}' use only some Ollama servers, and none of those that has the model is in service; an operator can see why with: llamero route test ${f['model']}`
-        : `every Ollama server that has model '${f['model']}' is down, cordoned or not registered any more; try again in a few seconds`,
+        : f['holders']
+          ? `no Ollama server that has model '${f['model']}' can take requests for it: ${f['holders']}; try again in a few seconds`
+          : `every Ollama server that has model '${f['model']}' is down, cordoned or not registered any more; try again in a few seconds`,
   },
   queue_timeout: {
     status: 503,

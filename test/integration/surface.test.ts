@@ -453,7 +453,11 @@ suite('/api/show', () => {
       ['{"model":"a b"}', 400, /invalid model name/],
       ['{"model":"unknown"}', 404, /model 'unknown' not found/],
       ['{"model":"secret"}', 404, /model 'secret' not found/],
-      ['{"model":"m"}', 503, /is down, cordoned or not registered/],
+      [
+        '{"model":"m"}',
+        503,
+        /has model 'm:latest' can take requests for it: a \(takes no connections\); try again/,
+      ],
       [JSON.stringify({ model: 'm', system: 'x'.repeat(70_000) }), 413, /larger than 65536 bytes/],
     ]
     for (const [body, status, text] of cases) {

@@ -3,7 +3,7 @@ import { type Config, configSchema } from '../../lib/fleet/config.ts'
 import { type NodeSpec, type NodeStatus, nodeSchema } from '../../lib/fleet/node.ts'
 import { buildSnapshot, type Documents, emptyDocuments, type Snapshot } from '../../lib/fleet/snapshot.ts'
 
-interface NodeSketch extends Partial<Omit<NodeSpec, 'url'>> {
+export interface NodeSketch extends Partial<Omit<NodeSpec, 'url'>> {
   readonly name: string
   readonly url?: string
   readonly models?: readonly string[]

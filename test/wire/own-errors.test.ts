@@ -176,6 +176,58 @@ suite('an error that a request brings on itself', () => {
   }
 })
 
+suite('an embedding', () => {
+  const paths = ['/api/embed', '/api/embeddings', '/v1/embeddings']
+  const embed = async (path: string, status: number, said: string) => {
+    await using node = await startRawNode((socket, bytes) => {
+      const answer = rawAnswer(JSON.stringify({ error: said }), {
+        status: `${status} Status`,
+        extra: 'Connection: close\r\n',
+      })
+      if (bytes.endsWith('}')) socket.end(answer)
+    })
+    await using gateway = await startGateway(aLoadedFleet({ nodes: [{ name: 'a', url: node.url }] }))
+    const body = '{"model":"m","input":"x","prompt":"x"}'
+    const answer = await fetch(gateway.url + path, { method: 'POST', body })
+    return { status: answer.status, text: await answer.text() }
+  }
+
+  test('that loses its runner is no mistake of the caller, and shows no address of the node', async () => {
+    const said = 'do embedding request: Post "http://127.0.0.1:34567/embedding": EOF'
+    for (const path of paths)
+      for (const status of [400, 500]) {
+        const answer = await embed(path, status, said)
+        assert.equal(answer.status, 502)
+        assert.match(
+          answer.text,
+          /the Ollama server failed: its runner of model 'm:latest' stopped while it computed the embedding; send/,
+        )
+        assert.doesNotMatch(answer.text, /127\.0\.0\.1/)
+      }
+    const killed = await embed('/api/embed', 400, 'llama-server process has terminated: signal: killed')
+    assert.equal(killed.status, 502)
+    assert.match(killed.text, /the Ollama server failed: llama-server process has terminated: signal: killed/)
+  })
+
+  test('that is asked of a chat model is refused with the name of the model', async () => {
+    for (const said of [noEmbeddings, inJson(501, noEmbeddings)])
+      for (const path of paths) {
+        const { status, text } = await embed(path, 501, said)
+        assert.equal(status, 501)
+        assert.match(text, /model 'm:latest' does not support embeddings; its runner says: This server does/)
+        assert.doesNotThrow(() => JSON.parse(text))
+      }
+  })
+
+  test('that is a mistake of the caller is refused in the words of Ollama', async () => {
+    const said = 'the input length exceeds the context length'
+    assert.deepEqual(await embed('/api/embed', 400, said), {
+      status: 400,
+      text: JSON.stringify({ error: said }),
+    })
+  })
+})
+
 test('a request that kills every runner it meets takes no other model from anybody (365)', async () => {
   const died = rawAnswer(JSON.stringify({ error: 'llama-server process has terminated: signal: killed' }), {
     status: '500 Internal Server Error',
