@@ -1,6 +1,7 @@
 import type Router from '@koa/router'
 import { z } from 'zod'
-import { describeFaults, readValue } from '../fleet/document.ts'
+import { describeFaults } from '../fleet/contents.ts'
+import { readValue } from '../fleet/document.ts'
 import type { InstanceRecord } from '../fleet/instance.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { type AdminContext, apiVersion } from './context.ts'

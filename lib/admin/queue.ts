@@ -1,6 +1,7 @@
 import type Router from '@koa/router'
 import { z } from 'zod'
-import { describeFaults, readValue } from '../fleet/document.ts'
+import { describeFaults } from '../fleet/contents.ts'
+import { readValue } from '../fleet/document.ts'
 import type { QueuedWork } from '../scheduler/core.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import { askOf } from '../scheduler/work.ts'

@@ -1,4 +1,4 @@
-import { describeFaults } from '../fleet/document.ts'
+import { describeFaults } from '../fleet/contents.ts'
 import type { NodeAnswer } from './answers.ts'
 import { age, bytes, pairs } from './format.ts'
 import { type Column, facts, type Look } from './table.ts'

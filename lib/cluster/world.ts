@@ -1,6 +1,6 @@
 import { defaultConfig } from '../fleet/config.ts'
 import type { Contacts } from '../fleet/contacts.ts'
-import { describeFaults } from '../fleet/document.ts'
+import { describeFaults } from '../fleet/contents.ts'
 import type { NodeSpec, NodeStatus } from '../fleet/node.ts'
 import {
   buildSnapshot,

@@ -1,3 +1,15 @@
+/** Faults in one sentence: `line 4: routing.attempts must be a number; did you mean ...`. */
+export function describeFaults(faults: readonly Fault[]): string {
+  return faults
+    .map((fault) => {
+      const where = [
+        fault.line === null ? '' : `line ${fault.line}: `,
+        fault.path ? `${fault.path}: ` : '',
+      ].join('')
+      return `${where}${fault.message}${fault.hint ? ` (${fault.hint})` : ''}`
+    })
+    .join('; ')
+}
 /** What a document's text says, before any schema. */
 export interface Contents {
   readonly value: unknown

@@ -23,19 +23,6 @@ export function readValue<S extends z.ZodType>(value: unknown, schema: S): Parse
   return check({ value, lineOf: () => null }, schema)
 }
 
-/** Faults in one sentence: `line 4: routing.attempts must be a number; did you mean ...`. */
-export function describeFaults(faults: readonly Fault[]): string {
-  return faults
-    .map((fault) => {
-      const where = [
-        fault.line === null ? '' : `line ${fault.line}: `,
-        fault.path ? `${fault.path}: ` : '',
-      ].join('')
-      return `${where}${fault.message}${fault.hint ? ` (${fault.hint})` : ''}`
-    })
-    .join('; ')
-}
-
 function check<S extends z.ZodType>({ value, lineOf }: Contents, schema: S): Parsed<z.output<S>> {
   const result = schema.safeParse(value, inOurWords)
   if (result.success) return { ok: true, value: result.data }

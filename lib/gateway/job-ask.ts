@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { describeFaults, readValue } from '../fleet/document.ts'
+import { describeFaults } from '../fleet/contents.ts'
+import { readValue } from '../fleet/document.ts'
 import type { JobAction } from '../fleet/job.ts'
 import { canonicalName } from '../fleet/names.ts'
 import { copies, labels } from '../fleet/schema.ts'

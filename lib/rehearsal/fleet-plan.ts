@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { describeFaults, readDocument } from '../fleet/document.ts'
+import { describeFaults } from '../fleet/contents.ts'
+import { readDocument } from '../fleet/document.ts'
 import { ProxyError } from '../shared/errors.ts'
 
 const gigabytes = z.number().positive()

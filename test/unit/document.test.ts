@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { configSchema, defaultConfig } from '../../lib/fleet/config.ts'
-import { describeFaults, readDocument } from '../../lib/fleet/document.ts'
+import { describeFaults } from '../../lib/fleet/contents.ts'
+import { readDocument } from '../../lib/fleet/document.ts'
 import { nodeSchema } from '../../lib/fleet/node.ts'
 
 const faults = (text: string) => {

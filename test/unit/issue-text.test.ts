@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import type { z } from 'zod'
-import { describeFaults, readDocument, readValue } from '../../lib/fleet/document.ts'
+import { describeFaults } from '../../lib/fleet/contents.ts'
+import { readDocument, readValue } from '../../lib/fleet/document.ts'
 import { schemas } from '../../lib/fleet/kinds.ts'
 
 /** What an operator reads of a document, in one sentence. */
