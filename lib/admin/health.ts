@@ -48,7 +48,7 @@ function unreadiness(
   // As for a request, so that an alias is ready when its model is.
   const resolution = resolve(canonicalName(model) ?? '', 'anonymous', current)
   // Advice alone never stops traffic: when one leader errs, a load balancer would take out every instance.
-  const mayServe = (node: NodeView) => !upstreams.isLost(node.name) && !cluster.findsDown(node)
+  const mayServe = (node: NodeView) => !upstreams.isUnresponsive(node.name) && !cluster.findsDown(node)
   return isServable(resolution, current, mayServe) ? null : 'no node can serve this model'
 }
 

@@ -12,6 +12,9 @@ const lookMs = 1000
  */
 const reviveMs = 3000
 
+/** An answer of a frozen node that has not gone on for as long does not go on, in milliseconds. */
+const stalledMs = 20_000
+
 /** Where an attempt is: before the head of the answer, within the answer, held up by a slow caller, or over. */
 export type AttemptPhase = 'waiting' | 'streaming' | 'paused' | 'settled'
 
@@ -86,6 +89,16 @@ export class AttemptDeadlines {
   /** The node can be reached again. */
   found(): void {
     if (this.#leaveFor === 'lost') this.#foundAt ??= this.#clock.now()
+  }
+
+  /** The node answers again: it may well be working on the request. */
+  awake(): void {
+    if (this.#leaveFor === 'frozen') this.#leaveFor = null
+  }
+
+  /** The node has answered nothing for long. */
+  stall(): void {
+    if (this.#clock.now() >= this.#movedAt + stalledMs) this.#timeOut('stalled')
   }
 
   cancel(): void {

@@ -4,7 +4,6 @@ import type { Clock } from '../shared/clock.ts'
 import { readInTurn } from '../shared/turns.ts'
 import { AttemptDeadlines, type AttemptPhase, type TimedAttempt } from './attempt-deadlines.ts'
 import { readPastBrokenWrite } from './broken-write.ts'
-import { provesUnreachable } from './connect-check.ts'
 import { faultOf, flawOf } from './faults.ts'
 import type { LeaveReason, Order } from './order.ts'
 import { type Fault, noTokens, type Outcome } from './outcome.ts'
@@ -12,7 +11,8 @@ import { PieceCount } from './piece-count.ts'
 import type { Pulse } from './silence.ts'
 import type { Delivery } from './to-caller.ts'
 import type { Payload, Streamed } from './upload.ts'
-import type { Silent } from './upstream.ts'
+import type { Answering, Silent } from './upstream.ts'
+import { provesUnreachable } from './version-check.ts'
 
 /** Interim answers (1xx) before the answer. Ollama sends none; a proxy that sends many is heard all the same. */
 const maxInformed = 1000
@@ -22,7 +22,7 @@ const open = { destroyed: false }
 
 /** Servers that do not know the question get the body after as many milliseconds, as curl does it. */
 const inviteMs = 1000
-/** An idle connection notices an outage within 20 s; one on which something was sent needs more (see `canConnect`). */
+/** An idle connection notices an outage within 20 s; one on which something was sent needs more (see `VersionCheck`). */
 const keepAlive = { enable: true, initialDelay: 10_000, interval: 1000, count: 10 }
 
 /**
@@ -33,7 +33,7 @@ const keepAlive = { enable: true, initialDelay: 10_000, interval: 1000, count: 1
  * To http-proxy it plays the caller's request (`method`, `url`, `headers`, `pipe`) and the caller's response
  * (`on('close')`, `finished`), so that nothing of the real ones is in its hands.
  */
-export class Attempt implements Silent, TimedAttempt {
+export class Attempt implements Silent, Answering, TimedAttempt {
   readonly outcome: Promise<Outcome>
   readonly method: string
   readonly url: string
@@ -167,6 +167,7 @@ export class Attempt implements Silent, TimedAttempt {
     this.#pieces = new PieceCount(this.#heard())
     this.#phase = 'streaming'
     this.#order.upstream.silent.delete(this)
+    this.#order.upstream.answering.set(this, this)
     this.#answer = answer
     this.#delivery = this.#order.receive({
       status: answer.statusCode ?? 0,
@@ -213,6 +214,14 @@ export class Attempt implements Silent, TimedAttempt {
     this.#deadlines.found()
   }
 
+  awake(): void {
+    this.#deadlines.awake()
+  }
+
+  stall(): void {
+    if (this.#phase === 'streaming') this.#deadlines.stall()
+  }
+
   /** http-proxy or the answer's stream reports an error. */
   fail(error: Error): void {
     if (this.#phase === 'settled') return
@@ -224,7 +233,7 @@ export class Attempt implements Silent, TimedAttempt {
     const forMs = this.#clock.now() - this.#deadlines.sentAt
     const heard = (request?.socket?.bytesRead ?? 0) > this.#readBefore
     this.failWith(faultOf(error, { request, forMs, heard }), error)
-    if (provesUnreachable(error)) this.#order.upstream.lost()
+    if (provesUnreachable(error)) this.#order.upstream.lost(this.#clock.now())
   }
 
   #take(chunk: Buffer): void {
@@ -251,6 +260,7 @@ export class Attempt implements Silent, TimedAttempt {
   #heard(): number {
     const now = this.#clock.now()
     this.#deadlines.moved(now)
+    this.#order.upstream.heardAt = now
     if (this.#order.pulse) this.#order.pulse.heardAt = now
     return now
   }
@@ -300,7 +310,8 @@ export class Attempt implements Silent, TimedAttempt {
     this.#phase = 'settled'
     this.#delivery?.close()
     this.#deadlines.cancel()
-    this.#order.upstream.silent.delete(this)
+    const { silent, answering } = this.#order.upstream
+    if (!silent.delete(this)) answering.delete(this)
     this.#order.signal.removeEventListener('abort', this.#abort)
     const isAnswered = outcome.kind === 'done' || outcome.kind === 'refused'
     // An answer to half an upload is an answer; the rest of it would wait for nobody.

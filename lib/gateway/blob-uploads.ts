@@ -95,7 +95,7 @@ export class BlobUploads {
       timeouts,
       silentMs: timeouts.whole_answer,
       wholeMs: uploadMs,
-      mayLeave: false,
+      mayLeave: () => false,
       signal: exchange.signal,
     })
   }

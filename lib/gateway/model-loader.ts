@@ -1,7 +1,6 @@
 import { embeds } from '../fleet/ask.ts'
 import type { Config } from '../fleet/config.ts'
 import { keepAliveOf } from '../fleet/keep-alive.ts'
-import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { readVariant } from '../fleet/variant.ts'
 import { LoadError, type Loader, type SwapOrder, type Swapped } from '../scheduler/loader.ts'
@@ -74,8 +73,8 @@ export class ModelLoader implements Loader {
   /** See Loader. @throws LoadFailed; ProxyError `shutting_down` once it is stopped. */
   async swap(order: SwapOrder): Promise<Swapped> {
     const { clock, metrics, upstreams } = this.#options
-    const { node, victims, model } = order
-    const kept = await this.#unload(node, victims)
+    const { node, model } = order
+    const kept = await this.#unload(order)
     // Asked to load all the same, Ollama would wait for them with everybody else's loads behind.
     if (kept.length > 0) return { kept }
     metrics.modelLoads.inc({ node: node.name, model })
@@ -95,7 +94,7 @@ export class ModelLoader implements Loader {
     const trial = upstream.breaker.begin()
     try {
       const failure = failureOf(
-        await this.#send(node, loadRequest(order, this.#options.snapshot.get().config)),
+        await this.#send(order, loadRequest(order, this.#options.snapshot.get().config)),
       )
       if (!failure) {
         trial.settle('good')
@@ -111,20 +110,21 @@ export class ModelLoader implements Loader {
   }
 
   /** Which of the victims it did not let go of in time. A node that does not tell what it has is believed to have obeyed. */
-  async #unload(node: NodeView, victims: readonly string[]): Promise<readonly string[]> {
+  async #unload(order: SwapOrder): Promise<readonly string[]> {
+    const { victims } = order
     if (victims.length === 0) return []
     const { clock } = this.#options
     const { signal } = this.#stopped
-    const send = (request: NodeRequest) => this.#send(node, request)
+    const send = (request: NodeRequest) => this.#send(order, request)
     const kept = (await unload(victims, { send, clock, signal })) ?? []
     if (kept.length === 0) await clock.sleep(recoveryMs, signal)
     return kept
   }
 
-  async #send(node: NodeView, { method, path, body, limitMs }: NodeRequest): Promise<Outcome> {
+  async #send(order: SwapOrder, { method, path, body, limitMs }: NodeRequest): Promise<Outcome> {
     const { signal } = this.#stopped
     signal.throwIfAborted()
-    const outcome = await this.#options.api.ask(node, {
+    const outcome = await this.#options.api.ask(order.node, {
       method,
       path,
       requestId: 'llamero-load',
@@ -132,10 +132,21 @@ export class ModelLoader implements Loader {
       body: Buffer.from(body),
       timeouts: this.#timeouts,
       silentMs: limitMs,
+      // A frozen node may wake up, which is worth waiting for where nothing else helps.
+      mayLeave: (reason) => reason !== 'failing' && (reason !== 'frozen' || this.#isElsewhere(order)),
       signal,
     })
     signal.throwIfAborted()
     return outcome
+  }
+
+  /** Whether another node that answers has the model. */
+  #isElsewhere({ node, model }: SwapOrder): boolean {
+    const { snapshot, upstreams } = this.#options
+    const others = [...snapshot.get().nodes.values()].filter(({ name }) => name !== node.name)
+    return others.some(
+      ({ name, available, onDisk }) => available && onDisk.has(model) && !upstreams.isUnresponsive(name),
+    )
   }
 
   get #timeouts() {

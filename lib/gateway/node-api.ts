@@ -4,7 +4,7 @@ import type { NodeView } from '../fleet/node.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Forwarder } from './forward.ts'
 import { HeldAnswer } from './held-answer.ts'
-import { requestHeaders, upTo } from './order.ts'
+import { type LeaveReason, requestHeaders, upTo } from './order.ts'
 import type { Outcome } from './outcome.ts'
 import type { Payload } from './upload.ts'
 import type { Upstreams } from './upstreams.ts'
@@ -30,8 +30,8 @@ interface Question {
   readonly silentMs: number
   /** Until all is over; as for any request when it is absent. */
   readonly wholeMs?: number
-  /** False: it is waited for even when it went down, for nobody else has what is asked. */
-  readonly mayLeave?: boolean
+  /** Why it is not waited for any longer. A bad answer to another request is no reason, unless this says so. */
+  readonly mayLeave?: (reason: LeaveReason) => boolean
   readonly signal?: AbortSignal
   /** Of an answer that is kept; those of a usual answer when it is absent. */
   readonly maxAnswerBytes?: number
@@ -53,7 +53,7 @@ export class NodeApi {
     const { method, path, requestId, headers = {}, body = empty, timeouts, silentMs } = question
     const {
       wholeMs = timeouts.request,
-      mayLeave = true,
+      mayLeave = (reason) => reason !== 'failing',
       signal = never,
       maxAnswerBytes,
       asksFirst = false,
@@ -74,9 +74,8 @@ export class NodeApi {
       body,
       asksFirst,
       timeouts,
-      // Its answer says nothing of how it serves a model; a bad one of another request says nothing of this one.
-      patience: upTo(silentMs, (reason) => mayLeave && reason !== 'failing'),
-      pulse: null,
+      patience: upTo(silentMs, mayLeave),
+      pulse: null, // its answer says nothing of how it serves a model
       deadlineAt: clock.now() + wholeMs,
       signal,
       resent: () => {},

@@ -33,6 +33,7 @@ export class NodePassage implements Passage {
   readonly #options: NodePassageOptions
   /** Models that are not asked for here, and what lifts their bar. */
   readonly #barred = new Map<string, () => void>()
+  #isFrozen = false
   #ended = false
 
   constructor(options: NodePassageOptions) {
@@ -69,6 +70,7 @@ export class NodePassage implements Passage {
     const { breaker } = this
     const isOpen = breaker.state === 'open'
     if (isOpen && breaker.cause === 'refused') return 'refused'
+    if (this.#isFrozen) return 'frozen'
     if (!this.#backPressure.admits) return 'busy'
     if (breaker.admits) return null
     return isOpen ? 'ejected' : 'trial'
@@ -81,8 +83,8 @@ export class NodePassage implements Passage {
 
   /** Whether it is as open as can be, and nothing needs to be told of requests that pass. */
   get isOpen(): boolean {
-    const isWarm = this.limit === openPassage.limit
-    return this.breaker.state === 'closed' && this.#backPressure.isOver && isWarm && this.#barred.size === 0
+    if (this.#isFrozen || this.limit !== openPassage.limit) return false
+    return this.breaker.state === 'closed' && this.#backPressure.isOver && this.#barred.size === 0
   }
 
   get limit(): number {
@@ -112,6 +114,18 @@ export class NodePassage implements Passage {
       this.#options.changed()
     }
     this.#barred.set(model, this.#options.clock.after(barMs, lift))
+    this.#options.changed()
+  }
+
+  get isFrozen(): boolean {
+    return this.#isFrozen
+  }
+
+  /** The node answers nothing at all, or does again: a look at it tells, no request has to. */
+  freeze(isFrozen: boolean): void {
+    if (this.#ended || this.#isFrozen === isFrozen) return
+    this.#isFrozen = isFrozen
+    if (isFrozen) this.#options.told(false)
     this.#options.changed()
   }
 

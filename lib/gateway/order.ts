@@ -10,9 +10,9 @@ import type { Upstream } from './upstream.ts'
 /**
  * Why a request that waits for the first sign of its node may leave it. `slow`: it takes longer than it should. `lost`: no
  * new connection to the node comes up, so this one may be dead. `failing`: its breaker opened. `silent`: it answers no
- * request for this model.
+ * request for this model. `frozen`: it answers nothing at all, not even its status route.
  */
-export type LeaveReason = 'slow' | 'lost' | 'failing' | 'silent'
+export type LeaveReason = 'slow' | 'lost' | 'failing' | 'silent' | 'frozen'
 
 /** How long a node may be silent before its answer begins, in milliseconds from when it had the whole request. */
 export interface Patience {

@@ -115,7 +115,10 @@ export class Passes {
       }),
       body,
       timeouts,
-      patience: upTo(timeouts.whole_answer, (reason) => reason === 'lost' && !isLast),
+      patience: upTo(
+        timeouts.whole_answer,
+        (reason) => (reason === 'lost' || reason === 'frozen') && !isLast,
+      ),
       pulse: null,
       deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,

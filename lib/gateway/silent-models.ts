@@ -10,8 +10,6 @@ interface SilentModelsOptions {
   readonly upstreams: () => Iterable<Upstream>
   /** Whether a node had a model in memory when it was looked at last. */
   readonly hasInMemory: (node: string, model: string) => boolean
-  /** Whether the last probe of a node was answered. */
-  readonly answersProbes: (node: string) => boolean
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly metrics: Pick<Metrics, 'nodeSwallows'>
@@ -36,11 +34,13 @@ export class SilentModels {
     silence.overdue(sentAt, this.#options.clock.now())
     const { since } = silence
     if (since === null || this.#options.clock.now() < since + leastMs) return
+    // Its passage is closed already, for all models.
+    if (upstream.isFrozen) return
     // It is being loaded again, and answers when that is done.
     if (!this.#options.hasInMemory(node, model)) return
     const othersHere = upstream.wasHeardSince(since, silence)
     if (!othersHere && !this.#answersElsewhere(upstream, since)) return
-    this.#tell(node, model, silence.count, since)
+    this.#tell(node, upstream, model, since)
     if (othersHere) upstream.ejectModel(model)
     else upstream.breaker.trip()
   }
@@ -64,14 +64,16 @@ export class SilentModels {
     return false
   }
 
-  #tell(node: string, model: string, requests: number, since: number): void {
+  #tell(node: string, upstream: Upstream, model: string, since: number): void {
     const models = this.#told.get(node) ?? new Set<string>()
     this.#told.set(node, models)
     if (models.has(model)) return
     models.add(model)
-    const { clock, log, metrics, answersProbes } = this.#options
+    const { clock, log, metrics } = this.#options
+    const requests = upstream.silence(model).count
     metrics.nodeSwallows.set({ node }, 1)
-    const what = answersProbes(node) ? 'answers probes, swallows chats' : 'takes chats and answers none'
+    const hasReplied = upstream.hasRepliedSince(since)
+    const what = hasReplied ? 'answers probes, swallows chats' : 'takes chats and answers none'
     const seconds = Math.round((clock.now() - since) / 1000)
     log.warn(`node ${what}: restart Ollama there`, { node, model, requests, seconds })
   }

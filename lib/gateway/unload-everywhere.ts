@@ -70,7 +70,7 @@ export class UnloadEverywhere {
         signal.throwIfAborted()
         const headers = { 'content-type': 'application/json' }
         const question = { method, path, requestId: id, headers, body: Buffer.from(body), timeouts, signal }
-        const outcome = await api.ask(node, { ...question, silentMs: limitMs, mayLeave: false })
+        const outcome = await api.ask(node, { ...question, silentMs: limitMs, mayLeave: () => false })
         signal.throwIfAborted()
         return outcome
       },

@@ -13,9 +13,13 @@ import type { LeaveReason } from './order.ts'
 import type { Refused } from './outcome.ts'
 import { isQuiet, Reachability } from './reachability.ts'
 import { type Pulse, Silence } from './silence.ts'
+import type { VersionCheck } from './version-check.ts'
 
 /** Where a node listens, in the parts that http-proxy asks for: those of a URL are worked out at each look. */
 export type Target = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'href'>>
+
+/** How long an answer may pause, in milliseconds, before its node is checked. */
+const pauseMs = 3000
 
 /** An attempt that waits for the first sign of its node. */
 export interface Silent {
@@ -30,6 +34,14 @@ export interface Silent {
   leave(reason: Exclude<LeaveReason, 'slow'>): void
   /** New connections to its node come up again. */
   found(): void
+  /** Its node answers again. */
+  awake(): void
+}
+
+/** An attempt whose answer has begun. */
+export interface Answering {
+  /** Its node has answered nothing for so long that its answer does not go on. */
+  stall(): void
 }
 
 interface UpstreamOptions {
@@ -37,8 +49,10 @@ interface UpstreamOptions {
   readonly agent: NodeAgent
   readonly via: Via
   readonly passage: NodePassage
-  /** See `canConnect`. */
-  readonly connect: (address: Address) => Promise<boolean | null>
+  readonly check: (address: Address) => VersionCheck
+  /** The node takes connections and answers nothing; and when it answers again. */
+  readonly froze: () => void
+  readonly thawed: () => void
   /** Tells the operator what is wrong with the way to the node. */
   readonly warn: (message: string, status: number) => void
 }
@@ -56,14 +70,22 @@ export class Upstream {
   readonly passage: NodePassage
   /** Attempts to which the node has not begun to answer. */
   readonly silent = new Roster<Silent, Silent>()
+  /** Attempts to which it has. */
+  readonly answering = new Roster<Answering, Answering>()
+  /** When anything of any answer came last, in monotonic milliseconds; written for each piece, so it is a bare field. */
+  heardAt = Number.NEGATIVE_INFINITY
   readonly #silences = new Map<string, Silence>()
   readonly #reachability: Reachability
   readonly #warn: UpstreamOptions['warn']
+  readonly #froze: () => void
+  readonly #thawed: () => void
   #breakerState: BreakerState = 'closed'
   #ended = false
 
-  constructor({ node, agent, via, passage, connect, warn }: UpstreamOptions) {
+  constructor({ node, agent, via, passage, check, warn, froze, thawed }: UpstreamOptions) {
     this.#warn = warn
+    this.#froze = froze
+    this.#thawed = thawed
     this.target = targetOf(node)
     this.path = nodePathOf(node.spec.url)
     this.agent = agent
@@ -71,10 +93,13 @@ export class Upstream {
     this.via = via
     this.passage = passage
     this.#reachability = new Reachability({
-      address: (now) => this.#addressToTry(now),
-      connect,
+      address: (now, isInDoubt) => this.#addressToTry(now, isInDoubt),
+      check,
+      heardAt: () => this.heardAt,
       lost: () => this.#lose(),
       found: () => this.#find(),
+      frozen: (isLong) => this.#freeze(isLong),
+      awake: () => this.#thaw(),
     })
   }
 
@@ -104,13 +129,28 @@ export class Upstream {
   }
 
   /** A new connection to the node did not come up. */
-  lost(): void {
-    this.#reachability.lose()
+  lost(now: number): void {
+    this.#reachability.lose(now)
   }
 
   /** A new connection to the node did not come up, and none has since. */
   get isLost(): boolean {
     return this.#reachability.isLost
+  }
+
+  /** The node takes connections and answers nothing, not even its status route. */
+  get isFrozen(): boolean {
+    return this.#reachability.isFrozen
+  }
+
+  /** Whether the node answered its status route since then. */
+  hasRepliedSince(at: number): boolean {
+    return this.#reachability.repliedAt > at
+  }
+
+  /** Whether the node was lost, or left its status route unanswered for seconds, since then. */
+  wasTroubledSince(at: number): boolean {
+    return this.#reachability.troubledAt > at
   }
 
   /** What is known of the node's answers for one model. */
@@ -176,23 +216,24 @@ export class Upstream {
   retire(): void {
     this.#ended = true
     this.passage.end()
+    this.#reachability.stop()
     this.agent.retire()
   }
 
   destroy(): void {
     this.#ended = true
+    this.#reachability.stop()
     this.agent.destroy()
     this.passage.end()
   }
 
   /** Where the first request that waits in silence is connected to, without a look at name servers. */
-  #addressToTry(now: number): Address | null {
+  #addressToTry(now: number, isInDoubt: boolean): Address | null {
     const own = { host: this.target.hostname.replace(/^\[|\]$/g, ''), port: portOf(this.target) }
     const [first] = this.silent.values()
-    if (this.#reachability.isLost) return first?.address ?? own
-    if (!first || !isQuiet(first.silentSince, now)) return null
-    for (const { heardAt } of this.#silences.values()) if (!isQuiet(heardAt, now)) return null
-    return first.address
+    if (isInDoubt) return first?.address ?? own
+    if (first && isQuiet(Math.max(first.silentSince, this.heardAt), now)) return first.address
+    return this.answering.size > 0 && isQuiet(this.heardAt, now, pauseMs) ? own : null
   }
 
   #lose(): void {
@@ -205,6 +246,21 @@ export class Upstream {
     if (this.#ended) return
     this.breaker.retry()
     for (const each of this.silent.values()) each.found()
+  }
+
+  #freeze(isLong: boolean): void {
+    if (this.#ended) return
+    if (!this.passage.isFrozen) this.#froze()
+    this.passage.freeze(true)
+    this.leaveAll('frozen')
+    if (isLong) for (const each of this.answering.values()) each.stall()
+  }
+
+  #thaw(): void {
+    if (this.#ended) return
+    this.passage.freeze(false)
+    this.#thawed()
+    for (const each of this.silent.values()) each.awake()
   }
 }
 

@@ -1,19 +1,22 @@
 import type { Contacts } from '../fleet/contacts.ts'
 import type { NodeView } from '../fleet/node.ts'
+import { nodePathOf } from '../fleet/node-url.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { type Gate, openPassage, type Passage } from '../scheduler/gate.ts'
+import type { Address } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Via } from '../shared/via.ts'
 import type { BreakerState } from './breaker.ts'
-import { canConnect } from './connect-check.ts'
 import { ExpectedTimes } from './expected-times.ts'
-import { agentFor } from './node-agent.ts'
+import { agentFor, freshAgentFor } from './node-agent.ts'
 import { NodePassage } from './node-passage.ts'
+import { requestHeaders } from './order.ts'
 import { SilentModels } from './silent-models.ts'
 import { Upstream } from './upstream.ts'
+import { VersionCheck } from './version-check.ts'
 
 /** Idle sockets are given up after 15 to 30 s, before anything between us and the node forgets them. */
 const sweepMs = 15_000
@@ -22,7 +25,7 @@ const sweepMs = 15_000
 const lookMs = 500
 
 /** The longest that a new connection may take which only shows that the node is there. */
-const connectMs = 2000
+const longestConnectMs = 2000
 
 /** Milliseconds between two warnings of the same thing about the same node. */
 const warnMs = 60_000
@@ -66,7 +69,6 @@ export class Upstreams implements Gate {
       ...options,
       upstreams: () => this.#upstreams(),
       hasInMemory: (node, model) => this.hasInMemory(node, model),
-      answersProbes: (node) => options.snapshot.get().nodes.get(node)?.health === 'up',
     })
     options.snapshot.onSwap(() => {
       this.#prune()
@@ -88,9 +90,10 @@ export class Upstreams implements Gate {
     return this.#held.get(node)?.upstream.breaker.state ?? 'closed'
   }
 
-  /** Whether no connection of this instance to a node comes up; tried again every second. */
-  isLost(node: string): boolean {
-    return this.#held.get(node)?.upstream.isLost ?? false
+  /** Whether no connection of this instance to a node comes up, or none is answered; checked until it is. */
+  isUnresponsive(node: string): boolean {
+    const upstream = this.#held.get(node)?.upstream
+    return upstream !== undefined && (upstream.isLost || upstream.isFrozen)
   }
 
   /** Closes every socket to every node. */
@@ -120,25 +123,52 @@ export class Upstreams implements Gate {
   #hold(node: NodeView): Held {
     const held = this.#held.get(node.name)
     if (held) return held
-    const passage = this.#passageFor(node.name)
+    const { name } = node
+    const { via, log } = this.#options
     const upstream = new Upstream({
       node,
       agent: agentFor(node.spec),
-      via: this.#options.via,
-      passage,
-      connect: ({ host, port }) => this.#connect(host, port),
-      warn: this.#warner(node.name),
+      via,
+      passage: this.#passageFor(name),
+      check: this.#checker(node),
+      warn: this.#warner(name),
+      froze: () =>
+        log.warn(
+          'node takes connections and answers nothing: look whether its machine or Ollama there hangs',
+          {
+            node: name,
+          },
+        ),
+      thawed: () => log.info('node answers again', { node: name }),
     })
     const fresh: Held = { identity: this.#identityOf(node), upstream }
-    this.#held.set(node.name, fresh)
+    this.#held.set(name, fresh)
     this.#cancelSweep ??= this.#sweepLater()
     this.#cancelLook ??= this.#lookLater()
     return fresh
   }
 
-  #connect(host: string, port: number): Promise<boolean | null> {
-    const { snapshot, clock } = this.#options
-    return canConnect(host, port, Math.min(snapshot.get().config.timeouts.connect, connectMs), clock)
+  #checker({ spec }: NodeView): (address: Address) => VersionCheck {
+    const { snapshot, clock, via } = this.#options
+    const { protocol, host } = new URL(spec.url)
+    const way = {
+      isTls: protocol === 'https:',
+      agent: freshAgentFor(spec),
+      path: `${nodePathOf(spec.url)}/api/version`,
+      headers: requestHeaders({
+        caller: {},
+        node: spec.headers,
+        host,
+        bodyBytes: null,
+        requestId: 'llamero-check',
+        via,
+      }),
+      clock,
+    }
+    return (address) => {
+      const connectMs = Math.min(snapshot.get().config.timeouts.connect, longestConnectMs)
+      return new VersionCheck(address, { ...way, connectMs })
+    }
   }
 
   /** Says each thing of a node once a minute at most. */

@@ -24,9 +24,10 @@ interface Choice {
 
 /**
  * How gladly a place is used. `last`: its breaker is open because of bad answers, or a leader advises that its node is down;
- * such a place is used in panic only. `never`: this instance found nobody listening there a moment ago.
+ * such a place is used in panic only. `frozen`: this instance finds that its node answers nothing; it gets requests that were
+ * nowhere so far and have no other place. `never`: this instance found nobody listening there a moment ago.
  */
-const tiers = { well: 0, slow: 1, last: 2, never: 3 } as const
+const tiers = { well: 0, slow: 1, last: 2, frozen: 3, never: 4 } as const
 type Tier = (typeof tiers)[keyof typeof tiers]
 
 const anywhere: Choice = { upTo: tiers.never, others: null, mustBeFree: false, isChecked: true }
@@ -41,7 +42,7 @@ export class CandidateList extends CandidateRows {
   readonly #tiers: readonly Tier[]
   /** Whether any place is worse than `well`. */
   readonly #isTiered: boolean
-  readonly #panics = new WeakMap<Waiting, boolean>()
+  readonly #worst = new WeakMap<Waiting, Tier>()
   /** The last request that #hasRunner looked at: it is asked for row by row. Null after each change. */
   #lastAsked: { readonly waiting: Waiting; readonly hasRunner: boolean } | null = null
 
@@ -62,7 +63,7 @@ export class CandidateList extends CandidateRows {
    */
   cheapest(waiting: Waiting, dice: Dice, now: number): number {
     if (!this.#isTiered) return this.#cheapestOf(tiers.never, waiting, dice, now)
-    const worst = this.isPanic(waiting) ? tiers.last : tiers.slow
+    const worst = this.#worstFor(waiting)
     for (const tier of [tiers.well, tiers.slow] as const) {
       if (tier >= worst) break
       const row = this.#cheapestOf(tier, waiting, dice, now)
@@ -145,7 +146,7 @@ export class CandidateList extends CandidateRows {
   admits(row: number, waiting: Waiting): boolean {
     if (!this.#suits(row, waiting)) return false
     const tier = this.#tierOf(row)
-    return tier <= tiers.slow || (tier === tiers.last && this.isPanic(waiting))
+    return tier <= tiers.slow || tier <= this.#worstFor(waiting)
   }
 
   /** Whether this instance may make the room that a row needs, if it needs any. */
@@ -176,17 +177,26 @@ export class CandidateList extends CandidateRows {
    * that asked for a pause is well.
    */
   isPanic(waiting: Waiting): boolean {
-    const known = this.#panics.get(waiting)
+    return this.#worstFor(waiting) >= tiers.last
+  }
+
+  /** The worst tier that a request may use. */
+  #worstFor(waiting: Waiting): Tier {
+    const known = this.#worst.get(waiting)
     if (known !== undefined) return known
-    let [fit, open] = [0, 0]
+    let [fit, open, frozen, refused] = [0, 0, 0, 0]
     for (const [row, { barrier }] of this.runners.entries()) {
       if (!this.#suits(row, waiting)) continue
       fit++
-      if (this.#tierOf(row) <= tiers.slow && barrier !== 'trial') open++
+      const tier = this.#tierOf(row)
+      if (tier <= tiers.slow && barrier !== 'trial') open++
+      if (tier === tiers.frozen) frozen++
+      if (tier === tiers.never) refused++
     }
-    const isPanic = 2 * open < fit
-    this.#panics.set(waiting, isPanic)
-    return isPanic
+    const isFrozen = frozen > 0 && frozen + refused === fit && waiting.work.tried.size === 0
+    const worst = isFrozen ? tiers.frozen : 2 * open < fit ? tiers.last : tiers.slow
+    this.#worst.set(waiting, worst)
+    return worst
   }
 
   #suits(row: number, { isPicky, work }: Waiting): boolean {
@@ -225,6 +235,7 @@ export class CandidateList extends CandidateRows {
 
 function tierOf({ barrier, node }: Runner): Tier {
   if (barrier === 'refused') return tiers.never
+  if (barrier === 'frozen') return tiers.frozen
   const { advice } = node.facts
   if (barrier === 'ejected' || advice === 'down') return tiers.last
   return advice === 'slow' ? tiers.slow : tiers.well

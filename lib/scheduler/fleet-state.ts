@@ -122,5 +122,6 @@ export class FleetState {
 /** Whether neither its operator, advice nor a breaker keeps new requests from it. */
 function isUsable({ barrier, node }: Runner): boolean {
   const { available, advice } = node.facts
-  return available && advice !== 'down' && barrier !== 'ejected' && barrier !== 'refused'
+  const isKeptAway = barrier === 'ejected' || barrier === 'frozen' || barrier === 'refused'
+  return available && advice !== 'down' && !isKeptAway
 }

@@ -1,8 +1,9 @@
 /**
  * What keeps requests from a node for now, besides its slots. `busy`: it asked for a pause. `trial`: the one request
- * that tries it is under way. `ejected`: its answers were bad. `refused`: nobody listens there.
+ * that tries it is under way. `ejected`: its answers were bad. `frozen`: it takes connections and answers nothing, so it gets
+ * only what no other node could serve. `refused`: nobody listens there.
  */
-export type PassageBarrier = 'busy' | 'trial' | 'ejected' | 'refused'
+export type PassageBarrier = 'busy' | 'trial' | 'ejected' | 'frozen' | 'refused'
 
 /** The way to one node for requests of one model, as breaker, back-pressure and slow start leave it. */
 export interface Passage {

@@ -10,6 +10,7 @@ const guards: Readonly<Record<PassageBarrier, string>> = {
   busy: 'asked for a pause',
   trial: 'failed lately, and is tried again just now',
   ejected: 'failed too many requests lately',
+  frozen: 'takes connections and answers nothing',
   refused: 'takes no connections',
 }
 

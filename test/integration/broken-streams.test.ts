@@ -216,7 +216,9 @@ function tableOf(voice: Voice): void {
     }
 
     test(`${kind}, refused: healed by the other node`, async () => {
-      await using fresh = await startInstance({ nodes: 2, slots: 1, models, config })
+      // Its breaker stays open: a node that refuses connections may be tried by a request each time that it half-opens.
+      const breaker = { ...config.breaker, reset: '1m', max_reset: '1m' }
+      await using fresh = await startInstance({ nodes: 2, slots: 1, models, config: { ...config, breaker } })
       // Where the model is in memory is where it will be asked for.
       let loaded = 0
       await voice[kind](fresh.url, async (...request) => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type { ClientRequest } from 'node:http'
 import { test } from 'node:test'
-import { provesUnreachable } from '../../lib/gateway/connect-check.ts'
 import { faultOf } from '../../lib/gateway/faults.ts'
+import { provesUnreachable } from '../../lib/gateway/version-check.ts'
 
 const failed = (code: string) => Object.assign(new Error(code), { code })
 const onKept = { request: { reusedSocket: true } as ClientRequest, forMs: 3, heard: false }

@@ -376,7 +376,7 @@ suite('a node whose answers do not begin', () => {
     assert.equal(fleet.upstreams.breakerState('a'), 'closed')
     await swallow(fleet, 1, ['b', 'n:latest'])
     assert.equal(fleet.upstreams.breakerState('a'), 'open')
-    assert.deepEqual(fleet.warnings, ['node answers probes, swallows chats: restart Ollama there'])
+    assert.deepEqual(fleet.warnings, ['node takes chats and answers none: restart Ollama there'])
   })
 
   test('is kept while it loads the model again (305)', async () => {

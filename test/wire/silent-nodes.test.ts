@@ -16,35 +16,42 @@ type Gateway = Awaited<ReturnType<typeof startGateway>>
 /** A node that answers until it is told to be silent: it then takes requests, and says nothing of them. */
 interface Mutable {
   readonly node: RawNode
+  /** It answers no chats. */
   isMute: boolean
+  /** It answers nothing at all, and all that came meanwhile later. */
+  isFrozen: boolean
+  /** Milliseconds until it answers its status routes. */
+  statusMs: number
   /** Milliseconds until it answers. */
   delayMs: number
   requests: number
 }
 
 async function aNode(): Promise<Mutable> {
-  const state = { isMute: false, delayMs: 0, requests: 0 }
-  const answer = (socket: Socket) => {
-    if (!socket.destroyed) socket.write(rawAnswer('{"message":{"content":"hi"},"done":true}'))
+  const state = { isMute: false, isFrozen: false, statusMs: 0, delayMs: 0, requests: 0 }
+  const answer = (socket: Socket, body: string, delayMs: number) => {
+    if (delayMs > 0) setTimeout(() => answer(socket, body, 0), delayMs)
+    else if (socket.destroyed) return
+    else if (state.isFrozen) setTimeout(() => answer(socket, body, 0), 5)
+    else socket.write(rawAnswer(body))
   }
   const node = await startRawNode((socket, bytes) => {
-    if (!bytes.startsWith('POST')) return
+    if (!bytes.startsWith('POST')) return answer(socket, '{"version":"0.33.0"}', state.statusMs)
     state.requests++
-    if (state.isMute) return
-    if (state.delayMs > 0) setTimeout(() => answer(socket), state.delayMs)
-    else answer(socket)
+    if (!state.isMute) answer(socket, '{"message":{"content":"hi"},"done":true}', state.delayMs)
   })
   return Object.assign(state, { node })
 }
 
 /** Nodes a (chosen first) and b, both with model m in memory. */
-async function arrange({ names = ['a', 'b'], config = {} } = {}) {
+async function arrange({ names = ['a', 'b'], loaded = ['m:latest'], config = {} } = {}) {
   const nodes = await Promise.all(names.map(aNode))
   const snapshot = aSnapshot({
     nodes: nodes.map(({ node }, index) => ({
       name: names[index] ?? '',
       url: node.url,
-      loaded: ['m:latest'],
+      models: ['m:latest'],
+      loaded,
       slots: 8,
       weight: index === 0 ? 50 : 1,
     })),
@@ -308,4 +315,120 @@ suite('a request that waits in silence', () => {
     const answer = await ask(fleet.gateway, { stream: false })
     assert.deepEqual([answer.node, answer.attempts], ['a', 1])
   })
+})
+
+suite('a node that is frozen: it takes connections and answers nothing', () => {
+  const frozen = 'node takes connections and answers nothing: look whether its machine or Ollama there hangs'
+
+  for (const stream of [true, false])
+    for (const loaded of [['m:latest'], []]) {
+      const kind = `${stream ? 'streamed' : 'whole'}, ${loaded.length > 0 ? 'in memory' : 'on disk'}`
+
+      test(`loses the first request for a model long before a minute: ${kind} (305)`, async () => {
+        await using fleet = await arrange({ loaded })
+        const { gateway, nodes } = fleet
+        nodes[0].isFrozen = true
+        const since = performance.now()
+        const answer = await ask(gateway, { stream })
+        assert.deepEqual([answer.status, answer.node], [200, 'b'])
+        assert(performance.now() - since < ms(30_000), `${(performance.now() - since) / scale} ms`)
+        if (loaded.length === 0) return // a load that takes too long is overtaken by another
+        const before = nodes[0].requests
+        for (const { node, attempts } of await Promise.all([1, 2, 3].map(() => ask(gateway, { stream }))))
+          assert.deepEqual([node, attempts], ['b', 1])
+        assert.equal(nodes[0].requests, before)
+        assert(gateway.lines.some(({ level, message }) => level === 'warn' && message === frozen))
+      })
+    }
+
+  test('is found out by callers that leave after 2 s (305)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes } = fleet
+    nodes[0].isFrozen = true
+    const body = JSON.stringify({ model: 'm', messages: [] })
+    const asks = async () => {
+      const signal = AbortSignal.timeout(ms(2000))
+      const answer = await fetch(`${gateway.url}/api/chat`, { method: 'POST', body, signal }).catch(
+        () => null,
+      )
+      return answer?.headers.get('x-llamero-node')
+    }
+    let count = 0
+    for (; (await asks()) !== 'b'; count++) assert(count < 5, 'asked it again and again')
+    assert(count > 1, 'it was asked')
+  })
+
+  test('is asked again as soon as it answers (305)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes } = fleet
+    nodes[0].isFrozen = true
+    assert.equal((await ask(gateway)).node, 'b')
+    nodes[0].isFrozen = false
+    await eventually(
+      () => gateway.lines.some(({ message }) => message === 'node answers again'),
+      'it is seen to answer',
+    )
+    assert.equal((await ask(gateway)).node, 'a')
+  })
+
+  for (const loaded of [['m:latest'], []])
+    test(`is asked all the same where no other has the model, and answers late: ${loaded.length} in memory (305)`, async () => {
+      await using fleet = await arrange({ names: ['a'], loaded })
+      const { gateway, nodes } = fleet
+      nodes[0].isFrozen = true
+      const first = ask(gateway)
+      await eventually(() => gateway.lines.some(({ message }) => message === frozen), 'it is told')
+      const second = ask(gateway)
+      await sleep(ms(3000))
+      nodes[0].isFrozen = false
+      for (const { status, node } of await Promise.all([first, second]))
+        assert.deepEqual([status, node], [200, 'a'])
+    })
+
+  test('loses what waits there once another node has the model (305)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes, snapshot } = fleet
+    const alone = { name: 'a', url: nodes[0].node.url, loaded: ['m:latest'], slots: 8 }
+    gateway.current.swap(aSnapshot({ nodes: [alone], config: { timeouts: { connect: '300ms' } } }))
+    nodes[0].isFrozen = true
+    const answer = ask(gateway, { stream: false })
+    await eventually(() => gateway.lines.some(({ message }) => message === frozen), 'it is told')
+    gateway.current.swap(snapshot)
+    assert.equal((await answer).node, 'b')
+  })
+
+  test('is told from one that is busy: whose status routes take 1.5 s, and an answer 14 s (302)', async () => {
+    await using fleet = await arrange()
+    const { gateway, nodes } = fleet
+    for (const each of nodes) Object.assign(each, { statusMs: ms(1500), delayMs: ms(14_000) })
+    const answer = await ask(gateway)
+    assert.deepEqual([answer.status, answer.node, answer.attempts], [200, 'a', 1])
+    assert(!gateway.lines.some(({ level }) => level === 'warn'))
+  })
+
+  for (const isFrozen of [true, false])
+    test(`${isFrozen ? 'ends a stream' : 'unlike one that is busy, which keeps a stream'} that stopped in the middle (305)`, async () => {
+      await using node = await startRawNode((socket, bytes) => {
+        if (!isFrozen && !bytes.startsWith('POST')) socket.write(rawAnswer('{"version":"0.33.0"}'))
+        if (!bytes.startsWith('POST')) return
+        const line = '{"message":{"content":"hi"},"done":false}\n'
+        socket.write(
+          `HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n`,
+        )
+        socket.write(`${line.length.toString(16)}\r\n${line}\r\n`)
+      })
+      const nodes = [{ name: 'a', url: node.url, loaded: ['m:latest'] }]
+      await using gateway = await startGateway(aSnapshot({ nodes }), { clock: new RealClock(scale) })
+      const since = performance.now()
+      const answer = await fetch(`${gateway.url}/api/chat`, {
+        method: 'POST',
+        body: '{"model":"m","messages":[]}',
+      })
+      const text = await answer.text().catch(() => '')
+      const tookMs = (performance.now() - since) / scale
+      assert(!text.includes('"done":true'))
+      assert(text === '' || text.includes('error'), text)
+      if (isFrozen) assert(tookMs > 20_000 && tookMs < 40_000, `${tookMs} ms`)
+      else assert(tookMs > 59_000, `${tookMs} ms`)
+    })
 })
