@@ -16,6 +16,8 @@ interface LatePeriod {
  * Starts are counted instead of seconds: a backlog in front of one slow node may be late for a minute without being too long.
  */
 export class Backlog {
+  readonly class: string
+  readonly tenant: string
   readonly #evidence: number
   #waiting = 0
   #drainS = 0
@@ -24,7 +26,9 @@ export class Backlog {
   #period: LatePeriod | null = null
 
   /** @param evidence so many starts in a row show that some request is always late, or none. */
-  constructor(evidence: number) {
+  constructor(named: string, tenant: string, evidence: number) {
+    this.class = named
+    this.tenant = tenant
     this.#evidence = evidence
   }
 

@@ -10,16 +10,13 @@ import type { Waiting } from './waiting.ts'
 /** The fleet's capacity is asked for with every request, and changes slowly: it is worked out once in so many seconds. */
 const capacityS = 30
 
-/** Which rows a request may not have now. */
+/** Which rows a request may have now. */
 interface Choice {
-  /** Those of a tier above this one. */
-  readonly upTo: Tier
-  /** What the others ask for: it may not have those where it would take from them; null: it may. */
-  readonly others: number | null
-  /** Those without a free slot. */
-  readonly mustBeFree: boolean
-  /** False: it may have every row, so that none needs a check. */
-  readonly isChecked: boolean
+  readonly rows: readonly number[]
+  /** Those of a tier above this one are left out; null: none of the rows needs a check. */
+  readonly upTo: Tier | null
+  /** Those that have no slot before then are left out, in monotonic seconds. */
+  readonly before: number
 }
 
 /**
@@ -30,14 +27,11 @@ interface Choice {
 const tiers = { well: 0, slow: 1, last: 2, frozen: 3, never: 4 } as const
 type Tier = (typeof tiers)[keyof typeof tiers]
 
-const anywhere: Choice = { upTo: tiers.never, others: null, mustBeFree: false, isChecked: true }
-const everyRow: Choice = { ...anywhere, isChecked: false }
-const freePlaces: Choice = { ...anywhere, mustBeFree: true }
-
 /** Chooses a place among the rows of one variant: which of them a request may have, and which costs it least. */
 export class CandidateList extends CandidateRows {
   #flow: { readonly at: number; readonly flow: Flow } | null = null
   #capacity: { readonly at: number; readonly perToken: number } | null = null
+  readonly #everyRow: readonly number[]
   /** By row. Whatever changes a tier changes the facts of its node, and those make new lists. */
   readonly #tiers: readonly Tier[]
   /** Whether any place is worse than `well`. */
@@ -48,13 +42,14 @@ export class CandidateList extends CandidateRows {
 
   constructor(runners: readonly Runner[], around: Surroundings, now: number) {
     super(runners, around, now)
+    this.#everyRow = [...runners.keys()]
     this.#tiers = runners.map(tierOf)
     this.#isTiered = this.#tiers.some((tier) => tier !== tiers.well)
   }
 
-  override refresh(now: number): void {
+  protected override renew(now: number): void {
     this.#lastAsked = null
-    super.refresh(now)
+    super.renew(now)
   }
 
   /**
@@ -79,15 +74,29 @@ export class CandidateList extends CandidateRows {
    * @param others what they ask for, as a share of what the fleet can serve.
    */
   cheapestModest(waiting: Waiting, others: number, dice: Dice, now: number): number {
-    return this.#hasSpare(this.allFree, this.allSlots, others)
-      ? this.#scan({ ...freePlaces, others }, waiting, dice, now)
-      : -1
+    if (!this.#hasSpare(this.allFree, this.allSlots, others)) return -1
+    const rows = this.#freeFor(waiting).filter((row) => this.#isSpare(row, others))
+    return this.#scan({ rows, upTo: null, before: now }, waiting, dice, now)
   }
 
   /** The cheapest row with a free slot, or -1 when there is none that costs so few seconds. */
   cheapestFree(waiting: Waiting, most: number, dice: Dice, now: number): number {
-    const row = this.allFree > 0 ? this.#scan(freePlaces, waiting, dice, now) : -1
+    if (this.allFree === 0) return -1
+    const row = this.#scan({ rows: this.#freeFor(waiting), upTo: null, before: now }, waiting, dice, now)
     return row >= 0 && this.cost(row, waiting, now) <= most ? row : -1
+  }
+
+  /** Rows with a free slot that a request may have. */
+  #freeFor(waiting: Waiting): readonly number[] {
+    const rows = this.freeRows()
+    return this.#needsCheck(waiting) ? rows.filter((row) => this.#mayUse(row, waiting, tiers.never)) : rows
+  }
+
+  /** Whether a slot of a row may be had without taking it from others, and without slowing down another model of its node. */
+  #isSpare(row: number, others: number): boolean {
+    const runner = this.runners[row]
+    if (!runner) return false
+    return !runner.hasBusyNeighbours && this.#hasSpare(this.terms(row).freeSlots, runner.slots, others)
   }
 
   /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
@@ -104,21 +113,26 @@ export class CandidateList extends CandidateRows {
     return isDue ? this.#scan(this.#choiceOf(upTo, waiting), waiting, dice, now) : best
   }
 
-  #choiceOf(upTo: Tier, { isPicky }: Waiting): Choice {
-    if (upTo !== tiers.never) return { ...anywhere, upTo }
-    return isPicky || this.#isTiered || this.lastResorts > 0 ? anywhere : everyRow
+  #choiceOf(upTo: Tier, waiting: Waiting): Choice {
+    const isChecked = upTo !== tiers.never || this.#needsCheck(waiting)
+    return { rows: this.#everyRow, upTo: isChecked ? upTo : null, before: Number.POSITIVE_INFINITY }
   }
 
-  #scan(choice: Choice, waiting: Waiting, dice: Dice, now: number): number {
+  /** Whether there may be rows that a request may not have. */
+  #needsCheck({ isPicky }: Waiting): boolean {
+    return isPicky || this.#isTiered || this.lastResorts > 0
+  }
+
+  #scan({ rows, upTo, before }: Choice, waiting: Waiting, dice: Dice, now: number): number {
     const { tie } = this.around.rules.cost
     let best = -1
     // Whoever costs more than any sum of seconds, or nothing that is a number, has no place.
     let least = 1e300
-    let latest = choice.mustBeFree ? now : Number.POSITIVE_INFINITY
+    let latest = before
     let equals = 0
-    for (let row = 0; row < this.runners.length; row++) {
+    for (const row of rows) {
       // Most are passed over here: the wait alone costs more.
-      if (!(this.start(row) < latest) || !this.#mayUse(row, waiting, choice)) continue
+      if (!(this.start(row) < latest) || !this.#mayUse(row, waiting, upTo)) continue
       const cost = this.cost(row, waiting, now)
       if (!(cost <= least * (1 + tie))) continue
       const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
@@ -131,15 +145,9 @@ export class CandidateList extends CandidateRows {
     return best
   }
 
-  #mayUse(row: number, waiting: Waiting, { isChecked, upTo, others, mustBeFree }: Choice): boolean {
-    if (!isChecked) return true
-    // Most rows have no free slot.
-    if (mustBeFree && this.free[row] === 0) return false
-    if (!this.admits(row, waiting) || this.#tierOf(row) > upTo) return false
-    if (!this.mayMakeRoom(row, waiting)) return false
-    const runner = this.runners[row]
-    if (others === null || !runner) return true
-    return !runner.hasBusyNeighbours && this.#hasSpare(this.terms(row).freeSlots, runner.slots, others)
+  #mayUse(row: number, waiting: Waiting, upTo: Tier | null): boolean {
+    if (upTo === null) return true
+    return this.admits(row, waiting) && this.#tierOf(row) <= upTo && this.mayMakeRoom(row, waiting)
   }
 
   /** Whether a request may go to a row's node. */
@@ -151,7 +159,8 @@ export class CandidateList extends CandidateRows {
 
   /** Whether this instance may make the room that a row needs, if it needs any. */
   mayMakeRoom(row: number, waiting: Waiting): boolean {
-    return !this.terms(row).eviction?.isLastResort || !this.#hasRunner(waiting)
+    if (this.lastResorts === 0 || !this.terms(row).eviction?.isLastResort) return true
+    return !this.#hasRunner(waiting)
   }
 
   /** Whether the model is in memory, or being loaded, where the request may go: what other nodes have is of no use to it. */

@@ -20,9 +20,11 @@ export class CandidateRows {
   readonly #rates: Float64Array
   /** Slots of runners in memory, and those of them that are free: by row, and in all. */
   readonly #slots: Uint16Array
-  protected readonly free: Uint16Array
+  readonly #free: Uint16Array
   protected allSlots = 0
   protected allFree = 0
+  /** Rows with a free slot, in order; null when some row has got one, or lost its last one, since that was asked. */
+  #freeRows: readonly number[] | null = null
   /** Rows whose room only a request may make that can use no other runner of the model. */
   protected lastResorts = 0
   /** Rows that something happened to, each once. */
@@ -34,6 +36,7 @@ export class CandidateRows {
   #leastLoadS = Number.POSITIVE_INFINITY
   #turn = 0
   #turnedAt: number
+  #freshAt = Number.NEGATIVE_INFINITY
 
   constructor(runners: readonly Runner[], around: Surroundings, now: number) {
     this.runners = runners
@@ -41,7 +44,7 @@ export class CandidateRows {
     this.#start = new Float64Array(runners.length)
     this.#rates = new Float64Array(columns * runners.length)
     this.#slots = new Uint16Array(runners.length)
-    this.free = new Uint16Array(runners.length)
+    this.#free = new Uint16Array(runners.length)
     this.#isDirty = new Uint8Array(runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
@@ -52,7 +55,13 @@ export class CandidateRows {
 
   /** Brings the rows up to date. Before everything else at a new time, and after each change. */
   refresh(now: number): void {
-    for (let row = this.#dirty.pop(); row !== undefined; row = this.#dirty.pop()) this.#renew(row, now)
+    // Each request of a pass asks for it.
+    if (now !== this.#freshAt || this.#dirty.length > 0) this.renew(now)
+  }
+
+  protected renew(now: number): void {
+    this.#freshAt = now
+    for (let row = this.#dirty.pop(); row !== undefined; row = this.#dirty.pop()) this.#renewRow(row, now)
     const { length } = this.runners
     const { tickS } = this.around.rules.queue
     const due = Math.min(length, Math.floor(((now - this.#turnedAt) / tickS) * length))
@@ -78,7 +87,7 @@ export class CandidateRows {
     this.#dirty.push(row)
   }
 
-  #renew(row: number, now: number): void {
+  #renewRow(row: number, now: number): void {
     this.#isDirty[row] = 0
     const runner = this.runners[row]
     if (!runner) return
@@ -90,6 +99,15 @@ export class CandidateRows {
     this.#count(row, 0, 0)
     this.#leastLoadS = Math.min(this.#leastLoadS, loadS(runner))
     this.#start[row] = Number.POSITIVE_INFINITY
+  }
+
+  /** Rows with a free slot, in order. */
+  protected freeRows(): readonly number[] {
+    if (this.#freeRows) return this.#freeRows
+    const rows: number[] = []
+    for (let row = 0; row < this.#free.length; row++) if (this.#free[row] !== 0) rows.push(row)
+    this.#freeRows = rows
+    return rows
   }
 
   /** Of a row of `runners`. */
@@ -140,9 +158,11 @@ export class CandidateRows {
 
   #count(row: number, slots: number, free: number): void {
     this.allSlots += slots - (this.#slots[row] ?? 0)
-    this.allFree += free - (this.free[row] ?? 0)
+    const before = this.#free[row] ?? 0
+    this.allFree += free - before
+    if (before > 0 !== free > 0) this.#freeRows = null
     this.#slots[row] = slots
-    this.free[row] = free
+    this.#free[row] = free
   }
 
   /** @param last the terms of last time, which hold while nothing happened on the node; null: time has passed. */

@@ -7,12 +7,13 @@ import type { Departure, Effect, SchedulerEvent, Work } from './events.ts'
 import { FleetState } from './fleet-state.ts'
 import { Flights } from './flights.ts'
 import { type LearnedState, Learning } from './learning.ts'
-import { charge, Lines } from './lines.ts'
+import { Lines } from './lines.ts'
 import { type Outlook, outlookOf } from './outlook.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
 import { failedLoadOf } from './placement.ts'
 import { restOf } from './predicted-end.ts'
 import { Prefixes } from './prefixes.ts'
+import { charge } from './queue-order.ts'
 import { QueuePass } from './queue-pass.ts'
 import { Restraint } from './restraint.ts'
 import { Swaps } from './swaps.ts'
@@ -204,7 +205,13 @@ export class Core {
 
   /** All that waits, as it will be served if nothing else happens. */
   queued(): QueuedWork[] {
-    return Array.from(this.#lines.inOrder(), ({ waiting: { work, plan } }) => ({ work, plan }))
+    const queued: QueuedWork[] = []
+    const order = this.#lines.inOrder()
+    for (let next = order.next(); next; next = order.next()) {
+      const { work, plan } = next.waiting
+      queued.push({ work, plan })
+    }
+    return queued
   }
 
   /** The last 1,000 of those sent and of those not sent, the newest first. */

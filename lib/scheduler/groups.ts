@@ -54,7 +54,11 @@ export class Groups {
 
 function keyOf({ model, variant, nodes, tried }: Work): string {
   const key = variant === '' ? model : `${model}\n${variant}`
-  const labels = Object.entries(nodes)
-  if (labels.length === 0 && tried.size === 0) return key
-  return JSON.stringify([key, labels.sort(), [...tried].sort()])
+  if (tried.size === 0 && isEmpty(nodes)) return key
+  return JSON.stringify([key, Object.entries(nodes).sort(), [...tried].sort()])
+}
+
+function isEmpty(labels: Work['nodes']): boolean {
+  for (const _ in labels) return false
+  return true
 }

@@ -3,23 +3,14 @@ import { Backlog } from './backlog.ts'
 import type { Work } from './events.ts'
 import { type Group, Groups } from './groups.ts'
 import type { Parameters } from './parameters.ts'
+import { type Head, type Queued, QueueOrder } from './queue-order.ts'
 import type { Tenants } from './tenants.ts'
 import { type Standing, standingOf, type Waiting } from './waiting.ts'
 
-interface Place {
-  readonly waiting: Waiting
+interface Place extends Queued {
   readonly tenant: string
-  readonly group: Group
   readonly own: Backlog
   standing: Standing
-}
-
-/** How far a line has been taken, as though those had started. */
-interface Head {
-  readonly line: readonly Place[]
-  at: number
-  counter: number
-  readonly weight: number
 }
 
 /** What waits, in order: strict ranks, tenants by what they were served, latest start inside a tenant. */
@@ -32,8 +23,8 @@ export class Lines {
   readonly #ranks: Roster<string, Place[]>[] = []
   readonly #groups = new Groups()
   readonly #byModel = new Roster<string, number>()
-  /** By model, then by class and tenant. No backlog is empty. */
-  readonly #backlogs = new Roster<string, Map<string, Backlog>>()
+  /** By model, a few each. No backlog is empty. */
+  readonly #backlogs = new Roster<string, Backlog[]>()
   #newcomers: Waiting[] = []
   /** When the next standing changes. */
   #changesAt = Number.POSITIVE_INFINITY
@@ -143,14 +134,14 @@ export class Lines {
     this.#groups.leave(place.group)
     add(this.#byModel, work.model, -1)
     place.own.leave(drainS)
-    if (place.own.isEmpty) this.#dropBacklog(work)
+    if (place.own.isEmpty) this.#dropBacklog(work.model, place.own)
     return true
   }
 
   /** It has its slot. */
   started({ id, model, arrivedAt }: Work, now: number): void {
     this.remove(id, now)
-    for (const backlog of this.#backlogs.get(model)?.values() ?? []) backlog.started(arrivedAt)
+    for (const backlog of this.#backlogs.get(model) ?? []) backlog.started(arrivedAt)
   }
 
   /** Who came since this was asked last and still waits, the last one first. */
@@ -176,31 +167,13 @@ export class Lines {
     }
   }
 
-  /**
-   * Yields the queue in order: a tenant is charged for each request as though it had started already. The request that was
-   * yielded last may be removed; nothing else may change meanwhile.
-   *
-   * @param isOver groups that are passed over from then on, and not charged for.
-   */
-  *inOrder(
-    isOver: (group: Group) => boolean = () => false,
-  ): Generator<{ readonly waiting: Waiting; readonly group: Group }, void, void> {
-    for (const lines of this.#ranks) {
-      const heads = lines ? this.#headsOf(lines) : []
-      while (heads.length > 0) {
-        const least = leastServed(heads)
-        const head = heads[least]
-        const next = head && nextOf(head, isOver)
-        if (!head || !next) {
-          heads.splice(least, 1)
-          continue
-        }
-        head.counter += charge(next.waiting, this.#rules) / head.weight
-        yield next
-        // One that was removed has left its line, so that the line's next stands there.
-        if (head.line[head.at] === next) head.at++
-      }
-    }
+  /** @param isOver groups that are passed over from then on, and not charged for. */
+  inOrder(isOver: (group: Group) => boolean = () => false): QueueOrder {
+    return new QueueOrder(this.#rules, this.#heads(), isOver)
+  }
+
+  *#heads(): Generator<Head[], void, void> {
+    for (const lines of this.#ranks) if (lines) yield this.#headsOf(lines)
   }
 
   #headsOf(lines: Iterable<readonly [string, readonly Place[]]>): Head[] {
@@ -213,20 +186,21 @@ export class Lines {
   }
 
   #backlogOf({ model, class: named, tenant }: Work): Backlog | undefined {
-    return this.#backlogs.get(model)?.get(`${named}\n${tenant}`)
+    return this.#backlogs.get(model)?.find((each) => each.class === named && each.tenant === tenant)
   }
 
   #newBacklog({ model, class: named, tenant }: Work): Backlog {
-    const backlog = new Backlog(this.#rules.admission.evidence)
-    const ofModel = this.#backlogs.get(model) ?? new Map<string, Backlog>()
-    this.#backlogs.set(model, ofModel.set(`${named}\n${tenant}`, backlog))
+    const backlog = new Backlog(named, tenant, this.#rules.admission.evidence)
+    const ofModel = this.#backlogs.get(model)
+    if (ofModel) ofModel.push(backlog)
+    else this.#backlogs.set(model, [backlog])
     return backlog
   }
 
-  #dropBacklog({ model, class: named, tenant }: Work): void {
-    const ofModel = this.#backlogs.get(model)
-    ofModel?.delete(`${named}\n${tenant}`)
-    if (ofModel?.size === 0) this.#backlogs.delete(model)
+  #dropBacklog(model: string, backlog: Backlog): void {
+    const ofModel = this.#backlogs.get(model) ?? []
+    if (ofModel.length > 1) ofModel.splice(ofModel.indexOf(backlog), 1)
+    else this.#backlogs.delete(model)
   }
 
   #put(place: Place, now: number): void {
@@ -249,25 +223,6 @@ export class Lines {
     if (line.length > 1) line.splice(at, 1)
     else lines.delete(place.tenant)
   }
-}
-
-/** What a tenant is charged for a request before it ran: prompt, and output by its weight. */
-export function charge({ work, output }: Pick<Waiting, 'work' | 'output'>, { queue }: Parameters): number {
-  return work.promptTokens + queue.outputWeight * output
-}
-
-/** Skips those of groups that are over. */
-function nextOf(head: Head, isOver: (group: Group) => boolean): Place | undefined {
-  let next = head.line[head.at]
-  while (next && isOver(next.group)) next = head.line[++head.at]
-  return next
-}
-
-function leastServed(heads: readonly { readonly counter: number }[]): number {
-  let least = 0
-  for (let at = 1; at < heads.length; at++)
-    if ((heads[at]?.counter ?? 0) < (heads[least]?.counter ?? 0)) least = at
-  return least
 }
 
 /** Where a place belongs: after all that are no later. */

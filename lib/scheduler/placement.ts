@@ -36,7 +36,7 @@ export function decisionOn(waiting: Waiting, list: CandidateList, row: number, n
     if (!list.admits(other, waiting) || !list.mayMakeRoom(other, waiting)) continue
     const cost = list.cost(other, waiting, now)
     // It would have been better off there, were it not for the wait.
-    isSpill ||= list.terms(other).state === 'full' && cost - wait < chosen.cost
+    isSpill ||= cost - wait < chosen.cost && list.terms(other).state === 'full'
     insert(few, { row: other, cost })
   }
   const rest = few.map((each) => candidateIn(list, each.row, waiting, now))

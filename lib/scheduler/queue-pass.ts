@@ -107,18 +107,18 @@ export class QueuePass {
     const budget = this.#budget
     const isOpen = ({ model, variant }: Group) => around.fleet.candidates(model, variant, now).isOpen
     budget.begin(lines.groups, isOpen, now)
-    for (const { waiting, group } of lines.inOrder((each) => !budget.allows(each))) {
+    const order = lines.inOrder((group) => !budget.allows(group))
+    for (let next = order.next(); next; next = budget.isSpent ? undefined : order.next()) {
+      const { waiting, group, standing } = next
       const list = this.#listFor(waiting, now)
       if (!list.isOpen) budget.close(group)
-      budget.spend(group, this.#place(waiting, list, now))
-      if (budget.isSpent) break
+      budget.spend(group, this.#place(waiting, standing.rank, list, now))
     }
   }
 
   /** Whether it left the queue. */
-  #place(waiting: Waiting, list: CandidateList, now: number): boolean {
-    const { around, dice, lines, restraint } = this.#parts
-    const rank = lines.rankOf(waiting)
+  #place(waiting: Waiting, rank: number, list: CandidateList, now: number): boolean {
+    const { around, dice, restraint } = this.#parts
     const held = this.#held.get(list)
     if (held && held.rank < rank) {
       waiting.plan = { node: null, waitsFor: 'slot', startsAt: held.startsAt }
