@@ -1,4 +1,5 @@
 import type { Clock } from '../shared/clock.ts'
+import { Roster } from '../shared/roster.ts'
 
 /** How slowly a body may come. */
 export interface Pace {
@@ -18,7 +19,7 @@ export interface ComingBody {
   /** May change while the body comes: then its grace begins again. */
   readonly pace: Pace
   /** Called once when it comes too slowly; then it is no longer watched. */
-  readonly tooSlow: () => void
+  tooSlow(): void
 }
 
 /** Of a request that holds no slot. */
@@ -42,7 +43,7 @@ interface Watched {
  */
 export class SlowBodies {
   readonly #clock: Clock
-  readonly #watched = new Map<ComingBody, Watched>()
+  readonly #watched = new Roster<ComingBody, Watched>()
   #lookedAt = 0
   #isArmed = false
 

@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
 import { isLoopback } from './address.ts'
+import { isDigit } from './json-bytes.ts'
 
 const nearby = new BlockList()
 nearby.addSubnet('127.0.0.0', 8, 'ipv4')
@@ -29,10 +30,15 @@ export function isLocalHost(header: string): boolean {
 
 /** The host of a Host header in lower case, without its port and without the brackets of IPv6. */
 export function hostOf(header: string): string {
-  return header
-    .replace(/:\d*$/, '')
-    .replace(/^\[(.*)\]$/, '$1')
-    .toLowerCase()
+  const host = header.slice(0, hostEnd(header)).toLowerCase()
+  return host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host
+}
+
+/** Where the host ends: before the colon of a port, which may be empty. Each request asks, so without regular expressions. */
+function hostEnd(header: string): number {
+  let end = header.length
+  while (end > 0 && isDigit[header.charCodeAt(end - 1)] === 1) end--
+  return header[end - 1] === ':' ? end - 1 : header.length
 }
 
 /** Whether a host, without its port, is this machine. */
