@@ -15,16 +15,17 @@ import { Directory } from './directory.ts'
 import type { DiskSnapshot } from './disk-snapshot.ts'
 import { Intake } from './intake.ts'
 import { JobBoard } from './job-board.ts'
+import { LastGood } from './last-good.ts'
 import { Leadership } from './leadership.ts'
 import { NodeEvidence } from './node-evidence.ts'
 import { allObjects, verdictOf } from './objects.ts'
-import { Outlook } from './outlook.ts'
+import { OwnAdvice } from './own-advice.ts'
 import type { CutOff } from './reach.ts'
 import { readInstance } from './records.ts'
 import { Registry } from './registry.ts'
 import { Session } from './session.ts'
 import { ownFence } from './statuses.ts'
-import type { ConfigSource } from './world.ts'
+import { type ConfigSource, World } from './world.ts'
 
 export interface ClusterOptions {
   readonly store: Store
@@ -80,75 +81,81 @@ const stopWithinMs = 2000
 export class Cluster {
   /** What the store says: leader, instances, documents. */
   readonly directory: Directory
-  readonly #jobs: JobBoard
   readonly #options: ClusterOptions
-  readonly #outlook: Outlook
+  readonly #evidence: NodeEvidence
+  readonly #cache: LastGood | null
+  readonly #fallback: OwnAdvice
+  readonly #world: World
   readonly #informer: Informer
   readonly #intake: Intake
+  readonly #jobs: JobBoard
   readonly #session: Session
   readonly #registry: Registry
   readonly #leadership: Leadership
-  readonly #evidence: NodeEvidence
-  /** The revision of what the world was last told. */
-  #seenAt = 0n
   #isDraining = false
 
   constructor(options: ClusterOptions) {
     this.#options = options
-    const { store, keys, clock, dice, log, metrics, instance, load, ttlMs = defaultTtlMs } = options
-    const shared = { store, clock, dice, log, ttlMs }
+    const { keys, disk, instance, load, ttlMs = defaultTtlMs } = options
+    const shared = { ...options, ttlMs }
+
+    // What this instance, and others, find out about the nodes besides the leader's advice.
     this.#evidence = new NodeEvidence({
-      ...options,
+      ...shared,
       instances: () => this.directory.instances(),
       publish: () => this.#registry.poke(),
       changed: () => this.#leadership.poke(),
     })
-    this.#outlook = new Outlook({ ...options, evidence: this.#evidence, leads: () => this.isLeader() })
+    const evidence = this.#evidence
+
+    // From the store to the snapshot: informer, intake, world.
+    this.#cache = disk ? new LastGood({ ...shared, disk, collect: () => this.#world.saved() }) : null
+    this.#fallback = new OwnAdvice({
+      ...shared,
+      evidence,
+      leads: () => this.isLeader(),
+      changed: () => this.#world.refresh(),
+    })
+    const [cache, fallback, contacts] = [this.#cache, this.#fallback, evidence.contacts]
+    this.#world = new World({ ...shared, cache, fallback, contacts })
     this.#informer = new Informer({
       ...shared,
       prefix: keys.root,
-      metrics,
       changed: (changed) => this.#intake.changed(changed),
     })
     this.#intake = new Intake({
-      clock,
-      log,
-      keys,
-      entries: () => this.#informer.entries,
-      prepare: (entries) => this.#outlook.prepare(entries),
-      take: (changed) => this.#follow(changed),
-    })
-    this.directory = new Directory(() => this.#informer.entries, keys)
-    this.#jobs = new JobBoard({
       ...shared,
-      keys,
-      entries: () => this.#informer.entries,
-      hasLeader: () => this.directory.leader() !== null,
+      informer: this.#informer,
+      world: this.#world,
+      followed: (changed, isOtherHistory) => this.#follow(changed, isOtherHistory),
     })
+
+    // What other parts of this instance read.
+    const entries = () => this.#informer.entries
+    this.directory = new Directory(entries, keys)
+    this.#jobs = new JobBoard({ ...shared, entries, hasLeader: () => this.directory.leader() !== null })
+
+    // From this instance to the store: lease, registration, leadership.
     this.#session = new Session({ ...shared, granted: () => this.#registry.poke() })
     this.#registry = new Registry({
       ...shared,
-      keys,
       id: instance.name,
       boot: instance.boot,
       predecessor: options.predecessor ?? null,
       lease: () => this.#session.lease,
       record: () => this.#record(),
-      load: () => ({ ...load(), ...this.#evidence.inLoad }),
+      load: () => ({ ...load(), ...evidence.inLoad }),
       registered: () => this.#leadership.poke(),
     })
     this.#leadership = new Leadership({
       ...shared,
-      keys,
-      metrics,
-      evidence: this.#evidence,
-      ask: (nodes: readonly string[]) => this.#evidence.ask(nodes),
-      instance,
-      // Whoever finds its own id in the leader key acts as the leader: two processes of one name must not both.
+      evidence,
+      ask: (nodes) => evidence.ask(nodes),
+      // An instance that finds its own id in the leader key acts as the leader: two processes of one name must not both.
       mayLead: () => this.#registry.isRegistered && !this.#isDraining && this.cutOff === null,
       isRegistered: () => this.#registry.isRegistered,
       instances: () => this.directory.instances(),
-      view: () => this.#view(),
+      view: () => this.#world.view(),
       learned: options.learned ?? (() => nothingLearned),
       publish: () => this.#registry.poke(),
     })
@@ -156,12 +163,16 @@ export class Cluster {
 
   /** Makes the snapshot ready from the disk, if there is one: before `start`, so that nothing waits for the store. */
   async restore(): Promise<void> {
-    await this.#outlook.restore()
+    const saved = (await this.#cache?.load()) ?? null
+    if (saved === null) return
+    this.#world.restore(saved)
+    this.#fallback.restore(saved.confirmedAt)
+    this.#options.store.sharedBy?.(saved.instances)
   }
 
   /** Returns at once; the snapshot is ready when the store has answered once. */
   start(): void {
-    this.#outlook.start()
+    this.#fallback.start()
     this.#informer.start()
     this.#session.start()
     this.#registry.start()
@@ -198,14 +209,14 @@ export class Cluster {
 
   /** The documents whose stored text is not in force, as this instance judges them. */
   rejected(): readonly Rejected[] {
-    return allObjects(this.#outlook.objects)
+    return allObjects(this.#world.objects)
       .filter(({ faults }) => faults.length > 0)
       .map((object) => ({ key: object.key, verdict: verdictOf(object) }))
   }
 
   /** Where the configuration in force comes from: `snapshot` is the one on disk, `none` means nothing is in force yet. */
   get configSource(): ConfigSource {
-    return this.#outlook.source
+    return this.#world.source
   }
 
   /** Where another process runs that is registered under this instance's name, in a few words; null: there is none. */
@@ -215,7 +226,7 @@ export class Cluster {
 
   /** Why what the store says is not put in force, in one sentence; null when it is. */
   get suspect(): string | null {
-    return this.#outlook.suspect
+    return this.#world.suspect
   }
 
   /** Set while this instance reaches no node and another one does. */
@@ -236,12 +247,12 @@ export class Cluster {
 
   /** Whose health and weights are in force: a leader's, or what this instance finds out while none is heard. */
   get advice(): 'leader' | 'own' {
-    return this.#outlook.advice
+    return this.#fallback.source
   }
 
   /** Accepts a store that is suspect as it is, for every instance. Rejects with a StoreError. */
   async acceptEmpty(): Promise<void> {
-    await this.#outlook.accept()
+    await this.#world.accept()
   }
 
   /** Reads what changes by time alone into the metrics. */
@@ -251,7 +262,8 @@ export class Cluster {
     if (contact !== null) metrics.storeSilence.set((clock.now() - contact) / 1000)
     const { inStepMs } = this.#informer
     if (inStepMs !== null) metrics.watchLag.set((clock.now() - inStepMs) / 1000)
-    this.#outlook.measure()
+    this.#fallback.measure()
+    this.#cache?.measure()
     this.#jobs.measure(metrics)
   }
 
@@ -291,7 +303,11 @@ export class Cluster {
   async #leave(): Promise<void> {
     this.#evidence.stop()
     this.#intake.stop()
-    const unfollowed = Promise.all([this.#informer.stop(), this.#outlook.stop()])
+    this.#fallback.stop()
+    this.#world.stop()
+    // The saved statuses are as old as the last heartbeat, not as the last change of them.
+    if (this.#fallback.hasHeard) this.#cache?.changed(0)
+    const unfollowed = Promise.all([this.#informer.stop(), this.#cache?.stop()])
     await this.#leadership.stop()
     await this.#registry.stop()
     await this.#session.close()
@@ -303,13 +319,13 @@ export class Cluster {
     this.#leadership.doubt(node)
   }
 
-  /** Called after every change in the store. */
-  #follow(changed: ReadonlySet<string>): void {
+  /** Everything besides the snapshot that follows the store. */
+  #follow(changed: ReadonlySet<string>, isOtherHistory: boolean): void {
     const { keys, metrics, instance, store } = this.#options
     const { entries, revision } = this.#informer
-    this.#seenAt = revision
     this.#evidence.follow(changed, entries)
-    if (this.#outlook.follow({ entries, revision }, changed)) this.#beginAnew()
+    this.#fallback.follow(changed, entries, this.suspect === null)
+    if (isOtherHistory) this.#beginAnew()
     if (changed.has(keys.instance(instance.name)))
       this.#observeOwn(entries.get(keys.instance(instance.name)) ?? null, revision)
     if (changed.has(keys.leader)) this.#leadership.observe(this.directory.leaderEntry(), revision)
@@ -328,18 +344,6 @@ export class Cluster {
   #observeOwn(record: Entry | null, revision: bigint): void {
     this.#registry.observe(record, revision)
     this.#leadership.observeOwn(record && readInstance(record.value))
-  }
-
-  #view() {
-    return {
-      snapshot: this.#options.snapshot.get(),
-      objects: this.#outlook.objects,
-      suspect: this.#outlook.suspect,
-      mayName: this.#outlook.mayName(),
-      sightings: this.#outlook.sightings,
-      entries: this.#informer.entries,
-      revision: this.#seenAt,
-    }
   }
 
   #record(): InstanceRecord {

@@ -3,7 +3,7 @@ import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import type { OperatorFolder } from './objects.ts'
 import { entriesIn, readInstances, readLoads, readTerms } from './records.ts'
-import { readUid } from './store-uid.ts'
+import { readUid } from './trust.ts'
 import { warningsIn } from './verdicts.ts'
 
 /** An operator's document as it is stored. */

@@ -1,18 +1,18 @@
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
+import type { Informer } from '../store/informer.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
+import type { World } from './world.ts'
 
 interface IntakeOptions {
   readonly clock: Clock
   readonly log: Log
   readonly keys: Keys
-  /** Everything in the store, as far as known. */
-  readonly entries: () => ReadonlyMap<string, Entry>
-  /** Does the work on some of the entries ahead. */
-  readonly prepare: (entries: readonly Entry[]) => void
-  /** Takes in all that changed, at once. */
-  readonly take: (changed: ReadonlySet<string>) => void
+  readonly informer: Pick<Informer, 'entries' | 'revision'>
+  readonly world: Pick<World, 'prepare' | 'follow'>
+  /** Called after the snapshot followed a change; `isOtherHistory` is what `World.follow` returned. */
+  readonly followed: (changed: ReadonlySet<string>, isOtherHistory: boolean) => void
 }
 
 /** Milliseconds between two times that statuses are taken in, which then cost a look at every node. */
@@ -23,9 +23,9 @@ const sliceChars = 64 * 1024
 const entryChars = 3000
 
 /**
- * Takes in what changes in the store, without keeping the event loop from its traffic: a large change is read ahead in
- * slices and put in force whole, and a burst of statuses in few pieces. Whatever else changes, the leader's key above
- * all, waits for no pause.
+ * Gathers the changes of the store into batches, so that they do not keep the event loop from its traffic: a large change
+ * is read ahead in slices and put in force whole, and a burst of statuses in few batches. All other changes, that of the
+ * leader's key above all, are not delayed.
  */
 export class Intake {
   readonly #options: IntakeOptions
@@ -39,7 +39,7 @@ export class Intake {
     this.#options = options
   }
 
-  /** Told of keys whose entries are new, changed or gone. */
+  /** Called with the keys whose entries are new, changed or gone. */
   changed(keys: ReadonlySet<string>): void {
     for (const key of keys) {
       this.#changed.add(key)
@@ -58,30 +58,36 @@ export class Intake {
     this.#cancel = null
   }
 
-  /** One slice, then another turn; what fits into the last one is left to those who take it in. */
+  /** Reads one slice ahead, then lets other work run; the last slice is not read ahead, but put in force with all others. */
   #read(): void {
-    const { clock, entries, prepare } = this.#options
+    const { clock, informer, world } = this.#options
     this.stop()
     const slice: Entry[] = []
     let chars = 0
     for (const key of this.#unread) {
       this.#unread.delete(key)
-      const entry = entries().get(key)
+      const entry = informer.entries.get(key)
       if (!entry) continue
       slice.push(entry)
       chars += entryChars + entry.value.length
       if (chars < sliceChars) continue
       this.#cancel = clock.after(0, () => this.#read())
-      this.#guarded(() => prepare(slice))
+      this.#guarded(() => world.prepare(slice))
       return
     }
+    this.#guarded(() => this.#take())
+  }
+
+  #take(): void {
+    const { clock, informer, world, followed } = this.#options
     this.#takenAt = clock.now()
     const changed = this.#changed
     this.#changed = new Set()
-    this.#guarded(() => this.#options.take(changed))
+    const { entries, revision } = informer
+    followed(changed, world.follow({ entries, revision }, changed))
   }
 
-  /** Often called by a timer: what it throws would end the process. */
+  /** A timer may be what calls this: an error that it throws would end the process. */
   #guarded(work: () => void): void {
     try {
       work()

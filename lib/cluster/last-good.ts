@@ -1,38 +1,45 @@
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
+import type { Metrics } from '../shared/metrics.ts'
 import type { DiskSnapshot, Saved } from './disk-snapshot.ts'
 
 interface LastGoodOptions {
-  readonly disk: Pick<DiskSnapshot, 'save'>
+  readonly disk: Pick<DiskSnapshot, 'load' | 'save'>
   readonly clock: Clock
   readonly log: Log
-  /** What to save, at the moment of saving; null when there is nothing worth it. */
+  readonly metrics: Metrics
+  /** What to save, at the moment of saving; null when there is nothing to save. */
   readonly collect: () => Saved | null
 }
 
 /** Milliseconds until the next try after the disk refused. */
 const retryMs = 30_000
 
-/** Keeps the disk up to date with what is in force: one write at a time, and many changes in one. */
+/** Keeps what is in force on the disk for the next process: one write at a time, and many changes in one. */
 export class LastGood {
   readonly #options: LastGoodOptions
   #due: { readonly at: number; readonly cancel: () => void } | null = null
   #writing: Promise<void> = Promise.resolve()
   #isFailing = false
+  /** Date of the version on the disk, in milliseconds since 1970; null while there is none. */
   #savedAt: number | null = null
 
   constructor(options: LastGoodOptions) {
     this.#options = options
   }
 
-  /** Date of the version on the disk, in milliseconds since 1970; null while there is none. */
-  get savedAt(): number | null {
-    return this.#savedAt
-  }
-
-  /** Takes note of the version that is on the disk. */
-  found({ savedAt }: Pick<Saved, 'savedAt'>): void {
+  /** What an earlier process saved, or null. Never rejects. */
+  async load(): Promise<Saved | null> {
+    const saved = await this.#options.disk.load()
+    if (saved === null) return null
+    const { revision, savedAt } = saved
     this.#savedAt = Date.parse(savedAt)
+    this.#options.log.warn('serving from the snapshot on disk until the store answers', {
+      config: 'stale',
+      revision,
+      savedAt,
+    })
+    return saved
   }
 
   /** Something changed: it is saved within `withinMs`, together with what changes until then. */
@@ -52,6 +59,12 @@ export class LastGood {
     this.#due = null
   }
 
+  /** Reads the age of the version on the disk into the metrics. */
+  measure(): void {
+    const { clock, metrics } = this.#options
+    if (this.#savedAt !== null) metrics.snapshotAge.set((clock.date().getTime() - this.#savedAt) / 1000)
+  }
+
   #flush(): Promise<void> {
     this.#due?.cancel()
     this.#due = null
@@ -65,7 +78,7 @@ export class LastGood {
     if (saved === null) return
     try {
       await disk.save(saved)
-      this.found(saved)
+      this.#savedAt = Date.parse(saved.savedAt)
       if (this.#isFailing) log.info('the snapshot is saved to disk again')
       this.#isFailing = false
     } catch (error) {

@@ -3,19 +3,23 @@ import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { Keys } from '../store/keys.ts'
+import type { Entry, Store } from '../store/store.ts'
+import { ClockSkew } from './clock-skew.ts'
 import type { Evidence } from './prober.ts'
 import { Probers } from './probers.ts'
+import { readHeartbeat } from './records.ts'
 import type { Observation } from './statuses.ts'
 
 interface OwnAdviceOptions {
-  readonly snapshot: () => Snapshot
+  readonly store: Pick<Store, 'condition'>
+  readonly keys: Keys
+  readonly snapshot: { get(): Snapshot }
   readonly clock: Clock
   readonly dice: Dice
   readonly log: Log
   readonly metrics: Metrics
   readonly evidence: Evidence
-  /** Whether a leader can write its advice where this instance would read it. */
-  readonly isWritable: () => boolean
   /** Whether this instance leads: what it cannot write, no other instance can tell it. */
   readonly leads: () => boolean
   /** Called when `observations` say something else. */
@@ -30,13 +34,18 @@ const unwritableTrustMs = 7000
 const gatherMs = 100
 
 /**
- * What this instance finds out by itself while no leader is heard. Leaders write a heartbeat every 5 s; after a minute
- * without one their weights and health are too old, and the instance probes every node for itself until one is back. While
- * the store takes no writes no leader can renew its advice: then the leader looks for itself at once, and the others soon.
+ * Probes every node from this instance while no leader does. Leaders write a heartbeat every 5 s; after a minute without
+ * one their weights and health are too old, and the instance probes until a leader is back. While the store takes no
+ * writes no leader can renew its advice: then the leader itself probes at once, and the others soon.
  */
 export class OwnAdvice {
   readonly #options: OwnAdviceOptions
+  readonly #skew: ClockSkew
+  /** Date of the last heartbeat, in this process or an earlier one; null while no advice is known. */
+  #confirmedAt: Date | null = null
+  /** Monotonic milliseconds of the last heartbeat; null before the first. */
   #heardAt: number | null = null
+  #hasFollowed = false
   #isStopped = false
   #probers: Probers | null = null
   #cancelTrust: () => void = () => {}
@@ -44,31 +53,44 @@ export class OwnAdvice {
 
   constructor(options: OwnAdviceOptions) {
     this.#options = options
+    this.#skew = new ClockSkew(options)
+    options.store.condition?.onChange(() => this.#reconsider())
   }
 
-  /**
-   * Trusts what is known for what is left of a minute since a leader confirmed it.
-   *
-   * @param confirmedAt wall-clock date of that; null for what was learned just now
-   */
-  start(confirmedAt: Date | null = null): void {
-    const { clock, isWritable } = this.#options
-    const trustedMs = isWritable() ? trustMs : unwritableTrustMs
-    const ageMs = confirmedAt === null ? 0 : clock.date().getTime() - confirmedAt.getTime()
+  /** Date of the last heartbeat, in this process or an earlier one; null while no advice is known. */
+  get confirmedAt(): Date | null {
+    return this.#confirmedAt
+  }
+
+  /** Whether a heartbeat arrived in this process. */
+  get hasHeard(): boolean {
+    return this.#heardAt !== null
+  }
+
+  /** Whose weights and health are in force. */
+  get source(): 'leader' | 'own' {
+    return this.#probers ? 'own' : 'leader'
+  }
+
+  /** By node name; empty while a leader's advice counts, and null where nothing is known yet. */
+  observations(): ReadonlyMap<string, Observation | null> {
+    return this.#probers?.ownObservations() ?? new Map()
+  }
+
+  /** Begins with the advice of which an earlier process heard last at `confirmedAt`; null: it heard no leader. */
+  restore(confirmedAt: string | null): void {
+    this.#confirmedAt = new Date(confirmedAt ?? 0)
+  }
+
+  /** Trusts what is known for what is left of a minute since a leader confirmed it. */
+  start(): void {
+    const { clock } = this.#options
+    const trustedMs = this.#isWritable ? trustMs : unwritableTrustMs
+    const ageMs = this.#confirmedAt === null ? 0 : clock.date().getTime() - this.#confirmedAt.getTime()
     // A date in the future says that clocks differ, and nothing about the age.
     const leftMs = ageMs < 0 ? 0 : trustedMs - ageMs
     this.#cancelTrust()
     this.#cancelTrust = clock.after(Math.max(0, leftMs), () => this.#begin())
-  }
-
-  /** The store began or ceased to take writes. */
-  reconsider(): void {
-    const { clock, isWritable, leads } = this.#options
-    if (this.#isStopped || isWritable() || this.#probers) return
-    const ageMs = this.#heardAt === null ? 0 : clock.now() - this.#heardAt
-    this.#cancelTrust()
-    if (leads()) this.#begin()
-    else this.#cancelTrust = clock.after(Math.max(0, unwritableTrustMs - ageMs), () => this.#begin())
   }
 
   /** Takes effect before it returns. */
@@ -78,32 +100,15 @@ export class OwnAdvice {
     this.#end()
   }
 
-  /** A leader gave a sign of life. */
-  heard(): void {
-    const { clock, log, changed, isWritable } = this.#options
-    this.#heardAt = clock.now()
-    // A heartbeat that a store lets in which refuses other keys brings no advice.
-    if (this.#probers && !isWritable()) return
-    this.start()
-    if (!this.#probers) return
-    this.#end()
-    log.info('a leader is heard again: its advice counts')
-    changed()
-  }
-
-  /** Whose weights and health are in force. */
-  get source(): 'leader' | 'own' {
-    return this.#probers ? 'own' : 'leader'
-  }
-
-  /** `clock.now()` of the last heartbeat, null before the first. */
-  get heardAt(): number | null {
-    return this.#heardAt
-  }
-
-  /** By node name; empty while a leader's advice counts, and null where nothing is known yet. */
-  observations(): ReadonlyMap<string, Observation | null> {
-    return this.#probers?.ownObservations() ?? new Map()
+  /**
+   * Follows the heartbeat in the store. A store that is not trusted has a leader that may look after other nodes than those
+   * in force, and the heartbeat that is found first may be as old as the store.
+   */
+  follow(changed: ReadonlySet<string>, entries: ReadonlyMap<string, Entry>, isTrusted: boolean): void {
+    const { keys } = this.#options
+    if (changed.has(keys.heartbeat) && this.#hasFollowed && isTrusted)
+      this.#hear(entries.get(keys.heartbeat), entries.get(keys.leader))
+    this.#hasFollowed = true
   }
 
   /** Follows the nodes of the snapshot. */
@@ -111,13 +116,55 @@ export class OwnAdvice {
     this.#probers?.match()
   }
 
+  /** Reads the age of the last heartbeat into the metrics. */
+  measure(): void {
+    const { clock, metrics } = this.#options
+    if (this.#heardAt !== null) metrics.heartbeatAge.set((clock.now() - this.#heardAt) / 1000)
+  }
+
+  /** Only the leader of now counts: a heartbeat of a former one, or one written by hand, says nothing about the advice. */
+  #hear(entry: Entry | undefined, leader: Entry | undefined): void {
+    const { clock, log, changed } = this.#options
+    const heartbeat = entry ? readHeartbeat(entry) : null
+    if (!leader || heartbeat?.fence !== leader.created) return
+    if (heartbeat.at) this.#skew.heard(leader.value, heartbeat.at)
+    this.#confirmedAt = clock.date()
+    this.#heardAt = clock.now()
+    // A heartbeat that a store lets in which refuses other keys brings no advice.
+    if (this.#probers && !this.#isWritable) return
+    this.start()
+    if (!this.#probers) return
+    this.#end()
+    log.info('a leader is heard again: its advice counts')
+    changed()
+  }
+
+  /** The store began or ceased to take writes. */
+  #reconsider(): void {
+    const { clock, leads } = this.#options
+    if (this.#isStopped || this.#isWritable || this.#probers) return
+    const ageMs = this.#heardAt === null ? 0 : clock.now() - this.#heardAt
+    this.#cancelTrust()
+    if (leads()) this.#begin()
+    else this.#cancelTrust = clock.after(Math.max(0, unwritableTrustMs - ageMs), () => this.#begin())
+  }
+
+  /** Whether a leader can write its advice where this instance would read it. */
+  get #isWritable(): boolean {
+    return (this.#options.store.condition?.trouble ?? null) === null
+  }
+
   #begin(): void {
-    const { log, metrics, clock, isWritable } = this.#options
-    this.#probers = new Probers({ ...this.#options, changed: () => this.#tell() })
+    const { log, metrics, clock, snapshot } = this.#options
+    this.#probers = new Probers({
+      ...this.#options,
+      snapshot: () => snapshot.get(),
+      changed: () => this.#tell(),
+    })
     this.#probers.match()
     metrics.adviceOwn.set(1)
     const silentSeconds = this.#heardAt === null ? null : Math.round((clock.now() - this.#heardAt) / 1000)
-    if (isWritable()) log.warn('no leader is heard: this instance probes for itself', { silentSeconds })
+    if (this.#isWritable) log.warn('no leader is heard: this instance probes for itself', { silentSeconds })
     else log.warn('no leader can write its advice: this instance probes for itself', { silentSeconds })
   }
 

@@ -1,7 +1,6 @@
 import { defaultConfig } from '../fleet/config.ts'
 import type { Contacts } from '../fleet/contacts.ts'
 import { describeFaults } from '../fleet/contents.ts'
-import type { NodeSpec, NodeStatus } from '../fleet/node.ts'
 import {
   buildSnapshot,
   type CurrentSnapshot,
@@ -11,40 +10,36 @@ import {
 } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
+import type { Dice } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import { Departures } from './departures.ts'
 import type { Saved } from './disk-snapshot.ts'
-import { DownAdvice } from './down-advice.ts'
 import { fleetEvents } from './fleet-events.ts'
-import { hasLost, pruneSeries } from './metric-series.ts'
+import type { LastGood } from './last-good.ts'
+import { measureSnapshot } from './metric-series.ts'
+import { NodeStatuses } from './node-statuses.ts'
 import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, readers } from './objects.ts'
-import { addressOf } from './probers.ts'
-import { byFolder, readAgent } from './records.ts'
+import type { OwnAdvice } from './own-advice.ts'
+import { byFolder, entriesIn, readAgent } from './records.ts'
 import { readRemembered } from './remembered.ts'
-import {
-  type Observation,
-  ownStatus,
-  readStatus,
-  readStatuses,
-  refusalOf,
-  type Sighting,
-  statusIn,
-} from './statuses.ts'
-import { readUid } from './store-uid.ts'
-import type { Trust } from './trust.ts'
+import { statusIn } from './statuses.ts'
+import { Trust } from './trust.ts'
 import { isUnknownKey } from './unknown-keys.ts'
 
 interface WorldOptions {
+  readonly store: ConstructorParameters<typeof Trust>[0]['store']
   readonly keys: Keys
   readonly snapshot: CurrentSnapshot
-  readonly trust: Trust
-  /** What this instance found out by itself, by node name: it outranks what a leader wrote. */
-  readonly own: () => ReadonlyMap<string, Observation | null>
-  /** What its requests meet at the nodes: it outweighs the advice that a node is down. */
-  readonly contacts: Pick<Contacts, 'of' | 'expectNews' | 'forget'>
+  /** Its observations outrank what a leader wrote. */
+  readonly fallback: Pick<OwnAdvice, 'observations' | 'match' | 'confirmedAt'>
+  /** Keeps what is in force for the next process; null where nothing is kept. */
+  readonly cache: Pick<LastGood, 'changed'> | null
+  /** What the requests of this instance meet at the nodes: it outweighs the advice that a node is down. */
+  readonly contacts: Pick<Contacts, 'of' | 'expectNews' | 'forget' | 'onTurn'>
   readonly clock: Clock
+  readonly dice: Dice
   readonly log: Log
   readonly metrics: Metrics
 }
@@ -52,134 +47,113 @@ interface WorldOptions {
 /** Where the configuration in force comes from. */
 export type ConfigSource = 'store' | 'snapshot' | 'none'
 
-type SavedWorld = Omit<Saved, 'instances' | 'confirmedAt'>
-
-/** A status, and the server it was about. */
-interface Inherited {
-  readonly address: string
-  readonly status: NodeStatus
+/** The store's content as of one revision. */
+interface Copy {
+  readonly entries: ReadonlyMap<string, Entry>
+  readonly revision: bigint
 }
 
-/** Turns what is stored into what requests see: judge the documents, build one snapshot, swap it whole. */
+/** Milliseconds until a change is on the disk: of documents, and of statuses, which change with every model loaded. */
+const saveDocumentsMs = 1000
+const saveStatusesMs = 10_000
+/** Folders besides the operator's that the snapshot is built from. */
+const otherFolders: ReadonlySet<string> = new Set(['state/nodes', 'state/remembered', 'agents', 'meta/uid'])
+
+/**
+ * Turns the store's content into what requests see: judge the documents, have the guard decide whether they may be in
+ * force, find the status of each node, build one snapshot and swap it whole. Where only statuses changed, only their nodes
+ * are built again.
+ */
 export class World {
   readonly #options: WorldOptions
-  #source: ConfigSource = 'none'
-  /** Of the store when it was last believed. */
-  #revision = 0n
-  #objects: Objects = noObjects
-  #sightings: ReadonlyMap<string, Sighting> = new Map()
-  /** Statuses of a former history, or of a former process: they count until a leader has looked at the node. */
-  #inherited = new Map<string, Inherited>()
-  /** What the next snapshot may be like, as far as `prepare` was shown it; null when nobody looked ahead. */
-  #draft: Snapshot | null = null
+  readonly #guard: Trust
+  readonly #statuses: NodeStatuses
   readonly #departures: Departures
-  readonly #advice: DownAdvice
-  /** Revisions of statuses that no leader wrote, by key. */
-  readonly #refused = new Map<string, bigint>()
+  #source: ConfigSource = 'none'
+  #copy: Copy = { entries: new Map(), revision: 0n }
+  /** Revision of the newest copy that was trusted. */
+  #revision = 0n
+  /** What the next snapshot may be like, as far as `prepare` looked ahead; null: not at all. */
+  #draft: Snapshot | null = null
 
   constructor(options: WorldOptions) {
+    const { contacts, fallback, clock, cache } = options
     this.#options = options
-    this.#departures = new Departures(options.clock)
-    this.#advice = new DownAdvice(options)
+    this.#guard = new Trust({
+      ...options,
+      confirmed: () => {
+        this.#rebuild(true)
+        cache?.changed(saveDocumentsMs)
+      },
+    })
+    this.#statuses = new NodeStatuses({ ...options, observations: () => fallback.observations() })
+    this.#departures = new Departures(clock)
+    contacts.onTurn((node) => this.#reconsider(node))
   }
 
   get source(): ConfigSource {
     return this.#source
   }
 
+  /** The documents in force, and what is wrong with those that are not. */
   get objects(): Objects {
-    return this.#objects
+    return this.#guard.objects
   }
 
-  get sightings(): ReadonlyMap<string, Sighting> {
-    return this.#sightings
+  /** Why the documents in the store are not in force, in one sentence; null when they are. */
+  get suspect(): string | null {
+    return this.#guard.suspect
   }
 
-  /** Whether a change of `key` changes the world. */
-  concerns(key: string): boolean {
-    const { keys } = this.#options
-    const folder = keys.parse(key)?.folder
-    return folder === undefined ? isUnknownKey(key, keys) : worldly.has(folder) || isOperatorFolder(folder)
+  /** What the leader's work starts from. */
+  view() {
+    return {
+      snapshot: this.#options.snapshot.get(),
+      objects: this.objects,
+      suspect: this.suspect,
+      mayName: this.#guard.mayName,
+      sightings: this.#statuses.stored,
+      ...this.#copy,
+    }
   }
 
   /** Begins with what an earlier process saved. */
-  restore(saved: SavedWorld): void {
-    const { keys, trust } = this.#options
-    trust.remember(saved.uid, BigInt(saved.revision))
+  restore({ uid, revision, objects, statuses, remembered }: Saved): void {
     this.#source = 'snapshot'
-    this.#revision = BigInt(saved.revision)
-    this.#objects = judge(saved.objects.map(entryOf), keys, noObjects)
-    this.#inherit(new Map(Object.entries(saved.statuses)))
-    this.#departures.restore(saved.remembered, this.#present(new Map()))
+    this.#revision = BigInt(revision)
+    this.#guard.restore(uid, judge(objects.map(entryOf), this.#options.keys, noObjects), this.#revision)
+    this.#statuses.inherit(new Map(Object.entries(statuses)), inForce(this.objects.nodes))
+    this.#departures.restore(remembered, this.#present())
     this.refresh()
+  }
+
+  stop(): void {
+    this.#guard.stop()
+  }
+
+  /** Accepts a store that is suspect as it is, for every instance. Rejects with a StoreError. */
+  async accept(): Promise<void> {
+    await this.#guard.accept()
   }
 
   /**
-   * Builds the world anew from everything stored. What cannot be believed leaves the documents as they are, unless it is
-   * `confirmed`. Returns whether the store's history is another than before: it was wiped, or restored from a backup.
+   * Follows the store, in which the entries of some keys changed. Returns whether its history is another than before: it
+   * was wiped, swapped, or restored from a backup.
    */
-  take(entries: ReadonlyMap<string, Entry>, revision: bigint, confirmed = false): boolean {
-    const { keys, trust, metrics } = this.#options
-    const uid = readUid(entries.get(keys.uid))
-    const isOther = trust.meet(uid, revision)
-    if (isOther) this.#inherit(this.#statuses())
-    const told = this.read([...entries.values()])
-    const isBelieved = trust.believes(confirmed ? noObjects : this.#objects, told, uid)
-    if (isBelieved) {
-      this.#tell(told)
-      this.#objects = told
-      this.#revision = revision
-      this.#source = 'store'
-    }
-    const found = byFolder(entries.values(), keys)
-    this.#see(found('state/nodes'))
-    if (isBelieved) this.#departures.take(readRemembered(found('state/remembered')), this.#present(entries))
-    metrics.configStored.set(Number(revision))
-    this.refresh()
-    return isOther
+  follow(copy: Copy, changed: ReadonlySet<string>): boolean {
+    const before = this.#copy.revision
+    this.#copy = copy
+    const concerned = [...changed].filter((key) => this.#concerns(key))
+    const areStatuses = concerned.every((key) => this.#folderOf(key) === 'state/nodes')
+    const isWhole = before === 0n || copy.revision < before || !areStatuses
+    const isOtherHistory = isWhole && this.#rebuild(false)
+    if (!isWhole && concerned.length > 0) this.#updateStatuses(concerned)
+    const hasDocument = concerned.some((key) => isOperatorFolder(this.#folderOf(key)))
+    if (concerned.length > 0) this.#options.cache?.changed(hasDocument ? saveDocumentsMs : saveStatusesMs)
+    return isOtherHistory
   }
 
-  /** The same where only statuses, those at `changed`, are others than at `take`: nothing else is looked at. */
-  takeStatuses(entries: ReadonlyMap<string, Entry>, revision: bigint, changed: Iterable<string>): void {
-    const { keys, trust, snapshot, metrics } = this.#options
-    trust.meet(readUid(entries.get(keys.uid)), revision)
-    if (trust.doubt === null) this.#revision = revision
-    metrics.configStored.set(Number(revision))
-    const former = snapshot.get()
-    const changes = new Map<string, NodeChange>()
-    const sightings = new Map(this.#sightings)
-    for (const key of changed) {
-      const name = keys.parse(key)?.name ?? ''
-      const entry = entries.get(key)
-      if (entry) this.#tellRefused(entry)
-      if (entry) sightings.set(name, readStatus(entry, this.#sightings.get(name)))
-      else sightings.delete(name)
-      if (entry) this.#inherited.delete(name)
-      changes.set(name, {})
-    }
-    this.#sightings = sightings
-    const own = this.#options.own()
-    for (const name of changes.keys()) {
-      const { spec, departed } = former.nodes.get(name) ?? {}
-      if (spec && !departed) changes.set(name, { status: this.#statusOf(name, spec, own.get(name)) })
-    }
-    snapshot.swap(withNodes(former, changes, String(this.#revision)))
-    this.#measure(former)
-  }
-
-  /** Requests to a node began to be answered, or to fail: whether advice about it is believed may change. */
-  reconsider(name: string): void {
-    const { snapshot, own } = this.#options
-    const former = snapshot.get()
-    const view = former.nodes.get(name)
-    if (!view || !this.#advice.concerns(name)) return
-    const status = this.#statusOf(name, view.spec, own().get(name))
-    if (status === view.status) return
-    snapshot.swap(withNodes(former, new Map([[name, { status }]])))
-    this.#measure(former)
-  }
-
-  /** Does the work on some entries that `take` will be shown, and finds done then; nothing is put in force. */
+  /** Does the work on some of the entries that `follow` will be shown, and finds it done then. Puts nothing in force. */
   prepare(entries: readonly Entry[]): void {
     const changes = new Map<string, NodeChange>()
     for (const entry of entries) {
@@ -193,106 +167,121 @@ export class World {
     this.#draft = withNodes(this.#draft ?? this.#options.snapshot.get(), changes)
   }
 
-  /** What these entries say; nothing is put in force. */
-  read(entries: readonly Entry[]): Objects {
-    return judge(entries, this.#options.keys, this.#objects)
-  }
-
-  /** Builds the snapshot anew from what is known. */
+  /** Builds the snapshot from what is known. */
   refresh(): void {
-    const { snapshot } = this.#options
+    const { snapshot, metrics } = this.#options
     const former = snapshot.get()
+    const nodes = inForce(this.objects.nodes)
     const documents = {
       revision: this.#revision,
-      config: inForce(this.#objects.config).get('') ?? defaultConfig,
-      nodes: inForce(this.#objects.nodes),
-      statuses: this.#statuses(),
+      config: inForce(this.objects.config).get('') ?? defaultConfig,
+      nodes,
+      statuses: this.#statuses.of(nodes),
       departed: this.#departures.nodes,
-      routes: inForce(this.#objects.routes),
-      keys: inForce(this.#objects.keys),
+      routes: inForce(this.objects.routes),
+      keys: inForce(this.objects.keys),
     }
     const fresh = buildSnapshot(documents, this.#draft ?? former)
     this.#draft = null
-    snapshot.swap(fresh)
-    this.#measure(former)
+    metrics.configRejected.set(allObjects(this.objects).filter(({ faults }) => faults.length > 0).length)
+    this.#swap(fresh)
   }
 
-  /** What the next process needs to know of the world; null while there is nothing. */
-  saved(): SavedWorld | null {
-    const { trust, clock } = this.#options
+  /** What the next process needs to serve without the store; null while nothing is in force. */
+  saved(): Saved | null {
+    const { clock, keys, fallback } = this.#options
     if (this.#source === 'none') return null
     return {
-      uid: trust.uid,
+      uid: this.#guard.uid,
       revision: String(this.#revision),
       savedAt: clock.date().toISOString(),
-      objects: allObjects(this.#objects).flatMap(({ key, created, active, isLeased }) =>
-        active
-          ? [
-              {
-                key,
-                text: active.text,
-                created: String(created),
-                modified: String(active.revision),
-                leased: isLeased,
-              },
-            ]
-          : [],
-      ),
+      instances: entriesIn('instances', this.#copy.entries.values(), keys).size,
+      confirmedAt: fallback.confirmedAt?.toISOString() ?? null,
+      objects: allObjects(this.objects).flatMap(({ key, created, active, isLeased }) => {
+        if (!active) return []
+        const { text, revision } = active
+        return [{ key, text, created: String(created), modified: String(revision), leased: isLeased }]
+      }),
       remembered: this.#departures.saved(),
-      statuses: Object.fromEntries(this.#statuses()),
+      statuses: Object.fromEntries(this.#statuses.of(inForce(this.objects.nodes))),
     }
   }
 
-  #see(statuses: ReadonlyMap<string, Entry>): void {
-    for (const entry of statuses.values()) this.#tellRefused(entry)
-    this.#sightings = readStatuses(statuses, this.#sightings)
-    for (const name of this.#sightings.keys()) this.#inherited.delete(name)
+  /** Builds everything from the copy. Returns whether the history of the store is another than before. */
+  #rebuild(isConfirmed: boolean): boolean {
+    const { keys, metrics, fallback } = this.#options
+    const { entries, revision } = this.#copy
+    const former = this.objects
+    const isOtherHistory = this.#guard.observe(entries, revision)
+    if (isOtherHistory) this.#inherit()
+    const isTrusted = this.#guard.offer(entries, isConfirmed)
+    const found = byFolder(entries.values(), keys)
+    this.#statuses.replace(found('state/nodes'))
+    if (isTrusted) {
+      this.#logRejected(former)
+      this.#revision = revision
+      this.#source = 'store'
+      this.#departures.take(readRemembered(found('state/remembered')), this.#present())
+    }
+    metrics.configStored.set(Number(revision))
+    this.refresh()
+    fallback.match()
+    return isOtherHistory
+  }
+
+  /** Builds the nodes at whose statuses something changed; the copy holds the same documents as before. */
+  #updateStatuses(changed: readonly string[]): void {
+    const { keys, snapshot, metrics } = this.#options
+    const { entries, revision } = this.#copy
+    this.#guard.observe(entries, revision)
+    if (this.suspect === null) this.#revision = revision
+    metrics.configStored.set(Number(revision))
+    const former = snapshot.get()
+    const updates = new Map(
+      changed.map((key) => [keys.parse(key)?.name ?? '', entries.get(key) ?? null] as const),
+    )
+    this.#statuses.update(updates)
+    const specs = new Map(
+      [...updates.keys()].flatMap((name) => {
+        const { spec, departed } = former.nodes.get(name) ?? {}
+        return spec && !departed ? [[name, spec] as const] : []
+      }),
+    )
+    const statuses = this.#statuses.of(specs)
+    const changes = new Map([...specs.keys()].map((name) => [name, { status: statuses.get(name) ?? null }]))
+    this.#swap(withNodes(former, changes, String(this.#revision)))
+  }
+
+  /** Requests to a node began to be answered, or to fail: whether advice about it is believed may change. */
+  #reconsider(name: string): void {
+    const former = this.#options.snapshot.get()
+    const view = former.nodes.get(name)
+    if (!view || !this.#statuses.isContestable(name)) return
+    const status = this.#statuses.of(new Map([[name, view.spec]])).get(name) ?? null
+    if (status !== view.status) this.#swap(withNodes(former, new Map([[name, { status }]])))
+  }
+
+  /** Statuses of another history count for the servers that they describe, until a leader has written newer ones. */
+  #inherit(): void {
+    const nodes = inForce(this.objects.nodes)
+    this.#statuses.inherit(this.#statuses.of(nodes), nodes)
   }
 
   /** What tells a node that has departed from one that is registered. */
-  #present(entries: ReadonlyMap<string, Entry>): Parameters<Departures['take']>[1] {
+  #present(): Parameters<Departures['take']>[1] {
     const { keys, snapshot } = this.#options
     const { nodes } = snapshot.get()
     return {
-      nodes: this.#objects.nodes,
-      agentOf: (name) => readAgent(entries.get(keys.agent(name))?.value ?? ''),
-      statusOf: (name) => nodes.get(name)?.status ?? this.#sightings.get(name)?.status ?? null,
+      nodes: this.objects.nodes,
+      agentOf: (name) => readAgent(this.#copy.entries.get(keys.agent(name))?.value ?? ''),
+      statusOf: (name) => nodes.get(name)?.status ?? this.#statuses.stored.get(name)?.status ?? null,
     }
   }
 
-  #statuses(): Map<string, NodeStatus> {
-    const own = this.#options.own()
-    const statuses = new Map<string, NodeStatus>()
-    for (const [name, spec] of inForce(this.#objects.nodes)) {
-      const status = this.#statusOf(name, spec, own.get(name))
-      if (status) statuses.set(name, status)
-    }
-    return statuses
-  }
-
-  /** A node counts as what is known of it best: by us, by the leader of now, by one of before. */
-  #statusOf(name: string, spec: NodeSpec, seen: Observation | null | undefined): NodeStatus | null {
-    if (seen) return ownStatus(seen, spec)
-    const told = this.#sightings.get(name)?.status
-    if (told) return this.#advice.weigh(name, told)
-    const inherited = this.#inherited.get(name)
-    return inherited?.address === addressOf(spec) ? this.#advice.weigh(name, inherited.status) : null
-  }
-
-  /** Fences of one history say nothing about those of another: all of them are forgotten. */
-  #inherit(statuses: ReadonlyMap<string, NodeStatus>): void {
-    this.#sightings = new Map()
-    this.#inherited = new Map()
-    for (const [name, spec] of inForce(this.#objects.nodes)) {
-      const status = statuses.get(name)
-      if (status) this.#inherited.set(name, { address: addressOf(spec), status })
-    }
-  }
-
-  /** One line per text that is not in force, when it appears. */
-  #tell(objects: Objects): void {
-    const known = new Set(allObjects(this.#objects).map(({ key, stored }) => `${key} ${stored}`))
-    for (const { key, stored, active, faults } of allObjects(objects)) {
+  /** Logs one line per text that is not in force, when it appears. */
+  #logRejected(former: Objects): void {
+    const known = new Set(allObjects(former).map(({ key, stored }) => `${key} ${stored}`))
+    for (const { key, stored, active, faults } of allObjects(this.objects)) {
       if (faults.length === 0 || known.has(`${key} ${stored}`)) continue
       const effect =
         active === null
@@ -302,50 +291,35 @@ export class World {
     }
   }
 
-  /** One line per status that no leader wrote; the leader writes its own over it. */
-  #tellRefused(entry: Entry): void {
-    const reason = refusalOf(entry)
-    if (reason === null) this.#refused.delete(entry.key)
-    else if (this.#refused.get(entry.key) !== entry.modified) {
-      this.#refused.set(entry.key, entry.modified)
-      this.#options.log.warn('the status of a node in the store is refused', { key: entry.key, reason })
+  #swap(fresh: Snapshot): void {
+    const { metrics, snapshot, contacts, log } = this.#options
+    const former = snapshot.get()
+    snapshot.swap(fresh)
+    for (const { level, message, fields } of fleetEvents(former.nodes, fresh.nodes))
+      log[level](message, fields)
+    metrics.nodesDeparted.set(this.#departures.count)
+    measureSnapshot(metrics, former, snapshot)
+    for (const name of former.nodes.keys()) {
+      if (fresh.nodes.has(name)) continue
+      this.#statuses.forget(name)
+      contacts.forget(name)
     }
   }
 
-  #measure(former: Snapshot): void {
-    const { metrics, snapshot, log } = this.#options
-    const { nodes, models, revision } = snapshot.get()
-    for (const { level, message, fields } of fleetEvents(former.nodes, nodes)) log[level](message, fields)
-    metrics.nodesDeparted.set(this.#departures.count)
-    if (models !== former.models)
-      metrics.digestMismatch.set([...models.values()].filter(({ olderOn }) => olderOn.length > 0).length)
-    metrics.configRevision.set(Number(revision))
-    metrics.configRejected.set(allObjects(this.#objects).filter(({ faults }) => faults.length > 0).length)
-    this.#measureNodes(former, snapshot.get())
-    if (hasLost(former, snapshot.get())) void pruneSeries(metrics, () => snapshot.get())
+  #concerns(key: string): boolean {
+    const { keys } = this.#options
+    const folder = keys.parse(key)?.folder
+    return folder === undefined
+      ? isUnknownKey(key, keys)
+      : otherFolders.has(folder) || isOperatorFolder(folder)
   }
 
-  #measureNodes(former: Snapshot, { nodes }: Snapshot): void {
-    const { metrics } = this.#options
-    for (const [name, node] of nodes)
-      if (former.nodes.get(name) !== node) {
-        metrics.nodeUp.set({ node: name }, node.health === 'up' || node.health === 'slow' ? 1 : 0)
-        metrics.nodeSlow.set({ node: name }, node.health === 'slow' ? 1 : 0)
-      }
-    for (const name of former.nodes.keys()) if (!nodes.has(name)) this.#forget(name)
-  }
-
-  #forget(name: string): void {
-    const { contacts } = this.#options
-    this.#advice.forget(name)
-    contacts.forget(name)
+  #folderOf(key: string): string {
+    return this.#options.keys.parse(key)?.folder ?? ''
   }
 }
 
-/** Folders besides the operator's that say what is in force. */
-const worldly: ReadonlySet<string> = new Set(['state/nodes', 'state/remembered', 'agents', 'meta/uid'])
-
-/** A document as the store had it. Which lease an agent's document lived under is of no use any more. */
+/** A saved document as an entry of the store. Which lease it was under is of no use any more. */
 function entryOf({ key, text, created, modified, leased }: Saved['objects'][number]): Entry {
   return {
     key,

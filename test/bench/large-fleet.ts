@@ -1,14 +1,10 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Intake } from '../../lib/cluster/intake.ts'
-import { Trust } from '../../lib/cluster/trust.ts'
 import { World } from '../../lib/cluster/world.ts'
-import { Contacts } from '../../lib/fleet/contacts.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
-import { silentLog } from '../../lib/shared/log.ts'
-import { Metrics } from '../../lib/shared/metrics.ts'
-import { Keys } from '../../lib/store/keys.ts'
 import type { Entry } from '../../lib/store/store.ts'
+import { keys, worldOptions } from '../support/cluster.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { Connection } from './connection.ts'
@@ -93,28 +89,19 @@ export async function largeFleet(): Promise<Findings> {
 
 /** The control side as far as it follows the store, without a store. */
 function follower(snapshot: ConstructorParameters<typeof World>[0]['snapshot']) {
-  const keys = new Keys('bench')
-  const shared = { clock: new RealClock(), log: silentLog, metrics: new Metrics() }
-  const trust = new Trust({ ...shared, isGuarded: true })
-  const world = new World({
-    ...shared,
-    keys,
-    snapshot,
-    trust,
-    contacts: new Contacts(shared.clock),
-    own: () => new Map(),
-  })
+  const shared = worldOptions(new RealClock(), snapshot)
   const entries = new Map<string, Entry>()
   let revision = 0n
   const intake = new Intake({
     ...shared,
-    keys,
-    entries: () => entries,
-    prepare: (slice) => world.prepare(slice),
-    take: (changed) => {
-      if (changed.size > nodes) world.take(entries, revision)
-      else world.takeStatuses(entries, revision, changed)
+    informer: {
+      entries,
+      get revision() {
+        return revision
+      },
     },
+    world: new World(shared),
+    followed: () => {},
   })
   /** Returns the key. */
   const put = (path: string, value: string) => {

@@ -1,11 +1,33 @@
 import { Cluster, type ClusterOptions } from '../../lib/cluster/cluster.ts'
+import type { Observation } from '../../lib/cluster/statuses.ts'
+import { Contacts } from '../../lib/fleet/contacts.ts'
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
+import type { Clock } from '../../lib/shared/clock.ts'
 import { type Log, silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { Keys } from '../../lib/store/keys.ts'
-import { Link, type MemoryStore } from './memory-store.ts'
+import { Link, MemoryStore } from './memory-store.ts'
 
 export const keys = new Keys('test')
+
+/** What a `World` needs besides the store's content that it is shown. */
+export function worldOptions(clock: Clock, snapshot = new CurrentSnapshot()) {
+  const store = new Link(new MemoryStore(clock))
+  store.kind = 'etcd'
+  const own = new Map<string, Observation | null>()
+  return {
+    store,
+    keys,
+    snapshot,
+    fallback: { observations: () => own, match() {}, confirmedAt: null },
+    cache: null,
+    contacts: new Contacts(clock),
+    clock,
+    dice: () => 0.5,
+    log: silentLog,
+    metrics: new Metrics(),
+  }
+}
 
 /** The control side of an instance on a memory store that is shared, as etcd is. */
 export class ClusterInstance {

@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Intake } from '../../lib/cluster/intake.ts'
-import { Trust } from '../../lib/cluster/trust.ts'
 import { World } from '../../lib/cluster/world.ts'
-import { Contacts } from '../../lib/fleet/contacts.ts'
-import { buildSnapshot, CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
-import { silentLog } from '../../lib/shared/log.ts'
-import { Metrics } from '../../lib/shared/metrics.ts'
+import { buildSnapshot } from '../../lib/fleet/snapshot.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import type { Entry } from '../../lib/store/store.ts'
-import { keys } from '../support/cluster.ts'
+import { keys, worldOptions } from '../support/cluster.ts'
 import { aDocuments } from '../support/fleet.ts'
 
 const nodes = 200
@@ -22,33 +18,32 @@ const { statuses } = aDocuments({
 /** A world behind an intake, and what both did. */
 function anIntake() {
   const clock = new VirtualClock()
-  const snapshot = new CurrentSnapshot()
-  const shared = { clock, log: silentLog, metrics: new Metrics() }
-  const trust = new Trust({ ...shared, isGuarded: true })
-  const world = new World({
-    ...shared,
-    keys,
-    snapshot,
-    trust,
-    contacts: new Contacts(shared.clock),
-    own: () => new Map(),
-  })
+  const shared = worldOptions(clock)
+  const { snapshot } = shared
+  const world = new World(shared)
   const entries = new Map<string, Entry>()
   const taken: string[][] = []
   const slices: number[] = []
   let revision = 0n
   const intake = new Intake({
     ...shared,
-    keys,
-    entries: () => entries,
-    prepare: (slice) => {
-      slices.push(slice.reduce((chars, { value }) => chars + value.length, 0))
-      world.prepare(slice)
+    informer: {
+      entries,
+      get revision() {
+        return revision
+      },
     },
-    take: (changed) => {
-      taken.push([...changed])
-      world.take(entries, revision)
+    world: {
+      prepare: (slice) => {
+        slices.push(slice.reduce((chars, { value }) => chars + value.length, 0))
+        world.prepare(slice)
+      },
+      follow: (copy, changed) => {
+        taken.push([...changed])
+        return world.follow(copy, changed)
+      },
     },
+    followed: () => {},
   })
   const put = (key: string, value: string) => {
     const created = entries.get(key)?.created ?? ++revision
@@ -79,7 +74,7 @@ test('a whole fleet is read in slices, put in force at once, and is what it woul
   assert.ok(Math.max(...slices) < 100_000, `at most ${Math.max(...slices)} characters in one turn`)
   const { revision, nodes: views, models: modelViews } = snapshot.get()
   const whole = anIntake()
-  whole.world.take(entries, BigInt(revision))
+  whole.world.follow({ entries, revision: BigInt(revision) }, new Set(entries.keys()))
   assert.deepEqual([...views], [...whole.snapshot.get().nodes])
   assert.deepEqual([...modelViews], [...whole.snapshot.get().models])
   assert.equal(world.source, 'store')

@@ -1,16 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Observation } from '../../lib/cluster/statuses.ts'
-import { Trust } from '../../lib/cluster/trust.ts'
 import { World } from '../../lib/cluster/world.ts'
-import { Contacts } from '../../lib/fleet/contacts.ts'
 import type { NodeStatus } from '../../lib/fleet/node.ts'
-import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import { type Log, silentLog } from '../../lib/shared/log.ts'
-import { Metrics } from '../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import type { Entry } from '../../lib/store/store.ts'
-import { keys } from '../support/cluster.ts'
+import { keys, worldOptions } from '../support/cluster.ts'
 
 const status: NodeStatus = {
   fence: '20',
@@ -26,23 +21,24 @@ const down = { ...status, health: 'down', weight: 0 } as const
 
 /** A world, and the store's content that it is shown. */
 function aWorld() {
-  const snapshot = new CurrentSnapshot()
-  const own = new Map<string, Observation | null>()
+  const clock = new VirtualClock()
   const warned: unknown[] = []
   const log: Log = { ...silentLog, warn: (message, fields) => void warned.push([message, fields]) }
-  const shared = { clock: new VirtualClock(), log, metrics: new Metrics() }
-  const trust = new Trust({ ...shared, isGuarded: true })
-  const contacts = new Contacts(shared.clock)
-  const world = new World({ ...shared, keys, snapshot, trust, contacts, own: () => own })
-  contacts.onTurn((node) => world.reconsider(node))
+  const options = { ...worldOptions(clock), log }
+  const { snapshot, contacts, fallback } = options
+  const world = new World(options)
   const entries = new Map<string, Entry>()
   return {
     world,
     warned,
-    own,
+    own: fallback.observations(),
     contacts,
-    clock: shared.clock,
+    clock,
     entries,
+    /** Shows the whole content. */
+    take: (revision: bigint) => world.follow({ entries, revision }, new Set([keys.uid])),
+    /** Shows that the status of the node changed, and nothing else. */
+    takeStatus: (revision: bigint) => world.follow({ entries, revision }, new Set([keys.nodeState('n')])),
     put(key: string, value: string, revision: bigint) {
       const created = entries.get(key)?.created ?? revision
       entries.set(key, { key, value, created, modified: revision, lease: null })
@@ -57,36 +53,36 @@ function anUpWorld() {
   made.put(keys.uid, 'uid-1', 10n)
   made.put(keys.node('n'), '{url: "http://10.0.0.1:11434", weight: 2}', 11n)
   made.put(keys.nodeState('n'), JSON.stringify(status), 30n)
-  assert.equal(made.world.take(made.entries, 30n), false)
+  assert.equal(made.take(30n), false)
   assert.equal(made.node()?.available, true)
   return made
 }
 
 test('a node of a wiped store stays as available as it was, until a leader of the new history looks at it', () => {
-  const { world, entries, put, node } = anUpWorld()
+  const { take, entries, put, node } = anUpWorld()
   entries.clear()
-  assert.equal(world.take(entries, 1n), true)
+  assert.equal(take(1n), true)
   assert.deepEqual([node()?.available, node()?.weight], [true, 2])
   put(keys.nodeState('n'), JSON.stringify({ ...down, fence: '2' }), 3n)
-  assert.equal(world.take(entries, 3n), false, 'told once')
+  assert.equal(take(3n), false, 'told once')
   assert.equal(node()?.health, 'down', 'the fences of the former history are forgotten')
   entries.delete(keys.nodeState('n'))
-  world.take(entries, 4n)
+  take(4n)
   assert.equal(node()?.status, null, 'what was inherited does not come back')
 })
 
 test('what an earlier process saved counts until the store says more, and only for the same server', () => {
   const saved = anUpWorld().world.saved()
-  const { world, put, entries, node } = aWorld()
+  const { world, take, put, node } = aWorld()
   assert.ok(saved)
   world.restore(saved)
   assert.deepEqual([world.source, node()?.available], ['snapshot', true])
   put(keys.uid, 'uid-1', 10n)
   put(keys.node('n'), '{url: "http://10.0.0.1:11434", weight: 5}', 11n)
-  assert.equal(world.take(entries, 30n), false)
+  assert.equal(take(30n), false)
   assert.deepEqual([world.source, node()?.weight], ['store', 5])
   put(keys.node('n'), '{url: "http://10.0.0.9:11434"}', 31n)
-  world.take(entries, 31n)
+  take(31n)
   assert.equal(node()?.status, null, 'another address is another server')
 })
 
@@ -104,10 +100,10 @@ test('what the instance sees by itself outranks a leader; where it knows nothing
 })
 
 test('a text of a wiped store is read anew, also at a revision that was known', () => {
-  const { world, entries, put, node } = anUpWorld()
+  const { take, entries, put, node } = anUpWorld()
   entries.clear()
   put(keys.node('n'), '{url: "http://10.0.0.2:11434"}', 11n)
-  world.take(entries, 12n)
+  take(12n)
   assert.equal(node()?.spec.url, 'http://10.0.0.2:11434')
 })
 
@@ -117,7 +113,7 @@ async function anAdvisedWorld() {
   let revision = 30n
   const advise = (health: 'up' | 'down', since: string) => {
     made.put(keys.nodeState('n'), JSON.stringify({ ...status, health, since }), ++revision)
-    made.world.takeStatuses(made.entries, revision, [keys.nodeState('n')])
+    made.takeStatus(revision)
   }
   const health = () => made.node()?.health
   await made.clock.advance(1000)
@@ -160,20 +156,20 @@ test('advice is believed again once an own request fails there, or the node goes
 })
 
 test('the same advice signed by another leader is no new advice (301)', async () => {
-  const { advise, health, contacts, clock, put, world, entries } = await anAdvisedWorld()
+  const { advise, health, contacts, clock, put, takeStatus } = await anAdvisedWorld()
   advise('down', 'monday')
   await clock.advance(10)
   contacts.answered('n')
   const signed = { ...status, health: 'down', since: 'monday', fence: '99' }
   put(keys.nodeState('n'), JSON.stringify(signed), 99n)
-  world.takeStatuses(entries, 99n, [keys.nodeState('n')])
+  takeStatus(99n)
   assert.equal(health(), 'slow')
 })
 
 test('the log says of a rejected document whether a version of it is in force', () => {
-  const { world, entries, put, warned } = aWorld()
+  const { take, put, warned } = aWorld()
   const told = (revision: bigint) => {
-    world.take(entries, revision)
+    take(revision)
     return warned.splice(0)
   }
   put(keys.uid, 'uid-1', 10n)
