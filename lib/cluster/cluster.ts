@@ -1,5 +1,5 @@
 import type { Contacts } from '../fleet/contacts.ts'
-import type { InstanceRecord, LoadSummary, Verdict } from '../fleet/instance.ts'
+import type { InstanceRecord, LoadSummary } from '../fleet/instance.ts'
 import type { Jobs } from '../fleet/job.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
@@ -18,12 +18,11 @@ import { JobBoard } from './job-board.ts'
 import { LastGood } from './last-good.ts'
 import { Leadership } from './leadership.ts'
 import { NodeEvidence } from './node-evidence.ts'
-import { allObjects, verdictOf } from './objects.ts'
+import { type Rejected, rejectedIn } from './objects.ts'
 import { OwnAdvice } from './own-advice.ts'
 import type { CutOff } from './reach.ts'
 import { readInstance } from './records.ts'
 import { Registry } from './registry.ts'
-import { Session } from './session.ts'
 import { ownFence } from './statuses.ts'
 import { type ConfigSource, World } from './world.ts'
 
@@ -63,12 +62,6 @@ export interface ClusterOptions {
   readonly ttlMs?: number
 }
 
-/** A document that is not in force as it is stored. */
-export interface Rejected {
-  readonly key: string
-  readonly verdict: Omit<Verdict, 'fence'>
-}
-
 const defaultTtlMs = 10_000
 const nothingLearned: LearnedState = { nodes: {}, outputs: {} }
 /** Milliseconds a stop may take when the store does not answer. */
@@ -77,6 +70,9 @@ const stopWithinMs = 2000
 /**
  * The control side of an instance: follows the store, keeps the snapshot current, registers, takes part in the election
  * and does the leader's work while it leads. Losing the store stops none of the traffic: the snapshot stays.
+ *
+ *     store -> informer -> intake -> world -> snapshot     also when there is no leader, and from the disk without a store
+ *     registry, leadership -> store                        this instance's record; while it leads, statuses and verdicts
  */
 export class Cluster {
   /** What the store says: leader, instances, documents. */
@@ -89,7 +85,6 @@ export class Cluster {
   readonly #informer: Informer
   readonly #intake: Intake
   readonly #jobs: JobBoard
-  readonly #session: Session
   readonly #registry: Registry
   readonly #leadership: Leadership
   #isDraining = false
@@ -99,7 +94,7 @@ export class Cluster {
     const { keys, disk, instance, load, ttlMs = defaultTtlMs } = options
     const shared = { ...options, ttlMs }
 
-    // What this instance, and others, find out about the nodes besides the leader's advice.
+    // What this instance and others find out about the nodes by their own requests.
     this.#evidence = new NodeEvidence({
       ...shared,
       instances: () => this.directory.instances(),
@@ -108,7 +103,7 @@ export class Cluster {
     })
     const evidence = this.#evidence
 
-    // From the store to the snapshot: informer, intake, world.
+    // From the store to the snapshot.
     this.#cache = disk ? new LastGood({ ...shared, disk, collect: () => this.#world.saved() }) : null
     this.#fallback = new OwnAdvice({
       ...shared,
@@ -130,19 +125,17 @@ export class Cluster {
       followed: (changed, isOtherHistory) => this.#follow(changed, isOtherHistory),
     })
 
-    // What other parts of this instance read.
+    // What the admin API and other rooms read.
     const entries = () => this.#informer.entries
     this.directory = new Directory(entries, keys)
     this.#jobs = new JobBoard({ ...shared, entries, hasLeader: () => this.directory.leader() !== null })
 
-    // From this instance to the store: lease, registration, leadership.
-    this.#session = new Session({ ...shared, granted: () => this.#registry.poke() })
+    // From this instance to the store.
     this.#registry = new Registry({
       ...shared,
       id: instance.name,
       boot: instance.boot,
       predecessor: options.predecessor ?? null,
-      lease: () => this.#session.lease,
       record: () => this.#record(),
       load: () => ({ ...load(), ...evidence.inLoad }),
       registered: () => this.#leadership.poke(),
@@ -174,7 +167,6 @@ export class Cluster {
   start(): void {
     this.#fallback.start()
     this.#informer.start()
-    this.#session.start()
     this.#registry.start()
     this.#leadership.start()
     this.#evidence.start()
@@ -188,118 +180,6 @@ export class Cluster {
     late.abort()
   }
 
-  /** The model jobs of the cluster; whoever leads carries them out. */
-  get jobs(): Jobs {
-    return this.#jobs
-  }
-
-  isLeader(): boolean {
-    return this.#leadership.isLeader()
-  }
-
-  /** Whether the store confirmed its leadership a moment ago: for what acts on it unguarded, such as a virtual IP. */
-  isProvenLeader(): boolean {
-    return this.#leadership.isProven
-  }
-
-  /** This instance's own term while it leads. */
-  get fence(): bigint | null {
-    return this.#leadership.fence
-  }
-
-  /** The documents whose stored text is not in force, as this instance judges them. */
-  rejected(): readonly Rejected[] {
-    return allObjects(this.#world.objects)
-      .filter(({ faults }) => faults.length > 0)
-      .map((object) => ({ key: object.key, verdict: verdictOf(object) }))
-  }
-
-  /** Where the configuration in force comes from: `snapshot` is the one on disk, `none` means nothing is in force yet. */
-  get configSource(): ConfigSource {
-    return this.#world.source
-  }
-
-  /** Where another process runs that is registered under this instance's name, in a few words; null: there is none. */
-  get duplicate(): string | null {
-    return this.#registry.rival?.place ?? null
-  }
-
-  /** Why what the store says is not put in force, in one sentence; null when it is. */
-  get suspect(): string | null {
-    return this.#world.suspect
-  }
-
-  /** Set while this instance reaches no node and another one does. */
-  get cutOff(): CutOff | null {
-    return this.#evidence.cutOff
-  }
-
-  /**
-   * Whether this instance knows by itself that a node is down: it was the one that probed the node, or failed there too. That
-   * another instance says so is advice, which must not take this one out of service.
-   */
-  findsDown({ name, health, status }: NodeView): boolean {
-    if (health !== 'down' || status === null) return false
-    const isProbedHere =
-      this.advice === 'own' ? status.fence === ownFence : status.fence === String(this.fence)
-    return isProbedHere || this.#evidence.hasFailed(name)
-  }
-
-  /** Whose health and weights are in force: a leader's, or what this instance finds out while none is heard. */
-  get advice(): 'leader' | 'own' {
-    return this.#fallback.source
-  }
-
-  /** Accepts a store that is suspect as it is, for every instance. Rejects with a StoreError. */
-  async acceptEmpty(): Promise<void> {
-    await this.#world.accept()
-  }
-
-  /** Reads what changes by time alone into the metrics. */
-  measure(): void {
-    const { clock, metrics } = this.#options
-    const contact = this.lastContactMs()
-    if (contact !== null) metrics.storeSilence.set((clock.now() - contact) / 1000)
-    const { inStepMs } = this.#informer
-    if (inStepMs !== null) metrics.watchLag.set((clock.now() - inStepMs) / 1000)
-    this.#fallback.measure()
-    this.#cache?.measure()
-    this.#jobs.measure(metrics)
-  }
-
-  /** Whether the store has answered once. */
-  get synced(): boolean {
-    return this.#informer.synced
-  }
-
-  /** Whether the store is within reach: its changes arrive as they happen. */
-  get following(): boolean {
-    return this.#informer.following
-  }
-
-  /** `clock.now()` of the last sign of life of the store; null before the first. */
-  lastContactMs(): number | null {
-    return this.#informer.lastContactMs
-  }
-
-  /** An instance that drains does not lead: it is about to go. */
-  setDraining(draining: boolean): void {
-    this.#isDraining = draining
-    this.#registry.poke()
-    if (draining) void this.#leadership.stepDown()
-    else this.#leadership.poke()
-  }
-
-  /**
-   * Hands leadership to another instance, to `successor` if one is named: the others then give it two seconds. Without
-   * another instance, this one leads again after a pause.
-   *
-   * @throws StoreError when the others cannot be told of the successor; then this instance goes on leading.
-   */
-  async stepDown(successor: string | null = null): Promise<void> {
-    await this.#leadership.stepDown(successor)
-  }
-
   async #leave(): Promise<void> {
     this.#evidence.stop()
     this.#intake.stop()
@@ -310,24 +190,18 @@ export class Cluster {
     const unfollowed = Promise.all([this.#informer.stop(), this.#cache?.stop()])
     await this.#leadership.stop()
     await this.#registry.stop()
-    await this.#session.close()
     await unfollowed
   }
 
-  /** A node is not what the snapshot says of it: the leader looks at once, on others its next probe must do. */
-  doubt(node: string): void {
-    this.#leadership.doubt(node)
-  }
-
-  /** Everything besides the snapshot that follows the store. */
+  /** What follows a change in the store besides the snapshot, which has followed already. */
   #follow(changed: ReadonlySet<string>, isOtherHistory: boolean): void {
     const { keys, metrics, instance, store } = this.#options
     const { entries, revision } = this.#informer
     this.#evidence.follow(changed, entries)
     this.#fallback.follow(changed, entries, this.suspect === null)
-    if (isOtherHistory) this.#beginAnew()
-    if (changed.has(keys.instance(instance.name)))
-      this.#observeOwn(entries.get(keys.instance(instance.name)) ?? null, revision)
+    if (isOtherHistory) this.#startOver()
+    const own = keys.instance(instance.name)
+    if (changed.has(own)) this.#observeOwn(entries.get(own) ?? null, revision)
     if (changed.has(keys.leader)) this.#leadership.observe(this.directory.leaderEntry(), revision)
     const instances = this.directory.folder('instances').size
     metrics.members.set(instances)
@@ -335,8 +209,8 @@ export class Cluster {
     this.#leadership.follow(this.#jobs.changed(changed))
   }
 
-  /** Neither a term nor a record of another history proves anything: whoever leads has to win again, and all register. */
-  #beginAnew(): void {
+  /** A term or a record of another history proves nothing: the leader has to win again, and all instances register. */
+  #startOver(): void {
     void this.#leadership.stepDown()
     this.#registry.forget()
   }
@@ -358,5 +232,119 @@ export class Cluster {
       ...this.#evidence.inRecord,
       revision: this.#options.snapshot.get().revision,
     }
+  }
+
+  /** The model jobs of the cluster; the leader carries them out. */
+  get jobs(): Jobs {
+    return this.#jobs
+  }
+
+  isLeader(): boolean {
+    return this.#leadership.isLeader()
+  }
+
+  /** Whether the store confirmed its leadership a moment ago: for what acts on it unguarded, such as a virtual IP. */
+  isProvenLeader(): boolean {
+    return this.#leadership.isProven
+  }
+
+  /** This instance's own term while it leads. */
+  get fence(): bigint | null {
+    return this.#leadership.fence
+  }
+
+  /** Where another process runs that is registered under this instance's name, in a few words; null: there is none. */
+  get duplicate(): string | null {
+    return this.#registry.rival?.place ?? null
+  }
+
+  /** Where the configuration in force comes from: `snapshot` is the one on disk, `none` means nothing is in force yet. */
+  get configSource(): ConfigSource {
+    return this.#world.source
+  }
+
+  /** The documents whose stored text is not in force, as this instance judges them. */
+  rejected(): readonly Rejected[] {
+    return rejectedIn(this.#world.objects)
+  }
+
+  /** Why the documents in the store are not in force, in one sentence; null when they are. */
+  get suspect(): string | null {
+    return this.#world.suspect
+  }
+
+  /** Whose health and weights are in force: a leader's, or what this instance probes itself while there is no leader. */
+  get advice(): 'leader' | 'own' {
+    return this.#fallback.source
+  }
+
+  /** Set while this instance reaches no node and another one does. */
+  get cutOff(): CutOff | null {
+    return this.#evidence.cutOff
+  }
+
+  /**
+   * Whether this instance knows by itself that a node is down: it was the one that probed the node, or failed there too. That
+   * another instance says so is advice, which must not take this one out of service.
+   */
+  findsDown({ name, health, status }: NodeView): boolean {
+    if (health !== 'down' || status === null) return false
+    const isProbedHere =
+      this.advice === 'own' ? status.fence === ownFence : status.fence === String(this.fence)
+    return isProbedHere || this.#evidence.hasFailed(name)
+  }
+
+  /** Whether the store has answered once. */
+  get synced(): boolean {
+    return this.#informer.synced
+  }
+
+  /** Whether the store is within reach: its changes arrive as they happen. */
+  get following(): boolean {
+    return this.#informer.following
+  }
+
+  /** `clock.now()` of the last sign of life of the store; null before the first. */
+  lastContactMs(): number | null {
+    return this.#informer.lastContactMs
+  }
+
+  /** Reads what changes by time alone into the metrics. */
+  measure(): void {
+    const { clock, metrics } = this.#options
+    const { lastContactMs, inStepMs } = this.#informer
+    if (lastContactMs !== null) metrics.storeSilence.set((clock.now() - lastContactMs) / 1000)
+    if (inStepMs !== null) metrics.watchLag.set((clock.now() - inStepMs) / 1000)
+    this.#fallback.measure()
+    this.#cache?.measure()
+    this.#jobs.measure(metrics)
+  }
+
+  /** An instance that drains does not lead: it is about to go. */
+  setDraining(draining: boolean): void {
+    this.#isDraining = draining
+    this.#registry.poke()
+    if (draining) void this.#leadership.stepDown()
+    else this.#leadership.poke()
+  }
+
+  /**
+   * Hands leadership to another instance, to `successor` if one is named: the others then give it two seconds. Without
+   * another instance, this one leads again after a pause.
+   *
+   * @throws StoreError when the others cannot be told of the successor; then this instance goes on leading.
+   */
+  async stepDown(successor: string | null = null): Promise<void> {
+    await this.#leadership.stepDown(successor)
+  }
+
+  /** Accepts a store that is suspect as it is, for every instance. Rejects with a StoreError. */
+  async acceptEmpty(): Promise<void> {
+    await this.#world.accept()
+  }
+
+  /** A node is not what the snapshot says of it: the leader looks at once, on others its next probe must do. */
+  doubt(node: string): void {
+    this.#leadership.doubt(node)
   }
 }

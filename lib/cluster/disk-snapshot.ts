@@ -4,6 +4,8 @@ import { dirname } from 'node:path'
 import { z } from 'zod'
 import type { NodeStatus } from '../fleet/node.ts'
 import type { Log } from '../shared/log.ts'
+import type { Entry } from '../store/store.ts'
+import { allObjects, type Objects } from './objects.ts'
 import { type Memory, memorySchema } from './remembered.ts'
 import { statusSchema } from './statuses.ts'
 
@@ -39,6 +41,26 @@ const savedSchema = z.object({
 export type Saved = Omit<z.output<typeof savedSchema>, 'remembered' | 'statuses'> & {
   readonly remembered: Readonly<Record<string, Memory>>
   readonly statuses: Readonly<Record<string, NodeStatus>>
+}
+
+/** The operator's documents in force, as they are saved. */
+export function savedDocuments(objects: Objects): Saved['objects'] {
+  return allObjects(objects).flatMap(({ key, created, active, isLeased }) => {
+    if (!active) return []
+    const { text, revision } = active
+    return [{ key, text, created: String(created), modified: String(revision), leased: isLeased }]
+  })
+}
+
+/** The saved documents as entries of the store. Which lease one was under is of no use any more. */
+export function entriesOf({ objects }: Saved): Entry[] {
+  return objects.map(({ key, text, created, modified, leased }) => ({
+    key,
+    value: text,
+    created: BigInt(created),
+    modified: BigInt(modified),
+    lease: leased ? 'former' : null,
+  }))
 }
 
 /**

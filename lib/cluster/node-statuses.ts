@@ -4,6 +4,7 @@ import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Entry } from '../store/store.ts'
 import { DownAdvice } from './down-advice.ts'
+import type { OwnAdvice } from './own-advice.ts'
 import { addressOf } from './probers.ts'
 import {
   type Observation,
@@ -15,8 +16,8 @@ import {
 } from './statuses.ts'
 
 interface NodeStatusesOptions {
-  /** What this instance found out by its own probes, by node name; null where that is nothing yet. */
-  readonly observations: () => ReadonlyMap<string, Observation | null>
+  /** Its observations outrank what a leader wrote. */
+  readonly fallback: Pick<OwnAdvice, 'observations'>
   readonly contacts: Pick<Contacts, 'of' | 'expectNews'>
   readonly clock: Clock
   readonly log: Log
@@ -53,7 +54,7 @@ export class NodeStatuses {
 
   /** The statuses in force of these nodes. A node of which nothing is known is missing. */
   of(nodes: ReadonlyMap<string, NodeSpec>): Map<string, NodeStatus> {
-    const observations = this.#options.observations()
+    const observations = this.#options.fallback.observations()
     const statuses = new Map<string, NodeStatus>()
     for (const [name, spec] of nodes) {
       const status = this.#statusOf(name, spec, observations.get(name))

@@ -103,6 +103,18 @@ export function verdictOf({ stored, active, faults, warnings }: Judged<unknown>)
   }
 }
 
+/** A document that is not in force as it is stored. */
+export interface Rejected {
+  readonly key: string
+  readonly verdict: Omit<Verdict, 'fence'>
+}
+
+export function rejectedIn(objects: Objects): Rejected[] {
+  return allObjects(objects)
+    .filter(({ faults }) => faults.length > 0)
+    .map((object) => ({ key: object.key, verdict: verdictOf(object) }))
+}
+
 type Read<T> = (name: string, entry: Entry) => Parsed<T>
 
 /** What an entry of each folder says by itself, read once for each entry. */

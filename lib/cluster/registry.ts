@@ -5,7 +5,7 @@ import { type Dice, Loop } from '../shared/loop.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Compare, Entry, Store } from '../store/store.ts'
 import { readInstance } from './records.ts'
-import { isLeaseGone } from './session.ts'
+import { isLeaseGone, Session } from './session.ts'
 
 interface RegistryOptions {
   readonly store: Store
@@ -13,14 +13,12 @@ interface RegistryOptions {
   readonly clock: Clock
   readonly dice: Dice
   readonly log: Log
-  /** Milliseconds between tries while another process has the name. */
+  /** Milliseconds that the record outlives a process that died, and between tries while another process has the name. */
   readonly ttlMs: number
   readonly id: string
   readonly boot: string
   /** The boot id of a process of this name that is certainly gone. */
   readonly predecessor: string | null
-  /** The lease to register under, or null while there is none. */
-  readonly lease: () => string | null
   readonly record: () => InstanceRecord
   readonly load: () => LoadSummary
   /** Called when the instance became registered. */
@@ -53,6 +51,7 @@ interface Written {
  */
 export class Registry {
   readonly #options: RegistryOptions
+  readonly #session: Session
   readonly #loop: Loop
   #record: Written | null = null
   #load: Written | null = null
@@ -62,6 +61,7 @@ export class Registry {
 
   constructor(options: RegistryOptions) {
     this.#options = options
+    this.#session = new Session({ ...options, granted: () => this.#loop.poke() })
     this.#loop = new Loop({
       clock: options.clock,
       dice: options.dice,
@@ -72,16 +72,19 @@ export class Registry {
   }
 
   start(): void {
+    this.#session.start()
     this.#loop.start()
   }
 
+  /** Ends the lease, and with it the registration. */
   async stop(): Promise<void> {
     await this.#loop.stop()
+    await this.#session.close()
   }
 
   /** Whether the name is ours: the record stands under the lease we hold. */
   get isRegistered(): boolean {
-    return this.#record !== null && this.#record.lease === this.#options.lease()
+    return this.#record !== null && this.#record.lease === this.#session.lease
   }
 
   /** The process that is registered under our name; null while there is none, or the store has not said so for two TTLs. */
@@ -110,7 +113,7 @@ export class Registry {
   }
 
   async #round(): Promise<void> {
-    const lease = this.#options.lease()
+    const { lease } = this.#session
     if (lease === null || (this.#rival && this.#options.clock.now() < this.#rival.until)) return
     try {
       if (await this.#publishRecord(lease)) await this.#publishLoad(lease)

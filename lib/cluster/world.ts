@@ -15,12 +15,21 @@ import type { Metrics } from '../shared/metrics.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import { Departures } from './departures.ts'
-import type { Saved } from './disk-snapshot.ts'
+import { entriesOf, type Saved, savedDocuments } from './disk-snapshot.ts'
 import { fleetEvents } from './fleet-events.ts'
 import type { LastGood } from './last-good.ts'
 import { measureSnapshot } from './metric-series.ts'
 import { NodeStatuses } from './node-statuses.ts'
-import { allObjects, inForce, isOperatorFolder, judge, noObjects, type Objects, readers } from './objects.ts'
+import {
+  allObjects,
+  inForce,
+  isOperatorFolder,
+  judge,
+  noObjects,
+  type Objects,
+  readers,
+  rejectedIn,
+} from './objects.ts'
 import type { OwnAdvice } from './own-advice.ts'
 import { byFolder, entriesIn, readAgent } from './records.ts'
 import { readRemembered } from './remembered.ts'
@@ -77,7 +86,7 @@ export class World {
   #draft: Snapshot | null = null
 
   constructor(options: WorldOptions) {
-    const { contacts, fallback, clock, cache } = options
+    const { contacts, clock, cache } = options
     this.#options = options
     this.#guard = new Trust({
       ...options,
@@ -86,7 +95,7 @@ export class World {
         cache?.changed(saveDocumentsMs)
       },
     })
-    this.#statuses = new NodeStatuses({ ...options, observations: () => fallback.observations() })
+    this.#statuses = new NodeStatuses(options)
     this.#departures = new Departures(clock)
     contacts.onTurn((node) => this.#reconsider(node))
   }
@@ -118,11 +127,13 @@ export class World {
   }
 
   /** Begins with what an earlier process saved. */
-  restore({ uid, revision, objects, statuses, remembered }: Saved): void {
+  restore(saved: Saved): void {
+    const { uid, revision, statuses, remembered } = saved
+    const objects = judge(entriesOf(saved), this.#options.keys, noObjects)
     this.#source = 'snapshot'
     this.#revision = BigInt(revision)
-    this.#guard.restore(uid, judge(objects.map(entryOf), this.#options.keys, noObjects), this.#revision)
-    this.#statuses.inherit(new Map(Object.entries(statuses)), inForce(this.objects.nodes))
+    this.#guard.restore(uid, objects, this.#revision)
+    this.#statuses.inherit(new Map(Object.entries(statuses)), inForce(objects.nodes))
     this.#departures.restore(remembered, this.#present())
     this.refresh()
   }
@@ -183,7 +194,7 @@ export class World {
     }
     const fresh = buildSnapshot(documents, this.#draft ?? former)
     this.#draft = null
-    metrics.configRejected.set(allObjects(this.objects).filter(({ faults }) => faults.length > 0).length)
+    metrics.configRejected.set(rejectedIn(this.objects).length)
     this.#swap(fresh)
   }
 
@@ -197,11 +208,7 @@ export class World {
       savedAt: clock.date().toISOString(),
       instances: entriesIn('instances', this.#copy.entries.values(), keys).size,
       confirmedAt: fallback.confirmedAt?.toISOString() ?? null,
-      objects: allObjects(this.objects).flatMap(({ key, created, active, isLeased }) => {
-        if (!active) return []
-        const { text, revision } = active
-        return [{ key, text, created: String(created), modified: String(revision), leased: isLeased }]
-      }),
+      objects: savedDocuments(this.objects),
       remembered: this.#departures.saved(),
       statuses: Object.fromEntries(this.#statuses.of(inForce(this.objects.nodes))),
     }
@@ -316,16 +323,5 @@ export class World {
 
   #folderOf(key: string): string {
     return this.#options.keys.parse(key)?.folder ?? ''
-  }
-}
-
-/** A saved document as an entry of the store. Which lease it was under is of no use any more. */
-function entryOf({ key, text, created, modified, leased }: Saved['objects'][number]): Entry {
-  return {
-    key,
-    value: text,
-    created: BigInt(created),
-    modified: BigInt(modified),
-    lease: leased ? 'former' : null,
   }
 }
