@@ -10,7 +10,7 @@ import { sameServerKey } from '../fleet/node-url.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import { byFolder, readAgents } from './records.ts'
-import { judgeUnknown, pathHint } from './unknown-keys.ts'
+import { pathHint, unknownKeysIn } from './unknown-keys.ts'
 
 /** The folders whose documents operators write. */
 export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
@@ -165,6 +165,16 @@ function judgeFolder<T>(
         judgeOne(entry, before?.created === entry.created ? before : null, () => read(name, entry)),
       ]
     }),
+  )
+}
+
+/** An unknown key is a document that is never in force: verdict, status, metric and log follow from that. */
+function judgeUnknown(entries: readonly Entry[], keys: Keys): Map<string, Judged<never>> {
+  return new Map(
+    unknownKeysIn(entries, keys).map(({ path, entry, faults }) => [
+      path,
+      judgeOne<never>(entry, null, () => ({ ok: false, faults })),
+    ]),
   )
 }
 

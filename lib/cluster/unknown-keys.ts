@@ -3,7 +3,6 @@ import { isObjectName } from '../fleet/names.ts'
 import { didYouMean } from '../shared/did-you-mean.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
-import type { Judged } from './objects.ts'
 
 /** Keys that are told one by one: the first in their order, so that every instance tells the same. */
 const maxTold = 20
@@ -35,11 +34,16 @@ export function isUnknownKey(key: string, keys: Keys): boolean {
   return !ours.has(firstPart(key.slice(keys.root.length)))
 }
 
-/**
- * Each unknown key as a document that is not in force, so that verdicts, status, metrics and the log tell of it. What lives
- * under a lease is of a process.
- */
-export function judgeUnknown(entries: readonly Entry[], keys: Keys): Map<string, Judged<never>> {
+/** A key that no instance reads, and what is to be said about it. */
+interface UnknownKey {
+  /** Below the prefix. */
+  readonly path: string
+  readonly entry: Entry
+  readonly faults: readonly Fault[]
+}
+
+/** The first unknown keys, in their order; the last of them says how many more there are. A key under a lease belongs to a process. */
+export function unknownKeysIn(entries: readonly Entry[], keys: Keys): UnknownKey[] {
   const told: Entry[] = []
   let untold = 0
   for (const entry of entries) {
@@ -49,12 +53,10 @@ export function judgeUnknown(entries: readonly Entry[], keys: Keys): Map<string,
     if (told.length > maxTold) untold += told.splice(maxTold).length
   }
   const more: Fault[] = untold === 0 ? [] : [fault(`${untold} more keys are not read either`)]
-  return new Map(
-    told.map((entry, at) => {
-      const path = entry.key.slice(keys.root.length)
-      return [path, judged(entry, [unread(path), ...(at === told.length - 1 ? more : [])])]
-    }),
-  )
+  return told.map((entry, at) => {
+    const path = entry.key.slice(keys.root.length)
+    return { path, entry, faults: [unread(path), ...(at === told.length - 1 ? more : [])] }
+  })
 }
 
 /** What may have been meant by a path under the prefix. */
@@ -80,20 +82,6 @@ function unread(path: string): Fault {
 
 function fault(message: string): Fault {
   return { path: '', line: null, message }
-}
-
-function judged({ key, value, created, modified }: Entry, faults: readonly Fault[]): Judged<never> {
-  return {
-    key,
-    created,
-    stored: modified,
-    text: value,
-    parsed: { ok: false, faults },
-    active: null,
-    faults,
-    isLeased: false,
-    warnings: [],
-  }
 }
 
 function firstPart(path: string): string {
