@@ -8,16 +8,16 @@ interface Seen {
   readonly keys: Keys
   readonly fence: bigint
   readonly nodes: ReadonlyMap<string, NodeView>
-  /** Of the nodes that are probed; null where nothing is known yet. */
+  /** One for each node that is probed; null while nothing is known of it. */
   readonly observations: ReadonlyMap<string, Observation | null>
-  /** Nodes that may not be what they seem: what the store says of them stays. */
+  /** Nodes whose failures may be the fault of this instance: their statuses in the store stay as they are. */
   readonly held: ReadonlySet<string>
   /** What the store says, by node name. */
   readonly sightings: ReadonlyMap<string, Sighting>
   readonly lessons: Pick<Lessons, 'of'>
 }
 
-/** The writes that make `R/state/nodes/` say what was observed: changed statuses, and none of nodes nobody probes. */
+/** The writes that bring `R/state/nodes/` up to date: statuses that changed are put, those of nodes that are not probed deleted. */
 export function planStates({
   keys,
   fence,
@@ -31,7 +31,7 @@ export function planStates({
   for (const [name, observation] of observations) {
     const spec = nodes.get(name)?.spec
     if (!observation || !spec || held.has(name)) continue
-    // An observation may be an earlier leader's status: ours to sign comes last.
+    // The observation may be an earlier leader's status: fence and weight are overwritten.
     const stored = sightings.get(name)?.stored
     const learned = lessons.of(name, stored?.learned)
     const status: NodeStatus = { ...observation, fence: String(fence), weight: spec.weight, learned }
@@ -43,11 +43,11 @@ export function planStates({
   return operations
 }
 
-/** What a transaction may hold: etcd refuses more than 128 operations, and 1.5 MiB. */
+/** Limits of a transaction: etcd refuses more than 128 operations, and more than 1.5 MiB. */
 const maxOperations = 128
 const maxBytes = 1_400_000
 
-/** Cuts writes into transactions of a size the store takes. */
+/** Divides writes into transactions that the store accepts. */
 export function batchesOf(operations: readonly Operation[]): Operation[][] {
   const batches: Operation[][] = []
   let bytes = Number.POSITIVE_INFINITY

@@ -14,37 +14,39 @@ interface AgentOptions {
   readonly clock: Clock
   readonly dice: Dice
   readonly log: Log
-  /** Of the node: an object name. */
+  /** The name of the node: an object name. */
   readonly name: string
-  /** The node's URL as others reach it, and the whole document to register: a valid one. */
+  /** The URL at which other machines reach the node. */
   readonly announce: string
+  /** The document to register; a valid one. */
   readonly document: string
-  /** How the local Ollama is, or null while that is not known. */
+  /** Health of the local Ollama; null while it is not known. */
   readonly health: () => Pick<Observation, 'health' | 'reason'> | null
-  /** Milliseconds until the node of a host that died is gone. */
+  /** Milliseconds after which the node of a host that died is removed. */
   readonly ttlMs?: number
 }
 
 const defaultTtlMs = 10_000
 /**
- * Milliseconds between looks at the two keys of this node. Every agent of a large fleet reads two keys, where a watch
- * would tell each of them of all the others' nodes.
+ * Milliseconds between two reads of the keys of this node. An agent polls its two keys because a watch would send every
+ * agent the changes of all nodes.
  */
 const paceMs = 2000
 
-/** Whose a key is: ours, an operator's (no lease), or that of another process under a lease of its own. */
+/** The owner of a key: this agent, an operator (no lease), or another process (a lease of its own). */
 type Owner = 'us' | 'operator' | 'rival'
 type Standing = 'registered' | 'withdrawn' | 'operator' | 'rival'
 
 /**
- * Registers the Ollama beside it as a node while that answers. Everything it writes lives under its lease, so that the
- * node is gone one TTL after the host is. It never touches a document of somebody else, and follows when that is removed.
+ * Registers the local Ollama as a node while it answers probes. All keys are put under the agent's lease, so that the node
+ * is removed one TTL after its host dies. The agent never changes a document that it did not write; when such a document
+ * is removed, it registers its own.
  */
 export class Agent {
   readonly #options: AgentOptions
   readonly #session: Session
   readonly #loop: Loop
-  /** Every lease this process has had: keys under them are ours, also those put in a call whose answer was lost. */
+  /** Every lease of this process. A key under one of them is ours, even if the response to its put was lost. */
   readonly #leases = new Set<string>()
   readonly #since: string
   #standing: Standing | null = null
@@ -63,8 +65,8 @@ export class Agent {
   }
 
   /**
-   * Withdraws the node at once, and says in its own record that this was meant: that record stays until the lease runs
-   * out, so that every instance has seen it. An unreachable store is no error: there everything ends with the lease.
+   * Withdraws the node at once, and marks the agent's record as stopped. The record stays until the lease runs out, so that
+   * every instance sees it. An unreachable store is no error: its keys end with the lease.
    */
   async stop(): Promise<void> {
     const { lease } = this.#session
@@ -79,7 +81,7 @@ export class Agent {
     }
   }
 
-  /** The local Ollama's health has changed: act now. */
+  /** Runs the next round now. Called when the health of the local Ollama changed. */
   poke(): void {
     this.#loop.poke()
   }
@@ -91,7 +93,7 @@ export class Agent {
     try {
       const local = this.#options.health()
       const why = local !== null && local.health !== 'up' ? { reason: local.reason } : {}
-      // The reason stands in the store before the node goes.
+      // The reason is written before the node is removed.
       if (why.reason !== undefined) await this.#introduce(lease, { registered: false, ...why })
       const standing = await this.#register(lease, local)
       await this.#introduce(lease, { registered: standing === 'registered', ...why })
@@ -100,7 +102,7 @@ export class Agent {
     }
   }
 
-  /** Makes the node stand in the store, or not, as the local Ollama's health demands. */
+  /** Puts or deletes the node's document, depending on the health of the local Ollama. */
   async #register(lease: string, local: ReturnType<AgentOptions['health']>): Promise<Standing | null> {
     const { keys, name, document } = this.#options
     if (local === null) return null
@@ -111,7 +113,7 @@ export class Agent {
     return standing
   }
 
-  /** Tells the leader that an agent is here, whoever has the node's name. */
+  /** Writes the agent's record, also while another process has the node's name. */
   async #introduce(
     lease: string,
     standing: Pick<AgentRecord, 'registered' | 'reason' | 'stopped'>,
@@ -121,7 +123,7 @@ export class Agent {
     await this.#keep(keys.agent(name), JSON.stringify(record), lease)
   }
 
-  /** Makes `key` hold `text` under the lease (null: makes it absent), unless it is somebody else's. */
+  /** Puts `text` at `key` under the lease (null: deletes the key), unless the key belongs to an operator or another process. */
   async #keep(key: string, text: string | null, lease: string): Promise<Owner> {
     const { store } = this.#options
     const entry = await store.get(key)
@@ -133,7 +135,7 @@ export class Agent {
     const operation: Operation =
       text === null ? { type: 'delete', key } : { type: 'put', key, value: text, lease }
     const { succeeded } = await store.commit({ when: [when], apply: [operation] })
-    return succeeded ? 'us' : this.#keep(key, text, lease) // somebody was faster: look again
+    return succeeded ? 'us' : this.#keep(key, text, lease) // another writer was faster: read again
   }
 
   /** One line per change. */
@@ -144,13 +146,13 @@ export class Agent {
     const fields = { node: name, url: announce }
     if (standing === 'registered') log.info('node registered', fields)
     else if (standing === 'withdrawn')
-      log.warn('no node: the local Ollama does not answer', { ...fields, reason })
+      log.warn('node withdrawn: the local Ollama does not answer', { ...fields, reason })
     else if (standing === 'operator') log.warn("not registered: an operator's document has the name", fields)
     else log.warn('not registered: another agent has the name', fields)
   }
 }
 
-/** The record of an agent that was stopped has no owner any more; a node's document has no such field. */
+/** Whether the key is the record of a stopped agent, which has no owner any more. */
 function isLeftBehind({ value }: Entry): boolean {
   return readAgent(value)?.stopped === true
 }

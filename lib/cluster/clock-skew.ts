@@ -8,12 +8,12 @@ interface ClockSkewOptions {
   readonly metrics: Metrics
 }
 
-/** Milliseconds by which two wall clocks may differ, besides what a heartbeat takes to arrive. */
+/** Milliseconds by which two wall clocks may differ. The latency of a heartbeat comes on top. */
 const toleratedMs = 30_000
-/** Heartbeats in a row: the first after a gap may have been written long before it is seen. */
+/** Heartbeats in a row. A single one is not enough: the first after a gap may have been written long before it arrived. */
 const confirmations = 2
 
-/** Compares this machine's wall clock with the leader's: keys expire, and logs are read, by wall clocks. */
+/** Compares the wall clocks of this machine and of the leader: API keys expire by wall clock, and logs are read by it. */
 export class ClockSkew {
   readonly #options: ClockSkewOptions
   #far = 0
@@ -22,14 +22,15 @@ export class ClockSkew {
     this.#options = options
   }
 
-  /** @param at when the leader wrote the heartbeat that just arrived, by its own clock */
+  /** @param at when the leader wrote the heartbeat that just arrived, by the leader's clock */
   heard(leader: string, at: Date): void {
     const { clock, log, metrics } = this.#options
     const aheadMs = clock.date().getTime() - at.getTime()
     metrics.clockSkew.set(aheadMs / 1000)
     const wasTold = this.#far >= confirmations
     this.#far = Math.abs(aheadMs) > toleratedMs ? this.#far + 1 : 0
-    if (wasTold && this.#far === 0) log.info('the clock agrees with that of the leader again', { leader })
+    if (wasTold && this.#far === 0)
+      log.info('the clocks of this machine and of the leader agree again', { leader })
     if (!wasTold && this.#far >= confirmations)
       log.warn('the clocks of this machine and of the leader differ', {
         leader,

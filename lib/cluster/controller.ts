@@ -24,7 +24,7 @@ import { nameStore } from './trust.ts'
 import { noteUnknownClasses } from './unknown-classes.ts'
 import { mergeNotes, type Notes, planVerdicts } from './verdicts.ts'
 
-/** The world as this instance knows it. */
+/** What the leader's work starts from: the snapshot, and the store's content that it was built from. */
 interface View {
   readonly snapshot: Snapshot
   readonly objects: Objects
@@ -39,18 +39,18 @@ interface View {
 }
 
 interface ControllerOptions {
-  /** The term it works for, and who leads in it. */
+  /** The fence of the term. */
   readonly fence: bigint
   readonly instance: { readonly name: string }
-  /** Writes as the leader; returns the revision, or null when this is no longer the leader. */
+  /** Writes as the leader. Returns the revision, or null when this instance is not the leader any more. */
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
   readonly evidence: Evidence
-  /** Asks the other instances which nodes they reach. */
+  /** Asks the other instances which of the nodes they reach. */
   readonly ask: (nodes: readonly string[]) => Promise<Answers>
-  /** Instances that could lead instead. */
+  /** Other instances that can lead. */
   readonly successors: () => readonly string[]
-  /** Gives leadership to another instance; null: to any. */
+  /** Hands leadership to another instance; null: to any. */
   readonly handOver: (successor: string | null) => Promise<void>
   /** What this instance's scheduler learned. */
   readonly learned: () => LearnedState
@@ -65,8 +65,8 @@ const periodMs = 1000
 const heartbeatMs = 5000
 
 /**
- * The leader's work for one term: look at the world, decide what the store should say of it, write the difference.
- * Nothing it knows is lost with it: the next leader goes on from the store.
+ * The leader's work for one term: probe the nodes, compute what the store should say, write the difference. A controller
+ * keeps no state that matters after its term: the next leader goes on from the store.
  */
 export class Controller {
   readonly #options: ControllerOptions
@@ -77,7 +77,7 @@ export class Controller {
   readonly #lessons: Lessons
   readonly #loop: Loop
   readonly #since: Date
-  /** Who waits for the store to say what was seen of a node. */
+  /** Callers of `#look` that wait until the status of their node is in the store. */
   readonly #looks = new Set<{ readonly key: string; readonly resolve: () => void }>()
   #writtenAt = 0n
   #beats = 0
@@ -108,7 +108,7 @@ export class Controller {
     this.#jobs.start()
   }
 
-  /** Takes effect before it returns: no request goes out after it, and no write begins. */
+  /** Takes effect before it returns: no request and no write begins after it. */
   stop(): void {
     this.#jobs.stop()
     void this.#loop.stop()
@@ -120,17 +120,17 @@ export class Controller {
     this.#probers.doubt(node)
   }
 
-  /** Something changed: look now. */
+  /** Runs the next round now. */
   poke(): void {
     this.#loop.poke()
   }
 
-  /** A job changed: look at them now. */
+  /** Runs the next round of the job runner now. */
   pokeJobs(): void {
     this.#jobs.poke()
   }
 
-  /** Resolves when the store says what the node has now, or what was known before if that cannot be found out. */
+  /** Probes the node. Resolves when the store has the result; a probe that found nothing out leaves the status as it was. */
   async #look(node: string): Promise<void> {
     await this.#probers.look(node)
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -143,10 +143,10 @@ export class Controller {
     this.#probers.match()
     try {
       await this.#beat()
-      // Until our last write has come back to us, what we know is older than what we did.
+      // Until the last write has come back through the watch, the view is older than the store.
       if (!signal.aborted && this.#options.view().revision >= this.#writtenAt) await this.#advise()
     } catch (error) {
-      this.#options.log.debug('the advice could not be written', { error })
+      this.#options.log.debug('statuses and verdicts not written', { error })
     }
   }
 
@@ -168,10 +168,10 @@ export class Controller {
     const nodes = { nodes: snapshot.nodes, observations, held, sightings, lessons: this.#lessons }
     const states = planStates({ keys, fence, ...nodes })
     this.#resolveLooks(states)
-    // On a store that is not believed there is nothing to say about documents of another one.
+    // The documents of a store that is not trusted are not in force, so they get no verdicts.
     const verdicts =
       suspect === null ? planVerdicts({ keys, fence, objects, ...notesOn(snapshot, keys), entries }) : []
-    // Before the statuses: that of a node that has departed is removed with them.
+    // Written before the statuses, since those delete the status of a node that has departed.
     const remembered =
       suspect === null
         ? planRemembered({ keys, fence, objects, nodes: snapshot.nodes, entries, now: clock.date() })
@@ -193,17 +193,17 @@ export class Controller {
     }))
   }
 
-  /** This process is too slow to judge others. Without another instance it goes on as well as it can. */
+  /** Called when this process is too slow to probe. It hands leadership over; without another instance it goes on. */
   async #giveUp(): Promise<void> {
     const { log, handOver, successors } = this.#options
     if (successors().length === 0) return
-    log.warn('this instance is late itself: handing leadership over', {
-      reason: 'CPU or event loop is starved',
+    log.warn('this instance is too slow to probe nodes: handing leadership over', {
+      reason: 'its event loop or CPU is starved',
     })
     await handOver(null)
   }
 
-  /** What is not to be written stands in the store, and in the copy of it that the view is of. */
+  /** Resolves the looks of which nothing is left to write: the store, as the view has it, says what was found. */
   #resolveLooks(states: readonly Operation[]): void {
     const missing = new Set(states.map(({ key }) => key))
     for (const look of this.#looks) {
@@ -218,7 +218,7 @@ export class Controller {
   }
 }
 
-/** What operators should know of their documents. */
+/** What operators should know about their documents. */
 function notesOn(snapshot: Snapshot, keys: Keys): { readonly notes: Notes; readonly areComplete: boolean } {
   const known = [noteOlderCopies(snapshot, keys), noteUnknownClasses(snapshot, keys)]
   const areComplete = isInventoryComplete(snapshot)

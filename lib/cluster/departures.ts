@@ -5,9 +5,9 @@ import type { Clock } from '../shared/clock.ts'
 import type { Judged } from './objects.ts'
 import { type Memory, type Remembered, rememberedIn } from './remembered.ts'
 
-/** What is known when the nodes are looked through for departures. */
+/** What decides which nodes have departed. */
 interface Present {
-  /** Every node in the store or in force, valid or not. */
+  /** Every node that is stored or in force, valid or not. */
   readonly nodes: ReadonlyMap<string, Judged<NodeSpec>>
   /** The record of the agent that registers a node; null when there is none. */
   readonly agentOf: (node: string) => AgentRecord | null
@@ -21,8 +21,9 @@ interface Known {
 }
 
 /**
- * The nodes that agents registered and that are not registered any more. The record that the leader writes says since when
- * and why. Until that is there, each instance goes by what it saw itself: a model must not be unknown for a moment.
+ * The departed nodes: those that agents registered once and that are not registered now. The record that the leader writes
+ * says since when and why. Until the record arrives, each instance uses what it saw itself, so that a model is never
+ * unknown in between.
  */
 export class Departures {
   readonly #clock: Clock
@@ -33,7 +34,7 @@ export class Departures {
     this.#clock = clock
   }
 
-  /** By name. The same object as before for a node of which nothing changed. */
+  /** By name. A node that did not change keeps its object. */
   get nodes(): Map<string, DepartedNode> {
     return new Map([...this.#known].map(([name, { node }]) => [name, node]))
   }
@@ -65,7 +66,7 @@ export class Departures {
     this.take(new Map(memories), present)
   }
 
-  /** What the next process needs to know: also the departures that no leader has recorded yet. */
+  /** For the next process, including departures that no leader has recorded yet. */
   saved(): Record<string, Memory> {
     return Object.fromEntries(
       [...this.#memories].map(([name, { spec: _, ...memory }]): [string, Memory] => {
@@ -102,7 +103,7 @@ export class Departures {
 }
 
 function reasonOf(agent: AgentRecord | null): string {
-  if (!agent) return 'its agent is not heard any more: the host, its network or the agent is down'
+  if (!agent) return 'the lease of its agent ran out: the host, its network or the agent is down'
   if (agent.stopped) return 'its agent was stopped'
   if (agent.reason)
     return `its agent withdrew it, since the Ollama server there does not answer: ${agent.reason}`

@@ -12,7 +12,7 @@ interface Stored {
   readonly modified: bigint
 }
 
-/** What the store says of the cluster, as far as known here: read anew at every call, changed by none. */
+/** Read access to the informer's copy of the store. Each call reads the copy as it is then. */
 export class Directory {
   readonly #entries: () => ReadonlyMap<string, Entry>
   readonly #keys: Keys
@@ -38,7 +38,7 @@ export class Directory {
     return this.leaderEntry()?.created ?? null
   }
 
-  /** Of the store, in which all instances of the cluster meet; null before it has one. */
+  /** The uid of the store, the same for all instances of the cluster; null before it has one. */
   uid(): string | null {
     return readUid(this.#entries().get(this.#keys.uid))?.id ?? null
   }
@@ -48,36 +48,36 @@ export class Directory {
     return readInstances(this.folder('instances'))
   }
 
-  /** What each instance is doing, by id. */
+  /** Load summary of each instance, by id. */
   loads(): ReadonlyMap<string, LoadSummary> {
     return readLoads(this.folder('load'))
   }
 
-  /** Who led when, by fence, the newest term first. */
+  /** The terms of leaders, by fence, the newest first. */
   terms(): ReadonlyMap<bigint, Term> {
     return readTerms(this.folder('history'))
   }
 
-  /** The documents of a folder as they are stored, by name, valid or not. */
+  /** The stored documents of a folder, by name, valid or not. */
   objects(folder: OperatorFolder): ReadonlyMap<string, Stored> {
     const stored = [...this.folder(folder)]
     return new Map(stored.map(([name, { value, modified }]) => [name, { text: value, modified }]))
   }
 
-  /** What the leader's verdict on a document warns of, by the document's key. */
+  /** The warnings in the leader's verdict on a document. */
   warnings(key: string): readonly string[] {
     const entries = this.#entries()
     const document = entries.get(key)
     return document ? warningsIn(entries.get(this.#keys.verdict(key)), document.modified) : []
   }
 
-  /** Who registered a node: what an agent writes lives under its lease. */
+  /** The origin of a node's document: an agent puts it under a lease. */
   nodeSource(name: string): 'operator' | 'agent' {
     const entry = this.#entries().get(this.#keys.node(name))
     return entry === undefined || entry.lease === null ? 'operator' : 'agent'
   }
 
-  /** By name, in the order of names. */
+  /** The entries of a folder, sorted by name. */
   folder(folder: Folder): ReadonlyMap<string, Entry> {
     const found = entriesIn(folder, this.#entries().values(), this.#keys)
     return new Map([...found].sort(([a], [b]) => (a < b ? -1 : 1)))

@@ -12,12 +12,12 @@ import { statusSchema } from './statuses.ts'
 const revision = z.string().regex(/^\d{1,20}$/)
 
 const savedSchema = z.object({
-  /** Of the store, as `R/meta/uid` had it. */
+  /** The uid of the store, from `R/meta/uid`. */
   uid: z.string().nullable(),
   revision,
   /** ISO date. */
   savedAt: z.iso.datetime(),
-  /** The operator's documents in force: the text, and the revisions that tell which history it belongs to. */
+  /** The documents in force: the text, and the revisions that identify it in the store's history. */
   objects: z.array(
     z.object({
       key: z.string(),
@@ -27,23 +27,23 @@ const savedSchema = z.object({
       leased: z.boolean(),
     }),
   ),
-  /** How many were registered: what a lost store has to expect of all of them. */
+  /** How many instances were registered. The store's client spreads its reconnects by that number. */
   instances: z.number().int().min(0).default(1),
-  /** ISO date of the last heartbeat of a leader, who keeps the statuses true; null when none was heard. */
+  /** ISO date of a leader's last heartbeat, which is how current the statuses are; null when none arrived. */
   confirmedAt: z.iso.datetime().nullable().default(null),
-  /** By the name of a node that an agent registered; absent in files of older versions. */
+  /** Records of nodes that agents registered, by node name; files of older versions have none. */
   remembered: z.record(z.string(), memorySchema).default({}),
   /** By node name. */
   statuses: z.record(z.string(), statusSchema),
 })
 
-/** What an instance needs to serve without a store. */
+/** The saved snapshot: what an instance needs to serve without a store. */
 export type Saved = Omit<z.output<typeof savedSchema>, 'remembered' | 'statuses'> & {
   readonly remembered: Readonly<Record<string, Memory>>
   readonly statuses: Readonly<Record<string, NodeStatus>>
 }
 
-/** The operator's documents in force, as they are saved. */
+/** The documents in force, as they are saved. */
 export function savedDocuments(objects: Objects): Saved['objects'] {
   return allObjects(objects).flatMap(({ key, created, active, isLeased }) => {
     if (!active) return []
@@ -52,7 +52,7 @@ export function savedDocuments(objects: Objects): Saved['objects'] {
   })
 }
 
-/** The saved documents as entries of the store. Which lease one was under is of no use any more. */
+/** The saved documents as entries of the store. The lease is a placeholder: those of agents ended with their process. */
 export function entriesOf({ objects }: Saved): Entry[] {
   return objects.map(({ key, text, created, modified, leased }) => ({
     key,
@@ -64,8 +64,8 @@ export function entriesOf({ objects }: Saved): Entry[] {
 }
 
 /**
- * The last good configuration in a file of the state directory (docs/etcd.md#snapshot-on-disk). It holds key hashes and
- * headers of nodes: only its owner may read it. The version before is kept beside it.
+ * The last good configuration in a file of the state directory (docs/etcd.md#snapshot-on-disk). Only the owner may read
+ * the file, since it holds key hashes and headers of nodes. The previous version is kept next to it.
  */
 export class DiskSnapshot {
   readonly #path: string
@@ -76,7 +76,7 @@ export class DiskSnapshot {
     this.#log = log
   }
 
-  /** The newest version that is whole, or null. Never rejects: an unreadable file is no reason not to start. */
+  /** The newest intact version, or null. Never rejects, since an instance starts without a saved snapshot, too. */
   async load(): Promise<Saved | null> {
     for (const path of [this.#path, this.#previous]) {
       const text = await readFile(path, 'utf8').catch(() => null)
@@ -87,7 +87,7 @@ export class DiskSnapshot {
     return null
   }
 
-  /** Resolves once it is on the disk; at any moment before there is a whole version. Rejects with the error of the disk. */
+  /** Resolves once the file is synced; an intact version exists at every moment. Rejects with the error of the disk. */
   async save(saved: Saved): Promise<void> {
     const fresh = `${this.#path}.new`
     await rm(fresh, { force: true })
@@ -110,10 +110,10 @@ export class DiskSnapshot {
   }
 }
 
-/** Characters written at once. */
+/** Characters per write. */
 const chunkChars = 64 * 1024
 
-/** The JSON of `saved`, and its digest as the last member. A large fleet's in one piece would take the event loop 100 ms. */
+/** Writes the JSON of `saved` with its digest as the last member, in pieces: in one, a large fleet blocks the event loop for 100 ms. */
 async function writeSealed(file: FileHandle, saved: Saved): Promise<void> {
   const hash = createHash('sha256')
   let chunk = ''
@@ -127,7 +127,7 @@ async function writeSealed(file: FileHandle, saved: Saved): Promise<void> {
   await file.appendFile(`${chunk},"sha256":"${hash.update('}').digest('hex')}"}\n`)
 }
 
-/** What JSON.stringify makes of it, one status at a time, without the last brace. */
+/** The result of JSON.stringify without the last brace, one status at a time. */
 function* piecesOf({ statuses, ...rest }: Saved): Generator<string> {
   yield `${JSON.stringify(rest).slice(0, -1)},"statuses":{`
   let comma = ''
@@ -143,7 +143,7 @@ function unseal(text: string): Saved | null {
     const { sha256, ...saved } = JSON.parse(text)
     return sha256 === digestOf(saved) ? (savedSchema.safeParse(saved).data ?? null) : null
   } catch {
-    return null // cut off, or no JSON
+    return null // truncated, or no JSON
   }
 }
 

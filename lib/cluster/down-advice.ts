@@ -7,24 +7,24 @@ interface DownAdviceOptions {
   readonly clock: Clock
 }
 
-/** Whether advice that a node is down is believed: what this instance meets there by itself outweighs it. */
+/** Decides whether advice that a node is down is used: responses to this instance's own requests outweigh it. */
 export class DownAdvice {
   readonly #options: DownAdviceOptions
-  /** Nodes advised down: since when, as the leader says, and when that was learned here (monotonic ms). */
+  /** Nodes advised down: since when, as the leader says, and when the advice arrived here (monotonic ms). */
   readonly #known = new Map<string, { readonly since: string; readonly learnedAt: number }>()
 
   constructor(options: DownAdviceOptions) {
     this.#options = options
   }
 
-  /** Whether a node is advised down, so that its answers and failures may change what is believed. */
+  /** Whether a node is advised down, so that its responses and failures may change the status in force. */
   concerns(name: string): boolean {
     return this.#known.has(name)
   }
 
   /**
-   * Advice that a node is down is not believed once the node has answered a request of this instance after the advice came,
-   * until a request fails there or the node goes down again.
+   * A node that is advised down counts as slow once it has answered a request of this instance after the advice came, until
+   * a request fails there or the node goes down again.
    */
   weigh(name: string, told: NodeStatus): NodeStatus {
     if (told.health !== 'down') {
@@ -47,7 +47,7 @@ export class DownAdvice {
   }
 }
 
-/** By the advice. */
+/** Contradicted statuses by the advised one, so that the same advice gives the same object. */
 const contradictions = new WeakMap<NodeStatus, NodeStatus>()
 
 function contradicted(told: NodeStatus): NodeStatus {

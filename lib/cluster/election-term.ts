@@ -1,13 +1,13 @@
 import type { Clock } from '../shared/clock.ts'
 import { type Compare, type Entry, holds } from '../store/store.ts'
 
-/** When a renewal, or the grant that a term began with, was SENT: monotonic, and by the wall clock, which a suspended machine catches up. */
+/** When a renewal, or the grant that a term began with, was SENT: by the monotonic clock, which stands still while a machine is suspended, and by the wall clock. */
 interface Moment {
   readonly at: number
   readonly date: number
 }
 
-/** This instance has a lease, and asks for the leader key. */
+/** This instance has a lease and tries to put the leader key. */
 export interface Candidate {
   readonly phase: 'candidate'
   readonly lease: string
@@ -22,13 +22,13 @@ export interface Leader extends Omit<Candidate, 'phase'> {
   readonly fence: bigint
 }
 
-/** The leader key, and the id that it carries while this instance leads. */
+/** The leader key, and its value while this instance leads. */
 interface LeaderKey {
   readonly key: string
   readonly id: string
 }
 
-/** What must be true of the leader key while the term lasts: the proof of leadership in every transaction. */
+/** What must hold for the leader key during the term: the condition of every transaction of the leader. */
 export function holding({ fence, lease }: Leader, { key, id }: LeaderKey): readonly Compare[] {
   return [
     { key, created: fence },
@@ -37,7 +37,7 @@ export function holding({ fence, lease }: Leader, { key, id }: LeaderKey): reado
   ]
 }
 
-/** Whether the leader key, as it was read, is the one of this term. */
+/** Whether the leader key, as it was read, belongs to this term. */
 export function isHeld(term: Leader, leaderKey: LeaderKey, entry: Entry | null): boolean {
   return holding(term, leaderKey).every((compare) => holds(compare, entry))
 }
@@ -46,7 +46,7 @@ export function momentOf(clock: Clock): Moment {
   return { at: clock.now(), date: clock.date().getTime() }
 }
 
-/** Milliseconds since then, by the clock that saw more of them pass. */
+/** Milliseconds since then, by the clock on which more of them passed. */
 export function ageOf({ at, date }: Moment, clock: Clock): number {
   return Math.max(clock.now() - at, clock.date().getTime() - date)
 }

@@ -24,36 +24,36 @@ interface ElectionOptions {
   readonly changed: () => void
 }
 
-/** A leader stops this share of a TTL after it SENT its last good renewal; the rest is margin for clock rates and pauses. */
+/** A leader steps down this share of a TTL after it SENT its last good renewal; the rest is margin for clock rates and pauses. */
 const validShare = 0.7
 /** Standbys that see the key vanish campaign within this many milliseconds of each other. */
 const campaignSpreadMs = 100
 
-/** By how much a period may be longer than it should (`Loop`). */
+/** The share by which a period may be longer (`Loop`). */
 const jitter = 0.1
-/** Milliseconds a call of a store may take that does not say. */
+/** Milliseconds that a call may take, for a store without a deadline of its own. */
 const usualDeadlineMs = 1000
 
 type State = { readonly phase: 'standby'; readonly restUntil: number } | Candidate | Leader
 
 /**
- * One leader by one transaction on one key (docs/etcd.md#election); never two, whatever the store does.
+ * Elects one leader by a transaction on one key (docs/etcd.md#election). There are never two, even if the store fails.
  *
  *   standby ──key absent: new lease──> candidate ──transaction puts it──> leader
- *   candidate ──the key is another's, or it took too long──> standby
+ *   candidate ──another instance has the key, or the lease is too old──> standby
  *   leader ──deadline, failed proof, key seen changed, step-down──> standby, resting for one period
  *
- * Every term has a lease of its own: after any doubt it is dropped, never reused. A leader key that no instance holds
- * (written by hand: without a lease, or for an instance that is not registered) is removed, guarded by its revision.
+ * Every term has a lease of its own, which is never used for another term. A leader key that no instance holds (written by
+ * hand: without a lease, or for an instance that is not registered) is removed, guarded by its revision.
  */
 export class Election {
   readonly #options: ElectionOptions
   readonly #loop: Loop
   readonly #periodMs: number
   #state: State = { phase: 'standby', restUntil: 0 }
-  /** The lease of an ended term that could not be revoked: until it runs out nobody else can lead. */
+  /** The lease of an ended term that could not be revoked yet: until it runs out no other instance can lead. */
   #unrevoked: string | null = null
-  /** Our key as somebody overwrote it: nobody else may hold it, so it is ours to remove. */
+  /** Our leader key after another writer changed its value or lease. No other instance can hold it, so this one removes it. */
   #spoiled: Entry | null = null
   readonly #orphan: OrphanKey
   #unregisteredSince: number | null = null
@@ -78,7 +78,7 @@ export class Election {
     this.#loop.start()
   }
 
-  /** Resigns and campaigns no more. */
+  /** Steps down and does not campaign again. */
   async stop(): Promise<void> {
     const ended = this.#loop.stop()
     this.#cancelCampaign()
@@ -86,15 +86,15 @@ export class Election {
     await ended
   }
 
-  /** Pure: true only while the last renewal still holds by the monotonic clock, whatever the timers did. */
+  /** True only while the last renewal is valid by the monotonic clock; late timers do not matter. */
   isLeader(): boolean {
     return this.#state.phase === 'leader' && this.#options.clock.now() < this.#state.validUntil
   }
 
   /**
-   * Whether the store confirmed leadership within a period and the deadline of a call. In a machine that was suspended the
-   * monotonic clock stands still: the wall clock, once it is set right, tells that time has passed. For what acts on
-   * leadership unguarded, such as a virtual IP.
+   * Whether the store confirmed leadership within a period and the deadline of a call. For actions that no transaction
+   * guards, such as moving a virtual IP. While a machine is suspended its monotonic clock stands still; its wall clock, once
+   * set right, shows that time has passed.
    */
   get isProven(): boolean {
     const { clock, store } = this.#options
@@ -109,7 +109,7 @@ export class Election {
     return this.#state.phase === 'leader' && this.isLeader() ? this.#state.fence : null
   }
 
-  /** Campaigns at once if there is reason to. */
+  /** Runs the next round now, unless this instance leads. */
   poke(): void {
     if (this.#state.phase !== 'leader') this.#loop.poke()
   }
@@ -118,7 +118,7 @@ export class Election {
   observe(entry: Entry | null, revision: bigint): void {
     const state = this.#state
     if (state.phase === 'leader') {
-      // A watch may lag behind our own transaction: what it knows from before our term says nothing about it.
+      // A watch may lag behind our transaction: what it saw before the term began says nothing about the term.
       if (revision >= state.fence && !isHeld(state, this.#options, entry)) this.#spoil(state, entry)
       return
     }
@@ -130,8 +130,8 @@ export class Election {
   }
 
   /**
-   * Writes as the leader: all of `apply` (at most 128) or nothing, and only while the leader key is still ours.
-   * Returns the revision of the write, or null when it was refused. Rejects with a StoreError.
+   * Writes as the leader: all of `apply` (at most 128 operations) or nothing, and only while this instance holds the leader
+   * key. Returns the revision of the write, or null when it was refused. Rejects with a StoreError.
    */
   async guarded(apply: readonly Operation[]): Promise<bigint | null> {
     const { store, key } = this.#options
@@ -140,13 +140,13 @@ export class Election {
     const transaction = { when: holding(term, this.#options), apply, otherwise: [key] }
     const { succeeded, revision, found } = await store.commit(transaction)
     if (succeeded) return revision
-    // Who learns of the refusal finds us no leader any more, also when we woke up too late for our timers.
+    // The term ends before the caller learns of the refusal, even if timers are late.
     if (this.#state.phase === 'leader' && this.#state.fence === term.fence)
       this.#spoil(this.#state, found[0] ?? null)
     return null
   }
 
-  /** Gives up leadership so that another instance wins it at once; this one rests for a period. */
+  /** Gives up leadership, so that another instance can win it at once. This one does not campaign for a period. */
   async stepDown(): Promise<void> {
     if (this.#state.phase === 'leader') this.#options.log.info('leadership given up', this.#term())
     await this.#leave(this.#options.clock.now() + this.#periodMs)
@@ -183,7 +183,7 @@ export class Election {
     await this.#claim(candidate)
   }
 
-  /** Safe to repeat with the same lease: if an answer was lost, the key is found under that very lease. */
+  /** Safe to repeat with the same lease: if a response was lost, the key is found under that lease. */
   async #claim(candidate: Candidate): Promise<void> {
     const { store, key, id, clock, mayLead } = this.#options
     const { lease, sent, validUntil } = candidate
@@ -205,7 +205,7 @@ export class Election {
     this.#options.changed()
   }
 
-  /** A candidate whose lease is gone begins anew; any other error leaves open what happened, and it asks again. */
+  /** A candidate whose lease is gone starts over. After any other error the outcome is open, and the claim is repeated. */
   #forsake(candidate: Candidate, error: unknown): never {
     if (isLeaseGone(error) && this.#state === candidate) this.#state = { phase: 'standby', restUntil: 0 }
     throw error
@@ -217,7 +217,7 @@ export class Election {
     if (sent.at >= term.validUntil) return this.#demote('not renewed in time')
     if (this.#isForgotten()) return this.#demote('this instance is not registered any more')
     // A renewal alone proves nothing: etcd 3.4 may renew a revoked lease. `otherwise` names a key because etcd answers
-    // a transaction without a single read or write from memory, without asking its peers.
+    // a transaction without any read or write from memory, without a quorum.
     const proof = { when: holding(term, this.#options), apply: [], otherwise: [key] }
     const [leftMs, { succeeded, found }] = await Promise.all([
       store.renew(term.lease),
@@ -232,13 +232,13 @@ export class Election {
     this.#lead({ ...term, sent, validUntil: sent.at + validShare * leftMs })
   }
 
-  /** A leader's periods count from when it sent the last renewal, however long the answer took. */
+  /** Milliseconds until the next round. A leader counts from when it sent the last renewal, not from the response. */
   #untilDue(): number {
     if (this.#state.phase !== 'leader') return this.#periodMs
     return Math.max(0, this.#state.sent.at + this.#periodMs - this.#options.clock.now())
   }
 
-  /** Whether the others had a TTL to learn that nobody of our id is registered: they may take our key for nobody's. */
+  /** Whether this instance has been unregistered for a TTL: the others may then take its leader key for one written by hand. */
   #isForgotten(): boolean {
     const { clock, id, isRegistered, ttlMs } = this.#options
     if (isRegistered(id)) this.#unregisteredSince = null
@@ -246,9 +246,9 @@ export class Election {
     return this.#unregisteredSince !== null && clock.now() - this.#unregisteredSince >= ttlMs
   }
 
-  /** The leader key is not as we put it. */
+  /** Ends the term because the leader key is not as this instance put it. */
   #spoil(term: Leader, entry: Entry | null): void {
-    // Overwritten, it still has our create revision: nobody can have won with it.
+    // An overwritten key keeps its create revision, and no other instance can have won with that.
     if (entry?.created === term.fence) this.#spoiled = entry
     this.#demote(entry === null ? 'the leader key is gone' : 'the leader key was changed', entry)
   }
@@ -268,7 +268,7 @@ export class Election {
     void this.#leave(clock.now() + this.#periodMs)
   }
 
-  /** Everything that stops work happens before the first await. An unreachable store is no error: revoked later, or run out. */
+  /** Stops all work before the first await. An unreachable store is no error: the lease is revoked later, or runs out. */
   async #leave(restUntil: number): Promise<void> {
     const state = this.#state
     if (state.phase === 'standby') return

@@ -4,17 +4,17 @@ import { StoreError } from '../store/store.ts'
 
 interface HandoverOptions {
   readonly clock: Clock
-  /** Publishes our record, which names `successor`, now. */
+  /** Publishes our record, which names `successor`, at once. */
   readonly publish: () => void
 }
 
-/** Milliseconds for the store to show our record, and for the instance it names to take over. */
+/** Milliseconds for the store to show our record, and for the named instance to take over. */
 const patienceMs = 2000
 
 /**
- * Hands leadership to one instance by name: our record names it for two seconds, and all others hold back meanwhile. The
- * store keeps the order, so whoever sees the leader key vanish has seen the record before. Only a matter of who wins: that
- * there is one leader at most rests on the leader key alone.
+ * Hands leadership to one instance by name: our record names it for two seconds, during which all others do not campaign.
+ * Since the store keeps the order of writes, an instance that sees the leader key vanish has seen the record before. This
+ * decides only which instance wins: that there is at most one leader rests on the leader key alone.
  */
 export class Handover {
   readonly #options: HandoverOptions
@@ -25,7 +25,7 @@ export class Handover {
     this.#options = options
   }
 
-  /** Who shall lead after us; for our record. */
+  /** The instance that is to lead next, for our record. */
   get successor(): string | null {
     return this.#named?.successor ?? null
   }
@@ -40,12 +40,12 @@ export class Handover {
     if (!(await promise)) throw new StoreError('unavailable', 'the successor could not be announced')
   }
 
-  /** Takes note of our record as the store has it. */
+  /** Notes our record as the store has it. */
   observe(record: InstanceRecord | null): void {
     if (this.#named && record?.successor === this.#named.successor) this.#named.shown(true)
   }
 
-  /** Names nobody any more. Safe to call at any time. */
+  /** Withdraws the name of the successor. Safe to call at any time. */
   stop(): void {
     if (!this.#named) return
     this.#cancel()
@@ -55,7 +55,7 @@ export class Handover {
   }
 }
 
-/** Whether some instance hands leadership to another than `name`. */
+/** Whether the instance `name` must not campaign because another one was named as successor. */
 export function holdsBack(name: string, instances: readonly InstanceRecord[]): boolean {
   return instances.some(({ successor }) => successor !== null && successor !== name)
 }

@@ -27,7 +27,7 @@ interface View {
 interface JobRunnerOptions {
   /** The term it works for. */
   readonly fence: bigint
-  /** Writes as the leader; returns the revision, or null when this is no longer the leader. */
+  /** Writes as the leader. Returns the revision, or null when this instance is not the leader any more. */
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
   /** Resolves when the store says what the node has now: its models are not what they were. */

@@ -2,26 +2,26 @@ import type { Clock } from '../shared/clock.ts'
 
 interface LatenessLimitOptions {
   readonly clock: Clock
-  /** Called each time when it was late too often. */
+  /** Called each time the limit is exceeded. */
   readonly exceeded: () => void
 }
 
-/** Too often: probes were lost to lateness of this process in so many of the last seconds, over at least such a time. */
+/** The limit: probes were lost in this many distinct seconds of the last 20 s, the first and last of them 8 s apart or more. */
 const seconds = 3
 const ofLastMs = 20_000
 const overMs = 8000
 
-/** Counts the times at which probes found nothing because this process itself was late. */
+/** Counts the seconds in which a probe was lost because this process itself was late. */
 export class LatenessLimit {
   readonly #options: LatenessLimitOptions
-  /** Seconds in which it was late, each once. */
+  /** The seconds in which a probe was lost, each once. */
   #late: number[] = []
 
   constructor(options: LatenessLimitOptions) {
     this.#options = options
   }
 
-  /** A probe found nothing. */
+  /** A probe was lost. */
   note(): void {
     const now = this.#options.clock.now()
     const second = Math.floor(now / 1000)

@@ -3,12 +3,12 @@ import type { Log } from '../shared/log.ts'
 import { processIdentity } from '../shared/process-identity.ts'
 
 /**
- * Takes the place of the process that had this instance's name on this disk before, and returns its boot id: what it
- * registered before it was killed stands in the store for another TTL, and may be replaced at once. Null when there was
- * none, or when it still runs: then the place stays its own. Processes that do not see each other's ids, as in two
- * containers, must not share a state directory.
+ * Returns the boot id of the process that ran under this instance's name before, if it has ended, and records this process
+ * as its successor. The registration of a killed process stays in the store for another TTL; its successor may replace it
+ * at once. Null when there was no such process, or when it still runs. Processes that cannot see each other's process ids,
+ * as in two containers, must not share a state directory.
  *
- * @param path of the file that tells the next one. That it cannot be written is no reason not to start.
+ * @param path of the record. An instance also starts when it cannot be written.
  */
 export async function succeedPredecessor(path: string, boot: string, log: Log): Promise<string | null> {
   const text = await readFile(path, 'utf8').catch(() => '')
@@ -16,7 +16,10 @@ export async function succeedPredecessor(path: string, boot: string, log: Log): 
   if (earlier !== null && (await processIdentity(Number(pid))) === identity) return null
   const line = `${boot} ${await processIdentity(process.pid)}\n`
   await writeFile(path, line, { mode: 0o600 }).catch((error: unknown) => {
-    log.warn('the next process of this name will not know of this one', { path, error })
+    log.warn(
+      'the boot id cannot be saved: after a crash, the next start waits up to one TTL for its registration',
+      { path, error },
+    )
   })
   return earlier
 }

@@ -3,14 +3,14 @@ import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Answers } from './inquiry.ts'
 
-/** A node as the leader knows it. */
+/** What the leader knows of a node. */
 export interface Watched {
   readonly name: string
-  /** What the store says. */
+  /** Health in the store. */
   readonly published: NodeHealth | null
-  /** What the leader's probes say. */
+  /** Health by the leader's probes. */
   readonly seen: NodeHealth | null
-  /** No connection to it comes up. */
+  /** Whether the leader cannot connect to it. */
   readonly isUnreached: boolean
 }
 
@@ -19,46 +19,46 @@ interface SelfDoubtOptions {
   readonly log: Log
   /** Asks the other instances which of the nodes they reach. */
   readonly ask: (nodes: readonly string[]) => Promise<Answers>
-  /** Instances that could lead instead. */
+  /** Other instances that can lead. */
   readonly successors: () => readonly string[]
-  /** Gives leadership to another instance. Rejects when that could not be announced. */
+  /** Hands leadership to another instance. Rejects when that could not be announced. */
   readonly handOver: (successor: string) => Promise<void>
-  /** Called when what is held back has changed. */
+  /** Called when the held nodes have changed. */
   readonly changed: () => void
 }
 
-/** Milliseconds within which nodes that fail one after the other fail together: at the default a node is found down in 6 s. */
+/** Nodes that fail within this many milliseconds fail together. By default a failing node is down after 6 s. */
 const spanMs = 10_000
-/** Milliseconds for which an answer counts for the nodes that were asked about. */
+/** Milliseconds for which the answers of other instances are valid. */
 const answerMs = 30_000
-/** So many nodes are asked about. */
+/** Nodes per question. */
 const sampleSize = 32
-/** So many are named in a log line. */
+/** Nodes named in a log line. */
 const shown = 20
 
 /**
- * What a leader makes of nodes that fail together: the fault may be its own way to them. Until it knows, it does not
- * write that they are down. It asks the other instances; if one of them reaches more nodes, that one shall lead.
+ * Checks the leader's own network when nodes fail together. The leader does not write that they are down, but asks the
+ * other instances. If one of them reaches more nodes, the leader hands leadership to it.
  *
- *   calm ──nodes fail together──> asking ──another reaches more──> handing over ──could not──> calm
- *                                 asking ──the others do not reach them either──> calm, and the nodes are written down
+ *   calm ──nodes fail together──> asking ──another instance reaches more──> handing over ──failed──> calm
+ *                                 asking ──no other instance reaches more──> calm; the nodes are written down
  */
 export class SelfDoubt {
   readonly #options: SelfDoubtOptions
   #phase: 'calm' | 'asking' | 'handing-over' = 'calm'
-  /** Nodes that others do not reach either. */
+  /** Failing nodes that no other instance reaches either. */
   #believed: ReadonlySet<string> = new Set()
-  /** Nodes that others were asked about, and when they answered last (monotonic ms). */
+  /** Nodes of the last question, and when it was answered (monotonic ms). */
   #asked: ReadonlySet<string> = new Set()
   #answeredAt = 0
-  /** Nodes that were written down of late, and when (monotonic ms). */
+  /** Nodes that were written down within `spanMs`, and when (monotonic ms). */
   readonly #fallen = new Map<string, number>()
 
   constructor(options: SelfDoubtOptions) {
     this.#options = options
   }
 
-  /** The nodes of which nothing is to be written now. Called with every look at the fleet. */
+  /** Called in every round of the leader. Returns the nodes whose statuses must not be written in it. */
   hold(nodes: readonly Watched[]): ReadonlySet<string> {
     const now = this.#options.clock.now()
     for (const [name, at] of this.#fallen) if (now - at > spanMs) this.#fallen.delete(name)
@@ -84,13 +84,13 @@ export class SelfDoubt {
   async #inquire(served: readonly Watched[], lost: ReadonlySet<string>): Promise<void> {
     const { log, ask } = this.#options
     this.#phase = 'asking'
-    log.warn('nodes fail together: asking the other instances before writing them down', {
+    log.warn('nodes fail together: asking the other instances before writing that they are down', {
       nodes: [...lost].slice(0, shown),
       failing: lost.size,
       of: served.length,
     })
     const names = served.map(({ name }) => name)
-    // Those that fail come first: they are what the question is about.
+    // The failing nodes come first: the question is about them.
     const sample = [...lost, ...names.filter((name) => !lost.has(name))].slice(0, sampleSize)
     const answers = await ask(sample)
     const own = sample.filter((name) => !lost.has(name)).length
@@ -104,7 +104,7 @@ export class SelfDoubt {
     const { log, handOver } = this.#options
     this.#phase = 'handing-over'
     const nodes = [...lost].slice(0, shown)
-    log.warn('this instance does not reach nodes that another one reaches: handing leadership over', {
+    log.warn('another instance reaches more nodes: handing leadership over', {
       successor,
       nodes,
     })
@@ -120,7 +120,7 @@ export class SelfDoubt {
     this.#asked = lost
     this.#answeredAt = this.#options.clock.now()
     this.#phase = 'calm'
-    this.#options.log.warn('no other instance reaches more nodes: those that fail are written down', {
+    this.#options.log.warn('no other instance reaches more nodes: writing that the failing nodes are down', {
       asked: answers.size,
       nodes: [...this.#believed].slice(0, shown),
     })
@@ -135,7 +135,7 @@ function common(some: ReadonlySet<string>, others: ReadonlySet<string>): Readonl
   return new Set([...some].filter((name) => others.has(name)))
 }
 
-/** Whether so many of the nodes fail that the leader's own way to them may be the reason. */
+/** Whether so many nodes fail that the leader's own network may be the reason. */
 function isTogether(lost: number, served: number): boolean {
   return lost === served || (lost >= 2 && 2 * lost >= served)
 }

@@ -3,7 +3,7 @@ import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation } from '../store/store.ts'
 import { entriesIn, readInstances, readTerms } from './records.ts'
 
-/** Rows of `R/history/` that are kept. */
+/** Terms kept in `R/history/`. */
 const maxTerms = 100
 
 interface Reign {
@@ -16,7 +16,7 @@ interface Reign {
   readonly entries: ReadonlyMap<string, Entry>
 }
 
-/** The writes that make `R/history/` tell of this term and of the end of the one before, and keep the last hundred. */
+/** The writes that add this term to `R/history/`, end the one before, and delete all but the last hundred. */
 export function planTerms({ keys, fence, instance, since, entries }: Reign): Operation[] {
   const terms = readTerms(entriesIn('history', entries.values(), keys))
   const operations: Operation[] = []
@@ -35,11 +35,11 @@ export function planTerms({ keys, fence, instance, since, entries }: Reign): Ope
   return operations
 }
 
-/** Why an instance does not lead any more, by its record at the time when another one does. */
+/** Why a term ended, by the record of its leader when another instance leads. */
 function endOf(record: InstanceRecord | undefined): string {
   if (record === undefined) return 'it stopped, or its lease expired'
   if (record.successor !== null) return 'it handed leadership over'
   if (record.draining) return 'it was draining'
-  // It does not know yet: it crashed, hangs or is cut off, and only its lease is left of it.
+  // Its record is outdated: the instance crashed, hangs or is partitioned.
   return record.role === 'leader' ? 'its lease expired: it crashed, hangs or is cut off' : 'it stepped down'
 }

@@ -1,18 +1,18 @@
 import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
 import type { Clock } from '../shared/clock.ts'
 
-/** Other instances write what they do once a second: to read it more often tells nothing new. */
+/** Milliseconds between two reads: other instances write their load once a second. */
 const readEveryMs = 500
 
 interface UsedElsewhereOptions {
-  /** What each instance is doing, by id. */
+  /** Load summary of each instance, by id. */
   readonly loads: () => ReadonlyMap<string, LoadSummary>
   /** Id of this instance. */
   readonly own: string
   readonly clock: Clock
 }
 
-/** What other instances do with which nodes, as they tell. */
+/** On which nodes other instances run requests or load models, by their load summaries. */
 export class UsedElsewhere {
   readonly #options: UsedElsewhereOptions
   #readAt = Number.NEGATIVE_INFINITY

@@ -94,7 +94,7 @@ suite('llamero agent', () => {
     await ollama.stop()
     await until(isGone, 'the node is gone', 6000)
     await until(
-      () => log.includes('"message":"no node: the local Ollama does not answer"'),
+      () => log.includes('"message":"node withdrawn: the local Ollama does not answer"'),
       'it says why',
       1000,
     )

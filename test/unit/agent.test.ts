@@ -106,7 +106,11 @@ test('a node goes when its Ollama goes down and comes back with it, one line eac
   become('up')
   await clock.advance(10)
   assert.equal(store.value(node), document)
-  assert.deepEqual(said, ['node registered', 'no node: the local Ollama does not answer', 'node registered'])
+  assert.deepEqual(said, [
+    'node registered',
+    'node withdrawn: the local Ollama does not answer',
+    'node registered',
+  ])
   await agent.stop()
 })
 

@@ -102,7 +102,7 @@ test('the node of a host that died is remembered, with its models, since when an
     const node = nodeOn(instance)
     assert.equal(node?.available, false)
     assert.equal(node?.status?.health, 'down')
-    assert.match(node?.departed?.reason ?? '', /agent is not heard any more/)
+    assert.match(node?.departed?.reason ?? '', /lease of its agent ran out/)
     assert.deepEqual(node?.spec.labels, { zone: 'a' })
     assert(hasModel(instance))
     assert.deepEqual(fleet.said(instance).slice(-1), ['warn node departed gpu-1'])
@@ -258,7 +258,7 @@ test('a departure that no leader recorded is in the snapshot on disk, and in for
   next.cluster.start()
   await fleet.clock.advance(1000)
   assert(hasModel(next))
-  assert.match(nodeOn(next)?.departed?.reason ?? '', /agent is not heard any more/)
+  assert.match(nodeOn(next)?.departed?.reason ?? '', /lease of its agent ran out/)
   const stopped = Promise.all([next, witness].map(({ cluster }) => cluster.stop()))
   await fleet.clock.advance(2500)
   await stopped

@@ -49,5 +49,7 @@ test('a file that cannot be written is told, and is no reason not to start', asy
   const warnings: string[] = []
   const log = { ...silentLog, warn: (message: string) => void warnings.push(message) }
   assert.equal(await succeedPredecessor(join(dir, 'missing', 'boot'), 'next', log), null)
-  assert.deepEqual(warnings, ['the next process of this name will not know of this one'])
+  assert.deepEqual(warnings, [
+    'the boot id cannot be saved: after a crash, the next start waits up to one TTL for its registration',
+  ])
 })
