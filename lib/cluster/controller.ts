@@ -28,7 +28,7 @@ import { mergeNotes, type Notes, planVerdicts } from './verdicts.ts'
 interface View {
   readonly snapshot: Snapshot
   readonly objects: Objects
-  /** Why the store is not believed; null when it is. */
+  /** Why the documents in the store are not in force; null when they are. */
   readonly suspect: string | null
   /** Whether the store may get a uid now. */
   readonly mayName: boolean

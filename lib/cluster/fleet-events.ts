@@ -9,7 +9,7 @@ export interface FleetEvent {
 
 type Nodes = ReadonlyMap<string, NodeView>
 
-/** What happened to nodes between two snapshots: a line for each that an operator would want to be woken by, or be calmed. */
+/** The log lines for nodes that departed, returned, or changed their health between two snapshots. */
 export function fleetEvents(former: Nodes, current: Nodes): FleetEvent[] {
   return [...current].flatMap(([name, node]) => {
     const before = former.get(name)

@@ -3,19 +3,20 @@ import { promisify } from 'node:util'
 import type { Labels } from '../fleet/schema.ts'
 
 const query = ['--query-gpu=name,memory.total', '--format=csv,noheader,nounits']
-/** A driver that wakes a sleeping card takes seconds; one that hangs must not hold up the node. */
+/** A driver takes seconds to wake a sleeping card. One that hangs must not block the registration of the node. */
 const timeoutMs = 10_000
 
-/** Labels that tell this machine's GPUs; none when `nvidia-smi` is not there or does not work. */
+/** Labels that describe the GPUs of this machine; empty when `nvidia-smi` is missing or fails. */
 export async function gpuLabels(): Promise<Labels> {
   const answer = await promisify(execFile)('nvidia-smi', query, { timeout: timeoutMs }).catch(() => null)
   return answer ? labelsOf(answer.stdout) : {}
 }
 
 /**
- * `NVIDIA L4, 23034` per GPU. Boards whose memory is the machine's own say `[N/A]` for it: then nothing is said of it.
+ * Reads a line such as `NVIDIA L4, 23034` per GPU. Boards that share the memory of the machine print `[N/A]`; then the labels
+ * have no `vram_mib`.
  *
- * @returns `gpu`: the models, each once; `vram_mib`: of all GPUs together; `gpus`: how many.
+ * @returns `gpu`: the models, each once; `vram_mib`: the sum of all GPUs; `gpus`: their number.
  */
 export function labelsOf(csv: string): Labels {
   const rows = csv

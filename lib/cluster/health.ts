@@ -1,31 +1,31 @@
 import type { NodeHealth, ProbeFault } from '../fleet/node.ts'
 
-/** What one probe found out. `none`: the failure is this instance's own, and says nothing about the node. */
+/** The result of one probe. `none`: the probe failed because of this instance, which says nothing about the node. */
 export type Finding =
   | { readonly kind: 'answered' }
   | { readonly kind: ProbeFault; readonly reason: string }
   | { readonly kind: 'none'; readonly reason: string }
 
-/** A node's health and what counts towards changing it. */
+/** A node's health, and the counters that change it. */
 export interface Vitals {
   /** Null until enough is known. */
   readonly health: NodeHealth | null
   /** Why `health` is what it is, in words. */
   readonly reason: string
-  /** What it rests on; null when it is `up` or not known. */
+  /** The fault behind `health`; null when it is `up` or not known. */
   readonly fault: ProbeFault | null
   /** Probes in a row: answered; answered or timed out; not answered; failed by more than a timeout. */
   readonly good: number
   readonly present: number
   readonly bad: number
   readonly dead: number
-  /** When the first of those last ones ended (monotonic ms); null while there is none. */
+  /** When the first of the `dead` probes ended (monotonic ms); null while there is none. */
   readonly deadSince: number | null
-  /** How the last of those failed; null while there is none. */
+  /** The fault of the last `dead` probe; null while there is none. */
   readonly deadBy: ProbeFault | null
   /** When the node refused the connection in the last probe (monotonic ms), else null. */
   readonly refusedAt: number | null
-  /** Whether the last probe timed out, and the one before did not fail: the next one tells more, over fresh connections. */
+  /** Whether the last probe timed out and the one before did not fail: the next probe, over new connections, tells more. */
   readonly isFirstTimeout: boolean
 }
 
@@ -43,19 +43,19 @@ export const unknownVitals: Vitals = {
   isFirstTimeout: false,
 }
 
-/** A second refusal within this many milliseconds of the first is proof: nothing listens there. */
+/** A second refusal within this many milliseconds of the first proves that no process listens there. */
 const confirmWithinMs = 250
 
 interface Rules {
   /** Monotonic milliseconds at which the probe ended. */
   readonly at: number
-  /** Good probes in a row before a node is better than it was. */
+  /** Good probes in a row before the health of a node improves. */
   readonly rise: number
-  /** Bad probes in a row before a node is worse than it was. */
+  /** Bad probes in a row before the health of a node gets worse. */
   readonly fall: number
   /**
-   * What answered requests say, of this instance or of another that tells of them: `probe` since the last probe began,
-   * `streak` since the node began to fail its probes by more than a timeout. The first implies the second.
+   * Since when requests of any instance were answered by the node: `probe`, since the last probe began; `streak`, since the
+   * node began to fail its probes by more than a timeout. The first implies the second.
    */
   readonly attested: 'probe' | 'streak' | null
 }
@@ -66,9 +66,8 @@ interface Rules {
  *   down ──`rise` probes timed out: it takes connections──> slow
  *   slow, down ──`rise` probes answered──────────────────> up
  *
- * A probe that timed out says that the node is slow, never that it is down: a node that works takes seconds for its status
- * routes. Answered requests outweigh it. A node not known before is up after its first good probe: there is no bad
- * history to outweigh.
+ * A timeout makes a node slow, never down: a busy node takes seconds for its status routes. Answered requests outweigh a
+ * timeout. A node not known before is up after its first good probe, since there is no bad history to outweigh.
  */
 export function examine(vitals: Vitals, finding: Finding, rules: Rules): Vitals {
   switch (finding.kind) {
@@ -84,21 +83,21 @@ export function examine(vitals: Vitals, finding: Finding, rules: Rules): Vitals 
   }
 }
 
-/** Whether the next probe should come at once: to confirm a refusal, or to tell a slow node from one that is gone. */
+/** Whether the next probe should come at once: to confirm a refusal, or to tell a slow node from a dead one. */
 export function wantsConfirmation({ health, refusedAt, isFirstTimeout }: Vitals): boolean {
   return (health !== 'down' && refusedAt !== null) || isFirstTimeout
 }
 
 /**
- * Whether no connection to the node comes up. The fault may then be on this side of the way; an answer that is wrong came over
- * a way that is well.
+ * Whether this instance cannot connect to the node. The fault may then be in this instance's network, while a wrong answer
+ * proves that the network works.
  */
 export function isUnreached({ health, fault, deadBy }: Vitals): boolean {
   const failedBy = health === 'down' ? fault : deadBy
   return failedBy === 'refused' || failedBy === 'unreachable'
 }
 
-/** Whether it takes connections, and did not answer the last probe in time. */
+/** Whether the node accepts connections and did not answer the last probe in time. */
 export function isSluggish({ health, bad, dead }: Vitals): boolean {
   return dead === 0 && (bad > 0 || health === 'slow')
 }
@@ -125,7 +124,7 @@ function failed(vitals: Vitals, fault: ProbeFault, reason: string, { at, fall, a
     good: 0,
     present: 0,
     bad: vitals.bad + 1,
-    // No new connection comes up, so the one over which the first probe timed out was dead.
+    // Since no new connection comes up, the connection over which the first probe timed out was dead.
     dead: vitals.dead + (vitals.isFirstTimeout ? 2 : 1),
     deadSince: vitals.deadSince ?? at,
     deadBy: fault,
@@ -137,7 +136,7 @@ function failed(vitals: Vitals, fault: ProbeFault, reason: string, { at, fall, a
   const isDown = vitals.health === 'down' || isConfirmed || next.dead >= fall
   if (isDown && attested !== null) {
     if (vitals.health === 'slow') return next
-    return { ...next, ...slow(fault, `${reason}, but requests are answered there`) }
+    return { ...next, ...slow(fault, `${reason}, but the node answers requests`) }
   }
   if (vitals.health === 'down') return next
   if (isDown) {

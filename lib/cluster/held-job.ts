@@ -15,7 +15,7 @@ import {
 } from './job-plan.ts'
 import { JobWork, type LastWord } from './job-work.ts'
 
-/** Asks a node once. Never rejects. */
+/** Sends one request to a node. Never rejects. */
 export type AskNode = (
   node: string,
   order: JobOrder,
@@ -26,48 +26,48 @@ export type AskNode = (
 interface HeldJobOptions {
   readonly id: string
   readonly spec: JobSpec
-  /** How far a leader before brought it. */
+  /** The status that an earlier leader wrote. */
   readonly status: JobStatus | null
   readonly fence: bigint
   readonly ask: AskNode
-  /** Whether a spare may take the place of another node. */
+  /** Whether a spare may replace another node. */
   readonly mayServe: (node: string) => boolean
   /** Whether a node has the job's model in memory. */
   readonly isLoaded: (node: string) => boolean
-  /** What a load says to a node of how long a model stays. */
+  /** The keep_alive fields of a load on a node. */
   readonly keepAlive: (node: string) => object
-  /** Called when something ended: it has to be written at once. */
+  /** Called when the status has to be written at once. */
   readonly urgent: () => void
-  /** Resolves when the store says what the node has now: its models are not what they were. */
+  /** Probes a node whose models changed. Resolves when the store has the result. */
   readonly look: (node: string) => Promise<void>
   readonly clock: Clock
   readonly dice: Dice
   readonly log: Log
 }
 
-/** Milliseconds between two writes of how far a job is. */
+/** Milliseconds between two writes of progress. */
 const paceMs = 1000
-/** How long a model may stay in memory after it was to leave it, and how often the node is looked at until it has. */
+/** Milliseconds for which an unload may take, and between two probes of the node meanwhile. */
 const unloadMs = 10_000
 const unloadLookMs = 500
 
-/** A job that a leader carries out: how far it is, what is under way for it, and what the store knows of that. */
+/** A job that the leader carries out: its progress, the tasks under way on nodes, and which part of that is in the store. */
 export class HeldJob implements OpenJob {
   readonly id: string
   readonly spec: JobSpec
   readonly #options: HeldJobOptions
-  /** Nodes that a leader before may have asked. */
+  /** Nodes that an earlier leader may have asked. */
   readonly #asked: ReadonlySet<string>
   readonly #works = new Map<string, JobWork>()
-  /** What came of nodes whose models are being looked at before it counts. */
+  /** Final results of nodes that are probed before the result counts. */
   readonly #lastWords = new Map<string, LastWord>()
   #nodes: JobNodes
   /** ISO date. */
   #ended: string | null = null
-  /** As the store has it from this leader. */
+  /** The text in the store, if this leader wrote it. */
   #written: string | null = null
   #writtenAt = Number.NEGATIVE_INFINITY
-  /** Counts what began and what ended: now, when a text was made last, and in the text that the store has. */
+  /** Counts begins and ends of tasks: now, in the text that was made last, and in the text that is in the store. */
   #turn = 1
   #turnDue = 0
   #turnWritten = 0
@@ -91,22 +91,22 @@ export class HeldJob implements OpenJob {
     return isOver(stateOf(this.#nodes))
   }
 
-  /** Nodes that are to be asked, or on which something is under way. */
+  /** The unfinished nodes. */
   open(): string[] {
     return Object.keys(this.#nodes).filter((node) => !isOver(this.#nodes[node]?.state ?? 'done'))
   }
 
-  /** The node is to be asked as soon as the store says so. */
+  /** Marks the node as running. Its task begins once the store has that. */
   mark(node: string): void {
     this.#set(node, { state: 'running' })
   }
 
-  /** Nodes that are marked and have not been asked. */
+  /** Nodes that are marked and whose task has not begun. */
   marked(): string[] {
     return this.open().filter((node) => this.#nodes[node]?.state === 'running' && !this.#works.has(node))
   }
 
-  /** The text to write; null when the store has it, or has all turns and heard of the job within a second. */
+  /** The status to write; null when the store has it, or when only progress changed and the last write is less than a second ago. */
   due(): string | null {
     const { clock, fence } = this.#options
     if (this.#turn === this.#turnWritten && clock.now() - this.#writtenAt < paceMs) return null
@@ -119,19 +119,19 @@ export class HeldJob implements OpenJob {
     return null
   }
 
-  /** The store has the text that `due` gave last. */
+  /** Called when the store has the text that `due` returned last. */
   written(text: string): void {
     this.#written = text
     this.#turnWritten = this.#turnDue
     this.#writtenAt = this.#options.clock.now()
   }
 
-  /** Whether the store has how it ended. */
+  /** Whether the final status is in the store. */
   get isConcluded(): boolean {
     return this.#ended !== null && this.#turn === this.#turnWritten
   }
 
-  /** Asks a node that is marked. */
+  /** Begins the task of a node that is marked. */
   begin(node: string): void {
     const { id, spec } = this
     const { ask, isLoaded, keepAlive, clock, dice, log } = this.#options
@@ -157,7 +157,7 @@ export class HeldJob implements OpenJob {
     work.start()
   }
 
-  /** Every request is cut off; what is done stays done. */
+  /** Ends every request. What a node has done stays done. */
   cancel(): void {
     for (const node of this.#lastWords.keys()) this.#conclude(node)
     const asked = [...this.#works.keys()]
@@ -168,7 +168,7 @@ export class HeldJob implements OpenJob {
     for (const node of asked) void this.#options.look(node)
   }
 
-  /** A node is none of the fleet's any more. */
+  /** Fails the part of a node that left the fleet. */
   lose(node: string): void {
     this.#works.get(node)?.stop()
     const error = 'it is not in the fleet any more'
@@ -182,7 +182,7 @@ export class HeldJob implements OpenJob {
     this.#lastWords.clear()
   }
 
-  /** Whoever hears that a model was pulled or deleted uses it, or lists them, at once: so that has to be known first. */
+  /** Probes the node before its result counts: a caller uses or lists the models right after the job has ended. */
   async #end(node: string, last: LastWord): Promise<void> {
     this.#lastWords.set(node, last)
     await this.#options.look(node)
@@ -190,13 +190,13 @@ export class HeldJob implements OpenJob {
     this.#conclude(node)
   }
 
-  /** Ollama says "unload" at once, and unloads when what runs is done (its expireRunner in server/sched.go). */
+  /** Ollama answers an unload at once, but unloads after the running requests (expireRunner in server/sched.go). */
   async #untilUnloaded(node: string, done: LastWord): Promise<void> {
     const { clock, look, isLoaded } = this.#options
     const until = clock.now() + unloadMs
     while (isLoaded(node) && this.#lastWords.get(node) === done) {
       if (clock.now() >= until) {
-        const error = 'it is still in use there, and is unloaded when its requests are done'
+        const error = 'the model is still in use there; Ollama unloads it when its requests are done'
         this.#lastWords.set(node, { kind: 'refused', error, code: 409, isDiskFull: false })
         return
       }

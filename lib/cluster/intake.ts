@@ -15,11 +15,11 @@ interface IntakeOptions {
   readonly followed: (changed: ReadonlySet<string>, isOtherHistory: boolean) => void
 }
 
-/** Milliseconds between two times that statuses are taken in, which then cost a look at every node. */
+/** Milliseconds between two batches of statuses, each of which costs a pass over every node. */
 const gapMs = 50
 /** Characters of text read in one turn of the event loop: about 3 ms. */
 const sliceChars = 64 * 1024
-/** What reading an entry costs besides its length, in characters. */
+/** The cost of reading an entry besides its length, in characters. */
 const entryChars = 3000
 
 /**
@@ -32,7 +32,7 @@ export class Intake {
   #changed = new Set<string>()
   readonly #unread = new Set<string>()
   #takenAt = Number.NEGATIVE_INFINITY
-  /** Ends a pause, or the slices. */
+  /** Cancels the timer of a pause, or of the next slice. */
   #cancel: (() => void) | null = null
 
   constructor(options: IntakeOptions) {
@@ -58,7 +58,7 @@ export class Intake {
     this.#cancel = null
   }
 
-  /** Reads one slice ahead, then lets other work run; the last slice is not read ahead, but put in force with all others. */
+  /** Prepares one slice, then lets other work run. After the last slice all changes are put in force together. */
   #read(): void {
     const { clock, informer, world } = this.#options
     this.stop()
@@ -92,7 +92,7 @@ export class Intake {
     try {
       work()
     } catch (error) {
-      this.#options.log.error('changes of the store could not be taken in', { error })
+      this.#options.log.error('changes of the store not applied', { error })
     }
   }
 }

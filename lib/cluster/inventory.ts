@@ -5,25 +5,25 @@ import { JsonWalk, ScanError, type WalkListener } from '../shared/json-walk.ts'
 import { turns } from '../shared/turns.ts'
 
 /**
- * What a node says it has, read as hostile input: any server may stand behind a node's address. Junk is skipped, text is
- * bounded, and the whole stays small enough for one value in the store (etcd refuses 1.5 MiB).
+ * Reads the models of a node as hostile input, since any server may answer at a node's address. Invalid items are skipped,
+ * text is bounded, and the result is small enough for one value in the store (etcd refuses 1.5 MiB).
  */
 const maxModels = 10_000
 const maxTagsBytes = 1024 * 1024
 const maxLoadedBytes = 256 * 1024
 const maxText = 200
 const maxDetails = 32
-/** The ollama CLI cuts as many from each digest it lists, and falls over one that is shorter. */
+/** The ollama CLI shows this many characters of a digest, and crashes on a shorter one. */
 const shownDigits = 12
 
-/** Parsed at once, in some milliseconds at most, whatever it is. */
+/** A body up to this size is parsed in one turn, which takes a few milliseconds at most. */
 const smallBytes = 64 * 1024
-/** Walked between two looks at the time. */
+/** Bytes walked between two checks of the time. */
 const stepBytes = 16 * 1024
 
 type Fields = Readonly<Record<string, unknown>>
 
-/** Models on disk, from the body of `/api/tags`, by name; null when this is not Ollama's answer. */
+/** Models on disk, from the body of `/api/tags`, sorted by name; null when the body is not from Ollama. */
 export function readTags(body: Buffer): Promise<InventoryModel[] | null> {
   return readModels(body, maxTagsBytes, (fields, model) => {
     const capabilities = textsIn(fields['capabilities'])
@@ -32,7 +32,7 @@ export function readTags(body: Buffer): Promise<InventoryModel[] | null> {
   })
 }
 
-/** Models in memory, from the body of `/api/ps`, by name; null when this is not Ollama's answer. */
+/** Models in memory, from the body of `/api/ps`, sorted by name; null when the body is not from Ollama. */
 export function readLoaded(body: Buffer): Promise<LoadedModel[] | null> {
   return readModels(body, maxLoadedBytes, (fields, model) => ({
     ...model,
@@ -42,7 +42,7 @@ export function readLoaded(body: Buffer): Promise<LoadedModel[] | null> {
   }))
 }
 
-/** Ollama's version, from the body of `/api/version`; null when this is not Ollama's answer. */
+/** Ollama's version, from the body of `/api/version`; null when the body is not from Ollama. */
 export function readVersion(body: Buffer): string | null {
   const version = body.length <= smallBytes ? fieldsOf(parse(body))?.['version'] : null
   return typeof version === 'string' ? version.slice(0, maxText) : null
@@ -79,14 +79,14 @@ async function readModels<M extends Model>(
   return [...models.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** What `models` lists; null when there is no such list. */
+/** The items of the list `models`; null when there is no such list. */
 function itemsOf(body: Buffer): readonly unknown[] | null {
   const answer = fieldsOf(parse(body))
   const listed = answer?.['models'] ?? (answer && 'models' in answer ? [] : null) // Go writes an empty list as null
   return Array.isArray(listed) ? listed : null
 }
 
-/** The bytes of each item, for an answer that would take too long to be parsed at once. Items that are too large are left out. */
+/** The bytes of each item, for a body that is too large to be parsed in one turn. Items that are too large are left out. */
 async function itemsInTurns(body: Buffer): Promise<Buffer[] | null> {
   try {
     let turn = await turns.next()
@@ -99,7 +99,7 @@ async function itemsInTurns(body: Buffer): Promise<Buffer[] | null> {
   }
 }
 
-/** Walks an answer, and finds where the items of its list `models` are. */
+/** Walks a body and finds the bytes of each item of its list `models`. */
 class ListItems implements WalkListener {
   readonly found: Buffer[] = []
   isListed = false
@@ -114,7 +114,7 @@ class ListItems implements WalkListener {
     this.#walk.begin()
   }
 
-  /** Reads about so many bytes more. Returns whether all is read. @throws ScanError */
+  /** Reads about this many more bytes. Returns whether everything is read. @throws ScanError */
   read(bytes: number): boolean {
     if (!this.#walk.advance(this.#walk.at + bytes)) return false
     this.#walk.end()
@@ -155,7 +155,7 @@ function readModel(fields: Fields): Model | null {
   }
 }
 
-/** Ollama's details hold text, numbers and lists of text only; anything else is not from Ollama. */
+/** Keeps text, numbers and lists of text: Ollama's details hold nothing else. */
 function detailsIn(value: unknown): Fields {
   const known = Object.entries(fieldsOf(value) ?? {}).slice(0, maxDetails)
   return Object.fromEntries(
@@ -174,7 +174,7 @@ function parse(body: Buffer): unknown {
   try {
     return JSON.parse(body.toString('utf8'))
   } catch {
-    return null // not JSON is one more way of not being Ollama
+    return null // not JSON, so not from Ollama
   }
 }
 

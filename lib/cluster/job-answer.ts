@@ -1,21 +1,21 @@
 import type { JobAction, LayerProgress, NodeProgress } from '../fleet/job.ts'
 
-/** What came of one request for a job. */
+/** The result of one request of a job. */
 export type JobEnding =
   | { readonly kind: 'done' }
-  /** The node's definite no: asking again would bring the same. `code` is the HTTP status, null when it did not say so itself. */
+  /** The node refused for good: a retry would bring the same. `code` is the HTTP status, null when the refusal is not the node's own. */
   | {
       readonly kind: 'refused'
       readonly error: string
       readonly code: number | null
       readonly isDiskFull: boolean
     }
-  /** It tried and failed. */
+  /** The node tried and failed. */
   | { readonly kind: 'failed'; readonly error: string; readonly code: number | null }
-  /** It could not be asked, or the answer broke off: whatever it had begun goes on from there. */
+  /** The node could not be reached, or the response broke off. A retry resumes what the node had begun. */
   | { readonly kind: 'broken'; readonly error: string }
 
-/** A line of a node's answer, as far as it matters here. */
+/** The fields of one line of a node's response that matter to a job. */
 export interface JobLine {
   readonly status: string | null
   readonly digest: string | null
@@ -24,11 +24,11 @@ export interface JobLine {
   readonly error: string | null
 }
 
-/** A node is told of in at most so many layers, and words. */
+/** Limits of what is kept of one node: layers, and characters per text. */
 const maxLayers = 64
 const maxText = 300
 
-/** Reads a line as hostile input; null when it is no JSON object. */
+/** Reads a line as hostile input; null when it is not a JSON object. */
 export function readLine(text: string): JobLine | null {
   const fields = objectIn(text)
   return (
@@ -37,12 +37,12 @@ export function readLine(text: string): JobLine | null {
       digest: wordsIn(fields['digest']),
       total: countIn(fields['total']),
       completed: countIn(fields['completed']),
-      error: 'error' in fields ? (errorIn(fields['error']) ?? 'an error without words') : null,
+      error: 'error' in fields ? (errorIn(fields['error']) ?? 'an error without a message') : null,
     }
   )
 }
 
-/** How far the node is after a line. `completed` may go down, after a part that failed. */
+/** The progress of the node after a line. `completed` may go down after a part failed. */
 export function progressAfter(progress: NodeProgress, line: JobLine): NodeProgress {
   const { digest, total, completed } = line
   const isLayer = digest !== null && (digest in progress.layers || countLayers(progress) < maxLayers)
@@ -55,7 +55,7 @@ export function progressAfter(progress: NodeProgress, line: JobLine): NodeProgre
   }
 }
 
-/** What an answer with an HTTP status other than 200 means. */
+/** The result of a response with an HTTP status other than 200. */
 export function endingOfStatus(code: number, body: string): JobEnding {
   const said = errorIn(objectIn(body)?.['error'])
   if (said === null) return endingOfPage(code)
@@ -65,7 +65,7 @@ export function endingOfStatus(code: number, body: string): JobEnding {
   return { kind: 'failed', error: said, code }
 }
 
-/** What an answer means that is not Ollama's: its status is a proxy's, and no answer to the caller. */
+/** The result of a response that is not from Ollama. Its status comes from a proxy, and is not passed on to the caller. */
 export function endingOfPage(status: number): JobEnding {
   const error = `a proxy in front of it, or another server, answered ${status}: check the node's URL, its headers and that proxy`
   if (passing.has(status)) return { kind: 'broken', error }
@@ -73,21 +73,21 @@ export function endingOfPage(status: number): JobEnding {
   return status < 500 ? { kind: 'refused', error, code, isDiskFull: false } : { kind: 'failed', error, code }
 }
 
-/** What Ollama answers where nobody wants a stream, whatever went wrong (docs/ollama.md#model-management). */
+/** Ollama's status for every failure of a request that is not streamed (docs/ollama.md#model-management). */
 const lineCode = 500
 
-/** What a line with an error means. */
+/** The result of a line with an error. */
 export function endingOfLine(error: string): JobEnding {
   if (isDiskFull(error)) return { kind: 'refused', error, code: lineCode, isDiskFull: true }
   return { kind: 'failed', error, code: lineCode }
 }
 
-/** Whether trying again may help where a node tried and failed: Ollama gives its reasons in words only. */
+/** Whether a retry may succeed after a node failed: Ollama gives the reason in words only. */
 export function mayRecover(action: JobAction, error: string): boolean {
   return (action === 'pull' || action === 'push') && !definite.test(error)
 }
 
-/** Timeouts, full queues, and what proxies before a node say while it is away. */
+/** Statuses of timeouts, full queues, and of proxies in front of a node that is down. */
 const passing: ReadonlySet<number> = new Set([408, 425, 429, 499, 502, 503, 504])
 const definite =
   /file does not exist|no such file|not found|invalid model|unauthori[sz]ed|not authori[sz]ed|access denied|permission denied|newer version/i
@@ -96,7 +96,7 @@ function isDiskFull(error: string): boolean {
   return /no space left on device|not enough space on the disk|disk quota exceeded/i.test(error)
 }
 
-/** Errors of a model's runner are JSON inside JSON (docs/ollama.md#answers). */
+/** The message of an error. Errors of a model's runner are JSON inside JSON (docs/ollama.md#answers). */
 function errorIn(value: unknown): string | null {
   if (typeof value !== 'string') return wordsIn((value as { message?: unknown } | null | undefined)?.message)
   const inner = objectIn(value)?.['error'] as { message?: unknown } | string | undefined
@@ -109,7 +109,7 @@ function objectIn(text: string): Readonly<Record<string, unknown>> | null {
     const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
     return isObject ? (value as Readonly<Record<string, unknown>>) : null
   } catch {
-    return null // no JSON
+    return null // not JSON
   }
 }
 

@@ -13,7 +13,7 @@ interface JobBoardOptions {
   readonly clock: Clock
   /** Everything under the cluster's root. */
   readonly entries: () => ReadonlyMap<string, Entry>
-  /** Whether some instance leads. */
+  /** Whether the cluster has a leader. */
   readonly hasLeader: () => boolean
 }
 
@@ -22,14 +22,14 @@ interface Follower {
   seen: JobView | null
 }
 
-/** Well below the 256 KiB that one value in the store may have. */
+/** Bytes of a job document, well below the 256 KiB that one value in the store may have. */
 const maxBytes = 200_000
 
-/** The jobs as every instance sees and asks for them, by way of the store; the leader carries them out. */
+/** The model jobs in the store: every instance submits and follows them here, and the leader carries them out. */
 export class JobBoard implements Jobs {
   readonly #options: JobBoardOptions
   readonly #followers = new Map<string, Set<Follower>>()
-  /** Jobs put by this instance that have not come back from the store yet. */
+  /** Jobs that this instance submitted and that have not come back through the watch yet. */
   readonly #submitted = new Map<string, JobView>()
 
   constructor(options: JobBoardOptions) {
@@ -79,7 +79,7 @@ export class JobBoard implements Jobs {
       const spec = entry && readJobSpec(entry)
       if (!entry || !spec) throw new ProxyError('not_found', { kind: 'job', name: id })
       if (spec.cancelled) return
-      // The document as it is stored: fields of a newer version stay.
+      // Changes the stored document, so that fields of a newer version stay.
       const value = JSON.stringify({ ...JSON.parse(entry.value), cancelled: true })
       const when = [{ key, modified: entry.modified }]
       const { succeeded } = await reaching(store.commit({ when, apply: [{ type: 'put', key, value }] }))
@@ -87,7 +87,7 @@ export class JobBoard implements Jobs {
     }
   }
 
-  /** Takes note of what changed in the store. Returns whether a job did. */
+  /** Called with the keys that changed in the store. Returns whether one of them belongs to a job. */
   changed(keysChanged: ReadonlySet<string>): boolean {
     const { keys } = this.#options
     const ids = new Set<string>()
@@ -119,7 +119,7 @@ export class JobBoard implements Jobs {
     }
   }
 
-  /** Somebody deleted a job that was not over: whoever waits for its end must not wait for ever. */
+  /** The last view of a job that was deleted before its end: cancelled, so that its followers do not wait for ever. */
   #gone(seen: JobView | null): JobView | null {
     if (seen === null || isOver(seen.status?.state ?? 'waiting')) return null
     const { fence = '0', nodes = {} } = seen.status ?? {}

@@ -17,9 +17,9 @@ interface JobCall {
   readonly order: JobOrder
   /** Milliseconds a connection may take to come up. */
   readonly connectMs: number
-  /** Milliseconds the node may be silent after a line with this status; after none it is "". */
+  /** Milliseconds that the node may be silent after a line with this status; "" before the first line. */
   readonly silenceMs: (status: string) => number
-  /** Called with each line that is no error. */
+  /** Called with each line without an error. */
   readonly heard: (line: JobLine) => void
   readonly clock: Clock
   readonly signal: AbortSignal
@@ -28,7 +28,7 @@ interface JobCall {
 const maxLineLength = 64 * 1024
 const maxLinesAtOnce = 2000
 
-/** Asks a node once, over a connection of its own. Never throws; when `signal` aborts the request is cut off at once. */
+/** Sends one request to a node, over a connection of its own. Never throws; when `signal` aborts, the request ends at once. */
 export async function callNode({ silenceMs, heard, ...call }: JobCall): Promise<JobEnding> {
   const { spec, connectMs, clock, signal } = call
   const asking = new AbortController()
@@ -44,7 +44,7 @@ export async function callNode({ silenceMs, heard, ...call }: JobCall): Promise<
   const listen = (status: string) => {
     cancel()
     const ms = silenceMs(status)
-    cancel = clock.after(ms, () => asking.abort(new Unexpected(`it said nothing for ${ms / 1000} s`)))
+    cancel = clock.after(ms, () => asking.abort(new Unexpected(`it sent nothing for ${ms / 1000} s`)))
   }
   listen('')
   const hear = (line: JobLine) => {
@@ -89,9 +89,9 @@ async function exchange(
     heard(line)
     last = line
   }
-  // A proxy may ask for a login with status 200.
+  // The login page of a proxy may have status 200.
   if (isPage && last === null) return endingOfPage(statusCode)
-  // A create that pulls its base says `success` in between too: only the last line counts.
+  // A create that pulls its base sends `success` in between, too: only the last line counts.
   if (!order.isStream || last?.status === 'success') return { kind: 'done' }
   return { kind: 'broken', error: 'its answer ended before "success"' }
 }
@@ -101,14 +101,14 @@ async function firstLine(body: AsyncIterable<string>): Promise<string> {
   return ''
 }
 
-/** @throws Unexpected when a line is longer than anything Ollama says, or more lines come at once than it writes in a minute. */
+/** @throws Unexpected when a line is longer than any line of Ollama, or when more lines arrive at once than Ollama writes in a minute. */
 async function* linesOf(body: AsyncIterable<string>): AsyncGenerator<string> {
   let rest = ''
   for await (const piece of body) {
     rest += piece
     if (rest.length > maxLineLength && !piece.includes('\n'))
       throw new Unexpected('a line of its answer is too long')
-    // Looked for in the piece alone: a line may come byte by byte.
+    // Searches only the new piece: a line may arrive byte by byte.
     if (!piece.includes('\n')) continue
     const lines = rest.split('\n')
     if (lines.length > maxLinesAtOnce) throw new Unexpected('its answer has too many lines')

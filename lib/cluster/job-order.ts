@@ -1,24 +1,24 @@
 import type { JobAction, JobSpec } from '../fleet/job.ts'
 import { canonicalName } from '../fleet/names.ts'
 
-/** What a node is asked for. */
+/** One request of a job to a node. */
 export interface JobOrder {
   readonly method: 'POST' | 'DELETE'
   readonly path: string
   readonly body: Readonly<Record<string, unknown>>
-  /** Whether the answer is a progress stream that ends in `success` (docs/ollama.md#model-management). */
+  /** Whether the response is a progress stream that ends with `success` (docs/ollama.md#model-management). */
   readonly isStream: boolean
 }
 
 /**
- * The requests that do what a job wants: the second is for a node that answers 400 to the first.
+ * The requests of a job to a node: the second is sent when the node answers 400 to the first.
  *
- * @param stay what a load says of how long the model stays: nothing where it is in memory already.
+ * @param stay the keep_alive fields of a load; empty for a model that is in memory already.
  */
 export function ordersOf({ action, body }: JobSpec, stay: object): readonly [JobOrder, JobOrder?] {
   if (action === 'load' || action === 'unload') {
     const fields = action === 'unload' ? { ...body, keep_alive: 0 } : { ...stay, ...body }
-    // Models that only embed refuse to generate.
+    // Embedding models refuse /api/generate.
     return [
       whole('/api/generate', { ...fields, prompt: '', stream: false }),
       whole('/api/embed', { ...fields, input: '' }),
@@ -33,7 +33,7 @@ function whole(path: string, body: JobOrder['body']): JobOrder {
   return { method: 'POST', path, body, isStream: false }
 }
 
-/** The models a job reads or changes on its nodes: jobs that share one take turns there. */
+/** The models that a job reads or changes. Jobs that share a model take turns on a node. */
 export function modelsOf({ model, body }: JobSpec): readonly string[] {
   const others = [body['from'], body['destination']].flatMap((name) =>
     typeof name === 'string' ? (canonicalName(name) ?? []) : [],
@@ -41,14 +41,14 @@ export function modelsOf({ model, body }: JobSpec): readonly string[] {
   return [...new Set([model, ...others])]
 }
 
-/** Milliseconds without a line after which a request is given up. */
+/** Milliseconds without a line after which a request is cut off. */
 export function silenceMs(action: JobAction, status: string): number {
   const isMoving = status === '' ? !slowToBegin.has(action) : /^(pulling|pushing) /.test(status)
   return isMoving ? movingMs : workingMs
 }
 
 const slowToBegin: ReadonlySet<JobAction> = new Set(['create', 'load'])
-/** While bytes move Ollama says so every 60 ms, and tries a part that stalls again after 30 s by itself. */
+/** For a transfer: Ollama reports progress every 60 ms, and retries a part that stalls after 30 s. */
 const movingMs = 60_000
-/** Digests of hundreds of gigabytes are verified, and models converted or loaded, without a word. */
+/** For other work: Ollama verifies hundreds of gigabytes, and converts or loads models, without sending a line. */
 const workingMs = 600_000

@@ -8,7 +8,7 @@ import {
 } from '../fleet/job.ts'
 import { modelsOf } from './job-order.ts'
 
-/** By node name, in the order they were asked. */
+/** Progress by node name, in the order in which the nodes were asked. */
 export type JobNodes = Readonly<Record<string, NodeProgress>>
 
 /** A job that is being carried out. */
@@ -26,7 +26,7 @@ export interface JobPart {
 
 const untouched: NodeProgress = { state: 'waiting', status: '', layers: {}, error: null, code: null }
 
-/** Where a leader begins: what ended stays, everything else is asked for, once more where a leader before had begun. */
+/** The progress with which a leader starts: ended nodes stay as they are, all others wait, also those that an earlier leader asked. */
 export function nodesToBegin({ nodes }: JobSpec, status: JobStatus | null): JobNodes {
   const known = Object.entries(status?.nodes ?? {}).map(([name, progress]): [string, NodeProgress] => [
     name,
@@ -35,7 +35,7 @@ export function nodesToBegin({ nodes }: JobSpec, status: JobStatus | null): JobN
   return { ...Object.fromEntries(nodes.map((name) => [name, untouched])), ...Object.fromEntries(known) }
 }
 
-/** The state of a job follows from its nodes'; one whose place was taken does not count. */
+/** The state of a job, from the states of its nodes. A node that was replaced by a spare does not count. */
 export function stateOf(nodes: JobNodes): JobState {
   const states = Object.values(nodes).flatMap(({ state, replacedBy }) => (replacedBy ? [] : [state]))
   if (states.every((state) => state === 'waiting')) return 'waiting'
@@ -44,15 +44,15 @@ export function stateOf(nodes: JobNodes): JobState {
   return states.includes('cancelled') ? 'cancelled' : 'done'
 }
 
-/** Jobs that fill disks and links: so many at once, the others wait. */
+/** The limit for jobs that transfer models, which fill disks and links: the others wait. */
 const maxMoving = 4
 const moving: ReadonlySet<JobAction> = new Set(['pull', 'push', 'create'])
 
 /**
- * The parts to begin now. On one node and model jobs take turns in their order, also where the earlier one has to wait
- * for something else: a delete that follows a pull must not overtake it.
+ * The parts to begin now. Jobs with the same node and model take turns in their order, even if the earlier one still waits
+ * for another reason: a delete that follows a pull must not overtake it.
  *
- * @param jobs all that are not over, the oldest first
+ * @param jobs every unfinished job, the oldest first
  */
 export function planParts(jobs: readonly OpenJob[]): JobPart[] {
   const isMoving = ({ spec }: OpenJob) => moving.has(spec.action)
@@ -74,7 +74,7 @@ export function planParts(jobs: readonly OpenJob[]): JobPart[] {
   return parts
 }
 
-/** `nodes` with those that are not over put into the state given. */
+/** `nodes` with `change` applied to every unfinished one. */
 export function withOpen(nodes: JobNodes, change: Partial<NodeProgress>): JobNodes {
   const changed = Object.entries(nodes).map(([name, progress]): [string, NodeProgress] => [
     name,
@@ -83,7 +83,7 @@ export function withOpen(nodes: JobNodes, change: Partial<NodeProgress>): JobNod
   return Object.fromEntries(changed)
 }
 
-/** The next spare takes the place of a node whose disk is full; without one `nodes` stay as they are. */
+/** Replaces a node whose disk is full by the next spare. Without a spare `nodes` stay as they are. */
 export function withSpare(job: OpenJob, full: string, mayServe: (node: string) => boolean): JobNodes {
   const { spec, nodes } = job
   const progress = nodes[full]
@@ -92,7 +92,7 @@ export function withSpare(job: OpenJob, full: string, mayServe: (node: string) =
   return { ...nodes, [full]: { ...progress, replacedBy: spare }, [spare]: untouched }
 }
 
-/** What the store is told of a job that is too large with all its layers: one value should stay below this. */
+/** Characters of a job's status. A larger one is written without layers. */
 const maxBytes = 256 * 1024
 
 /** The text of `R/state/jobs/<id>`. */
@@ -103,11 +103,11 @@ export function textOf(status: JobStatus): string {
   return JSON.stringify({ ...status, nodes: Object.fromEntries(bare) })
 }
 
-/** How long jobs are kept after their end, in milliseconds, and how many. */
+/** Milliseconds for which a job is kept after its end, and how many ended jobs are kept. */
 const keptMs = 3_600_000
 const maxKept = 100
 
-/** The jobs not to keep any longer; `ended` are wall-clock dates in milliseconds. */
+/** The ids of jobs to delete. `jobs`: the end of each, in milliseconds since 1970. */
 export function planForgetting(jobs: ReadonlyMap<string, number>, now: number): string[] {
   const latestFirst = [...jobs].sort(([, a], [, b]) => b - a)
   return latestFirst.flatMap(([id, ended], nth) => (nth >= maxKept || now - ended >= keptMs ? [id] : []))

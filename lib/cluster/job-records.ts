@@ -34,7 +34,7 @@ const statusSchema = z.object({
   ),
 })
 
-/** `R/jobs/<id>`; null when an operator's typo or another version made it unreadable. */
+/** `R/jobs/<id>`; null when it cannot be read, because of a typo or of another version of llamero. */
 export const readJobSpec = remembering((entry): JobSpec | null => read(entry.value, specSchema))
 
 /** `R/state/jobs/<id>`; null when no leader can have written it. */
@@ -45,7 +45,7 @@ const readJobStatus = remembering((entry): JobStatus | null => {
 
 type Entries = ReadonlyMap<string, Entry>
 
-/** A job as it is stored; null when there is none, or none that can be read. */
+/** A job as it is stored; null when there is none or it cannot be read. */
 export function readJob(id: string, entries: Entries, keys: Keys): JobView | null {
   const wanted = entries.get(keys.job(id))
   const spec = wanted ? readJobSpec(wanted) : null
@@ -54,19 +54,19 @@ export function readJob(id: string, entries: Entries, keys: Keys): JobView | nul
   return { id, spec, status: state ? readJobStatus(state) : null }
 }
 
-/** The ids under which there is a job, readable or not, the oldest first: by the store's word, for clocks differ. */
+/** The ids of all jobs, readable or not, the oldest first by revision: clocks differ. */
 export function jobIds(entries: Entries, keys: Keys): string[] {
   const stored = [...entriesIn('jobs', entries.values(), keys)]
   return stored.sort(([, a], [, b]) => Number(a.created - b.created)).map(([id]) => id)
 }
 
-/** Those of which only the state is left. */
+/** The ids of jobs of which only the state is left. */
 export function orphanedJobs(entries: Entries, keys: Keys): string[] {
   const states = entriesIn('state/jobs', entries.values(), keys)
   return [...states.keys()].filter((id) => !entries.has(keys.job(id)))
 }
 
-/** Entries are replaced, never changed: each is read once. */
+/** Caches the result by entry: entries are replaced, never changed. */
 function remembering<T>(parse: (entry: Entry) => T): (entry: Entry) => T {
   const known = new WeakMap<Entry, T>()
   return (entry) => {

@@ -17,7 +17,7 @@ import { jobIds, orphanedJobs, readJob } from './job-records.ts'
 
 interface View {
   readonly snapshot: Snapshot
-  /** Why the store is not believed; null when it is. */
+  /** Why the documents in the store are not in force; null when they are. */
   readonly suspect: string | null
   /** Everything in the store, as of `revision`. */
   readonly entries: ReadonlyMap<string, Entry>
@@ -25,12 +25,12 @@ interface View {
 }
 
 interface JobRunnerOptions {
-  /** The term it works for. */
+  /** The fence of the term. */
   readonly fence: bigint
   /** Writes as the leader. Returns the revision, or null when this instance is not the leader any more. */
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
-  /** Resolves when the store says what the node has now: its models are not what they were. */
+  /** Probes a node whose models changed. Resolves when the store has the result. */
   readonly look: (node: string) => Promise<void>
   readonly keys: Keys
   readonly clock: Clock
@@ -40,21 +40,21 @@ interface JobRunnerOptions {
 }
 
 const periodMs = 1000
-/** Milliseconds between looks whether the store's copy has caught up with the term. */
+/** Milliseconds between two rounds while the informer's copy is older than the term. */
 const catchUpMs = 50
 
 /**
- * Carries the jobs out for one term. What a node is asked for stands in the store before it is asked, and what it has
- * done not before it said so: the next leader goes on from there.
+ * Carries out the jobs during one term. A request is recorded in the store before it is sent, and a result only after the
+ * node confirmed it, so that the next leader can go on from the store.
  */
 export class JobRunner {
   readonly #options: JobRunnerOptions
   readonly #loop: Loop
-  /** Jobs that are not over as far as the store's copy tells, the oldest first. */
+  /** Jobs that are unfinished by the informer's copy, the oldest first. */
   readonly #held = new Map<string, HeldJob>()
-  /** Jobs among them whose end was spoken of. */
+  /** Jobs among them whose end was logged. */
   readonly #told = new Set<HeldJob>()
-  /** Ids of unreadable records that were spoken of. */
+  /** Ids of unreadable records that were logged. */
   readonly #unreadable = new Set<string>()
 
   constructor(options: JobRunnerOptions) {
@@ -73,7 +73,7 @@ export class JobRunner {
     this.#loop.start()
   }
 
-  /** Takes effect before it returns: every request is cut off, and none begins after it. */
+  /** Takes effect before it returns: every request ends, and none begins after it. */
   stop(): void {
     void this.#loop.stop()
     for (const job of this.#held.values()) job.stop()
@@ -84,7 +84,7 @@ export class JobRunner {
     this.#loop.poke()
   }
 
-  /** What a leader before wrote last is known once the key of its successor is. */
+  /** Whether the copy may lack the last writes of an earlier leader: it has them once it has this term's leader key. */
   #isBehind(): boolean {
     const { view, fence } = this.#options
     return view().revision < fence
@@ -103,11 +103,14 @@ export class JobRunner {
       this.#tell()
       await this.#forget()
     } catch (error) {
-      log.debug('the state of jobs could not be written', { error })
+      log.debug('status of jobs not written', { error })
     }
   }
 
-  /** Holds the jobs that are not over. One that is stays until that has come back: by what stood there it would begin anew. */
+  /**
+   * Tracks every unfinished job. A finished job stays until its final status has been read back from the store; otherwise a
+   * stale record would restart it.
+   */
   #match(entries: ReadonlyMap<string, Entry>): void {
     const { keys } = this.#options
     for (const [id, job] of this.#held) {
@@ -126,7 +129,7 @@ export class JobRunner {
     if (stored === null || (stored.status === null && entries.has(keys.jobState(id)))) {
       if (this.#unreadable.has(id)) return
       this.#unreadable.add(id)
-      log.warn('model job left alone: its record cannot be read', { job: id })
+      log.warn('model job ignored: its record in the store cannot be read', { job: id })
       return
     }
     if (isOver(stored.status?.state ?? 'waiting')) return
@@ -148,10 +151,10 @@ export class JobRunner {
     this.#held.set(id, job)
   }
 
-  /** Ends what is not wanted any more, and what cannot be done. */
+  /** Cancels jobs that were cancelled in the store, and fails the parts of nodes that left the fleet. */
   #obey(entries: ReadonlyMap<string, Entry>): void {
     const { keys } = this.#options
-    // An agent withdraws its node while the Ollama beside it is away: it will be back.
+    // An agent withdraws its node while the local Ollama is down, and registers it again later.
     const isInFleet = (node: string) => entries.has(keys.node(node)) || entries.has(keys.agent(node))
     for (const job of this.#held.values()) {
       if (job.isOver) continue
@@ -165,7 +168,7 @@ export class JobRunner {
     for (const { id, node } of planParts(open)) this.#held.get(id)?.mark(node)
   }
 
-  /** Returns false when this is no longer the leader. Rejects when the store could not be written. */
+  /** Writes the statuses that are due. Returns false when this instance is not the leader any more. Rejects with a StoreError. */
   async #write(): Promise<boolean> {
     const { keys, guarded } = this.#options
     const due = [...this.#held.values()].flatMap((job) => {
@@ -185,7 +188,7 @@ export class JobRunner {
     const { nodes, config } = view().snapshot
     const spec = nodes.get(node)?.spec
     if (!spec || spec.state === 'off')
-      return Promise.resolve({ kind: 'broken', error: spec ? 'it is switched off' : 'it is away' })
+      return Promise.resolve({ kind: 'broken', error: spec ? 'its state is "off"' : 'it is not registered' })
     return callNode({
       spec,
       order,
@@ -197,7 +200,7 @@ export class JobRunner {
     })
   }
 
-  /** Speaks of the jobs whose end is in the store now. */
+  /** Logs each job once its end is in the store. */
   #tell(): void {
     const { log, metrics } = this.#options
     for (const job of this.#held.values()) {

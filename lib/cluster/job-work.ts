@@ -4,45 +4,45 @@ import type { Dice } from '../shared/loop.ts'
 import { type JobEnding, type JobLine, mayRecover, progressAfter } from './job-answer.ts'
 import { type JobOrder, ordersOf } from './job-order.ts'
 
-/** How a node's part of a job may end. */
+/** A final result of one node. */
 export type LastWord = Extract<JobEnding, { readonly kind: 'done' | 'refused' }>
 
 interface JobWorkOptions {
   readonly spec: JobSpec
-  /** How far the node was when a leader asked last. */
+  /** Progress of the node when a leader asked it last. */
   readonly begun: NodeProgress
-  /** Whether the node may have been asked already, by a leader before. */
+  /** Whether an earlier leader may have asked the node already. */
   readonly wasAsked: boolean
-  /** What a load says to the node of how long the model stays. */
+  /** The keep_alive fields of a load. */
   readonly stay: () => object
-  /** Asks the node once; never rejects. */
+  /** Sends one request to the node. Never rejects. */
   readonly ask: (order: JobOrder, heard: (line: JobLine) => void, signal: AbortSignal) => Promise<JobEnding>
   readonly clock: Clock
   readonly dice: Dice
-  /** Called with each sign of life, and with what the work waits for. */
+  /** Called with each progress, and with the reason of each retry. */
   readonly changed: (progress: NodeProgress) => void
-  /** Called once, unless the work is stopped before. */
+  /** Called once with the final result, unless the task is stopped before. */
   readonly ended: (last: LastWord) => void
 }
 
-/** Milliseconds without any progress after which a node is given up. */
+/** Milliseconds without progress after which the node's part of the job fails. */
 const patienceMs = 600_000
-/** Pauses between tries, in milliseconds: they double, and vary by a fifth. */
+/** Pauses between retries, in milliseconds: they double, with a jitter of a fifth. */
 const firstPauseMs = 500
 const longestPauseMs = 30_000
-/** Things a node may say that count as progress: what it makes up beyond that does not. */
+/** Distinct digests and statuses that count as progress: a node cannot extend a job for ever by inventing more. */
 const maxMarks = 1000
 
 /**
- * One node's part of a job: asks until it is done, refused, or nothing has moved for too long. A pull goes on from what
- * the node has already (docs/ollama.md#model-management), so asking again is how it is resumed.
+ * One node's part of a job: sends requests until the node is done, refuses, or makes no progress for too long. A pull that
+ * is requested again resumes from what the node already has (docs/ollama.md#model-management).
  */
 export class JobWork {
   readonly #options: JobWorkOptions
   readonly #stopping = new AbortController()
   /** The furthest the node got, by digest or status. */
   readonly #marks = new Map<string, number>()
-  /** What this try has spoken of. */
+  /** Digests and statuses that appeared in this try. */
   readonly #met = new Set<string>()
   #progress: NodeProgress
   #progressAt: number
@@ -61,7 +61,7 @@ export class JobWork {
     void this.#run(this.#stopping.signal)
   }
 
-  /** Takes effect before it returns: the request is cut off, and nothing more is told. Safe to call twice. */
+  /** Takes effect before it returns: the request ends, and no callback is called after it. Safe to call twice. */
   stop(): void {
     this.#stopping.abort()
   }
@@ -102,7 +102,7 @@ export class JobWork {
     const furthest = this.#marks.get(what)
     if (furthest === undefined && this.#marks.size >= maxMarks) return
     const isFurther = furthest === undefined || completed > furthest
-    // A node that was restarted has forgotten what it had in part; one that threw away a download will do so again.
+    // A restarted node lost its partial download, so its count starts again; a node that drops a download by itself gets no credit.
     const isFromAnew = this.#wasBroken && !this.#met.has(what)
     if (isFurther || isFromAnew) this.#marks.set(what, completed)
     this.#met.add(what)
@@ -112,18 +112,18 @@ export class JobWork {
   }
 
   /**
-   * A transfer that has spoken of a layer has its manifest, and asking again resumes it. Before that there is nothing to
-   * resume: the registry is out of reach, or does not know the name, and the caller should hear so at once.
+   * Whether the transfer reported a layer: then the node has the manifest, and a retry resumes. Before that the registry is
+   * out of reach or does not know the name, and the caller should learn that at once.
    */
   get #hasBegun(): boolean {
     return Object.keys(this.#progress.layers).length > 0
   }
 
-  /** What the node's part ends with; null when it is worth another try. */
+  /** The final result of the node; null when the request is to be retried. */
   #lastWord(ending: JobEnding): LastWord | null {
     const { spec, clock, changed } = this.#options
     if (ending.kind === 'done') return ending
-    // What we asked for before the connection broke has been done.
+    // The request before the connection broke has deleted the model.
     if (spec.action === 'delete' && this.#wasAsked && codeIn(ending) === 404) return { kind: 'done' }
     if (ending.kind === 'refused') return ending
     const { error } = ending

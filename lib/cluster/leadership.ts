@@ -20,31 +20,31 @@ interface LeadershipOptions {
   readonly metrics: Metrics
   readonly instance: { readonly name: string }
   readonly ttlMs: number
-  /** Whether this instance is known to the others and means to stay. */
+  /** Whether this instance may become the leader: registered, not draining, not cut off. */
   readonly mayLead: () => boolean
-  /** Whether this instance is known to the others. */
+  /** Whether this instance is registered. */
   readonly isRegistered: () => boolean
   readonly instances: () => readonly InstanceRecord[]
   readonly evidence: ControllerOptions['evidence']
   readonly ask: ControllerOptions['ask']
   readonly view: ControllerOptions['view']
   readonly learned: ControllerOptions['learned']
-  /** Writes this instance's record anew: its role or its successor changed. */
+  /** Publishes this instance's record, whose role or successor changed. */
   readonly publish: () => void
 }
 
-/** Milliseconds for which an instance that was not fit to lead leaves that to the others. */
+/** Milliseconds for which an instance that was not fit to lead does not campaign. */
 const retiredMs = 10_000
 
-/** This instance's part in who leads, and the leader's work while it is the one. */
+/** Runs the election for this instance, and the leader's work while it leads. */
 export class Leadership {
   readonly #options: LeadershipOptions
   readonly #election: Election
   readonly #handover: Handover
   #controller: Controller | null = null
-  /** Until when it does not campaign, in monotonic milliseconds. */
+  /** Until when this instance does not campaign, in monotonic milliseconds. */
   #retiredUntil = 0
-  /** The leader key as it was seen last. */
+  /** The last leader key that was seen. */
   #last: Entry | null = null
 
   constructor(options: LeadershipOptions) {
@@ -86,12 +86,12 @@ export class Leadership {
     return this.#election.fence
   }
 
-  /** The instance that shall lead next, if this one named it. */
+  /** The instance to which this one hands leadership now; null: to none. */
   get successor(): string | null {
     return this.#handover.successor
   }
 
-  /** What decides whether this instance may lead has changed. */
+  /** Called when something changed that decides whether this instance may lead. */
   poke(): void {
     this.#election.poke()
   }
@@ -102,18 +102,18 @@ export class Leadership {
     await this.#election.stepDown()
   }
 
-  /** The leader key as of `revision`. */
+  /** Notes the leader key as of `revision`. */
   observe(leader: Entry | null, revision: bigint): void {
     if (leader && leader.created !== this.#last?.created) this.#noteLeader(leader)
     this.#election.observe(leader, revision)
   }
 
-  /** This instance's record, as the store has it. */
+  /** Notes this instance's record as the store has it. */
   observeOwn(record: InstanceRecord | null): void {
     this.#handover.observe(record)
   }
 
-  /** The world changed; of the leader's work, its jobs as well if `jobs` did. */
+  /** Runs the leader's work now, since the store changed; with `jobs`, the job runner as well. */
   follow(jobs: boolean): void {
     this.#controller?.poke()
     if (jobs) this.#controller?.pokeJobs()
@@ -156,13 +156,13 @@ export class Leadership {
     this.#controller.start()
   }
 
-  /** Instances that could lead instead of this one. */
+  /** Other instances that can lead. */
   #successors(): string[] {
     const { instance, instances } = this.#options
     return instances().flatMap(({ id, draining }) => (id === instance.name || draining ? [] : [id]))
   }
 
-  /** This instance is not fit to lead now. It gives others the time to win before it campaigns again. */
+  /** Hands leadership over because this instance is not fit to lead, and leaves the others time to win. */
   async #retire(successor: string | null): Promise<void> {
     this.#retiredUntil = this.#options.clock.now() + retiredMs
     await this.stepDown(successor)

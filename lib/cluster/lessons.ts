@@ -3,15 +3,15 @@ import type { NodeView } from '../fleet/node.ts'
 import type { LearnedNode, LearnedState } from '../scheduler/learning.ts'
 import type { Clock } from '../shared/clock.ts'
 
-/** Milliseconds between two looks at what was learned: it changes with every request, and each write costs all instances. */
+/** Milliseconds between two comparisons: what was learned changes with every request, and each write costs all instances. */
 const periodMs = 60_000
-/** Milliseconds to the first look of a term: a fleet that nothing is known of has then taught the most. */
+/** Milliseconds until the first comparison of a term: a fleet that was unknown teaches most in its first seconds. */
 const firstMs = 5000
-/** Bytes of one node's lesson, as JSON. */
+/** Bytes of what is published of one node, as JSON. */
 const maxBytes = 16 * 1024
-/** Numbers closer than this share of the larger one say the same. */
+/** Two numbers are equal when they differ by less than this share of the larger one. */
 const little = 0.1
-/** Output lengths kept of a model: enough to draw the shape of them. */
+/** Quantiles of output lengths kept of a model: enough for the shape of their distribution. */
 const outputsTold = 20
 
 const mean = z.object({ mean: z.number(), count: z.number().min(0) })
@@ -26,7 +26,7 @@ const lessonSchema = z.object({
   /** Output tokens by model, as quantiles. */
   outputs: z.record(z.string(), z.array(z.number().min(0)).max(outputsTold)),
 })
-/** What is published of one node: what the leader's scheduler learned of it, and of the models it ran. */
+/** What the leader's scheduler learned of one node and of the models that it ran, as published. */
 type Lesson = z.output<typeof lessonSchema>
 
 interface Pending {
@@ -39,10 +39,10 @@ interface LessonsOptions {
   readonly clock: Clock
 }
 
-/** What the statuses of one leader's term say of what was learned: told at most once a minute, and only of a change. */
+/** Decides what the statuses of one term publish of the learned state: at most once a minute, and only changes. */
 export class Lessons {
   readonly #options: LessonsOptions
-  /** Not in the store yet, by node. */
+  /** Changes that are not in the store yet, by node. */
   readonly #pending = new Map<string, Pending>()
   #lookedAt: number
 
@@ -51,7 +51,7 @@ export class Lessons {
     this.#lookedAt = options.clock.now() + firstMs - periodMs
   }
 
-  /** Compares what was learned with what is `stored` of each node, if it is time to. */
+  /** Compares what was learned of each node with what is `stored`, if a minute has passed. */
   look(stored: (node: string) => unknown): void {
     const { learned, clock } = this.#options
     if (clock.now() - this.#lookedAt < periodMs) return
@@ -64,7 +64,7 @@ export class Lessons {
     }
   }
 
-  /** What the status of a node is to say: the very object that is `stored` where that is to stay. */
+  /** What the status of a node is to publish. Returns the object `stored` itself when nothing changed. */
   of(node: string, stored: unknown): unknown {
     const pending = this.#pending.get(node)
     if (!pending) return stored
@@ -74,7 +74,7 @@ export class Lessons {
   }
 }
 
-/** All that the nodes' statuses tell, for a scheduler to begin with. What cannot be read is left out. */
+/** The learned state in the statuses of all nodes, for a scheduler to start from. What cannot be read is left out. */
 export function lessonsIn(nodes: Iterable<NodeView>): LearnedState {
   const known: Record<string, LearnedNode> = {}
   const lengths: Record<string, readonly number[]> = {}
@@ -92,7 +92,7 @@ function readLesson(stored: unknown): Lesson | null {
   return lessonSchema.safeParse(stored).data ?? null
 }
 
-/** The most used runners, as many as there is room for, and how long their models' answers are. */
+/** The most used runners, up to `maxBytes`, and the output lengths of their models. */
 function lessonOf({ speed, disk, runners }: LearnedNode, outputs: LearnedState['outputs']): Lesson {
   const lesson: Lesson = { speed: rounded(speed), disk: rounded(disk), runners: {}, outputs: {} }
   let bytes = JSON.stringify(lesson).length
@@ -122,7 +122,7 @@ function quantiles(lengths: readonly number[]): number[] {
   })
 }
 
-/** Whether two lessons differ by more than a little in anything. */
+/** Whether any figure differs by more than `little`. */
 function differs(lesson: Lesson, stored: Lesson | null): boolean {
   if (!stored) return true
   const [now, before] = [figures(lesson), figures(stored)]
@@ -134,7 +134,7 @@ function isFar(a: number, b: number | undefined): boolean {
   return b === undefined || Math.abs(a - b) > little * Math.max(Math.abs(a), Math.abs(b))
 }
 
-/** Everything that counts, by name. A speed is stored as its logarithm, of which 0.1 is much near zero. */
+/** The figures to compare, by name. A speed is stored as its logarithm, which must not be compared by shares. */
 function figures({ speed, disk, runners, outputs }: Lesson): Map<string, number> {
   const found = new Map([
     ['speed', Math.exp(speed.mean)],

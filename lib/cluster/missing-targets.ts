@@ -7,7 +7,7 @@ import type { KeyView, RouteView, Snapshot } from '../fleet/snapshot.ts'
 import { didYouMean } from '../shared/did-you-mean.ts'
 import type { Keys } from '../store/keys.ts'
 
-/** Whether every node in service has told which models it has: before that, nothing is known to be missing. */
+/** Whether the models of every node in service are known. Before that, no model is known to be missing. */
 export function isInventoryComplete({ nodes }: Snapshot): boolean {
   return (
     nodes.size > 0 && [...nodes.values()].every(({ spec, status }) => spec.state === 'off' || status !== null)
@@ -15,9 +15,9 @@ export function isInventoryComplete({ nodes }: Snapshot): boolean {
 }
 
 /**
- * What operators should know of routes, keys and the config, by the key of the document: models that no node has, patterns
- * that cover none, labels and names of nodes that do not exist. The documents are in force all the same, since a model or
- * node may be added after them.
+ * Warnings about targets of routes, keys and the config that do not exist, by the key of the document: models that no node
+ * has, patterns that match no model, labels and names without a node. The documents are in force all the same, since a model
+ * or node may be added later.
  */
 export function noteMissingTargets(snapshot: Snapshot, places: Keys): Map<string, string[]> {
   const fleet = new Fleet(snapshot)
@@ -38,7 +38,7 @@ function notesOnRoute({ match, model, fallback, nodes }: RouteView, fleet: Fleet
   const first = canonicalName(model ?? (isExact ? match.model : ''))
   const areSelected = fleet.isAnySelected(nodes)
   return [
-    // The name of an alias, or of another vendor's model, is no model of a node.
+    // With a model, the match may be an alias or another vendor's model, which no node has.
     model === undefined ? fleet.uncovered('match.model', match.model) : null,
     ...targets.map((name) => fleet.missing(name)),
     areSelected
@@ -68,25 +68,25 @@ function notesOnConfig({ config, nodes }: Snapshot, fleet: Fleet): (string | nul
   ]
 }
 
-/** What was found out about the models and aliases of a fleet: they change rarely, and are asked about every second. */
+/** Cached results for the models and aliases of a fleet: they change rarely, and are needed every second. */
 interface Findings {
   readonly aliases: readonly Alias[]
-  /** Whether a glob covers any model, by glob. */
+  /** By glob: whether it matches a model. */
   readonly covers: Map<string, boolean>
-  /** What may have been meant, by the name that does not exist. */
+  /** By missing name: the name that may have been meant. */
   readonly hints: Map<string, string>
 }
 
 const findings = new WeakMap<Snapshot['models'], Findings>()
 
-/** Of more models none is suggested: each name would be compared with all of them. */
+/** With more models no name is suggested: each missing name is compared with all of them. */
 const maxCompared = 200
 
-/** What exists, asked for many documents in a row. */
+/** Answers what exists in a fleet, for many documents in a row. */
 class Fleet {
   readonly #snapshot: Snapshot
   readonly #known: Findings
-  /** Nodes by the labels that select them, as JSON: many routes have the same. */
+  /** Nodes by the labels that select them, as JSON: many routes have the same labels. */
   readonly #selected = new Map<string, readonly NodeView[]>()
 
   constructor(snapshot: Snapshot) {
@@ -98,13 +98,13 @@ class Fleet {
     findings.set(models, this.#known)
   }
 
-  /** Says that a pattern covers no model and no alias; null when it covers one. */
+  /** The warning that a pattern matches no model and no alias; null when it matches one. */
   uncovered(field: string, pattern: string): string | null {
     if (pattern === '*' || this.#covers(pattern)) return null
     return `${field} "${pattern}" covers no model of any node and no alias${this.#hint(pattern)}`
   }
 
-  /** Says that no node has a model; null when one has. */
+  /** The warning that no node has a model; null when one has it. */
   missing(model: string): string | null {
     const name = canonicalName(model) ?? model
     return this.#snapshot.models.has(name) ? null : `no node has model "${name}"${this.#hint(name)}`
@@ -114,7 +114,7 @@ class Fleet {
     return Object.keys(labels).length === 0 || this.#nodesWith(labels).length > 0
   }
 
-  /** Whether a node with these labels has a model; one that no node has is another matter. */
+  /** Whether a node with these labels has a model; true for a model that no node has, which `missing` reports. */
   holds(model: string, labels: Labels): boolean {
     const holders = this.#snapshot.models.get(model)?.holders
     if (!holders || Object.keys(labels).length === 0) return true
@@ -153,7 +153,7 @@ class Fleet {
   }
 }
 
-/** Mostly it is the tag that was left out. */
+/** The same name with another tag: the most frequent slip is a tag that was left out. */
 function otherTagOf(name: string, names: readonly string[]): string | undefined {
   const untagged = name.slice(0, name.lastIndexOf(':') + 1)
   return untagged === '' ? undefined : names.find((each) => each.startsWith(untagged))

@@ -4,7 +4,7 @@ import { messageOf } from '../shared/errors.ts'
 import { lookupNode } from '../shared/node-address.ts'
 
 /**
- * How the control side connects to a node, for a dispatcher of its own.
+ * Options of the connections that the control side makes to a node.
  *
  * @param connectMs milliseconds a connection may take to come up
  */
@@ -21,14 +21,14 @@ export function connectionTo({ tls }: NodeSpec, connectMs: number): Agent.Option
   }
 }
 
-/** Rejects when the signal aborts: a request that the client library forgot must not hold anybody for ever. */
+/** Rejects when the signal aborts, so that a request that the client library lost cannot block its caller for ever. */
 export function abortOf(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
 }
 
-/** Not what Ollama would say, or do, in words. */
+/** A response that Ollama would not send. The message says how it differs. */
 export class Unexpected extends Error {}
 
 const words: Readonly<Record<string, string>> = {
@@ -53,13 +53,13 @@ const words: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
 }
 
-/** The code of a system's or the client library's error, else null. */
+/** The code of an error of the system or the client library; null for other errors. */
 export function codeOf(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? error.code : null
   return typeof code === 'string' ? code : null
 }
 
-/** Why a node could not be asked, in words for the operator. */
+/** Why a request to a node failed, in words for the operator. */
 export function reasonOf(error: unknown): string {
   if (error instanceof errors.HTTPParserError) return 'it does not speak HTTP'
   const code = codeOf(error)

@@ -119,7 +119,7 @@ export class NodeStatuses {
     if (reason === null) this.#refused.delete(entry.key)
     else if (this.#refused.get(entry.key) !== entry.modified) {
       this.#refused.set(entry.key, entry.modified)
-      this.#options.log.warn('the status of a node in the store is refused', { key: entry.key, reason })
+      this.#options.log.warn('status of a node ignored: no leader wrote it', { key: entry.key, reason })
     }
   }
 }

@@ -16,35 +16,35 @@ import { pathHint, unknownKeysIn } from './unknown-keys.ts'
 export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
 export type OperatorFolder = (typeof operatorFolders)[number]
 
-/** A text that is valid, and what it says. */
+/** A valid text, and its parsed value. */
 interface Version<T> {
   readonly value: T
   readonly text: string
   readonly revision: bigint
 }
 
-/** One operator's document: what is stored, what is in force, and what is wrong with the former. */
+/** One document: what is stored, what is in force, and why the two differ. */
 export interface Judged<T> {
   readonly key: string
   /** Revisions of the key's creation and of the text stored now. */
   readonly created: bigint
   readonly stored: bigint
   readonly text: string
-  /** What the stored text says by itself. */
+  /** The stored text, parsed without regard to other documents. */
   readonly parsed: Parsed<T>
-  /** The version in force, with its text and the revision it came with; null when no version was ever good. */
+  /** The version in force; null when no version was ever valid. */
   readonly active: Version<T> | null
   /** Why the stored text is not in force; empty when it is. */
   readonly faults: readonly Fault[]
-  /** Whether it lives under a lease: an agent wrote it, not an operator. */
+  /** Whether the key is under a lease: an agent wrote it, not an operator. */
   readonly isLeased: boolean
-  /** What its operator should know although it is in force. */
+  /** Warnings for the operator about a document that is in force. */
   readonly warnings: readonly string[]
 }
 
 type Folder<T> = ReadonlyMap<string, Judged<T>>
 
-/** Every operator's document by folder and name; the config has the name "". What has no folder is there by its path. */
+/** Every document by folder and name; the name of the config is "". Unknown keys are listed by their path. */
 export interface Objects {
   readonly config: Folder<Config>
   readonly nodes: Folder<NodeSpec>
@@ -63,8 +63,8 @@ export const noObjects: Objects = {
 }
 
 /**
- * Judges each document alone, so that a typo spoils one object only: an invalid text leaves the last good version of that
- * object in force (docs/etcd.md#validation). A deleted key is really gone, and so is its past when it is made again.
+ * Judges each document by itself, so that a typo affects one document only: an invalid text leaves its last valid version in
+ * force (docs/etcd.md#validation). A document that is deleted and created again has no earlier version.
  */
 export function judge(entries: readonly Entry[], keys: Keys, previous: Objects): Objects {
   const found = byFolder(entries, keys)
@@ -82,7 +82,7 @@ export function isOperatorFolder(folder: string): folder is OperatorFolder {
   return (operatorFolders as readonly string[]).includes(folder)
 }
 
-/** The values in force, by name. */
+/** The values in force of one folder, by name. */
 export function inForce<T>(folder: Folder<T>): Map<string, T> {
   return new Map([...folder].flatMap(([name, { active }]) => (active ? [[name, active.value] as const] : [])))
 }
@@ -92,7 +92,7 @@ export function allObjects({ config, nodes, routes, keys, unknown }: Objects): J
   return [config, nodes, routes, keys, unknown].flatMap((folder): Judged<unknown>[] => [...folder.values()])
 }
 
-/** What an operator is told about a document; the leader signs it with its fence. */
+/** The verdict on a document. The leader adds its fence. */
 export function verdictOf({ stored, active, faults, warnings }: Judged<unknown>): Omit<Verdict, 'fence'> {
   return {
     ok: faults.length === 0,
@@ -117,7 +117,7 @@ export function rejectedIn(objects: Objects): Rejected[] {
 
 type Read<T> = (name: string, entry: Entry) => Parsed<T>
 
-/** What an entry of each folder says by itself, read once for each entry. */
+/** Parsers by folder. Each entry is parsed once. */
 export const readers = {
   config: once(readConfig),
   nodes: once(named('nodes', nodeSchema)),
@@ -125,7 +125,7 @@ export const readers = {
   keys: once(named('keys', apiKeySchema)),
 }
 
-/** An entry never changes, nor does what it says. */
+/** Caches the result by entry: entries are replaced, never changed. */
 function once<T>(read: Read<T>): Read<T> {
   const known = new WeakMap<Entry, Parsed<T>>()
   return (name, entry) => {
@@ -179,7 +179,7 @@ function judgeUnknown(entries: readonly Entry[], keys: Keys): Map<string, Judged
 }
 
 function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: () => Parsed<T>): Judged<T> {
-  // Revisions alone do not tell: a wiped store counts from the beginning again.
+  // Revisions alone are not enough: a wiped store counts from the beginning again.
   const isKnown = before?.stored === entry.modified && before.text === entry.value
   const parsed = isKnown ? before.parsed : read()
   return {
@@ -198,8 +198,8 @@ function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: () => Parsed<
 }
 
 /**
- * Two nodes must not be one server: the one created later is at fault. It keeps its last good version unless that has the
- * same URL.
+ * Two nodes must not have the same server: the node created later is at fault. Its last valid version stays in force unless
+ * that has the same URL.
  */
 function settleUrls(
   judged: ReadonlyMap<string, Judged<NodeSpec>>,
@@ -220,7 +220,7 @@ function settleUrls(
   return settled
 }
 
-/** An operator's document wins over an agent of the same name. */
+/** Adds a warning to the operator's document of a node whose name an agent announces, too: the document wins. */
 function warnOfAgents(nodes: Folder<NodeSpec>, agents: ReadonlyMap<string, AgentRecord>): Folder<NodeSpec> {
   return new Map(
     [...nodes].map(([name, node]) => {

@@ -1,12 +1,12 @@
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Keys } from '../store/keys.ts'
 
-/** Models named in one note; a node that was left behind may differ in all it has. */
+/** Models named in one warning: on an outdated node, all models may be older. */
 const maxNamed = 10
 
 /**
- * What the operator of a node should know of its models, by the key of its document: those of which another node has a
- * newer copy. Answers then depend on where a request lands. Equal fleets give equal texts, so nothing is written twice.
+ * Warnings about models of which another node has a newer copy, by the key of the node's document. Responses then depend on
+ * the node. Equal fleets give equal texts, so that a verdict is not written twice.
  */
 export function noteOlderCopies({ models }: Snapshot, keys: Keys): Map<string, string[]> {
   const byNode = new Map<string, string[]>()
@@ -23,5 +23,5 @@ export function noteOlderCopies({ models }: Snapshot, keys: Keys): Map<string, s
 function noteOn(models: readonly string[]): string {
   const rest = models.length - maxNamed
   const names = models.slice(0, maxNamed).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
-  return `other nodes have newer copies of ${names}: until it has the same, answers depend on the node`
+  return `other nodes have newer copies of ${names}: until this node has the same, responses depend on the node`
 }

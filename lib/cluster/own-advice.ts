@@ -20,9 +20,9 @@ interface OwnAdviceOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly evidence: Evidence
-  /** Whether this instance leads: what it cannot write, no other instance can tell it. */
+  /** Whether this instance leads: then no other instance writes its statuses. */
   readonly leads: () => boolean
-  /** Called when `observations` say something else. */
+  /** Called when `observations` changed. */
   readonly changed: () => void
 }
 
@@ -30,7 +30,7 @@ interface OwnAdviceOptions {
 const trustMs = 60_000
 /** The same while the store takes no writes: a little more than the time between two heartbeats. */
 const unwritableTrustMs = 7000
-/** Observations within this many milliseconds are told together. */
+/** Milliseconds in which changed observations are gathered. */
 const gatherMs = 100
 
 /**
@@ -130,12 +130,12 @@ export class OwnAdvice {
     if (heartbeat.at) this.#skew.heard(leader.value, heartbeat.at)
     this.#confirmedAt = clock.date()
     this.#heardAt = clock.now()
-    // A heartbeat that a store lets in which refuses other keys brings no advice.
+    // A store that refuses other keys may accept a heartbeat, which then brings no new statuses.
     if (this.#probers && !this.#isWritable) return
     this.start()
     if (!this.#probers) return
     this.#end()
-    log.info('a leader is heard again: its advice counts')
+    log.info('leader is back: using its health and weights')
     changed()
   }
 
@@ -164,8 +164,13 @@ export class OwnAdvice {
     this.#probers.match()
     metrics.adviceOwn.set(1)
     const silentSeconds = this.#heardAt === null ? null : Math.round((clock.now() - this.#heardAt) / 1000)
-    if (this.#isWritable) log.warn('no leader is heard: this instance probes for itself', { silentSeconds })
-    else log.warn('no leader can write its advice: this instance probes for itself', { silentSeconds })
+    if (this.#isWritable)
+      log.warn('no heartbeat of a leader: this instance probes the nodes itself', { silentSeconds })
+    else
+      log.warn(
+        'the store takes no writes, so no leader can update health and weights: this instance probes the nodes itself',
+        { silentSeconds },
+      )
   }
 
   #end(): void {

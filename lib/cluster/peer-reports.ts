@@ -1,30 +1,30 @@
 import type { LoadSummary } from '../fleet/instance.ts'
 import type { Clock } from '../shared/clock.ts'
 
-/** Milliseconds by which a summary may be older than its arrival: it is written once a second, and the store takes its time. */
+/** Milliseconds by which a summary may be older than its arrival: a second between two writes, and the latency of the store. */
 const lagMs = 2000
 
 interface Report {
   readonly id: string
-  /** Monotonic milliseconds: the node answered then or later. */
+  /** Monotonic milliseconds. The node answered at that time or later. */
   readonly at: number
 }
 
 /**
- * What other instances tell of the nodes in their load summaries: which of them answered requests. Clocks of other machines
- * prove nothing, so a number that moved counts, at the time when it was seen to move.
+ * Which nodes answered requests of other instances, by their load summaries. Since clocks of machines differ, a summary has
+ * a counter per node, and the time at which this instance saw the counter change is what counts.
  */
 export class PeerReports {
   readonly #clock: Clock
   readonly #seen = new Map<string, NonNullable<LoadSummary['reached']>>()
-  /** By node, the newest. */
+  /** The newest report by node. */
   readonly #reports = new Map<string, Report>()
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** Takes note of the summary of another instance; null: it is gone. The first one of an instance does not tell of when. */
+  /** Notes the summary of another instance; null: the instance is gone. The first summary only sets the counters. */
   observe(id: string, load: LoadSummary | null): void {
     const before = this.#seen.get(id)
     if (load === null) {
@@ -38,12 +38,12 @@ export class PeerReports {
       if (count !== before[node]) this.#reports.set(node, { id, at: this.#clock.now() - lagMs })
   }
 
-  /** A node that an instance has just reached. */
+  /** Notes that an instance has just reached a node. */
   reached(node: string, id: string): void {
     this.#reports.set(node, { id, at: this.#clock.now() })
   }
 
-  /** Who reached a node last, and when. */
+  /** The last report of a node: by which instance it was reached, and when. */
   of(node: string): Report | null {
     return this.#reports.get(node) ?? null
   }

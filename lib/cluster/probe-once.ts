@@ -5,7 +5,7 @@ import { Probe } from './probe.ts'
 
 export type ProbeOnce = (spec: NodeSpec, timeoutMs: number, signal: AbortSignal) => Promise<Finding>
 
-/** Probes a node once, over connections of its own. Never rejects; a probe that was aborted finds nothing. */
+/** Probes a node once, over new connections. Never rejects; an aborted probe has the result `none`. */
 export async function probeOnce(
   spec: NodeSpec,
   clock: Clock,
@@ -22,7 +22,7 @@ export async function probeOnce(
   }
 }
 
-/** Whether the node can be reached: a slow node can, and also one that answers nonsense. */
+/** Whether the node was reached: also when it was slow, or when its response was wrong. */
 export function reaches({ kind }: Finding): boolean {
   return kind === 'answered' || kind === 'timeout' || kind === 'answer'
 }

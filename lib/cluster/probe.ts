@@ -10,7 +10,7 @@ import type { Finding } from './health.ts'
 import { readLoaded, readTags, readVersion } from './inventory.ts'
 import { abortOf, codeOf, connectionTo, reasonOf, Unexpected } from './node-connection.ts'
 
-/** What one look at a node brought; null for what it did not tell. */
+/** The result of one probe; null for each question that was not answered. */
 export interface Look {
   readonly finding: Finding
   readonly version: string | null
@@ -18,13 +18,13 @@ export interface Look {
   readonly loaded: readonly LoadedModel[] | null
 }
 
-/** What each answer may weigh: 10,000 models have some 6 MB. */
+/** Limits of the responses, in bytes: 10,000 models have about 6 MB. */
 const maxBytes = { '/api/version': 64 * 1024, '/api/tags': 8 * 1024 * 1024, '/api/ps': 1024 * 1024 }
 type Path = keyof typeof maxBytes
-/** Looks at the time within one probe, and the share of its time for which timers may be late before its failure is ours. */
+/** Checks of the timers within one probe, and the share of its time by which they may be late before a failure is this instance's own. */
 const ticks = 4
 const lateShare = 0.5
-/** Longer than any probe interval: a connection that closes then tells that the node closed it. */
+/** Longer than any probe interval, so that a connection that closes was closed by the node. */
 const keepAliveMs = 1_200_000
 
 interface ProbeOptions {
@@ -38,19 +38,19 @@ interface ProbeOptions {
 
 interface Answer<T> {
   readonly value: T
-  /** It came before the time was up. */
+  /** Whether the response came before the timeout. */
   readonly isTimely: boolean
 }
 type Read<T> = (body: Buffer) => Promise<T | null> | T | null
 type Ask = <T>(path: Path, read: Read<T>) => Promise<Answer<T>>
 
-/** The connections over which the leader asks one node how it is, apart from those that carry requests. */
+/** Probes one node over connections of its own, which carry no requests. */
 export class Probe {
   readonly #options: ProbeOptions
   readonly #agent: Agent
-  /** Connections that are being made. */
+  /** Connections that are being established. */
   #connecting = 0
-  /** Connections that were made so far. */
+  /** Connections that were established so far. */
   #connected = 0
 
   constructor(options: ProbeOptions) {
@@ -78,12 +78,12 @@ export class Probe {
   }
 
   /**
-   * Asks for version, models on disk and models in memory at once. Never throws. Only the first two decide on health:
-   * `/api/ps` stalls for seconds while an unload waits for memory, which is no proof of death (Ollama's scheduler holds its
-   * lock meanwhile, server/sched.go).
+   * Asks for version, models on disk and models in memory at the same time. Never throws. Only the first two decide on
+   * health: `/api/ps` stalls for seconds while an unload waits for memory, since Ollama's scheduler holds its lock
+   * meanwhile (server/sched.go).
    *
-   * @param patienceMs how long to wait for what a slow node has to tell: its models would stay unknown otherwise. The finding
-   *   is a timeout all the same.
+   * @param patienceMs how long to wait for the responses of a slow node, whose models would otherwise stay unknown. The
+   *   finding is a timeout all the same.
    */
   async look(timeoutMs: number, signal: AbortSignal, patienceMs = timeoutMs): Promise<Look> {
     const { answers, isLate } = await this.#within({ timeoutMs, patienceMs }, signal, (ask) => [
@@ -109,7 +109,7 @@ export class Probe {
     return findingOf(answers, isLate, timeoutMs)
   }
 
-  /** Asks all at once. Once the time is up only the first two answers are still waited for. */
+  /** Sends all requests at the same time. After the timeout only the first two responses are waited for. */
   async #within<T extends readonly Promise<unknown>[]>(
     { timeoutMs, patienceMs }: { readonly timeoutMs: number; readonly patienceMs: number },
     signal: AbortSignal,
@@ -170,7 +170,7 @@ export class Probe {
   }
 }
 
-/** The body in one piece, however many it came in. @throws Unexpected when it is larger than such an answer is. */
+/** The whole body. @throws Unexpected when it is larger than the limit of the path. */
 async function bytesOf(body: AsyncIterable<Buffer>, path: Path): Promise<Buffer> {
   const merged = new MergedBytes()
   for await (const piece of body) {
@@ -183,7 +183,7 @@ async function bytesOf(body: AsyncIterable<Buffer>, path: Path): Promise<Buffer>
 
 const closedByPeer: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET'])
 
-/** No answer, or not even a connection, when the time of a probe was up. */
+/** No response, or not even a connection, within the timeout. */
 class TimedOut extends Error {
   readonly kind: 'timeout' | 'unreachable'
 
@@ -193,7 +193,7 @@ class TimedOut extends Error {
   }
 }
 
-/** Of a connection that had come up; but for the last one, which has no other sign of a connection that did not. */
+/** Codes of an unreachable host. All but the last concern a connection that was established before. */
 const unreachable: ReadonlySet<string> = new Set([
   'EHOSTUNREACH',
   'EHOSTDOWN',
@@ -203,7 +203,7 @@ const unreachable: ReadonlySet<string> = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ])
 
-/** By the answers that decide on health. @param isLate see `failureOf` */
+/** The finding from the responses that decide on health. @param isLate see `failureOf` */
 function findingOf(
   answers: readonly PromiseSettledResult<Answer<unknown>>[],
   isLate: boolean,
@@ -215,7 +215,7 @@ function findingOf(
   return { kind: 'answered' }
 }
 
-/** @param isLate whether this process came too late to see an answer. */
+/** @param isLate whether this process was too late to see a response. */
 function failureOf(error: unknown, isLate: boolean): Finding {
   const code = codeOf(error) ?? ''
   const reason = reasonOf(error)

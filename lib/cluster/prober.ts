@@ -19,47 +19,47 @@ import { type Observation, sameObservation } from './statuses.ts'
 interface ProberOptions {
   readonly name: string
   readonly spec: NodeSpec
-  /** What an earlier leader saw: a new one goes on from there instead of doubting the whole fleet. */
+  /** What an earlier leader observed: a new leader starts from that instead of an unknown fleet. */
   readonly known: Observation | null
-  /** Read anew before each probe. */
+  /** Read before each probe. */
   readonly probes: () => Config['probes']
   readonly clock: Clock
   readonly dice: Dice
   readonly metrics?: Metrics
-  /** What answered requests say of the node; left out where none are served. */
+  /** Which nodes answer requests; left out in a process that serves none. */
   readonly evidence?: Evidence
-  /** Called with each probe that failed for a reason of this instance's own. */
+  /** Called for each probe that was lost because of this instance itself. */
   readonly late?: () => void
-  /** Called when the observation changed, or the node began or ceased to fail its probes. */
+  /** Called when the observation changed, or when the node became unreachable or reachable. */
   readonly changed: () => void
 }
 
-/** What answered requests say of the nodes. */
+/** Which nodes answer requests. */
 export interface Evidence {
-  /** Of this instance. */
+  /** Requests of this instance. */
   readonly contacts: Contacts
-  /** When another instance told last that a node answers it, in monotonic milliseconds; null: never. */
+  /** When another instance last reported a response of the node, in monotonic milliseconds; null: never. */
   readonly peersReached: (node: string) => number | null
 }
 
-/** Milliseconds between a refused connection and the try that confirms it. */
+/** Milliseconds between a refused connection and the probe that confirms it. */
 const confirmMs = 100
-/** So many times longer than a probe may take a slow node has to tell what models it has, and at most so many milliseconds. */
+/** A slow node has this many times the timeout of a probe, and at most `maxPatienceMs`, to list its models. */
 const patienceTimes = 10
 const maxPatienceMs = 30_000
 
-/** Watches one node for as long as this instance leads: probe, judge, remember. */
+/** Probes one node in a loop, and keeps its health and models. */
 export class Prober {
   readonly #options: ProberOptions
   readonly #probe: Probe
   readonly #loop: Loop
   #vitals: Vitals
   #observation: Observation | null
-  /** Whether a probe found anything out. */
+  /** Whether a probe had a result. */
   #hasProbed = false
   #doubtedAt = Number.NEGATIVE_INFINITY
   #probedAt: number
-  /** Of those who wait for a look that begins after they asked. */
+  /** Resolve the promises of `look` that wait for the next probe. */
   #resolves: (() => void)[] = []
 
   constructor(options: ProberOptions) {
@@ -70,7 +70,7 @@ export class Prober {
     this.#vitals = known
       ? { ...unknownVitals, health: known.health, reason: known.reason, fault: known.fault ?? null }
       : unknownVitals
-    // A closed connection is most often a death, but some servers close each.
+    // A closed connection mostly means that the server died, but some servers close every connection.
     this.#probe = new Probe({ spec, clock, connectMs: probes().timeout, hungUp: () => this.doubt() })
     this.#loop = new Loop({
       clock,
@@ -80,17 +80,17 @@ export class Prober {
     })
   }
 
-  /** What is known of the node, or null until enough is. */
+  /** Health and models of the node; null while its health is unknown. */
   get observation(): Observation | null {
     return this.#observation
   }
 
-  /** The same, but null until a probe of this prober bore it out: before that it is what another instance saw. */
+  /** The same, but null until this prober's first probe: before that it is what another instance observed. */
   get ownObservation(): Observation | null {
     return this.#hasProbed ? this.#observation : null
   }
 
-  /** Whether no connection to the node comes up now, also while its health is still good. */
+  /** Whether this instance cannot connect to the node now, also while its health is still good. */
   get isUnreached(): boolean {
     return isUnreached(this.#vitals)
   }
@@ -99,14 +99,14 @@ export class Prober {
     this.#loop.start()
   }
 
-  /** Takes effect at once: a probe under way is cut off and its result dropped. */
+  /** Takes effect at once: a probe under way is aborted. */
   stop(): void {
     void this.#loop.stop()
     this.#probe.destroy()
     for (const resolve of this.#resolves.splice(0)) resolve()
   }
 
-  /** There is reason to doubt what is known of the node: looks now, but at most once per interval. */
+  /** Probes the node now, at most once per interval. Called when a request contradicted what is known of it. */
   doubt(): void {
     const { clock, probes } = this.#options
     if (clock.now() - this.#doubtedAt < probes().interval) return
@@ -115,8 +115,8 @@ export class Prober {
   }
 
   /**
-   * What the node has is known to have changed: looks now, or right after the look under way. Resolves when that is over,
-   * whatever was seen, or when no look comes any more.
+   * Probes the node now, or right after the probe under way. Called when its models changed. Resolves when that probe is over,
+   * whether or not it had a result, or when the prober stops.
    */
   look(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -154,7 +154,7 @@ export class Prober {
     if (!isSame || isFirst || wasUnreached !== this.isUnreached) changed()
   }
 
-  /** What requests say against a probe that failed. */
+  /** See `Rules.attested`, for a probe that failed. */
   #attested({ kind }: Finding): 'probe' | 'streak' | null {
     const { name, evidence } = this.#options
     if (!evidence || kind === 'answered' || kind === 'none') return null
@@ -165,7 +165,7 @@ export class Prober {
     return answeredAt > (this.#vitals.deadSince ?? Number.POSITIVE_INFINITY) ? 'streak' : null
   }
 
-  /** What a node did not tell this time stays as it was, except that a dead one has nothing in memory. */
+  /** What this probe did not find out stays as it was, except that a node that is down has no models in memory. */
   #observe({ version, models, loaded }: Look): Observation | null {
     const { health, reason, fault } = this.#vitals
     if (health === null) return null

@@ -14,21 +14,21 @@ interface ProbersOptions {
   readonly evidence: Evidence
   /** See `Prober`. */
   readonly late?: () => void
-  /** Called when an observation changed, or a node began or ceased to fail its probes. */
+  /** Called when an observation changed, or when a node became unreachable or reachable. */
   readonly changed: () => void
 }
 
 interface Watched {
-  /** Where the node is: another address is another server, of which nothing is known. */
+  /** Another address is another server, of which nothing is known. */
   readonly address: string
   readonly prober: Prober
 }
 
-/** The probers of whoever looks after the fleet: exactly one per node that is not `off`. */
+/** The probers of one instance: exactly one per node that is neither `off` nor departed. */
 export class Probers {
   readonly #options: ProbersOptions
   readonly #watched = new Map<string, Watched>()
-  /** Nodes whose last status, found at the start, is not what to begin with any more. */
+  /** Nodes that were probed before: a new prober of such a node does not start from the status in the snapshot. */
   readonly #met = new Set<string>()
 
   constructor(options: ProbersOptions) {
@@ -51,17 +51,17 @@ export class Probers {
     }
   }
 
-  /** What is known of each node that is probed; null where that is nothing yet. */
+  /** The observation of each node that is probed; null while its health is unknown. */
   observations(): Map<string, Observation | null> {
     return new Map([...this.#watched].map(([name, { prober }]) => [name, prober.observation]))
   }
 
-  /** The nodes to which no connection comes up now. */
+  /** The nodes to which this instance cannot connect now. */
   unreached(): ReadonlySet<string> {
     return new Set([...this.#watched].flatMap(([name, { prober }]) => (prober.isUnreached ? [name] : [])))
   }
 
-  /** The same of what these probers saw themselves; null for nodes that none of them has probed. */
+  /** What these probers observed themselves; null for nodes that they have not probed yet. */
   ownObservations(): Map<string, Observation | null> {
     return new Map([...this.#watched].map(([name, { prober }]) => [name, prober.ownObservation]))
   }
@@ -91,12 +91,12 @@ export class Probers {
   }
 }
 
-/** A departed node is not: its agent, if that comes back, says how it is. */
+/** A departed node is not probed: its agent registers it again when it is back. */
 function isProbed({ spec, departed }: NodeView): boolean {
   return spec.state !== 'off' && departed === null
 }
 
-/** What makes a node another server when it changes. */
+/** The fields that make a node another server when they change. */
 export function addressOf({ url, tls, headers }: NodeSpec): string {
   return JSON.stringify([url, tls, headers])
 }

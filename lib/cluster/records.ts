@@ -3,7 +3,7 @@ import type { AgentRecord, InstanceRecord, LoadSummary, Term } from '../fleet/in
 import type { Folder, Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 
-/** Characters of a reason that another process wrote. */
+/** Characters kept of a reason that another process wrote. */
 const maxReason = 300
 
 const instanceSchema = z.object({
@@ -51,10 +51,10 @@ const heartbeatSchema = z.object({
   at: z.iso.datetime().exactOptional(),
 })
 
-/** `R/state/heartbeat`: a leader's sign of life. */
+/** `R/state/heartbeat`, which the leader writes every 5 s. */
 export interface Heartbeat {
   readonly fence: bigint
-  /** When it was written, by the leader's clock; null when an older version of llamero wrote it. */
+  /** When it was written, by the leader's clock; older versions of llamero do not say (null). */
   readonly at: Date | null
 }
 
@@ -65,14 +65,14 @@ const termSchema = z.object({
   why: z.string().nullable(),
 })
 
-/** An instance's record, as whatever version of llamero wrote it; null when it cannot be read. */
+/** An instance's record, of any version of llamero; null when it cannot be read. */
 export function readInstance(text: string): InstanceRecord | null {
   return read(text, instanceSchema)
 }
 
 /**
- * The records that can be read. One that names another instance than its key does, or has no lease, was written by hand: no
- * process registered it, and it would stand for ever.
+ * The instances' records that can be read. A record without a lease, or with another id than its key, was written by hand
+ * and is left out: it would never expire.
  */
 export function readInstances(entries: ReadonlyMap<string, Entry>): InstanceRecord[] {
   return [...entries].flatMap(([id, { value, lease }]) => {
@@ -81,7 +81,7 @@ export function readInstances(entries: ReadonlyMap<string, Entry>): InstanceReco
   })
 }
 
-/** A leader's sign of life, if it is under the leader's own fence; null when it cannot be read. */
+/** The heartbeat in the store; null when it cannot be read. The caller compares its fence with the leader's. */
 export function readHeartbeat({ value }: Entry): Heartbeat | null {
   const heartbeat = read(value, heartbeatSchema)
   if (!heartbeat) return null
@@ -89,7 +89,7 @@ export function readHeartbeat({ value }: Entry): Heartbeat | null {
   return { fence: BigInt(fence), at: at === undefined ? null : new Date(at) }
 }
 
-/** A fence is the revision at which a leader key came into being: what its leader writes has a later one. */
+/** Whether a leader can have written the entry: a fence is the revision of its leader key, and all its writes are later. */
 export function isPossibleFence(fence: string, { modified }: Pick<Entry, 'modified'>): boolean {
   return BigInt(fence) <= modified
 }
@@ -99,7 +99,7 @@ export function readAgent(text: string): AgentRecord | null {
   return read(text, agentSchema)
 }
 
-/** The agents whose records can be read, by the name of their node. */
+/** The agents' records that can be read, by the name of the node. */
 export function readAgents(entries: ReadonlyMap<string, Entry>): Map<string, AgentRecord> {
   return new Map(
     [...entries].flatMap(([name, { value }]) => {
@@ -109,7 +109,7 @@ export function readAgents(entries: ReadonlyMap<string, Entry>): Map<string, Age
   )
 }
 
-/** An instance's load summary; null when it cannot be read, or has no lease: then it is of no instance that lives. */
+/** An instance's load summary; null when it cannot be read, or has no lease and so belongs to no live instance. */
 export function readLoad({ value, lease }: Entry): LoadSummary | null {
   return lease === null ? null : read(value, loadSchema)
 }

@@ -13,11 +13,11 @@ interface RegistryOptions {
   readonly clock: Clock
   readonly dice: Dice
   readonly log: Log
-  /** Milliseconds that the record outlives a process that died, and between tries while another process has the name. */
+  /** Milliseconds for which the record outlives a process that died, and between two tries while another process has the name. */
   readonly ttlMs: number
   readonly id: string
   readonly boot: string
-  /** The boot id of a process of this name that is certainly gone. */
+  /** The boot id of an earlier process of this name that has certainly ended. */
   readonly predecessor: string | null
   readonly record: () => InstanceRecord
   readonly load: () => LoadSummary
@@ -25,20 +25,20 @@ interface RegistryOptions {
   readonly registered: () => void
 }
 
-/** Milliseconds between looks at what may have changed, and the least time between two load summaries. */
+/** Milliseconds between two comparisons with what is in the store, and between two load summaries at least. */
 const paceMs = 1000
 
-/** Another process that is registered under our name. */
+/** Another process that is registered under this instance's name. */
 export interface Rival {
   readonly boot: string
   /** Where it runs, in a few words. */
   readonly place: string
 }
 
-/** Characters of what another process tells of itself. */
+/** Characters shown of another process's record. */
 const maxTold = 100
 
-/** A key of ours as last written. */
+/** A key of this instance as it was written last. */
 interface Written {
   readonly lease: string
   readonly text: string
@@ -46,8 +46,8 @@ interface Written {
 }
 
 /**
- * Keeps this instance's record and load summary in the store under the session's lease (docs/etcd.md#registration). A name is
- * taken by whichever process registered first; a second one with the same name serves, but stays unregistered.
+ * Keeps this instance's record and load summary in the store under the session's lease (docs/etcd.md#registration). The
+ * first process that registers a name has it. A second process with the same name serves, but stays unregistered.
  */
 export class Registry {
   readonly #options: RegistryOptions
@@ -56,7 +56,7 @@ export class Registry {
   #record: Written | null = null
   #load: Written | null = null
   #loadAt = Number.NEGATIVE_INFINITY
-  /** The process that holds our name, and until when not to ask again. */
+  /** The process that has our name, and until when not to try again. */
   #rival: (Rival & { readonly until: number }) | null = null
 
   constructor(options: RegistryOptions) {
@@ -82,30 +82,30 @@ export class Registry {
     await this.#session.close()
   }
 
-  /** Whether the name is ours: the record stands under the lease we hold. */
+  /** Whether this instance's record is in the store under its current lease. */
   get isRegistered(): boolean {
     return this.#record !== null && this.#record.lease === this.#session.lease
   }
 
-  /** The process that is registered under our name; null while there is none, or the store has not said so for two TTLs. */
+  /** The process that is registered under our name; null when there is none, or when it was seen last two TTLs ago. */
   get rival(): Rival | null {
     const { clock, ttlMs } = this.#options
     return this.#rival && clock.now() < this.#rival.until + ttlMs ? this.#rival : null
   }
 
-  /** Publishes changes now instead of within a second. */
+  /** Publishes changes at once instead of within a second. */
   poke(): void {
     this.#loop.poke()
   }
 
-  /** Registers again, whatever stands in the store: what was written is of another history. */
+  /** Registers again, as if nothing were in the store yet. */
   forget(): void {
     this.#record = null
     this.#load = null
     this.#loop.poke()
   }
 
-  /** Takes note of the record as a watch saw it at `revision`: whoever deleted it, it comes back. */
+  /** Notes the record as a watch saw it at `revision`. A record that was deleted is written again. */
   observe(entry: Entry | null, revision: bigint): void {
     if (entry === null) this.#rival = null
     if (this.#record && (revision < this.#record.modified || this.#isOurs(entry))) return
@@ -123,7 +123,7 @@ export class Registry {
     }
   }
 
-  /** Returns whether the record stands. */
+  /** Returns whether the record is in the store. */
   async #publishRecord(lease: string): Promise<boolean> {
     const { keys, id, log, registered } = this.#options
     const text = JSON.stringify(this.#options.record())
@@ -139,7 +139,7 @@ export class Registry {
     return true
   }
 
-  /** Puts our record over nothing, over itself, its predecessor or a dead one; null when another live process has the name. */
+  /** Puts our record unless another live process has the name. Returns its revision, or null when that is the case. */
   async #put(key: string, value: string, lease: string, expected: bigint | null): Promise<bigint | null> {
     const when: Compare = expected === null ? { key, created: 0n } : { key, modified: expected }
     const { succeeded, revision, found } = await this.#options.store.commit({
@@ -149,7 +149,7 @@ export class Registry {
     })
     if (succeeded) return revision
     const holder = found[0] ?? null
-    // A key without a lease outlives every process, and under our own nobody else registers: both were written by hand.
+    // A key without a lease was written by hand, and so was one under our lease that is not our record.
     const isHeld = holder !== null && holder.lease !== null && holder.lease !== lease
     if (isHeld && !this.#isOurs(holder)) return this.#refuse(holder)
     return this.#put(key, value, lease, holder?.modified ?? null)
@@ -165,7 +165,7 @@ export class Registry {
         instance: id,
         holder: place,
         effect: 'this instance is not ready and does not lead',
-        todo: 'give each instance a name of its own (LLAMERO_NAME), then restart it; where the other one was killed, its registration ends within seconds',
+        todo: 'give each instance a unique name (LLAMERO_NAME) and restart it; the registration of a process that was killed ends within seconds',
       })
     this.#rival = { boot, place, until: clock.now() + ttlMs }
     this.#record = null

@@ -14,34 +14,34 @@ import { entriesIn, isPossibleFence } from './records.ts'
 import { statusSchema } from './statuses.ts'
 
 export const memorySchema = z.object({
-  /** The term of the leader that wrote it. */
+  /** The fence of the leader that wrote it. */
   fence: statusSchema.shape.fence,
   /** The node's last document. */
   document: z.string(),
   version: z.string().default(''),
-  /** What it had on disk when it departed; empty while it is registered. */
+  /** Models on disk when the node departed; empty while it is registered. */
   models: statusSchema.shape.models.default([]),
   departed: z.object({ since: z.iso.datetime(), reason: z.string() }).nullable(),
 })
 
 /**
- * `R/state/remembered/<name>`: a node that an agent registered. The agent's own document ends with its lease; this record
- * stays, so that a host that dies leaves a trace that outlives it, the leader and every instance.
+ * `R/state/remembered/<name>`: a node that an agent registered. The agent's own document ends with its lease. This record
+ * stays, so that the node of a host that died is still known after restarts of the leader and of every instance.
  */
 export type Memory = Readonly<Omit<z.output<typeof memorySchema>, 'models' | 'departed'>> & {
   readonly models: readonly InventoryModel[]
   readonly departed: Departure | null
 }
 
-/** A memory, and what its document says. */
+/** A record with its document parsed. */
 export interface Remembered extends Memory {
   readonly spec: NodeSpec
 }
 
-/** By the entry that said it: an entry never changes. */
+/** Cache by entry: entries are replaced, never changed. */
 const known = new WeakMap<Entry, Remembered | null>()
 
-/** The memories that can be read, by node. No leader can have signed one with a fence above the key's own revision. */
+/** The records that can be read, by node. A record with a fence above its own revision was not written by a leader. */
 export function readRemembered(entries: ReadonlyMap<string, Entry>): Map<string, Remembered> {
   return new Map(
     [...entries].flatMap(([name, entry]) => {
@@ -62,13 +62,13 @@ function parse(entry: Entry): Remembered | null {
   }
 }
 
-/** A memory with its document read; null when no version of llamero can read that. */
+/** A record with its document parsed; null when this version of llamero cannot read the document. */
 export function rememberedIn(memory: Memory): Remembered | null {
   const parsed = readDocument(memory.document, nodeSchema)
   return parsed.ok ? { ...memory, spec: parsed.value } : null
 }
 
-/** A departed node is forgotten after this many milliseconds, and the oldest first when there are more than this many. */
+/** Milliseconds for which a departed node is remembered, and how many are remembered; the oldest is forgotten first. */
 const keptMs = 24 * 3_600_000
 const maxKept = 256
 
@@ -76,14 +76,14 @@ interface Known {
   readonly keys: Keys
   readonly fence: bigint
   readonly objects: Objects
-  /** Of the snapshot in force: it says which nodes have departed, since when and why. */
+  /** The nodes of the snapshot: they say which nodes have departed, since when and why. */
   readonly nodes: ReadonlyMap<string, NodeView>
   /** Everything in the store. */
   readonly entries: ReadonlyMap<string, Entry>
   readonly now: Date
 }
 
-/** The writes that make `R/state/remembered/` say which nodes agents have registered, and which of them have departed. */
+/** The writes that bring `R/state/remembered/` up to date: which nodes agents have registered, and which have departed. */
 export function planRemembered({ keys, fence, objects, nodes, entries, now }: Known): Operation[] {
   const stored = entriesIn('state/remembered', entries.values(), keys)
   const memories = readRemembered(stored)
@@ -113,7 +113,7 @@ export function planRemembered({ keys, fence, objects, nodes, entries, now }: Kn
   return operations
 }
 
-/** The memories not to keep: of nodes that an operator registers now, that are back under another name, or long gone. */
+/** The records to delete: of nodes that an operator registers now, that are back under another name, or that departed long ago. */
 function forgottenOf(memories: ReadonlyMap<string, Remembered>, objects: Objects, now: Date): Set<string> {
   const urls = new Set([...inForce(objects.nodes).values()].map(({ url }) => url))
   const absent = [...memories].filter(([name]) => !objects.nodes.has(name))

@@ -16,13 +16,13 @@ interface SessionOptions {
 interface Held {
   readonly id: string
   readonly ttlMs: number
-  /** Monotonic; counted from when the call was SENT, so the store never thinks the lease ended before we do. */
+  /** Monotonic milliseconds. Counted from when the call was SENT, so that the lease ends here before it ends in the store. */
   readonly expiresAt: number
 }
 
 /**
- * A lease with a life: granted, renewed each quarter of its TTL, and replaced by a new one when it is lost
- * (docs/etcd.md#lease). Who keeps keys under it puts them again whenever `lease` has changed.
+ * Keeps a lease: it is granted, renewed every quarter of its TTL, and replaced by a new one when it is lost
+ * (docs/etcd.md#lease). Users of the lease put their keys again whenever `lease` has changed.
  */
 export class Session {
   readonly #options: SessionOptions
@@ -49,12 +49,12 @@ export class Session {
     this.#loop.start()
   }
 
-  /** Stops renewing and leaves the lease to run out, as a crash would. */
+  /** Stops renewing, so that the lease runs out, as after a crash. */
   async orphan(): Promise<void> {
     await this.#loop.stop()
   }
 
-  /** Ends the lease and with it every key under it. An unreachable store is no error: the lease runs out there. */
+  /** Revokes the lease, and with it every key under it. An unreachable store is no error: the lease runs out there. */
   async close(): Promise<void> {
     await this.orphan()
     const held = this.#held
@@ -92,7 +92,7 @@ export class Session {
   }
 }
 
-/** Milliseconds until the next try: the regular period, or after failures 100 ms doubling up to 1 s. */
+/** Milliseconds until the next try: the regular period; after failures 100 ms, doubling up to 1 s. */
 export function pauseMs(failures: number, period: number): number {
   return failures === 0 ? period : Math.min(period, 1000, 100 * 2 ** (failures - 1))
 }

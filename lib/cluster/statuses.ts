@@ -10,16 +10,16 @@ import {
 import type { Entry } from '../store/store.ts'
 import { isPossibleFence } from './records.ts'
 
-/** What a leader saw of a node: a status before it is signed with the fence, and given a weight and what was learned. */
+/** What a prober observed of a node: a status without fence, weight and learned state, which the leader adds. */
 export type Observation = Omit<NodeStatus, 'fence' | 'weight' | 'learned'>
 
-/** The fence of a status that this instance made of what it saw by itself. */
+/** The fence of a status that this instance made from its own observation. */
 export const ownFence = '0'
 
-/** By the observation, so that one that did not change makes the same status again. */
+/** Cache by observation, so that the same observation makes the same status. */
 const ownStatuses = new WeakMap<Observation, NodeStatus>()
 
-/** The status that this instance goes by where it saw the node itself. */
+/** The status of a node that this instance probed itself. */
 export function ownStatus(seen: Observation, spec: NodeSpec): NodeStatus {
   const { weight } = spec
   const known = ownStatuses.get(seen)
@@ -29,11 +29,11 @@ export function ownStatus(seen: Observation, spec: NodeSpec): NodeStatus {
   return status
 }
 
-/** A node's status as read from the store, with what is needed to judge the next one. */
+/** A node's status as read from the store, and the revisions that the next one is compared with. */
 export interface Sighting {
   readonly created: bigint
   readonly modified: bigint
-  /** What the stored text says; null when it cannot be read. */
+  /** The stored status; null when it cannot be read. */
   readonly stored: NodeStatus | null
   /** The newest acceptable status; null while there was none. */
   readonly status: NodeStatus | null
@@ -76,9 +76,9 @@ export const statusSchema = z.object({
 })
 
 /**
- * The statuses the leader wrote, by node name. A node's status is dropped in favour of the one before when its fence is
- * lower, which means a former leader wrote it late, or when it cannot be read, or has a fence that none can have yet. A key that was deleted and made again
- * starts a new history.
+ * The statuses in the store, by node name. The status before stays accepted when the stored one cannot be read, has a lower
+ * fence (a former leader wrote it late), or a fence that no leader can have yet. A key that was deleted and created again
+ * has no status before.
  */
 export function readStatuses(
   entries: ReadonlyMap<string, Entry>,
@@ -98,10 +98,10 @@ export function readStatus(entry: Entry, previous: Sighting | undefined): Sighti
   return { created, modified, stored, status: stored === null || isOutdated ? accepted : stored }
 }
 
-/** By the entry that said it: an entry never changes. */
+/** Cache by entry: entries are replaced, never changed. */
 const known = new WeakMap<Entry, NodeStatus>()
 
-/** What a stored status says, read once for each entry; null when no leader can have written it. */
+/** A stored status, parsed once per entry; null when no leader can have written it. */
 export function statusIn(entry: Entry): NodeStatus | null {
   const before = known.get(entry)
   if (before) return before
@@ -112,20 +112,20 @@ export function statusIn(entry: Entry): NodeStatus | null {
   return shared
 }
 
-/** Why no leader can have written a status, in one sentence; null when one did. */
+/** Why no leader can have written the status, in one sentence; null when one can. */
 export function refusalOf(entry: Entry): string | null {
   if (statusIn(entry)) return null
   const fence = parse(entry.value)?.fence
   return fence === undefined
     ? 'it cannot be read'
-    : `its fence ${fence} is above its own revision ${entry.modified}: no leader has had that yet`
+    : `its fence ${fence} is above its own revision ${entry.modified}: no leader has that fence yet`
 }
 
-/** Models that were met, by digest. */
+/** Models seen before, by digest. */
 const met = new Map<string, InventoryModel>()
 const maxMet = 10_000
 
-/** A thousand nodes have much the same models: what is equal is kept once, which spares memory and the garbage collector. */
+/** Keeps equal models once, which saves memory and garbage collection: a thousand nodes have mostly the same models. */
 function shareModels(status: NodeStatus): NodeStatus {
   return { ...status, models: status.models.map(share) }
 }
@@ -145,16 +145,16 @@ function parse(text: string): NodeStatus | null {
   try {
     return statusSchema.safeParse(JSON.parse(text)).data ?? null
   } catch {
-    return null // whoever wrote that was no leader
+    return null // not JSON, so not from a leader
   }
 }
 
-/** Whether two statuses say the same, under the same term. What was learned is the same when it is the same object. */
+/** Whether two statuses are equal, fence included. Learned states are equal when they are the same object. */
 export function sameStatus(a: NodeStatus, b: NodeStatus): boolean {
   return a.fence === b.fence && a.weight === b.weight && a.learned === b.learned && sameObservation(a, b)
 }
 
-/** Whether two observations say the same: `expires_at` moves with each probe, and details follow from the digest. */
+/** Whether two observations are equal. Not compared: `expires_at`, which moves with each probe, and details, which follow from the digest. */
 export function sameObservation(a: Observation, b: Observation): boolean {
   return (
     a.health === b.health &&

@@ -169,11 +169,11 @@ export class Trust {
     this.#doubt = doubt
     metrics.configSuspect.set(doubt ? 1 : 0)
     if (doubt && doubt.kind !== before?.kind)
-      log.error('the store is not believed; the last good configuration stays in force', {
+      log.error('store suspect: its documents are not put in force, the last good configuration stays', {
         reason: doubt.reason,
         accept: 'POST /admin/v1/config/accept',
       })
-    if (before && !doubt) log.info('the store is believed again')
+    if (before && !doubt) log.info('store trusted again: its documents are in force')
     if (doubt?.kind === 'emptied') this.#confirmation.start()
     else this.stop()
   }

@@ -3,8 +3,8 @@ import { didYouMean } from '../shared/did-you-mean.ts'
 import type { Keys } from '../store/keys.ts'
 
 /**
- * What the operator of a route or a key should know of its class, by the key of its document: that the config has none of
- * this name. The document is in force all the same, since either of the two may be written first.
+ * Warnings about routes and keys whose class is not in the config, by the key of the document. The documents are in force all
+ * the same, since the route or key may be written before the class.
  */
 export function noteUnknownClasses({ config, routes, keys }: Snapshot, places: Keys): Map<string, string[]> {
   const known = config.classes.map(({ name }) => name)

@@ -4,10 +4,10 @@ import { didYouMean } from '../shared/did-you-mean.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 
-/** Keys that are told one by one: the first in their order, so that every instance tells the same. */
+/** Unknown keys that get a verdict each: the first in their order, so that all instances choose the same. */
 const maxTold = 20
 
-/** First parts of keys that instances write: what stands there besides may be of a newer version of llamero. */
+/** First parts of keys that instances write. Unknown keys below them may be from a newer version of llamero. */
 const ours: ReadonlySet<string> = new Set([
   'leader',
   'state',
@@ -28,21 +28,21 @@ const layout: ReadonlyMap<string, string> = new Map([
   ['keys', 'keys/ID'],
 ])
 
-/** Whether a key under the prefix is one that no instance reads: a slip of an operator who edits with etcdctl. */
+/** Whether no instance reads a key under the prefix: a slip made with etcdctl. */
 export function isUnknownKey(key: string, keys: Keys): boolean {
   if (keys.parse(key) !== null || !key.startsWith(keys.root)) return false
   return !ours.has(firstPart(key.slice(keys.root.length)))
 }
 
-/** A key that no instance reads, and what is to be said about it. */
+/** A key that no instance reads, and the faults of its verdict. */
 interface UnknownKey {
-  /** Below the prefix. */
+  /** The key without the prefix. */
   readonly path: string
   readonly entry: Entry
   readonly faults: readonly Fault[]
 }
 
-/** The first unknown keys, in their order; the last of them says how many more there are. A key under a lease belongs to a process. */
+/** The first unknown keys, in their order; the last one says how many more there are. Keys under a lease belong to processes. */
 export function unknownKeysIn(entries: readonly Entry[], keys: Keys): UnknownKey[] {
   const told: Entry[] = []
   let untold = 0
@@ -59,7 +59,7 @@ export function unknownKeysIn(entries: readonly Entry[], keys: Keys): UnknownKey
   })
 }
 
-/** What may have been meant by a path under the prefix. */
+/** A hint at the path that may have been meant. */
 export function pathHint(path: string): string {
   const read = `llamero reads ${[...layout.values()].join(', ')}`
   const meant = meantBy(path)

@@ -4,22 +4,22 @@ import type { Entry, Operation } from '../store/store.ts'
 import { allObjects, isOperatorFolder, type Objects, verdictOf } from './objects.ts'
 import { isUnknownKey } from './unknown-keys.ts'
 
-/** Warnings by the key of the document they are about. */
+/** Warnings by the key of the document. */
 export type Notes = ReadonlyMap<string, readonly string[]>
 
 interface View {
   readonly keys: Keys
   readonly fence: bigint
   readonly objects: Objects
-  /** What more the operator should know of a document, by its key. */
+  /** Further warnings. */
   readonly notes: Notes
-  /** Whether the notes are all there is to know; while they are not, none that stands in the store is taken back. */
+  /** Whether `notes` is complete. Otherwise warnings in the store stay. */
   readonly areComplete: boolean
   /** Everything in the store. */
   readonly entries: ReadonlyMap<string, Entry>
 }
 
-/** The writes that make `R/status/` tell the truth: new and changed verdicts, and none on documents that are gone. */
+/** The writes that bring `R/status/` up to date: new and changed verdicts are put, those on deleted documents deleted. */
 export function planVerdicts({ keys, fence, objects, notes, areComplete, entries }: View): Operation[] {
   const operations: Operation[] = []
   const judged = new Set<string>()
@@ -38,7 +38,7 @@ export function planVerdicts({ keys, fence, objects, notes, areComplete, entries
   return operations
 }
 
-/** What is said of several matters, document by document. */
+/** Merges warnings, document by document. */
 export function mergeNotes(...parts: readonly Notes[]): Notes {
   const merged = new Map<string, string[]>()
   for (const part of parts)
@@ -46,7 +46,7 @@ export function mergeNotes(...parts: readonly Notes[]): Notes {
   return merged
 }
 
-/** Null for what is no verdict: it is written again. */
+/** A verdict as it is stored; null when it cannot be read, so that it is written again. */
 function storedVerdict(entry: Entry | undefined): Record<string, unknown> | null {
   try {
     const verdict: unknown = entry && JSON.parse(entry.value)
@@ -56,21 +56,21 @@ function storedVerdict(entry: Entry | undefined): Record<string, unknown> | null
   }
 }
 
-/** The warnings of a stored verdict, if it is about this revision of the document. */
+/** The warnings of a stored verdict, if it judges this revision of the document. */
 export function warningsIn(entry: Entry | undefined, revision: bigint): string[] {
   const verdict = storedVerdict(entry)
   const warnings = verdict?.['stored'] === String(revision) ? verdict['warnings'] : null
   return Array.isArray(warnings) ? warnings.filter((each) => typeof each === 'string') : []
 }
 
-/** Whether a stored verdict says this already; which leader said it does not matter. */
+/** Whether the stored verdict is equal, apart from its fence. */
 function says(stored: Record<string, unknown> | null, verdict: object): boolean {
   if (!stored) return false
   const { fence: _, ...said } = stored
   return isDeepStrictEqual(said, JSON.parse(JSON.stringify(verdict)))
 }
 
-/** Whether an entry is a verdict of ours: on a document of an operator, or on a key that no instance reads. */
+/** Whether an entry is a verdict: on a document of an operator, or on a key that no instance reads. */
 function isVerdict(keys: Keys, entry: Entry): boolean {
   const place = keys.parse(entry.key)
   if (place?.folder !== 'status') return false

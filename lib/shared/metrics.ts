@@ -193,7 +193,11 @@ export class Metrics {
   )
   readonly configRevision = this.#gauge('config_revision', 'Revision of the snapshot in force', [])
   readonly configStored = this.#gauge('config_stored_revision', 'Revision of the store as seen here', [])
-  readonly configSuspect = this.#gauge('config_suspect', '1 while what the store says is not believed', [])
+  readonly configSuspect = this.#gauge(
+    'config_suspect',
+    '1 while the documents in the store are not put in force',
+    [],
+  )
   readonly snapshotAge = this.#gauge(
     'config_snapshot_age_seconds',
     'Since the configuration was last saved to disk',
@@ -226,7 +230,7 @@ export class Metrics {
   )
   readonly adviceOwn = this.#gauge(
     'cluster_advice_own',
-    '1 while no leader is heard and this instance probes for itself',
+    '1 while there is no heartbeat of a leader and this instance probes the nodes itself',
     [],
   )
 

@@ -233,7 +233,7 @@ export class Informer {
       try {
         changed(dirty)
       } catch (error) {
-        log.error('changes of the store could not be taken in', { prefix, error })
+        log.error('changes of the store not applied', { prefix, error })
       }
     })
   }

@@ -27,7 +27,8 @@ test('a leader that is late itself finds nothing, and hands over; one that is al
   const late = new ClusterInstance(store, 'late', { clock: lagging })
   const standby = new ClusterInstance(store, 'standby')
   const isKnown = () => late.snapshot.get().nodes.get('n')?.health === 'up'
-  const saysSo = () => late.logged.warn.filter((line) => line.startsWith('this instance is too slow to probe nodes'))
+  const saysSo = () =>
+    late.logged.warn.filter((line) => line.startsWith('this instance is too slow to probe nodes'))
   try {
     late.cluster.start()
     await eventually(() => late.cluster.isLeader() && isKnown(), 'it leads and knows the node', 10_000)

@@ -68,7 +68,7 @@ test('an answer that breaks off, ends early or falls silent can be gone on with'
   const { ending, clock } = pull(node.url)
   await eventually(() => node.requests.length === 3, 'asked')
   await clock.advance(60_000)
-  assert.deepEqual(await ending, { kind: 'broken', error: 'it said nothing for 60 s' })
+  assert.deepEqual(await ending, { kind: 'broken', error: 'it sent nothing for 60 s' })
   await node.control.refuse()
   assert.deepEqual(await pull(node.url).ending, { kind: 'broken', error: 'connection refused' })
 })

@@ -142,7 +142,7 @@ test('a node that fails its probes while requests are answered there is slow, an
   const known = after([good, silent])
   const slow = after([silent, silent, silent], known, 'streak')
   assert.equal(slow.health, 'slow')
-  assert.match(slow.reason, /no connection within 1000 ms, but requests are answered there/)
+  assert.match(slow.reason, /no connection within 1000 ms, but the node answers requests/)
   assert.equal(after([silent], slow).health, 'down')
   assert.equal(
     after([silent], after([silent, silent], known), 'streak').health,

@@ -173,7 +173,7 @@ test('errors are told by status and by the few words that Ollama gives, unwrappe
     code: 502,
   })
   assert.equal(readLine(wrapped)?.error, 'too long')
-  assert.equal(readLine('{"error":{}}')?.error, 'an error without words')
+  assert.equal(readLine('{"error":{}}')?.error, 'an error without a message')
   const full = endingOfLine('write /blobs/x-partial: no space left on device')
   assert.ok(full.kind === 'refused' && full.isDiskFull)
 })

@@ -498,7 +498,7 @@ test("clocks that differ from the leader's by more than half a minute are told o
     assert.equal(Math.round((await gauge(b.metrics, 'cluster_clock_skew_seconds')) ?? 1), 0)
     assert.deepEqual(
       b.notes.filter((message) => message.startsWith('the clock')),
-      ['the clock agrees with that of the leader again'],
+      ['the clocks of this machine and of the leader agree again'],
     )
     await stop(clock, a, b)
   }

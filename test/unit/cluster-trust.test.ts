@@ -246,7 +246,10 @@ test('a wiped store is not believed until every document is back; then all goes 
   assert.equal(cluster.first.snapshot.get().nodes.get('n')?.spec.url, 'http://127.0.0.1:5')
   for (const { logged } of cluster.instances) {
     assert.equal(logged.error.length, 1)
-    assert.equal(logged.info.filter((line) => line === 'the store is believed again').length, 1)
+    assert.equal(
+      logged.info.filter((line) => line === 'store trusted again: its documents are in force').length,
+      1,
+    )
   }
 })
 
@@ -415,8 +418,8 @@ test('advice is trusted for a minute without a heartbeat, then the instance look
   assert.equal(cut.cluster.advice, 'leader')
   assert.equal(await cut.gauge('cluster_advice_own'), 0)
   const told = (lines: string[], start: string) => lines.filter((line) => line.startsWith(start)).length
-  assert.equal(told(cut.logged.warn, 'no leader is heard'), 1)
-  assert.equal(told(cut.logged.info, 'a leader is heard again'), 1)
+  assert.equal(told(cut.logged.warn, 'no heartbeat of a leader'), 1)
+  assert.equal(told(cut.logged.info, 'leader is back'), 1)
 })
 
 test('a heartbeat in a store that is not believed does not count: its leader may know other nodes', async () => {

@@ -45,7 +45,7 @@ test('each node with older copies gets one note, which names the first ten', () 
   const all = (digest: string) => Object.fromEntries(names.map((name) => [name, digest]))
   const notes = noteOlderCopies(aFleet({ a: all('1'), b: all('2'), c: { 'm10:1b': '1' } }), keys)
   const text = (models: string) =>
-    `other nodes have newer copies of ${models}: until it has the same, answers depend on the node`
+    `other nodes have newer copies of ${models}: until this node has the same, responses depend on the node`
   assert.deepEqual(
     [...notes],
     [
