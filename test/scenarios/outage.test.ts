@@ -86,7 +86,7 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
       { text: ' ', path: '', line: null, says: /is empty/ },
       { text: 'just some words', path: '', line: 1, says: /must be a map/ },
       { text: 'url: 10.0.0.1:11434\n', path: 'url', line: 1, says: /write http:\/\/HOST:11434/ },
-      { text: `url: ${url}\nweight: -1\n`, path: 'weight', line: 2, says: />=0/ },
+      { text: `url: ${url}\nweight: -1\n`, path: 'weight', line: 2, says: /at least 0/ },
       { text: `url: ${url}\nstate: actve\n`, path: 'state', line: 2, says: /"active"/ },
       { text: `url: ${url}\nweight: 1\nweight: 2\n`, path: 'weight', line: 3, says: /occurs twice/ },
       { text: `url: ${url}\nlabels:\n\tgpu: a100\n`, path: '', line: 3, says: /Tabs/ },
