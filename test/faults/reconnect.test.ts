@@ -12,7 +12,7 @@ import { type Etcd, startEtcd } from '../support/etcd.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
 import { until } from '../support/processes.ts'
 
-const many = 100
+const many = 50
 const mostPerSecond = 30
 const clock = new RealClock()
 const keys = new Keys('test')
@@ -60,7 +60,7 @@ test(`${many} instances that lose etcd connect one after another, and all come b
     cluster.start()
     await sleep(20)
   }
-  // How long things take is not what is promised: a hundred of them share one process and its cores.
+  // How long things take is not what is promised: all of them share one process and its cores.
   await until(allAreIn, 'all are registered', 40_000)
 
   const connects = new ConnectCount(proxy)

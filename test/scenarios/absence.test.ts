@@ -1,3 +1,3 @@
 import { suiteWithoutEtcd } from './absence.ts'
 
-suiteWithoutEtcd(60_000)
+suiteWithoutEtcd(24_000)

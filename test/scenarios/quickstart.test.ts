@@ -29,7 +29,7 @@ suite('the quick start', () => {
     const worker = async () => {
       while (results.length < 200) {
         const slot = results.push('pending') - 1
-        results[slot] = await askOnce(instance.url, model)
+        results[slot] = await askOnce(instance.url, model, { tokens: 12 })
         if (slot === 60) process.kill(pid, 'SIGKILL')
       }
     }

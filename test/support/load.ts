@@ -40,11 +40,20 @@ export class Load {
 }
 
 /** One chat request; resolves to null when the answer is complete, else to what is wrong with it. */
-export async function askOnce(url: string, model: string, { stream = false } = {}): Promise<string | null> {
+export async function askOnce(
+  url: string,
+  model: string,
+  { stream = false, tokens }: { readonly stream?: boolean; readonly tokens?: number } = {},
+): Promise<string | null> {
   try {
     const response = await fetch(`${url}/api/chat`, {
       method: 'POST',
-      body: JSON.stringify({ model, stream, messages: [{ role: 'user', content: 'hello' }] }),
+      body: JSON.stringify({
+        model,
+        stream,
+        messages: [{ role: 'user', content: 'hello' }],
+        options: { num_predict: tokens },
+      }),
     })
     const text = await response.text()
     if (!response.ok) return `${response.status} ${text}`
