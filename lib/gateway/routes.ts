@@ -10,9 +10,7 @@ export type Kind = 'inference' | 'inventory' | 'management' | 'node-identity' | 
 export interface ForwardRoute {
   readonly action: 'forward'
   readonly kind: 'inference'
-  readonly method: 'POST'
   readonly api: Api
-  readonly path: string
   /** Whether the answer comes in pieces, when the body's `stream` does not say. */
   readonly streams: Streams
   readonly body: BodyKind
@@ -115,14 +113,14 @@ export function findRoute(method: string, path: string, { routing }: Config): Ro
 }
 
 function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'json'): [string, Row] {
-  const route = { action: 'forward', kind: 'inference', method: 'POST', api, path, streams, body } as const
+  const route = { action: 'forward', kind: 'inference', api, streams, body } as const
   return [path, { methods: ['POST'], route }]
 }
 
 /** A path that is not known, of which the body may name a model. */
 function unlisted(path: string): ForwardRoute {
   const api = path.startsWith('/v1/') ? 'openai_unlisted' : 'ollama_unlisted'
-  return { action: 'forward', kind: 'inference', method: 'POST', api, path, streams: 'if-on', body: 'json' }
+  return { action: 'forward', kind: 'inference', api, streams: 'if-on', body: 'json' }
 }
 
 function answer(path: string, methods: readonly string[], name: AnswerName, open = false): [string, Row] {
