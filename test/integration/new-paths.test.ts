@@ -119,7 +119,9 @@ suite('/v1/systemone', () => {
       { keys },
     )
     const bearer = { authorization: 'Bearer llm_k' }
-    assert.equal((await at.ask('/v1/systemone', question, bearer)).status, 404)
+    const unnamed = await at.ask('/v1/systemone', question, bearer)
+    assert.equal(unnamed.status, 404)
+    assert.match(unnamed.text, /no model here has the capability/)
     assert.equal((await at.ask('/v1/systemone', { model: 'judge:1b' }, bearer)).status, 404)
     assert.deepEqual(at.received('b'), [])
   })

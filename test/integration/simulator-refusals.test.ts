@@ -56,7 +56,6 @@ const cases: readonly [path: string, body: object, status: number, error?: strin
   ['/v1/embeddings', { input: 'x' }, 501, noEmbeddings],
   ['/api/embed', { model: 'embeds', input: 'x' }, 200],
   ['/api/embed', { input: '' }, 200],
-  ['/api/embed', { model: 'embeds', input: 'x', dimensions: -1 }, 200],
   ['/api/chat', { ...say('user', 'x'), keep_alive: true }, 400, "Unsupported type: 'bool'"],
   ['/api/chat', { ...say('user', 'x'), keep_alive: [1] }, 400, "Unsupported type: '[]interface {}'"],
   [
@@ -128,6 +127,11 @@ suite('a simulated node answers a request that is wrong as Ollama does', () => {
       assert.equal(answer.status, status, answer.text)
       if (error !== undefined) assert.equal(sentence(answer.text), error)
     })
+
+  test('a number of dimensions that is not positive is none (373)', async () => {
+    const { text } = await post('/api/embed', { model: 'embeds', input: 'x', dimensions: -1 })
+    assert.equal(JSON.parse(text).embeddings[0].length, 4)
+  })
 
   test('an error of the child is JSON in JSON, with its own status and type (373)', async () => {
     const { text } = await post('/api/chat', say('user', 'what?', { images: [png] }))
@@ -209,7 +213,7 @@ test('likelihoods come with each token that is asked for with them, and with no 
 })
 
 test('cached prompt tokens are counted since 0.33.3 (373)', async (t) => {
-  const long = { ...say('user', 'hello '.repeat(50)), stream: false }
+  const long = { ...say('user', `${'hello '.repeat(50)}xyz`), stream: false }
   assert.doesNotMatch((await post('/api/chat', long)).text, /cached/)
   const newer = await SimulatedNode.start({ name: 'newer', models, version: '0.33.3' })
   t.after(() => newer.stop())

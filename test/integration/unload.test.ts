@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { Ollama } from 'ollama'
 import { routeSchema } from '../../lib/fleet/config.ts'
+import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
-import { eventually } from '../support/wire.ts'
+import { eventually, rawAnswer, startRawNode } from '../support/wire.ts'
 
 const model = aModel({ name: 'm:latest', loadMs: 1, decodeTps: 200 })
 const other = aModel({ name: 'other:latest', loadMs: 1 })
@@ -84,6 +85,22 @@ suite('a request that only unloads a model, of a caller who may', () => {
     const answer = await post(`${at.gateway.url}/api/generate`, { model: 'm', keep_alive: 0 })
     assert.equal(answer.status, 502)
     assert.match(await answer.text(), /a did not tell whether model 'm:latest' was unloaded/)
+  })
+
+  test('of a model that is in use for longer than ten seconds is told so, with the node (367)', async () => {
+    await using busy = await startRawNode((socket, bytes) => {
+      if (bytes.startsWith('GET /api/ps')) socket.write(rawAnswer('{"models":[{"name":"m:latest"}]}'))
+      else if (bytes.endsWith('}')) socket.write(rawAnswer('{}'))
+    })
+    const clock = new VirtualClock()
+    const nodes = [{ name: 'busy', url: busy.url, loaded: ['m:latest'] }]
+    await using gateway = await startGateway(aSnapshot({ config, nodes }), { clock })
+    const asking = post(`${gateway.url}/api/generate`, { model: 'm', keep_alive: 0 })
+    await eventually(() => busy.received.join('').includes('GET /api/ps'), 'it is looked at')
+    await clock.advance(10_000)
+    const answer = await asking
+    assert.equal(answer.status, 409)
+    assert.match(await answer.text(), /model 'm:latest' is still in use on busy: it is unloaded there when/)
   })
 
   test('of a model that nothing has in memory is answered at once; of none there is, with 404 (367)', async () => {

@@ -9,6 +9,8 @@ import { rawAnswer, startRawNode } from '../support/wire.ts'
 const refusal = (what: string) =>
   rawAnswer(JSON.stringify({ error: `"m" does not support ${what}` }), { status: '400 Bad Request' })
 
+const breaks = 'breaks the connection'
+
 /** Nodes a (asked first), b and c, which answer as `answers` says and list these capabilities. */
 async function fleet(
   lists: Readonly<Record<string, readonly string[]>>,
@@ -17,7 +19,8 @@ async function fleet(
   const started = await Promise.all(
     Object.keys(lists).map((name) =>
       startRawNode((socket, bytes) => {
-        if (bytes.endsWith('}'))
+        if (refuses[name] === breaks) socket.destroy()
+        else if (bytes.endsWith('}'))
           socket.write(
             refuses[name] ? refusal(refuses[name]) : rawAnswer('{"message":{"content":"hi"},"done":true}'),
           )
@@ -97,6 +100,21 @@ suite('a node that says its model cannot chat', () => {
       assert.deepEqual(at.warnings(), [])
       assert.deepEqual(at.gateway.doubted, [])
     }
+  })
+
+  test('is not believed, and neither are those asked that cannot by their own lists (371)', async () => {
+    const lists = { a: ['embedding'], b: ['insert'], c: ['completion'] }
+    await using at = await fleet(lists, { a: 'chat', b: 'chat' })
+    assert.equal((await at.chat()).status, 200)
+    assert.deepEqual(at.asked(), [1, 0, 1])
+  })
+
+  test('is believed where those that can were asked before and failed (371)', async () => {
+    await using at = await fleet({ a: ['completion'], b: ['embedding'] }, { a: breaks, b: 'chat' })
+    const answer = await at.chat()
+    assert.equal(answer.status, 400)
+    assert.deepEqual(at.asked(), [1, 1])
+    assert.deepEqual([at.warnings(), at.gateway.doubted], [[], []])
   })
 
   test('is asked about elsewhere once: when the other refuses too, that is the answer (371)', async () => {
