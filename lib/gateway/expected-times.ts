@@ -34,6 +34,9 @@ const priorBaseMs = 200
 const priorMsPerByte = 10 / 4
 /** Lengths of whole answers differ: the longest of one to two such periods counts, in milliseconds. */
 const periodMs = 3_600_000
+/** But for so many of them, which something unknown may have delayed, and at most one less than are remembered. */
+const outliers = 0.01
+const remembered = 8
 /**
  * A model that was never heard anywhere reads its first prompt, or hangs, and one that left the memory of its node is loaded
  * again, for longer than anybody knows if no load of it was seen: only after this long is that worth a try elsewhere, since
@@ -141,35 +144,53 @@ class FirstTokens {
   }
 }
 
-/** The longest whole answer of one model on one node, of this period and the one before, and the longest body sent for one. */
+/** Whole answers of one model on one node, of this period and the one before. */
 class WholeAnswers {
   count = 0
-  #now = { longestMs: 0, bodyBytes: 0 }
-  #before = { longestMs: 0, bodyBytes: 0 }
+  #now = new Period()
+  #before = new Period()
   #since = 0
 
   observe(bodyBytes: number, tookMs: number, now: number): void {
     this.#turn(now)
     this.count++
-    this.#now = {
-      longestMs: Math.max(this.#now.longestMs, tookMs),
-      bodyBytes: Math.max(this.#now.bodyBytes, bodyBytes),
-    }
+    this.#now.observe(bodyBytes, tookMs)
   }
 
   /** Of a prompt of that size; a longer one than any before may take longer in proportion. */
   expectedMs(bodyBytes: number, now: number): number {
     this.#turn(now)
-    const largest = Math.max(this.#now.bodyBytes, this.#before.bodyBytes)
+    const largest = Math.max(this.#now.largest, this.#before.largest)
     const longest = Math.max(this.#now.longestMs, this.#before.longestMs)
     return longest * Math.max(1, priorMs(bodyBytes) / priorMs(largest))
   }
 
   #turn(now: number): void {
     if (now - this.#since < periodMs) return
-    this.#before = now - this.#since < 2 * periodMs ? this.#now : { longestMs: 0, bodyBytes: 0 }
-    this.#now = { longestMs: 0, bodyBytes: 0 }
+    this.#before = now - this.#since < 2 * periodMs ? this.#now : new Period()
+    this.#now = new Period()
     this.#since = now
+  }
+}
+
+class Period {
+  /** The largest body, in bytes. */
+  largest = 0
+  #count = 0
+  /** Milliseconds of the longest answers, the longest first. */
+  readonly #longest: number[] = []
+
+  observe(bodyBytes: number, tookMs: number): void {
+    this.largest = Math.max(this.largest, bodyBytes)
+    this.#count++
+    const at = this.#longest.findIndex((ms) => ms < tookMs)
+    if (at < 0 && this.#longest.length >= remembered) return
+    this.#longest.splice(at < 0 ? this.#longest.length : at, 0, tookMs)
+    this.#longest.length = Math.min(this.#longest.length, remembered)
+  }
+
+  get longestMs(): number {
+    return this.#longest[Math.min(Math.floor(this.#count * outliers), remembered - 1)] ?? 0
   }
 }
 

@@ -15,6 +15,8 @@ const frozenLooks = 10
 const stalledLooks = 44
 /** Looks after which an answer says more of the trouble of its node than of the request. */
 const troubledLooks = 5
+/** The same while a connection is being made, in milliseconds. */
+const troubledMs = 1000
 /** Checks of a frozen node that are left open: one over a connection that lives is answered when the node wakes up. */
 const keptWhileFrozen = 2
 
@@ -73,7 +75,7 @@ export class Reachability {
     return this.#repliedAt
   }
 
-  /** When the node was last seen to be lost, or to leave checks unanswered for seconds, in monotonic milliseconds. */
+  /** When the node was last seen to be lost, or a check to take seconds, in monotonic milliseconds. */
   get troubledAt(): number {
     return this.#troubledAt
   }
@@ -89,7 +91,8 @@ export class Reachability {
   /** To be called every half second. */
   look(now: number): void {
     this.#listen(now)
-    if (this.#isLost || this.#looks >= troubledLooks) this.#troubledAt = now
+    const isLate = this.#isConnecting && now >= this.#checkedAt + troubledMs
+    if (this.#isLost || isLate || this.#looks >= troubledLooks) this.#troubledAt = now
     if (this.#looks >= frozenLooks) {
       this.#isFrozen = true
       this.#options.frozen(this.#looks >= stalledLooks)

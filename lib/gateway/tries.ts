@@ -89,7 +89,8 @@ export class Tries {
     }
   }
 
-  #order(request: Dispatched, { grant, upstream, trial, sentAt }: Try): Order {
+  #order(request: Dispatched, attempt: Try): Order {
+    const { grant, upstream, trial, sentAt } = attempt
     const { exchange, admission, snapshot } = request
     const { clock, metrics } = this.#options
     const { node } = grant
@@ -120,7 +121,7 @@ export class Tries {
         if (head.status < 400) {
           trial.settle('good')
           if (beginsEarly(admission)) grant.begun()
-          if (beginsEarly(admission)) this.#learn(request, node.name, clock.now() - sentAt)
+          if (beginsEarly(admission)) this.#learn(request, attempt)
           this.#options.upstreams.answered(node.name, request.ask.model)
         }
         const delivery = deliver(head, {
@@ -173,22 +174,29 @@ export class Tries {
   }
 
   /** That this node took less time than the one before was given tells that the answer was no long one. */
-  #learnWhole(request: Dispatched, node: string, tookMs: number): void {
+  #learnWhole(request: Dispatched, attempt: Try): void {
     const { left } = request.course
-    if (left && tookMs <= left.givenMs)
-      this.#options.upstreams.overdue(left.node, request.ask.model, left.sentAt)
-    this.#learn(request, node, tookMs)
+    const { upstreams, clock } = this.#options
+    if (left && clock.now() - attempt.sentAt <= left.givenMs)
+      upstreams.overdue(left.node, request.ask.model, left.sentAt)
+    this.#learn(request, attempt)
   }
 
-  #learn({ admission, ask }: Dispatched, node: string, tookMs: number): void {
+  /** How long an answer took that an outage of its node delayed tells of the outage. */
+  #learn({ admission, ask }: Dispatched, { grant, upstream, sentAt }: Try): void {
+    if (upstream.wasTroubledSince(sentAt)) return
     const { upstreams, clock } = this.#options
+    const own = admission.body.length ?? 0
     const timed: Timed = beginsEarly(admission) ? 'first-token' : 'whole'
-    const sent = { node, model: ask.model, timed, bodyBytes: admission.body.length ?? 0 }
-    upstreams.expected.observe(sent, tookMs, clock.now())
+    // As in #expected, so that others who wait lengthen what is expected only where there are more of them than before.
+    const bodyBytes = timed === 'whole' ? own + upstream.silentBytes : own
+    const sent = { node: grant.node.name, model: ask.model, timed, bodyBytes }
+    upstreams.expected.observe(sent, clock.now() - sentAt, clock.now())
   }
 
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
-  #conclude(request: Dispatched, { grant, upstream, trial, sentAt }: Try, outcome: Outcome): Failure | null {
+  #conclude(request: Dispatched, attempt: Try, outcome: Outcome): Failure | null {
+    const { grant, upstream, trial, sentAt } = attempt
     const { exchange, ask, admission } = request
     const { doubt, metrics } = this.#options
     const node = grant.node.name
@@ -205,7 +213,7 @@ export class Tries {
       return outcome
     }
     exchange.trace.tokens = outcome.tokens
-    if (!beginsEarly(admission)) this.#learnWhole(request, node, this.#options.clock.now() - sentAt)
+    if (!beginsEarly(admission)) this.#learnWhole(request, attempt)
     exchange.trace.outcome = 'ok'
     return null
   }

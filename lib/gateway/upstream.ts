@@ -148,7 +148,7 @@ export class Upstream {
     return this.#reachability.repliedAt > at
   }
 
-  /** Whether the node was lost, or left its status route unanswered for seconds, since then. */
+  /** Whether the node was lost, or took seconds to answer its status route, since then. */
   wasTroubledSince(at: number): boolean {
     return this.#reachability.troubledAt > at
   }

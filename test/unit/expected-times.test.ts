@@ -123,6 +123,15 @@ suite('a whole answer', () => {
     assert.equal(of('a', 100, { timed }).ms, 3500)
   })
 
+  test('that took far longer than the others, once in a hundred answers, does not count (305)', () => {
+    const { answer, of } = arrange()
+    answer('a', 100, 500, { timed, n: 300 })
+    answer('a', 100, 50_000, { timed, n: 3 })
+    assert.equal(of('a', 100, { timed }).ms, 3500)
+    answer('a', 100, 50_000, { timed })
+    assert.equal(of('a', 100, { timed }).ms, 75_000)
+  })
+
   test('of a longer prompt than any before may take longer', () => {
     const { answer, of } = arrange()
     answer('a', 1000, 4000, { timed, n: 10 })

@@ -385,6 +385,23 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
         assert.deepEqual([status, node], [200, 'a'])
     })
 
+  for (const stream of [true, false])
+    test(`teaches no patience by answers that it delayed: ${stream ? 'streamed' : 'whole'} (305)`, async () => {
+      await using fleet = await arrange({ names: ['a'] })
+      const { gateway, nodes } = fleet
+      await warmUp(gateway, { stream })
+      const timed = stream ? 'first-token' : 'whole'
+      const expected = () =>
+        gateway.upstreams.expected.of({ node: 'a', model: 'm:latest', timed, bodyBytes: 70 }, true, 0).ms
+      const before = expected()
+      nodes[0].isFrozen = true
+      const answers = Promise.all([1, 2, 3].map(() => ask(gateway, { stream })))
+      await sleep(ms(8000))
+      nodes[0].isFrozen = false
+      for (const { status } of await answers) assert.equal(status, 200)
+      assert.equal(expected(), before)
+    })
+
   test('loses what waits there once another node has the model (305)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes, snapshot } = fleet
