@@ -103,7 +103,7 @@ function welcome({ data, admin, snapshot }: App, nodes: readonly Node[]): string
   const victim = nodes.find(({ child }) => child)
   return [
     'llamero is running.',
-    `  data         http://${formatAddress(data)}    speaks Ollama and OpenAI`,
+    `  data         http://${formatAddress(data)}    speaks Ollama, OpenAI and Anthropic`,
     `  admin        http://${formatAddress(admin)}    health, metrics, admin API`,
     victim ? 'No Ollama answered on 127.0.0.1:11434, so these nodes are simulated:' : 'In front of:',
     ...lines,

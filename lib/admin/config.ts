@@ -23,7 +23,11 @@ export function configRoutes(router: Router, admin: AdminContext): void {
 
   router.get('/admin/v1/config', (context) => {
     const effective = writtenConfig(snapshot.get().config)
-    context.body = { apiVersion, effective, ...storedDocument(admin, 'config', '') }
+    const unknown_keys = cluster
+      .rejected()
+      .filter(({ key }) => keys.parse(key) === null)
+      .map(({ key, verdict }) => ({ key, errors: verdict.errors }))
+    context.body = { apiVersion, effective, ...storedDocument(admin, 'config', ''), unknown_keys }
   })
 
   router.put('/admin/v1/config', async (context) => {

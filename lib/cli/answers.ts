@@ -186,6 +186,8 @@ export interface StoredAnswer {
 export interface ConfigAnswer extends StoredAnswer {
   /** What is in force, with every default. */
   readonly effective: Readonly<Record<string, unknown>>
+  /** Keys in the store that no instance reads; an instance of an older version does not tell. */
+  readonly unknown_keys?: readonly RejectedDocument[]
 }
 
 export interface RouteAnswer extends StoredAnswer {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { describeFaults } from '../fleet/contents.ts'
 import { didYouMean } from '../shared/did-you-mean.ts'
 import type { ConfigAnswer, StatusAnswer } from './answers.ts'
 import { configChanges } from './config-changes.ts'
@@ -10,6 +11,7 @@ import { yamlText } from './documents.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
 import { type RequestOptions, withOutput, withTimeout, withYes } from './options.ts'
+import { printable } from './table.ts'
 
 const setExamples = `
 A value is YAML: a number, true or false, text, or a list or map in quotes, so that the shell leaves it alone.
@@ -66,6 +68,8 @@ async function get(invocation: Invocation, path: string | undefined, options: Ge
   }
   if (!answer.ok)
     terminal.say('the stored config is rejected; the last good one stays in force', 'llamero config edit')
+  for (const { key, errors } of answer.unknown_keys ?? [])
+    terminal.say(`warning: ${printable(`${key} ${describeFaults(errors)}`)}`)
 }
 
 function fieldAt(config: unknown, path: string): unknown {

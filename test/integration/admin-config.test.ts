@@ -51,6 +51,18 @@ suite('the config in the admin API', () => {
     assert.deepEqual([body.ok, body.errors[0].line, body.errors[0].path], [false, 2, 'queue.max_wiat'])
   })
 
+  test('is told with the keys beside it that no instance reads', async () => {
+    const slip = `${instance.app.keys.root}confg`
+    await instance.app.store.commit({ when: [], apply: [{ type: 'put', key: slip, value: first }] })
+    const unknown = async () => (await call('GET', 'config')).body.unknown_keys
+    await until(async () => (await unknown()).length === 1, 'it is told', 5000)
+    const [{ key, errors }] = await unknown()
+    assert.equal(key, slip)
+    assert.match(errors[0].hint, /did you mean "config"/)
+    await instance.app.store.commit({ when: [], apply: [{ type: 'delete', key: slip }] })
+    await until(async () => (await unknown()).length === 0, 'it is gone', 5000)
+  })
+
   test('is written over what was seen only', async () => {
     const modified = await put(first)
     const text = 'queue: {max_wait: 45s}\n'

@@ -62,6 +62,18 @@ test('config get of a field that does not exist is exit code 3, with the one tha
   assert.equal((await llamero('config get constructor', { url })).code, 3)
 })
 
+test('config get warns of keys in the store that no instance reads', async (t) => {
+  const errors = [
+    { path: '', line: null, message: 'is not a key that llamero reads', hint: 'did you mean "config"?' },
+  ]
+  const unknown_keys = [{ key: '/llamero/prod/confg\u001b', errors }]
+  const { url } = await fakeAdmin(t, { 'GET /config': { body: { ...config, unknown_keys } } })
+  assert.equal(
+    (await llamero('config get', { url })).err,
+    'warning: /llamero/prod/confg? is not a key that llamero reads (did you mean "config"?)\n',
+  )
+})
+
 test('config get says when the stored text is not what is in force', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /config': { body: { ...config, ok: false } } })
   assert.match((await llamero('config get', { url })).err, /rejected; the last good one stays in force/)

@@ -14,7 +14,7 @@ suite('the quick start', () => {
   after(() => instance.stop())
 
   test('says where it listens, what is simulated, and what to try', () => {
-    assert.match(instance.log, new RegExp(`data +${instance.url}`))
+    assert.match(instance.log, new RegExp(`data +${instance.url} +speaks Ollama, OpenAI and Anthropic`))
     assert.match(instance.log, /sim-fast .*simulated, pid \d+/)
     assert.match(instance.log, /curl http:\/\/127\.0\.0\.1:\d+\/api\/chat/)
   })
