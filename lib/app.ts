@@ -72,8 +72,15 @@ export interface App {
   stop(limits?: StopLimits): Promise<void>
 }
 
-/** The composition root: every `new`, in start order; stopped in reverse. Rejects when a port cannot be bound. */
-export async function startApp(settings: Settings): Promise<App> {
+/** What is composed on top of an instance. */
+export type Parts = Pick<App, 'store' | 'keys' | 'snapshot'>
+
+/**
+ * The composition root: every `new`, in start order; stopped in reverse. Rejects when a port cannot be bound.
+ *
+ * @param prepare awaited while the instance follows its store and no port is open: the first caller finds what it made.
+ */
+export async function startApp(settings: Settings, prepare?: (parts: Parts) => Promise<void>): Promise<App> {
   const clock = new RealClock()
   const dice = Math.random
   const log = createLog({
@@ -249,14 +256,18 @@ export async function startApp(settings: Settings): Promise<App> {
     log.info('stopped')
   }
   await cluster.restore()
-  const bound = await bindAll(listener, adminServer, settings).catch(async (error) => {
-    await store.close()
-    throw error
-  })
+  if (prepare) cluster.start()
+  const bound = await Promise.resolve(prepare?.({ store, keys, snapshot }))
+    .then(() => bindAll(listener, adminServer, settings))
+    .catch(async (error) => {
+      if (prepare) await cluster.stop()
+      await store.close()
+      throw error
+    })
   listeners = [bound.data, bound.admin]
   await checkSomaxconn(log)
   ownFaults.start()
-  cluster.start()
+  if (!prepare) cluster.start() // not before its ports are its own
   log.info('serving', {
     version,
     data: formatAddress(bound.data),

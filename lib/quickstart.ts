@@ -1,9 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import type { App } from './app.ts'
+import type { App, Parts } from './app.ts'
 import { start, untilStopped } from './serve.ts'
-import type { Flags } from './settings.ts'
-import { formatAddress } from './shared/address.ts'
+import { type Flags, settingLines } from './settings.ts'
+import { type Address, formatAddress, isLoopback } from './shared/address.ts'
 
 interface Streams {
   readonly stdout: NodeJS.WritableStream
@@ -30,21 +30,27 @@ const fleet = [
 
 /**
  * `llamero quickstart`: one instance on the embedded store, in a cluster of its own, in front of the local Ollama or, when
- * none answers, of simulated nodes. Resolves to the exit code.
+ * none answers, of simulated nodes. Its ports open when the nodes are known. Resolves to the exit code.
  */
 export async function quickstart(flags: Flags, streams: Streams): Promise<number> {
-  const app = await start({ cluster: 'quickstart', 'log-level': 'warn', ...flags }, streams.stderr)
-  if (typeof app === 'number') return app
-  const found = await answersAsOllama(localOllama)
-  const nodes = found
-    ? [{ name: 'local', url: localOllama, slots: 1 }]
-    : await Promise.all(fleet.map((each) => simulated(each, streams.executable)))
-  await register(app, nodes)
-  await untilUp(app, nodes.length)
-  streams.stdout.write(welcome(app, nodes))
-  await untilStopped(app)
-  for (const { child } of nodes) child?.kill()
-  return 0
+  let nodes: readonly Node[] = []
+  const prepare = async (parts: Parts) => {
+    const found = await answersAsOllama(localOllama)
+    nodes = found
+      ? [{ name: 'local', url: localOllama, slots: 1 }]
+      : await Promise.all(fleet.map((each) => simulated(each, streams.executable)))
+    await register(parts, nodes)
+    await untilUp(parts, nodes.length)
+  }
+  try {
+    const app = await start({ cluster: 'quickstart', 'log-level': 'warn', ...flags }, streams.stderr, prepare)
+    if (typeof app === 'number') return app
+    streams.stdout.write(welcome(app, nodes, await cliFor(app, flags, streams.executable)))
+    await untilStopped(app)
+    return 0
+  } finally {
+    for (const { child } of nodes) child?.kill()
+  }
 }
 
 async function answersAsOllama(url: string): Promise<boolean> {
@@ -65,7 +71,7 @@ async function simulated({ name, speed, slots }: (typeof fleet)[number], executa
 }
 
 /** The fleet is ours alone here, so what an earlier quickstart left behind is replaced. */
-async function register({ store, keys }: App, nodes: readonly Node[]): Promise<void> {
+async function register({ store, keys }: Parts, nodes: readonly Node[]): Promise<void> {
   const { entries } = await store.list(`${keys.root}nodes/`)
   await store.commit({
     when: [],
@@ -83,7 +89,7 @@ async function register({ store, keys }: App, nodes: readonly Node[]): Promise<v
 }
 
 /** Resolves once every node has answered its first probe, or after five seconds: a sick node must not hide the rest. */
-function untilUp({ snapshot }: App, count: number): Promise<void> {
+function untilUp({ snapshot }: Parts, count: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const look = () => {
     if ([...snapshot.get().nodes.values()].filter(({ health }) => health === 'up').length >= count) resolve()
@@ -94,8 +100,25 @@ function untilUp({ snapshot }: App, count: number): Promise<void> {
   return promise
 }
 
-function welcome({ data, admin, snapshot }: App, nodes: readonly Node[]): string {
-  const model = [...snapshot.get().models.keys()].find((name) => !name.includes('embed')) ?? 'MODEL'
+/** How the CLI is called so that it finds this instance and its token. */
+async function cliFor({ admin }: App, flags: Flags, executable: string): Promise<string> {
+  const url = `http://${formatAddress(reachable(admin))}`
+  const known = (await settingLines()).find(({ name }) => name === 'admin_url')?.value
+  return [
+    ...(flags['state'] === undefined ? [] : [`LLAMERO_STATE=${flags['state']}`]),
+    executable.endsWith('.ts') ? 'npm run --silent llamero --' : 'llamero',
+    ...(url === known ? [] : ['--admin-url', url]),
+  ].join(' ')
+}
+
+/** An address by which this machine reaches a listener: one on every address is on loopback too. */
+function reachable({ host, port }: Address): Address {
+  const loopback: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' }
+  return { host: loopback[host] ?? host, port }
+}
+
+function welcome(app: App, nodes: readonly Node[], cli: string): string {
+  const { data, admin } = app
   const lines = nodes.map(
     ({ name, url, child }) =>
       `  ${name.padEnd(12)} ${url}${child ? `  simulated, pid ${child.pid}` : '  your Ollama'}`,
@@ -108,12 +131,28 @@ function welcome({ data, admin, snapshot }: App, nodes: readonly Node[]): string
     victim ? 'No Ollama answered on 127.0.0.1:11434, so these nodes are simulated:' : 'In front of:',
     ...lines,
     'Try:',
-    `  curl http://${formatAddress(data)}/api/chat -d '{"model":"${model}","messages":[{"role":"user","content":"hello"}]}'`,
-    '  npm run llamero -- node list',
+    ...firstRequest(app, cli),
+    `  ${cli} node list`,
     victim
       ? `  kill -9 ${victim.child?.pid}    # a node dies; ask again`
-      : '  npm run llamero -- node add second http://HOST:11434',
+      : `  ${cli} node add second http://HOST:11434`,
     'Ctrl-C stops it.',
     '',
   ].join('\n')
+}
+
+/** A request that is answered; off loopback callers need a key. */
+function firstRequest({ data, snapshot }: App, cli: string): string[] {
+  const { models, keys } = snapshot.get()
+  const model = [...models.keys()].find((name) => !name.includes('embed')) ?? 'MODEL'
+  const url = `http://${formatAddress(reachable(data))}/api/chat`
+  const body = `-d '{"model":"${model}","messages":[{"role":"user","content":"hello"}]}'`
+  if (isLoopback(data.host)) return [`  curl ${url} ${body}`]
+  const taken = new Set([...keys.values()].map(({ id }) => id))
+  let id = 'try'
+  for (let next = 2; taken.has(id); next++) id = `try-${next}`
+  return [
+    `  KEY=$(${cli} key create ${id} --quiet)    # off loopback every caller needs a key`,
+    `  curl ${url} -H "Authorization: Bearer $KEY" ${body}`,
+  ]
 }

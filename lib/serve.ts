@@ -1,5 +1,5 @@
 import { setFlagsFromString } from 'node:v8'
-import { type App, startApp } from './app.ts'
+import { type App, type Parts, startApp } from './app.ts'
 import {
   exposedFiles,
   type Flags,
@@ -28,14 +28,22 @@ export async function serve(flags: Flags, { stderr }: Streams): Promise<number> 
   return 0
 }
 
-/** Starts an instance, or says in one line why it cannot: exit code 2 for a wrong setting, 1 for anything else. */
-export async function start(flags: Flags, stderr: NodeJS.WritableStream): Promise<App | number> {
+/**
+ * Starts an instance, or says in one line why it cannot: exit code 2 for a wrong setting, 1 for anything else.
+ *
+ * @param prepare see `startApp`.
+ */
+export async function start(
+  flags: Flags,
+  stderr: NodeJS.WritableStream,
+  prepare?: (parts: Parts) => Promise<void>,
+): Promise<App | number> {
   // Where objects live long, V8 makes the next ones there old at birth, and never unlearns it: once some hundred streams
   // have been open for seconds, a quarter of all garbage waits for a full collection, at a twentieth of the CPU.
   setFlagsFromString('--no-allocation-site-pretenuring')
   try {
     const strangers = unknownVariables()
-    const app = await startApp(await loadSettings(flags))
+    const app = await startApp(await loadSettings(flags), prepare)
     for (const reason of await exposedFiles(flags)) app.log.warn('a secret is not safe', { reason })
     for (const variable of strangers) app.log.warn('unknown environment variable', { variable })
     return app

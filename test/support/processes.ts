@@ -114,7 +114,7 @@ export class InstanceProcess {
     )
     try {
       const isReady = async () => (await fetch(`${instance.adminUrl}/readyz`)).ok
-      await until(() => instance.#hasEnded || isReady(), `${name} is ready`, 15_000)
+      await until(() => instance.#hasEnded || isReady(), `${name} is ready`, 30_000)
       if (instance.#hasEnded) throw new Error(`${name} ended before it was ready`)
     } catch (error) {
       await instance.stop()
