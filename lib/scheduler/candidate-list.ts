@@ -5,6 +5,7 @@ import { fleetPerToken } from './capacity.ts'
 import { type Flow, flowOf } from './flow.ts'
 import type { Surroundings } from './predicted-end.ts'
 import type { Runner } from './runner.ts'
+import { loadS } from './terms.ts'
 import type { Waiting } from './waiting.ts'
 
 /** The fleet's capacity is asked for with every request, and changes slowly: it is worked out once in so many seconds. */
@@ -163,17 +164,28 @@ export class CandidateList extends CandidateRows {
     return !this.#hasRunner(waiting)
   }
 
-  /** Whether the model is in memory, or being loaded, where the request may go: what other nodes have is of no use to it. */
+  /**
+   * Whether the model is in memory, or being loaded by a load that does not hang, where the request may go: what other nodes
+   * have is of no use to it.
+   */
   #hasRunner(waiting: Waiting): boolean {
     if (this.#lastAsked?.waiting === waiting) return this.#lastAsked.hasRunner
     const hasRunner = this.runners.some(
       (runner, row) =>
-        (runner.residence !== null || runner.node.swap?.runner === runner) &&
+        (runner.residence !== null || this.#isComing(runner, row)) &&
         !runner.isVictim &&
         this.admits(row, waiting),
     )
     this.#lastAsked = { waiting, hasRunner }
     return hasRunner
+  }
+
+  /** Whether it is being loaded, and has not been for so long that its load may hang. */
+  #isComing(runner: Runner, row: number): boolean {
+    const { swap } = runner.node
+    if (swap?.runner !== runner) return false
+    const { hangS } = this.around.rules.swaps
+    return swap.askedAt === null || this.terms(row).at < swap.askedAt + Math.max(hangS, 3 * loadS(runner))
   }
 
   #tierOf(row: number): Tier {

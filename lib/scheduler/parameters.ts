@@ -130,6 +130,8 @@ export interface Parameters {
     readonly perModel: number
     /** For victims to run dry. */
     readonly drainS: number
+    /** A load is not counted on after so many seconds, and three times as long as it should take. */
+    readonly hangS: number
     /** After a swap that came to nothing, until the same is tried again on that node. */
     readonly pauseS: number
     /** After a swap its result is believed more than facts, which may have been read before it. */
@@ -206,6 +208,7 @@ export const defaultParameters: Parameters = {
   swaps: {
     perModel: 2,
     drainS: 60,
+    hangS: 15,
     pauseS: 30,
     settleS: 5,
     maxLoaded: 3,

@@ -15,15 +15,20 @@ interface Company {
   readonly elsewhere?: Record<string, 'runs' | 'loads'>
   readonly leads?: boolean
   readonly barrierOf?: (node: string) => PassageBarrier | null
+  /** Where loads do not end. */
+  readonly hangs?: string
 }
 
-function arrange(nodes: Nodes, { elsewhere = {}, leads = true, barrierOf = () => null }: Company = {}) {
+function arrange(
+  nodes: Nodes,
+  { elsewhere = {}, leads = true, barrierOf = () => null, hangs }: Company = {},
+) {
   const current = new CurrentSnapshot()
   const clock = new VirtualClock()
   const swaps: string[] = []
   const swap = async ({ node, victims, model, variant }: SwapOrder) => {
     swaps.push(`${node.name}: ${victims.join('+') || 'nothing'} for ${model} ${variant}`)
-    return { loadS: 1 }
+    return node.name === hangs ? new Promise<never>(() => {}) : { loadS: 1 }
   }
   const scheduler = aScheduler(aSnapshot({ nodes }), {
     current,
@@ -183,6 +188,17 @@ suite('variants', () => {
     for (let nth = 0; nth < 4; nth++) acquire('').catch(() => {})
     await clock.advance(0)
     assert.equal(swaps.length, 1)
+  })
+
+  test('a standby makes room for a model whose load on another node hangs (305)', async () => {
+    const empty = { ...node, name: 'a', loaded: [] }
+    const { acquire, swaps, clock } = arrange([empty, other], { leads: false, hangs: 'a' })
+    const granted = acquire('')
+    await clock.advance(10_000)
+    assert.deepEqual(swaps, ['a: nothing for m:latest '])
+    await clock.advance(20_000)
+    assert.deepEqual(swaps.slice(1), ['b: n:latest for m:latest '])
+    assert.equal((await granted).node.name, 'b')
   })
 
   test('a standby makes no room where another instance uses the node (361)', async () => {
