@@ -1,12 +1,10 @@
-import { PassThrough, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import { type CliContext, runCli } from '../../lib/cli/program.ts'
 import { schemas } from '../../lib/fleet/kinds.ts'
-import { settingLines, settingReference } from '../../lib/settings.ts'
-import { RealClock } from '../../lib/shared/clock.ts'
+import { settingReference } from '../../lib/settings.ts'
 import { type ErrorCode, errorCodes, type Facts, ProxyError } from '../../lib/shared/errors.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
+import { runHere } from './cli-in-process.ts'
 
 /** Where the generated pages are. */
 export const referenceDirectory = fileURLToPath(new URL('../../docs/reference/', import.meta.url))
@@ -211,33 +209,5 @@ async function commandsBelow(path: readonly string[]): Promise<string[]> {
 }
 
 async function helpOf(path: readonly string[]): Promise<string> {
-  let text = ''
-  const out = Object.assign(
-    new Writable({
-      write(chunk, _encoding, done) {
-        text += chunk
-        done()
-      },
-    }),
-    { columns: 110 },
-  )
-  const settings = await settingLines()
-  const never = () => Promise.reject(new Error('help starts nothing'))
-  const context: CliContext = {
-    adminUrl: 'http://127.0.0.1:11400',
-    adminToken: () => null,
-    stdin: new PassThrough(),
-    stdout: out,
-    stderr: out,
-    colour: false,
-    version: '0',
-    clock: new RealClock(),
-    signal: new AbortController().signal,
-    settings: () => settings,
-    editor: 'vi',
-    run: { serve: never, quickstart: never, agent: never, simulateNode: never, rehearse: never },
-    defaultFleet: async () => '',
-  }
-  await runCli([...path, '--help'], context)
-  return text
+  return (await runHere([...path, '--help'])).printed
 }

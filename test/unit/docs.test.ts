@@ -4,6 +4,7 @@ import { glob } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { readDocument } from '../../lib/fleet/document.ts'
 import { schemas } from '../../lib/fleet/kinds.ts'
 import { errorCodes } from '../../lib/shared/errors.ts'
 import { fieldsOf, referenceDirectory, referencePages } from '../support/reference.ts'
@@ -41,6 +42,26 @@ suite('the documentation', () => {
     )
   })
 
+  test('marks every block of code as what it is, so that a test runs what readers can run', () => {
+    const known = ['sh', 'console', 'yaml', 'text', '']
+    const unknown = [...pages].flatMap(([path, text]) =>
+      fencesIn(text)
+        .filter(({ language }) => !known.includes(language))
+        .map(({ language }) => `${path}: ${language}`),
+    )
+    assert.deepEqual(unknown, [])
+  })
+
+  test('shows only YAML that an operator could store', () => {
+    const faulty = [...pages].flatMap(([path, text]) =>
+      fencesIn(text)
+        .filter(({ language }) => language === 'yaml')
+        .filter(({ body }) => Object.values(schemas).every((schema) => !readDocument(body, schema).ok))
+        .map(({ body }) => `${path}: ${body}`),
+    )
+    assert.deepEqual(faulty, [])
+  })
+
   test('has no link that leads nowhere, and none that leads out of the repository', () => {
     const broken = [...pages].flatMap(([path, text]) =>
       linksIn(text)
@@ -50,6 +71,13 @@ suite('the documentation', () => {
     assert.deepEqual(broken, [])
   })
 })
+
+function fencesIn(text: string): { readonly language: string; readonly body: string }[] {
+  return [...text.matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)].map(([, language = '', body = '']) => ({
+    language,
+    body,
+  }))
+}
 
 /** The targets of links and pictures, but for those on the web. */
 function linksIn(text: string): string[] {
