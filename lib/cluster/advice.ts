@@ -4,7 +4,7 @@ import type { Operation } from '../store/store.ts'
 import type { Lessons } from './lessons.ts'
 import { type Observation, type Sighting, sameStatus } from './statuses.ts'
 
-interface Seen {
+interface StatusFacts {
   readonly keys: Keys
   readonly fence: bigint
   readonly nodes: ReadonlyMap<string, NodeView>
@@ -26,7 +26,7 @@ export function planStates({
   held,
   sightings,
   lessons,
-}: Seen): Operation[] {
+}: StatusFacts): Operation[] {
   const operations: Operation[] = []
   for (const [name, observation] of observations) {
     const spec = nodes.get(name)?.spec

@@ -77,8 +77,8 @@ export class Controller {
   readonly #lessons: Lessons
   readonly #loop: Loop
   readonly #since: Date
-  /** Callers of `#look` that wait until the status of their node is in the store. */
-  readonly #looks = new Set<{ readonly key: string; readonly resolve: () => void }>()
+  /** Callers of `#refresh` that wait until the status of their node is in the store. */
+  readonly #refreshes = new Set<{ readonly key: string; readonly resolve: () => void }>()
   #writtenAt = 0n
   #beats = 0
   #beatAt = Number.NEGATIVE_INFINITY
@@ -98,9 +98,9 @@ export class Controller {
       changed: () => this.#loop.poke(),
     })
     this.#doubt = new SelfDoubt({ ...options, changed: () => this.#loop.poke() })
-    this.#lateness = new LatenessLimit({ ...options, exceeded: () => void this.#giveUp() })
+    this.#lateness = new LatenessLimit({ ...options, exceeded: () => void this.#yield() })
     this.#lessons = new Lessons(options)
-    this.#jobs = new JobRunner({ ...options, look: (node) => this.#look(node) })
+    this.#jobs = new JobRunner({ ...options, look: (node) => this.#refresh(node) })
   }
 
   start(): void {
@@ -131,10 +131,10 @@ export class Controller {
   }
 
   /** Probes the node. Resolves when the store has the result; a probe that found nothing out leaves the status as it was. */
-  async #look(node: string): Promise<void> {
+  async #refresh(node: string): Promise<void> {
     await this.#probers.look(node)
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.#looks.add({ key: this.#options.keys.nodeState(node), resolve })
+    this.#refreshes.add({ key: this.#options.keys.nodeState(node), resolve })
     this.#loop.poke()
     return promise
   }
@@ -144,7 +144,7 @@ export class Controller {
     try {
       await this.#beat()
       // Until the last write has come back through the watch, the view is older than the store.
-      if (!signal.aborted && this.#options.view().revision >= this.#writtenAt) await this.#advise()
+      if (!signal.aborted && this.#options.view().revision >= this.#writtenAt) await this.#publish()
     } catch (error) {
       this.#options.log.debug('statuses and verdicts not written', { error })
     }
@@ -159,7 +159,7 @@ export class Controller {
     this.#beats++
   }
 
-  async #advise(): Promise<void> {
+  async #publish(): Promise<void> {
     const { view, keys, fence, instance, clock } = this.#options
     const { snapshot, objects, suspect, mayName, sightings, entries } = view()
     const observations = this.#probers.observations()
@@ -167,7 +167,7 @@ export class Controller {
     this.#lessons.look((node) => sightings.get(node)?.stored?.learned)
     const nodes = { nodes: snapshot.nodes, observations, held, sightings, lessons: this.#lessons }
     const states = planStates({ keys, fence, ...nodes })
-    this.#resolveLooks(states)
+    this.#resolveRefreshes(states)
     // The documents of a store that is not trusted are not in force, so they get no verdicts.
     const verdicts =
       suspect === null ? planVerdicts({ keys, fence, objects, ...notesOn(snapshot, keys), entries }) : []
@@ -194,7 +194,7 @@ export class Controller {
   }
 
   /** Called when this process is too slow to probe. It hands leadership over; without another instance it goes on. */
-  async #giveUp(): Promise<void> {
+  async #yield(): Promise<void> {
     const { log, handOver, successors } = this.#options
     if (successors().length === 0) return
     log.warn('this instance is too slow to probe nodes: handing leadership over', {
@@ -204,12 +204,12 @@ export class Controller {
   }
 
   /** Resolves the looks of which nothing is left to write: the store, as the view has it, says what was found. */
-  #resolveLooks(states: readonly Operation[]): void {
+  #resolveRefreshes(states: readonly Operation[]): void {
     const missing = new Set(states.map(({ key }) => key))
-    for (const look of this.#looks) {
-      if (missing.has(look.key)) continue
-      this.#looks.delete(look)
-      look.resolve()
+    for (const refresh of this.#refreshes) {
+      if (missing.has(refresh.key)) continue
+      this.#refreshes.delete(refresh)
+      refresh.resolve()
     }
   }
 

@@ -54,7 +54,7 @@ export class Election {
   /** The lease of an ended term that could not be revoked yet: until it runs out no other instance can lead. */
   #unrevoked: string | null = null
   /** Our leader key after another writer changed its value or lease. No other instance can hold it, so this one removes it. */
-  #spoiled: Entry | null = null
+  #overwritten: Entry | null = null
   readonly #orphan: OrphanKey
   #unregisteredSince: number | null = null
   #failures = 0
@@ -119,7 +119,7 @@ export class Election {
     const state = this.#state
     if (state.phase === 'leader') {
       // A watch may lag behind our transaction: what it saw before the term began says nothing about the term.
-      if (revision >= state.fence && !isHeld(state, this.#options, entry)) this.#spoil(state, entry)
+      if (revision >= state.fence && !isHeld(state, this.#options, entry)) this.#loseKey(state, entry)
       return
     }
     this.#cancelCampaign()
@@ -142,14 +142,14 @@ export class Election {
     if (succeeded) return revision
     // The term ends before the caller learns of the refusal, even if timers are late.
     if (this.#state.phase === 'leader' && this.#state.fence === term.fence)
-      this.#spoil(this.#state, found[0] ?? null)
+      this.#loseKey(this.#state, found[0] ?? null)
     return null
   }
 
   /** Gives up leadership, so that another instance can win it at once. This one does not campaign for a period. */
   async stepDown(): Promise<void> {
     if (this.#state.phase === 'leader') this.#options.log.info('leadership given up', this.#term())
-    await this.#leave(this.#options.clock.now() + this.#periodMs)
+    await this.#endTerm(this.#options.clock.now() + this.#periodMs)
   }
 
   async #round(signal: AbortSignal): Promise<void> {
@@ -187,26 +187,26 @@ export class Election {
   async #claim(candidate: Candidate): Promise<void> {
     const { store, key, id, clock, mayLead } = this.#options
     const { lease, sent, validUntil } = candidate
-    if (!mayLead() || clock.now() >= validUntil) return this.#leave(0)
+    if (!mayLead() || clock.now() >= validUntil) return this.#endTerm(0)
     const { succeeded, revision, found } = await store
       .commit({
         when: [{ key, created: 0n }],
         apply: [{ type: 'put', key, value: id, lease }],
         otherwise: [key],
       })
-      .catch((error: unknown) => this.#forsake(candidate, error))
+      .catch((error: unknown) => this.#abandon(candidate, error))
     if (this.#state !== candidate) return
     const holder = found[0] ?? null
     const fence = succeeded ? revision : holder?.lease === lease ? holder.created : null
-    if (fence === null || clock.now() >= validUntil) return this.#leave(0)
+    if (fence === null || clock.now() >= validUntil) return this.#endTerm(0)
     this.#unregisteredSince = null
-    this.#lead({ phase: 'leader', lease, sent, validUntil, fence })
+    this.#holdTerm({ phase: 'leader', lease, sent, validUntil, fence })
     this.#options.log.info('leadership won', this.#term())
     this.#options.changed()
   }
 
   /** A candidate whose lease is gone starts over. After any other error the outcome is open, and the claim is repeated. */
-  #forsake(candidate: Candidate, error: unknown): never {
+  #abandon(candidate: Candidate, error: unknown): never {
     if (isLeaseGone(error) && this.#state === candidate) this.#state = { phase: 'standby', restUntil: 0 }
     throw error
   }
@@ -215,7 +215,7 @@ export class Election {
     const { store, key, clock } = this.#options
     const sent = momentOf(clock)
     if (sent.at >= term.validUntil) return this.#demote('not renewed in time')
-    if (this.#isForgotten()) return this.#demote('this instance is not registered any more')
+    if (this.#isLongUnregistered()) return this.#demote('this instance is not registered any more')
     // A renewal alone proves nothing: etcd 3.4 may renew a revoked lease. `otherwise` names a key because etcd answers
     // a transaction without any read or write from memory, without a quorum.
     const proof = { when: holding(term, this.#options), apply: [], otherwise: [key] }
@@ -227,9 +227,9 @@ export class Election {
       throw error
     })
     if (this.#state !== term) return
-    if (!succeeded) return this.#spoil(term, found[0] ?? null)
+    if (!succeeded) return this.#loseKey(term, found[0] ?? null)
     if (leftMs <= 0) return this.#demote('the lease is gone')
-    this.#lead({ ...term, sent, validUntil: sent.at + validShare * leftMs })
+    this.#holdTerm({ ...term, sent, validUntil: sent.at + validShare * leftMs })
   }
 
   /** Milliseconds until the next round. A leader counts from when it sent the last renewal, not from the response. */
@@ -239,7 +239,7 @@ export class Election {
   }
 
   /** Whether this instance has been unregistered for a TTL: the others may then take its leader key for one written by hand. */
-  #isForgotten(): boolean {
+  #isLongUnregistered(): boolean {
     const { clock, id, isRegistered, ttlMs } = this.#options
     if (isRegistered(id)) this.#unregisteredSince = null
     else this.#unregisteredSince ??= clock.now()
@@ -247,13 +247,13 @@ export class Election {
   }
 
   /** Ends the term because the leader key is not as this instance put it. */
-  #spoil(term: Leader, entry: Entry | null): void {
+  #loseKey(term: Leader, entry: Entry | null): void {
     // An overwritten key keeps its create revision, and no other instance can have won with that.
-    if (entry?.created === term.fence) this.#spoiled = entry
+    if (entry?.created === term.fence) this.#overwritten = entry
     this.#demote(entry === null ? 'the leader key is gone' : 'the leader key was changed', entry)
   }
 
-  #lead(term: Leader): void {
+  #holdTerm(term: Leader): void {
     const { clock } = this.#options
     this.#state = term
     this.#cancelDeadline()
@@ -265,11 +265,11 @@ export class Election {
   #demote(reason: string, entry: Entry | null = null): void {
     const { clock, log } = this.#options
     log.warn('leadership lost', { ...this.#term(), reason, ...(entry && describeKey(entry)) })
-    void this.#leave(clock.now() + this.#periodMs)
+    void this.#endTerm(clock.now() + this.#periodMs)
   }
 
   /** Stops all work before the first await. An unreachable store is no error: the lease is revoked later, or runs out. */
-  async #leave(restUntil: number): Promise<void> {
+  async #endTerm(restUntil: number): Promise<void> {
     const state = this.#state
     if (state.phase === 'standby') return
     this.#cancelDeadline()
@@ -283,10 +283,10 @@ export class Election {
     const lease = this.#unrevoked
     if (lease !== null) await this.#options.store.revoke(lease)
     if (this.#unrevoked === lease) this.#unrevoked = null
-    const spoiled = this.#spoiled
-    if (spoiled === null) return
-    await this.#orphan.remove(spoiled, 'it was written over the key of this instance')
-    if (this.#spoiled === spoiled) this.#spoiled = null
+    const overwritten = this.#overwritten
+    if (overwritten === null) return
+    await this.#orphan.remove(overwritten, 'it was written over the key of this instance')
+    if (this.#overwritten === overwritten) this.#overwritten = null
   }
 
   #term(): { fence: string | null } {

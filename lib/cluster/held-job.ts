@@ -13,7 +13,7 @@ import {
   withOpen,
   withSpare,
 } from './job-plan.ts'
-import { JobWork, type LastWord } from './job-work.ts'
+import { type FinalResult, JobWork } from './job-work.ts'
 
 /** Sends one request to a node. Never rejects. */
 export type AskNode = (
@@ -58,9 +58,9 @@ export class HeldJob implements OpenJob {
   readonly #options: HeldJobOptions
   /** Nodes that an earlier leader may have asked. */
   readonly #asked: ReadonlySet<string>
-  readonly #works = new Map<string, JobWork>()
+  readonly #tasks = new Map<string, JobWork>()
   /** Final results of nodes that are probed before the result counts. */
-  readonly #lastWords = new Map<string, LastWord>()
+  readonly #results = new Map<string, FinalResult>()
   #nodes: JobNodes
   /** ISO date. */
   #ended: string | null = null
@@ -68,10 +68,10 @@ export class HeldJob implements OpenJob {
   #written: string | null = null
   #writtenAt = Number.NEGATIVE_INFINITY
   /** Counts begins and ends of tasks: now, in the text that was made last, and in the text that is in the store. */
-  #turn = 1
-  #turnDue = 0
-  #turnWritten = 0
-  #isSaidToBegin = false
+  #version = 1
+  #versionDue = 0
+  #versionWritten = 0
+  #hasLoggedBegin = false
 
   constructor(options: HeldJobOptions) {
     const { id, spec, status } = options
@@ -103,32 +103,32 @@ export class HeldJob implements OpenJob {
 
   /** Nodes that are marked and whose task has not begun. */
   marked(): string[] {
-    return this.open().filter((node) => this.#nodes[node]?.state === 'running' && !this.#works.has(node))
+    return this.open().filter((node) => this.#nodes[node]?.state === 'running' && !this.#tasks.has(node))
   }
 
   /** The status to write; null when the store has it, or when only progress changed and the last write is less than a second ago. */
   due(): string | null {
     const { clock, fence } = this.#options
-    if (this.#turn === this.#turnWritten && clock.now() - this.#writtenAt < paceMs) return null
+    if (this.#version === this.#versionWritten && clock.now() - this.#writtenAt < paceMs) return null
     const state = stateOf(this.#nodes)
     if (isOver(state)) this.#ended ??= clock.date().toISOString()
     const text = textOf({ fence: String(fence), state, ended: this.#ended, nodes: this.#nodes })
-    this.#turnDue = this.#turn
+    this.#versionDue = this.#version
     if (text !== this.#written) return text
-    this.#turnWritten = this.#turn
+    this.#versionWritten = this.#version
     return null
   }
 
   /** Called when the store has the text that `due` returned last. */
   written(text: string): void {
     this.#written = text
-    this.#turnWritten = this.#turnDue
+    this.#versionWritten = this.#versionDue
     this.#writtenAt = this.#options.clock.now()
   }
 
   /** Whether the final status is in the store. */
   get isConcluded(): boolean {
-    return this.#ended !== null && this.#turn === this.#turnWritten
+    return this.#ended !== null && this.#version === this.#versionWritten
   }
 
   /** Begins the task of a node that is marked. */
@@ -138,66 +138,66 @@ export class HeldJob implements OpenJob {
     const begun = this.#nodes[node]
     if (!begun) return
     const { action, model, nodes, tenant } = spec
-    if (!this.#isSaidToBegin) log.info('model job begun', { job: id, action, model, nodes, tenant })
-    this.#isSaidToBegin = true
-    const work = new JobWork({
+    if (!this.#hasLoggedBegin) log.info('model job begun', { job: id, action, model, nodes, tenant })
+    this.#hasLoggedBegin = true
+    const task = new JobWork({
       spec,
       begun,
       wasAsked: this.#asked.has(node),
-      stay: () => (isLoaded(node) ? {} : keepAlive(node)),
+      keepAlive: () => (isLoaded(node) ? {} : keepAlive(node)),
       ask: (order, heard, signal) => ask(node, order, heard, signal),
       clock,
       dice,
       changed: (progress) => {
         this.#nodes = { ...this.#nodes, [node]: progress }
       },
-      ended: (last) => void this.#end(node, last),
+      ended: (result) => void this.#end(node, result),
     })
-    this.#works.set(node, work)
-    work.start()
+    this.#tasks.set(node, task)
+    task.start()
   }
 
   /** Ends every request. What a node has done stays done. */
   cancel(): void {
-    for (const node of this.#lastWords.keys()) this.#conclude(node)
-    const asked = [...this.#works.keys()]
+    for (const node of this.#results.keys()) this.#conclude(node)
+    const asked = [...this.#tasks.keys()]
     this.stop()
-    this.#works.clear()
+    this.#tasks.clear()
     this.#nodes = withOpen(this.#nodes, { state: 'cancelled', error: null })
-    this.#hurry()
+    this.#changed()
     for (const node of asked) void this.#options.look(node)
   }
 
   /** Fails the part of a node that left the fleet. */
   lose(node: string): void {
-    this.#works.get(node)?.stop()
+    this.#tasks.get(node)?.stop()
     const error = 'it is not in the fleet any more'
-    this.#lastWords.set(node, { kind: 'refused', error, code: null, isDiskFull: false })
+    this.#results.set(node, { kind: 'refused', error, code: null, isDiskFull: false })
     this.#conclude(node)
   }
 
   /** Takes effect before it returns. Safe to call twice. */
   stop(): void {
-    for (const work of this.#works.values()) work.stop()
-    this.#lastWords.clear()
+    for (const task of this.#tasks.values()) task.stop()
+    this.#results.clear()
   }
 
   /** Probes the node before its result counts: a caller uses or lists the models right after the job has ended. */
-  async #end(node: string, last: LastWord): Promise<void> {
-    this.#lastWords.set(node, last)
+  async #end(node: string, result: FinalResult): Promise<void> {
+    this.#results.set(node, result)
     await this.#options.look(node)
-    if (this.spec.action === 'unload' && last.kind === 'done') await this.#untilUnloaded(node, last)
+    if (this.spec.action === 'unload' && result.kind === 'done') await this.#untilUnloaded(node, result)
     this.#conclude(node)
   }
 
   /** Ollama answers an unload at once, but unloads after the running requests (expireRunner in server/sched.go). */
-  async #untilUnloaded(node: string, done: LastWord): Promise<void> {
+  async #untilUnloaded(node: string, done: FinalResult): Promise<void> {
     const { clock, look, isLoaded } = this.#options
     const until = clock.now() + unloadMs
-    while (isLoaded(node) && this.#lastWords.get(node) === done) {
+    while (isLoaded(node) && this.#results.get(node) === done) {
       if (clock.now() >= until) {
         const error = 'the model is still in use there; Ollama unloads it when its requests are done'
-        this.#lastWords.set(node, { kind: 'refused', error, code: 409, isDiskFull: false })
+        this.#results.set(node, { kind: 'refused', error, code: 409, isDiskFull: false })
         return
       }
       await clock.sleep(unloadLookMs)
@@ -206,30 +206,30 @@ export class HeldJob implements OpenJob {
   }
 
   #conclude(node: string): void {
-    const last = this.#lastWords.get(node)
-    if (!last) return
-    this.#lastWords.delete(node)
-    this.#works.delete(node)
-    if (last.kind === 'done') this.#set(node, { state: 'done', error: null })
+    const result = this.#results.get(node)
+    if (!result) return
+    this.#results.delete(node)
+    this.#tasks.delete(node)
+    if (result.kind === 'done') this.#set(node, { state: 'done', error: null })
     else {
-      this.#set(node, { state: 'failed', error: last.error, code: last.code })
-      this.#sayFailed(node, last.error)
-      if (last.isDiskFull) this.#nodes = withSpare(this, node, this.#options.mayServe)
+      this.#set(node, { state: 'failed', error: result.error, code: result.code })
+      this.#logFailure(node, result.error)
+      if (result.isDiskFull) this.#nodes = withSpare(this, node, this.#options.mayServe)
     }
   }
 
   #set(node: string, change: Partial<NodeProgress>): void {
     const progress = this.#nodes[node]
     if (progress) this.#nodes = { ...this.#nodes, [node]: { ...progress, ...change } }
-    this.#hurry()
+    this.#changed()
   }
 
-  #hurry(): void {
-    this.#turn++
+  #changed(): void {
+    this.#version++
     this.#options.urgent()
   }
 
-  #sayFailed(node: string, reason: string): void {
+  #logFailure(node: string, reason: string): void {
     const { action, model } = this.spec
     this.#options.log.warn('model job failed on a node', { job: this.id, action, model, node, reason })
   }

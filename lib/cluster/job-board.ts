@@ -44,7 +44,7 @@ export class JobBoard implements Jobs {
     if (!hasLeader()) throw new ProxyError('no_leader')
     const id = randomBytes(8).toString('hex')
     const key = keys.job(id)
-    await reaching(store.commit({ when: [{ key, created: 0n }], apply: [{ type: 'put', key, value }] }))
+    await orUnavailable(store.commit({ when: [{ key, created: 0n }], apply: [{ type: 'put', key, value }] }))
     if (!this.get(id)) this.#submitted.set(id, { id, spec, status: null })
     return id
   }
@@ -75,14 +75,14 @@ export class JobBoard implements Jobs {
     const { store, keys } = this.#options
     const key = keys.job(id)
     for (;;) {
-      const entry = await reaching(store.get(key))
+      const entry = await orUnavailable(store.get(key))
       const spec = entry && readJobSpec(entry)
       if (!entry || !spec) throw new ProxyError('not_found', { kind: 'job', name: id })
       if (spec.cancelled) return
       // Changes the stored document, so that fields of a newer version stay.
       const value = JSON.stringify({ ...JSON.parse(entry.value), cancelled: true })
       const when = [{ key, modified: entry.modified }]
-      const { succeeded } = await reaching(store.commit({ when, apply: [{ type: 'put', key, value }] }))
+      const { succeeded } = await orUnavailable(store.commit({ when, apply: [{ type: 'put', key, value }] }))
       if (succeeded) return
     }
   }
@@ -95,7 +95,7 @@ export class JobBoard implements Jobs {
       const place = keys.parse(key)
       if (place?.folder === 'jobs' || place?.folder === 'state/jobs') ids.add(place.name)
     }
-    for (const id of ids) this.#tell(id)
+    for (const id of ids) this.#notify(id)
     return ids.size > 0
   }
 
@@ -109,18 +109,18 @@ export class JobBoard implements Jobs {
     for (const [state, count] of counts) metrics.jobs.set({ state }, count)
   }
 
-  #tell(id: string): void {
+  #notify(id: string): void {
     this.#submitted.delete(id)
     const job = this.get(id)
     for (const follower of [...(this.#followers.get(id) ?? [])]) {
-      const view = job ?? this.#gone(follower.seen)
+      const view = job ?? this.#cancelledView(follower.seen)
       follower.seen = view
       if (view) follower.listener(view)
     }
   }
 
   /** The last view of a job that was deleted before its end: cancelled, so that its followers do not wait for ever. */
-  #gone(seen: JobView | null): JobView | null {
+  #cancelledView(seen: JobView | null): JobView | null {
     if (seen === null || isOver(seen.status?.state ?? 'waiting')) return null
     const { fence = '0', nodes = {} } = seen.status ?? {}
     const ended = this.#options.clock.date().toISOString()
@@ -129,7 +129,7 @@ export class JobBoard implements Jobs {
 }
 
 /** @throws ProxyError `store_unavailable` in place of a StoreError. */
-async function reaching<T>(call: Promise<T>): Promise<T> {
+async function orUnavailable<T>(call: Promise<T>): Promise<T> {
   try {
     return await call
   } catch (error) {

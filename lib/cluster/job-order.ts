@@ -13,11 +13,11 @@ export interface JobOrder {
 /**
  * The requests of a job to a node: the second is sent when the node answers 400 to the first.
  *
- * @param stay the keep_alive fields of a load; empty for a model that is in memory already.
+ * @param keepAlive the keep_alive fields of a load; empty for a model that is in memory already.
  */
-export function ordersOf({ action, body }: JobSpec, stay: object): readonly [JobOrder, JobOrder?] {
+export function ordersOf({ action, body }: JobSpec, keepAlive: object): readonly [JobOrder, JobOrder?] {
   if (action === 'load' || action === 'unload') {
-    const fields = action === 'unload' ? { ...body, keep_alive: 0 } : { ...stay, ...body }
+    const fields = action === 'unload' ? { ...body, keep_alive: 0 } : { ...keepAlive, ...body }
     // Embedding models refuse /api/generate.
     return [
       whole('/api/generate', { ...fields, prompt: '', stream: false }),

@@ -51,11 +51,11 @@ export class JobRunner {
   readonly #options: JobRunnerOptions
   readonly #loop: Loop
   /** Jobs that are unfinished by the informer's copy, the oldest first. */
-  readonly #held = new Map<string, HeldJob>()
+  readonly #jobs = new Map<string, HeldJob>()
   /** Jobs among them whose end was logged. */
-  readonly #told = new Set<HeldJob>()
+  readonly #logged = new Set<HeldJob>()
   /** Ids of unreadable records that were logged. */
-  readonly #unreadable = new Set<string>()
+  readonly #loggedUnreadable = new Set<string>()
 
   constructor(options: JobRunnerOptions) {
     this.#options = options
@@ -76,7 +76,7 @@ export class JobRunner {
   /** Takes effect before it returns: every request ends, and none begins after it. */
   stop(): void {
     void this.#loop.stop()
-    for (const job of this.#held.values()) job.stop()
+    for (const job of this.#jobs.values()) job.stop()
   }
 
   /** A job changed: look now. */
@@ -94,14 +94,14 @@ export class JobRunner {
     const { view, log } = this.#options
     if (this.#isBehind() || view().suspect !== null) return
     this.#match(view().entries)
-    this.#obey(view().entries)
+    this.#endUnwanted(view().entries)
     this.#plan()
-    const marked = [...this.#held.values()].flatMap((job) => job.marked().map((node) => ({ job, node })))
+    const marked = [...this.#jobs.values()].flatMap((job) => job.marked().map((node) => ({ job, node })))
     try {
       if (!(await this.#write()) || signal.aborted) return
       for (const { job, node } of marked) job.begin(node)
-      this.#tell()
-      await this.#forget()
+      this.#logEnds()
+      await this.#deleteOld()
     } catch (error) {
       log.debug('status of jobs not written', { error })
     }
@@ -113,22 +113,22 @@ export class JobRunner {
    */
   #match(entries: ReadonlyMap<string, Entry>): void {
     const { keys } = this.#options
-    for (const [id, job] of this.#held) {
+    for (const [id, job] of this.#jobs) {
       const ended = readJob(id, entries, keys)?.status?.ended
-      if (entries.has(keys.job(id)) && !(this.#told.has(job) && ended)) continue
+      if (entries.has(keys.job(id)) && !(this.#logged.has(job) && ended)) continue
       job.stop()
-      this.#told.delete(job)
-      this.#held.delete(id)
+      this.#logged.delete(job)
+      this.#jobs.delete(id)
     }
-    for (const id of jobIds(entries, keys)) if (!this.#held.has(id)) this.#take(id, entries)
+    for (const id of jobIds(entries, keys)) if (!this.#jobs.has(id)) this.#open(id, entries)
   }
 
-  #take(id: string, entries: ReadonlyMap<string, Entry>): void {
+  #open(id: string, entries: ReadonlyMap<string, Entry>): void {
     const { keys, log, view } = this.#options
     const stored = readJob(id, entries, keys)
     if (stored === null || (stored.status === null && entries.has(keys.jobState(id)))) {
-      if (this.#unreadable.has(id)) return
-      this.#unreadable.add(id)
+      if (this.#loggedUnreadable.has(id)) return
+      this.#loggedUnreadable.add(id)
       log.warn('model job ignored: its record in the store cannot be read', { job: id })
       return
     }
@@ -136,7 +136,7 @@ export class JobRunner {
     const job = new HeldJob({
       ...this.#options,
       ...stored,
-      ask: (...call) => this.#ask(stored.spec.action, ...call),
+      ask: (...call) => this.#call(stored.spec.action, ...call),
       mayServe: (node) => {
         const { spec, departed = null } = view().snapshot.nodes.get(node) ?? {}
         return spec !== undefined && spec.state !== 'off' && departed === null
@@ -148,15 +148,15 @@ export class JobRunner {
       },
       urgent: () => this.#loop.poke(),
     })
-    this.#held.set(id, job)
+    this.#jobs.set(id, job)
   }
 
   /** Cancels jobs that were cancelled in the store, and fails the parts of nodes that left the fleet. */
-  #obey(entries: ReadonlyMap<string, Entry>): void {
+  #endUnwanted(entries: ReadonlyMap<string, Entry>): void {
     const { keys } = this.#options
     // An agent withdraws its node while the local Ollama is down, and registers it again later.
     const isInFleet = (node: string) => entries.has(keys.node(node)) || entries.has(keys.agent(node))
-    for (const job of this.#held.values()) {
+    for (const job of this.#jobs.values()) {
       if (job.isOver) continue
       if (readJob(job.id, entries, keys)?.spec.cancelled) job.cancel()
       for (const node of job.open()) if (!isInFleet(node)) job.lose(node)
@@ -164,14 +164,14 @@ export class JobRunner {
   }
 
   #plan(): void {
-    const open = [...this.#held.values()].filter((job) => !job.isOver)
-    for (const { id, node } of planParts(open)) this.#held.get(id)?.mark(node)
+    const open = [...this.#jobs.values()].filter((job) => !job.isOver)
+    for (const { id, node } of planParts(open)) this.#jobs.get(id)?.mark(node)
   }
 
   /** Writes the statuses that are due. Returns false when this instance is not the leader any more. Rejects with a StoreError. */
   async #write(): Promise<boolean> {
     const { keys, guarded } = this.#options
-    const due = [...this.#held.values()].flatMap((job) => {
+    const due = [...this.#jobs.values()].flatMap((job) => {
       const text = job.due()
       return text === null ? [] : [{ job, text }]
     })
@@ -183,7 +183,7 @@ export class JobRunner {
     return true
   }
 
-  #ask(action: JobAction, ...[node, order, heard, signal]: Parameters<AskNode>): Promise<JobEnding> {
+  #call(action: JobAction, ...[node, order, heard, signal]: Parameters<AskNode>): Promise<JobEnding> {
     const { view, clock } = this.#options
     const { nodes, config } = view().snapshot
     const spec = nodes.get(node)?.spec
@@ -201,11 +201,11 @@ export class JobRunner {
   }
 
   /** Logs each job once its end is in the store. */
-  #tell(): void {
+  #logEnds(): void {
     const { log, metrics } = this.#options
-    for (const job of this.#held.values()) {
-      if (!job.isConcluded || this.#told.has(job)) continue
-      this.#told.add(job)
+    for (const job of this.#jobs.values()) {
+      if (!job.isConcluded || this.#logged.has(job)) continue
+      this.#logged.add(job)
       const { action, model } = job.spec
       const result = stateOf(job.nodes)
       metrics.jobResults.inc({ action, result })
@@ -213,7 +213,7 @@ export class JobRunner {
     }
   }
 
-  async #forget(): Promise<void> {
+  async #deleteOld(): Promise<void> {
     const { view, keys, clock, guarded } = this.#options
     const { entries } = view()
     const ended = new Map<string, number>()

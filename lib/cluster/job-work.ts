@@ -5,7 +5,7 @@ import { type JobEnding, type JobLine, mayRecover, progressAfter } from './job-a
 import { type JobOrder, ordersOf } from './job-order.ts'
 
 /** A final result of one node. */
-export type LastWord = Extract<JobEnding, { readonly kind: 'done' | 'refused' }>
+export type FinalResult = Extract<JobEnding, { readonly kind: 'done' | 'refused' }>
 
 interface JobWorkOptions {
   readonly spec: JobSpec
@@ -14,7 +14,7 @@ interface JobWorkOptions {
   /** Whether an earlier leader may have asked the node already. */
   readonly wasAsked: boolean
   /** The keep_alive fields of a load. */
-  readonly stay: () => object
+  readonly keepAlive: () => object
   /** Sends one request to the node. Never rejects. */
   readonly ask: (order: JobOrder, heard: (line: JobLine) => void, signal: AbortSignal) => Promise<JobEnding>
   readonly clock: Clock
@@ -22,7 +22,7 @@ interface JobWorkOptions {
   /** Called with each progress, and with the reason of each retry. */
   readonly changed: (progress: NodeProgress) => void
   /** Called once with the final result, unless the task is stopped before. */
-  readonly ended: (last: LastWord) => void
+  readonly ended: (result: FinalResult) => void
 }
 
 /** Milliseconds without progress after which the node's part of the job fails. */
@@ -41,9 +41,9 @@ export class JobWork {
   readonly #options: JobWorkOptions
   readonly #stopping = new AbortController()
   /** The furthest the node got, by digest or status. */
-  readonly #marks = new Map<string, number>()
+  readonly #furthest = new Map<string, number>()
   /** Digests and statuses that appeared in this try. */
-  readonly #met = new Set<string>()
+  readonly #seen = new Set<string>()
   #progress: NodeProgress
   #progressAt: number
   #wasAsked: boolean
@@ -71,8 +71,8 @@ export class JobWork {
     for (;;) {
       const ending = await this.#try(signal)
       if (signal.aborted) return
-      const last = this.#lastWord(ending)
-      if (last) return ended(last)
+      const result = this.#resultOf(ending)
+      if (result) return ended(result)
       this.#wasAsked = true
       this.#wasBroken = ending.kind === 'broken'
       const ms = Math.min(longestPauseMs, firstPauseMs * 2 ** this.#tries++)
@@ -82,10 +82,10 @@ export class JobWork {
   }
 
   async #try(signal: AbortSignal): Promise<JobEnding> {
-    const { spec, stay, ask } = this.#options
-    const [order, fallback] = ordersOf(spec, stay())
+    const { spec, keepAlive, ask } = this.#options
+    const [order, fallback] = ordersOf(spec, keepAlive())
     const heard = (line: JobLine) => !signal.aborted && this.#hear(line)
-    this.#met.clear()
+    this.#seen.clear()
     const ending = await ask(order, heard, signal)
     if (!fallback || signal.aborted || !isBadRequest(ending)) return ending
     const other = await ask(fallback, heard, signal)
@@ -94,18 +94,18 @@ export class JobWork {
 
   #hear(line: JobLine): void {
     this.#progress = progressAfter(this.#progress, line)
-    this.#mark(line.digest ?? line.status ?? '', line.completed)
+    this.#noteProgress(line.digest ?? line.status ?? '', line.completed)
     this.#options.changed(this.#progress)
   }
 
-  #mark(what: string, completed: number): void {
-    const furthest = this.#marks.get(what)
-    if (furthest === undefined && this.#marks.size >= maxMarks) return
+  #noteProgress(what: string, completed: number): void {
+    const furthest = this.#furthest.get(what)
+    if (furthest === undefined && this.#furthest.size >= maxMarks) return
     const isFurther = furthest === undefined || completed > furthest
     // A restarted node lost its partial download, so its count starts again; a node that drops a download by itself gets no credit.
-    const isFromAnew = this.#wasBroken && !this.#met.has(what)
-    if (isFurther || isFromAnew) this.#marks.set(what, completed)
-    this.#met.add(what)
+    const isFromStart = this.#wasBroken && !this.#seen.has(what)
+    if (isFurther || isFromStart) this.#furthest.set(what, completed)
+    this.#seen.add(what)
     if (!isFurther) return
     this.#progressAt = this.#options.clock.now()
     this.#tries = 0
@@ -120,7 +120,7 @@ export class JobWork {
   }
 
   /** The final result of the node; null when the request is to be retried. */
-  #lastWord(ending: JobEnding): LastWord | null {
+  #resultOf(ending: JobEnding): FinalResult | null {
     const { spec, clock, changed } = this.#options
     if (ending.kind === 'done') return ending
     // The request before the connection broke has deleted the model.

@@ -34,7 +34,7 @@ interface LeadershipOptions {
 }
 
 /** Milliseconds for which an instance that was not fit to lead does not campaign. */
-const retiredMs = 10_000
+const restMs = 10_000
 
 /** Runs the election for this instance, and the leader's work while it leads. */
 export class Leadership {
@@ -43,7 +43,7 @@ export class Leadership {
   readonly #handover: Handover
   #controller: Controller | null = null
   /** Until when this instance does not campaign, in monotonic milliseconds. */
-  #retiredUntil = 0
+  #restsUntil = 0
   /** The last leader key that was seen. */
   #last: Entry | null = null
 
@@ -55,10 +55,10 @@ export class Leadership {
       ...options,
       key: keys.leader,
       id: instance.name,
-      mayLead: () => mayLead() && !this.#isRetired && !holdsBack(instance.name, instances()),
+      mayLead: () => mayLead() && !this.#isResting && !holdsBack(instance.name, instances()),
       isRegistered: (id) =>
         id === instance.name ? isRegistered() : instances().some((each) => each.id === id),
-      changed: () => this.#takeRole(),
+      changed: () => this.#startOrStopWork(),
     })
   }
 
@@ -104,7 +104,7 @@ export class Leadership {
 
   /** Notes the leader key as of `revision`. */
   observe(leader: Entry | null, revision: bigint): void {
-    if (leader && leader.created !== this.#last?.created) this.#noteLeader(leader)
+    if (leader && leader.created !== this.#last?.created) this.#logLeader(leader)
     this.#election.observe(leader, revision)
   }
 
@@ -124,7 +124,7 @@ export class Leadership {
     this.#controller?.doubt(node)
   }
 
-  #noteLeader(seen: Entry): void {
+  #logLeader(seen: Entry): void {
     const { metrics, log } = this.#options
     const former = this.#last?.value ?? null
     const { value: leader, created: fence } = seen
@@ -137,7 +137,7 @@ export class Leadership {
   }
 
   /** Called synchronously by the election whenever leadership was won or lost. */
-  #takeRole(): void {
+  #startOrStopWork(): void {
     const { metrics, publish } = this.#options
     const fence = this.#election.fence
     metrics.isLeader.set(fence === null ? 0 : 1)
@@ -151,7 +151,7 @@ export class Leadership {
       fence,
       guarded,
       successors: () => this.#successors(),
-      handOver: (successor) => this.#retire(successor),
+      handOver: (successor) => this.#yield(successor),
     })
     this.#controller.start()
   }
@@ -163,12 +163,12 @@ export class Leadership {
   }
 
   /** Hands leadership over because this instance is not fit to lead, and leaves the others time to win. */
-  async #retire(successor: string | null): Promise<void> {
-    this.#retiredUntil = this.#options.clock.now() + retiredMs
+  async #yield(successor: string | null): Promise<void> {
+    this.#restsUntil = this.#options.clock.now() + restMs
     await this.stepDown(successor)
   }
 
-  get #isRetired(): boolean {
-    return this.#options.clock.now() < this.#retiredUntil && this.#successors().length > 0
+  get #isResting(): boolean {
+    return this.#options.clock.now() < this.#restsUntil && this.#successors().length > 0
   }
 }

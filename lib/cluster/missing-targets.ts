@@ -43,9 +43,9 @@ function notesOnRoute({ match, model, fallback, nodes }: RouteView, fleet: Fleet
     ...targets.map((name) => fleet.missing(name)),
     areSelected
       ? null
-      : `nodes: no node has the labels ${written(nodes)}, so no server may answer requests of this route`,
+      : `nodes: no node has the labels ${textOf(nodes)}, so no server may answer requests of this route`,
     areSelected && first !== null && !fleet.holds(first, nodes)
-      ? `no node with the labels ${written(nodes)} has model "${first}"`
+      ? `no node with the labels ${textOf(nodes)} has model "${first}"`
       : null,
   ]
 }
@@ -63,7 +63,7 @@ function notesOnConfig({ config, nodes }: Snapshot, fleet: Fleet): (string | nul
     absent('node_identity.node', node_identity.node),
     fleet.isAnySelected(management.nodes)
       ? null
-      : `management.nodes: no node has the labels ${written(management.nodes)}, so no new model can be pulled`,
+      : `management.nodes: no node has the labels ${textOf(management.nodes)}, so no new model can be pulled`,
     ...models.map(({ match }, index) => fleet.uncovered(`models.${index}.match`, match)),
   ]
 }
@@ -159,7 +159,7 @@ function otherTagOf(name: string, names: readonly string[]): string | undefined 
   return untagged === '' ? undefined : names.find((each) => each.startsWith(untagged))
 }
 
-function written(labels: Labels): string {
+function textOf(labels: Labels): string {
   return Object.entries(labels)
     .map(([name, value]) => `${name}=${value}`)
     .join(', ')

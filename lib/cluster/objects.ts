@@ -71,7 +71,7 @@ export function judge(entries: readonly Entry[], keys: Keys, previous: Objects):
   const nodes = judgeFolder(found('nodes'), previous.nodes, readers.nodes)
   return {
     config: judgeFolder(found('config'), previous.config, readers.config),
-    nodes: warnOfAgents(settleUrls(nodes, previous.nodes), readAgents(found('agents'))),
+    nodes: warnOfAgents(rejectDuplicateUrls(nodes, previous.nodes), readAgents(found('agents'))),
     routes: judgeFolder(found('routes'), previous.routes, readers.routes),
     keys: judgeFolder(found('keys'), previous.keys, readers.keys),
     unknown: judgeUnknown(entries, keys),
@@ -201,7 +201,7 @@ function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: () => Parsed<
  * Two nodes must not have the same server: the node created later is at fault. Its last valid version stays in force unless
  * that has the same URL.
  */
-function settleUrls(
+function rejectDuplicateUrls(
   judged: ReadonlyMap<string, Judged<NodeSpec>>,
   previous: Folder<NodeSpec>,
 ): Folder<NodeSpec> {
@@ -225,12 +225,12 @@ function warnOfAgents(nodes: Folder<NodeSpec>, agents: ReadonlyMap<string, Agent
   return new Map(
     [...nodes].map(([name, node]) => {
       const agent = node.isLeased ? undefined : agents.get(name)
-      return [name, agent && !agent.stopped ? { ...node, warnings: [outranked(agent)] } : node]
+      return [name, agent && !agent.stopped ? { ...node, warnings: [overriddenBy(agent)] } : node]
     }),
   )
 }
 
-function outranked({ announce }: AgentRecord): string {
+function overriddenBy({ announce }: AgentRecord): string {
   return `an agent announces ${announce} under this name; this document wins over it until it is removed`
 }
 

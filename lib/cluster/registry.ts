@@ -151,11 +151,11 @@ export class Registry {
     const holder = found[0] ?? null
     // A key without a lease was written by hand, and so was one under our lease that is not our record.
     const isHeld = holder !== null && holder.lease !== null && holder.lease !== lease
-    if (isHeld && !this.#isOurs(holder)) return this.#refuse(holder)
+    if (isHeld && !this.#isOurs(holder)) return this.#noteRival(holder)
     return this.#put(key, value, lease, holder?.modified ?? null)
   }
 
-  #refuse(holder: Entry): null {
+  #noteRival(holder: Entry): null {
     const { id, clock, ttlMs, log } = this.#options
     const record = readInstance(holder.value)
     const boot = record?.boot ?? ''

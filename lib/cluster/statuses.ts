@@ -122,8 +122,8 @@ export function refusalOf(entry: Entry): string | null {
 }
 
 /** Models seen before, by digest. */
-const met = new Map<string, InventoryModel>()
-const maxMet = 10_000
+const knownModels = new Map<string, InventoryModel>()
+const maxKnownModels = 10_000
 
 /** Keeps equal models once, which saves memory and garbage collection: a thousand nodes have mostly the same models. */
 function shareModels(status: NodeStatus): NodeStatus {
@@ -131,10 +131,10 @@ function shareModels(status: NodeStatus): NodeStatus {
 }
 
 function share(model: InventoryModel): InventoryModel {
-  const before = met.get(model.digest)
+  const before = knownModels.get(model.digest)
   if (!before || !isDeepStrictEqual(before.details, model.details)) {
-    if (met.size >= maxMet) met.clear()
-    met.set(model.digest, model)
+    if (knownModels.size >= maxKnownModels) knownModels.clear()
+    knownModels.set(model.digest, model)
     return model
   }
   if (isDeepStrictEqual(before, model)) return before

@@ -6,7 +6,7 @@ import { entriesIn, readInstances, readTerms } from './records.ts'
 /** Terms kept in `R/history/`. */
 const maxTerms = 100
 
-interface Reign {
+interface TermFacts {
   readonly keys: Keys
   readonly fence: bigint
   readonly instance: string
@@ -17,7 +17,7 @@ interface Reign {
 }
 
 /** The writes that add this term to `R/history/`, end the one before, and delete all but the last hundred. */
-export function planTerms({ keys, fence, instance, since, entries }: Reign): Operation[] {
+export function planTerms({ keys, fence, instance, since, entries }: TermFacts): Operation[] {
   const terms = readTerms(entriesIn('history', entries.values(), keys))
   const operations: Operation[] = []
   const put = (at: bigint, term: Term) =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { JobEnding, JobLine } from '../../lib/cluster/job-answer.ts'
-import { JobWork, type LastWord } from '../../lib/cluster/job-work.ts'
+import { type FinalResult, JobWork } from '../../lib/cluster/job-work.ts'
 import type { JobAction, NodeProgress } from '../../lib/fleet/job.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
@@ -17,7 +17,7 @@ const layer = (completed: number): JobLine => ({
   error: null,
 })
 
-const errorOf = (last: LastWord | undefined) => (last?.kind === 'refused' ? last.error : '')
+const errorOf = (last: FinalResult | undefined) => (last?.kind === 'refused' ? last.error : '')
 
 /** Work at a node that answers as `answer` says, which may speak lines before. */
 function aWork(
@@ -27,7 +27,7 @@ function aWork(
 ) {
   const clock = new VirtualClock()
   const paths: string[] = []
-  const ends: LastWord[] = []
+  const ends: FinalResult[] = []
   const said: NodeProgress[] = []
   const work = new JobWork({
     spec: {
@@ -42,7 +42,7 @@ function aWork(
     },
     begun,
     wasAsked,
-    stay: () => ({}),
+    keepAlive: () => ({}),
     ask: async (order, heard) => answer(paths.push(order.path), heard),
     clock,
     dice: () => 0.5,
