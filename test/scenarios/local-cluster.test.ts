@@ -8,7 +8,7 @@ import type { Readable } from 'node:stream'
 import { after, before, suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { askOnce } from '../support/load.ts'
-import { until } from '../support/processes.ts'
+import { llamero, until } from '../support/processes.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -42,12 +42,20 @@ suite('npm run cluster', () => {
 
   test('says where an etcd, three instances and three nodes are, and all of them work', async () => {
     assert.match(out, /^etcd +http:\/\/127\.0\.0\.1:\d+ +pid \d+$/m)
-    const instances = [...out.matchAll(/^instance \w +(\S+) +admin \S+ +pid \d+$/gm)]
+    const instances = [...out.matchAll(/^instance \w +(\S+) +admin \S+ +state \S+ +pid \d+$/gm)]
     assert.equal(instances.length, 3)
     assert.equal([...out.matchAll(/^node n\d +http\S+ +pid \d+$/gm)].length, 3)
     assert.equal(pids().filter(isAlive).length, 7)
     for (const [, url = ''] of instances)
       await until(async () => (await askOnce(url, 'llama3.2:3b')) === null, `${url} answers`, 10_000)
+  })
+
+  test('says how to point the command line at it, so that changes are allowed, and etcdctl', async () => {
+    const [, env = ''] = /^ +export (LLAMERO_ADMIN_URL=\S+ LLAMERO_STATE=\S+)/m.exec(out) ?? []
+    const settings = Object.fromEntries(env.split(' ').map((each) => each.split('=')))
+    const cordoned = await llamero(['node', 'cordon', 'n3'], settings)
+    assert.deepEqual([cordoned.code, cordoned.stderr], [0, 'n3: cordoned\n'])
+    assert.match(out, /^ +etcdctl --endpoints http:\/\/127\.0\.0\.1:\d+ get --prefix \/llamero\/default\/$/m)
   })
 
   test('names the leader and how to kill it, and says who leads then', async () => {
@@ -57,6 +65,7 @@ suite('npm run cluster', () => {
     const tookMs = await until(() => leaders().length === 2, 'another one leads', 20_000)
     assert.ok(tookMs <= 11_000, `${tookMs} ms`)
     assert.notEqual(leaders()[1]?.[1], name)
+    await until(() => /^[abc]: .* warn /m.test(out), 'an instance warns', 10_000)
   })
 
   test('Ctrl-C leaves no process and no file behind', async () => {

@@ -55,8 +55,15 @@ function ending<T extends { stop(): Promise<void> }>(starting: Promise<T>): Prom
   return starting
 }
 
-function startInstance(name: string, { endpoint }: Etcd): Promise<InstanceProcess> {
-  return ending(InstanceProcess.start(name, { LLAMERO_ETCD: endpoint, LLAMERO_LOG_LEVEL: 'error' }))
+async function startInstance(name: string, { endpoint }: Etcd): Promise<InstanceProcess> {
+  const settings = {
+    LLAMERO_ETCD: endpoint,
+    LLAMERO_LOG_LEVEL: 'warn',
+    LLAMERO_LOG_FORMAT: 'text',
+  }
+  const instance = await ending(InstanceProcess.start(name, settings))
+  instance.onLine((line) => say(`${name}: ${line}`))
+  return instance
 }
 
 async function startNode(name: string): Promise<Node> {
@@ -106,7 +113,8 @@ function addresses(etcd: Etcd, instances: readonly InstanceProcess[], nodes: rea
   return [
     `etcd        ${etcd.endpoint}  pid ${etcd.pid}`,
     ...instances.map(
-      ({ name, url, adminUrl, pid }) => `instance ${name}  ${url}  admin ${adminUrl}  pid ${pid}`,
+      ({ name, url, adminUrl, env, pid }) =>
+        `instance ${name}  ${url}  admin ${adminUrl}  state ${env['LLAMERO_STATE']}  pid ${pid}`,
     ),
     ...nodes.map(({ name, url, child }) => `node ${name}     ${url}  pid ${child.pid}`),
   ].join('\n')
@@ -118,13 +126,17 @@ function trials(
   nodes: readonly Node[],
 ): string {
   const standby = instances.find((instance) => instance !== leader) ?? leader
+  const { LLAMERO_STATE: state, LLAMERO_ETCD: endpoint } = standby.env
   const message = '{"model":"llama3.2:3b","messages":[{"role":"user","content":"hello"}]}'
   return [
     'Try:',
     `  curl ${standby.url}/api/chat -d '${message}'`,
     `  npm run llamero -- --admin-url ${standby.adminUrl} status`,
+    `  export LLAMERO_ADMIN_URL=${standby.adminUrl} LLAMERO_STATE=${state}    # for changes, as the next one`,
+    '  npm run llamero -- node cordon n1',
+    `  etcdctl --endpoints ${endpoint} get --prefix ${keys.root}`,
     `  kill -9 ${leader.pid}    # the leader: another one leads within 11 seconds`,
     `  kill -9 ${nodes[0]?.child.pid}    # a node: ask again`,
-    'Ctrl-C stops it and leaves nothing behind.',
+    'Warnings of the instances follow. Ctrl-C stops it and leaves nothing behind.',
   ].join('\n')
 }

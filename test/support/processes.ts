@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
@@ -88,6 +89,12 @@ export class InstanceProcess {
     this.#child = spawnLlamero([command], env, place)
     this.#child.stdout.on('data', (chunk) => (this.#log += chunk))
     this.#child.stderr.on('data', (chunk) => (this.#log += chunk))
+  }
+
+  /** Calls `tell` with each line that the instance prints from now on. */
+  onLine(tell: (line: string) => void): void {
+    for (const stream of [this.#child.stdout, this.#child.stderr])
+      createInterface({ input: stream }).on('line', tell)
   }
 
   /** Starts `llamero serve` (or another command) on free ports; resolves once it is ready. */
