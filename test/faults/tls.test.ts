@@ -61,10 +61,10 @@ describe('etcd that knows its users by the CN of their certificates', () => {
       await etcdctl(etcd.endpoint, ...asRoot, ...command)
   })
   after(async () => {
-    assert.deepEqual(warned, [], 'Node warned of nothing, DEP0123 (TLS to an IP address) above all')
     for (const member of etcds) await member.stop()
     await authority.delete()
     await stranger.delete()
+    assert.deepEqual(warned, [], 'Node warned of nothing, DEP0123 (TLS to an IP address) above all')
   })
 
   it('serves calls, leases and watches of a user whose role has the prefix, and again after a restart', async () => {
@@ -85,15 +85,15 @@ describe('etcd that knows its users by the CN of their certificates', () => {
     await store.close()
   })
 
-  it('is found by its name as well as by its address (311)', async () => {
+  it('is found by its name as well as by its address (311)', async (t) => {
     const tls = await tlsOf(authority, llamero)
     const endpoints = [etcd.endpoint.replace('127.0.0.1', 'localhost')]
     const store = new EtcdStore({ endpoints, tls: () => tls, clock, log: silentLog })
+    t.after(() => store.close())
     await store.get(own)
-    await store.close()
   })
 
-  it('is asked with the certificate and key read before while the files do not fit together, with an alarm (311)', async () => {
+  it('is asked with the certificate and key read before while the files do not fit together, with an alarm (311)', async (t) => {
     const good = await tlsOf(authority, llamero)
     const other = await tlsOf(authority, await authority.issue({ commonName: 'llamero' }))
     let files: typeof good = good
@@ -103,6 +103,10 @@ describe('etcd that knows its users by the CN of their certificates', () => {
     const log = { ...silentLog, warn: tell, info: tell }
     const road = new FaultProxy(etcd.endpoint)
     const store = new EtcdStore({ endpoints: [await road.open()], tls: () => files, clock, log, metrics })
+    t.after(async () => {
+      await store.close()
+      await road.close()
+    })
     /** Over a connection of its own. */
     const ask = async () => {
       road.drop()
@@ -132,8 +136,6 @@ describe('etcd that knows its users by the CN of their certificates', () => {
     await ask()
     assert.equal(await isStale(), 0)
     assert.ok(lines.some(({ message }) => /fit together again/.test(`${message}`)))
-    await store.close()
-    await road.close()
   })
 
   /** The one line that is logged, and for whom to do what. */

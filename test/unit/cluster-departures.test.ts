@@ -136,8 +136,6 @@ test('a model of a departed node is known at every moment, also while nobody lea
   assert.equal(isMissing, false)
   const noticed = nodeOn(standby)?.departed
   assert.ok(noticed)
-  await fleet.clock.advance(100)
-  fleet.store.put(keys.node('other'), JSON.stringify({ url: 'http://127.0.0.1:10' }))
   await fleet.clock.advance(2 * ttlMs)
   assert(standby.cluster.isLeader())
   assert.notEqual(fleet.record().departed, null, 'the next leader records what it saw')
@@ -249,7 +247,12 @@ test('a departure that no leader recorded is in the snapshot on disk, and in for
   await fleet.clock.advance(100)
   fleet.first.link.isCut = true
   await fleet.dies()
+  const noticed = nodeOn(witness)?.departed
+  assert.ok(noticed)
   await fleet.clock.advance(11_000)
+  fleet.store.put(keys.node('other'), JSON.stringify({ url: 'http://127.0.0.1:10' }))
+  await fleet.clock.advance(100)
+  assert.deepEqual(nodeOn(witness)?.departed, noticed, 'since the same moment, whatever else changes')
   assert(saved)
   assert.equal(fleet.record().departed, null)
   const next = new ClusterInstance(new MemoryStore(fleet.clock), 'a', { disk })
