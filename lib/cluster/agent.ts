@@ -94,7 +94,7 @@ export class Agent {
       const local = this.#options.health()
       const why = local !== null && local.health !== 'up' ? { reason: local.reason } : {}
       // The reason is written before the node is removed.
-      if (why.reason !== undefined) await this.#introduce(lease, { registered: false, ...why })
+      if (local?.health === 'down') await this.#introduce(lease, { registered: false, ...why })
       const standing = await this.#register(lease, local)
       await this.#introduce(lease, { registered: standing === 'registered', ...why })
     } catch (error) {

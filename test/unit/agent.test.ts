@@ -114,6 +114,21 @@ test('a node goes when its Ollama goes down and comes back with it, one line eac
   await agent.stop()
 })
 
+test('an agent whose Ollama is slow stays registered, and says so once', async () => {
+  const { clock, store } = aStore()
+  const { agent, become, document } = anAgent(store)
+  agent.start()
+  await clock.advance(100)
+  become('slow')
+  await clock.advance(10)
+  const { revision } = store
+  await clock.advance(60_000)
+  assert.equal(store.revision, revision, 'nothing is written while it stays slow')
+  assert.equal(store.value(node), document)
+  assert.deepEqual([recordIn(store).registered, recordIn(store).reason], [true, 'connection refused'])
+  await agent.stop()
+})
+
 test('a stopped agent withdraws its node, and leaves the word that it was stopped until its lease ends (310)', async () => {
   const { clock, store } = aStore()
   const { agent } = anAgent(store)
