@@ -169,16 +169,12 @@ export class Lines {
 
   /** @param isOver groups that are passed over from then on, and not charged for. */
   inOrder(isOver: (group: Group) => boolean = () => false): QueueOrder {
-    return new QueueOrder(this.#rules, this.#heads(), isOver)
+    return new QueueOrder(this.#rules, this.#ranks.length, (rank) => this.#headsOf(rank), isOver)
   }
 
-  *#heads(): Generator<Head[], void, void> {
-    for (const lines of this.#ranks) if (lines) yield this.#headsOf(lines)
-  }
-
-  #headsOf(lines: Iterable<readonly [string, readonly Place[]]>): Head[] {
+  #headsOf(rank: number): Head[] {
     const heads: Head[] = []
-    for (const [tenant, line] of lines) {
+    for (const [tenant, line] of this.#ranks[rank] ?? []) {
       const counter = this.#tenants.counter(tenant)
       heads.push({ line, at: 0, counter, weight: this.#tenants.weight(tenant) })
     }

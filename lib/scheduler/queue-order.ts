@@ -25,17 +25,25 @@ export interface Head {
 export class QueueOrder {
   readonly #rules: Parameters
   readonly #isOver: (group: Group) => boolean
-  /** The tenants' lines of each rank, made when the walk gets there. */
-  readonly #ranks: Iterator<Head[]>
+  readonly #ranks: number
+  /** The tenants' lines of a rank, asked for when the walk gets there. */
+  readonly #headsOf: (rank: number) => Head[]
+  #rank = 0
   #heads: Head[] = []
   /** The line that the last request came from. */
   #head: Head | null = null
   #last: Queued | null = null
 
   /** @param isOver groups that are passed over from then on, and not charged for. */
-  constructor(rules: Parameters, ranks: Iterator<Head[]>, isOver: (group: Group) => boolean) {
+  constructor(
+    rules: Parameters,
+    ranks: number,
+    headsOf: (rank: number) => Head[],
+    isOver: (group: Group) => boolean,
+  ) {
     this.#rules = rules
     this.#ranks = ranks
+    this.#headsOf = headsOf
     this.#isOver = isOver
   }
 
@@ -54,16 +62,9 @@ export class QueueOrder {
         return next
       }
       if (head) this.#heads.splice(least, 1)
-      else if (!this.#enterRank()) return undefined
+      else if (this.#rank < this.#ranks) this.#heads = this.#headsOf(this.#rank++)
+      else return undefined
     }
-  }
-
-  /** Whether there is one more rank. */
-  #enterRank(): boolean {
-    const { done, value } = this.#ranks.next()
-    if (done) return false
-    this.#heads = value
-    return true
   }
 
   /** Skips those of groups that are over. */
