@@ -1,78 +1,63 @@
-import type Router from '@koa/router'
-import type { Context } from 'koa'
-import { z } from 'zod'
+import type { configEndpoints } from '../api/config.ts'
 import { configSchema } from '../fleet/config.ts'
-import { describeFaults } from '../fleet/contents.ts'
-import { readDocument, readValue } from '../fleet/document.ts'
+import { readDocument } from '../fleet/document.ts'
 import { schemas, writtenConfig } from '../fleet/kinds.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { type AdminContext, apiVersion } from './context.ts'
-import { bodyOf, checkDocument, patchText, seenBy, storedDocument, writeDocument } from './documents.ts'
+import type { AdminContext } from './context.ts'
+import { checkDocument, patchText, type Seen, seenBy, storedDocument, writeDocument } from './documents.ts'
+import type { Handlers } from './handlers.ts'
 
-const textSchema = z.strictObject({ text: z.string() })
-const trialSchema = textSchema.extend({
-  folder: z.enum(['config', 'nodes', 'routes', 'keys']).default('config'),
-})
-
-/** Nobody overwrites the settings of everybody unread. */
+/** The settings are everybody's: no text replaces them that its writer has not seen. */
 const unseen = 'say what you have seen: If-Match with its "modified", or If-None-Match: * when there was none'
 
 /** The settings of the whole cluster: what is in force, the text it comes from, and changes to that text. */
-export function configRoutes(router: Router, admin: AdminContext): void {
+export function configHandlers(admin: AdminContext): Handlers<typeof configEndpoints> {
   const { keys, store, cluster, snapshot, log } = admin
 
-  router.get('/admin/v1/config', (context) => {
-    const effective = writtenConfig(snapshot.get().config)
-    const unknown_keys = cluster
-      .rejected()
-      .filter(({ key }) => keys.parse(key) === null)
-      .map(({ key, verdict }) => ({ key, errors: verdict.errors }))
-    context.body = { apiVersion, effective, ...storedDocument(admin, 'config', ''), unknown_keys }
-  })
-
-  router.put('/admin/v1/config', async (context) => {
-    const { text } = read(context, textSchema)
-    const seen = seenBy(context)
-    if (seen === undefined) throw new ProxyError('bad_request', { reason: unseen })
-    checkDocument(text, configSchema)
-    const modified = String(await writeDocument(store, keys.config, text, seen))
+  const write = async (text: string, known: Seen | null) => {
+    const modified = String(await writeDocument(store, keys.config, text, known))
     log.info('config written', { modified })
-    context.body = { apiVersion, text, modified }
-  })
+    return modified
+  }
 
-  router.patch('/admin/v1/config', async (context) => {
-    const existing = await store.get(keys.config)
-    const before = existing?.value ?? ''
-    const text = patchText(before, bodyOf(context))
-    checkDocument(text, configSchema)
-    if (context.query['dry_run'] === 'true') {
-      context.body = { apiVersion, before, text, modified: existing && String(existing.modified) }
-      return
-    }
-    const modified = String(await writeDocument(store, keys.config, text, existing))
-    log.info('config written', { modified })
-    context.body = { apiVersion, before, text, modified }
-  })
+  return {
+    readConfig: () => ({
+      effective: writtenConfig(snapshot.get().config),
+      ...storedDocument(admin, 'config', ''),
+      unknown_keys: cluster
+        .rejected()
+        .filter(({ key }) => keys.parse(key) === null)
+        .map(({ key, verdict }) => ({ key, errors: verdict.errors })),
+    }),
 
-  // For a store that was wiped or emptied on purpose: until then the last good documents stay in force.
-  router.post('/admin/v1/config/accept', async (context) => {
-    const suspect = cluster.suspect
-    if (suspect === null)
-      throw new ProxyError('conflict', { reason: 'the store is believed: nothing to accept' })
-    await cluster.acceptEmpty()
-    log.warn('store accepted by an operator', { suspect })
-    context.body = { apiVersion, accepted: suspect }
-  })
+    writeConfig: async ({ body: { text }, headers }) => {
+      const seen = seenBy(headers)
+      if (seen === undefined) throw new ProxyError('bad_request', { reason: unseen })
+      checkDocument(text, configSchema)
+      return { text, modified: await write(text, seen) }
+    },
 
-  router.post('/admin/v1/config/validate', (context) => {
-    const { folder, text } = read(context, trialSchema)
-    const parsed = readDocument(text, schemas[folder])
-    context.body = { apiVersion, ok: parsed.ok, errors: parsed.ok ? [] : parsed.faults }
-  })
-}
+    changeConfig: async ({ body, query }) => {
+      const existing = await store.get(keys.config)
+      const before = existing?.value ?? ''
+      const text = patchText(before, body)
+      checkDocument(text, configSchema)
+      if (query.dry_run === 'true') return { before, text, modified: existing && String(existing.modified) }
+      return { before, text, modified: await write(text, existing) }
+    },
 
-function read<S extends z.ZodType>(context: Context, schema: S): z.output<S> {
-  const body = readValue(bodyOf(context), schema)
-  if (!body.ok) throw new ProxyError('bad_request', { reason: describeFaults(body.faults) })
-  return body.value
+    acceptStore: async () => {
+      const suspect = cluster.suspect
+      if (suspect === null)
+        throw new ProxyError('conflict', { reason: 'the store is believed: nothing to accept' })
+      await cluster.acceptEmpty()
+      log.warn('store accepted by an operator', { suspect })
+      return { accepted: suspect }
+    },
+
+    validateDocument: ({ body: { folder, text } }) => {
+      const parsed = readDocument(text, schemas[folder])
+      return { ok: parsed.ok, errors: parsed.ok ? [] : parsed.faults }
+    },
+  }
 }

@@ -42,6 +42,3 @@ export interface AdminContext {
   /** Takes this instance out of service for load balancers, and back; a stop that has begun cannot be taken back. */
   readonly setDraining: (draining: boolean) => void
 }
-
-/** Marks every JSON answer: fields are only ever added to this version. */
-export const apiVersion = 'llamero/v1'

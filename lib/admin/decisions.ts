@@ -1,39 +1,35 @@
-import type Router from '@koa/router'
-import { z } from 'zod'
+import type { DecisionAnswer, decisionEndpoints } from '../api/decisions.ts'
 import { canonicalName } from '../fleet/names.ts'
 import type { LoggedDecision } from '../scheduler/decision-log.ts'
-import { type AdminContext, apiVersion } from './context.ts'
+import type { AdminContext } from './context.ts'
+import type { Handlers } from './handlers.ts'
 import { candidateRow, seconds } from './outlook.ts'
-import { readQuery } from './queue.ts'
-
-const questionSchema = z.strictObject({
-  outcome: z.string().exactOptional(),
-  model: z.string().exactOptional(),
-  tenant: z.string().exactOptional(),
-  limit: z.coerce.number().int().min(1).max(1000).default(100),
-})
 
 /** Where the last requests of this instance were sent and why, or why not, and how well that was predicted. The newest first. */
-export function decisionRoutes(router: Router, { instance, scheduler, clock }: AdminContext): void {
-  router.get('/admin/v1/decisions', (context) => {
-    const { outcome, model, tenant, limit } = readQuery(context.query, questionSchema)
-    const wanted = model === undefined ? undefined : (canonicalName(model) ?? model)
-    const found = scheduler
-      .decisions()
-      .filter((each) => wanted === undefined || each.model === wanted)
-      .filter((each) => tenant === undefined || each.tenant === tenant)
-      .filter((each) => outcome === undefined || each.outcome === outcome)
-    const epochMs = clock.date().getTime() - clock.now()
-    const decisions = found.slice(0, limit).map((each) => row(each, epochMs))
-    context.body = { apiVersion, instance, decisions }
-  })
+export function decisionHandlers({
+  instance,
+  scheduler,
+  clock,
+}: AdminContext): Handlers<typeof decisionEndpoints> {
+  return {
+    listDecisions: ({ query: { outcome, model, tenant, limit } }) => {
+      const wanted = model === undefined ? undefined : (canonicalName(model) ?? model)
+      const found = scheduler
+        .decisions()
+        .filter((each) => wanted === undefined || each.model === wanted)
+        .filter((each) => tenant === undefined || each.tenant === tenant)
+        .filter((each) => outcome === undefined || each.outcome === outcome)
+      const epochMs = clock.date().getTime() - clock.now()
+      return { instance, decisions: found.slice(0, limit).map((each) => row(each, epochMs)) }
+    },
+  }
 }
 
 /** @param epochMs the date of the clock's origin, as far as the machine's date can be believed. */
 function row(
   { id, model, tenant, class: named, at, waited, decision, outcome, ttft }: LoggedDecision,
   epochMs: number,
-) {
+): DecisionAnswer {
   const candidates = decision?.candidates ?? []
   return {
     id,

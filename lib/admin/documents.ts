@@ -1,6 +1,7 @@
-import type { Context } from 'koa'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Document } from 'yaml'
 import type { z } from 'zod'
+import type { StoredAnswer } from '../api/documents.ts'
 import { describeFaults } from '../fleet/contents.ts'
 import { readDocument } from '../fleet/document.ts'
 import { parseJson } from '../fleet/json-document.ts'
@@ -66,22 +67,19 @@ function change(document: Document, path: readonly string[], value: unknown): vo
   else if (document.hasIn(path)) document.deleteIn(path)
 }
 
-/** The request's body. @throws ProxyError `bad_request` unless it is a JSON object. */
-export function bodyOf(context: Context): Record<string, unknown> {
-  const body: unknown = context.request.body
-  if (isPlain(body)) return body
-  throw new ProxyError('bad_request', { reason: 'the body must be a JSON object' })
-}
-
 /** The document that the body is, or carries as it is written: `{"text": "..."}`, which keeps its comments. */
-export function textOf(context: Context): string {
-  const { text, ...rest } = bodyOf(context)
+export function textOf(body: Readonly<Record<string, unknown>>): string {
+  const { text, ...rest } = body
   if (typeof text === 'string' && Object.keys(rest).length === 0) return text
-  return `${JSON.stringify(bodyOf(context), null, 2)}\n`
+  return `${JSON.stringify(body, null, 2)}\n`
 }
 
 /** An operator's document as it is stored, and the verdict on it. */
-export function storedDocument({ cluster, keys }: AdminContext, folder: 'config' | 'routes', name: string) {
+export function storedDocument(
+  { cluster, keys }: AdminContext,
+  folder: 'config' | 'routes',
+  name: string,
+): StoredAnswer {
   const key = folder === 'config' ? keys.config : keys.route(name)
   const stored = cluster.directory.objects(folder).get(name)
   const errors = cluster.rejected().find((each) => each.key === key)?.verdict.errors ?? []
@@ -103,10 +101,10 @@ export interface Seen {
  * What the caller builds upon: the revision in `If-Match`, nothing (null) by `If-None-Match: *`, or undefined when it does
  * not say.
  */
-export function seenBy(context: Context): Seen | null | undefined {
-  const [, modified] = /^"?(\d{1,19})"?$/.exec(context.get('if-match')) ?? []
+export function seenBy(headers: IncomingHttpHeaders): Seen | null | undefined {
+  const [, modified] = /^"?(\d{1,19})"?$/.exec(headers['if-match'] ?? '') ?? []
   if (modified !== undefined) return { modified: BigInt(modified) }
-  return context.get('if-none-match') === '*' ? null : undefined
+  return headers['if-none-match'] === '*' ? null : undefined
 }
 
 /**

@@ -1,39 +1,35 @@
-import type Router from '@koa/router'
+import type { healthEndpoints } from '../api/health.ts'
 import { pruneSeries } from '../cluster/metric-series.ts'
 import { canonicalName } from '../fleet/names.ts'
 import type { NodeView } from '../fleet/node.ts'
 import { isServable, resolve } from '../gateway/resolve.ts'
 import type { AdminContext } from './context.ts'
+import { type Handlers, Reply } from './handlers.ts'
 
 /** For load balancers, VIP managers and Prometheus: cheap, open, and never asking the store or a node. */
-export function healthRoutes(router: Router, admin: AdminContext): void {
-  router.get('/livez', (context) => {
-    context.body = 'alive\n'
-  })
+export function healthHandlers(admin: AdminContext): Handlers<typeof healthEndpoints> {
+  return {
+    readLiveness: () => 'alive\n',
 
-  router.get('/readyz', (context) => {
-    const reason = unreadiness(admin, context.query['model'])
-    context.status = reason === null ? 200 : 503
-    context.body = `${reason ?? 'ready'}\n${storeLine(admin)}`
-  })
+    readReadiness: ({ query: { model } }) => {
+      const reason = unreadiness(admin, model)
+      const text = `${reason ?? 'ready'}\n${storeLine(admin)}`
+      return reason === null ? text : new Reply(503, text)
+    },
 
-  router.get('/leader', (context) => {
-    const leads = admin.cluster.isProvenLeader()
-    context.status = leads ? 200 : 503
-    context.body = leads ? 'leader\n' : 'standby\n'
-  })
+    readLeadership: () => (admin.cluster.isProvenLeader() ? 'leader\n' : new Reply(503, 'standby\n')),
 
-  router.get('/metrics', async (context) => {
-    readGauges(admin)
-    await pruneSeries(admin.metrics, () => admin.snapshot.get())
-    context.type = admin.metrics.registry.contentType
-    context.body = await admin.metrics.registry.metrics()
-  })
+    readMetrics: async () => {
+      readGauges(admin)
+      await pruneSeries(admin.metrics, () => admin.snapshot.get())
+      return admin.metrics.registry.metrics()
+    },
+  }
 }
 
 function unreadiness(
   { snapshot, cluster, upstreams, instance, isDraining, ownFaults }: AdminContext,
-  model: unknown,
+  model: string | undefined,
 ): string | null {
   if (isDraining()) return 'draining'
   if (ownFaults.reason !== null) return ownFaults.reason
@@ -43,7 +39,7 @@ function unreadiness(
     return `duplicate name: another process is registered as "${instance}" (${duplicate}); set LLAMERO_NAME to a name of its own`
   if (cutOff)
     return `cut off: this instance reaches none of ${cutOff.nodes} nodes, instance ${cutOff.peer} does; check its network`
-  if (typeof model !== 'string') return null
+  if (model === undefined) return null
   const current = snapshot.get()
   // As for a request, so that an alias is ready when its model is.
   const resolution = resolve(canonicalName(model) ?? '', 'anonymous', current)

@@ -1,46 +1,35 @@
-import type Router from '@koa/router'
-import { z } from 'zod'
-import { describeFaults } from '../fleet/contents.ts'
-import { readValue } from '../fleet/document.ts'
+import type { InstanceAnswer, instanceEndpoints } from '../api/instances.ts'
 import type { InstanceRecord } from '../fleet/instance.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { type AdminContext, apiVersion } from './context.ts'
-
-const handoverSchema = z.strictObject({ to: z.string().optional() })
+import type { AdminContext } from './context.ts'
+import type { Handlers } from './handlers.ts'
 
 /** The llamero processes. An order to one is obeyed by that one only: the others say where it listens. */
-export function instanceRoutes(router: Router, admin: AdminContext): void {
+export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceEndpoints> {
   const { cluster, instance: own, log } = admin
 
-  router.get('/admin/v1/instances', (context) => {
-    context.body = { apiVersion, instances: cluster.directory.instances().map((each) => row(each, admin)) }
-  })
+  const drain = (id: string, draining: boolean) => {
+    checkOwn(id, admin)
+    log.info(draining ? 'asked to drain' : 'asked to drain no more')
+    admin.setDraining(draining)
+    return { id: own, draining: admin.isDraining() }
+  }
 
-  router.post('/admin/v1/instances/:id/step-down', async (context) => {
-    checkOwn(context.params['id'] ?? '', admin)
-    const order = readValue(context.request.body ?? {}, handoverSchema)
-    if (!order.ok) throw new ProxyError('invalid', { reason: describeFaults(order.faults) })
-    if (!cluster.isLeader()) throw conflict(`instance "${own}" does not lead`)
-    const to = order.value.to ?? null
-    if (to !== null) checkSuccessor(to, admin)
-    log.info('asked to step down', { to })
-    await cluster.stepDown(to)
-    context.body = { apiVersion, id: own, to }
-  })
+  return {
+    listInstances: () => ({ instances: cluster.directory.instances().map((each) => row(each, admin)) }),
 
-  router.post('/admin/v1/instances/:id/drain', (context) => {
-    checkOwn(context.params['id'] ?? '', admin)
-    log.info('asked to drain')
-    admin.setDraining(true)
-    context.body = { apiVersion, id: own, draining: admin.isDraining() }
-  })
+    stepDown: async ({ params, body: { to = null } }) => {
+      checkOwn(params.id, admin)
+      if (!cluster.isLeader()) throw conflict(`instance "${own}" does not lead`)
+      if (to !== null) checkSuccessor(to, admin)
+      log.info('asked to step down', { to })
+      await cluster.stepDown(to)
+      return { id: own, to }
+    },
 
-  router.delete('/admin/v1/instances/:id/drain', (context) => {
-    checkOwn(context.params['id'] ?? '', admin)
-    log.info('asked to drain no more')
-    admin.setDraining(false)
-    context.body = { apiVersion, id: own, draining: admin.isDraining() }
-  })
+    drain: ({ params }) => drain(params.id, true),
+    undrain: ({ params }) => drain(params.id, false),
+  }
 }
 
 /** An order is not passed on: where an instance says it listens is no place to send a token to. */
@@ -69,7 +58,10 @@ function conflict(reason: string): ProxyError {
 }
 
 /** The others' numbers are up to a second old, our own are live. */
-function row({ boot: _boot, successor: _successor, ...record }: InstanceRecord, admin: AdminContext) {
+function row(
+  { boot: _boot, successor: _successor, ...record }: InstanceRecord,
+  admin: AdminContext,
+): InstanceAnswer {
   const isOwn = record.id === admin.instance
   const load = isOwn ? admin.scheduler.summary() : admin.cluster.directory.loads().get(record.id)
   const running = Object.values(load?.running ?? {}).reduce((sum, each) => sum + each, 0)

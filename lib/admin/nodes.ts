@@ -1,65 +1,62 @@
-import type Router from '@koa/router'
+import type { NodeAnswer, nodeEndpoints } from '../api/nodes.ts'
 import type { Fault } from '../fleet/contents.ts'
 import { readDocument } from '../fleet/document.ts'
 import { type NodeSpec, type NodeView, nodeSchema } from '../fleet/node.ts'
 import { sameServerKey } from '../fleet/node-url.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Entry } from '../store/store.ts'
-import { type AdminContext, apiVersion } from './context.ts'
-import { bodyOf, checkDocument, checkName, patchText, textOf, writeDocument } from './documents.ts'
+import type { AdminContext } from './context.ts'
+import { checkDocument, checkName, patchText, textOf, writeDocument } from './documents.ts'
+import { type Handlers, Reply } from './handlers.ts'
 import { checkHeadersStay, checkIsNoListener, listenersOf, withoutHeaders } from './node-rules.ts'
 
 /** The Ollama servers: what is wanted of each, what is observed, and how to change it. */
-export function nodeRoutes(router: Router, admin: AdminContext): void {
-  router.get('/admin/v1/nodes', (context) => {
-    context.body = { apiVersion, nodes: rows(admin) }
-  })
+export function nodeHandlers(admin: AdminContext): Handlers<typeof nodeEndpoints> {
+  return {
+    listNodes: () => ({ nodes: rows(admin) }),
 
-  router.get('/admin/v1/nodes/:name', (context) => {
-    const name = context.params['name'] ?? ''
-    const node = admin.snapshot.get().nodes.get(name)
-    const rejected = rejectedNodes(admin).get(name) ?? []
-    if (!node && rejected.length === 0) throw new ProxyError('not_found', { kind: 'node', name })
-    context.body = { apiVersion, ...(node ? row(node, rejected, admin) : rejectedRow(name, rejected)) }
-  })
+    readNode: ({ params: { name } }) => {
+      const node = admin.snapshot.get().nodes.get(name)
+      const rejected = rejectedNodes(admin).get(name) ?? []
+      if (!node && rejected.length === 0) throw new ProxyError('not_found', { kind: 'node', name })
+      return node ? row(node, rejected, admin) : rejectedRow(name, rejected)
+    },
 
-  router.put('/admin/v1/nodes/:name', async (context) => {
-    const name = checkName('node', context.params['name'] ?? '')
-    const existing = await admin.store.get(admin.keys.node(name))
-    if (existing && context.get('if-none-match') === '*')
-      throw new ProxyError('conflict', { reason: `node "${name}" exists already` })
-    const spec = await write(admin, name, textOf(context), existing)
-    context.status = existing ? 200 : 201
-    context.body = { apiVersion, name, ...withoutHeaders(spec) }
-  })
+    writeNode: async ({ params, body, headers }) => {
+      const name = checkName('node', params.name)
+      const existing = await admin.store.get(admin.keys.node(name))
+      if (existing && headers['if-none-match'] === '*')
+        throw new ProxyError('conflict', { reason: `node "${name}" exists already` })
+      const spec = await write(admin, name, textOf(body), existing)
+      return new Reply(existing ? 200 : 201, { name, ...withoutHeaders(spec) })
+    },
 
-  router.patch('/admin/v1/nodes/:name', async (context) => {
-    const name = checkName('node', context.params['name'] ?? '')
-    const existing = await admin.store.get(admin.keys.node(name))
-    if (!existing) throw absentNode(admin, name)
-    const patch = bodyOf(context)
-    const text = patchText(existing.value, patch)
-    checkHeadersStay(specOf(existing.value), checkDocument(text, nodeSchema), patch['headers'])
-    context.body = { apiVersion, name, ...withoutHeaders(await write(admin, name, text, existing)) }
-  })
+    changeNode: async ({ params, body }) => {
+      const name = checkName('node', params.name)
+      const existing = await admin.store.get(admin.keys.node(name))
+      if (!existing) throw absentNode(admin, name)
+      const text = patchText(existing.value, body)
+      checkHeadersStay(specOf(existing.value), checkDocument(text, nodeSchema), body['headers'])
+      return { name, ...withoutHeaders(await write(admin, name, text, existing)) }
+    },
 
-  router.delete('/admin/v1/nodes/:name', async (context) => {
-    const name = checkName('node', context.params['name'] ?? '')
-    const { keys, store } = admin
-    const [key, remembered] = [keys.node(name), keys.remembered(name)]
-    const [existing, memory] = await Promise.all([store.get(key), store.get(remembered)])
-    if (!existing && !memory) throw new ProxyError('not_found', { kind: 'node', name })
-    // A removal is an order: unlike a departure it leaves nothing to remember.
-    await store.commit({
-      when: [],
-      apply: [
-        { type: 'delete', key },
-        { type: 'delete', key: remembered },
-      ],
-    })
-    admin.log.info('node removed', { node: name })
-    context.status = 204
-  })
+    removeNode: async ({ params }) => {
+      const name = checkName('node', params.name)
+      const { keys, store } = admin
+      const [key, remembered] = [keys.node(name), keys.remembered(name)]
+      const [existing, memory] = await Promise.all([store.get(key), store.get(remembered)])
+      if (!existing && !memory) throw new ProxyError('not_found', { kind: 'node', name })
+      // A removal is an order: unlike a departure it leaves nothing to remember.
+      await store.commit({
+        when: [],
+        apply: [
+          { type: 'delete', key },
+          { type: 'delete', key: remembered },
+        ],
+      })
+      admin.log.info('node removed', { node: name })
+    },
+  }
 }
 
 async function write(
@@ -107,7 +104,7 @@ function specOf(text: string): NodeSpec | null {
 }
 
 /** Every node, and every document that would be one if it were valid. */
-function rows(admin: AdminContext) {
+function rows(admin: AdminContext): NodeAnswer[] {
   const nodes = [...admin.snapshot.get().nodes.values()]
   const rejected = rejectedNodes(admin)
   const known = nodes.map((node) => row(node, rejected.get(node.name) ?? [], admin))
@@ -127,7 +124,7 @@ function rejectedNodes({ cluster, keys }: AdminContext): Map<string, readonly Fa
 }
 
 /** A document of which no version was ever valid: there is no node, and an operator who wrote it looks for one. */
-function rejectedRow(name: string, faults: readonly Fault[]): ReturnType<typeof row> {
+function rejectedRow(name: string, faults: readonly Fault[]): NodeAnswer {
   return {
     name,
     url: '',
@@ -155,7 +152,7 @@ function row(
   node: NodeView,
   rejected: readonly Fault[],
   { cluster, scheduler, upstreams, instance }: AdminContext,
-) {
+): NodeAnswer {
   const { name, spec, status, departed } = node
   const others = [...cluster.directory.loads()]
     .filter(([id]) => id !== instance)

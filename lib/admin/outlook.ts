@@ -1,3 +1,4 @@
+import type { BarredNodes, CandidateAnswer, OutlookAnswer } from '../api/outlook.ts'
 import type { Candidate } from '../scheduler/events.ts'
 import type { Explanation } from '../scheduler/explain.ts'
 import type { Outlook } from '../scheduler/outlook.ts'
@@ -13,11 +14,11 @@ export function outlookRow({ candidates, waitsFor, predictedStart, refused }: Ou
     starts_in_seconds: predictedStart === null ? null : seconds(Math.max(0, predictedStart - now)),
     places: candidates.length,
     candidates: candidates.slice(0, toldCandidates).map(candidateRow),
-  }
+  } satisfies OutlookAnswer
 }
 
 /** Nodes that cannot take a request now, and why: those that have its model, or would be allowed to, come first. */
-export function barredRows({ standings }: Explanation) {
+export function barredRows({ standings }: Explanation): BarredNodes {
   const rank = (barrier: string | null) => (barrier === 'no-model' ? 2 : barrier === 'labels' ? 1 : 0)
   const barred = standings
     .filter(({ barrier }) => barrier !== null)
@@ -34,7 +35,7 @@ export function barredRows({ standings }: Explanation) {
 }
 
 /** The terms of a place's cost; `cost_seconds` is their weighted sum (docs/routing.md#cost). */
-export function candidateRow(candidate: Candidate) {
+export function candidateRow(candidate: Candidate): CandidateAnswer {
   return {
     node: candidate.node,
     state: candidate.state,

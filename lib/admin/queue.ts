@@ -1,75 +1,66 @@
-import type Router from '@koa/router'
-import { z } from 'zod'
-import { describeFaults } from '../fleet/contents.ts'
-import { readValue } from '../fleet/document.ts'
+import type { BarredNodes, OutlookAnswer } from '../api/outlook.ts'
+import type { queueEndpoints } from '../api/queue.ts'
 import type { QueuedWork } from '../scheduler/core.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import { askOf } from '../scheduler/work.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { type AdminContext, apiVersion } from './context.ts'
+import type { AdminContext } from './context.ts'
+import type { Handlers } from './handlers.ts'
 import { barredRows, outlookRow, seconds } from './outlook.ts'
 
 /** So many of a list are told with their places: looking for them costs as much as a decision, on every node. */
 const explainedRows = 20
 
-const listSchema = z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(100) })
-
 /** What waits in this instance, in the order in which it will be served, and why. Nothing of what callers wrote is told. */
-export function queueRoutes(router: Router, { instance, scheduler, clock, log }: AdminContext): void {
+export function queueHandlers({
+  instance,
+  scheduler,
+  clock,
+  log,
+}: AdminContext): Handlers<typeof queueEndpoints> {
   const nowS = () => clock.now() / 1000
 
-  router.get('/admin/v1/queue', (context) => {
-    const { limit } = readQuery(context.query, listSchema)
-    const all = scheduler.queued()
-    const now = nowS()
-    const waiting = all.slice(0, limit).map((queued, at) => ({
-      ...row(queued, now),
-      ...(at < explainedRows ? explained(queued, scheduler, now) : planned(queued, now)),
-    }))
-    context.body = {
-      apiVersion,
-      instance,
-      total: all.length,
-      by_class: countBy(all, ({ work }) => work.class),
-      by_tenant: countBy(all, ({ work }) => work.tenant),
-      waiting,
-    }
-  })
+  return {
+    listQueue: ({ query: { limit } }) => {
+      const all = scheduler.queued()
+      const now = nowS()
+      const waiting = all.slice(0, limit).map((queued, at) => ({
+        ...row(queued, now),
+        ...(at < explainedRows ? explained(queued, scheduler, now) : planned(queued, now)),
+      }))
+      return {
+        instance,
+        total: all.length,
+        by_class: countBy(all, ({ work }) => work.class),
+        by_tenant: countBy(all, ({ work }) => work.tenant),
+        waiting,
+      }
+    },
 
-  router.get('/admin/v1/queue/:id', (context) => {
-    const id = context.params['id'] ?? ''
-    const all = scheduler.queued()
-    const at = all.findIndex(({ work }) => work.id === id)
-    const queued = all[at]
-    if (!queued) throw notWaiting(id)
-    const now = nowS()
-    const { work } = queued
-    context.body = {
-      apiVersion,
-      instance,
-      position: at + 1,
-      ...row(queued, now),
-      prompt_tokens: Math.round(work.promptTokens),
-      max_tokens: work.maxTokens,
-      labels: work.nodes,
-      failed_on: [...work.tried],
-      ...explained(queued, scheduler, now),
-    }
-  })
+    readWaiting: ({ params: { id } }) => {
+      const all = scheduler.queued()
+      const at = all.findIndex(({ work }) => work.id === id)
+      const queued = all[at]
+      if (!queued) throw notWaiting(id)
+      const now = nowS()
+      const { work } = queued
+      return {
+        instance,
+        position: at + 1,
+        ...row(queued, now),
+        prompt_tokens: Math.round(work.promptTokens),
+        max_tokens: work.maxTokens,
+        labels: work.nodes,
+        failed_on: [...work.tried],
+        ...explained(queued, scheduler, now),
+      }
+    },
 
-  router.delete('/admin/v1/queue/:id', (context) => {
-    const id = context.params['id'] ?? ''
-    if (!scheduler.cancel(id)) throw notWaiting(id)
-    log.info('waiting request cancelled', { request: id })
-    context.status = 204
-  })
-}
-
-/** The query of a URL. @throws ProxyError `invalid` naming every faulty field. */
-export function readQuery<S extends z.ZodType>(query: unknown, schema: S): z.output<S> {
-  const read = readValue(query, schema)
-  if (!read.ok) throw new ProxyError('invalid', { reason: describeFaults(read.faults) })
-  return read.value
+    cancelWaiting: ({ params: { id } }) => {
+      if (!scheduler.cancel(id)) throw notWaiting(id)
+      log.info('waiting request cancelled', { request: id })
+    },
+  }
 }
 
 function row({ work, plan }: QueuedWork, now: number) {
@@ -92,7 +83,7 @@ function planned({ plan }: QueuedWork, now: number) {
     candidates: null,
     barred_total: null,
     barred: null,
-  }
+  } satisfies OutlookAnswer & BarredNodes
 }
 
 function countBy(all: readonly QueuedWork[], nameOf: (queued: QueuedWork) => string): Record<string, number> {

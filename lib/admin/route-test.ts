@@ -1,48 +1,42 @@
-import type Router from '@koa/router'
-import { z } from 'zod'
+import type { RouteTestAnswer, routeTestEndpoints } from '../api/route-test.ts'
 import type { Ask } from '../fleet/ask.ts'
-import { className } from '../fleet/classes.ts'
-import { describeFaults } from '../fleet/contents.ts'
-import { readValue } from '../fleet/document.ts'
 import { canonicalName } from '../fleet/names.ts'
 import { contextVariant } from '../fleet/variant.ts'
 import { classOf, contextIn, contextRule, type Resolution, resolve } from '../gateway/resolve.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { type AdminContext, apiVersion } from './context.ts'
+import type { AdminContext } from './context.ts'
+import type { Handlers } from './handlers.ts'
 import { outlookRow } from './outlook.ts'
 
-const questionSchema = z.strictObject({
-  model: z.string(),
-  tenant: z.string().default('anonymous'),
-  class: className.exactOptional(),
-  num_ctx: z.int().min(1).exactOptional(),
-})
-
 /** What this instance would do with a request now, by the very code that would do it; nothing is sent. */
-export function routeTest(router: Router, admin: AdminContext): void {
-  router.post('/admin/v1/routes/test', (context) => {
-    const question = readValue(context.request.body, questionSchema)
-    if (!question.ok) throw new ProxyError('invalid', { reason: describeFaults(question.faults) })
-    const { model, tenant, class: ofKey, num_ctx } = question.value
-    const asked = canonicalName(model)
-    if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(model.slice(0, 200)) })
-    const snapshot = admin.snapshot.get()
-    const resolution = resolve(asked, tenant, snapshot)
-    const named = classOf(resolution.route, ofKey, snapshot)
-    context.body = {
-      apiVersion,
-      asked,
-      tenant,
-      route: resolution.route?.name ?? null,
-      wanted: resolution.wanted,
-      labels: resolution.route?.nodes ?? {},
-      class: named,
-      model: resolution.model,
-      ...(resolution.model === null
-        ? { num_ctx: num_ctx ?? null, panic: false, nodes: [], choice: null, refusal: 'no-model' }
-        : choose(resolution, { model: resolution.model, tenant, class: named, num_ctx }, admin)),
-    }
-  })
+export function routeTestHandlers(admin: AdminContext): Handlers<typeof routeTestEndpoints> {
+  return {
+    testRoute: ({ body: { model, tenant, class: ofKey, num_ctx } }) => {
+      const asked = canonicalName(model)
+      if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(model.slice(0, 200)) })
+      const snapshot = admin.snapshot.get()
+      const resolution = resolve(asked, tenant, snapshot)
+      const named = classOf(resolution.route, ofKey, snapshot)
+      return {
+        asked,
+        tenant,
+        route: resolution.route?.name ?? null,
+        wanted: resolution.wanted,
+        labels: resolution.route?.nodes ?? {},
+        class: named,
+        ...(resolution.model === null
+          ? {
+              model: null,
+              num_ctx: num_ctx ?? null,
+              panic: false,
+              nodes: [],
+              choice: null,
+              refusal: 'no-model',
+            }
+          : choose(resolution, { model: resolution.model, tenant, class: named, num_ctx }, admin)),
+      }
+    },
+  }
 }
 
 interface Wish {
@@ -52,7 +46,9 @@ interface Wish {
   readonly num_ctx: number | undefined
 }
 
-function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminContext) {
+type Choice = Omit<RouteTestAnswer, 'asked' | 'tenant' | 'route' | 'wanted' | 'labels' | 'class'>
+
+function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminContext): Choice {
   const { model, tenant, num_ctx } = wish
   const context = contextIn(contextRule(model, route, admin.snapshot.get()), num_ctx)
   const ask: Ask = {
@@ -80,7 +76,7 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     health_reason: node.status?.reason ?? '',
   }))
   const outlook = outlookRow(explanation, admin.clock.now() / 1000)
-  const found = { num_ctx: context ?? null, panic, nodes, outlook }
+  const found = { model, num_ctx: context ?? null, panic, nodes, outlook }
   if ('none' in pick) return { ...found, choice: null, refusal: pick.none }
   const reason = isFallback ? 'fallback' : pick.reason
   return { ...found, choice: { node: pick.node.name, reason }, refusal: null }

@@ -1,71 +1,69 @@
-import type Router from '@koa/router'
+import type { RouteAnswer, routeEndpoints } from '../api/routes.ts'
 import { routeSchema } from '../fleet/config.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { type AdminContext, apiVersion } from './context.ts'
+import type { AdminContext } from './context.ts'
 import {
-  bodyOf,
   checkDocument,
   checkName,
   patchText,
+  type Seen,
   seenBy,
   storedDocument,
   textOf,
   writeDocument,
 } from './documents.ts'
+import { type Handlers, Reply } from './handlers.ts'
 
 /** The routing rules. A rejected one stays listed, beside the version that is still in force. */
-export function routeRoutes(router: Router, admin: AdminContext): void {
+export function routeHandlers(admin: AdminContext): Handlers<typeof routeEndpoints> {
   const { keys, store, cluster, log } = admin
-  const nameOf = (params: Record<string, string>) => checkName('route', params['name'] ?? '')
 
-  router.get('/admin/v1/routes', (context) => {
-    const names = [...cluster.directory.objects('routes').keys()]
-    context.body = { apiVersion, routes: names.map((name) => row(name, admin)) }
-  })
-
-  router.get('/admin/v1/routes/:name', (context) => {
-    const name = nameOf(context.params)
-    if (!cluster.directory.objects('routes').has(name))
-      throw new ProxyError('not_found', { kind: 'route', name })
-    context.body = { apiVersion, ...row(name, admin) }
-  })
-
-  router.put('/admin/v1/routes/:name', async (context) => {
-    const name = nameOf(context.params)
-    const existing = await store.get(keys.route(name))
-    const seen = seenBy(context)
-    const text = textOf(context)
+  const write = async (name: string, text: string, known: Seen | null, isNew: boolean) => {
     const spec = checkDocument(text, routeSchema)
-    await writeDocument(store, keys.route(name), text, seen === undefined ? existing : seen)
+    await writeDocument(store, keys.route(name), text, known)
     log.info('route written', { route: name })
-    context.status = existing ? 200 : 201
-    context.body = { apiVersion, name, ...spec }
-  })
+    return new Reply(isNew ? 201 : 200, { name, ...spec })
+  }
 
-  // Makes the route when there is none: every field has a default.
-  router.patch('/admin/v1/routes/:name', async (context) => {
-    const name = nameOf(context.params)
-    const existing = await store.get(keys.route(name))
-    const text = patchText(existing?.value ?? '', bodyOf(context))
-    const spec = checkDocument(text, routeSchema)
-    await writeDocument(store, keys.route(name), text, existing)
-    log.info('route written', { route: name })
-    context.status = existing ? 200 : 201
-    context.body = { apiVersion, name, ...spec }
-  })
+  return {
+    listRoutes: () => {
+      const names = [...cluster.directory.objects('routes').keys()]
+      return { routes: names.map((name) => row(name, admin)) }
+    },
 
-  router.delete('/admin/v1/routes/:name', async (context) => {
-    const name = nameOf(context.params)
-    const existing = await store.get(keys.route(name))
-    if (!existing) throw new ProxyError('not_found', { kind: 'route', name })
-    await store.commit({ when: [], apply: [{ type: 'delete', key: existing.key }] })
-    log.info('route removed', { route: name })
-    context.status = 204
-  })
+    readRoute: ({ params }) => {
+      const name = checkName('route', params.name)
+      if (!cluster.directory.objects('routes').has(name))
+        throw new ProxyError('not_found', { kind: 'route', name })
+      return row(name, admin)
+    },
+
+    writeRoute: async ({ params, body, headers }) => {
+      const name = checkName('route', params.name)
+      const existing = await store.get(keys.route(name))
+      const seen = seenBy(headers)
+      return write(name, textOf(body), seen === undefined ? existing : seen, !existing)
+    },
+
+    changeRoute: async ({ params, body }) => {
+      const name = checkName('route', params.name)
+      const existing = await store.get(keys.route(name))
+      return write(name, patchText(existing?.value ?? '', body), existing, !existing)
+    },
+
+    removeRoute: async ({ params }) => {
+      const name = checkName('route', params.name)
+      const existing = await store.get(keys.route(name))
+      if (!existing) throw new ProxyError('not_found', { kind: 'route', name })
+      await store.commit({ when: [], apply: [{ type: 'delete', key: existing.key }] })
+      log.info('route removed', { route: name })
+    },
+  }
 }
 
-function row(name: string, admin: AdminContext) {
+function row(name: string, admin: AdminContext): RouteAnswer {
   const inForce = admin.snapshot.get().routes.find((route) => route.name === name)
-  const { name: _name, ...spec } = inForce ?? { name }
-  return { name, in_force: inForce ? spec : null, ...storedDocument(admin, 'routes', name) }
+  if (!inForce) return { name, in_force: null, ...storedDocument(admin, 'routes', name) }
+  const { name: _name, ...spec } = inForce
+  return { name, in_force: spec, ...storedDocument(admin, 'routes', name) }
 }

@@ -1,25 +1,28 @@
 import { createServer, type Server } from 'node:http'
 import Router from '@koa/router'
 import Koa from 'koa'
+import { endpoints } from '../api/endpoints.ts'
 import { type Address, bind } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { httpOptions, requestLimits } from '../shared/http-limits.ts'
 import { access, localHost } from './access.ts'
 import { jsonBodies } from './body.ts'
-import { configRoutes } from './config.ts'
+import { configHandlers } from './config.ts'
 import type { AdminContext } from './context.ts'
-import { decisionRoutes } from './decisions.ts'
+import { decisionHandlers } from './decisions.ts'
 import { failures } from './failure.ts'
-import { healthRoutes } from './health.ts'
-import { instanceRoutes } from './instances.ts'
-import { jobRoutes } from './jobs.ts'
-import { keyRoutes } from './keys.ts'
-import { modelRoutes } from './models.ts'
-import { nodeRoutes } from './nodes.ts'
-import { queueRoutes } from './queue.ts'
-import { routeTest } from './route-test.ts'
-import { routeRoutes } from './routes.ts'
-import { statusRoutes } from './status.ts'
+import { addRoutes, type Handlers } from './handlers.ts'
+import { healthHandlers } from './health.ts'
+import { instanceHandlers } from './instances.ts'
+import { jobHandlers } from './jobs.ts'
+import { keyHandlers } from './keys.ts'
+import { modelHandlers } from './models.ts'
+import { nodeHandlers } from './nodes.ts'
+import { openApiHandlers } from './openapi.ts'
+import { queueHandlers } from './queue.ts'
+import { routeTestHandlers } from './route-test.ts'
+import { routeHandlers } from './routes.ts'
+import { statusHandlers } from './status.ts'
 
 const defaultLimits = {
   ...requestLimits,
@@ -28,6 +31,25 @@ const defaultLimits = {
 }
 /** Milliseconds after which a caller that neither sends nor reads is cut off. */
 const silentMs = 120_000
+
+/** The compiler demands a handler for every endpoint; what is no endpoint has no way in. */
+function handlersOf(admin: AdminContext): Handlers<typeof endpoints> {
+  return {
+    ...healthHandlers(admin),
+    ...openApiHandlers(),
+    ...statusHandlers(admin),
+    ...instanceHandlers(admin),
+    ...nodeHandlers(admin),
+    ...modelHandlers(admin),
+    ...jobHandlers(admin),
+    ...routeTestHandlers(admin),
+    ...routeHandlers(admin),
+    ...configHandlers(admin),
+    ...keyHandlers(admin),
+    ...queueHandlers(admin),
+    ...decisionHandlers(admin),
+  }
+}
 
 /** The admin listener: health and metrics for machines, the admin API for operators. */
 export class AdminServer {
@@ -38,22 +60,8 @@ export class AdminServer {
   constructor(admin: AdminContext, limits: Partial<typeof defaultLimits> = {}) {
     this.#listen = admin.listen
     const open = new Router()
-    healthRoutes(open, admin)
     const guarded = new Router()
-    for (const add of [
-      statusRoutes,
-      instanceRoutes,
-      nodeRoutes,
-      modelRoutes,
-      jobRoutes,
-      routeTest,
-      routeRoutes,
-      configRoutes,
-      keyRoutes,
-      queueRoutes,
-      decisionRoutes,
-    ])
-      add(guarded, admin)
+    addRoutes(endpoints, handlersOf(admin), ({ access }) => (access === 'open' ? open : guarded))
 
     const app = new Koa()
     app.silent = true // `failures` logs; koa's own printing would include stacks

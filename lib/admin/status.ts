@@ -1,4 +1,4 @@
-import type Router from '@koa/router'
+import type { StatusAnswer, statusEndpoints } from '../api/status.ts'
 import { operatorFolders } from '../cluster/objects.ts'
 import type { ModelView } from '../fleet/models.ts'
 import type { NodeView } from '../fleet/node.ts'
@@ -6,7 +6,8 @@ import { FleetWarnings } from '../fleet/warnings.ts'
 import { loopbackWarning } from '../gateway/loopback-warning.ts'
 import { newestOf } from '../store/store.ts'
 import { version } from '../version.ts'
-import { type AdminContext, apiVersion } from './context.ts'
+import type { AdminContext } from './context.ts'
+import type { Handlers } from './handlers.ts'
 
 /** Of the hundred the store keeps. */
 const shownTerms = 5
@@ -20,10 +21,10 @@ const shownRejected = 50
 const shownUnwell = 10
 
 /** The cluster at a glance. Everything but the look at the store comes from memory. */
-export function statusRoutes(router: Router, admin: AdminContext): void {
+export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpoints> {
   const startedAt = admin.clock.now()
   const fleetWarnings = new FleetWarnings()
-  router.get('/admin/v1/status', async (context) => {
+  const readStatus = async (): Promise<StatusAnswer> => {
     const look = await lookAtStore(admin)
     const { cluster, clock, snapshot, store } = admin
     const current = snapshot.get()
@@ -33,8 +34,7 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
     const documents = operatorFolders.flatMap((folder) => [...cluster.directory.objects(folder).values()])
     const contact = cluster.lastContactMs()
     const rejected = cluster.rejected()
-    context.body = {
-      apiVersion,
+    return {
       cluster: admin.clusterName,
       version,
       instance: {
@@ -82,7 +82,8 @@ export function statusRoutes(router: Router, admin: AdminContext): void {
       requests: requests(admin),
       warnings: [...(warning === null ? [] : [warning]), ...(await fleetWarnings.of(nodes))],
     }
-  })
+  }
+  return { readStatus }
 }
 
 /** Documents besides nodes that are in force and yet worth a second look. */
@@ -115,7 +116,10 @@ function lastTerms({ cluster }: AdminContext) {
 }
 
 /** Whether the store does what it is asked: `ok`, `read-only`, `refused` (not even reading is allowed) or `unreachable`. */
-function conditionOf({ cluster, store }: AdminContext) {
+function conditionOf({
+  cluster,
+  store,
+}: AdminContext): Pick<StatusAnswer['store'], 'ok' | 'state' | 'problem'> {
   const trouble = store.condition?.trouble ?? null
   const answering = cluster.following ? 'ok' : 'unreachable'
   const state = trouble === null ? answering : trouble.refuses === 'writes' ? 'read-only' : 'refused'
@@ -162,9 +166,9 @@ function countNodes(nodes: readonly NodeView[]) {
 function unwell(nodes: readonly NodeView[], { upstreams }: AdminContext) {
   const found = nodes
     .filter(({ departed }) => !departed)
-    .map(({ name, status }) => ({
+    .map(({ name, health, status }) => ({
       name,
-      health: status?.health ?? 'unknown',
+      health,
       breaker: upstreams.breakerState(name),
       since: status?.since ?? null,
       reason: status?.reason ?? '',

@@ -1,6 +1,6 @@
+import type { ConfigAnswer } from '../api/config.ts'
 import type { Fault } from '../fleet/contents.ts'
 import type { AdminClient } from './admin-client.ts'
-import type { ConfigAnswer } from './answers.ts'
 import { putText, showDiff } from './config-text.ts'
 import { faultsOf, requireValid } from './document-file.ts'
 import { Draft } from './draft.ts'

@@ -1,5 +1,5 @@
+import type { StoredAnswer } from '../api/documents.ts'
 import type { AdminClient } from './admin-client.ts'
-import type { StoredAnswer } from './answers.ts'
 import type { Target } from './document-file.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'

@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
+import type { ConfigAnswer, ConfigChanged } from '../api/config.ts'
+import type { StatusAnswer } from '../api/status.ts'
 import { describeFaults } from '../fleet/contents.ts'
 import { didYouMean } from '../shared/did-you-mean.ts'
-import type { ConfigAnswer, StatusAnswer } from './answers.ts'
 import { configChanges } from './config-changes.ts'
 import { editConfig } from './config-edit.ts'
 import { putText, showDiff, storedText } from './config-text.ts'
@@ -96,11 +97,7 @@ interface ChangeOptions {
 
 async function set(invocation: Invocation, assignments: readonly string[], options: ChangeOptions) {
   const { before, text, modified } = await howToWrite(
-    invocation.admin(options.timeout).send<{
-      readonly before: string
-      readonly text: string
-      readonly modified: string
-    }>({
+    invocation.admin(options.timeout).send<ConfigChanged>({
       method: 'PATCH',
       path: options.dryRun ? '/config?dry_run=true' : '/config',
       body: configChanges(assignments),

@@ -1,6 +1,7 @@
+import type { InstanceAnswer } from '../api/instances.ts'
+import type { NodeAnswer } from '../api/nodes.ts'
 import type { Clock } from '../shared/clock.ts'
 import { formatDuration } from '../shared/duration.ts'
-import type { InstanceAnswer, NodeAnswer } from './answers.ts'
 import { exits, Failure } from './failure.ts'
 import { count } from './format.ts'
 

@@ -1,5 +1,5 @@
+import type { JobAnswer } from '../api/jobs.ts'
 import type { Clock } from '../shared/clock.ts'
-import type { JobAnswer } from './answers.ts'
 import { Pace } from './pace.ts'
 import { type ProgressRow, progressBars, progressLine } from './progress-bars.ts'
 import type { Terminal } from './terminal.ts'

@@ -1,7 +1,7 @@
+import type { JobAnswer } from '../api/jobs.ts'
 import { isOver, type JobState } from '../fleet/job.ts'
 import { formatDuration } from '../shared/duration.ts'
 import type { AdminClient } from './admin-client.ts'
-import type { JobAnswer } from './answers.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
 import { JobDisplay } from './job-display.ts'

@@ -1,4 +1,4 @@
-import type { JobAnswer } from './answers.ts'
+import type { JobAnswer } from '../api/jobs.ts'
 import { age, bytes } from './format.ts'
 import { type Column, facts, type Look, table } from './table.ts'
 

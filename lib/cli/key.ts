@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander'
+import type { KeyAnswer, KeyList, KeyMade } from '../api/keys.ts'
 import { isObjectName, objectNameRule } from '../fleet/names.ts'
 import { type Scope, scopes } from '../fleet/scopes.ts'
 import { parseDuration } from '../shared/duration.ts'
-import type { KeyAnswer } from './answers.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
 import { type RequestOptions, repeated, withOutput, withTimeout, withYes } from './options.ts'
@@ -55,16 +55,14 @@ async function create(invocation: Invocation, id: string, options: CreateOptions
     class: options.class,
     expires: expires && expiryOf(expires, context.clock.date()),
   }
-  const created = await invocation
-    .admin(timeout)
-    .send<{ token: string }>({ method: 'POST', path: '/keys', body })
+  const created = await invocation.admin(timeout).send<KeyMade>({ method: 'POST', path: '/keys', body })
   terminal.show(created, output, () => `${created.token}\n`)
   if (!quiet)
     terminal.say(`${id}: created; keep the token, it cannot be shown again`, `llamero key revoke ${id}`)
 }
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
-  const answer = await invocation.admin(timeout).get<{ keys: KeyAnswer[] }>('/keys')
+  const answer = await invocation.admin(timeout).get<KeyList>('/keys')
   const now = invocation.context.clock.date()
   invocation.terminal.show(answer, output, (look) => table(keyColumns(now), answer.keys, look))
   for (const { id, warnings = [] } of answer.keys)
@@ -81,7 +79,7 @@ async function revoke(invocation: Invocation, id: string, { timeout, yes }: Revo
   checkId(id)
   const admin = invocation.admin(timeout)
   await invocation.consent(yes, async () => `Revoke key ${id}? Its clients are refused at once.`)
-  const known = async () => (await admin.get<{ keys: KeyAnswer[] }>('/keys')).keys.map((key) => key.id)
+  const known = async () => (await admin.get<KeyList>('/keys')).keys.map((key) => key.id)
   const revoked = admin.send({ method: 'DELETE', path: `/keys/${id}` })
   await suggesting(id, revoked, known, 'llamero key list')
   invocation.terminal.say(`${id}: revoked`)

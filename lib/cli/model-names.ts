@@ -1,6 +1,6 @@
+import type { ModelDetail, ModelList } from '../api/models.ts'
 import { canonicalName } from '../fleet/names.ts'
 import type { AdminClient } from './admin-client.ts'
-import type { ModelDetail, ModelList } from './answers.ts'
 import { exits, Failure } from './failure.ts'
 import { suggesting } from './suggestion.ts'
 

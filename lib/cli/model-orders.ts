@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { ModelDetail } from './answers.ts'
+import type { ModelDetail } from '../api/models.ts'
 import { bytes } from './format.ts'
 import type { Invocation } from './invocation.ts'
 import { followJob } from './job-follow.ts'

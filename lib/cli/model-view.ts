@@ -1,4 +1,4 @@
-import type { CopyAnswer, LoadedAnswer, ModelAnswer, ModelDetail } from './answers.ts'
+import type { CopyAnswer, LoadedAnswer, ModelAnswer, ModelDetail } from '../api/models.ts'
 import { age, bytes, processor, shortDigest, until } from './format.ts'
 import { type Column, facts, type Look } from './table.ts'
 

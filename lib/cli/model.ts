@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { LoadedAnswer, ModelList } from './answers.ts'
+import type { LoadedList, ModelList } from '../api/models.ts'
 import type { Invocation } from './invocation.ts'
 import { addModelJobs } from './model-jobs.ts'
 import { getModel } from './model-names.ts'
@@ -41,7 +41,7 @@ async function list(invocation: Invocation, { output, timeout }: RequestOptions)
 }
 
 async function ps(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
-  const answer = await invocation.admin(timeout).get<{ loaded: LoadedAnswer[] }>('/models/loaded')
+  const answer = await invocation.admin(timeout).get<LoadedList>('/models/loaded')
   const now = invocation.context.clock.date()
   invocation.terminal.show(answer, output, (look) => table(loadedColumns(now), answer.loaded, look))
 }

@@ -1,5 +1,5 @@
+import type { NodeAnswer } from '../api/nodes.ts'
 import { describeFaults } from '../fleet/contents.ts'
-import type { NodeAnswer } from './answers.ts'
 import { age, bytes, pairs } from './format.ts'
 import { type Column, facts, type Look } from './table.ts'
 

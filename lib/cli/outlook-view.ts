@@ -1,5 +1,5 @@
+import type { BarredAnswer, CandidateAnswer, OutlookAnswer } from '../api/outlook.ts'
 import { formatDuration } from '../shared/duration.ts'
-import type { BarredAnswer, CandidateAnswer, OutlookAnswer } from './answers.ts'
 import { count } from './format.ts'
 import { type Column, type Look, table } from './table.ts'
 

@@ -1,5 +1,7 @@
+import type { DecisionAnswer } from '../api/decisions.ts'
+import type { BarredAnswer } from '../api/outlook.ts'
+import type { QueueAnswer, WaitingAnswer, WaitingDetail } from '../api/queue.ts'
 import { formatDuration } from '../shared/duration.ts'
-import type { BarredAnswer, DecisionAnswer, QueueAnswer, WaitingAnswer, WaitingDetail } from './answers.ts'
 import { age, pairs } from './format.ts'
 import { barredTable, barrierText, candidateTable, expectation } from './outlook-view.ts'
 import { type Column, facts, type Look, table } from './table.ts'

@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
+import type { DecisionList } from '../api/decisions.ts'
+import type { QueueAnswer, WaitingDetail } from '../api/queue.ts'
 import { formatDuration } from '../shared/duration.ts'
 import type { AdminClient } from './admin-client.ts'
-import type { DecisionAnswer, QueueAnswer, WaitingDetail } from './answers.ts'
 import type { Invocation } from './invocation.ts'
 import { numberOption, type RequestOptions, withOutput, withTimeout, withYes } from './options.ts'
 import { termsHelp } from './outlook-view.ts'
@@ -117,9 +118,7 @@ async function decisions(invocation: Invocation, options: DecisionOptions): Prom
     ...(tenant !== undefined && { tenant }),
     ...(outcome !== undefined && { outcome }),
   })
-  const answer = await invocation
-    .admin(timeout)
-    .get<{ instance: string; decisions: readonly DecisionAnswer[] }>(`/decisions?${query}`)
+  const answer = await invocation.admin(timeout).get<DecisionList>(`/decisions?${query}`)
   terminal.show(answer, output, (look) =>
     table(decisionColumns(context.clock.date()), answer.decisions, look),
   )

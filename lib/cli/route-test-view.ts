@@ -1,4 +1,4 @@
-import type { RouteTestAnswer } from './answers.ts'
+import type { RouteTestAnswer } from '../api/route-test.ts'
 import { pairs } from './format.ts'
 import { barrierText, candidateTable, expectation } from './outlook-view.ts'
 import { type Column, facts, type Look, table } from './table.ts'

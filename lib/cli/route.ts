@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
+import type { RouteTestAnswer } from '../api/route-test.ts'
+import type { RouteAnswer, RouteList } from '../api/routes.ts'
 import type { AdminClient } from './admin-client.ts'
-import type { RouteAnswer, RouteTestAnswer } from './answers.ts'
 import { exits, Failure } from './failure.ts'
 import { pairs } from './format.ts'
 import type { Invocation } from './invocation.ts'
@@ -40,10 +41,6 @@ Examples:
     .alias('rm')
     .description('forget a route')
     .action((name, options) => remove(invocation, name, options))
-}
-
-interface RouteList {
-  readonly routes: readonly RouteAnswer[]
 }
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {

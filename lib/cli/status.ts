@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
+import type { RejectedDocument } from '../api/documents.ts'
+import type { StatusAnswer } from '../api/status.ts'
 import { formatDuration } from '../shared/duration.ts'
-import type { RejectedDocument, StatusAnswer } from './answers.ts'
 import { count } from './format.ts'
 import type { Invocation } from './invocation.ts'
 import { type RequestOptions, withOutput, withTimeout } from './options.ts'

@@ -1,19 +1,10 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import { describeFaults } from '../fleet/contents.ts'
 import { readValue } from '../fleet/document.ts'
 import type { JobAction } from '../fleet/job.ts'
+import type { Wish } from '../fleet/job-wish.ts'
 import { canonicalName } from '../fleet/names.ts'
-import { copies, labels } from '../fleet/schema.ts'
 import { ProxyError } from '../shared/errors.ts'
-
-/** Where a caller wants it done; what is not said is decided by the policy. */
-export const wishSchema = z
-  .strictObject({ copies, nodes: z.array(z.string()).min(1).max(1000), labels })
-  .partial()
-  .refine(({ nodes, copies, labels }) => !nodes || (copies === undefined && !labels), {
-    error: 'where "nodes" are named, "copies" and "labels" choose none',
-  })
-export type Wish = z.output<typeof wishSchema>
 
 /** What a request wants done to models, as it was understood. */
 export interface JobAsk {

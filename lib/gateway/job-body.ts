@@ -1,6 +1,7 @@
 import { z } from 'zod'
+import { type Wish, wishSchema } from '../fleet/job-wish.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { type JobAsk, type JobFields, jobAsk, readFields, type Wish, wishSchema } from './job-ask.ts'
+import { type JobAsk, type JobFields, jobAsk, readFields } from './job-ask.ts'
 import { FieldNames } from './scan.ts'
 import { scanBody } from './scan-body.ts'
 

@@ -1,10 +1,11 @@
 import type { JobAction } from '../fleet/job.ts'
+import type { Wish } from '../fleet/job-wish.ts'
 import { type NodeView, preferWell } from '../fleet/node.ts'
 import { matchesLabels } from '../fleet/schema.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { absent } from './choose.ts'
-import { type JobAsk, notFound, type Wish } from './job-ask.ts'
+import { type JobAsk, notFound } from './job-ask.ts'
 
 /** Names of nodes, as a job wants them. */
 export interface Placement {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
-import type { JobList } from '../../lib/cli/answers.ts'
+import type { JobList } from '../../lib/api/jobs.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { progress } from '../support/jobs.ts'
 import { startModelAdmin } from '../support/model-admin.ts'

@@ -4,11 +4,19 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
-import type { ConfigAnswer } from '../../lib/cli/answers.ts'
+import type { ConfigAnswer } from '../../lib/api/config.ts'
 import { fakeAdmin, llamero, refusal } from '../support/cli.ts'
 
 const stored = 'queue:\n  max_wait: 30s\n'
-const config: ConfigAnswer = { effective: {}, text: stored, modified: '812', ok: true, errors: [] }
+const config: ConfigAnswer = {
+  effective: {},
+  text: stored,
+  modified: '812',
+  ok: true,
+  errors: [],
+  warnings: [],
+  unknown_keys: [],
+}
 
 let folder: string
 before(async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { parse } from 'yaml'
-import type { ConfigAnswer } from '../../lib/cli/answers.ts'
+import type { ConfigAnswer } from '../../lib/api/config.ts'
 import { fakeAdmin, llamero, refusal } from '../support/cli.ts'
 
 const stored = 'queue:\n  max_wait: 30s # short\n'
@@ -14,6 +14,8 @@ const config: ConfigAnswer = {
   modified: '812',
   ok: true,
   errors: [],
+  warnings: [],
+  unknown_keys: [],
 }
 const absent: ConfigAnswer = { ...config, text: null, modified: null }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { InstanceAnswer } from '../../lib/cli/answers.ts'
+import type { InstanceAnswer } from '../../lib/api/instances.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { type Answer, drive, fakeAdmin, llamero, refusal, start } from '../support/cli.ts'
 

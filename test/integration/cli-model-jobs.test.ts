@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { JobAnswer } from '../../lib/cli/answers.ts'
+import type { JobAnswer } from '../../lib/api/jobs.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { type Answer, drive, fakeAdmin, llamero, refusal, start } from '../support/cli.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ModelDetail } from '../../lib/cli/answers.ts'
+import type { ModelDetail } from '../../lib/api/models.ts'
 import { fakeAdmin, llamero } from '../support/cli.ts'
 
 test('model list and model ps look like "ollama list" and "ollama ps", with the nodes', async (t) => {
@@ -82,6 +82,7 @@ const memory = {
 }
 const detail: ModelDetail = {
   name: 'qwen3:8b',
+  alias_of: null,
   size: 5_200_000_000,
   digest: newest,
   modified_at: '2026-01-10T00:00:00Z',

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { parse } from 'yaml'
-import type { DecisionAnswer, QueueAnswer, WaitingAnswer, WaitingDetail } from '../../lib/cli/answers.ts'
+import type { DecisionAnswer } from '../../lib/api/decisions.ts'
+import type { QueueAnswer, WaitingAnswer, WaitingDetail } from '../../lib/api/queue.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { aCandidate, fakeAdmin, llamero, refusal, start } from '../support/cli.ts'
 
@@ -24,6 +25,8 @@ function aWaiting(given: Partial<WaitingAnswer> = {}): WaitingAnswer {
     starts_in_seconds: 0.4,
     places: 2,
     candidates,
+    barred_total: 0,
+    barred: [],
     ...given,
   }
 }
@@ -188,7 +191,8 @@ test('queue show and queue list say of each node why it cannot take a request', 
       health_reason: '3 probes in a row: ECONNREFUSED\u001b',
     },
     { ...health, node: 'gpu-b', excluded: 'tried' },
-    { ...health, node: 'gpu-c', excluded: 'moon' },
+    // An instance of a newer version may name another reason.
+    { ...health, node: 'gpu-c', excluded: 'moon' as 'busy' },
   ] as const
   const none = {
     waits_for: null,
@@ -252,6 +256,7 @@ const decision: DecisionAnswer = {
   node: 'gpu-a',
   reason: 'warm',
   outcome: 'answered',
+  waited_seconds: 0,
   predicted_ttft_seconds: 0.42,
   actual_ttft_seconds: 1.5,
   candidates,

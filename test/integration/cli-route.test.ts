@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parse } from 'yaml'
-import type { RouteAnswer, RouteTestAnswer } from '../../lib/cli/answers.ts'
+import type { OutlookAnswer } from '../../lib/api/outlook.ts'
+import type { RouteTestAnswer } from '../../lib/api/route-test.ts'
+import type { RouteAnswer } from '../../lib/api/routes.ts'
 import { aCandidate, fakeAdmin, llamero, refusal } from '../support/cli.ts'
 
 const routes: { routes: RouteAnswer[] } = {
@@ -13,6 +15,7 @@ const routes: { routes: RouteAnswer[] } = {
       modified: '1',
       ok: false,
       errors: [],
+      warnings: [],
     },
     {
       name: 'zone',
@@ -21,8 +24,9 @@ const routes: { routes: RouteAnswer[] } = {
       modified: '2',
       ok: true,
       errors: [],
+      warnings: [],
     },
-    { name: 'zzz', in_force: null, text: 'x', modified: '3', ok: false, errors: [] },
+    { name: 'zzz', in_force: null, text: 'x', modified: '3', ok: false, errors: [], warnings: [] },
   ],
 }
 
@@ -84,19 +88,38 @@ test('a route the API finds invalid is exit code 6', async (t) => {
   assert.deepEqual([code, err], [6, 'error: model: must not be empty\n'])
 })
 
+type TestedNode = RouteTestAnswer['nodes'][number]
+
+function aTestedNode(given: Partial<TestedNode> & { name: string }): TestedNode {
+  return {
+    excluded: null,
+    loaded: true,
+    other_variant: false,
+    running: 0,
+    slots: 4,
+    weight: 1,
+    health: 'up',
+    health_reason: '',
+    ...given,
+  }
+}
+
 function aTest(given: Partial<RouteTestAnswer>): RouteTestAnswer {
-  const node = { excluded: null, loaded: false, running: 0, slots: 4, weight: 1 }
   return {
     asked: 'gpt-4:latest',
     tenant: 'web',
     route: 'chat',
     wanted: ['qwen3:8b', 'llama3:latest'],
+    labels: {},
+    class: 'default',
     model: 'qwen3:8b',
+    num_ctx: null,
+    panic: false,
     nodes: [
-      { ...node, name: 'gpu-a', loaded: true, running: 1 },
-      { ...node, name: 'gpu-b' },
-      { ...node, name: 'gpu-c', excluded: 'breaker' },
-      { ...node, name: 'gpu-d', excluded: 'no-model' },
+      aTestedNode({ name: 'gpu-a', running: 1 }),
+      aTestedNode({ name: 'gpu-b', loaded: false }),
+      aTestedNode({ name: 'gpu-c', loaded: false, excluded: 'breaker' }),
+      aTestedNode({ name: 'gpu-d', loaded: false, excluded: 'no-model' }),
     ],
     choice: { node: 'gpu-a', reason: 'warm' },
     refusal: null,
@@ -116,6 +139,7 @@ test('route test explains each node and the choice', async (t) => {
       'route   chat',
       'models  qwen3:8b, then llama3:latest',
       'model   qwen3:8b',
+      'class   default',
       'NODE   VERDICT   WHY                      RUNNING  WEIGHT',
       'gpu-a  chosen    has the model loaded         1/4       1',
       'gpu-b  possible  has the model on disk        0/4       1',
@@ -129,11 +153,10 @@ test('route test explains each node and the choice', async (t) => {
 })
 
 test('route test says of slow nodes that they are, and why a node is down', async (t) => {
-  const node = { excluded: null, loaded: true, running: 0, slots: 4, weight: 1 }
   const nodes = [
-    { ...node, name: 'a', health: 'slow', health_reason: '3 probes in a row: no answer within 1000 ms' },
-    { ...node, name: 'b', excluded: 'down', health: 'down', health_reason: 'connect ECONNREFUSED' },
-  ] as const
+    aTestedNode({ name: 'a', health: 'slow', health_reason: '3 probes in a row: no answer within 1000 ms' }),
+    aTestedNode({ name: 'b', excluded: 'down', health: 'down', health_reason: 'connect ECONNREFUSED' }),
+  ]
   const { url } = await fakeAdmin(t, { 'POST /routes/test': { body: aTest({ nodes, choice: null }) } })
   const { out } = await llamero('route test gpt-4', { url })
   assert.match(out, /^a +possible +has the model loaded; slow: 3 probes in a row: no answer within 1000 ms /m)
@@ -150,10 +173,9 @@ test('route test tells a fallback, the labels that the route demands, and the cl
 })
 
 test('route test asks for a context, and says what keeps a node of another variant out, and what panic means', async (t) => {
-  const node = { excluded: null, loaded: true, running: 1, slots: 4, weight: 1 }
   const nodes = [
-    { ...node, name: 'a', excluded: 'variant' },
-    { ...node, name: 'b', other_variant: true },
+    aTestedNode({ name: 'a', running: 1, excluded: 'variant' }),
+    aTestedNode({ name: 'b', running: 1, other_variant: true }),
   ]
   const body = aTest({ num_ctx: 8192, panic: true, nodes, choice: { node: 'b', reason: 'cold-load' } })
   const { url, received } = await fakeAdmin(t, { 'POST /routes/test': { body } })
@@ -170,7 +192,7 @@ test('route test asks for a context, and says what keeps a node of another varia
 
 test('route test shows what each node would cost, what a request would wait for and when it would start', async (t) => {
   const full = aCandidate({ state: 'full', start_seconds: 1.25, cost_seconds: 2 })
-  const outlook = { waits_for: 'slot', starts_in_seconds: 1.25, places: 1, candidates: [full] }
+  const outlook: OutlookAnswer = { waits_for: 'slot', starts_in_seconds: 1.25, places: 1, candidates: [full] }
   const body = aTest({ choice: null, refusal: 'full', outlook })
   const { url } = await fakeAdmin(t, { 'POST /routes/test': { body } })
   const { code, out } = await llamero('route test gpt-4', { url })

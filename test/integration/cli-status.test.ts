@@ -1,17 +1,33 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { StatusAnswer } from '../../lib/cli/answers.ts'
+import type { StatusAnswer } from '../../lib/api/status.ts'
 import { fakeAdmin, llamero } from '../support/cli.ts'
+
+const noNodes: StatusAnswer['nodes'] = {
+  total: 0,
+  up: 0,
+  slow: 0,
+  down: 0,
+  cordoned: 0,
+  rejected: 0,
+  unwell: 0,
+  unwell_first: [],
+  departed: 0,
+  departed_first: [],
+}
 
 function aStatus(given: Partial<StatusAnswer>): StatusAnswer {
   return {
     cluster: 'prod',
     version: '0.1.0',
-    instance: { id: 'proxy-a', role: 'standby', uptime_seconds: 1_036_800, draining: false },
+    instance: { id: 'proxy-a', role: 'standby', uptime_seconds: 1_036_800, draining: false, cut_off: null },
     leader: { id: 'proxy-b', fence: '812' },
+    terms: [],
     store: {
       kind: 'etcd',
       ok: true,
+      state: 'ok',
+      problem: null,
       last_contact_seconds: 0.2,
       round_trip_ms: 1.5,
       members: ['e1', 'e2'].map((name) => ({ name, endpoint: `http://${name}:2379`, ok: true })),
@@ -27,11 +43,14 @@ function aStatus(given: Partial<StatusAnswer>): StatusAnswer {
         { id: 'proxy-b', revision: '812' },
       ],
       rejected: [],
+      rejected_total: 0,
+      warned: [],
     },
-    nodes: { total: 5, up: 4, down: 1, cordoned: 1 },
-    models: { on_disk: 11, loaded: 7 },
+    nodes: { ...noNodes, total: 5, up: 4, down: 1, cordoned: 1 },
+    models: { on_disk: 11, loaded: 7, differing: 0, differing_first: [] },
     instances: 3,
     requests: { running: 18, queued: 4 },
+    warnings: [],
     ...given,
   }
 }
@@ -39,7 +58,7 @@ function aStatus(given: Partial<StatusAnswer>): StatusAnswer {
 test('status names the nodes that departed, since when and why, and how to forget them (310)', async (t) => {
   const since = '2026-07-02T10:00:00.000Z'
   const gone = { name: 'gpu-1', since, reason: 'its agent was stopped', models: ['m:1b', 'n:\u001b[31m2b'] }
-  const nodes = { total: 14, up: 2, down: 0, cordoned: 0, departed: 12, departed_first: [gone] }
+  const nodes = { ...noNodes, total: 14, up: 2, departed: 12, departed_first: [gone] }
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes }) } })
   const { code, out } = await llamero('status', { url })
   assert.equal(code, 0)
@@ -64,7 +83,7 @@ test('status names the nodes that requests avoid, since when and why, the first 
     { name: 'b', health: 'slow', breaker: 'closed', since, reason: '3 probes in a row: no answer' },
     { name: 'c', health: 'up', breaker: 'open', since, reason: 'its probes are answered' },
   ] as const
-  const nodes = { total: 9, up: 4, slow: 1, down: 4, cordoned: 0, rejected: 2, unwell: 6, unwell_first }
+  const nodes = { ...noNodes, total: 9, up: 4, slow: 1, down: 4, rejected: 2, unwell: 6, unwell_first }
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes }) } })
   const { code, out } = await llamero('status', { url })
   assert.equal(code, 0)
@@ -88,8 +107,8 @@ test('status counts the rejected documents that it does not list', async (t) => 
 })
 
 test('status tells slow nodes, and an instance that reaches none while another one does (302, 303)', async (t) => {
-  const instance = { id: 'proxy-a', role: 'standby', uptime_seconds: 60, draining: false, cut_off: 'proxy-b' }
-  const nodes = { total: 3, up: 1, slow: 2, down: 0, cordoned: 0 }
+  const instance = { ...aStatus({}).instance, cut_off: 'proxy-b' }
+  const nodes = { ...noNodes, total: 3, up: 1, slow: 2 }
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes, instance }) } })
   const { out } = await llamero('status', { url })
   assert.match(out, /^nodes +3: 1 up, 2 slow, 0 down, 0 cordoned$/m)
@@ -148,11 +167,16 @@ test('status -o wide tells the last terms, and why the former ones ended', async
 test('status names what is wrong: store, leader, rejected documents with line and hint', async (t) => {
   const body = aStatus({
     leader: null,
-    store: { kind: 'etcd', ok: false, last_contact_seconds: 42, round_trip_ms: null, members: [] },
+    store: {
+      ...aStatus({}).store,
+      ok: false,
+      state: 'unreachable',
+      last_contact_seconds: 42,
+      round_trip_ms: null,
+      members: [],
+    },
     config: {
-      source: 'store',
-      suspect: null,
-      revision: '840',
+      ...aStatus({}).config,
       stored: '1000',
       active: [
         { id: 'proxy-a', revision: '840' },
@@ -166,8 +190,9 @@ test('status names what is wrong: store, leader, rejected documents with line an
           ],
         },
       ],
+      rejected_total: 1,
     },
-    nodes: { total: 0, up: 0, down: 0, cordoned: 0 },
+    nodes: noNodes,
   })
   const { url } = await fakeAdmin(t, { 'GET /status': { body } })
   const { code, out, err } = await llamero('status', { url })
@@ -193,7 +218,7 @@ test('status names the member of the store that does not answer', async (t) => {
     { name: 'e1', endpoint: 'http://e1:2379', ok: true },
     { name: '', endpoint: 'http://e2:2379', ok: false },
   ]
-  const store = { kind: 'etcd', ok: true, last_contact_seconds: 0, round_trip_ms: 2, members }
+  const store = { ...aStatus({}).store, round_trip_ms: 2, members }
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ store }) } })
   const { out } = await llamero('status', { url })
   assert.match(out, /^store {5}ok, etcd, 1\/2 members, round trip 2 ms, down: http:\/\/e2:2379$/m)

@@ -5,7 +5,8 @@ import type { AddressInfo } from 'node:net'
 import { PassThrough, Writable } from 'node:stream'
 import { json } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
-import type { CandidateAnswer, NodeAnswer } from '../../lib/cli/answers.ts'
+import type { NodeAnswer } from '../../lib/api/nodes.ts'
+import type { CandidateAnswer } from '../../lib/api/outlook.ts'
 import { type CliContext, runCli } from '../../lib/cli/program.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
@@ -142,6 +143,7 @@ export function aNode(given: Partial<NodeAnswer> & { name: string }): NodeAnswer
     since: '2026-01-01T00:00:00Z',
     weight: 1,
     slots: 4,
+    slots_by_model: {},
     labels: {},
     version: '0.15.0',
     running: 0,
@@ -150,6 +152,7 @@ export function aNode(given: Partial<NodeAnswer> & { name: string }): NodeAnswer
     loaded: [],
     models: [],
     vram_bytes: 0,
+    rejected: [],
     ...given,
   }
 }

@@ -3,8 +3,11 @@ import { bodyParser } from '@koa/bodyparser'
 import Router from '@koa/router'
 import Koa from 'koa'
 import { failures } from '../../lib/admin/failure.ts'
-import { jobRoutes } from '../../lib/admin/jobs.ts'
-import { modelRoutes } from '../../lib/admin/models.ts'
+import { addRoutes } from '../../lib/admin/handlers.ts'
+import { jobHandlers } from '../../lib/admin/jobs.ts'
+import { modelHandlers } from '../../lib/admin/models.ts'
+import { jobEndpoints } from '../../lib/api/jobs.ts'
+import { modelEndpoints } from '../../lib/api/models.ts'
 import type { Snapshot } from '../../lib/fleet/snapshot.ts'
 import { bind } from '../../lib/shared/address.ts'
 import { silentLog } from '../../lib/shared/log.ts'
@@ -15,8 +18,8 @@ export async function startModelAdmin(current: Snapshot) {
   const gateway = await startGateway(current)
   const router = new Router()
   const { jobs, management, current: snapshot } = gateway
-  modelRoutes(router, { snapshot })
-  jobRoutes(router, { jobs, management, snapshot, log: silentLog })
+  addRoutes(modelEndpoints, modelHandlers({ snapshot }), () => router)
+  addRoutes(jobEndpoints, jobHandlers({ jobs, management, snapshot, log: silentLog }), () => router)
   const app = new Koa()
   app.use(failures(silentLog)).use(bodyParser()).use(router.routes())
   const server = createServer(app.callback())

@@ -80,9 +80,13 @@ export function rawAnswer(
 }
 
 /** Resolves when `condition` holds; rejects after two seconds, naming what was waited for. */
-export async function eventually(condition: () => boolean, what: string, withinMs = 2000): Promise<void> {
+export async function eventually(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  withinMs = 2000,
+): Promise<void> {
   const deadline = performance.now() + withinMs
-  while (!condition()) {
+  while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 2))
   }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { NodeAnswer } from '../../lib/cli/answers.ts'
+import type { NodeAnswer } from '../../lib/api/nodes.ts'
 import { seenNode, waitUntilIdle } from '../../lib/cli/drain.ts'
 import { exits, Failure } from '../../lib/cli/failure.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
-function aNode(running: Record<string, number>, state = 'cordoned'): NodeAnswer {
+function aNode(running: Record<string, number>, state: NodeAnswer['state'] = 'cordoned'): NodeAnswer {
   return {
     name: 'gpu-b',
     url: 'http://gpu-b:11434',
@@ -15,6 +15,7 @@ function aNode(running: Record<string, number>, state = 'cordoned'): NodeAnswer 
     since: null,
     weight: 1,
     slots: 1,
+    slots_by_model: {},
     labels: {},
     source: 'operator',
     version: '0.15.0',
@@ -24,6 +25,7 @@ function aNode(running: Record<string, number>, state = 'cordoned'): NodeAnswer 
     loaded: [],
     models: [],
     vram_bytes: 0,
+    rejected: [],
   }
 }
 

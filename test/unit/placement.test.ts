@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { JobAction } from '../../lib/fleet/job.ts'
+import type { Wish } from '../../lib/fleet/job-wish.ts'
 import { buildSnapshot } from '../../lib/fleet/snapshot.ts'
-import { type JobFields, jobAsk, type Wish } from '../../lib/gateway/job-ask.ts'
+import { type JobFields, jobAsk } from '../../lib/gateway/job-ask.ts'
 import { place } from '../../lib/gateway/placement.ts'
 import { aDocuments, aSnapshot } from '../support/fleet.ts'
 

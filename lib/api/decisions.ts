@@ -1,0 +1,46 @@
+import { z } from 'zod'
+import type { Endpoints, Wire } from './endpoint.ts'
+import { candidateAnswer, refusalReasons } from './outlook.ts'
+
+const decisionAnswer = z.object({
+  id: z.string().describe('of the request'),
+  decided: z.string().describe('date'),
+  model: z.string(),
+  tenant: z.string(),
+  class: z.string().describe('priority class'),
+  node: z.string().nullable().describe('where it was sent; null when it was sent nowhere'),
+  reason: z
+    .enum(['warm', 'affinity', 'cold-load', 'spill'])
+    .nullable()
+    .describe('why it was sent there; null when it was sent nowhere'),
+  outcome: z
+    .enum(['running', 'answered', 'failed', 'busy', 'left', 'cancelled', ...refusalReasons])
+    .describe('what came of it'),
+  waited_seconds: z.number(),
+  predicted_ttft_seconds: z.number().nullable().describe('from arrival to the first token'),
+  actual_ttft_seconds: z
+    .number()
+    .nullable()
+    .describe('null while there is none, when none came, and where it cannot be told'),
+  candidates: z.array(candidateAnswer).describe('the best few nodes, the chosen one first'),
+})
+export type DecisionAnswer = Wire<typeof decisionAnswer>
+
+const decisionList = z.object({ instance: z.string(), decisions: z.array(decisionAnswer) })
+export type DecisionList = Wire<typeof decisionList>
+
+export const decisionEndpoints = {
+  listDecisions: {
+    method: 'get',
+    path: '/admin/v1/decisions',
+    summary: 'Where the last requests of this instance were sent and why, the newest first.',
+    query: z.strictObject({
+      outcome: z.string().exactOptional().describe('only those with this outcome'),
+      model: z.string().exactOptional().describe('only those for this model'),
+      tenant: z.string().exactOptional().describe('only those of this tenant'),
+      limit: z.coerce.number().int().min(1).max(1000).default(100).describe('most decisions to tell of'),
+    }),
+    answer: { json: decisionList },
+    errors: ['invalid'],
+  },
+} as const satisfies Endpoints

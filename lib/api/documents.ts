@@ -1,0 +1,47 @@
+import { z } from 'zod'
+import type { Wire } from './endpoint.ts'
+
+export const faultAnswer = z.object({
+  path: z.string().describe('dotted path of the field; "" for the document itself'),
+  line: z.int().nullable().describe('line of the text, from 1; null where it cannot be told'),
+  message: z.string(),
+  hint: z.string().exactOptional().describe('what may have been meant'),
+})
+
+export const rejectedDocument = z.object({
+  key: z.string().describe('of the document in the store'),
+  errors: z.array(faultAnswer),
+})
+export type RejectedDocument = Wire<typeof rejectedDocument>
+
+/** Fields of a document as it is stored, and the verdict on it. */
+export const storedFields = {
+  text: z.string().nullable().describe('the document as its operator wrote it; null when there is none'),
+  modified: z.string().nullable().describe('its revision: what If-Match takes; null when there is none'),
+  ok: z.boolean().describe('whether this text is in force'),
+  errors: z.array(faultAnswer).describe('why it is not; the last good version stays in force'),
+  warnings: z.array(z.string()).describe('what is in force and yet worth a second look'),
+}
+export const storedAnswer = z.object(storedFields)
+/** A document as it is stored, and the verdict on it. */
+export type StoredAnswer = Wire<typeof storedAnswer>
+
+/** The text of a document, which keeps its comments and the order of its fields. */
+export const textFields = { text: z.string().describe('the whole document, as YAML or JSON') }
+
+/** A body that is the document itself, or carries its text. */
+export const documentOrText = <S extends z.ZodType>(document: S) =>
+  z.union([document, z.strictObject(textFields)])
+
+/** Fields to set in a stored document. */
+export const patchBody = z
+  .record(z.string(), z.unknown())
+  .describe(
+    'fields to set; null removes one; labels and other maps are merged, everything else is replaced. Comments survive',
+  )
+
+/** Request headers by which a change says what it builds upon. */
+export const seenHeaders = {
+  'if-match': 'the revision ("modified") that the caller has seen: 409 when the document has changed since',
+  'if-none-match': '"*": the document must not exist yet, else 409',
+}

@@ -1,0 +1,70 @@
+import { z } from 'zod'
+import type { Endpoints, Wire } from './endpoint.ts'
+
+const instanceAnswer = z.object({
+  id: z.string(),
+  version: z.string(),
+  host: z.string().exactOptional().describe('host name of its machine; older versions leave it out'),
+  data: z.string().describe('where it serves requests'),
+  admin: z.string().describe('where its admin listener is'),
+  started: z.string().describe('date'),
+  role: z.enum(['leader', 'standby']),
+  draining: z.boolean().describe('out of service for load balancers'),
+  question: z
+    .object({ id: z.string(), nodes: z.array(z.string()) })
+    .exactOptional()
+    .describe('nodes that it does not reach, while it asks the other instances for them'),
+  revision: z.string().describe('store revision of what is in force on it'),
+  running: z.int().describe('requests running through it'),
+  queued: z.int().describe('requests waiting in it'),
+})
+export type InstanceAnswer = Wire<typeof instanceAnswer>
+
+const instanceList = z.object({ instances: z.array(instanceAnswer) })
+export type InstanceList = Wire<typeof instanceList>
+
+const drainAnswer = z.object({ id: z.string(), draining: z.boolean() })
+
+const params = { id: 'id of the instance that answers' }
+
+/** An order to an instance is obeyed by that one only: another one answers 409 and says where it listens. */
+export const instanceEndpoints = {
+  listInstances: {
+    method: 'get',
+    path: '/admin/v1/instances',
+    summary: 'The llamero processes of the cluster.',
+    answer: { json: instanceList },
+  },
+  stepDown: {
+    method: 'post',
+    path: '/admin/v1/instances/:id/step-down',
+    summary: 'Hands leadership over to another instance.',
+    params,
+    body: {
+      fields: z
+        .strictObject({ to: z.string().optional().describe('id of the instance that shall lead next') })
+        .prefault({}),
+      refusal: 'invalid',
+    },
+    answer: {
+      json: z.object({ id: z.string(), to: z.string().nullable().describe('null: any other instance') }),
+    },
+    errors: ['not_found', 'conflict'],
+  },
+  drain: {
+    method: 'post',
+    path: '/admin/v1/instances/:id/drain',
+    summary: 'Takes the instance out of service for load balancers; it goes on serving.',
+    params,
+    answer: { json: drainAnswer },
+    errors: ['not_found', 'conflict'],
+  },
+  undrain: {
+    method: 'delete',
+    path: '/admin/v1/instances/:id/drain',
+    summary: 'Puts the instance back into service.',
+    params,
+    answer: { json: drainAnswer },
+    errors: ['not_found', 'conflict'],
+  },
+} as const satisfies Endpoints

@@ -1,0 +1,93 @@
+import { z } from 'zod'
+import { nodeHealths, nodeSchema } from '../fleet/node.ts'
+import { nodeStates } from '../fleet/node-states.ts'
+import { documentOrText, faultAnswer, patchBody } from './documents.ts'
+import type { Endpoints, Wire } from './endpoint.ts'
+
+export const seenHealths = [...nodeHealths, 'unknown'] as const
+export const breakerStates = ['closed', 'open', 'half-open'] as const
+
+export const nodeAnswer = z.object({
+  name: z.string(),
+  url: z.string(),
+  state: z
+    .enum([...nodeStates, 'departed', 'rejected'])
+    .describe(
+      'what its operator wants; departed: it was registered by an agent that is gone, and is remembered; rejected: no version of its document was ever valid',
+    ),
+  health: z.enum(seenHealths).describe('as the probes found it; unknown before the first one'),
+  reason: z.string().describe('why the health is what it is'),
+  since: z.string().nullable().describe('date of the last change of health; null before the first probe'),
+  weight: z.number().describe('share of requests against the other nodes'),
+  slots: z.int().describe('requests at once: the least of its models in memory, as configured or learned'),
+  slots_by_model: z.record(z.string(), z.int()).describe('of each model in memory'),
+  labels: z.record(z.string(), z.string()),
+  source: z.enum(['operator', 'agent']).describe('which of them registered it'),
+  version: z.string().describe("Ollama's version; empty before it has answered"),
+  running: z.int().describe('requests running on it, from all instances'),
+  running_by_instance: z.record(z.string(), z.int()),
+  breaker: z.enum(breakerStates).describe('circuit breaker of the instance that answers'),
+  loaded: z.array(z.string()).describe('models in its memory'),
+  models: z.array(z.string()).describe('models on its disk'),
+  vram_bytes: z.int().describe('GPU memory that its loaded models take'),
+  rejected: z
+    .array(faultAnswer)
+    .describe(
+      'why its document is not in force as it is stored: its last valid version is, if there was one',
+    ),
+})
+export type NodeAnswer = Wire<typeof nodeAnswer>
+
+const nodeList = z.object({ nodes: z.array(nodeAnswer) })
+export type NodeList = Wire<typeof nodeList>
+
+/** Headers are left out: they may hold secrets. */
+const writtenNode = z.object({ name: z.string(), ...nodeSchema.omit({ headers: true }).shape })
+
+const params = { name: 'name of the node' }
+
+export const nodeEndpoints = {
+  listNodes: {
+    method: 'get',
+    path: '/admin/v1/nodes',
+    summary: 'The Ollama servers: what is wanted of each, and what is observed.',
+    answer: { json: nodeList },
+  },
+  readNode: {
+    method: 'get',
+    path: '/admin/v1/nodes/:name',
+    summary: 'One Ollama server.',
+    params,
+    answer: { json: nodeAnswer },
+    errors: ['not_found'],
+  },
+  writeNode: {
+    method: 'put',
+    path: '/admin/v1/nodes/:name',
+    summary: 'Registers a node, or replaces its document.',
+    params,
+    headers: { 'if-none-match': '"*": the node must not exist yet, else 409' },
+    body: { document: documentOrText(nodeSchema) },
+    statuses: [200, 201],
+    answer: { json: writtenNode },
+    errors: ['invalid', 'conflict'],
+  },
+  changeNode: {
+    method: 'patch',
+    path: '/admin/v1/nodes/:name',
+    summary: 'Changes some fields of a node, such as its state.',
+    params,
+    body: { document: patchBody },
+    answer: { json: writtenNode },
+    errors: ['invalid', 'not_found', 'conflict'],
+  },
+  removeNode: {
+    method: 'delete',
+    path: '/admin/v1/nodes/:name',
+    summary: 'Removes a node; requests that run on it are answered.',
+    params,
+    statuses: [204],
+    answer: null,
+    errors: ['invalid', 'not_found'],
+  },
+} as const satisfies Endpoints

@@ -1,0 +1,219 @@
+import { z } from 'zod'
+import { configSchema, routeSchema } from '../fleet/config.ts'
+import { nodeSchema } from '../fleet/node.ts'
+import { type ErrorCode, ProxyError } from '../shared/errors.ts'
+import { effectiveConfig } from './config.ts'
+import { faultAnswer, patchBody } from './documents.ts'
+import { apiVersion, type Endpoint, type Endpoints } from './endpoint.ts'
+import { errorAnswer } from './error.ts'
+import { jobAnswer } from './jobs.ts'
+import { copyAnswer, loadedAnswer, modelAnswer } from './models.ts'
+import { nodeAnswer } from './nodes.ts'
+import { barredAnswer, candidateAnswer, outlookAnswer } from './outlook.ts'
+import { waitingAnswer } from './queue.ts'
+
+type Json = Readonly<Record<string, unknown>>
+
+/** Schemas that several operations share, by their names in the document: those that callers send, and those they get. */
+const sent = { Config: configSchema, NodeSpec: nodeSchema, RouteSpec: routeSchema, Patch: patchBody }
+const told = {
+  Error: errorAnswer,
+  Fault: faultAnswer,
+  Node: nodeAnswer,
+  Model: modelAnswer,
+  LoadedModel: loadedAnswer,
+  ModelCopy: copyAnswer,
+  Job: jobAnswer,
+  Candidate: candidateAnswer,
+  BarredNode: barredAnswer,
+  Outlook: outlookAnswer,
+  WaitingRequest: waitingAnswer,
+}
+
+type OpenApiDocument = Json & { readonly openapi: string }
+
+/** The OpenAPI 3.1 document of `endpoints`. @param version of llamero. */
+export function openApi(endpoints: Endpoints, version: string): OpenApiDocument {
+  const operations = Object.entries(endpoints)
+  const bodies = operations.flatMap(([id, { body }]) => {
+    const schema = body && ('fields' in body ? body.fields : body.document)
+    return schema && schema !== patchBody ? [[bodyName(id), schema] as const] : []
+  })
+  const answers = operations.flatMap(([id, { answer }]) => {
+    const schema = answer && jsonOf(answer)
+    return schema ? [[answerName(id), schema] as const] : []
+  })
+  const byPath = Map.groupBy(operations, ([, { path }]) => path.replaceAll(/:(\w+)/g, '{$1}'))
+  const paths = [...byPath].map(([path, group]) => [
+    path,
+    Object.fromEntries(group.map(([id, endpoint]) => [endpoint.method, operation(id, endpoint)])),
+  ])
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'llamero admin API',
+      version,
+      description: `Every JSON answer carries "apiVersion": "${apiVersion}"; within it fields are only ever added.`,
+    },
+    paths: Object.fromEntries(paths),
+    components: {
+      schemas: {
+        ...schemasOf({ ...sent, ...Object.fromEntries(bodies) }, 'input'),
+        ...schemasOf({ ...told, ...Object.fromEntries(answers) }, 'output'),
+      },
+      securitySchemes: {
+        token: {
+          type: 'http',
+          scheme: 'bearer',
+          description:
+            'the admin token, or an API key of scope admin. Reads are open to callers of a listener on loopback, unless auth.anonymous says otherwise or a proxy passed the request on',
+        },
+      },
+    },
+  }
+}
+
+/** The schema of a JSON answer as it is on the wire; null: it is no JSON. */
+export function jsonOf(answer: NonNullable<Endpoint['answer']>): z.ZodObject | null {
+  if ('foreign' in answer) return answer.foreign
+  if ('json' in answer) return z.object({ apiVersion: z.literal(apiVersion), ...answer.json.shape })
+  return null
+}
+
+function operation(id: string, endpoint: Endpoint): Json {
+  const { method, summary, access, body } = endpoint
+  const isOpenRead = method === 'get' && access !== 'open'
+  const parameters = parametersOf(endpoint)
+  return {
+    operationId: id,
+    summary,
+    ...(parameters.length > 0 && { parameters }),
+    ...(body && { requestBody: requestBody(id, body) }),
+    responses: { ...successes(id, endpoint), ...refusals(endpoint) },
+    security: access === 'open' ? [] : isOpenRead ? [{}, { token: [] }] : [{ token: [] }],
+  }
+}
+
+function parametersOf({ params = {}, query, headers = {} }: Endpoint): Json[] {
+  const text = { type: 'string' }
+  const { properties = {}, required = [] } = query ? schemaOf(query) : {}
+  return [
+    ...Object.entries(params).map(([name, description]) => ({
+      name,
+      in: 'path',
+      required: true,
+      description,
+      schema: text,
+    })),
+    ...Object.entries(properties as Record<string, Json>).map(([name, { description, ...schema }]) => ({
+      name,
+      in: 'query',
+      required: (required as readonly string[]).includes(name),
+      description,
+      schema,
+    })),
+    ...Object.entries(headers).map(([name, description]) => ({
+      name,
+      in: 'header',
+      description,
+      schema: text,
+    })),
+  ]
+}
+
+function requestBody(id: string, body: NonNullable<Endpoint['body']>): Json {
+  const isPatch = 'document' in body && body.document === patchBody
+  const isRequired = 'document' in body || !body.fields.safeParse(undefined).success
+  return { required: isRequired, content: json(isPatch ? 'Patch' : bodyName(id)) }
+}
+
+const meanings: Readonly<Record<number, string>> = {
+  200: 'done',
+  201: 'made',
+  202: 'accepted: it goes on',
+  204: 'removed',
+}
+
+function successes(id: string, { answer, statuses = [200] }: Endpoint): Record<string, Json> {
+  if (answer && 'text' in answer) {
+    const { text, no, type = 'text/plain' } = answer
+    const content = { [type]: { schema: { type: 'string' } } }
+    return {
+      200: { description: text, content },
+      ...(no !== undefined && { 503: { description: no, content } }),
+    }
+  }
+  const content = answer === null ? {} : { content: json(answerName(id)) }
+  return Object.fromEntries(
+    statuses.map((status) => [status, { description: meanings[status] ?? '', ...content }]),
+  )
+}
+
+/** The errors of an operation, by status. */
+function refusals({ method, access, body, query, errors = [] }: Endpoint): Record<string, Json> {
+  const codes = new Set<ErrorCode>(['foreign_host', 'internal'])
+  const add = (...more: readonly ErrorCode[]) => {
+    for (const code of more) codes.add(code)
+  }
+  add(...errors)
+  if (access !== 'open') add('admin_token_required', 'key_expired', 'forbidden')
+  if (body) add('bad_request', 'body_too_large', 'unsupported_encoding')
+  if (body && 'fields' in body) add(body.refusal)
+  if (query && access !== 'open') add('invalid')
+  if (access !== 'open' && method !== 'get') add('store_unavailable')
+  const byStatus = Map.groupBy([...codes].sort(), (code) => new ProxyError(code).status)
+  return Object.fromEntries(
+    [...byStatus].map(([status, group]) => [
+      status,
+      { description: `error.code is ${group.join(' or ')}`, content: json('Error') },
+    ]),
+  )
+}
+
+function json(name: string): Json {
+  return { 'application/json': { schema: { $ref: refTo(name) } } }
+}
+
+function refTo(name: string): string {
+  return `#/components/schemas/${name}`
+}
+
+function bodyName(id: string): string {
+  return `${id.charAt(0).toUpperCase()}${id.slice(1)}Body`
+}
+
+function answerName(id: string): string {
+  return `${id.charAt(0).toUpperCase()}${id.slice(1)}Answer`
+}
+
+/** JSON schemas that refer to each other, by name. */
+function schemasOf(schemas: Readonly<Record<string, z.ZodType>>, io: 'input' | 'output') {
+  const registry = z.registry<{ id: string }>()
+  for (const [id, schema] of Object.entries(schemas)) registry.add(schema, { id })
+  const made = z.toJSONSchema(registry, { io, uri: refTo, unrepresentable: 'any', override })
+  return Object.fromEntries(Object.entries(made.schemas).map(([id, schema]) => [id, withoutIds(schema)]))
+}
+
+function schemaOf(schema: z.ZodType): Json {
+  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any', override })
+}
+
+interface Overridden {
+  readonly zodSchema: z.core.$ZodType
+  readonly jsonSchema: z.core.JSONSchema.BaseSchema
+}
+
+function override({ zodSchema, jsonSchema }: Overridden): void {
+  if (zodSchema === effectiveConfig) jsonSchema.$ref = refTo('Config')
+  // zod says of an answer that it has no other fields; the next version may have.
+  const { def } = zodSchema._zod
+  if (def.type === 'object' && !('catchall' in def && def.catchall)) delete jsonSchema.additionalProperties
+  // What every integer of JavaScript keeps to says nothing of this one.
+  if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
+  if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+}
+
+/** The place of a schema in the document is its identity. */
+function withoutIds({ $id: _id, $schema: _schema, ...schema }: Json): Json {
+  return schema
+}

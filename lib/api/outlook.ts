@@ -1,0 +1,92 @@
+import { z } from 'zod'
+import type { Wire } from './endpoint.ts'
+import { seenHealths } from './nodes.ts'
+
+export const candidateAnswer = z.object({
+  node: z.string(),
+  state: z
+    .enum(['ready', 'full', 'loading', 'absent'])
+    .describe('of the model there: in memory with a free slot, without one, being loaded, not in memory'),
+  start_seconds: z.number().describe('until it could begin'),
+  prefill_seconds: z.number().describe('for its prompt'),
+  decode_seconds: z.number().describe('for its answer'),
+  externality_seconds: z.number().describe('by which it slows the other requests there'),
+  eviction_seconds: z.number().describe('to load again what would be evicted for it'),
+  cost_seconds: z.number().describe('the weighted sum of these terms'),
+})
+/** A node as a place for a request: the terms of its cost, and their weighted sum. */
+export type CandidateAnswer = Wire<typeof candidateAnswer>
+
+/** Why a node is passed over. */
+export const exclusions = [
+  'off',
+  'cordoned',
+  'unknown',
+  'down',
+  'weight',
+  'tried',
+  'labels',
+  'no-model',
+  'breaker',
+  'busy',
+  'full',
+  'variant',
+  'swap',
+] as const
+
+export const barredAnswer = z.object({
+  node: z.string(),
+  excluded: z.enum(exclusions).nullable().describe('why it cannot take the request'),
+  health: z.enum(seenHealths),
+  health_reason: z.string().describe('why its health is what it is'),
+})
+/** A node that cannot take a request now. */
+export type BarredAnswer = Wire<typeof barredAnswer>
+
+/** Fields about the nodes that cannot take a request now. */
+export const barredFields = {
+  barred_total: z
+    .int()
+    .nullable()
+    .describe('nodes that cannot take it now; null where that was not looked for'),
+  barred: z
+    .array(barredAnswer)
+    .nullable()
+    .describe('the first of these nodes: those that have its model, or that its route allows, come first'),
+}
+const barredNodes = z.object(barredFields)
+export type BarredNodes = Wire<typeof barredNodes>
+
+export const refusalReasons = [
+  'queue-full',
+  'tenant-full',
+  'no-capacity',
+  'waited-too-long',
+  'no-node',
+  'load-failed',
+] as const
+
+/** Fields of what a request has to expect. */
+export const outlookFields = {
+  refused: z
+    .enum(refusalReasons)
+    .nullable()
+    .exactOptional()
+    .describe('why it would be refused at once, if it would; absent where that was not looked for'),
+  waits_for: z
+    .enum(['slot', 'load', 'share'])
+    .nullable()
+    .describe('null when it could start now, or when that cannot be told'),
+  starts_in_seconds: z.number().nullable().describe('null when that cannot be told'),
+  places: z
+    .int()
+    .nullable()
+    .describe('nodes that could serve it; null where that was not looked for, as far back in a list'),
+  candidates: z
+    .array(candidateAnswer)
+    .nullable()
+    .describe('the best of these nodes, the cheapest first; null where that was not looked for'),
+}
+export const outlookAnswer = z.object(outlookFields)
+/** What a request has to expect. */
+export type OutlookAnswer = Wire<typeof outlookAnswer>

@@ -1,0 +1,70 @@
+import { z } from 'zod'
+import type { Endpoints, Wire } from './endpoint.ts'
+import { barredFields, outlookFields } from './outlook.ts'
+
+const waitingFields = {
+  id: z.string().describe('of the request'),
+  model: z.string(),
+  variant: z.string().describe("load-time options as JSON; empty for the node's own"),
+  tenant: z.string(),
+  class: z.string().describe('priority class'),
+  waited_seconds: z.number(),
+  node: z.string().nullable().describe('where it is planned to go; null while there is no plan'),
+  ...outlookFields,
+  ...barredFields,
+}
+export const waitingAnswer = z.object(waitingFields)
+/** A request that waits, and what it has to expect. */
+export type WaitingAnswer = Wire<typeof waitingAnswer>
+
+const queueAnswer = z.object({
+  instance: z.string(),
+  total: z.int().describe('requests that wait in this instance'),
+  by_class: z.record(z.string(), z.int()),
+  by_tenant: z.record(z.string(), z.int()),
+  waiting: z.array(waitingAnswer).describe('the first of them, in the order in which they will be served'),
+})
+export type QueueAnswer = Wire<typeof queueAnswer>
+
+const waitingDetail = z.object({
+  instance: z.string(),
+  position: z.int().describe('in the order in which requests will be served, from 1'),
+  ...waitingFields,
+  prompt_tokens: z.int().describe('estimated from the body'),
+  max_tokens: z.int().nullable().describe('that may be written; null: the caller set no limit'),
+  labels: z.record(z.string(), z.string()).describe('that a node must have'),
+  failed_on: z.array(z.string()).describe('nodes that failed it already'),
+})
+export type WaitingDetail = Wire<typeof waitingDetail>
+
+const params = { id: 'id of the request' }
+
+export const queueEndpoints = {
+  listQueue: {
+    method: 'get',
+    path: '/admin/v1/queue',
+    summary: 'What waits in this instance, in the order in which it will be served, and why.',
+    query: z.strictObject({
+      limit: z.coerce.number().int().min(1).max(1000).default(100).describe('most requests to tell of'),
+    }),
+    answer: { json: queueAnswer },
+    errors: ['invalid'],
+  },
+  readWaiting: {
+    method: 'get',
+    path: '/admin/v1/queue/:id',
+    summary: 'One waiting request, and what it has to expect.',
+    params,
+    answer: { json: waitingDetail },
+    errors: ['not_found'],
+  },
+  cancelWaiting: {
+    method: 'delete',
+    path: '/admin/v1/queue/:id',
+    summary: 'Takes a waiting request out of the queue: its caller gets an error.',
+    params,
+    statuses: [204],
+    answer: null,
+    errors: ['not_found'],
+  },
+} as const satisfies Endpoints

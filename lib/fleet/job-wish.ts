@@ -1,0 +1,27 @@
+import { z } from 'zod'
+import { copies, labels } from './schema.ts'
+
+const wishFields = {
+  copies: copies.optional().describe('how many nodes get the model'),
+  nodes: z.array(z.string()).min(1).max(1000).optional().describe('names of the nodes to do it on'),
+  labels: labels.optional().describe('labels that a node needs to be chosen'),
+}
+
+/**
+ * The fields of a request for a model job: `others`, and where the caller wants it to be done. What is not said of that is
+ * decided by the policy.
+ */
+export function withWish<Shape extends z.ZodRawShape>(others: Shape) {
+  return z
+    .strictObject({ ...others, ...wishFields })
+    .refine((fields) => isOneChoice(fields), 'where "nodes" are named, "copies" and "labels" choose none')
+}
+
+export const wishSchema = withWish({})
+export type Wish = z.output<typeof wishSchema>
+
+/** The nodes are either named or chosen. */
+function isOneChoice(fields: object): boolean {
+  const { nodes, copies, labels }: Wish = fields
+  return !nodes || (copies === undefined && !labels)
+}
