@@ -4,8 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { Etcd3 } from 'etcd3'
+import { RealClock } from '../../lib/shared/clock.ts'
+import { silentLog } from '../../lib/shared/log.ts'
 import { aModel } from '../../lib/simulator/models.ts'
 import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { EtcdStore } from '../../lib/store/etcd.ts'
 import { type Etcd, etcdctl, etcdctlPut, startEtcd } from '../support/etcd.ts'
 import { Load } from '../support/load.ts'
 import { InstanceProcess, until } from '../support/processes.ts'
@@ -92,7 +95,7 @@ suite('two instances and an etcd over its quota', () => {
     await etcd.stop()
   })
 
-  test('say so, look for themselves, list nothing anew, fail no request, and follow again when it has room (308)', async () => {
+  test('say so, look for themselves, list nothing anew, fail no request, and follow again when it has room (308)', async (t) => {
     const leaderId = (await statusOf(instances[0] as InstanceProcess)).leader?.id
     const leader = instances.find(({ name }) => name === leaderId) as InstanceProcess
     await using load = new Load(() => instances.map(({ url }) => url), 'm:1b', 1)
@@ -100,6 +103,13 @@ suite('two instances and an etcd over its quota', () => {
     const filler = Buffer.alloc(1024 * 1024, 'x')
     for (let n = 0; n < 10; n++) await etcdctlPut(etcd.endpoint, `/filler/${n}`, filler).catch(() => {})
     assert.match(await etcdctl(etcd.endpoint, 'alarm', 'list'), /NOSPACE/)
+    const reader = new EtcdStore({ endpoints: [etcd.endpoint], clock: new RealClock(), log: silentLog })
+    t.after(() => reader.close())
+    const readerSees = async (kind: string | undefined) => {
+      await reader.newest(root)
+      return reader.condition.trouble?.kind === kind
+    }
+    await until(() => readerSees('no-space'), 'what writes nothing learns of it too', 5000)
     for (const instance of instances) await assertTold(instance, 'no-space', 'read-only', /alarm disarm/)
 
     await nodes[0]?.control.refuse()
@@ -121,6 +131,7 @@ suite('two instances and an etcd over its quota', () => {
     await etcdctl(etcd.endpoint, 'compaction', String(answer.Status.header.revision))
     await etcdctl(etcd.endpoint, 'defrag')
     await etcdctl(etcd.endpoint, 'alarm', 'disarm')
+    await until(() => readerSees(undefined), 'and that it has room', 5000)
     for (const instance of instances) {
       await until(async () => (await statusOf(instance)).store.ok, `${instance.name} is ok again`, 16_000)
       await until(async () => (await statusOf(instance)).advice === 'leader', 'and heeds the leader', 10_000)
