@@ -95,7 +95,11 @@ async function nextLeader({ context }: Invocation, admin: AdminClient, fence: st
     const { leader } = await admin.get<StatusAnswer>('/status')
     if (leader && leader.fence !== fence) return leader
     if (clock.now() >= until)
-      throw new Failure(exits.timedOut, `nobody leads after ${formatDuration(timeoutMs)}`, 'llamero status')
+      throw new Failure(
+        exits.timedOut,
+        `no instance leads after ${formatDuration(timeoutMs)}`,
+        'llamero status',
+      )
     await clock.sleep(lookEveryMs, signal)
   }
 }

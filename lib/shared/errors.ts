@@ -194,7 +194,7 @@ const catalogue = {
     status: 503,
     retryAfter: 5,
     text: () =>
-      'no instance leads this cluster now, so nobody could carry this out; try again in a few seconds',
+      'no instance leads this cluster now, and only a leader can carry this out; try again in a few seconds',
   },
   // 502, 504: every attempt failed
   node_failed: { status: 502, text: (f) => `the Ollama server failed: ${f['reason']}` },

@@ -92,7 +92,7 @@ test('step-down that another instance wins is a conflict; one that nobody wins t
   const clock = new VirtualClock()
   const { done, stderr } = start('instance step-down -y --timeout 2s', { url: nobody.url, clock })
   assert.equal(await drive(clock, done), 8)
-  assert.match(stderr.text, /^error: nobody leads after 2\.0s/)
+  assert.match(stderr.text, /^error: no instance leads after 2\.0s/)
 })
 
 test('step-down without a leader, towards a stranger, or asked of a standby says so', async (t) => {
