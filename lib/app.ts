@@ -6,7 +6,7 @@ import { AdminServer } from './admin/server.ts'
 import { readOrCreateToken } from './admin/token.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { DiskSnapshot } from './cluster/disk-snapshot.ts'
-import { lessonsIn } from './cluster/lessons.ts'
+import { learnedIn } from './cluster/lessons.ts'
 import { succeedPredecessor } from './cluster/predecessor.ts'
 import { UsedElsewhere } from './cluster/used-elsewhere.ts'
 import { Contacts } from './fleet/contacts.ts'
@@ -119,7 +119,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   const ownFaults = new OwnFaults({ clock, log, metrics })
   const forwarder = new Forwarder(clock, (error) => ownFaults.note(error))
   const api = new NodeApi({ upstreams, forwarder, clock })
-  const doubt = (node: string) => cluster.doubt(node)
+  const doubt = (node: string) => cluster.requestProbe(node)
   const loader = new ModelLoader({ api, snapshot, upstreams, clock, metrics, doubt })
   const elsewhere = new UsedElsewhere({ loads: () => cluster.directory.loads(), own: settings.name, clock })
   const scheduler = new Scheduler({
@@ -139,7 +139,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     const { nodes } = snapshot.get()
     if (knownAt !== null || nodes.size === 0) return
     knownAt = clock.now()
-    scheduler.restore(lessonsIn(nodes.values())) // from then on it learns by itself
+    scheduler.restore(learnedIn(nodes.values())) // from then on it learns by itself
   })
   const dispatch = new Dispatch({
     scheduler,

@@ -13,8 +13,8 @@ interface StatusFacts {
   /** Nodes whose failures may be the fault of this instance: their statuses in the store stay as they are. */
   readonly held: ReadonlySet<string>
   /** What the store says, by node name. */
-  readonly sightings: ReadonlyMap<string, Sighting>
-  readonly lessons: Pick<Lessons, 'of'>
+  readonly storedStatuses: ReadonlyMap<string, Sighting>
+  readonly learning: Pick<Lessons, 'publishedOf'>
 }
 
 /** The writes that bring `R/state/nodes/` up to date: statuses that changed are put, those of nodes that are not probed deleted. */
@@ -24,21 +24,21 @@ export function planStates({
   nodes,
   observations,
   held,
-  sightings,
-  lessons,
+  storedStatuses,
+  learning,
 }: StatusFacts): Operation[] {
   const operations: Operation[] = []
   for (const [name, observation] of observations) {
     const spec = nodes.get(name)?.spec
     if (!observation || !spec || held.has(name)) continue
     // The observation may be an earlier leader's status: fence and weight are overwritten.
-    const stored = sightings.get(name)?.stored
-    const learned = lessons.of(name, stored?.learned)
+    const stored = storedStatuses.get(name)?.stored
+    const learned = learning.publishedOf(name, stored?.learned)
     const status: NodeStatus = { ...observation, fence: String(fence), weight: spec.weight, learned }
     if (stored && sameStatus(stored, status)) continue
     operations.push({ type: 'put', key: keys.nodeState(name), value: JSON.stringify(status) })
   }
-  for (const name of sightings.keys())
+  for (const name of storedStatuses.keys())
     if (!observations.get(name)) operations.push({ type: 'delete', key: keys.nodeState(name) })
   return operations
 }

@@ -23,7 +23,7 @@ export class ClockSkew {
   }
 
   /** @param at when the leader wrote the heartbeat that just arrived, by the leader's clock */
-  heard(leader: string, at: Date): void {
+  observe(leader: string, at: Date): void {
     const { clock, log, metrics } = this.#options
     const aheadMs = clock.date().getTime() - at.getTime()
     metrics.clockSkew.set(aheadMs / 1000)

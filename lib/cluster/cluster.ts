@@ -116,12 +116,12 @@ export class Cluster {
     this.#informer = new Informer({
       ...shared,
       prefix: keys.root,
-      changed: (changed) => this.#intake.changed(changed),
+      changed: (changed) => this.#intake.add(changed),
     })
     this.#intake = new Intake({
       ...shared,
       informer: this.#informer,
-      world: this.#world,
+      builder: this.#world,
       followed: (changed, isOtherHistory) => this.#follow(changed, isOtherHistory),
     })
 
@@ -186,7 +186,7 @@ export class Cluster {
     this.#fallback.stop()
     this.#world.stop()
     // The saved statuses are as old as the last heartbeat, not as the last change of them.
-    if (this.#fallback.hasHeard) this.#cache?.changed(0)
+    if (this.#fallback.hasHeard) this.#cache?.saveWithin(0)
     const unfollowed = Promise.all([this.#informer.stop(), this.#cache?.stop()])
     await this.#leadership.stop()
     await this.#registry.stop()
@@ -212,7 +212,7 @@ export class Cluster {
   /** A term or a record of another history proves nothing: the leader has to win again, and all instances register. */
   #startOver(): void {
     void this.#leadership.stepDown()
-    this.#registry.forget()
+    this.#registry.registerAgain()
   }
 
   #observeOwn(record: Entry | null, revision: bigint): void {
@@ -344,7 +344,7 @@ export class Cluster {
   }
 
   /** A node is not what the snapshot says of it: the leader looks at once, on others its next probe must do. */
-  doubt(node: string): void {
-    this.#leadership.doubt(node)
+  requestProbe(node: string): void {
+    this.#leadership.requestProbe(node)
   }
 }

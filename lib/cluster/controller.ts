@@ -32,7 +32,7 @@ interface View {
   readonly suspect: string | null
   /** Whether the store may get a uid now. */
   readonly mayName: boolean
-  readonly sightings: ReadonlyMap<string, Sighting>
+  readonly storedStatuses: ReadonlyMap<string, Sighting>
   /** Everything in the store, as of `revision`. */
   readonly entries: ReadonlyMap<string, Entry>
   readonly revision: bigint
@@ -74,7 +74,7 @@ export class Controller {
   readonly #doubt: SelfDoubt
   readonly #lateness: LatenessLimit
   readonly #jobs: JobRunner
-  readonly #lessons: Lessons
+  readonly #learning: Lessons
   readonly #loop: Loop
   readonly #since: Date
   /** Callers of `#refresh` that wait until the status of their node is in the store. */
@@ -99,8 +99,8 @@ export class Controller {
     })
     this.#doubt = new SelfDoubt({ ...options, changed: () => this.#loop.poke() })
     this.#lateness = new LatenessLimit({ ...options, exceeded: () => void this.#yield() })
-    this.#lessons = new Lessons(options)
-    this.#jobs = new JobRunner({ ...options, look: (node) => this.#refresh(node) })
+    this.#learning = new Lessons(options)
+    this.#jobs = new JobRunner({ ...options, refresh: (node) => this.#refresh(node) })
   }
 
   start(): void {
@@ -115,9 +115,9 @@ export class Controller {
     this.#probers.stop()
   }
 
-  /** See `Prober.doubt`. */
-  doubt(node: string): void {
-    this.#probers.doubt(node)
+  /** See `Prober.requestProbe`. */
+  requestProbe(node: string): void {
+    this.#probers.requestProbe(node)
   }
 
   /** Runs the next round now. */
@@ -132,7 +132,7 @@ export class Controller {
 
   /** Probes the node. Resolves when the store has the result; a probe that found nothing out leaves the status as it was. */
   async #refresh(node: string): Promise<void> {
-    await this.#probers.look(node)
+    await this.#probers.refresh(node)
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#refreshes.add({ key: this.#options.keys.nodeState(node), resolve })
     this.#loop.poke()
@@ -161,11 +161,11 @@ export class Controller {
 
   async #publish(): Promise<void> {
     const { view, keys, fence, instance, clock } = this.#options
-    const { snapshot, objects, suspect, mayName, sightings, entries } = view()
+    const { snapshot, objects, suspect, mayName, storedStatuses, entries } = view()
     const observations = this.#probers.observations()
-    const held = this.#doubt.hold(this.#watched(observations, sightings))
-    this.#lessons.look((node) => sightings.get(node)?.stored?.learned)
-    const nodes = { nodes: snapshot.nodes, observations, held, sightings, lessons: this.#lessons }
+    const held = this.#doubt.hold(this.#watched(observations, storedStatuses))
+    this.#learning.compare((node) => storedStatuses.get(node)?.stored?.learned)
+    const nodes = { nodes: snapshot.nodes, observations, held, storedStatuses, learning: this.#learning }
     const states = planStates({ keys, fence, ...nodes })
     this.#resolveRefreshes(states)
     // The documents of a store that is not trusted are not in force, so they get no verdicts.
@@ -183,11 +183,14 @@ export class Controller {
       await this.#write(batch)
   }
 
-  #watched(observations: ReadonlyMap<string, Observation | null>, sightings: View['sightings']): Watched[] {
+  #watched(
+    observations: ReadonlyMap<string, Observation | null>,
+    storedStatuses: View['storedStatuses'],
+  ): Watched[] {
     const unreached = this.#probers.unreached()
     return [...observations].map(([name, seen]) => ({
       name,
-      published: sightings.get(name)?.stored?.health ?? null,
+      published: storedStatuses.get(name)?.stored?.health ?? null,
       seen: seen?.health ?? null,
       isUnreached: unreached.has(name),
     }))

@@ -43,7 +43,7 @@ export class Departures {
     return this.#known.size
   }
 
-  take(memories: ReadonlyMap<string, Remembered>, present: Present): void {
+  update(memories: ReadonlyMap<string, Remembered>, present: Present): void {
     const former = this.#known
     const known = new Map<string, Known>()
     const urls = new Set([...present.nodes.values()].map(({ active }) => active?.value.url))
@@ -63,7 +63,7 @@ export class Departures {
       const remembered = rememberedIn(memory)
       return remembered ? [[name, remembered] as const] : []
     })
-    this.take(new Map(memories), present)
+    this.update(new Map(memories), present)
   }
 
   /** For the next process, including departures that no leader has recorded yet. */

@@ -18,7 +18,7 @@ export class DownAdvice {
   }
 
   /** Whether a node is advised down, so that its responses and failures may change the status in force. */
-  concerns(name: string): boolean {
+  isAdvisedDown(name: string): boolean {
     return this.#known.has(name)
   }
 

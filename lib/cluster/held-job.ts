@@ -23,7 +23,7 @@ export type AskNode = (
   signal: AbortSignal,
 ) => Promise<JobEnding>
 
-interface HeldJobOptions {
+interface RunningJobOptions {
   readonly id: string
   readonly spec: JobSpec
   /** The status that an earlier leader wrote. */
@@ -39,7 +39,7 @@ interface HeldJobOptions {
   /** Called when the status has to be written at once. */
   readonly urgent: () => void
   /** Probes a node whose models changed. Resolves when the store has the result. */
-  readonly look: (node: string) => Promise<void>
+  readonly refresh: (node: string) => Promise<void>
   readonly clock: Clock
   readonly dice: Dice
   readonly log: Log
@@ -55,7 +55,7 @@ const unloadLookMs = 500
 export class HeldJob implements OpenJob {
   readonly id: string
   readonly spec: JobSpec
-  readonly #options: HeldJobOptions
+  readonly #options: RunningJobOptions
   /** Nodes that an earlier leader may have asked. */
   readonly #asked: ReadonlySet<string>
   readonly #tasks = new Map<string, JobWork>()
@@ -73,7 +73,7 @@ export class HeldJob implements OpenJob {
   #versionWritten = 0
   #hasLoggedBegin = false
 
-  constructor(options: HeldJobOptions) {
+  constructor(options: RunningJobOptions) {
     const { id, spec, status } = options
     this.id = id
     this.spec = spec
@@ -102,12 +102,12 @@ export class HeldJob implements OpenJob {
   }
 
   /** Nodes that are marked and whose task has not begun. */
-  marked(): string[] {
+  toBegin(): string[] {
     return this.open().filter((node) => this.#nodes[node]?.state === 'running' && !this.#tasks.has(node))
   }
 
   /** The status to write; null when the store has it, or when only progress changed and the last write is less than a second ago. */
-  due(): string | null {
+  textToWrite(): string | null {
     const { clock, fence } = this.#options
     if (this.#version === this.#versionWritten && clock.now() - this.#writtenAt < paceMs) return null
     const state = stateOf(this.#nodes)
@@ -120,14 +120,14 @@ export class HeldJob implements OpenJob {
   }
 
   /** Called when the store has the text that `due` returned last. */
-  written(text: string): void {
+  noteWritten(text: string): void {
     this.#written = text
     this.#versionWritten = this.#versionDue
     this.#writtenAt = this.#options.clock.now()
   }
 
   /** Whether the final status is in the store. */
-  get isConcluded(): boolean {
+  get isEndStored(): boolean {
     return this.#ended !== null && this.#version === this.#versionWritten
   }
 
@@ -165,11 +165,11 @@ export class HeldJob implements OpenJob {
     this.#tasks.clear()
     this.#nodes = withOpen(this.#nodes, { state: 'cancelled', error: null })
     this.#changed()
-    for (const node of asked) void this.#options.look(node)
+    for (const node of asked) void this.#options.refresh(node)
   }
 
   /** Fails the part of a node that left the fleet. */
-  lose(node: string): void {
+  failNode(node: string): void {
     this.#tasks.get(node)?.stop()
     const error = 'it is not in the fleet any more'
     this.#results.set(node, { kind: 'refused', error, code: null, isDiskFull: false })
@@ -185,14 +185,14 @@ export class HeldJob implements OpenJob {
   /** Probes the node before its result counts: a caller uses or lists the models right after the job has ended. */
   async #end(node: string, result: FinalResult): Promise<void> {
     this.#results.set(node, result)
-    await this.#options.look(node)
+    await this.#options.refresh(node)
     if (this.spec.action === 'unload' && result.kind === 'done') await this.#untilUnloaded(node, result)
     this.#conclude(node)
   }
 
   /** Ollama answers an unload at once, but unloads after the running requests (expireRunner in server/sched.go). */
   async #untilUnloaded(node: string, done: FinalResult): Promise<void> {
-    const { clock, look, isLoaded } = this.#options
+    const { clock, refresh, isLoaded } = this.#options
     const until = clock.now() + unloadMs
     while (isLoaded(node) && this.#results.get(node) === done) {
       if (clock.now() >= until) {
@@ -201,7 +201,7 @@ export class HeldJob implements OpenJob {
         return
       }
       await clock.sleep(unloadLookMs)
-      await look(node)
+      await refresh(node)
     }
   }
 

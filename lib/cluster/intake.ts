@@ -5,12 +5,12 @@ import type { Keys } from '../store/keys.ts'
 import type { Entry } from '../store/store.ts'
 import type { World } from './world.ts'
 
-interface IntakeOptions {
+interface ChangeBatcherOptions {
   readonly clock: Clock
   readonly log: Log
   readonly keys: Keys
   readonly informer: Pick<Informer, 'entries' | 'revision'>
-  readonly world: Pick<World, 'prepare' | 'follow'>
+  readonly builder: Pick<World, 'prepare' | 'follow'>
   /** Called after the snapshot followed a change; `isOtherHistory` is what `World.follow` returned. */
   readonly followed: (changed: ReadonlySet<string>, isOtherHistory: boolean) => void
 }
@@ -28,19 +28,19 @@ const entryChars = 3000
  * leader's key above all, are not delayed.
  */
 export class Intake {
-  readonly #options: IntakeOptions
+  readonly #options: ChangeBatcherOptions
   #changed = new Set<string>()
   readonly #unread = new Set<string>()
   #takenAt = Number.NEGATIVE_INFINITY
   /** Cancels the timer of a pause, or of the next slice. */
   #cancel: (() => void) | null = null
 
-  constructor(options: IntakeOptions) {
+  constructor(options: ChangeBatcherOptions) {
     this.#options = options
   }
 
   /** Called with the keys whose entries are new, changed or gone. */
-  changed(keys: ReadonlySet<string>): void {
+  add(keys: ReadonlySet<string>): void {
     for (const key of keys) {
       this.#changed.add(key)
       this.#unread.add(key)
@@ -60,7 +60,7 @@ export class Intake {
 
   /** Prepares one slice, then lets other work run. After the last slice all changes are put in force together. */
   #read(): void {
-    const { clock, informer, world } = this.#options
+    const { clock, informer, builder } = this.#options
     this.stop()
     const slice: Entry[] = []
     let chars = 0
@@ -72,19 +72,19 @@ export class Intake {
       chars += entryChars + entry.value.length
       if (chars < sliceChars) continue
       this.#cancel = clock.after(0, () => this.#read())
-      this.#guarded(() => world.prepare(slice))
+      this.#guarded(() => builder.prepare(slice))
       return
     }
     this.#guarded(() => this.#take())
   }
 
   #take(): void {
-    const { clock, informer, world, followed } = this.#options
+    const { clock, informer, builder, followed } = this.#options
     this.#takenAt = clock.now()
     const changed = this.#changed
     this.#changed = new Set()
     const { entries, revision } = informer
-    followed(changed, world.follow({ entries, revision }, changed))
+    followed(changed, builder.follow({ entries, revision }, changed))
   }
 
   /** A timer may be what calls this: an error that it throws would end the process. */

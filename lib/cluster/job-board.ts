@@ -7,7 +7,7 @@ import type { Keys } from '../store/keys.ts'
 import { type Entry, type Store, StoreError } from '../store/store.ts'
 import { jobIds, readJob, readJobSpec } from './job-records.ts'
 
-interface JobBoardOptions {
+interface JobQueueOptions {
   readonly store: Store
   readonly keys: Keys
   readonly clock: Clock
@@ -27,12 +27,12 @@ const maxBytes = 200_000
 
 /** The model jobs in the store: every instance submits and follows them here, and the leader carries them out. */
 export class JobBoard implements Jobs {
-  readonly #options: JobBoardOptions
+  readonly #options: JobQueueOptions
   readonly #followers = new Map<string, Set<Follower>>()
   /** Jobs that this instance submitted and that have not come back through the watch yet. */
   readonly #submitted = new Map<string, JobView>()
 
-  constructor(options: JobBoardOptions) {
+  constructor(options: JobQueueOptions) {
     this.#options = options
   }
 

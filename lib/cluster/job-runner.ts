@@ -31,7 +31,7 @@ interface JobRunnerOptions {
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
   /** Probes a node whose models changed. Resolves when the store has the result. */
-  readonly look: (node: string) => Promise<void>
+  readonly refresh: (node: string) => Promise<void>
   readonly keys: Keys
   readonly clock: Clock
   readonly dice: Dice
@@ -79,7 +79,7 @@ export class JobRunner {
     for (const job of this.#jobs.values()) job.stop()
   }
 
-  /** A job changed: look now. */
+  /** Runs the next round now. */
   poke(): void {
     this.#loop.poke()
   }
@@ -96,7 +96,7 @@ export class JobRunner {
     this.#match(view().entries)
     this.#endUnwanted(view().entries)
     this.#plan()
-    const marked = [...this.#jobs.values()].flatMap((job) => job.marked().map((node) => ({ job, node })))
+    const marked = [...this.#jobs.values()].flatMap((job) => job.toBegin().map((node) => ({ job, node })))
     try {
       if (!(await this.#write()) || signal.aborted) return
       for (const { job, node } of marked) job.begin(node)
@@ -159,7 +159,7 @@ export class JobRunner {
     for (const job of this.#jobs.values()) {
       if (job.isOver) continue
       if (readJob(job.id, entries, keys)?.spec.cancelled) job.cancel()
-      for (const node of job.open()) if (!isInFleet(node)) job.lose(node)
+      for (const node of job.open()) if (!isInFleet(node)) job.failNode(node)
     }
   }
 
@@ -172,14 +172,14 @@ export class JobRunner {
   async #write(): Promise<boolean> {
     const { keys, guarded } = this.#options
     const due = [...this.#jobs.values()].flatMap((job) => {
-      const text = job.due()
+      const text = job.textToWrite()
       return text === null ? [] : [{ job, text }]
     })
     const puts = due.map(
       ({ job, text }): Operation => ({ type: 'put', key: keys.jobState(job.id), value: text }),
     )
     for (const batch of batchesOf(puts)) if ((await guarded(batch)) === null) return false
-    for (const { job, text } of due) job.written(text)
+    for (const { job, text } of due) job.noteWritten(text)
     return true
   }
 
@@ -204,7 +204,7 @@ export class JobRunner {
   #logEnds(): void {
     const { log, metrics } = this.#options
     for (const job of this.#jobs.values()) {
-      if (!job.isConcluded || this.#logged.has(job)) continue
+      if (!job.isEndStored || this.#logged.has(job)) continue
       this.#logged.add(job)
       const { action, model } = job.spec
       const result = stateOf(job.nodes)

@@ -7,7 +7,7 @@ import { type JobOrder, ordersOf } from './job-order.ts'
 /** A final result of one node. */
 export type FinalResult = Extract<JobEnding, { readonly kind: 'done' | 'refused' }>
 
-interface JobWorkOptions {
+interface NodeTaskOptions {
   readonly spec: JobSpec
   /** Progress of the node when a leader asked it last. */
   readonly begun: NodeProgress
@@ -38,7 +38,7 @@ const maxMarks = 1000
  * is requested again resumes from what the node already has (docs/ollama.md#model-management).
  */
 export class JobWork {
-  readonly #options: JobWorkOptions
+  readonly #options: NodeTaskOptions
   readonly #stopping = new AbortController()
   /** The furthest the node got, by digest or status. */
   readonly #furthest = new Map<string, number>()
@@ -50,7 +50,7 @@ export class JobWork {
   #wasBroken = true
   #tries = 0
 
-  constructor(options: JobWorkOptions) {
+  constructor(options: NodeTaskOptions) {
     this.#options = options
     this.#progress = options.begun
     this.#wasAsked = options.wasAsked

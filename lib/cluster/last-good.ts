@@ -3,7 +3,7 @@ import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { DiskSnapshot, Saved } from './disk-snapshot.ts'
 
-interface LastGoodOptions {
+interface SnapshotCacheOptions {
   readonly disk: Pick<DiskSnapshot, 'load' | 'save'>
   readonly clock: Clock
   readonly log: Log
@@ -17,14 +17,14 @@ const retryMs = 30_000
 
 /** Keeps what is in force on the disk for the next process: one write at a time, and many changes in one. */
 export class LastGood {
-  readonly #options: LastGoodOptions
+  readonly #options: SnapshotCacheOptions
   #due: { readonly at: number; readonly cancel: () => void } | null = null
   #writing: Promise<void> = Promise.resolve()
   #isFailing = false
   /** Date of the version on the disk, in milliseconds since 1970; null while there is none. */
   #savedAt: number | null = null
 
-  constructor(options: LastGoodOptions) {
+  constructor(options: SnapshotCacheOptions) {
     this.#options = options
   }
 
@@ -43,7 +43,7 @@ export class LastGood {
   }
 
   /** Something changed: it is saved within `withinMs`, together with what changes until then. */
-  changed(withinMs: number): void {
+  saveWithin(withinMs: number): void {
     const { clock } = this.#options
     const at = clock.now() + withinMs
     if (this.#due && this.#due.at <= at) return
@@ -84,7 +84,7 @@ export class LastGood {
     } catch (error) {
       if (!this.#isFailing) log.warn('the snapshot cannot be saved to disk; traffic goes on', { error })
       this.#isFailing = true
-      this.changed(retryMs)
+      this.saveWithin(retryMs)
     }
   }
 }

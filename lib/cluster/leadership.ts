@@ -119,9 +119,9 @@ export class Leadership {
     if (jobs) this.#controller?.pokeJobs()
   }
 
-  /** See `Prober.doubt`. */
-  doubt(node: string): void {
-    this.#controller?.doubt(node)
+  /** See `Prober.requestProbe`. */
+  requestProbe(node: string): void {
+    this.#controller?.requestProbe(node)
   }
 
   #logLeader(seen: Entry): void {

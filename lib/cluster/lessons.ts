@@ -15,7 +15,7 @@ const little = 0.1
 const outputsTold = 20
 
 const mean = z.object({ mean: z.number(), count: z.number().min(0) })
-const lessonSchema = z.object({
+const learningSchema = z.object({
   speed: mean,
   disk: mean,
   /** The most used first. */
@@ -27,75 +27,75 @@ const lessonSchema = z.object({
   outputs: z.record(z.string(), z.array(z.number().min(0)).max(outputsTold)),
 })
 /** What the leader's scheduler learned of one node and of the models that it ran, as published. */
-type Lesson = z.output<typeof lessonSchema>
+type NodeLearning = z.output<typeof learningSchema>
 
 interface Pending {
-  readonly lesson: Lesson
+  readonly learning: NodeLearning
   readonly text: string
 }
 
-interface LessonsOptions {
+interface SharedLearningOptions {
   readonly learned: () => LearnedState
   readonly clock: Clock
 }
 
 /** Decides what the statuses of one term publish of the learned state: at most once a minute, and only changes. */
 export class Lessons {
-  readonly #options: LessonsOptions
+  readonly #options: SharedLearningOptions
   /** Changes that are not in the store yet, by node. */
   readonly #pending = new Map<string, Pending>()
   #lookedAt: number
 
-  constructor(options: LessonsOptions) {
+  constructor(options: SharedLearningOptions) {
     this.#options = options
     this.#lookedAt = options.clock.now() + firstMs - periodMs
   }
 
   /** Compares what was learned of each node with what is `stored`, if a minute has passed. */
-  look(stored: (node: string) => unknown): void {
+  compare(stored: (node: string) => unknown): void {
     const { learned, clock } = this.#options
     if (clock.now() - this.#lookedAt < periodMs) return
     this.#lookedAt = clock.now()
     const { nodes, outputs } = learned()
     for (const [name, node] of Object.entries(nodes)) {
-      const lesson = lessonOf(node, outputs)
-      if (differs(lesson, readLesson(stored(name))))
-        this.#pending.set(name, { lesson, text: JSON.stringify(lesson) })
+      const learning = learningOf(node, outputs)
+      if (differs(learning, readLearning(stored(name))))
+        this.#pending.set(name, { learning, text: JSON.stringify(learning) })
     }
   }
 
   /** What the status of a node is to publish. Returns the object `stored` itself when nothing changed. */
-  of(node: string, stored: unknown): unknown {
+  publishedOf(node: string, stored: unknown): unknown {
     const pending = this.#pending.get(node)
     if (!pending) return stored
-    if (JSON.stringify(stored) !== pending.text) return pending.lesson
+    if (JSON.stringify(stored) !== pending.text) return pending.learning
     this.#pending.delete(node)
     return stored
   }
 }
 
 /** The learned state in the statuses of all nodes, for a scheduler to start from. What cannot be read is left out. */
-export function lessonsIn(nodes: Iterable<NodeView>): LearnedState {
+export function learnedIn(nodes: Iterable<NodeView>): LearnedState {
   const known: Record<string, LearnedNode> = {}
   const lengths: Record<string, readonly number[]> = {}
   for (const { name, status } of nodes) {
-    const lesson = readLesson(status?.learned)
-    if (!lesson) continue
-    const { outputs, ...node } = lesson
+    const learning = readLearning(status?.learned)
+    if (!learning) continue
+    const { outputs, ...node } = learning
     known[name] = node
     Object.assign(lengths, outputs)
   }
   return { nodes: known, outputs: lengths }
 }
 
-function readLesson(stored: unknown): Lesson | null {
-  return lessonSchema.safeParse(stored).data ?? null
+function readLearning(stored: unknown): NodeLearning | null {
+  return learningSchema.safeParse(stored).data ?? null
 }
 
 /** The most used runners, up to `maxBytes`, and the output lengths of their models. */
-function lessonOf({ speed, disk, runners }: LearnedNode, outputs: LearnedState['outputs']): Lesson {
-  const lesson: Lesson = { speed: rounded(speed), disk: rounded(disk), runners: {}, outputs: {} }
-  let bytes = JSON.stringify(lesson).length
+function learningOf({ speed, disk, runners }: LearnedNode, outputs: LearnedState['outputs']): NodeLearning {
+  const learning: NodeLearning = { speed: rounded(speed), disk: rounded(disk), runners: {}, outputs: {} }
+  let bytes = JSON.stringify(learning).length
   const mostUsed = Object.entries(runners).sort(([, a], [, b]) => b.decode.count - a.decode.count)
   for (const [key, { decode, prefill, slots }] of mostUsed) {
     const runner = { [key]: { decode: rounded(decode), prefill: rounded(prefill), slots } }
@@ -103,10 +103,10 @@ function lessonOf({ speed, disk, runners }: LearnedNode, outputs: LearnedState['
     const lengths = { [model]: quantiles(outputs[model] ?? []) }
     bytes += Buffer.byteLength(JSON.stringify([runner, lengths]))
     if (bytes > maxBytes) break
-    Object.assign(lesson.runners, runner)
-    Object.assign(lesson.outputs, lengths)
+    Object.assign(learning.runners, runner)
+    Object.assign(learning.outputs, lengths)
   }
-  return lesson
+  return learning
 }
 
 function rounded({ mean, count }: { mean: number; count: number }) {
@@ -123,9 +123,9 @@ function quantiles(lengths: readonly number[]): number[] {
 }
 
 /** Whether any figure differs by more than `little`. */
-function differs(lesson: Lesson, stored: Lesson | null): boolean {
+function differs(learning: NodeLearning, stored: NodeLearning | null): boolean {
   if (!stored) return true
-  const [now, before] = [figures(lesson), figures(stored)]
+  const [now, before] = [figures(learning), figures(stored)]
   if (now.size !== before.size) return true
   return [...now].some(([name, figure]) => isFar(figure, before.get(name)))
 }
@@ -135,7 +135,7 @@ function isFar(a: number, b: number | undefined): boolean {
 }
 
 /** The figures to compare, by name. A speed is stored as its logarithm, which must not be compared by shares. */
-function figures({ speed, disk, runners, outputs }: Lesson): Map<string, number> {
+function figures({ speed, disk, runners, outputs }: NodeLearning): Map<string, number> {
   const found = new Map([
     ['speed', Math.exp(speed.mean)],
     ['disk', disk.mean],

@@ -97,7 +97,7 @@ export class NodeStatuses {
 
   /** Whether requests of this instance may contradict the status of the node. */
   isContestable(name: string): boolean {
-    return this.#advice.concerns(name)
+    return this.#advice.isAdvisedDown(name)
   }
 
   /** Forgets a node that left the fleet. */

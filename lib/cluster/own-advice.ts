@@ -11,7 +11,7 @@ import { Probers } from './probers.ts'
 import { readHeartbeat } from './records.ts'
 import type { Observation } from './statuses.ts'
 
-interface OwnAdviceOptions {
+interface FallbackProberOptions {
   readonly store: Pick<Store, 'condition'>
   readonly keys: Keys
   readonly snapshot: { get(): Snapshot }
@@ -39,7 +39,7 @@ const gatherMs = 100
  * writes no leader can renew its advice: then the leader itself probes at once, and the others soon.
  */
 export class OwnAdvice {
-  readonly #options: OwnAdviceOptions
+  readonly #options: FallbackProberOptions
   readonly #skew: ClockSkew
   /** Date of the last heartbeat, in this process or an earlier one; null while no advice is known. */
   #confirmedAt: Date | null = null
@@ -51,7 +51,7 @@ export class OwnAdvice {
   #cancelTrust: () => void = () => {}
   #cancelTelling: (() => void) | null = null
 
-  constructor(options: OwnAdviceOptions) {
+  constructor(options: FallbackProberOptions) {
     this.#options = options
     this.#skew = new ClockSkew(options)
     options.store.condition?.onChange(() => this.#reconsider())
@@ -127,7 +127,7 @@ export class OwnAdvice {
     const { clock, log, changed } = this.#options
     const heartbeat = entry ? readHeartbeat(entry) : null
     if (!leader || heartbeat?.fence !== leader.created) return
-    if (heartbeat.at) this.#skew.heard(leader.value, heartbeat.at)
+    if (heartbeat.at) this.#skew.observe(leader.value, heartbeat.at)
     this.#confirmedAt = clock.date()
     this.#heardAt = clock.now()
     // A store that refuses other keys may accept a heartbeat, which then brings no new statuses.

@@ -85,7 +85,7 @@ export class Probe {
    * @param patienceMs how long to wait for the responses of a slow node, whose models would otherwise stay unknown. The
    *   finding is a timeout all the same.
    */
-  async look(timeoutMs: number, signal: AbortSignal, patienceMs = timeoutMs): Promise<Look> {
+  async run(timeoutMs: number, signal: AbortSignal, patienceMs = timeoutMs): Promise<Look> {
     const { answers, isLate } = await this.#within({ timeoutMs, patienceMs }, signal, (ask) => [
       ask('/api/version', readVersion),
       ask('/api/tags', readTags),

@@ -59,7 +59,7 @@ export class Prober {
   #hasProbed = false
   #doubtedAt = Number.NEGATIVE_INFINITY
   #probedAt: number
-  /** Resolve the promises of `look` that wait for the next probe. */
+  /** Resolve the promises of `refresh` that wait for the next probe. */
   #resolves: (() => void)[] = []
 
   constructor(options: ProberOptions) {
@@ -71,7 +71,7 @@ export class Prober {
       ? { ...unknownVitals, health: known.health, reason: known.reason, fault: known.fault ?? null }
       : unknownVitals
     // A closed connection mostly means that the server died, but some servers close every connection.
-    this.#probe = new Probe({ spec, clock, connectMs: probes().timeout, hungUp: () => this.doubt() })
+    this.#probe = new Probe({ spec, clock, connectMs: probes().timeout, hungUp: () => this.requestProbe() })
     this.#loop = new Loop({
       clock,
       dice,
@@ -107,7 +107,7 @@ export class Prober {
   }
 
   /** Probes the node now, at most once per interval. Called when a request contradicted what is known of it. */
-  doubt(): void {
+  requestProbe(): void {
     const { clock, probes } = this.#options
     if (clock.now() - this.#doubtedAt < probes().interval) return
     this.#doubtedAt = clock.now()
@@ -118,7 +118,7 @@ export class Prober {
    * Probes the node now, or right after the probe under way. Called when its models changed. Resolves when that probe is over,
    * whether or not it had a result, or when the prober stops.
    */
-  look(): Promise<void> {
+  refresh(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#resolves.push(resolve)
     this.#loop.poke()
@@ -127,29 +127,29 @@ export class Prober {
 
   async #round(signal: AbortSignal): Promise<void> {
     const resolves = this.#resolves.splice(0)
-    await this.#look(signal)
+    await this.#probeNode(signal)
     for (const resolve of resolves) resolve()
   }
 
-  async #look(signal: AbortSignal): Promise<void> {
+  async #probeNode(signal: AbortSignal): Promise<void> {
     const { name, probes, clock, metrics, evidence, late, changed } = this.#options
     const { timeout, rise, fall } = probes()
     const startedAt = clock.now()
     const patience = isSluggish(this.#vitals) ? Math.min(maxPatienceMs, patienceTimes * timeout) : timeout
-    const look = await this.#probe.look(timeout, signal, patience)
+    const result = await this.#probe.run(timeout, signal, patience)
     if (signal.aborted) return
     const at = clock.now()
     metrics?.probeSeconds.observe({ node: name }, (at - startedAt) / 1000)
-    if (look.finding.kind === 'answered') evidence?.contacts.probed(name)
-    if (look.finding.kind === 'none') late?.()
+    if (result.finding.kind === 'answered') evidence?.contacts.probed(name)
+    if (result.finding.kind === 'none') late?.()
     const wasUnreached = this.isUnreached
-    const attested = this.#attested(look.finding)
-    this.#vitals = examine(this.#vitals, look.finding, { at, rise, fall, attested })
+    const attested = this.#attested(result.finding)
+    this.#vitals = examine(this.#vitals, result.finding, { at, rise, fall, attested })
     this.#probedAt = startedAt
-    const seen = this.#observe(look)
+    const seen = this.#observe(result)
     const isSame = seen === null || (this.#observation && sameObservation(this.#observation, seen))
     if (!isSame) this.#observation = seen
-    const isFirst = !this.#hasProbed && look.finding.kind !== 'none'
+    const isFirst = !this.#hasProbed && result.finding.kind !== 'none'
     this.#hasProbed ||= isFirst
     if (!isSame || isFirst || wasUnreached !== this.isUnreached) changed()
   }

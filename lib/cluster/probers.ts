@@ -66,14 +66,14 @@ export class Probers {
     return new Map([...this.#watched].map(([name, { prober }]) => [name, prober.ownObservation]))
   }
 
-  /** See `Prober.doubt`. */
-  doubt(node: string): void {
-    this.#watched.get(node)?.prober.doubt()
+  /** See `Prober.requestProbe`. */
+  requestProbe(node: string): void {
+    this.#watched.get(node)?.prober.requestProbe()
   }
 
-  /** See `Prober.look`. */
-  async look(node: string): Promise<void> {
-    await this.#watched.get(node)?.prober.look()
+  /** See `Prober.refresh`. */
+  async refresh(node: string): Promise<void> {
+    await this.#watched.get(node)?.prober.refresh()
   }
 
   /** Takes effect before it returns. */

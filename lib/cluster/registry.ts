@@ -99,7 +99,7 @@ export class Registry {
   }
 
   /** Registers again, as if nothing were in the store yet. */
-  forget(): void {
+  registerAgain(): void {
     this.#record = null
     this.#load = null
     this.#loop.poke()
@@ -109,7 +109,7 @@ export class Registry {
   observe(entry: Entry | null, revision: bigint): void {
     if (entry === null) this.#rival = null
     if (this.#record && (revision < this.#record.modified || this.#isOurs(entry))) return
-    this.forget()
+    this.registerAgain()
   }
 
   async #round(): Promise<void> {

@@ -29,7 +29,7 @@ interface Content<Uid> {
   readonly objects: Objects
 }
 
-interface TrustOptions {
+interface WipeGuardOptions {
   readonly store: Pick<Store, 'kind' | 'list' | 'get' | 'commit'>
   readonly keys: Keys
   readonly clock: Clock
@@ -69,7 +69,7 @@ const maxNamed = 3
  * no other process can wipe it.
  */
 export class Trust {
-  readonly #options: TrustOptions
+  readonly #options: WipeGuardOptions
   readonly #isGuarded: boolean
   readonly #confirmation: Loop
   /** The documents in force, and the uid of their store; null while that is not known. */
@@ -83,7 +83,7 @@ export class Trust {
   /** Since when the store has no uid, in monotonic milliseconds. */
   #unnamedSince: number | null = null
 
-  constructor(options: TrustOptions) {
+  constructor(options: WipeGuardOptions) {
     const { store, clock, dice } = options
     this.#options = options
     this.#isGuarded = store.kind === 'etcd'

@@ -37,14 +37,14 @@ import { statusIn } from './statuses.ts'
 import { Trust } from './trust.ts'
 import { isUnknownKey } from './unknown-keys.ts'
 
-interface WorldOptions {
+interface SnapshotBuilderOptions {
   readonly store: ConstructorParameters<typeof Trust>[0]['store']
   readonly keys: Keys
   readonly snapshot: CurrentSnapshot
   /** Its observations outrank what a leader wrote. */
   readonly fallback: Pick<OwnAdvice, 'observations' | 'match' | 'confirmedAt'>
   /** Keeps what is in force for the next process; null where nothing is kept. */
-  readonly cache: Pick<LastGood, 'changed'> | null
+  readonly cache: Pick<LastGood, 'saveWithin'> | null
   /** What the requests of this instance meet at the nodes: it outweighs the advice that a node is down. */
   readonly contacts: Pick<Contacts, 'of' | 'expectNews' | 'forget' | 'onTurn'>
   readonly clock: Clock
@@ -74,7 +74,7 @@ const otherFolders: ReadonlySet<string> = new Set(['state/nodes', 'state/remembe
  * are built again.
  */
 export class World {
-  readonly #options: WorldOptions
+  readonly #options: SnapshotBuilderOptions
   readonly #guard: Trust
   readonly #statuses: NodeStatuses
   readonly #departures: Departures
@@ -85,14 +85,14 @@ export class World {
   /** What the next snapshot may be like, as far as `prepare` looked ahead; null: not at all. */
   #draft: Snapshot | null = null
 
-  constructor(options: WorldOptions) {
+  constructor(options: SnapshotBuilderOptions) {
     const { contacts, clock, cache } = options
     this.#options = options
     this.#guard = new Trust({
       ...options,
       confirmed: () => {
         this.#rebuild(true)
-        cache?.changed(saveDocumentsMs)
+        cache?.saveWithin(saveDocumentsMs)
       },
     })
     this.#statuses = new NodeStatuses(options)
@@ -121,7 +121,7 @@ export class World {
       objects: this.objects,
       suspect: this.suspect,
       mayName: this.#guard.mayName,
-      sightings: this.#statuses.stored,
+      storedStatuses: this.#statuses.stored,
       ...this.#copy,
     }
   }
@@ -160,7 +160,7 @@ export class World {
     const isOtherHistory = isWhole && this.#rebuild(false)
     if (!isWhole && concerned.length > 0) this.#updateStatuses(concerned)
     const hasDocument = concerned.some((key) => isOperatorFolder(this.#folderOf(key)))
-    if (concerned.length > 0) this.#options.cache?.changed(hasDocument ? saveDocumentsMs : saveStatusesMs)
+    if (concerned.length > 0) this.#options.cache?.saveWithin(hasDocument ? saveDocumentsMs : saveStatusesMs)
     return isOtherHistory
   }
 
@@ -228,7 +228,7 @@ export class World {
       this.#logRejected(former)
       this.#revision = revision
       this.#source = 'store'
-      this.#departures.take(readRemembered(found('state/remembered')), this.#present())
+      this.#departures.update(readRemembered(found('state/remembered')), this.#present())
     }
     metrics.configStored.set(Number(revision))
     this.refresh()
@@ -275,7 +275,7 @@ export class World {
   }
 
   /** What tells a node that has departed from one that is registered. */
-  #present(): Parameters<Departures['take']>[1] {
+  #present(): Parameters<Departures['update']>[1] {
     const { keys, snapshot } = this.#options
     const { nodes } = snapshot.get()
     return {

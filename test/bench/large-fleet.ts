@@ -55,7 +55,7 @@ export async function largeFleet(): Promise<Findings> {
     put(`state/nodes/node-${node}`, statusOf(node, 'first:latest', []))
   }
   delay.enable()
-  intake.changed(new Set([...entries.keys()].sort()))
+  intake.add(new Set([...entries.keys()].sort()))
   while (gateway.current.get().nodes.size < nodes) await sleep(apartMs)
   const listBlockedMs = delay.max / 1e6
   delay.reset()
@@ -67,7 +67,7 @@ export async function largeFleet(): Promise<Findings> {
     await sleep(apartMs)
     if (nth === warmUps) delay.reset()
     const since = performance.now()
-    intake.changed(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
+    intake.add(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
     if (nth >= warmUps) rebuilds.push(performance.now() - since)
   }
   const blockedMs = delay.max / 1e6
@@ -77,7 +77,7 @@ export async function largeFleet(): Promise<Findings> {
   delay.reset()
 
   for (let nth = warmUps + singleChanges; nth < nodes; nth++) {
-    intake.changed(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
+    intake.add(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
     if (nth % 10 === 0) await sleep(burstMs / (nodes / 10))
   }
   await sleep(apartMs)
@@ -100,7 +100,7 @@ function follower(snapshot: ConstructorParameters<typeof World>[0]['snapshot']) 
         return revision
       },
     },
-    world: new World(shared),
+    builder: new World(shared),
     followed: () => {},
   })
   /** Returns the key. */

@@ -197,10 +197,10 @@ test('a node in doubt is looked at once, long before its next probe, but not for
   await put(keys.node('n'), { url: node })
   await until(({ health, models }) => health === 'up' && models.length === 1, 2000)
   isGone = true
-  for (let n = 0; n < 5; n++) cluster.doubt('n')
+  for (let n = 0; n < 5; n++) cluster.requestProbe('n')
   await until(({ models }) => models.length === 0, 1000)
   const before = looks
-  cluster.doubt('n')
+  cluster.requestProbe('n')
   await sleep(200)
   assert.equal(looks, before, 'once per interval')
 })

@@ -46,7 +46,7 @@ async function aRunner(t: TestContext) {
       return write.promise
     },
     view: () => ({ snapshot, suspect: null, entries, revision: store.revision }),
-    look: async () => {},
+    refresh: async () => {},
     keys,
     clock: new RealClock(),
     dice: () => 0.5,

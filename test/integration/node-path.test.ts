@@ -59,7 +59,7 @@ test('a node under a path is probed there (321)', async () => {
   await using site = await arrange()
   const spec = nodeSchema.parse({ url: site.url })
   const probe = new Probe({ spec, clock: new RealClock(), connectMs: 2000, hungUp: () => {} })
-  const look = await probe.look(5000, new AbortController().signal)
+  const look = await probe.run(5000, new AbortController().signal)
   probe.destroy()
   assert.deepEqual(
     look.models?.map(({ name }) => name),

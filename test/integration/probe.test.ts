@@ -17,8 +17,8 @@ const going = new AbortController().signal
 function aProbe(url: string) {
   const probe = new Probe({ spec: nodeSchema.parse({ url }), clock, connectMs: 5000, hungUp() {} })
   return {
-    look: async (timeoutMs: number) => (await probe.look(timeoutMs, going)).finding,
-    lookPatiently: (timeoutMs: number, patienceMs: number) => probe.look(timeoutMs, going, patienceMs),
+    look: async (timeoutMs: number) => (await probe.run(timeoutMs, going)).finding,
+    lookPatiently: (timeoutMs: number, patienceMs: number) => probe.run(timeoutMs, going, patienceMs),
     [Symbol.dispose]: () => probe.destroy(),
   }
 }

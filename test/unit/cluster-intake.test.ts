@@ -33,7 +33,7 @@ function anIntake() {
         return revision
       },
     },
-    world: {
+    builder: {
       prepare: (slice) => {
         slices.push(slice.reduce((chars, { value }) => chars + value.length, 0))
         world.prepare(slice)
@@ -50,7 +50,7 @@ function anIntake() {
     entries.set(key, { key, value, created, modified: ++revision, lease: null })
     return key
   }
-  const tell = (key: string, value: string) => intake.changed(new Set([put(key, value)]))
+  const tell = (key: string, value: string) => intake.add(new Set([put(key, value)]))
   return { clock, snapshot, world, entries, intake, taken, slices, put, tell }
 }
 
@@ -67,7 +67,7 @@ test('a whole fleet is read in slices, put in force at once, and is what it woul
   const { clock, snapshot, world, entries, intake, taken, slices } = aFleet()
   let swaps = 0
   snapshot.onSwap(() => swaps++)
-  intake.changed(new Set(entries.keys()))
+  intake.add(new Set(entries.keys()))
   await clock.advance(1000)
   assert.deepEqual([swaps, taken.length], [1, 1])
   assert.ok(slices.length > 10, `${slices.length} slices`)
@@ -82,11 +82,11 @@ test('a whole fleet is read in slices, put in force at once, and is what it woul
 
 test('what was prepared and is gone again leaves nothing behind', async () => {
   const { clock, snapshot, entries, intake, slices } = aFleet()
-  intake.changed(new Set(entries.keys()))
+  intake.add(new Set(entries.keys()))
   assert.ok(slices.length > 0 && snapshot.get().nodes.size === 0, 'begun, and nothing of it in force')
   const gone = [...entries.keys()]
   entries.clear()
-  intake.changed(new Set(gone))
+  intake.add(new Set(gone))
   await clock.advance(1000)
   assert.deepEqual(snapshot.get().models, buildSnapshot(aDocuments({})).models)
 })

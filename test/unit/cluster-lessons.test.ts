@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Lessons, lessonsIn } from '../../lib/cluster/lessons.ts'
+import { Lessons, learnedIn } from '../../lib/cluster/lessons.ts'
 import type { NodeStatus } from '../../lib/fleet/node.ts'
 import type { LearnedNode, LearnedState } from '../../lib/scheduler/learning.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
@@ -37,8 +37,8 @@ function publishing(first: LearnedState) {
   let writes = 0
   const lessons = new Lessons({ learned: () => state, clock })
   const round = () => {
-    lessons.look(() => stored)
-    const told = lessons.of('n', stored)
+    lessons.compare(() => stored)
+    const told = lessons.publishedOf('n', stored)
     if (told === stored) return
     writes++
     stored = JSON.parse(JSON.stringify(told))
@@ -97,7 +97,7 @@ test('a lesson that makes no sense is nobody’s', () => {
     ...node,
     status: { ...(node.status as NodeStatus), learned: node.name === 'n' ? { speed: 'fast' } : undefined },
   }))
-  assert.deepEqual(lessonsIn(views), { nodes: {}, outputs: {} })
+  assert.deepEqual(learnedIn(views), { nodes: {}, outputs: {} })
 })
 
 test('an instance that starts finds in its first snapshot what a leader had learned', async () => {
@@ -121,7 +121,7 @@ test('an instance that starts finds in its first snapshot what a leader had lear
   const next = new ClusterInstance(store, 'b')
   let found: LearnedState | null = null
   next.snapshot.onSwap(() => {
-    found ??= lessonsIn(next.snapshot.get().nodes.values())
+    found ??= learnedIn(next.snapshot.get().nodes.values())
   })
   next.cluster.start()
   await clock.advance(1000)
