@@ -58,9 +58,13 @@ const tokens = z
   .max(2 ** 31 - 1)
 
 /** How many tokens of context a runner of a model is loaded with: a number pins it, `max` caps what callers ask for. */
-const numCtx = z.union([tokens, z.strictObject({ max: tokens })], {
-  error: 'must be a number of tokens, such as 8192, or the most that may be asked for, such as {max: 32768}',
-})
+const numCtx = z.union(
+  [tokens, z.strictObject({ max: tokens.describe('most tokens that a caller may ask for') })],
+  {
+    error:
+      'must be a number of tokens, such as 8192, or the most that may be asked for, such as {max: 32768}',
+  },
+)
 
 /** What a route or `models` of `R/config` sets for requests to a model. */
 export const modelOptionsSchema = z.strictObject({

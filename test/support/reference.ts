@@ -1,10 +1,12 @@
 import { fileURLToPath } from 'node:url'
-import { z } from 'zod'
 import { schemas } from '../../lib/fleet/kinds.ts'
 import { settingReference } from '../../lib/settings.ts'
 import { type ErrorCode, errorCodes, type Facts, ProxyError } from '../../lib/shared/errors.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { runHere } from './cli-in-process.ts'
+import { code, page, plain, table } from './markdown.ts'
+import { adminApi } from './reference-api.ts'
+import { fieldsOf } from './schema-table.ts'
 
 /** Where the generated pages are. */
 export const referenceDirectory = fileURLToPath(new URL('../../docs/reference/', import.meta.url))
@@ -14,26 +16,11 @@ export async function referencePages(): Promise<ReadonlyMap<string, string>> {
   return new Map([
     ['configuration.md', configuration()],
     ['cli.md', await cli()],
+    ['admin-api.md', adminApi()],
     ['metrics.md', metrics()],
     ['errors.md', errors()],
   ])
 }
-
-const generated = '<!-- Written by `npm run docs`. Change the code instead. -->'
-
-function page(title: string, ...parts: readonly string[]): string {
-  return `${[`# ${title}`, generated, ...parts].join('\n\n')}\n`
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`
-  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)].join('\n')
-}
-
-/** Text that Markdown would otherwise take for markup. */
-const plain = (text: string) => text.replaceAll('*', '\\*').replaceAll('<', '&lt;')
-const code = (text: string) => (text === '' ? '' : `\`${text}\``)
 
 function configuration(): string {
   const own = settingReference.map(({ flag, env, name, fallback, help }) => [
@@ -80,63 +67,6 @@ const documents = [
       'An API key. `llamero key create` makes one and prints its token once; the store has the hash only.',
   },
 ] as const
-
-interface Shape {
-  readonly type?: string
-  readonly format?: string
-  readonly description?: string
-  readonly default?: unknown
-  readonly const?: unknown
-  readonly enum?: readonly unknown[]
-  readonly anyOf?: readonly Shape[]
-  readonly items?: Shape
-  readonly minimum?: number
-  readonly maximum?: number
-  readonly properties?: Readonly<Record<string, Shape>>
-  readonly additionalProperties?: Shape | boolean
-  readonly required?: readonly string[]
-}
-
-/** One row for each field at any depth. */
-export function fieldsOf(schema: z.ZodType): string[][] {
-  return rowsOf(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Shape, '')
-}
-
-function rowsOf({ properties = {}, required = [] }: Shape, prefix: string): string[][] {
-  return Object.entries(properties).flatMap(([name, field]) => {
-    const path = `${prefix}${name}`
-    const inner = field.properties ? rowsOf(field, `${path}.`) : []
-    const entries = field.items?.properties ? rowsOf(field.items, `${path}[].`) : []
-    const isGroup = inner.length > 0 && field.description === undefined
-    const fallback = required.includes(name) ? 'required' : defaultOf(field)
-    const own = [code(path), typeOf(field), fallback, plain(field.description ?? '')]
-    return [...(isGroup ? [] : [own]), ...inner, ...entries]
-  })
-}
-
-function defaultOf({ default: value, properties }: Shape): string {
-  return value === undefined || properties ? '' : code(JSON.stringify(value))
-}
-
-/** Integers of JSON have no more digits: that bound says nothing. */
-const unbounded = Number.MAX_SAFE_INTEGER
-
-function typeOf(shape: Shape): string {
-  const { type = '', format, anyOf, items, minimum, maximum, additionalProperties: values } = shape
-  if (shape.const !== undefined) return code(String(shape.const))
-  if (shape.enum) return shape.enum.map((each) => code(String(each))).join(', ')
-  if (anyOf) return [...new Set(anyOf.map(typeOf))].join(' or ')
-  if (format === 'duration' || format === 'date-time') return format === 'duration' ? format : 'date'
-  if (items) return items.properties ? 'list' : `list of ${typeOf(items)}`
-  if (typeof values === 'object') return `map of ${typeOf(values)}`
-  if (type === 'object') return 'map'
-  if (type === 'string') return 'text'
-  const bounds = [
-    minimum !== undefined && minimum > -unbounded ? `from ${minimum}` : '',
-    maximum !== undefined && maximum < unbounded ? `to ${maximum}` : '',
-  ].filter((each) => each !== '')
-  return [type, ...bounds].join(' ')
-}
 
 function metrics(): string {
   const own = new Metrics().registry

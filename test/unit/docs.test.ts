@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { readDocument } from '../../lib/fleet/document.ts'
 import { schemas } from '../../lib/fleet/kinds.ts'
 import { errorCodes } from '../../lib/shared/errors.ts'
-import { fieldsOf, referenceDirectory, referencePages } from '../support/reference.ts'
+import { referenceDirectory, referencePages } from '../support/reference.ts'
+import { fieldsOf } from '../support/schema-table.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const pages = new Map<string, string>()
