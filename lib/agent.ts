@@ -1,4 +1,5 @@
 import type { App } from './app.ts'
+import type { AgentOptions } from './cli/context.ts'
 import { Agent } from './cluster/agent.ts'
 import { gpuLabels } from './cluster/gpu.ts'
 import { Prober } from './cluster/prober.ts'
@@ -6,7 +7,6 @@ import { defaultConfig } from './fleet/config.ts'
 import { describeFaults } from './fleet/contents.ts'
 import { readDocument } from './fleet/document.ts'
 import { nodeSchema } from './fleet/node.ts'
-import type { Labels } from './fleet/schema.ts'
 import { lastWords, untilStopped } from './serve.ts'
 import {
   exposedFiles,
@@ -23,17 +23,6 @@ import { createLog } from './shared/log.ts'
 import { sayLogLoss } from './start-error.ts'
 import { EtcdStore } from './store/etcd.ts'
 import { Keys } from './store/keys.ts'
-
-interface AgentOptions {
-  /** The local Ollama's URL. */
-  readonly ollama: string
-  /** Its URL as instances on other hosts reach it. */
-  readonly announce: string
-  readonly labels: Labels
-  readonly slots: number | undefined
-  readonly weight: number | undefined
-  readonly keepAlive: number | string | undefined
-}
 
 interface Streams {
   readonly stderr: NodeJS.WritableStream

@@ -1,4 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
+import type { RehearsalRequest } from './cli/context.ts'
 import { type Policy, policies } from './fleet/policies.ts'
 import { type Comparison, type Contestant, compare, type Figure } from './rehearsal/comparison.ts'
 import { defaultFleetText, readFleetPlan } from './rehearsal/fleet-plan.ts'
@@ -8,28 +9,6 @@ import { readTrace } from './rehearsal/trace.ts'
 import { Core } from './scheduler/core.ts'
 import { defaultParameters } from './scheduler/parameters.ts'
 import { messageOf, ProxyError } from './shared/errors.ts'
-
-/** What `llamero simulate` was asked for. */
-export interface RehearsalRequest {
-  /** File; undefined: the default fleet. */
-  readonly fleet: string | undefined
-  /** File; undefined: requests are made up. */
-  readonly trace: string | undefined
-  /** Empty: all of them, and the yardstick. */
-  readonly policies: readonly string[]
-  /** Share of the fleet's capacity. */
-  readonly load: number
-  readonly requests: number
-  readonly seeds: number
-  readonly scenario: string
-  /** Seconds to the first token, and tokens per second after it, that callers should get. */
-  readonly ttft: number
-  readonly pace: number
-  /** Seconds after which callers without a token give up; null: never. */
-  readonly patience: number | null
-  /** File for a plot. */
-  readonly plot: string | undefined
-}
 
 /** The yardstick: our policy where every model is in memory wherever it fits alone (docs/routing.md#results). */
 export const reference = 'reference'

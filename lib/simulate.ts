@@ -1,14 +1,6 @@
+import type { SimulateOptions } from './cli/context.ts'
 import { quickstartModels } from './simulator/models.ts'
 import { SimulatedNode } from './simulator/node.ts'
-
-interface SimulateOptions {
-  readonly name: string
-  readonly port: number
-  /** Names from the simulator's own models; empty for all of them. */
-  readonly models: readonly string[]
-  readonly speed: number
-  readonly slots: number
-}
 
 interface Streams {
   readonly stdout: NodeJS.WritableStream

@@ -42,7 +42,11 @@ const nodeList = z.object({ nodes: z.array(nodeAnswer) })
 export type NodeList = Wire<typeof nodeList>
 
 /** Headers are left out: they may hold secrets. */
-const writtenNode = z.object({ name: z.string(), ...nodeSchema.omit({ headers: true }).shape })
+const writtenNode = z.object({
+  name: z.string(),
+  ...nodeSchema.omit({ headers: true }).shape,
+  url: z.string(),
+})
 
 const params = { name: 'name of the node' }
 

@@ -110,7 +110,7 @@ const statusAnswer = z.object({
         .describe('the instance that reaches nodes while this one reaches none; null otherwise'),
     })
     .describe('the instance that answers'),
-  leader: z.object({ id: z.string(), fence: z.string() }).nullable(),
+  leader: z.object({ id: z.string(), fence: z.string() }).nullable().describe('null: no instance leads'),
   terms: z.array(term).describe('the last terms of leaders, the newest first'),
   store,
   advice: z

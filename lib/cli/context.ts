@@ -17,14 +17,15 @@ export interface Setting {
 }
 
 /** Flags given to a long-running command, as typed but for the dashes: `log-level`. */
-export type Flags = Record<string, string | boolean>
+export type CommandFlags = Record<string, string | boolean>
 
-export interface SimulatedNode {
+/** The Ollama server to simulate. */
+export interface SimulateOptions {
   readonly name: string
   /** 0: any free port. */
   readonly port: number
-  /** Empty: the simulator's own choice. */
-  readonly models: string[]
+  /** Names from the simulator's own models; empty for all of them. */
+  readonly models: readonly string[]
   /** Factor on the simulator's pace: 2 is twice as fast. */
   readonly speed: number
   readonly slots: number
@@ -32,8 +33,9 @@ export interface SimulatedNode {
 
 /** The Ollama beside an agent, and the node it is registered as. */
 export interface AgentOptions {
+  /** The local Ollama's URL. */
   readonly ollama: string
-  /** URL by which the instances reach it. */
+  /** Its URL as instances on other hosts reach it. */
   readonly announce: string
   readonly labels: Readonly<Record<string, string>>
   readonly slots: number | undefined
@@ -41,23 +43,30 @@ export interface AgentOptions {
   readonly keepAlive: number | string | undefined
 }
 
-/** What to rehearse, as lib/rehearse.ts takes it. Times in seconds. */
+/** What `llamero simulate` was asked for. */
 export interface RehearsalRequest {
+  /** File; undefined: the default fleet. */
   readonly fleet: string | undefined
+  /** File; undefined: requests are made up. */
   readonly trace: string | undefined
+  /** Empty: all of them, and the yardstick. */
   readonly policies: readonly string[]
+  /** Share of the fleet's capacity. */
   readonly load: number
   readonly requests: number
   readonly seeds: number
   readonly scenario: string
+  /** Seconds to the first token, and tokens per second after it, that callers should get. */
   readonly ttft: number
   readonly pace: number
+  /** Seconds after which callers without a token give up; null: never. */
   readonly patience: number | null
+  /** File for a plot. */
   readonly plot: string | undefined
 }
 
 /** Mean and standard deviation over rounds. */
-export interface Figure {
+export interface RehearsedFigure {
   readonly mean: number
   readonly sd: number
 }
@@ -65,17 +74,17 @@ export interface Figure {
 /** How one policy did. */
 export interface RehearsedPolicy {
   readonly policy: string
-  readonly slo: Figure
-  readonly ttft_p50_seconds: Figure
-  readonly ttft_p95_seconds: Figure
-  readonly ttft_p99_seconds: Figure
-  readonly e2e_mean_seconds: Figure
-  readonly e2e_p95_seconds: Figure
-  readonly loads: Figure
-  readonly unordered_loads: Figure
-  readonly refused: Figure
-  readonly failed: Figure
-  readonly worst_tenant_slo: Figure
+  readonly slo: RehearsedFigure
+  readonly ttft_p50_seconds: RehearsedFigure
+  readonly ttft_p95_seconds: RehearsedFigure
+  readonly ttft_p99_seconds: RehearsedFigure
+  readonly e2e_mean_seconds: RehearsedFigure
+  readonly e2e_p95_seconds: RehearsedFigure
+  readonly loads: RehearsedFigure
+  readonly unordered_loads: RehearsedFigure
+  readonly refused: RehearsedFigure
+  readonly failed: RehearsedFigure
+  readonly worst_tenant_slo: RehearsedFigure
 }
 
 /** All that the command line touches outside itself. */
@@ -96,10 +105,10 @@ export interface CliContext {
   readonly editor: string
   /** Commands that run until they are told to stop; each resolves to its exit code. */
   readonly run: {
-    serve(flags: Flags): Promise<number>
-    quickstart(flags: Flags): Promise<number>
-    agent(flags: Flags, options: AgentOptions): Promise<number>
-    simulateNode(options: SimulatedNode): Promise<number>
+    serve(flags: CommandFlags): Promise<number>
+    quickstart(flags: CommandFlags): Promise<number>
+    agent(flags: CommandFlags, options: AgentOptions): Promise<number>
+    simulateNode(options: SimulateOptions): Promise<number>
     /** Ends by itself. `onRound` is awaited before each round. */
     rehearse(
       request: RehearsalRequest,

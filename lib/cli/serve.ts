@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import type { Finish, Flags, Setting } from './context.ts'
+import type { CommandFlags, Finish, Setting } from './context.ts'
 import type { Invocation } from './invocation.ts'
 
 /** `llamero serve`. */
@@ -24,7 +24,7 @@ export function flagOptions(settings: readonly Setting[]): Option[] {
 }
 
 /** The flags that were given. */
-export function flagsOf(command: Command): Flags {
+export function flagsOf(command: Command): CommandFlags {
   const given = command.options.map((option) => [
     option.name(),
     command.getOptionValue(option.attributeName()),

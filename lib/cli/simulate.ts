@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
 import { ProxyError } from '../shared/errors.ts'
-import type { Figure, Finish, RehearsedPolicy } from './context.ts'
+import type { Finish, RehearsedFigure, RehearsedPolicy } from './context.ts'
 import { exits, Failure } from './failure.ts'
 import type { Invocation } from './invocation.ts'
 import { durationOption, numberOption, type Output, repeated, withOutput } from './options.ts'
@@ -102,9 +102,9 @@ async function rehearse({ context, terminal }: Invocation, options: SimulateOpti
   terminal.show(report, options.output, (look) => table(columns, report.policies, look))
 }
 
-const percent = ({ mean, sd }: Figure) => `${(100 * mean).toFixed(1)} ±${(100 * sd).toFixed(1)}`
-const seconds = ({ mean }: Figure) => (mean < 10 ? mean.toFixed(2) : mean.toFixed(1))
-const whole = ({ mean }: Figure) => mean.toFixed(0)
+const percent = ({ mean, sd }: RehearsedFigure) => `${(100 * mean).toFixed(1)} ±${(100 * sd).toFixed(1)}`
+const seconds = ({ mean }: RehearsedFigure) => (mean < 10 ? mean.toFixed(2) : mean.toFixed(1))
+const whole = ({ mean }: RehearsedFigure) => mean.toFixed(0)
 
 const columns: readonly Column<RehearsedPolicy>[] = [
   { title: 'POLICY', cell: ({ policy }) => policy },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { PassThrough, Writable } from 'node:stream'
 import { test } from 'node:test'
-import type { Flags, Setting, SimulatedNode } from '../../lib/cli/context.ts'
+import type { CommandFlags, Setting, SimulateOptions } from '../../lib/cli/context.ts'
 import { type CliContext, runCli } from '../../lib/cli/program.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
@@ -39,8 +39,8 @@ async function llamero(line: string, given: Partial<CliContext> = {}) {
         done()
       },
     })
-  const ran: (Flags | SimulatedNode)[] = []
-  const keep = async (options: Flags | SimulatedNode) => ran.push(options) * 0 + 1
+  const ran: (CommandFlags | SimulateOptions)[] = []
+  const keep = async (options: CommandFlags | SimulateOptions) => ran.push(options) * 0 + 1
   const code = await runCli(line.split(' ').filter(Boolean), {
     adminUrl: 'http://127.0.0.1:1',
     adminToken: () => assert.fail('the token is not needed'),
