@@ -39,9 +39,9 @@ export function missingPackages(locked, installed, machine) {
   )
 }
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
+export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const isWindows = process.platform === 'win32'
-const ownNode = join(root, 'node_modules', 'node', 'bin', isWindows ? 'node.exe' : 'node')
+export const ownNode = join(root, 'node_modules', 'node', 'bin', isWindows ? 'node.exe' : 'node')
 
 /** @param {string} name @returns {Packages} */
 function packagesIn(name) {
@@ -82,7 +82,8 @@ function fail(reason) {
   process.exit(1)
 }
 
-function install() {
+/** Ends the process, with the reason, when it fails. */
+export function install() {
   const lacking = missing()
   if (lacking.length === 0 && existsSync(ownNode)) return
   const startedAt = Date.now()
