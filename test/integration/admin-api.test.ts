@@ -48,7 +48,7 @@ suite('the admin API of a whole instance', () => {
     const response = await fetch(`${instance.adminUrl}${target}${query}`, {
       method: method.toUpperCase(),
       headers: { authorization: `Bearer ${instance.token}`, 'content-type': 'application/json', ...headers },
-      ...(body && { body: JSON.stringify(body) }),
+      ...(body && method !== 'get' && { body: JSON.stringify(body) }),
     })
     return {
       status: response.status,
@@ -156,6 +156,11 @@ suite('the admin API of a whole instance', () => {
   test('refuses in the words and with the statuses that its document lists', async () => {
     const document: OpenApi = await call('readOpenApi')
     const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
+    const checkListed = (id: Id, { status, text }: { readonly status: number; readonly text: string }) => {
+      const { error } = errorAnswer.parse(JSON.parse(text))
+      const listed = operations.find(({ operationId }) => operationId === id)?.responses[status]
+      assert.match(listed?.description ?? '', new RegExp(`\\b${error.code}\\b`), `${id}: ${status} ${text}`)
+    }
     const refusals: readonly [id: Id, status: number, given: Call][] = [
       ['readNode', 404, { params: { name: 'none' } }],
       ['writeNode', 400, { params: { name: 'a' }, body: [] }],
@@ -177,11 +182,24 @@ suite('the admin API of a whole instance', () => {
       ['readNode', 401, { params: { name: 'x' }, headers: { authorization: 'Bearer x', via: '1.1 proxy' } }],
     ]
     for (const [id, expected, given] of refusals) {
-      const { status, text } = await send(id, given)
-      assert.equal(status, expected, `${id}: ${text}`)
-      const { error } = errorAnswer.parse(JSON.parse(text))
-      const listed = operations.find(({ operationId }) => operationId === id)?.responses[status]
-      assert.match(listed?.description ?? '', new RegExp(`\\b${error.code}\\b`), `${id} ${status}`)
+      const refusal = await send(id, given)
+      assert.equal(refusal.status, expected, `${id}: ${refusal.text}`)
+      checkListed(id, refusal)
+    }
+    // What does not exist, bodies that say nothing, and a caller without a token, of every operation.
+    const params = { name: 'none', id: 'none' }
+    const attempts: readonly Call[] = [
+      { params },
+      { params, body: {} },
+      { params, body: [] },
+      { params, query: '?limit=x' },
+      { params, headers: { authorization: 'Bearer x', via: '1.1 proxy' } },
+    ]
+    for (const id in endpoints) {
+      for (const attempt of attempts) {
+        const answer = await send(id as Id, attempt)
+        if (answer.status >= 400 && answer.text.startsWith('{')) checkListed(id as Id, answer)
+      }
     }
   })
 })
