@@ -30,16 +30,18 @@ try {
     editor: editor(),
     // A command of the CLI must not wait until an instance is loaded.
     run: {
-      serve: async (flags) => (await import('../lib/serve.ts')).serve(flags, streams),
-      quickstart: async (flags) => (await import('../lib/quickstart.ts')).quickstart(flags, streams),
-      agent: async (flags, options) => (await import('../lib/agent.ts')).agent(flags, options, streams),
-      simulateNode: async (options) => (await import('../lib/simulate.ts')).simulateNode(options, streams),
-      rehearse: async (...given) => (await import('../lib/rehearse.ts')).rehearse(...given),
+      serve: async (flags) => (await import('../lib/commands/serve.ts')).serve(flags, streams),
+      quickstart: async (flags) => (await import('../lib/commands/quickstart.ts')).quickstart(flags, streams),
+      agent: async (flags, options) =>
+        (await import('../lib/commands/agent.ts')).agent(flags, options, streams),
+      simulateNode: async (options) =>
+        (await import('../lib/commands/simulate.ts')).simulateNode(options, streams),
+      rehearse: async (...given) => (await import('../lib/commands/rehearse.ts')).rehearse(...given),
     },
-    defaultFleet: async () => (await import('../lib/rehearsal/fleet-plan.ts')).defaultFleetText,
+    defaultFleet: async () => (await import('../lib/simulation/fleet/fleet-plan.ts')).defaultFleetText,
   })
 } catch (error) {
   if (!(error instanceof SettingsError)) throw error
-  stderr.write((await import('../lib/serve.ts')).lastWords(error.message))
+  stderr.write((await import('../lib/commands/serve.ts')).lastWords(error.message))
   process.exitCode = 2
 }

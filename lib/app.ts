@@ -5,42 +5,42 @@ import { join } from 'node:path'
 import { AdminServer } from './admin/server.ts'
 import { readOrCreateToken } from './admin/token.ts'
 import { Cluster } from './cluster/cluster.ts'
-import { DiskSnapshot } from './cluster/disk-snapshot.ts'
-import { learnedIn } from './cluster/lessons.ts'
-import { succeedPredecessor } from './cluster/predecessor.ts'
-import { UsedElsewhere } from './cluster/used-elsewhere.ts'
+import { SnapshotFile } from './cluster/config/snapshot-file.ts'
+import { succeedPredecessor } from './cluster/membership/predecessor.ts'
+import { UsedElsewhere } from './cluster/membership/used-elsewhere.ts'
+import { learnedIn } from './cluster/probing/learned-state.ts'
 import { Contacts } from './fleet/contacts.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
-import { BlobHolders } from './gateway/blob-holders.ts'
-import { BlobUploads } from './gateway/blob-uploads.ts'
-import { Dispatch } from './gateway/dispatch.ts'
-import { firstLookMs } from './gateway/first-look.ts'
-import { Forwarder } from './gateway/forward.ts'
+import { firstLookMs } from './gateway/admission/wait-until-probed.ts'
+import { UpstreamPool } from './gateway/availability/upstream-pool.ts'
+import { Dispatch } from './gateway/dispatch/dispatch.ts'
+import { ModelLoader } from './gateway/dispatch/model-loader.ts'
+import { logLoopbackWarning } from './gateway/http/loopback-warning.ts'
+import { BlobIndex } from './gateway/jobs/blob-index.ts'
+import { BlobUploads } from './gateway/jobs/blob-uploads.ts'
+import { JobEndpoint } from './gateway/jobs/job-endpoint.ts'
 import { Listener } from './gateway/listener.ts'
-import { logLoopbackWarning } from './gateway/loopback-warning.ts'
-import { Management } from './gateway/management.ts'
-import { ModelLoader } from './gateway/model-loader.ts'
-import { NodeApi } from './gateway/node-api.ts'
-import { Passes } from './gateway/passes.ts'
+import { Passthrough } from './gateway/models/passthrough.ts'
+import { ShowCache } from './gateway/models/show.ts'
+import { UnloadEverywhere } from './gateway/models/unload-everywhere.ts'
 import { Pipeline } from './gateway/pipeline.ts'
-import { Shows } from './gateway/show.ts'
-import { UnloadEverywhere } from './gateway/unload-everywhere.ts'
-import { Upstreams } from './gateway/upstreams.ts'
+import { Forwarder } from './gateway/upstream/forwarder.ts'
+import { NodeClient } from './gateway/upstream/node-client.ts'
 import { Scheduler } from './scheduler/scheduler.ts'
 import { adminTokenFile, isJournal, type Settings } from './settings.ts'
-import { type Address, formatAddress, isLoopback } from './shared/address.ts'
 import { type Clock, RealClock } from './shared/clock.ts'
 import { ProxyError } from './shared/errors.ts'
 import { createLog, type Log, type ProcessLog } from './shared/log.ts'
-import type { Dice } from './shared/loop.ts'
+import type { Random } from './shared/loop.ts'
 import { Metrics } from './shared/metrics.ts'
-import { OwnFaults } from './shared/own-faults.ts'
-import { directoryFault } from './shared/secret-file.ts'
-import { checkSomaxconn } from './shared/somaxconn.ts'
-import { Via } from './shared/via.ts'
+import { type Address, formatAddress, isLoopback } from './shared/net/address.ts'
+import { checkSomaxconn } from './shared/net/somaxconn.ts'
+import { Via } from './shared/net/via.ts'
+import { OwnFaults } from './shared/process/own-faults.ts'
+import { directoryFault } from './shared/process/secret-file.ts'
 import { listenError, sayLogLoss, stateError } from './start-error.ts'
-import { EmbeddedStore } from './store/embedded.ts'
-import { EtcdStore } from './store/etcd.ts'
+import { EmbeddedStore } from './store/embedded/embedded-store.ts'
+import { EtcdStore } from './store/etcd/etcd-store.ts'
 import { Keys } from './store/keys.ts'
 import type { Store } from './store/store.ts'
 import { version } from './version.ts'
@@ -106,7 +106,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     const uid = cluster.directory.uid()
     if (uid !== null) via.learn(uid)
   })
-  const upstreams = new Upstreams({
+  const upstreams = new UpstreamPool({
     snapshot,
     contacts,
     via,
@@ -118,7 +118,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   })
   const ownFaults = new OwnFaults({ clock, log, metrics })
   const forwarder = new Forwarder(clock, (error) => ownFaults.note(error))
-  const api = new NodeApi({ upstreams, forwarder, clock })
+  const api = new NodeClient({ upstreams, forwarder, clock })
   const doubt = (node: string) => cluster.requestProbe(node)
   const loader = new ModelLoader({ api, snapshot, upstreams, clock, metrics, doubt })
   const elsewhere = new UsedElsewhere({ loads: () => cluster.directory.loads(), own: settings.name, clock })
@@ -152,8 +152,8 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     doubt,
     isStarting: () => knownAt !== null && clock.now() < knownAt + firstLookMs,
   })
-  const holders = new BlobHolders(api)
-  const management = new Management({
+  const holders = new BlobIndex(api)
+  const management = new JobEndpoint({
     get jobs() {
       return cluster.jobs
     },
@@ -165,10 +165,10 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   const pipeline = new Pipeline({
     snapshot,
     dispatch,
-    shows: new Shows({ api, upstreams, doubt }),
+    shows: new ShowCache({ api, upstreams, doubt }),
     unloads: new UnloadEverywhere({ api, clock, doubt }),
     management,
-    passes: new Passes({ upstreams, forwarder, clock, doubt }),
+    passes: new Passthrough({ upstreams, forwarder, clock, doubt }),
     blobs: new BlobUploads({ holders, api }),
     clock,
     log,
@@ -199,7 +199,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     contacts,
     load: () => scheduler.summary(),
     learned: () => scheduler.learned(),
-    ...(store.kind === 'etcd' && { disk: new DiskSnapshot(ownFile(settings, 'snapshot', '.json'), log) }),
+    ...(store.kind === 'etcd' && { disk: new SnapshotFile(ownFile(settings, 'snapshot', '.json'), log) }),
   })
 
   let draining = false
@@ -293,7 +293,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
 
 interface Shared {
   readonly clock: Clock
-  readonly dice: Dice
+  readonly dice: Random
   readonly log: Log
   readonly metrics: Metrics
 }

@@ -3,12 +3,12 @@ import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import { getCACertificates } from 'node:tls'
 import { closest, distance } from 'fastest-levenshtein'
-import { describeFaults } from './fleet/contents.ts'
-import { isObjectName, objectNameRule } from './fleet/names.ts'
-import { type Address, parseAddress } from './shared/address.ts'
+import { describeFaults } from './fleet/documents/contents.ts'
+import { isObjectName, objectNameRule } from './fleet/documents/names.ts'
 import { parseDuration } from './shared/duration.ts'
 import { type LogFormat, type LogLevel, logLevels } from './shared/log-levels.ts'
-import { isWorldReadable } from './shared/secret-file.ts'
+import { type Address, parseAddress } from './shared/net/address.ts'
+import { isWorldReadable } from './shared/process/secret-file.ts'
 
 /**
  * This instance's own settings: flag > environment > file > default. The only reader of the process's environment.
@@ -371,7 +371,10 @@ async function readFile(flags: Flags): Promise<Record<string, string | undefined
   }
   if (text.replace(/^\s*#.*$/gm, '').trim() === '') return {} // a file of comments sets nothing
   // Most machines have no such file, and what reads it takes longer to load than all else that a command of the CLI needs.
-  const [{ readDocument }, { z }] = await Promise.all([import('./fleet/document.ts'), import('zod')])
+  const [{ readDocument }, { z }] = await Promise.all([
+    import('./fleet/documents/document.ts'),
+    import('zod'),
+  ])
   const value = z.union([z.string(), z.array(z.string())]).optional()
   const schema = z.strictObject(Object.fromEntries(names.map((name) => [name, value])))
   const parsed = readDocument(text, schema)

@@ -1,6 +1,6 @@
 import { userInfo } from 'node:os'
-import { type Address, formatAddress } from './shared/address.ts'
 import { messageOf } from './shared/errors.ts'
+import { type Address, formatAddress } from './shared/net/address.ts'
 
 /** Why a process of ours cannot start: one line that names what is wrong, why, and what to do. */
 export class StartError extends Error {

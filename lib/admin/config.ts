@@ -1,10 +1,17 @@
 import type { configEndpoints } from '../api/config.ts'
 import { configSchema } from '../fleet/config.ts'
-import { readDocument } from '../fleet/document.ts'
+import { readDocument } from '../fleet/documents/document.ts'
 import { schemas, writtenConfig } from '../fleet/kinds.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
-import { checkDocument, patchText, type Seen, seenBy, storedDocument, writeDocument } from './documents.ts'
+import {
+  checkDocument,
+  patchText,
+  type SeenRevision,
+  seenBy,
+  storedDocument,
+  writeDocument,
+} from './documents.ts'
 import type { Handlers } from './handlers.ts'
 
 /** The settings are everybody's: no text replaces them that its writer has not seen. */
@@ -14,7 +21,7 @@ const unseen = 'say what you have seen: If-Match with its "modified", or If-None
 export function configHandlers(admin: AdminContext): Handlers<typeof configEndpoints> {
   const { keys, store, cluster, snapshot, log } = admin
 
-  const write = async (text: string, known: Seen | null) => {
+  const write = async (text: string, known: SeenRevision | null) => {
     const modified = String(await writeDocument(store, keys.config, text, known))
     log.info('config written', { modified })
     return modified

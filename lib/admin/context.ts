@@ -1,15 +1,15 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Jobs } from '../fleet/job.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
-import type { Management } from '../gateway/management.ts'
+import type { UpstreamPool } from '../gateway/availability/upstream-pool.ts'
+import type { JobEndpoint } from '../gateway/jobs/job-endpoint.ts'
 import type { Pipeline } from '../gateway/pipeline.ts'
-import type { Upstreams } from '../gateway/upstreams.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
-import type { Address } from '../shared/address.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import type { OwnFaults } from '../shared/own-faults.ts'
+import type { Address } from '../shared/net/address.ts'
+import type { OwnFaults } from '../shared/process/own-faults.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Store } from '../store/store.ts'
 
@@ -30,11 +30,11 @@ export interface AdminContext {
   readonly cluster: Cluster
   readonly snapshot: CurrentSnapshot
   readonly scheduler: Scheduler
-  readonly upstreams: Upstreams
+  readonly upstreams: UpstreamPool
   readonly pipeline: Pipeline
   readonly ownFaults: OwnFaults
   readonly jobs: Jobs
-  readonly management: Management
+  readonly management: JobEndpoint
   readonly metrics: Metrics
   readonly clock: Clock
   readonly log: Log

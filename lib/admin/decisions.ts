@@ -1,5 +1,5 @@
 import type { DecisionAnswer, decisionEndpoints } from '../api/decisions.ts'
-import { canonicalName } from '../fleet/names.ts'
+import { canonicalName } from '../fleet/documents/names.ts'
 import type { LoggedDecision } from '../scheduler/decision-log.ts'
 import type { AdminContext } from './context.ts'
 import type { Handlers } from './handlers.ts'

@@ -2,11 +2,11 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Document } from 'yaml'
 import type { z } from 'zod'
 import type { StoredAnswer } from '../api/documents.ts'
-import { describeFaults } from '../fleet/contents.ts'
-import { readDocument } from '../fleet/document.ts'
-import { parseJson } from '../fleet/json-document.ts'
-import { isObjectName, objectNameRule } from '../fleet/names.ts'
-import { parseYaml } from '../fleet/yaml-document.ts'
+import { describeFaults } from '../fleet/documents/contents.ts'
+import { readDocument } from '../fleet/documents/document.ts'
+import { parseJson } from '../fleet/documents/json-document.ts'
+import { isObjectName, objectNameRule } from '../fleet/documents/names.ts'
+import { parseYaml } from '../fleet/documents/yaml-document.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Store } from '../store/store.ts'
 import type { AdminContext } from './context.ts'
@@ -93,7 +93,7 @@ export function storedDocument(
 }
 
 /** A text somebody has seen, by its revision. */
-export interface Seen {
+export interface SeenRevision {
   readonly modified: bigint
 }
 
@@ -101,7 +101,7 @@ export interface Seen {
  * What the caller builds upon: the revision in `If-Match`, nothing (null) by `If-None-Match: *`, or undefined when it does
  * not say.
  */
-export function seenBy(headers: IncomingHttpHeaders): Seen | null | undefined {
+export function seenBy(headers: IncomingHttpHeaders): SeenRevision | null | undefined {
   const [, modified] = /^"?(\d{1,19})"?$/.exec(headers['if-match'] ?? '') ?? []
   if (modified !== undefined) return { modified: BigInt(modified) }
   return headers['if-none-match'] === '*' ? null : undefined
@@ -117,7 +117,7 @@ export async function writeDocument(
   store: Store,
   key: string,
   value: string,
-  known: Seen | null,
+  known: SeenRevision | null,
 ): Promise<bigint> {
   const when = known ? { key, modified: known.modified } : { key, created: 0n }
   const { succeeded, revision } = await store.commit({ when: [when], apply: [{ type: 'put', key, value }] })

@@ -3,8 +3,8 @@ import type Router from '@koa/router'
 import type { RouterContext } from '@koa/router'
 import type { z } from 'zod'
 import { apiVersion, type Endpoint, type Endpoints, type Wire } from '../api/endpoint.ts'
-import { describeFaults } from '../fleet/contents.ts'
-import { readValue } from '../fleet/document.ts'
+import { describeFaults } from '../fleet/documents/contents.ts'
+import { readValue } from '../fleet/documents/document.ts'
 import { ProxyError } from '../shared/errors.ts'
 
 /** What a handler is given: all that its endpoint declares, checked. */

@@ -1,8 +1,8 @@
 import type { healthEndpoints } from '../api/health.ts'
-import { pruneSeries } from '../cluster/metric-series.ts'
-import { canonicalName } from '../fleet/names.ts'
+import { pruneSeries } from '../cluster/config/metric-series.ts'
+import { canonicalName } from '../fleet/documents/names.ts'
 import type { NodeView } from '../fleet/node.ts'
-import { isServable, resolve } from '../gateway/resolve.ts'
+import { isServable, resolve } from '../gateway/admission/resolve-model.ts'
 import type { AdminContext } from './context.ts'
 import { type Handlers, Reply } from './handlers.ts'
 

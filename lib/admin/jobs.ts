@@ -1,9 +1,9 @@
 import type { JobAnswer, jobEndpoints } from '../api/jobs.ts'
 import type { JobAction, JobView } from '../fleet/job.ts'
 import type { Wish } from '../fleet/job-wish.ts'
-import type { Caller } from '../gateway/authenticate.ts'
-import { type JobFields, jobAsk } from '../gateway/job-ask.ts'
-import { nodeReports } from '../gateway/job-report.ts'
+import type { Caller } from '../gateway/http/authenticate.ts'
+import { nodeReports } from '../gateway/jobs/job-report.ts'
+import { type JobFields, readJobRequest } from '../gateway/jobs/job-request.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
 import type { Handlers } from './handlers.ts'
@@ -21,7 +21,7 @@ export function jobHandlers(admin: JobContext): Handlers<typeof jobEndpoints> {
   const { jobs, management, snapshot, log } = admin
 
   const begin = async (action: JobAction, fields: JobFields, { copies, nodes, labels }: Wish) => {
-    const ask = jobAsk(action, fields, { copies, nodes, labels })
+    const ask = readJobRequest(action, fields, { copies, nodes, labels })
     // Nothing to wait for but the store, and that has its own limits.
     const { signal } = new AbortController()
     return { job: await management.submit(ask, operator, snapshot.get(), signal) }

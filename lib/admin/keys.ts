@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { keyEndpoints } from '../api/keys.ts'
 import { hashToken } from '../fleet/api-key.ts'
-import { tokenPrefix } from '../gateway/authenticate.ts'
+import { tokenPrefix } from '../gateway/http/authenticate.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
 import { checkName, writeDocument } from './documents.ts'

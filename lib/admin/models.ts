@@ -1,6 +1,6 @@
 import type { CopyAnswer, ModelAnswer, modelEndpoints } from '../api/models.ts'
 import { aliasesOf } from '../fleet/aliases.ts'
-import { canonicalName } from '../fleet/names.ts'
+import { canonicalName } from '../fleet/documents/names.ts'
 import type { LoadedModel, NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import { ProxyError } from '../shared/errors.ts'

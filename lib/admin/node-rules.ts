@@ -1,9 +1,9 @@
 import type { InstanceRecord } from '../fleet/instance.ts'
 import type { NodeSpec } from '../fleet/node.ts'
 import { plainHost } from '../fleet/node-url.ts'
-import { type Address, formatAddress, isLoopback, parseAddress } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { isOwnHost } from '../shared/hosts.ts'
+import { type Address, formatAddress, isLoopback, parseAddress } from '../shared/net/address.ts'
+import { isOwnHost } from '../shared/net/hosts.ts'
 
 /** A node as answers show it: its headers may hold secrets. */
 export function withoutHeaders({ headers: _, ...spec }: NodeSpec): Omit<NodeSpec, 'headers'> {

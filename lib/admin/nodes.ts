@@ -1,6 +1,6 @@
 import type { NodeAnswer, nodeEndpoints } from '../api/nodes.ts'
-import type { Fault } from '../fleet/contents.ts'
-import { readDocument } from '../fleet/document.ts'
+import type { DocumentFault } from '../fleet/documents/contents.ts'
+import { readDocument } from '../fleet/documents/document.ts'
 import { type NodeSpec, type NodeView, nodeSchema } from '../fleet/node.ts'
 import { sameServerKey } from '../fleet/node-url.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -114,7 +114,7 @@ function rows(admin: AdminContext): NodeAnswer[] {
 }
 
 /** What is wrong with the documents of nodes that are not in force as they are stored, by name. */
-function rejectedNodes({ cluster, keys }: AdminContext): Map<string, readonly Fault[]> {
+function rejectedNodes({ cluster, keys }: AdminContext): Map<string, readonly DocumentFault[]> {
   return new Map(
     cluster.rejected().flatMap(({ key, verdict }) => {
       const place = keys.parse(key)
@@ -124,7 +124,7 @@ function rejectedNodes({ cluster, keys }: AdminContext): Map<string, readonly Fa
 }
 
 /** A document of which no version was ever valid: there is no node, and an operator who wrote it looks for one. */
-function rejectedRow(name: string, faults: readonly Fault[]): NodeAnswer {
+function rejectedRow(name: string, faults: readonly DocumentFault[]): NodeAnswer {
   return {
     name,
     url: '',
@@ -150,7 +150,7 @@ function rejectedRow(name: string, faults: readonly Fault[]): NodeAnswer {
 
 function row(
   node: NodeView,
-  rejected: readonly Fault[],
+  rejected: readonly DocumentFault[],
   { cluster, scheduler, upstreams, instance }: AdminContext,
 ): NodeAnswer {
   const { name, spec, status, departed } = node

@@ -1,13 +1,13 @@
 import type { BarredNodes, CandidateAnswer, OutlookAnswer } from '../api/outlook.ts'
 import type { Candidate } from '../scheduler/events.ts'
 import type { Explanation } from '../scheduler/explain.ts'
-import type { Outlook } from '../scheduler/outlook.ts'
+import type { WaitEstimate } from '../scheduler/queue/wait-estimate.ts'
 
 /** So many places are told of each request: more would bury the few that count in a fleet of a thousand nodes. */
 const toldCandidates = 10
 
 /** What a request has to expect. @param now monotonic seconds. */
-export function outlookRow({ candidates, waitsFor, predictedStart, refused }: Outlook, now: number) {
+export function outlookRow({ candidates, waitsFor, predictedStart, refused }: WaitEstimate, now: number) {
   return {
     refused,
     waits_for: waitsFor,

@@ -1,8 +1,14 @@
 import type { RouteTestAnswer, routeTestEndpoints } from '../api/route-test.ts'
-import type { Ask } from '../fleet/ask.ts'
-import { canonicalName } from '../fleet/names.ts'
+import type { RequestSpec } from '../fleet/ask.ts'
+import { canonicalName } from '../fleet/documents/names.ts'
 import { contextVariant } from '../fleet/variant.ts'
-import { classOf, contextIn, contextRule, type Resolution, resolve } from '../gateway/resolve.ts'
+import {
+  classOf,
+  contextIn,
+  contextRule,
+  type Resolution,
+  resolve,
+} from '../gateway/admission/resolve-model.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
 import type { Handlers } from './handlers.ts'
@@ -51,7 +57,7 @@ type Choice = Omit<RouteTestAnswer, 'asked' | 'tenant' | 'route' | 'wanted' | 'l
 function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminContext): Choice {
   const { model, tenant, num_ctx } = wish
   const context = contextIn(contextRule(model, route, admin.snapshot.get()), num_ctx)
-  const ask: Ask = {
+  const ask: RequestSpec = {
     id: 'route-test',
     api: 'ollama_chat',
     model,

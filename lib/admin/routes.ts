@@ -6,7 +6,7 @@ import {
   checkDocument,
   checkName,
   patchText,
-  type Seen,
+  type SeenRevision,
   seenBy,
   storedDocument,
   textOf,
@@ -18,7 +18,7 @@ import { type Handlers, Reply } from './handlers.ts'
 export function routeHandlers(admin: AdminContext): Handlers<typeof routeEndpoints> {
   const { keys, store, cluster, log } = admin
 
-  const write = async (name: string, text: string, known: Seen | null, isNew: boolean) => {
+  const write = async (name: string, text: string, known: SeenRevision | null, isNew: boolean) => {
     const spec = checkDocument(text, routeSchema)
     await writeDocument(store, keys.route(name), text, known)
     log.info('route written', { route: name })

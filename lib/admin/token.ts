@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { link, open, rm, writeFile } from 'node:fs/promises'
-import { secretFileFault } from '../shared/secret-file.ts'
+import { secretFileFault } from '../shared/process/secret-file.ts'
 
 /**
  * The admin token in `file`, readable by its owner only, which the first to ask makes.

@@ -1,7 +1,7 @@
 import type { Clock } from '../shared/clock.ts'
 import { formatDuration } from '../shared/duration.ts'
 import { messageOf } from '../shared/errors.ts'
-import { type Exit, exits, Failure } from './failure.ts'
+import { CliFailure, type Exit, exits } from './failure.ts'
 
 interface AdminClientOptions {
   readonly url: string
@@ -46,11 +46,11 @@ export class AdminClient {
       const response = await this.#fetch(request, token, AbortSignal.any([signal, deadline.signal]))
       return answerOf(response.status, await response.text(), this.#base) as T
     } catch (error) {
-      if (error instanceof Failure || signal.aborted) throw error
+      if (error instanceof CliFailure || signal.aborted) throw error
       const reason = deadline.signal.aborted
         ? `no answer within ${formatDuration(timeoutMs)}`
         : causeOf(error)
-      throw new Failure(
+      throw new CliFailure(
         exits.unavailable,
         `cannot reach ${this.#base} (${reason})`,
         'is it running? llamero serve',
@@ -85,9 +85,13 @@ export class AdminClient {
 function baseOf(text: string): string {
   const url = URL.parse(text)
   if (!url || !/^https?:$/.test(url.protocol))
-    throw new Failure(exits.usage, `"${text}" is not the URL of an admin listener`, 'write http://HOST:11400')
+    throw new CliFailure(
+      exits.usage,
+      `"${text}" is not the URL of an admin listener`,
+      'write http://HOST:11400',
+    )
   if (url.username || url.password)
-    throw new Failure(
+    throw new CliFailure(
       exits.usage,
       'the admin URL must not contain credentials',
       'put the token into LLAMERO_ADMIN_TOKEN',
@@ -101,13 +105,13 @@ function answerOf(status: number, text: string, base: string): unknown {
   if (document && status >= 200 && status < 300) return document
   const error = document?.['error'] as { message?: unknown; hint?: unknown } | undefined
   if (typeof error?.message !== 'string')
-    throw new Failure(
+    throw new CliFailure(
       exits.failure,
       `${base} answered HTTP ${status} without a llamero document`,
       'is this the admin listener? see --admin-url',
     )
   const hint = typeof error.hint === 'string' ? error.hint : usualHint(status)
-  throw new Failure(exitOf(status), error.message, hint)
+  throw new CliFailure(exitOf(status), error.message, hint)
 }
 
 function objectOf(text: string): Record<string, unknown> | null {

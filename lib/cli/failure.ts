@@ -14,7 +14,7 @@ export const exits = {
 export type Exit = (typeof exits)[keyof typeof exits]
 
 /** A command that cannot do what it was asked: what went wrong, the exit code, and where known the next command to try. */
-export class Failure extends Error {
+export class CliFailure extends Error {
   override readonly name = 'Failure'
   readonly exit: Exit
   readonly hint: string | undefined

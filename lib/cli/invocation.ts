@@ -1,7 +1,7 @@
 import { AdminClient } from './admin-client.ts'
 import type { CliContext } from './context.ts'
-import { exits, Failure } from './failure.ts'
-import { Terminal } from './terminal.ts'
+import { CliFailure, exits } from './failure.ts'
+import { Terminal } from './terminal/terminal.ts'
 
 /** Options that every command knows, wherever on the line they stand. */
 export interface GlobalOptions {
@@ -33,8 +33,8 @@ export class Invocation {
   async consent(yes: boolean | undefined, question: () => Promise<string>): Promise<void> {
     if (yes) return
     if (!this.terminal.canAsk)
-      throw new Failure(exits.usage, 'no terminal to ask for confirmation on', 'add --yes')
+      throw new CliFailure(exits.usage, 'no terminal to ask for confirmation on', 'add --yes')
     if (!(await this.terminal.confirm(await question())))
-      throw new Failure(exits.failure, 'nothing was changed')
+      throw new CliFailure(exits.failure, 'nothing was changed')
   }
 }

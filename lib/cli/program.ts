@@ -2,9 +2,9 @@ import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.ts'
 import { addCommands } from './commands.ts'
 import type { CliContext } from './context.ts'
-import { exits, Failure } from './failure.ts'
+import { CliFailure, exits } from './failure.ts'
 import { type GlobalOptions, Invocation } from './invocation.ts'
-import type { Terminal } from './terminal.ts'
+import type { Terminal } from './terminal/terminal.ts'
 import { usageHint } from './usage-hint.ts'
 
 export type { CliContext } from './context.ts'
@@ -88,7 +88,7 @@ function afterParser(
 }
 
 function afterFailure(error: unknown, terminal: Terminal): number {
-  const failure = error instanceof Failure ? error : new Failure(exits.failure, messageOf(error))
+  const failure = error instanceof CliFailure ? error : new CliFailure(exits.failure, messageOf(error))
   terminal.say(`error: ${failure.message}`, failure.hint)
   return failure.exit
 }

@@ -1,5 +1,5 @@
 import { didYouMean } from '../shared/did-you-mean.ts'
-import { exits, Failure } from './failure.ts'
+import { CliFailure, exits } from './failure.ts'
 
 /**
  * The outcome of `call`; where it found nothing called `name`, the failure says which of the `known` names may have
@@ -14,10 +14,10 @@ export async function suggesting<T>(
   try {
     return await call
   } catch (error) {
-    if (!(error instanceof Failure) || error.exit !== exits.notFound) throw error
+    if (!(error instanceof CliFailure) || error.exit !== exits.notFound) throw error
     // The list is a courtesy: without it the first failure still stands.
     const meant = didYouMean(name, await known().catch(() => []))
     const hint = meant ? `did you mean "${meant}"?` : (error.hint ?? listCommand)
-    throw new Failure(error.exit, error.message, hint, { cause: error })
+    throw new CliFailure(error.exit, error.message, hint, { cause: error })
   }
 }

@@ -3,28 +3,28 @@ import type { InstanceRecord, LoadSummary } from '../fleet/instance.ts'
 import type { Jobs } from '../fleet/job.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
-import type { LearnedState } from '../scheduler/learning.ts'
+import type { LearnedState } from '../scheduler/learning/learning.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
-import type { Dice } from '../shared/loop.ts'
+import type { Random } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { Informer } from '../store/informer.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Store } from '../store/store.ts'
-import { Directory } from './directory.ts'
-import type { DiskSnapshot } from './disk-snapshot.ts'
-import { Intake } from './intake.ts'
-import { JobBoard } from './job-board.ts'
-import { LastGood } from './last-good.ts'
-import { Leadership } from './leadership.ts'
-import { NodeEvidence } from './node-evidence.ts'
-import { type Rejected, rejectedIn } from './objects.ts'
-import { OwnAdvice } from './own-advice.ts'
-import type { CutOff } from './reach.ts'
+import { ChangeBatcher } from './config/change-batcher.ts'
+import { ClusterView } from './config/cluster-view.ts'
+import { type Rejected, rejectedIn } from './config/documents.ts'
+import { type ConfigSource, SnapshotBuilder } from './config/snapshot-builder.ts'
+import { SnapshotCache } from './config/snapshot-cache.ts'
+import type { SnapshotFile } from './config/snapshot-file.ts'
+import { Leadership } from './election/leadership.ts'
+import { JobQueue } from './jobs/job-queue.ts'
+import { Registry } from './membership/registry.ts'
+import { FallbackProber } from './probing/fallback-prober.ts'
+import { NodeEvidence } from './probing/node-evidence.ts'
+import type { CutOff } from './probing/reach.ts'
+import { ownFence } from './probing/stored-status.ts'
 import { readInstance } from './records.ts'
-import { Registry } from './registry.ts'
-import { ownFence } from './statuses.ts'
-import { type ConfigSource, World } from './world.ts'
 
 export interface ClusterOptions {
   readonly store: Store
@@ -32,7 +32,7 @@ export interface ClusterOptions {
   /** Swapped with every change of the world. */
   readonly snapshot: CurrentSnapshot
   readonly clock: Clock
-  readonly dice: Dice
+  readonly dice: Random
   readonly log: Log
   readonly metrics: Metrics
   readonly instance: {
@@ -57,7 +57,7 @@ export interface ClusterOptions {
   /** What its scheduler learned; left out where none runs. Published while it leads. */
   readonly learned?: () => LearnedState
   /** Keeps the last good configuration for a start without the store; left out when the store is on this disk anyway. */
-  readonly disk?: Pick<DiskSnapshot, 'load' | 'save'>
+  readonly disk?: Pick<SnapshotFile, 'load' | 'save'>
   /** Milliseconds until a silent instance is considered gone. */
   readonly ttlMs?: number
 }
@@ -76,15 +76,15 @@ const stopWithinMs = 2000
  */
 export class Cluster {
   /** What the store says: leader, instances, documents. */
-  readonly directory: Directory
+  readonly directory: ClusterView
   readonly #options: ClusterOptions
   readonly #evidence: NodeEvidence
-  readonly #cache: LastGood | null
-  readonly #fallback: OwnAdvice
-  readonly #world: World
+  readonly #cache: SnapshotCache | null
+  readonly #fallback: FallbackProber
+  readonly #world: SnapshotBuilder
   readonly #informer: Informer
-  readonly #intake: Intake
-  readonly #jobs: JobBoard
+  readonly #intake: ChangeBatcher
+  readonly #jobs: JobQueue
   readonly #registry: Registry
   readonly #leadership: Leadership
   #isDraining = false
@@ -104,21 +104,21 @@ export class Cluster {
     const evidence = this.#evidence
 
     // From the store to the snapshot.
-    this.#cache = disk ? new LastGood({ ...shared, disk, collect: () => this.#world.saved() }) : null
-    this.#fallback = new OwnAdvice({
+    this.#cache = disk ? new SnapshotCache({ ...shared, disk, collect: () => this.#world.saved() }) : null
+    this.#fallback = new FallbackProber({
       ...shared,
       evidence,
       leads: () => this.isLeader(),
       changed: () => this.#world.refresh(),
     })
     const [cache, fallback, contacts] = [this.#cache, this.#fallback, evidence.contacts]
-    this.#world = new World({ ...shared, cache, fallback, contacts })
+    this.#world = new SnapshotBuilder({ ...shared, cache, fallback, contacts })
     this.#informer = new Informer({
       ...shared,
       prefix: keys.root,
       changed: (changed) => this.#intake.add(changed),
     })
-    this.#intake = new Intake({
+    this.#intake = new ChangeBatcher({
       ...shared,
       informer: this.#informer,
       builder: this.#world,
@@ -127,8 +127,8 @@ export class Cluster {
 
     // What the admin API and other rooms read.
     const entries = () => this.#informer.entries
-    this.directory = new Directory(entries, keys)
-    this.#jobs = new JobBoard({ ...shared, entries, hasLeader: () => this.directory.leader() !== null })
+    this.directory = new ClusterView(entries, keys)
+    this.#jobs = new JobQueue({ ...shared, entries, hasLeader: () => this.directory.leader() !== null })
 
     // From this instance to the store.
     this.#registry = new Registry({

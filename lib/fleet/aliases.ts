@@ -1,4 +1,4 @@
-import { canonicalName } from './names.ts'
+import { canonicalName } from './documents/names.ts'
 import type { RouteView } from './snapshot.ts'
 
 /** A name that a route gives to a model of another name. */

@@ -35,7 +35,7 @@ export interface Prefix {
 }
 
 /** What a request wants: all that the scheduler may know of it. */
-export interface Ask {
+export interface RequestSpec {
   /** Request id. */
   readonly id: string
   readonly api: Api

@@ -1,10 +1,10 @@
 import { z } from 'zod'
 import { callersSchema, modelOptionsSchema } from './caller-options.ts'
 import { classesSchema, className } from './classes.ts'
+import { isObjectName, objectNameRule } from './documents/names.ts'
+import { cidr, copies, duration, hostGlob, labels, modelGlob } from './documents/schema.ts'
 import { keepAliveSchema } from './keep-alive.ts'
-import { isObjectName, objectNameRule } from './names.ts'
 import { policies } from './policies.ts'
-import { cidr, copies, duration, hostGlob, labels, modelGlob } from './schema.ts'
 import { scopes } from './scopes.ts'
 
 /** What Ollama itself allows: pages of the caller's own machine, and of applications (docs/ollama.md#http). */

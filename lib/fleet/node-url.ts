@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
-import { isLoopback } from '../shared/address.ts'
-import { isRefusedHost } from '../shared/node-address.ts'
+import { isLoopback } from '../shared/net/address.ts'
+import { isRefusedHost } from '../shared/net/node-address.ts'
 
 /** What is wrong with a node's URL, as a sentence for the operator; null when nothing is. */
 export function nodeUrlFault(text: string): string | null {

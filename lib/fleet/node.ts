@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
+import { labels } from './documents/schema.ts'
 import { keepAliveSchema } from './keep-alive.ts'
 import { nodeStates } from './node-states.ts'
 import { nodeUrlFault, nodeUrlOf } from './node-url.ts'
-import { labels } from './schema.ts'
 
 /** A node's URL, as it is kept: without a slash at its end. */
 const nodeUrlRule = z.string().transform((text, context) => {
@@ -154,7 +154,7 @@ export interface NodeStatus {
 }
 
 /** Why a node that an agent had registered is no longer registered. */
-export interface Departure {
+export interface NodeDeparture {
   /** ISO date. */
   readonly since: string
   /** In words for the operator. */
@@ -168,7 +168,7 @@ export interface NodeView {
   /** Null until a leader has looked at the node once. */
   readonly status: NodeStatus | null
   /** Set for a node that is remembered, and not registered any more: it is down, and what it had is listed. */
-  readonly departed: Departure | null
+  readonly departed: NodeDeparture | null
   /** Active, and probed at least once: it may take new requests. Its health is advice on whom to prefer, never a bar. */
   readonly available: boolean
   /** `unknown` until the first probe. */

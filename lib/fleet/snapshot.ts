@@ -1,7 +1,7 @@
 import type { ApiKey } from './api-key.ts'
 import { type Config, defaultConfig, type RouteSpec } from './config.ts'
 import { byName, type ModelView, modelsOf, statusInService } from './models.ts'
-import type { Departure, LoadedModel, NodeSpec, NodeStatus, NodeView } from './node.ts'
+import type { LoadedModel, NodeDeparture, NodeSpec, NodeStatus, NodeView } from './node.ts'
 
 export interface RouteView extends RouteSpec {
   readonly name: string
@@ -38,7 +38,7 @@ export interface DepartedNode {
   /** Cordoned: neither a probe nor a request goes to it. */
   readonly spec: NodeSpec
   readonly status: NodeStatus
-  readonly departure: Departure
+  readonly departure: NodeDeparture
 }
 
 /** The valid documents a snapshot is built from, each under its own name. */

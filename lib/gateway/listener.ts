@@ -1,10 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
-import { type Address, bind } from '../shared/address.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { httpOptions, requestLimits } from '../shared/http-limits.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import { type Address, bind } from '../shared/net/address.ts'
+import { httpOptions, requestLimits } from '../shared/net/http-limits.ts'
 import type { Pipeline } from './pipeline.ts'
 
 const defaultLimits = {

@@ -5,36 +5,36 @@ import { type Scope, scopes } from '../fleet/scopes.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
-import { isSpace, openBrace } from '../shared/json-bytes.ts'
+import { isSpace, openBrace } from '../shared/json/json-bytes.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { Roster } from '../shared/roster.ts'
-import type { Via } from '../shared/via.ts'
-import { namesFor } from './adjust.ts'
-import { admit, admitForm } from './admit.ts'
-import { answerFrom } from './answers.ts'
-import { authenticate, type Caller, ownerOf } from './authenticate.ts'
-import type { BlobUploads } from './blob-uploads.ts'
-import { BodyBudget, type BodyShare } from './body-budget.ts'
-import { answerCors } from './cors.ts'
-import type { Dispatch } from './dispatch.ts'
-import { answerEstimate } from './estimate.ts'
-import { ClientGone, type Exchange, openExchange } from './exchange.ts'
-import { onceLookedAt } from './first-look.ts'
-import { guard } from './guard.ts'
-import type { Limits } from './held-bytes.ts'
-import { maxJobBytes } from './job-body.ts'
-import type { Management } from './management.ts'
-import { observe } from './observe.ts'
-import type { Passes } from './passes.ts'
-import { encodingOf, readBody } from './read.ts'
-import { refuse } from './refuse.ts'
-import { type ForwardRoute, findRoute, type PassRoute, type Route } from './routes.ts'
-import { scanBody } from './scan-body.ts'
-import { maxQuestionBytes, type Shows } from './show.ts'
-import { SlowBodies } from './slow-bodies.ts'
-import type { UnloadEverywhere } from './unload-everywhere.ts'
-import { Upload } from './upload.ts'
+import type { Via } from '../shared/net/via.ts'
+import { ChurnMap } from '../shared/roster.ts'
+import { admit, admitForm } from './admission/admit.ts'
+import { namesFor } from './admission/request-options.ts'
+import { onceProbed } from './admission/wait-until-probed.ts'
+import { BodyBudget, type BodyShare } from './body/body-budget.ts'
+import type { BodyLimits } from './body/body-buffer.ts'
+import { encodingOf, readBody } from './body/read-body.ts'
+import { scanBody } from './body/scan-body.ts'
+import { SlowBodies } from './body/slow-bodies.ts'
+import { StreamingBody } from './body/streaming-body.ts'
+import type { Dispatch } from './dispatch/dispatch.ts'
+import { logAccess } from './http/access-log.ts'
+import { authenticate, type Caller, ownerOf } from './http/authenticate.ts'
+import { answerCors } from './http/cors.ts'
+import { ClientGone, type Exchange, openExchange } from './http/exchange.ts'
+import { refuse } from './http/refuse.ts'
+import { checkRequest } from './http/request-checks.ts'
+import { type ForwardRoute, findRoute, type PassRoute, type Route } from './http/routes.ts'
+import type { BlobUploads } from './jobs/blob-uploads.ts'
+import { maxJobBytes } from './jobs/job-body.ts'
+import type { JobEndpoint } from './jobs/job-endpoint.ts'
+import { answerTokenCount } from './models/count-tokens.ts'
+import { answerFromSnapshot } from './models/model-list.ts'
+import type { Passthrough } from './models/passthrough.ts'
+import { maxQuestionBytes, type ShowCache } from './models/show.ts'
+import type { UnloadEverywhere } from './models/unload-everywhere.ts'
 
 const inference: readonly Scope[] = ['inference']
 
@@ -43,10 +43,10 @@ type RouteWithBody = Extract<Route, { action: 'forward' | 'show' | 'count-tokens
 interface PipelineOptions {
   readonly snapshot: CurrentSnapshot
   readonly dispatch: Dispatch
-  readonly shows: Shows
+  readonly shows: ShowCache
   readonly unloads: UnloadEverywhere
-  readonly management: Management
-  readonly passes: Passes
+  readonly management: JobEndpoint
+  readonly passes: Passthrough
   readonly blobs: BlobUploads
   readonly clock: Clock
   readonly log: Log
@@ -62,7 +62,7 @@ export class Pipeline {
   readonly #bodies = new BodyBudget()
   readonly #slow: SlowBodies
   /** Exchanges whose last byte is not on its way yet. */
-  readonly #open = new Roster<Exchange, Exchange>()
+  readonly #open = new ChurnMap<Exchange, Exchange>()
   #idle: PromiseWithResolvers<void> | null = null
 
   constructor(options: PipelineOptions) {
@@ -81,7 +81,7 @@ export class Pipeline {
       this.#end(exchange, error)
     } finally {
       const snapshot = this.#options.snapshot.get()
-      observe(exchange, snapshot, this.#options)
+      logAccess(exchange, snapshot, this.#options)
       limitFlush(response, snapshot.config.timeouts.idle_write)
     }
   }
@@ -125,7 +125,7 @@ export class Pipeline {
     const snapshot = this.#options.snapshot.get()
     const { request, trace } = exchange
 
-    guard(exchange)
+    checkRequest(exchange)
     if (request.headers.via !== undefined && via.isLoop(request.headers.via))
       throw new ProxyError('loop_detected')
     if (answerCors(exchange, snapshot.config)) return undefined
@@ -142,7 +142,7 @@ export class Pipeline {
     if (route.action === 'pass') return this.#pass(exchange, route, caller, snapshot)
     if (route.action === 'blob') return this.#walkWithBlob(exchange, caller, snapshot)
     if (route.action !== 'answer') return this.#walkWithBody(exchange, route, caller, snapshot)
-    answerFrom(snapshot, route.answer, exchange, caller)
+    answerFromSnapshot(snapshot, route.answer, exchange, caller)
     return undefined
   }
 
@@ -160,7 +160,7 @@ export class Pipeline {
     if (exchange.request.method === 'HEAD') return await blobs.look(exchange, caller, snapshot)
     encodingOf(exchange, false)
     using share = this.#shareOf(exchange, caller)
-    using upload = new Upload(exchange, { config: snapshot.config, share, clock, slow: this.#slow })
+    using upload = new StreamingBody(exchange, { config: snapshot.config, share, clock, slow: this.#slow })
     await blobs.receive(exchange, caller, upload, snapshot)
   }
 
@@ -196,7 +196,7 @@ export class Pipeline {
     const { dispatch, clock } = this.#options
     encodingOf(exchange, false)
     using share = this.#shareOf(exchange, caller)
-    using upload = new Upload(exchange, { config: snapshot.config, share, clock, slow: this.#slow })
+    using upload = new StreamingBody(exchange, { config: snapshot.config, share, clock, slow: this.#slow })
     const admission = await admitForm(exchange, route, caller, upload, snapshot)
     await dispatch.run(exchange, admission, snapshot)
   }
@@ -215,13 +215,13 @@ export class Pipeline {
       case 'manage':
         return await management.answer(exchange, route.job, caller, body, snapshot)
       case 'count-tokens':
-        return await answerEstimate(exchange, caller, body, snapshot)
+        return await answerTokenCount(exchange, caller, body, snapshot)
       case 'forward': {
         const scan = scanBody(body, namesFor(route.api), exchange.signal)
         const scanned = { bytes: body, scanned: scan instanceof Promise ? await scan : scan }
         if (isUnlisted(route.api) && !scanned.scanned.model) throw unknownPath(exchange)
         const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, scanned, now), now })
-        const { admission, now } = await onceLookedAt(judge, exchange, this.#options)
+        const { admission, now } = await onceProbed(judge, exchange, this.#options)
         if (admission.unloads === null) return await dispatch.run(exchange, admission, now)
         return await unloads.answer(exchange, { api: route.api, ...admission.unloads }, now)
       }
@@ -267,7 +267,7 @@ function mayBeObject(bytes: Buffer): boolean {
 }
 
 /** What only names models, or is kept in the store, is never as large as a conversation. */
-function limitsFor({ action }: RouteWithBody, limits: Limits): Limits {
+function limitsFor({ action }: RouteWithBody, limits: BodyLimits): BodyLimits {
   const most = action === 'show' ? maxQuestionBytes : action === 'manage' ? maxJobBytes : limits.body_bytes
   return most < limits.body_bytes ? { ...limits, body_bytes: most } : limits
 }

@@ -1,20 +1,20 @@
 import type { Elsewhere } from '../fleet/instance.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
-import type { Dice } from '../shared/loop.ts'
+import type { Random } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { configured } from './configured.ts'
 import { Core } from './core.ts'
 import type { LoggedDecision } from './decision-log.ts'
 import type { Effect, SchedulerEvent } from './events.ts'
-import { Facts } from './facts.ts'
-import type { Gate } from './gate.ts'
+import type { FleetAvailability } from './fleet/gate.ts'
+import { FleetFacts } from './fleet/node-facts.ts'
 
 interface CoreLoopOptions {
   readonly snapshot: CurrentSnapshot
-  readonly gate: Gate
+  readonly gate: FleetAvailability
   readonly clock: Clock
-  readonly dice: Dice
+  readonly dice: Random
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
   /** What other instances do with the nodes, as far as is known. */
   readonly usedElsewhere: () => Elsewhere
@@ -37,7 +37,7 @@ const turn = Promise.resolve()
 export class CoreLoop {
   readonly core: Core
   readonly #options: CoreLoopOptions
-  readonly #facts: Facts
+  readonly #facts: FleetFacts
   /** What the core was last told of; null: something else has changed since. */
   #shown: Snapshot | null = null
   #config: Snapshot['config']
@@ -47,7 +47,7 @@ export class CoreLoop {
   constructor(options: CoreLoopOptions) {
     const { snapshot, dice } = options
     this.#options = options
-    this.#facts = new Facts(options)
+    this.#facts = new FleetFacts(options)
     this.#config = snapshot.get().config
     const { policy } = this.#config.routing
     const begun = (entry: LoggedDecision) => observeError(options.metrics, entry)

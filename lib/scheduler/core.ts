@@ -1,24 +1,24 @@
 import type { Policy } from '../fleet/policies.ts'
-import type { Dice } from '../shared/loop.ts'
-import { Admission } from './admission.ts'
-import type { CandidateList } from './candidate-list.ts'
+import type { Random } from '../shared/loop.ts'
+import type { Candidates } from './cost/candidates.ts'
+import { restOf } from './cost/completion.ts'
+import { PrefixIndex } from './cost/prefix-index.ts'
+import { failedLoadOf } from './cost/selection.ts'
+import { Swaps } from './cost/swaps.ts'
 import { DecisionLog, type LoggedDecision } from './decision-log.ts'
-import type { Departure, Effect, SchedulerEvent, Work } from './events.ts'
-import { FleetState } from './fleet-state.ts'
-import { Flights } from './flights.ts'
-import { type LearnedState, Learning } from './learning.ts'
-import { Lines } from './lines.ts'
-import { type Outlook, outlookOf } from './outlook.ts'
+import type { Effect, SchedulerEvent, SchedulingRequest, WithdrawalReason } from './events.ts'
+import { FleetState } from './fleet/fleet-state.ts'
+import { type LearnedState, Learning } from './learning/learning.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
-import { failedLoadOf } from './placement.ts'
-import { restOf } from './predicted-end.ts'
-import { Prefixes } from './prefixes.ts'
-import { charge } from './queue-order.ts'
-import { QueuePass } from './queue-pass.ts'
-import { Restraint } from './restraint.ts'
-import { Swaps } from './swaps.ts'
-import { Tenants } from './tenants.ts'
-import type { Plan, Waiting } from './waiting.ts'
+import { FairQueue } from './queue/fair-queue.ts'
+import { InFlight } from './queue/in-flight.ts'
+import { QueueLimits } from './queue/queue-limits.ts'
+import { charge } from './queue/queue-order.ts'
+import { SchedulingPass } from './queue/scheduling-pass.ts'
+import { TenantReservation } from './queue/tenant-reservation.ts'
+import { Tenants } from './queue/tenants.ts'
+import { estimateWait, type WaitEstimate } from './queue/wait-estimate.ts'
+import type { EntryPlan, QueueEntry } from './queue-entry.ts'
 
 /** Decisions that are kept to be looked at. */
 const decisionsKept = 1000
@@ -26,16 +26,16 @@ const decisionsKept = 1000
 interface CoreOptions {
   readonly policy: Policy
   readonly parameters: Parameters
-  readonly dice: Dice
+  readonly dice: Random
   /** Told of each request whose first token came. */
   readonly begun?: (entry: LoggedDecision) => void
 }
 
 /** A request in the queue, as it is shown. */
 export interface QueuedWork {
-  readonly work: Work
+  readonly work: SchedulingRequest
   /** Null while no pass has come so far. */
-  readonly plan: Plan | null
+  readonly plan: EntryPlan | null
 }
 
 /**
@@ -47,14 +47,14 @@ export class Core {
   readonly #learning: Learning
   readonly #fleet: FleetState
   readonly #tenants: Tenants
-  readonly #lines: Lines
-  readonly #prefixes: Prefixes
+  readonly #lines: FairQueue
+  readonly #prefixes: PrefixIndex
   readonly #log: DecisionLog
-  readonly #flights: Flights
+  readonly #flights: InFlight
   readonly #swaps: Swaps
-  readonly #admission: Admission
-  readonly #restraint: Restraint
-  readonly #pass: QueuePass
+  readonly #admission: QueueLimits
+  readonly #restraint: TenantReservation
+  readonly #pass: SchedulingPass
 
   constructor({ policy, parameters, dice, begun = () => {} }: CoreOptions) {
     this.#rules = parameters
@@ -62,13 +62,13 @@ export class Core {
     this.#fleet = new FleetState(this.#learning, parameters)
     this.#log = new DecisionLog(decisionsKept, begun)
     this.#tenants = new Tenants(parameters)
-    this.#lines = new Lines(parameters, this.#tenants)
-    this.#prefixes = new Prefixes(parameters.prefixes)
-    this.#flights = new Flights(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
+    this.#lines = new FairQueue(parameters, this.#tenants)
+    this.#prefixes = new PrefixIndex(parameters.prefixes)
+    this.#flights = new InFlight(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
     this.#swaps = new Swaps(this.#fleet, parameters.swaps)
-    this.#admission = new Admission(parameters, dice)
-    this.#restraint = new Restraint(parameters, this.#tenants)
-    this.#pass = new QueuePass(
+    this.#admission = new QueueLimits(parameters, dice)
+    this.#restraint = new TenantReservation(parameters, this.#tenants)
+    this.#pass = new SchedulingPass(
       {
         around: this.#fleet.around,
         lines: this.#lines,
@@ -131,11 +131,11 @@ export class Core {
   }
 
   /** What would be decided on a request now, queued or not. Nothing is changed. */
-  explain(work: Work, now: number): Outlook {
+  explain(work: SchedulingRequest, now: number): WaitEstimate {
     const list = this.#listFor(work, now)
     const waiting = this.#lines.get(work.id) ?? this.#waiting(work, list, now)
     const limits = this.#restraint.limits(work.tenant, this.#lines.rankOf(waiting), now)
-    return outlookOf(waiting, { list, lines: this.#lines, admission: this.#admission, limits }, now)
+    return estimateWait(waiting, { list, lines: this.#lines, admission: this.#admission, limits }, now)
   }
 
   /** Chooses nodes by another policy from the next pass on. */
@@ -156,26 +156,26 @@ export class Core {
   }
 
   /** Whether a request has a place now, or will have one once a slot is free, a pause ends or a trial tells. */
-  couldServe(work: Work, now: number): boolean {
+  couldServe(work: SchedulingRequest, now: number): boolean {
     const list = this.#listFor(work, now)
     return list.admitsAnywhere(this.#lines.get(work.id) ?? this.#waiting(work, list, now))
   }
 
   /** Whether breakers keep a request from so many of its nodes that they are not believed. */
-  isPanic(work: Work, now: number): boolean {
+  isPanic(work: SchedulingRequest, now: number): boolean {
     const list = this.#listFor(work, now)
     return list.isPanic(this.#waiting(work, list, now))
   }
 
   /** Whether a node has a request's model in memory, and could serve it with that. */
-  residence(node: string, { model, variant }: Work): 'same' | 'other' | 'none' {
+  residence(node: string, { model, variant }: SchedulingRequest): 'same' | 'other' | 'none' {
     const runner = this.#fleet.node(node)?.loaded.get(model)
     if (!runner) return 'none'
     return runner.serves(variant) ? 'same' : 'other'
   }
 
   /** How many requests for a model a node takes at once by now, configured or learned; null: the node is unknown. */
-  slots(node: string, { model, variant }: Pick<Work, 'model' | 'variant'>): number | null {
+  slots(node: string, { model, variant }: Pick<SchedulingRequest, 'model' | 'variant'>): number | null {
     return this.#fleet.node(node)?.runner(model, variant).slots ?? null
   }
 
@@ -192,14 +192,14 @@ export class Core {
   }
 
   /** Seconds until a request's model is loaded again, where that failed just now and is all that would help; varied. */
-  loadRetryS(work: Work, now: number): number | null {
+  loadRetryS(work: SchedulingRequest, now: number): number | null {
     const list = this.#listFor(work, now)
     const failed = failedLoadOf(this.#waiting(work, list, now), list, now)
     return failed && this.#admission.retryAfterS(failed.until - now)
   }
 
   /** What a request in the queue waits for; null when nobody can tell, or when it is not there. */
-  plan(id: string): Plan | null {
+  plan(id: string): EntryPlan | null {
     return this.#lines.get(id)?.plan ?? null
   }
 
@@ -232,7 +232,7 @@ export class Core {
     return this.#lines.length > 0 || this.#swaps.isDraining
   }
 
-  #leave(id: string, why: Departure, now: number): void {
+  #leave(id: string, why: WithdrawalReason, now: number): void {
     const waiting = this.#lines.get(id)
     if (!waiting) {
       this.#flights.left(id, now)
@@ -243,7 +243,7 @@ export class Core {
   }
 
   /** Puts a request into its line. The next pass decides whether it may stay there. */
-  #arrive(work: Work, now: number): void {
+  #arrive(work: SchedulingRequest, now: number): void {
     if (this.#lines.get(work.id) || this.#flights.has(work.id)) return
     const list = this.#listFor(work, now)
     // Of models that nobody has nothing is kept: callers choose the names.
@@ -256,11 +256,11 @@ export class Core {
     this.#lines.add(waiting, isNew, now)
   }
 
-  #listFor({ model, variant }: Work, now: number): CandidateList {
+  #listFor({ model, variant }: SchedulingRequest, now: number): Candidates {
     return this.#fleet.candidates(model, variant, now)
   }
 
-  #waiting(work: Work, list: CandidateList, now: number): Waiting {
+  #waiting(work: SchedulingRequest, list: Candidates, now: number): QueueEntry {
     const rule = this.#ruleOf(work)
     const flow = list.flow(now)
     return {
@@ -269,7 +269,7 @@ export class Core {
       isPicky: work.tried.size > 0 || Object.keys(work.nodes).length > 0,
       since: now,
       latestStart: work.arrivedAt + rule.ttftS - work.promptTokens * flow.prefillPerToken,
-      hits: this.#rules.uses.affinity ? this.#prefixes.hits(work) : new Map(),
+      hits: this.#rules.uses.affinity ? this.#prefixes.cachedTokens(work) : new Map(),
       output: restOf(work, 0, this.#learning),
       drainS: flow.perS > 0 ? 1 / flow.perS : 0,
       plan: null,
@@ -277,7 +277,7 @@ export class Core {
     }
   }
 
-  #ruleOf(work: Work): ClassRule {
+  #ruleOf(work: SchedulingRequest): ClassRule {
     return this.#rules.classes[work.class] ?? this.#rules.otherClass
   }
 }

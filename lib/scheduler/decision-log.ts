@@ -1,4 +1,4 @@
-import type { Decision, Departure, RefusalReason, Work } from './events.ts'
+import type { Decision, RefusalReason, SchedulingRequest, WithdrawalReason } from './events.ts'
 
 /** What came of a request that was sent to a node; `left`: its caller did not wait for the end. */
 type SentOutcome = 'running' | 'answered' | 'failed' | 'busy' | 'left'
@@ -14,13 +14,13 @@ export interface LoggedDecision {
   readonly waited: number
   /** Null where it was sent to no node. */
   readonly decision: Decision | null
-  readonly outcome: SentOutcome | RefusalReason | Departure
+  readonly outcome: SentOutcome | RefusalReason | WithdrawalReason
   /** Seconds from arrival to the first token; null while there is none, when none came, and where nobody can tell. */
   readonly ttft: number | null
 }
 
 /** Changed by the log only. */
-export type Entry = { -readonly [Key in keyof LoggedDecision]: LoggedDecision[Key] }
+export type DecisionEntry = { -readonly [Key in keyof LoggedDecision]: LoggedDecision[Key] }
 
 /**
  * The last decisions, with predicted against actual times to the first token. Of those that were sent and of those that were
@@ -39,23 +39,23 @@ export class DecisionLog {
   }
 
   /** It was sent to a node. The log is to be told what comes of the entry. */
-  sent(work: Work, decision: Decision): Entry {
+  sent(work: SchedulingRequest, decision: Decision): DecisionEntry {
     const entry = entryOf(work, decision.at, decision, 'running')
     this.#sent.add(entry)
     return entry
   }
 
-  begun(entry: Entry, ttft: number): void {
+  begun(entry: DecisionEntry, ttft: number): void {
     entry.ttft = ttft
     this.#begun(entry)
   }
 
-  over(entry: Entry, outcome: SentOutcome): void {
+  over(entry: DecisionEntry, outcome: SentOutcome): void {
     entry.outcome = outcome
   }
 
   /** It was refused, or left the queue. */
-  unsent(work: Work, outcome: RefusalReason | Departure, now: number): void {
+  unsent(work: SchedulingRequest, outcome: RefusalReason | WithdrawalReason, now: number): void {
     this.#unsent.add(entryOf(work, now, null, outcome))
   }
 
@@ -66,31 +66,31 @@ export class DecisionLog {
 }
 
 function entryOf(
-  { id, model, tenant, class: named, arrivedAt }: Work,
+  { id, model, tenant, class: named, arrivedAt }: SchedulingRequest,
   at: number,
   decision: Decision | null,
-  outcome: Entry['outcome'],
-): Entry {
+  outcome: DecisionEntry['outcome'],
+): DecisionEntry {
   const waited = Math.max(0, at - arrivedAt)
   return { id, model, tenant, class: named, at, waited, decision, outcome, ttft: null }
 }
 
 class Ring {
   readonly #keep: number
-  readonly #entries: Entry[] = []
+  readonly #entries: DecisionEntry[] = []
   #next = 0
 
   constructor(keep: number) {
     this.#keep = keep
   }
 
-  add(entry: Entry): void {
+  add(entry: DecisionEntry): void {
     this.#entries[this.#next] = entry
     this.#next = (this.#next + 1) % this.#keep
   }
 
   /** The newest first. */
-  all(): Entry[] {
+  all(): DecisionEntry[] {
     return [...this.#entries.slice(this.#next), ...this.#entries.slice(0, this.#next)].reverse()
   }
 }

@@ -1,6 +1,6 @@
 import type { Prefix } from '../fleet/ask.ts'
-import type { Labels } from '../fleet/schema.ts'
-import type { PassageBarrier } from './gate.ts'
+import type { Labels } from '../fleet/documents/schema.ts'
+import type { AvailabilityBarrier } from './fleet/gate.ts'
 
 /**
  * What the core of the scheduler is told, and what it answers. Pure data: no sockets, no timers, no clock. Every time is
@@ -8,7 +8,7 @@ import type { PassageBarrier } from './gate.ts'
  */
 
 /** A request as the scheduler sees it. */
-export interface Work {
+export interface SchedulingRequest {
   readonly id: string
   /** Canonical name. */
   readonly model: string
@@ -69,7 +69,7 @@ export interface NodeFacts {
   /** Its prompt token counts leave out what was cached; absent: they hold it. */
   readonly countsEvaluated?: boolean
   /** Models that something keeps off it; absent: none. */
-  readonly barriers?: ReadonlyMap<string, PassageBarrier>
+  readonly barriers?: ReadonlyMap<string, AvailabilityBarrier>
   /** At most so many requests per runner while it is warmed up; absent: as many as it has slots. */
   readonly warmLimit?: number
   /** One request is let through to see how it does, and nothing more until the next facts. */
@@ -98,7 +98,7 @@ export interface Timings {
 }
 
 /** How a request ended that was sent to a node. */
-export interface Ending {
+export interface RequestEnd {
   /** Null when it failed, and where the node tells no times: then nothing is learned. */
   readonly timings: Timings | null
   /** Tokens that were written; absent: it failed, unless there are timings. */
@@ -106,17 +106,17 @@ export interface Ending {
 }
 
 /** Why the shell takes a request out of the queue. */
-export type Departure = 'left' | 'cancelled' | 'waited-too-long' | 'load-failed'
+export type WithdrawalReason = 'left' | 'cancelled' | 'waited-too-long' | 'load-failed'
 
 export type SchedulerEvent =
-  | { readonly type: 'arrived'; readonly work: Work }
+  | { readonly type: 'arrived'; readonly work: SchedulingRequest }
   /** It is given up, waiting or served: `why` it may wait no more; absent: its caller left. */
-  | { readonly type: 'left'; readonly id: string; readonly why?: Departure }
+  | { readonly type: 'left'; readonly id: string; readonly why?: WithdrawalReason }
   | { readonly type: 'first-token'; readonly id: string }
   /** Tokens streamed so far, told now and then. */
   | { readonly type: 'tokens'; readonly id: string; readonly tokens: number }
   /** It is over, served or failed. Whoever is tried elsewhere arrives again. */
-  | ({ readonly type: 'ended'; readonly id: string } & Ending)
+  | ({ readonly type: 'ended'; readonly id: string } & RequestEnd)
   /** The node said that its queue is full (503): our slots are wrong. Ends the attempt as well. */
   | { readonly type: 'busy'; readonly id: string }
   /** The whole fleet as it is now; whoever is missing is gone. The same object as last time: nothing new of that node. */

@@ -1,10 +1,10 @@
+import { matchesLabels } from '../fleet/documents/schema.ts'
 import type { NodeView } from '../fleet/node.ts'
-import { matchesLabels } from '../fleet/schema.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Core } from './core.ts'
-import type { Candidate, Decision, Work } from './events.ts'
-import type { Gate, Passage } from './gate.ts'
-import type { Outlook } from './outlook.ts'
+import type { Candidate, Decision, SchedulingRequest } from './events.ts'
+import type { FleetAvailability, NodeAvailability } from './fleet/gate.ts'
+import type { WaitEstimate } from './queue/wait-estimate.ts'
 
 /** What makes a node unfit for an ask, whatever passes to it and its slots. */
 type Unfitness = 'off' | 'cordoned' | 'unknown' | 'down' | 'weight' | 'tried' | 'labels' | 'no-model'
@@ -25,7 +25,7 @@ interface Standing {
   readonly candidate: Candidate | null
 }
 
-export interface Explanation extends Outlook {
+export interface Explanation extends WaitEstimate {
   /** The node that would get it at once or after a load; else whether waiting helps (`full`). */
   readonly pick:
     | { readonly node: NodeView; readonly reason: Decision['reason'] }
@@ -38,7 +38,7 @@ export interface Explanation extends Outlook {
 
 interface World {
   readonly snapshot: Snapshot
-  readonly gate: Gate
+  readonly gate: FleetAvailability
   readonly core: Core
   /** By node. */
   readonly running: ReadonlyMap<string, number>
@@ -47,7 +47,7 @@ interface World {
 }
 
 /** What the scheduler would do now, and why: nothing is taken, nothing is sent. */
-export function explain(work: Work, { snapshot, gate, core, running, now }: World): Explanation {
+export function explain(work: SchedulingRequest, { snapshot, gate, core, running, now }: World): Explanation {
   const outlook = core.explain(work, now)
   const panic = core.isPanic(work, now)
   const candidates = new Map(outlook.candidates.map((candidate) => [candidate.node, candidate]))
@@ -69,7 +69,7 @@ export function explain(work: Work, { snapshot, gate, core, running, now }: Worl
 }
 
 function pickOf(
-  { candidates, waitsFor }: Outlook,
+  { candidates, waitsFor }: WaitEstimate,
   { nodes }: Snapshot,
   isPossible: boolean,
 ): Explanation['pick'] {
@@ -80,7 +80,7 @@ function pickOf(
   return { node, reason: best.state === 'ready' ? 'warm' : 'cold-load' }
 }
 
-function unfitness(node: NodeView, { model, tried, nodes }: Work): Unfitness | null {
+function unfitness(node: NodeView, { model, tried, nodes }: SchedulingRequest): Unfitness | null {
   if (!(node.weight > 0)) return unavailability(node)
   if (tried.has(node.name)) return 'tried'
   if (!matchesLabels(nodes, node.spec.labels)) return 'labels'
@@ -88,7 +88,7 @@ function unfitness(node: NodeView, { model, tried, nodes }: Work): Unfitness | n
 }
 
 /** What advice or the node's guards hold against it; in panic only what is certain. */
-function guardOf({ health }: NodeView, { barrier }: Passage, panic: boolean): Standing['barrier'] {
+function guardOf({ health }: NodeView, { barrier }: NodeAvailability, panic: boolean): Standing['barrier'] {
   if (health === 'down' && !panic) return 'down'
   if (barrier === null || barrier === 'busy') return barrier
   return panic && barrier === 'ejected' ? null : 'breaker'

@@ -1,34 +1,34 @@
-import type { Ask } from '../fleet/ask.ts'
+import type { RequestSpec } from '../fleet/ask.ts'
 import { placeOf } from '../fleet/classes.ts'
 import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
-import type { Dice } from '../shared/loop.ts'
+import type { Random } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { QueuedWork } from './core.ts'
 import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
-import type { Departure, Effect } from './events.ts'
+import type { Effect, WithdrawalReason } from './events.ts'
 import { type Explanation, explain } from './explain.ts'
-import type { Gate } from './gate.ts'
-import type { Grant } from './grant.ts'
-import { holdersText } from './holders.ts'
-import type { LearnedState } from './learning.ts'
-import type { Loader, SwapOrder } from './loader.ts'
-import { Loads } from './loads.ts'
-import { refusalOf } from './refusal.ts'
-import { RunningRequests } from './running-requests.ts'
-import { WaitingRoom } from './waiting-room.ts'
-import { workOf } from './work.ts'
+import type { FleetAvailability } from './fleet/gate.ts'
+import type { Loader, SwapOrder } from './fleet/loader.ts'
+import { Loads } from './fleet/loads.ts'
+import type { LearnedState } from './learning/learning.ts'
+import type { Grant } from './queue/grant.ts'
+import { holdersText } from './queue/holders.ts'
+import { PendingAcquires } from './queue/pending-acquires.ts'
+import { refusalOf } from './queue/refusal.ts'
+import { RunningRequests } from './queue/running-requests.ts'
+import { workOf } from './queue/work.ts'
 
 interface SchedulerOptions {
   readonly snapshot: CurrentSnapshot
-  readonly gate: Gate
+  readonly gate: FleetAvailability
   readonly loader: Loader
   readonly clock: Clock
-  readonly dice: Dice
+  readonly dice: Random
   readonly log: Pick<Log, 'warn'>
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
   /** What other instances do with the nodes, as far as is known. */
@@ -44,11 +44,11 @@ interface SchedulerOptions {
  */
 export class Scheduler {
   readonly #snapshot: CurrentSnapshot
-  readonly #gate: Gate
+  readonly #gate: FleetAvailability
   readonly #clock: Clock
   readonly #loop: CoreLoop
   readonly #loads: Loads
-  readonly #waitingRoom: WaitingRoom
+  readonly #waitingRoom: PendingAcquires
   readonly #running = new RunningRequests((event) => this.#loop.tell(event))
 
   constructor(options: SchedulerOptions) {
@@ -67,7 +67,7 @@ export class Scheduler {
       tell: (event) => this.#loop.tell(event),
       failed: (order, error) => this.#loadFailed(order, error),
     })
-    this.#waitingRoom = new WaitingRoom({
+    this.#waitingRoom = new PendingAcquires({
       clock,
       limitsOf: (ask) => this.#limitsOf(ask),
       awaitsLoad: (id) => this.#loop.core.plan(id)?.waitsFor === 'load',
@@ -87,7 +87,7 @@ export class Scheduler {
    *   loader threw when the load it waited for failed, or failed just now and nobody else could serve it; the signal's
    *   reason when it aborts.
    */
-  acquire(ask: Ask, signal: AbortSignal): Promise<Grant> {
+  acquire(ask: RequestSpec, signal: AbortSignal): Promise<Grant> {
     if (signal.aborted) return Promise.reject(signal.reason)
     this.#loop.look()
     const id = this.#freeId(ask.id)
@@ -112,7 +112,7 @@ export class Scheduler {
   }
 
   /** How many requests for a model a node takes at once by now, configured or learned; null: the node is unknown here. */
-  slots(node: string, ask: Pick<Ask, 'model' | 'variant'>): number | null {
+  slots(node: string, ask: Pick<RequestSpec, 'model' | 'variant'>): number | null {
     this.#loop.look()
     return this.#loop.core.slots(node, ask)
   }
@@ -157,18 +157,18 @@ export class Scheduler {
   }
 
   /** Whether a node that has not failed the ask could serve it, now or after waiting. Nothing is taken. */
-  couldServe(ask: Ask): boolean {
+  couldServe(ask: RequestSpec): boolean {
     this.#loop.look()
     return this.#loop.core.couldServe(workOf(ask, ''), this.#loop.now)
   }
 
   /** Seconds until the ask's model is loaded again, where that failed just now and is all that would help; else null. */
-  loadRetryS(ask: Ask): number | null {
+  loadRetryS(ask: RequestSpec): number | null {
     return this.#loop.core.loadRetryS(workOf({ ...ask, tried: new Set() }, ''), this.#loop.now)
   }
 
   /** What would be decided on the ask now, and why, waiting or not. Nothing is taken. */
-  explain(ask: Ask): Explanation {
+  explain(ask: RequestSpec): Explanation {
     this.#loop.look()
     return explain(workOf(ask, this.#waitingRoom.has(ask.id) ? ask.id : ''), {
       snapshot: this.#snapshot.get(),
@@ -186,7 +186,7 @@ export class Scheduler {
     return id
   }
 
-  #limitsOf({ class: name }: Ask) {
+  #limitsOf({ class: name }: RequestSpec) {
     const { classes, queue, timeouts } = this.#snapshot.get().config
     return {
       slotMs: classes[placeOf(name, classes)]?.max_wait ?? queue.max_wait,
@@ -195,7 +195,7 @@ export class Scheduler {
   }
 
   /** Whether it was still waiting. @param reason that its caller is told. */
-  #remove(id: string, why: Departure, reason: unknown): boolean {
+  #remove(id: string, why: WithdrawalReason, reason: unknown): boolean {
     const waiter = this.#waitingRoom.take(id)
     if (!waiter) return false
     waiter.refuse(reason)

@@ -7,10 +7,10 @@
 interface Kind {
   readonly status: number
   readonly retryAfter?: number
-  readonly text: (facts: Facts) => string
+  readonly text: (facts: ErrorFacts) => string
 }
 
-export type Facts = Readonly<Record<string, string | number>>
+export type ErrorFacts = Readonly<Record<string, string | number>>
 
 const catalogue = {
   // 400: the request is wrong
@@ -252,13 +252,13 @@ export const errorCodes = Object.keys(catalogue) as readonly ErrorCode[]
 export class ProxyError extends Error {
   override readonly name = 'ProxyError'
   readonly code: ErrorCode
-  readonly facts: Facts
+  readonly facts: ErrorFacts
 
   /**
    * @param facts what the sentence needs: `model`, `limit`, … as the catalogue reads them.
    * @param options.cause the error underneath, for the log only.
    */
-  constructor(code: ErrorCode, facts: Facts = {}, options?: ErrorOptions) {
+  constructor(code: ErrorCode, facts: ErrorFacts = {}, options?: ErrorOptions) {
     super(catalogue[code].text(facts), options)
     this.code = code
     this.facts = facts

@@ -1,11 +1,11 @@
 import type { Clock } from './clock.ts'
 
 /** Numbers in [0, 1), injected so that tests decide them. */
-export type Dice = () => number
+export type Random = () => number
 
 interface LoopOptions {
   readonly clock: Clock
-  readonly dice: Dice
+  readonly dice: Random
   /** Milliseconds between the end of one round and the start of the next; read anew each time. */
   readonly periodMs: () => number
   /** Share of the period by which each pause varies, so that instances do not march in step. */

@@ -6,7 +6,7 @@ const leastRemovals = 32
  * of them is old, all later ones stay alive until the next full collection, with all that was in them, and the garbage of
  * every request is copied instead of dropped. A roster moves to a new Map before that chain grows long.
  */
-export class Roster<K, V> {
+export class ChurnMap<K, V> {
   #map = new Map<K, V>()
   #removals = 0
 

@@ -1,7 +1,7 @@
-import type { Dice } from './loop.ts'
+import type { Random } from './loop.ts'
 
 /** A small seeded generator (mulberry32) of numbers in [0, 1). */
-export function seededDice(seed: number): Dice {
+export function seededRandom(seed: number): Random {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0

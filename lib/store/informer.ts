@@ -1,6 +1,6 @@
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
-import { type Dice, Loop } from '../shared/loop.ts'
+import { Loop, type Random } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { type Change, type Entry, newestOf, type Store } from './store.ts'
 
@@ -19,7 +19,7 @@ interface Options {
   /** Ends in "/". */
   readonly prefix: string
   readonly clock: Clock
-  readonly dice: Dice
+  readonly dice: Random
   readonly log: Log
   readonly metrics?: Metrics
   /**

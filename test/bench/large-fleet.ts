@@ -1,7 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Intake } from '../../lib/cluster/intake.ts'
-import { World } from '../../lib/cluster/world.ts'
+import { ChangeBatcher } from '../../lib/cluster/config/change-batcher.ts'
+import { SnapshotBuilder } from '../../lib/cluster/config/snapshot-builder.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import type { Entry } from '../../lib/store/store.ts'
 import { keys, worldOptions } from '../support/cluster.ts'
@@ -88,11 +88,11 @@ export async function largeFleet(): Promise<Findings> {
 }
 
 /** The control side as far as it follows the store, without a store. */
-function follower(snapshot: ConstructorParameters<typeof World>[0]['snapshot']) {
+function follower(snapshot: ConstructorParameters<typeof SnapshotBuilder>[0]['snapshot']) {
   const shared = worldOptions(new RealClock(), snapshot)
   const entries = new Map<string, Entry>()
   let revision = 0n
-  const intake = new Intake({
+  const intake = new ChangeBatcher({
     ...shared,
     informer: {
       entries,
@@ -100,7 +100,7 @@ function follower(snapshot: ConstructorParameters<typeof World>[0]['snapshot']) 
         return revision
       },
     },
-    builder: new World(shared),
+    builder: new SnapshotBuilder(shared),
     followed: () => {},
   })
   /** Returns the key. */

@@ -1,4 +1,4 @@
-import type { Grant } from '../../lib/scheduler/grant.ts'
+import type { Grant } from '../../lib/scheduler/queue/grant.ts'
 import type { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { anAsk, aSnapshot } from '../support/fleet.ts'
 import { aScheduler } from '../support/scheduler.ts'

@@ -1,5 +1,5 @@
 import { availableParallelism, loadavg } from 'node:os'
-import { type Column, table } from '../../lib/cli/table.ts'
+import { type Column, table } from '../../lib/cli/terminal/table.ts'
 import { defaultParameters } from '../../lib/scheduler/parameters.ts'
 import { starters } from './contestants.ts'
 import type { Figures, Results } from './run.ts'

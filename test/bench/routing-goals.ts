@@ -1,26 +1,26 @@
-import type { FigureName, Standing } from '../../lib/rehearsal/comparison.ts'
-import { reference } from '../../lib/rehearse.ts'
+import { reference } from '../../lib/commands/rehearse.ts'
+import type { FigureName, PolicyStanding } from '../../lib/simulation/fleet/comparison.ts'
 import { difference, percent } from './routing-tables.ts'
 import type { Knowledge } from './routing-yardsticks.ts'
 
 /** What the goals are judged by. */
 export interface Evidence {
   /** Of all policies and the yardstick, by load. */
-  readonly six: ReadonlyMap<number, readonly Standing[]>
-  readonly two: ReadonlyMap<number, readonly Standing[]>
+  readonly six: ReadonlyMap<number, readonly PolicyStanding[]>
+  readonly two: ReadonlyMap<number, readonly PolicyStanding[]>
   /** Our policy without noise, then with. */
-  readonly noise: readonly Standing[]
+  readonly noise: readonly PolicyStanding[]
   /** Our policy told of the change, then as it is. */
-  readonly slowNode: readonly Standing[]
+  readonly slowNode: readonly PolicyStanding[]
   /** What was known of the nodes, in the rehearsal where one becomes slow, and in those where nothing happens. */
   readonly learned: Knowledge
   readonly known: Knowledge
   /** Our policy at load 1.2, for each limit of a class: first its own, last the default configuration's. */
-  readonly limits: readonly Standing[]
+  readonly limits: readonly PolicyStanding[]
   /** Our policy where prompts are kept in the host's memory: without and with sessions in the trace. */
-  readonly caching: readonly Standing[]
+  readonly caching: readonly PolicyStanding[]
   /** All rehearsals of our policy. */
-  readonly ours: readonly Standing[]
+  readonly ours: readonly PolicyStanding[]
 }
 
 interface Check {
@@ -125,19 +125,19 @@ function guarded({ ours, caching }: Evidence): Check[] {
   ]
 }
 
-function entrants(cases: ReadonlyMap<number, readonly Standing[]>, load: number) {
+function entrants(cases: ReadonlyMap<number, readonly PolicyStanding[]>, load: number) {
   const standings = cases.get(load) ?? []
   const named = (name: string) => standings.find(({ policy }) => policy === name) ?? first(standings)
   return { ours: first(standings), theirs: named('least-connections'), ideal: named(reference) }
 }
 
-function first(standings: readonly Standing[]): Standing {
+function first(standings: readonly PolicyStanding[]): PolicyStanding {
   const standing = standings[0]
   if (!standing) throw new Error('nobody was rehearsed')
   return standing
 }
 
-function last(standings: readonly Standing[]): Standing {
+function last(standings: readonly PolicyStanding[]): PolicyStanding {
   return standings.at(-1) ?? first(standings)
 }
 
@@ -145,16 +145,16 @@ function ratio({ ours, theirs }: ReturnType<typeof entrants>, name: FigureName):
   return value(theirs, name) / Math.max(1e-9, value(ours, name))
 }
 
-function value({ figures }: Standing, name: FigureName): number {
+function value({ figures }: PolicyStanding, name: FigureName): number {
   return figures[name].mean
 }
 
 /** In steps of a tenth, as they are shown: what reads as met is. */
-function points(standing: Standing, name: FigureName): number {
+function points(standing: PolicyStanding, name: FigureName): number {
   return Math.round(1000 * value(standing, name)) / 10
 }
 
-function slo({ figures }: Standing, name: FigureName = 'slo'): string {
+function slo({ figures }: PolicyStanding, name: FigureName = 'slo'): string {
   return `${percent(figures[name])} %`
 }
 
@@ -193,7 +193,7 @@ function errorsOf(predictions: Knowledge['writing']): number[] {
   return predictions.map(({ predicted, actual }) => Math.abs(predicted / actual - 1)).sort((a, b) => a - b)
 }
 
-function sloOf(goal: string, standing: Standing, least: number): Check {
+function sloOf(goal: string, standing: PolicyStanding, least: number): Check {
   const isMet = points(standing, 'slo') >= least
   return { goal, wanted: `>= ${least} % SLO`, measured: slo(standing), isMet }
 }

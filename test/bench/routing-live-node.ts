@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { RehearsedNode } from '../../lib/rehearsal/node.ts'
-import type { Request } from '../../lib/rehearsal/traffic.ts'
 import type { Timings } from '../../lib/scheduler/events.ts'
-import { keepAliveMs } from '../../lib/simulator/options.ts'
+import type { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
+import type { RehearsedRequest } from '../../lib/simulation/fleet/traffic.ts'
+import { keepAliveMs } from '../../lib/simulation/http/engine/options.ts'
 import type { Pace } from './routing-live-pace.ts'
 
 /** Seconds of the timeline between two writes to a stream: tokens go out in bundles, since it is not them that is measured. */
@@ -25,14 +25,14 @@ interface ChatBody {
 interface LiveNodeOptions {
   readonly node: RehearsedNode
   readonly pace: Pace
-  readonly requests: readonly Request[]
+  readonly requests: readonly RehearsedRequest[]
 }
 
 /** A node of the rehearsal behind a socket: as much of Ollama's HTTP as a proxy in front of it uses. */
 export class LiveNode {
   readonly #node: RehearsedNode
   readonly #pace: Pace
-  readonly #requests: readonly Request[]
+  readonly #requests: readonly RehearsedRequest[]
   readonly #server: Server
   /** Each writes what its stream has to say since the last time. */
   readonly #streams = new Set<() => void>()

@@ -1,4 +1,4 @@
-import type { Timeline } from '../../lib/rehearsal/timeline.ts'
+import type { Timeline } from '../../lib/simulation/fleet/timeline.ts'
 
 /** How often it is looked whether something is due. */
 const stepMs = 1

@@ -1,4 +1,4 @@
-import type { Tally } from '../../lib/rehearsal/tally.ts'
+import type { Tally } from '../../lib/simulation/fleet/tally.ts'
 import type { LiveResult, LiveRound } from './routing-live-round.ts'
 
 type Found = Tally & Pick<LiveResult, 'loads' | 'unorderedLoads'>

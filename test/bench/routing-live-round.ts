@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { RehearsedNode } from '../../lib/rehearsal/node.ts'
-import { type RoundOptions, requestsFor, speedsOf } from '../../lib/rehearsal/round.ts'
-import { type Goal, type Tally, tally } from '../../lib/rehearsal/tally.ts'
-import { Timeline } from '../../lib/rehearsal/timeline.ts'
-import { seededDice } from '../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
+import { type RoundOptions, requestsFor, speedsOf } from '../../lib/simulation/fleet/round.ts'
+import { type Goal, type Tally, tally } from '../../lib/simulation/fleet/tally.ts'
+import { Timeline } from '../../lib/simulation/fleet/timeline.ts'
 import { cpuNs } from './process-cost.ts'
 import { Callers } from './routing-live-callers.ts'
 import type { LiveContestant } from './routing-live-contestants.ts'
@@ -36,7 +36,7 @@ export interface LiveRound extends Pick<RoundOptions, 'fleet' | 'trace' | 'load'
  */
 export async function playLive({ start }: LiveContestant, round: LiveRound): Promise<LiveResult | null> {
   const { fleet, seed, speed, goal } = round
-  const speeds = speedsOf(fleet, seededDice(seed))
+  const speeds = speedsOf(fleet, seededRandom(seed))
   const requests = requestsFor({ ...round, scenario: 'steady', allResident: false, patience: null }, speeds)
   const timeline = new Timeline()
   const pace = new Pace(timeline, speed)

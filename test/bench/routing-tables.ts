@@ -1,15 +1,15 @@
-import type { Figure, FigureName, Standing } from '../../lib/rehearsal/comparison.ts'
-import { deviation, mean } from '../../lib/rehearsal/tally.ts'
+import type { Figure, FigureName, PolicyStanding } from '../../lib/simulation/fleet/comparison.ts'
+import { deviation, mean } from '../../lib/simulation/fleet/tally.ts'
 
 /** How contestants did, as Markdown: one row each, the first is what the others are measured against. */
-export function standingsTable(standings: readonly Standing[]): string {
+export function standingsTable(standings: readonly PolicyStanding[]): string {
   return `| policy | SLO % | diff | TTFT p50 | p95 | p99 | e2e mean | e2e p95 | loads | unordered | to victims | refused | failed | worst tenant % | soon after % | cached % |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ${standings.map((standing) => row(standing, standings[0])).join('\n')}`
 }
 
 /** What the others have more than the first in points of a share, mean ± standard error of the differences seed by seed. */
-export function difference(standing: Standing, first: Standing, name: FigureName): Figure {
+export function difference(standing: PolicyStanding, first: PolicyStanding, name: FigureName): Figure {
   const each = standing.rounds.map((round, at) => round[name] - (first.rounds[at]?.[name] ?? 0))
   return { mean: mean(each), sd: deviation(each) / Math.sqrt(Math.max(1, each.length)) }
 }
@@ -23,7 +23,7 @@ export function seconds({ mean }: Figure): string {
   return mean.toFixed(mean < 10 ? 2 : 1)
 }
 
-function row(standing: Standing, first: Standing | undefined): string {
+function row(standing: PolicyStanding, first: PolicyStanding | undefined): string {
   const { policy, figures } = standing
   const whole = ({ mean }: Figure) => mean.toFixed(0)
   const cells = [

@@ -1,12 +1,12 @@
-import type { Contestant } from '../../lib/rehearsal/comparison.ts'
-import type { Decider } from '../../lib/rehearsal/decider.ts'
-import type { RehearsedNode } from '../../lib/rehearsal/node.ts'
 import { Core } from '../../lib/scheduler/core.ts'
-import type { SchedulerEvent, Timings, Work } from '../../lib/scheduler/events.ts'
-import type { LearnedState } from '../../lib/scheduler/learning.ts'
+import type { SchedulerEvent, SchedulingRequest, Timings } from '../../lib/scheduler/events.ts'
+import type { LearnedState } from '../../lib/scheduler/learning/learning.ts'
+import type { MeanRecord } from '../../lib/scheduler/learning/running-mean.ts'
 import { defaultParameters } from '../../lib/scheduler/parameters.ts'
-import type { MeanRecord } from '../../lib/scheduler/running-mean.ts'
-import type { Dice } from '../../lib/shared/loop.ts'
+import type { Random } from '../../lib/shared/loop.ts'
+import type { Contestant } from '../../lib/simulation/fleet/comparison.ts'
+import type { Decider } from '../../lib/simulation/fleet/decider.ts'
+import type { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
 
 /** What was predicted, and what it was. */
 interface Prediction {
@@ -77,7 +77,7 @@ class ObservedCore implements Decider {
   readonly #core: Core
   readonly #nodes: readonly RehearsedNode[]
   readonly #known: Knowledge
-  readonly #waiting = new Map<string, Work>()
+  readonly #waiting = new Map<string, SchedulingRequest>()
   readonly #sent = new Map<string, Sent>()
   readonly #completions = new Map<string, number>()
 
@@ -164,7 +164,7 @@ class ObservedCore implements Decider {
   }
 }
 
-function newCore(dice: Dice): Core {
+function newCore(dice: Random): Core {
   return new Core({ policy: 'earliest-finish', parameters: defaultParameters, dice })
 }
 

@@ -1,11 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises'
+import { contestant, reference } from '../../lib/commands/rehearse.ts'
 import { policies } from '../../lib/fleet/policies.ts'
-import { type Contestant, compare, type Standing } from '../../lib/rehearsal/comparison.ts'
-import { defaultFleetText, type FleetPlan, readFleetPlan } from '../../lib/rehearsal/fleet-plan.ts'
-import type { Scenario } from '../../lib/rehearsal/scenario.ts'
-import { readTrace, type TraceRow } from '../../lib/rehearsal/trace.ts'
-import { contestant, reference } from '../../lib/rehearse.ts'
 import { type Abilities, defaultParameters } from '../../lib/scheduler/parameters.ts'
+import { type Contestant, compare, type PolicyStanding } from '../../lib/simulation/fleet/comparison.ts'
+import { defaultFleetText, type FleetPlan, readFleetPlan } from '../../lib/simulation/fleet/fleet-plan.ts'
+import type { Scenario } from '../../lib/simulation/fleet/scenario.ts'
+import { readTrace, type TraceRow } from '../../lib/simulation/fleet/trace.ts'
 import { goalsTable } from './routing-goals.ts'
 import { standingsTable } from './routing-tables.ts'
 import { type Knowledge, observed, toldOfChanges } from './routing-yardsticks.ts'
@@ -42,11 +42,11 @@ const { uses } = defaultParameters
 const abilities = Object.keys(uses) as (keyof Abilities)[]
 
 const sections: string[] = []
-const all: Standing[] = []
-const six = new Map<number, readonly Standing[]>()
+const all: PolicyStanding[] = []
+const six = new Map<number, readonly PolicyStanding[]>()
 for (const load of [0.5, 0.7, 0.85, 0.95, 1.2])
   six.set(load, await section(`Six models, load ${load}`, { ...steady, load }, everybody))
-const two = new Map<number, readonly Standing[]>()
+const two = new Map<number, readonly PolicyStanding[]>()
 for (const load of [0.7, 0.85, 0.95]) {
   const title = `Two models (nothing to swap), load ${load}`
   two.set(load, await section(title, { ...steady, fleet: twoModels, load }, everybody))
@@ -71,7 +71,7 @@ await section('Ablations, two models, load 0.95', crowded, without(['order', 'fa
 await section('Ablation, load 1.2', { ...longer, load: 1.2 }, without(['restraint']))
 const limited = [ours, ...[20, 60].map(withLimit)]
 const limits = await section('Limits of the first token, load 1.2', { ...longer, load: 1.2 }, limited)
-const kept: Standing[] = []
+const kept: PolicyStanding[] = []
 for (const [title, each] of [
   ['the first trace, load 0.7', { ...longer, fleet: caching }],
   ['the trace with sessions, load 0.2', { ...longer, fleet: caching, load: 0.2, trace: sessions }],

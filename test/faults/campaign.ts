@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
-import type { Dice } from '../../lib/shared/loop.ts'
+import type { Random } from '../../lib/shared/loop.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
-import { EtcdStore } from '../../lib/store/etcd.ts'
+import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Informer } from '../../lib/store/informer.ts'
 import type { Entry, Operation } from '../../lib/store/store.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
@@ -30,10 +30,10 @@ export class Campaign {
   readonly #dir: string
   readonly #writer: EtcdStore
   readonly #followers: readonly Follower[]
-  readonly #dice: Dice
+  readonly #dice: Random
   #compactedAt = 0n
 
-  private constructor(etcd: Etcd, dir: string, followers: readonly Follower[], dice: Dice) {
+  private constructor(etcd: Etcd, dir: string, followers: readonly Follower[], dice: Random) {
     this.etcd = etcd
     this.#dir = dir
     this.#writer = new EtcdStore({ endpoints: [etcd.endpoint], clock, log: silentLog })
@@ -41,7 +41,7 @@ export class Campaign {
     this.#dice = dice
   }
 
-  static async start(dice: Dice, informers = 3): Promise<Campaign> {
+  static async start(dice: Random, informers = 3): Promise<Campaign> {
     const dir = await mkdtemp(join(tmpdir(), 'llamero-campaign-'))
     const etcd = await startEtcd({ dir })
     const followers = await Promise.all(
@@ -156,7 +156,7 @@ function keyOf(name: string): string {
   return `${prefix}${name}`
 }
 
-async function startFollower(endpoint: string, dice: Dice): Promise<Follower> {
+async function startFollower(endpoint: string, dice: Random): Promise<Follower> {
   const proxy = new FaultProxy(endpoint)
   const store = new EtcdStore({ endpoints: [await proxy.open()], clock, log: silentLog })
   const metrics = new Metrics()

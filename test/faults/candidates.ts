@@ -8,8 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
-import type { Dice } from '../../lib/shared/loop.ts'
-import { EtcdStore } from '../../lib/store/etcd.ts'
+import type { Random } from '../../lib/shared/loop.ts'
+import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Keys } from '../../lib/store/keys.ts'
 import type { Change } from '../../lib/store/store.ts'
 import { type Etcd, startEtcd } from '../support/etcd.ts'
@@ -217,7 +217,7 @@ function assertOnlyTheNewestWrites(history: readonly Change[]): number {
 const longMs = 6000
 
 /** One fault that passes by itself; resolves when it is over. The leader is hit more often than the others. */
-export async function trouble(candidates: Candidates, dice: Dice): Promise<void> {
+export async function trouble(candidates: Candidates, dice: Random): Promise<void> {
   const draw = (limit: number) => Math.floor(dice() * limit)
   const victim =
     dice() < 0.6 ? (await candidates.leader()).candidate : candidates.all[draw(candidates.all.length)]

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it, test } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
-import { seededDice } from '../../lib/shared/seeded-dice.ts'
-import { EtcdStore } from '../../lib/store/etcd.ts'
+import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Informer } from '../../lib/store/informer.ts'
 import { etcdctl, startEtcd } from '../support/etcd.ts'
 import { until } from '../support/processes.ts'
@@ -20,7 +20,7 @@ const stretch = 30
 describe('three informers on one etcd have all it has, and nothing else, after it was', () => {
   let campaign: Campaign
   before(async () => {
-    campaign = await Campaign.start(seededDice(seed))
+    campaign = await Campaign.start(seededRandom(seed))
   })
   after(() => campaign.stop())
 
@@ -59,7 +59,7 @@ describe('three informers on one etcd have all it has, and nothing else, after i
 })
 
 test(`${offsets} informers lose nothing when each is cut twice, the second time at another byte after its watch stood`, async () => {
-  const dice = seededDice(seed)
+  const dice = seededRandom(seed)
   const campaign = await Campaign.start(dice, offsets)
   try {
     const { proxies } = campaign

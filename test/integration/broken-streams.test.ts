@@ -3,8 +3,8 @@ import { after, before, suite, test } from 'node:test'
 import Anthropic from '@anthropic-ai/sdk'
 import { Ollama } from 'ollama'
 import OpenAI from 'openai'
-import type { FaultOptions, Faults } from '../../lib/simulator/faults.ts'
-import { aModel } from '../../lib/simulator/models.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import type { FaultOptions, Faults } from '../../lib/simulation/http/faults.ts'
 import { type Instance, startInstance } from '../support/instance.ts'
 
 // The promise of issue 4 about the ends of answers, as the real clients see it: a fault that can be healed is not

@@ -13,9 +13,9 @@ import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
-import { aModel } from '../../lib/simulator/models.ts'
-import { SimulatedNode } from '../../lib/simulator/node.ts'
-import { EmbeddedStore } from '../../lib/store/embedded.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import { EmbeddedStore } from '../../lib/store/embedded/embedded-store.ts'
 import { Keys } from '../../lib/store/keys.ts'
 
 const keys = new Keys('test')

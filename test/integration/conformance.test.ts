@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
-import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { SimulatedNode } from '../../lib/simulation/http/node.ts'
 import { conformance, conformanceModels, conformanceRegistry } from '../support/conformance.ts'
 import { type Instance, startInstance } from '../support/instance.ts'
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { JobEnding } from '../../lib/cluster/job-answer.ts'
-import { callNode } from '../../lib/cluster/job-call.ts'
-import type { JobOrder } from '../../lib/cluster/job-order.ts'
+import type { JobEnding } from '../../lib/cluster/jobs/node-task-answer.ts'
+import { callNode } from '../../lib/cluster/jobs/node-task-call.ts'
+import type { NodeTaskRequest } from '../../lib/cluster/jobs/node-task-request.ts'
 import { nodeSchema } from '../../lib/fleet/node.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { aModel } from '../../lib/simulator/models.ts'
-import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { SimulatedNode } from '../../lib/simulation/http/node.ts'
 import { eventually, rawAnswer, startRawNode } from '../support/wire.ts'
 
 const tiny = aModel({ name: 'tiny:1b', sizeMiB: 10 })
@@ -17,7 +17,7 @@ async function aNode(t: { after(clean: () => unknown): void }): Promise<Simulate
   return node
 }
 
-const ofPull: JobOrder = {
+const ofPull: NodeTaskRequest = {
   method: 'POST',
   path: '/api/pull',
   body: { model: tiny.name, stream: true },
@@ -27,7 +27,7 @@ const ofPull: JobOrder = {
 interface Choices {
   readonly clock?: VirtualClock
   readonly signal?: AbortSignal
-  readonly order?: JobOrder
+  readonly order?: NodeTaskRequest
 }
 
 /** Asks for a pull of `tiny`, or something else, as a job would. */

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type ClientRequest, createServer, request, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { test } from 'node:test'
-import { agentFor } from '../../lib/gateway/node-agent.ts'
+import { agentFor } from '../../lib/gateway/availability/keepalive-agent.ts'
 import { eventually } from '../support/wire.ts'
 
 /** A node whose connections are counted, and an agent for it. */

@@ -5,10 +5,10 @@ import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { test } from 'node:test'
-import { Probe } from '../../lib/cluster/probe.ts'
+import { Probe } from '../../lib/cluster/probing/probe.ts'
 import { nodeSchema } from '../../lib/fleet/node.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
-import { LatenessWatch } from '../../lib/shared/lateness.ts'
+import { LatenessWatch } from '../../lib/shared/process/lateness.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
 const clock = new RealClock()

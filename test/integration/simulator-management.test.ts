@@ -4,9 +4,9 @@ import { request } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import { zstdCompressSync } from 'node:zlib'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { bytesPerMiB, layersOf } from '../../lib/simulator/layers.ts'
-import { aModel } from '../../lib/simulator/models.ts'
-import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulator/node.ts'
+import { bytesPerMiB, layersOf } from '../../lib/simulation/http/disk/layers.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulation/http/node.ts'
 
 const fast = { loadMs: 0, promptTps: 0, decodeTps: 0 }
 const small = aModel({ name: 'small', sizeMiB: 10, ...fast, text: 'heard you' })

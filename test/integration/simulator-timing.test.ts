@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { aModel } from '../../lib/simulator/models.ts'
-import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulator/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulation/http/node.ts'
 
 const model = aModel({
   name: 'm',

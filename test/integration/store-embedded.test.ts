@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
-import { EmbeddedStore } from '../../lib/store/embedded.ts'
+import { EmbeddedStore } from '../../lib/store/embedded/embedded-store.ts'
 import { rejects, storeContract } from '../support/store-contract.ts'
 
 const clock = new RealClock()

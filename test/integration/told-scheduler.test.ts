@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'
-import { Forwarder } from '../../lib/gateway/forward.ts'
+import { Forwarder } from '../../lib/gateway/upstream/forwarder.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
-import { aModel } from '../../lib/simulator/models.ts'
-import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { SimulatedNode } from '../../lib/simulation/http/node.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { afterEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { seededDice } from '../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../lib/shared/seeded-dice.ts'
 import { Campaign } from '../faults/campaign.ts'
 import { healedMs, randomFault, scenarios } from '../faults/scenarios.ts'
 
@@ -17,7 +17,7 @@ describe('the informers in the long run', () => {
 
   for (let seed = 1; seed <= rounds; seed++) {
     it(`lose nothing in all scenarios of seed ${seed}`, async (test) => {
-      campaign = await Campaign.start(seededDice(seed))
+      campaign = await Campaign.start(seededRandom(seed))
       for (const { name, run, withinMs } of scenarios) {
         await run(campaign)
         test.diagnostic(`${name}: equal after ${Math.round(await campaign.converge(withinMs))} ms`)
@@ -28,7 +28,7 @@ describe('the informers in the long run', () => {
   it('lose nothing in ten minutes of random faults, and neither memory nor descriptors leak', async (test) => {
     const seed = Date.now() % 1e6
     test.diagnostic(`seed ${seed}`)
-    campaign = await Campaign.start(seededDice(seed))
+    campaign = await Campaign.start(seededRandom(seed))
     const before = await footprint()
     const endsAt = performance.now() + randomMs
     let faults = 0

@@ -5,8 +5,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
-import { aModel } from '../../lib/simulator/models.ts'
-import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { SimulatedNode } from '../../lib/simulation/http/node.ts'
 import { executable, freePort, InstanceProcess, llamero, until } from '../support/processes.ts'
 
 suite('llamero serve that cannot start says so in one line:', () => {

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { adminTokenFile } from '../../lib/settings.ts'
-import { seededDice } from '../../lib/shared/seeded-dice.ts'
-import { aModel } from '../../lib/simulator/models.ts'
-import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { SimulatedNode } from '../../lib/simulation/http/node.ts'
 import { Callers } from './callers.ts'
 import { InstanceProcess, until } from './processes.ts'
 import { RetryRecord } from './retry-record.ts'
@@ -125,7 +125,7 @@ async function run(
   options: ChaosOptions,
 ): Promise<ChaosReport> {
   const { streams, wholes, stormMs, faultEveryMs } = options
-  const dice = seededDice(options.seed)
+  const dice = seededRandom(options.seed)
   const callers = new Callers({
     url: instance.url,
     model: model.name,

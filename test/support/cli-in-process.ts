@@ -3,10 +3,10 @@ import type { AddressInfo } from 'node:net'
 import { PassThrough, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { type CliContext, runCli } from '../../lib/cli/program.ts'
-import { defaultFleetText } from '../../lib/rehearsal/fleet-plan.ts'
-import { rehearse } from '../../lib/rehearse.ts'
+import { rehearse } from '../../lib/commands/rehearse.ts'
 import { settingLines } from '../../lib/settings.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
+import { defaultFleetText } from '../../lib/simulation/fleet/fleet-plan.ts'
 
 interface Ran {
   readonly code: number

@@ -1,5 +1,5 @@
 import { Cluster, type ClusterOptions } from '../../lib/cluster/cluster.ts'
-import type { Observation } from '../../lib/cluster/statuses.ts'
+import type { Observation } from '../../lib/cluster/probing/stored-status.ts'
 import { Contacts } from '../../lib/fleet/contacts.ts'
 import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import type { Clock } from '../../lib/shared/clock.ts'

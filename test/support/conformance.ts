@@ -1,7 +1,7 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { Ollama } from 'ollama'
 import OpenAI from 'openai'
-import { aModel } from '../../lib/simulator/models.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
 
 const quick = { loadMs: 20, promptTps: 10_000, decodeTps: 2000 }
 /** What the script needs on every node. */

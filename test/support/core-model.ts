@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { Core } from '../../lib/scheduler/core.ts'
-import type { Effect, NodeFacts, SchedulerEvent, Work } from '../../lib/scheduler/events.ts'
+import type { Effect, NodeFacts, SchedulerEvent, SchedulingRequest } from '../../lib/scheduler/events.ts'
 import { aNode, aWork, someParameters, someTimings } from './core.ts'
 
 /** Model "only" is on one node, so that its line can be followed; the others are on both, and there is room for two. */
@@ -49,7 +49,7 @@ export const steps = fc.array(
 type Step = typeof steps extends fc.Arbitrary<readonly (infer Each)[]> ? Each : never
 
 interface Running {
-  readonly work: Work
+  readonly work: SchedulingRequest
   readonly node: string
 }
 
@@ -57,7 +57,7 @@ interface Running {
 class Reference {
   now = 1000
   readonly core = new Core({ policy: 'earliest-finish', parameters, dice: () => 0.5 })
-  readonly waiting = new Map<string, Work>()
+  readonly waiting = new Map<string, SchedulingRequest>()
   readonly running = new Map<string, Running>()
   readonly resident = new Map([
     ['n1', new Set(['a', 'only'])],
@@ -129,7 +129,7 @@ class Reference {
     }
   }
 
-  #arrive(work: Work): void {
+  #arrive(work: SchedulingRequest): void {
     this.waiting.set(work.id, work)
     this.tell({ type: 'arrived', work })
   }
@@ -185,8 +185,8 @@ class Reference {
   }
 
   /** Of the requests that one node alone can serve, none starts before another of a higher class, or an earlier one of its own tenant. */
-  #checkOrder(effects: readonly Effect[], before: readonly Work[]): void {
-    const rank = ({ class: name, arrivedAt }: Work) =>
+  #checkOrder(effects: readonly Effect[], before: readonly SchedulingRequest[]): void {
+    const rank = ({ class: name, arrivedAt }: SchedulingRequest) =>
       Number(name === 'low' && this.now < arrivedAt + ageingS)
     const left = before.filter(({ id, model }) => model === 'only' && this.waiting.has(id))
     for (const effect of effects) {

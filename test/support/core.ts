@@ -5,11 +5,11 @@ import type {
   NodeFacts,
   RunnerFacts,
   SchedulerEvent,
+  SchedulingRequest,
   Timings,
-  Work,
 } from '../../lib/scheduler/events.ts'
 import { type Abilities, defaultParameters, type Parameters } from '../../lib/scheduler/parameters.ts'
-import type { Dice } from '../../lib/shared/loop.ts'
+import type { Random } from '../../lib/shared/loop.ts'
 
 const giga = 1e9
 
@@ -31,7 +31,7 @@ export function aCore(
   nodes: readonly NodeFacts[],
   changes: Changes = {},
   policy: Policy = 'earliest-finish',
-  dice: Dice = () => 0.5,
+  dice: Random = () => 0.5,
 ) {
   const core = new Core({ policy, parameters: someParameters(changes), dice })
   const clock = { now: 1000 }
@@ -52,7 +52,7 @@ export function aCore(
       clock.now += seconds
       return tell({ type: 'tick' }, ...events)
     },
-    arrive: (...works: readonly Partial<Work>[]) =>
+    arrive: (...works: readonly Partial<SchedulingRequest>[]) =>
       tell(
         ...works.map(
           (work) => ({ type: 'arrived', work: aWork({ arrivedAt: clock.now, ...work }) }) as const,
@@ -67,7 +67,7 @@ export function aCore(
   }
 }
 
-export function aWork(work: Partial<Work> = {}): Work {
+export function aWork(work: Partial<SchedulingRequest> = {}): SchedulingRequest {
   return {
     id: 'r',
     model: 'a',

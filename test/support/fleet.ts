@@ -1,4 +1,4 @@
-import type { Ask } from '../../lib/fleet/ask.ts'
+import type { RequestSpec } from '../../lib/fleet/ask.ts'
 import { type Config, configSchema } from '../../lib/fleet/config.ts'
 import { type NodeSpec, type NodeStatus, nodeSchema } from '../../lib/fleet/node.ts'
 import { buildSnapshot, type Documents, emptyDocuments, type Snapshot } from '../../lib/fleet/snapshot.ts'
@@ -52,7 +52,7 @@ export function aDocuments({ nodes = [], config = {}, ...rest }: FleetSketch): D
   }
 }
 
-export function anAsk(ask: Partial<Ask> = {}): Ask {
+export function anAsk(ask: Partial<RequestSpec> = {}): RequestSpec {
   return {
     id: 'request-1',
     api: 'ollama_chat',

@@ -1,22 +1,22 @@
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
-import { BlobHolders } from '../../lib/gateway/blob-holders.ts'
-import { BlobUploads } from '../../lib/gateway/blob-uploads.ts'
-import { Dispatch } from '../../lib/gateway/dispatch.ts'
-import { Forwarder } from '../../lib/gateway/forward.ts'
+import { UpstreamPool } from '../../lib/gateway/availability/upstream-pool.ts'
+import { Dispatch } from '../../lib/gateway/dispatch/dispatch.ts'
+import { ModelLoader } from '../../lib/gateway/dispatch/model-loader.ts'
+import { BlobIndex } from '../../lib/gateway/jobs/blob-index.ts'
+import { BlobUploads } from '../../lib/gateway/jobs/blob-uploads.ts'
+import { JobEndpoint } from '../../lib/gateway/jobs/job-endpoint.ts'
 import { Listener } from '../../lib/gateway/listener.ts'
-import { Management } from '../../lib/gateway/management.ts'
-import { ModelLoader } from '../../lib/gateway/model-loader.ts'
-import { NodeApi } from '../../lib/gateway/node-api.ts'
-import { Passes } from '../../lib/gateway/passes.ts'
+import { Passthrough } from '../../lib/gateway/models/passthrough.ts'
+import { ShowCache } from '../../lib/gateway/models/show.ts'
+import { UnloadEverywhere } from '../../lib/gateway/models/unload-everywhere.ts'
 import { Pipeline } from '../../lib/gateway/pipeline.ts'
-import { Shows } from '../../lib/gateway/show.ts'
-import { UnloadEverywhere } from '../../lib/gateway/unload-everywhere.ts'
-import { Upstreams } from '../../lib/gateway/upstreams.ts'
+import { Forwarder } from '../../lib/gateway/upstream/forwarder.ts'
+import { NodeClient } from '../../lib/gateway/upstream/node-client.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
 import type { Log } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
-import { Via } from '../../lib/shared/via.ts'
+import { Via } from '../../lib/shared/net/via.ts'
 import { FakeJobs } from './jobs.ts'
 
 export interface LoggedLine {
@@ -47,7 +47,7 @@ export async function startGateway(
     void lines.push({ level, message, fields: fields ?? {} })
   const log: Log = { error: keep('error'), warn: keep('warn'), info: keep('info'), debug: keep('debug') }
   const via = new Via('test-process')
-  const upstreams = new Upstreams({
+  const upstreams = new UpstreamPool({
     snapshot: current,
     via,
     metrics,
@@ -57,7 +57,7 @@ export async function startGateway(
     changed: () => scheduler.refresh(),
   })
   const forwarder = new Forwarder(clock)
-  const api = new NodeApi({ upstreams, forwarder, clock })
+  const api = new NodeClient({ upstreams, forwarder, clock })
   const doubt = (node: string) => void doubted.push(node)
   const loader = new ModelLoader({ api, snapshot: current, upstreams, clock, metrics, doubt })
   const scheduler = new Scheduler({
@@ -82,13 +82,13 @@ export async function startGateway(
     doubt,
     isStarting: () => false,
   })
-  const shows = new Shows({ api, upstreams, doubt })
+  const shows = new ShowCache({ api, upstreams, doubt })
   const unloads = new UnloadEverywhere({ api, clock, doubt })
   const jobs = new FakeJobs(current)
-  const holders = new BlobHolders(api)
+  const holders = new BlobIndex(api)
   const blobs = new BlobUploads({ holders, api })
-  const management = new Management({ jobs, blobs: holders, clock })
-  const passes = new Passes({ upstreams, forwarder, clock, doubt })
+  const management = new JobEndpoint({ jobs, blobs: holders, clock })
+  const passes = new Passthrough({ upstreams, forwarder, clock, doubt })
   const pipeline = new Pipeline({
     snapshot: current,
     dispatch,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { defaultConfig } from '../../lib/fleet/config.ts'
-import { findRoute } from '../../lib/gateway/routes.ts'
+import { findRoute } from '../../lib/gateway/http/routes.ts'
 
 /** An answer as a caller saw it. */
 export interface SeenAnswer {

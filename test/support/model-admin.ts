@@ -9,8 +9,8 @@ import { modelHandlers } from '../../lib/admin/models.ts'
 import { jobEndpoints } from '../../lib/api/jobs.ts'
 import { modelEndpoints } from '../../lib/api/models.ts'
 import type { Snapshot } from '../../lib/fleet/snapshot.ts'
-import { bind } from '../../lib/shared/address.ts'
 import { silentLog } from '../../lib/shared/log.ts'
+import { bind } from '../../lib/shared/net/address.ts'
 import { startGateway } from './gateway.ts'
 
 /** The admin API of models and their jobs, over the management of a gateway, on a port of its own. */

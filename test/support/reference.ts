@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { schemas } from '../../lib/fleet/kinds.ts'
 import { settingReference } from '../../lib/settings.ts'
-import { type ErrorCode, errorCodes, type Facts, ProxyError } from '../../lib/shared/errors.ts'
+import { type ErrorCode, type ErrorFacts, errorCodes, ProxyError } from '../../lib/shared/errors.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { runHere } from './cli-in-process.ts'
 import { code, page, plain, table } from './markdown.ts'
@@ -103,8 +103,8 @@ function errors(): string {
 /** The sentences of an error: facts stand as `{name}`, and each of them that chooses another sentence by its absence is left out once. */
 function textsOf(each: ErrorCode): string[] {
   const asked = new Set<string>()
-  const facts = (absent?: string): Facts =>
-    new Proxy({} as Facts, {
+  const facts = (absent?: string): ErrorFacts =>
+    new Proxy({} as ErrorFacts, {
       get: (_target, name) => {
         asked.add(String(name))
         return name === absent ? undefined : `{${String(name)}}`

@@ -1,15 +1,21 @@
-import type { AttemptOptions } from '../../lib/rehearsal/attempt.ts'
-import type { Decider } from '../../lib/rehearsal/decider.ts'
-import { type FleetPlan, readFleetPlan } from '../../lib/rehearsal/fleet-plan.ts'
-import { RehearsedNode } from '../../lib/rehearsal/node.ts'
-import { Timeline } from '../../lib/rehearsal/timeline.ts'
-import type { Effect, NodeFacts, SchedulerEvent, Timings, Work } from '../../lib/scheduler/events.ts'
+import type {
+  Effect,
+  NodeFacts,
+  SchedulerEvent,
+  SchedulingRequest,
+  Timings,
+} from '../../lib/scheduler/events.ts'
+import type { AttemptOptions } from '../../lib/simulation/fleet/attempt.ts'
+import type { Decider } from '../../lib/simulation/fleet/decider.ts'
+import { type FleetPlan, readFleetPlan } from '../../lib/simulation/fleet/fleet-plan.ts'
+import { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
+import { Timeline } from '../../lib/simulation/fleet/timeline.ts'
 
 /** What every load balancer does: to the node with the fewest requests, at once. It keeps what it is told, but for how far streams are. */
 export class LeastConnections implements Decider {
   readonly events: SchedulerEvent[] = []
   #nodes: readonly NodeFacts[] = []
-  #arrived: Work[] = []
+  #arrived: SchedulingRequest[] = []
   readonly #at = new Map<string, string>()
   #turn = 0
 
@@ -35,7 +41,7 @@ export class LeastConnections implements Decider {
     return null
   }
 
-  #choose({ model, tried }: Work): string {
+  #choose({ model, tried }: SchedulingRequest): string {
     const counts = Map.groupBy(this.#at.values(), (node) => node)
     const from = this.#turn++ % this.#nodes.length
     const inTurn = [...this.#nodes.slice(from), ...this.#nodes.slice(0, from)]

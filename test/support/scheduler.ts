@@ -1,7 +1,7 @@
 import type { Elsewhere } from '../../lib/fleet/instance.ts'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
-import { type Gate, openPassage } from '../../lib/scheduler/gate.ts'
-import type { Loader } from '../../lib/scheduler/loader.ts'
+import { type FleetAvailability, openPassage } from '../../lib/scheduler/fleet/gate.ts'
+import type { Loader } from '../../lib/scheduler/fleet/loader.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
 import { type Log, silentLog } from '../../lib/shared/log.ts'
@@ -9,7 +9,7 @@ import { Metrics } from '../../lib/shared/metrics.ts'
 
 interface SchedulerSketch {
   readonly current?: CurrentSnapshot
-  readonly gate?: Gate
+  readonly gate?: FleetAvailability
   readonly loader?: Loader
   readonly clock?: Clock
   readonly log?: Pick<Log, 'warn'>

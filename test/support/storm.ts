@@ -1,5 +1,5 @@
-import type { Faults } from '../../lib/simulator/faults.ts'
-import type { SimulatedNode } from '../../lib/simulator/node.ts'
+import type { Faults } from '../../lib/simulation/http/faults.ts'
+import type { SimulatedNode } from '../../lib/simulation/http/node.ts'
 
 type Dice = () => number
 

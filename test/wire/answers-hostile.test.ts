@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { HeldPieces, heldAnswerBytes } from '../../lib/gateway/answer-memory.ts'
-import { StreamTail } from '../../lib/gateway/stream-tail.ts'
+import { HeldPieces, heldAnswerBytes } from '../../lib/gateway/response/answer-memory.ts'
+import { StreamParser } from '../../lib/gateway/response/stream-parser.ts'
 import { CpuReport, cpuMs, longestTurnMs } from '../support/cpu.ts'
 import { eventually } from '../support/wire.ts'
 import { chat, post, startWireGateway } from '../support/wire-gateway.ts'
@@ -160,7 +160,7 @@ test('no piece of a stream takes long, however a node cuts it (346)', (test) => 
 })
 
 function readAll(type: string, text: Buffer, size: number): void {
-  const tail = new StreamTail('ollama_chat', type)
+  const tail = new StreamParser('ollama_chat', type)
   for (let at = 0; at < text.length; at += size) tail.read(text.subarray(at, at + size))
   tail.ending()
 }
@@ -172,7 +172,7 @@ test('whole lines and events are found by what is new in each piece (346)', () =
   const type = fc.constantFrom('text/event-stream', 'application/x-ndjson')
   fc.assert(
     fc.property(text, fc.nat(12), type, (all, known, contentType) => {
-      const tail = new StreamTail('ollama_chat', contentType)
+      const tail = new StreamParser('ollama_chat', contentType)
       const end = tail.boundary(Buffer.from(all))
       assert.equal(tail.boundary(Buffer.from(all), known), end > known ? end : 0)
     }),

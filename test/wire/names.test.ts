@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
 import { routeSchema } from '../../lib/fleet/config.ts'
-import { respell } from '../../lib/gateway/respell.ts'
-import { aModel } from '../../lib/simulator/models.ts'
-import { SimulatedNode } from '../../lib/simulator/node.ts'
+import { renameModel } from '../../lib/gateway/body/rename-model.ts'
+import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { SimulatedNode } from '../../lib/simulation/http/node.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { startRawNode } from '../support/wire.ts'
@@ -126,7 +126,7 @@ suite('the bytes of an answer', () => {
 
   test('hold any name that a caller can write', () => {
     const caller = 'ns/"Ü\\\n'
-    const answer = respell(Buffer.from('{"model":"m:latest"}'), { node: 'm:latest', caller })
+    const answer = renameModel(Buffer.from('{"model":"m:latest"}'), { node: 'm:latest', caller })
     assert.equal(JSON.parse(answer.toString()).model, caller)
   })
 })

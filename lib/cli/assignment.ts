@@ -1,8 +1,0 @@
-import { exits, Failure } from './failure.ts'
-
-/** `["a", "b=c"]` of `a=b=c`. @param rule what to write instead. @throws Failure (usage) */
-export function splitAssignment(text: string, rule: string): [string, string] {
-  const at = text.indexOf('=')
-  if (at < 1) throw new Failure(exits.usage, `"${text}" has no "=": ${rule}`)
-  return [text.slice(0, at), text.slice(at + 1)]
-}

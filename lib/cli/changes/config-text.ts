@@ -1,0 +1,48 @@
+import type { StoredAnswer } from '../../api/documents.ts'
+import type { AdminClient } from '../admin-client.ts'
+import { CliFailure, exits } from '../failure.ts'
+import type { Invocation } from '../invocation.ts'
+import { textDiff } from '../terminal/text-diff.ts'
+import type { DocumentTarget } from './document-file.ts'
+
+/** The document as it is stored; null when there is none. */
+export async function storedText(admin: AdminClient, { path }: DocumentTarget): Promise<StoredAnswer | null> {
+  try {
+    const stored = await admin.get<StoredAnswer>(path)
+    return stored.modified === null ? null : stored
+  } catch (error) {
+    if (error instanceof CliFailure && error.exit === exits.notFound) return null
+    throw error
+  }
+}
+
+/** Stores a text over what was seen, null being nothing; over whatever there is when nobody looked. */
+export function putText(
+  admin: AdminClient,
+  path: string,
+  text: string,
+  seen: StoredAnswer | null | undefined,
+): Promise<unknown> {
+  return admin.send({ method: 'PUT', path, body: { text }, headers: condition(seen) })
+}
+
+function condition(seen: StoredAnswer | null | undefined): Record<string, string> {
+  if (seen === undefined) return {}
+  return seen === null ? { 'if-none-match': '*' } : { 'if-match': `"${seen.modified}"` }
+}
+
+/**
+ * Shows what changes from the first text to the second, each under its name.
+ *
+ * @returns whether anything does.
+ */
+export function showDiff(
+  { terminal }: Invocation,
+  name: string,
+  texts: Readonly<Record<string, string>>,
+): boolean {
+  const [from, to] = Object.entries(texts).map(([side, text]) => ({ name: `${name} (${side})`, text }))
+  if (!from || !to || from.text === to.text) return false
+  terminal.show(null, 'table', ({ colour }) => textDiff(from, to, colour))
+  return true
+}

@@ -1,0 +1,167 @@
+import type { Command } from 'commander'
+import type { ConfigAnswer, ConfigChanged } from '../../api/config.ts'
+import type { StatusAnswer } from '../../api/status.ts'
+import { describeFaults } from '../../fleet/documents/contents.ts'
+import { didYouMean } from '../../shared/did-you-mean.ts'
+import { configChanges } from '../changes/config-changes.ts'
+import { putText, showDiff, storedText } from '../changes/config-text.ts'
+import { readText, requireValid, type TargetOptions, targetOf, withTarget } from '../changes/document-file.ts'
+import type { Finish } from '../context.ts'
+import { yamlText } from '../documents.ts'
+import { CliFailure, exits } from '../failure.ts'
+import type { Invocation } from '../invocation.ts'
+import { type RequestOptions, withOutput, withTimeout, withYes } from '../options.ts'
+import { printable } from '../terminal/table.ts'
+import { editConfig } from './config-edit.ts'
+
+const setExamples = `
+A value is YAML: a number, true or false, text, or a list or map in quotes, so that the shell leaves it alone.
+
+Examples:
+  llamero config set queue.max_wait=30s probes.rise=3
+  llamero config set 'auth.hosts=[llm.example.com, "*.lan"]'
+  llamero config set 'management.nodes={zone: a}'
+  llamero config set queue.max_wait=`
+
+/** `llamero config …`: the settings of the whole cluster. @param finish told the exit code of `config diff`. */
+export function fillConfig(config: Command, invocation: Invocation, finish: Finish): void {
+  withOutput(withTimeout(config.command('get [path]')))
+    .alias('show')
+    .description('what is in force, with every default; or one field of it')
+    .option('--stored', 'the text as it is stored instead')
+    .action((path, options) => get(invocation, path, options))
+  withTimeout(config.command('set <path=value...>'))
+    .description('change fields; "path=" removes one, so that its default holds')
+    .option('--dry-run', 'show what would change, and change nothing')
+    .addHelpText('after', setExamples)
+    .action((assignments, options) => set(invocation, assignments, options))
+  withTimeout(config.command('edit'))
+    .description('change the stored text in $VISUAL or $EDITOR')
+    .action(({ timeout }) => editConfig(invocation, timeout))
+  withTarget(config.command('validate <file>'))
+    .description('check a file ("-" for stdin) without asking any server')
+    .action((file, options) => validate(invocation, file, options))
+  withTimeout(config.command('diff <file>'))
+    .description('compare what is stored with a file; exit code 0 same, 1 different, more for trouble')
+    .option('--route <name>', 'the file is this route')
+    .action(async (file, options) => finish(await diff(invocation, file, options)))
+  withYes(withTimeout(config.command('accept')))
+    .description('put in force what the store says, although it looks wiped or emptied')
+    .action((options) => accept(invocation, options))
+  withTarget(withTimeout(config.command('apply')))
+    .description('store a file, unless somebody changes the same document meanwhile')
+    .requiredOption('-f, --file <file>', 'the file, "-" for stdin')
+    .option('--dry-run', 'show what would change, and change nothing')
+    .action((options) => apply(invocation, options))
+}
+
+interface GetOptions extends RequestOptions {
+  readonly stored?: boolean
+}
+
+async function get(invocation: Invocation, path: string | undefined, options: GetOptions) {
+  const { terminal } = invocation
+  const answer = await invocation.admin(options.timeout).get<ConfigAnswer>('/config')
+  if (options.stored) terminal.write(answer.text ?? '')
+  else {
+    const value = path === undefined ? answer.effective : fieldAt(answer.effective, path)
+    terminal.show(value, options.output, () => yamlText(value))
+  }
+  if (!answer.ok)
+    terminal.say('the stored config is rejected; the last good one stays in force', 'llamero config edit')
+  for (const { key, errors } of answer.unknown_keys ?? [])
+    terminal.say(`warning: ${printable(`${key} ${describeFaults(errors)}`)}`)
+}
+
+function fieldAt(config: unknown, path: string): unknown {
+  let value = config
+  for (const name of path.split('.')) {
+    const fields: Record<string, unknown> = typeof value === 'object' && value !== null ? { ...value } : {}
+    if (!Object.hasOwn(fields, name)) {
+      const meant = didYouMean(name, Object.keys(fields))
+      throw new CliFailure(
+        exits.notFound,
+        `the config has no field "${path}"`,
+        meant ? `did you mean "${meant}"?` : 'llamero config get',
+      )
+    }
+    value = fields[name]
+  }
+  return value
+}
+
+interface ChangeOptions {
+  readonly timeout: number
+  readonly dryRun?: boolean
+}
+
+async function set(invocation: Invocation, assignments: readonly string[], options: ChangeOptions) {
+  const { before, text, modified } = await howToWrite(
+    invocation.admin(options.timeout).send<ConfigChanged>({
+      method: 'PATCH',
+      path: options.dryRun ? '/config?dry_run=true' : '/config',
+      body: configChanges(assignments),
+    }),
+  )
+  showDiff(invocation, 'config', { stored: before, new: text })
+  invocation.terminal.say(options.dryRun ? 'nothing was written' : `config: written, revision ${modified}`)
+}
+
+/** The outcome of a change; where a value was not valid, the failure says where examples are. */
+async function howToWrite<T>(change: Promise<T>): Promise<T> {
+  try {
+    return await change
+  } catch (error) {
+    if (!(error instanceof CliFailure) || error.exit !== exits.invalid) throw error
+    const hint = error.hint ?? 'examples of lists, maps and text: llamero config set --help'
+    throw new CliFailure(error.exit, error.message, hint, { cause: error })
+  }
+}
+
+async function validate(invocation: Invocation, file: string, options: TargetOptions): Promise<void> {
+  const { folder } = targetOf(options)
+  await requireValid(await readText(file, invocation), folder, file, invocation)
+  invocation.terminal.say(`${file}: valid`)
+}
+
+async function diff(
+  invocation: Invocation,
+  file: string,
+  options: TargetOptions & { timeout: number },
+): Promise<number> {
+  try {
+    const target = targetOf(options)
+    const text = await readText(file, invocation)
+    const stored = await storedText(invocation.admin(options.timeout), target)
+    return showDiff(invocation, target.name, { stored: stored?.text ?? '', new: text }) ? 1 : exits.ok
+  } catch (error) {
+    // As diff(1) does: 1 is a difference, never a failure.
+    if (!(error instanceof CliFailure) || error.exit !== exits.failure) throw error
+    throw new CliFailure(exits.usage, error.message, error.hint, { cause: error })
+  }
+}
+
+async function apply(invocation: Invocation, options: TargetOptions & ChangeOptions & { file: string }) {
+  const { file, timeout, dryRun } = options
+  const target = targetOf(options)
+  const text = await readText(file, invocation)
+  await requireValid(text, target.folder, file, invocation)
+  const admin = invocation.admin(timeout)
+  // A node's text may hold secrets: the API does not show it, and so there is nothing to compare with.
+  const stored = target.folder === 'nodes' ? undefined : await storedText(admin, target)
+  if (stored !== undefined && !showDiff(invocation, target.name, { stored: stored?.text ?? '', new: text }))
+    return invocation.terminal.say(`${target.name}: unchanged`)
+  if (dryRun) return invocation.terminal.say('nothing was written')
+  await putText(admin, target.path, text, stored)
+  invocation.terminal.say(`${target.name}: written`)
+}
+
+async function accept(invocation: Invocation, { timeout, yes }: { timeout: number; yes?: boolean }) {
+  const admin = invocation.admin(timeout)
+  await invocation.consent(yes, async () => {
+    const { config } = await admin.get<StatusAnswer>('/status')
+    return `${config.suspect ?? 'The store is believed'}. Put in force what it says?`
+  })
+  await admin.send({ method: 'POST', path: '/config/accept' })
+  invocation.terminal.say('what the store says is in force', 'llamero status')
+}

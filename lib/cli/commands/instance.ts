@@ -1,0 +1,153 @@
+import type { Command } from 'commander'
+import type { InstanceAnswer, InstanceList } from '../../api/instances.ts'
+import type { StatusAnswer } from '../../api/status.ts'
+import { formatDuration } from '../../shared/duration.ts'
+import type { AdminClient } from '../admin-client.ts'
+import { CliFailure, exits } from '../failure.ts'
+import type { Invocation } from '../invocation.ts'
+import {
+  type RequestOptions,
+  requestTimeoutMs,
+  timeoutOption,
+  withOutput,
+  withTimeout,
+  withYes,
+} from '../options.ts'
+import { suggesting } from '../suggestion.ts'
+import { age } from '../terminal/format.ts'
+import { type Column, table } from '../terminal/table.ts'
+import { seenInstance, waitUntilIdle } from './drain.ts'
+
+/** `llamero instance …`: the llamero processes of the cluster. */
+export function fillInstance(instance: Command, invocation: Invocation): void {
+  withOutput(withTimeout(instance.command('list')))
+    .alias('ls')
+    .description('all registered instances')
+    .action((options) => list(invocation, options))
+  withYes(instance.command('step-down'))
+    .description('let another instance lead; asked of the leader itself')
+    .option('--to <id>', 'the instance that shall lead')
+    .addOption(timeoutOption('how long to wait for the next leader', 10_000))
+    .action((options) => stepDown(invocation, options))
+  instance
+    .command('drain [id]')
+    .description('take the instance asked out of service and wait until it is idle')
+    .addOption(timeoutOption('how long to wait', 300_000))
+    .option('--no-wait', 'take it out of service and return')
+    .option('--cancel', 'put it into service again')
+    .action((id, options) => drain(invocation, id, options))
+}
+
+async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
+  const { terminal, context } = invocation
+  const answer = await invocation.admin(timeout).get<InstanceList>('/instances')
+  terminal.show(answer, output, (look) =>
+    table(instanceColumns(context.clock.date()), answer.instances, look),
+  )
+}
+
+function instanceColumns(now: Date): readonly Column<InstanceAnswer>[] {
+  return [
+    { title: 'ID', cell: ({ id }) => id },
+    { title: 'ROLE', cell: ({ role }) => role },
+    { title: 'STATE', cell: ({ draining }) => (draining ? 'draining' : 'active') },
+    { title: 'RUNNING', cell: ({ running }) => String(running), align: 'right' },
+    { title: 'QUEUED', cell: ({ queued }) => String(queued), align: 'right' },
+    { title: 'REVISION', cell: ({ revision }) => revision, align: 'right' },
+    { title: 'VERSION', cell: ({ version }) => version },
+    { title: 'UP', cell: ({ started }) => age(started, now) },
+    { title: 'DATA', cell: ({ data }) => data, wide: true },
+    { title: 'ADMIN', cell: ({ admin }) => admin, wide: true },
+  ]
+}
+
+interface StepDownOptions {
+  readonly to?: string
+  readonly timeout: number
+  readonly yes?: boolean
+}
+
+async function stepDown(invocation: Invocation, { to, timeout, yes }: StepDownOptions): Promise<void> {
+  const admin = invocation.admin(requestTimeoutMs)
+  const { leader: former } = await admin.get<StatusAnswer>('/status')
+  if (!former) throw new CliFailure(exits.unavailable, 'no instance leads now', 'llamero status')
+  await invocation.consent(yes, async () => `${former.id} leads; hand over to ${to ?? 'another instance'}?`)
+  const path = `/instances/${encodeURIComponent(former.id)}/step-down`
+  const order = admin.send({ method: 'POST', path, body: to === undefined ? {} : { to } })
+  await suggesting(to ?? former.id, order, () => idsOf(admin), 'llamero instance list')
+  const leader = await nextLeader(invocation, admin, former.fence, timeout)
+  if (to !== undefined && leader.id !== to)
+    throw new CliFailure(
+      exits.conflict,
+      `${leader.id} leads now, fence ${leader.fence}, not ${to}`,
+      'llamero instance list',
+    )
+  invocation.terminal.say(`${leader.id} leads now, fence ${leader.fence}; before: ${former.id}`)
+}
+
+/** Milliseconds between two looks for the next leader: there is one within half a second (docs/etcd.md#faults). */
+const lookEveryMs = 100
+
+async function nextLeader({ context }: Invocation, admin: AdminClient, fence: string, timeoutMs: number) {
+  const { clock, signal } = context
+  const until = clock.now() + timeoutMs
+  for (;;) {
+    const { leader } = await admin.get<StatusAnswer>('/status')
+    if (leader && leader.fence !== fence) return leader
+    if (clock.now() >= until)
+      throw new CliFailure(
+        exits.timedOut,
+        `no instance leads after ${formatDuration(timeoutMs)}`,
+        'llamero status',
+      )
+    await clock.sleep(lookEveryMs, signal)
+  }
+}
+
+interface DrainOptions {
+  readonly timeout: number
+  readonly wait: boolean
+  readonly cancel?: boolean
+}
+
+async function drain(
+  invocation: Invocation,
+  given: string | undefined,
+  options: DrainOptions,
+): Promise<void> {
+  const { terminal, context } = invocation
+  const admin = invocation.admin(requestTimeoutMs)
+  const id = given ?? (await admin.get<StatusAnswer>('/status')).instance.id
+  const path = `/instances/${encodeURIComponent(id)}/drain`
+  const order = admin.send({ method: options.cancel ? 'DELETE' : 'POST', path })
+  await suggesting(id, order, () => idsOf(admin), 'llamero instance list')
+  if (options.cancel) return terminal.say(`${id}: in service again`)
+  const undo = `llamero instance drain ${id} --cancel`
+  if (!options.wait) return terminal.say(`${id}: draining`, undo)
+  terminal.say(`${id}: draining; waiting up to ${formatDuration(options.timeout)} for its requests to end`)
+  const { clock, signal } = context
+  const tookMs = await waitUntilIdle({
+    name: id,
+    clock,
+    signal,
+    timeoutMs: options.timeout,
+    look: async () => seenInstance(await instanceOf(admin, id)),
+    progress: (line) => terminal.progress(line),
+    late: { state: 'draining', hint: undo },
+  }).catch((error) => {
+    if (signal.aborted) terminal.say(`${id}: stays draining`, undo)
+    throw error
+  })
+  terminal.say(`${id}: drained in ${formatDuration(tookMs)}`, undo)
+}
+
+async function instanceOf(admin: AdminClient, id: string): Promise<InstanceAnswer> {
+  const { instances } = await admin.get<InstanceList>('/instances')
+  const found = instances.find((instance) => instance.id === id)
+  if (!found) throw new CliFailure(exits.notFound, `instance ${id} is not registered any more`)
+  return found
+}
+
+async function idsOf(admin: AdminClient): Promise<string[]> {
+  return (await admin.get<InstanceList>('/instances')).instances.map(({ id }) => id)
+}

@@ -1,0 +1,78 @@
+import type { Command } from 'commander'
+import type { JobAnswer, JobList } from '../../api/jobs.ts'
+import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
+import { isOver } from '../../fleet/job.ts'
+import type { AdminClient } from '../admin-client.ts'
+import { CliFailure, exits } from '../failure.ts'
+import type { Invocation } from '../invocation.ts'
+import { type RequestOptions, withOutput, withTimeout } from '../options.ts'
+import { suggesting } from '../suggestion.ts'
+import { table } from '../terminal/table.ts'
+import { jobColumns, jobFacts } from '../views/job-view.ts'
+import { followJob } from './job-follow.ts'
+
+/** `llamero model jobs` and `llamero model cancel`: what is being done to models. */
+export function addModelJobs(model: Command, invocation: Invocation): void {
+  withOutput(withTimeout(model.command('jobs [id]')))
+    .description('what is being done to models, or all about one such job')
+    .option('-a, --all', 'those that are over as well')
+    .option('-w, --watch', 'follow the job until it is over')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  llamero model jobs --all
+  llamero model jobs ID
+  llamero model jobs ID --watch`,
+    )
+    .action((id, options) => (id === undefined ? list(invocation, options) : show(invocation, id, options)))
+  withTimeout(model.command('cancel <id>'))
+    .description('end a job; nodes keep what they have got by then')
+    .action((id, options) => cancel(invocation, id, options))
+}
+
+interface JobsOptions extends RequestOptions {
+  readonly all?: boolean
+  readonly watch?: boolean
+}
+
+async function list(invocation: Invocation, { all, watch, output, timeout }: JobsOptions): Promise<void> {
+  const { terminal, context } = invocation
+  if (watch) throw new CliFailure(exits.usage, '--watch follows one job', 'llamero model jobs ID --watch')
+  const answer = await invocation.admin(timeout).get<JobList>('/jobs')
+  const jobs = all ? answer.jobs : answer.jobs.filter(({ state }) => !isOver(state))
+  terminal.show({ ...answer, jobs }, output, (look) => table(jobColumns(context.clock.date()), jobs, look))
+  if (jobs.length > 0) return
+  if (all) terminal.say('no jobs yet', 'llamero model pull MODEL')
+  else terminal.say('nothing is being done', 'llamero model jobs --all')
+}
+
+async function show(
+  invocation: Invocation,
+  id: string,
+  { all, watch, output, timeout }: JobsOptions,
+): Promise<void> {
+  if (all) throw new CliFailure(exits.usage, '--all is for the list of jobs', `llamero model jobs ${id}`)
+  const admin = invocation.admin(timeout)
+  const job = await getJob(admin, id)
+  if (watch) return followJob(invocation, admin, id, output)
+  const now = invocation.context.clock.date()
+  invocation.terminal.show(job, output, (look) => jobFacts(job, now, look))
+}
+
+async function cancel(invocation: Invocation, id: string, { timeout }: RequestOptions): Promise<void> {
+  const { terminal } = invocation
+  const admin = invocation.admin(timeout)
+  const { state } = await getJob(admin, id)
+  if (isOver(state)) return terminal.say(`${id}: is over already: ${state}`)
+  await admin.send({ method: 'DELETE', path: `/jobs/${id}` })
+  terminal.say(`${id}: is being cancelled`, `llamero model jobs ${id}`)
+}
+
+/** Ids become part of a URL. @throws Failure (usage, or not found with a suggestion) */
+async function getJob(admin: AdminClient, id: string): Promise<JobAnswer> {
+  if (!isObjectName(id))
+    throw new CliFailure(exits.usage, `"${id}" cannot be the id of a job: ${objectNameRule}`)
+  const known = async () => (await admin.get<JobList>('/jobs')).jobs.map((job) => job.id)
+  return suggesting(id, admin.get<JobAnswer>(`/jobs/${id}`), known, 'llamero model jobs --all')
+}

@@ -1,0 +1,179 @@
+import type { Command } from 'commander'
+import type { RejectedDocument } from '../../api/documents.ts'
+import type { StatusAnswer } from '../../api/status.ts'
+import { formatDuration } from '../../shared/duration.ts'
+import type { Invocation } from '../invocation.ts'
+import { type RequestOptions, withOutput, withTimeout } from '../options.ts'
+import { count } from '../terminal/format.ts'
+import { facts, printable, type TableLook } from '../terminal/table.ts'
+
+/** `llamero status`: the whole cluster on one screen. */
+export function fillStatus(command: Command, invocation: Invocation): void {
+  withOutput(withTimeout(command)).action((options) => status(invocation, options))
+}
+
+async function status(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
+  const answer = await invocation.admin(timeout).get<StatusAnswer>('/status')
+  invocation.terminal.show(answer, output, (look) => view(answer, look))
+  const { problem } = answer.store
+  if (problem)
+    invocation.terminal.say(
+      `warning: the store takes no changes: ${problem.reason}; requests go on`,
+      problem.todo,
+    )
+  else if (!answer.store.ok)
+    invocation.terminal.say('warning: the store does not answer: requests go on, changes must wait')
+  if (answer.config.suspect !== null)
+    invocation.terminal.say(
+      `warning: what the store says is not put in force: ${answer.config.suspect}`,
+      'restore it, or if it is meant: llamero config accept',
+    )
+  for (const warning of answer.warnings ?? []) invocation.terminal.say(`warning: ${printable(warning)}`)
+  if (answer.nodes.total === 0)
+    invocation.terminal.say('no nodes yet', 'llamero node add NAME http://HOST:11434')
+}
+
+function view(answer: StatusAnswer, { colour, wide }: TableLook): string {
+  const { cluster, version, instance, leader, nodes, models, requests, config } = answer
+  const lines = facts(
+    [
+      ['cluster', `${cluster}, ${count(answer.instances, 'instance')}, llamero ${version}`],
+      ['instance', instanceLine(instance)],
+      ['leader', leader ? `${leader.id}, fence ${leader.fence}` : 'unknown'],
+      ...(wide ? [['terms', termsLine(answer)] as const] : []),
+      ['store', storeLine(answer)],
+      ['config', configLine(config)],
+      ['nodes', nodesLine(answer)],
+      ['models', `${models.on_disk} on disk, ${models.loaded} loaded`],
+      ['requests', `${requests.running} running, ${requests.queued} queued`],
+    ],
+    colour,
+  )
+  return [
+    lines,
+    unwell(nodes),
+    departures(nodes),
+    differences(models),
+    rejections(config),
+    warned(config),
+  ].join('')
+}
+
+function instanceLine({ id, role, uptime_seconds, draining, cut_off }: StatusAnswer['instance']): string {
+  const line = `${id}, ${draining ? 'draining, ' : ''}${role}, up ${formatDuration(uptime_seconds * 1000)}`
+  return cut_off ? `${line}; CUT OFF: it reaches no node, ${cut_off} does` : line
+}
+
+function nodesLine({ nodes, advice }: StatusAnswer): string {
+  const slow = nodes.slow ? `${nodes.slow} slow, ` : ''
+  const departed = nodes.departed ? `, ${nodes.departed} departed` : ''
+  const rejected = nodes.rejected ? `, ${count(nodes.rejected, 'document')} rejected` : ''
+  const source = advice === 'own' ? '; as this instance sees them' : ''
+  return `${nodes.total}: ${nodes.up} up, ${slow}${nodes.down} down, ${nodes.cordoned} cordoned${departed}${rejected}${source}`
+}
+
+/** Who led since when, the newest first, and why it ended. */
+function termsLine({ terms = [] }: StatusAnswer): string {
+  return terms
+    .map(({ instance, since, until, why }) => {
+      const end = until === null ? '' : ` until ${until}`
+      return `${instance} since ${since}${end}${why === null ? '' : ` (${why})`}`
+    })
+    .join('; ')
+}
+
+function storeLine({ store, config }: StatusAnswer): string {
+  const { kind, ok, state, problem, last_contact_seconds: silence, round_trip_ms, members } = store
+  const down = members.filter((member) => !member.ok).map(({ endpoint }) => endpoint)
+  if (problem)
+    return `${state === 'read-only' ? 'READ-ONLY' : 'REFUSED'} since ${problem.since}, ${kind}: ${printable(problem.reason)}`
+  if (!ok) {
+    const since = silence === null ? 'never reached' : `since ${formatDuration(silence * 1000)}`
+    return `DOWN ${since}, serving from memory (config revision ${config.revision})`
+  }
+  return [
+    `ok, ${kind}`,
+    ...(members.length > 0 ? [`${members.length - down.length}/${members.length} members`] : []),
+    ...(round_trip_ms === null ? [] : [`round trip ${round_trip_ms} ms`]),
+    ...(down.length > 0 ? [`down: ${down.join(' ')}`] : []),
+  ].join(', ')
+}
+
+/** An instance whose revision is below the last change has not seen it yet. */
+function configLine(config: StatusAnswer['config']): string {
+  const { source, revision, stored, active } = config
+  const behind = active.filter((instance) => BigInt(instance.revision) < BigInt(stored))
+  const names = behind.map((instance) => `${instance.id} at ${instance.revision}`)
+  const stale = { store: [], snapshot: ["stale: from this instance's disk"], none: ['none yet'] }
+  return [
+    ...stale[source],
+    `revision ${revision}`,
+    `last change ${stored}, seen by ${active.length - behind.length}/${active.length}${names.length > 0 ? ` (${names.join(', ')})` : ''}`,
+    `${count(rejectedIn(config), 'document')} rejected`,
+  ].join(', ')
+}
+
+function rejectedIn({ rejected, rejected_total }: StatusAnswer['config']): number {
+  return rejected_total ?? rejected.length
+}
+
+/** Nodes that requests avoid, and why. */
+function unwell({ unwell = 0, unwell_first: first = [] }: StatusAnswer['nodes']): string {
+  const lines = first.map(({ name, health, breaker, since, reason }) => {
+    const isWell = health !== 'down' && health !== 'slow'
+    const state = isWell ? `breaker ${breaker}` : health
+    const guard = isWell || breaker === 'closed' ? '' : ` (breaker ${breaker})`
+    const why = isWell
+      ? 'requests of this instance failed there'
+      : `${since === null ? '' : `since ${since}: `}${reason}`
+    return `${state}: ${printable(`${name}${guard}${isWell ? ':' : ''} ${why}`)}\n`
+  })
+  const rest = unwell - first.length
+  return lines.join('') + (rest > 0 ? `down or slow: ${rest} more, see llamero node list\n` : '')
+}
+
+/** Nodes of agents that are not registered any more. */
+function departures({ departed = 0, departed_first: first = [] }: StatusAnswer['nodes']): string {
+  const lines = first.map(({ name, since, reason, models }) => {
+    const had = models.length > 0 ? `; it had ${models.join(', ')}` : ''
+    return `departed: ${printable(`${name} since ${since}: ${reason}${had}`)}\n`
+  })
+  const rest = departed - first.length
+  const more = rest > 0 ? `departed: ${rest} more, see llamero node list\n` : ''
+  const hint =
+    departed > 0 ? '  hint: start the agent again, or forget a node: llamero node remove NAME\n' : ''
+  return lines.join('') + more + hint
+}
+
+/** Models that are not the same on all their nodes. */
+function differences({ differing = 0, differing_first: first = [] }: StatusAnswer['models']): string {
+  const lines = first.map(
+    ({ name, older_on }) => `differs: ${printable(`${name}, older on ${older_on.join(', ')}`)}\n`,
+  )
+  const rest = differing - first.length
+  return lines.join('') + (rest > 0 ? `differs: ${rest} more, see llamero model list\n` : '')
+}
+
+/** What the verdicts on documents in force warn of. */
+function warned({ warned: documents = [] }: StatusAnswer['config']): string {
+  return documents
+    .map(
+      ({ key, warnings }) =>
+        `warned: ${printable(key)}\n${warnings.map((text) => `  ${printable(text)}\n`).join('')}`,
+    )
+    .join('')
+}
+
+function rejections(config: StatusAnswer['config']): string {
+  const rest = rejectedIn(config) - config.rejected.length
+  return config.rejected.map(rejection).join('') + (rest > 0 ? `rejected: ${rest} more documents\n` : '')
+}
+
+/** The faults of a document whose last good version stays in force. */
+function rejection({ key, errors }: RejectedDocument): string {
+  const lines = errors.map(({ path, line, message, hint }) => {
+    const where = [line === null ? '' : `line ${line}: `, path ? `${path}: ` : ''].join('')
+    return `  ${printable(`${where}${message}${hint ? ` (${hint})` : ''}`)}\n`
+  })
+  return `rejected: ${printable(key)}\n${lines.join('')}`
+}

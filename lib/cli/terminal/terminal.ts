@@ -1,0 +1,120 @@
+import { createInterface } from 'node:readline'
+import type { CliContext } from '../context.ts'
+import { jsonText, yamlText } from '../documents.ts'
+import type { Output } from '../options.ts'
+import type { Screen } from './progress-bars.ts'
+import { printable, type TableLook } from './table.ts'
+
+const eraseLine = '\r\u001b[K'
+const eraseBelow = '\u001b[J'
+const clearScreen = '\u001b[H\u001b[2J'
+
+/** The streams a command speaks through: data to stdout, everything said to people to stderr. */
+export class Terminal {
+  readonly #context: CliContext
+  readonly #colour: () => boolean
+  #progressShown = false
+  /** Lines above the cursor that the next ones take the place of. */
+  #drawn = 0
+
+  /** @param colour read when something is written: `--no-color` is known only once the command line is parsed. */
+  constructor(context: CliContext, colour: () => boolean) {
+    this.#context = context
+    this.#colour = colour
+  }
+
+  /** Writes an answer as the caller asked: the document itself, or the view made of it for people. */
+  show(document: unknown, output: Output, view: (look: TableLook) => string): void {
+    this.#context.stdout.write(this.#render(document, output, view))
+  }
+
+  /**
+   * The same for what is looked at again and again: on a terminal in place of the last look, else after it. Where people
+   * read, each look says when it was; JSON comes one document a line, YAML as a stream of documents.
+   */
+  showAgain(document: unknown, output: Output, view: (look: TableLook) => string): void {
+    const { stdout, clock } = this.#context
+    if (output === 'json') stdout.write(`${jsonText(document)}\n`)
+    else if (output === 'yaml') stdout.write(`---\n${yamlText(document)}`)
+    else {
+      const head = `${stdout.isTTY ? clearScreen : ''}${clock.date().toISOString()}\n`
+      stdout.write(`${head}${this.#render(document, output, view)}\n`)
+    }
+  }
+
+  /** A document's own text: as it is into a file or another program, without what steers a terminal on one. */
+  write(text: string): void {
+    const { stdout } = this.#context
+    stdout.write(stdout.isTTY ? text.split('\n').map(printable).join('\n') : text)
+  }
+
+  print(text: string): void {
+    this.#context.stdout.write(`${text}\n`)
+  }
+
+  /** One sentence, with the next command worth trying where there is one. */
+  say(text: string, hint?: string): void {
+    this.endProgress()
+    this.#context.stderr.write(`${printable(text)}\n${hint ? `  hint: ${printable(hint)}\n` : ''}`)
+  }
+
+  /** What a command waits for: one line that renews itself on a terminal, one line each elsewhere. */
+  progress(text: string): void {
+    const { stderr } = this.#context
+    const line = printable(text)
+    stderr.write(stderr.isTTY ? `${eraseLine}${line.slice(0, (stderr.columns ?? 80) - 1)}` : `${line}\n`)
+    this.#progressShown = true
+  }
+
+  /** Where lines can be drawn again; null elsewhere. */
+  get screen(): Screen | null {
+    const { isTTY, columns = 80, rows = 24 } = this.#context.stderr
+    return isTTY ? { columns, rows } : null
+  }
+
+  /** Puts lines in the place of those that were drawn before. Each must fit the `screen`, and so must all together. */
+  redraw(lines: readonly string[]): void {
+    const up = this.#drawn > 0 ? `\u001b[${this.#drawn}A` : ''
+    const text = lines.map((line) => `${eraseLine}${printable(line)}\n`).join('')
+    this.#context.stderr.write(`${up}${text}${eraseBelow}`)
+    this.#drawn = lines.length
+    this.#progressShown = true
+  }
+
+  get canAsk(): boolean {
+    return this.#context.stdin.isTTY === true && this.#context.stderr.isTTY === true
+  }
+
+  /** Asks a yes/no question; anything but yes is no, and so is the end of the input. */
+  async confirm(question: string): Promise<boolean> {
+    const { stdin, stderr, signal } = this.#context
+    stderr.write(`${printable(question)} [y/N] `)
+    // Not a raw terminal: Ctrl-C must reach the process as SIGINT.
+    const lines = createInterface({ input: stdin, terminal: false, signal })
+    for await (const line of lines) {
+      lines.close()
+      return /^y(es)?$/i.test(line.trim())
+    }
+    stderr.write('\n')
+    signal.throwIfAborted()
+    return false
+  }
+
+  #render(document: unknown, output: Output, view: (look: TableLook) => string): string {
+    if (output === 'json') return `${jsonText(document, 2)}\n`
+    if (output === 'yaml') return yamlText(document)
+    const { stdout } = this.#context
+    return view({
+      wide: output === 'wide',
+      colour: this.#colour(),
+      width: stdout.isTTY ? (stdout.columns ?? null) : null,
+    })
+  }
+
+  /** What was waited for is there. */
+  endProgress(): void {
+    if (this.#progressShown && this.#context.stderr.isTTY) this.#context.stderr.write(eraseLine)
+    this.#progressShown = false
+    this.#drawn = 0
+  }
+}

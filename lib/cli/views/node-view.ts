@@ -1,0 +1,73 @@
+import type { NodeAnswer } from '../../api/nodes.ts'
+import { describeFaults } from '../../fleet/documents/contents.ts'
+import { age, bytes, pairs } from '../terminal/format.ts'
+import { type Column, facts, type TableLook } from '../terminal/table.ts'
+
+const healthOf = ({ health, breaker }: NodeAnswer) =>
+  breaker === 'closed' ? health : `${health} (breaker ${breaker})`
+
+const slotsOf = ({ slots, slots_by_model: byModel = {} }: NodeAnswer) =>
+  new Set(Object.values(byModel)).size > 1 ? pairs(byModel) : `${slots} per model`
+
+const rejectionOf = ({ rejected = [] }: NodeAnswer) =>
+  rejected.length === 0 ? '' : `document rejected: ${describeFaults(rejected)}`
+
+/** Of a node whose last change was rejected, what is in force is the version before. */
+const stateOf = (node: NodeAnswer) =>
+  node.rejected?.length && node.state !== 'rejected' ? `${node.state} (change rejected)` : node.state
+
+/** Why a node is not as its operator would have it; empty when it is. */
+const troubleOf = (node: NodeAnswer) =>
+  [rejectionOf(node), node.health === 'up' || node.state === 'rejected' ? '' : node.reason]
+    .filter((part) => part !== '')
+    .join('; ')
+
+/** Columns of `node list`: reasons only where there are any. @param now for ages. */
+export function nodeColumns(now: Date, nodes: readonly NodeAnswer[]): readonly Column<NodeAnswer>[] {
+  const isTroubled = nodes.some((node) => troubleOf(node) !== '')
+  return [
+    { title: 'NAME', cell: (node) => node.name },
+    { title: 'STATE', cell: stateOf },
+    { title: 'HEALTH', cell: healthOf },
+    { title: 'RUNNING', cell: (node) => String(node.running), align: 'right' },
+    { title: 'SLOTS', cell: (node) => String(node.slots), align: 'right', wide: true },
+    { title: 'WEIGHT', cell: (node) => String(node.weight), align: 'right' },
+    { title: 'LOADED', cell: (node) => node.loaded.join(', ') || '-' },
+    { title: 'MODELS', cell: (node) => String(node.models.length), align: 'right', wide: true },
+    { title: 'VRAM', cell: (node) => bytes(node.vram_bytes), align: 'right', wide: true },
+    { title: 'VERSION', cell: (node) => node.version || '-' },
+    { title: 'SINCE', cell: (node) => age(node.since, now) },
+    ...(isTroubled ? [{ title: 'REASON', cell: (node: NodeAnswer) => troubleOf(node) || '-' }] : []),
+    { title: 'URL', cell: (node) => node.url, wide: true },
+    { title: 'SOURCE', cell: (node) => node.source, wide: true },
+    { title: 'LABELS', cell: (node) => pairs(node.labels) || '-', wide: true },
+    ...(isTroubled
+      ? []
+      : [{ title: 'REASON', cell: (node: NodeAnswer) => node.reason || '-', wide: true as const }]),
+  ]
+}
+
+/** All there is to say about one node. */
+export function nodeFacts(node: NodeAnswer, now: Date, { colour }: TableLook): string {
+  return facts(
+    [
+      ['name', node.name],
+      ['url', node.url],
+      ['state', stateOf(node)],
+      ...(node.rejected?.length ? [['document', rejectionOf(node)] as const] : []),
+      ['health', healthOf(node)],
+      ['reason', node.reason],
+      ['since', node.since === null ? '' : `${age(node.since, now)} (${node.since})`],
+      ['version', node.version],
+      ['weight', String(node.weight)],
+      ['slots', slotsOf(node)],
+      ['labels', pairs(node.labels)],
+      ['source', node.source],
+      ['running', node.running === 0 ? '0' : `${node.running} (${pairs(node.running_by_instance)})`],
+      ['loaded', node.loaded.join(', ')],
+      ['vram', bytes(node.vram_bytes)],
+      ['models', node.models.join(', ')],
+    ],
+    colour,
+  )
+}

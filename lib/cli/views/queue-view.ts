@@ -1,0 +1,138 @@
+import type { DecisionAnswer } from '../../api/decisions.ts'
+import type { BarredAnswer } from '../../api/outlook.ts'
+import type { QueueAnswer, WaitingAnswer, WaitingDetail } from '../../api/queue.ts'
+import { formatDuration } from '../../shared/duration.ts'
+import { age, pairs } from '../terminal/format.ts'
+import { type Column, facts, type TableLook, table } from '../terminal/table.ts'
+import { barredTable, barrierText, candidateTable, expectation } from './outlook-view.ts'
+
+/** What waits, in order, and how many of each class and tenant. */
+export function queueView(queue: QueueAnswer, look: TableLook): string {
+  const { total, waiting, by_class, by_tenant, instance } = queue
+  if (total === 0) return ''
+  const shown = waiting.length < total ? `, the first ${waiting.length} shown` : ''
+  const sums = facts(
+    [
+      ['waiting', `${total} on instance ${instance}${shown}`],
+      ['by class', tally(by_class, look)],
+      ['by tenant', tally(by_tenant, look)],
+    ],
+    look.colour,
+  )
+  return `${table(waitingColumns, waiting, look)}\n${sums}`
+}
+
+const waitingColumns: readonly Column<WaitingAnswer>[] = [
+  { title: 'ID', cell: ({ id }) => id },
+  { title: 'MODEL', cell: ({ model }) => model },
+  { title: 'VARIANT', cell: ({ variant }) => variant || '-', wide: true },
+  { title: 'TENANT', cell: ({ tenant }) => tenant },
+  { title: 'CLASS', cell: (waiting) => waiting.class },
+  { title: 'WAITED', cell: ({ waited_seconds }) => formatSeconds(waited_seconds), align: 'right' },
+  { title: 'WAITS FOR', cell: waitsFor },
+  { title: 'STARTS IN', cell: ({ starts_in_seconds }) => formatSeconds(starts_in_seconds), align: 'right' },
+  { title: 'BEST', cell: bestOf, wide: true },
+]
+
+const shownObstacles = 2
+
+function waitsFor({ waits_for, node, starts_in_seconds, barred }: WaitingAnswer): string {
+  if (waits_for === null && starts_in_seconds === null && barred?.length)
+    return `a node (${obstacles(barred)})`
+  if (waits_for === null) return '-'
+  return node === null ? waits_for : `${waits_for} on ${node}`
+}
+
+/** What keeps a request from the first few nodes that it could have gone to. */
+function obstacles(barred: readonly BarredAnswer[]): string {
+  const rest = barred.length - shownObstacles
+  const first = barred.slice(0, shownObstacles)
+  return (
+    first.map(({ node, excluded }) => `${node}: ${barrierText({ excluded })}`).join(', ') +
+    (rest > 0 ? ', …' : '')
+  )
+}
+
+/** The places that cost least. */
+function bestOf({ candidates }: WaitingAnswer): string {
+  const best = (candidates ?? []).slice(0, 3)
+  return best.map(({ node, cost_seconds }) => `${node} ${formatSeconds(cost_seconds)}`).join(', ') || '-'
+}
+
+/** Tenants may be as many as requests. */
+const shownNames = 8
+
+function tally(counts: Readonly<Record<string, number>>, { wide }: TableLook): string {
+  const all = Object.entries(counts)
+  const shown = wide ? all : all.slice(0, shownNames)
+  const rest = all.length - shown.length
+  return pairs(Object.fromEntries(shown)).replaceAll(',', ', ') + (rest > 0 ? `, and ${rest} more` : '')
+}
+
+/** All there is to say about one request that waits. */
+export function waitingFacts(waiting: WaitingDetail, look: TableLook): string {
+  const { id, model, variant, tenant, waited_seconds, position, instance, prompt_tokens, max_tokens } =
+    waiting
+  const head = facts(
+    [
+      ['id', id],
+      ['model', model],
+      ['variant', variant],
+      ['tenant', tenant],
+      ['class', waiting.class],
+      ['position', `${position} on instance ${instance}`],
+      ['waited', formatSeconds(waited_seconds)],
+      ['waits for', waitsFor(waiting)],
+      ['start', expectation(waiting)],
+      ['prompt', `about ${prompt_tokens} tokens`],
+      ['answer', max_tokens === null ? 'of any length' : `of at most ${max_tokens} tokens`],
+      ['nodes', pairs(waiting.labels) && `those labelled ${pairs(waiting.labels)}`],
+      ['failed on', waiting.failed_on.join(', ')],
+    ],
+    look.colour,
+  )
+  const { candidates, barred, barred_total } = waiting
+  const places = candidates?.length ? `\n${candidateTable(waiting, look)}` : ''
+  const others = barred?.length ? `\n${barredTable(barred, barred_total ?? barred.length, look)}` : ''
+  return head + (places + others || '\nno node can take it now: llamero node list\n')
+}
+
+/** Columns of `queue decisions`. @param now for ages. */
+export function decisionColumns(now: Date): readonly Column<DecisionAnswer>[] {
+  return [
+    { title: 'AGE', cell: ({ decided }) => age(decided, now), align: 'right' },
+    { title: 'ID', cell: ({ id }) => id, wide: true },
+    { title: 'MODEL', cell: ({ model }) => model },
+    { title: 'TENANT', cell: ({ tenant }) => tenant },
+    { title: 'CLASS', cell: (decision) => decision.class, wide: true },
+    { title: 'NODE', cell: ({ node }) => node ?? '-' },
+    { title: 'REASON', cell: ({ reason }) => reason ?? '-' },
+    { title: 'OUTCOME', cell: ({ outcome }) => outcome ?? '-' },
+    {
+      title: 'PREDICTED',
+      cell: ({ predicted_ttft_seconds }) => formatSeconds(predicted_ttft_seconds),
+      align: 'right',
+    },
+    {
+      title: 'ACTUAL',
+      cell: ({ actual_ttft_seconds }) => formatSeconds(actual_ttft_seconds),
+      align: 'right',
+    },
+    {
+      title: 'COST',
+      cell: ({ candidates: [chosen] }) => formatSeconds(chosen?.cost_seconds ?? null),
+      align: 'right',
+    },
+    { title: 'INSTEAD OF', cell: insteadOf },
+  ]
+}
+
+/** The other places, with what they would have cost. */
+function insteadOf({ candidates: [, ...others] }: DecisionAnswer): string {
+  return others.map(({ node, cost_seconds }) => `${node} ${formatSeconds(cost_seconds)}`).join(', ') || '-'
+}
+
+function formatSeconds(seconds: number | null): string {
+  if (seconds === null) return '-'
+  return seconds < 1 ? `${Math.round(seconds * 1000)}ms` : formatDuration(seconds * 1000)
+}

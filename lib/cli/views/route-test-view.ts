@@ -1,0 +1,71 @@
+import type { RouteTestAnswer } from '../../api/route-test.ts'
+import { pairs } from '../terminal/format.ts'
+import { type Column, facts, type TableLook, table } from '../terminal/table.ts'
+import { barrierText, candidateTable, expectation } from './outlook-view.ts'
+
+type Row = RouteTestAnswer['nodes'][number]
+
+/** The explanation of `route test`: what the routes make of the model, each node's part, and the choice. */
+export function routeTestView(answer: RouteTestAnswer, look: TableLook): string {
+  const { asked, tenant, route, wanted, num_ctx, panic, nodes, choice } = answer
+  const labels = pairs(answer.labels ?? {})
+  const columns: readonly Column<Row>[] = [
+    { title: 'NODE', cell: ({ name }) => name },
+    { title: 'VERDICT', cell: ({ name, excluded }) => verdict(name, excluded, choice) },
+    { title: 'WHY', cell: why },
+    { title: 'RUNNING', cell: ({ running, slots }) => `${running}/${slots}`, align: 'right' },
+    { title: 'WEIGHT', cell: ({ weight }) => String(weight), align: 'right' },
+  ]
+  const head = facts(
+    [
+      ['asked', `${asked}, by tenant ${tenant}`],
+      ['route', route ?? 'none matches'],
+      ['models', wanted.join(', then ')],
+      ['model', modelLine(answer)],
+      ...(labels ? [['nodes', `those labelled ${labels}`] as const] : []),
+      ...(answer.class ? [['class', answer.class] as const] : []),
+      ...(num_ctx ? [['num_ctx', String(num_ctx)] as const] : []),
+      ...(panic ? [['panic', panicLine] as const] : []),
+    ],
+    look.colour,
+  )
+  const list = nodes.length === 0 ? '' : table(columns, nodes, look)
+  const { outlook } = answer
+  const costs = outlook?.candidates?.length ? `\n${candidateTable(outlook, look)}\n` : ''
+  const tail = facts(
+    [['choice', choiceLine(answer)], ...(outlook ? [['start', expectation(outlook)] as const] : [])],
+    look.colour,
+  )
+  return `${head}${list}${costs}${tail}`
+}
+
+const panicLine =
+  'breakers keep it from more than half of the nodes that have the model, so open ones are used too'
+
+function modelLine({ wanted, model }: RouteTestAnswer): string {
+  if (model === null) return 'none: no node has one of them'
+  return model === wanted[0] ? model : `${model}, since no node can serve ${wanted[0]} now`
+}
+
+function verdict(name: string, excluded: string | null, choice: RouteTestAnswer['choice']): string {
+  if (name === choice?.node) return 'chosen'
+  return excluded === null ? 'possible' : 'excluded'
+}
+
+function why(row: Row): string {
+  const { excluded, loaded, other_variant } = row
+  if (excluded !== null) return barrierText({ ...row, excluded })
+  const what = loaded && other_variant ? 'loaded with other options' : loaded ? 'loaded' : 'on disk'
+  return `has the model ${what}${slowness(row)}`
+}
+
+/** A slow node is preferred less, never passed over. */
+function slowness({ health, health_reason: reason }: Row): string {
+  return health === 'slow' ? `; slow${reason ? `: ${reason}` : ''}` : ''
+}
+
+function choiceLine({ choice, refusal, outlook }: RouteTestAnswer): string {
+  if (outlook?.refused) return 'none'
+  if (choice) return `${choice.node} (${choice.reason}); nothing was sent`
+  return refusal === 'full' ? 'none yet: the request would wait for a slot' : 'none'
+}

@@ -1,0 +1,98 @@
+import type { Clock } from '../../shared/clock.ts'
+import type { Log } from '../../shared/log.ts'
+import type { Informer } from '../../store/informer.ts'
+import type { Keys } from '../../store/keys.ts'
+import type { Entry } from '../../store/store.ts'
+import type { SnapshotBuilder } from './snapshot-builder.ts'
+
+interface ChangeBatcherOptions {
+  readonly clock: Clock
+  readonly log: Log
+  readonly keys: Keys
+  readonly informer: Pick<Informer, 'entries' | 'revision'>
+  readonly builder: Pick<SnapshotBuilder, 'prepare' | 'follow'>
+  /** Called after the snapshot followed a change; `isOtherHistory` is what `World.follow` returned. */
+  readonly followed: (changed: ReadonlySet<string>, isOtherHistory: boolean) => void
+}
+
+/** Milliseconds between two batches of statuses, each of which costs a pass over every node. */
+const gapMs = 50
+/** Characters of text read in one turn of the event loop: about 3 ms. */
+const sliceChars = 64 * 1024
+/** The cost of reading an entry besides its length, in characters. */
+const entryChars = 3000
+
+/**
+ * Gathers the changes of the store into batches, so that they do not keep the event loop from its traffic: a large change
+ * is read ahead in slices and put in force whole, and a burst of statuses in few batches. All other changes, that of the
+ * leader's key above all, are not delayed.
+ */
+export class ChangeBatcher {
+  readonly #options: ChangeBatcherOptions
+  #changed = new Set<string>()
+  readonly #unread = new Set<string>()
+  #takenAt = Number.NEGATIVE_INFINITY
+  /** Cancels the timer of a pause, or of the next slice. */
+  #cancel: (() => void) | null = null
+
+  constructor(options: ChangeBatcherOptions) {
+    this.#options = options
+  }
+
+  /** Called with the keys whose entries are new, changed or gone. */
+  add(keys: ReadonlySet<string>): void {
+    for (const key of keys) {
+      this.#changed.add(key)
+      this.#unread.add(key)
+    }
+    const isPatient = [...keys].every((key) => this.#options.keys.parse(key)?.folder === 'state/nodes')
+    if (isPatient && this.#cancel) return
+    const { clock } = this.#options
+    const pauseMs = isPatient ? this.#takenAt + gapMs - clock.now() : 0
+    if (pauseMs > 0) this.#cancel = clock.after(pauseMs, () => this.#read())
+    else this.#read()
+  }
+
+  stop(): void {
+    this.#cancel?.()
+    this.#cancel = null
+  }
+
+  /** Prepares one slice, then lets other work run. After the last slice all changes are put in force together. */
+  #read(): void {
+    const { clock, informer, builder } = this.#options
+    this.stop()
+    const slice: Entry[] = []
+    let chars = 0
+    for (const key of this.#unread) {
+      this.#unread.delete(key)
+      const entry = informer.entries.get(key)
+      if (!entry) continue
+      slice.push(entry)
+      chars += entryChars + entry.value.length
+      if (chars < sliceChars) continue
+      this.#cancel = clock.after(0, () => this.#read())
+      this.#guarded(() => builder.prepare(slice))
+      return
+    }
+    this.#guarded(() => this.#take())
+  }
+
+  #take(): void {
+    const { clock, informer, builder, followed } = this.#options
+    this.#takenAt = clock.now()
+    const changed = this.#changed
+    this.#changed = new Set()
+    const { entries, revision } = informer
+    followed(changed, builder.follow({ entries, revision }, changed))
+  }
+
+  /** A timer may be what calls this: an error that it throws would end the process. */
+  #guarded(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      this.#options.log.error('changes of the store not applied', { error })
+    }
+  }
+}

@@ -1,0 +1,327 @@
+import { defaultConfig } from '../../fleet/config.ts'
+import type { Contacts } from '../../fleet/contacts.ts'
+import { describeFaults } from '../../fleet/documents/contents.ts'
+import {
+  buildSnapshot,
+  type CurrentSnapshot,
+  type NodeChange,
+  type Snapshot,
+  withNodes,
+} from '../../fleet/snapshot.ts'
+import type { Clock } from '../../shared/clock.ts'
+import type { Log } from '../../shared/log.ts'
+import type { Random } from '../../shared/loop.ts'
+import type { Metrics } from '../../shared/metrics.ts'
+import type { Keys } from '../../store/keys.ts'
+import type { Entry } from '../../store/store.ts'
+import type { FallbackProber } from '../probing/fallback-prober.ts'
+import { statusIn } from '../probing/stored-status.ts'
+import { byFolder, entriesIn, readAgent } from '../records.ts'
+import { Departures } from './departures.ts'
+import {
+  allObjects,
+  inForce,
+  isOperatorFolder,
+  judge,
+  noObjects,
+  readers,
+  rejectedIn,
+  type StoredDocuments,
+} from './documents.ts'
+import { fleetEvents } from './fleet-events.ts'
+import { measureSnapshot } from './metric-series.ts'
+import { NodeStatuses } from './node-statuses.ts'
+import { readRemembered } from './remembered-nodes.ts'
+import type { SnapshotCache } from './snapshot-cache.ts'
+import { entriesOf, type Saved, savedDocuments } from './snapshot-file.ts'
+import { isUnknownKey } from './unknown-keys.ts'
+import { WipeGuard } from './wipe-guard.ts'
+
+interface SnapshotBuilderOptions {
+  readonly store: ConstructorParameters<typeof WipeGuard>[0]['store']
+  readonly keys: Keys
+  readonly snapshot: CurrentSnapshot
+  /** Its observations outrank what a leader wrote. */
+  readonly fallback: Pick<FallbackProber, 'observations' | 'match' | 'confirmedAt'>
+  /** Keeps what is in force for the next process; null where nothing is kept. */
+  readonly cache: Pick<SnapshotCache, 'saveWithin'> | null
+  /** What the requests of this instance meet at the nodes: it outweighs the advice that a node is down. */
+  readonly contacts: Pick<Contacts, 'of' | 'expectNews' | 'forget' | 'onTurn'>
+  readonly clock: Clock
+  readonly dice: Random
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+/** Where the configuration in force comes from. */
+export type ConfigSource = 'store' | 'snapshot' | 'none'
+
+/** The store's content as of one revision. */
+interface Copy {
+  readonly entries: ReadonlyMap<string, Entry>
+  readonly revision: bigint
+}
+
+/** Milliseconds until a change is on the disk: of documents, and of statuses, which change with every model loaded. */
+const saveDocumentsMs = 1000
+const saveStatusesMs = 10_000
+/** Folders besides the operator's that the snapshot is built from. */
+const otherFolders: ReadonlySet<string> = new Set(['state/nodes', 'state/remembered', 'agents', 'meta/uid'])
+
+/**
+ * Turns the store's content into what requests see: judge the documents, have the guard decide whether they may be in
+ * force, find the status of each node, build one snapshot and swap it whole. Where only statuses changed, only their nodes
+ * are built again.
+ */
+export class SnapshotBuilder {
+  readonly #options: SnapshotBuilderOptions
+  readonly #guard: WipeGuard
+  readonly #statuses: NodeStatuses
+  readonly #departures: Departures
+  #source: ConfigSource = 'none'
+  #copy: Copy = { entries: new Map(), revision: 0n }
+  /** Revision of the newest copy that was trusted. */
+  #revision = 0n
+  /** What the next snapshot may be like, as far as `prepare` looked ahead; null: not at all. */
+  #draft: Snapshot | null = null
+
+  constructor(options: SnapshotBuilderOptions) {
+    const { contacts, clock, cache } = options
+    this.#options = options
+    this.#guard = new WipeGuard({
+      ...options,
+      confirmed: () => {
+        this.#rebuild(true)
+        cache?.saveWithin(saveDocumentsMs)
+      },
+    })
+    this.#statuses = new NodeStatuses(options)
+    this.#departures = new Departures(clock)
+    contacts.onTurn((node) => this.#reconsider(node))
+  }
+
+  get source(): ConfigSource {
+    return this.#source
+  }
+
+  /** The documents in force, and what is wrong with those that are not. */
+  get objects(): StoredDocuments {
+    return this.#guard.objects
+  }
+
+  /** Why the documents in the store are not in force, in one sentence; null when they are. */
+  get suspect(): string | null {
+    return this.#guard.suspect
+  }
+
+  /** What the leader's work starts from. */
+  view() {
+    return {
+      snapshot: this.#options.snapshot.get(),
+      objects: this.objects,
+      suspect: this.suspect,
+      mayName: this.#guard.mayName,
+      storedStatuses: this.#statuses.stored,
+      ...this.#copy,
+    }
+  }
+
+  /** Begins with what an earlier process saved. */
+  restore(saved: Saved): void {
+    const { uid, revision, statuses, remembered } = saved
+    const objects = judge(entriesOf(saved), this.#options.keys, noObjects)
+    this.#source = 'snapshot'
+    this.#revision = BigInt(revision)
+    this.#guard.restore(uid, objects, this.#revision)
+    this.#statuses.inherit(new Map(Object.entries(statuses)), inForce(objects.nodes))
+    this.#departures.restore(remembered, this.#present())
+    this.refresh()
+  }
+
+  stop(): void {
+    this.#guard.stop()
+  }
+
+  /** Accepts a store that is suspect as it is, for every instance. Rejects with a StoreError. */
+  async accept(): Promise<void> {
+    await this.#guard.accept()
+  }
+
+  /**
+   * Follows the store, in which the entries of some keys changed. Returns whether its history is another than before: it
+   * was wiped, swapped, or restored from a backup.
+   */
+  follow(copy: Copy, changed: ReadonlySet<string>): boolean {
+    const before = this.#copy.revision
+    this.#copy = copy
+    const concerned = [...changed].filter((key) => this.#concerns(key))
+    const areStatuses = concerned.every((key) => this.#folderOf(key) === 'state/nodes')
+    const isWhole = before === 0n || copy.revision < before || !areStatuses
+    const isOtherHistory = isWhole && this.#rebuild(false)
+    if (!isWhole && concerned.length > 0) this.#updateStatuses(concerned)
+    const hasDocument = concerned.some((key) => isOperatorFolder(this.#folderOf(key)))
+    if (concerned.length > 0) this.#options.cache?.saveWithin(hasDocument ? saveDocumentsMs : saveStatusesMs)
+    return isOtherHistory
+  }
+
+  /** Does the work on some of the entries that `follow` will be shown, and finds it done then. Puts nothing in force. */
+  prepare(entries: readonly Entry[]): void {
+    const changes = new Map<string, NodeChange>()
+    for (const entry of entries) {
+      const { folder = '', name = '' } = this.#options.keys.parse(entry.key) ?? {}
+      const spec = folder === 'nodes' ? readers.nodes(name, entry) : null
+      const status = folder === 'state/nodes' ? statusIn(entry) : null
+      if (spec?.ok) changes.set(name, { ...changes.get(name), spec: spec.value })
+      if (status) changes.set(name, { ...changes.get(name), status })
+      if (isOperatorFolder(folder)) readers[folder](name, entry)
+    }
+    this.#draft = withNodes(this.#draft ?? this.#options.snapshot.get(), changes)
+  }
+
+  /** Builds the snapshot from what is known. */
+  refresh(): void {
+    const { snapshot, metrics } = this.#options
+    const former = snapshot.get()
+    const nodes = inForce(this.objects.nodes)
+    const documents = {
+      revision: this.#revision,
+      config: inForce(this.objects.config).get('') ?? defaultConfig,
+      nodes,
+      statuses: this.#statuses.of(nodes),
+      departed: this.#departures.nodes,
+      routes: inForce(this.objects.routes),
+      keys: inForce(this.objects.keys),
+    }
+    const fresh = buildSnapshot(documents, this.#draft ?? former)
+    this.#draft = null
+    metrics.configRejected.set(rejectedIn(this.objects).length)
+    this.#swap(fresh)
+  }
+
+  /** What the next process needs to serve without the store; null while nothing is in force. */
+  saved(): Saved | null {
+    const { clock, keys, fallback } = this.#options
+    if (this.#source === 'none') return null
+    return {
+      uid: this.#guard.uid,
+      revision: String(this.#revision),
+      savedAt: clock.date().toISOString(),
+      instances: entriesIn('instances', this.#copy.entries.values(), keys).size,
+      confirmedAt: fallback.confirmedAt?.toISOString() ?? null,
+      objects: savedDocuments(this.objects),
+      remembered: this.#departures.saved(),
+      statuses: Object.fromEntries(this.#statuses.of(inForce(this.objects.nodes))),
+    }
+  }
+
+  /** Builds everything from the copy. Returns whether the history of the store is another than before. */
+  #rebuild(isConfirmed: boolean): boolean {
+    const { keys, metrics, fallback } = this.#options
+    const { entries, revision } = this.#copy
+    const former = this.objects
+    const isOtherHistory = this.#guard.observe(entries, revision)
+    if (isOtherHistory) this.#inherit()
+    const isTrusted = this.#guard.offer(entries, isConfirmed)
+    const found = byFolder(entries.values(), keys)
+    this.#statuses.replace(found('state/nodes'))
+    if (isTrusted) {
+      this.#logRejected(former)
+      this.#revision = revision
+      this.#source = 'store'
+      this.#departures.update(readRemembered(found('state/remembered')), this.#present())
+    }
+    metrics.configStored.set(Number(revision))
+    this.refresh()
+    fallback.match()
+    return isOtherHistory
+  }
+
+  /** Builds the nodes at whose statuses something changed; the copy holds the same documents as before. */
+  #updateStatuses(changed: readonly string[]): void {
+    const { keys, snapshot, metrics } = this.#options
+    const { entries, revision } = this.#copy
+    this.#guard.observe(entries, revision)
+    if (this.suspect === null) this.#revision = revision
+    metrics.configStored.set(Number(revision))
+    const former = snapshot.get()
+    const updates = new Map(
+      changed.map((key) => [keys.parse(key)?.name ?? '', entries.get(key) ?? null] as const),
+    )
+    this.#statuses.update(updates)
+    const specs = new Map(
+      [...updates.keys()].flatMap((name) => {
+        const { spec, departed } = former.nodes.get(name) ?? {}
+        return spec && !departed ? [[name, spec] as const] : []
+      }),
+    )
+    const statuses = this.#statuses.of(specs)
+    const changes = new Map([...specs.keys()].map((name) => [name, { status: statuses.get(name) ?? null }]))
+    this.#swap(withNodes(former, changes, String(this.#revision)))
+  }
+
+  /** Requests to a node began to be answered, or to fail: whether advice about it is believed may change. */
+  #reconsider(name: string): void {
+    const former = this.#options.snapshot.get()
+    const view = former.nodes.get(name)
+    if (!view || !this.#statuses.isContestable(name)) return
+    const status = this.#statuses.of(new Map([[name, view.spec]])).get(name) ?? null
+    if (status !== view.status) this.#swap(withNodes(former, new Map([[name, { status }]])))
+  }
+
+  /** Statuses of another history count for the servers that they describe, until a leader has written newer ones. */
+  #inherit(): void {
+    const nodes = inForce(this.objects.nodes)
+    this.#statuses.inherit(this.#statuses.of(nodes), nodes)
+  }
+
+  /** What tells a node that has departed from one that is registered. */
+  #present(): Parameters<Departures['update']>[1] {
+    const { keys, snapshot } = this.#options
+    const { nodes } = snapshot.get()
+    return {
+      nodes: this.objects.nodes,
+      agentOf: (name) => readAgent(this.#copy.entries.get(keys.agent(name))?.value ?? ''),
+      statusOf: (name) => nodes.get(name)?.status ?? this.#statuses.stored.get(name)?.status ?? null,
+    }
+  }
+
+  /** Logs one line per text that is not in force, when it appears. */
+  #logRejected(former: StoredDocuments): void {
+    const known = new Set(allObjects(former).map(({ key, stored }) => `${key} ${stored}`))
+    for (const { key, stored, active, faults } of allObjects(this.objects)) {
+      if (faults.length === 0 || known.has(`${key} ${stored}`)) continue
+      const effect =
+        active === null
+          ? 'the document is ignored: no version of it was ever valid'
+          : `its last valid version, of revision ${active.revision}, stays in force`
+      this.#options.log.warn('document rejected', { key, faults: describeFaults(faults), effect })
+    }
+  }
+
+  #swap(fresh: Snapshot): void {
+    const { metrics, snapshot, contacts, log } = this.#options
+    const former = snapshot.get()
+    snapshot.swap(fresh)
+    for (const { level, message, fields } of fleetEvents(former.nodes, fresh.nodes))
+      log[level](message, fields)
+    metrics.nodesDeparted.set(this.#departures.count)
+    measureSnapshot(metrics, former, snapshot)
+    for (const name of former.nodes.keys()) {
+      if (fresh.nodes.has(name)) continue
+      this.#statuses.forget(name)
+      contacts.forget(name)
+    }
+  }
+
+  #concerns(key: string): boolean {
+    const { keys } = this.#options
+    const folder = keys.parse(key)?.folder
+    return folder === undefined
+      ? isUnknownKey(key, keys)
+      : otherFolders.has(folder) || isOperatorFolder(folder)
+  }
+
+  #folderOf(key: string): string {
+    return this.#options.keys.parse(key)?.folder ?? ''
+  }
+}

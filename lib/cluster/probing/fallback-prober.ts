@@ -1,0 +1,191 @@
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import type { Clock } from '../../shared/clock.ts'
+import type { Log } from '../../shared/log.ts'
+import type { Random } from '../../shared/loop.ts'
+import type { Metrics } from '../../shared/metrics.ts'
+import type { Keys } from '../../store/keys.ts'
+import type { Entry, Store } from '../../store/store.ts'
+import { ClockSkew } from '../clock-skew.ts'
+import { readHeartbeat } from '../records.ts'
+import type { Evidence } from './prober.ts'
+import { Probers } from './probers.ts'
+import type { Observation } from './stored-status.ts'
+
+interface FallbackProberOptions {
+  readonly store: Pick<Store, 'condition'>
+  readonly keys: Keys
+  readonly snapshot: { get(): Snapshot }
+  readonly clock: Clock
+  readonly dice: Random
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly evidence: Evidence
+  /** Whether this instance leads: then no other instance writes its statuses. */
+  readonly leads: () => boolean
+  /** Called when `observations` changed. */
+  readonly changed: () => void
+}
+
+/** Milliseconds without a heartbeat for which a leader's advice is trusted (docs/reliability.md#health-is-advice). */
+const trustMs = 60_000
+/** The same while the store takes no writes: a little more than the time between two heartbeats. */
+const unwritableTrustMs = 7000
+/** Milliseconds in which changed observations are gathered. */
+const gatherMs = 100
+
+/**
+ * Probes every node from this instance while no leader does. Leaders write a heartbeat every 5 s; after a minute without
+ * one their weights and health are too old, and the instance probes until a leader is back. While the store takes no
+ * writes no leader can renew its advice: then the leader itself probes at once, and the others soon.
+ */
+export class FallbackProber {
+  readonly #options: FallbackProberOptions
+  readonly #skew: ClockSkew
+  /** Date of the last heartbeat, in this process or an earlier one; null while no advice is known. */
+  #confirmedAt: Date | null = null
+  /** Monotonic milliseconds of the last heartbeat; null before the first. */
+  #heardAt: number | null = null
+  #hasFollowed = false
+  #isStopped = false
+  #probers: Probers | null = null
+  #cancelTrust: () => void = () => {}
+  #cancelTelling: (() => void) | null = null
+
+  constructor(options: FallbackProberOptions) {
+    this.#options = options
+    this.#skew = new ClockSkew(options)
+    options.store.condition?.onChange(() => this.#reconsider())
+  }
+
+  /** Date of the last heartbeat, in this process or an earlier one; null while no advice is known. */
+  get confirmedAt(): Date | null {
+    return this.#confirmedAt
+  }
+
+  /** Whether a heartbeat arrived in this process. */
+  get hasHeard(): boolean {
+    return this.#heardAt !== null
+  }
+
+  /** Whose weights and health are in force. */
+  get source(): 'leader' | 'own' {
+    return this.#probers ? 'own' : 'leader'
+  }
+
+  /** By node name; empty while a leader's advice counts, and null where nothing is known yet. */
+  observations(): ReadonlyMap<string, Observation | null> {
+    return this.#probers?.ownObservations() ?? new Map()
+  }
+
+  /** Begins with the advice of which an earlier process heard last at `confirmedAt`; null: it heard no leader. */
+  restore(confirmedAt: string | null): void {
+    this.#confirmedAt = new Date(confirmedAt ?? 0)
+  }
+
+  /** Trusts what is known for what is left of a minute since a leader confirmed it. */
+  start(): void {
+    const { clock } = this.#options
+    const trustedMs = this.#isWritable ? trustMs : unwritableTrustMs
+    const ageMs = this.#confirmedAt === null ? 0 : clock.date().getTime() - this.#confirmedAt.getTime()
+    // A date in the future says that clocks differ, and nothing about the age.
+    const leftMs = ageMs < 0 ? 0 : trustedMs - ageMs
+    this.#cancelTrust()
+    this.#cancelTrust = clock.after(Math.max(0, leftMs), () => this.#begin())
+  }
+
+  /** Takes effect before it returns. */
+  stop(): void {
+    this.#isStopped = true
+    this.#cancelTrust()
+    this.#end()
+  }
+
+  /**
+   * Follows the heartbeat in the store. A store that is not trusted has a leader that may look after other nodes than those
+   * in force, and the heartbeat that is found first may be as old as the store.
+   */
+  follow(changed: ReadonlySet<string>, entries: ReadonlyMap<string, Entry>, isTrusted: boolean): void {
+    const { keys } = this.#options
+    if (changed.has(keys.heartbeat) && this.#hasFollowed && isTrusted)
+      this.#hear(entries.get(keys.heartbeat), entries.get(keys.leader))
+    this.#hasFollowed = true
+  }
+
+  /** Follows the nodes of the snapshot. */
+  match(): void {
+    this.#probers?.match()
+  }
+
+  /** Reads the age of the last heartbeat into the metrics. */
+  measure(): void {
+    const { clock, metrics } = this.#options
+    if (this.#heardAt !== null) metrics.heartbeatAge.set((clock.now() - this.#heardAt) / 1000)
+  }
+
+  /** Only the leader of now counts: a heartbeat of a former one, or one written by hand, says nothing about the advice. */
+  #hear(entry: Entry | undefined, leader: Entry | undefined): void {
+    const { clock, log, changed } = this.#options
+    const heartbeat = entry ? readHeartbeat(entry) : null
+    if (!leader || heartbeat?.fence !== leader.created) return
+    if (heartbeat.at) this.#skew.observe(leader.value, heartbeat.at)
+    this.#confirmedAt = clock.date()
+    this.#heardAt = clock.now()
+    // A store that refuses other keys may accept a heartbeat, which then brings no new statuses.
+    if (this.#probers && !this.#isWritable) return
+    this.start()
+    if (!this.#probers) return
+    this.#end()
+    log.info('leader is back: using its health and weights')
+    changed()
+  }
+
+  /** The store began or ceased to take writes. */
+  #reconsider(): void {
+    const { clock, leads } = this.#options
+    if (this.#isStopped || this.#isWritable || this.#probers) return
+    const ageMs = this.#heardAt === null ? 0 : clock.now() - this.#heardAt
+    this.#cancelTrust()
+    if (leads()) this.#begin()
+    else this.#cancelTrust = clock.after(Math.max(0, unwritableTrustMs - ageMs), () => this.#begin())
+  }
+
+  /** Whether a leader can write its advice where this instance would read it. */
+  get #isWritable(): boolean {
+    return (this.#options.store.condition?.trouble ?? null) === null
+  }
+
+  #begin(): void {
+    const { log, metrics, clock, snapshot } = this.#options
+    this.#probers = new Probers({
+      ...this.#options,
+      snapshot: () => snapshot.get(),
+      changed: () => this.#tell(),
+    })
+    this.#probers.match()
+    metrics.adviceOwn.set(1)
+    const silentSeconds = this.#heardAt === null ? null : Math.round((clock.now() - this.#heardAt) / 1000)
+    if (this.#isWritable)
+      log.warn('no heartbeat of a leader: this instance probes the nodes itself', { silentSeconds })
+    else
+      log.warn(
+        'the store takes no writes, so no leader can update health and weights: this instance probes the nodes itself',
+        { silentSeconds },
+      )
+  }
+
+  #end(): void {
+    this.#probers?.stop()
+    this.#probers = null
+    this.#cancelTelling?.()
+    this.#cancelTelling = null
+    this.#options.metrics.adviceOwn.set(0)
+  }
+
+  #tell(): void {
+    const { clock, changed } = this.#options
+    this.#cancelTelling ??= clock.after(gatherMs, () => {
+      this.#cancelTelling = null
+      changed()
+    })
+  }
+}

@@ -1,0 +1,73 @@
+import type { Contacts } from '../../fleet/contacts.ts'
+import type { InstanceRecord, LoadSummary } from '../../fleet/instance.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import { type ProbeOnce, reaches } from './probe-once.ts'
+
+interface RespondentOptions {
+  /** Id of this instance. */
+  readonly id: string
+  readonly snapshot: () => Snapshot
+  readonly contacts: Contacts
+  readonly probe: ProbeOnce
+  /** Publishes our load summary, which holds the answers, now. */
+  readonly publish: () => void
+}
+
+type AnswersByAsker = NonNullable<LoadSummary['answers']>
+
+/** Of more nodes a question is not answered: see `Inquiry`. */
+const maxNodes = 64
+
+/** Answers the questions of other instances which nodes this one reaches: probes each of them once. */
+export class Respondent {
+  readonly #options: RespondentOptions
+  /** The question of each instance that was taken up last. */
+  readonly #takenUp = new Map<string, string>()
+  readonly #answers = new Map<string, AnswersByAsker[string]>()
+  #stopping = new AbortController()
+
+  constructor(options: RespondentOptions) {
+    this.#options = options
+  }
+
+  /** For our load summary; null when there is none to give. */
+  answers(): AnswersByAsker | null {
+    return this.#answers.size === 0 ? null : Object.fromEntries(this.#answers)
+  }
+
+  /** Takes note of the record of another instance; null: it is gone. */
+  observe(id: string, record: InstanceRecord | null): void {
+    const question = record?.question ?? null
+    if (question === null) {
+      this.#takenUp.delete(id)
+      this.#answers.delete(id)
+      return
+    }
+    if (id === this.#options.id || this.#takenUp.get(id) === question.id) return
+    this.#takenUp.set(id, question.id)
+    void this.#answer(id, question.id, question.nodes.slice(0, maxNodes))
+  }
+
+  /** Cuts off what is under way. */
+  stop(): void {
+    this.#stopping.abort()
+  }
+
+  async #answer(asker: string, question: string, names: readonly string[]): Promise<void> {
+    const { snapshot, contacts, publish } = this.#options
+    const { nodes, config } = snapshot()
+    const reached: string[] = []
+    const look = async (name: string) => {
+      const spec = nodes.get(name)?.spec
+      if (!spec || spec.state === 'off') return
+      const finding = await this.#options.probe(spec, config.probes.timeout, this.#stopping.signal)
+      if (!reaches(finding)) return
+      reached.push(name)
+      contacts.probed(name)
+    }
+    await Promise.all(names.map(look))
+    if (this.#takenUp.get(asker) !== question) return // it was withdrawn meanwhile
+    this.#answers.set(asker, { question, reached })
+    publish()
+  }
+}

@@ -1,0 +1,102 @@
+import { setFlagsFromString } from 'node:v8'
+import { type App, type Parts, startApp } from '../app.ts'
+import {
+  exposedFiles,
+  type Flags,
+  isJournal,
+  loadSettings,
+  SettingsError,
+  unknownVariables,
+} from '../settings.ts'
+import { messageOf } from '../shared/errors.ts'
+import { priorityOf } from '../shared/log.ts'
+
+/** After a bug: what is still to be said and written gets this long. */
+const crashMs = 1_200
+/** At the end: a reader of the log who is slower than this misses its last lines. */
+const flushMs = 2_000
+
+interface Streams {
+  readonly stderr: NodeJS.WritableStream
+}
+
+/** `llamero serve`: runs an instance until a signal ends it. Resolves to the exit code. */
+export async function serve(flags: Flags, { stderr }: Streams): Promise<number> {
+  const app = await start(flags, stderr)
+  if (typeof app === 'number') return app
+  await untilStopped(app)
+  return 0
+}
+
+/**
+ * Starts an instance, or says in one line why it cannot: exit code 2 for a wrong setting, 1 for anything else.
+ *
+ * @param prepare see `startApp`.
+ */
+export async function start(
+  flags: Flags,
+  stderr: NodeJS.WritableStream,
+  prepare?: (parts: Parts) => Promise<void>,
+): Promise<App | number> {
+  // Where objects live long, V8 makes the next ones there old at birth, and never unlearns it: once some hundred streams
+  // have been open for seconds, a quarter of all garbage waits for a full collection, at a twentieth of the CPU.
+  setFlagsFromString('--no-allocation-site-pretenuring')
+  try {
+    const strangers = unknownVariables()
+    const app = await startApp(await loadSettings(flags), prepare)
+    for (const reason of await exposedFiles(flags)) app.log.warn('a secret is not safe', { reason })
+    for (const variable of strangers) app.log.warn('unknown environment variable', { variable })
+    return app
+  } catch (error) {
+    stderr.write(lastWords(messageOf(error)))
+    return error instanceof SettingsError ? 2 : 1
+  }
+}
+
+/** Why a service does not start, for a person or the journal. */
+export function lastWords(reason: string): string {
+  return `${isJournal(2) ? priorityOf('error') : ''}error: ${reason}\n`
+}
+
+/** An instance, or whatever else stops like one. */
+type Stoppable = Pick<App, 'log' | 'stop' | 'patience'>
+
+/**
+ * Resolves when `app` has stopped and its log is written. SIGTERM drains with a grace for load balancers, SIGINT (a
+ * person at the keyboard) without; the second of either stops at once.
+ */
+export async function untilStopped(app: Stoppable): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const stop = (signal: NodeJS.Signals) => {
+    const limits = { ...app.patience, ...(signal === 'SIGTERM' ? {} : { graceMs: 0 }) }
+    void app.stop(limits).then(resolve, (error) => {
+      app.log.error('stopping failed', { error })
+      resolve()
+    })
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  // The terminal was closed; without one it is an administrator's habit, which must not end the service.
+  process.on('SIGHUP', (signal) => {
+    if (process.stdin.isTTY) stop(signal)
+    else app.log.info('nothing to reload: changes in the store apply at once, settings at the next start')
+  })
+  process.on('SIGUSR1', () => {}) // else it would open a debugger's port
+  process.on('uncaughtException', (error: unknown) => void crash(app, error))
+  await promise
+  // A reader who is stuck would keep the process from ending.
+  setTimeout(() => process.exit(), flushMs).unref()
+  await app.log.flush()
+}
+
+/**
+ * A bug: nothing can be trusted after it. Callers get their last words, the log is written, and within two seconds the
+ * process ends with 1, whatever hangs. The service manager starts us again, the other instances go on.
+ */
+async function crash(app: Stoppable, error: unknown): Promise<void> {
+  setTimeout(() => process.exit(1), crashMs)
+  app.log.error('uncaught exception', { error, stack: error instanceof Error ? error.stack : undefined })
+  await app.stop().catch(() => {})
+  await app.log.flush()
+  process.exit(1)
+}

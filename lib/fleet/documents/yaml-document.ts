@@ -1,0 +1,133 @@
+import { Composer, type CST, type Document, isMap, isScalar, isSeq, Lexer, Parser, type YAMLMap } from 'yaml'
+import { type Contents, type DocumentFault, limitFaults, lineAt, maxDepth, refusal } from './contents.ts'
+
+/** Lexical tokens, at 2 to 4 µs of CPU each: a field on a line of its own has about eight. */
+const maxTokens = 4000
+const maxReferences = 100
+
+/** Reads a YAML document: its contents, or its faults. */
+export function readYaml(text: string): Contents | readonly DocumentFault[] {
+  const document = parseYaml(text)
+  if (!('contents' in document)) return document
+  const { errors } = document
+  if (errors.length > 0)
+    return limitFaults(errors, ({ message, pos }) => ({ path: '', line: lineAt(text, pos[0]), message }))
+  const faulty = faultyKeys(document)
+  if (faulty.length > 0)
+    return limitFaults(faulty, ({ path, offset, message }) => ({
+      path: path.join('.'),
+      line: lineAt(text, offset),
+      message,
+    }))
+  const value = contentsOf(document)
+  if (value === undefined) return refusal('has an alias without the anchor it names')
+  return {
+    value,
+    lineOf: (path) => {
+      const node = document.getIn(path, true) as Located | undefined
+      return node?.range ? lineAt(text, node.range[0]) : null
+    },
+  }
+}
+
+/**
+ * The document with its errors, or the fault that reading stopped at. These are the steps of the yaml package's
+ * `parseDocument`, each with a limit: left alone, 95 KB of distinct keys take it seconds.
+ */
+export function parseYaml(text: string): Document.Parsed | readonly DocumentFault[] {
+  const { stackTraceLimit } = Error
+  // The package makes an error of each of thousands of faults, most of whose cost is the stack.
+  Error.stackTraceLimit = 0
+  try {
+    return parseWithinLimits(text)
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
+}
+
+function parseWithinLimits(text: string): Document.Parsed | readonly DocumentFault[] {
+  const parser = new Parser()
+  // Its own check of keys takes the square of their number.
+  const composer = new Composer({ version: '1.2', schema: 'core', uniqueKeys: false })
+  const limits = new TokenLimits()
+  const documents: Document.Parsed[] = []
+  for (const lexeme of new Lexer().lex(text)) {
+    const reason = limits.exceededBy(lexeme)
+    if (reason !== null) return refusal(reason)
+    for (const token of parser.next(lexeme)) {
+      if (token.type === 'error') return [syntaxFault(text, token)]
+      documents.push(...composer.next(token))
+    }
+    if (parser.stack.length > maxDepth) return refusal(`is nested deeper than ${maxDepth}`)
+    if (documents.length > 1) break
+  }
+  for (const token of parser.end()) documents.push(...composer.next(token))
+  documents.push(...composer.end(true, text.length))
+  const [document, second] = documents
+  if (document === undefined) return refusal('is empty')
+  return second === undefined ? document : refusal('holds more than one YAML document')
+}
+
+function syntaxFault(text: string, { offset, source, message }: CST.ErrorToken): DocumentFault {
+  const quoted = source ? `: ${JSON.stringify(source.slice(0, 20))}` : ''
+  return { path: '', line: lineAt(text, offset), message: `${message}${quoted}` }
+}
+
+class TokenLimits {
+  #tokens = 0
+  #references = 0
+
+  exceededBy(lexeme: string): string | null {
+    if (++this.#tokens > maxTokens) return `has more than ${maxTokens} YAML tokens; as JSON it may be larger`
+    if (/^[*%]/.test(lexeme) && ++this.#references > maxReferences)
+      return `has more than ${maxReferences} YAML aliases and directives`
+    // The package would make an error of each: one string can hold 30,000.
+    return lexeme.startsWith('"') && brokenEscape.test(lexeme) ? 'has a string with an invalid escape' : null
+  }
+}
+
+const brokenEscape =
+  /\\(?:[^0abefnrtvNLP_ /\t"\\xuU\r\n]|x(?![\da-fA-F]{2})|u(?![\da-fA-F]{4})|U(?!00(?:0[\da-fA-F]|10)[\da-fA-F]{4}))/
+
+interface Located {
+  readonly range?: readonly [number, number, number] | null | undefined
+}
+
+interface FaultyKey {
+  readonly path: readonly string[]
+  readonly offset: number
+  readonly message: string
+}
+
+function faultyKeys(document: Document.Parsed): FaultyKey[] {
+  const faulty: FaultyKey[] = []
+  const visit = (node: unknown, path: readonly string[]): void => {
+    if (isMap(node)) visitMap(node, path)
+    else if (isSeq(node))
+      for (const [index, item] of node.items.entries()) visit(item, [...path, String(index)])
+  }
+  const visitMap = ({ items }: YAMLMap, path: readonly string[]): void => {
+    const seen = new Set<string>()
+    for (const { key, value } of items) {
+      const offset = (key as Located | null)?.range?.[0] ?? 0
+      const name = isScalar(key) ? String(key.value) : null
+      if (name === null) faulty.push({ path, offset, message: 'has a key that is not plain text' })
+      else if (seen.has(name)) faulty.push({ path: [...path, name], offset, message: 'occurs twice' })
+      if (name === null) continue
+      seen.add(name)
+      visit(value, [...path, name])
+    }
+  }
+  visit(document.contents, [])
+  return faulty
+}
+
+/** Undefined when an alias names nothing. */
+function contentsOf(document: Document.Parsed): unknown {
+  try {
+    // The package would count what aliases stand for in the square of their number; the reader of the value counts too.
+    return document.toJS({ maxAliasCount: -1 })
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,156 @@
+import { type Api, embeds, type RequestSpec } from '../../fleet/ask.ts'
+import { canonicalName } from '../../fleet/documents/names.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { applyEdits, type Edit, editsOf } from '../body/json-edit.ts'
+import type { Scanned } from '../body/json-fields.ts'
+import { FormReader } from '../body/multipart.ts'
+import type { ModelRename } from '../body/rename-model.ts'
+import type { RequestBody, StreamingBody } from '../body/streaming-body.ts'
+import type { Caller } from '../http/authenticate.ts'
+import type { Exchange } from '../http/exchange.ts'
+import type { ForwardRoute } from '../http/routes.ts'
+import { modelWith, nodesWithout } from './capable-models.ts'
+import { prefixesOf, promptTokens, sessionOf } from './conversation.ts'
+import { chooseModel, type ModelChoice, rulesFor } from './model-routing.ts'
+import { adjustOptions } from './request-options.ts'
+import { contextRule } from './resolve-model.ts'
+
+/** A form has no fields for options. */
+const noVariant = ''
+const noNodes: ReadonlySet<string> = new Set()
+
+/** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
+export interface AdmittedRequest {
+  readonly ask: RequestSpec
+  readonly body: RequestBody
+  /** The model asked for was replaced because no node can serve it now. */
+  readonly isFallback: boolean
+  /** How the answers name the model, where a route's name for it is not the caller's. A fallback goes by its own. */
+  readonly spelling: ModelRename | null
+  /** See `Adjustment`. */
+  readonly adjusted: readonly string[]
+  /** Set where a model shall only leave the memory: its canonical name, and as the caller wrote it. */
+  readonly unloads: { readonly model: string; readonly written: string } | null
+}
+
+/** A body and where in it the fields of `namesFor` its route are. */
+export interface ScannedBody {
+  readonly bytes: Buffer
+  readonly scanned: Scanned
+}
+
+/**
+ * Decides whether a request may come in, for which model, and with which options.
+ *
+ * @throws ProxyError `missing_model`, and those of `chooseModel` and `adjust`.
+ */
+export function admit(
+  exchange: Exchange,
+  route: ForwardRoute,
+  caller: Caller,
+  { bytes, scanned }: ScannedBody,
+  snapshot: Snapshot,
+): AdmittedRequest {
+  const { model, stream } = scanned
+  const capability = capabilities[route.api]
+  if (!model && capability === undefined) throw new ProxyError('missing_model')
+  const name = model?.value ?? modelWith(capability ?? '', caller, snapshot)
+  const choice = inWordsOf(route.api, () => chooseModel(name, caller, snapshot))
+  const { asked, model: chosen, rule, isFallback } = choice
+  const unable = capability === undefined ? noNodes : nodesWithout(capability, chosen, snapshot)
+  const { edits, adjusted, variant, maxTokens, unloads } = adjustOptions(bytes, scanned, route.api, {
+    callers: rulesFor(caller, snapshot),
+    isAdmin: caller.mayManage,
+    numCtx: contextRule(chosen, rule, snapshot),
+  })
+  const session = sessionOf(exchange.request.headers)
+  const origin = { tenant: caller.tenant, model: chosen, session }
+  const prefixes = embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin)
+  return {
+    ask: {
+      ...askFor(exchange, route.api, caller, choice, variant),
+      tried: unable,
+      // The longest prefix is the whole.
+      promptTokens: prefixes.at(-1)?.tokens ?? promptTokens(scanned.prompt),
+      maxTokens,
+      prefixes,
+      streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
+    },
+    // The original bytes travel on, but for what has to change.
+    body: applyEdits(bytes, model && chosen === asked ? edits : [...edits, ...named(bytes, scanned, chosen)]),
+    isFallback,
+    spelling: !model || chosen === asked || isFallback ? null : { node: chosen, caller: name },
+    adjusted: model ? adjusted : [`model=${chosen}`, ...adjusted],
+    unloads: unloads ? { model: namedBy(choice), written: name } : null,
+  }
+}
+
+/** The model that is meant, also where another would answer for it. */
+function namedBy({ asked, model, rule, isFallback }: ModelChoice): string {
+  if (!isFallback) return model
+  return rule?.model ? (canonicalName(rule.model) ?? rule.model) : asked
+}
+
+/** What a model must be capable of to answer an API that may name none. */
+const capabilities: Readonly<Partial<Record<Api, string>>> = { ollama_systemone: 'decision' }
+
+function named(bytes: Buffer, body: Scanned, model: string): Edit[] {
+  return editsOf(bytes, body, { set: new Map([['model', JSON.stringify(model)]]) })
+}
+
+/** Embedding has other words for a model that is absent (docs/ollama.md#answers). */
+function inWordsOf<T>(api: Api, choose: () => T): T {
+  try {
+    return choose()
+  } catch (error) {
+    if (!(error instanceof ProxyError) || error.code !== 'model_not_found' || !embeds(api)) throw error
+    throw new ProxyError('model_not_pulled', error.facts)
+  }
+}
+
+/** Of a form, read before it may wait for a slot: as much as Ollama keeps in memory, and some (middleware/openai.go). */
+const formBytes = 32 * 1024 * 1024
+
+/**
+ * `admit` for a form whose fields come one after the other. It is read to its end first, since a slot that waits for a
+ * caller serves no other; of a very large one the rest is read while it is sent.
+ *
+ * @throws ProxyError `bad_form`, `unsupported_encoding`, `no_audio`, those of reading an upload and of `chooseModel`.
+ */
+export async function admitForm(
+  exchange: Exchange,
+  route: ForwardRoute,
+  caller: Caller,
+  body: StreamingBody,
+  snapshot: Snapshot,
+): Promise<AdmittedRequest> {
+  const form = new FormReader(exchange.request.headers['content-type'], 'model')
+  const model = await body.readUntil((bytes) => form.find(bytes))
+  if (!model) throw new ProxyError('bad_form', { reason: 'it ends before its last boundary' })
+  const choice = chooseModel(model.value, caller, snapshot)
+  const { asked, model: chosen, isFallback } = choice
+  const { capabilities } = snapshot.models.get(chosen)?.newest ?? {}
+  if (capabilities && !capabilities.includes('audio')) throw new ProxyError('no_audio', { model: chosen })
+  if (chosen !== asked) body.replace(model.start, model.end, chosen)
+  await body.readAhead(Math.min(formBytes, snapshot.config.limits.body_bytes))
+  return {
+    ask: askFor(exchange, route.api, caller, choice, noVariant),
+    body,
+    isFallback,
+    spelling: null,
+    adjusted: [],
+    unloads: null,
+  }
+}
+
+function askFor(
+  { id, startedAt }: Exchange,
+  api: Api,
+  { tenant }: Caller,
+  { model, rule, class: named }: ModelChoice,
+  variant: string,
+): RequestSpec {
+  const nodes = rule?.nodes ?? {}
+  return { id, api, model, variant, tenant, class: named, nodes, arrivedAt: startedAt, tried: noNodes }
+}

@@ -1,0 +1,48 @@
+import { claims } from '../../fleet/capabilities.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import type { Caller } from '../http/authenticate.ts'
+import { maySee } from './model-routing.ts'
+
+/**
+ * A model with a capability, for a request that names none: one in memory before others, then the first by name.
+ *
+ * @throws ProxyError `no_capable_model`
+ */
+export function modelWith(capability: string, caller: Caller, snapshot: Snapshot): string {
+  const { models, nodes, loaded } = snapshot
+  const inMemory = new Set(loaded.map(({ model }) => model.name))
+  const capable = [...models.values()].flatMap(({ name, holders }) => {
+    const able = holders
+      .flatMap((holder) => nodes.get(holder) ?? [])
+      .filter((node) => claims(node, name, capability))
+    if (able.length === 0 || !maySee(caller, name)) return []
+    return [{ name, rank: Number(able.some(({ weight }) => weight > 0)) + Number(inMemory.has(name)) }]
+  })
+  const best = capable.sort((a, b) => b.rank - a.rank || (a.name < b.name ? -1 : 1))[0]
+  if (!best) throw new ProxyError('no_capable_model', { capability })
+  return best.name
+}
+
+const none: ReadonlySet<string> = new Set()
+
+/**
+ * Nodes with a model that cannot serve it in this way, by their own lists: mostly their Ollama is too old. None where no
+ * list tells of capabilities.
+ *
+ * @throws ProxyError `lacks_capability` when no node can.
+ */
+export function nodesWithout(
+  capability: string,
+  model: string,
+  { models, nodes }: Snapshot,
+): ReadonlySet<string> {
+  const holders = (models.get(model)?.holders ?? []).flatMap((name) => nodes.get(name) ?? [])
+  const areListed = holders.some(({ status }) =>
+    status?.models.some(({ name, capabilities }) => name === model && capabilities !== undefined),
+  )
+  if (!areListed) return none
+  const unable = holders.filter((node) => !claims(node, model, capability))
+  if (unable.length === holders.length) throw new ProxyError('lacks_capability', { model, capability })
+  return new Set(unable.map(({ name }) => name))
+}

@@ -1,0 +1,63 @@
+import type { Config } from '../../fleet/config.ts'
+import { canonicalName, isCloudName, matchesModel, namesTwoSources } from '../../fleet/documents/names.ts'
+import type { NodeView } from '../../fleet/node.ts'
+import type { RouteView, Snapshot } from '../../fleet/snapshot.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import type { Caller } from '../http/authenticate.ts'
+import { classOf, resolve } from './resolve-model.ts'
+
+/** The model that a name of the caller's stands for. */
+export interface ModelChoice {
+  /** Canonical, of the name as it was written. */
+  readonly asked: string
+  /** Canonical, of the model that shall answer. */
+  readonly model: string
+  /** The route that matched. */
+  readonly rule: RouteView | null
+  /** The model asked for was replaced because no node can serve it now. */
+  readonly isFallback: boolean
+  /** Priority class of the request. */
+  readonly class: string
+}
+
+/**
+ * Which model a caller means, and may mean.
+ *
+ * @throws ProxyError `missing_model`, `bad_model`, `two_sources`, `cloud_refused`; `model_not_found` (also for a model the
+ *   caller's key does not cover: the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
+ */
+export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): ModelChoice {
+  // Those of the inventory are canonical, and known to every map that is asked for them on the way.
+  const asked = snapshot.models.get(name)?.name ?? canonicalName(name)
+  if (!asked && name.trim() === '') throw new ProxyError('missing_model')
+  if (!asked && namesTwoSources(name))
+    throw new ProxyError('two_sources', { model: JSON.stringify(name.slice(0, 200)) })
+  if (isCloudName(name) && rulesFor(caller, snapshot).cloud === 'refuse')
+    throw new ProxyError('cloud_refused', { model: name.slice(0, 400) })
+  if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(name.slice(0, 200)) })
+  if (!maySee(caller, asked)) throw new ProxyError('model_not_found', { model: name.slice(0, 400) })
+  const { route: rule, model, isFallback } = resolve(asked, caller.tenant, snapshot)
+  if (!model) throw absent(name, snapshot)
+  return { asked, model, rule, isFallback, class: classOf(rule, caller.class, snapshot) }
+}
+
+/** What the caller may do with a request's options: what its key does not say, the config does. */
+export function rulesFor({ options }: Caller, { config }: Snapshot): Config['callers'] {
+  return options ? { ...config.callers, ...options } : config.callers
+}
+
+/** Whether the caller's key covers a model, by its canonical name. */
+export function maySee(caller: Caller, model: string): boolean {
+  return caller.models.some((glob) => matchesModel(glob, model))
+}
+
+/** Why there is no such model. */
+export function absent(model: string, snapshot: Snapshot): ProxyError {
+  if (snapshot.nodes.size === 0) return new ProxyError(snapshot.revision === '0' ? 'no_config' : 'no_nodes')
+  // Any of them may have it.
+  const isUnseen = ({ spec, status }: NodeView) =>
+    spec.state !== 'off' && (status === null || (status.health === 'slow' && status.version === ''))
+  return [...snapshot.nodes.values()].some(isUnseen)
+    ? new ProxyError('not_ready')
+    : new ProxyError('model_not_found', { model: model.slice(0, 400) })
+}

@@ -1,0 +1,311 @@
+import { type Api, embeds } from '../../fleet/ask.ts'
+import type { CallerPolicy, ModelOptions } from '../../fleet/caller-options.ts'
+import { type LoadOptions, loadOptions, writeVariant } from '../../fleet/variant.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { openBrace, openBracket } from '../../shared/json/json-bytes.ts'
+import { type Edit, editsOf } from '../body/json-edit.ts'
+import { type Field, FieldNames, type Members, type Scanned, valueText } from '../body/json-fields.ts'
+import { effectOf } from './keep-alive-policy.ts'
+import { contextIn } from './resolve-model.ts'
+import { serverToolChanges } from './server-tools.ts'
+
+/** What is done to the options of one request. */
+export interface Rules {
+  readonly callers: CallerPolicy
+  /** The key has scope admin: its keep_alive passes as it is. */
+  readonly isAdmin: boolean
+  /** For the model that shall answer. */
+  readonly numCtx: ModelOptions['num_ctx']
+}
+
+export interface Adjustment {
+  readonly edits: readonly Edit[]
+  /** What was changed, as `x-llamero-adjusted` says it: names, and values of ours, in a fixed order. */
+  readonly adjusted: readonly string[]
+  /** See `Ask`. */
+  readonly variant: string
+  readonly maxTokens: number | null
+  /** Nothing is to be answered: the model shall leave the memory, and the caller may have that done. */
+  readonly unloads: boolean
+}
+
+/** Of Ollama's own routes. `shift` is no option but decides about the runner as well (docs/ollama.md#requests). */
+const nativeNames = new FieldNames([
+  'model',
+  'stream',
+  'keep_alive',
+  'options',
+  'raw',
+  'template',
+  '_debug_render_only',
+  'shift',
+])
+const noMembers: Members = { start: 0, count: 0, fields: new Map() }
+const optionNames = new FieldNames([...loadOptions, 'num_predict'])
+
+/** What num_predict is called elsewhere; no other option has a name there (docs/ollama.md#requests). */
+const limitFields: Readonly<Partial<Record<Api, string>>> = {
+  openai_chat: 'max_tokens',
+  openai_completions: 'max_tokens',
+  openai_responses: 'max_output_tokens',
+  anthropic_messages: 'max_tokens',
+}
+/** Dialects with tools that a node may run by itself. */
+const withServerTools: ReadonlySet<Api> = new Set([
+  'openai_chat',
+  'openai_responses',
+  'openai_unlisted',
+  'anthropic_messages',
+])
+const plainNames = new FieldNames(['model', 'stream'])
+const namesByApi = new Map<Api, FieldNames>()
+
+/** The fields that a scan has to find for `adjust`: at the top, and in `options`. */
+export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
+  if (isNative(api)) return [nativeNames, optionNames]
+  const more = [limitFields[api] ?? [], withServerTools.has(api) ? 'tools' : []].flat()
+  if (more.length === 0) return [plainNames]
+  const names = namesByApi.get(api) ?? new FieldNames(['model', 'stream', ...more])
+  namesByApi.set(api, names)
+  return [names]
+}
+
+/**
+ * Decides what of a request's options reaches a node. Pure: nothing is changed here.
+ *
+ * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
+ */
+export function adjustOptions(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {
+  if (isNative(api)) return adjustNative(bytes, body, api, rules)
+  const limit = limitFields[api]
+  const set = new Map<string, string>()
+  // Anthropic's dialect demands the field: a request without it is for the node to refuse.
+  const isMissing = limit !== undefined && api === 'anthropic_messages' && !body.fields.has(limit)
+  if (limit && !isMissing) capTokens(bytes, body, limit, rules.callers.num_predict, set)
+  const tools = withServerTools.has(api)
+    ? serverToolChanges(bytes, body, rules.callers.server_tools)
+    : { edits: [], names: [] }
+  return {
+    edits: [...editsOf(bytes, body, { set }), ...tools.edits],
+    adjusted: [...tools.names, ...written('', set)],
+    variant: '',
+    maxTokens: limit ? limitIn(bytes, body, limit, set) : null,
+    unloads: false,
+  }
+}
+
+function adjustNative(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {
+  refuseFields(bytes, body, rules.callers)
+  const { callers } = rules
+  const given = keepAliveOf(bytes, body, api)
+  const keepAlive = takesKeepAlive(given, rules)
+  const options = body.options ?? noMembers
+  const set = new Map<string, string>()
+  setContext(bytes, options, rules.numCtx, set)
+  const numGpu = callers.num_gpu === 'drop' ? options.fields.get('num_gpu') : undefined
+  if (numGpu) scalarText(bytes, numGpu, 'num_gpu')
+  if (!embeds(api)) capTokens(bytes, options, 'num_predict', callers.num_predict, set)
+  const changes = { removed: numGpu, set }
+  const isChanged = keepAlive || numGpu || set.size > 0
+  return {
+    edits: isChanged ? nativeEdits(bytes, body, keepAlive, changes) : [],
+    adjusted: isChanged ? namesOf(keepAlive, changes) : [],
+    variant: variantOf(bytes, body, changes),
+    maxTokens: limitIn(bytes, options, 'num_predict', set),
+    unloads: given?.does === 'unload',
+  }
+}
+
+function namesOf(keepAlive: Field | undefined, { removed, set }: OptionChanges): string[] {
+  return [
+    ...(keepAlive ? ['keep_alive'] : []),
+    ...(removed ? ['options.num_gpu'] : []),
+    ...written('options.', set),
+  ]
+}
+
+interface OptionChanges {
+  readonly removed: Field | undefined
+  readonly set: ReadonlyMap<string, string>
+}
+
+function nativeEdits(
+  bytes: Buffer,
+  body: Scanned,
+  keepAlive: Field | undefined,
+  changes: OptionChanges,
+): Edit[] {
+  const top = new Map<string, string>()
+  const given = body.fields.get('options')
+  // Options that are neither an object nor null are for the node to refuse.
+  const areAbsent = !given || valueText(bytes, given) === 'null'
+  if (areAbsent && changes.set.size > 0) top.set('options', objectText(changes.set))
+  return [
+    ...editsOf(bytes, body, { removed: keepAlive, set: top }),
+    ...(body.options ? editsOf(bytes, body.options, changes) : []),
+  ]
+}
+
+function refuseFields(bytes: Buffer, { fields }: Scanned, callers: CallerPolicy): void {
+  refuseField(bytes, fields.get('raw'), callers.raw, 'raw', "prompts go through the model's template")
+  refuseField(bytes, fields.get('template'), callers.template, 'template', "the model's own template is used")
+  const reason = "it shows the model's system prompt"
+  refuseField(
+    bytes,
+    fields.get('_debug_render_only'),
+    callers.debug_render_only,
+    '_debug_render_only',
+    reason,
+  )
+}
+
+function refuseField(
+  bytes: Buffer,
+  field: Field | undefined,
+  policy: 'pass' | 'refuse',
+  name: string,
+  reason: string,
+): void {
+  if (!field || policy === 'pass' || isOff(bytes, field)) return
+  throw new ProxyError('option_refused', { field: name, reason })
+}
+
+/** `false`, `null` and `""` ask for nothing. */
+function isOff(bytes: Buffer, field: Field): boolean {
+  return field.end - field.start <= 5 && ['false', 'null', '""'].includes(valueText(bytes, field))
+}
+
+interface KeepAlive {
+  readonly field: Field
+  /** `unload`: nothing but that; `unload-after`: what it asks for is answered first. */
+  readonly does: 'unload' | 'unload-after' | 'forever' | 'ordinary'
+}
+
+function keepAliveOf(bytes: Buffer, body: Scanned, api: Api): KeepAlive | undefined {
+  const field = body.fields.get('keep_alive')
+  if (!field) return undefined
+  const text = scalarText(bytes, field, 'keep_alive')
+  if (text === 'null') return undefined
+  const effect = effectOf(text)
+  if (effect !== 'unload') return { field, does: effect }
+  return { field, does: asksForAnswer(bytes, body, api) ? 'unload-after' : 'unload' }
+}
+
+/**
+ * The field, when it is to be taken out: by policy, or because it would pin the model or unload it after the answer, which
+ * the caller did not come for.
+ *
+ * @throws ProxyError `option_refused` for a request that only unloads: without the field nothing would be left of it.
+ */
+function takesKeepAlive(given: KeepAlive | undefined, { isAdmin, callers }: Rules): Field | undefined {
+  if (!given || isAdmin) return undefined
+  if (given.does === 'unload') {
+    const reason = 'to unload a model takes a key with scope "admin"'
+    throw new ProxyError('option_refused', { field: 'keep_alive', reason })
+  }
+  return given.does !== 'ordinary' || callers.keep_alive === 'ours' ? given.field : undefined
+}
+
+/** What a model is to answer; without it Ollama loads or unloads the model, and nothing else (server/routes.go). */
+const questions: Readonly<Partial<Record<Api, string>>> = {
+  ollama_chat: 'messages',
+  ollama_generate: 'prompt',
+  ollama_embed: 'input',
+  ollama_embeddings: 'prompt',
+}
+
+function asksForAnswer(bytes: Buffer, { prompt }: Scanned, api: Api): boolean {
+  const question = questions[api]
+  // Of a path that is not known nothing is known to unload.
+  if (question === undefined) return true
+  return prompt
+    .of([question])
+    .some(({ start, end }) => end - start > 4 || !['""', 'null'].includes(bytes.toString('utf8', start, end)))
+}
+
+/** A cap is for what callers ask for: who asks for nothing gets the node's own context. */
+function setContext(bytes: Buffer, options: Members, rule: Rules['numCtx'], set: Map<string, string>): void {
+  if (rule === undefined) return
+  const asked = numberIn(bytes, options.fields.get('num_ctx'), 'num_ctx')
+  const wanted = contextIn(rule, asked ?? undefined)
+  if (wanted !== undefined && wanted !== asked && !Number.isNaN(wanted)) set.set('num_ctx', String(wanted))
+}
+
+/** Without a number above 0 Ollama goes on for as long as the context allows. */
+function capTokens(
+  bytes: Buffer,
+  object: Members,
+  name: string,
+  cap: CallerPolicy['num_predict'],
+  set: Map<string, string>,
+): void {
+  if (cap === 'none') return
+  const asked = numberIn(bytes, object.fields.get(name), name)
+  if (asked === null || asked <= 0 || asked > cap) set.set(name, String(cap))
+}
+
+/** The most tokens that may be written; null without a limit. */
+function limitIn(
+  bytes: Buffer,
+  { fields }: Members,
+  name: string,
+  set: ReadonlyMap<string, string>,
+): number | null {
+  const field = fields.get(name)
+  const limit = Number(set.get(name) ?? (field && valueText(bytes, field)))
+  return limit > 0 && Number.isFinite(limit) ? limit : null
+}
+
+function variantOf(bytes: Buffer, { options, fields }: Scanned, { removed, set }: OptionChanges): string {
+  // Most requests say nothing of it.
+  if (!options?.fields.size && set.size === 0 && !fields.has('shift')) return ''
+  const load: Record<string, number | boolean> = {}
+  for (const name of loadOptions) {
+    const field = options?.fields.get(name)
+    const text = set.get(name) ?? (field && field !== removed ? scalarText(bytes, field, name) : 'null')
+    const value = loadValue(text)
+    // Automatic layers fit any runner (docs/ollama.md#requests).
+    if (value !== null && !(name === 'num_gpu' && value === -1)) load[name] = value
+  }
+  const shift = fields.get('shift')
+  const isSaid = shift && loadValue(scalarText(bytes, shift, 'shift'))
+  if (typeof isSaid === 'boolean') load['shift'] = isSaid
+  return writeVariant(load satisfies LoadOptions)
+}
+
+/** What is of another type is for the node to refuse. */
+function loadValue(text: string): number | boolean | null {
+  if (text === 'true' || text === 'false') return text === 'true'
+  const value = Math.trunc(Number(text === 'null' ? 'none' : text))
+  return Number.isSafeInteger(value) ? value : null
+}
+
+/** Null when it is absent or null, NaN when it is no number. */
+function numberIn(bytes: Buffer, field: Field | undefined, name: string): number | null {
+  const text = field ? scalarText(bytes, field, name) : 'null'
+  return text === 'null' ? null : Number(text)
+}
+
+/** Of an option that is a number, a flag or a short text. */
+const maxScalarBytes = 1000
+
+function scalarText(bytes: Buffer, field: Field, name: string): string {
+  const first = bytes[field.start]
+  if (first === openBrace || first === openBracket)
+    throw new ProxyError('bad_json', { reason: `field "${name}" must not be an object or array` })
+  if (field.end - field.start > maxScalarBytes)
+    throw new ProxyError('bad_json', { reason: `field "${name}" is longer than ${maxScalarBytes} bytes` })
+  return valueText(bytes, field)
+}
+
+function objectText(set: ReadonlyMap<string, string>): string {
+  return `{${[...set].map(([name, text]) => `"${name}":${text}`).join()}}`
+}
+
+function written(prefix: string, set: ReadonlyMap<string, string>): string[] {
+  return [...set].map(([name, text]) => `${prefix}${name}=${text}`)
+}
+
+function isNative(api: Api): boolean {
+  return api.startsWith('ollama_') && api !== 'ollama_systemone'
+}

@@ -1,0 +1,80 @@
+import type { Clock } from '../../shared/clock.ts'
+import type { Log } from '../../shared/log.ts'
+import type { Metrics } from '../../shared/metrics.ts'
+import type { Upstream } from './upstream.ts'
+
+/** How long nothing was heard, in milliseconds, before that is told as a fault of the node. */
+const leastMs = 8_000
+
+interface SilentModelsOptions {
+  readonly upstreams: () => Iterable<Upstream>
+  /** Whether a node had a model in memory when it was looked at last. */
+  readonly hasInMemory: (node: string, model: string) => boolean
+  readonly clock: Clock
+  readonly log: Pick<Log, 'info' | 'warn'>
+  readonly metrics: Pick<Metrics, 'nodeSwallows'>
+}
+
+/**
+ * Finds nodes that take chats and answer none while others do, keeps requests from them, and tells the operator: only a
+ * restart of Ollama there helps. Where another model of the node is answered, only the silent one is kept away.
+ */
+export class SilentModels {
+  readonly #options: SilentModelsOptions
+  /** Those that the operator was told of, by node. */
+  readonly #told = new Map<string, Set<string>>()
+
+  constructor(options: SilentModelsOptions) {
+    this.#options = options
+  }
+
+  /** A request for a model, sent to a node then, is silent for longer than it should be. */
+  overdue(node: string, upstream: Upstream, model: string, sentAt: number): void {
+    const silence = upstream.silence(model)
+    silence.overdue(sentAt, this.#options.clock.now())
+    const { since } = silence
+    if (since === null || this.#options.clock.now() < since + leastMs) return
+    // Its passage is closed already, for all models.
+    if (upstream.isFrozen) return
+    // It is being loaded again, and answers when that is done.
+    if (!this.#options.hasInMemory(node, model)) return
+    const othersHere = upstream.wasHeardSince(since, silence)
+    if (!othersHere && !this.#answersElsewhere(upstream, since)) return
+    this.#tell(node, upstream, model, since)
+    if (othersHere) upstream.ejectModel(model)
+    else upstream.breaker.trip()
+  }
+
+  /** An answer for a model began. */
+  answered(node: string, model: string): void {
+    const models = this.#told.get(node)
+    if (!models?.delete(model)) return
+    if (models.size === 0) this.forget(node)
+    this.#options.log.info('node answers chats again', { node, model })
+  }
+
+  /** The node left the fleet, or nothing of it is silent any more. */
+  forget(node: string): void {
+    if (this.#told.delete(node)) this.#options.metrics.nodeSwallows.set({ node }, 0)
+  }
+
+  #answersElsewhere(than: Upstream, since: number): boolean {
+    for (const upstream of this.#options.upstreams())
+      if (upstream !== than && upstream.wasHeardSince(since)) return true
+    return false
+  }
+
+  #tell(node: string, upstream: Upstream, model: string, since: number): void {
+    const models = this.#told.get(node) ?? new Set<string>()
+    this.#told.set(node, models)
+    if (models.has(model)) return
+    models.add(model)
+    const { clock, log, metrics } = this.#options
+    const requests = upstream.silence(model).count
+    metrics.nodeSwallows.set({ node }, 1)
+    const hasReplied = upstream.hasRepliedSince(since)
+    const what = hasReplied ? 'answers probes, swallows chats' : 'takes chats and answers none'
+    const seconds = Math.round((clock.now() - since) / 1000)
+    log.warn(`node ${what}: restart Ollama there`, { node, model, requests, seconds })
+  }
+}

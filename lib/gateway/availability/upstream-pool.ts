@@ -1,0 +1,287 @@
+import type { Contacts } from '../../fleet/contacts.ts'
+import type { NodeView } from '../../fleet/node.ts'
+import { nodePathOf } from '../../fleet/node-url.ts'
+import type { CurrentSnapshot } from '../../fleet/snapshot.ts'
+import { type FleetAvailability, type NodeAvailability, openPassage } from '../../scheduler/fleet/gate.ts'
+import type { Clock } from '../../shared/clock.ts'
+import type { Log } from '../../shared/log.ts'
+import type { Random } from '../../shared/loop.ts'
+import type { Metrics } from '../../shared/metrics.ts'
+import type { Address } from '../../shared/net/address.ts'
+import type { Via } from '../../shared/net/via.ts'
+import { requestHeaders } from '../upstream/upstream-request.ts'
+import type { BreakerState } from './circuit-breaker.ts'
+import { ExpectedTimes } from './expected-times.ts'
+import { agentFor, freshAgentFor } from './keepalive-agent.ts'
+import { UpstreamAvailability } from './node-availability.ts'
+import { SilentModels } from './silent-models.ts'
+import { Upstream } from './upstream.ts'
+import { VersionCheck } from './version-check.ts'
+
+/** Idle sockets are given up after 15 to 30 s, before anything between us and the node forgets them. */
+const sweepMs = 15_000
+
+/** Milliseconds between two looks at the nodes to which requests wait in silence. */
+const lookMs = 500
+
+/** The longest that a new connection may take which only shows that the node is there. */
+const longestConnectMs = 2000
+
+/** Milliseconds between two warnings of the same thing about the same node. */
+const warnMs = 60_000
+
+interface Held {
+  readonly upstream: Upstream
+  /** What it was made from: another address, other TLS or breaker settings need a new one. */
+  readonly identity: string
+}
+
+interface UpstreamsOptions {
+  readonly snapshot: CurrentSnapshot
+  /** Told of what requests meet at each node. */
+  readonly contacts?: Pick<Contacts, 'answered' | 'failed'>
+  readonly via: Via
+  readonly metrics: Metrics
+  readonly log: Pick<Log, 'info' | 'warn'>
+  readonly clock: Clock
+  readonly dice: Random
+  /** Called when more or less may go to some node than before. */
+  readonly changed: () => void
+}
+
+/** Every node's upstream, made on first use and dropped when the node leaves the fleet or moves. */
+export class UpstreamPool implements FleetAvailability {
+  readonly #options: UpstreamsOptions
+  readonly #held = new Map<string, Held>()
+  /** How long nodes take to begin their answers. */
+  readonly expected = new ExpectedTimes()
+  readonly #silentModels: SilentModels
+  /** The passages that are not open: few, and each decision of the scheduler looks at every node. */
+  readonly #narrow = new Map<string, UpstreamAvailability>()
+  #cancelSweep: (() => void) | null = null
+  #cancelLook: (() => void) | null = null
+  /** Nodes that the last snapshot saw down. */
+  #down: ReadonlySet<string> = new Set()
+
+  constructor(options: UpstreamsOptions) {
+    this.#options = options
+    this.#silentModels = new SilentModels({
+      ...options,
+      upstreams: () => this.#upstreams(),
+      hasInMemory: (node, model) => this.hasInMemory(node, model),
+    })
+    options.snapshot.onSwap(() => {
+      this.#prune()
+      this.#watchHealth()
+    })
+  }
+
+  /** The upstream of a node; a request that still holds an older snapshot gets the newer way to it. */
+  of(node: NodeView): Upstream {
+    return this.#hold(node).upstream
+  }
+
+  /** See Gate of the scheduler: nothing keeps requests from a node never used. */
+  passage(node: string, model: string): NodeAvailability {
+    return this.#narrow.get(node)?.of(model) ?? openPassage
+  }
+
+  breakerState(node: string): BreakerState {
+    return this.#held.get(node)?.upstream.breaker.state ?? 'closed'
+  }
+
+  /** Whether no connection of this instance to a node comes up, or none is answered; checked until it is. */
+  isUnresponsive(node: string): boolean {
+    const upstream = this.#held.get(node)?.upstream
+    return upstream !== undefined && (upstream.isLost || upstream.isFrozen)
+  }
+
+  /** Closes every socket to every node. */
+  close(): void {
+    this.#stopTimers()
+    for (const { upstream } of this.#held.values()) upstream.destroy()
+    this.#held.clear()
+    this.#narrow.clear()
+  }
+
+  /** Whether a node had a model in memory when it was looked at last. */
+  hasInMemory(node: string, model: string): boolean {
+    return this.#options.snapshot.get().nodes.get(node)?.resident.has(model) ?? false
+  }
+
+  /** A request for a model of a node is silent for longer than it should be. */
+  overdue(node: string, model: string, sentAt: number): void {
+    const held = this.#held.get(node)
+    if (held) this.#silentModels.overdue(node, held.upstream, model, sentAt)
+  }
+
+  /** An answer for a model of a node began well. */
+  answered(node: string, model: string): void {
+    this.#silentModels.answered(node, model)
+  }
+
+  #hold(node: NodeView): Held {
+    const held = this.#held.get(node.name)
+    if (held) return held
+    const { name } = node
+    const { via, log } = this.#options
+    const upstream = new Upstream({
+      node,
+      agent: agentFor(node.spec),
+      via,
+      passage: this.#passageFor(name),
+      check: this.#checker(node),
+      warn: this.#warner(name),
+      froze: () =>
+        log.warn(
+          'node takes connections and answers nothing: look whether its machine or Ollama there hangs',
+          {
+            node: name,
+          },
+        ),
+      thawed: () => log.info('node answers again', { node: name }),
+    })
+    const fresh: Held = { identity: this.#identityOf(node), upstream }
+    this.#held.set(name, fresh)
+    this.#cancelSweep ??= this.#sweepLater()
+    this.#cancelLook ??= this.#lookLater()
+    return fresh
+  }
+
+  #checker({ spec }: NodeView): (address: Address) => VersionCheck {
+    const { snapshot, clock, via } = this.#options
+    const { protocol, host } = new URL(spec.url)
+    const way = {
+      isTls: protocol === 'https:',
+      agent: freshAgentFor(spec),
+      path: `${nodePathOf(spec.url)}/api/version`,
+      headers: requestHeaders({
+        caller: {},
+        node: spec.headers,
+        host,
+        bodyBytes: null,
+        requestId: 'llamero-check',
+        via,
+      }),
+      clock,
+    }
+    return (address) => {
+      const connectMs = Math.min(snapshot.get().config.timeouts.connect, longestConnectMs)
+      return new VersionCheck(address, { ...way, connectMs })
+    }
+  }
+
+  /** Says each thing of a node once a minute at most. */
+  #warner(node: string): (message: string, status: number) => void {
+    const { log, clock } = this.#options
+    const said = new Map<string, number>()
+    return (message, status) => {
+      const now = clock.now()
+      if (now < (said.get(message) ?? Number.NEGATIVE_INFINITY) + warnMs) return
+      said.set(message, now)
+      log.warn(message, { node, status })
+    }
+  }
+
+  #lookLater(): () => void {
+    const { clock } = this.#options
+    return clock.after(lookMs, () => {
+      for (const { upstream } of this.#held.values()) upstream.look(clock.now())
+      this.#cancelLook = this.#lookLater()
+    })
+  }
+
+  #sweepLater(): () => void {
+    return this.#options.clock.after(sweepMs, () => {
+      for (const { upstream } of this.#held.values()) upstream.agent.sweep()
+      this.#cancelSweep = this.#sweepLater()
+    })
+  }
+
+  #stopTimers(): void {
+    this.#cancelSweep?.()
+    this.#cancelSweep = null
+    this.#cancelLook?.()
+    this.#cancelLook = null
+  }
+
+  #passageFor(name: string): UpstreamAvailability {
+    const { snapshot, contacts, metrics, clock, dice, changed } = this.#options
+    const passage: UpstreamAvailability = new UpstreamAvailability({
+      settings: snapshot.get().config.breaker,
+      clock,
+      dice,
+      slots: () => snapshot.get().nodes.get(name)?.slots ?? 1,
+      changed: () => {
+        if (passage.isOpen) this.#narrow.delete(name)
+        else this.#narrow.set(name, passage)
+        changed()
+      },
+      moved: (state) => {
+        this.#held.get(name)?.upstream.breakerMoved(state)
+        metrics.breakerTransitions.inc({ node: name, to: state })
+        this.#show(name, state)
+      },
+      told: (isGood) => (isGood ? contacts?.answered(name) : contacts?.failed(name)),
+      panicked: () => metrics.panicPicks.inc({ node: name }),
+    })
+    return passage
+  }
+
+  /** A node that the leader sees up again is warmed up; one never seen down is not, so neither is any at our own start. */
+  #watchHealth(): void {
+    const down = new Set<string>()
+    for (const node of this.#options.snapshot.get().nodes.values()) {
+      if (node.health === 'down') {
+        down.add(node.name)
+        if (!this.#down.has(node.name) && isUnreachable(node)) this.#leave(node.name)
+      } else if (this.#down.has(node.name) && node.available) this.#hold(node).upstream.passage.warmUp()
+    }
+    this.#down = down
+  }
+
+  /** A host that lost its power says nothing: without this, its requests would wait until their time is up. */
+  #leave(node: string): void {
+    this.#held.get(node)?.upstream.leaveAll('lost')
+  }
+
+  *#upstreams(): Iterable<Upstream> {
+    for (const { upstream } of this.#held.values()) yield upstream
+  }
+
+  #prune(): void {
+    const { nodes } = this.#options.snapshot.get()
+    for (const [name, held] of this.#held) {
+      const node = nodes.get(name)
+      if (!node || this.#identityOf(node) !== held.identity) this.#drop(name, held)
+    }
+  }
+
+  #identityOf({ spec }: NodeView): string {
+    return JSON.stringify([spec.url, spec.tls, this.#options.snapshot.get().config.breaker])
+  }
+
+  /** The gauge of a breaker. */
+  #show(node: string, state: BreakerState): void {
+    for (const each of ['closed', 'open', 'half-open'] as const)
+      this.#options.metrics.breakerState.set({ node, state: each }, each === state ? 1 : 0)
+  }
+
+  #drop(name: string, { upstream }: Held): void {
+    // A node that was edited has another breaker from now on; series of one that left are removed with the rest.
+    if (upstream.breaker.state !== 'closed' && this.#options.snapshot.get().nodes.has(name))
+      this.#show(name, 'closed')
+    this.#held.delete(name)
+    this.#narrow.delete(name)
+    this.expected.forget(name)
+    this.#silentModels.forget(name)
+    upstream.retire()
+    if (this.#held.size === 0) this.#stopTimers()
+  }
+}
+
+/** A node that sends odd answers to probes may yet answer what it was asked before. */
+function isUnreachable({ status }: NodeView): boolean {
+  const fault = status?.fault ?? 'unreachable'
+  return fault === 'unreachable' || fault === 'refused'
+}

@@ -1,0 +1,90 @@
+import { type Agent, get as getPlain, type OutgoingHttpHeaders } from 'node:http'
+import { get as getTls } from 'node:https'
+import type { Clock } from '../../shared/clock.ts'
+import type { Address } from '../../shared/net/address.ts'
+import { ownFaultOf } from '../../shared/process/own-fault.ts'
+
+/** Of the node or the way to it. Others (no name server, no file or port left here) say nothing of either. */
+const deadCodes: ReadonlySet<string> = new Set(['EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ENETDOWN'])
+
+/** Whether an error of a connection says that its other end cannot be reached. */
+export function provesUnreachable(error: Error & { code?: unknown; syscall?: unknown }): boolean {
+  if (error.code === 'ECONNECT_TIMEOUT' || deadCodes.has(String(error.code))) return true
+  const errors: unknown[] = error instanceof AggregateError ? error.errors : [error]
+  return errors.every(failedToConnect) && ownFaultOf(error) === null
+}
+
+function failedToConnect(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'connect'
+}
+
+/** How a version check connects to its node. */
+export interface VersionCheckWay {
+  readonly isTls: boolean
+  /** Makes a connection for each request. */
+  readonly agent: Agent
+  readonly path: string
+  readonly headers: OutgoingHttpHeaders
+  /** The longest that the connection may take to come up, in milliseconds. */
+  readonly connectMs: number
+  readonly clock: Clock
+}
+
+/**
+ * One `GET /api/version` over a connection of its own. Ollama answers it at once however busy its models are, so it tells a
+ * node that works from one that is frozen: the kernel of a stopped process still accepts connections and acknowledges bytes.
+ *
+ * A connection whose way is gone says nothing for as long as the kernel sends again, a quarter of an hour (tcp_retries2 in
+ * tcp(7)), and Node cannot set TCP_USER_TIMEOUT: hence a new connection.
+ */
+export class VersionCheck {
+  /** Whether the connection came up; null where that cannot be told. */
+  readonly connected: Promise<boolean | null>
+  #isAnswered = false
+  readonly #end: () => void
+
+  constructor({ host, port }: Address, { isTls, clock, connectMs, ...way }: VersionCheckWay) {
+    const { promise, resolve } = Promise.withResolvers<boolean | null>()
+    this.connected = promise
+    const get = isTls ? getTls : getPlain
+    const request = get({ host, port, ...way })
+    const cancel = clock.after(connectMs, () => {
+      resolve(false)
+      request.destroy()
+    })
+    const connect = () => {
+      cancel()
+      resolve(true)
+    }
+    request.on('socket', (socket) => {
+      if (socket.connecting) socket.once('connect', connect)
+      else connect()
+    })
+    request.on('response', (answer) => {
+      this.#isAnswered = true
+      answer.on('error', () => {})
+      answer.destroy()
+    })
+    request.on('error', (error) => {
+      cancel()
+      resolve(provesUnreachable(error) ? false : null)
+      // A connection that was up and broke: something there is awake.
+      this.#isAnswered = true
+    })
+    this.#end = () => {
+      cancel()
+      resolve(null)
+      request.destroy()
+    }
+  }
+
+  /** Whether the node said anything, also if that was no version. */
+  get isAnswered(): boolean {
+    return this.#isAnswered
+  }
+
+  /** Closes the connection. */
+  end(): void {
+    this.#end()
+  }
+}

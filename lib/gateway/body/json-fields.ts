@@ -1,0 +1,254 @@
+import {
+  backslash,
+  letterF,
+  letterT,
+  openBrace,
+  openBracket,
+  quote,
+  wordAt,
+} from '../../shared/json/json-bytes.ts'
+import { JsonWalk, ScanError, type WalkListener } from '../../shared/json/json-walk.ts'
+import { PromptPieces } from './prompt-pieces.ts'
+
+/** Where a field stands: its key, and the value's bytes. */
+export interface Field {
+  /** Of the key's opening quote. */
+  readonly key: number
+  readonly start: number
+  /** Behind the value; of an object or array the byte behind its bracket. */
+  readonly end: number
+}
+
+/** What is known of an object's fields. */
+export interface Members {
+  /** Of the opening brace. */
+  readonly start: number
+  readonly count: number
+  /** Those that were looked for, by name. */
+  readonly fields: ReadonlyMap<string, Field>
+}
+
+export interface Scanned extends Members {
+  /** The value of `model`, with the bytes it spans (quotes included), or null when there is none. */
+  readonly model: (Field & { readonly value: string }) | null
+  /** The value of `stream`; undefined when absent or not a boolean, which leaves the route's default. */
+  readonly stream: boolean | undefined
+  /** The members of `options`, when that was looked for and is an object. */
+  readonly options: Members | null
+  /** Fields and items in all, at any depth. */
+  readonly values: number
+  /** What a model will read. */
+  readonly prompt: PromptPieces
+}
+
+/** Names of fields to look for. */
+export class FieldNames {
+  readonly #names: readonly string[]
+  /** By length, quotes included: a bit for the first letter of each name so long. Most keys are told apart by it. */
+  readonly #letters = new Uint32Array(32)
+
+  constructor(names: readonly string[]) {
+    this.#names = names
+    for (const name of names) {
+      const length = name.length + 2
+      this.#letters[length] = (this.#letters[length] ?? 0) | (1 << (name.charCodeAt(0) & 31))
+    }
+  }
+
+  /**
+   * The name that a key, quotes included, says in its own spelling. @throws ScanError where Go would take another spelling
+   * for it: it matches by Unicode case folding, so do these two mappings (ſ, K).
+   */
+  find(bytes: Buffer, from: number, to: number): string | undefined {
+    if (!this.#mayMatch(bytes, from, to)) return undefined
+    const plain = wordAt(bytes, from + 1, to - 1, this.#names)
+    if (plain !== undefined) return plain
+    const key = JSON.parse(bytes.toString('utf8', from, to)) as string
+    const folded = key.toUpperCase().toLowerCase()
+    const name = this.#names.find((each) => each === folded)
+    if (name !== undefined && key !== name) throw new ScanError(`field "${key}" must be written "${name}"`)
+    return name
+  }
+
+  /** Whether these bytes, quotes included, may spell one of the names. An escape or a byte beyond ASCII may hide one. */
+  #mayMatch(bytes: Uint8Array, from: number, to: number): boolean {
+    const length = to - from
+    const letters = this.#letters[length]
+    if (letters && (letters >>> ((bytes[from + 1] as number) & 31)) & 1) return true
+    if (length > maxKeyBytes) return false
+    for (let at = from; at < to; at++) {
+      const byte = bytes[at] as number
+      if (byte === backslash || byte > 0x7f) return true
+    }
+    return false
+  }
+}
+
+/** No spelling of a name is longer: six bytes for each letter of 30 at most. */
+const maxKeyBytes = 182
+/** Of one object. Honest requests have a score; the keys of some are decoded, which a million must not be. */
+const maxFields = 1000
+
+const plainNames = new FieldNames(['model', 'stream'])
+const noNames = new FieldNames([])
+
+/**
+ * Scans one JSON object for the fields that routing and policy need.
+ *
+ * @param names what to look for, `model` and `stream` among it.
+ * @param optionNames what to look for within `options`, where that is looked for.
+ * @throws ScanError with the reason when the bytes are not exactly one JSON object, nest deeper than 64, or name a field
+ *   that is looked for twice or in another case: Go would take the last of any spelling, and what is authorised must be
+ *   what runs.
+ */
+export function scan(bytes: Buffer, names = plainNames, optionNames = noNames): Scanned {
+  const scanning = new Scan(bytes, names, optionNames)
+  scanning.read(bytes.length * 2)
+  return scanning.result()
+}
+
+/** `scan` in steps, for a body that would take longer than anybody else may wait. */
+export class Scan {
+  readonly #bytes: Buffer
+  readonly #prompt: PromptPieces
+  readonly #body: MembersReader
+  readonly #optionNames: FieldNames
+  #options: MembersReader | null = null
+  #isBodyRead = false
+
+  constructor(bytes: Buffer, names = plainNames, optionNames = noNames) {
+    this.#bytes = bytes
+    this.#prompt = new PromptPieces(bytes)
+    this.#body = new MembersReader(bytes, names, { from: 0, prompt: this.#prompt })
+    this.#optionNames = optionNames
+  }
+
+  /** Reads about so many bytes more. Returns whether all is read. @throws ScanError */
+  read(bytes: number): boolean {
+    if (!this.#isBodyRead) {
+      if (!this.#body.read(bytes)) return false
+      this.#isBodyRead = true
+      const options = this.#body.fields.get('options')
+      if (options && this.#bytes[options.start] === openBrace)
+        this.#options = new MembersReader(this.#bytes, this.#optionNames, {
+          from: options.start,
+          prompt: null,
+        })
+    }
+    return this.#options?.read(bytes) ?? true
+  }
+
+  /** When all is read. */
+  result(): Scanned {
+    const { start, count, fields } = this.#body
+    return {
+      start,
+      count,
+      fields,
+      model: modelIn(this.#bytes, fields.get('model')),
+      stream: flagIn(this.#bytes, fields.get('stream')),
+      options: this.#options,
+      values: this.#body.values,
+      prompt: this.#prompt,
+    }
+  }
+}
+
+/** Of a longer value only the beginning is text, which is none of those that it is compared with. */
+const maxTextBytes = 4096
+
+/** What a field says; the JSON text of a scalar. */
+export function valueText(bytes: Buffer, { start, end }: Field): string {
+  return bytes.toString('utf8', start, Math.min(end, start + maxTextBytes))
+}
+
+/** Reads one object: what `Members` tells, and with a prompt to be taken note of that nothing follows but white space. */
+class MembersReader implements Members, WalkListener {
+  readonly start: number
+  readonly fields = new Map<string, Field>()
+  count = 0
+  readonly #bytes: Buffer
+  readonly #names: FieldNames
+  readonly #prompt: PromptPieces | null
+  readonly #walk: JsonWalk
+  /** The field that was looked for and whose value is being walked; "" for none. */
+  #name = ''
+  #key = 0
+  #valueStart = 0
+  /** The value that is being walked is of the prompt. */
+  #isPrompt = false
+
+  /** Of the object that begins at `from`, or behind white space. @throws ScanError */
+  constructor(
+    bytes: Buffer,
+    names: FieldNames,
+    { from, prompt }: { readonly from: number; readonly prompt: PromptPieces | null },
+  ) {
+    this.#bytes = bytes
+    this.#names = names
+    this.#prompt = prompt
+    this.#walk = new JsonWalk(bytes, from, this)
+    this.start = this.#walk.begin()
+  }
+
+  get values(): number {
+    return this.#walk.values
+  }
+
+  /** Reads about so many bytes more. Returns whether all is read. @throws ScanError */
+  read(bytes: number): boolean {
+    if (!this.#walk.advance(this.#walk.at + bytes)) return false
+    if (this.#prompt) this.#walk.end()
+    return true
+  }
+
+  field(keyStart: number, keyEnd: number, start: number): boolean {
+    if (++this.count > maxFields) throw new ScanError(`more than ${maxFields} fields`)
+    this.#name = this.#names.find(this.#bytes, keyStart, keyEnd) ?? ''
+    if (this.#name !== '') {
+      if (this.fields.has(this.#name)) throw new ScanError(`field "${this.#name}" occurs twice`)
+      this.#key = keyStart
+      this.#valueStart = start
+      const first = this.#bytes[start]
+      // An object or array is told by its bracket, which no reader of a value accepts.
+      if (first === openBrace || first === openBracket) this.#keep(start + 1)
+    }
+    this.#isPrompt = this.#prompt?.begin(keyStart, keyEnd, start) ?? false
+    return this.#isPrompt || this.#name !== ''
+  }
+
+  valueEnded(end: number): void {
+    if (this.#name !== '') this.#keep(end)
+    if (this.#isPrompt) this.#prompt?.endValue(end)
+  }
+
+  itemEnded(end: number): boolean {
+    return this.#isPrompt && (this.#prompt?.endItem(end) ?? false)
+  }
+
+  longString(start: number, end: number): void {
+    this.#prompt?.passString(start, end)
+  }
+
+  #keep(end: number): void {
+    this.fields.set(this.#name, { key: this.#key, start: this.#valueStart, end })
+    this.#name = ''
+  }
+}
+
+/** No name of a model is longer, however it is spelled. */
+const maxModelBytes = 4096
+
+function modelIn(bytes: Buffer, field: Field | undefined): Scanned['model'] {
+  if (!field) return null
+  if (bytes[field.start] !== quote) throw new ScanError('field "model" must be a string')
+  if (field.end - field.start > maxModelBytes)
+    throw new ScanError(`field "model" is longer than ${maxModelBytes} bytes`)
+  const text = bytes.toString('utf8', field.start + 1, field.end - 1)
+  return { ...field, value: text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text }
+}
+
+function flagIn(bytes: Buffer, field: Field | undefined): boolean | undefined {
+  const first = field && bytes[field.start]
+  return first === letterT ? true : first === letterF ? false : undefined
+}

@@ -1,0 +1,126 @@
+import type { Readable } from 'node:stream'
+import { orAborted } from '../../shared/abort.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import type { Exchange } from '../http/exchange.ts'
+import type { BodyShare } from './body-budget.ts'
+import { BodyBuffer, type BodyLimits, roomOf } from './body-buffer.ts'
+import { type ComingBody, type SlowBodies, slowestPace } from './slow-bodies.ts'
+import { createUnfolding, memoryOf, peekHead } from './zstd.ts'
+
+/** As Ollama limits what a compressed body unfolds to (server/routes.go, zstd request bodies). */
+const maxUnfoldedBytes = 20 * 1024 * 1024
+
+interface Reading {
+  readonly limits: BodyLimits
+  readonly share: BodyShare
+  readonly slow: SlowBodies
+}
+
+/**
+ * Reads the whole body, whose bytes count against `share` as they come. What comes as zstd, where `zstd` allows it, is
+ * unfolded.
+ *
+ * @throws ProxyError `body_too_large`, `bodies_full`, `body_too_slow`, `unsupported_encoding`, `broken_zstd`; the signal's
+ *   reason when it aborts first.
+ */
+export function readBody(exchange: Exchange, reading: Reading, zstd = false): Promise<BodyBuffer> {
+  const read = encodingOf(exchange, zstd) === 'zstd' ? unfold : take
+  return read(exchange, reading)
+}
+
+/** @throws ProxyError `unsupported_encoding` for any but none, and zstd where it is allowed. */
+export function encodingOf({ request }: Exchange, zstd: boolean): 'identity' | 'zstd' {
+  const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity'
+  if (encoding === 'identity' || (zstd && encoding === 'zstd')) return encoding
+  throw new ProxyError('unsupported_encoding', { encoding })
+}
+
+function take(exchange: Exchange, { limits, share, slow }: Reading): Promise<BodyBuffer> {
+  const { request, response } = exchange
+  const body = new BodyBuffer(limits, share)
+  body.announce(Number(request.headers['content-length'] ?? 0))
+  if (exchange.expectsContinue) response.writeContinue()
+  return collect(exchange, request, body, slow)
+}
+
+async function unfold(exchange: Exchange, { limits, share, slow }: Reading): Promise<BodyBuffer> {
+  const { request, response, signal } = exchange
+  const body_bytes = Math.min(limits.body_bytes, maxUnfoldedBytes)
+  // Folded as well, it can be no larger: what is not compressible grows by a few bytes only.
+  const announced = Number(request.headers['content-length'] ?? 0)
+  if (announced > limits.body_bytes) throw new ProxyError('body_too_large', { limit: limits.body_bytes })
+  if (exchange.expectsContinue) response.writeContinue()
+  const memory = memoryOf(await orAborted(peekHead(request), signal))
+  if (memory === null) throw new ProxyError('broken_zstd')
+  const { alone, together } = roomOf(limits)
+  if (!share.take(memory, { alone: alone + memory, together })) throw new ProxyError('bodies_full')
+  const unfolding = createUnfolding(memory)
+  request.on('error', (error) => unfolding.destroy(error))
+  const body = new BodyBuffer({ ...limits, body_bytes }, share)
+  try {
+    return await collect(exchange, request.pipe(unfolding), body, slow)
+  } catch (error) {
+    if (error instanceof ProxyError || signal.aborted) throw error
+    throw new ProxyError('broken_zstd', {}, { cause: error })
+  } finally {
+    request.unpipe(unfolding)
+    unfolding.destroy()
+    share.give(memory)
+  }
+}
+
+function collect(
+  { signal }: Exchange,
+  source: Readable,
+  body: BodyBuffer,
+  slow: SlowBodies,
+): Promise<BodyBuffer> {
+  signal.throwIfAborted()
+  const { promise, resolve, reject } = Promise.withResolvers<BodyBuffer>()
+  const fail = (error: unknown) => {
+    slow.delete(coming)
+    source.off('data', add)
+    reject(error)
+  }
+  const coming = new ComingBytes(body, fail)
+  const add = (chunk: Buffer) => {
+    try {
+      body.add(chunk)
+    } catch (error) {
+      fail(error)
+    }
+  }
+  slow.add(coming)
+  // Not taken back when the body is here: then nothing listens to it any more.
+  signal.addEventListener('abort', () => fail(signal.reason), { once: true })
+  source.on('data', add)
+  source.on('end', () => {
+    slow.delete(coming)
+    // Not with its bytes: a promise asks what it resolves to for a `then`, which a Buffer is slow to deny.
+    resolve(body)
+  })
+  // The connection broke within the body, or what it brought cannot be unfolded.
+  source.on('error', fail)
+  return promise
+}
+
+/** A class: V8 defines the getter of an object literal by a slow call, which would cost a hundredth of a small request. */
+class ComingBytes implements ComingBody {
+  readonly isAwaited = true
+  readonly pace = slowestPace
+  readonly #body: BodyBuffer
+  readonly #fail: (error: ProxyError) => void
+
+  constructor(body: BodyBuffer, fail: (error: ProxyError) => void) {
+    this.#body = body
+    this.#fail = fail
+  }
+
+  get bytes(): number {
+    return this.#body.size
+  }
+
+  tooSlow(): void {
+    this.#fail(new ProxyError('body_too_slow', { rate: slowestPace.bytesPerS }))
+  }
+}

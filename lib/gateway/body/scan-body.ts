@@ -1,0 +1,43 @@
+import { ProxyError } from '../../shared/errors.ts'
+import { ScanError } from '../../shared/json/json-walk.ts'
+import { turns } from '../../shared/turns.ts'
+import { type FieldNames, Scan, type Scanned, scan } from './json-fields.ts'
+
+/** Names of fields to look for: at the top, and in `options`. */
+type Names = readonly [FieldNames?, FieldNames?]
+
+/** A body up to here is scanned at once, in 2 ms at most; a promise would cost a small request more than that. */
+const smallBytes = 64 * 1024
+/** Between two looks at the time: at most 30 ns of CPU each. */
+const stepBytes = 16 * 1024
+
+/** See `scan`: at once for a body that is small, else in turns. @throws ProxyError `bad_json`; the signal's reason. */
+export function scanBody(bytes: Buffer, names: Names, signal: AbortSignal): Scanned | Promise<Scanned> {
+  return bytes.length <= smallBytes ? scanAtOnce(bytes, names) : scanInTurns(bytes, names, signal)
+}
+
+function scanAtOnce(bytes: Buffer, names: Names): Scanned {
+  try {
+    return scan(bytes, names[0], names[1])
+  } catch (error) {
+    throw told(error)
+  }
+}
+
+async function scanInTurns(bytes: Buffer, names: Names, signal: AbortSignal): Promise<Scanned> {
+  try {
+    const scanning = new Scan(bytes, names[0], names[1])
+    let turn = await turns.next()
+    while (!scanning.read(stepBytes)) {
+      if (turn.isOver) turn = await turns.next()
+      signal.throwIfAborted()
+    }
+    return scanning.result()
+  } catch (error) {
+    throw told(error)
+  }
+}
+
+function told(error: unknown): unknown {
+  return error instanceof ScanError ? new ProxyError('bad_json', { reason: error.message }) : error
+}

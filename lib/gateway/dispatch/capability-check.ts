@@ -1,0 +1,67 @@
+import type { RequestSpec } from '../../fleet/ask.ts'
+import { claims, missingCapability } from '../../fleet/capabilities.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import type { Clock } from '../../shared/clock.ts'
+import type { Log } from '../../shared/log.ts'
+import { errorText, parseObject } from '../response/ollama-json.ts'
+import type { UpstreamFailure } from '../response/outcome.ts'
+
+/** Milliseconds between two warnings of one model on one node, and warnings that are remembered. */
+const warnMs = 60_000
+const maxRemembered = 1000
+
+interface Refusal {
+  readonly failure: UpstreamFailure
+  readonly node: string
+  readonly ask: RequestSpec
+}
+
+/** Where a request goes that a node should have been able to serve. */
+export interface Contradiction {
+  /** Nodes with the model that cannot serve it either, by their own lists. */
+  readonly incapable: readonly string[]
+  /** The model cannot even be spoken to there: it is not to be asked for on that node for a while. */
+  readonly isUseless: boolean
+}
+
+/**
+ * A node whose files were damaged may refuse with "does not support chat" what equal copies elsewhere can do. Only where the
+ * list of another node says so is that the node's fault: else the caller asks for what the model cannot do anywhere.
+ */
+export class CapabilityCheck {
+  readonly #clock: Clock
+  readonly #log: Log
+  /** When a warning was logged, by node and model. */
+  readonly #warned = new Map<string, number>()
+
+  constructor(clock: Clock, log: Log) {
+    this.#clock = clock
+    this.#log = log
+  }
+
+  /** Null when the refusal is to be believed, or is none of this kind. */
+  contradict({ failure, node, ask }: Refusal, { models, nodes }: Snapshot): Contradiction | null {
+    if (failure.kind !== 'refused' || failure.status !== 400) return null
+    const text = errorText(parseObject(failure.body.toString('utf8')) ?? {})
+    const capability = text === null ? null : missingCapability(text)
+    if (capability === null) return null
+    const others = (models.get(ask.model)?.holders ?? []).flatMap((name) =>
+      name === node ? [] : (nodes.get(name) ?? []),
+    )
+    const able = others.filter((other) => claims(other, ask.model, capability))
+    if (!able.some((other) => other.available && !ask.tried.has(other.name))) return null
+    this.#warn(node, ask.model, text ?? '')
+    const incapable = others.filter((other) => !able.includes(other)).map(({ name }) => name)
+    return { incapable, isUseless: capability === 'completion' }
+  }
+
+  #warn(node: string, model: string, reason: string): void {
+    const key = `${node} ${model}`
+    const now = this.#clock.now()
+    if (now - (this.#warned.get(key) ?? Number.NEGATIVE_INFINITY) < warnMs) return
+    if (this.#warned.size >= maxRemembered) this.#warned.clear()
+    this.#warned.set(key, now)
+    const hint = 'its files may be damaged: pull the model again on that node'
+    this.#log.warn('a node refuses what another with the model can do', { node, model, reason, hint })
+  }
+}

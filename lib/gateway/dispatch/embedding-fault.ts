@@ -1,0 +1,42 @@
+import { embeds, type RequestSpec } from '../../fleet/ask.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { isForeign } from '../response/not-ollama.ts'
+import type { UpstreamFailure } from '../response/outcome.ts'
+import { isRunnerLost, judgeFailure, textOf } from './failure-policy.ts'
+
+/**
+ * Ollama tells a runner that dies while it embeds as a mistake of the request: 400, with the address of that runner
+ * (`EmbedHandler` in server/routes.go). A caller who did nothing wrong is told what happened; null for any other failure.
+ */
+export function embeddingFault(
+  failure: UpstreamFailure,
+  ask: Pick<RequestSpec, 'api' | 'model' | 'variant'>,
+  retryAfterS: number | null,
+): ProxyError | null {
+  if (failure.kind !== 'refused' || !embeds(ask.api) || isForeign(failure)) return null
+  const said = textOf(failure.body)
+  const isToldWrong = failure.status === 400 || isRunnerLost(said)
+  if (!isToldWrong || !judgeFailure(failure, ask).elsewhere) return null
+  const reason = isRunnerLost(said)
+    ? `its runner of model '${ask.model}' stopped while it computed the embedding; send the request again`
+    : said
+  const facts = { reason, ...(retryAfterS !== null && { retryAfter: retryAfterS }) }
+  return new ProxyError('node_failed', facts, { cause: new Error(said) })
+}
+
+/** What a runner of a chat model says, which reads as though llamero were to be started otherwise. */
+const noEmbeddings = /This server does not support embeddings[^"\\]*/
+
+/** The same failure with the model named, where the node's words name nothing that the caller knows. */
+export function namingModel(
+  failure: UpstreamFailure,
+  { api, model }: Pick<RequestSpec, 'api' | 'model'>,
+): UpstreamFailure {
+  if (failure.kind !== 'refused' || !embeds(api)) return failure
+  const text = failure.body.toString('utf8')
+  const named = text.replace(
+    noEmbeddings,
+    (said) => `model '${model}' does not support embeddings; its runner says: ${said}`,
+  )
+  return named === text ? failure : { ...failure, body: Buffer.from(named) }
+}

@@ -1,0 +1,190 @@
+import { embeds } from '../../fleet/ask.ts'
+import type { Config } from '../../fleet/config.ts'
+import { keepAliveOf } from '../../fleet/keep-alive.ts'
+import type { CurrentSnapshot } from '../../fleet/snapshot.ts'
+import { readVariant } from '../../fleet/variant.ts'
+import { LoadError, type Loader, type SwapOrder, type Swapped } from '../../scheduler/fleet/loader.ts'
+import type { Clock } from '../../shared/clock.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import type { Metrics } from '../../shared/metrics.ts'
+import type { UpstreamPool } from '../availability/upstream-pool.ts'
+import { isForeign } from '../response/not-ollama.ts'
+import { errorText, parseObject } from '../response/ollama-json.ts'
+import type { Refused, UpstreamFailure, UpstreamOutcome } from '../response/outcome.ts'
+import type { NodeClient } from '../upstream/node-client.ts'
+import { type NodeRequest, unload } from '../upstream/unload.ts'
+import { reasonOf } from './final-failure.ts'
+import { recordOutcome } from './record-outcome.ts'
+
+/**
+ * A graphics card gives memory back 0.5 to 1.5 s after `/api/ps` has left out whom it belonged to
+ * (docs/ollama.md#scheduling). To a load that begins before, Ollama sacrifices another model.
+ */
+const recoveryMs = 1_500
+
+interface ModelLoaderOptions {
+  readonly api: NodeClient
+  readonly snapshot: CurrentSnapshot
+  readonly upstreams: UpstreamPool
+  readonly clock: Clock
+  readonly metrics: Metrics
+  /** See TriesOptions. */
+  readonly doubt: (node: string) => void
+}
+
+/** The load that a request waited for came to nothing. */
+export class LoadFailed extends LoadError {
+  override readonly name = 'LoadFailed'
+  readonly node: string
+  readonly failure: UpstreamFailure
+
+  constructor(node: string, failure: UpstreamFailure) {
+    super(saidIn(failure))
+    this.node = node
+    this.failure = failure
+  }
+
+  get isBusy(): boolean {
+    const { failure } = this
+    // What this instance lacks says nothing of the model, and is soon over.
+    if (failure.kind === 'node-failed') return failure.fault === 'own-fault'
+    return [429, 503].includes(failure.status)
+  }
+}
+
+/**
+ * Loads that llamero owns. Ollama gives up a load when the request that began it leaves, and the next one starts from
+ * nothing (docs/ollama.md#scheduling): so a request without a prompt loads the model, and whoever leaves leaves alone. Nor
+ * is Ollama left to make room by itself, which may hang it (docs/ollama.md#scheduling).
+ */
+export class ModelLoader implements Loader {
+  readonly #options: ModelLoaderOptions
+  readonly #stopped = new AbortController()
+
+  constructor(options: ModelLoaderOptions) {
+    this.#options = options
+  }
+
+  /** Gives up what is under way: nobody waits for it here any more, and it must not outlive the sockets to the nodes. */
+  stop(): void {
+    this.#stopped.abort(new ProxyError('shutting_down'))
+  }
+
+  /** See Loader. @throws LoadFailed; ProxyError `shutting_down` once it is stopped. */
+  async swap(order: SwapOrder): Promise<Swapped> {
+    const { clock, metrics, upstreams } = this.#options
+    const { node, model } = order
+    const kept = await this.#unload(order)
+    // Asked to load all the same, Ollama would wait for them with everybody else's loads behind.
+    if (kept.length > 0) return { kept }
+    metrics.modelLoads.inc({ node: node.name, model })
+    const startedAt = clock.now()
+    const failure = await this.#load(order)
+    if (failure) throw new LoadFailed(node.name, failure)
+    const tookMs = clock.now() - startedAt
+    upstreams.expected.loaded(model, tookMs)
+    return { loadS: tookMs / 1000 }
+  }
+
+  /** One load is one sign of the node's health, however many wait for it. */
+  async #load(order: SwapOrder): Promise<UpstreamFailure | null> {
+    const { upstreams, doubt, metrics } = this.#options
+    const { node } = order
+    const upstream = upstreams.of(node)
+    const trial = upstream.breaker.begin()
+    try {
+      const failure = failureOf(
+        await this.#send(order, loadRequest(order, this.#options.snapshot.get().config)),
+      )
+      if (!failure) {
+        trial.settle('good')
+        return null
+      }
+      recordOutcome(failure, order, { node: node.name, upstream, trial, doubt })
+      const result = failure.kind === 'node-failed' ? failure.fault : failure.kind
+      metrics.attempts.inc({ node: node.name, result })
+      return failure
+    } finally {
+      trial.settle('neutral') // as in Tries
+    }
+  }
+
+  /** Which of the victims it did not let go of in time. A node that does not tell what it has is believed to have obeyed. */
+  async #unload(order: SwapOrder): Promise<readonly string[]> {
+    const { victims } = order
+    if (victims.length === 0) return []
+    const { clock } = this.#options
+    const { signal } = this.#stopped
+    const send = (request: NodeRequest) => this.#send(order, request)
+    const kept = (await unload(victims, { send, clock, signal })) ?? []
+    if (kept.length === 0) await clock.sleep(recoveryMs, signal)
+    return kept
+  }
+
+  async #send(order: SwapOrder, { method, path, body, limitMs }: NodeRequest): Promise<UpstreamOutcome> {
+    const { signal } = this.#stopped
+    signal.throwIfAborted()
+    const outcome = await this.#options.api.ask(order.node, {
+      method,
+      path,
+      requestId: 'llamero-load',
+      headers: { 'content-type': 'application/json' },
+      body: Buffer.from(body),
+      timeouts: this.#timeouts,
+      silentMs: limitMs,
+      // A frozen node may wake up, which is worth waiting for where nothing else helps.
+      mayLeave: (reason) => reason !== 'failing' && (reason !== 'frozen' || this.#isElsewhere(order)),
+      signal,
+    })
+    signal.throwIfAborted()
+    return outcome
+  }
+
+  /** Whether another node that answers has the model. */
+  #isElsewhere({ node, model }: SwapOrder): boolean {
+    const { snapshot, upstreams } = this.#options
+    const others = [...snapshot.get().nodes.values()].filter(({ name }) => name !== node.name)
+    return others.some(
+      ({ name, available, onDisk }) => available && onDisk.has(model) && !upstreams.isUnresponsive(name),
+    )
+  }
+
+  get #timeouts() {
+    return this.#options.snapshot.get().config.timeouts
+  }
+}
+
+/** What went wrong, in the node's own words where it said any. */
+function saidIn(failure: UpstreamFailure): string {
+  if (failure.kind === 'node-failed') return failure.cause.message
+  return errorText(parseObject(failure.body.toString('utf8')) ?? {}) ?? reasonOf(failure)
+}
+
+function failureOf(outcome: UpstreamOutcome): UpstreamFailure | null {
+  if (outcome.kind === 'refused') return saysNothing(outcome) ? null : outcome
+  return outcome.kind === 'node-failed' ? outcome : null
+}
+
+/**
+ * Loaded; or refused as a request would be that the model cannot serve: what the caller asked for may be another, and
+ * its own refusal names it as the caller did.
+ */
+function saysNothing(refused: Refused): boolean {
+  return refused.status < 300 || (refused.status === 400 && !isForeign(refused))
+}
+
+/** The request without a prompt that loads what a request of `api` needs. */
+function loadRequest({ node, api, model, variant }: SwapOrder, config: Config): NodeRequest {
+  const limitMs = config.timeouts.first_token
+  const { shift, ...options } = readVariant(variant)
+  const hasOptions = Object.keys(options).length > 0
+  const common = {
+    model,
+    ...keepAliveOf(node.spec, config),
+    ...(hasOptions && { options }),
+    ...(shift !== undefined && { shift }),
+  }
+  return embeds(api)
+    ? { method: 'POST', path: '/api/embed', body: JSON.stringify({ ...common, input: '' }), limitMs }
+    : { method: 'POST', path: '/api/generate', body: JSON.stringify({ ...common, stream: false }), limitMs }
+}

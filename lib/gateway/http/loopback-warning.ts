@@ -1,0 +1,27 @@
+import type { CurrentSnapshot, Snapshot } from '../../fleet/snapshot.ts'
+import type { Log } from '../../shared/log.ts'
+import { inRanges } from '../../shared/net/address.ts'
+
+/**
+ * What an operator with keys should know of callers on this machine: a reverse proxy that runs here and adds no header
+ * makes every client one of them. Null when there is nothing to say.
+ */
+export function loopbackWarning({ config, keys }: Snapshot, isLoopback: boolean): string | null {
+  const { auth } = config
+  if (keys.size === 0) return null
+  if (isLoopback && auth.anonymous === 'loopback')
+    return 'API keys exist, but callers on this machine need none, and through a reverse proxy on this machine everybody may be such a caller; to ask all for a key, set auth.anonymous: none'
+  const rule = auth.addresses.findIndex(({ cidr }) => ['127.0.0.1', '::1'].some(inRanges(cidr)))
+  if (rule < 0) return null
+  return `API keys exist, but auth.addresses[${rule}] lets callers on this machine in without one, and through a reverse proxy on this machine everybody may be such a caller; to ask all for a key, remove that range`
+}
+
+/** Logs the warning when it begins to apply, or changes. */
+export function logLoopbackWarning(snapshot: CurrentSnapshot, isLoopback: boolean, log: Log): void {
+  let logged: string | null = null
+  snapshot.onSwap(() => {
+    const warning = loopbackWarning(snapshot.get(), isLoopback)
+    if (warning !== null && warning !== logged) log.warn(warning)
+    logged = warning
+  })
+}

@@ -1,0 +1,48 @@
+import { ProxyError } from '../../shared/errors.ts'
+import type { Exchange } from './exchange.ts'
+
+const maxTargetBytes = 8192
+/** These say who asks whom: of two, one reader takes the first and the next one the last. */
+const singular = ['host', 'x-api-key', 'authorization']
+/** Up to 65535. */
+const port = String.raw`(?:[0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])`
+const hostPattern = new RegExp(String.raw`^(?:[\w.-]+|\[[\da-f:.]+\])(?::${port})?$`, 'i')
+
+/**
+ * Refuses what Node's parser lets through and no honest client sends: HTTP/0.9 and invented versions, a Host that is
+ * none, a second one or a second key, absolute or asterisk targets, upgrades, any Transfer-Encoding but `chunked`. The
+ * path that is checked here is the path that is routed and forwarded (docs/reliability.md#front-door).
+ *
+ * @throws ProxyError with the reason.
+ */
+export function checkRequest({ request, path }: Exchange): void {
+  if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') throw new ProxyError('bad_version')
+  const target = request.url ?? ''
+  if (target.length > maxTargetBytes) throw new ProxyError('target_too_long')
+  if (path === '*') throw new ProxyError('method_not_allowed', { path, allow: 'GET, HEAD, POST' })
+  if (!path.startsWith('/'))
+    throw new ProxyError('bad_request', { reason: 'the request target must be a path' })
+  const { upgrade, host, 'transfer-encoding': encoding } = request.headers
+  // An offer of HTTP/2 may be ignored; a websocket's client would wait for an answer that is none.
+  if (upgrade !== undefined && upgrade !== 'h2c')
+    throw new ProxyError('bad_request', { reason: 'nothing here can be upgraded to' })
+  if (encoding !== undefined && (encoding !== 'chunked' || request.httpVersion === '1.0')) {
+    throw new ProxyError('bad_request', { reason: 'Transfer-Encoding must be exactly "chunked"' })
+  }
+  const repeated = repeatedHeader(request.rawHeaders)
+  if (repeated) throw new ProxyError('bad_request', { reason: `more than one ${repeated} header` })
+  // HTTP/1.0 needs none.
+  if (host !== undefined && !hostPattern.test(host))
+    throw new ProxyError('bad_request', { reason: 'the Host header must be a host with or without a port' })
+}
+
+function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
+  return singular.find((name) => {
+    let count = 0
+    for (let at = 0; at < rawHeaders.length; at += 2) {
+      const text = rawHeaders[at] as string
+      if (text.length === name.length && text.toLowerCase() === name) count++
+    }
+    return count > 1
+  })
+}

@@ -1,0 +1,167 @@
+import type { NodeView } from '../../fleet/node.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { FanOut } from '../body/fan-out.ts'
+import type { Streamed, StreamingBody } from '../body/streaming-body.ts'
+import type { Caller } from '../http/authenticate.ts'
+import { ClientGone, type Exchange } from '../http/exchange.ts'
+import { toldInstead } from '../response/not-ollama.ts'
+import type { UpstreamOutcome } from '../response/outcome.ts'
+import type { NodeClient } from '../upstream/node-client.ts'
+import { homesOf } from './blob-homes.ts'
+import type { BlobIndex } from './blob-index.ts'
+
+interface BlobUploadsOptions {
+  readonly holders: BlobIndex
+  readonly api: NodeClient
+}
+
+/** Of one blob, in milliseconds: a model of hundreds of GB over a home's uplink. Whoever stands still has other limits. */
+const uploadMs = 24 * 3_600_000
+const digestPattern = /^sha256[:-][0-9a-f]{64}$/i
+
+/**
+ * `/api/blobs/:digest`: the files that a model is created from. They go straight to the nodes that will create it, and
+ * nothing of them is kept here.
+ */
+export class BlobUploads {
+  readonly #options: BlobUploadsOptions
+
+  constructor(options: BlobUploadsOptions) {
+    this.#options = options
+  }
+
+  /** `HEAD`: 200 when every node where the caller's blobs belong has this one. @throws ProxyError as `receive`. */
+  async look(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
+    const digest = digestOf(exchange.path)
+    const { holders } = this.#options
+    const had = await Promise.all(
+      homes(caller, snapshot).map((node) => holders.has(node, digest, snapshot, exchange.signal)),
+    )
+    exchange.signal.throwIfAborted()
+    answer(exchange, had.every(Boolean) ? 200 : 404)
+  }
+
+  /**
+   * `POST`: 201 when every node where the caller's blobs belong has it now, 200 when all had it; a refusal of theirs as
+   * it came.
+   *
+   * @throws ProxyError `bad_request` for what is no digest, `no_place`, `node_failed` naming the nodes that do not have
+   *   it; the reason of the exchange's signal.
+   */
+  async receive(
+    exchange: Exchange,
+    caller: Caller,
+    upload: StreamingBody,
+    snapshot: Snapshot,
+  ): Promise<void> {
+    const path = `/api/blobs/${digestOf(exchange.path)}`
+    const nodes = homes(caller, snapshot)
+    exchange.trace.attempts = 1
+    exchange.trace.node = nodes.map(({ name }) => name).join(',')
+    const tee = new FanOut(upload, nodes.length)
+    const outcomes = await Promise.all(
+      nodes.map(async (node, index) => {
+        const branch = tee.branches[index]
+        const outcome = await this.#send(exchange, node, path, branch ?? upload, snapshot)
+        branch?.leave()
+        const isBroken = outcome.kind === 'node-failed' && outcome.fault === 'reset'
+        return isBroken ? await this.#lookFor(node, outcome, exchange, snapshot) : outcome
+      }),
+    )
+    exchange.signal.throwIfAborted()
+    conclude(exchange, nodes, outcomes)
+  }
+
+  /** A write may have broken because the node had the blob and closed: then its answer was lost, not the blob. */
+  async #lookFor(
+    node: NodeView,
+    failed: UpstreamOutcome,
+    exchange: Exchange,
+    snapshot: Snapshot,
+  ): Promise<UpstreamOutcome> {
+    const digest = digestOf(exchange.path)
+    if (!(await this.#options.holders.has(node, digest, snapshot, exchange.signal))) return failed
+    const contentType = 'application/json'
+    return { kind: 'refused', status: 200, contentType, body: Buffer.alloc(0), retryAfterMs: null }
+  }
+
+  #send(
+    exchange: Exchange,
+    node: NodeView,
+    path: string,
+    body: Streamed,
+    snapshot: Snapshot,
+  ): Promise<UpstreamOutcome> {
+    const { timeouts } = snapshot.config
+    return this.#options.api.ask(node, {
+      method: 'POST',
+      path,
+      requestId: exchange.id,
+      headers: { 'content-type': 'application/octet-stream' },
+      body,
+      // Ollama answers without reading where it has the blob (CreateBlobHandler), and closes: writing would break the answer.
+      asksFirst: true,
+      timeouts,
+      silentMs: timeouts.whole_answer,
+      wholeMs: uploadMs,
+      mayLeave: () => false,
+      signal: exchange.signal,
+    })
+  }
+}
+
+/** As Ollama takes it: the digest may be written as its file is named. @throws ProxyError `bad_request`. */
+function digestOf(path: string): string {
+  const digest = path.slice('/api/blobs/'.length)
+  if (!digestPattern.test(digest)) throw new ProxyError('bad_request', { reason: 'invalid digest format' })
+  return digest.toLowerCase().replace('-', ':')
+}
+
+function homes({ tenant }: Caller, snapshot: Snapshot): readonly NodeView[] {
+  const nodes = homesOf(tenant, snapshot)
+  if (nodes.length > 0) return nodes
+  const reason = 'each that could is down, cordoned or has other labels'
+  throw new ProxyError('no_place', { action: 'take files for', model: '', reason })
+}
+
+function conclude(
+  exchange: Exchange,
+  nodes: readonly NodeView[],
+  outcomes: readonly UpstreamOutcome[],
+): void {
+  if (outcomes.some(({ kind }) => kind === 'client-gone'))
+    throw exchange.signal.reason ?? new ClientGone('the caller closed the connection')
+  const refused = outcomes.flatMap((outcome) => (outcome.kind === 'refused' ? [outcome] : []))
+  const statuses = new Set(refused.map(({ status }) => status))
+  const first = refused[0]
+  const agree = refused.length === nodes.length && first !== undefined
+  if (agree && (statuses.size === 1 || [...statuses].every((status) => status < 300))) {
+    // All had it, or some have it now: 200 or 201.
+    const instead = first.status < 300 ? null : toldInstead(first, exchange.path)
+    if (instead) throw instead
+    answer(exchange, Math.max(...statuses), statuses.size === 1 ? first.body : undefined)
+    return
+  }
+  const failed = nodes.filter((_node, index) => !isStored(outcomes[index]))
+  const names = failed.map(({ name }) => name).join(', ')
+  throw new ProxyError('node_failed', { reason: `the blob did not reach ${names}; send it again` })
+}
+
+function isStored(outcome: UpstreamOutcome | undefined): boolean {
+  return outcome?.kind === 'refused' && outcome.status < 300
+}
+
+function answer(
+  { response, publicId, trace }: Exchange,
+  status: number,
+  body: Buffer = Buffer.alloc(0),
+): void {
+  trace.outcome = status < 400 || status === 404 ? 'ok' : 'upstream_error'
+  response.writeHead(status, {
+    ...(body.length > 0 && { 'content-type': 'application/json; charset=utf-8' }),
+    'content-length': body.length,
+    'x-request-id': publicId,
+  })
+  response.end(body)
+}

@@ -1,0 +1,110 @@
+import { canonicalName } from '../../fleet/documents/names.ts'
+import { isOver, type JobSpec, type Jobs, type JobView } from '../../fleet/job.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import type { Clock } from '../../shared/clock.ts'
+import type { Caller } from '../http/authenticate.ts'
+import type { Exchange } from '../http/exchange.ts'
+import type { BlobIndex } from './blob-index.ts'
+import { type ManagedAction, readJobBody } from './job-body.ts'
+import { permit } from './job-permissions.ts'
+import { placeJob } from './job-placement.ts'
+import type { RequestedJob } from './job-request.ts'
+import { awaitJob, streamJob } from './job-response.ts'
+
+interface ManagementOptions {
+  readonly jobs: Jobs
+  readonly blobs: BlobIndex
+  readonly clock: Clock
+}
+
+/** Changes to models: understood, permitted and placed here, carried out by the leader as a job that the answer follows. */
+export class JobEndpoint {
+  readonly #options: ManagementOptions
+
+  constructor(options: ManagementOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Resolves when the caller has been told how the job ended.
+   *
+   * @throws ProxyError those of `readJobBody` and `submit`; the reason of the exchange's signal.
+   */
+  async answer(
+    exchange: Exchange,
+    action: ManagedAction,
+    caller: Caller,
+    body: Buffer,
+    snapshot: Snapshot,
+  ): Promise<void> {
+    const { ask, streams } = await readJobBody(action, body, exchange.signal)
+    exchange.trace.model = (ask.source ?? ask.made)?.canonical ?? ''
+    const id = await this.submit(ask, caller, snapshot, exchange.signal)
+    exchange.trace.job = id
+    const waiting = { exchange, jobs: this.#options.jobs, id }
+    await (streams ? streamJob(waiting, this.#options.clock) : awaitJob(waiting))
+  }
+
+  /**
+   * Accepts a job, and resolves to its id: that of a pull under way where it does the same already.
+   *
+   * @throws ProxyError those of `permit`, `place`, `BlobHolders.find` and `Jobs.submit`; the signal's reason.
+   */
+  async submit(ask: RequestedJob, caller: Caller, snapshot: Snapshot, signal: AbortSignal): Promise<string> {
+    permit(ask, caller, snapshot.config)
+    const { nodes, spares } = await this.#place(ask, snapshot, signal)
+    const { jobs } = this.#options
+    const wanted = {
+      action: ask.action,
+      model: modelOf(ask),
+      body: ask.body,
+      nodes,
+      spares,
+      tenant: caller.tenant,
+    }
+    return samePull(wanted, jobs.list())?.id ?? (await jobs.submit(wanted))
+  }
+
+  async #place(ask: RequestedJob, snapshot: Snapshot, signal: AbortSignal) {
+    if (ask.digests.length === 0) return placeJob(ask, snapshot)
+    const { nodes } = placeJob({ ...ask, wish: { ...ask.wish, copies: 'all' } }, snapshot)
+    return placeJob(ask, snapshot, await this.#options.blobs.find(nodes, ask.digests, snapshot, signal))
+  }
+}
+
+type Wanted = Omit<JobSpec, 'created' | 'cancelled'>
+
+/**
+ * The pull under way that does all that is wanted, if any. Ollama joins two pulls of a model as well. Only the newest job of
+ * the model counts: after a delete that waits, the model has to be pulled again.
+ *
+ * @param jobs the newest first.
+ */
+function samePull(wanted: Wanted, jobs: readonly JobView[]): JobView | null {
+  if (wanted.action !== 'pull') return null
+  const newest = jobs.find(
+    ({ spec, status }) => !isOver(status?.state ?? 'waiting') && concerns(spec, wanted.model),
+  )
+  if (newest?.spec.action !== 'pull' || newest.spec.cancelled) return null
+  const isSame = newest.spec.model === wanted.model && howOf(newest.spec) === howOf(wanted)
+  return isSame && wanted.nodes.every((node) => newest.spec.nodes.includes(node)) ? newest : null
+}
+
+function concerns({ model, body }: JobSpec, name: string): boolean {
+  const others = [body['from'], body['destination']]
+  return model === name || others.some((other) => typeof other === 'string' && canonicalName(other) === name)
+}
+
+/** The fields of a job but for its model, whose name may be written in more than one way. */
+function howOf({ body }: Wanted): string {
+  return JSON.stringify(
+    Object.entries(body)
+      .filter(([field]) => field !== 'model')
+      .sort(),
+  )
+}
+
+/** A job is kept under the model it makes; a copy under its source. */
+function modelOf({ action, source, made }: RequestedJob): JobSpec['model'] {
+  return (action === 'copy' ? source : (made ?? source))?.canonical ?? ''
+}

@@ -1,0 +1,35 @@
+import type { Config } from '../../fleet/config.ts'
+import { registryOf } from '../../fleet/documents/names.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { maySee } from '../admission/model-routing.ts'
+import type { Caller } from '../http/authenticate.ts'
+import { notFound, type RequestedJob } from './job-request.ts'
+
+/**
+ * What the operator lets be done, and the caller's key covers. A node fetches from any host it is told to, within the
+ * network it stands in (docs/ollama.md#security): so only from those that are named.
+ *
+ * @throws ProxyError `forbidden` naming the setting; that of `notFound` for a model the key does not cover.
+ */
+export function permit(ask: RequestedJob, caller: Caller, { management }: Config): void {
+  const { action, source, made, body } = ask
+  if (action === 'push' && !management.push)
+    throw forbidden(
+      "models are not pushed: it is done with one Ollama server's own account; an operator can set management.push",
+    )
+  if (body['insecure'] === true && !management.insecure)
+    throw forbidden('"insecure" is not let through; an operator can set management.insecure')
+  if (source && !maySee(caller, source.canonical)) throw notFound(ask)
+  if (made && !maySee(caller, made.canonical))
+    throw forbidden(`this key does not cover model '${made.written}'`)
+  const remote = action === 'pull' ? made : action === 'push' ? source : null
+  const registry = remote && registryOf(remote.canonical)
+  if (registry && !management.registries.includes(registry))
+    throw forbidden(
+      `models of ${registry} are not let through; an operator can add it to management.registries`,
+    )
+}
+
+function forbidden(reason: string): ProxyError {
+  return new ProxyError('forbidden', { reason })
+}

@@ -1,0 +1,163 @@
+import { matchesLabels } from '../../fleet/documents/schema.ts'
+import type { JobAction } from '../../fleet/job.ts'
+import type { Wish } from '../../fleet/job-wish.ts'
+import { type NodeView, preferWell } from '../../fleet/node.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { absent } from '../admission/model-routing.ts'
+import { notFound, type RequestedJob } from './job-request.ts'
+
+/** Names of nodes, as a job wants them. */
+export interface JobPlacement {
+  readonly nodes: readonly string[]
+  readonly spares: readonly string[]
+}
+
+/**
+ * Where a job is done: on the nodes that are named, else where the wish, the model's copies and the policy put it.
+ *
+ * @param havingBlobs the nodes that hold the blobs that are needed; null when none are.
+ * @throws ProxyError `model_not_found`, `bad_request` or `conflict` for nodes that were named, `no_place`; `no_config`,
+ *   `no_nodes` and `not_ready` when there is nothing to judge by yet.
+ */
+export function placeJob(
+  ask: RequestedJob,
+  snapshot: Snapshot,
+  havingBlobs: ReadonlySet<string> | null = null,
+): JobPlacement {
+  const { source, wish } = ask
+  if (snapshot.nodes.size === 0 || (source && !snapshot.models.has(source.canonical))) {
+    const error = absent('', snapshot)
+    throw error.code === 'model_not_found' ? notFound(ask) : error
+  }
+  const able = [...snapshot.nodes.values()].filter(({ name }) => havingBlobs?.has(name) ?? true)
+  return wish.nodes
+    ? { nodes: named(ask, wish.nodes, snapshot, havingBlobs), spares: [] }
+    : chosen(ask, able, snapshot)
+}
+
+function named(
+  { action, source }: RequestedJob,
+  names: readonly string[],
+  { nodes }: Snapshot,
+  havingBlobs: ReadonlySet<string> | null,
+): string[] {
+  for (const name of names) {
+    const node = nodes.get(name)
+    if (!node)
+      throw new ProxyError('bad_request', { reason: `there is no node named ${JSON.stringify(name)}` })
+    if (!node.available)
+      throw new ProxyError('conflict', {
+        reason: `node ${name} is ${conditionOf(node)}, so it cannot ${action}`,
+      })
+    const lacks =
+      source && !node.onDisk.has(source.canonical)
+        ? `model '${source.written}'`
+        : havingBlobs && !havingBlobs.has(name) && 'each of the files'
+    if (lacks) throw new ProxyError('bad_request', { reason: `node ${name} does not have ${lacks}` })
+  }
+  return [...new Set(names)]
+}
+
+function conditionOf({ spec, departed }: NodeView): string {
+  if (departed) return 'not registered any more'
+  return spec.state === 'active' ? 'not probed yet' : spec.state
+}
+
+function chosen(ask: RequestedJob, able: readonly NodeView[], snapshot: Snapshot): JobPlacement {
+  const labelled = able.filter(({ spec }) => matchesLabels(ask.wish.labels ?? {}, spec.labels))
+  const placement = choosers[ask.action](ask, labelled, snapshot)
+  if (placement.nodes.length === 0)
+    throw noPlace(ask, 'each that could is cordoned, off, not probed yet or has other labels')
+  return { nodes: placement.nodes.map(nameOf), spares: placement.spares.map(nameOf) }
+}
+
+interface Choice {
+  readonly nodes: readonly NodeView[]
+  readonly spares: readonly NodeView[]
+}
+type Chooser = (ask: RequestedJob, labelled: readonly NodeView[], snapshot: Snapshot) => Choice
+
+/** Every copy is meant, and those of nodes that are down wait for them; a node that has departed may never be back. */
+const everyHolder: Chooser = ({ source }, labelled) => ({
+  nodes: labelled.filter(
+    (node) => node.spec.state !== 'off' && !node.departed && has(node, source?.canonical),
+  ),
+  spares: [],
+})
+
+const choosers: Readonly<Record<JobAction, Chooser>> = {
+  copy: everyHolder,
+  delete: everyHolder,
+  /** Copies are pulled together, lest they drift apart; what they are too few for goes where most room is. */
+  pull: (ask, labelled, { config }) => {
+    const able = preferWell(labelled)
+    const holders = able.filter((node) => has(node, ask.made?.canonical))
+    const others = able
+      .filter((node) => !holders.includes(node) && matchesLabels(config.management.nodes, node.spec.labels))
+      .sort((a, b) => bytesOnDisk(a) - bytesOnDisk(b))
+    const byPolicy = holders.length > 0 ? holders.length : config.management.copies
+    const count = countOf(ask, byPolicy, holders.length + others.length)
+    return split([...holders, ...others], Math.max(count, holders.length))
+  },
+  create: (ask, labelled) => {
+    const able = preferWell(labelled.filter((node) => has(node, ask.source?.canonical)))
+    return split(able, countOf(ask, 'all', able.length))
+  },
+  push: ({ source }, labelled) =>
+    split(preferWell(labelled.filter((node) => has(node, source?.canonical))), 1),
+  /** Where it is in memory already it is kept there; then where memory is least used. */
+  load: (ask, labelled, { config }) => {
+    const model = ask.source?.canonical ?? ''
+    const able = preferWell(labelled.filter((node) => has(node, model))).sort(
+      (a, b) => isLoaded(b, model) - isLoaded(a, model) || bytesInMemory(a) - bytesInMemory(b),
+    )
+    return split(able, countOf(ask, config.management.copies, able.length))
+  },
+  /** Cordoned nodes too. What a node that is down was last seen to have is likely gone with its process. */
+  unload: ({ source }, labelled) => {
+    const having = labelled.filter((node) => node.resident.has(source?.canonical ?? ''))
+    const well = having.filter(({ health }) => health !== 'down')
+    const nodes = well.length > 0 ? well : having
+    if (nodes.length > 0) return { nodes, spares: [] }
+    throw new ProxyError('conflict', { reason: `no node has model '${source?.written}' in its memory` })
+  },
+}
+
+/** As many as the caller wants, all of which there must be; as many of those the policy wants as there are. */
+function countOf(ask: RequestedJob, byPolicy: NonNullable<Wish['copies']>, able: number): number {
+  const { copies } = ask.wish
+  if (copies === 'all') return able
+  if (copies === undefined) return byPolicy === 'all' ? able : Math.min(byPolicy, able)
+  if (copies > able) throw noPlace(ask, `${copies} are wanted, and ${able} could`)
+  return copies
+}
+
+function split(nodes: readonly NodeView[], count: number): Choice {
+  return { nodes: nodes.slice(0, count), spares: nodes.slice(count) }
+}
+
+function has(node: NodeView, model: string | undefined): boolean {
+  return model === undefined || node.onDisk.has(model)
+}
+
+function isLoaded(node: NodeView, model: string): number {
+  return Number(node.resident.has(model))
+}
+
+function bytesOnDisk({ status }: NodeView): number {
+  return (status?.models ?? []).reduce((sum, { size }) => sum + size, 0)
+}
+
+function bytesInMemory({ status }: NodeView): number {
+  return (status?.loaded ?? []).reduce((sum, { size }) => sum + size, 0)
+}
+
+function nameOf({ name }: NodeView): string {
+  return name
+}
+
+function noPlace({ action, source, made }: RequestedJob, reason: string): ProxyError {
+  const model = (source ?? made)?.written ?? ''
+  return new ProxyError('no_place', { action, model, reason })
+}

@@ -1,0 +1,59 @@
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { promptTokens } from '../admission/conversation.ts'
+import { chooseModel } from '../admission/model-routing.ts'
+import type { Scanned } from '../body/json-fields.ts'
+import { scanBody } from '../body/scan-body.ts'
+import type { Caller } from '../http/authenticate.ts'
+import { sendJson } from '../http/error-response.ts'
+import type { Exchange } from '../http/exchange.ts'
+import { asObject, parseObject } from '../response/ollama-json.ts'
+
+/** As Ollama estimates `input_tokens` at the start of an answer (docs/ollama.md#answers). */
+const charactersPerToken = 4
+/** A body of more bytes, or values, is not parsed: that would hold everybody else up. */
+const maxParsedBytes = 1024 * 1024
+const maxParsedValues = 5000
+
+/**
+ * Answers `/v1/messages/count_tokens`, which Ollama does not have and Anthropic's clients ask for, with an estimate that
+ * says so. @throws ProxyError `bad_json` and those of `chooseModel`.
+ */
+export async function answerTokenCount(
+  exchange: Exchange,
+  caller: Caller,
+  bytes: Buffer,
+  snapshot: Snapshot,
+): Promise<void> {
+  const scanned = await scanBody(bytes, [], exchange.signal)
+  const { model } = scanned
+  if (!model) throw new ProxyError('missing_model')
+  exchange.trace.model = chooseModel(model.value, caller, snapshot).model
+  const body = JSON.stringify({ input_tokens: estimate(bytes, scanned) })
+  sendJson(exchange.response, 200, body, {
+    'x-request-id': exchange.publicId,
+    'x-llamero-estimate': 'true',
+  })
+  exchange.trace.outcome = 'ok'
+}
+
+/** Tokens of the prompt of a body that `scan` has found well-formed, which also bounds its depth. */
+function estimate(bytes: Buffer, { values, prompt }: Scanned): number {
+  const mayParse = bytes.length <= maxParsedBytes && values <= maxParsedValues
+  const asked = mayParse ? parseObject(bytes.toString('utf8')) : null
+  if (!asked) return Math.max(1, promptTokens(prompt))
+  const characters = charactersOf([asked['system'], asked['messages'], asked['tools']])
+  return Math.max(1, Math.floor(characters / charactersPerToken))
+}
+
+/** Characters of all text, and of the JSON that tools take. The bytes of an image are no text. */
+function charactersOf(value: unknown): number {
+  if (typeof value === 'string') return value.length
+  if (Array.isArray(value)) return value.reduce((sum: number, each) => sum + charactersOf(each), 0)
+  return Object.entries(asObject(value) ?? {}).reduce((sum, field) => sum + charactersOfField(field), 0)
+}
+
+function charactersOfField([name, value]: [string, unknown]): number {
+  if (name === 'type' || name === 'source') return 0
+  return name === 'input_schema' || name === 'input' ? JSON.stringify(value).length : charactersOf(value)
+}

@@ -1,0 +1,208 @@
+import { aliasesOf } from '../../fleet/aliases.ts'
+import { namespaceOf } from '../../fleet/documents/names.ts'
+import type { InventoryModel } from '../../fleet/node.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { viaLlamero } from '../../shared/net/via.ts'
+import { compareVersions } from '../../shared/versions.ts'
+import { chooseModel, maySee, rulesFor } from '../admission/model-routing.ts'
+import { resolve } from '../admission/resolve-model.ts'
+import type { Caller } from '../http/authenticate.ts'
+import { sendJson } from '../http/error-response.ts'
+import type { Exchange } from '../http/exchange.ts'
+
+/** What is answered from memory, whatever the nodes do. */
+export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
+
+type ListName = Exclude<AnswerName, 'running' | 'model'>
+interface List {
+  /** What its body is made of: where all are the same in the next snapshot, so is the body. */
+  readonly basis: (snapshot: Snapshot) => readonly [object, object?]
+  readonly body: (snapshot: Snapshot, caller: Caller) => string
+}
+
+const lists: Readonly<Record<ListName, List>> = {
+  version: {
+    basis: (snapshot) => [snapshot],
+    body: (snapshot) => JSON.stringify({ version: lowestVersion(snapshot) }),
+  },
+  status: {
+    basis: ({ config }) => [config],
+    body: (snapshot, caller) => JSON.stringify({ cloud: cloudFor(caller, snapshot) }),
+  },
+  tags: {
+    basis: ({ models, routes }) => [models, routes],
+    body: (snapshot, caller) => `{"models":[${visibleModels(snapshot, caller).map(tag).join(',')}]}`,
+  },
+  ps: {
+    basis: (snapshot) => [snapshot],
+    body: (snapshot, caller) => JSON.stringify({ models: visibleLoaded(snapshot, caller) }),
+  },
+  models: {
+    basis: ({ models, routes }) => [models, routes],
+    body: (snapshot, caller) => {
+      const models = visibleModels(snapshot, caller).map((model) =>
+        openaiModel(model.shown ?? model.name, model),
+      )
+      // Ollama's own quirk: null, not an empty list (docs/ollama.md#answers).
+      return JSON.stringify({ object: 'list', data: models.length > 0 ? models : null })
+    },
+  },
+}
+
+/** Bodies by what they list and for which rights, kept as long as their basis: polling clients ask every few seconds. */
+const cache = new WeakMap<object, WeakMap<object, Map<string, Buffer>>>()
+/** Each may be megabytes, and there may be as many rights as keys. */
+const maxKept = 16
+
+/** Answers a request from the snapshot. @throws ProxyError for a single model, see `chooseModel`. */
+export function answerFromSnapshot(
+  snapshot: Snapshot,
+  name: AnswerName,
+  exchange: Exchange,
+  caller: Caller,
+): void {
+  const headers = { 'x-request-id': exchange.publicId, via: viaLlamero }
+  if (name === 'running') {
+    exchange.response.writeHead(200, {
+      'content-type': 'text/plain; charset=utf-8',
+      'content-length': 17,
+      ...headers,
+    })
+    exchange.response.end(exchange.request.method === 'HEAD' ? undefined : 'Ollama is running')
+  } else {
+    const body = name === 'model' ? oneModel(snapshot, exchange, caller) : listed(snapshot, name, caller)
+    sendJson(exchange.response, 200, body, headers)
+  }
+  exchange.trace.outcome = 'ok'
+}
+
+function listed(snapshot: Snapshot, name: ListName, caller: Caller): Buffer {
+  const list = lists[name]
+  const kept = keptFor(list.basis(snapshot))
+  // Only routes tell tenants apart, and of those only the ones that make aliases.
+  const tenant = aliasesOf(snapshot.routes).length > 0 ? caller.tenant : ''
+  const key = `${name} ${JSON.stringify([caller.models, caller.options, tenant])}`
+  const body = kept.get(key) ?? Buffer.from(list.body(snapshot, caller))
+  if (kept.size >= maxKept && !kept.has(key)) kept.clear()
+  kept.set(key, body)
+  return body
+}
+
+function keptFor([first, second = first]: readonly [object, object?]): Map<string, Buffer> {
+  const bySecond = cache.get(first) ?? new WeakMap<object, Map<string, Buffer>>()
+  const kept = bySecond.get(second) ?? new Map<string, Buffer>()
+  cache.set(first, bySecond.set(second, kept))
+  return kept
+}
+
+/** `/v1/models/:model`; the name is echoed as it was written. */
+function oneModel(snapshot: Snapshot, exchange: Exchange, caller: Caller): string {
+  const name = decoded(exchange.path.slice('/v1/models/'.length))
+  const { model } = chooseModel(name, caller, snapshot)
+  exchange.trace.model = model
+  const view = snapshot.models.get(model)
+  if (!view) throw new ProxyError('model_not_found', { model: name.slice(0, 400) })
+  return JSON.stringify(openaiModel(name, view.newest))
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new ProxyError('bad_model', { model: JSON.stringify(text.slice(0, 200)) })
+  }
+}
+
+function visibleModels(snapshot: Snapshot, caller: Caller): InventoryModel[] {
+  const models = [...snapshot.models.values()].map(({ newest }) => newest)
+  return latestFirst(
+    [...models, ...aliasedModels(snapshot, caller)].filter(({ name }) => maySee(caller, name)),
+    ({ modified_at }) => modified_at,
+  )
+}
+
+/** What a caller gets under the names that routes give to models, as if each were a copy made with `ollama cp`. */
+function aliasedModels(snapshot: Snapshot, { tenant }: Caller): InventoryModel[] {
+  const { routes, models } = snapshot
+  const names = new Set(aliasesOf(routes).map(({ name }) => name))
+  return [...names].flatMap((name) => {
+    if (models.has(name)) return [] // listed as itself
+    const target = resolve(name, tenant, snapshot).wanted.find((each) => models.has(each))
+    const model = target === undefined ? undefined : models.get(target)?.newest
+    if (!model) return []
+    const { shown: _, ...rest } = model
+    return [{ ...rest, name }]
+  })
+}
+
+/** Ollama's words for whether its models in the cloud can be used, and who decided that. */
+function cloudFor(caller: Caller, snapshot: Snapshot): object {
+  const disabled = rulesFor(caller, snapshot).cloud === 'refuse'
+  return { disabled, source: disabled ? 'config' : 'none' }
+}
+
+/**
+ * One row for each node that has the model in memory. `model` is its name alone, by which clients find it; `name`, which
+ * `ollama ps` prints (cmd/cmd.go, ListRunningHandler), tells rows of one model apart.
+ */
+function visibleLoaded({ loaded, config }: Snapshot, caller: Caller): object[] {
+  const visible = loaded.filter(({ model }) => maySee(caller, model.name))
+  const rows = latestFirst(visible, ({ model }) => model.expires_at)
+  const byName = Map.groupBy(rows, ({ model }) => model.name)
+  return rows.map((row) => {
+    const { node, model: loadedModel } = row
+    const { shown, ...model } = loadedModel
+    const name = shown ?? model.name
+    const alike = byName.get(model.name) ?? []
+    const place = config.headers.node ? node : `${alike.indexOf(row) + 1} of ${alike.length}`
+    return {
+      ...model,
+      name: alike.length > 1 ? `${name} (${place})` : name,
+      model: name,
+      ...(config.headers.node ? { llamero: { node } } : {}),
+    }
+  })
+}
+
+/** As Ollama lists things. By the moment, not the text: each node writes dates in its own time zone. */
+function latestFirst<T>(things: readonly T[], dateOf: (thing: T) => string): T[] {
+  return things
+    .map((thing) => ({ thing, at: Date.parse(dateOf(thing)) || 0 }))
+    .sort((a, b) => b.at - a.at)
+    .map(({ thing }) => thing)
+}
+
+/** A new list is mostly made of the models of the one before: of thousands, few are ever written anew. */
+const tags = new WeakMap<InventoryModel, string>()
+
+/** A model as `/api/tags` tells it, in JSON. */
+function tag(model: InventoryModel): string {
+  const { name, shown = name, modified_at, size, digest, details, capabilities } = model
+  const json =
+    tags.get(model) ??
+    JSON.stringify({
+      name: shown,
+      model: shown,
+      modified_at,
+      size,
+      digest,
+      details,
+      ...(capabilities ? { capabilities } : {}),
+    })
+  tags.set(model, json)
+  return json
+}
+
+function openaiModel(id: string, { name, modified_at }: InventoryModel): object {
+  const created = Math.floor((Date.parse(modified_at) || 0) / 1000)
+  return { id, object: 'model', created, owned_by: namespaceOf(name) }
+}
+
+/** The lowest version in use: a client that checks it must not be promised what some node cannot do. */
+function lowestVersion(snapshot: Snapshot): string {
+  const nodes = [...snapshot.nodes.values()].filter((node) => node.status?.version)
+  const up = nodes.filter((node) => node.available && node.health !== 'down')
+  const versions = (up.length > 0 ? up : nodes).map((node) => node.status?.version ?? '')
+  return versions.sort(compareVersions)[0] ?? '0.0.0'
+}

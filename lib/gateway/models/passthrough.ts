@@ -1,0 +1,147 @@
+import { byHealth, type NodeView } from '../../fleet/node.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import type { Clock } from '../../shared/clock.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import type { UpstreamPool } from '../availability/upstream-pool.ts'
+import { failRequest, provesDown, sendRefusal } from '../dispatch/final-failure.ts'
+import type { Caller } from '../http/authenticate.ts'
+import { ClientGone, type Exchange } from '../http/exchange.ts'
+import type { PassRoute } from '../http/routes.ts'
+import { HeldDelivery } from '../response/held-delivery.ts'
+import { isPage } from '../response/not-ollama.ts'
+import type { UpstreamFailure } from '../response/outcome.ts'
+import { PassDelivery } from '../response/pass-delivery.ts'
+import type { Forwarder } from '../upstream/forwarder.ts'
+import { requestHeaders, type UpstreamRequest, upTo } from '../upstream/upstream-request.ts'
+
+interface PassesOptions {
+  readonly upstreams: UpstreamPool
+  readonly forwarder: Forwarder
+  readonly clock: Clock
+  /** A node is not what the snapshot says. */
+  readonly doubt: (node: string) => void
+}
+
+/** Requests that name no model: they go to a node as they are, without a slot, and its answer comes back as it is. */
+export class Passthrough {
+  readonly #options: PassesOptions
+
+  constructor(options: PassesOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Who may be asked, in the order they are. To be called before the body is read.
+   *
+   * @throws ProxyError `not_served` where the configuration names no node, `forbidden` without an admin's key,
+   *   `node_unavailable`.
+   */
+  nodesFor(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): readonly NodeView[] {
+    const { nodes, config } = snapshot
+    const available = [...nodes.values()].filter((node) => node.available).sort(byHealth)
+    if (route.to === 'any') return atLeastOne(available.slice(0, config.routing.attempts))
+    const name = route.to === 'identity' ? config.node_identity.node : config.routing.unknown_paths
+    if (name === undefined) throw new ProxyError('not_served', { path: exchange.path.slice(0, 200) })
+    // These act with the account of whoever runs the node.
+    if (route.to === 'identity' && !caller.mayManage)
+      throw new ProxyError('forbidden', { reason: 'this path needs an API key with the scope admin' })
+    return atLeastOne(available.filter((node) => node.name === name))
+  }
+
+  /**
+   * Resolves when the caller has a node's answer, whatever it is.
+   *
+   * @throws ProxyError that every node failed; the reason of the exchange's signal.
+   */
+  async run(exchange: Exchange, nodes: readonly NodeView[], body: Buffer, snapshot: Snapshot): Promise<void> {
+    const failure = await this.#firstAnswer(exchange, nodes, body, snapshot)
+    if (!failure) {
+      exchange.trace.outcome = 'ok'
+      return
+    }
+    if (provesDown(failure, snapshot.nodes.get(exchange.trace.node)))
+      throw new ProxyError('node_unavailable', {}, { cause: failure.cause })
+    failRequest(exchange, failure)
+  }
+
+  /** Null when the caller has the answer of a node, whatever it says; else how the last node failed. */
+  async #firstAnswer(
+    exchange: Exchange,
+    nodes: readonly NodeView[],
+    body: Buffer,
+    snapshot: Snapshot,
+  ): Promise<UpstreamFailure | null> {
+    let failure: UpstreamFailure | null = null
+    for (const node of nodes) {
+      exchange.trace.node = node.name
+      exchange.trace.attempts++
+      const outcome = await this.#options.forwarder.send(
+        this.#order(exchange, { node, isLast: node === nodes.at(-1) }, body, snapshot),
+      )
+      if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
+      if (outcome.kind === 'done') return null
+      failure = outcome
+      if (outcome.kind === 'refused' && !isPage(outcome)) {
+        sendRefusal(exchange, outcome)
+        return null
+      }
+      if (outcome.kind === 'refused') this.#options.upstreams.of(node).noteRefusal(outcome)
+      else this.#options.doubt(node.name)
+      if (outcome.kind === 'node-failed' && outcome.committed) break
+    }
+    return failure
+  }
+
+  #order(
+    exchange: Exchange,
+    { node, isLast }: { readonly node: NodeView; readonly isLast: boolean },
+    body: Buffer,
+    { config }: Snapshot,
+  ): UpstreamRequest {
+    const { upstreams } = this.#options
+    const { timeouts, headers } = config
+    const upstream = upstreams.of(node)
+    return {
+      upstream,
+      method: exchange.request.method ?? '',
+      path: exchange.path,
+      headers: requestHeaders({
+        caller: exchange.request.headers,
+        node: node.spec.headers,
+        host: upstream.target.host,
+        bodyBytes: body.length,
+        requestId: exchange.id,
+        via: upstream.via,
+      }),
+      body,
+      timeouts,
+      patience: upTo(
+        timeouts.whole_answer,
+        (reason) => (reason === 'lost' || reason === 'frozen') && !isLast,
+      ),
+      pulse: null,
+      deadlineAt: exchange.startedAt + timeouts.request,
+      signal: exchange.signal,
+      resent: () => {},
+      receive: (head) => {
+        exchange.trace.contentType = head.contentType
+        if (head.status >= 400) return new HeldDelivery(head)
+        return new PassDelivery(head, {
+          response: exchange.response,
+          idleWriteMs: timeouts.idle_write,
+          spelling: null,
+          responseHeaders: {
+            'x-request-id': exchange.publicId,
+            ...(headers.node && { 'x-llamero-node': node.name }),
+          },
+        })
+      },
+    }
+  }
+}
+
+/** @throws ProxyError `node_unavailable` when there is none. */
+function atLeastOne(nodes: readonly NodeView[]): readonly NodeView[] {
+  if (nodes.length === 0) throw new ProxyError('node_unavailable')
+  return nodes
+}

@@ -1,0 +1,194 @@
+import { byHealth, type NodeView } from '../../fleet/node.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import { holdersText } from '../../scheduler/queue/holders.ts'
+import { orAborted } from '../../shared/abort.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import { compareVersions } from '../../shared/versions.ts'
+import { chooseModel } from '../admission/model-routing.ts'
+import type { UpstreamPool } from '../availability/upstream-pool.ts'
+import { failRequest, provesDown } from '../dispatch/final-failure.ts'
+import type { Caller } from '../http/authenticate.ts'
+import { sendJson } from '../http/error-response.ts'
+import type { Exchange } from '../http/exchange.ts'
+import { isForeign, isUnauthorized } from '../response/not-ollama.ts'
+import { parseObject } from '../response/ollama-json.ts'
+import type { UpstreamFailure, UpstreamOutcome } from '../response/outcome.ts'
+import type { NodeClient } from '../upstream/node-client.ts'
+import { Recent } from './show-cache.ts'
+
+interface ShowsOptions {
+  readonly api: NodeClient
+  readonly upstreams: UpstreamPool
+  /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
+  readonly doubt: (node: string) => void
+}
+
+/** What is asked about a model, in full: equal questions have equal answers, as long as the digest is the same. */
+interface Question {
+  readonly model: string
+  readonly verbose: boolean
+  readonly userAgent: string | undefined
+}
+
+/** A question names a model; a larger body is not read. */
+export const maxQuestionBytes = 64 * 1024
+/** Verbose, with every token of a large vocabulary. */
+const maxAnswerBytes = 32 * 1024 * 1024
+const maxKeptBytes = 64 * 1024 * 1024
+
+/**
+ * `/api/show`: from any node that has the model, the newest copy first, without a slot since no runner is needed; then
+ * from memory. Invariant: at most one request per node and question is under way, which outlives whoever asked first.
+ */
+export class ShowCache {
+  readonly #options: ShowsOptions
+  readonly #kept = new Recent(maxKeptBytes)
+  readonly #asked = new Map<string, Promise<UpstreamOutcome>>()
+
+  constructor(options: ShowsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Resolves when the caller has the answer, or the last node's own refusal.
+   *
+   * @throws ProxyError `bad_json`, `all_nodes_down`, those of `chooseModel`, or that every node failed; the reason of the
+   *   exchange's signal.
+   */
+  async answer(exchange: Exchange, caller: Caller, body: Buffer, snapshot: Snapshot): Promise<void> {
+    const { name, verbose } = readQuestion(body)
+    const { model } = chooseModel(name, caller, snapshot)
+    exchange.trace.model = model
+    const question = { model, verbose, userAgent: exchange.request.headers['user-agent'] }
+    const newest = newestDigest(model, snapshot)
+    const holders = holdersOf(model, newest, snapshot)
+    const kept = this.#remembered(question, newest, holders)
+    if (kept) return send(exchange, kept)
+    const nodes = holders.filter((node) => this.#canBeAsked(node))
+    let failure: UpstreamFailure | null = null
+    for (const node of nodes.slice(0, snapshot.config.routing.attempts)) {
+      exchange.trace.node = node.name
+      exchange.trace.attempts++
+      const outcome = await orAborted(this.#ask(node, question, snapshot), exchange.signal)
+      if (outcome.kind === 'refused' && outcome.status < 300) return send(exchange, outcome.body)
+      if (outcome.kind === 'refused' || outcome.kind === 'node-failed') failure = outcome
+      if (isFinal(outcome)) break
+    }
+    if (!failure || provesDown(failure, snapshot.nodes.get(exchange.trace.node))) {
+      const holders = holdersText({ model, tried: new Set() }, snapshot, this.#options.upstreams)
+      throw new ProxyError('all_nodes_down', { model, holders }, { cause: failure?.cause })
+    }
+    failRequest(exchange, failure)
+  }
+
+  /** What a newer Ollama said of the newest copy, unless one that is newer still can be asked. */
+  #remembered(question: Question, newest: string, holders: readonly NodeView[]): Buffer | null {
+    const copies = holders.filter(({ onDisk }) => onDisk.get(question.model) === newest)
+    for (const node of copies.sort((a, b) => compareVersions(versionOf(b), versionOf(a)))) {
+      const kept = this.#kept.get(keyOf(question, newest, versionOf(node)))
+      if (kept) return kept
+      if (node.health !== 'down' && this.#canBeAsked(node)) return null
+    }
+    return null
+  }
+
+  #canBeAsked({ name, departed }: NodeView): boolean {
+    return departed === null && this.#options.upstreams.breakerState(name) !== 'open'
+  }
+
+  #ask(node: NodeView, question: Question, snapshot: Snapshot): Promise<UpstreamOutcome> {
+    const key = keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
+    // Others may have asked it while the node before failed.
+    const heard = this.#kept.get(key)
+    if (heard) return Promise.resolve(asAnswer(heard))
+    const flight = `${node.name} ${key}`
+    const underWay = this.#asked.get(flight)
+    if (underWay !== undefined) return underWay
+    const asked = this.#send(node, question, snapshot).then((outcome) => {
+      this.#asked.delete(flight)
+      this.#learn(node, question.model, key, outcome)
+      return outcome
+    })
+    this.#asked.set(flight, asked)
+    return asked
+  }
+
+  #learn(node: NodeView, model: string, key: string, outcome: UpstreamOutcome): void {
+    if (outcome.kind === 'refused') {
+      if (outcome.status < 300 && node.onDisk.get(model)) this.#kept.keep(key, outcome.body)
+      if (outcome.status !== 404) return
+    }
+    this.#options.doubt(node.name)
+  }
+
+  #send(
+    node: NodeView,
+    { model, verbose, userAgent }: Question,
+    snapshot: Snapshot,
+  ): Promise<UpstreamOutcome> {
+    const { timeouts } = snapshot.config
+    return this.#options.api.ask(node, {
+      method: 'POST',
+      path: '/api/show',
+      requestId: 'llamero-show',
+      headers: { 'content-type': 'application/json', ...(userAgent && { 'user-agent': userAgent }) },
+      body: Buffer.from(JSON.stringify({ model, ...(verbose && { verbose }) })),
+      timeouts,
+      // It only reads a file: as patient as with a node that falls silent.
+      silentMs: timeouts.between_tokens,
+      maxAnswerBytes,
+    })
+  }
+}
+
+function newestDigest(model: string, { models }: Snapshot): string {
+  return models.get(model)?.newest.digest ?? ''
+}
+
+/** Those advised down last, else those with the newest copy first, and of these the ones whose Ollama says most of it. */
+function holdersOf(model: string, newest: string, { models, nodes }: Snapshot): NodeView[] {
+  const isOlder = (node: NodeView) => Number(node.onDisk.get(model) !== newest)
+  const isDown = (node: NodeView) => Number(node.health === 'down')
+  return (models.get(model)?.holders ?? [])
+    .flatMap((name) => nodes.get(name) ?? [])
+    .sort(
+      (a, b) =>
+        isDown(a) - isDown(b) ||
+        isOlder(a) - isOlder(b) ||
+        byHealth(a, b) ||
+        compareVersions(versionOf(b), versionOf(a)),
+    )
+}
+
+/** As the node gave it. */
+function asAnswer(body: Buffer): UpstreamOutcome {
+  return { kind: 'refused', status: 200, contentType: 'application/json', body, retryAfterMs: null }
+}
+
+function versionOf({ status }: NodeView): string {
+  return status?.version ?? ''
+}
+
+/** Ollama writes the name into the answer, and for Copilot another `general.basename` (GetModelInfo in server/routes.go). */
+function keyOf({ model, verbose, userAgent }: Question, digest: string, version: string): string {
+  return [model, digest, version, verbose, userAgent?.startsWith('GitHubCopilotChat/') ?? false].join(' ')
+}
+
+function readQuestion(body: Buffer): { readonly name: string; readonly verbose: boolean } {
+  const asked = parseObject(body.toString('utf8'))
+  if (!asked) throw new ProxyError('bad_json', { reason: 'the body must be a JSON object' })
+  const name = asked['model'] || asked['name']
+  if (typeof name !== 'string') throw new ProxyError('missing_model')
+  return { name, verbose: asked['verbose'] === true }
+}
+
+/** Ollama's own word on the request, which no other node would change. */
+function isFinal(outcome: UpstreamOutcome): boolean {
+  if (outcome.kind !== 'refused' || isForeign(outcome) || isUnauthorized(outcome)) return false
+  return outcome.status < 500 && outcome.status !== 404
+}
+
+function send(exchange: Exchange, body: Buffer): void {
+  sendJson(exchange.response, 200, body, { 'x-request-id': exchange.publicId })
+  exchange.trace.outcome = 'ok'
+}

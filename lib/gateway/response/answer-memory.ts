@@ -1,0 +1,37 @@
+import { BodyBudget, type BodyShare } from '../body/body-budget.ts'
+import { BodyBuffer } from '../body/body-buffer.ts'
+
+/** What the answers of nodes that are held back may weigh together, of all instances in this process: it has one memory. */
+const budget = new BodyBudget()
+const togetherBytes = 256 * 1024 * 1024
+
+/** An answer that is held until it is whole. Its pieces are merged: a node may write it byte by byte. */
+export class HeldPieces implements Disposable {
+  readonly #maxBytes: number
+  readonly #share: BodyShare
+  readonly #held: BodyBuffer
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+    this.#share = budget.open('answers')
+    this.#held = new BodyBuffer({ body_bytes: maxBytes, inflight_body_bytes: togetherBytes }, this.#share)
+  }
+
+  get bytes(): Buffer {
+    return this.#held.bytes
+  }
+
+  /** Adds a piece; false when the answer is too large with it, or there is no room for it now. */
+  add(piece: Buffer): boolean {
+    return this.#held.size + piece.length <= this.#maxBytes && this.#held.offer(piece)
+  }
+
+  [Symbol.dispose](): void {
+    this.#share[Symbol.dispose]()
+  }
+}
+
+/** Bytes of answers held now, by every instance in this process. */
+export function heldAnswerBytes(): number {
+  return budget.held
+}

@@ -1,0 +1,113 @@
+import type { Timings } from '../../scheduler/events.ts'
+import { MergedBytes } from '../../shared/merged-bytes.ts'
+import { writeChunk } from './chunk.ts'
+import type { NodeFailed, Tokens, UpstreamFault, UpstreamOutcome } from './outcome.ts'
+import { type Addressee, type AnswerHead, type Delivery, ResponseWriter } from './response-writer.ts'
+import { errorAtStart, type StreamEnd, StreamParser } from './stream-parser.ts'
+
+/** A longer line, or event, is not waited for. */
+const maxPartialBytes = 64 * 1024
+/** Seconds: to write less than this long says more of our event loop than of the node. */
+const leastMeasuredS = 0.25
+
+/**
+ * A stream goes out piece by piece, untouched. A line, or an event, goes out whole: half of one says nothing, and an error
+ * after it would be read as its end. The node's length is not passed on: bytes of an error would fill it up.
+ */
+export class StreamDelivery extends ResponseWriter implements Delivery {
+  readonly #tail: StreamParser
+  /** The beginning of a line or event whose end has not come. */
+  readonly #partial = new MergedBytes()
+  /** Seconds to the head, which Ollama writes with the first token. */
+  readonly #headS: number
+
+  constructor(head: AnswerHead, addressee: Addressee) {
+    super(head, addressee)
+    this.#headS = addressee.elapsedS()
+    this.#tail = new StreamParser(addressee.api, head.contentType)
+  }
+
+  get tokens(): Tokens {
+    return { input: 0, output: this.#tail.events }
+  }
+
+  take(chunk: Buffer): UpstreamOutcome | null {
+    const ready = this.#upToBoundary(chunk)
+    if (!ready) return null
+    this.#tail.read(ready)
+    return this.#send(ready)
+  }
+
+  finish(): UpstreamOutcome {
+    const rest = this.#partial.size > 0 ? this.#partial.take() : null
+    if (rest) this.#tail.read(rest)
+    const ending = this.#tail.ending()
+    if (this.#tail.malformed > 0) this.addressee.malformed(this.#tail.malformed)
+    const failure = rest && ending.kind !== 'truncated' ? this.#send(rest) : null
+    if (failure) return failure
+    switch (ending.kind) {
+      case 'complete':
+      case 'lacks-done':
+        return this.#end(ending)
+      case 'error':
+        return this.#fail('error-line', ending.text)
+      case 'truncated':
+        return this.#fail('truncated', 'the stream ended before the answer did')
+    }
+    ending satisfies never
+  }
+
+  #send(lines: Buffer): UpstreamOutcome | null {
+    const { response } = this.addressee
+    const bytes = this.spelled(lines)
+    if (this.committed) {
+      writeChunk(response, bytes)
+      return null
+    }
+    const text = errorAtStart(bytes, this.head.contentType)
+    if (text !== null) return this.#fail('error-line', text)
+    this.commit()
+    response.write(bytes)
+    return null
+  }
+
+  /** What may go out now; the rest waits for its end, unless it is too long to wait for. */
+  #upToBoundary(chunk: Buffer): Buffer | null {
+    const known = this.#partial.size
+    if (known === 0 && this.#tail.boundary(chunk) === chunk.length) return chunk
+    this.#partial.add(chunk)
+    const { bytes } = this.#partial
+    const end = this.#tail.boundary(bytes, known)
+    if (end === 0 && bytes.length <= maxPartialBytes) return null
+    const ready = this.#partial.take()
+    if (end === ready.length || ready.length - end > maxPartialBytes) return ready
+    this.#partial.add(ready.subarray(end))
+    return ready.subarray(0, end)
+  }
+
+  #end({ kind, tokens, timings }: Extract<StreamEnd, { tokens: Tokens }>): UpstreamOutcome {
+    this.addressee.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
+    const told = timings && this.isSlow ? { ...timings, isReadSlowly: true as const } : timings
+    return { kind: 'done', tokens, timings: told ?? this.#measured(tokens) }
+  }
+
+  /** As seen from here, where the node counts tokens but tells no times: a reader who dawdles makes no node slow. */
+  #measured({ input, cached, output }: Tokens): Timings | null {
+    if (input === 0 || this.isSlow) return null
+    const total = this.addressee.elapsedS()
+    if (total - this.#headS < leastMeasuredS) return null
+    const times = { total, load: 0, promptEval: this.#headS, eval: total - this.#headS }
+    const cachedTokens = cached !== undefined && { cachedTokens: cached }
+    return { ...times, promptTokens: input, ...cachedTokens, outputTokens: output, fromOutside: true }
+  }
+
+  #fail(fault: UpstreamFault, text: string): NodeFailed {
+    return {
+      kind: 'node-failed',
+      fault,
+      committed: this.committed,
+      tokens: this.tokens,
+      cause: new Error(text),
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import type { Api } from '../../fleet/ask.ts'
+import type { Timings } from '../../scheduler/events.ts'
+import { HeldPieces } from './answer-memory.ts'
+import { errorText, parseObject, timingsOf, tokensOf } from './ollama-json.ts'
+import { noTokens, type Tokens, type UpstreamFault, type UpstreamOutcome } from './outcome.ts'
+import { type Delivery, ResponseWriter } from './response-writer.ts'
+
+/** An answer that is not streamed is held until it is whole, so that another node can still replace it: up to this size. */
+const heldBytes = 1024 * 1024
+const parsedBytes = 64 * 1024
+
+/** An answer that makes sense only whole. */
+export class WholeDelivery extends ResponseWriter implements Delivery {
+  readonly #held = new HeldPieces(heldBytes)
+  readonly tokens = noTokens
+
+  take(chunk: Buffer): UpstreamOutcome | null {
+    if (this.committed) {
+      this.addressee.response.write(chunk)
+      return null
+    }
+    if (!this.#held.add(chunk)) this.#release(chunk)
+    return null
+  }
+
+  finish(): UpstreamOutcome {
+    const { response } = this.addressee
+    if (this.committed) {
+      response.end()
+      return { kind: 'done', ...unread }
+    }
+    const body = this.#held.bytes
+    const checked = this.#isText ? unread : check(this.addressee.api, body)
+    if ('fault' in checked) {
+      const cause = new Error(checked.text)
+      return { kind: 'node-failed', fault: checked.fault, committed: false, tokens: noTokens, cause }
+    }
+    const spelled = this.spelled(body)
+    this.commit(spelled.length)
+    response.end(spelled)
+    return { kind: 'done', ...checked }
+  }
+
+  override close(): void {
+    this.#held[Symbol.dispose]()
+  }
+
+  /** A transcript in plain text may say anything, and nothing. */
+  get #isText(): boolean {
+    return this.addressee.api === 'openai_transcriptions' && this.head.contentType.startsWith('text/plain')
+  }
+
+  /** Too large to be held: from here on it is the caller's, and can no longer be replaced. A name further on stays. */
+  #release(chunk: Buffer): void {
+    const length = this.head.headers['content-length']
+    const begun = Buffer.concat([this.#held.bytes, chunk])
+    const spelled = this.spelled(begun)
+    this.commit(length === undefined ? undefined : Number(length) + spelled.length - begun.length)
+    this.addressee.response.write(spelled)
+    this.close()
+  }
+}
+
+interface Reading {
+  readonly tokens: Tokens
+  readonly timings: Timings | null
+}
+
+const unread: Reading = { tokens: noTokens, timings: null }
+
+interface Flaw {
+  readonly fault: UpstreamFault
+  readonly text: string
+}
+
+/**
+ * Whether a whole answer is one: Ollama ends a generation that broke off like any other, but for `done`. Only small ones
+ * are parsed: a large one is a list of numbers, and reading it would hold everybody else up.
+ */
+function check(api: Api, body: Buffer): Flaw | Reading {
+  if (body.length === 0) return { fault: 'truncated', text: 'the answer is empty' }
+  if (body.length > parsedBytes) return unread
+  const answer = parseObject(body.toString('utf8'))
+  if (!answer) return { fault: 'truncated', text: 'the answer is no JSON object' }
+  const text = errorText(answer)
+  if (text !== null) return { fault: 'error-line', text }
+  const isGeneration = api === 'ollama_chat' || api === 'ollama_generate'
+  if (isGeneration && answer['done'] === false && answer['_debug_info'] === undefined)
+    return { fault: 'truncated', text: 'the generation broke off' }
+  return { tokens: tokensOf(answer, 0), timings: timingsOf(answer) }
+}

@@ -1,0 +1,182 @@
+import type { Clock } from '../../shared/clock.ts'
+import type { Streamed } from '../body/streaming-body.ts'
+import type { UpstreamFault } from '../response/outcome.ts'
+import type { LeaveReason, Limit, UpstreamRequest } from './upstream-request.ts'
+
+/** Most answers have begun before a silent node is looked at for the first time; from then on it is in such steps. */
+const firstLookMs = 3000
+const lookMs = 1000
+/**
+ * A connection that lived through an outage says so when one of the ends sends again, which they do more and more rarely
+ * the longer it lasted. Milliseconds after which a new one is made to the node that is back.
+ */
+const reviveMs = 3000
+
+/** An answer of a frozen node that has not gone on for as long does not go on, in milliseconds. */
+const stalledMs = 20_000
+
+/** Where an attempt is: before the head of the answer, within the answer, held up by a slow caller, or over. */
+export type AttemptPhase = 'waiting' | 'streaming' | 'paused' | 'settled'
+
+/** The attempt that deadlines end. */
+export interface TimedAttempt {
+  readonly phase: AttemptPhase
+  /** The body that is being passed on; null when the node has all of it. */
+  readonly upload: Streamed | null
+  failWith(fault: UpstreamFault, cause: Error): void
+}
+
+/**
+ * When an attempt must end though nothing happens: its node is silent, lost, ejected, or slower than another would be, its
+ * answer stalls, or the whole request took too long. One timer at most, set to what comes first.
+ */
+export class AttemptDeadlines {
+  readonly #order: UpstreamRequest
+  readonly #clock: Clock
+  readonly #attempt: TimedAttempt
+  readonly #startedAt: number
+  /** When the current phase last made progress: the head or a byte came, or the caller read on. */
+  #movedAt: number
+  /** When a silent node is looked at next, in monotonic milliseconds. */
+  #lookAt: number
+  #isOverdue = false
+  /** Why the node is to be left as soon as another can answer; null: it may well be working on the request. */
+  #leaveFor: Exclude<LeaveReason, 'slow'> | null = null
+  /** When the node could be reached again, after it was lost; null: it is not. */
+  #foundAt: number | null = null
+  #sentAt: number
+  #cancelTimer: () => void = () => {}
+  #armedAt = 0
+
+  /** Sets no timer before `arm`. */
+  constructor(order: UpstreamRequest, clock: Clock, attempt: TimedAttempt) {
+    this.#order = order
+    this.#clock = clock
+    this.#attempt = attempt
+    this.#startedAt = clock.now()
+    this.#movedAt = this.#startedAt
+    this.#sentAt = this.#startedAt
+    this.#lookAt = this.#sentAt + firstLookMs
+  }
+
+  /** When the node had the whole request, or when the attempt began, in monotonic milliseconds. */
+  get sentAt(): number {
+    return this.#sentAt
+  }
+
+  /** A byte went or came, or the caller read on. */
+  moved(now: number): void {
+    this.#movedAt = now
+  }
+
+  /** The node has the whole request: its time to answer begins. */
+  sent(now: number): void {
+    this.#sentAt = now
+    this.#lookAt = now + firstLookMs
+  }
+
+  /** The answer has begun: its own limits may end sooner than the timer that was set for its head. */
+  began(): void {
+    if (this.#limit().at < this.#armedAt) this.arm()
+  }
+
+  leave(reason: Exclude<LeaveReason, 'slow'>): void {
+    if (this.#leaveFor !== 'lost') this.#leaveFor = reason
+    if (reason === 'lost') this.#foundAt = null
+    this.#look()
+  }
+
+  /** The node can be reached again. */
+  found(): void {
+    if (this.#leaveFor === 'lost') this.#foundAt ??= this.#clock.now()
+  }
+
+  /** The node answers again: it may well be working on the request. */
+  awake(): void {
+    if (this.#leaveFor === 'frozen') this.#leaveFor = null
+  }
+
+  /** The node has answered nothing for long. */
+  stall(): void {
+    if (this.#clock.now() >= this.#movedAt + stalledMs) this.#timeOut('stalled')
+  }
+
+  cancel(): void {
+    this.#cancelTimer()
+  }
+
+  /** One timer per attempt, set to the nearest limit or sooner: chunks only note the time, they set no timers. */
+  arm(): void {
+    this.#cancelTimer()
+    this.#armedAt = this.#limit().at
+    const ms = Math.max(1, this.#armedAt - this.#clock.now())
+    this.#cancelTimer = this.#clock.after(ms, () => this.#check())
+  }
+
+  #check(): void {
+    const { at, fault } = this.#limit()
+    if (this.#clock.now() < at) this.arm()
+    else if (fault === 'look') this.#look()
+    else this.#timeOut(fault)
+  }
+
+  /** The node is silent. Worth leaving when it takes too long, or is not to be expected to answer, but only for another. */
+  #look(): void {
+    const { patience } = this.#order
+    const now = this.#clock.now()
+    const expectedAt = this.#sentAt + patience.expectedMs()
+    const isOverdue = now >= expectedAt
+    if (isOverdue && !this.#isOverdue) patience.overdue(this.#sentAt)
+    // Hearing of it, others may have had it ejected, and this one may have left.
+    if (this.#attempt.phase !== 'waiting') return
+    this.#isOverdue ||= isOverdue
+    const fault = this.#mayLeave(isOverdue)
+    if (fault) {
+      this.#timeOut(fault)
+      return
+    }
+    // What is expected changes with what others answer meanwhile.
+    const soonest = Math.min(Math.max(expectedAt, now + 1), now + firstLookMs)
+    this.#lookAt = isOverdue || this.#leaveFor ? now + lookMs : soonest
+    this.arm()
+  }
+
+  #mayLeave(isOverdue: boolean): UpstreamFault | null {
+    const { patience } = this.#order
+    if (this.#leaveFor && patience.mayLeave(this.#leaveFor))
+      return this.#leaveFor === 'lost' ? 'node-down' : 'ejected'
+    const isBack = this.#foundAt !== null && this.#clock.now() >= this.#foundAt + reviveMs
+    if (isBack && patience.mayReturn()) return 'connection-lost'
+    return isOverdue && patience.mayLeave('slow') ? patience.overdueFault : null
+  }
+
+  #timeOut(fault: UpstreamFault): void {
+    this.#attempt.failWith(
+      fault,
+      new Error(`${fault} after ${Math.round(this.#clock.now() - this.#startedAt)} ms`),
+    )
+  }
+
+  /** The nearest moment at which this attempt must end, and why. */
+  #limit(): Limit {
+    const whole: Limit = { at: this.#order.deadlineAt, fault: 'request-timeout' }
+    // Whoever reads slowly has a limit of its own: see Delivery.
+    if (this.#attempt.phase === 'paused') return whole
+    const step = this.#step()
+    return step.at < whole.at ? step : whole
+  }
+
+  #step(): Limit {
+    const { timeouts, patience } = this.#order
+    const { phase, upload } = this.#attempt
+    if (phase === 'streaming' || upload) {
+      // The caller who is waited for has a limit of its own as well: see Upload.
+      const movedAt = upload?.isStarved ? this.#clock.now() : this.#movedAt
+      return { at: movedAt + timeouts.between_tokens, fault: 'stalled' }
+    }
+    const last = this.#sentAt + patience.atMostMs
+    return last <= this.#lookAt
+      ? { at: last, fault: 'first-token-timeout' }
+      : { at: this.#lookAt, fault: 'look' }
+  }
+}

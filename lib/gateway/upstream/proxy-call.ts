@@ -1,0 +1,321 @@
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
+import type { Clock } from '../../shared/clock.ts'
+import type { Address } from '../../shared/net/address.ts'
+import { readInTurn } from '../../shared/turns.ts'
+import type { Pulse } from '../availability/silence.ts'
+import type { Answering, Silent } from '../availability/upstream.ts'
+import { provesUnreachable } from '../availability/version-check.ts'
+import type { RequestBody, Streamed } from '../body/streaming-body.ts'
+import { noTokens, type UpstreamFault, type UpstreamOutcome } from '../response/outcome.ts'
+import { PieceCount } from '../response/piece-count.ts'
+import type { Delivery } from '../response/response-writer.ts'
+import { AttemptDeadlines, type AttemptPhase, type TimedAttempt } from './attempt-deadlines.ts'
+import { readPastBrokenWrite } from './broken-write.ts'
+import { faultOf, flawOf } from './faults.ts'
+import type { LeaveReason, UpstreamRequest } from './upstream-request.ts'
+
+/** Interim answers (1xx) before the answer. Ollama sends none; a proxy that sends many is heard all the same. */
+const maxInformed = 1000
+
+/** Played for http-proxy: the caller's connection, whose state is not its business. */
+const open = { destroyed: false }
+
+/** Servers that do not know the question get the body after as many milliseconds, as curl does it. */
+const inviteMs = 1000
+/** An idle connection notices an outage within 20 s; one on which something was sent needs more (see `VersionCheck`). */
+const keepAlive = { enable: true, initialDelay: 10_000, interval: 1000, count: 10 }
+
+/**
+ * One try at one node. Its state is where it is: waiting for the head of the answer, streaming, paused because the
+ * caller reads slowly, or settled. Whatever happens first settles it, closes what is still open towards the node, and
+ * later events find it settled.
+ *
+ * To http-proxy it plays the caller's request (`method`, `url`, `headers`, `pipe`) and the caller's response
+ * (`on('close')`, `finished`), so that nothing of the real ones is in its hands.
+ */
+export class ProxyCall implements Silent, Answering, TimedAttempt {
+  readonly outcome: Promise<UpstreamOutcome>
+  readonly method: string
+  readonly url: string
+  readonly headers: OutgoingHttpHeaders
+  readonly httpVersionMajor = 1
+  readonly socket = open
+  /** Spares http-proxy a listener at the end of each answer, who would tell nobody. */
+  readonly finished = true
+  readonly headersSent = true
+  readonly writableFinished = false
+
+  readonly #order: UpstreamRequest
+  readonly #clock: Clock
+  #phase: AttemptPhase = 'waiting'
+  readonly #deadlines: AttemptDeadlines
+  /** The body that is being passed on; null when the node has all of it. */
+  #upload: Streamed | null = null
+  #resolve: (outcome: UpstreamOutcome) => void
+  #closeUpstream: () => void = () => {}
+  #request: ClientRequest | null = null
+  /** Bytes that came on the connection before it was this attempt's. */
+  #readBefore = 0
+  #answer: IncomingMessage | null = null
+  #delivery: Delivery | null = null
+  #pieces: PieceCount | null = null
+
+  constructor(order: UpstreamRequest, clock: Clock) {
+    this.#order = order
+    this.#clock = clock
+    this.method = order.method
+    this.url = order.upstream.path + order.path
+    this.headers = order.asksFirst ? { ...order.headers, expect: '100-continue' } : order.headers
+    const { promise, resolve } = Promise.withResolvers<UpstreamOutcome>()
+    this.outcome = promise
+    this.#resolve = resolve
+    order.signal.addEventListener('abort', this.#abort, { once: true })
+    this.#deadlines = new AttemptDeadlines(order, clock, this)
+    order.upstream.silent.set(this, this)
+    if (order.signal.aborted) this.#abort()
+    else this.#deadlines.arm()
+  }
+
+  get phase(): AttemptPhase {
+    return this.#phase
+  }
+
+  get upload(): Streamed | null {
+    return this.#upload
+  }
+
+  /** Played for http-proxy: it asks to be told when the caller's connection closes, and then closes its own. */
+  on(event: string, listener: () => void): this {
+    if (event === 'close') this.#closeUpstream = listener
+    if (event === 'close' && this.#phase === 'settled') listener()
+    return this
+  }
+
+  /** Played for http-proxy: the body. The node's time to answer begins when it has all of it. */
+  pipe(request: ClientRequest): void {
+    this.#request = request
+    const { body } = this.#order
+    if (Buffer.isBuffer(body) && !this.#order.asksFirst) return void request.end(body)
+    if (!Buffer.isBuffer(body)) this.#upload = body
+    // http-proxy does not tell of the socket of a request that asks first.
+    if (this.#order.asksFirst) request.once('socket', () => this.sending(request))
+    void this.#send(request, body)
+    if (this.#phase === 'waiting') this.#deadlines.arm()
+  }
+
+  /** It fails only when the exchange is over, which has settled this attempt. */
+  async #send(request: ClientRequest, body: RequestBody): Promise<void> {
+    const isAnswered = () => this.#phase !== 'waiting'
+    try {
+      if (this.#order.asksFirst) await this.#invited(request)
+      if (isAnswered()) return
+      if (Buffer.isBuffer(body)) return void request.end(body)
+      await body.play(request, {
+        moved: () => this.#deadlines.moved(this.#clock.now()),
+        get isAnswered() {
+          return isAnswered()
+        },
+      })
+    } catch {
+      return
+    }
+    // An answer to half of it leaves the rest unsent: see #settle.
+    if (isAnswered()) return
+    this.#upload = null
+    this.#deadlines.sent(this.#clock.now())
+  }
+
+  /** Resolves when the node wants the body, has answered without it, is gone, or may know nothing of such questions. */
+  #invited(request: ClientRequest): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const cancel = this.#clock.after(inviteMs, resolve)
+    for (const event of ['continue', 'response', 'close']) request.once(event, resolve)
+    return promise.finally(cancel)
+  }
+
+  /** The request has its socket. */
+  sending(request: ClientRequest): void {
+    this.#readBefore = request.socket?.bytesRead ?? 0
+    // The agent does so for sockets of its own.
+    if (!Buffer.isBuffer(this.#order.body) && request.socket) {
+      request.socket.setKeepAlive(keepAlive)
+      readPastBrokenWrite(request.socket)
+    }
+    let informed = 0
+    request.on('information', () => {
+      if (++informed > maxInformed)
+        this.failWith('bad-response', new Error('the node sends interim answers without an end'))
+    })
+    request.on('upgrade', (_answer, socket) => {
+      socket.destroy()
+      this.failWith('bad-response', new Error('the node switched protocols unasked'))
+    })
+  }
+
+  /** The head of the answer is here. */
+  receive(answer: IncomingMessage): void {
+    if (this.#phase === 'settled') {
+      answer.destroy()
+      return
+    }
+    answer.on('error', (error) => this.fail(error))
+    const flaw = flawOf(answer)
+    if (flaw !== null) {
+      this.failWith('bad-response', new Error(flaw))
+      return
+    }
+    this.#pieces = new PieceCount(this.#heard())
+    this.#phase = 'streaming'
+    this.#order.upstream.silent.delete(this)
+    this.#order.upstream.answering.set(this, this)
+    this.#answer = answer
+    this.#delivery = this.#order.receive({
+      status: answer.statusCode ?? 0,
+      contentType: answer.headers['content-type'] ?? '',
+      headers: answer.headers,
+    })
+    this.#deadlines.began()
+    answer.on('data', (chunk: Buffer) => this.#take(chunk))
+    answer.on('end', () => this.#finish())
+    answer.on('close', () => {
+      // After every good answer as well, and an Error is not free: its stack is captured.
+      if (this.#phase === 'settled') return
+      this.failWith('broken-off', new Error('the node closed the connection within its answer'))
+    })
+  }
+
+  /** Whether the kernel has all of the request. */
+  get isSent(): boolean {
+    return this.#upload === null && this.#request?.writableFinished === true
+  }
+
+  get silentSince(): number {
+    return this.#deadlines.sentAt
+  }
+
+  get address(): Address | null {
+    const { remoteAddress: host, remotePort: port } = this.#request?.socket ?? {}
+    return host !== undefined && port !== undefined ? { host, port } : null
+  }
+
+  get pulse(): Pulse | null {
+    return this.#order.pulse
+  }
+
+  get bodyBytes(): number {
+    return this.#order.body.length ?? 0
+  }
+
+  leave(reason: Exclude<LeaveReason, 'slow'>): void {
+    if (this.#phase === 'waiting') this.#deadlines.leave(reason)
+  }
+
+  found(): void {
+    this.#deadlines.found()
+  }
+
+  awake(): void {
+    this.#deadlines.awake()
+  }
+
+  stall(): void {
+    if (this.#phase === 'streaming') this.#deadlines.stall()
+  }
+
+  /** http-proxy or the answer's stream reports an error. */
+  fail(error: Error): void {
+    if (this.#phase === 'settled') return
+    if (this.#phase !== 'waiting') {
+      this.failWith('broken-off', error)
+      return
+    }
+    const request = this.#request
+    const forMs = this.#clock.now() - this.#deadlines.sentAt
+    const heard = (request?.socket?.bytesRead ?? 0) > this.#readBefore
+    this.failWith(faultOf(error, { request, forMs, heard }), error)
+    if (provesUnreachable(error)) this.#order.upstream.lost(this.#clock.now())
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#phase === 'settled' || !this.#delivery) return
+    const now = this.#heard()
+    const next = this.#pieces?.add(chunk.length, now)
+    if (next === 'give-up') {
+      this.#order.upstream.takeTurns()
+      this.failWith('bad-response', new Error('the node cuts its answer into pieces of a few bytes'))
+      return
+    }
+    if (next === 'pause') void this.#letOthersGo()
+    const outcome = this.#guarded(() => this.#delivery?.take(chunk) ?? null)
+    if (outcome) {
+      this.#settle(outcome)
+      this.#closeUpstream()
+    } else if (this.#delivery.isFull) {
+      this.#phase = 'paused'
+      this.#answer?.pause()
+      this.#delivery.whenRoom(this.#resume)
+    }
+  }
+
+  #heard(): number {
+    const now = this.#clock.now()
+    this.#deadlines.moved(now)
+    this.#order.upstream.heardAt = now
+    if (this.#order.pulse) this.#order.pulse.heardAt = now
+    return now
+  }
+
+  /** The pieces of some reads of the socket in a row would hold up everybody else. */
+  async #letOthersGo(): Promise<void> {
+    if (this.#answer) await readInTurn(this.#answer.socket)
+    this.#pieces?.turnBegins(this.#clock.now())
+  }
+
+  #finish(): void {
+    if (this.#phase === 'settled' || !this.#delivery) return
+    const outcome = this.#guarded(() => this.#delivery?.finish() ?? null)
+    if (outcome) this.#settle(outcome)
+  }
+
+  /** The node's headers are sent on: one that may not be is the node's fault, and throws. */
+  #guarded(pass: () => UpstreamOutcome | null): UpstreamOutcome | null {
+    try {
+      return pass()
+    } catch (error) {
+      this.failWith('bad-response', error as Error)
+      return null
+    }
+  }
+
+  readonly #resume = () => {
+    if (this.#phase !== 'paused') return
+    this.#phase = 'streaming'
+    this.#deadlines.moved(this.#clock.now())
+    this.#answer?.resume()
+    this.#deadlines.arm()
+  }
+
+  readonly #abort = () => {
+    this.#settle({ kind: 'client-gone', reason: 'closed' })
+  }
+
+  /** The node, or what it sent, is at fault. */
+  failWith(fault: UpstreamFault, cause: Error): void {
+    const { committed = false, tokens = noTokens } = this.#delivery ?? {}
+    this.#settle({ kind: 'node-failed', fault, committed, tokens, cause })
+  }
+
+  #settle(outcome: UpstreamOutcome): void {
+    if (this.#phase === 'settled') return
+    this.#phase = 'settled'
+    this.#delivery?.close()
+    this.#deadlines.cancel()
+    const { silent, answering } = this.#order.upstream
+    if (!silent.delete(this)) answering.delete(this)
+    this.#order.signal.removeEventListener('abort', this.#abort)
+    const isAnswered = outcome.kind === 'done' || outcome.kind === 'refused'
+    // An answer to half an upload is an answer; the rest of it would wait for nobody.
+    if (!isAnswered || this.#upload !== null) this.#closeUpstream()
+    this.#resolve(outcome)
+  }
+}

@@ -1,0 +1,111 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
+import type { Config } from '../../fleet/config.ts'
+import type { Via } from '../../shared/net/via.ts'
+import type { Pulse } from '../availability/silence.ts'
+import type { Upstream } from '../availability/upstream.ts'
+import type { RequestBody } from '../body/streaming-body.ts'
+import type { UpstreamFault } from '../response/outcome.ts'
+import type { AnswerHead, Delivery } from '../response/response-writer.ts'
+
+/**
+ * Why a request that waits for the first sign of its node may leave it. `slow`: it takes longer than it should. `lost`: no
+ * new connection to the node comes up, so this one may be dead. `failing`: its breaker opened. `silent`: it answers no
+ * request for this model. `frozen`: it answers nothing at all, not even its status route.
+ */
+export type LeaveReason = 'slow' | 'lost' | 'failing' | 'silent' | 'frozen'
+
+/** How long a node may be silent before its answer begins, in milliseconds from when it had the whole request. */
+export interface ResponseDeadline {
+  readonly atMostMs: number
+  /** As what a request counts that left it for taking longer than it should. */
+  readonly overdueFault: UpstreamFault
+  /** How long it should be at most, as far as is known by now. */
+  expectedMs(): number
+  /** It is silent for longer than that; told once. */
+  overdue(sentAt: number): void
+  /** Whether the request may be sent to another node now. */
+  mayLeave(reason: LeaveReason): boolean
+  /** Whether the request may be sent again now, to this node as well. */
+  mayReturn(): boolean
+}
+
+/** Waits that long, and no longer; leaves a node that cannot be reached, where another can be asked. */
+export function upTo(
+  atMostMs: number,
+  mayLeave: (reason: LeaveReason) => boolean = () => false,
+): ResponseDeadline {
+  const overdueFault = 'first-token-timeout'
+  return {
+    atMostMs,
+    overdueFault,
+    expectedMs: () => atMostMs,
+    overdue: () => {},
+    mayLeave,
+    mayReturn: () => false,
+  }
+}
+
+/** When an attempt must end or be looked at, in monotonic milliseconds, and why. */
+export interface Limit {
+  readonly at: number
+  readonly fault: UpstreamFault | 'look'
+}
+
+/** One try at one node. */
+export interface UpstreamRequest {
+  readonly upstream: Upstream
+  readonly method: string
+  readonly path: string
+  /** Built by us from an allow-list (see requestHeaders): nothing of the caller's travels unseen. */
+  readonly headers: OutgoingHttpHeaders
+  readonly body: RequestBody
+  /** A body that is passed on is sent when the node says that it wants it (Expect: 100-continue), or nothing for a second. */
+  readonly asksFirst?: boolean
+  readonly timeouts: Config['timeouts']
+  readonly patience: ResponseDeadline
+  /** Told of each piece of the answer; null where it says nothing of how the node serves a model. */
+  readonly pulse: Pulse | null
+  /** Monotonic milliseconds at which the whole request must be over. */
+  readonly deadlineAt: number
+  readonly signal: AbortSignal
+  /** A kept-alive socket turned out to be closed: the request is sent once more, on a new one. */
+  readonly resent: () => void
+  /** Called once, when the answer's head is here: where its body goes. */
+  readonly receive: (head: AnswerHead) => Delivery
+}
+
+/** The caller's headers a node may see; the rest, credentials above all, stay here. */
+const forwarded: readonly string[] = ['accept', 'content-type', 'user-agent', 'traceparent', 'tracestate']
+
+interface Framing {
+  readonly caller: IncomingHttpHeaders
+  /** What the operator wants sent to this node. */
+  readonly node: Readonly<Record<string, string>>
+  readonly host: string
+  /** Null where it is not known before it is sent. */
+  readonly bodyBytes: number | null
+  readonly requestId: string
+  readonly via: Via
+}
+
+/** The headers of a forwarded request: allow-listed, re-framed by the body's true length, Host set to the node's. */
+export function requestHeaders({
+  caller,
+  node,
+  host,
+  bodyBytes,
+  requestId,
+  via,
+}: Framing): OutgoingHttpHeaders {
+  const headers: OutgoingHttpHeaders = {}
+  for (const name of forwarded) {
+    const value = caller[name]
+    if (value !== undefined) headers[name] = value
+  }
+  if (bodyBytes !== null) headers['content-length'] = bodyBytes
+  Object.assign(headers, node)
+  headers['host'] = host
+  headers['x-request-id'] = requestId
+  headers['via'] = via.after(caller.via)
+  return headers
+}

@@ -1,0 +1,263 @@
+import { matchesLabels } from '../../fleet/documents/schema.ts'
+import type { Random } from '../../shared/loop.ts'
+import type { Runner } from '../fleet/runner.ts'
+import type { QueueEntry } from '../queue-entry.ts'
+import { fleetPerToken } from './capacity.ts'
+import type { Surroundings } from './completion.ts'
+import { CostTable } from './cost-table.ts'
+import { loadS } from './cost-terms.ts'
+import { type Flow, flowOf } from './flow.ts'
+
+/** The fleet's capacity is asked for with every request, and changes slowly: it is worked out once in so many seconds. */
+const capacityS = 30
+
+/** Which rows a request may have now. */
+interface Choice {
+  readonly rows: readonly number[]
+  /** Those of a tier above this one are left out; null: none of the rows needs a check. */
+  readonly upTo: Tier | null
+  /** Those that have no slot before then are left out, in monotonic seconds. */
+  readonly before: number
+}
+
+/**
+ * How gladly a place is used. `last`: its breaker is open because of bad answers, or a leader advises that its node is down;
+ * such a place is used in panic only. `frozen`: this instance finds that its node answers nothing; it gets requests that were
+ * nowhere so far and have no other place. `never`: this instance found nobody listening there a moment ago.
+ */
+const tiers = { well: 0, slow: 1, last: 2, frozen: 3, never: 4 } as const
+type Tier = (typeof tiers)[keyof typeof tiers]
+
+/** Chooses a place among the rows of one variant: which of them a request may have, and which costs it least. */
+export class Candidates extends CostTable {
+  #flow: { readonly at: number; readonly flow: Flow } | null = null
+  #capacity: { readonly at: number; readonly perToken: number } | null = null
+  readonly #everyRow: readonly number[]
+  /** By row. Whatever changes a tier changes the facts of its node, and those make new lists. */
+  readonly #tiers: readonly Tier[]
+  /** Whether any place is worse than `well`. */
+  readonly #isTiered: boolean
+  readonly #worst = new WeakMap<QueueEntry, Tier>()
+  /** The last request that #hasRunner looked at: it is asked for row by row. Null after each change. */
+  #lastAsked: { readonly waiting: QueueEntry; readonly hasRunner: boolean } | null = null
+
+  constructor(runners: readonly Runner[], around: Surroundings, now: number) {
+    super(runners, around, now)
+    this.#everyRow = [...runners.keys()]
+    this.#tiers = runners.map(tierOf)
+    this.#isTiered = this.#tiers.some((tier) => tier !== tiers.well)
+  }
+
+  protected override renew(now: number): void {
+    this.#lastAsked = null
+    super.renew(now)
+  }
+
+  /**
+   * The row where a request costs least, or -1 when there is none that anybody knows the start of. Of those that cost about
+   * the same the one with most free slots, then any. A tier is used once no slot of a better one is free.
+   */
+  cheapest(waiting: QueueEntry, dice: Random, now: number): number {
+    if (!this.#isTiered) return this.#cheapestOf(tiers.never, waiting, dice, now)
+    const worst = this.#worstFor(waiting)
+    for (const tier of [tiers.well, tiers.slow] as const) {
+      if (tier >= worst) break
+      const row = this.#cheapestOf(tier, waiting, dice, now)
+      if (row >= 0 && this.terms(row).state === 'ready') return row
+    }
+    return this.#cheapestOf(worst, waiting, dice, now)
+  }
+
+  /**
+   * The row where a request of a tenant that is held back costs least, or -1 when there is none: more slots are free than the
+   * others' part, there and in all, and no other model of the node is slowed down.
+   *
+   * @param others what they ask for, as a share of what the fleet can serve.
+   */
+  cheapestModest(waiting: QueueEntry, others: number, dice: Random, now: number): number {
+    if (!this.#hasSpare(this.allFree, this.allSlots, others)) return -1
+    const rows = this.#freeFor(waiting).filter((row) => this.#isSpare(row, others))
+    return this.#scan({ rows, upTo: null, before: now }, waiting, dice, now)
+  }
+
+  /** The cheapest row with a free slot, or -1 when there is none that costs so few seconds. */
+  cheapestFree(waiting: QueueEntry, most: number, dice: Random, now: number): number {
+    if (this.allFree === 0) return -1
+    const row = this.#scan({ rows: this.#freeFor(waiting), upTo: null, before: now }, waiting, dice, now)
+    return row >= 0 && this.cost(row, waiting, now) <= most ? row : -1
+  }
+
+  /** Rows with a free slot that a request may have. */
+  #freeFor(waiting: QueueEntry): readonly number[] {
+    const rows = this.freeRows()
+    return this.#needsCheck(waiting) ? rows.filter((row) => this.#mayUse(row, waiting, tiers.never)) : rows
+  }
+
+  /** Whether a slot of a row may be had without taking it from others, and without slowing down another model of its node. */
+  #isSpare(row: number, others: number): boolean {
+    const runner = this.runners[row]
+    if (!runner) return false
+    return !runner.hasBusyNeighbours && this.#hasSpare(this.terms(row).freeSlots, runner.slots, others)
+  }
+
+  /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
+  #hasSpare(free: number, slots: number, others: number): boolean {
+    const { reserve } = this.around.rules.restraint
+    return free > Math.min(reserve * slots, Math.max(1, others * slots))
+  }
+
+  #cheapestOf(upTo: Tier, waiting: QueueEntry, dice: Random, now: number): number {
+    const best = this.#scan(this.#choiceOf(upTo, waiting), waiting, dice, now)
+    const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
+    // Of loads that were put off none may cost less, nor about the same.
+    const isDue = this.workOutLoads(least * (1 + this.around.rules.cost.tie), now)
+    return isDue ? this.#scan(this.#choiceOf(upTo, waiting), waiting, dice, now) : best
+  }
+
+  #choiceOf(upTo: Tier, waiting: QueueEntry): Choice {
+    const isChecked = upTo !== tiers.never || this.#needsCheck(waiting)
+    return { rows: this.#everyRow, upTo: isChecked ? upTo : null, before: Number.POSITIVE_INFINITY }
+  }
+
+  /** Whether there may be rows that a request may not have. */
+  #needsCheck({ isPicky }: QueueEntry): boolean {
+    return isPicky || this.#isTiered || this.lastResorts > 0
+  }
+
+  #scan({ rows, upTo, before }: Choice, waiting: QueueEntry, dice: Random, now: number): number {
+    const { tie } = this.around.rules.cost
+    let best = -1
+    // Whoever costs more than any sum of seconds, or nothing that is a number, has no place.
+    let least = 1e300
+    let latest = before
+    let equals = 0
+    for (const row of rows) {
+      // Most are passed over here: the wait alone costs more.
+      if (!(this.start(row) < latest) || !this.#mayUse(row, waiting, upTo)) continue
+      const cost = this.cost(row, waiting, now)
+      if (!(cost <= least * (1 + tie))) continue
+      const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
+      least = Math.min(least, cost)
+      latest = now + least * (1 + tie)
+      if (lead < 0) continue
+      equals = lead > 0 ? 1 : equals + 1
+      if (dice() * equals < 1) best = row
+    }
+    return best
+  }
+
+  #mayUse(row: number, waiting: QueueEntry, upTo: Tier | null): boolean {
+    if (upTo === null) return true
+    return this.admits(row, waiting) && this.#tierOf(row) <= upTo && this.mayMakeRoom(row, waiting)
+  }
+
+  /** Whether a request may go to a row's node. */
+  admits(row: number, waiting: QueueEntry): boolean {
+    if (!this.#suits(row, waiting)) return false
+    const tier = this.#tierOf(row)
+    return tier <= tiers.slow || tier <= this.#worstFor(waiting)
+  }
+
+  /** Whether this instance may make the room that a row needs, if it needs any. */
+  mayMakeRoom(row: number, waiting: QueueEntry): boolean {
+    if (this.lastResorts === 0 || !this.terms(row).eviction?.isLastResort) return true
+    return !this.#hasRunner(waiting)
+  }
+
+  /**
+   * Whether the model is in memory, or being loaded by a load that does not hang, where the request may go: what other nodes
+   * have is of no use to it.
+   */
+  #hasRunner(waiting: QueueEntry): boolean {
+    if (this.#lastAsked?.waiting === waiting) return this.#lastAsked.hasRunner
+    const hasRunner = this.runners.some(
+      (runner, row) =>
+        (runner.residence !== null || this.#isComing(runner, row)) &&
+        !runner.isVictim &&
+        this.admits(row, waiting),
+    )
+    this.#lastAsked = { waiting, hasRunner }
+    return hasRunner
+  }
+
+  /** Whether it is being loaded, and has not been for so long that its load may hang. */
+  #isComing(runner: Runner, row: number): boolean {
+    const { swap } = runner.node
+    if (swap?.runner !== runner) return false
+    const { hangS } = this.around.rules.swaps
+    return swap.askedAt === null || this.terms(row).at < swap.askedAt + Math.max(hangS, 3 * loadS(runner))
+  }
+
+  #tierOf(row: number): Tier {
+    return this.#tiers[row] ?? tiers.well
+  }
+
+  /**
+   * Whether breakers and advice keep a request from more than half of its nodes. Then the requests may be bad, or the leader
+   * may be cut off from the nodes: an instance that believed every breaker and all advice would have no node left. A node
+   * that asked for a pause is well.
+   */
+  isPanic(waiting: QueueEntry): boolean {
+    return this.#worstFor(waiting) >= tiers.last
+  }
+
+  /** The worst tier that a request may use. */
+  #worstFor(waiting: QueueEntry): Tier {
+    const known = this.#worst.get(waiting)
+    if (known !== undefined) return known
+    let [fit, open, frozen, refused] = [0, 0, 0, 0]
+    for (const [row, { barrier }] of this.runners.entries()) {
+      if (!this.#suits(row, waiting)) continue
+      fit++
+      const tier = this.#tierOf(row)
+      if (tier <= tiers.slow && barrier !== 'trial') open++
+      if (tier === tiers.frozen) frozen++
+      if (tier === tiers.never) refused++
+    }
+    const isFrozen = frozen > 0 && frozen + refused === fit && waiting.work.tried.size === 0
+    const worst = isFrozen ? tiers.frozen : 2 * open < fit ? tiers.last : tiers.slow
+    this.#worst.set(waiting, worst)
+    return worst
+  }
+
+  #suits(row: number, { isPicky, work }: QueueEntry): boolean {
+    if (!isPicky) return true
+    const node = this.runners[row]?.node
+    return node !== undefined && !work.tried.has(node.name) && matchesLabels(work.nodes, node.facts.labels)
+  }
+
+  /** Whether a request may start now: no row becomes free while a pass lasts. */
+  get isOpen(): boolean {
+    return this.allFree > 0 || !this.around.rules.uses.lateBinding
+  }
+
+  /** Whether there is any place for a request, now or later. */
+  admitsAnywhere(waiting: QueueEntry): boolean {
+    return this.runners.some((_, row) => this.admits(row, waiting))
+  }
+
+  /**
+   * How fast its requests are completed, as they are on average. It tells how long a line is in seconds, where placing
+   * everybody in it would take too long. As of the last tick.
+   */
+  flow(now: number): Flow {
+    if (!this.#flow || now - this.#flow.at >= this.around.rules.queue.tickS)
+      this.#flow = { at: now, flow: flowOf(this, this.around.learning) }
+    return this.#flow.flow
+  }
+
+  /** Seconds of the whole fleet per token that a tenant is charged (see capacity.ts). */
+  fleetPerToken(now: number): number {
+    if (!this.#capacity || now - this.#capacity.at >= capacityS)
+      this.#capacity = { at: now, perToken: fleetPerToken(this.runners, this.around) }
+    return this.#capacity.perToken
+  }
+}
+
+function tierOf({ barrier, node }: Runner): Tier {
+  if (barrier === 'refused') return tiers.never
+  if (barrier === 'frozen') return tiers.frozen
+  const { advice } = node.facts
+  if (barrier === 'ejected' || advice === 'down') return tiers.last
+  return advice === 'slow' ? tiers.slow : tiers.well
+}

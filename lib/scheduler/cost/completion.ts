@@ -1,0 +1,57 @@
+import type { SchedulingRequest } from '../events.ts'
+import type { FleetState } from '../fleet/fleet-state.ts'
+import type { InFlightRequest, Runner } from '../fleet/runner.ts'
+import type { Learning } from '../learning/learning.ts'
+import { fewestTokens } from '../learning/outputs.ts'
+import type { Parameters } from '../parameters.ts'
+
+/** What estimates are made from. */
+export interface Surroundings {
+  readonly fleet: FleetState
+  readonly learning: Learning
+  readonly rules: Parameters
+}
+
+/** Output tokens still to come of a request that has written so many. */
+export function restOf(work: SchedulingRequest, written: number, learning: Learning): number {
+  if (work.embeds) return 0
+  const rest = learning.rest(work.tenant, work.model, written)
+  return work.maxTokens === null ? rest : Math.max(0, Math.min(rest, work.maxTokens - written))
+}
+
+/** Bytes of the runner's model, more when it is partly outside of the GPU: as slow as it behaves. */
+export function slowBytes({ node, model, residence }: Runner, { rules }: Surroundings): number {
+  const bytes = node.facts.models.get(model) ?? residence?.size ?? 1
+  // Ollama's own numbers may differ by some overhead on either side.
+  const isOffloaded = residence ? residence.sizeVram < 0.98 * residence.size : bytes > node.memory
+  return Math.max(1, isOffloaded ? bytes * rules.learning.offloadSlowdown : bytes)
+}
+
+/** Tokens that llama-server reads in one batch (`num_batch`: Ollama's default). */
+const batchTokens = 512
+
+/** Seconds that a batch full of prompts takes, by what is known. */
+export function batchS(runner: Runner, around: Surroundings): number {
+  const busy = Math.max(1, runner.node.busy)
+  return (busy * batchTokens) / runner.pace.prefillRate(slowBytes(runner, around))
+}
+
+/** When each request that runs on a runner will end, in monotonic seconds. */
+export function endsOf(runner: Runner, around: Surroundings, now: number): number[] {
+  const { flights, node, pace } = runner
+  if (flights.size === 0) return []
+  const alone = pace.usualSecondsPerToken(slowBytes(runner, around)) * node.busy
+  const perToken = alone * (1 + pace.slowdown * (flights.size - 1))
+  const ends: number[] = []
+  for (const flight of flights.values()) ends.push(endOf(flight, perToken, now))
+  return ends
+}
+
+function endOf(
+  { firstTokenAt, startedAt, prefillS, toldAt, rest }: InFlightRequest,
+  perToken: number,
+  now: number,
+) {
+  if (firstTokenAt === null) return Math.max(now, startedAt + prefillS) + rest * perToken
+  return Math.max(toldAt + rest * perToken, now + fewestTokens * perToken)
+}

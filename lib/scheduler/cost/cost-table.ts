@@ -1,0 +1,202 @@
+import type { Runner } from '../fleet/runner.ts'
+import { promptOn, type QueueEntry } from '../queue-entry.ts'
+import type { Surroundings } from './completion.ts'
+import { type CostTerms, computeTerms, earliest, loadS } from './cost-terms.ts'
+
+const columns = 5
+
+/**
+ * Every place of one variant, as columns of numbers: the inner loop of the scheduler runs over them, 48 times for each
+ * pass over the queue. A row is written anew when something happened on its node, and once a tick since time changes it
+ * too. What a load would cost takes most of that work, and is worked out only where one might be worth it.
+ */
+export class CostTable {
+  readonly runners: readonly Runner[]
+  protected readonly around: Surroundings
+  readonly #terms: CostTerms[] = []
+  /** Monotonic seconds; moves with what a pass plans. */
+  readonly #start: Float64Array
+  /** The rest of the cost, `columns` numbers a row: fixed, per prompt token, output token, token in common, tokens in common. */
+  readonly #rates: Float64Array
+  /** Slots of runners in memory, and those of them that are free: by row, and in all. */
+  readonly #slots: Uint16Array
+  readonly #free: Uint16Array
+  protected allSlots = 0
+  protected allFree = 0
+  /** Rows with a free slot, in order; null when some row has got one, or lost its last one, since that was asked. */
+  #freeRows: readonly number[] | null = null
+  /** Rows whose room only a request may make that can use no other runner of the model. */
+  protected lastResorts = 0
+  /** Rows that something happened to, each once. */
+  readonly #dirty: number[] = []
+  readonly #isDirty: Uint8Array
+  /** Rows that something happened to and that need a load, not written anew so far. */
+  readonly #postponed = new Set<number>()
+  /** Seconds that each of their loads takes at least. */
+  #leastLoadS = Number.POSITIVE_INFINITY
+  #turn = 0
+  #turnedAt: number
+  #freshAt = Number.NEGATIVE_INFINITY
+
+  constructor(runners: readonly Runner[], around: Surroundings, now: number) {
+    this.runners = runners
+    this.around = around
+    this.#start = new Float64Array(runners.length)
+    this.#rates = new Float64Array(columns * runners.length)
+    this.#slots = new Uint16Array(runners.length)
+    this.#free = new Uint16Array(runners.length)
+    this.#isDirty = new Uint8Array(runners.length)
+    this.#turnedAt = now
+    for (const [row, runner] of runners.entries()) {
+      runner.node.followers.push(() => this.#soil(row))
+      this.#write(row, now, runner.terms)
+    }
+  }
+
+  /** Brings the rows up to date. Before everything else at a new time, and after each change. */
+  refresh(now: number): void {
+    // Each request of a pass asks for it.
+    if (now !== this.#freshAt || this.#dirty.length > 0) this.renew(now)
+  }
+
+  protected renew(now: number): void {
+    this.#freshAt = now
+    for (let row = this.#dirty.pop(); row !== undefined; row = this.#dirty.pop()) this.#renewRow(row, now)
+    const { length } = this.runners
+    const { tickS } = this.around.rules.queue
+    const due = Math.min(length, Math.floor(((now - this.#turnedAt) / tickS) * length))
+    if (due === 0) return
+    this.#turnedAt = now
+    for (let nth = 0; nth < due; nth++) {
+      this.#turn = (this.#turn + 1) % length
+      this.#write(this.#turn, now, null)
+    }
+  }
+
+  /** Writes the postponed rows if a load might cost as little as that many seconds. Whether there were any. */
+  workOutLoads(cost: number, now: number): boolean {
+    if (this.#postponed.size === 0 || this.#leastLoadS > cost) return false
+    for (const row of this.#postponed) this.#write(row, now, this.#terms[row] ?? null)
+    this.#leastLoadS = Number.POSITIVE_INFINITY
+    return true
+  }
+
+  #soil(row: number): void {
+    if (this.#isDirty[row] === 1) return
+    this.#isDirty[row] = 1
+    this.#dirty.push(row)
+  }
+
+  #renewRow(row: number, now: number): void {
+    this.#isDirty[row] = 0
+    const runner = this.runners[row]
+    if (!runner) return
+    if (!needsLoad(runner) || !this.around.rules.uses.residency) {
+      this.#write(row, now, this.#terms[row] ?? null)
+      return
+    }
+    this.#postponed.add(row)
+    this.#count(row, 0, 0)
+    this.#leastLoadS = Math.min(this.#leastLoadS, loadS(runner))
+    this.#start[row] = Number.POSITIVE_INFINITY
+  }
+
+  /** Rows with a free slot, in order. */
+  protected freeRows(): readonly number[] {
+    if (this.#freeRows) return this.#freeRows
+    const rows: number[] = []
+    for (let row = 0; row < this.#free.length; row++) if (this.#free[row] !== 0) rows.push(row)
+    this.#freeRows = rows
+    return rows
+  }
+
+  /** Of a row of `runners`. */
+  terms(row: number): CostTerms {
+    const terms = this.#terms[row]
+    if (!terms) throw new RangeError(`row ${row}`)
+    return terms
+  }
+
+  /** When a row has a slot for one more request; Infinity when nobody can tell. */
+  start(row: number): number {
+    return this.#start[row] ?? Number.POSITIVE_INFINITY
+  }
+
+  /** Seconds that a request costs there. */
+  cost(row: number, waiting: QueueEntry, now: number): number {
+    const { work, hits, output } = waiting
+    const rates = this.#rates
+    const first = columns * row
+    const runner = hits.size > 0 ? this.runners[row] : undefined
+    const prompt = runner ? promptOn(runner, waiting) : work.promptTokens
+    return (
+      Math.max(0, this.start(row) - now) +
+      (rates[first] ?? 0) +
+      prompt * (rates[first + 1] ?? 0) +
+      output * (rates[first + 2] ?? 0) +
+      Math.min(output, rates[first + 4] ?? 0) * (rates[first + 3] ?? 0)
+    )
+  }
+
+  /** Plans a request for the slot that is free first: whoever comes next in this pass finds it taken until then. */
+  plan(row: number, seconds: number): void {
+    const runner = this.runners[row]
+    if (!runner) return
+    const start = this.start(row)
+    runner.planned ??= [...this.terms(row).slotEnds]
+    runner.planned[runner.planned.indexOf(start)] = start + seconds
+    this.#start[row] = earliest(runner.planned)
+  }
+
+  /** Forgets what a pass has planned. */
+  unplan(row: number): void {
+    const runner = this.runners[row]
+    if (!runner) return
+    runner.planned = null
+    this.#start[row] = this.terms(row).start
+  }
+
+  #count(row: number, slots: number, free: number): void {
+    this.allSlots += slots - (this.#slots[row] ?? 0)
+    const before = this.#free[row] ?? 0
+    this.allFree += free - before
+    if (before > 0 !== free > 0) this.#freeRows = null
+    this.#slots[row] = slots
+    this.#free[row] = free
+  }
+
+  /** @param last the terms of last time, which hold while nothing happened on the node; null: time has passed. */
+  #write(row: number, now: number, last: CostTerms | null): void {
+    const runner = this.runners[row]
+    if (!runner) return
+    this.#postponed.delete(row)
+    const { tickS } = this.around.rules.queue
+    const doHold = last?.stamp === runner.node.stamp && now < last.at + tickS
+    const terms = doHold ? last : computeTerms(runner, this.around, now)
+    this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start
+    if (terms === this.#terms[row]) return
+    runner.terms = terms
+    this.lastResorts += lastResort(terms) - lastResort(this.#terms[row])
+    this.#terms[row] = terms
+    if (terms.state === 'ready' || terms.state === 'full')
+      this.#count(row, runner.slots, Math.max(0, terms.freeSlots))
+    else this.#count(row, 0, 0)
+    const { fixed, perPromptToken, perOutputToken, perCommonToken, othersWrite } = terms
+    const first = columns * row
+    this.#rates[first] = fixed
+    this.#rates[first + 1] = perPromptToken
+    this.#rates[first + 2] = perOutputToken
+    this.#rates[first + 3] = perCommonToken
+    this.#rates[first + 4] = othersWrite
+  }
+}
+
+/** 1 for a row that counts among the last resorts. */
+function lastResort(terms: CostTerms | undefined): number {
+  return terms?.eviction?.isLastResort ? 1 : 0
+}
+
+/** Whether it is neither in memory nor on its way there. */
+function needsLoad(runner: Runner): boolean {
+  return runner.residence === null && runner.node.swap?.runner !== runner
+}

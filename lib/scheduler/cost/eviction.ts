@@ -1,0 +1,103 @@
+import type { NodeState } from '../fleet/node-state.ts'
+import type { Runner } from '../fleet/runner.ts'
+import { endsOf, type Surroundings } from './completion.ts'
+
+/** What must go for a runner to be loaded, and what that costs. */
+export interface Eviction {
+  readonly victims: readonly Runner[]
+  /** When the last victim will have run dry, in monotonic seconds. */
+  readonly drainedAt: number
+  /** Seconds that others will miss the victims for. */
+  readonly penalty: number
+  /** Only for a request that can use no other runner of the model: where many instances evict, each undoes the others' loads. */
+  readonly isLastResort: boolean
+}
+
+interface Priced {
+  readonly victim: Runner
+  /** Bytes in memory. */
+  readonly size: number
+  readonly penalty: number
+  readonly drainedAt: number
+  /** Seconds: what its absence costs, and the wait for it to run dry. */
+  readonly price: number
+}
+
+/** As of a node's stamp and a time. */
+export interface PricedVictims {
+  readonly stamp: number
+  readonly at: number
+  readonly victims: readonly Priced[]
+}
+
+/**
+ * The cheapest room for a runner on its node, or null while none can be made: a swap is under way there, or the same came
+ * to nothing just now, or it is not for this instance to make it. A model that is larger than the memory may have it
+ * alone: Ollama puts the rest elsewhere.
+ */
+export function evictionFor(runner: Runner, around: Surroundings, now: number): Eviction | null {
+  const { node } = runner
+  const { room = 'any' } = node.facts
+  if (node.swap || room === 'none' || node.pauseOf(runner, now)) return null
+  const chosen = chooseVictims(runner, around, now)
+  if (chosen.length > 0 && room === 'free') return null
+  let [drainedAt, penalty] = [now, 0]
+  for (const each of chosen) {
+    drainedAt = Math.max(drainedAt, each.drainedAt)
+    penalty += each.penalty
+  }
+  const isLastResort = chosen.length > 0 && room === 'missing'
+  return { victims: chosen.map(({ victim }) => victim), drainedAt, penalty, isLastResort }
+}
+
+/** The cheapest that make room enough. */
+function chooseVictims(runner: Runner, around: Surroundings, now: number): readonly Priced[] {
+  const { node } = runner
+  const { fleet, rules } = around
+  const priced = victimsOf(node, around, now)
+  let room = node.memory - fleet.size(runner)
+  let places = (node.facts.maxLoaded ?? rules.swaps.maxLoaded) - 1 - priced.length
+  for (const { size } of priced) room -= size
+  const chosen: Priced[] = []
+  const evict = (each: Priced) => {
+    chosen.push(each)
+    room += each.size
+    places++
+  }
+  // Another variant of the model makes room in any case: Ollama keeps one.
+  const other = priced.find(({ victim }) => victim.model === runner.model)
+  if (other) evict(other)
+  for (const each of priced) if ((room < 0 || places < 0) && each !== other) evict(each)
+  // The last one may have made the room alone.
+  for (const each of chosen.toReversed()) {
+    if (each === other || room < each.size || places < 1) continue
+    chosen.splice(chosen.indexOf(each), 1)
+    room -= each.size
+    places--
+  }
+  return chosen
+}
+
+/** The models in memory, the cheapest to be without first: worked out once for all that want their room. */
+function victimsOf(node: NodeState, around: Surroundings, now: number): readonly Priced[] {
+  const { tickS } = around.rules.queue
+  if (node.priced?.stamp === node.stamp && now < node.priced.at + tickS) return node.priced.victims
+  const victims = Array.from(node.loaded.values(), (victim) => {
+    const penalty = missed(victim, around, now)
+    const drainedAt = Math.max(now, ...endsOf(victim, around, now))
+    return { victim, size: around.fleet.size(victim), penalty, drainedAt, price: penalty + drainedAt - now }
+  })
+  victims.sort((a, b) => a.price - b.price)
+  node.priced = { stamp: node.stamp, at: now, victims }
+  return victims
+}
+
+/** Seconds to load it again, by how likely it is to be asked for soon; less where it has replicas (docs/routing.md#cost). */
+function missed(victim: Runner, { fleet, learning, rules }: Surroundings, now: number): number {
+  const { missedS, replicas: weight } = rules.cost
+  const replicas = fleet.replicas(victim)
+  const again = victim.pace.node.loadS(victim.node.facts.models.get(victim.model) ?? fleet.size(victim))
+  const arrivalRate = learning.arrivalRate(victim.model, (variant) => victim.serves(variant), now)
+  const likely = Math.min(1, arrivalRate * missedS)
+  return (again * likely) / (replicas > 1 ? Math.max(1, weight * replicas) : 1)
+}

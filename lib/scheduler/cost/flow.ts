@@ -1,0 +1,32 @@
+import type { Learning } from '../learning/learning.ts'
+import type { Candidates } from './candidates.ts'
+import { loadS } from './cost-terms.ts'
+
+/** What the fleet does for one variant, taken together. */
+export interface Flow {
+  /** Requests per second that its runners in memory complete; those of the fastest place where none is. */
+  readonly perS: number
+  /** Seconds per prompt token where it is fastest. */
+  readonly prefillPerToken: number
+  /** Seconds until the first runner is loaded; 0 when one is. */
+  readonly loadS: number
+}
+
+/** How fast usual requests of a list's variant are completed. */
+export function flowOf(list: Pick<Candidates, 'runners' | 'terms'>, learning: Learning): Flow {
+  let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
+  const { prompt, decoding } = learning.usual(list.runners[0]?.model ?? '')
+  for (const [row, runner] of list.runners.entries()) {
+    const terms = list.terms(row)
+    const output = terms.othersWrite * decoding
+    const serviceS = prompt * terms.prefillPerToken + output * terms.decodePerToken
+    const perS = runner.slots / Math.max(1e-3, serviceS)
+    prefillPerToken = Math.min(prefillPerToken, terms.prefillPerToken)
+    if (runner.residence && !runner.isVictim) loaded += perS
+    if (perS <= best) continue
+    best = perS
+    bestLoadS = loadS(runner)
+  }
+  if (best === 0) return { perS: 0, prefillPerToken: 0, loadS: 0 }
+  return { perS: loaded || best, prefillPerToken, loadS: loaded > 0 ? 0 : bestLoadS }
+}

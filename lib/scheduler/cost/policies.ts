@@ -1,0 +1,56 @@
+import type { Policy } from '../../fleet/policies.ts'
+import type { Random } from '../../shared/loop.ts'
+import type { Runner } from '../fleet/runner.ts'
+import type { QueueEntry } from '../queue-entry.ts'
+import type { Candidates } from './candidates.ts'
+
+/** The row of one of the nodes that have the model on disk, at once, as a load balancer in front of Ollama would; -1: none. */
+export type Chooser = (list: Candidates, waiting: QueueEntry) => number
+
+/** The chooser of a policy; null for the one that plans. */
+export function chooserFor(policy: Policy, dice: Random): Chooser | null {
+  switch (policy) {
+    case 'earliest-finish':
+      return null
+    case 'least-connections':
+      return least(({ node }) => node.active, dice)
+    case 'round-robin':
+      return roundRobin()
+    case 'weighted':
+      return least(({ node }) => (node.active + 1) / node.facts.weight, dice)
+    case 'resident-first':
+      return least((runner) => runner.node.active + (isOpen(runner) ? 0 : closed), dice)
+  }
+}
+
+/** More than any node runs: whoever has the model in memory and a slot comes before all others. */
+const closed = 1e9
+
+function isOpen({ residence, flights, slots }: Runner): boolean {
+  return residence !== null && flights.size < slots
+}
+
+function roundRobin(): Chooser {
+  let turn = 0
+  return (list, waiting) => {
+    const { length } = list.runners
+    for (let nth = 0; nth < length; nth++)
+      if (list.admits(turn++ % length, waiting)) return (turn - 1) % length
+    return -1
+  }
+}
+
+/** Where the score is lowest; any of equals. */
+function least(score: (runner: Runner) => number, dice: Random): Chooser {
+  return (list, waiting) => {
+    let [best, lowest, equals] = [-1, Number.POSITIVE_INFINITY, 0]
+    for (const [row, runner] of list.runners.entries()) {
+      const each = score(runner)
+      if (each > lowest || !list.admits(row, waiting)) continue
+      equals = each < lowest ? 1 : equals + 1
+      lowest = each
+      if (dice() * equals < 1) best = row
+    }
+    return best
+  }
+}

@@ -1,0 +1,76 @@
+import type { Effect, SchedulerEvent } from '../events.ts'
+import type { FleetState } from '../fleet/fleet-state.ts'
+import type { NodeState, Swap } from '../fleet/node-state.ts'
+import type { Runner } from '../fleet/runner.ts'
+import type { Parameters } from '../parameters.ts'
+import { loadS } from './cost-terms.ts'
+import type { Eviction } from './eviction.ts'
+
+type Swapped = Extract<SchedulerEvent, { type: 'swapped' }>
+
+/**
+ * Swaps under way, one per node: mark the victims, which get nothing any more; when they have run dry, ask for the load;
+ * be told. Ollama never has to evict by itself, which may hang it (docs/routing.md#loads).
+ */
+export class Swaps {
+  readonly #fleet: FleetState
+  readonly #rules: Parameters['swaps']
+  readonly #nodes = new Set<NodeState>()
+
+  constructor(fleet: FleetState, rules: Parameters['swaps']) {
+    this.#fleet = fleet
+    this.#rules = rules
+  }
+
+  /** Whether victims are running dry: time alone may end that. */
+  get isDraining(): boolean {
+    for (const { swap } of this.#nodes) if (swap && swap.askedAt === null) return true
+    return false
+  }
+
+  begin(runner: Runner, { victims }: Eviction, now: number): void {
+    runner.node.mark(runner, victims, now)
+    this.#nodes.add(runner.node)
+  }
+
+  /** Asks for the loads whose victims are dry, and gives up those that take too long or that nobody waits for. */
+  advance(isWanted: (model: string) => boolean, now: number): Effect[] {
+    const effects: Effect[] = []
+    for (const node of this.#nodes) {
+      const { swap } = node
+      if (!swap || this.#fleet.node(node.name) !== node) this.#nodes.delete(node)
+      else if (swap.askedAt === null) this.#drain(node, swap, isWanted, effects, now)
+    }
+    return effects
+  }
+
+  swapped({ node: name, model, ok, loadS: tookS, kept = [], isBusy = false }: Swapped, now: number): void {
+    const node = this.#fleet.node(name)
+    const swap = node?.swap
+    if (!node || !swap || swap.askedAt === null || swap.runner.model !== model) return
+    if (ok) swap.runner.pace.node.loaded(node.facts.models.get(model) ?? 0, tookS)
+    node.swapped(ok, kept, this.#fleet.size(swap.runner), now)
+    if (!ok && !isBusy) node.pause(swap.runner, kept.length === 0, now)
+    this.#fleet.residencyChanged()
+  }
+
+  #drain(
+    node: NodeState,
+    swap: Swap,
+    isWanted: (model: string) => boolean,
+    effects: Effect[],
+    now: number,
+  ): void {
+    const { model, variant } = swap.runner
+    const isOverdue = now >= swap.since + this.#rules.drainS
+    if (isOverdue) node.pause(swap.runner, false, now)
+    if (isOverdue || !node.facts.available || !isWanted(model)) {
+      node.unmark()
+      return
+    }
+    if (swap.victims.some(({ flights }) => flights.size > 0)) return
+    node.asked(now)
+    const victims = swap.victims.map((victim) => victim.model)
+    effects.push({ type: 'swap', node: node.name, victims, model, variant, loadS: loadS(swap.runner) })
+  }
+}

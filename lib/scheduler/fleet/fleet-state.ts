@@ -1,0 +1,127 @@
+import { Candidates } from '../cost/candidates.ts'
+import type { Surroundings } from '../cost/completion.ts'
+import type { NodeFacts } from '../events.ts'
+import type { Learning } from '../learning/learning.ts'
+import type { Parameters } from '../parameters.ts'
+import { NodeState } from './node-state.ts'
+import type { Runner } from './runner.ts'
+
+/** Lists are kept for so many variants: callers choose them. */
+const listsKept = 1000
+
+/** All nodes, and for each variant the places where it may run. */
+export class FleetState {
+  readonly #learning: Learning
+  readonly #rules: Parameters['swaps']
+  readonly #around: Surroundings
+  readonly #nodes = new Map<string, NodeState>()
+  /** Nodes that left the fleet while requests ran there: when they come back, those still do. */
+  readonly #gone = new Map<string, NodeState>()
+  readonly #lists = new Map<string, Map<string, Candidates>>()
+  #listCount = 0
+  /** By model and variant, as far as anybody has asked since it changed. */
+  readonly #replicas = new Map<string, number>()
+  /** Bytes in memory as last seen anywhere, by model. */
+  readonly #sizes = new Map<string, number>()
+
+  constructor(learning: Learning, rules: Parameters) {
+    this.#learning = learning
+    this.#rules = rules.swaps
+    this.#around = { fleet: this, learning, rules }
+  }
+
+  /** What estimates are made from. */
+  get around(): Surroundings {
+    return this.#around
+  }
+
+  node(name: string): NodeState | undefined {
+    return this.#nodes.get(name)
+  }
+
+  /** Takes in the whole fleet; whoever is missing is forgotten, but not what it taught. */
+  update(facts: readonly NodeFacts[], now: number): void {
+    const names = new Set(facts.map(({ name }) => name))
+    for (const [name, node] of this.#nodes) if (!names.has(name)) this.#lose(name, node)
+    for (const [name, node] of this.#gone) if (node.active === 0) this.#gone.delete(name)
+    for (const each of facts) {
+      const node = this.#nodes.get(each.name) ?? this.#meet(each)
+      for (const { model, size } of each.resident) this.#sizes.set(model, size)
+      node.look(each, now)
+    }
+    this.residencyChanged()
+  }
+
+  /** Something came into memory or left it. */
+  residencyChanged(): void {
+    this.#forgetLists()
+    this.#replicas.clear()
+  }
+
+  /** The variant on every available node that has the model on its disk, as of now. */
+  candidates(model: string, variant: string, now: number): Candidates {
+    const list = this.#lists.get(model)?.get(variant) ?? this.#makeList(model, variant, now)
+    list.refresh(now)
+    return list
+  }
+
+  /** Nodes with a runner in memory that does what this one does, and that new requests may use. */
+  replicas({ model, variant }: Runner): number {
+    const key = `${model}\n${variant}`
+    const known = this.#replicas.get(key)
+    if (known !== undefined) return known
+    let count = 0
+    for (const node of this.#nodes.values()) {
+      const runner = node.loaded.get(model)
+      if (runner?.serves(variant) && isUsable(runner)) count++
+    }
+    this.#replicas.set(key, count)
+    return count
+  }
+
+  /** Bytes that a runner takes in memory: as it was last seen, else more than its file. */
+  size({ model, residence, node }: Runner): number {
+    const seen = residence?.size ?? this.#sizes.get(model)
+    if (seen !== undefined) return seen
+    const { memoryPerByte, memoryBesides } = this.#rules
+    return memoryPerByte * (node.facts.models.get(model) ?? 0) + memoryBesides
+  }
+
+  #lose(name: string, node: NodeState): void {
+    this.#nodes.delete(name)
+    node.unmark()
+    this.#gone.set(name, node)
+  }
+
+  #meet(facts: NodeFacts): NodeState {
+    const node = this.#gone.get(facts.name) ?? new NodeState(facts, this.#learning, this.#rules)
+    this.#gone.delete(facts.name)
+    this.#nodes.set(facts.name, node)
+    return node
+  }
+
+  #makeList(model: string, variant: string, now: number): Candidates {
+    if (this.#listCount >= listsKept) this.#forgetLists()
+    const runners: Runner[] = []
+    for (const node of this.#nodes.values())
+      if (node.facts.available && node.facts.models.has(model)) runners.push(node.runner(model, variant))
+    const list = new Candidates(runners, this.#around, now)
+    const byVariant = this.#lists.get(model) ?? new Map<string, Candidates>()
+    this.#lists.set(model, byVariant.set(variant, list))
+    this.#listCount++
+    return list
+  }
+
+  #forgetLists(): void {
+    this.#lists.clear()
+    this.#listCount = 0
+    for (const node of this.#nodes.values()) node.followers.length = 0
+  }
+}
+
+/** Whether neither its operator, advice nor a breaker keeps new requests from it. */
+function isUsable({ barrier, node }: Runner): boolean {
+  const { available, advice } = node.facts
+  const isKeptAway = barrier === 'ejected' || barrier === 'frozen' || barrier === 'refused'
+  return available && advice !== 'down' && !isKeptAway
+}

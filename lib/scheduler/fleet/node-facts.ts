@@ -1,0 +1,110 @@
+import type { Elsewhere } from '../../fleet/instance.ts'
+import type { NodeView } from '../../fleet/node.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import type { NodeFacts } from '../events.ts'
+import type { AvailabilityBarrier, FleetAvailability } from './gate.ts'
+
+/** What the scheduler knows of nodes besides the snapshot. */
+interface Surroundings {
+  readonly gate: FleetAvailability
+  /** What other instances do with the nodes. */
+  readonly usedElsewhere: () => Elsewhere
+  /** Whether this instance leads. */
+  readonly leads: () => boolean
+}
+
+/** What may change of a node while its view stays the same. */
+type Passing = Required<Pick<NodeFacts, 'barriers' | 'warmLimit' | 'isOnTrial' | 'room'>>
+
+interface Known {
+  readonly view: NodeView
+  readonly facts: NodeFacts & Passing
+}
+
+/** The fleet in the words of the scheduler's core. Of a node of which nothing changed, the same object as last time. */
+export class FleetFacts {
+  readonly #around: Surroundings
+  #known = new Map<string, Known>()
+
+  constructor(around: Surroundings) {
+    this.#around = around
+  }
+
+  read({ nodes }: Snapshot): readonly NodeFacts[] {
+    const { gate, usedElsewhere, leads } = this.#around
+    const used = usedElsewhere()
+    const own = leads() ? 'any' : 'missing'
+    const former = this.#known
+    this.#known = new Map()
+    for (const [name, view] of nodes) {
+      const last = former.get(name)
+      const passing = passingOf(view, gate, roomIn(used.get(name), own))
+      const isKnown = last !== undefined && last.view === view && isAlike(last.facts, passing)
+      this.#known.set(name, isKnown ? last : { view, facts: { ...lasting(view), ...passing } })
+    }
+    return Array.from(this.#known.values(), ({ facts }) => facts)
+  }
+}
+
+/** Who else uses a node may be using all that is in its memory; of two loads at once Ollama may undo the first. */
+function roomIn(elsewhere: 'runs' | 'loads' | undefined, own: Passing['room']): Passing['room'] {
+  if (elsewhere === 'loads') return 'none'
+  return elsewhere === 'runs' ? 'free' : own
+}
+
+function passingOf({ name, onDisk }: NodeView, gate: FleetAvailability, room: Passing['room']): Passing {
+  const barriers = new Map<string, AvailabilityBarrier>()
+  let warmLimit = Number.POSITIVE_INFINITY
+  let isOnTrial = false
+  for (const model of onDisk.keys()) {
+    const passage = gate.passage(name, model)
+    if (passage.barrier) barriers.set(model, passage.barrier)
+    warmLimit = passage.limit
+    isOnTrial ||= passage.isTrial
+  }
+  return { barriers, warmLimit, isOnTrial, room }
+}
+
+function isAlike(a: Passing, b: Passing): boolean {
+  if (a.warmLimit !== b.warmLimit || a.isOnTrial !== b.isOnTrial || a.room !== b.room) return false
+  if (a.barriers.size !== b.barriers.size) return false
+  for (const [model, barrier] of a.barriers) if (b.barriers.get(model) !== barrier) return false
+  return true
+}
+
+function lasting({ name, spec, status, health, weight, resident }: NodeView): NodeFacts {
+  return {
+    name,
+    available: weight > 0,
+    ...((health === 'slow' || health === 'down') && { advice: health }),
+    weight: weight > 0 ? weight : 1,
+    expectedSpeed: weight > 0 ? weight : 1,
+    labels: spec.labels,
+    slots: spec.slots ?? null,
+    memory: spec.memory ?? labelledMemory(spec.labels['vram_mib']),
+    maxLoaded: spec.max_loaded ?? null,
+    countsEvaluated: countsEvaluated(status?.version ?? ''),
+    models: new Map((status?.models ?? []).map((model) => [model.name, model.size])),
+    resident: Array.from(resident, ([model, { size, size_vram, context_length }]) => ({
+      model,
+      // Nobody tells who had it loaded; the core remembers what we did.
+      variant: null,
+      size,
+      sizeVram: size_vram,
+      contextLength: context_length,
+    })),
+  }
+}
+
+/** Ollama counts cached tokens as part of a prompt since 0.30.1 (docs/routing.md#what-ollama-does). Who cannot be read is new. */
+function countsEvaluated(version: string): boolean {
+  const [, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(version)?.map(Number) ?? []
+  if (major === undefined || minor === undefined || patch === undefined || major > 0) return false
+  return minor < 30 || (minor === 30 && patch === 0)
+}
+
+/** Bytes; what an agent found out about its GPUs. */
+function labelledMemory(mib: string | undefined): number | null {
+  const bytes = Number(mib) * 2 ** 20
+  return bytes > 0 ? bytes : null
+}

@@ -1,0 +1,182 @@
+import type { PricedVictims } from '../cost/eviction.ts'
+import type { NodeFacts } from '../events.ts'
+import { GpuClock } from '../learning/contention.ts'
+import type { Learning } from '../learning/learning.ts'
+import type { Parameters } from '../parameters.ts'
+import { NodeMemory } from './node-memory.ts'
+import type { InFlightRequest, Runner } from './runner.ts'
+
+/** A change of what a node has in memory: victims run dry, are unloaded, and the model is loaded (docs/routing.md#loads). */
+export interface Swap {
+  readonly runner: Runner
+  readonly victims: readonly Runner[]
+  readonly since: number
+  /** When the victims were dry, and the load was asked for; null until then. */
+  readonly askedAt: number | null
+}
+
+interface Pause {
+  /** Monotonic seconds. */
+  readonly until: number
+  readonly isFailed: boolean
+}
+
+/** One node: what it has in memory, what runs there, and the swap under way. */
+export class NodeState {
+  readonly name: string
+  readonly gpu = new GpuClock()
+  readonly #learning: Learning
+  readonly #rules: Parameters['swaps']
+  readonly #memory: NodeMemory
+  /** Until when no swap is tried again, by runner. */
+  readonly #paused = new Map<Runner, Pause>()
+  #isSeen = false
+  #facts: NodeFacts
+  #swap: Swap | null = null
+  #isTried = false
+  #active = 0
+  #stamp = 0
+  /** Told of every change that costs depend on. */
+  readonly followers: (() => void)[] = []
+  /** What its models in memory are worth, as worked out last; by eviction.ts only. */
+  priced: PricedVictims | null = null
+
+  constructor(facts: NodeFacts, learning: Learning, rules: Parameters['swaps']) {
+    this.name = facts.name
+    this.#facts = facts
+    this.#learning = learning
+    this.#rules = rules
+    this.#memory = new NodeMemory(this, learning)
+  }
+
+  get facts(): NodeFacts {
+    return this.#facts
+  }
+
+  get swap(): Swap | null {
+    return this.#swap
+  }
+
+  /** Moves with everything that costs depend on. */
+  get stamp(): number {
+    return this.#stamp
+  }
+
+  touch(): void {
+    this.#stamp++
+    for (const tell of this.followers) tell()
+  }
+
+  /** Requests running. */
+  get active(): number {
+    return this.#active
+  }
+
+  /** Runners with requests running. */
+  get busy(): number {
+    return this.gpu.busy
+  }
+
+  get loaded(): ReadonlyMap<string, Runner> {
+    return this.#memory.loaded
+  }
+
+  /** Whether the one request that it is tried with has gone there, and nothing is known of it yet. */
+  get isTried(): boolean {
+    return this.#isTried
+  }
+
+  /** Bytes for models. */
+  get memory(): number {
+    return this.#memory.bytes(this.#facts)
+  }
+
+  /** The runner of a variant, loaded or not. */
+  runner(model: string, variant: string): Runner {
+    return this.#memory.runner(model, variant)
+  }
+
+  /** Takes in what is known from outside; what a swap has just done counts for more. The same object tells nothing new. */
+  look(facts: NodeFacts, now: number): void {
+    if (facts === this.#facts && !this.#memory.isSettling && this.#isSeen) return
+    this.#facts = facts
+    this.#isSeen = true
+    // Whatever a load failed of there, it may be over when the node is back.
+    if (!facts.available || facts.advice === 'down') this.#paused.clear()
+    this.#isTried = false
+    this.#learning.node(this.name).expect(facts.expectedSpeed ?? 1)
+    this.touch()
+    this.#memory.look(facts, now)
+  }
+
+  began(flight: InFlightRequest): void {
+    const { flights } = flight.runner
+    flight.runner.time.began(flight.isReading, flight.startedAt)
+    flights.set(flight.work.id, flight)
+    this.#active++
+    this.#isTried = this.#facts.isOnTrial ?? false
+    this.touch()
+  }
+
+  /** Its first token was written. */
+  wrote(flight: InFlightRequest, now: number): void {
+    const { time } = flight.runner
+    if (flight.isReading) {
+      flight.isReading = false
+      time.turned(now)
+      flight.wroteWith = time.read(now)
+    }
+    this.touch()
+  }
+
+  ended(flight: InFlightRequest, now: number): void {
+    const { flights, time } = flight.runner
+    if (!flights.delete(flight.work.id)) return
+    time.ended(flight.isReading, now)
+    this.#active--
+    this.touch()
+  }
+
+  mark(runner: Runner, victims: readonly Runner[], now: number): void {
+    this.#swap = { runner, victims, since: now, askedAt: null }
+    this.touch()
+  }
+
+  /** The victims have run dry, and the load was asked for. */
+  asked(now: number): void {
+    if (this.#swap) this.#swap = { ...this.#swap, askedAt: now }
+    this.#isTried = this.#facts.isOnTrial ?? false
+    this.touch()
+  }
+
+  /** Lets the victims live. */
+  unmark(): void {
+    this.#swap = null
+    this.touch()
+  }
+
+  /** A swap for the runner came to nothing: it is not tried again for a while. @param isFailed the load was tried, and failed. */
+  pause(runner: Runner, isFailed: boolean, now: number): void {
+    // Callers choose variants, so runners come and go.
+    for (const [other, { until }] of this.#paused) if (until <= now) this.#paused.delete(other)
+    this.#paused.set(runner, { until: now + this.#rules.pauseS, isFailed })
+  }
+
+  /** What keeps the runner from being loaded, if anything does. */
+  pauseOf(runner: Runner, now: number): Pause | null {
+    const pause = this.#paused.get(runner)
+    return pause && now < pause.until ? pause : null
+  }
+
+  /**
+   * The swap that was asked for is over, and its victims are gone either way, but for those that the node kept.
+   *
+   * @param size bytes that the model takes.
+   */
+  swapped(isLoaded: boolean, kept: readonly string[], size: number, now: number): void {
+    const swap = this.#swap
+    if (!swap) return
+    this.#memory.swapped(swap, kept, isLoaded ? size : null, now + this.#rules.settleS)
+    this.unmark()
+  }
+}

@@ -1,0 +1,56 @@
+import type { InFlightRequest, Runner } from '../fleet/runner.ts'
+
+/** Shorter than this a slot is not worth being kept. */
+const leastS = 0.05
+
+interface Abandoned {
+  readonly flight: InFlightRequest
+  readonly leftAt: number
+  readonly until: number
+}
+
+/**
+ * Requests that lost their callers while the prompt was read. llama-server notices that between two batches only, and a batch
+ * takes many seconds on a slow node: until then the slot is not free, and the next request would wait for it on the node.
+ */
+export class AbandonedPrompts {
+  #prompts: Abandoned[] = []
+  #left = 0
+
+  /** When the next slot is expected to be free, in monotonic seconds; Infinity: no slot is kept. */
+  get endsAt(): number {
+    let first = Number.POSITIVE_INFINITY
+    for (const { until } of this.#prompts) first = Math.min(first, until)
+    return first
+  }
+
+  /** Keeps the slot of a request that is over, for as long as its node is busy with it. */
+  keep(flight: InFlightRequest, seconds: number, now: number): void {
+    if (!(seconds > leastS)) return
+    // Its caller may come again under the same id.
+    const work = { ...flight.work, id: `${flight.work.id} left ${this.#left++}` }
+    const kept = { ...flight, work, startedAt: now, prefillS: seconds, rest: 0 }
+    this.#prompts.push({ flight: kept, leftAt: now, until: now + seconds })
+    flight.runner.node.began(kept)
+  }
+
+  /** Frees the slots that were kept long enough, and those of models that are no longer in memory. */
+  settle(now: number): void {
+    if (this.#prompts.length > 0)
+      this.#release(({ until, flight }) => until <= now || flight.runner.residence === null, now)
+  }
+
+  /** Another request of the runner got tokens after `since`: the batches that were under way at that time have ended. */
+  answered(runner: Runner, since: number, now: number): void {
+    if (this.#prompts.length > 0)
+      this.#release(({ flight, leftAt }) => flight.runner === runner && leftAt < since, now)
+  }
+
+  #release(isOver: (prompt: Abandoned) => boolean, now: number): void {
+    const kept: Abandoned[] = []
+    for (const prompt of this.#prompts)
+      if (isOver(prompt)) prompt.flight.runner.node.ended(prompt.flight, now)
+      else kept.push(prompt)
+    this.#prompts = kept
+  }
+}

@@ -1,0 +1,64 @@
+import { ChurnMap } from '../../shared/roster.ts'
+import type { SchedulingRequest } from '../events.ts'
+
+/** Requests in the queue that may go to the same places: one variant, the same labels asked for, failed by the same nodes. */
+export interface Group {
+  readonly model: string
+  readonly variant: string
+  readonly key: string
+  /** How many wait. */
+  waiting: number
+  /** Whether one of its places has a free slot. The rest is the account that PassBudget keeps for the pass under way. */
+  isOpen: boolean
+  /** Requests that the pass may still evaluate from the group's share. */
+  left: number
+  /** The group's share once none of its places has a free slot. */
+  whenBlocked: number
+  /** Requests that the pass has not evaluated. */
+  unseen: number
+  /** When the group had its last share by time, in monotonic seconds. */
+  sharedAt: number
+}
+
+const unshared = { isOpen: false, left: 0, whenBlocked: 0, unseen: 0, sharedAt: Number.NEGATIVE_INFINITY }
+
+/** Counts the requests of each group. A group lasts as long as one of its requests waits. */
+export class Groups {
+  readonly #groups = new ChurnMap<string, Group>()
+
+  get size(): number {
+    return this.#groups.size
+  }
+
+  all(): Iterable<Group> {
+    return this.#groups.values()
+  }
+
+  join(work: SchedulingRequest): Group {
+    const key = keyOf(work)
+    let group = this.#groups.get(key)
+    if (!group) {
+      const { model, variant } = work
+      group = { model, variant, key, waiting: 0, ...unshared }
+      this.#groups.set(key, group)
+    }
+    group.waiting++
+    return group
+  }
+
+  leave(group: Group): void {
+    group.waiting--
+    if (group.waiting === 0) this.#groups.delete(group.key)
+  }
+}
+
+function keyOf({ model, variant, nodes, tried }: SchedulingRequest): string {
+  const key = variant === '' ? model : `${model}\n${variant}`
+  if (tried.size === 0 && isEmpty(nodes)) return key
+  return JSON.stringify([key, Object.entries(nodes).sort(), [...tried].sort()])
+}
+
+function isEmpty(labels: SchedulingRequest['nodes']): boolean {
+  for (const _ in labels) return false
+  return true
+}

@@ -1,0 +1,48 @@
+import type { RequestSpec } from '../../fleet/ask.ts'
+import type { NodeView } from '../../fleet/node.ts'
+import type { Snapshot } from '../../fleet/snapshot.ts'
+import type { AvailabilityBarrier, FleetAvailability } from '../fleet/gate.ts'
+
+/** Nodes that an error names. */
+const maxNamed = 5
+
+const guards: Readonly<Record<AvailabilityBarrier, string>> = {
+  busy: 'asked for a pause',
+  trial: 'failed lately, and is tried again just now',
+  ejected: 'failed too many requests lately',
+  frozen: 'takes connections and answers nothing',
+  refused: 'takes no connections',
+}
+
+/**
+ * The nodes that have a model, and why none takes a request for it: `gpu-1 (down), gpu-2 (cordoned)`. Without names where the
+ * config keeps them from callers; empty where no node has the model.
+ */
+export function holdersText(
+  { model, tried }: Pick<RequestSpec, 'model' | 'tried'>,
+  { config, nodes, models }: Snapshot,
+  gate: FleetAvailability,
+): string {
+  const names = models.get(model)?.holders ?? []
+  const holders = names.slice(0, maxNamed).flatMap((name) => {
+    const node = nodes.get(name)
+    return node ? [{ name, reason: reasonOf(node, tried, gate.passage(name, model).barrier) }] : []
+  })
+  if (!config.headers.node) return [...new Set(holders.map(({ reason }) => reason))].join(', ')
+  const rest = names.length - holders.length
+  return (
+    holders.map(({ name, reason }) => `${name} (${reason})`).join(', ') +
+    (rest > 0 ? ` and ${rest} more` : '')
+  )
+}
+
+function reasonOf(node: NodeView, tried: ReadonlySet<string>, barrier: AvailabilityBarrier | null): string {
+  const { departed, spec, status, weight, health, name } = node
+  if (departed) return 'not registered any more'
+  if (spec.state !== 'active') return spec.state
+  if (status === null) return 'not probed yet'
+  if (!(weight > 0)) return 'weight 0'
+  if (barrier !== null) return guards[barrier]
+  if (health === 'down') return 'down'
+  return tried.has(name) ? 'failed this request' : 'cannot load it now'
+}

@@ -1,0 +1,135 @@
+import type { Api, RequestSpec } from '../../fleet/ask.ts'
+import type { Clock } from '../../shared/clock.ts'
+import { ChurnMap } from '../../shared/roster.ts'
+import type { Grant } from './grant.ts'
+
+/** Whoever waits for a load is not told that no slot became free, and is looked at again after so many milliseconds. */
+const loadCheckMs = 1000
+
+/** A request that is no longer here, to be told what comes of it. */
+export interface PendingAcquire {
+  readonly ask: RequestSpec
+  /** When it began to wait this time, in monotonic milliseconds. */
+  readonly since: number
+  grant(grant: Grant): void
+  refuse(reason: unknown): void
+}
+
+/** How long one may wait, in milliseconds. */
+interface Limits {
+  readonly slotMs: number
+  /** Beside that, as long as its model is being loaded. */
+  readonly loadMs: number
+}
+
+interface WaitingRoomOptions {
+  readonly clock: Clock
+  readonly limitsOf: (ask: RequestSpec) => Limits
+  /** Whether a request waits for a load, and not for a slot. */
+  readonly awaitsLoad: (id: string) => boolean
+  /** Its caller gave it up; the reason of the signal is what it is to be told. */
+  readonly gone: (id: string, reason: unknown) => void
+  /** It has waited for as long as it may for a slot. */
+  readonly overdue: (id: string, model: string, waitedMs: number) => void
+}
+
+interface Seat extends PendingAcquire {
+  readonly id: string
+  readonly signal: AbortSignal
+  /** Ends its limit and its ear for the caller; null before it has them. */
+  cancel: (() => void) | null
+}
+
+/** Whoever waits for a slot, and for how long they do: each leaves once, by `take`, to be told something. */
+export class PendingAcquires {
+  readonly #options: WaitingRoomOptions
+  /** By the id that the core knows them by. */
+  readonly #seats = new ChurnMap<string, Seat>()
+  /** Most of them go at once: the others get their limits with the next `limit`. */
+  #newcomers: Seat[] = []
+
+  constructor(options: WaitingRoomOptions) {
+    this.#options = options
+  }
+
+  get size(): number {
+    return this.#seats.size
+  }
+
+  has(id: string): boolean {
+    return this.#seats.has(id)
+  }
+
+  /** Resolves or rejects as whoever takes it out says. */
+  enter(id: string, ask: RequestSpec, signal: AbortSignal): Promise<Grant> {
+    const since = this.#options.clock.now()
+    return new Promise((grant, refuse) => {
+      const seat: Seat = { id, ask, since, grant, refuse, signal, cancel: null }
+      this.#seats.set(id, seat)
+      this.#newcomers.push(seat)
+    })
+  }
+
+  /**
+   * Those who came since the last time and are still here: from now on they leave with their callers, and when they have
+   * waited for too long, counted from when they came.
+   */
+  limit(): void {
+    if (this.#newcomers.length === 0) return
+    const newcomers = this.#newcomers
+    this.#newcomers = []
+    for (const seat of newcomers) if (this.#seats.get(seat.id) === seat) this.#limit(seat)
+  }
+
+  /** Takes a request out; undefined when it is not here any more. */
+  take(id: string): PendingAcquire | undefined {
+    const seat = this.#seats.get(id)
+    if (!seat) return undefined
+    this.#seats.delete(id)
+    seat.cancel?.()
+    return seat
+  }
+
+  /** Ids of those that wait for a variant. */
+  of(model: string, variant: string): string[] {
+    const ids: string[] = []
+    for (const [id, { ask }] of this.#seats) if (ask.model === model && ask.variant === variant) ids.push(id)
+    return ids
+  }
+
+  /** How the first of those asks that wait for a model; undefined when none does. */
+  apiFor(model: string): Api | undefined {
+    for (const { ask } of this.#seats.values()) if (ask.model === model) return ask.api
+    return undefined
+  }
+
+  /** Requests waiting and milliseconds that the first of them has waited, by class; classes nobody waits in are absent. */
+  byClass(): ReadonlyMap<string, { readonly count: number; readonly oldestMs: number }> {
+    const now = this.#options.clock.now()
+    const classes = new Map<string, { count: number; oldestMs: number }>()
+    for (const { ask, since } of this.#seats.values()) {
+      const { count, oldestMs } = classes.get(ask.class) ?? { count: 0, oldestMs: 0 }
+      classes.set(ask.class, { count: count + 1, oldestMs: Math.max(oldestMs, now - since) })
+    }
+    return classes
+  }
+
+  #limit(seat: Seat): void {
+    const { id, ask, since, signal } = seat
+    const { clock, limitsOf, awaitsLoad, gone, overdue } = this.#options
+    const { slotMs, loadMs } = limitsOf(ask)
+    const abort = () => gone(id, signal.reason)
+    const look = () => {
+      const isLoading = awaitsLoad(id) && clock.now() < since + slotMs + loadMs
+      if (isLoading) cancelLook = clock.after(loadCheckMs, look)
+      else overdue(id, ask.model, slotMs)
+    }
+    let cancelLook = clock.after(since + slotMs - clock.now(), look)
+    signal.addEventListener('abort', abort, { once: true })
+    seat.cancel = () => {
+      cancelLook()
+      signal.removeEventListener('abort', abort)
+    }
+    if (signal.aborted) abort()
+  }
+}

@@ -1,0 +1,31 @@
+import type { RequestSpec } from '../../fleet/ask.ts'
+import { ProxyError } from '../../shared/errors.ts'
+import type { Effect } from '../events.ts'
+
+type Refusal = Extract<Effect, { type: 'refuse' }>
+
+/** What a caller is told who may not wait, or has waited for too long. @param holders see `holdersText`. */
+export function refusalOf(
+  { reason, retryAfterS: retryAfter }: Pick<Refusal, 'reason' | 'retryAfterS'>,
+  { model, tenant, queued, nodes }: Pick<RequestSpec, 'model' | 'tenant' | 'nodes'> & { queued: number },
+  holders: () => string,
+): ProxyError {
+  const seconds = Math.ceil(retryAfter)
+  switch (reason) {
+    case 'queue-full':
+      return new ProxyError('queue_full', { queued, retryAfter })
+    case 'tenant-full':
+      return new ProxyError('tenant_queue_full', { tenant, retryAfter })
+    case 'no-capacity':
+    case 'waited-too-long':
+      return new ProxyError('no_capacity', { model, seconds, retryAfter })
+    case 'no-node':
+    case 'load-failed':
+      return new ProxyError('all_nodes_down', {
+        model,
+        labels: Object.keys(nodes).length,
+        holders: holders(),
+      })
+  }
+  reason satisfies never
+}

@@ -1,0 +1,79 @@
+import type { Timings } from '../../scheduler/events.ts'
+import type { RehearsedPrompt } from './prompt-cache.ts'
+
+/** A request as a node gets it. Exactly one of `onEnd` and `onBusy` is called, once, unless it is cancelled. */
+export interface AttemptOptions extends RehearsedPrompt {
+  readonly model: string
+  /** 0: it only loads the model. */
+  readonly promptTokens: number
+  readonly outputTokens: number
+  /** How long the model stays in memory after it; null: the node's own time. */
+  readonly keepAlive: number | null
+  onFirstToken(): void
+  /** With what Ollama says of it; null when it failed. */
+  onEnd(timings: Timings | null): void
+  /** The node's queue is full. */
+  onBusy(): void
+}
+
+/** How far an attempt is: Ollama's measurements are differences of these times. */
+export class RehearsedAttempt {
+  readonly options: AttemptOptions
+  readonly #arrivedAt: number
+  #admittedAt = 0
+  #startedAt = 0
+  #firstTokenAt = 0
+  /** Takes it out of where it is; null before and after. */
+  leave: (() => void) | null = null
+  /** Tokens written so far. */
+  written: () => number = () => 0
+  cancelled = false
+  /** Of its prompt, those that need not be read. */
+  cachedTokens = 0
+
+  constructor(options: AttemptOptions, now: number) {
+    this.options = options
+    this.#arrivedAt = now
+  }
+
+  /** Its caller is gone: nothing more happens to it, wherever it was. */
+  hangUp(): void {
+    this.cancelled = true
+    this.leave?.()
+    this.leave = null
+  }
+
+  /** Its model is in memory; what it waited is Ollama's `load_duration`. */
+  admitted(now: number): void {
+    this.#admittedAt = now
+  }
+
+  /** It has a slot. */
+  started(now: number, cachedTokens: number): void {
+    this.#startedAt = now
+    this.cachedTokens = cachedTokens
+  }
+
+  firstToken(now: number): void {
+    this.#firstTokenAt = now
+    this.options.onFirstToken()
+  }
+
+  ended(now: number): void {
+    const { promptTokens, outputTokens } = this.options
+    this.options.onEnd({
+      total: now - this.#arrivedAt,
+      load: this.#admittedAt - this.#arrivedAt,
+      promptEval: this.#firstTokenAt - this.#startedAt,
+      eval: now - this.#firstTokenAt,
+      promptTokens,
+      outputTokens,
+    })
+  }
+
+  /** It only loaded the model. */
+  loaded(now: number): void {
+    const load = now - this.#arrivedAt
+    this.options.onEnd({ total: load, load, promptEval: 0, eval: 0, promptTokens: 0, outputTokens: 0 })
+  }
+}

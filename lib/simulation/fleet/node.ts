@@ -1,0 +1,130 @@
+import type { NodeFacts } from '../../scheduler/events.ts'
+import { type AttemptOptions, RehearsedAttempt } from './attempt.ts'
+import { canHold } from './capacity.ts'
+import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
+import { RehearsedGpu } from './gpu.ts'
+import { RehearsedLoader } from './loader.ts'
+import type { Timeline } from './timeline.ts'
+
+/** A swap that a scheduler asked for. */
+export interface RehearsedSwap {
+  readonly victims: readonly string[]
+  readonly model: string
+  /** With the seconds of loading; null when it did not come about. */
+  onEnd(loadS: number | null): void
+}
+
+/** Ollama's own is five minutes; a model that was loaded on purpose stays. */
+const orderedKeepAlive = 3600
+
+/**
+ * One node of the rehearsal (docs/ollama.md#scheduling, docs/routing.md#results): takes requests, answers them
+ * after as long as the real one would, and loads and evicts models on its own when it is asked for one it has not loaded.
+ */
+export class RehearsedNode {
+  readonly plan: PlannedNode
+  readonly #timeline: Timeline
+  readonly #models: ReadonlyMap<string, PlannedModel>
+  readonly #gpu: RehearsedGpu
+  readonly #loader: RehearsedLoader
+  readonly #fleet: FleetPlan
+  #speed: number
+  #isUp = true
+
+  /** @param speed what it is really like, near to what its plan says. */
+  constructor(timeline: Timeline, fleet: FleetPlan, node: PlannedNode, speed: number) {
+    this.plan = node
+    this.#timeline = timeline
+    this.#fleet = fleet
+    this.#speed = speed
+    this.#models = new Map(
+      fleet.models.filter((model) => canHold(node, model)).map((model) => [model.name, model]),
+    )
+    this.#gpu = new RehearsedGpu(timeline)
+    this.#loader = new RehearsedLoader({ timeline, gpu: this.#gpu, plan: fleet, node, speed })
+  }
+
+  get isUp(): boolean {
+    return this.#isUp
+  }
+
+  /** Models put in memory so far, and those of them that nobody ordered. */
+  get loads(): { readonly all: number; readonly unordered: number } {
+    return this.#loader.loads
+  }
+
+  /** Takes a request. */
+  submit(options: AttemptOptions): RehearsedAttempt {
+    const attempt = new RehearsedAttempt(options, this.#timeline.now)
+    const model = this.#models.get(options.model)
+    if (!this.#isUp || !model) options.onEnd(null)
+    else this.#loader.admit(attempt, model)
+    return attempt
+  }
+
+  /** Unloads the victims once they are idle, then loads the model. */
+  swap({ victims, model, onEnd }: RehearsedSwap): void {
+    const load: AttemptOptions = {
+      model,
+      promptTokens: 0,
+      outputTokens: 0,
+      conversation: -1,
+      reusableTokens: 0,
+      keepAlive: orderedKeepAlive,
+      onFirstToken() {},
+      onEnd: (timings) => onEnd(timings?.load ?? null),
+      onBusy: () => onEnd(null),
+    }
+    if (this.#isUp) this.#loader.clear(victims, () => this.submit(load))
+    else onEnd(null)
+  }
+
+  /** Puts models in memory at once, before the first request. */
+  preload(models: Iterable<string>): void {
+    for (const name of models) {
+      const model = this.#models.get(name)
+      if (model) this.#loader.preload(model)
+    }
+  }
+
+  /** What nobody is told: how fast it is with each model, alone. */
+  truth(): { model: string; secondsPerToken: number; prefillPerS: number }[] {
+    const { decode, prefill } = this.#fleet
+    return Array.from(this.#models.values(), ({ name, size }) => ({
+      model: name,
+      secondsPerToken: size / (decode * this.#speed),
+      prefillPerS: (prefill * this.#speed) / size,
+    }))
+  }
+
+  /** From now on everything takes so many times as long. */
+  slowDown(times: number): void {
+    this.#speed /= times
+    this.#gpu.setSpeed(1 / times)
+  }
+
+  /** It is gone, with all that it was doing. */
+  kill(): void {
+    this.#isUp = false
+    for (const attempt of this.#loader.abandon()) attempt.options.onEnd(null)
+  }
+
+  /** What a scheduler may know of it. */
+  facts(): NodeFacts {
+    const { name, speed, slots, memory, maxLoaded } = this.plan
+    return {
+      name,
+      available: this.#isUp,
+      weight: speed,
+      labels: {},
+      slots,
+      memory,
+      maxLoaded,
+      models: new Map([...this.#models.values()].map((model) => [model.name, model.size])),
+      resident: this.#loader.resident.map((model) => {
+        const size = footprint(this.#models.get(model) ?? { size: 0 })
+        return { model, variant: '', size, sizeVram: size, contextLength: 4096 }
+      }),
+    }
+  }
+}

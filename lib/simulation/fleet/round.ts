@@ -1,0 +1,81 @@
+import type { Random } from '../../shared/loop.ts'
+import { seededRandom } from '../../shared/seeded-dice.ts'
+import { capacity } from './capacity.ts'
+import type { Decider } from './decider.ts'
+import type { FleetPlan } from './fleet-plan.ts'
+import { RehearsedNode } from './node.ts'
+import { Rehearsal, type RehearsalCourse } from './rehearsal.ts'
+import { disturb, type Scenario, withNoise } from './scenario.ts'
+import { mean } from './tally.ts'
+import { Timeline } from './timeline.ts'
+import { generateTrace, type TraceRow } from './trace.ts'
+import { atRate, type RehearsedRequest, requestsOf } from './traffic.ts'
+
+/** What is rehearsed, whoever decides. */
+export interface RoundOptions {
+  readonly fleet: FleetPlan
+  /** Null: rows are made up. */
+  readonly trace: readonly TraceRow[] | null
+  /** Share of the fleet's capacity. */
+  readonly load: number
+  readonly requests: number
+  readonly scenario: Scenario
+  /** Every model is in memory wherever it could be alone: nothing is ever loaded. */
+  readonly allResident: boolean
+  readonly patience: number | null
+  readonly seed: number
+}
+
+/** Makes who decides. The nodes are for yardsticks only: they tell what nobody could know. */
+export type DeciderOf = (dice: Random, nodes: readonly RehearsedNode[]) => Decider
+
+/** Of the same seed come the same nodes and the same requests, for every decider. */
+export function rehearse(options: RoundOptions, deciderOf: DeciderOf): RehearsalCourse {
+  const { allResident, patience, scenario, seed } = options
+  const fleet = allResident ? roomy(options.fleet) : options.fleet
+  const speeds = speedsOf(fleet, seededRandom(seed))
+  const timeline = new Timeline()
+  const nodes = fleet.nodes.map(
+    (node) => new RehearsedNode(timeline, fleet, node, speeds.get(node.name) ?? node.speed),
+  )
+  if (allResident) for (const node of nodes) node.preload(node.facts().models.keys())
+  const requests = requestsFor(options, speeds)
+  disturb(scenario, timeline, nodes, requests)
+  const decider = deciderOf(seededRandom(seed + 2_000_003), nodes)
+  return new Rehearsal({ timeline, nodes, requests, decider, patience }).run()
+}
+
+/** What callers will ask for, on nodes of these speeds. */
+export function requestsFor(
+  { fleet, trace, load, requests, scenario, seed }: RoundOptions,
+  speeds: Speeds,
+): RehearsedRequest[] {
+  const dice = seededRandom(seed + 1_000_003)
+  const rows = trace ? someOf(trace, requests, dice) : generateTrace(requests, dice)
+  const unscaled = requestsOf(rows, fleet.models, dice)
+  const most = capacity(fleet, speeds, {
+    newTokens: mean(unscaled.map(({ promptTokens, reusableTokens }) => promptTokens - reusableTokens)),
+    outputTokens: mean(unscaled.map(({ outputTokens }) => outputTokens)),
+  })
+  const scaled = atRate(unscaled, load * most)
+  return scenario === 'noisy-tenant' ? withNoise(scaled, most) : scaled
+}
+
+type Speeds = ReadonlyMap<string, number>
+
+/** What each node is really like, which nobody is told. */
+export function speedsOf({ nodes, jitter }: FleetPlan, dice: Random): Speeds {
+  return new Map(nodes.map(({ name, speed }) => [name, speed * (1 + jitter * (2 * dice() - 1))]))
+}
+
+/** So many rows in a run, from somewhere in the trace. */
+function someOf(trace: readonly TraceRow[], count: number, dice: Random): readonly TraceRow[] {
+  const from = Math.floor(dice() * Math.max(0, trace.length - count + 1))
+  return trace.slice(from, from + count)
+}
+
+/** The same fleet with memory for all that each node could hold alone. */
+function roomy(fleet: FleetPlan): FleetPlan {
+  const models = fleet.models.length
+  return { ...fleet, nodes: fleet.nodes.map((node) => ({ ...node, maxLoaded: models })) }
+}

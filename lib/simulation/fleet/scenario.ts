@@ -1,0 +1,60 @@
+import type { RehearsedNode } from './node.ts'
+import type { RehearsedOutcome } from './tally.ts'
+import type { Timeline } from './timeline.ts'
+import type { RehearsedRequest } from './traffic.ts'
+
+/** What goes wrong at half time. */
+export const scenarios = ['steady', 'noisy-tenant', 'slow-node', 'dead-node'] as const
+export type Scenario = (typeof scenarios)[number]
+
+/** The tenant who asks for too much. */
+export const noisyTenant = 'noisy'
+const noise = { capacities: 3, seconds: 60 }
+const slowDown = 8
+/** Seconds after half time that show how bad it was: twice the noise; for a node as many as the goal says (docs/routing.md#results, G8). */
+const aftermath = { 'noisy-tenant': 2 * noise.seconds, other: 600 }
+
+/** Adds the requests of the noisy tenant: for 60 s three times what the fleet can serve, each like one of the others. */
+export function withNoise(requests: readonly RehearsedRequest[], capacity: number): RehearsedRequest[] {
+  const from = halfTime(requests)
+  const added = Array.from({ length: Math.round(noise.capacities * capacity * noise.seconds) }, (_, at) => {
+    const model = requests[at % requests.length]
+    return model ? [noisy(model, at, from + at / (noise.capacities * capacity), requests.length)] : []
+  })
+  return [...requests, ...added.flat()].sort((a, b) => a.at - b.at)
+}
+
+/** Plans what happens to a node: the fastest becomes eight times slower, or is gone. */
+export function disturb(
+  scenario: Scenario,
+  timeline: Timeline,
+  nodes: readonly RehearsedNode[],
+  requests: readonly RehearsedRequest[],
+): void {
+  const node = nodes.toSorted((a, b) => b.plan.speed - a.plan.speed)[0]
+  if (scenario === 'slow-node') timeline.at(halfTime(requests), () => node?.slowDown(slowDown))
+  if (scenario === 'dead-node') timeline.at(halfTime(requests), () => node?.kill())
+}
+
+/** Whether a request arrived soon after half time. */
+export function isAftermath(scenario: Scenario, outcomes: readonly RehearsedOutcome[]) {
+  const from = halfTime(outcomes.map(({ request }) => request))
+  const to = from + (scenario === 'noisy-tenant' ? aftermath[scenario] : aftermath.other)
+  return ({ request }: RehearsedOutcome): boolean => request.at >= from && request.at < to
+}
+
+function noisy(like: RehearsedRequest, index: number, at: number, others: number): RehearsedRequest {
+  return {
+    ...like,
+    id: `n${index + 1}`,
+    at,
+    tenant: noisyTenant,
+    conversation: others + index,
+    reusableTokens: 0,
+    prefixes: [],
+  }
+}
+
+function halfTime(requests: readonly RehearsedRequest[]): number {
+  return (requests.at(-1)?.at ?? 0) / 2
+}

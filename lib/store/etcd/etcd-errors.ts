@@ -1,0 +1,136 @@
+import {
+  EtcdAuthenticationFailedError,
+  EtcdInvalidAuthTokenError,
+  EtcdLeaseInvalidError,
+  EtcdPermissionDeniedError,
+  GRPCDataLossError,
+  GRPCFailedPreconditionError,
+  GRPCInvalidArgumentError,
+  GRPCNotImplementedError,
+  GRPCResourceExhastedError,
+  GRPCUnauthenticatedError,
+} from 'etcd3'
+import { messageOf } from '../../shared/errors.ts'
+import type { Trouble } from '../condition.ts'
+import { StoreError, type StoreFault } from '../store.ts'
+
+/** Asking again gives the same answer: permission, size, quota. */
+const refusals = [
+  EtcdAuthenticationFailedError,
+  EtcdInvalidAuthTokenError,
+  EtcdPermissionDeniedError,
+  GRPCDataLossError,
+  GRPCFailedPreconditionError,
+  GRPCInvalidArgumentError,
+  GRPCNotImplementedError,
+  GRPCResourceExhastedError,
+  GRPCUnauthenticatedError,
+]
+
+const sentences: Record<StoreFault, string> = {
+  unavailable: 'etcd did not answer',
+  'no-lease': 'etcd does not know the lease',
+  denied: 'etcd refused',
+  closed: 'the store is closed',
+}
+
+/** What an operator can do, by what TLS says of a failed connection. Only for people: decisions go by the fault. */
+const advice: readonly (readonly [said: RegExp, advice: string])[] = [
+  [
+    /unable to (verify|get)|self[- ]signed/i,
+    "etcd's certificate is not signed by the authority we trust: set LLAMERO_ETCD_CA to the PEM file of the one that signed it",
+  ],
+  [
+    /ERR_TLS_CERT_ALTNAME_INVALID/,
+    "etcd's certificate is for another host: use an endpoint that it names, or issue one that names this endpoint",
+  ],
+  [/certificate has expired/i, "etcd's certificate has expired: issue a new one"],
+  [
+    /alert (bad|unsupported|revoked|expired|unknown) certificate|alert certificate|alert unknown ca/i,
+    "etcd does not accept our certificate: set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY to one that has not expired and is signed by etcd's --trusted-ca-file",
+  ],
+]
+
+/** What etcd refuses until an operator acts, by its words (etcd's `api/v3rpc/rpctypes/error.go`). */
+const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuses'>])[] = [
+  [
+    /database space exceeded/i,
+    {
+      kind: 'no-space',
+      reason: 'the quota of etcd is used up',
+      todo: 'compact, defragment, and disarm the alarm with etcdctl (compaction, defrag, alarm disarm), or raise --quota-backend-bytes',
+    },
+  ],
+  [
+    /corrupt cluster/i,
+    {
+      kind: 'corrupt',
+      reason: 'etcd has an alarm for corrupt data',
+      todo: 'find the member with "etcdctl alarm list" and "etcdctl endpoint hashkv --cluster", replace it, then "etcdctl alarm disarm"',
+    },
+  ],
+  [
+    /permission denied/i,
+    {
+      kind: 'no-permission',
+      reason: "the user that our certificate's CN names may not do this",
+      todo: 'grant it a role with readwrite on the prefix (etcdctl role grant-permission)',
+    },
+  ],
+  [
+    /user name is empty|invalid auth token|authentication failed/i,
+    {
+      kind: 'no-permission',
+      reason: 'etcd requires authentication',
+      todo: 'set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY to a certificate whose CN is a user of etcd',
+    },
+  ],
+]
+
+/** Alarms of etcd by the names it gives them (`etcdctl alarm list`), and the words of its refusals. */
+const alarms = [
+  ['NOSPACE', 'database space exceeded'],
+  ['CORRUPT', 'corrupt cluster'],
+] as const
+
+/** @param operation what was being done, a word of the Store interface. */
+export function storeErrorOf(operation: string, cause: unknown): StoreError {
+  if (cause instanceof StoreError) return cause
+  const fault = faultOf(cause)
+  const todo = adviceOn(cause)
+  const sentence = `${sentences[fault]} (${operation})`
+  return new StoreError(fault, todo === null ? sentence : `${sentence}; ${todo}`, { cause })
+}
+
+/** Null when time may heal it. */
+export function adviceOn(cause: unknown): string | null {
+  const trouble = troubleIn(messageOf(cause))
+  if (trouble) return `${trouble.reason}: ${trouble.todo}`
+  return advice.find(([said]) => said.test(messageOf(cause)))?.[1] ?? null
+}
+
+/**
+ * The trouble that a refused call tells of; null when it tells of the call only.
+ *
+ * @param isRead whether it would have changed nothing
+ */
+export function troubleOf(cause: unknown, isRead: boolean): Trouble | null {
+  const trouble = troubleIn(messageOf(cause))
+  return trouble && { ...trouble, refuses: isRead || trouble.kind === 'corrupt' ? 'everything' : 'writes' }
+}
+
+/** The trouble that a member tells of itself, by the `errors` of its status. */
+export function alarmIn(errors: readonly string[]): Trouble | null {
+  const alarm = alarms.find(([name]) => errors.some((error) => error.includes(name)))
+  return alarm ? troubleOf(new Error(alarm[1]), false) : null
+}
+
+function troubleIn(message: string): Omit<Trouble, 'refuses'> | null {
+  return troubles.find(([said]) => said.test(message))?.[1] ?? null
+}
+
+/** What is not known to be final is taken for passing: etcd3 has errors of many classes for "no connection" (docs/etcd.md#errors). */
+function faultOf(error: unknown): StoreFault {
+  if (error instanceof EtcdLeaseInvalidError) return 'no-lease'
+  return refusals.some((refusal) => error instanceof refusal) ? 'denied' : 'unavailable'
+}

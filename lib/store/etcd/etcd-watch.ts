@@ -1,0 +1,123 @@
+import { type Etcd3, type IEvent, type IWatchResponse, Range } from 'etcd3'
+import type { Clock } from '../../shared/clock.ts'
+import { type Change, StoreError, type Watch, type WatchHandler } from '../store.ts'
+import { entryOf } from './etcd-entry.ts'
+import { storeErrorOf } from './etcd-errors.ts'
+
+/** Deadlines of a call for a watch to stand: the stream has none of its own. */
+const openDeadlines = 2
+
+type Stream = Awaited<ReturnType<Etcd3['watchClient']['watch']>>
+
+/**
+ * One watch on one raw stream: opening, then standing, then ended. It never resumes by itself: where to go on from is
+ * known only to who applied the changes (docs/etcd.md#informer).
+ */
+export class EtcdWatch implements Watch {
+  readonly #stream: Stream
+  readonly #from: bigint
+  readonly #handler: WatchHandler
+  readonly #opened = Promise.withResolvers<void>()
+  readonly #open: Set<EtcdWatch>
+  #state: 'opening' | 'standing' | 'ended' = 'opening'
+
+  private constructor(stream: Stream, from: bigint, handler: WatchHandler, open: Set<EtcdWatch>) {
+    this.#stream = stream
+    this.#from = from
+    this.#handler = handler
+    this.#open = open.add(this)
+    // Before anything else, and for good: a stream without an error listener ends the process.
+    stream.on('error', (error) => this.#fail(storeErrorOf('watch', error)))
+    stream.on('end', () => this.#fail(new StoreError('unavailable', 'etcd ended the watch')))
+    stream.on('data', (message) => this.#receive(message))
+  }
+
+  /**
+   * @param open the watch is in this set until it ends.
+   * @throws StoreError, and the errors of etcd3
+   */
+  static async open(
+    client: Etcd3,
+    request: { readonly prefix: string; readonly from: bigint; readonly handler: WatchHandler },
+    clock: Clock,
+    deadlineMs: number,
+    open: Set<EtcdWatch>,
+  ): Promise<EtcdWatch> {
+    const openMs = openDeadlines * deadlineMs
+    const { prefix, from, handler } = request
+    const watch = new EtcdWatch(await client.watchClient.watch(), from, handler, open)
+    const cancelTimer = clock.after(openMs, () =>
+      watch.#fail(new StoreError('unavailable', `the watch did not stand after ${openMs} ms`)),
+    )
+    const { start, end } = Range.prefix(prefix)
+    watch.#stream.write({ create_request: { key: start, range_end: end, start_revision: String(from) } })
+    try {
+      await watch.#opened.promise
+      return watch
+    } finally {
+      cancelTimer()
+    }
+  }
+
+  close(): void {
+    if (this.#state === 'opening') this.#opened.reject(new StoreError('closed', 'the watch was closed'))
+    this.#end()
+  }
+
+  #receive(message: IWatchResponse): void {
+    if (this.#state === 'ended') return
+    // First of all: etcd may say "created" and "canceled" in one message.
+    if (message.canceled) this.#cancelled(message)
+    else if (message.created) this.#stand(BigInt(message.header.revision))
+    else if (message.events.length > 0) this.#deliver(message.events)
+  }
+
+  #cancelled({ compact_revision, cancel_reason }: IWatchResponse): void {
+    if (compact_revision === '0') {
+      this.#fail(new StoreError('denied', `etcd refused the watch: ${cancel_reason || 'no reason given'}`))
+      return
+    }
+    this.#opened.resolve()
+    this.#end()
+    this.#handler.broken('compacted')
+  }
+
+  #stand(revision: bigint): void {
+    this.#state = 'standing'
+    this.#opened.resolve()
+    // A store that is behind what it said before was wiped or restored, or this member lags: it would wait in silence.
+    if (revision + 1n < this.#from) {
+      this.#fail(
+        new StoreError('unavailable', `etcd is at revision ${revision}, behind the watch's ${this.#from}`),
+      )
+    }
+  }
+
+  #deliver(events: readonly IEvent[]): void {
+    const changes = events.map(changeOf)
+    const last = events.at(-1)
+    if (last) this.#handler.changed(changes, BigInt(last.kv.mod_revision))
+  }
+
+  #fail(error: StoreError): void {
+    const state = this.#state
+    if (state === 'ended') return
+    this.#end()
+    if (state === 'opening') this.#opened.reject(error)
+    else this.#handler.broken('lost', error)
+  }
+
+  #end(): void {
+    if (this.#state === 'ended') return
+    this.#state = 'ended'
+    // Both, in this order: etcd3 takes the cancellation of a stream that is still writable for a failure of the host.
+    this.#stream.end()
+    this.#stream.cancel()
+    this.#open.delete(this)
+  }
+}
+
+function changeOf({ type, kv }: IEvent): Change {
+  if (type === 'Put') return { type: 'put', entry: entryOf(kv) }
+  return { type: 'delete', key: kv.key.toString(), modified: BigInt(kv.mod_revision) }
+}

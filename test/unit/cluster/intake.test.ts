@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ChangeBatcher } from '../../../lib/cluster/config/change-batcher.ts'
+import { SnapshotBuilder } from '../../../lib/cluster/config/snapshot-builder.ts'
+import { buildSnapshot } from '../../../lib/fleet/snapshot.ts'
+import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
+import type { Entry } from '../../../lib/store/store.ts'
+import { keys, worldOptions } from '../../support/cluster.ts'
+import { aDocuments } from '../../support/fleet.ts'
+
+const nodes = 200
+const name = (nth: number) => `node-${String(nth).padStart(3, '0')}`
+const models = Array.from({ length: 50 }, (_, nth) => `a-model-with-a-rather-long-name-${nth}:latest`)
+const { statuses } = aDocuments({
+  nodes: Array.from({ length: nodes }, (_, nth) => ({ name: name(nth), models })),
+})
+
+/** A world behind an intake, and what both did. */
+function anIntake() {
+  const clock = new VirtualClock()
+  const shared = worldOptions(clock)
+  const { snapshot } = shared
+  const world = new SnapshotBuilder(shared)
+  const entries = new Map<string, Entry>()
+  const taken: string[][] = []
+  const slices: number[] = []
+  let revision = 0n
+  const intake = new ChangeBatcher({
+    ...shared,
+    informer: {
+      entries,
+      get revision() {
+        return revision
+      },
+    },
+    builder: {
+      prepare: (slice) => {
+        slices.push(slice.reduce((chars, { value }) => chars + value.length, 0))
+        world.prepare(slice)
+      },
+      follow: (copy, changed) => {
+        taken.push([...changed])
+        return world.follow(copy, changed)
+      },
+    },
+    followed: () => {},
+  })
+  const put = (key: string, value: string) => {
+    const created = entries.get(key)?.created ?? ++revision
+    entries.set(key, { key, value, created, modified: ++revision, lease: null })
+    return key
+  }
+  const tell = (key: string, value: string) => intake.add(new Set([put(key, value)]))
+  return { clock, snapshot, world, entries, intake, taken, slices, put, tell }
+}
+
+/** The same, with the whole fleet in the store. */
+function aFleet() {
+  const made = anIntake()
+  for (let nth = 0; nth < nodes; nth++)
+    made.put(keys.node(name(nth)), `{url: "http://10.0.0.1:${nth + 1}", weight: ${nth % 3}}`)
+  for (const [node, status] of statuses) made.put(keys.nodeState(node), JSON.stringify(status))
+  return made
+}
+
+test('a whole fleet is read in slices, put in force at once, and is what it would be in one piece', async () => {
+  const { clock, snapshot, world, entries, intake, taken, slices } = aFleet()
+  let swaps = 0
+  snapshot.onSwap(() => swaps++)
+  intake.add(new Set(entries.keys()))
+  await clock.advance(1000)
+  assert.deepEqual([swaps, taken.length], [1, 1])
+  assert.ok(slices.length > 10, `${slices.length} slices`)
+  assert.ok(Math.max(...slices) < 100_000, `at most ${Math.max(...slices)} characters in one turn`)
+  const { revision, nodes: views, models: modelViews } = snapshot.get()
+  const whole = anIntake()
+  whole.world.follow({ entries, revision: BigInt(revision) }, new Set(entries.keys()))
+  assert.deepEqual([...views], [...whole.snapshot.get().nodes])
+  assert.deepEqual([...modelViews], [...whole.snapshot.get().models])
+  assert.equal(world.source, 'store')
+})
+
+test('what was prepared and is gone again leaves nothing behind', async () => {
+  const { clock, snapshot, entries, intake, slices } = aFleet()
+  intake.add(new Set(entries.keys()))
+  assert.ok(slices.length > 0 && snapshot.get().nodes.size === 0, 'begun, and nothing of it in force')
+  const gone = [...entries.keys()]
+  entries.clear()
+  intake.add(new Set(gone))
+  await clock.advance(1000)
+  assert.deepEqual(snapshot.get().models, buildSnapshot(aDocuments({})).models)
+})
+
+test('a status that comes alone is in force before the call returns', () => {
+  const { tell, taken } = anIntake()
+  tell(keys.nodeState('n'), '{}')
+  assert.deepEqual(taken, [[keys.nodeState('n')]])
+})
+
+test('a thousand statuses within a second are taken in twenty times at most, the last one too', async () => {
+  const { clock, tell, taken, intake } = anIntake()
+  for (let nth = 0; nth < 1000; nth++) {
+    tell(keys.nodeState(`n-${nth}`), '{}')
+    await clock.advance(1)
+  }
+  await clock.advance(50)
+  assert.ok(taken.length <= 21, `${taken.length} times`)
+  assert.equal(taken.flat().length, 1000)
+  intake.stop()
+})
+
+test('what is no status waits for no pause, and takes the statuses that do with it', () => {
+  const { tell, taken } = anIntake()
+  tell(keys.nodeState('a'), '{}')
+  tell(keys.nodeState('b'), '{}')
+  assert.equal(taken.length, 1)
+  tell(keys.leader, 'one')
+  assert.deepEqual(taken[1], [keys.nodeState('b'), keys.leader])
+})
+
+test('a stopped intake takes nothing in any more', async () => {
+  const { clock, tell, taken, intake } = anIntake()
+  tell(keys.nodeState('a'), '{}')
+  tell(keys.nodeState('b'), '{}')
+  intake.stop()
+  await clock.advance(1000)
+  assert.equal(taken.length, 1)
+})

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { glob } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import { suite, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { readDocument } from '../../../lib/fleet/documents/document.ts'
+import { schemas } from '../../../lib/fleet/kinds.ts'
+import { errorCodes } from '../../../lib/shared/errors.ts'
+import { referenceDirectory, referencePages } from '../../support/reference.ts'
+import { fieldsOf } from '../../support/schema-table.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const pages = new Map<string, string>()
+for await (const path of glob(['README.md', 'CHANGELOG.md', 'docs/**/*.md'], { cwd: root }))
+  pages.set(path, readFileSync(join(root, path), 'utf8'))
+
+suite('the generated references', () => {
+  test('are as "npm run docs" would write them now', async () => {
+    for (const [name, text] of await referencePages()) {
+      const path = join(referenceDirectory, name)
+      const stored = existsSync(path) ? readFileSync(path, 'utf8') : ''
+      assert.ok(stored === text, `docs/reference/${name} is stale: run "npm run docs" and commit the result`)
+    }
+  })
+
+  test('say of every field of every document what it means', () => {
+    const silent = Object.entries(schemas).flatMap(([folder, schema]) =>
+      fieldsOf(schema)
+        .filter(([, , , meaning]) => meaning === '')
+        .map(([field]) => `${folder}: ${field}`),
+    )
+    assert.deepEqual(silent, [], 'add .describe(...) to the schema')
+  })
+})
+
+suite('the documentation', () => {
+  test('says of every error code what to do', () => {
+    const text = pages.get('docs/troubleshooting.md') ?? ''
+    assert.deepEqual(
+      errorCodes.filter((code) => !text.includes(`\`${code}\``)),
+      [],
+    )
+  })
+
+  test('marks every block of code as what it is, so that a test runs what readers can run', () => {
+    const known = ['sh', 'console', 'yaml', 'text', '']
+    const unknown = [...pages].flatMap(([path, text]) =>
+      fencesIn(text)
+        .filter(({ language }) => !known.includes(language))
+        .map(({ language }) => `${path}: ${language}`),
+    )
+    assert.deepEqual(unknown, [])
+  })
+
+  test('shows only YAML that an operator could store', () => {
+    const faulty = [...pages].flatMap(([path, text]) =>
+      fencesIn(text)
+        .filter(({ language }) => language === 'yaml')
+        .filter(({ body }) => Object.values(schemas).every((schema) => !readDocument(body, schema).ok))
+        .map(({ body }) => `${path}: ${body}`),
+    )
+    assert.deepEqual(faulty, [])
+  })
+
+  test('has no link that leads nowhere, and none that leads out of the repository', () => {
+    const broken = [...pages].flatMap(([path, text]) =>
+      linksIn(text)
+        .filter((link) => !isAlive(path, link))
+        .map((link) => `${path}: ${link}`),
+    )
+    assert.deepEqual(broken, [])
+  })
+})
+
+function fencesIn(text: string): { readonly language: string; readonly body: string }[] {
+  return [...text.matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)].map(([, language = '', body = '']) => ({
+    language,
+    body,
+  }))
+}
+
+/** The targets of links and pictures, but for those on the web. */
+function linksIn(text: string): string[] {
+  const prose = text.replace(/^```[\s\S]*?^```$/gm, '').replace(/`[^`\n]*`/g, '')
+  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, target = '']) => target)
+    .filter((target) => !/^https?:/.test(target))
+}
+
+function isAlive(page: string, link: string): boolean {
+  const [target = '', anchor] = link.split('#')
+  const path = target === '' ? page : relative(root, join(root, dirname(page), target))
+  if (path.startsWith('..') || !existsSync(join(root, path))) return false
+  if (anchor === undefined) return true
+  return anchorsIn(readFileSync(join(root, path), 'utf8')).has(anchor)
+}
+
+/** The anchors that GitHub makes of headings. */
+function anchorsIn(text: string): Set<string> {
+  const headings = text.replace(/^```[\s\S]*?^```$/gm, '').matchAll(/^#{1,6} (.+)$/gm)
+  return new Set(
+    [...headings].map(([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+        .trim()
+        .replace(/\s/g, '-'),
+    ),
+  )
+}

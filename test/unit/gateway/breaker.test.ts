@@ -1,0 +1,311 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { defaultConfig } from '../../../lib/fleet/config.ts'
+import {
+  type BreakerState,
+  CircuitBreaker,
+  type HealthSign,
+} from '../../../lib/gateway/availability/circuit-breaker.ts'
+import type { Random } from '../../../lib/shared/loop.ts'
+import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
+
+const { reset: resetMs, max_reset: maxMs } = defaultConfig.breaker
+const trialLimitMs = 5000
+
+/** With the default dice nothing is jittered. */
+function arrange({
+  dice = () => 0.5,
+  clock = new VirtualClock(),
+}: {
+  dice?: Random
+  clock?: VirtualClock
+} = {}) {
+  const states: BreakerState[] = []
+  const moves: { state: BreakerState; at: number }[] = []
+  const breaker = new CircuitBreaker({
+    settings: defaultConfig.breaker,
+    clock,
+    dice,
+    changed: (state) => {
+      states.push(state)
+      moves.push({ state, at: clock.now() })
+    },
+  })
+  const report = async (...signs: HealthSign[]) => {
+    for (const sign of signs) breaker.begin().settle(sign)
+    await clock.advance(0) // opossum judges through promises
+  }
+  /** How long it stayed open each time, in milliseconds. */
+  const pauses = () =>
+    moves.flatMap(({ state, at }, nth) =>
+      state === 'open' && moves[nth + 1] ? [(moves[nth + 1]?.at ?? 0) - at] : [],
+    )
+  return { breaker, clock, states, pauses, report }
+}
+
+suite('the breaker', () => {
+  test('opens at the first refused connection, and says that nobody listens', async () => {
+    const { breaker, report } = arrange()
+    await report('refused')
+    assert.deepEqual([breaker.admits, breaker.cause], [false, 'refused'])
+  })
+
+  test('opens when more than half of five requests failed, and not before (173, P6)', async () => {
+    const { breaker, report } = arrange()
+    await report('bad', 'good', 'bad', 'bad')
+    assert.equal(breaker.state, 'closed')
+    await report('bad')
+    assert.deepEqual([breaker.state, breaker.cause], ['open', 'passive'])
+  })
+
+  test('forgets failures that are older than its window (P6)', async () => {
+    const { breaker, clock, report } = arrange()
+    await report('bad', 'bad', 'bad', 'bad')
+    await clock.advance(33_000)
+    await report('bad')
+    assert.equal(breaker.state, 'closed')
+  })
+
+  test('stays closed however many callers leave or find the node busy (176)', async () => {
+    const { breaker, report } = arrange()
+    await report(...Array.from({ length: 100 }, () => 'neutral' as const))
+    assert.equal(breaker.state, 'closed')
+  })
+
+  test('half-open lets one request through; its success closes (173)', async () => {
+    const { breaker, clock, report, states } = arrange()
+    await report('refused')
+    await clock.advance(resetMs)
+    assert.equal(breaker.admits, true)
+    const trial = breaker.begin()
+    assert.equal(breaker.admits, false)
+    trial.settle('good')
+    assert.deepEqual(states, ['open', 'half-open', 'closed'])
+    assert.equal(breaker.cause, null)
+  })
+
+  test('half-open: a request that was given its slot is the trial before it is sent', async () => {
+    const { breaker, clock, report } = arrange()
+    await report('refused')
+    await clock.advance(resetMs)
+    breaker.claim()
+    assert.equal(breaker.admits, false)
+    breaker.begin().settle('good')
+    assert.equal(breaker.state, 'closed')
+  })
+
+  test('half-open: a caller who leaves proves nothing, so it opens again, for no longer than before (173)', async () => {
+    const { breaker, clock, report } = arrange()
+    await report('refused')
+    await clock.advance(resetMs)
+    await report('neutral')
+    assert.deepEqual([breaker.state, breaker.cause], ['open', 'refused'])
+    await clock.advance(resetMs)
+    assert.equal(breaker.admits, true)
+  })
+
+  test('half-open: a trial that hangs ends at its deadline, and its late success counts for nothing (173)', async () => {
+    const { breaker, clock, report, states } = arrange()
+    await report('refused')
+    await clock.advance(resetMs)
+    const hung = breaker.begin()
+    await clock.advance(trialLimitMs - 1)
+    assert.equal(breaker.state, 'half-open')
+    await clock.advance(1)
+    assert.deepEqual([breaker.state, breaker.cause], ['open', 'passive'])
+    hung.settle('good')
+    await clock.advance(2 * resetMs)
+    assert.deepEqual(states, ['open', 'half-open', 'open', 'half-open'])
+  })
+
+  test('the late success of a request from before it opened does not close it (174)', async () => {
+    const { breaker, clock, report } = arrange()
+    const old = breaker.begin()
+    await report('refused')
+    await clock.advance(resetMs)
+    old.settle('good')
+    assert.equal(breaker.state, 'half-open')
+  })
+
+  test('opens on failures of requests that took longer than its window (175)', async () => {
+    const { breaker, clock } = arrange()
+    const slow = Array.from({ length: 5 }, () => breaker.begin())
+    await clock.advance(60_000)
+    for (const trial of slow) trial.settle('bad')
+    await clock.advance(0)
+    assert.equal(breaker.state, 'open')
+  })
+
+  for (const lastedMs of [100, 60_000]) {
+    test(`opens when every answer begins well and breaks after ${lastedMs} ms (175)`, async () => {
+      const { breaker, clock } = arrange()
+      for (let n = 0; n < 5; n++) {
+        const trial = breaker.begin()
+        trial.settle('good')
+        await clock.advance(20)
+        clock.after(lastedMs, () => trial.broke())
+      }
+      assert.equal(breaker.state, 'closed')
+      await clock.advance(lastedMs)
+      assert.equal(breaker.state, 'open')
+    })
+  }
+
+  test('a request whose answer broke counts once, as a bad one: half of good ones keep it closed', async () => {
+    const { breaker, clock, report } = arrange()
+    for (let n = 0; n < 8; n++) {
+      await report('good')
+      const trial = breaker.begin()
+      trial.settle('good')
+      trial.broke()
+      trial.broke()
+      await clock.advance(0)
+    }
+    assert.equal(breaker.state, 'closed')
+    const trial = breaker.begin()
+    trial.settle('good')
+    trial.broke()
+    await clock.advance(0)
+    assert.equal(breaker.state, 'open')
+  })
+
+  test('a trial that closed it and whose answer then breaks counts against what it began', async () => {
+    const { breaker, clock, report } = arrange()
+    await report('refused')
+    await clock.advance(resetMs)
+    const trial = breaker.begin()
+    trial.settle('good')
+    trial.broke()
+    await report('bad', 'bad', 'bad')
+    assert.equal(breaker.state, 'closed')
+    await report('bad')
+    assert.equal(breaker.state, 'open')
+  })
+
+  test('an answer that breaks after the breaker moved on, or that never began well, says nothing', async () => {
+    const { breaker, clock, report } = arrange()
+    const old = Array.from({ length: 10 }, () => breaker.begin())
+    for (const trial of old) trial.settle('good')
+    const failed = breaker.begin()
+    await report('refused')
+    await clock.advance(resetMs)
+    await report('good')
+    for (const trial of old) trial.broke()
+    failed.settle('bad')
+    failed.broke()
+    await clock.advance(0)
+    assert.equal(breaker.state, 'closed')
+  })
+
+  test('pauses double with each re-opening up to the longest (152)', async () => {
+    const { breaker, clock, report, pauses } = arrange()
+    await report('refused')
+    while (clock.now() < 90_000) {
+      await clock.advance(100)
+      if (breaker.admits) await report('bad')
+    }
+    assert.deepEqual(pauses().slice(0, 5), [resetMs, 2 * resetMs, maxMs, maxMs, maxMs])
+  })
+
+  test('a node that flaps keeps its long pauses; one that was well for a while begins with the first (152)', async () => {
+    const { clock, report, pauses } = arrange()
+    const fallAfter = async (quietMs: number) => {
+      await clock.advance(quietMs)
+      await report('refused')
+      await clock.advance(maxMs)
+      await report('good')
+    }
+    await fallAfter(0)
+    await fallAfter(3000)
+    await fallAfter(3000)
+    await fallAfter(maxMs)
+    assert.deepEqual(pauses(), [resetMs, 2 * resetMs, maxMs, resetMs])
+  })
+
+  test('a recovered node is used again within 30 s, whatever the dice and even if its last trial hung (173)', async () => {
+    for (const die of [0, 0.5, 0.999]) {
+      const { breaker, clock, report } = arrange({ dice: () => die })
+      await report('refused')
+      let lastTrialAt = 0
+      while (clock.now() < 200_000) {
+        await clock.advance(10)
+        if (!breaker.admits) continue
+        assert(clock.now() - lastTrialAt <= 30_000)
+        lastTrialAt = clock.now()
+        breaker.begin()
+      }
+    }
+  })
+
+  test('the breakers of three instances try a recovering node at different moments, each once per pause (177)', async () => {
+    const clock = new VirtualClock()
+    const dice = [0.1, 0.5, 0.9].map((die) => arrange({ dice: () => die, clock }))
+    const trials: number[][] = [[], [], []]
+    for (const { report } of dice) await report('refused')
+    while (clock.now() < 60_000) {
+      await clock.advance(10)
+      for (const [nth, { breaker, report }] of dice.entries()) {
+        if (!breaker.admits) continue
+        trials[nth]?.push(clock.now())
+        await report('bad')
+      }
+    }
+    assert.equal(new Set(trials.map((each) => each[0])).size, 3)
+    for (const each of trials) {
+      for (const [nth, at] of each.entries()) assert(at - (each[nth - 1] ?? 0) >= 0.8 * resetMs)
+      assert(each.length <= 5, 'pauses grow')
+    }
+  })
+
+  test('a trial may take twice as long as answers usually do there, so that a slow node is closed again (305)', async () => {
+    const { breaker, clock, report } = arrange()
+    await report('bad', 'bad', 'bad', 'bad', 'bad')
+    await clock.advance(resetMs)
+    const trial = breaker.begin(() => 14_000)
+    await clock.advance(27_000)
+    assert.equal(breaker.state, 'half-open')
+    trial.settle('good')
+    assert.equal(breaker.state, 'closed')
+    const hanging = arrange()
+    await hanging.report('bad', 'bad', 'bad', 'bad', 'bad')
+    await hanging.clock.advance(resetMs)
+    hanging.breaker.begin(() => 14_000)
+    await hanging.clock.advance(28_000)
+    assert.equal(hanging.breaker.state, 'open')
+  })
+
+  test('a node to which connections come up again is tried without a pause, but not one with bad answers (304)', async () => {
+    const { breaker, report } = arrange()
+    await report('refused')
+    breaker.retry()
+    assert.equal(breaker.state, 'half-open')
+    breaker.refuse()
+    assert.equal(breaker.state, 'open')
+    const bad = arrange()
+    await bad.report('bad', 'bad', 'bad', 'bad', 'bad')
+    bad.breaker.retry()
+    assert.equal(bad.breaker.state, 'open')
+  })
+
+  test('requests sent past an open breaker change nothing, but that nobody listens any more', async () => {
+    const { breaker, report } = arrange()
+    await report('bad', 'bad', 'bad', 'bad', 'bad')
+    await report('good', 'bad', 'neutral')
+    assert.deepEqual([breaker.state, breaker.cause], ['open', 'passive'])
+    await report('refused')
+    assert.deepEqual([breaker.state, breaker.cause], ['open', 'refused'])
+  })
+
+  test('once shut down it has no timers, and no late sign brings one back (157)', async () => {
+    const { breaker, clock, report, states } = arrange()
+    const late = breaker.begin()
+    const streaming = breaker.begin()
+    streaming.settle('good')
+    await report('bad', 'bad', 'bad', 'bad', 'bad')
+    breaker.shutdown()
+    late.settle('refused')
+    streaming.broke()
+    assert.equal(clock.nextTimerAt(), null)
+    assert.deepEqual(states, ['open'])
+  })
+})

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { missingPackages } from '../../../tools/install.js'
+
+const machine = { os: 'linux', cpu: 'x64', libc: 'glibc' }
+const locked = {
+  '': {},
+  'node_modules/a': { integrity: 'sha512-a' },
+  'node_modules/native-x64': {
+    integrity: 'sha512-x',
+    optional: true,
+    os: ['linux'],
+    cpu: ['x64'],
+    libc: ['glibc'],
+  },
+  'node_modules/native-musl': {
+    integrity: 'sha512-m',
+    optional: true,
+    os: ['linux'],
+    cpu: ['x64'],
+    libc: ['musl'],
+  },
+  'node_modules/native-arm64': { integrity: 'sha512-r', optional: true, os: ['linux'], cpu: ['arm64'] },
+  'node_modules/not-windows': { integrity: 'sha512-w', optional: true, os: ['!win32'] },
+  'node_modules/part-of-another-native': { integrity: 'sha512-p', optional: true },
+}
+
+suite('before each script, what is missing is installed:', () => {
+  test('everything that this machine needs, where nothing is installed', () => {
+    assert.deepEqual(missingPackages(locked, {}, machine), [
+      'node_modules/a',
+      'node_modules/native-x64',
+      'node_modules/not-windows',
+    ])
+  })
+
+  test('the native parts that npm left out, since they are for a newer Node than the one it ran under', () => {
+    const { 'node_modules/a': a, 'node_modules/not-windows': other } = locked
+    const installed = { 'node_modules/a': a, 'node_modules/not-windows': other }
+    assert.deepEqual(missingPackages(locked, installed, machine), ['node_modules/native-x64'])
+  })
+
+  test('what the lockfile has in another version', () => {
+    const installed = { ...locked, 'node_modules/a': { integrity: 'sha512-older' } }
+    assert.deepEqual(missingPackages(locked, installed, machine), ['node_modules/a'])
+  })
+
+  test('nothing, where all is there', () => {
+    assert.deepEqual(missingPackages(locked, locked, machine), [])
+    assert.deepEqual(missingPackages(locked, locked, { os: 'win32', cpu: 'x64', libc: 'glibc' }), [])
+  })
+})

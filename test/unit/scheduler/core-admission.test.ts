@@ -1,0 +1,335 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import type { SchedulingRequest } from '../../../lib/scheduler/events.ts'
+import { aCore, aNode, aWork, briefly, type Changes, someTimings } from '../../support/core.ts'
+
+/** One slot; a request of 1000 and 100 tokens takes 2/3 + 5/3 s of it. */
+const node = aNode()
+const eachS = 1000 / 1500 + 100 / 60
+/** The same of an answer as long as most are. */
+const averageS = 1000 / 1500 + 211 / 60
+const open: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, evidence: 1e9 } }
+const many = (count: number, work: Partial<SchedulingRequest> = {}) =>
+  Array.from({ length: count }, (_, nth) => ({ id: `r${nth}`, ...work }))
+
+suite('admission', () => {
+  test('who would wait too long for the first token is told so at once, and how long', () => {
+    const { arrive } = aCore([node], { admission: { tenantS: 1e6 } })
+    const effects = arrive(...many(12))
+    const refused = effects.filter((effect) => effect.type === 'refuse')
+    // 10 s of waiting and reading: the one that runs and three more.
+    assert.deepEqual(
+      refused.map(({ id }) => id),
+      many(8).map((_, nth) => `r${11 - nth}`),
+    )
+    assert.ok(refused.every(({ reason }) => reason === 'no-capacity'))
+    assert.ok(Math.abs((refused[0]?.retryAfterS ?? 0) - 11 * eachS) < 0.01, `${refused[0]?.retryAfterS}`)
+  })
+
+  for (const [roll, factor] of [
+    [0, 0.8],
+    [0.25, 0.9],
+    [0.999_999, 1.2],
+  ] as const)
+    test(`who is refused is told to wait ${factor} times as long as predicted, at a throw of ${roll}`, () => {
+      const { arrive } = aCore([node], { admission: { tenantS: 1e6 } }, 'earliest-finish', () => roll)
+      const refused = arrive(...many(12)).find((effect) => effect.type === 'refuse')
+      assert.ok(Math.abs((refused?.retryAfterS ?? 0) - 11 * eachS * factor) < 0.01, `${refused?.retryAfterS}`)
+    })
+
+  test('a class of its own limit is let in for longer', () => {
+    const classes = { patient: { rank: 0, ttftS: 5, limitS: 200 } }
+    const { arrive } = aCore([node], { classes, admission: { tenantS: 1e6 } })
+    assert.deepEqual(briefly(arrive(...many(12, { class: 'patient' }))), ['r0 on n'])
+  })
+
+  test('a tenant may have one minute of work waiting', () => {
+    const { arrive } = aCore([node], { ...open, admission: { ...open.admission, tenantS: 10.5 * averageS } })
+    const effects = arrive(...many(14, { tenant: 'greedy' }))
+    assert.deepEqual(
+      briefly(effects).slice(1),
+      ['r13', 'r12', 'r11'].map((id) => `${id} tenant-full`),
+    )
+    assert.deepEqual(briefly(arrive({ id: 'x', tenant: 'other' })), [], 'others may come')
+  })
+
+  const classes = {
+    urgent: { rank: 0, ttftS: 5, limitS: 60 },
+    batch: { rank: 1, ttftS: 50, limitS: 600 },
+  }
+
+  test('the work that a tenant has waiting in one class keeps it out of no other', () => {
+    const { arrive } = aCore([node], { ...open, classes, admission: { ...open.admission, tenantS: 60 } })
+    const effects = arrive(...many(200, { tenant: 'greedy', class: 'batch' }))
+    const refused = effects.filter((effect) => effect.type === 'refuse')
+    assert.ok(refused.every(({ reason }) => reason === 'tenant-full'))
+    // Ten minutes of work: as much as the class may wait.
+    assert.ok(Math.abs(refused.length - (199 - 600 / averageS)) <= 1, `${refused.length}`)
+    assert.deepEqual(briefly(arrive({ id: 'x', tenant: 'greedy', class: 'urgent' })), [])
+  })
+
+  test('where too many wait the less urgent make room, the longest line first, and nobody who comes from a failed node', () => {
+    const { core, arrive } = aCore([node], {
+      ...open,
+      classes,
+      admission: { ...open.admission, maxQueued: 4 },
+    })
+    arrive({ id: 'runs', class: 'urgent' })
+    arrive({ id: 'b1', tenant: 'many', class: 'batch' }, { id: 'b2', tenant: 'one', class: 'batch' })
+    arrive({ id: 'back', tenant: 'many', class: 'batch', tried: new Set(['x']) })
+    arrive({ id: 'u1', class: 'urgent' })
+    assert.deepEqual(briefly(arrive({ id: 'u2', class: 'urgent' })), ['b1 queue-full'])
+    assert.deepEqual(briefly(arrive({ id: 'b3', tenant: 'new', class: 'batch' })), ['b3 queue-full'])
+    assert.deepEqual(briefly(arrive({ id: 'u3', class: 'urgent' })), ['b2 queue-full'])
+    assert.deepEqual(
+      briefly(arrive({ id: 'u4', class: 'urgent' })),
+      ['u4 queue-full'],
+      'nobody is left to go',
+    )
+    assert.equal(core.queued().length, 4)
+  })
+
+  test('so many wait in all, and the last to come are refused', () => {
+    const { arrive } = aCore([node], { ...open, admission: { ...open.admission, maxQueued: 3 } })
+    assert.deepEqual(briefly(arrive(...many(6))), ['r0 on n', 'r5 queue-full', 'r4 queue-full'])
+  })
+
+  test('who comes back from a failed node is let in whatever the limits', () => {
+    const { arrive } = aCore([node], { ...open, admission: { ...open.admission, maxQueued: 0 } })
+    arrive({ id: 'first' })
+    assert.deepEqual(briefly(arrive({ id: 'back', tried: new Set(['gone']) })), [])
+    assert.deepEqual(briefly(arrive({ id: 'new' })), ['new queue-full'])
+  })
+
+  test('nobody waits longer than the time limit', () => {
+    const { core, clock, arrive, after } = aCore([node], {
+      ...open,
+      admission: { ...open.admission, maxWaitS: 60 },
+    })
+    arrive({ id: 'first' }, { id: 'waits' })
+    assert.deepEqual(briefly(after(59.9)), [])
+    assert.ok((core.nextTickAt(clock.now) ?? 0) <= 1060.0001, 'it asks to be told of the time')
+    assert.deepEqual(briefly(after(0.1)), ['waits waited-too-long'])
+    assert.equal(core.nextTickAt(clock.now), null, 'and no more when nobody waits')
+  })
+
+  test('a caller that leaves the queue is forgotten at once', () => {
+    const { core, arrive, end, tell } = aCore([node], open)
+    arrive({ id: 'first' }, { id: 'leaves' }, { id: 'stays' })
+    tell({ type: 'left', id: 'leaves' })
+    assert.equal(core.queued().length, 1)
+    assert.deepEqual(briefly(end('first')), ['stays on n'])
+  })
+
+  test('a caller that leaves while it is served gives its slot back', () => {
+    const { arrive, tell } = aCore([node], open)
+    arrive({ id: 'first' }, { id: 'next' })
+    assert.deepEqual(briefly(tell({ type: 'left', id: 'first' })), ['next on n'])
+  })
+
+  /** One after the other starts, 7 s apart, and for each another comes: the line is never shorter than three. */
+  function longLine(starts: number) {
+    const classes = { patient: { rank: 0, ttftS: 5, limitS: 1000 } }
+    const cluster = aCore([node], { classes, admission: { tenantS: 1e6, maxWaitS: 1e6 } })
+    const { arrive, after, end } = cluster
+    arrive({ id: 'first' }, ...many(4, { class: 'patient' }))
+    let running = 'first'
+    for (let nth = 0; nth < starts; nth++) {
+      after(7)
+      arrive({ id: `later${nth}`, class: 'patient' })
+      const [start] = end(running)
+      assert.ok(start?.type === 'start')
+      running = start.id
+    }
+    return cluster
+  }
+
+  test('where 30 in a row start while others of a tenant are late, only those of it come in who can be served in time', () => {
+    // The four that came before any was late prove nothing.
+    const { arrive } = longLine(36)
+    assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), ['late no-capacity'])
+    assert.deepEqual(briefly(arrive({ id: 'other', class: 'patient', tenant: 'other' })), [])
+    assert.deepEqual(briefly(arrive({ id: 'back', tried: new Set(['x']) })), [])
+  })
+
+  test('a line that is late for a minute or three is not too long', () => {
+    const { arrive } = longLine(25)
+    assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), [])
+  })
+
+  /** A node whose model has one slot, where each answer takes half a second of 20 tokens. */
+  function bursts(changes: Changes = {}) {
+    const small = aNode({ models: { a: 1 } })
+    const otherClass = { rank: 0, ttftS: 5, limitS: 60 }
+    const { clock, arrive, tell } = aCore([small], { otherClass, ...changes })
+    const running: { readonly id: string; readonly endsAt: number }[] = []
+    const refused: string[] = []
+    let ids = 0
+    const note = (effects: ReturnType<typeof tell>) => {
+      for (const effect of effects)
+        if (effect.type === 'start') running.push({ id: effect.id, endsAt: clock.now + 0.5 })
+        else if (effect.type === 'refuse') refused.push(`${effect.id} ${effect.reason}`)
+    }
+    return {
+      refused,
+      running,
+      burst(count: number, work: Partial<SchedulingRequest> = {}) {
+        for (let nth = 0; nth < count; nth++)
+          note(arrive({ id: `r${ids++}`, promptTokens: 20, maxTokens: null, ...work }))
+      },
+      /** Lets time pass, in which answers end. */
+      pass(seconds: number) {
+        const until = clock.now + seconds
+        for (let next = running.shift(); next; next = running.shift()) {
+          if (next.endsAt > until) {
+            running.unshift(next)
+            break
+          }
+          clock.now = next.endsAt
+          const timings = someTimings({ promptEval: 0.02, eval: 0.48, promptTokens: 20, outputTokens: 20 })
+          note(tell({ type: 'ended', id: next.id, timings }))
+        }
+        clock.now = until
+        note(tell({ type: 'tick' }))
+      },
+    }
+  }
+
+  for (const gap of [24.9, 25, 27, 300])
+    test(`five bursts of 50 that are served in 25 s each are let in, one every ${gap} s (384)`, () => {
+      const { burst, pass, refused } = bursts()
+      for (let nth = 0; nth < 5; nth++) {
+        burst(50)
+        pass(gap)
+      }
+      assert.deepEqual(refused, [])
+    })
+
+  test('a second burst is let in while the first is half served (384)', () => {
+    const { burst, pass, refused } = bursts()
+    burst(50)
+    pass(15)
+    burst(50)
+    assert.deepEqual(refused, [])
+  })
+
+  test('where one class has a standing queue another class of the tenant is let in for as long as before (384)', () => {
+    const classes = {
+      chat: { rank: 0, ttftS: 5, limitS: 60 },
+      batch: { rank: 1, ttftS: 5, limitS: 600 },
+    }
+    const { burst, pass, refused } = bursts({ classes, admission: { maxWaitS: 1e6 } })
+    for (let nth = 0; nth < 60; nth++) {
+      burst(3, { class: 'batch' })
+      pass(1)
+    }
+    const before = refused.length
+    assert.ok(before > 0, 'the batch has a standing queue')
+    burst(50, { class: 'chat' })
+    assert.deepEqual(refused.slice(before), [])
+  })
+
+  test('the work that a tenant has waiting for one model keeps it out of no other (381)', () => {
+    const nodes = [node, aNode({ name: 'other', models: { b: 5 }, loaded: ['b'] })]
+    const { arrive } = aCore(nodes, { ...open, admission: { ...open.admission, tenantS: 30 } })
+    const effects = arrive(...many(50))
+    assert.ok(briefly(effects).includes('r49 tenant-full'))
+    assert.deepEqual(briefly(arrive({ id: 'x', model: 'b' })), ['x on other'])
+    assert.deepEqual(briefly(arrive({ id: 'y', model: 'b' })), [], 'it may wait as well')
+  })
+
+  test('where too many wait for one model, the last of them makes room for another model (381)', () => {
+    const nodes = [node, aNode({ name: 'other', models: { b: 5 }, loaded: ['b'] })]
+    const { arrive } = aCore(nodes, { ...open, admission: { ...open.admission, maxQueued: 10 } })
+    arrive(...many(11))
+    arrive({ id: 'x', model: 'b' })
+    assert.deepEqual(briefly(arrive({ id: 'y', model: 'b' })), ['r10 queue-full'])
+  })
+
+  const nowhere: readonly [what: string, work: Partial<SchedulingRequest>][] = [
+    ['a model that no node has', { model: 'z' }],
+    ['labels that no node has', { nodes: { gpu: 'large' } }],
+    ['a request that all nodes have failed', { tried: new Set(['n']) }],
+  ]
+  for (const [what, work] of nowhere)
+    test(`there is no node for ${what}`, () => {
+      const { arrive } = aCore([node], open)
+      assert.deepEqual(briefly(arrive({ id: 'r', ...work })), ['r no-node'])
+    })
+
+  test('who waits is refused when the last node goes', () => {
+    const { arrive, tell } = aCore([node], open)
+    arrive({ id: 'first' }, { id: 'waits' })
+    assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [{ ...node, available: false }] })), [
+      'waits no-node',
+    ])
+    assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [] })), [])
+    assert.deepEqual(briefly(tell({ type: 'ended', id: 'first', timings: null })), [])
+  })
+
+  test('a node that left the fleet for a moment still runs what it ran, and its victims live', () => {
+    const { arrive, end, tell } = aCore([aNode({ models: { a: 15, b: 15 } })], open)
+    arrive({ id: 'first' })
+    arrive({ id: 'b1', model: 'b' })
+    assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [] })), ['b1 no-node'])
+    tell({ type: 'fleet', nodes: [aNode({ models: { a: 15, b: 15 } })] })
+    assert.deepEqual(briefly(arrive({ id: 'second' })), [], 'of its one slot')
+    assert.deepEqual(briefly(end('first')), ['second on n'])
+  })
+
+  test('an id that is there already, or unknown, changes nothing', () => {
+    const { core, arrive, tell } = aCore([node], open)
+    arrive({ id: 'first' }, { id: 'waits' })
+    assert.deepEqual(briefly(arrive({ id: 'first' }, { id: 'waits' })), [])
+    assert.equal(core.queued().length, 1)
+    const events = ['left', 'first-token', 'busy'] as const
+    assert.deepEqual(tell(...events.map((type) => ({ type, id: 'nobody' }) as const)), [])
+    assert.deepEqual(tell({ type: 'swapped', node: 'n', model: 'a', ok: true, loadS: 1 }), [])
+  })
+
+  test('requests that only embed are not expected to write, so more of them may wait', () => {
+    const waiting = (work: Partial<SchedulingRequest>) => {
+      const { core, arrive } = aCore([node])
+      arrive(...many(40, work))
+      return core.queued().length
+    }
+    // To read a prompt takes 0.7 s here, and to write an answer 1.7 s more.
+    const [writing, embedding] = [waiting({ embeds: false }), waiting({ embeds: true })]
+    assert.ok(writing > 0 && embedding >= 3 * writing && embedding < 39, `${writing}, ${embedding}`)
+  })
+
+  test('a newcomer is explained as it would be treated: after those as urgent, or refused', () => {
+    const { core, clock, arrive } = aCore([node], { classes, admission: { tenantS: 60 } })
+    arrive(...many(13, { class: 'batch' }))
+    const outlook = (work: Partial<SchedulingRequest>) => core.explain(aWork({ id: 'x', ...work }), clock.now)
+    const start = (work: Partial<SchedulingRequest>) => (outlook(work).predictedStart ?? 0) - clock.now
+    assert.ok(Math.abs(start({ class: 'urgent' }) - eachS) < 0.001)
+    assert.ok(start({ class: 'batch' }) > 12 * eachS)
+    assert.equal(outlook({ class: 'batch' }).refused, null)
+    arrive(
+      ...many(30, { class: 'urgent', tenant: 'other' }).map(({ id, ...work }) => ({ id: `u${id}`, ...work })),
+    )
+    assert.equal(outlook({ class: 'urgent' }).refused, 'no-capacity')
+    assert.equal(outlook({ class: 'urgent', nodes: { zone: 'x' } }).refused, 'no-node')
+    assert.equal(
+      core.explain(aWork({ id: 'r1', class: 'batch' }), clock.now).refused,
+      null,
+      'it waits already',
+    )
+  })
+
+  test('explaining a request changes nothing', () => {
+    const { core, clock, arrive } = aCore([node], open)
+    arrive({ id: 'first' })
+    const { waitsFor, predictedStart } = core.explain(aWork({ id: 'x' }), clock.now)
+    assert.equal(waitsFor, 'slot')
+    assert.ok(Math.abs((predictedStart ?? 0) - clock.now - eachS) < 0.001)
+    assert.equal(core.queued().length, 0)
+    assert.deepEqual(core.explain(aWork({ model: 'z' }), clock.now), {
+      candidates: [],
+      waitsFor: null,
+      predictedStart: null,
+      refused: 'no-node',
+    })
+  })
+})

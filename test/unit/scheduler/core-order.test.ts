@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { Core } from '../../../lib/scheduler/core.ts'
+import type { SchedulingRequest } from '../../../lib/scheduler/events.ts'
+import { aCore, aNode, aWork, briefly, type Changes, someParameters, without } from '../../support/core.ts'
+
+const classes = {
+  high: { rank: 0, ttftS: 5, limitS: 1000 },
+  low: { rank: 1, ttftS: 5, limitS: 1000 },
+  patient: { rank: 0, ttftS: 60, limitS: 1000 },
+}
+const normal = { rank: 0, ttftS: 5, limitS: 1000 }
+const patience: Changes = {
+  classes,
+  otherClass: normal,
+  admission: { tenantS: 1e6, maxWaitS: 1e6, leastLimitS: 1e6, evidence: 1e9 },
+}
+
+/** One slot, taken by "first"; then the others arrive `apart` seconds after each other, and are served one by one. */
+function served(
+  works: readonly Partial<SchedulingRequest>[],
+  { apart = 0, changes = {} as Changes } = {},
+): string[] {
+  const { arrive, after, end, clock } = aCore([aNode()], { ...patience, ...changes })
+  arrive({ id: 'first' })
+  for (const work of works) {
+    clock.now += apart
+    arrive(work)
+  }
+  const order: string[] = []
+  let running = 'first'
+  for (let turn = 0; turn < works.length; turn++) {
+    after(0.1)
+    const [start] = end(running)
+    assert.ok(start?.type === 'start', 'a free slot is given away')
+    running = start.id
+    order.push(running)
+  }
+  return order
+}
+
+suite('the order of the queue', () => {
+  test('requests of a kind are served as they came', () => {
+    assert.deepEqual(served([{ id: 'x' }, { id: 'y' }, { id: 'z' }], { apart: 0.1 }), ['x', 'y', 'z'])
+  })
+
+  test('inside a tenant whoever must start first goes first', () => {
+    const works = [
+      { id: 'can wait', class: 'patient' },
+      { id: 'short', promptTokens: 10 },
+      { id: 'long', promptTokens: 3000 },
+    ]
+    assert.deepEqual(served(works), ['long', 'short', 'can wait'])
+  })
+
+  test('goals that are others since a change of the configuration count for who waits already', () => {
+    let ttftS = 60
+    const parameters = {
+      ...someParameters(patience),
+      get classes() {
+        return { changed: { ...normal, ttftS } }
+      },
+    }
+    const core = new Core({ policy: 'earliest-finish', parameters, dice: () => 0.5 })
+    core.take({ type: 'fleet', nodes: [aNode()] }, 1000)
+    const arrive = (id: string, arrivedAt: number) =>
+      core.take({ type: 'arrived', work: aWork({ id, class: 'changed', arrivedAt }) }, arrivedAt)
+    arrive('first', 1000)
+    core.pass(1000)
+    arrive('old', 1000)
+    ttftS = 5
+    core.reclassify(1001)
+    arrive('new', 1001)
+    core.take({ type: 'ended', id: 'first', timings: null }, 1002)
+    assert.deepEqual(briefly(core.pass(1002)), ['old on n'])
+  })
+
+  test('without an order of goals it is first come, first served', () => {
+    const works = [
+      { id: 'short', promptTokens: 10 },
+      { id: 'long', promptTokens: 3000 },
+    ]
+    assert.deepEqual(served(works, { apart: 0.1, changes: without('order') }), ['short', 'long'])
+  })
+
+  test('a higher class goes first, whenever it came', () => {
+    const works = [
+      { id: 'x', class: 'low' },
+      { id: 'y', class: 'high' },
+    ]
+    assert.deepEqual(served(works, { apart: 1 }), ['y', 'x'])
+  })
+
+  test('a low class rises after 30 s of waiting, and then competes as one of the higher', () => {
+    const { arrive, after, end } = aCore([aNode()], patience)
+    arrive({ id: 'first' })
+    arrive({ id: 'old', class: 'low', arrivedAt: 1000 })
+    after(30)
+    arrive({ id: 'new', class: 'high', arrivedAt: 1030 })
+    // Both are late by then but for "new", which comes 25 s after the other's goal has passed.
+    after(0.1)
+    assert.deepEqual(briefly(end('first')), ['new on n'])
+    arrive({ id: 'newer', class: 'high', arrivedAt: 1030.1 })
+    after(6)
+    assert.deepEqual(briefly(end('new')), ['old on n'], 'a late one is not overtaken by late ones')
+  })
+
+  test('who is late for its goal steps back once, and not behind those that come 30 s later', () => {
+    const { arrive, after, end } = aCore([aNode()], patience)
+    arrive({ id: 'first' })
+    arrive({ id: 'late', arrivedAt: 1000 })
+    after(4.6)
+    arrive({ id: 'in time', arrivedAt: 1004.6 })
+    assert.deepEqual(briefly(end('first')), ['in time on n'])
+    after(30)
+    arrive({ id: 'too new', arrivedAt: 1034.6 })
+    assert.deepEqual(briefly(end('in time')), ['late on n'])
+  })
+
+  test('a request that comes back from a failed node has its old place', () => {
+    const { arrive, after, tell } = aCore(
+      [aNode({ slots: 1 }), aNode({ name: 'bad', available: false })],
+      patience,
+    )
+    arrive({ id: 'first', arrivedAt: 1000 })
+    after(1)
+    arrive({ id: 'other', arrivedAt: 1001 })
+    const again = {
+      type: 'arrived',
+      work: aWork({ id: 'back', arrivedAt: 1000.5, tried: new Set(['bad']) }),
+    } as const
+    tell(again)
+    assert.deepEqual(briefly(tell({ type: 'ended', id: 'first', timings: null })), ['back on n'])
+  })
+
+  test('tenants take turns by what they were served, however many one of them sends', () => {
+    const flood = ['a1', 'a2', 'a3', 'a4'].map((id) => ({ id, tenant: 'a' }))
+    const works = [...flood, { id: 'b1', tenant: 'b' }, { id: 'b2', tenant: 'b' }]
+    const order = served(works, { apart: 0.01 })
+    assert.deepEqual(
+      order.slice(0, 4).filter((id) => id.startsWith('b')),
+      ['b1', 'b2'],
+    )
+  })
+
+  test('a tenant of twice the weight is served twice as much', () => {
+    const works = [1, 2, 3, 4, 5, 6].flatMap((nth) => [
+      { id: `a${nth}`, tenant: 'a' },
+      { id: `b${nth}`, tenant: 'b' },
+    ])
+    const order = served(works, { apart: 0.001, changes: { tenantWeights: { a: 2 } } })
+    assert.equal(order.slice(0, 9).filter((id) => id.startsWith('a')).length, 6)
+  })
+
+  test('a tenant pays for what was written for it also where the node tells no times', () => {
+    const { arrive, tell } = aCore([aNode()], patience)
+    arrive({ id: 'a0', tenant: 'a' }, { id: 'b0', tenant: 'b' })
+    tell({ type: 'ended', id: 'a0', timings: null, written: 5000 })
+    arrive({ id: 'a1', tenant: 'a', arrivedAt: 900 }, { id: 'b1', tenant: 'b' })
+    assert.deepEqual(briefly(tell({ type: 'ended', id: 'b0', timings: null, written: 10 })), ['b1 on n'])
+  })
+
+  test('who was idle starts level with those that wait, and has saved nothing up', () => {
+    const { arrive, after, end } = aCore([aNode()], patience)
+    arrive({ id: 'first', tenant: 'busy' })
+    let running = 'first'
+    for (let nth = 0; nth < 5; nth++) {
+      arrive({ id: `busy${nth}`, tenant: 'busy' })
+      after(0.1)
+      const [start] = end(running)
+      running = start?.type === 'start' ? start.id : ''
+    }
+    arrive({ id: 'busy5', tenant: 'busy' }, { id: 'busy6', tenant: 'busy' })
+    arrive(...[0, 1, 2].map((nth) => ({ id: `idle${nth}`, tenant: 'idle' })))
+    const order: string[] = []
+    for (let nth = 0; nth < 3; nth++) {
+      after(0.1)
+      const [start] = end(running)
+      running = start?.type === 'start' ? start.id : ''
+      order.push(running)
+    }
+    assert.ok(
+      order.some((id) => id.startsWith('busy')),
+      `${order} are not all of the tenant that was idle`,
+    )
+  })
+
+  test('without fairness the tenant that sends more gets more', () => {
+    const works = ['a1', 'a2', 'a3', 'b1'].map((id) => ({ id, tenant: id.slice(0, 1) }))
+    assert.deepEqual(served(works, { apart: 0.01, changes: without('fairness') }), ['a1', 'a2', 'a3', 'b1'])
+  })
+
+  test('the queue tells who waits in the order of service, and for what', () => {
+    const { core, arrive } = aCore([aNode()], patience)
+    arrive({ id: 'first' })
+    arrive({ id: 'x' }, { id: 'y', class: 'low' }, { id: 'z' })
+    assert.deepEqual(
+      core.queued().map(({ work, plan }) => [work.id, plan?.node, plan?.waitsFor]),
+      [
+        ['x', 'n', 'slot'],
+        ['z', 'n', 'slot'],
+        ['y', 'n', 'slot'],
+      ],
+    )
+  })
+})

@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { TenantReservation } from '../../../lib/scheduler/queue/tenant-reservation.ts'
+import { Tenants } from '../../../lib/scheduler/queue/tenants.ts'
+import { aCore, aNode, aWork, briefly, type Changes, someParameters, without } from '../../support/core.ts'
+
+const changes: Changes = {
+  classes: { high: { rank: 0, ttftS: 5, limitS: 1000 }, low: { rank: 1, ttftS: 5, limitS: 1000 } },
+  otherClass: { rank: 0, ttftS: 5, limitS: 1000 },
+  admission: { tenantS: 1e6, maxWaitS: 1e6, leastLimitS: 1e6, evidence: 1e9 },
+}
+/** One request is about 1.6 s of the fleet's work there. */
+const node = aNode({ slots: 4, models: { a: 5, b: 5, c: 5 }, loaded: ['a', 'b'] })
+/** So many requests that come at once. */
+const flood = (count = 8, work = {}) =>
+  Array.from({ length: count }, (_, nth) => ({ id: `noise${nth}`, tenant: 'noisy', ...work }))
+/** Of a tenant of its own. */
+const light = (id: string, work = {}) => ({ id, tenant: id, ...work })
+
+function starts(effects: Parameters<typeof briefly>[0]): number {
+  return effects.filter(({ type }) => type === 'start').length
+}
+
+suite('a tenant that asks for much more than its share', () => {
+  test('leaves slots to the others, which start at once', () => {
+    const { core, arrive } = aCore([node], changes)
+    arrive(light('first'))
+    assert.deepEqual(briefly(arrive(...flood())), ['noise0 on n'], 'only what is its share of what runs')
+    assert.deepEqual(
+      core.queued().map(({ plan }) => [plan?.waitsFor, plan?.node]),
+      Array(7).fill(['share', null]),
+    )
+    assert.deepEqual(briefly(arrive(light('second'))), ['second on n'])
+    assert.deepEqual(briefly(arrive(light('third'))), ['third on n'])
+  })
+
+  test('gets its share, be it with the last slot', () => {
+    const { arrive } = aCore([node], changes)
+    arrive(light('first'))
+    arrive(...flood())
+    assert.deepEqual(briefly(arrive(light('second', { tenant: 'first' }))), ['second on n', 'noise2 on n'])
+  })
+
+  test('has every slot while it is alone', () => {
+    const { arrive } = aCore([node], changes)
+    assert.equal(starts(arrive(...flood())), 4)
+  })
+
+  test('has every slot again once the others have asked for nothing for two minutes', () => {
+    const { arrive, after, end } = aCore([node], changes)
+    arrive(light('first'))
+    after(1)
+    end('first')
+    after(110)
+    assert.equal(starts(arrive(...flood())), 3, 'one is kept for who asks for little')
+    const again = aCore([node], changes)
+    again.arrive(light('first'))
+    again.after(1)
+    again.end('first')
+    again.after(120)
+    assert.equal(starts(again.arrive(...flood())), 4)
+  })
+
+  test('is held back no longer than it asks for so much', () => {
+    const { arrive, after } = aCore([node], changes)
+    arrive(light('first'))
+    arrive(...flood())
+    assert.equal(starts(after(0.2)), 0)
+    assert.equal(starts(after(9)), 2)
+  })
+
+  test('slows down no other model of a node, and has none loaded', () => {
+    const { arrive, after } = aCore([node], changes)
+    arrive(light('first', { model: 'a' }))
+    arrive(...flood(1, { model: 'a' }))
+    after(0.25)
+    const works = [...flood(8, { model: 'b' }), ...flood(8, { model: 'c' })]
+    assert.deepEqual(arrive(...works.map((work, nth) => ({ ...work, id: `more${nth}` }))), [])
+    assert.equal(starts(arrive(light('second', { model: 'b' }))), 1)
+  })
+
+  test('may have as much as its weight says', () => {
+    const { arrive } = aCore([node], { ...changes, tenantWeights: { noisy: 9 } })
+    arrive(light('first'))
+    assert.equal(starts(arrive(...flood())), 3)
+  })
+
+  test('makes no way for the less urgent', () => {
+    const { arrive } = aCore([node], changes)
+    arrive(light('first', { class: 'low' }))
+    assert.equal(starts(arrive(...flood(8, { class: 'high' }))), 3)
+  })
+
+  test('is not passed by the less urgent while it is held back', () => {
+    const { core, arrive } = aCore([node], changes)
+    arrive(light('first', { class: 'high' }))
+    arrive(...flood(8, { class: 'high' }))
+    assert.deepEqual(briefly(arrive(light('second', { class: 'low' }))), [])
+    assert.equal(core.plan('second')?.waitsFor, 'slot')
+    assert.deepEqual(briefly(arrive(light('third', { class: 'high' }))), ['third on n'])
+  })
+
+  test('is one like all others where tenants share nothing', () => {
+    const { arrive } = aCore([node], { ...changes, ...without('fairness') })
+    arrive(light('first'))
+    assert.equal(starts(arrive(...flood())), 3)
+  })
+
+  test('is told so, and refused at once where its line gets too long', () => {
+    const { core, clock, arrive } = aCore([node])
+    arrive(light('first'))
+    const effects = arrive(...flood(30))
+    const refused = effects.flatMap((effect) => (effect.type === 'refuse' ? [effect] : []))
+    assert.ok(refused.length > 20)
+    assert.ok(refused.every(({ reason, retryAfterS }) => reason === 'no-capacity' && retryAfterS >= 1))
+    const { waitsFor, predictedStart } = core.explain(aWork({ id: 'x', tenant: 'noisy' }), clock.now)
+    assert.equal(waitsFor, 'share')
+    assert.ok((predictedStart ?? 0) > clock.now)
+    assert.equal(core.explain(aWork({ id: 'y', tenant: 'first' }), clock.now).waitsFor, null)
+  })
+})
+
+test('of several tenants those are held back that ask for more than is left by who asks for less', () => {
+  const parameters = someParameters()
+  const tenants = new Tenants(parameters)
+  const restraint = new TenantReservation(parameters, tenants)
+  for (const [tenant, fleetS] of [
+    ['noisy', 9],
+    ['loud', 9],
+    ['usual', 1.5],
+    ['light', 0.3],
+  ] as const) {
+    tenants.began(tenant, 1000)
+    restraint.asked(tenant, 0, fleetS, 100)
+  }
+  const held = (tenant: string) => restraint.limits(tenant, 0, 100)
+  assert.deepEqual([held('usual'), held('light'), held('unknown')], [null, null, null])
+  assert.ok(held('noisy'))
+  assert.ok(held('loud'))
+  assert.equal(restraint.limits('noisy', 0, 110), null, 'it is over')
+})

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  type AvailabilityBarrier,
+  type FleetAvailability,
+  openPassage,
+} from '../../../lib/scheduler/fleet/gate.ts'
+import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
+import { aLoadedFleet, anAsk, aSnapshot } from '../../support/fleet.ts'
+import { aScheduler } from '../../support/scheduler.ts'
+
+const nodes = [
+  { name: 'broken' },
+  { name: 'busy', slots: 1, loaded: ['m:latest'] },
+  { name: 'cold' },
+  { name: 'cordoned', state: 'cordoned' as const },
+  { name: 'down', health: 'down' as const },
+  { name: 'elsewhere', labels: { zone: 'b' } },
+  { name: 'empty', models: ['other:1b'] },
+  { name: 'new', health: 'unknown' as const },
+  { name: 'off', state: 'off' as const },
+  { name: 'paused' },
+  { name: 'tried' },
+  { name: 'warm', loaded: ['m:latest'] },
+  { name: 'weightless', weight: 0 },
+].map((node) => ({ labels: { zone: 'a' }, ...node }))
+const gateWith = (barriers: Record<string, AvailabilityBarrier>): FleetAvailability => ({
+  passage: (node) => ({ ...openPassage, barrier: barriers[node] ?? null }),
+})
+const never = new AbortController().signal
+const clock = new VirtualClock()
+
+test('every node is told why it is passed over, and the choice is that of the scheduler', async () => {
+  const gate = gateWith({ broken: 'ejected', paused: 'busy' })
+  const scheduler = aScheduler(aSnapshot({ nodes }), { gate, clock })
+  const onBusy = new Set(nodes.map(({ name }) => name).filter((name) => name !== 'busy'))
+  await scheduler.acquire(anAsk({ tried: onBusy }), never)
+  const ask = anAsk({ nodes: { zone: 'a' }, tried: new Set(['tried']) })
+  const { pick, panic, standings } = scheduler.explain(ask)
+  assert.ok('node' in pick)
+  assert.deepEqual([pick.node.name, pick.reason, panic], ['warm', 'warm', false])
+  assert.deepEqual(Object.fromEntries(standings.map(({ node, barrier }) => [node.name, barrier])), {
+    broken: 'breaker',
+    busy: 'full',
+    cold: null,
+    cordoned: 'cordoned',
+    down: 'down',
+    elsewhere: 'labels',
+    empty: 'no-model',
+    new: 'unknown',
+    off: 'off',
+    paused: 'busy',
+    tried: 'tried',
+    warm: null,
+    weightless: 'weight',
+  })
+  assert.deepEqual(
+    standings
+      .filter(({ running, residence }) => running > 0 || residence === 'same')
+      .map(({ node }) => node.name),
+    ['busy', 'warm'],
+  )
+  const costs = standings.filter(({ candidate }) => candidate !== null)
+  assert.deepEqual(
+    costs.map(({ node, candidate }) => [node.name, candidate?.state]),
+    [
+      ['busy', 'full'],
+      ['cold', 'absent'],
+      ['warm', 'ready'],
+    ],
+  )
+})
+
+test('when nothing is free, the explanation says whether waiting helps', async () => {
+  const scheduler = aScheduler(aLoadedFleet({ nodes: [{ name: 'busy', slots: 1 }] }), { clock })
+  await scheduler.acquire(anAsk(), never)
+  assert.deepEqual(scheduler.explain(anAsk()).pick, { none: 'full' })
+  assert.deepEqual(scheduler.explain(anAsk({ model: 'x:1b' })).pick, { none: 'down' })
+  assert.deepEqual(scheduler.summary(), { running: { busy: 1 }, queued: 0 }, 'nothing was taken')
+})
+
+test('in panic, nodes with bad answers are shown as possible, and those that refuse are not (P7)', () => {
+  const scheduler = aScheduler(aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] }), {
+    gate: gateWith({ a: 'ejected', b: 'refused', c: 'refused' }),
+    clock,
+  })
+  const { pick, panic, standings } = scheduler.explain(anAsk())
+  assert.equal(panic, true)
+  assert.ok('node' in pick && pick.node.name === 'a')
+  assert.deepEqual(
+    standings.map(({ barrier }) => barrier),
+    [null, 'breaker', 'breaker'],
+  )
+})

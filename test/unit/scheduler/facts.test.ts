@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { NodeStatus } from '../../../lib/fleet/node.ts'
+import { openPassage } from '../../../lib/scheduler/fleet/gate.ts'
+import { FleetFacts } from '../../../lib/scheduler/fleet/node-facts.ts'
+import { aSnapshot } from '../../support/fleet.ts'
+
+const around = { gate: { passage: () => openPassage }, usedElsewhere: () => new Map(), leads: () => true }
+
+test('Ollama counts cached tokens since 0.30.1, and whoever has another kind of version is taken to be newer', () => {
+  const snapshot = aSnapshot({ nodes: [{ name: 'n' }] })
+  const counts = (version: string) => {
+    const nodes = [...snapshot.nodes].map(
+      ([name, node]) => [name, { ...node, status: { ...(node.status as NodeStatus), version } }] as const,
+    )
+    return new FleetFacts(around).read({ ...snapshot, nodes: new Map(nodes) })[0]?.countsEvaluated
+  }
+  for (const version of ['0.5.13', '0.29.9', '0.30.0', '0.30.0-rc2'])
+    assert.equal(counts(version), true, version)
+  for (const version of ['0.30.1', '0.31.0', '1.0.0', 'v-next', ''])
+    assert.equal(counts(version), false, version)
+})
+
+test('of a node of which nothing changed it tells the same object, and a new one when somebody else uses it', () => {
+  const used = new Map<string, 'runs' | 'loads'>()
+  const facts = new FleetFacts({ ...around, usedElsewhere: () => used })
+  const snapshot = aSnapshot({ nodes: [{ name: 'n' }] })
+  const [first] = facts.read(snapshot)
+  assert.equal(facts.read(snapshot)[0], first)
+  used.set('n', 'loads')
+  assert.notEqual(facts.read(snapshot)[0], first)
+})

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { UsedElsewhere } from '../../../lib/cluster/membership/used-elsewhere.ts'
+import type { LoadSummary } from '../../../lib/fleet/instance.ts'
+import { CurrentSnapshot } from '../../../lib/fleet/snapshot.ts'
+import type { SwapOrder } from '../../../lib/scheduler/fleet/loader.ts'
+import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
+import { anAsk, aSnapshot } from '../../support/fleet.ts'
+import { aScheduler } from '../../support/scheduler.ts'
+
+const loadMs = 10_000
+const publishMs = 1000
+
+/** Two instances, the first of which leads, over two nodes with room for one model each, that take 10 s to load. */
+function twoInstances() {
+  const clock = new VirtualClock()
+  const resident = new Map<string, string>()
+  const swaps: string[] = []
+  const seen = () =>
+    aSnapshot({
+      nodes: ['a', 'b'].map((name) => ({
+        name,
+        slots: 1,
+        bytes: 15e9,
+        max_loaded: 1,
+        models: ['m:latest', 'n:latest'],
+        loaded: [resident.get(name) ?? []].flat(),
+      })),
+    })
+  const currents = [new CurrentSnapshot(), new CurrentSnapshot()]
+  const swap = async ({ node, victims, model }: SwapOrder) => {
+    swaps.push(`${node.name}: ${victims.join('+') || 'nothing'} for ${model}`)
+    await clock.sleep(loadMs)
+    resident.set(node.name, model)
+    for (const current of currents) current.swap(seen())
+    return { loadS: loadMs / 1000 }
+  }
+  let published: ReadonlyMap<string, LoadSummary> = new Map()
+  const schedulers = currents.map((current, nth) => {
+    const elsewhere = new UsedElsewhere({ loads: () => published, own: `${nth}`, clock })
+    return aScheduler(seen(), {
+      current,
+      clock,
+      loader: { swap },
+      usedElsewhere: () => elsewhere.nodes(),
+      leads: () => nth === 0,
+    })
+  })
+  const ask = (nth: number, model: string) => {
+    const grant = schedulers[nth]?.acquire(
+      anAsk({ model, arrivedAt: clock.now() }),
+      new AbortController().signal,
+    )
+    assert.ok(grant)
+    return grant
+  }
+  return {
+    swaps,
+    ask,
+    /** Asks, and has it served at once when it is its turn. */
+    serve: (nth: number, model: string) =>
+      void ask(nth, model).then(
+        (grant) => grant.end(null, 0),
+        () => {},
+      ),
+    /** Lets seconds pass; after each, what the instances do is known to both. */
+    pass: async (seconds: number) => {
+      for (let second = 0; second < seconds; second++) {
+        await clock.advance(publishMs)
+        published = new Map(schedulers.map((scheduler, nth) => [`${nth}`, scheduler.summary()]))
+      }
+    },
+  }
+}
+
+test('two instances at a slow start do not load over each other, nor unload what the other has loaded', async () => {
+  const { ask, serve, pass, swaps } = twoInstances()
+  const first = ask(0, 'm:latest')
+  await pass(2)
+  const second = ask(1, 'n:latest')
+  await pass(12)
+  const grants = await Promise.all([first, second])
+  assert.deepEqual(swaps, ['a: nothing for m:latest', 'b: nothing for n:latest'])
+  for (let nth = 0; nth < 6; nth++) {
+    serve(nth % 2, 'n:latest')
+    serve((nth + 1) % 2, 'm:latest')
+  }
+  await pass(3)
+  for (const grant of grants) grant.end(null, 0)
+  await pass(3)
+  assert.deepEqual(swaps.slice(2), [])
+})

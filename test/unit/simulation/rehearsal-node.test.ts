@@ -1,0 +1,249 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { aNode, type Heard } from '../../support/rehearsal.ts'
+
+/** Equal but for what adding fractions costs. */
+function near(actual: number | undefined, expected: number): void {
+  assert.ok(Math.abs((actual ?? Number.NaN) - expected) < 1e-6, `${actual} is not ${expected}`)
+}
+
+function endsAt({ firstTokenAt, endedAt }: Heard, first: number, end: number): void {
+  near(firstTokenAt, first)
+  near(endedAt, end)
+}
+
+test('a request alone reads its prompt and writes its tokens at the speed of its model', () => {
+  const { ask, until } = aNode({ loaded: 'a' })
+  const { heard } = ask('a')
+  until(100)
+  endsAt(heard, 2, 7)
+  assert.deepEqual(heard.timings, {
+    total: 7,
+    load: 0,
+    promptEval: 2,
+    eval: 5,
+    promptTokens: 200,
+    outputTokens: 50,
+  })
+})
+
+test('a request for a model that is on disk only waits for it, and says so', () => {
+  const { ask, until, node } = aNode()
+  const { heard } = ask('a')
+  until(100)
+  endsAt(heard, 13, 18)
+  near(heard.timings?.load, 11)
+  assert.deepEqual(node.loads, { all: 1, unordered: 1 })
+})
+
+test('two requests of one runner share its reading, and slow each other by 15 % as they write', () => {
+  const { ask, until } = aNode({ loaded: 'a' })
+  const both = [ask('a'), ask('a')]
+  until(100)
+  for (const { heard } of both) endsAt(heard, 4, 4 + 50 / (10 / 1.15))
+})
+
+test('a prompt that is read leaves 35 % to those of its runner who write', () => {
+  const { ask, until, timeline } = aNode({ loaded: 'a' })
+  const first = ask('a')
+  let second = first
+  timeline.at(2, () => {
+    second = ask('a')
+  })
+  until(100)
+  const together = (50 - 2 * 3.5) / (10 / 1.15)
+  endsAt(first.heard, 2, 4 + together)
+  endsAt(second.heard, 4, 4 + together + 7 / 10)
+})
+
+test('two busy runners get half of the GPU each, and the last all of it', () => {
+  const { ask, until } = aNode({ loaded: 'ab' })
+  const [a, b] = [ask('a'), ask('b')]
+  until(100)
+  endsAt(b.heard, 2, 7)
+  endsAt(a.heard, 4, 7 + 35 / 10)
+})
+
+test('a third request waits for a slot, and Ollama does not count that as loading', () => {
+  const { ask, until } = aNode({ loaded: 'a' })
+  ask('a')
+  ask('a')
+  const { heard } = ask('a')
+  until(100)
+  near(heard.firstTokenAt, 4 + 5.75 + 2)
+  const { total = 0, load, promptEval = 0, eval: evaluated = 0 } = heard.timings ?? {}
+  assert.equal(load, 0)
+  near(total - promptEval - evaluated, 4 + 5.75)
+})
+
+test('who waits for a load holds up all behind it, but not those whose model is in memory', () => {
+  const { ask, until } = aNode({ loaded: 'a', node: 'max_loaded: 1' })
+  const [first, b, c] = [ask('a'), ask('b'), ask('c')]
+  until(1)
+  const late = ask('a', { promptTokens: 100, outputTokens: 1 })
+  until(100)
+  assert.ok((late.heard.endedAt ?? 99) < 7, 'served by the runner that is to go')
+  const idleAt = first.heard.endedAt ?? Number.NaN
+  near(b.heard.timings?.load, idleAt + 0.8 + 6)
+  near(c.heard.timings?.load, (b.heard.endedAt ?? Number.NaN) + 0.8 + 6)
+})
+
+test('of the models in memory an idle one goes first, then the one that may stay for the shortest time', () => {
+  const busy = aNode({ node: 'max_loaded: 2' })
+  busy.ask('a', { outputTokens: 1000 })
+  busy.ask('b')
+  busy.until(50)
+  busy.ask('c')
+  busy.until(60)
+  assert.deepEqual(busy.resident(), ['a', 'c'])
+
+  const idle = aNode({ node: 'max_loaded: 2' })
+  idle.ask('a')
+  idle.ask('b', { keepAlive: 100 })
+  idle.until(50)
+  idle.ask('c')
+  idle.until(60)
+  assert.deepEqual(idle.resident(), ['a', 'c'])
+})
+
+test('a model goes when there is no memory for another one', () => {
+  const roomy = aNode({ loaded: 'a', memory: 20 })
+  roomy.ask('b')
+  roomy.until(20)
+  assert.deepEqual(roomy.resident(), ['a', 'b'])
+
+  const tight = aNode({ loaded: 'a', memory: 18 })
+  const { heard } = tight.ask('b')
+  tight.until(20)
+  assert.deepEqual(tight.resident(), ['b'])
+  near(heard.timings?.load, 0.8 + 6)
+})
+
+test('a model that nobody uses leaves memory after five minutes', () => {
+  const { ask, until, resident } = aNode()
+  ask('a')
+  until(18 + 299)
+  assert.deepEqual(resident(), ['a'])
+  until(18 + 301)
+  assert.deepEqual(resident(), [])
+})
+
+test('a slot remembers its conversation', () => {
+  const { ask, until } = aNode({ loaded: 'a' })
+  ask('a', { conversation: 1 })
+  ask('a', { conversation: 2 })
+  until(50)
+  const { heard } = ask('a', { conversation: 1, promptTokens: 300, reusableTokens: 250 })
+  until(100)
+  near(heard.firstTokenAt, 50.5)
+  assert.equal(heard.timings?.promptTokens, 300, 'cached tokens are counted')
+})
+
+test('what a slot had to forget is found in the memory of the host, if it has any to spare', () => {
+  const readingTime = (gigabytes: number) => {
+    const { ask, until } = aNode({ loaded: 'a', node: `prompt_cache: ${gigabytes}` })
+    for (const [index, conversation] of [1, 2, 3].entries()) {
+      ask('a', { conversation })
+      until(20 * (index + 1))
+    }
+    const { heard } = ask('a', { conversation: 1, reusableTokens: 150 })
+    until(100)
+    return heard.timings?.promptEval
+  }
+  near(readingTime(0), 2)
+  near(readingTime(8), 0.5)
+})
+
+test('a caller who hangs up frees the slot at once, and is not heard of again', () => {
+  const { ask, until } = aNode({ loaded: 'a' })
+  const [gone, stays] = [ask('a'), ask('a')]
+  const next = ask('a')
+  until(3)
+  gone.hangUp()
+  gone.hangUp()
+  until(100)
+  assert.deepEqual(gone.heard, {})
+  // 1.5 of 2 s are read; the other half of the reading is shared with the next in line.
+  near(stays.heard.firstTokenAt, 4)
+  near(next.heard.firstTokenAt, 5.5)
+})
+
+test('a caller who hangs up while its model is read ends the reading: the next begins anew', () => {
+  const { ask, until } = aNode()
+  const gone = ask('a')
+  const { heard } = ask('a')
+  until(5)
+  gone.hangUp()
+  until(100)
+  near(heard.firstTokenAt, 5 + 11 + 2)
+})
+
+test('a caller who hangs up in line is not loaded for', () => {
+  const { ask, until, node, resident } = aNode()
+  ask('a')
+  const gone = ask('b')
+  until(5)
+  gone.hangUp()
+  until(100)
+  assert.deepEqual(gone.heard, {})
+  assert.deepEqual([resident(), node.loads.all], [['a'], 1])
+})
+
+test('the 513th request that waits for a load is told that the queue is full', () => {
+  const { ask } = aNode()
+  const all = Array.from({ length: 514 }, () => ask('a'))
+  assert.equal(
+    all.findIndex(({ heard }) => heard.busy),
+    513,
+    'one is being loaded for, 512 wait',
+  )
+})
+
+test('a swap unloads its victims, loads its model, and says how long that took', () => {
+  const { node, until, resident } = aNode({ loaded: 'ab', node: 'max_loaded: 2' })
+  let took: number | null = null
+  const onEnd = (seconds: number | null) => {
+    took = seconds
+  }
+  node.swap({ victims: ['a'], model: 'c', onEnd })
+  until(0.5)
+  assert.deepEqual(resident(), ['b'])
+  until(10)
+  assert.deepEqual(resident(), ['b', 'c'])
+  near(took ?? 0, 6)
+  assert.deepEqual(node.loads, { all: 1, unordered: 0 })
+})
+
+test('a node that dies fails all that it was doing, and all that comes after', () => {
+  const { node, ask, until } = aNode({ loaded: 'a', node: 'max_loaded: 1' })
+  const all = [ask('a'), ask('a'), ask('a'), ask('b'), ask('c')]
+  until(3)
+  node.kill()
+  all.push(ask('a'))
+  until(400)
+  for (const { heard } of all) {
+    assert.equal(heard.timings, null)
+    assert.equal(heard.endedAt, 3)
+  }
+  assert.equal(node.facts().available, false)
+})
+
+test('a node that dies before a victim has left says that the swap came to nothing', () => {
+  const { node, ask, until } = aNode({ loaded: 'a' })
+  ask('a')
+  const ends: (number | null)[] = []
+  node.swap({ victims: ['a'], model: 'b', onEnd: (seconds) => ends.push(seconds) })
+  until(3)
+  node.kill()
+  until(100)
+  assert.deepEqual(ends, [null])
+})
+
+test('a node that becomes slower is so from then on', () => {
+  const { node, ask, until } = aNode({ loaded: 'a' })
+  const { heard } = ask('a')
+  until(3)
+  node.slowDown(8)
+  until(100)
+  endsAt(heard, 2, 3 + 40 / (10 / 8))
+})
