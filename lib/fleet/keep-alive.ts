@@ -1,6 +1,4 @@
 import { z } from 'zod'
-import type { Config } from './config.ts'
-import type { NodeSpec } from './node.ts'
 
 const rule =
   'must be a duration such as "30m", a number of seconds, -1 for ever, or "own" for the OLLAMA_KEEP_ALIVE of the Ollama server'
@@ -14,14 +12,16 @@ export const keepAliveSchema = z.union(
   rule,
 )
 
+type KeepAlive = z.output<typeof keepAliveSchema>
+
 /**
  * What a load by llamero says of how long the model stays: as its node's document says, else `routing.keep_alive`. Where
  * that is "own" it says nothing, and OLLAMA_KEEP_ALIVE of the node counts. Requests to what is in memory never say
  * anything: a duration given to a runner that Ollama is evicting hangs every load on its node (ollama#17408).
  */
 export function keepAliveOf(
-  node: Pick<NodeSpec, 'keep_alive'> | undefined,
-  { routing }: Pick<Config, 'routing'>,
+  node: { readonly keep_alive?: KeepAlive | undefined } | undefined,
+  { routing }: { readonly routing: { readonly keep_alive: KeepAlive } },
 ): { readonly keep_alive?: number | string } {
   const keep_alive = node?.keep_alive ?? routing.keep_alive
   return keep_alive === 'own' ? {} : { keep_alive }

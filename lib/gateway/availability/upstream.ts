@@ -7,13 +7,19 @@ import { ChurnMap } from '../../shared/roster.ts'
 import { readInTurn } from '../../shared/turns.ts'
 import { isForeign, isUnauthorized } from '../response/not-ollama.ts'
 import type { Refused } from '../response/outcome.ts'
-import type { LeaveReason } from '../upstream/upstream-request.ts'
 import type { BreakerState, CircuitBreaker } from './circuit-breaker.ts'
 import { freshAgentFor, type KeepaliveAgent } from './keepalive-agent.ts'
 import type { UpstreamAvailability } from './node-availability.ts'
 import { isQuiet, Reachability } from './reachability.ts'
 import { type Pulse, Silence } from './silence.ts'
 import type { VersionCheck } from './version-check.ts'
+
+/**
+ * Why a request that waits for the first sign of its node may leave it. `slow`: it takes longer than it should. `lost`: no
+ * new connection to the node comes up, so this one may be dead. `failing`: its breaker opened. `silent`: it answers no
+ * request for this model. `frozen`: it answers nothing at all, not even its status route.
+ */
+export type LeaveReason = 'slow' | 'lost' | 'failing' | 'silent' | 'frozen'
 
 /** Where a node listens, in the parts that http-proxy asks for: those of a URL are worked out at each look. */
 export type UpstreamTarget = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'href'>>

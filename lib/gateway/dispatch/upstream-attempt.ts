@@ -7,18 +7,14 @@ import type { Metrics } from '../../shared/metrics.ts'
 import type { AdmittedRequest } from '../admission/admit.ts'
 import type { HalfOpenPermit } from '../availability/circuit-breaker.ts'
 import type { Expected, Timed } from '../availability/expected-times.ts'
-import type { Upstream } from '../availability/upstream.ts'
+import type { LeaveReason, Upstream } from '../availability/upstream.ts'
 import type { UpstreamPool } from '../availability/upstream-pool.ts'
 import { ClientGone, type Exchange } from '../http/exchange.ts'
+import { requestHeaders } from '../http/request-headers.ts'
 import { deliver } from '../response/deliver.ts'
 import type { UpstreamFailure, UpstreamFault, UpstreamOutcome } from '../response/outcome.ts'
 import type { Forwarder } from '../upstream/forwarder.ts'
-import {
-  type LeaveReason,
-  type ResponseDeadline,
-  requestHeaders,
-  type UpstreamRequest,
-} from '../upstream/upstream-request.ts'
+import type { ResponseDeadline, UpstreamRequest } from '../upstream/upstream-request.ts'
 import { recordOutcome } from './record-outcome.ts'
 
 export interface UpstreamAttemptsOptions {

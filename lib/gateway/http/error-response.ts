@@ -2,6 +2,11 @@ import type { ServerResponse } from 'node:http'
 import type { Dialect } from '../../fleet/ask.ts'
 import type { ErrorCode, ProxyError } from '../../shared/errors.ts'
 
+/** Whether an answer of this type comes in pieces that mean something each. */
+export function isStream(contentType: string): boolean {
+  return contentType.startsWith('application/x-ndjson') || contentType.startsWith('text/event-stream')
+}
+
 const kinds: Readonly<Record<number, string>> = {
   400: 'invalid_request_error',
   401: 'authentication_error',

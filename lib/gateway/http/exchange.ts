@@ -3,8 +3,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Api, Dialect, Reason } from '../../fleet/ask.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { ProxyError } from '../../shared/errors.ts'
-import { noTokens, type Tokens } from '../response/outcome.ts'
 import type { Kind } from './routes.ts'
+
+// the whole request took too long
+
+/** Tokens of an answer, as its last line counts them, else as many as there were events. */
+export interface Tokens {
+  readonly input: number
+  /** Of `input`, those that were in the prompt cache; absent where the answer does not tell. */
+  readonly cached?: number
+  readonly output: number
+}
+
+export const noTokens: Tokens = { input: 0, output: 0 }
 
 /** The caller closed the connection: nobody's fault, and the end of all work for this request. */
 export class ClientGone extends Error {

@@ -1,8 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { ProxyError } from '../../shared/errors.ts'
 import { viaLlamero } from '../../shared/net/via.ts'
-import { isStream } from '../response/deliver.ts'
-import { errorBody, retryHeaders, streamError } from './error-response.ts'
+import { errorBody, isStream, retryHeaders, streamError } from './error-response.ts'
 import type { Exchange } from './exchange.ts'
 
 /**

@@ -1,8 +1,11 @@
 import type { Api } from '../../fleet/ask.ts'
 import { byModel, type Config } from '../../fleet/config.ts'
 import { ProxyError } from '../../shared/errors.ts'
-import type { ManagedAction } from '../jobs/job-body.ts'
-import type { AnswerName } from '../models/model-list.ts'
+
+/** What is answered from memory, whatever the nodes do. */
+export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
+
+export type ManagedAction = 'pull' | 'push' | 'create' | 'copy' | 'delete'
 
 /** What a path is about. What is not forwarded is counted under it. */
 export type Kind = 'inference' | 'inventory' | 'management' | 'node-identity' | 'other'

@@ -3,9 +3,8 @@ import { type Wish, wishSchema } from '../../fleet/job-wish.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { FieldNames } from '../body/json-fields.ts'
 import { scanBody } from '../body/scan-body.ts'
+import type { ManagedAction } from '../http/routes.ts'
 import { type JobFields, type RequestedJob, readFields, readJobRequest } from './job-request.ts'
-
-export type ManagedAction = 'pull' | 'push' | 'create' | 'copy' | 'delete'
 
 /** A job is kept in the store until it is done, which takes nothing larger. */
 export const maxJobBytes = 1024 * 1024

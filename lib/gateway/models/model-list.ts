@@ -10,9 +10,7 @@ import { resolve } from '../admission/resolve-model.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { sendJson } from '../http/error-response.ts'
 import type { Exchange } from '../http/exchange.ts'
-
-/** What is answered from memory, whatever the nodes do. */
-export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
+import type { AnswerName } from '../http/routes.ts'
 
 type ListName = Exclude<AnswerName, 'running' | 'model'>
 interface List {

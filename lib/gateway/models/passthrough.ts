@@ -6,13 +6,14 @@ import type { UpstreamPool } from '../availability/upstream-pool.ts'
 import { failRequest, provesDown, sendRefusal } from '../dispatch/final-failure.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { ClientGone, type Exchange } from '../http/exchange.ts'
+import { requestHeaders } from '../http/request-headers.ts'
 import type { PassRoute } from '../http/routes.ts'
 import { HeldDelivery } from '../response/held-delivery.ts'
 import { isPage } from '../response/not-ollama.ts'
 import type { UpstreamFailure } from '../response/outcome.ts'
 import { PassDelivery } from '../response/pass-delivery.ts'
 import type { Forwarder } from '../upstream/forwarder.ts'
-import { requestHeaders, type UpstreamRequest, upTo } from '../upstream/upstream-request.ts'
+import { type UpstreamRequest, upTo } from '../upstream/upstream-request.ts'
 
 interface PassesOptions {
   readonly upstreams: UpstreamPool

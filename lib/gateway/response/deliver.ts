@@ -1,4 +1,5 @@
 import { isUnlisted } from '../../fleet/ask.ts'
+import { isStream } from '../http/error-response.ts'
 import { HeldDelivery } from './held-delivery.ts'
 import { PassDelivery } from './pass-delivery.ts'
 import type { Addressee, AnswerHead, Delivery } from './response-writer.ts'
@@ -10,9 +11,4 @@ export function deliver(head: AnswerHead, addressee: Addressee): Delivery {
   if (head.status >= 400) return new HeldDelivery(head)
   if (isUnlisted(addressee.api)) return new PassDelivery(head, addressee)
   return isStream(head.contentType) ? new StreamDelivery(head, addressee) : new WholeDelivery(head, addressee)
-}
-
-/** Whether an answer of this type comes in pieces that mean something each. */
-export function isStream(contentType: string): boolean {
-  return contentType.startsWith('application/x-ndjson') || contentType.startsWith('text/event-stream')
 }

@@ -1,5 +1,6 @@
+import { noTokens } from '../http/exchange.ts'
 import { HeldPieces } from './answer-memory.ts'
-import { noTokens, type UpstreamOutcome } from './outcome.ts'
+import type { UpstreamOutcome } from './outcome.ts'
 import type { AnswerHead, Delivery } from './response-writer.ts'
 
 /** An error is a sentence, or a page of a proxy before the node; what is asked of a node for ourselves may be longer. */

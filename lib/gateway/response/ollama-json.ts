@@ -1,6 +1,6 @@
 import type { Timings } from '../../scheduler/events.ts'
 import { isModestJson } from '../../shared/json/json-shape.ts'
-import type { Tokens } from './outcome.ts'
+import type { Tokens } from '../http/exchange.ts'
 
 /** What can be read out of the JSON of a node's answer, in any dialect (docs/ollama.md#answers). */
 export type Json = Readonly<Record<string, unknown>>

@@ -1,4 +1,5 @@
 import type { Timings } from '../../scheduler/events.ts'
+import type { Tokens } from '../http/exchange.ts'
 
 /** What a node did wrong. */
 export type UpstreamFault =
@@ -18,14 +19,6 @@ export type UpstreamFault =
   | 'truncated' // a proper end, but not of what was asked for: the last line says so, or is missing
   | 'error-line' // an error in the stream itself
   | 'request-timeout' // the whole request took too long
-
-/** Tokens of an answer, as its last line counts them, else as many as there were events. */
-export interface Tokens {
-  readonly input: number
-  /** Of `input`, those that were in the prompt cache; absent where the answer does not tell. */
-  readonly cached?: number
-  readonly output: number
-}
 
 /** The node said no, and nothing of it has been sent to the caller yet. */
 export interface Refused {
@@ -59,5 +52,3 @@ export type UpstreamOutcome =
     }
   | { readonly kind: 'client-gone'; readonly reason: string }
   | UpstreamFailure
-
-export const noTokens: Tokens = { input: 0, output: 0 }

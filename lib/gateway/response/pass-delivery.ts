@@ -1,4 +1,5 @@
-import { noTokens, type UpstreamOutcome } from './outcome.ts'
+import { noTokens } from '../http/exchange.ts'
+import type { UpstreamOutcome } from './outcome.ts'
 import { type Delivery, type Recipient, ResponseWriter } from './response-writer.ts'
 
 /** An answer of which nothing is known: it goes out as it comes, whatever its status. */

@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Api } from '../../fleet/ask.ts'
 import { type ModelRename, renameModel } from '../body/rename-model.ts'
-import type { Tokens, UpstreamOutcome } from './outcome.ts'
+import type { Tokens } from '../http/exchange.ts'
+import type { UpstreamOutcome } from './outcome.ts'
 
 /** The head of a node's answer. */
 export interface AnswerHead {

@@ -1,7 +1,8 @@
 import type { Timings } from '../../scheduler/events.ts'
 import { MergedBytes } from '../../shared/merged-bytes.ts'
+import type { Tokens } from '../http/exchange.ts'
 import { writeChunk } from './chunk.ts'
-import type { NodeFailed, Tokens, UpstreamFault, UpstreamOutcome } from './outcome.ts'
+import type { NodeFailed, UpstreamFault, UpstreamOutcome } from './outcome.ts'
 import { type Addressee, type AnswerHead, type Delivery, ResponseWriter } from './response-writer.ts'
 import { errorAtStart, type StreamEnd, StreamParser } from './stream-parser.ts'
 

@@ -1,8 +1,8 @@
 import type { Api } from '../../fleet/ask.ts'
 import type { Timings } from '../../scheduler/events.ts'
 import { MergedBytes } from '../../shared/merged-bytes.ts'
+import type { Tokens } from '../http/exchange.ts'
 import { asObject, errorText, type Json, parseObject, timingsOf, tokensOf } from './ollama-json.ts'
-import type { Tokens } from './outcome.ts'
 
 /** How a stream ended, judged by its last lines. The timings are the node's own. */
 export type StreamEnd =

@@ -1,8 +1,9 @@
 import type { Api } from '../../fleet/ask.ts'
 import type { Timings } from '../../scheduler/events.ts'
+import { noTokens, type Tokens } from '../http/exchange.ts'
 import { HeldPieces } from './answer-memory.ts'
 import { errorText, parseObject, timingsOf, tokensOf } from './ollama-json.ts'
-import { noTokens, type Tokens, type UpstreamFault, type UpstreamOutcome } from './outcome.ts'
+import type { UpstreamFault, UpstreamOutcome } from './outcome.ts'
 import { type Delivery, ResponseWriter } from './response-writer.ts'
 
 /** An answer that is not streamed is held until it is whole, so that another node can still replace it: up to this size. */

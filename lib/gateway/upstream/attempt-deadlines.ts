@@ -1,7 +1,8 @@
 import type { Clock } from '../../shared/clock.ts'
+import type { LeaveReason } from '../availability/upstream.ts'
 import type { Streamed } from '../body/streaming-body.ts'
 import type { UpstreamFault } from '../response/outcome.ts'
-import type { LeaveReason, Limit, UpstreamRequest } from './upstream-request.ts'
+import type { Limit, UpstreamRequest } from './upstream-request.ts'
 
 /** Most answers have begun before a silent node is looked at for the first time; from then on it is in such steps. */
 const firstLookMs = 3000

@@ -2,12 +2,14 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Config } from '../../fleet/config.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import type { Clock } from '../../shared/clock.ts'
+import type { LeaveReason } from '../availability/upstream.ts'
 import type { UpstreamPool } from '../availability/upstream-pool.ts'
 import type { RequestBody } from '../body/streaming-body.ts'
+import { requestHeaders } from '../http/request-headers.ts'
 import { HeldDelivery } from '../response/held-delivery.ts'
 import type { UpstreamOutcome } from '../response/outcome.ts'
 import type { Forwarder } from './forwarder.ts'
-import { type LeaveReason, requestHeaders, upTo } from './upstream-request.ts'
+import { upTo } from './upstream-request.ts'
 
 interface NodeApiOptions {
   readonly upstreams: UpstreamPool

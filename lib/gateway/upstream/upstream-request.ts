@@ -1,18 +1,10 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
+import type { OutgoingHttpHeaders } from 'node:http'
 import type { Config } from '../../fleet/config.ts'
-import type { Via } from '../../shared/net/via.ts'
 import type { Pulse } from '../availability/silence.ts'
-import type { Upstream } from '../availability/upstream.ts'
+import type { LeaveReason, Upstream } from '../availability/upstream.ts'
 import type { RequestBody } from '../body/streaming-body.ts'
 import type { UpstreamFault } from '../response/outcome.ts'
 import type { AnswerHead, Delivery } from '../response/response-writer.ts'
-
-/**
- * Why a request that waits for the first sign of its node may leave it. `slow`: it takes longer than it should. `lost`: no
- * new connection to the node comes up, so this one may be dead. `failing`: its breaker opened. `silent`: it answers no
- * request for this model. `frozen`: it answers nothing at all, not even its status route.
- */
-export type LeaveReason = 'slow' | 'lost' | 'failing' | 'silent' | 'frozen'
 
 /** How long a node may be silent before its answer begins, in milliseconds from when it had the whole request. */
 export interface ResponseDeadline {
@@ -72,40 +64,4 @@ export interface UpstreamRequest {
   readonly resent: () => void
   /** Called once, when the answer's head is here: where its body goes. */
   readonly receive: (head: AnswerHead) => Delivery
-}
-
-/** The caller's headers a node may see; the rest, credentials above all, stay here. */
-const forwarded: readonly string[] = ['accept', 'content-type', 'user-agent', 'traceparent', 'tracestate']
-
-interface Framing {
-  readonly caller: IncomingHttpHeaders
-  /** What the operator wants sent to this node. */
-  readonly node: Readonly<Record<string, string>>
-  readonly host: string
-  /** Null where it is not known before it is sent. */
-  readonly bodyBytes: number | null
-  readonly requestId: string
-  readonly via: Via
-}
-
-/** The headers of a forwarded request: allow-listed, re-framed by the body's true length, Host set to the node's. */
-export function requestHeaders({
-  caller,
-  node,
-  host,
-  bodyBytes,
-  requestId,
-  via,
-}: Framing): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = {}
-  for (const name of forwarded) {
-    const value = caller[name]
-    if (value !== undefined) headers[name] = value
-  }
-  if (bodyBytes !== null) headers['content-length'] = bodyBytes
-  Object.assign(headers, node)
-  headers['host'] = host
-  headers['x-request-id'] = requestId
-  headers['via'] = via.after(caller.via)
-  return headers
 }

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { RequestSpec } from '../../../lib/fleet/ask.ts'
 import { judgeFailure } from '../../../lib/gateway/dispatch/failure-policy.ts'
-import { noTokens, type UpstreamFault } from '../../../lib/gateway/response/outcome.ts'
+import { noTokens } from '../../../lib/gateway/http/exchange.ts'
+import type { UpstreamFault } from '../../../lib/gateway/response/outcome.ts'
 
 type Judged = Pick<RequestSpec, 'api' | 'model' | 'variant'>
 const plainChat: Judged = { api: 'ollama_chat', model: 'm:latest', variant: '' }

@@ -3,8 +3,8 @@ import { test } from 'node:test'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { Blobs } from '../../../lib/simulation/http/disk/blobs.ts'
 import { Downloads } from '../../../lib/simulation/http/disk/downloads.ts'
-import { bytesPerMiB, type Layer, layersOf } from '../../../lib/simulation/http/disk/layers.ts'
-import { aModel } from '../../../lib/simulation/http/disk/models.ts'
+import { bytesPerMiB, layersOf } from '../../../lib/simulation/http/disk/layers.ts'
+import { aModel, type Layer } from '../../../lib/simulation/http/disk/models.ts'
 
 const layer: Layer = { kind: 'model', digest: `sha256:${'a'.repeat(64)}`, bytes: 100 * bytesPerMiB }
 

@@ -1,4 +1,4 @@
-import type { Layer } from './layers.ts'
+import type { Layer } from './models.ts'
 
 /** The blob store of one node: sizes only, for the simulator keeps no weights. */
 export class Blobs {

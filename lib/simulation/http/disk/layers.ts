@@ -1,14 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { ModelDefinition } from './models.ts'
-
-/** One blob of a model's manifest. */
-export interface Layer {
-  readonly kind: 'model' | 'template' | 'system' | 'params' | 'license' | 'config'
-  /** `sha256:` and 64 hex digits. */
-  readonly digest: string
-  readonly bytes: number
-}
-
+import type { Layer, ModelDefinition } from './models.ts'
 export const bytesPerMiB = 1024 * 1024
 const configBytes = 512
 

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto'
-import type { Layer } from './layers.ts'
 import { parseName } from './names.ts'
+
+/** One blob of a model's manifest. */
+export interface Layer {
+  readonly kind: 'model' | 'template' | 'system' | 'params' | 'license' | 'config'
+  /** `sha256:` and 64 hex digits. */
+  readonly digest: string
+  readonly bytes: number
+}
 
 export interface ToolCall {
   readonly name: string

@@ -1,6 +1,6 @@
 import { blobPath } from '../disk/blobs.ts'
-import { bytesPerMiB, type Layer, layersOf, manifestDigest, textLayer } from '../disk/layers.ts'
-import { aModel, type ModelDefinition } from '../disk/models.ts'
+import { bytesPerMiB, layersOf, manifestDigest, textLayer } from '../disk/layers.ts'
+import { aModel, type Layer, type ModelDefinition } from '../disk/models.ts'
 import { type ModelName, parseName } from '../disk/names.ts'
 import { Fields } from '../json.ts'
 import type { Machine, NodeExchange } from '../machine.ts'

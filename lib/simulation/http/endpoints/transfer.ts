@@ -1,6 +1,6 @@
 import { blobPath } from '../disk/blobs.ts'
-import { bytesPerMiB, type Layer, layersOf, shortDigest } from '../disk/layers.ts'
-import type { ModelDefinition } from '../disk/models.ts'
+import { bytesPerMiB, layersOf, shortDigest } from '../disk/layers.ts'
+import type { Layer, ModelDefinition } from '../disk/models.ts'
 import { type ModelName, parseName } from '../disk/names.ts'
 import { Fields } from '../json.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
