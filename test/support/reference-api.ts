@@ -26,8 +26,8 @@ interface Document {
 }
 
 /** The page about the admin API, as its OpenAPI document says it. */
-export function adminApi(): string {
-  const { paths, components } = openApi(endpoints, '') as unknown as Document
+export async function adminApi(): Promise<string> {
+  const { paths, components } = (await openApi(endpoints, '')) as unknown as Document
   const all = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
   )

@@ -16,7 +16,7 @@ export async function referencePages(): Promise<ReadonlyMap<string, string>> {
   return new Map([
     ['configuration.md', configuration()],
     ['cli.md', await cli()],
-    ['admin-api.md', adminApi()],
+    ['admin-api.md', await adminApi()],
     ['metrics.md', metrics()],
     ['errors.md', errors()],
   ])
