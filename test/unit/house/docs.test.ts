@@ -10,7 +10,7 @@ import { errorCodes } from '../../../lib/shared/errors.ts'
 import { referenceDirectory, referencePages } from '../../support/reference.ts'
 import { fieldsOf } from '../../support/schema-table.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const root = fileURLToPath(new URL('../../..', import.meta.url))
 const pages = new Map<string, string>()
 for await (const path of glob(['README.md', 'CHANGELOG.md', 'docs/**/*.md'], { cwd: root }))
   pages.set(path, readFileSync(join(root, path), 'utf8'))
@@ -63,6 +63,15 @@ suite('the documentation', () => {
     assert.deepEqual(faulty, [])
   })
 
+  test('names no file or folder of the repository that is not there', () => {
+    const gone = [...pages].flatMap(([path, text]) =>
+      [...text.matchAll(/`((?:bin|deploy|docs|lib|test)\/[^`\s*]*)`/g)]
+        .filter(([, named = '']) => !existsSync(join(root, named)))
+        .map(([, named]) => `${path}: ${named}`),
+    )
+    assert.deepEqual(gone, [])
+  })
+
   test('has no link that leads nowhere, and none that leads out of the repository', () => {
     const broken = [...pages].flatMap(([path, text]) =>
       linksIn(text)
@@ -70,6 +79,16 @@ suite('the documentation', () => {
         .map((link) => `${path}: ${link}`),
     )
     assert.deepEqual(broken, [])
+  })
+
+  test('has every section that a comment of the code cites', async () => {
+    const dead: string[] = []
+    for await (const file of glob('{bin,deploy,lib,test}/**/*.{ts,service}', { cwd: root }))
+      for (const [cited] of readFileSync(join(root, file), 'utf8').matchAll(
+        /\bdocs\/[\w/-]+\.md(?:#[\w-]+)?/g,
+      ))
+        if (!isAlive('README.md', cited)) dead.push(`${file}: ${cited}`)
+    assert.deepEqual(dead, [])
   })
 })
 
