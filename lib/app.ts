@@ -6,9 +6,9 @@ import { AdminServer } from './admin/server.ts'
 import { readOrCreateToken } from './admin/token.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { SnapshotFile } from './cluster/config/snapshot-file.ts'
+import { learnedIn } from './cluster/leader/learned-state.ts'
 import { succeedPredecessor } from './cluster/membership/predecessor.ts'
 import { UsedElsewhere } from './cluster/membership/used-elsewhere.ts'
-import { learnedIn } from './cluster/probing/learned-state.ts'
 import { Contacts } from './fleet/contacts.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
 import { firstLookMs } from './gateway/admission/wait-until-probed.ts'
@@ -103,7 +103,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   const boot = randomUUID()
   const via = new Via(boot)
   snapshot.onSwap(() => {
-    const uid = cluster.directory.uid()
+    const uid = cluster.view.uid()
     if (uid !== null) via.learn(uid)
   })
   const upstreams = new UpstreamPool({
@@ -121,7 +121,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   const api = new NodeClient({ upstreams, forwarder, clock })
   const doubt = (node: string) => cluster.requestProbe(node)
   const loader = new ModelLoader({ api, snapshot, upstreams, clock, metrics, doubt })
-  const elsewhere = new UsedElsewhere({ loads: () => cluster.directory.loads(), own: settings.name, clock })
+  const elsewhere = new UsedElsewhere({ loads: () => cluster.view.loads(), own: settings.name, clock })
   const scheduler = new Scheduler({
     snapshot,
     gate: upstreams,

@@ -81,14 +81,14 @@ export function storedDocument(
   name: string,
 ): StoredAnswer {
   const key = folder === 'config' ? keys.config : keys.route(name)
-  const stored = cluster.directory.objects(folder).get(name)
+  const stored = cluster.view.objects(folder).get(name)
   const errors = cluster.rejected().find((each) => each.key === key)?.verdict.errors ?? []
   return {
     text: stored?.text ?? null,
     modified: stored ? String(stored.modified) : null,
     ok: errors.length === 0,
     errors,
-    warnings: cluster.directory.warnings(key),
+    warnings: cluster.view.warnings(key),
   }
 }
 

@@ -16,7 +16,7 @@ export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceE
   }
 
   return {
-    listInstances: () => ({ instances: cluster.directory.instances().map((each) => row(each, admin)) }),
+    listInstances: () => ({ instances: cluster.view.instances().map((each) => row(each, admin)) }),
 
     stepDown: async ({ params, body: { to = null } }) => {
       checkOwn(params.id, admin)
@@ -35,7 +35,7 @@ export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceE
 /** An order is not passed on: where an instance says it listens is no place to send a token to. */
 function checkOwn(id: string, { instance: own, cluster }: AdminContext): void {
   if (id === own) return
-  const other = known(id, cluster.directory.instances())
+  const other = known(id, cluster.view.instances())
   throw conflict(
     `this is instance "${own}"; ask "${id}" itself, which listens on ${other.admin}: --admin-url http://${other.admin}`,
   )
@@ -43,7 +43,7 @@ function checkOwn(id: string, { instance: own, cluster }: AdminContext): void {
 
 function checkSuccessor(to: string, { instance: own, cluster }: AdminContext): void {
   if (to === own) throw conflict(`instance "${own}" leads already`)
-  if (known(to, cluster.directory.instances()).draining)
+  if (known(to, cluster.view.instances()).draining)
     throw conflict(`instance "${to}" is draining and cannot lead`)
 }
 
@@ -63,7 +63,7 @@ function row(
   admin: AdminContext,
 ): InstanceAnswer {
   const isOwn = record.id === admin.instance
-  const load = isOwn ? admin.scheduler.summary() : admin.cluster.directory.loads().get(record.id)
+  const load = isOwn ? admin.scheduler.summary() : admin.cluster.view.loads().get(record.id)
   const running = Object.values(load?.running ?? {}).reduce((sum, each) => sum + each, 0)
   return {
     ...record,

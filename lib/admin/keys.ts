@@ -13,7 +13,7 @@ export function keyHandlers(admin: AdminContext): Handlers<typeof keyEndpoints> 
     listKeys: () => {
       const keys = [...admin.snapshot.get().keys.values()].map((key) => {
         const { id, tenant, scopes, models, options = {}, expires = null } = key
-        const warnings = admin.cluster.directory.warnings(admin.keys.apiKey(id))
+        const warnings = admin.cluster.view.warnings(admin.keys.apiKey(id))
         return { id, tenant, scopes, models, options, class: key.class ?? null, expires, warnings }
       })
       return { keys }

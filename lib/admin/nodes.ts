@@ -67,7 +67,7 @@ async function write(
 ): Promise<NodeSpec> {
   const spec = checkDocument(text, nodeSchema)
   const { url } = spec
-  checkIsNoListener(spec, [...admin.listeners(), ...listenersOf(admin.cluster.directory.instances())])
+  checkIsNoListener(spec, [...admin.listeners(), ...listenersOf(admin.cluster.view.instances())])
   if (!existing || !leadsTo(url, existing)) await checkIsNoTwin(admin, name, url)
   await writeDocument(admin.store, admin.keys.node(name), text, existing)
   admin.log.info('node written', { node: name, url })
@@ -154,7 +154,7 @@ function row(
   { cluster, scheduler, upstreams, instance }: AdminContext,
 ): NodeAnswer {
   const { name, spec, status, departed } = node
-  const others = [...cluster.directory.loads()]
+  const others = [...cluster.view.loads()]
     .filter(([id]) => id !== instance)
     .map(([id, load]) => [id, load.running[name] ?? 0] as const)
   const slots = scheduler.slotsOf(name)
@@ -172,7 +172,7 @@ function row(
     slots: slots.size > 0 ? Math.min(...slots.values()) : node.slots,
     slots_by_model: Object.fromEntries(slots),
     labels: spec.labels,
-    source: departed ? 'agent' : cluster.directory.nodeSource(name),
+    source: departed ? 'agent' : cluster.view.nodeSource(name),
     version: status?.version ?? '',
     running: byInstance.reduce((sum, [, running]) => sum + running, 0),
     running_by_instance: Object.fromEntries(byInstance),

@@ -30,8 +30,8 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
     const current = snapshot.get()
     const { revision, nodes, models, loaded } = current
     const warning = loopbackWarning(current, admin.loopback)
-    const leader = cluster.directory.leader()
-    const documents = operatorFolders.flatMap((folder) => [...cluster.directory.objects(folder).values()])
+    const leader = cluster.view.leader()
+    const documents = operatorFolders.flatMap((folder) => [...cluster.view.objects(folder).values()])
     const contact = cluster.lastContactMs()
     const rejected = cluster.rejected()
     return {
@@ -45,7 +45,7 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
         // The instance that reaches nodes while this one reaches none.
         cut_off: cluster.cutOff?.peer ?? null,
       },
-      leader: leader === null ? null : { id: leader, fence: String(cluster.directory.leaderFence() ?? 0n) },
+      leader: leader === null ? null : { id: leader, fence: String(cluster.view.leaderFence() ?? 0n) },
       terms: lastTerms(admin),
       store: {
         kind: store.kind,
@@ -60,7 +60,7 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
         revision,
         // An instance whose own revision is as high has judged every change an operator made.
         stored: String(newestOf(documents)),
-        active: cluster.directory.instances().map(({ id, revision }) => ({ id, revision })),
+        active: cluster.view.instances().map(({ id, revision }) => ({ id, revision })),
         rejected: rejected
           .slice(0, shownRejected)
           .map(({ key, verdict }) => ({ key, errors: verdict.errors })),
@@ -78,7 +78,7 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
         loaded: new Set(loaded.map(({ model }) => model.name)).size,
         ...differing([...models.values()]),
       },
-      instances: cluster.directory.instances().length,
+      instances: cluster.view.instances().length,
       requests: requests(admin),
       warnings: [...(warning === null ? [] : [warning]), ...(await fleetWarnings.of(nodes))],
     }
@@ -87,14 +87,14 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
 }
 
 /** Documents besides nodes that are in force and yet worth a second look. */
-function warned({ cluster: { directory }, keys }: AdminContext) {
+function warned({ cluster: { view }, keys }: AdminContext) {
   const places = [
     keys.config,
-    ...[...directory.objects('routes').keys()].map((name) => keys.route(name)),
-    ...[...directory.objects('keys').keys()].map((id) => keys.apiKey(id)),
+    ...[...view.objects('routes').keys()].map((name) => keys.route(name)),
+    ...[...view.objects('keys').keys()].map((id) => keys.apiKey(id)),
   ]
   return places
-    .map((key) => ({ key, warnings: directory.warnings(key) }))
+    .map((key) => ({ key, warnings: view.warnings(key) }))
     .filter(({ warnings }) => warnings.length > 0)
     .slice(0, shownWarned)
 }
@@ -111,7 +111,7 @@ function differing(models: readonly ModelView[]) {
 
 /** Who led last, the newest term first. */
 function lastTerms({ cluster }: AdminContext) {
-  const terms = [...cluster.directory.terms()].slice(0, shownTerms)
+  const terms = [...cluster.view.terms()].slice(0, shownTerms)
   return terms.map(([fence, term]) => ({ fence: String(fence), ...term }))
 }
 
@@ -191,7 +191,7 @@ function firstDeparted(nodes: readonly NodeView[]) {
 
 /** Of all instances: the others' numbers are up to a second old, ours are live. */
 function requests({ cluster, scheduler, instance }: AdminContext) {
-  const loads = [...cluster.directory.loads()].filter(([id]) => id !== instance).map(([, load]) => load)
+  const loads = [...cluster.view.loads()].filter(([id]) => id !== instance).map(([, load]) => load)
   const all = [...loads, scheduler.summary()]
   return {
     running: all.flatMap(({ running }) => Object.values(running)).reduce((sum, each) => sum + each, 0),

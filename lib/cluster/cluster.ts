@@ -29,7 +29,7 @@ import { readInstance } from './records.ts'
 export interface ClusterOptions {
   readonly store: Store
   readonly keys: Keys
-  /** Swapped with every change of the world. */
+  /** Swapped with every change of the documents, statuses or own observations. */
   readonly snapshot: CurrentSnapshot
   readonly clock: Clock
   readonly dice: Random
@@ -71,19 +71,19 @@ const stopWithinMs = 2000
  * The control side of an instance: follows the store, keeps the snapshot current, registers, takes part in the election
  * and does the leader's work while it leads. Losing the store stops none of the traffic: the snapshot stays.
  *
- *     store -> informer -> intake -> world -> snapshot     also when there is no leader, and from the disk without a store
- *     registry, leadership -> store                        this instance's record; while it leads, statuses and verdicts
+ *     store -> informer -> batcher -> builder -> snapshot   also without a leader, and from the disk without a store
+ *     registry, leadership -> store                         this instance's record; while it leads, statuses and verdicts
  */
 export class Cluster {
   /** What the store says: leader, instances, documents. */
-  readonly directory: ClusterView
+  readonly view: ClusterView
   readonly #options: ClusterOptions
   readonly #evidence: NodeEvidence
   readonly #cache: SnapshotCache | null
   readonly #fallback: FallbackProber
-  readonly #world: SnapshotBuilder
+  readonly #builder: SnapshotBuilder
   readonly #informer: Informer
-  readonly #intake: ChangeBatcher
+  readonly #batcher: ChangeBatcher
   readonly #jobs: JobQueue
   readonly #registry: Registry
   readonly #leadership: Leadership
@@ -97,38 +97,38 @@ export class Cluster {
     // What this instance and others find out about the nodes by their own requests.
     this.#evidence = new NodeEvidence({
       ...shared,
-      instances: () => this.directory.instances(),
+      instances: () => this.view.instances(),
       publish: () => this.#registry.poke(),
       changed: () => this.#leadership.poke(),
     })
     const evidence = this.#evidence
 
     // From the store to the snapshot.
-    this.#cache = disk ? new SnapshotCache({ ...shared, disk, collect: () => this.#world.saved() }) : null
+    this.#cache = disk ? new SnapshotCache({ ...shared, disk, collect: () => this.#builder.saved() }) : null
     this.#fallback = new FallbackProber({
       ...shared,
       evidence,
       leads: () => this.isLeader(),
-      changed: () => this.#world.refresh(),
+      changed: () => this.#builder.refresh(),
     })
     const [cache, fallback, contacts] = [this.#cache, this.#fallback, evidence.contacts]
-    this.#world = new SnapshotBuilder({ ...shared, cache, fallback, contacts })
+    this.#builder = new SnapshotBuilder({ ...shared, cache, fallback, contacts })
     this.#informer = new Informer({
       ...shared,
       prefix: keys.root,
-      changed: (changed) => this.#intake.add(changed),
+      changed: (changed) => this.#batcher.add(changed),
     })
-    this.#intake = new ChangeBatcher({
+    this.#batcher = new ChangeBatcher({
       ...shared,
       informer: this.#informer,
-      builder: this.#world,
+      builder: this.#builder,
       followed: (changed, isOtherHistory) => this.#follow(changed, isOtherHistory),
     })
 
     // What the admin API and other rooms read.
     const entries = () => this.#informer.entries
-    this.directory = new ClusterView(entries, keys)
-    this.#jobs = new JobQueue({ ...shared, entries, hasLeader: () => this.directory.leader() !== null })
+    this.view = new ClusterView(entries, keys)
+    this.#jobs = new JobQueue({ ...shared, entries, hasLeader: () => this.view.leader() !== null })
 
     // From this instance to the store.
     this.#registry = new Registry({
@@ -147,8 +147,8 @@ export class Cluster {
       // An instance that finds its own id in the leader key acts as the leader: two processes of one name must not both.
       mayLead: () => this.#registry.isRegistered && !this.#isDraining && this.cutOff === null,
       isRegistered: () => this.#registry.isRegistered,
-      instances: () => this.directory.instances(),
-      view: () => this.#world.view(),
+      instances: () => this.view.instances(),
+      view: () => this.#builder.view(),
       learned: options.learned ?? (() => nothingLearned),
       publish: () => this.#registry.poke(),
     })
@@ -158,7 +158,7 @@ export class Cluster {
   async restore(): Promise<void> {
     const saved = (await this.#cache?.load()) ?? null
     if (saved === null) return
-    this.#world.restore(saved)
+    this.#builder.restore(saved)
     this.#fallback.restore(saved.confirmedAt)
     this.#options.store.sharedBy?.(saved.instances)
   }
@@ -182,9 +182,9 @@ export class Cluster {
 
   async #leave(): Promise<void> {
     this.#evidence.stop()
-    this.#intake.stop()
+    this.#batcher.stop()
     this.#fallback.stop()
-    this.#world.stop()
+    this.#builder.stop()
     // The saved statuses are as old as the last heartbeat, not as the last change of them.
     if (this.#fallback.hasHeard) this.#cache?.saveWithin(0)
     const unfollowed = Promise.all([this.#informer.stop(), this.#cache?.stop()])
@@ -202,8 +202,8 @@ export class Cluster {
     if (isOtherHistory) this.#startOver()
     const own = keys.instance(instance.name)
     if (changed.has(own)) this.#observeOwn(entries.get(own) ?? null, revision)
-    if (changed.has(keys.leader)) this.#leadership.observe(this.directory.leaderEntry(), revision)
-    const instances = this.directory.folder('instances').size
+    if (changed.has(keys.leader)) this.#leadership.observe(this.view.leaderEntry(), revision)
+    const instances = this.view.folder('instances').size
     metrics.members.set(instances)
     store.sharedBy?.(instances)
     this.#leadership.follow(this.#jobs.changed(changed))
@@ -260,17 +260,17 @@ export class Cluster {
 
   /** Where the configuration in force comes from: `snapshot` is the one on disk, `none` means nothing is in force yet. */
   get configSource(): ConfigSource {
-    return this.#world.source
+    return this.#builder.source
   }
 
   /** The documents whose stored text is not in force, as this instance judges them. */
   rejected(): readonly Rejected[] {
-    return rejectedIn(this.#world.objects)
+    return rejectedIn(this.#builder.objects)
   }
 
   /** Why the documents in the store are not in force, in one sentence; null when they are. */
   get suspect(): string | null {
-    return this.#world.suspect
+    return this.#builder.suspect
   }
 
   /** Whose health and weights are in force: a leader's, or what this instance probes itself while there is no leader. */
@@ -340,7 +340,7 @@ export class Cluster {
 
   /** Accepts a store that is suspect as it is, for every instance. Rejects with a StoreError. */
   async acceptEmpty(): Promise<void> {
-    await this.#world.accept()
+    await this.#builder.accept()
   }
 
   /** A node is not what the snapshot says of it: the leader looks at once, on others its next probe must do. */

@@ -1,8 +1,10 @@
-import { StoreError, type Transaction } from './store.ts'
+import { type Operation, StoreError, type Transaction } from './store.ts'
 
 /** etcd's defaults for `--max-txn-ops` and (less room for its envelope) `--max-request-bytes`. */
 const maxOperations = 128
 const maxBytes = 1_500_000
+/** Bytes of a batch of writes, less than the limit: the conditions come on top. */
+const maxBatchBytes = 1_400_000
 
 /**
  * Refuses what etcd would refuse, before it is sent: both stores then say no to the same transactions in the same words.
@@ -26,6 +28,24 @@ export function checkTransaction({ when, apply, otherwise = [] }: Transaction): 
     else deletes.add(key)
   }
   if (bytes > maxBytes) throw refusal(`is ${bytes} bytes; the most is ${maxBytes}`)
+}
+
+/** Divides writes into transactions that the store accepts. */
+export function batchesOf(operations: readonly Operation[]): Operation[][] {
+  const batches: Operation[][] = []
+  let bytes = Number.POSITIVE_INFINITY
+  for (const operation of operations) {
+    const size = operation.key.length + (operation.type === 'put' ? Buffer.byteLength(operation.value) : 0)
+    const batch = batches.at(-1)
+    if (batch && batch.length < maxOperations && bytes + size <= maxBatchBytes) {
+      batch.push(operation)
+      bytes += size
+    } else {
+      batches.push([operation])
+      bytes = size
+    }
+  }
+  return batches
 }
 
 /**

@@ -4,7 +4,7 @@ import { ChangeBatcher } from '../../lib/cluster/config/change-batcher.ts'
 import { SnapshotBuilder } from '../../lib/cluster/config/snapshot-builder.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import type { Entry } from '../../lib/store/store.ts'
-import { keys, worldOptions } from '../support/cluster.ts'
+import { builderOptions, keys } from '../support/cluster.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { Connection } from './connection.ts'
@@ -42,7 +42,7 @@ interface Findings {
  */
 export async function largeFleet(): Promise<Findings> {
   await using gateway = await startGateway(aSnapshot())
-  const { entries, intake, put } = follower(gateway.current)
+  const { entries, batcher, put } = follower(gateway.current)
   const caller = await Connection.open(gateway.port)
   const changed = Array.from({ length: nodes }, (_, node) =>
     node < warmUps + singleChanges
@@ -55,7 +55,7 @@ export async function largeFleet(): Promise<Findings> {
     put(`state/nodes/node-${node}`, statusOf(node, 'first:latest', []))
   }
   delay.enable()
-  intake.add(new Set([...entries.keys()].sort()))
+  batcher.add(new Set([...entries.keys()].sort()))
   while (gateway.current.get().nodes.size < nodes) await sleep(apartMs)
   const listBlockedMs = delay.max / 1e6
   delay.reset()
@@ -67,7 +67,7 @@ export async function largeFleet(): Promise<Findings> {
     await sleep(apartMs)
     if (nth === warmUps) delay.reset()
     const since = performance.now()
-    intake.add(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
+    batcher.add(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
     if (nth >= warmUps) rebuilds.push(performance.now() - since)
   }
   const blockedMs = delay.max / 1e6
@@ -77,22 +77,22 @@ export async function largeFleet(): Promise<Findings> {
   delay.reset()
 
   for (let nth = warmUps + singleChanges; nth < nodes; nth++) {
-    intake.add(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
+    batcher.add(new Set([put(`state/nodes/node-${nth}`, changed[nth] ?? '')]))
     if (nth % 10 === 0) await sleep(burstMs / (nodes / 10))
   }
   await sleep(apartMs)
   delay.disable()
-  intake.stop()
+  batcher.stop()
   const rebuildMs = percentile(rebuilds, 0.99)
   return { rebuildMs, listBlockedMs, blockedMs, tagsMs, burstBlockedMs: delay.max / 1e6 }
 }
 
 /** The control side as far as it follows the store, without a store. */
 function follower(snapshot: ConstructorParameters<typeof SnapshotBuilder>[0]['snapshot']) {
-  const shared = worldOptions(new RealClock(), snapshot)
+  const shared = builderOptions(new RealClock(), snapshot)
   const entries = new Map<string, Entry>()
   let revision = 0n
-  const intake = new ChangeBatcher({
+  const batcher = new ChangeBatcher({
     ...shared,
     informer: {
       entries,
@@ -110,7 +110,7 @@ function follower(snapshot: ConstructorParameters<typeof SnapshotBuilder>[0]['sn
     entries.set(key, { key, value, created, modified: ++revision, lease: null })
     return key
   }
-  return { entries, intake, put }
+  return { entries, batcher, put }
 }
 
 async function poll(caller: Connection, signal: AbortSignal): Promise<number[]> {

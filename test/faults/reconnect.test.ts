@@ -53,7 +53,7 @@ function anInstance(name: string) {
 }
 
 const allAreIn = async () =>
-  instances.every(({ cluster }) => cluster.following && cluster.directory.instances().length === many)
+  instances.every(({ cluster }) => cluster.following && cluster.view.instances().length === many)
 
 test(`${many} instances that lose etcd connect one after another, and all come back (178)`, async (test) => {
   for (const { cluster } of instances) {

@@ -40,7 +40,7 @@ function available({ snapshot }: ClusterInstance): string {
   return up.map(({ name }) => name).join(' ')
 }
 
-test('an instance cut off from every leader sees for itself who dies and who is back, and stops when one is heard', async () => {
+test('an instance without a leader probes the nodes itself, and stops when a leader is back', async () => {
   const [n] = nodes as [SimulatedNode]
   const wentAway: string[] = []
   standby.snapshot.onSwap(() => available(standby) === 'm n' || wentAway.push(available(standby)))

@@ -34,8 +34,7 @@ beforeEach(async () => {
   instances = ['a', 'b', 'c'].map(anInstance)
   for (const { cluster } of instances) cluster.start()
   await until(
-    () =>
-      leaders().length === 1 && instances.every(({ cluster }) => cluster.directory.instances().length === 3),
+    () => leaders().length === 1 && instances.every(({ cluster }) => cluster.view.instances().length === 3),
     5000,
   )
 })
@@ -87,8 +86,8 @@ test('three instances agree on one leader, whose key holds the bare id', async (
   const [leader] = leaders()
   assert.equal((await etcdctl(etcd.endpoint, 'get', '--print-value-only', keys.leader)).trim(), leader?.name)
   for (const { cluster } of instances) {
-    assert.equal(cluster.directory.leader(), leader?.name)
-    assert.equal(cluster.directory.leaderFence(), leader?.cluster.fence)
+    assert.equal(cluster.view.leader(), leader?.name)
+    assert.equal(cluster.view.leaderFence(), leader?.cluster.fence)
   }
   await sleep(4000)
   assert.deepEqual(leaders(), [leader], 'renewals keep it')
@@ -100,7 +99,7 @@ test('when the leader stops or steps down another one leads within half a second
   await until(() => leaders().length === 1, 500)
   const [second] = leaders() as [Instance]
   assert.notEqual(second, first)
-  await until(() => second.cluster.directory.instances().length === 2, 500)
+  await until(() => second.cluster.view.instances().length === 2, 500)
   await second.cluster.stepDown()
   await until(() => leaders().length === 1, 500)
   assert.notEqual(leaders()[0], second)
@@ -176,7 +175,7 @@ test('a broken route keeps the old one everywhere, and its verdict is readable w
   await until(() => instances.every((instance) => route(instance) === 'qwen3'), 1000)
 })
 
-test('without etcd nobody leads and nothing is forgotten; with it back all register and one leads', async () => {
+test('without etcd no instance leads and nothing is forgotten; with it back all register and one leads', async () => {
   await put(keys.route('chat'), 'model: llama3\n')
   await until(() => instances.every(({ snapshot }) => snapshot.get().routes.length === 1), 1000)
   await etcd.kill('SIGKILL')
@@ -185,7 +184,7 @@ test('without etcd nobody leads and nothing is forgotten; with it back all regis
   await sleep(3000)
   await etcd.restart()
   await until(() => leaders().length === 1, 8000)
-  await until(() => instances.every(({ cluster }) => cluster.directory.instances().length === 3), 3000)
+  await until(() => instances.every(({ cluster }) => cluster.view.instances().length === 3), 3000)
 })
 
 test('an etcd that is frozen for longer than a TTL never sees two leaders', async () => {

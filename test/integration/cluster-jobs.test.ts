@@ -35,7 +35,7 @@ async function anInstance(name: string): Promise<ClusterInstance> {
   const instance = new ClusterInstance(store, name, { ttlMs: 2000 })
   instance.cluster.start()
   cleanups.push(() => instance.cluster.stop())
-  await eventually(() => instance.cluster.directory.instances().some(({ id }) => id === name), 'registered')
+  await eventually(() => instance.cluster.view.instances().some(({ id }) => id === name), 'registered')
   return instance
 }
 
@@ -260,15 +260,15 @@ test('a record that cannot be read is left alone, and spoken of once', async () 
   assert.equal(a.logged.warn.filter((line) => line.includes('cannot be read')).length, 1)
 })
 
-test('a job nobody could carry out, or too large for the store, is refused', async () => {
+test('a job without a leader, or too large for the store, is refused', async () => {
   await assert.rejects(aPull(['x'], 'm'.repeat(250_000)), { code: 'job_too_large' })
   a.cluster.setDraining(true)
   b.cluster.setDraining(true)
-  await eventually(() => b.cluster.directory.leader() === null, 'nobody leads')
+  await eventually(() => b.cluster.view.leader() === null, 'nobody leads')
   await assert.rejects(aPull(['x']), { code: 'no_leader' })
 })
 
-test('whoever follows a job hears of its end also when somebody deletes it', async () => {
+test('a follower of a job learns its end also when the job is deleted', async () => {
   await aNode('x', { netMiBps: 100 })
   const id = await aPull(['x'])
   const heard: (string | undefined)[] = []

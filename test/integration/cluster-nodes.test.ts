@@ -185,7 +185,7 @@ test('a node whose /api/ps stalls stays up, with what it had loaded', async () =
   assert.deepEqual(snapshot.get().nodes.get('n')?.status, before)
 })
 
-test('a node in doubt is looked at once, long before its next probe, but not for every doubt (155)', async () => {
+test('a requested probe comes at once, long before the next one, but not for every request (155)', async () => {
   await put(keys.config, { probes: { interval: '60s' } })
   const node = await aServer((request, response) => {
     looks += request.url === '/api/version' ? 1 : 0
@@ -239,7 +239,7 @@ test('a node that is off or removed is not probed and has no state; a cordoned o
   }
 })
 
-test('a node that moves to another address is judged anew', async () => {
+test('a node that moves to another address starts as unknown', async () => {
   const [first, second] = [
     await aNode(),
     await SimulatedNode.start({ name: 'm', models: [], version: '0.40.0' }),
@@ -255,7 +255,7 @@ test('a node that moves to another address is judged anew', async () => {
   assert.equal(first.requests.length, probes)
 })
 
-test('whatever is not Ollama is down, with the reason in words', async () => {
+test('a server that is not Ollama is down, with the reason in words', async () => {
   await quickProbes()
   const answers: readonly [RequestListener, string][] = [
     [(_, response) => response.writeHead(500).end('x'.repeat(1e6)), 'answered 500 to GET /api/version'],

@@ -10,8 +10,8 @@ import { Link, MemoryStore } from './memory-store.ts'
 
 export const keys = new Keys('test')
 
-/** What a `World` needs besides the store's content that it is shown. */
-export function worldOptions(clock: Clock, snapshot = new CurrentSnapshot()) {
+/** What a `SnapshotBuilder` needs besides the store's content that it is shown. */
+export function builderOptions(clock: Clock, snapshot = new CurrentSnapshot()) {
   const store = new Link(new MemoryStore(clock))
   store.kind = 'etcd'
   const own = new Map<string, Observation | null>()

@@ -11,7 +11,7 @@ interface ChangeBatcherOptions {
   readonly keys: Keys
   readonly informer: Pick<Informer, 'entries' | 'revision'>
   readonly builder: Pick<SnapshotBuilder, 'prepare' | 'follow'>
-  /** Called after the snapshot followed a change; `isOtherHistory` is what `World.follow` returned. */
+  /** Called after the snapshot followed a change; `isOtherHistory` is what `SnapshotBuilder.follow` returned. */
   readonly followed: (changed: ReadonlySet<string>, isOtherHistory: boolean) => void
 }
 

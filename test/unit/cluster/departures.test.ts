@@ -121,7 +121,7 @@ test('the node of a host that died is remembered, with its models, since when an
   assert.ok(fleet.store.revision - revision <= 2n, 'nothing but heartbeats is written')
 })
 
-test('a model of a departed node is known at every moment, also while nobody leads (310)', async () => {
+test('a model of a departed node is known at every moment, also without a leader (310)', async () => {
   await using fleet = await aFleet()
   await fleet.register()
   const [leader, standby] = fleet.instances
@@ -284,7 +284,7 @@ test('of nodes that departed the latest 256 are remembered (310)', async () => {
   assert.deepEqual(fleet.first.nodes, Array.from({ length: 256 }, (_, n) => `n-${n}`).sort())
 })
 
-test('a record that no leader can have written is not believed, and removed (310)', async () => {
+test('a record that no leader can have written is ignored and removed (310)', async () => {
   await using fleet = await aFleet(['a'])
   const departed = { since: status.since, reason: 'x' }
   const forged = { fence: '999999', document, version: '', models: [model], departed }

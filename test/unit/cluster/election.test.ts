@@ -179,7 +179,7 @@ test('a leader whose lease can be renewed while its key is gone stops within one
   await stopAll(clock, candidates)
 })
 
-test('who may not lead does not campaign', async () => {
+test('an instance that may not lead does not campaign', async () => {
   const { clock, store, candidates } = aCluster(['a'])
   const [a] = candidates as [Candidate]
   a.permit.mayLead = false
@@ -244,7 +244,7 @@ function seeded(seed: number): () => number {
   }
 }
 
-test('a leader that was cut off ends its old lease when the store is back, so that somebody leads again before it runs out', async () => {
+test('a leader that was cut off revokes its old lease when the store is back, so that the next leader need not wait for it', async () => {
   const { clock, store, candidates } = aCluster(['a', 'b'])
   const [a, b] = candidates as [Candidate, Candidate]
   a.election.start()
@@ -285,7 +285,7 @@ async function aLedPair(): Promise<ReturnType<typeof aCluster> & { a: Candidate;
   return { ...cluster, a, b }
 }
 
-test('a leader whose key is overwritten by hand stops at once, removes that, and somebody leads within a second (307)', async () => {
+test('a leader whose key is overwritten by hand steps down at once and removes the key; an instance leads within a second (307)', async () => {
   for (const value of ['x', 'a', 'b', '', '\u0000garbage'.repeat(1000)])
     for (const lease of ['none', "somebody else's"]) {
       const { clock, store, candidates, a } = await aLedPair()
@@ -390,7 +390,7 @@ test('the key of a leader that is registered is left alone, however long it writ
   await stopAll(clock, candidates)
 })
 
-test("a leader that is not registered for a TTL steps down before others take its key for nobody's (307)", async () => {
+test('a leader that is not registered for a TTL steps down before other instances remove its key (307)', async () => {
   const { clock, candidates, a, b } = await aLedPair()
   for (const { permit } of [a, b]) permit.registered.delete('a')
   a.permit.mayLead = false

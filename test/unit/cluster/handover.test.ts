@@ -54,14 +54,14 @@ test('a successor named wins within half a second, though another would have bee
   await clock.advance(60_000)
   assert.equal(leader(), 'c')
   assert.deepEqual(
-    a?.cluster.directory.instances().map(({ successor }) => successor),
+    a?.cluster.view.instances().map(({ successor }) => successor),
     [null, null, null],
     'nobody is named any more',
   )
   await stop()
 })
 
-test('without a name, whoever is first wins', async () => {
+test('without a successor, the first instance to campaign wins', async () => {
   const { clock, instances, leader, stop } = await aCluster('a', 'b', 'c')
   void instances[0]?.cluster.stepDown()
   await clock.advance(500)

@@ -30,12 +30,12 @@ function after(
   }, from)
 }
 
-test('a node nobody knows is up after its first good probe', () => {
+test('an unknown node is up after its first good probe', () => {
   assert.equal(after([good]).health, 'up')
   assert.equal(after([silent, silent, good]).health, 'up')
 })
 
-test('a node nobody knows stays unknown until it has failed as often as any other', () => {
+test('an unknown node stays unknown until it has failed as often as a known one', () => {
   assert.equal(after([silent, silent]).health, null)
   assert.equal(after([silent, silent, silent]).health, 'down')
 })

@@ -74,7 +74,7 @@ test('the version comes back, and nothing else passes for one', async () => {
     assert.equal(readVersion(body), null)
 })
 
-test("a body that is not Ollama's is told from an empty inventory", async () => {
+test('a body that is not from Ollama differs from an empty inventory', async () => {
   for (const body of ['', '<html>', '[]', 'null', '{}', '{"models":{}}', '{"models":"x"}']) {
     assert.equal(await readTags(body), null)
     assert.equal(await readLoaded(body), null)

@@ -162,7 +162,7 @@ test('a line is read as hostile input, and bytes may go down again', () => {
   assert.equal(Object.keys(progress.layers).length, 64)
 })
 
-test('errors are told by status and by the few words that Ollama gives, unwrapped', () => {
+test('errors are classified by status and by the message of Ollama, unwrapped', () => {
   const wrapped = JSON.stringify({ error: JSON.stringify({ error: { code: 400, message: 'too long' } }) })
   assert.deepEqual(endingOfStatus(400, wrapped), {
     kind: 'refused',

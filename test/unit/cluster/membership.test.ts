@@ -81,18 +81,18 @@ test('instances that start on an empty store are ready, registered and led withi
   await clock.advance(100)
   assert.ok(a.snapshot.isReady && b.snapshot.isReady)
   assert.deepEqual(
-    b.cluster.directory.instances().map(({ id, boot, started }) => ({ id, boot, started })),
+    b.cluster.view.instances().map(({ id, boot, started }) => ({ id, boot, started })),
     [
       { id: 'a', boot: 'boot-of-a', started: '1970-01-01T00:00:00.000Z' },
       { id: 'b', boot: 'boot-of-b', started: '1970-01-01T00:00:00.000Z' },
     ],
   )
   const leader = [a, b].find(({ cluster }) => cluster.isLeader())
-  assert.equal(b.cluster.directory.leader(), store.value(keys.leader))
-  assert.equal(a.cluster.directory.leaderFence(), leader?.cluster.fence)
+  assert.equal(b.cluster.view.leader(), store.value(keys.leader))
+  assert.equal(a.cluster.view.leaderFence(), leader?.cluster.fence)
   assert.equal(await gauge(a.metrics, 'cluster_members'), 2)
   await clock.advance(1000)
-  const roles = a.cluster.directory.instances().map(({ role }) => role)
+  const roles = a.cluster.view.instances().map(({ role }) => role)
   assert.deepEqual([...roles].sort(), ['leader', 'standby'], 'the records tell who leads')
   await stop(clock, a, b)
 })
@@ -109,10 +109,10 @@ test('a stopped instance leaves nothing under its name and hands leadership over
   await clock.advance(100)
   assert.ok(b.cluster.isLeader())
   assert.deepEqual(
-    b.cluster.directory.instances().map(({ id }) => id),
+    b.cluster.view.instances().map(({ id }) => id),
     ['b'],
   )
-  assert.deepEqual([...b.cluster.directory.loads().keys()], ['b'])
+  assert.deepEqual([...b.cluster.view.loads().keys()], ['b'])
   await stop(clock, b)
 })
 
@@ -165,13 +165,13 @@ test('a second process with a name that is in use stays unregistered and leads n
   await clock.advance(30_000)
   assert.deepEqual(second.warnings, ['duplicate instance name'], 'said once')
   assert.deepEqual(
-    second.cluster.directory.instances().map(({ boot }) => boot),
+    second.cluster.view.instances().map(({ boot }) => boot),
     ['first'],
   )
   await stop(clock, first)
   assert.ok(second.cluster.isLeader())
   assert.deepEqual(
-    second.cluster.directory.instances().map(({ boot }) => boot),
+    second.cluster.view.instances().map(({ boot }) => boot),
     ['second'],
   )
   await stop(clock, second)
@@ -189,7 +189,7 @@ test('a process started in the place of a killed one has its name at once, and k
   const next = anInstance(store, 'a', 'next', 'killed')
   next.cluster.start()
   await clock.advance(100)
-  const boots = () => next.cluster.directory.instances().map(({ boot }) => boot)
+  const boots = () => next.cluster.view.instances().map(({ boot }) => boot)
   assert.deepEqual(boots(), ['next'])
   await clock.advance(30_000)
   assert.deepEqual(boots(), ['next'])
@@ -203,21 +203,21 @@ test('a record that no lease keeps alive is taken over', async () => {
   const a = anInstance(store, 'a')
   a.cluster.start()
   await clock.advance(100)
-  assert.equal(a.cluster.directory.instances()[0]?.boot, 'boot-of-a')
+  assert.equal(a.cluster.view.instances()[0]?.boot, 'boot-of-a')
   await stop(clock, a)
 })
 
-test('an instance registers again after its lease was lost, and after somebody deleted its record', async () => {
+test('an instance registers again after its lease was lost, and after its record was deleted', async () => {
   const { clock, store } = aStore()
   const a = anInstance(store, 'a')
   a.cluster.start()
   await clock.advance(1000)
   store.revoke(store.entries.get(keys.instance('a'))?.lease ?? '')
   await clock.advance(3000)
-  assert.equal(a.cluster.directory.instances().length, 1)
+  assert.equal(a.cluster.view.instances().length, 1)
   store.delete(keys.instance('a'))
   await clock.advance(100)
-  assert.equal(a.cluster.directory.instances().length, 1)
+  assert.equal(a.cluster.view.instances().length, 1)
   await stop(clock, a)
 })
 
@@ -230,14 +230,14 @@ test('an instance cut off for a minute comes back within two seconds, and its sn
   a.link.isCut = true
   await clock.advance(60_000)
   assert.deepEqual(
-    b.cluster.directory.instances().map(({ id }) => id),
+    b.cluster.view.instances().map(({ id }) => id),
     ['b'],
   )
   assert.ok(a.snapshot.get().nodes.has('n'))
   a.link.isCut = false
   await clock.advance(2000)
   assert.deepEqual(
-    b.cluster.directory.instances().map(({ id }) => id),
+    b.cluster.view.instances().map(({ id }) => id),
     ['a', 'b'],
   )
   await stop(clock, a, b)
@@ -259,7 +259,7 @@ test('a load summary is written when it changed, at most once a second', async (
     await clock.advance(100)
   }
   assert.ok(history.length >= 9 && history.length <= 11, `${history.length} writes in ten seconds`)
-  assert.deepEqual(a.cluster.directory.loads().get('a'), JSON.parse(history.at(-1) ?? ''))
+  assert.deepEqual(a.cluster.view.loads().get('a'), JSON.parse(history.at(-1) ?? ''))
   await stop(clock, a)
 })
 
@@ -273,7 +273,7 @@ test('an instance that drains says so and leaves leadership to the others', asyn
   a.cluster.setDraining(true)
   await clock.advance(150)
   assert.ok(b.cluster.isLeader())
-  assert.equal(b.cluster.directory.instances().find(({ id }) => id === 'a')?.draining, true)
+  assert.equal(b.cluster.view.instances().find(({ id }) => id === 'a')?.draining, true)
   await stop(clock, a, b)
 })
 
@@ -292,7 +292,7 @@ test('an instance told to drain in the middle of its campaign does not lead', as
   }
 })
 
-test('documents put in the store are in every snapshot at once; a broken one is told and keeps the old', async () => {
+test('documents put in the store are in every snapshot at once; a broken one is logged and the last valid version stays', async () => {
   const { clock, store } = aStore()
   const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
   for (const { cluster } of [a, b]) cluster.start()
@@ -315,7 +315,7 @@ test('documents put in the store are in every snapshot at once; a broken one is 
       [keys.route('chat')],
     )
     assert.equal(cluster.rejected()[0]?.verdict.errors[0]?.hint, 'did you mean "model"?')
-    assert.equal(cluster.directory.objects('routes').get('chat')?.text, 'modle: llama3')
+    assert.equal(cluster.view.objects('routes').get('chat')?.text, 'modle: llama3')
     assert.equal(await gauge(metrics, 'config_rejected_objects'), 1)
   }
   const verdict = JSON.parse(store.value(keys.verdict(keys.route('chat'))) ?? '{}')
@@ -331,7 +331,7 @@ test('documents put in the store are in every snapshot at once; a broken one is 
   await stop(clock, a, b)
 })
 
-test('a key that no instance reads is told by each of them and in the store, until it is gone', async () => {
+test('a key that no instance reads is logged by each of them and has a verdict, until it is gone', async () => {
   const { clock, store } = aStore()
   const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
   for (const { cluster } of [a, b]) cluster.start()
@@ -389,7 +389,7 @@ test('a quiet cluster writes nothing but its heartbeat', async () => {
   await stop(clock, a, b)
 })
 
-test('records, load summaries and heartbeats written by hand keep nobody from leading and change no advice (307)', async () => {
+test('records, load summaries and heartbeats written by hand keep no instance from leading and change no advice (307)', async () => {
   const { clock, store } = aStore()
   const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]
   for (const { cluster } of [a, b]) cluster.start()
@@ -407,10 +407,10 @@ test('records, load summaries and heartbeats written by hand keep nobody from le
   await clock.advance(3000)
   for (const { cluster } of [a, b]) {
     assert.deepEqual(
-      cluster.directory.instances().map(({ id }) => id),
+      cluster.view.instances().map(({ id }) => id),
       ['a', 'b'],
     )
-    assert.equal(cluster.directory.loads().has('ghost'), false)
+    assert.equal(cluster.view.loads().has('ghost'), false)
   }
   const [leader, other] = a.cluster.isLeader() ? [a, b] : [b, a]
   await stop(clock, leader)
@@ -418,7 +418,7 @@ test('records, load summaries and heartbeats written by hand keep nobody from le
   await stop(clock, other)
 })
 
-test('a record of its own that is overwritten by hand is put again at once, whatever it says (307)', async () => {
+test('an instance puts its record again at once when it is overwritten by hand (307)', async () => {
   for (const text of ['garbage', '{}', '{"boot": "another"}']) {
     const { clock, store } = aStore()
     const a = anInstance(store, 'a')
@@ -428,7 +428,7 @@ test('a record of its own that is overwritten by hand is put again at once, what
     for (const under of [{}, { ...(lease && { lease }) }]) {
       store.commit({ when: [], apply: [{ type: 'put', key: keys.instance('a'), value: text, ...under }] })
       await clock.advance(1100)
-      assert.equal(a.cluster.directory.instances()[0]?.boot, 'boot-of-a')
+      assert.equal(a.cluster.view.instances()[0]?.boot, 'boot-of-a')
       assert.ok(store.entries.get(keys.instance('a'))?.lease)
       assert.ok(a.cluster.isLeader())
     }
@@ -469,7 +469,7 @@ test('a heartbeat that the leader did not write prolongs no advice (307)', async
   await stop(clock, a, b)
 })
 
-test("clocks that differ from the leader's by more than half a minute are told once, and when they agree again (311)", async () => {
+test("a clock that differs from the leader's by more than half a minute is logged once, and once when they agree again (311)", async () => {
   for (const hours of [-1, 1]) {
     const { clock, store } = aStore()
     const [a, b] = [anInstance(store, 'a'), anInstance(store, 'b')]

@@ -114,7 +114,7 @@ test('unknown_paths: model names no node (374)', () => {
   assert.deepEqual([...noteMissingTargets(aSnapshot({ nodes, config }), places)], [])
 })
 
-test('nothing is missing before every node in service has told what it has (332)', () => {
+test('nothing is missing before the models of every node in service are known (332)', () => {
   const unseen = { name: 'c', health: 'unknown' as const }
   assert.equal(isInventoryComplete(aSnapshot({ nodes })), true)
   assert.equal(isInventoryComplete(aSnapshot({ nodes: [...nodes, unseen] })), false)

@@ -37,7 +37,7 @@ test('a process whose id another one has now is gone', async () => {
   assert.equal(await succeed('next'), 'gone')
 })
 
-test('a damaged file tells of nobody, and is replaced', async () => {
+test('a damaged file names no predecessor, and is replaced', async () => {
   for (const text of ['', 'gone', 'gone 12\n', `gone ${nobody}.1`, `a b ${nobody}.1\n`]) {
     await writeFile(path, text)
     assert.equal(await succeed('next'), null, text)
@@ -45,7 +45,7 @@ test('a damaged file tells of nobody, and is replaced', async () => {
   }
 })
 
-test('a file that cannot be written is told, and is no reason not to start', async () => {
+test('a file that cannot be written is logged, and the instance starts', async () => {
   const warnings: string[] = []
   const log = { ...silentLog, warn: (message: string) => void warnings.push(message) }
   assert.equal(await succeedPredecessor(join(dir, 'missing', 'boot'), 'next', log), null)

@@ -107,7 +107,7 @@ suite('a leader', () => {
     assert.deepEqual(leader.asked, [['a', 'b', 'c']])
   })
 
-  test('writes down at once what fails together when there is nobody to ask (301)', () => {
+  test('writes down at once what fails together when there is no other instance (301)', () => {
     const leader = aLeader({ successors: [] })
     assert.equal(leader.holds(down, down), '')
     assert.deepEqual(leader.asked, [])

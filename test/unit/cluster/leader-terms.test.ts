@@ -14,7 +14,7 @@ async function aCluster(...names: string[]) {
     cluster.start()
     await clock.advance(500)
   }
-  const terms = () => [...(instances.at(-1) as ClusterInstance).cluster.directory.terms()]
+  const terms = () => [...(instances.at(-1) as ClusterInstance).cluster.view.terms()]
   const stop = async () => {
     const stopped = Promise.all(instances.map(({ cluster }) => cluster.stop()))
     await clock.advance(2500)

@@ -1,6 +1,6 @@
-import type { Clock } from '../shared/clock.ts'
-import type { Log } from '../shared/log.ts'
-import type { Metrics } from '../shared/metrics.ts'
+import type { Clock } from '../../shared/clock.ts'
+import type { Log } from '../../shared/log.ts'
+import type { Metrics } from '../../shared/metrics.ts'
 
 interface ClockSkewOptions {
   readonly clock: Pick<Clock, 'date'>

@@ -70,7 +70,7 @@ test('a store gets a uid from its first leader, once', async () => {
   assert.equal(cluster.store.value(keys.uid), uid)
 })
 
-test('nodes that vanish all at once stay in force until the store has said so three times over 30 s', async () => {
+test('nodes that vanish all at once stay in force until three lists over 30 s agree', async () => {
   await using cluster = await aCluster()
   const { clock, store, first, every } = cluster
   remove(store, keys.node('n'), keys.node('m'))
@@ -100,7 +100,7 @@ test('nodes that vanish all at once stay in force until the store has said so th
   assert.deepEqual(cluster.disk.saved?.objects, [])
 })
 
-test('the count begins anew when the store cannot be asked', async () => {
+test('the count starts again when the store cannot be listed', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, first } = cluster
   remove(store, keys.node('n'), keys.node('m'))
@@ -115,7 +115,7 @@ test('the count begins anew when the store cannot be asked', async () => {
   assert.deepEqual(first.nodes, [])
 })
 
-test('nodes that come back in time end the doubt, and a later one counts from the beginning', async () => {
+test('nodes that come back in time make the store trusted, and a later deletion counts from the beginning', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, first } = cluster
   remove(store, keys.node('n'), keys.node('m'))
@@ -148,7 +148,7 @@ test('the last key can be revoked at once; several that vanish together are held
   assert.match(first.cluster.suspect ?? '', /^every key is gone/)
 })
 
-test('nodes that agents registered depart with their hosts, without a doubt (310)', async () => {
+test('nodes that agents registered depart with their hosts, and the store stays trusted (310)', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, first } = cluster
   const lease = store.grant(minute).id
@@ -179,12 +179,12 @@ test('nodes that agents registered depart with their hosts, without a doubt (310
   )
 })
 
-test('an accepted store is believed at once, by every instance', async () => {
+test('an accepted store is trusted at once, by every instance', async () => {
   await using cluster = await aCluster()
   const { clock, store, first, every } = cluster
   remove(store, keys.node('n'), keys.node('m'))
   await clock.advance(10)
-  const fence = first.cluster.directory.leaderFence()
+  const fence = first.cluster.view.leaderFence()
   await first.cluster.acceptEmpty()
   await clock.advance(10)
   assert.deepEqual(
@@ -199,10 +199,10 @@ test('an accepted store is believed at once, by every instance', async () => {
   await first.cluster.acceptEmpty()
   assert.equal(store.value(keys.uid), uid, 'without a doubt there is nothing to accept')
   await clock.advance(10_000)
-  assert.equal(first.cluster.directory.leaderFence(), fence, 'its history is the same: the leader goes on')
+  assert.equal(first.cluster.view.leaderFence(), fence, 'its history is the same: the leader goes on')
 })
 
-test('a wiped store is not believed until every document is back; then all goes on by itself', async () => {
+test('a wiped store is suspect until every document is back, and then trusted without an operator', async () => {
   await using cluster = await aCluster()
   const { clock, store, every } = cluster
   store.restore()
@@ -220,7 +220,7 @@ test('a wiped store is not believed until every document is back; then all goes 
       /^the uid of the store is gone, and it lacks 2 \(.*nodes\/n.*\) of 2 documents$/,
     )
   assert.deepEqual(
-    every((instance) => instance.cluster.directory.instances().length),
+    every((instance) => instance.cluster.view.instances().length),
     [2, 2],
     'registered again',
   )
@@ -253,7 +253,7 @@ test('a wiped store is not believed until every document is back; then all goes 
   }
 })
 
-test('a wiped store that gets its old content back, uid included, is believed at once', async () => {
+test('a wiped store that gets its old content back, uid included, is trusted at once', async () => {
   await using cluster = await aCluster()
   const { clock, store, every } = cluster
   const backup = [...store.entries.values()].filter(({ lease }) => lease === null)
@@ -273,7 +273,7 @@ test('a wiped store that gets its old content back, uid included, is believed at
   )
 })
 
-test('a wiped store accepted on one instance is believed by all, also by one that was not running', async () => {
+test('a wiped store accepted on one instance is trusted by all, also by one that was not running', async () => {
   await using cluster = await aCluster()
   const { clock, store, first, every, disk } = cluster
   const late = new ClusterInstance(store, 'late', { disk: Object.assign(new Disk(), { saved: disk.saved }) })
@@ -296,7 +296,7 @@ test('a wiped store accepted on one instance is believed by all, also by one tha
   await stopped
 })
 
-test('a store restored from a backup is a new history: whoever leads has to win again', async () => {
+test('a store restored from a backup is a new history: the leader has to win again', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, first } = cluster
   const backup = [...store.entries.values()]
@@ -313,7 +313,7 @@ test('a store restored from a backup is a new history: whoever leads has to win 
   assert.equal(first.snapshot.get().config.routing.attempts, 3, 'the backup has no config')
 })
 
-test('an embedded store is its own: nothing that its operator does is doubted', async () => {
+test('an embedded store is always trusted', async () => {
   const clock = new VirtualClock()
   const store = new MemoryStore(clock)
   fill(store)
@@ -382,7 +382,7 @@ test('changes are on the disk within a second, many in one write, and the last o
   assert.equal(disk.saved?.objects.find(({ key }) => key === keys.config)?.text, 'routing: {attempts: 2}')
 })
 
-test('a full disk is told once, stops nothing and is tried again', async () => {
+test('a full disk is logged once, stops nothing, and the save is tried again', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, disk, first } = cluster
   disk.isFull = true
@@ -399,7 +399,7 @@ test('a full disk is told once, stops nothing and is tried again', async () => {
   assert.ok(first.logged.info.includes('the snapshot is saved to disk again'))
 })
 
-test('advice is trusted for a minute without a heartbeat, then the instance looks for itself until one is back', async () => {
+test('advice is used for a minute without a heartbeat, then the instance probes itself until a heartbeat is back', async () => {
   await using cluster = await aCluster()
   const { clock, instances } = cluster
   const cut = instances.find((instance) => !instance.cluster.isLeader()) as ClusterInstance
@@ -422,7 +422,7 @@ test('advice is trusted for a minute without a heartbeat, then the instance look
   assert.equal(told(cut.logged.info, 'leader is back'), 1)
 })
 
-test('a heartbeat in a store that is not believed does not count: its leader may know other nodes', async () => {
+test('a heartbeat in a suspect store does not count: its leader may know other nodes', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, first } = cluster
   store.restore()
@@ -436,7 +436,7 @@ test('a heartbeat in a store that is not believed does not count: its leader may
   assert.equal(first.cluster.advice, 'leader')
 })
 
-test('advice from the disk is trusted for what is left of its minute; too old or of the future it is not', async () => {
+test('advice from the disk is used for the rest of its minute, but not when it is too old or from the future', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, disk } = cluster
   await clock.advance(12_000)
@@ -470,7 +470,7 @@ test('advice from the disk is trusted for what is left of its minute; too old or
   await stop(late)
 })
 
-test('a stop saves when a leader was heard last, and how many share the store, though no document changed', async () => {
+test('a stop saves the time of the last heartbeat and the number of instances, though no document changed', async () => {
   const cluster = await aCluster()
   const { clock, disk } = cluster
   await clock.advance(10 * minute)
@@ -487,7 +487,7 @@ test('a stop saves when a leader was heard last, and how many share the store, t
   assert.equal(told, 2)
 })
 
-test('a heartbeat that was already there when an instance came says nothing about its age', async () => {
+test('a heartbeat that was in the store before an instance started does not count', async () => {
   const clock = new VirtualClock()
   const store = new MemoryStore(clock)
   fill(store)
@@ -518,7 +518,7 @@ test('after a restored backup that lacks or has an older record of it, an instan
     await clock.advance(2000)
     store.restore(former, revision)
     await clock.advance(5000)
-    for (const instances of every((instance) => instance.cluster.directory.instances())) {
+    for (const instances of every((instance) => instance.cluster.view.instances())) {
       assert.deepEqual(
         instances.map(({ id }) => id),
         ['a', 'b', 'c'],

@@ -1,8 +1,8 @@
 import type { NodeStatus, NodeView } from '../../fleet/node.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Operation } from '../../store/store.ts'
+import { type Observation, type StoredStatus, sameStatus } from '../probing/stored-status.ts'
 import type { SharedLearning } from './learned-state.ts'
-import { type Observation, type StoredStatus, sameStatus } from './stored-status.ts'
 
 interface StatusFacts {
   readonly keys: Keys
@@ -41,26 +41,4 @@ export function planStates({
   for (const name of storedStatuses.keys())
     if (!observations.get(name)) operations.push({ type: 'delete', key: keys.nodeState(name) })
   return operations
-}
-
-/** Limits of a transaction: etcd refuses more than 128 operations, and more than 1.5 MiB. */
-const maxOperations = 128
-const maxBytes = 1_400_000
-
-/** Divides writes into transactions that the store accepts. */
-export function batchesOf(operations: readonly Operation[]): Operation[][] {
-  const batches: Operation[][] = []
-  let bytes = Number.POSITIVE_INFINITY
-  for (const operation of operations) {
-    const size = operation.key.length + (operation.type === 'put' ? Buffer.byteLength(operation.value) : 0)
-    const batch = batches.at(-1)
-    if (batch && batch.length < maxOperations && bytes + size <= maxBytes) {
-      batch.push(operation)
-      bytes += size
-    } else {
-      batches.push([operation])
-      bytes = size
-    }
-  }
-  return batches
 }

@@ -167,7 +167,7 @@ test('a broken config leaves the last good one, then the defaults once it is del
   assert.equal(inForce(shelf.objects.config).get('') ?? defaultConfig, defaultConfig)
 })
 
-test('keys whose names no object may have are faults, not objects', () => {
+test('a key with a name that no object may have is a fault, not an object', () => {
   const bad = [
     `${keys.root}nodes/`,
     `${keys.root}nodes/a/b`,
@@ -224,7 +224,7 @@ test('what instances write, of whatever version, and what lives under a lease is
   assert.deepEqual(allObjects(shelf.objects), [])
 })
 
-test('of a thousand unknown keys the first twenty are told, and how many more there are, in any order of writing', () => {
+test('of a thousand unknown keys the first twenty get a verdict, with the number of the others, in any order of writing', () => {
   const names = Array.from({ length: 1000 }, (_, n) => `junk/${String(n).padStart(4, '0')}`)
   for (const order of [names, names.toReversed()]) {
     const shelf = new Shelf()
@@ -261,7 +261,7 @@ test('the verdict on an unknown key goes with the key', () => {
   assert.deepEqual(removal, { type: 'delete', key: keys.verdict(slip) })
 })
 
-test('a text of a thousand faults is told by its first ones', () => {
+test('a text of a thousand faults is described by its first ones', () => {
   const fields = Array.from({ length: 400 }, (_, index) => `bad${index}: 1`)
   const shelf = new Shelf().put(a, fields.join('\n')).judge()
   assert.equal(shelf.faults(a)?.length, 20)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { learnedIn, SharedLearning } from '../../../lib/cluster/probing/learned-state.ts'
+import { learnedIn, SharedLearning } from '../../../lib/cluster/leader/learned-state.ts'
 import type { NodeStatus } from '../../../lib/fleet/node.ts'
 import type { LearnedNode, LearnedState } from '../../../lib/scheduler/learning/learning.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
@@ -74,7 +74,7 @@ test('what was learned is published once a minute at most, and not again for a s
   assert.equal(await minute(), 3, 'who knows nothing of a node leaves what is known')
 })
 
-test('a lesson stays below 16 KiB, and keeps the runners that taught most', async () => {
+test('a learned state stays below 16 KiB, and keeps the most used runners', async () => {
   const { minute, stored } = publishing(ofNode(learned(0.05, 1000)))
   await minute()
   assert(Buffer.byteLength(JSON.stringify(stored())) <= 16 * 1024)
@@ -91,7 +91,7 @@ test('of hundreds of answers the shape of their lengths is kept', async () => {
   assert(first < 20 && (rest.at(-1) ?? 0) > 380)
 })
 
-test('a lesson that makes no sense is nobody’s', () => {
+test('a learned state that cannot be read is ignored', () => {
   const { nodes } = aSnapshot({ nodes: [{ name: 'n' }, { name: 'm' }] })
   const views = [...nodes.values()].map((node) => ({
     ...node,

@@ -78,7 +78,7 @@ test('nothing is written as long as nothing changes', async () => {
   await agent.stop()
 })
 
-test('a node whose Ollama nobody has looked at yet is not registered', async () => {
+test('a node whose Ollama has not been probed yet is not registered', async () => {
   const { clock, store } = aStore()
   const { agent, become } = anAgent(store)
   become(null)
@@ -327,7 +327,7 @@ test("the verdict on an operator's document warns for as long as an agent of its
   instance.start()
   await clock.advance(1000)
   assert.deepEqual([verdict().ok, verdict().warnings], [true, undefined])
-  assert.equal(instance.directory.nodeSource('gpu-1'), 'operator')
+  assert.equal(instance.view.nodeSource('gpu-1'), 'operator')
 
   const { agent } = anAgent(store)
   agent.start()

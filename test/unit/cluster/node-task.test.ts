@@ -166,7 +166,7 @@ test('a model that cannot generate is loaded by an embedding, and otherwise the 
   assert.equal(errorOf(neither.ends[0]), 'refusal 1')
 })
 
-test('nothing is asked or told after a stop', async () => {
+test('after a stop no request is sent and no callback is called', async () => {
   const { promise, resolve } = Promise.withResolvers<JobEnding>()
   const { clock, work, paths, ends, said } = aWork('pull', () => promise)
   work.stop()

@@ -5,7 +5,7 @@ import type { NodeStatus } from '../../../lib/fleet/node.ts'
 import { type Log, silentLog } from '../../../lib/shared/log.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import type { Entry } from '../../../lib/store/store.ts'
-import { keys, worldOptions } from '../../support/cluster.ts'
+import { builderOptions, keys } from '../../support/cluster.ts'
 
 const status: NodeStatus = {
   fence: '20',
@@ -19,26 +19,26 @@ const status: NodeStatus = {
 }
 const down = { ...status, health: 'down', weight: 0 } as const
 
-/** A world, and the store's content that it is shown. */
-function aWorld() {
+/** A builder, and the store's content that it is shown. */
+function aBuilder() {
   const clock = new VirtualClock()
   const warned: unknown[] = []
   const log: Log = { ...silentLog, warn: (message, fields) => void warned.push([message, fields]) }
-  const options = { ...worldOptions(clock), log }
+  const options = { ...builderOptions(clock), log }
   const { snapshot, contacts, fallback } = options
-  const world = new SnapshotBuilder(options)
+  const builder = new SnapshotBuilder(options)
   const entries = new Map<string, Entry>()
   return {
-    world,
+    builder,
     warned,
     own: fallback.observations(),
     contacts,
     clock,
     entries,
     /** Shows the whole content. */
-    take: (revision: bigint) => world.follow({ entries, revision }, new Set([keys.uid])),
+    take: (revision: bigint) => builder.follow({ entries, revision }, new Set([keys.uid])),
     /** Shows that the status of the node changed, and nothing else. */
-    takeStatus: (revision: bigint) => world.follow({ entries, revision }, new Set([keys.nodeState('n')])),
+    takeStatus: (revision: bigint) => builder.follow({ entries, revision }, new Set([keys.nodeState('n')])),
     put(key: string, value: string, revision: bigint) {
       const created = entries.get(key)?.created ?? revision
       entries.set(key, { key, value, created, modified: revision, lease: null })
@@ -47,9 +47,9 @@ function aWorld() {
   }
 }
 
-/** A world with one node that is up. */
-function anUpWorld() {
-  const made = aWorld()
+/** A builder with one node that is up. */
+function anUpBuilder() {
+  const made = aBuilder()
   made.put(keys.uid, 'uid-1', 10n)
   made.put(keys.node('n'), '{url: "http://10.0.0.1:11434", weight: 2}', 11n)
   made.put(keys.nodeState('n'), JSON.stringify(status), 30n)
@@ -58,8 +58,8 @@ function anUpWorld() {
   return made
 }
 
-test('a node of a wiped store stays as available as it was, until a leader of the new history looks at it', () => {
-  const { take, entries, put, node } = anUpWorld()
+test('a node of a wiped store stays as available as it was, until a leader of the new history has probed it', () => {
+  const { take, entries, put, node } = anUpBuilder()
   entries.clear()
   assert.equal(take(1n), true)
   assert.deepEqual([node()?.available, node()?.weight], [true, 2])
@@ -72,44 +72,44 @@ test('a node of a wiped store stays as available as it was, until a leader of th
 })
 
 test('what an earlier process saved counts until the store says more, and only for the same server', () => {
-  const saved = anUpWorld().world.saved()
-  const { world, take, put, node } = aWorld()
+  const saved = anUpBuilder().builder.saved()
+  const { builder, take, put, node } = aBuilder()
   assert.ok(saved)
-  world.restore(saved)
-  assert.deepEqual([world.source, node()?.available], ['snapshot', true])
+  builder.restore(saved)
+  assert.deepEqual([builder.source, node()?.available], ['snapshot', true])
   put(keys.uid, 'uid-1', 10n)
   put(keys.node('n'), '{url: "http://10.0.0.1:11434", weight: 5}', 11n)
   assert.equal(take(30n), false)
-  assert.deepEqual([world.source, node()?.weight], ['store', 5])
+  assert.deepEqual([builder.source, node()?.weight], ['store', 5])
   put(keys.node('n'), '{url: "http://10.0.0.9:11434"}', 31n)
   take(31n)
   assert.equal(node()?.status, null, 'another address is another server')
 })
 
-test('what the instance sees by itself outranks a leader; where it knows nothing yet, the last advice stays', () => {
-  const { world, own, node } = anUpWorld()
+test('what the instance probed itself outranks a leader; before its first probe the last advice stays', () => {
+  const { builder, own, node } = anUpBuilder()
   own.set('n', null)
-  world.refresh()
+  builder.refresh()
   assert.equal(node()?.health, 'up')
   own.set('n', down)
-  world.refresh()
+  builder.refresh()
   assert.deepEqual([node()?.health, node()?.weight], ['down', 2], 'advice takes no weight away')
   own.clear()
-  world.refresh()
+  builder.refresh()
   assert.equal(node()?.health, 'up')
 })
 
-test('a text of a wiped store is read anew, also at a revision that was known', () => {
-  const { take, entries, put, node } = anUpWorld()
+test('a text of a wiped store is read again, also at a revision that was known', () => {
+  const { take, entries, put, node } = anUpBuilder()
   entries.clear()
   put(keys.node('n'), '{url: "http://10.0.0.2:11434"}', 11n)
   take(12n)
   assert.equal(node()?.spec.url, 'http://10.0.0.2:11434')
 })
 
-/** A world whose one node a leader advises to be down since some date. */
-async function anAdvisedWorld() {
-  const made = anUpWorld()
+/** A builder whose one node a leader advises to be down since some date. */
+async function anAdvisedBuilder() {
+  const made = anUpBuilder()
   let revision = 30n
   const advise = (health: 'up' | 'down', since: string) => {
     made.put(keys.nodeState('n'), JSON.stringify({ ...status, health, since }), ++revision)
@@ -120,8 +120,8 @@ async function anAdvisedWorld() {
   return { ...made, advise, health }
 }
 
-test('an instance whose own request is answered after the advice does not believe that a node is down (301)', async () => {
-  const { advise, health, contacts, clock, node } = await anAdvisedWorld()
+test('a node advised down counts as slow once it answers an own request after the advice (301)', async () => {
+  const { advise, health, contacts, clock, node } = await anAdvisedBuilder()
   contacts.answered('n')
   await clock.advance(10)
   advise('down', 'monday')
@@ -132,8 +132,8 @@ test('an instance whose own request is answered after the advice does not believ
   assert.match(node()?.status?.reason ?? '', /advised down .* answers the requests of this instance/)
 })
 
-test('advice is believed again once an own request fails there, or the node goes down anew (301)', async () => {
-  const { advise, health, contacts, clock } = await anAdvisedWorld()
+test('a contradicted node is down again once an own request fails there, or it goes down again (301)', async () => {
+  const { advise, health, contacts, clock } = await anAdvisedBuilder()
   const answer = async () => {
     await clock.advance(10)
     contacts.answered('n')
@@ -156,7 +156,7 @@ test('advice is believed again once an own request fails there, or the node goes
 })
 
 test('the same advice signed by another leader is no new advice (301)', async () => {
-  const { advise, health, contacts, clock, put, takeStatus } = await anAdvisedWorld()
+  const { advise, health, contacts, clock, put, takeStatus } = await anAdvisedBuilder()
   advise('down', 'monday')
   await clock.advance(10)
   contacts.answered('n')
@@ -167,7 +167,7 @@ test('the same advice signed by another leader is no new advice (301)', async ()
 })
 
 test('the log says of a rejected document whether a version of it is in force', () => {
-  const { take, put, warned } = aWorld()
+  const { take, put, warned } = aBuilder()
   const told = (revision: bigint) => {
     take(revision)
     return warned.splice(0)

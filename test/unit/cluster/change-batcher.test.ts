@@ -5,7 +5,7 @@ import { SnapshotBuilder } from '../../../lib/cluster/config/snapshot-builder.ts
 import { buildSnapshot } from '../../../lib/fleet/snapshot.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import type { Entry } from '../../../lib/store/store.ts'
-import { keys, worldOptions } from '../../support/cluster.ts'
+import { builderOptions, keys } from '../../support/cluster.ts'
 import { aDocuments } from '../../support/fleet.ts'
 
 const nodes = 200
@@ -15,17 +15,17 @@ const { statuses } = aDocuments({
   nodes: Array.from({ length: nodes }, (_, nth) => ({ name: name(nth), models })),
 })
 
-/** A world behind an intake, and what both did. */
-function anIntake() {
+/** A builder behind a batcher, and what both did. */
+function aBatcher() {
   const clock = new VirtualClock()
-  const shared = worldOptions(clock)
+  const shared = builderOptions(clock)
   const { snapshot } = shared
-  const world = new SnapshotBuilder(shared)
+  const builder = new SnapshotBuilder(shared)
   const entries = new Map<string, Entry>()
   const taken: string[][] = []
   const slices: number[] = []
   let revision = 0n
-  const intake = new ChangeBatcher({
+  const batcher = new ChangeBatcher({
     ...shared,
     informer: {
       entries,
@@ -36,11 +36,11 @@ function anIntake() {
     builder: {
       prepare: (slice) => {
         slices.push(slice.reduce((chars, { value }) => chars + value.length, 0))
-        world.prepare(slice)
+        builder.prepare(slice)
       },
       follow: (copy, changed) => {
         taken.push([...changed])
-        return world.follow(copy, changed)
+        return builder.follow(copy, changed)
       },
     },
     followed: () => {},
@@ -50,13 +50,13 @@ function anIntake() {
     entries.set(key, { key, value, created, modified: ++revision, lease: null })
     return key
   }
-  const tell = (key: string, value: string) => intake.add(new Set([put(key, value)]))
-  return { clock, snapshot, world, entries, intake, taken, slices, put, tell }
+  const tell = (key: string, value: string) => batcher.add(new Set([put(key, value)]))
+  return { clock, snapshot, builder, entries, batcher, taken, slices, put, tell }
 }
 
 /** The same, with the whole fleet in the store. */
 function aFleet() {
-  const made = anIntake()
+  const made = aBatcher()
   for (let nth = 0; nth < nodes; nth++)
     made.put(keys.node(name(nth)), `{url: "http://10.0.0.1:${nth + 1}", weight: ${nth % 3}}`)
   for (const [node, status] of statuses) made.put(keys.nodeState(node), JSON.stringify(status))
@@ -64,41 +64,41 @@ function aFleet() {
 }
 
 test('a whole fleet is read in slices, put in force at once, and is what it would be in one piece', async () => {
-  const { clock, snapshot, world, entries, intake, taken, slices } = aFleet()
+  const { clock, snapshot, builder, entries, batcher, taken, slices } = aFleet()
   let swaps = 0
   snapshot.onSwap(() => swaps++)
-  intake.add(new Set(entries.keys()))
+  batcher.add(new Set(entries.keys()))
   await clock.advance(1000)
   assert.deepEqual([swaps, taken.length], [1, 1])
   assert.ok(slices.length > 10, `${slices.length} slices`)
   assert.ok(Math.max(...slices) < 100_000, `at most ${Math.max(...slices)} characters in one turn`)
   const { revision, nodes: views, models: modelViews } = snapshot.get()
-  const whole = anIntake()
-  whole.world.follow({ entries, revision: BigInt(revision) }, new Set(entries.keys()))
+  const whole = aBatcher()
+  whole.builder.follow({ entries, revision: BigInt(revision) }, new Set(entries.keys()))
   assert.deepEqual([...views], [...whole.snapshot.get().nodes])
   assert.deepEqual([...modelViews], [...whole.snapshot.get().models])
-  assert.equal(world.source, 'store')
+  assert.equal(builder.source, 'store')
 })
 
-test('what was prepared and is gone again leaves nothing behind', async () => {
-  const { clock, snapshot, entries, intake, slices } = aFleet()
-  intake.add(new Set(entries.keys()))
+test('entries that were prepared and deleted again leave nothing behind', async () => {
+  const { clock, snapshot, entries, batcher, slices } = aFleet()
+  batcher.add(new Set(entries.keys()))
   assert.ok(slices.length > 0 && snapshot.get().nodes.size === 0, 'begun, and nothing of it in force')
   const gone = [...entries.keys()]
   entries.clear()
-  intake.add(new Set(gone))
+  batcher.add(new Set(gone))
   await clock.advance(1000)
   assert.deepEqual(snapshot.get().models, buildSnapshot(aDocuments({})).models)
 })
 
 test('a status that comes alone is in force before the call returns', () => {
-  const { tell, taken } = anIntake()
+  const { tell, taken } = aBatcher()
   tell(keys.nodeState('n'), '{}')
   assert.deepEqual(taken, [[keys.nodeState('n')]])
 })
 
-test('a thousand statuses within a second are taken in twenty times at most, the last one too', async () => {
-  const { clock, tell, taken, intake } = anIntake()
+test('a thousand statuses within a second are put in force in twenty batches at most, the last one too', async () => {
+  const { clock, tell, taken, batcher } = aBatcher()
   for (let nth = 0; nth < 1000; nth++) {
     tell(keys.nodeState(`n-${nth}`), '{}')
     await clock.advance(1)
@@ -106,11 +106,11 @@ test('a thousand statuses within a second are taken in twenty times at most, the
   await clock.advance(50)
   assert.ok(taken.length <= 21, `${taken.length} times`)
   assert.equal(taken.flat().length, 1000)
-  intake.stop()
+  batcher.stop()
 })
 
-test('what is no status waits for no pause, and takes the statuses that do with it', () => {
-  const { tell, taken } = anIntake()
+test('a change of another key is not delayed, and takes the delayed statuses with it', () => {
+  const { tell, taken } = aBatcher()
   tell(keys.nodeState('a'), '{}')
   tell(keys.nodeState('b'), '{}')
   assert.equal(taken.length, 1)
@@ -118,11 +118,11 @@ test('what is no status waits for no pause, and takes the statuses that do with 
   assert.deepEqual(taken[1], [keys.nodeState('b'), keys.leader])
 })
 
-test('a stopped intake takes nothing in any more', async () => {
-  const { clock, tell, taken, intake } = anIntake()
+test('a stopped batcher puts nothing in force any more', async () => {
+  const { clock, tell, taken, batcher } = aBatcher()
   tell(keys.nodeState('a'), '{}')
   tell(keys.nodeState('b'), '{}')
-  intake.stop()
+  batcher.stop()
   await clock.advance(1000)
   assert.equal(taken.length, 1)
 })

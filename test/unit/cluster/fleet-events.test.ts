@@ -40,7 +40,7 @@ test('a node that is found down at the start is a warning, one that is found up 
   assert.deepEqual(lines({ a: 'unknown' }, { a: 'up' }), [])
 })
 
-test('what stays as it is, is removed or is not known any more is not told (310)', () => {
+test('no line for a node that did not change, was removed or became unknown (310)', () => {
   assert.deepEqual(lines({ a: 'down' }, { a: 'down' }), [])
   assert.deepEqual(lines({ a: 'up' }, {}), [])
   for (const health of ['up', 'slow', 'down'] as const)
