@@ -31,13 +31,13 @@ import { adminTokenFile, isJournal, type Settings } from './settings.ts'
 import { type Clock, RealClock } from './shared/clock.ts'
 import { ProxyError } from './shared/errors.ts'
 import { createLog, type Log, type ProcessLog } from './shared/log.ts'
-import type { Random } from './shared/loop.ts'
 import { Metrics } from './shared/metrics.ts'
 import { type Address, formatAddress, isLoopback } from './shared/net/address.ts'
 import { checkSomaxconn } from './shared/net/somaxconn.ts'
 import { Via } from './shared/net/via.ts'
 import { OwnFaults } from './shared/process/own-faults.ts'
 import { directoryFault } from './shared/process/secret-file.ts'
+import type { Random } from './shared/random.ts'
 import { listenError, sayLogLoss, stateError } from './start-error.ts'
 import { EmbeddedStore } from './store/embedded/embedded-store.ts'
 import { EtcdStore } from './store/etcd/etcd-store.ts'
@@ -82,7 +82,7 @@ export type Parts = Pick<App, 'store' | 'keys' | 'snapshot'>
  */
 export async function startApp(settings: Settings, prepare?: (parts: Parts) => Promise<void>): Promise<App> {
   const clock = new RealClock()
-  const dice = Math.random
+  const random = Math.random
   const log = createLog({
     level: settings.logLevel,
     format: settings.logFormat,
@@ -96,7 +96,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   })
 
   const keys = new Keys(settings.cluster)
-  const store = await openStore(settings, { clock, dice, log, metrics })
+  const store = await openStore(settings, { clock, random, log, metrics })
   const snapshot = new CurrentSnapshot()
 
   const contacts = new Contacts(clock)
@@ -113,7 +113,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     metrics,
     log,
     clock,
-    dice,
+    random,
     changed: () => scheduler.refresh(),
   })
   const ownFaults = new OwnFaults({ clock, log, metrics })
@@ -127,7 +127,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     gate: upstreams,
     loader,
     clock,
-    dice,
+    random,
     log,
     metrics,
     usedElsewhere: () => elsewhere.nodes(),
@@ -183,7 +183,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     keys,
     snapshot,
     clock,
-    dice,
+    random,
     log,
     metrics,
     instance: {
@@ -293,7 +293,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
 
 interface Shared {
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
 }

@@ -1,7 +1,7 @@
 import type { configEndpoints } from '../api/config.ts'
 import { configSchema } from '../fleet/config.ts'
+import { schemas, writtenConfig } from '../fleet/document-schemas.ts'
 import { readDocument } from '../fleet/documents/document.ts'
-import { schemas, writtenConfig } from '../fleet/kinds.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
 import {

@@ -1,6 +1,6 @@
 import type { RouteTestAnswer, routeTestEndpoints } from '../api/route-test.ts'
-import type { RequestSpec } from '../fleet/ask.ts'
 import { canonicalName } from '../fleet/documents/names.ts'
+import type { RequestSpec } from '../fleet/request-spec.ts'
 import { contextVariant } from '../fleet/variant.ts'
 import {
   classOf,

@@ -3,8 +3,9 @@ import type { Observation } from '../cluster/probing/stored-status.ts'
 import { readAgent } from '../cluster/records.ts'
 import type { AgentRecord } from '../fleet/instance.ts'
 import type { Clock } from '../shared/clock.ts'
+import { ControlLoop } from '../shared/control-loop.ts'
 import type { Log } from '../shared/log.ts'
-import { Loop, type Random } from '../shared/loop.ts'
+import type { Random } from '../shared/random.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Operation, Store } from '../store/store.ts'
 
@@ -12,7 +13,7 @@ interface AgentOptions {
   readonly store: Store
   readonly keys: Keys
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   /** The name of the node: an object name. */
   readonly name: string
@@ -45,18 +46,18 @@ type Standing = 'registered' | 'withdrawn' | 'operator' | 'rival'
 export class Agent {
   readonly #options: AgentOptions
   readonly #session: Session
-  readonly #loop: Loop
+  readonly #loop: ControlLoop
   /** Every lease of this process. A key under one of them is ours, even if the response to its put was lost. */
   readonly #leases = new Set<string>()
   readonly #since: string
   #standing: Standing | null = null
 
   constructor(options: AgentOptions) {
-    const { clock, dice, ttlMs = defaultTtlMs } = options
+    const { clock, random, ttlMs = defaultTtlMs } = options
     this.#options = options
     this.#since = clock.date().toISOString()
     this.#session = new Session({ ...options, ttlMs, granted: () => this.#loop.poke() })
-    this.#loop = new Loop({ clock, dice, periodMs: () => paceMs, round: () => this.#round() })
+    this.#loop = new ControlLoop({ clock, random, periodMs: () => paceMs, round: () => this.#round() })
   }
 
   start(): void {

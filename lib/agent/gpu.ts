@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import type { Labels } from '../fleet/documents/schema.ts'
+import type { Labels } from '../fleet/documents/field-schemas.ts'
 
 const query = ['--query-gpu=name,memory.total', '--format=csv,noheader,nounits']
 /** A driver takes seconds to wake a sleeping card. One that hangs must not block the registration of the node. */

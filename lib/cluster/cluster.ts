@@ -6,8 +6,8 @@ import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { LearnedState } from '../scheduler/learning/learning.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
-import type { Random } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { Random } from '../shared/random.ts'
 import { Informer } from '../store/informer.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Store } from '../store/store.ts'
@@ -32,7 +32,7 @@ export interface ClusterOptions {
   /** Swapped with every change of the documents, statuses or own observations. */
   readonly snapshot: CurrentSnapshot
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
   readonly instance: {

@@ -59,7 +59,7 @@ function run(
 ): Pick<App, 'log' | 'stop' | 'patience'> {
   const { etcd: endpoints, etcdTls: tls, cluster, name, logLevel: level, logFormat: format } = settings
   const clock = new RealClock()
-  const dice = Math.random
+  const random = Math.random
   const log = createLog({ level, format, journal: isJournal(1), lost: sayLogLoss })
   const store = new EtcdStore({ endpoints, ...(tls && { tls }), clock, log })
   const prober = new Prober({
@@ -68,14 +68,14 @@ function run(
     known: null,
     probes: () => defaultConfig.probes,
     clock,
-    dice,
+    random,
     changed: () => registrar.poke(),
   })
   const registrar = new Agent({
     store,
     keys: new Keys(cluster),
     clock,
-    dice,
+    random,
     log,
     name,
     announce,

@@ -50,7 +50,7 @@ export function contestant(name: string, parameters = defaultParameters): Contes
   return {
     name,
     allResident,
-    deciderOf: (dice) => new Core({ policy, parameters, dice }),
+    deciderOf: (random) => new Core({ policy, parameters, random }),
   }
 }
 

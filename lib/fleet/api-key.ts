@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { z } from 'zod'
 import { keyOptionsSchema } from './caller-options.ts'
 import { className } from './classes.ts'
-import { modelGlob } from './documents/schema.ts'
+import { modelGlob } from './documents/field-schemas.ts'
 import { scopes } from './scopes.ts'
 
 /** `R/keys/<id>`: the record of an API key. The token itself is shown once, at creation, and stored nowhere. */

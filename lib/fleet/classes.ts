@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import { givenDuration } from './documents/field-schemas.ts'
 import { isObjectName, objectNameRule } from './documents/names.ts'
-import { givenDuration } from './documents/schema.ts'
 
 /** The class of requests for which neither a route nor a key names one. */
 export const defaultClass = 'default'

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { copies, labels } from './documents/schema.ts'
+import { copies, labels } from './documents/field-schemas.ts'
 
 const wishFields = {
   copies: copies.optional().describe('how many nodes get the model'),

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
-import { labels } from './documents/schema.ts'
+import { labels } from './documents/field-schemas.ts'
 import { keepAliveSchema } from './keep-alive.ts'
 import { nodeStates } from './node-states.ts'
 import { nodeUrlFault, nodeUrlOf } from './node-url.ts'

@@ -1,8 +1,8 @@
 import type { Elsewhere } from '../fleet/instance.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
-import type { Random } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { Random } from '../shared/random.ts'
 import { configured } from './configured.ts'
 import { Core } from './core.ts'
 import type { LoggedDecision } from './decision-log.ts'
@@ -14,7 +14,7 @@ interface CoreLoopOptions {
   readonly snapshot: CurrentSnapshot
   readonly gate: FleetAvailability
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
   /** What other instances do with the nodes, as far as is known. */
   readonly usedElsewhere: () => Elsewhere
@@ -45,13 +45,13 @@ export class CoreLoop {
   #tick: { readonly at: number; readonly cancel: () => void } | null = null
 
   constructor(options: CoreLoopOptions) {
-    const { snapshot, dice } = options
+    const { snapshot, random } = options
     this.#options = options
     this.#facts = new FleetFacts(options)
     this.#config = snapshot.get().config
     const { policy } = this.#config.routing
     const begun = (entry: LoggedDecision) => observeError(options.metrics, entry)
-    this.core = new Core({ policy, parameters: configured(snapshot), dice, begun })
+    this.core = new Core({ policy, parameters: configured(snapshot), random, begun })
   }
 
   /** Monotonic seconds. */

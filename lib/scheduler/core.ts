@@ -1,5 +1,5 @@
 import type { Policy } from '../fleet/policies.ts'
-import type { Random } from '../shared/loop.ts'
+import type { Random } from '../shared/random.ts'
 import type { Candidates } from './cost/candidates.ts'
 import { restOf } from './cost/completion.ts'
 import { PrefixIndex } from './cost/prefix-index.ts'
@@ -26,7 +26,7 @@ const decisionsKept = 1000
 interface CoreOptions {
   readonly policy: Policy
   readonly parameters: Parameters
-  readonly dice: Random
+  readonly random: Random
   /** Told of each request whose first token came. */
   readonly begun?: (entry: LoggedDecision) => void
 }
@@ -56,7 +56,7 @@ export class Core {
   readonly #restraint: TenantReservation
   readonly #pass: SchedulingPass
 
-  constructor({ policy, parameters, dice, begun = () => {} }: CoreOptions) {
+  constructor({ policy, parameters, random, begun = () => {} }: CoreOptions) {
     this.#rules = parameters
     this.#learning = new Learning(parameters)
     this.#fleet = new FleetState(this.#learning, parameters)
@@ -66,7 +66,7 @@ export class Core {
     this.#prefixes = new PrefixIndex(parameters.prefixes)
     this.#flights = new InFlight(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
     this.#swaps = new Swaps(this.#fleet, parameters.swaps)
-    this.#admission = new QueueLimits(parameters, dice)
+    this.#admission = new QueueLimits(parameters, random)
     this.#restraint = new TenantReservation(parameters, this.#tenants)
     this.#pass = new SchedulingPass(
       {
@@ -77,7 +77,7 @@ export class Core {
         admission: this.#admission,
         restraint: this.#restraint,
         log: this.#log,
-        dice,
+        random,
       },
       policy,
     )

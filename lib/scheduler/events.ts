@@ -1,5 +1,5 @@
-import type { Prefix } from '../fleet/ask.ts'
-import type { Labels } from '../fleet/documents/schema.ts'
+import type { Labels } from '../fleet/documents/field-schemas.ts'
+import type { Prefix } from '../fleet/request-spec.ts'
 import type { AvailabilityBarrier } from './fleet/gate.ts'
 
 /**

@@ -1,4 +1,4 @@
-import { matchesLabels } from '../fleet/documents/schema.ts'
+import { matchesLabels } from '../fleet/documents/field-schemas.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Core } from './core.ts'

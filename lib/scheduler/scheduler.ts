@@ -1,12 +1,12 @@
-import type { RequestSpec } from '../fleet/ask.ts'
 import { placeOf } from '../fleet/classes.ts'
 import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
+import type { RequestSpec } from '../fleet/request-spec.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
-import type { Random } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { Random } from '../shared/random.ts'
 import type { QueuedWork } from './core.ts'
 import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
@@ -28,7 +28,7 @@ interface SchedulerOptions {
   readonly gate: FleetAvailability
   readonly loader: Loader
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Pick<Log, 'warn'>
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
   /** What other instances do with the nodes, as far as is known. */

@@ -1,10 +1,10 @@
-import type { Random } from './loop.ts'
+import type { Random } from './random.ts'
 
 interface BackoffOptions {
   /** The first pause, and the longest one before its jitter, in milliseconds. */
   readonly baseMs: number
   readonly maxMs: number
-  readonly dice: Random
+  readonly random: Random
 }
 
 /**
@@ -27,9 +27,9 @@ export class Backoff {
 
   /** Milliseconds of a pause as long as the last one: nothing new was learned. */
   repeat(): number {
-    const { baseMs, maxMs, dice } = this.#options
+    const { baseMs, maxMs, random } = this.#options
     const ms = Math.min(baseMs * 2 ** Math.max(0, this.#doublings), Math.max(baseMs, maxMs))
-    return ms * (0.8 + 0.4 * dice())
+    return ms * (0.8 + 0.4 * random())
   }
 
   /** The next pause is the first again. */

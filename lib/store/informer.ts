@@ -1,7 +1,8 @@
 import type { Clock } from '../shared/clock.ts'
+import { ControlLoop } from '../shared/control-loop.ts'
 import type { Log } from '../shared/log.ts'
-import { Loop, type Random } from '../shared/loop.ts'
 import type { Metrics } from '../shared/metrics.ts'
+import type { Random } from '../shared/random.ts'
 import { type Change, type Entry, newestOf, type Store } from './store.ts'
 
 /** Milliseconds before the next list after k failures in a row: 50 * 2^k, jitter included at most 1 s. */
@@ -19,7 +20,7 @@ interface Options {
   /** Ends in "/". */
   readonly prefix: string
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics?: Metrics
   /**
@@ -40,8 +41,8 @@ type Reason = 'compacted' | 'lost' | 'silent' | 'stopped'
  */
 export class Informer {
   readonly #options: Options
-  readonly #follow: Loop
-  readonly #probe: Loop
+  readonly #follow: ControlLoop
+  readonly #probe: ControlLoop
   #entries = new Map<string, Entry>()
   #revision = 0n
   #synced = false
@@ -57,17 +58,17 @@ export class Informer {
 
   constructor(options: Options) {
     this.#options = options
-    const { clock, dice } = options
-    this.#follow = new Loop({
+    const { clock, random } = options
+    this.#follow = new ControlLoop({
       clock,
-      dice,
+      random,
       periodMs: () => Math.min(firstPauseMs * 2 ** this.#failures, maxPauseMs),
       jitter: pauseJitter,
       round: (signal) => this.#round(signal),
     })
-    this.#probe = new Loop({
+    this.#probe = new ControlLoop({
       clock,
-      dice,
+      random,
       periodMs: () => probeMs,
       jitter: 0.2,
       round: (signal) => this.#look(signal),

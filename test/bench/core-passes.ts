@@ -41,7 +41,7 @@ export function corePassUs({ nodes, queued, decisions }: Situation): number {
 /** A core, and what happens to it every `stepS` seconds. */
 function crowdedCore(nodes: number, stepS: number) {
   let [now, nth] = [0, 0]
-  const core = new Core({ policy: 'earliest-finish', parameters: patient, dice: Math.random })
+  const core = new Core({ policy: 'earliest-finish', parameters: patient, random: Math.random })
   core.take({ type: 'fleet', nodes: crowdedFleet(nodes) }, now)
   const reading: string[] = []
   const writing: string[] = []

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../lib/shared/random.ts'
 import { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
 import { type RoundOptions, requestsFor, speedsOf } from '../../lib/simulation/fleet/round.ts'
 import { type Goal, type Tally, tally } from '../../lib/simulation/fleet/tally.ts'

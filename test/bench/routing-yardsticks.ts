@@ -3,7 +3,7 @@ import type { SchedulerEvent, SchedulingRequest, Timings } from '../../lib/sched
 import type { LearnedState } from '../../lib/scheduler/learning/learning.ts'
 import type { MeanRecord } from '../../lib/scheduler/learning/running-mean.ts'
 import { defaultParameters } from '../../lib/scheduler/parameters.ts'
-import type { Random } from '../../lib/shared/loop.ts'
+import type { Random } from '../../lib/shared/random.ts'
 import type { Contestant } from '../../lib/simulation/fleet/comparison.ts'
 import type { Decider } from '../../lib/simulation/fleet/decider.ts'
 import type { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
@@ -33,8 +33,8 @@ const lessons = 10
 export const toldOfChanges: Contestant = {
   name: 'told of the change',
   allResident: false,
-  deciderOf(dice, nodes) {
-    const core = newCore(dice)
+  deciderOf(random, nodes) {
+    const core = newCore(random)
     let before = slownessOf(nodes)
     return {
       take(event, now) {
@@ -59,7 +59,7 @@ export function observed(known: Knowledge): Contestant {
   return {
     name: 'earliest-finish',
     allResident: false,
-    deciderOf: (dice, nodes) => new ObservedCore(newCore(dice), nodes, known),
+    deciderOf: (random, nodes) => new ObservedCore(newCore(random), nodes, known),
   }
 }
 
@@ -164,8 +164,8 @@ class ObservedCore implements Decider {
   }
 }
 
-function newCore(dice: Random): Core {
-  return new Core({ policy: 'earliest-finish', parameters: defaultParameters, dice })
+function newCore(random: Random): Core {
+  return new Core({ policy: 'earliest-finish', parameters: defaultParameters, random })
 }
 
 /** Seconds per token of some model, node by node. */

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
-import type { Random } from '../../lib/shared/loop.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
+import type { Random } from '../../lib/shared/random.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Informer } from '../../lib/store/informer.ts'
 import type { Entry, Operation } from '../../lib/store/store.ts'
@@ -30,24 +30,24 @@ export class Campaign {
   readonly #dir: string
   readonly #writer: EtcdStore
   readonly #followers: readonly Follower[]
-  readonly #dice: Random
+  readonly #random: Random
   #compactedAt = 0n
 
-  private constructor(etcd: Etcd, dir: string, followers: readonly Follower[], dice: Random) {
+  private constructor(etcd: Etcd, dir: string, followers: readonly Follower[], random: Random) {
     this.etcd = etcd
     this.#dir = dir
     this.#writer = new EtcdStore({ endpoints: [etcd.endpoint], clock, log: silentLog })
     this.#followers = followers
-    this.#dice = dice
+    this.#random = random
   }
 
-  static async start(dice: Random, informers = 3): Promise<Campaign> {
+  static async start(random: Random, informers = 3): Promise<Campaign> {
     const dir = await mkdtemp(join(tmpdir(), 'llamero-campaign-'))
     const etcd = await startEtcd({ dir })
     const followers = await Promise.all(
-      Array.from({ length: informers }, () => startFollower(etcd.endpoint, dice)),
+      Array.from({ length: informers }, () => startFollower(etcd.endpoint, random)),
     )
-    const campaign = new Campaign(etcd, dir, followers, dice)
+    const campaign = new Campaign(etcd, dir, followers, random)
     await campaign.converge(3000)
     return campaign
   }
@@ -68,7 +68,7 @@ export class Campaign {
 
   /** A number from 0 to below `limit`. */
   draw(limit: number): number {
-    return Math.floor(this.#dice() * limit)
+    return Math.floor(this.#random() * limit)
   }
 
   /** All of them in one transaction, each with a random value. */
@@ -156,11 +156,11 @@ function keyOf(name: string): string {
   return `${prefix}${name}`
 }
 
-async function startFollower(endpoint: string, dice: Random): Promise<Follower> {
+async function startFollower(endpoint: string, random: Random): Promise<Follower> {
   const proxy = new FaultProxy(endpoint)
   const store = new EtcdStore({ endpoints: [await proxy.open()], clock, log: silentLog })
   const metrics = new Metrics()
-  const informer = new Informer({ store, prefix, clock, dice, log: silentLog, metrics, changed() {} })
+  const informer = new Informer({ store, prefix, clock, random, log: silentLog, metrics, changed() {} })
   informer.start()
   return { proxy, store, informer, metrics }
 }

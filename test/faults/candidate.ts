@@ -16,7 +16,7 @@ const [id = '', endpoint = '', file = ''] = process.argv.slice(2)
 const keys = new Keys('election')
 const clock = new RealClock()
 const store = new EtcdStore({ endpoints: [endpoint], clock, log: silentLog })
-const shared = { store, clock, dice: Math.random, log: silentLog }
+const shared = { store, clock, random: Math.random, log: silentLog }
 const journal = openSync(file, 'a')
 
 /** In the kernel at once: a killed process has told all it knew. */

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
-import type { Random } from '../../lib/shared/loop.ts'
+import type { Random } from '../../lib/shared/random.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Keys } from '../../lib/store/keys.ts'
 import type { Change } from '../../lib/store/store.ts'
@@ -217,10 +217,10 @@ function assertOnlyTheNewestWrites(history: readonly Change[]): number {
 const longMs = 6000
 
 /** One fault that passes by itself; resolves when it is over. The leader is hit more often than the others. */
-export async function trouble(candidates: Candidates, dice: Random): Promise<void> {
-  const draw = (limit: number) => Math.floor(dice() * limit)
+export async function trouble(candidates: Candidates, random: Random): Promise<void> {
+  const draw = (limit: number) => Math.floor(random() * limit)
   const victim =
-    dice() < 0.6 ? (await candidates.leader()).candidate : candidates.all[draw(candidates.all.length)]
+    random() < 0.6 ? (await candidates.leader()).candidate : candidates.all[draw(candidates.all.length)]
   if (!victim) return
   const ms = 100 + draw(longMs)
   const faults = [
@@ -234,7 +234,7 @@ export async function trouble(candidates: Candidates, dice: Random): Promise<voi
     () => partitioned(victim, ms, () => victim.proxy.set({ delayMs: draw(800) })),
   ]
   // As many kills and freezes as partitions.
-  await faults[dice() < 0.5 ? draw(2) : 2 + draw(faults.length - 2)]?.()
+  await faults[random() < 0.5 ? draw(2) : 2 + draw(faults.length - 2)]?.()
 }
 
 async function killed(victim: Candidate, ms: number): Promise<void> {

@@ -73,7 +73,7 @@ describe('a candidate on etcd', () => {
       key,
       id: 'a',
       clock,
-      dice: Math.random,
+      random: Math.random,
       log: silentLog,
       ttlMs,
       mayLead: () => true,

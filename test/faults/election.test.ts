@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../lib/shared/random.ts'
 import { until } from '../support/processes.ts'
 import { Candidates, trouble } from './candidates.ts'
 
@@ -19,11 +19,11 @@ async function start(test: TestContext): Promise<Candidates> {
 suite('three candidates', { concurrency: 2 }, () => {
   test(`one leader at most, through ${faults} kills, pauses and partitions of seed ${seed}`, async (test) => {
     const candidates = await start(test)
-    const dice = seededRandom(seed)
+    const random = seededRandom(seed)
     const under: Promise<void>[] = []
     for (let fault = 0; fault < faults; fault++) {
-      under.push(trouble(candidates, dice))
-      await sleep(800 + dice() * 1600)
+      under.push(trouble(candidates, random))
+      await sleep(800 + random() * 1600)
     }
     await Promise.all(under)
     await candidates.leader()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it, test } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
-import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../lib/shared/random.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Informer } from '../../lib/store/informer.ts'
 import { etcdctl, startEtcd } from '../support/etcd.ts'
@@ -59,8 +59,8 @@ describe('three informers on one etcd have all it has, and nothing else, after i
 })
 
 test(`${offsets} informers lose nothing when each is cut twice, the second time at another byte after its watch stood`, async () => {
-  const dice = seededRandom(seed)
-  const campaign = await Campaign.start(dice, offsets)
+  const random = seededRandom(seed)
+  const campaign = await Campaign.start(random, offsets)
   try {
     const { proxies } = campaign
     /** Ends every connection, and changes things until each informer has made that many new ones. */
@@ -72,7 +72,7 @@ test(`${offsets} informers lose nothing when each is cut twice, the second time 
     await campaign.churn(40)
     await breakAll(1)
     await campaign.following()
-    // What a connection brings until its watch stands, and from then on another stretch for each, within it by dice.
+    // What a connection brings until its watch stands, and from then on another stretch for each, within it at random.
     for (const [n, proxy] of proxies.entries())
       proxy.script({ cutAt: proxy.sentDown + stretch * n + campaign.draw(stretch) })
     await breakAll(2)
@@ -103,7 +103,7 @@ test('a delete that is compacted between a list and its watch is not lost', asyn
     store,
     prefix: '/',
     clock,
-    dice: Math.random,
+    random: Math.random,
     log: silentLog,
     changed() {},
   })

@@ -29,7 +29,7 @@ export async function followsManyObjects(test: TestContext, relists: number): Pr
   await fill(writer)
   const lag = monitorEventLoopDelay({ resolution: 1 })
   const informer = resources.adopt(
-    new Informer({ store, prefix, clock, dice: Math.random, log: silentLog, changed() {} }),
+    new Informer({ store, prefix, clock, random: Math.random, log: silentLog, changed() {} }),
     (it) => it.stop(),
   )
   lag.enable()

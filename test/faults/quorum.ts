@@ -75,7 +75,7 @@ export class Quorum {
    */
   async lost(): Promise<{ demotedMs: number; unfollowedMs: number }> {
     const store = new EtcdStore({ endpoints: this.#etcd.endpoints, clock, log: silentLog })
-    const shared = { store, clock, dice: Math.random, log: silentLog, changed() {} }
+    const shared = { store, clock, random: Math.random, log: silentLog, changed() {} }
     const election = new Election({
       ...shared,
       key: '/quorum/leader',
@@ -242,7 +242,7 @@ class Client {
 
   constructor(endpoints: readonly string[]) {
     this.#store = new EtcdStore({ endpoints, clock, log: silentLog })
-    const shared = { store: this.#store, clock, dice: Math.random, log: silentLog, ttlMs }
+    const shared = { store: this.#store, clock, random: Math.random, log: silentLog, ttlMs }
     this.#session = new Session({ ...shared, granted() {} })
     this.#election = new Election({
       ...shared,

@@ -37,13 +37,13 @@ after(async () => {
 })
 
 function anInstance(name: string) {
-  const store = new EtcdStore({ endpoints: [endpoint], clock, dice: Math.random, log: silentLog })
+  const store = new EtcdStore({ endpoints: [endpoint], clock, random: Math.random, log: silentLog })
   const cluster = new Cluster({
     store,
     keys,
     snapshot: new CurrentSnapshot(),
     clock,
-    dice: Math.random,
+    random: Math.random,
     log: silentLog,
     metrics: new Metrics(),
     instance: { name, boot: name, version: '0', data: '', admin: '', started: new Date() },

@@ -147,7 +147,7 @@ export const scenarios: readonly Scenario[] = [
   ),
 ]
 
-/** One fault drawn from the campaign's dice, made to one informer or more, and healed. */
+/** One fault drawn at random, made to one informer or more, and healed. */
 export async function randomFault(campaign: Campaign): Promise<void> {
   const faults: ((proxy: FaultProxy) => void)[] = [
     (proxy) => proxy.cut(),

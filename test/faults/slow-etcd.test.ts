@@ -26,7 +26,7 @@ class Candidate implements AsyncDisposable {
   private constructor(key: string, roads: readonly FaultProxy[], endpoints: readonly string[]) {
     this.roads = roads
     this.store = new EtcdStore({ endpoints, clock, log: silentLog })
-    const shared = { store: this.store, clock, dice: Math.random, log: silentLog }
+    const shared = { store: this.store, clock, random: Math.random, log: silentLog }
     this.informer = new Informer({ ...shared, prefix: `/slow/${key}/`, changed() {} })
     this.election = new Election({
       ...shared,

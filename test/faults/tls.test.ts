@@ -69,7 +69,7 @@ describe('etcd that knows its users by the CN of their certificates', () => {
 
   it('serves calls, leases and watches of a user whose role has the prefix, and again after a restart', async () => {
     const store = await connect(etcd, authority, llamero)
-    const informer = new Informer({ store, prefix, clock, dice: Math.random, log: silentLog, changed() {} })
+    const informer = new Informer({ store, prefix, clock, random: Math.random, log: silentLog, changed() {} })
     informer.start()
     const { id } = await store.grant(10_000)
     const put = (value: string) =>

@@ -56,7 +56,7 @@ function anInstance(name: string): Instance {
     keys,
     snapshot,
     clock,
-    dice: Math.random,
+    random: Math.random,
     log: silentLog,
     metrics: new Metrics(),
     instance: { name, boot: `boot-of-${name}`, version: '0', data: '', admin: '', started: new Date() },

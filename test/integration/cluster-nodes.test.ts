@@ -40,7 +40,7 @@ beforeEach(async () => {
     keys,
     snapshot,
     clock,
-    dice: () => 0.5,
+    random: () => 0.5,
     log: silentLog,
     metrics: new Metrics(),
     instance: { name: 'a', boot: 'b', version: '0', data: '', admin: '', started: new Date() },

@@ -49,7 +49,7 @@ async function aRunner(t: TestContext) {
     refresh: async () => {},
     keys,
     clock: new RealClock(),
-    dice: () => 0.5,
+    random: () => 0.5,
     log: silentLog,
     metrics,
   })

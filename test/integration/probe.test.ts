@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { Probe } from '../../lib/cluster/probing/probe.ts'
 import { nodeSchema } from '../../lib/fleet/node.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
-import { LatenessWatch } from '../../lib/shared/process/lateness.ts'
+import { LatenessWatch } from '../../lib/shared/process/lateness-watch.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 
 const clock = new RealClock()

@@ -37,7 +37,7 @@ describe('the informer on etcd', () => {
       store,
       prefix,
       clock,
-      dice: Math.random,
+      random: Math.random,
       log: silentLog,
       metrics,
       changed: (keys) => {

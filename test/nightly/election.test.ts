@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../lib/shared/random.ts'
 import { Candidates, trouble } from '../faults/candidates.ts'
 
 const faults = 200
@@ -9,12 +9,12 @@ const faults = 200
 test(`one leader at most, through ${faults} kills, pauses and partitions`, async (test) => {
   const seed = Date.now() % 1e6
   test.diagnostic(`seed ${seed}`)
-  const dice = seededRandom(seed)
+  const random = seededRandom(seed)
   const candidates = await Candidates.start()
   const under: Promise<void>[] = []
   for (let fault = 0; fault < faults; fault++) {
-    under.push(trouble(candidates, dice))
-    await sleep(800 + dice() * 3000)
+    under.push(trouble(candidates, random))
+    await sleep(800 + random() * 3000)
   }
   await Promise.all(under)
   await candidates.leader()

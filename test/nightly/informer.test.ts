@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { afterEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../lib/shared/random.ts'
 import { Campaign } from '../faults/campaign.ts'
 import { healedMs, randomFault, scenarios } from '../faults/scenarios.ts'
 

@@ -1,4 +1,4 @@
-import type { Api } from '../../lib/fleet/ask.ts'
+import type { Api } from '../../lib/fleet/request-spec.ts'
 import { admit } from '../../lib/gateway/admission/admit.ts'
 import { namesFor } from '../../lib/gateway/admission/request-options.ts'
 import { scanBody } from '../../lib/gateway/body/scan-body.ts'

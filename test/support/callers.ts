@@ -22,7 +22,7 @@ interface CallersOptions {
   readonly words: readonly string[]
   /** Nodes tried for one request at most. */
   readonly mostAttempts: number
-  readonly dice: () => number
+  readonly random: () => number
 }
 
 /** Nothing of a whole answer is sent before its end: it shall be there within a second or two. */
@@ -48,9 +48,10 @@ export class Callers {
 
   /** One caller, from a random moment within `rampMs` until `signal` aborts; resolves after its last answer. */
   async keepAsking(stream: boolean, rampMs: number, signal: AbortSignal): Promise<void> {
-    const { dice } = this.#options
-    await pause(rampMs * dice())
-    while (!signal.aborted) await this.#ask(dialects[Math.floor(dice() * dialects.length)] as Dialect, stream)
+    const { random } = this.#options
+    await pause(rampMs * random())
+    while (!signal.aborted)
+      await this.#ask(dialects[Math.floor(random() * dialects.length)] as Dialect, stream)
   }
 
   /** Closes the connections they kept. */

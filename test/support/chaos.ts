@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { adminTokenFile } from '../../lib/settings.ts'
-import { seededRandom } from '../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../lib/shared/random.ts'
 import { aModel } from '../../lib/simulation/http/disk/models.ts'
 import { SimulatedNode } from '../../lib/simulation/http/node.ts'
 import { Callers } from './callers.ts'
@@ -17,7 +17,7 @@ export interface ChaosOptions {
   readonly stormMs: number
   /** From one fault to the next, on average. */
   readonly faultEveryMs: number
-  /** Of the dice: CHAOS_SEED repeats a storm, as far as the machine lets it. */
+  /** Of the random: CHAOS_SEED repeats a storm, as far as the machine lets it. */
   readonly seed: number
 }
 
@@ -125,13 +125,13 @@ async function run(
   options: ChaosOptions,
 ): Promise<ChaosReport> {
   const { streams, wholes, stormMs, faultEveryMs } = options
-  const dice = seededRandom(options.seed)
+  const random = seededRandom(options.seed)
   const callers = new Callers({
     url: instance.url,
     model: model.name,
     words,
     mostAttempts: options.nodes,
-    dice,
+    random,
   })
   const vitals = () => vitalsOf(instance, nodes)
   await callers.askAll()
@@ -144,7 +144,7 @@ async function run(
     callers.keepAsking(n < streams, rampMs, over.signal),
   )
   await pause(rampMs)
-  const blowing = storm({ nodes, standing, dice, everyMs: faultEveryMs }, over.signal)
+  const blowing = storm({ nodes, standing, random, everyMs: faultEveryMs }, over.signal)
   await pause(stormMs)
   await retries.stop()
   over.abort()

@@ -23,7 +23,7 @@ export function builderOptions(clock: Clock, snapshot = new CurrentSnapshot()) {
     cache: null,
     contacts: new Contacts(clock),
     clock,
-    dice: () => 0.5,
+    random: () => 0.5,
     log: silentLog,
     metrics: new Metrics(),
   }
@@ -53,7 +53,7 @@ export class ClusterInstance {
       keys,
       snapshot: this.snapshot,
       clock: store.clock,
-      dice: () => 0.5,
+      random: () => 0.5,
       log,
       metrics: this.metrics,
       instance: { name, boot: `boot-of-${name}`, version: '0', data: '', admin: '', started: new Date(0) },

@@ -56,7 +56,7 @@ interface Running {
 /** What the shell around the core knows: slots, requests, memory. It checks each effect against that. */
 class Reference {
   now = 1000
-  readonly core = new Core({ policy: 'earliest-finish', parameters, dice: () => 0.5 })
+  readonly core = new Core({ policy: 'earliest-finish', parameters, random: () => 0.5 })
   readonly waiting = new Map<string, SchedulingRequest>()
   readonly running = new Map<string, Running>()
   readonly resident = new Map([

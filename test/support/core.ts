@@ -9,7 +9,7 @@ import type {
   Timings,
 } from '../../lib/scheduler/events.ts'
 import { type Abilities, defaultParameters, type Parameters } from '../../lib/scheduler/parameters.ts'
-import type { Random } from '../../lib/shared/loop.ts'
+import type { Random } from '../../lib/shared/random.ts'
 
 const giga = 1e9
 
@@ -31,9 +31,9 @@ export function aCore(
   nodes: readonly NodeFacts[],
   changes: Changes = {},
   policy: Policy = 'earliest-finish',
-  dice: Random = () => 0.5,
+  random: Random = () => 0.5,
 ) {
-  const core = new Core({ policy, parameters: someParameters(changes), dice })
+  const core = new Core({ policy, parameters: someParameters(changes), random })
   const clock = { now: 1000 }
   const startedAt = new Map<string, number>()
   const tell = (...events: readonly SchedulerEvent[]): Effect[] => {

@@ -1,6 +1,6 @@
-import type { RequestSpec } from '../../lib/fleet/ask.ts'
 import { type Config, configSchema } from '../../lib/fleet/config.ts'
 import { type NodeSpec, type NodeStatus, nodeSchema } from '../../lib/fleet/node.ts'
+import type { RequestSpec } from '../../lib/fleet/request-spec.ts'
 import { buildSnapshot, type Documents, emptyDocuments, type Snapshot } from '../../lib/fleet/snapshot.ts'
 
 export interface NodeSketch extends Partial<Omit<NodeSpec, 'url'>> {

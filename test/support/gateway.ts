@@ -53,7 +53,7 @@ export async function startGateway(
     metrics,
     log,
     clock,
-    dice: () => 0.5,
+    random: () => 0.5,
     changed: () => scheduler.refresh(),
   })
   const forwarder = new Forwarder(clock)
@@ -65,7 +65,7 @@ export async function startGateway(
     gate: upstreams,
     loader,
     clock,
-    dice: () => 0.5,
+    random: () => 0.5,
     log,
     metrics,
     usedElsewhere: () => new Map(),

@@ -1,4 +1,4 @@
-import type { Api } from '../../lib/fleet/ask.ts'
+import type { Api } from '../../lib/fleet/request-spec.ts'
 
 interface HeavyBody {
   readonly api: Api

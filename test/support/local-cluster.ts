@@ -100,7 +100,7 @@ async function followLeader(
     store,
     prefix: keys.root,
     clock,
-    dice: Math.random,
+    random: Math.random,
     log: silentLog,
     changed: look,
   })

@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { schemas } from '../../lib/fleet/kinds.ts'
+import { schemas } from '../../lib/fleet/document-schemas.ts'
 import { settingReference } from '../../lib/settings.ts'
 import { type ErrorCode, type ErrorFacts, errorCodes, ProxyError } from '../../lib/shared/errors.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'

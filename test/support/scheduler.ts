@@ -36,5 +36,5 @@ export function aScheduler(
   current.swap(snapshot)
   const metrics = new Metrics()
   const around = { gate, loader, clock, log, metrics, usedElsewhere, leads }
-  return new Scheduler({ ...around, snapshot: current, dice: () => 0.5 })
+  return new Scheduler({ ...around, snapshot: current, random: () => 0.5 })
 }

@@ -1,7 +1,6 @@
+import type { Random } from '../../lib/shared/random.ts'
 import type { Faults } from '../../lib/simulation/http/faults.ts'
 import type { SimulatedNode } from '../../lib/simulation/http/node.ts'
-
-type Dice = () => number
 
 const hour = 3_600_000
 const killed = 'llama-server process has terminated: signal: killed'
@@ -51,25 +50,25 @@ interface StormOptions {
   readonly nodes: readonly SimulatedNode[]
   /** The first so many are never down as a whole: healthy nodes with room remain, as the promise presumes. */
   readonly standing: number
-  readonly dice: Dice
+  readonly random: Random
   /** From one fault to the next, on average. */
   readonly everyMs: number
 }
 
 /** Throws faults at the nodes, at random, until `signal` aborts; resolves when every node is well again. */
 export async function storm(
-  { nodes, standing, dice, everyMs }: StormOptions,
+  { nodes, standing, random, everyMs }: StormOptions,
   signal: AbortSignal,
 ): Promise<number> {
   const down = new Map<SimulatedNode, Promise<void>>()
   let thrown = 0
   while (!signal.aborted) {
-    await pause(everyMs * (0.5 + dice()))
+    await pause(everyMs * (0.5 + random()))
     const mortal = nodes.slice(standing).filter((node) => !down.has(node))
-    const victim = pick(mortal, dice)
+    const victim = pick(mortal, random)
     thrown++
-    if (victim && dice() < 0.4) {
-      const over = pick(nodeFaults, dice)?.(victim.control, 500 + 3500 * dice())
+    if (victim && random() < 0.4) {
+      const over = pick(nodeFaults, random)?.(victim.control, 500 + 3500 * random())
       down.set(
         victim,
         Promise.resolve(over).then(() => void down.delete(victim)),
@@ -77,9 +76,10 @@ export async function storm(
     } else {
       const node = pick(
         nodes.filter((each) => !down.has(each)),
-        dice,
+        random,
       )
-      if (node) pick(requestFaults, dice)?.(node.control, Math.floor(20 * dice()), 1 + Math.floor(3 * dice()))
+      if (node)
+        pick(requestFaults, random)?.(node.control, Math.floor(20 * random()), 1 + Math.floor(3 * random()))
     }
   }
   await Promise.all(down.values())
@@ -87,8 +87,8 @@ export async function storm(
   return thrown
 }
 
-function pick<T>(all: readonly T[], dice: Dice): T | undefined {
-  return all[Math.floor(dice() * all.length)]
+function pick<T>(all: readonly T[], random: Random): T | undefined {
+  return all[Math.floor(random() * all.length)]
 }
 
 export function pause(ms: number): Promise<void> {

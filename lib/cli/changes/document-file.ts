@@ -59,7 +59,7 @@ export async function faultsOf(
   // Takes longer to load than all else of the command, and most commands check nothing.
   const [{ readDocument }, { schemas }] = await Promise.all([
     import('../../fleet/documents/document.ts'),
-    import('../../fleet/kinds.ts'),
+    import('../../fleet/document-schemas.ts'),
   ])
   const parsed = readDocument(text, schemas[folder])
   return parsed.ok ? [] : parsed.faults

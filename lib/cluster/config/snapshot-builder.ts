@@ -10,8 +10,8 @@ import {
 } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
-import type { Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry } from '../../store/store.ts'
 import type { FallbackProber } from '../probing/fallback-prober.ts'
@@ -48,7 +48,7 @@ interface SnapshotBuilderOptions {
   /** What the requests of this instance meet at the nodes: it outweighs the advice that a node is down. */
   readonly contacts: Pick<Contacts, 'of' | 'expectNews' | 'forget' | 'onTurn'>
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
 }

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../shared/clock.ts'
+import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
-import { Loop, type Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry, Operation, Store } from '../../store/store.ts'
 import { allObjects, type Judged, judge, noObjects, type StoredDocuments } from './documents.ts'
@@ -33,7 +34,7 @@ interface WipeGuardOptions {
   readonly store: Pick<Store, 'kind' | 'list' | 'get' | 'commit'>
   readonly keys: Keys
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
   /** Called when the lists have confirmed a deletion: offer the documents again, as confirmed. */
@@ -71,7 +72,7 @@ const maxNamed = 3
 export class WipeGuard {
   readonly #options: WipeGuardOptions
   readonly #isGuarded: boolean
-  readonly #confirmation: Loop
+  readonly #confirmation: ControlLoop
   /** The documents in force, and the uid of their store; null while that is not known. */
   #inForce: Content<string | null> = { uid: null, objects: noObjects }
   /** Null: trusted. */
@@ -84,12 +85,12 @@ export class WipeGuard {
   #unnamedSince: number | null = null
 
   constructor(options: WipeGuardOptions) {
-    const { store, clock, dice } = options
+    const { store, clock, random } = options
     this.#options = options
     this.#isGuarded = store.kind === 'etcd'
-    this.#confirmation = new Loop({
+    this.#confirmation = new ControlLoop({
       clock,
-      dice,
+      random,
       periodMs: () => listEveryMs,
       jitter: 0,
       round: (signal) => this.#confirm(signal),

@@ -1,6 +1,7 @@
 import type { Clock } from '../../shared/clock.ts'
+import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
-import { Loop, type Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Entry, Operation, Store } from '../../store/store.ts'
 import { isLeaseGone, pauseMs } from '../membership/session.ts'
 import { ageOf, type ElectionCandidate, holding, isHeld, type Leader, momentOf } from './election-term.ts'
@@ -13,7 +14,7 @@ interface ElectionOptions {
   /** Instance id: the bare value of the leader key, which VIP managers compare literally. */
   readonly id: string
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly ttlMs: number
   /** Whether this instance may lead now. */
@@ -29,7 +30,7 @@ const validShare = 0.7
 /** Standbys that see the key vanish campaign within this many milliseconds of each other. */
 const campaignSpreadMs = 100
 
-/** The share by which a period may be longer (`Loop`). */
+/** The share by which a period may be longer (`ControlLoop`). */
 const jitter = 0.1
 /** Milliseconds that a call may take, for a store without a deadline of its own. */
 const usualDeadlineMs = 1000
@@ -48,7 +49,7 @@ type State = { readonly phase: 'standby'; readonly restUntil: number } | Electio
  */
 export class Election {
   readonly #options: ElectionOptions
-  readonly #loop: Loop
+  readonly #loop: ControlLoop
   readonly #periodMs: number
   #state: State = { phase: 'standby', restUntil: 0 }
   /** The lease of an ended term that could not be revoked yet: until it runs out no other instance can lead. */
@@ -65,9 +66,9 @@ export class Election {
     this.#options = options
     this.#orphan = new OrphanKey(options)
     this.#periodMs = options.ttlMs / 5
-    this.#loop = new Loop({
+    this.#loop = new ControlLoop({
       clock: options.clock,
-      dice: options.dice,
+      random: options.random,
       periodMs: () => pauseMs(this.#failures, this.#untilDue()),
       jitter,
       round: (signal) => this.#round(signal),
@@ -124,9 +125,9 @@ export class Election {
     }
     this.#cancelCampaign()
     if (entry !== null && this.#orphan.reason(entry) === null) return
-    const { clock, dice } = this.#options
+    const { clock, random } = this.#options
     const waitMs = entry === null ? 0 : this.#orphan.leftMs(entry)
-    this.#cancelCampaign = clock.after(waitMs + dice() * campaignSpreadMs, () => this.#loop.poke())
+    this.#cancelCampaign = clock.after(waitMs + random() * campaignSpreadMs, () => this.#loop.poke())
   }
 
   /**

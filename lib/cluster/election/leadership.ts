@@ -1,8 +1,8 @@
 import type { InstanceRecord } from '../../fleet/instance.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
-import type { Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry, Store } from '../../store/store.ts'
 import { Controller } from '../leader/controller.ts'
@@ -15,7 +15,7 @@ interface LeadershipOptions {
   readonly store: Store
   readonly keys: Keys
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
   readonly instance: { readonly name: string }

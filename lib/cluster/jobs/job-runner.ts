@@ -2,9 +2,10 @@ import { isOver, type JobAction } from '../../fleet/job.ts'
 import { keepAliveOf } from '../../fleet/keep-alive.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
-import { Loop, type Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Keys } from '../../store/keys.ts'
 import { batchesOf } from '../../store/limits.ts'
 import type { Entry, Operation } from '../../store/store.ts'
@@ -34,7 +35,7 @@ interface JobRunnerOptions {
   readonly refresh: (node: string) => Promise<void>
   readonly keys: Keys
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
 }
@@ -49,7 +50,7 @@ const catchUpMs = 50
  */
 export class JobRunner {
   readonly #options: JobRunnerOptions
-  readonly #loop: Loop
+  readonly #loop: ControlLoop
   /** Jobs that are unfinished by the informer's copy, the oldest first. */
   readonly #jobs = new Map<string, RunningJob>()
   /** Jobs among them whose end was logged. */
@@ -59,10 +60,10 @@ export class JobRunner {
 
   constructor(options: JobRunnerOptions) {
     this.#options = options
-    const { clock, dice } = options
-    this.#loop = new Loop({
+    const { clock, random } = options
+    this.#loop = new ControlLoop({
       clock,
-      dice,
+      random,
       jitter: 0,
       periodMs: () => (this.#isBehind() ? catchUpMs : periodMs),
       round: (signal) => this.#round(signal),

@@ -1,6 +1,6 @@
 import type { JobSpec, NodeProgress } from '../../fleet/job.ts'
 import type { Clock } from '../../shared/clock.ts'
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import { type JobEnding, type JobLine, mayRecover, progressAfter } from './node-task-answer.ts'
 import { type NodeTaskRequest, ordersOf } from './node-task-request.ts'
 
@@ -22,7 +22,7 @@ interface NodeTaskOptions {
     signal: AbortSignal,
   ) => Promise<JobEnding>
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   /** Called with each progress, and with the reason of each retry. */
   readonly changed: (progress: NodeProgress) => void
   /** Called once with the final result, unless the task is stopped before. */
@@ -71,7 +71,7 @@ export class NodeTask {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { clock, dice, ended } = this.#options
+    const { clock, random, ended } = this.#options
     for (;;) {
       const ending = await this.#try(signal)
       if (signal.aborted) return
@@ -80,7 +80,7 @@ export class NodeTask {
       this.#wasAsked = true
       this.#wasBroken = ending.kind === 'broken'
       const ms = Math.min(longestPauseMs, firstPauseMs * 2 ** this.#tries++)
-      await clock.sleep(ms * (0.8 + 0.4 * dice()), signal).catch(() => {})
+      await clock.sleep(ms * (0.8 + 0.4 * random()), signal).catch(() => {})
       if (signal.aborted) return
     }
   }

@@ -1,7 +1,7 @@
 import { isOver, type JobSpec, type JobStatus, type NodeProgress } from '../../fleet/job.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import {
   type JobNodes,
   nodesToBegin,
@@ -41,7 +41,7 @@ interface RunningJobOptions {
   /** Probes a node whose models changed. Resolves when the store has the result. */
   readonly refresh: (node: string) => Promise<void>
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
 }
 
@@ -134,7 +134,7 @@ export class RunningJob implements OpenJob {
   /** Begins the task of a node that is marked. */
   begin(node: string): void {
     const { id, spec } = this
-    const { ask, isLoaded, keepAlive, clock, dice, log } = this.#options
+    const { ask, isLoaded, keepAlive, clock, random, log } = this.#options
     const begun = this.#nodes[node]
     if (!begun) return
     const { action, model, nodes, tenant } = spec
@@ -147,7 +147,7 @@ export class RunningJob implements OpenJob {
       keepAlive: () => (isLoaded(node) ? {} : keepAlive(node)),
       ask: (order, heard, signal) => ask(node, order, heard, signal),
       clock,
-      dice,
+      random,
       changed: (progress) => {
         this.#nodes = { ...this.#nodes, [node]: progress }
       },

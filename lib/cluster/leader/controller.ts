@@ -1,9 +1,10 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { LearnedState } from '../../scheduler/learning/learning.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
-import { Loop, type Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Keys } from '../../store/keys.ts'
 import { batchesOf } from '../../store/limits.ts'
 import type { Entry, Operation } from '../../store/store.ts'
@@ -57,7 +58,7 @@ interface ControllerOptions {
   readonly learned: () => LearnedState
   readonly keys: Keys
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
 }
@@ -76,7 +77,7 @@ export class Controller {
   readonly #lateness: LatenessLimit
   readonly #jobs: JobRunner
   readonly #learning: SharedLearning
-  readonly #loop: Loop
+  readonly #loop: ControlLoop
   readonly #since: Date
   /** Callers of `#refresh` that wait until the status of their node is in the store. */
   readonly #refreshes = new Set<{ readonly key: string; readonly resolve: () => void }>()
@@ -85,14 +86,19 @@ export class Controller {
   #beatAt = Number.NEGATIVE_INFINITY
 
   constructor(options: ControllerOptions) {
-    const { view, clock, dice, metrics, evidence } = options
+    const { view, clock, random, metrics, evidence } = options
     this.#options = options
     this.#since = clock.date()
-    this.#loop = new Loop({ clock, dice, periodMs: () => periodMs, round: (signal) => this.#round(signal) })
+    this.#loop = new ControlLoop({
+      clock,
+      random,
+      periodMs: () => periodMs,
+      round: (signal) => this.#round(signal),
+    })
     this.#probers = new Probers({
       snapshot: () => view().snapshot,
       clock,
-      dice,
+      random,
       metrics,
       evidence,
       late: () => this.#lateness.note(),

@@ -1,7 +1,7 @@
 import { type Alias, aliasesOf } from '../../fleet/aliases.ts'
 import { byModel } from '../../fleet/config.ts'
+import { type Labels, matchesLabels } from '../../fleet/documents/field-schemas.ts'
 import { canonicalName, matchesModel } from '../../fleet/documents/names.ts'
-import { type Labels, matchesLabels } from '../../fleet/documents/schema.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import type { KeyView, RouteView, Snapshot } from '../../fleet/snapshot.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'

@@ -1,7 +1,8 @@
 import type { InstanceRecord, LoadSummary } from '../../fleet/instance.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
-import { Loop, type Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Compare, Entry, Store } from '../../store/store.ts'
 import { readInstance } from '../records.ts'
@@ -11,7 +12,7 @@ interface RegistryOptions {
   readonly store: Store
   readonly keys: Keys
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   /** Milliseconds for which the record outlives a process that died, and between two tries while another process has the name. */
   readonly ttlMs: number
@@ -52,7 +53,7 @@ interface Written {
 export class Registry {
   readonly #options: RegistryOptions
   readonly #session: Session
-  readonly #loop: Loop
+  readonly #loop: ControlLoop
   #record: Written | null = null
   #load: Written | null = null
   #loadAt = Number.NEGATIVE_INFINITY
@@ -62,9 +63,9 @@ export class Registry {
   constructor(options: RegistryOptions) {
     this.#options = options
     this.#session = new Session({ ...options, granted: () => this.#loop.poke() })
-    this.#loop = new Loop({
+    this.#loop = new ControlLoop({
       clock: options.clock,
-      dice: options.dice,
+      random: options.random,
       periodMs: () => paceMs,
       jitter: 0,
       round: () => this.#round(),

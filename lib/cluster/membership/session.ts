@@ -1,12 +1,13 @@
 import type { Clock } from '../../shared/clock.ts'
+import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
-import { Loop, type Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import { type Store, StoreError } from '../../store/store.ts'
 
 interface SessionOptions {
   readonly store: Store
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly ttlMs: number
   /** Called with each new lease. */
@@ -26,15 +27,15 @@ interface Held {
  */
 export class Session {
   readonly #options: SessionOptions
-  readonly #loop: Loop
+  readonly #loop: ControlLoop
   #held: Held | null = null
   #failures = 0
 
   constructor(options: SessionOptions) {
     this.#options = options
-    this.#loop = new Loop({
+    this.#loop = new ControlLoop({
       clock: options.clock,
-      dice: options.dice,
+      random: options.random,
       periodMs: () => pauseMs(this.#failures, (this.#held?.ttlMs ?? options.ttlMs) / 4),
       round: () => this.#round(),
     })

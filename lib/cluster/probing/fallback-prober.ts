@@ -1,8 +1,8 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
-import type { Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry, Store } from '../../store/store.ts'
 import { readHeartbeat } from '../records.ts'
@@ -16,7 +16,7 @@ interface FallbackProberOptions {
   readonly keys: Keys
   readonly snapshot: { get(): Snapshot }
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
   readonly evidence: Evidence

@@ -3,8 +3,8 @@ import type { InstanceRecord, LoadSummary } from '../../fleet/instance.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
-import type { Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry } from '../../store/store.ts'
 import { readInstance, readLoad } from '../records.ts'
@@ -19,7 +19,7 @@ interface NodeEvidenceOptions {
   readonly keys: Keys
   readonly snapshot: { get(): Snapshot }
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
   readonly instance: { readonly name: string }

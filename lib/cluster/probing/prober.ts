@@ -2,8 +2,9 @@ import type { Config } from '../../fleet/config.ts'
 import type { Contacts } from '../../fleet/contacts.ts'
 import type { NodeSpec } from '../../fleet/node.ts'
 import type { Clock } from '../../shared/clock.ts'
-import { Loop, type Random } from '../../shared/loop.ts'
+import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import {
   examine,
   type Finding,
@@ -24,7 +25,7 @@ interface ProberOptions {
   /** Read before each probe. */
   readonly probes: () => Config['probes']
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly metrics?: Metrics
   /** Which nodes answer requests; left out in a process that serves none. */
   readonly evidence?: Evidence
@@ -52,7 +53,7 @@ const maxPatienceMs = 30_000
 export class Prober {
   readonly #options: ProberOptions
   readonly #probe: Probe
-  readonly #loop: Loop
+  readonly #loop: ControlLoop
   #vitals: Vitals
   #observation: Observation | null
   /** Whether a probe had a result. */
@@ -63,7 +64,7 @@ export class Prober {
   #resolves: (() => void)[] = []
 
   constructor(options: ProberOptions) {
-    const { spec, known, probes, clock, dice } = options
+    const { spec, known, probes, clock, random } = options
     this.#options = options
     this.#observation = known
     this.#probedAt = clock.now()
@@ -72,9 +73,9 @@ export class Prober {
       : unknownVitals
     // A closed connection mostly means that the server died, but some servers close every connection.
     this.#probe = new Probe({ spec, clock, connectMs: probes().timeout, hungUp: () => this.requestProbe() })
-    this.#loop = new Loop({
+    this.#loop = new ControlLoop({
       clock,
-      dice,
+      random,
       periodMs: () => (wantsConfirmation(this.#vitals) ? confirmMs : probes().interval),
       round: (signal) => this.#round(signal),
     })

@@ -1,15 +1,15 @@
 import type { NodeSpec, NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
-import type { Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import { type Evidence, Prober } from './prober.ts'
 import type { Observation } from './stored-status.ts'
 
 interface ProbersOptions {
   readonly snapshot: () => Snapshot
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly metrics: Metrics
   readonly evidence: Evidence
   /** See `Prober`. */

@@ -2,9 +2,10 @@ import type { Contacts } from '../../fleet/contacts.ts'
 import { byHealth, type NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
-import { Loop, type Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Finding } from './health.ts'
 import type { Inquiry } from './inquiry.ts'
 import type { PeerReports } from './peer-reports.ts'
@@ -17,7 +18,7 @@ interface ReachOptions {
   readonly inquiry: Inquiry
   readonly probe: ProbeOnce
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly log: Log
   readonly metrics: Metrics
   /** Called when `cutOff` has changed. */
@@ -49,7 +50,7 @@ const freshMs = 30_000
  */
 export class Reach {
   readonly #options: ReachOptions
-  readonly #loop: Loop
+  readonly #loop: ControlLoop
   /** Of the last answer of any node, known by requests or probes; monotonic milliseconds. */
   #reachedAt: number
   /** The nodes that were probed in vain, and since when none is reached; null while one is. */
@@ -58,13 +59,13 @@ export class Reach {
   #cutOff: CutOff | null = null
 
   constructor(options: ReachOptions) {
-    const { clock, dice, contacts } = options
+    const { clock, random, contacts } = options
     this.#options = options
     // An instance that starts finds out soon whether it reaches any.
     this.#reachedAt = clock.now() - idleMs + periodMs
-    this.#loop = new Loop({
+    this.#loop = new ControlLoop({
       clock,
-      dice,
+      random,
       periodMs: () => periodMs,
       round: (signal) => this.#round(signal),
     })
@@ -114,9 +115,9 @@ export class Reach {
 
   /** Probes some of the nodes, and more of them as long as none is reached. */
   async #probe(nodes: readonly NodeView[], signal: AbortSignal): Promise<void> {
-    const { clock, dice } = this.#options
+    const { clock, random } = this.#options
     const startedAt = clock.now()
-    const inOrder = shuffled(nodes, dice).sort(byHealth)
+    const inOrder = shuffled(nodes, random).sort(byHealth)
     const probed: NodeView[] = []
     for (const count of [firstProbed, thenProbed]) {
       const some = inOrder.slice(probed.length, probed.length + count)
@@ -176,9 +177,9 @@ export class Reach {
   }
 }
 
-function shuffled<T>(list: readonly T[], dice: Random): T[] {
+function shuffled<T>(list: readonly T[], random: Random): T[] {
   return list
-    .map((item) => ({ item, rank: dice() }))
+    .map((item) => ({ item, rank: random() }))
     .sort((a, b) => a.rank - b.rank)
     .map(({ item }) => item)
 }

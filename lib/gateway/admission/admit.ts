@@ -1,5 +1,5 @@
-import { type Api, embeds, type RequestSpec } from '../../fleet/ask.ts'
 import { canonicalName } from '../../fleet/documents/names.ts'
+import { type Api, embeds, type RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { applyEdits, type Edit, editsOf } from '../body/json-edit.ts'

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Prefix } from '../../fleet/ask.ts'
+import type { Prefix } from '../../fleet/request-spec.ts'
 import type { PromptPiece, PromptPieces } from '../body/prompt-pieces.ts'
 import { chainBytes, chainText } from './prefix-hash.ts'
 

@@ -1,5 +1,5 @@
-import { type Api, embeds } from '../../fleet/ask.ts'
 import type { CallerPolicy, ModelOptions } from '../../fleet/caller-options.ts'
+import { type Api, embeds } from '../../fleet/request-spec.ts'
 import { type LoadOptions, loadOptions, writeVariant } from '../../fleet/variant.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { openBrace, openBracket } from '../../shared/json/json-bytes.ts'

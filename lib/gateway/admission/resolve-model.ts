@@ -1,7 +1,7 @@
 import type { ModelOptions } from '../../fleet/caller-options.ts'
 import { defaultClass } from '../../fleet/classes.ts'
+import { matchesLabels } from '../../fleet/documents/field-schemas.ts'
 import { canonicalName, matchesModel } from '../../fleet/documents/names.ts'
-import { matchesLabels } from '../../fleet/documents/schema.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import type { RouteView, Snapshot } from '../../fleet/snapshot.ts'
 

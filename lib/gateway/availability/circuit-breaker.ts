@@ -1,7 +1,7 @@
 import type { Config } from '../../fleet/config.ts'
 import { Backoff } from '../../shared/backoff.ts'
 import type { Clock } from '../../shared/clock.ts'
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import { type Counted, FailureWindow } from './failure-window.ts'
 
 /** The passive guard of a node is closed (takes requests), open (takes none) or half-open (takes one, on trial). */
@@ -39,7 +39,7 @@ export interface HalfOpenPermit {
 interface BreakerOptions {
   readonly settings: Config['breaker']
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   readonly changed: (state: BreakerState) => void
   /** A request was answered well, whenever it was sent. */
   readonly answered?: () => void
@@ -62,9 +62,9 @@ export class CircuitBreaker {
   #cancelTimer: () => void = () => {}
 
   constructor(options: BreakerOptions) {
-    const { settings, clock, dice } = options
+    const { settings, clock, random } = options
     this.#options = options
-    this.#backoff = new Backoff({ baseMs: settings.reset, maxMs: settings.max_reset, dice })
+    this.#backoff = new Backoff({ baseMs: settings.reset, maxMs: settings.max_reset, random })
     this.#closedAt = clock.now()
     this.#tally = this.#newTally()
   }

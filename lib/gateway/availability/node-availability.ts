@@ -2,7 +2,7 @@ import type { Config } from '../../fleet/config.ts'
 import { type AvailabilityBarrier, type NodeAvailability, openPassage } from '../../scheduler/fleet/gate.ts'
 import { Backoff } from '../../shared/backoff.ts'
 import type { Clock } from '../../shared/clock.ts'
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import { BackPressure } from './back-pressure.ts'
 import { type BreakerState, CircuitBreaker } from './circuit-breaker.ts'
 import { SlowStart } from './slow-start.ts'
@@ -13,7 +13,7 @@ const barMs = 30_000
 interface NodePassageOptions {
   readonly settings: Config['breaker']
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   /** Slots per model of the node. */
   readonly slots: () => number
   /** More or less may pass than before. */
@@ -37,19 +37,19 @@ export class UpstreamAvailability implements NodeAvailability {
   #ended = false
 
   constructor(options: NodePassageOptions) {
-    const { settings, clock, dice, slots, changed } = options
+    const { settings, clock, random, slots, changed } = options
     this.#options = options
     this.#slowStart = new SlowStart({ clock, stepMs: settings.slow_start, full: slots, stepped: changed })
     this.#backPressure = new BackPressure({
       clock,
-      backoff: new Backoff({ baseMs: settings.reset, maxMs: settings.max_reset, dice }),
+      backoff: new Backoff({ baseMs: settings.reset, maxMs: settings.max_reset, random }),
       resumed: changed,
       relieved: () => this.warmUp(),
     })
     this.breaker = new CircuitBreaker({
       settings,
       clock,
-      dice,
+      random,
       changed: (state) => this.#breakerMoved(state),
       answered: () => this.#backPressure.good(),
       told: options.told,

@@ -5,10 +5,10 @@ import type { CurrentSnapshot } from '../../fleet/snapshot.ts'
 import { type FleetAvailability, type NodeAvailability, openPassage } from '../../scheduler/fleet/gate.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
-import type { Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
 import type { Address } from '../../shared/net/address.ts'
 import type { Via } from '../../shared/net/via.ts'
+import type { Random } from '../../shared/random.ts'
 import { requestHeaders } from '../http/request-headers.ts'
 import type { BreakerState } from './circuit-breaker.ts'
 import { ExpectedTimes } from './expected-times.ts'
@@ -44,7 +44,7 @@ interface UpstreamsOptions {
   readonly metrics: Metrics
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   /** Called when more or less may go to some node than before. */
   readonly changed: () => void
 }
@@ -206,11 +206,11 @@ export class UpstreamPool implements FleetAvailability {
   }
 
   #passageFor(name: string): UpstreamAvailability {
-    const { snapshot, contacts, metrics, clock, dice, changed } = this.#options
+    const { snapshot, contacts, metrics, clock, random, changed } = this.#options
     const passage: UpstreamAvailability = new UpstreamAvailability({
       settings: snapshot.get().config.breaker,
       clock,
-      dice,
+      random,
       slots: () => snapshot.get().nodes.get(name)?.slots ?? 1,
       changed: () => {
         if (passage.isOpen) this.#narrow.delete(name)

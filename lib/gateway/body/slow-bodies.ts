@@ -1,5 +1,5 @@
+import { ChurnMap } from '../../shared/churn-map.ts'
 import type { Clock } from '../../shared/clock.ts'
-import { ChurnMap } from '../../shared/roster.ts'
 
 /** How slowly a body may come. */
 export interface BodyPace {

@@ -1,5 +1,5 @@
-import type { RequestSpec } from '../../fleet/ask.ts'
 import { claims, missingCapability } from '../../fleet/capabilities.ts'
+import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'

@@ -1,4 +1,4 @@
-import type { RequestSpec } from '../../fleet/ask.ts'
+import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Grant } from '../../scheduler/queue/grant.ts'
 import { holdersText } from '../../scheduler/queue/holders.ts'

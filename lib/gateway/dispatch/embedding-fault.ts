@@ -1,4 +1,4 @@
-import { embeds, type RequestSpec } from '../../fleet/ask.ts'
+import { embeds, type RequestSpec } from '../../fleet/request-spec.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { isForeign } from '../response/not-ollama.ts'
 import type { UpstreamFailure } from '../response/outcome.ts'

@@ -1,5 +1,5 @@
-import { embeds, type RequestSpec } from '../../fleet/ask.ts'
 import { isCloudName } from '../../fleet/documents/names.ts'
+import { embeds, type RequestSpec } from '../../fleet/request-spec.ts'
 import type { HealthSign } from '../availability/circuit-breaker.ts'
 import { isForeign, isRoutersOwn } from '../response/not-ollama.ts'
 import { errorText, parseObject } from '../response/ollama-json.ts'

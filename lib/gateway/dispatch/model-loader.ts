@@ -1,6 +1,6 @@
-import { embeds } from '../../fleet/ask.ts'
 import type { Config } from '../../fleet/config.ts'
 import { keepAliveOf } from '../../fleet/keep-alive.ts'
+import { embeds } from '../../fleet/request-spec.ts'
 import type { CurrentSnapshot } from '../../fleet/snapshot.ts'
 import { readVariant } from '../../fleet/variant.ts'
 import { LoadError, type Loader, type SwapOrder, type Swapped } from '../../scheduler/fleet/loader.ts'

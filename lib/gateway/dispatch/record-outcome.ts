@@ -1,4 +1,4 @@
-import type { RequestSpec } from '../../fleet/ask.ts'
+import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { HalfOpenPermit } from '../availability/circuit-breaker.ts'
 import type { Upstream } from '../availability/upstream.ts'
 import type { UpstreamOutcome } from '../response/outcome.ts'

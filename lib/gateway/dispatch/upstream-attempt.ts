@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders } from 'node:http'
-import { embeds, type RequestSpec } from '../../fleet/ask.ts'
+import { embeds, type RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Grant } from '../../scheduler/queue/grant.ts'
 import type { Clock } from '../../shared/clock.ts'

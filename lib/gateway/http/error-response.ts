@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { Dialect } from '../../fleet/ask.ts'
+import type { Dialect } from '../../fleet/request-spec.ts'
 import type { ErrorCode, ProxyError } from '../../shared/errors.ts'
 
 /** Whether an answer of this type comes in pieces that mean something each. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Api, Dialect, Reason } from '../../fleet/ask.ts'
+import type { Api, Dialect, Reason } from '../../fleet/request-spec.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { ProxyError } from '../../shared/errors.ts'
 import type { Kind } from './routes.ts'

@@ -1,5 +1,5 @@
-import type { Api } from '../../fleet/ask.ts'
 import { byModel, type Config } from '../../fleet/config.ts'
+import type { Api } from '../../fleet/request-spec.ts'
 import { ProxyError } from '../../shared/errors.ts'
 
 /** What is answered from memory, whatever the nodes do. */

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { matchesLabels } from '../../fleet/documents/schema.ts'
+import { matchesLabels } from '../../fleet/documents/field-schemas.ts'
 import { type NodeView, preferWell } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 

@@ -1,4 +1,4 @@
-import { matchesLabels } from '../../fleet/documents/schema.ts'
+import { matchesLabels } from '../../fleet/documents/field-schemas.ts'
 import type { JobAction } from '../../fleet/job.ts'
 import type { Wish } from '../../fleet/job-wish.ts'
 import { type NodeView, preferWell } from '../../fleet/node.ts'

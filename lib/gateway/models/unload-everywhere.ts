@@ -1,5 +1,5 @@
-import type { Api, RequestSpec } from '../../fleet/ask.ts'
 import type { NodeView } from '../../fleet/node.ts'
+import type { Api, RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'

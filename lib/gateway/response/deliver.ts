@@ -1,4 +1,4 @@
-import { isUnlisted } from '../../fleet/ask.ts'
+import { isUnlisted } from '../../fleet/request-spec.ts'
 import { isStream } from '../http/error-response.ts'
 import { HeldDelivery } from './held-delivery.ts'
 import { PassDelivery } from './pass-delivery.ts'

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http'
-import type { Api } from '../../fleet/ask.ts'
+import type { Api } from '../../fleet/request-spec.ts'
 import { type ModelRename, renameModel } from '../body/rename-model.ts'
 import type { Tokens } from '../http/exchange.ts'
 import type { UpstreamOutcome } from './outcome.ts'

@@ -1,4 +1,4 @@
-import type { Api } from '../../fleet/ask.ts'
+import type { Api } from '../../fleet/request-spec.ts'
 import type { Timings } from '../../scheduler/events.ts'
 import { MergedBytes } from '../../shared/merged-bytes.ts'
 import type { Tokens } from '../http/exchange.ts'

@@ -1,5 +1,5 @@
-import { matchesLabels } from '../../fleet/documents/schema.ts'
-import type { Random } from '../../shared/loop.ts'
+import { matchesLabels } from '../../fleet/documents/field-schemas.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Runner } from '../fleet/runner.ts'
 import type { QueueEntry } from '../queue-entry.ts'
 import { fleetPerToken } from './capacity.ts'
@@ -57,15 +57,15 @@ export class Candidates extends CostTable {
    * The row where a request costs least, or -1 when there is none that anybody knows the start of. Of those that cost about
    * the same the one with most free slots, then any. A tier is used once no slot of a better one is free.
    */
-  cheapest(waiting: QueueEntry, dice: Random, now: number): number {
-    if (!this.#isTiered) return this.#cheapestOf(tiers.never, waiting, dice, now)
+  cheapest(waiting: QueueEntry, random: Random, now: number): number {
+    if (!this.#isTiered) return this.#cheapestOf(tiers.never, waiting, random, now)
     const worst = this.#worstFor(waiting)
     for (const tier of [tiers.well, tiers.slow] as const) {
       if (tier >= worst) break
-      const row = this.#cheapestOf(tier, waiting, dice, now)
+      const row = this.#cheapestOf(tier, waiting, random, now)
       if (row >= 0 && this.terms(row).state === 'ready') return row
     }
-    return this.#cheapestOf(worst, waiting, dice, now)
+    return this.#cheapestOf(worst, waiting, random, now)
   }
 
   /**
@@ -74,16 +74,16 @@ export class Candidates extends CostTable {
    *
    * @param others what they ask for, as a share of what the fleet can serve.
    */
-  cheapestModest(waiting: QueueEntry, others: number, dice: Random, now: number): number {
+  cheapestModest(waiting: QueueEntry, others: number, random: Random, now: number): number {
     if (!this.#hasSpare(this.allFree, this.allSlots, others)) return -1
     const rows = this.#freeFor(waiting).filter((row) => this.#isSpare(row, others))
-    return this.#scan({ rows, upTo: null, before: now }, waiting, dice, now)
+    return this.#scan({ rows, upTo: null, before: now }, waiting, random, now)
   }
 
   /** The cheapest row with a free slot, or -1 when there is none that costs so few seconds. */
-  cheapestFree(waiting: QueueEntry, most: number, dice: Random, now: number): number {
+  cheapestFree(waiting: QueueEntry, most: number, random: Random, now: number): number {
     if (this.allFree === 0) return -1
-    const row = this.#scan({ rows: this.#freeFor(waiting), upTo: null, before: now }, waiting, dice, now)
+    const row = this.#scan({ rows: this.#freeFor(waiting), upTo: null, before: now }, waiting, random, now)
     return row >= 0 && this.cost(row, waiting, now) <= most ? row : -1
   }
 
@@ -106,12 +106,12 @@ export class Candidates extends CostTable {
     return free > Math.min(reserve * slots, Math.max(1, others * slots))
   }
 
-  #cheapestOf(upTo: Tier, waiting: QueueEntry, dice: Random, now: number): number {
-    const best = this.#scan(this.#choiceOf(upTo, waiting), waiting, dice, now)
+  #cheapestOf(upTo: Tier, waiting: QueueEntry, random: Random, now: number): number {
+    const best = this.#scan(this.#choiceOf(upTo, waiting), waiting, random, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
     // Of loads that were put off none may cost less, nor about the same.
     const isDue = this.workOutLoads(least * (1 + this.around.rules.cost.tie), now)
-    return isDue ? this.#scan(this.#choiceOf(upTo, waiting), waiting, dice, now) : best
+    return isDue ? this.#scan(this.#choiceOf(upTo, waiting), waiting, random, now) : best
   }
 
   #choiceOf(upTo: Tier, waiting: QueueEntry): Choice {
@@ -124,7 +124,7 @@ export class Candidates extends CostTable {
     return isPicky || this.#isTiered || this.lastResorts > 0
   }
 
-  #scan({ rows, upTo, before }: Choice, waiting: QueueEntry, dice: Random, now: number): number {
+  #scan({ rows, upTo, before }: Choice, waiting: QueueEntry, random: Random, now: number): number {
     const { tie } = this.around.rules.cost
     let best = -1
     // Whoever costs more than any sum of seconds, or nothing that is a number, has no place.
@@ -141,7 +141,7 @@ export class Candidates extends CostTable {
       latest = now + least * (1 + tie)
       if (lead < 0) continue
       equals = lead > 0 ? 1 : equals + 1
-      if (dice() * equals < 1) best = row
+      if (random() * equals < 1) best = row
     }
     return best
   }

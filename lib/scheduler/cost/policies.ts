@@ -1,5 +1,5 @@
 import type { Policy } from '../../fleet/policies.ts'
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Runner } from '../fleet/runner.ts'
 import type { QueueEntry } from '../queue-entry.ts'
 import type { Candidates } from './candidates.ts'
@@ -8,18 +8,18 @@ import type { Candidates } from './candidates.ts'
 export type Chooser = (list: Candidates, waiting: QueueEntry) => number
 
 /** The chooser of a policy; null for the one that plans. */
-export function chooserFor(policy: Policy, dice: Random): Chooser | null {
+export function chooserFor(policy: Policy, random: Random): Chooser | null {
   switch (policy) {
     case 'earliest-finish':
       return null
     case 'least-connections':
-      return least(({ node }) => node.active, dice)
+      return least(({ node }) => node.active, random)
     case 'round-robin':
       return roundRobin()
     case 'weighted':
-      return least(({ node }) => (node.active + 1) / node.facts.weight, dice)
+      return least(({ node }) => (node.active + 1) / node.facts.weight, random)
     case 'resident-first':
-      return least((runner) => runner.node.active + (isOpen(runner) ? 0 : closed), dice)
+      return least((runner) => runner.node.active + (isOpen(runner) ? 0 : closed), random)
   }
 }
 
@@ -41,7 +41,7 @@ function roundRobin(): Chooser {
 }
 
 /** Where the score is lowest; any of equals. */
-function least(score: (runner: Runner) => number, dice: Random): Chooser {
+function least(score: (runner: Runner) => number, random: Random): Chooser {
   return (list, waiting) => {
     let [best, lowest, equals] = [-1, Number.POSITIVE_INFINITY, 0]
     for (const [row, runner] of list.runners.entries()) {
@@ -49,7 +49,7 @@ function least(score: (runner: Runner) => number, dice: Random): Chooser {
       if (each > lowest || !list.admits(row, waiting)) continue
       equals = each < lowest ? 1 : equals + 1
       lowest = each
-      if (dice() * equals < 1) best = row
+      if (random() * equals < 1) best = row
     }
     return best
   }

@@ -1,4 +1,4 @@
-import type { Prefix } from '../../fleet/ask.ts'
+import type { Prefix } from '../../fleet/request-spec.ts'
 import type { SchedulingRequest } from '../events.ts'
 import type { Residence, Runner } from '../fleet/runner.ts'
 

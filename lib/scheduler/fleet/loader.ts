@@ -1,5 +1,5 @@
-import type { Api } from '../../fleet/ask.ts'
 import type { NodeView } from '../../fleet/node.ts'
+import type { Api } from '../../fleet/request-spec.ts'
 
 /** A change of what a node has in memory. */
 export interface SwapOrder {

@@ -1,5 +1,5 @@
 import { contextVariant } from '../../fleet/variant.ts'
-import { ChurnMap } from '../../shared/roster.ts'
+import { ChurnMap } from '../../shared/churn-map.ts'
 import type { CostTerms } from '../cost/cost-terms.ts'
 import type { Decision, SchedulingRequest } from '../events.ts'
 import { type GpuTime, RunnerTime } from '../learning/contention.ts'

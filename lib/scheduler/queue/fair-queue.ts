@@ -1,4 +1,4 @@
-import { ChurnMap } from '../../shared/roster.ts'
+import { ChurnMap } from '../../shared/churn-map.ts'
 import type { SchedulingRequest } from '../events.ts'
 import type { Parameters } from '../parameters.ts'
 import { type QueueEntry, type QueuePriority, queuePriorityOf } from '../queue-entry.ts'

@@ -1,5 +1,5 @@
-import type { Reason } from '../../fleet/ask.ts'
 import type { NodeView } from '../../fleet/node.ts'
+import type { Reason } from '../../fleet/request-spec.ts'
 import type { SchedulerEvent, Timings } from '../events.ts'
 
 /** The right to run one request on a node. Leaving the `using` block gives the slot back, if nothing has before. */

@@ -1,4 +1,4 @@
-import { ChurnMap } from '../../shared/roster.ts'
+import { ChurnMap } from '../../shared/churn-map.ts'
 import type { SchedulingRequest } from '../events.ts'
 
 /** Requests in the queue that may go to the same places: one variant, the same labels asked for, failed by the same nodes. */

@@ -1,5 +1,5 @@
-import type { RequestSpec } from '../../fleet/ask.ts'
 import type { NodeView } from '../../fleet/node.ts'
+import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { AvailabilityBarrier, FleetAvailability } from '../fleet/gate.ts'
 

@@ -1,4 +1,4 @@
-import { ChurnMap } from '../../shared/roster.ts'
+import { ChurnMap } from '../../shared/churn-map.ts'
 import { batchS, restOf, type Surroundings, slowBytes } from '../cost/completion.ts'
 import type { PrefixIndex } from '../cost/prefix-index.ts'
 import type { DecisionEntry, DecisionLog } from '../decision-log.ts'

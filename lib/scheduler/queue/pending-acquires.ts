@@ -1,6 +1,6 @@
-import type { Api, RequestSpec } from '../../fleet/ask.ts'
+import type { Api, RequestSpec } from '../../fleet/request-spec.ts'
+import { ChurnMap } from '../../shared/churn-map.ts'
 import type { Clock } from '../../shared/clock.ts'
-import { ChurnMap } from '../../shared/roster.ts'
 import type { Grant } from './grant.ts'
 
 /** Whoever waits for a load is not told that no slot became free, and is looked at again after so many milliseconds. */

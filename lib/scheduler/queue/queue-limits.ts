@@ -1,4 +1,4 @@
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Parameters } from '../parameters.ts'
 import type { QueueEntry } from '../queue-entry.ts'
 import type { FairQueue } from './fair-queue.ts'
@@ -13,11 +13,11 @@ const mostRetryS = 600
  */
 export class QueueLimits {
   readonly #rules: Parameters
-  readonly #dice: Random
+  readonly #random: Random
 
-  constructor(rules: Parameters, dice: Random) {
+  constructor(rules: Parameters, random: Random) {
     this.#rules = rules
-    this.#dice = dice
+    this.#random = random
   }
 
   /**
@@ -44,7 +44,7 @@ export class QueueLimits {
   /** Seconds after which asking again may help, varied so that callers do not come back together. */
   retryAfterS(waitS: number): number {
     const { jitter } = this.#rules.admission
-    const varied = waitS * (1 + jitter * (2 * this.#dice() - 1))
+    const varied = waitS * (1 + jitter * (2 * this.#random() - 1))
     return Math.min(mostRetryS, Math.max(leastRetryS, varied))
   }
 }

@@ -1,4 +1,4 @@
-import type { RequestSpec } from '../../fleet/ask.ts'
+import type { RequestSpec } from '../../fleet/request-spec.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Effect } from '../events.ts'
 

@@ -1,4 +1,4 @@
-import { ChurnMap } from '../../shared/roster.ts'
+import { ChurnMap } from '../../shared/churn-map.ts'
 import type { SchedulerEvent } from '../events.ts'
 import { type GrantParts, RunningRequest } from './grant.ts'
 

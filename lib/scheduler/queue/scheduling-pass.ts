@@ -1,5 +1,5 @@
 import type { Policy } from '../../fleet/policies.ts'
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import type { Candidates } from '../cost/candidates.ts'
 import type { Surroundings } from '../cost/completion.ts'
 import type { CostTerms } from '../cost/cost-terms.ts'
@@ -25,7 +25,7 @@ interface Parts {
   readonly admission: QueueLimits
   readonly restraint: TenantReservation
   readonly log: DecisionLog
-  readonly dice: Random
+  readonly random: Random
 }
 
 /**
@@ -47,11 +47,11 @@ export class SchedulingPass {
   constructor(parts: Parts, policy: Policy) {
     this.#parts = parts
     this.#budget = new PassBudget(parts.around.rules.queue)
-    this.#chooser = chooserFor(policy, parts.dice)
+    this.#chooser = chooserFor(policy, parts.random)
   }
 
   use(policy: Policy): void {
-    this.#chooser = chooserFor(policy, this.#parts.dice)
+    this.#chooser = chooserFor(policy, this.#parts.random)
   }
 
   run(now: number): Effect[] {
@@ -118,7 +118,7 @@ export class SchedulingPass {
 
   /** Whether it left the queue. */
   #place(waiting: QueueEntry, rank: number, list: Candidates, now: number): boolean {
-    const { around, dice, restraint } = this.#parts
+    const { around, random, restraint } = this.#parts
     const held = this.#held.get(list)
     if (held && held.rank < rank) {
       waiting.plan = { node: null, waitsFor: 'slot', startsAt: held.startsAt }
@@ -126,7 +126,7 @@ export class SchedulingPass {
     }
     const limits = restraint.limits(waiting.work.tenant, rank, now)
     if (limits) return this.#placeModestly(waiting, list, limits, now)
-    const row = list.cheapest(waiting, dice, now)
+    const row = list.cheapest(waiting, random, now)
     if (row < 0) {
       waiting.plan = null
       return this.#refuseHopeless(waiting, list, now)
@@ -147,7 +147,7 @@ export class SchedulingPass {
   #freeInstead(waiting: QueueEntry, list: Candidates, row: number, now: number): number {
     const overdueS = now - waiting.dueAt
     if (!(overdueS > 0)) return -1
-    return list.cheapestFree(waiting, list.cost(row, waiting, now) + overdueS, this.#parts.dice, now)
+    return list.cheapestFree(waiting, list.cost(row, waiting, now) + overdueS, this.#parts.random, now)
   }
 
   /** Starts a request of a tenant that is held back if it takes nothing from the others; no place is kept for it. */
@@ -157,8 +157,8 @@ export class SchedulingPass {
     { others, part }: ReservationLimits,
     now: number,
   ): boolean {
-    const { lines, dice } = this.#parts
-    const row = list.cheapestModest(waiting, others, dice, now)
+    const { lines, random } = this.#parts
+    const row = list.cheapestModest(waiting, others, random, now)
     if (row >= 0) return this.#start(waiting, list, row, now)
     // Its tenant's line gets what the others leave.
     const startsAt = now + lines.drainS(waiting.work) / part

@@ -1,4 +1,4 @@
-import { embeds, type RequestSpec } from '../../fleet/ask.ts'
+import { embeds, type RequestSpec } from '../../fleet/request-spec.ts'
 import type { SchedulingRequest } from '../events.ts'
 
 /** @param id that the core knows it by; one that is in use stands for what it is in use for. */

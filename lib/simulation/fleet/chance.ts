@@ -1,19 +1,19 @@
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 
 /** Normally distributed, mean 0 and standard deviation 1 (Box and Muller). */
-function normal(dice: Random): number {
-  return Math.sqrt(-2 * Math.log(1 - dice())) * Math.cos(2 * Math.PI * dice())
+function normal(random: Random): number {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
 }
 
 /** Lognormal with mean 1 and coefficient of variation `cv`. */
-export function burst(dice: Random, cv: number): number {
+export function burst(random: Random, cv: number): number {
   const variance = Math.log(1 + cv * cv)
-  return Math.exp(normal(dice) * Math.sqrt(variance) - variance / 2)
+  return Math.exp(normal(random) * Math.sqrt(variance) - variance / 2)
 }
 
 /** An index, as often as its weight says. */
-export function pickByWeight(dice: Random, weights: readonly number[]): number {
-  let left = dice() * weights.reduce((sum, weight) => sum + weight, 0)
+export function pickByWeight(random: Random, weights: readonly number[]): number {
+  let left = random() * weights.reduce((sum, weight) => sum + weight, 0)
   const found = weights.findIndex((weight) => {
     left -= weight
     return left < 0
@@ -25,8 +25,8 @@ export function pickByWeight(dice: Random, weights: readonly number[]): number {
 export type Quantiles = readonly (readonly [share: number, value: number])[]
 
 /** A value of a distribution known by some of its quantiles, log-linear between them. */
-export function draw(dice: Random, quantiles: Quantiles): number {
-  const share = dice()
+export function draw(random: Random, quantiles: Quantiles): number {
+  const share = random()
   const above = Math.max(
     1,
     quantiles.findIndex(([upTo]) => share < upTo),

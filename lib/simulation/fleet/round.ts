@@ -1,5 +1,4 @@
-import type { Random } from '../../shared/loop.ts'
-import { seededRandom } from '../../shared/seeded-dice.ts'
+import { type Random, seededRandom } from '../../shared/random.ts'
 import { capacity } from './capacity.ts'
 import type { Decider } from './decider.ts'
 import type { FleetPlan } from './fleet-plan.ts'
@@ -27,7 +26,7 @@ export interface RoundOptions {
 }
 
 /** Makes who decides. The nodes are for yardsticks only: they tell what nobody could know. */
-export type DeciderOf = (dice: Random, nodes: readonly RehearsedNode[]) => Decider
+export type DeciderOf = (random: Random, nodes: readonly RehearsedNode[]) => Decider
 
 /** Of the same seed come the same nodes and the same requests, for every decider. */
 export function rehearse(options: RoundOptions, deciderOf: DeciderOf): RehearsalCourse {
@@ -50,9 +49,9 @@ export function requestsFor(
   { fleet, trace, load, requests, scenario, seed }: RoundOptions,
   speeds: Speeds,
 ): RehearsedRequest[] {
-  const dice = seededRandom(seed + 1_000_003)
-  const rows = trace ? someOf(trace, requests, dice) : generateTrace(requests, dice)
-  const unscaled = requestsOf(rows, fleet.models, dice)
+  const random = seededRandom(seed + 1_000_003)
+  const rows = trace ? someOf(trace, requests, random) : generateTrace(requests, random)
+  const unscaled = requestsOf(rows, fleet.models, random)
   const most = capacity(fleet, speeds, {
     newTokens: mean(unscaled.map(({ promptTokens, reusableTokens }) => promptTokens - reusableTokens)),
     outputTokens: mean(unscaled.map(({ outputTokens }) => outputTokens)),
@@ -64,13 +63,13 @@ export function requestsFor(
 type Speeds = ReadonlyMap<string, number>
 
 /** What each node is really like, which nobody is told. */
-export function speedsOf({ nodes, jitter }: FleetPlan, dice: Random): Speeds {
-  return new Map(nodes.map(({ name, speed }) => [name, speed * (1 + jitter * (2 * dice() - 1))]))
+export function speedsOf({ nodes, jitter }: FleetPlan, random: Random): Speeds {
+  return new Map(nodes.map(({ name, speed }) => [name, speed * (1 + jitter * (2 * random() - 1))]))
 }
 
 /** So many rows in a run, from somewhere in the trace. */
-function someOf(trace: readonly TraceRow[], count: number, dice: Random): readonly TraceRow[] {
-  const from = Math.floor(dice() * Math.max(0, trace.length - count + 1))
+function someOf(trace: readonly TraceRow[], count: number, random: Random): readonly TraceRow[] {
+  const from = Math.floor(random() * Math.max(0, trace.length - count + 1))
   return trace.slice(from, from + count)
 }
 

@@ -1,5 +1,5 @@
 import { ProxyError } from '../../shared/errors.ts'
-import type { Random } from '../../shared/loop.ts'
+import type { Random } from '../../shared/random.ts'
 import { burst, draw, type Quantiles } from './chance.ts'
 
 /** One request of a trace: when, and how much. */
@@ -89,14 +89,14 @@ const outputs: Quantiles = [
 const arrivalVariation = 1.1
 
 /** Requests of the shape of that trace: its lengths, and arrivals a little more bursty than by pure chance. */
-export function generateTrace(count: number, dice: Random): TraceRow[] {
+export function generateTrace(count: number, random: Random): TraceRow[] {
   let at = 0
   return Array.from({ length: count }, () => {
-    at += burst(dice, arrivalVariation)
+    at += burst(random, arrivalVariation)
     return {
       at,
-      promptTokens: Math.round(draw(dice, prompts)),
-      outputTokens: Math.round(draw(dice, outputs)),
+      promptTokens: Math.round(draw(random, prompts)),
+      outputTokens: Math.round(draw(random, outputs)),
       session: null,
       reusableTokens: null,
     }

@@ -1,5 +1,5 @@
-import type { Prefix } from '../../fleet/ask.ts'
-import type { Random } from '../../shared/loop.ts'
+import type { Prefix } from '../../fleet/request-spec.ts'
+import type { Random } from '../../shared/random.ts'
 import { pickByWeight } from './chance.ts'
 import type { PlannedModel } from './fleet-plan.ts'
 import type { TraceRow } from './trace.ts'
@@ -44,7 +44,7 @@ interface Turn {
 export function requestsOf(
   rows: readonly TraceRow[],
   models: readonly PlannedModel[],
-  dice: Random,
+  random: Random,
 ): RehearsedRequest[] {
   const bySession = new Map<string, Turn>()
   const open: Turn[] = []
@@ -53,8 +53,8 @@ export function requestsOf(
   return rows.map((row, index) => {
     const earlier = earlierTurn(row)
     const conversation = earlier?.conversation ?? index
-    const model = earlier?.model ?? models[pickByWeight(dice, shares)]?.name ?? ''
-    const tenant = earlier?.tenant ?? `tenant-${pickByWeight(dice, tenantShares) + 1}`
+    const model = earlier?.model ?? models[pickByWeight(random, shares)]?.name ?? ''
+    const tenant = earlier?.tenant ?? `tenant-${pickByWeight(random, tenantShares) + 1}`
     const { promptTokens, outputTokens } = row
     const reusableTokens = earlier ? reusable(row, earlier) : 0
     const known = (earlier?.prefixes ?? []).filter(({ tokens }) => tokens <= reusableTokens)
@@ -76,8 +76,8 @@ export function requestsOf(
 
   function earlierTurn({ session }: TraceRow): Turn | undefined {
     if (session !== null) return bySession.get(session)
-    if (dice() >= continuing) return undefined
-    return open[Math.floor(dice() * open.length)]
+    if (random() >= continuing) return undefined
+    return open[Math.floor(random() * open.length)]
   }
 
   function newMessages(from: number, to: number): Prefix[] {

@@ -1,16 +1,16 @@
 import type { Etcd3 } from 'etcd3'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
-import type { Random } from '../../shared/loop.ts'
 import type { Metrics } from '../../shared/metrics.ts'
+import type { Random } from '../../shared/random.ts'
 import { Condition } from '../condition.ts'
 import { StoreError } from '../store.ts'
+import { CallDeadlines } from './call-deadlines.ts'
 import { isReady, whenReady } from './etcd-channel.ts'
 import { EtcdClient } from './etcd-client.ts'
 import { EtcdCredentials, type EtcdTls } from './etcd-credentials.ts'
 import { adviceOn, storeErrorOf, troubleOf } from './etcd-errors.ts'
-import { CallDeadlines } from './patience.ts'
-import { reconnectPauseMs } from './reconnect.ts'
+import { reconnectPauseMs } from './reconnect-pause.ts'
 
 /** Milliseconds until an operator who did nothing is told again. */
 const repeatMs = 60_000
@@ -27,7 +27,7 @@ export interface EtcdOptions {
   readonly tls?: () => EtcdTls
   readonly clock: Clock
   /** Spreads the connections of many instances. */
-  readonly dice?: Random
+  readonly random?: Random
   readonly log: Log
   readonly metrics?: Metrics
 }
@@ -172,12 +172,12 @@ export class EtcdLink {
     if (client !== this.#client) return
     this.#patience.unanswered(tookMs)
     if (error) this.#note(false, error)
-    const { clock, dice = Math.random } = this.#options
+    const { clock, random = Math.random } = this.#options
     this.#turnOn()
     client.close()
     this.#client = null
     this.#failures += 1
-    this.#restUntil = clock.now() + reconnectPauseMs(this.#instances, this.#failures, dice())
+    this.#restUntil = clock.now() + reconnectPauseMs(this.#instances, this.#failures, random())
   }
 
   /**

@@ -8,14 +8,14 @@ import { Link, MemoryStore } from '../../support/memory-store.ts'
 
 const key = '/llamero/test/leader'
 
-function aCluster(ids: readonly string[], dice: () => number = () => 0.5) {
+function aCluster(ids: readonly string[], random: () => number = () => 0.5) {
   const clock = new VirtualClock()
   const store = new MemoryStore(clock)
-  const candidates = ids.map((id) => aCandidate(id, store, clock, dice))
+  const candidates = ids.map((id) => aCandidate(id, store, clock, random))
   return { clock, store, candidates }
 }
 
-function aCandidate(id: string, store: MemoryStore, clock: VirtualClock, dice: () => number) {
+function aCandidate(id: string, store: MemoryStore, clock: VirtualClock, random: () => number) {
   const link = new Link(store)
   const changes: boolean[] = []
   const permit = { mayLead: true, registered: new Set(['a', 'b', 'c']) }
@@ -24,7 +24,7 @@ function aCandidate(id: string, store: MemoryStore, clock: VirtualClock, dice: (
     key,
     id,
     clock,
-    dice,
+    random,
     log: silentLog,
     ttlMs: 10_000,
     mayLead: () => permit.mayLead,
@@ -208,10 +208,10 @@ test('a stopped candidate leaves no key behind, even when stopped in the middle 
 
 test('three candidates under random cuts, delays and lost answers: never two leaders, and fences only rise', async () => {
   for (const seed of [1, 2, 3, 4, 5]) {
-    const dice = seeded(seed)
-    const { clock, candidates } = aCluster(['a', 'b', 'c'], dice)
+    const random = seeded(seed)
+    const { clock, candidates } = aCluster(['a', 'b', 'c'], random)
     for (const { election, link } of candidates) {
-      link.latencyMs = () => (dice() < 0.02 ? 900 * dice() : 3 * dice())
+      link.latencyMs = () => (random() < 0.02 ? 900 * random() : 3 * random())
       election.start()
     }
     let highest = 0n
@@ -225,8 +225,8 @@ test('three candidates under random cuts, delays and lost answers: never two lea
       highest = fence
       terms.add(fence)
       for (const { link } of candidates) {
-        if (dice() < 0.002) link.isCut = !link.isCut
-        if (dice() < 0.002) link.answersToLose = 1
+        if (random() < 0.002) link.isCut = !link.isCut
+        if (random() < 0.002) link.answersToLose = 1
       }
     }
     assert.ok(terms.size > 2, `seed ${seed}: the faults changed leaders`)

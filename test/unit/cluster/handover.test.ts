@@ -22,7 +22,7 @@ async function aCluster(...names: string[]) {
       keys,
       snapshot: new CurrentSnapshot(),
       clock,
-      dice: () => n / names.length,
+      random: () => n / names.length,
       log: silentLog,
       metrics: new Metrics(),
       instance: { name, boot: name, version: '0', data: '', admin: '', started: new Date(0) },

@@ -48,7 +48,7 @@ function anInstance(
     keys,
     snapshot,
     clock: store.clock,
-    dice: () => 0.5,
+    random: () => 0.5,
     log,
     metrics,
     instance: {

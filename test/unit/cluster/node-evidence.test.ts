@@ -44,7 +44,7 @@ function aCluster(names: readonly string[], nodes: readonly string[] = ['n1', 'n
     names.map((id) => [
       id,
       new NodeEvidence({
-        ...{ keys, clock, metrics: new Metrics(), dice: () => 0.5 },
+        ...{ keys, clock, metrics: new Metrics(), random: () => 0.5 },
         log: { ...silentLog, warn: note(id), info: note(id) },
         snapshot: { get: () => snapshot },
         instance: { name: id },

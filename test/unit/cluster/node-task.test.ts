@@ -45,7 +45,7 @@ function aWork(
     keepAlive: () => ({}),
     ask: async (order, heard) => answer(paths.push(order.path), heard),
     clock,
-    dice: () => 0.5,
+    random: () => 0.5,
     changed: (progress) => said.push(progress),
     ended: (last) => ends.push(last),
   })

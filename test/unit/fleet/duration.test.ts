@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { configSchema, defaultConfig } from '../../../lib/fleet/config.ts'
-import { writtenConfig } from '../../../lib/fleet/kinds.ts'
+import { writtenConfig } from '../../../lib/fleet/document-schemas.ts'
 import { parseDuration, writeDuration } from '../../../lib/shared/duration.ts'
 
 test('a duration is written in the largest unit that needs no fraction', () => {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import type { z } from 'zod'
+import { schemas } from '../../../lib/fleet/document-schemas.ts'
 import { describeFaults } from '../../../lib/fleet/documents/contents.ts'
 import { readDocument, readValue } from '../../../lib/fleet/documents/document.ts'
-import { schemas } from '../../../lib/fleet/kinds.ts'
 
 /** What an operator reads of a document, in one sentence. */
 function said(text: string, schema: z.ZodType): string {

@@ -6,18 +6,18 @@ import {
   CircuitBreaker,
   type HealthSign,
 } from '../../../lib/gateway/availability/circuit-breaker.ts'
-import type { Random } from '../../../lib/shared/loop.ts'
+import type { Random } from '../../../lib/shared/random.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 
 const { reset: resetMs, max_reset: maxMs } = defaultConfig.breaker
 const trialLimitMs = 5000
 
-/** With the default dice nothing is jittered. */
+/** With the default `random` nothing is jittered. */
 function arrange({
-  dice = () => 0.5,
+  random = () => 0.5,
   clock = new VirtualClock(),
 }: {
-  dice?: Random
+  random?: Random
   clock?: VirtualClock
 } = {}) {
   const states: BreakerState[] = []
@@ -25,7 +25,7 @@ function arrange({
   const breaker = new CircuitBreaker({
     settings: defaultConfig.breaker,
     clock,
-    dice,
+    random,
     changed: (state) => {
       states.push(state)
       moves.push({ state, at: clock.now() })
@@ -222,9 +222,9 @@ suite('the breaker', () => {
     assert.deepEqual(pauses(), [resetMs, 2 * resetMs, maxMs, resetMs])
   })
 
-  test('a recovered node is used again within 30 s, whatever the dice and even if its last trial hung (173)', async () => {
+  test('a recovered node is used again within 30 s, even with the longest jitter and after a trial that hung (173)', async () => {
     for (const die of [0, 0.5, 0.999]) {
-      const { breaker, clock, report } = arrange({ dice: () => die })
+      const { breaker, clock, report } = arrange({ random: () => die })
       await report('refused')
       let lastTrialAt = 0
       while (clock.now() < 200_000) {
@@ -239,12 +239,12 @@ suite('the breaker', () => {
 
   test('the breakers of three instances try a recovering node at different moments, each once per pause (177)', async () => {
     const clock = new VirtualClock()
-    const dice = [0.1, 0.5, 0.9].map((die) => arrange({ dice: () => die, clock }))
+    const random = [0.1, 0.5, 0.9].map((die) => arrange({ random: () => die, clock }))
     const trials: number[][] = [[], [], []]
-    for (const { report } of dice) await report('refused')
+    for (const { report } of random) await report('refused')
     while (clock.now() < 60_000) {
       await clock.advance(10)
-      for (const [nth, { breaker, report }] of dice.entries()) {
+      for (const [nth, { breaker, report }] of random.entries()) {
         if (!breaker.admits) continue
         trials[nth]?.push(clock.now())
         await report('bad')

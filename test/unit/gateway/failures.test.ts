@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { RequestSpec } from '../../../lib/fleet/ask.ts'
+import type { RequestSpec } from '../../../lib/fleet/request-spec.ts'
 import { judgeFailure } from '../../../lib/gateway/dispatch/failure-policy.ts'
 import { noTokens } from '../../../lib/gateway/http/exchange.ts'
 import type { UpstreamFault } from '../../../lib/gateway/response/outcome.ts'

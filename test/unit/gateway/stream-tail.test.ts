@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import type { Api } from '../../../lib/fleet/ask.ts'
+import type { Api } from '../../../lib/fleet/request-spec.ts'
 import { errorAtStart, StreamParser } from '../../../lib/gateway/response/stream-parser.ts'
 
 const ndjson = 'application/x-ndjson'

@@ -3,15 +3,15 @@ import { suite, test } from 'node:test'
 import { CurrentSnapshot, type Snapshot } from '../../../lib/fleet/snapshot.ts'
 import { UpstreamPool } from '../../../lib/gateway/availability/upstream-pool.ts'
 import type { Grant } from '../../../lib/scheduler/queue/grant.ts'
-import type { Random } from '../../../lib/shared/loop.ts'
 import { Metrics } from '../../../lib/shared/metrics.ts'
 import { Via } from '../../../lib/shared/net/via.ts'
+import type { Random } from '../../../lib/shared/random.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { aLoadedFleet, anAsk, aSnapshot } from '../../support/fleet.ts'
 import { aScheduler } from '../../support/scheduler.ts'
 
 /** The real scheduler and the real upstreams; nodes are what the test says of their answers. */
-function arrange(snapshot: Snapshot, dice: Random = () => 0.5) {
+function arrange(snapshot: Snapshot, random: Random = () => 0.5) {
   const current = new CurrentSnapshot()
   current.swap(snapshot)
   const clock = new VirtualClock()
@@ -25,7 +25,7 @@ function arrange(snapshot: Snapshot, dice: Random = () => 0.5) {
     metrics,
     log,
     clock,
-    dice,
+    random,
     changed,
   })
   const scheduler = aScheduler(snapshot, { current, gate: upstreams, clock })
@@ -264,7 +264,7 @@ suite('a node that says it is busy', () => {
   })
 
   for (const die of [0, 0.5, 0.999]) {
-    test(`for 60 s is relieved by others, asked once per pause, and used again within 30 s (176, dice ${die})`, async () => {
+    test(`for 60 s is relieved by others, asked once per pause, and used again within 30 s (176, random ${die})`, async () => {
       const models = ['m:latest', 'n:latest', 'o:latest']
       const nodes = ['busy', 'other'].map((name) => ({ name, slots: 4, models }))
       const fleet = arrange(aLoadedFleet({ nodes }), () => die)

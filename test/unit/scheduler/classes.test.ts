@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import type { RequestSpec } from '../../../lib/fleet/ask.ts'
+import type { RequestSpec } from '../../../lib/fleet/request-spec.ts'
 import { CurrentSnapshot } from '../../../lib/fleet/snapshot.ts'
 import { ProxyError } from '../../../lib/shared/errors.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'

@@ -61,7 +61,7 @@ suite('the order of the queue', () => {
         return { changed: { ...normal, ttftS } }
       },
     }
-    const core = new Core({ policy: 'earliest-finish', parameters, dice: () => 0.5 })
+    const core = new Core({ policy: 'earliest-finish', parameters, random: () => 0.5 })
     core.take({ type: 'fleet', nodes: [aNode()] }, 1000)
     const arrive = (id: string, arrivedAt: number) =>
       core.take({ type: 'arrived', work: aWork({ id, class: 'changed', arrivedAt }) }, arrivedAt)

@@ -163,10 +163,10 @@ suite('swaps', () => {
       [0, 0.9],
       [0.9, 0],
     ] as const) {
-      let dice: number = before
-      const { arrive } = aCore(nodes, patience, 'earliest-finish', () => dice)
+      let random: number = before
+      const { arrive } = aCore(nodes, patience, 'earliest-finish', () => random)
       assert.equal(arrive({ id: 'first' }).length, 1)
-      dice = then
+      random = then
       for (let nth = 0; nth < 3; nth++) assert.deepEqual(arrive({ id: `later${nth}` }), [])
     }
   })

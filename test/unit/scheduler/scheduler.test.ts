@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import type { RequestSpec } from '../../../lib/fleet/ask.ts'
+import type { RequestSpec } from '../../../lib/fleet/request-spec.ts'
 import { CurrentSnapshot, type Snapshot } from '../../../lib/fleet/snapshot.ts'
 import {
   type AvailabilityBarrier,

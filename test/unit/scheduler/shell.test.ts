@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import type { RequestSpec } from '../../../lib/fleet/ask.ts'
+import type { RequestSpec } from '../../../lib/fleet/request-spec.ts'
 import { CurrentSnapshot, type Snapshot } from '../../../lib/fleet/snapshot.ts'
 import { contextVariant } from '../../../lib/fleet/variant.ts'
 import { openPassage } from '../../../lib/scheduler/fleet/gate.ts'

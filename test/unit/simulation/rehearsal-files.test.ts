@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { seededRandom } from '../../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../../lib/shared/random.ts'
 import { compare } from '../../../lib/simulation/fleet/comparison.ts'
 import { defaultFleetText, readFleetPlan } from '../../../lib/simulation/fleet/fleet-plan.ts'
 import { plot } from '../../../lib/simulation/fleet/plot.ts'

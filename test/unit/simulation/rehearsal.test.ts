@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SchedulerEvent } from '../../../lib/scheduler/events.ts'
-import { seededRandom } from '../../../lib/shared/seeded-dice.ts'
+import { seededRandom } from '../../../lib/shared/random.ts'
 import { capacity } from '../../../lib/simulation/fleet/capacity.ts'
 import { defaultFleetText, readFleetPlan } from '../../../lib/simulation/fleet/fleet-plan.ts'
 import { type RoundOptions, rehearse } from '../../../lib/simulation/fleet/round.ts'
@@ -28,10 +28,10 @@ function run(options: Partial<RoundOptions> = {}) {
 
 test('things happen in the order of their times, and in that of their planning at one time', () => {
   const timeline = new Timeline()
-  const dice = seededRandom(3)
+  const random = seededRandom(3)
   const happened: [number, number][] = []
   for (let order = 0; order < 500; order++) {
-    const at = Math.floor(dice() * 50)
+    const at = Math.floor(random() * 50)
     timeline.at(at, () => happened.push([at, order]))
   }
   timeline.at(10, () => assert.fail('it was cancelled'))()

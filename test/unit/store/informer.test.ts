@@ -94,7 +94,7 @@ describe('the informer', () => {
       store: store as unknown as Store,
       prefix: '/',
       clock,
-      dice: () => 0.5,
+      random: () => 0.5,
       log: silentLog,
       metrics,
       changed(keys) {

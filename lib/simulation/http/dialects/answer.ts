@@ -1,4 +1,4 @@
-import { seededRandom } from '../../../shared/seeded-dice.ts'
+import { seededRandom } from '../../../shared/random.ts'
 import type { ModelDefinition, ToolCall } from '../disk/models.ts'
 import { hashOf, piecesOf } from '../engine/tokens.ts'
 import { isRecord } from '../json.ts'
@@ -74,8 +74,8 @@ export function vocabularyOf(token: string, count: number): string[] {
 }
 
 function filler(seed: string, count: number): string[] {
-  const dice = seededRandom(hashOf(seed))
-  return Array.from({ length: count }, () => `${vocabulary[Math.floor(dice() * vocabulary.length)]} `)
+  const random = seededRandom(hashOf(seed))
+  return Array.from({ length: count }, () => `${vocabulary[Math.floor(random() * vocabulary.length)]} `)
 }
 
 /** The pieces up to the first of the `stop` strings, which may lie across two of them. */

@@ -1,4 +1,4 @@
-import { seededRandom } from '../../../shared/seeded-dice.ts'
+import { seededRandom } from '../../../shared/random.ts'
 
 /** Tokens of a prompt: one per 4 characters. */
 export function countTokens(text: string): number {
@@ -21,8 +21,8 @@ export function hashOf(text: string): number {
 
 /** The embedding of `text`: a unit vector that depends on the text alone, so every node gives the same one. */
 export function embeddingOf(text: string, dimensions: number): number[] {
-  const dice = seededRandom(hashOf(text))
-  const vector = Array.from({ length: dimensions }, () => dice() * 2 - 1)
+  const random = seededRandom(hashOf(text))
+  const vector = Array.from({ length: dimensions }, () => random() * 2 - 1)
   const length = Math.hypot(...vector)
   return vector.map((value) => Math.round((value / length) * 1e8) / 1e8)
 }

@@ -1,11 +1,9 @@
 import type { Clock } from './clock.ts'
-
-/** Numbers in [0, 1), injected so that tests decide them. */
-export type Random = () => number
+import type { Random } from './random.ts'
 
 interface LoopOptions {
   readonly clock: Clock
-  readonly dice: Random
+  readonly random: Random
   /** Milliseconds between the end of one round and the start of the next; read anew each time. */
   readonly periodMs: () => number
   /** Share of the period by which each pause varies, so that instances do not march in step. */
@@ -15,7 +13,7 @@ interface LoopOptions {
 }
 
 /** A level-triggered control loop: rounds never overlap, and `poke` brings the next one forward. */
-export class Loop {
+export class ControlLoop {
   readonly #options: LoopOptions
   #stopping: AbortController | null = null
   #running: Promise<void> = Promise.resolve()
@@ -58,8 +56,8 @@ export class Loop {
   }
 
   #pause(): Promise<void> {
-    const { clock, dice, periodMs, jitter = 0.1 } = this.#options
-    const ms = periodMs() * (1 + jitter * (2 * dice() - 1))
+    const { clock, random, periodMs, jitter = 0.1 } = this.#options
+    const ms = periodMs() * (1 + jitter * (2 * random() - 1))
     return new Promise((resolve) => {
       const cancel = clock.after(ms, resolve)
       this.#cancelPause = () => {

@@ -1,4 +1,5 @@
-import type { Random } from './loop.ts'
+/** Numbers in [0, 1), injected so that tests decide them. */
+export type Random = () => number
 
 /** A small seeded generator (mulberry32) of numbers in [0, 1). */
 export function seededRandom(seed: number): Random {

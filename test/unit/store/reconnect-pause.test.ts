@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { seededRandom } from '../../../lib/shared/seeded-dice.ts'
-import { reconnectPauseMs } from '../../../lib/store/etcd/reconnect.ts'
+import { seededRandom } from '../../../lib/shared/random.ts'
+import { reconnectPauseMs } from '../../../lib/store/etcd/reconnect-pause.ts'
 
 /** The most connects within any second, when everybody lost the store at 0 and tries in vain until `untilMs`. */
-function busiestSecond(instances: number, untilMs: number, dice: () => number): number {
+function busiestSecond(instances: number, untilMs: number, random: () => number): number {
   const connects: number[] = []
   for (let instance = 0; instance < instances; instance++) {
     let at = 0
     for (let failures = 1; at < untilMs; failures++) {
-      at += reconnectPauseMs(instances, failures, dice())
+      at += reconnectPauseMs(instances, failures, random())
       connects.push(at)
     }
   }
@@ -20,9 +20,9 @@ function busiestSecond(instances: number, untilMs: number, dice: () => number): 
 }
 
 test('a hundred instances make at most 30 connects in any second, however long the store is away (178)', () => {
-  const dice = seededRandom(7)
+  const random = seededRandom(7)
   for (let run = 0; run < 5; run++) {
-    const most = busiestSecond(100, 60_000, dice)
+    const most = busiestSecond(100, 60_000, random)
     assert.ok(most <= 30, `${most} connects in one second`)
   }
 })

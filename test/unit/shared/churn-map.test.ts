@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ChurnMap } from '../../../lib/shared/roster.ts'
+import { ChurnMap } from '../../../lib/shared/churn-map.ts'
 
 test('a roster keeps its entries in order, however many came and went', () => {
   const roster = new ChurnMap<number, string>()

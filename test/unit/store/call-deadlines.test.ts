@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CallDeadlines } from '../../../lib/store/etcd/patience.ts'
+import { CallDeadlines } from '../../../lib/store/etcd/call-deadlines.ts'
 
 function aPatience(endpoints: number) {
   const clock = { now: 0 }
