@@ -39,9 +39,9 @@ type Owner = 'us' | 'operator' | 'rival'
 type Standing = 'registered' | 'withdrawn' | 'operator' | 'rival'
 
 /**
- * Registers the local Ollama as a node while it answers probes. All keys are put under the agent's lease, so that the node
- * is removed one TTL after its host dies. The agent never changes a document that it did not write; when such a document
- * is removed, it registers its own.
+ * Registers the local Ollama as a node while it answers probes. All keys are put under the agent's lease, so that the
+ * node is removed one TTL after its host dies. The agent never changes a document that it did not write; when that
+ * document is removed, it registers its own.
  */
 export class Agent {
   readonly #options: AgentOptions
@@ -66,8 +66,8 @@ export class Agent {
   }
 
   /**
-   * Withdraws the node at once, and marks the agent's record as stopped. The record stays until the lease runs out, so that
-   * every instance sees it. An unreachable store is no error: its keys end with the lease.
+   * Withdraws the node at once, and marks the agent's record as stopped. The record stays until the lease runs out, so
+   * that every instance sees it. An unreachable store is no error: its keys end with the lease.
    */
   async stop(): Promise<void> {
     const { lease } = this.#session
@@ -124,7 +124,10 @@ export class Agent {
     await this.#keep(keys.agent(name), JSON.stringify(record), lease)
   }
 
-  /** Puts `text` at `key` under the lease (null: deletes the key), unless the key belongs to an operator or another process. */
+  /**
+   * Puts `text` at `key` under the lease (null: deletes the key), unless the key belongs to an operator or another
+   * process.
+   */
   async #keep(key: string, text: string | null, lease: string): Promise<Owner> {
     const { store } = this.#options
     const entry = await store.get(key)

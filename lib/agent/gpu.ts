@@ -13,8 +13,8 @@ export async function gpuLabels(): Promise<Labels> {
 }
 
 /**
- * Reads a line such as `NVIDIA L4, 23034` per GPU. Boards that share the memory of the machine print `[N/A]`; then the labels
- * have no `vram_mib`.
+ * Reads one line per GPU, for example `NVIDIA L4, 23034`. Boards that share the memory of the machine print `[N/A]`; then
+ * the labels have no `vram_mib`.
  *
  * @returns `gpu`: the models, each once; `vram_mib`: the sum of all GPUs; `gpus`: their number.
  */

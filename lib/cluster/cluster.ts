@@ -243,7 +243,10 @@ export class Cluster {
     return this.#leadership.isLeader()
   }
 
-  /** Whether the store confirmed its leadership a moment ago: for what acts on it unguarded, such as a virtual IP. */
+  /**
+   * Whether the store confirmed its leadership a moment ago: for actions that no transaction guards, like moving a
+   * virtual IP.
+   */
   isProvenLeader(): boolean {
     return this.#leadership.isProven
   }
@@ -263,7 +266,7 @@ export class Cluster {
     return this.#builder.source
   }
 
-  /** The documents whose stored text is not in force, as this instance judges them. */
+  /** The documents that are not in force as they are stored, judged by this instance. */
   rejected(): readonly Rejected[] {
     return rejectedIn(this.#builder.objects)
   }
@@ -273,7 +276,7 @@ export class Cluster {
     return this.#builder.suspect
   }
 
-  /** Whose health and weights are in force: a leader's, or what this instance probes itself while there is no leader. */
+  /** The origin of health and weights: a leader, or this instance's own probes while there is no leader. */
   get advice(): 'leader' | 'own' {
     return this.#fallback.source
   }
@@ -284,8 +287,8 @@ export class Cluster {
   }
 
   /**
-   * Whether this instance knows by itself that a node is down: it was the one that probed the node, or failed there too. That
-   * another instance says so is advice, which must not take this one out of service.
+   * Whether this instance knows by itself that a node is down: it was the one that probed the node, or failed there too.
+   * That another instance says so is advice, which must not take this one out of service.
    */
   findsDown({ name, health, status }: NodeView): boolean {
     if (health !== 'down' || status === null) return false

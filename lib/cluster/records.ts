@@ -89,7 +89,9 @@ export function readHeartbeat({ value }: Entry): Heartbeat | null {
   return { fence: BigInt(fence), at: at === undefined ? null : new Date(at) }
 }
 
-/** Whether a leader can have written the entry: a fence is the revision of its leader key, and all its writes are later. */
+/**
+ * Whether a leader can have written the entry: a fence is the revision of its leader key, and all its writes are later.
+ */
 export function isPossibleFence(fence: string, { modified }: Pick<Entry, 'modified'>): boolean {
   return BigInt(fence) <= modified
 }

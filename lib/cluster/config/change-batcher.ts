@@ -39,7 +39,7 @@ export class ChangeBatcher {
     this.#options = options
   }
 
-  /** Called with the keys whose entries are new, changed or gone. */
+  /** Called with the keys of entries that are new, changed or gone. */
   add(keys: ReadonlySet<string>): void {
     for (const key of keys) {
       this.#changed.add(key)

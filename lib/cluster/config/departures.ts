@@ -21,9 +21,9 @@ interface Known {
 }
 
 /**
- * The departed nodes: those that agents registered once and that are not registered now. The record that the leader writes
- * says since when and why. Until the record arrives, each instance uses what it saw itself, so that a model is never
- * unknown in between.
+ * The departed nodes: those that agents registered once and that are not registered now. The record that the leader
+ * writes says since when and why. Until the record arrives, each instance uses what it saw itself, so that a model is
+ * never unknown in between.
  */
 export class Departures {
   readonly #clock: Clock

@@ -12,7 +12,7 @@ import type { Entry } from '../../store/store.ts'
 import { byFolder, readAgents } from '../records.ts'
 import { pathHint, unknownKeysIn } from './unknown-keys.ts'
 
-/** The folders whose documents operators write. */
+/** The folders with documents of operators. */
 export const operatorFolders = ['config', 'nodes', 'routes', 'keys'] as const
 export type OperatorFolder = (typeof operatorFolders)[number]
 
@@ -63,8 +63,8 @@ export const noObjects: StoredDocuments = {
 }
 
 /**
- * Judges each document by itself, so that a typo affects one document only: an invalid text leaves its last valid version in
- * force (docs/etcd.md#validation). A document that is deleted and created again has no earlier version.
+ * Judges each document by itself, so that a typo affects one document only: an invalid text leaves its last valid version
+ * in force (docs/etcd.md#validation). A document that is deleted and created again has no earlier version.
  */
 export function judge(entries: readonly Entry[], keys: Keys, previous: StoredDocuments): StoredDocuments {
   const found = byFolder(entries, keys)
@@ -198,8 +198,8 @@ function judgeOne<T>(entry: Entry, before: Judged<T> | null, read: () => Parsed<
 }
 
 /**
- * Two nodes must not have the same server: the node created later is at fault. Its last valid version stays in force unless
- * that has the same URL.
+ * Two nodes must not have the same server: the node created later is at fault. Its last valid version stays in force
+ * unless that has the same URL.
  */
 function rejectDuplicateUrls(
   judged: ReadonlyMap<string, Judged<NodeSpec>>,
@@ -220,7 +220,7 @@ function rejectDuplicateUrls(
   return settled
 }
 
-/** Adds a warning to the operator's document of a node whose name an agent announces, too: the document wins. */
+/** Adds a warning to the operator's document of a node that an agent announces under the same name: the document wins. */
 function warnOfAgents(nodes: Folder<NodeSpec>, agents: ReadonlyMap<string, AgentRecord>): Folder<NodeSpec> {
   return new Map(
     [...nodes].map(([name, node]) => {

@@ -83,7 +83,9 @@ interface Known {
   readonly now: Date
 }
 
-/** The writes that bring `R/state/remembered/` up to date: which nodes agents have registered, and which have departed. */
+/**
+ * The writes that bring `R/state/remembered/` up to date: which nodes agents have registered, and which have departed.
+ */
 export function planRemembered({ keys, fence, objects, nodes, entries, now }: Known): Operation[] {
   const stored = entriesIn('state/remembered', entries.values(), keys)
   const memories = readRemembered(stored)
@@ -113,7 +115,10 @@ export function planRemembered({ keys, fence, objects, nodes, entries, now }: Kn
   return operations
 }
 
-/** The records to delete: of nodes that an operator registers now, that are back under another name, or that departed long ago. */
+/**
+ * The records to delete: of nodes that an operator registers now, that are back under another name, or that departed long
+ * ago.
+ */
 function forgottenOf(
   memories: ReadonlyMap<string, RememberedNode>,
   objects: StoredDocuments,

@@ -70,8 +70,8 @@ const otherFolders: ReadonlySet<string> = new Set(['state/nodes', 'state/remembe
 
 /**
  * Turns the store's content into what requests see: judge the documents, have the guard decide whether they may be in
- * force, find the status of each node, build one snapshot and swap it whole. Where only statuses changed, only their nodes
- * are built again.
+ * force, find the status of each node, build one snapshot and swap it whole. Where only statuses changed, only their
+ * nodes are built again.
  */
 export class SnapshotBuilder {
   readonly #options: SnapshotBuilderOptions
@@ -236,7 +236,7 @@ export class SnapshotBuilder {
     return isOtherHistory
   }
 
-  /** Builds the nodes at whose statuses something changed; the copy holds the same documents as before. */
+  /** Builds the nodes with changed statuses; the copy holds the same documents as before. */
   #updateStatuses(changed: readonly string[]): void {
     const { keys, snapshot, metrics } = this.#options
     const { entries, revision } = this.#copy
@@ -259,7 +259,7 @@ export class SnapshotBuilder {
     this.#swap(withNodes(former, changes, String(this.#revision)))
   }
 
-  /** Requests to a node began to be answered, or to fail: whether advice about it is believed may change. */
+  /** Called when requests to a node begin to be answered or to fail: its status in force may change. */
   #reconsider(name: string): void {
     const former = this.#options.snapshot.get()
     const view = former.nodes.get(name)

@@ -113,7 +113,10 @@ export class SnapshotFile {
 /** Characters per write. */
 const chunkChars = 64 * 1024
 
-/** Writes the JSON of `saved` with its digest as the last member, in pieces: in one, a large fleet blocks the event loop for 100 ms. */
+/**
+ * Writes the JSON of `saved` with its digest as the last member, in pieces: in one, a large fleet blocks the event loop
+ * for 100 ms.
+ */
 async function writeSealed(file: FileHandle, saved: Saved): Promise<void> {
   const hash = createHash('sha256')
   let chunk = ''

@@ -42,7 +42,10 @@ interface UnknownKey {
   readonly faults: readonly DocumentFault[]
 }
 
-/** The first unknown keys, in their order; the last one says how many more there are. Keys under a lease belong to processes. */
+/**
+ * The first unknown keys, in their order; the last one says how many more there are. Keys under a lease belong to
+ * processes.
+ */
 export function unknownKeysIn(entries: readonly Entry[], keys: Keys): UnknownKey[] {
   const told: Entry[] = []
   let untold = 0

@@ -9,8 +9,8 @@ import type { Entry, Operation, Store } from '../../store/store.ts'
 import { allObjects, type Judged, judge, noObjects, type StoredDocuments } from './documents.ts'
 
 /**
- * `R/meta/uid`: which store this is. etcd's own cluster id is the same after a wipe (docs/etcd.md#key-layout). The value is
- * the uid, then the uids of the stores that it replaces, separated by spaces.
+ * `R/meta/uid`: which store this is. etcd's own cluster id is the same after a wipe (docs/etcd.md#key-layout). The value
+ * is the uid, then the uids of the stores that it replaces, separated by spaces.
  */
 interface StoreUid {
   readonly id: string

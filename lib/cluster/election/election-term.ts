@@ -1,7 +1,10 @@
 import type { Clock } from '../../shared/clock.ts'
 import { type Compare, type Entry, holds } from '../../store/store.ts'
 
-/** When a renewal, or the grant that a term began with, was SENT: by the monotonic clock, which stands still while a machine is suspended, and by the wall clock. */
+/**
+ * When a renewal, or the grant that a term began with, was SENT: by the monotonic clock, which stands still while a
+ * machine is suspended, and by the wall clock.
+ */
 interface Moment {
   readonly at: number
   readonly date: number

@@ -25,7 +25,10 @@ interface ElectionOptions {
   readonly changed: () => void
 }
 
-/** A leader steps down this share of a TTL after it SENT its last good renewal; the rest is margin for clock rates and pauses. */
+/**
+ * A leader steps down this share of a TTL after it SENT its last good renewal; the rest is margin for clock rates and
+ * pauses.
+ */
 const validShare = 0.7
 /** Standbys that see the key vanish campaign within this many milliseconds of each other. */
 const campaignSpreadMs = 100
@@ -44,8 +47,8 @@ type State = { readonly phase: 'standby'; readonly restUntil: number } | Electio
  *   candidate ──another instance has the key, or the lease is too old──> standby
  *   leader ──deadline, failed proof, key seen changed, step-down──> standby, resting for one period
  *
- * Every term has a lease of its own, which is never used for another term. A leader key that no instance holds (written by
- * hand: without a lease, or for an instance that is not registered) is removed, guarded by its revision.
+ * Every term has a lease of its own, which is never used for another term. A leader key that no instance holds (written
+ * by hand: without a lease, or for an instance that is not registered) is removed, guarded by its revision.
  */
 export class Election {
   readonly #options: ElectionOptions
@@ -54,7 +57,10 @@ export class Election {
   #state: State = { phase: 'standby', restUntil: 0 }
   /** The lease of an ended term that could not be revoked yet: until it runs out no other instance can lead. */
   #unrevoked: string | null = null
-  /** Our leader key after another writer changed its value or lease. No other instance can hold it, so this one removes it. */
+  /**
+   * Our leader key after another writer changed its value or lease. No other instance can hold it, so this one removes
+   * it.
+   */
   #overwritten: Entry | null = null
   readonly #orphan: OrphanKey
   #unregisteredSince: number | null = null
@@ -94,7 +100,7 @@ export class Election {
 
   /**
    * Whether the store confirmed leadership within a period and the deadline of a call. For actions that no transaction
-   * guards, such as moving a virtual IP. While a machine is suspended its monotonic clock stands still; its wall clock, once
+   * guards, like moving a virtual IP. While a machine is suspended its monotonic clock stands still; its wall clock, once
    * set right, shows that time has passed.
    */
   get isProven(): boolean {
@@ -131,8 +137,8 @@ export class Election {
   }
 
   /**
-   * Writes as the leader: all of `apply` (at most 128 operations) or nothing, and only while this instance holds the leader
-   * key. Returns the revision of the write, or null when it was refused. Rejects with a StoreError.
+   * Writes as the leader: all of `apply` (at most 128 operations) or nothing, and only while this instance holds the
+   * leader key. Returns the revision of the write, or null when it was refused. Rejects with a StoreError.
    */
   async guarded(apply: readonly Operation[]): Promise<bigint | null> {
     const { store, key } = this.#options
@@ -206,7 +212,7 @@ export class Election {
     this.#options.changed()
   }
 
-  /** A candidate whose lease is gone starts over. After any other error the outcome is open, and the claim is repeated. */
+  /** Without its lease, a candidate starts over. After any other error the outcome is open, and the claim is repeated. */
   #abandon(candidate: ElectionCandidate, error: unknown): never {
     if (isLeaseGone(error) && this.#state === candidate) this.#state = { phase: 'standby', restUntil: 0 }
     throw error
@@ -239,7 +245,10 @@ export class Election {
     return Math.max(0, this.#state.sent.at + this.#periodMs - this.#options.clock.now())
   }
 
-  /** Whether this instance has been unregistered for a TTL: the others may then take its leader key for one written by hand. */
+  /**
+   * Whether this instance has been unregistered for a TTL: the others may then take its leader key for one written by
+   * hand.
+   */
   #isLongUnregistered(): boolean {
     const { clock, id, isRegistered, ttlMs } = this.#options
     if (isRegistered(id)) this.#unregisteredSince = null

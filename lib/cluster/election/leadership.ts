@@ -29,7 +29,7 @@ interface LeadershipOptions {
   readonly ask: ControllerOptions['ask']
   readonly view: ControllerOptions['view']
   readonly learned: ControllerOptions['learned']
-  /** Publishes this instance's record, whose role or successor changed. */
+  /** Publishes this instance's record after its role or successor changed. */
   readonly publish: () => void
 }
 

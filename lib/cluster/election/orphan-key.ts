@@ -16,8 +16,8 @@ interface OrphanKeyOptions {
 }
 
 /**
- * Share of a TTL for which a leader key without a lease is left alone. When it was written over the key of a leader, it ends
- * that leader's term: at once if the leader reaches the store, otherwise 0.7 TTL after its last renewal.
+ * Share of a TTL for which a leader key without a lease is left alone. When it was written over the key of a leader, it
+ * ends that leader's term: at once if the leader reaches the store, otherwise 0.7 TTL after its last renewal.
  */
 const leaselessShare = 0.75
 /** The same for a key under a lease: a leader that is not registered any more steps down within one TTL. */

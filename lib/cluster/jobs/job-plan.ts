@@ -26,7 +26,10 @@ export interface JobPart {
 
 const untouched: NodeProgress = { state: 'waiting', status: '', layers: {}, error: null, code: null }
 
-/** The progress with which a leader starts: ended nodes stay as they are, all others wait, also those that an earlier leader asked. */
+/**
+ * The progress with which a leader starts: ended nodes stay as they are, all others wait, also those that an earlier
+ * leader asked.
+ */
 export function nodesToBegin({ nodes }: JobSpec, status: JobStatus | null): JobNodes {
   const known = Object.entries(status?.nodes ?? {}).map(([name, progress]): [string, NodeProgress] => [
     name,
@@ -49,8 +52,8 @@ const maxMoving = 4
 const moving: ReadonlySet<JobAction> = new Set(['pull', 'push', 'create'])
 
 /**
- * The parts to begin now. Jobs with the same node and model take turns in their order, even if the earlier one still waits
- * for another reason: a delete that follows a pull must not overtake it.
+ * The parts to begin now. Jobs with the same node and model take turns in their order, even if the earlier one still
+ * waits for another reason: a delete that follows a pull must not overtake it.
  *
  * @param jobs every unfinished job, the oldest first
  */
@@ -83,7 +86,7 @@ export function withOpen(nodes: JobNodes, change: Partial<NodeProgress>): JobNod
   return Object.fromEntries(changed)
 }
 
-/** Replaces a node whose disk is full by the next spare. Without a spare `nodes` stay as they are. */
+/** Replaces a node with a full disk by the next spare. Without a spare `nodes` stay as they are. */
 export function withSpare(job: OpenJob, full: string, mayServe: (node: string) => boolean): JobNodes {
   const { spec, nodes } = job
   const progress = nodes[full]

@@ -31,7 +31,7 @@ interface JobRunnerOptions {
   /** Writes as the leader. Returns the revision, or null when this instance is not the leader any more. */
   readonly guarded: (operations: readonly Operation[]) => Promise<bigint | null>
   readonly view: () => View
-  /** Probes a node whose models changed. Resolves when the store has the result. */
+  /** Probes a node after its models changed. Resolves when the store has the result. */
   readonly refresh: (node: string) => Promise<void>
   readonly keys: Keys
   readonly clock: Clock
@@ -53,7 +53,7 @@ export class JobRunner {
   readonly #loop: ControlLoop
   /** Jobs that are unfinished by the informer's copy, the oldest first. */
   readonly #jobs = new Map<string, RunningJob>()
-  /** Jobs among them whose end was logged. */
+  /** Jobs among them that were logged as ended. */
   readonly #logged = new Set<RunningJob>()
   /** Ids of unreadable records that were logged. */
   readonly #loggedUnreadable = new Set<string>()
@@ -109,8 +109,8 @@ export class JobRunner {
   }
 
   /**
-   * Tracks every unfinished job. A finished job stays until its final status has been read back from the store; otherwise a
-   * stale record would restart it.
+   * Tracks every unfinished job. A finished job stays until its final status has been read back from the store; otherwise
+   * a stale record would restart it.
    */
   #match(entries: ReadonlyMap<string, Entry>): void {
     const { keys } = this.#options
@@ -169,7 +169,10 @@ export class JobRunner {
     for (const { id, node } of planParts(open)) this.#jobs.get(id)?.mark(node)
   }
 
-  /** Writes the statuses that are due. Returns false when this instance is not the leader any more. Rejects with a StoreError. */
+  /**
+   * Writes the statuses that are due. Returns false when this instance is not the leader any more. Rejects with a
+   * StoreError.
+   */
   async #write(): Promise<boolean> {
     const { keys, guarded } = this.#options
     const due = [...this.#jobs.values()].flatMap((job) => {

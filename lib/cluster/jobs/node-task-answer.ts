@@ -3,7 +3,10 @@ import type { JobAction, LayerProgress, NodeProgress } from '../../fleet/job.ts'
 /** The result of one request of a job. */
 export type JobEnding =
   | { readonly kind: 'done' }
-  /** The node refused for good: a retry would bring the same. `code` is the HTTP status, null when the refusal is not the node's own. */
+  /**
+   * The node refused for good: a retry would bring the same. `code` is the HTTP status, null when the refusal is not the
+   * node's own.
+   */
   | {
       readonly kind: 'refused'
       readonly error: string
@@ -65,7 +68,9 @@ export function endingOfStatus(code: number, body: string): JobEnding {
   return { kind: 'failed', error: said, code }
 }
 
-/** The result of a response that is not from Ollama. Its status comes from a proxy, and is not passed on to the caller. */
+/**
+ * The result of a response that is not from Ollama. Its status comes from a proxy, and is not passed on to the caller.
+ */
 export function endingOfPage(status: number): JobEnding {
   const error = `a proxy in front of it, or another server, answered ${status}: check the node's URL, its headers and that proxy`
   if (passing.has(status)) return { kind: 'broken', error }

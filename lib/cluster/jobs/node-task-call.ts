@@ -28,7 +28,10 @@ interface JobCall {
 const maxLineLength = 64 * 1024
 const maxLinesAtOnce = 2000
 
-/** Sends one request to a node, over a connection of its own. Never throws; when `signal` aborts, the request ends at once. */
+/**
+ * Sends one request to a node, over a connection of its own. Never throws; when `signal` aborts, the request ends at
+ * once.
+ */
 export async function callNode({ silenceMs, heard, ...call }: JobCall): Promise<JobEnding> {
   const { spec, connectMs, clock, signal } = call
   const asking = new AbortController()
@@ -101,7 +104,10 @@ async function firstLine(body: AsyncIterable<string>): Promise<string> {
   return ''
 }
 
-/** @throws Unexpected when a line is longer than any line of Ollama, or when more lines arrive at once than Ollama writes in a minute. */
+/**
+ * @throws Unexpected when a line is longer than any line of Ollama, or when more lines arrive at once than Ollama writes
+ * in a minute.
+ */
 async function* linesOf(body: AsyncIterable<string>): AsyncGenerator<string> {
   let rest = ''
   for await (const piece of body) {

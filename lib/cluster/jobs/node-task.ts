@@ -38,8 +38,8 @@ const longestPauseMs = 30_000
 const maxMarks = 1000
 
 /**
- * One node's part of a job: sends requests until the node is done, refuses, or makes no progress for too long. A pull that
- * is requested again resumes from what the node already has (docs/ollama.md#model-management).
+ * One node's part of a job: sends requests until the node is done, refuses, or makes no progress for too long. A pull
+ * that is requested again resumes from what the node already has (docs/ollama.md#model-management).
  */
 export class NodeTask {
   readonly #options: NodeTaskOptions
@@ -106,7 +106,8 @@ export class NodeTask {
     const furthest = this.#furthest.get(what)
     if (furthest === undefined && this.#furthest.size >= maxMarks) return
     const isFurther = furthest === undefined || completed > furthest
-    // A restarted node lost its partial download, so its count starts again; a node that drops a download by itself gets no credit.
+    // A restarted node lost its partial download, so its count starts again; a node that drops a download by itself gets
+    // no credit.
     const isFromStart = this.#wasBroken && !this.#seen.has(what)
     if (isFurther || isFromStart) this.#furthest.set(what, completed)
     this.#seen.add(what)
@@ -116,8 +117,8 @@ export class NodeTask {
   }
 
   /**
-   * Whether the transfer reported a layer: then the node has the manifest, and a retry resumes. Before that the registry is
-   * out of reach or does not know the name, and the caller should learn that at once.
+   * Whether the transfer reported a layer: then the node has the manifest, and a retry resumes. Before that the registry
+   * is out of reach or does not know the name, and the caller should learn that at once.
    */
   get #hasBegun(): boolean {
     return Object.keys(this.#progress.layers).length > 0

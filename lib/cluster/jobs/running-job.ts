@@ -38,7 +38,7 @@ interface RunningJobOptions {
   readonly keepAlive: (node: string) => object
   /** Called when the status has to be written at once. */
   readonly urgent: () => void
-  /** Probes a node whose models changed. Resolves when the store has the result. */
+  /** Probes a node after its models changed. Resolves when the store has the result. */
   readonly refresh: (node: string) => Promise<void>
   readonly clock: Clock
   readonly random: Random
@@ -51,7 +51,9 @@ const paceMs = 1000
 const unloadMs = 10_000
 const unloadLookMs = 500
 
-/** A job that the leader carries out: its progress, the tasks under way on nodes, and which part of that is in the store. */
+/**
+ * A job that the leader carries out: its progress, the tasks under way on nodes, and which part of that is in the store.
+ */
 export class RunningJob implements OpenJob {
   readonly id: string
   readonly spec: JobSpec
@@ -101,12 +103,15 @@ export class RunningJob implements OpenJob {
     this.#set(node, { state: 'running' })
   }
 
-  /** Nodes that are marked and whose task has not begun. */
+  /** Nodes that are marked and have no task yet. */
   toBegin(): string[] {
     return this.open().filter((node) => this.#nodes[node]?.state === 'running' && !this.#tasks.has(node))
   }
 
-  /** The status to write; null when the store has it, or when only progress changed and the last write is less than a second ago. */
+  /**
+   * The status to write; null when the store has it, or when only progress changed and the last write is less than a
+   * second ago.
+   */
   textToWrite(): string | null {
     const { clock, fence } = this.#options
     if (this.#version === this.#versionWritten && clock.now() - this.#writtenAt < paceMs) return null

@@ -137,7 +137,9 @@ export class Controller {
     this.#jobs.poke()
   }
 
-  /** Probes the node. Resolves when the store has the result; a probe that found nothing out leaves the status as it was. */
+  /**
+   * Probes the node. Resolves when the store has the result; a probe that found nothing out leaves the status as it was.
+   */
   async #refresh(node: string): Promise<void> {
     await this.#probers.refresh(node)
     const { promise, resolve } = Promise.withResolvers<void>()

@@ -6,7 +6,10 @@ interface LatenessLimitOptions {
   readonly exceeded: () => void
 }
 
-/** The limit: probes were lost in this many distinct seconds of the last 20 s, the first and last of them 8 s apart or more. */
+/**
+ * The limit: probes were lost in this many distinct seconds of the last 20 s, the first and last of them 8 s apart or
+ * more.
+ */
 const seconds = 3
 const ofLastMs = 20_000
 const overMs = 8000

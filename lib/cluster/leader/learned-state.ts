@@ -3,7 +3,9 @@ import type { NodeView } from '../../fleet/node.ts'
 import type { LearnedNode, LearnedState } from '../../scheduler/learning/learning.ts'
 import type { Clock } from '../../shared/clock.ts'
 
-/** Milliseconds between two comparisons: what was learned changes with every request, and each write costs all instances. */
+/**
+ * Milliseconds between two comparisons: what was learned changes with every request, and each write costs all instances.
+ */
 const periodMs = 60_000
 /** Milliseconds until the first comparison of a term: a fleet that was unknown teaches most in its first seconds. */
 const firstMs = 5000

@@ -15,9 +15,9 @@ export function isInventoryComplete({ nodes }: Snapshot): boolean {
 }
 
 /**
- * Warnings about targets of routes, keys and the config that do not exist, by the key of the document: models that no node
- * has, patterns that match no model, labels and names without a node. The documents are in force all the same, since a model
- * or node may be added later.
+ * Warnings about targets of routes, keys and the config that do not exist, by the key of the document: models that no
+ * node has, patterns that match no model, labels and names without a node. The documents are in force all the same, since
+ * a model or node may be added later.
  */
 export function noteMissingTargets(snapshot: Snapshot, places: Keys): Map<string, string[]> {
   const fleet = new Fleet(snapshot)

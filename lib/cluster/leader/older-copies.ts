@@ -5,8 +5,8 @@ import type { Keys } from '../../store/keys.ts'
 const maxNamed = 10
 
 /**
- * Warnings about models of which another node has a newer copy, by the key of the node's document. Responses then depend on
- * the node. Equal fleets give equal texts, so that a verdict is not written twice.
+ * Warnings about models of which another node has a newer copy, by the key of the node's document. Responses then depend
+ * on the node. Equal fleets give equal texts, so that a verdict is not written twice.
  */
 export function noteOlderCopies({ models }: Snapshot, keys: Keys): Map<string, string[]> {
   const byNode = new Map<string, string[]>()

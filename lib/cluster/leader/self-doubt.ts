@@ -47,7 +47,7 @@ export class SelfDoubt {
   readonly #options: SelfDoubtOptions
   #phase: 'calm' | 'asking' | 'handing-over' = 'calm'
   /** Failing nodes that no other instance reaches either. */
-  #believed: ReadonlySet<string> = new Set()
+  #confirmed: ReadonlySet<string> = new Set()
   /** Nodes of the last question, and when it was answered (monotonic ms). */
   #asked: ReadonlySet<string> = new Set()
   #answeredAt = 0
@@ -58,7 +58,7 @@ export class SelfDoubt {
     this.#options = options
   }
 
-  /** Called in every round of the leader. Returns the nodes whose statuses must not be written in it. */
+  /** Called in every round of the leader. Returns the nodes that must not be written in it. */
   hold(nodes: readonly Watched[]): ReadonlySet<string> {
     const now = this.#options.clock.now()
     for (const [name, at] of this.#fallen) if (now - at > spanMs) this.#fallen.delete(name)
@@ -68,9 +68,9 @@ export class SelfDoubt {
     const lost = served.filter(({ isUnreached }) => isUnreached)
     const due = lost.filter(({ seen, published }) => seen === 'down' && published !== 'down')
     const names = new Set(lost.map(({ name }) => name))
-    this.#believed = common(this.#believed, names)
+    this.#confirmed = common(this.#confirmed, names)
     this.#asked = now - this.#answeredAt > answerMs ? new Set() : common(this.#asked, names)
-    const unsure = due.filter(({ name }) => !this.#believed.has(name))
+    const unsure = due.filter(({ name }) => !this.#confirmed.has(name))
     const held = new Set(unsure.map(({ name }) => name))
     if (this.#phase !== 'calm') return held
     if (unsure.length > 0 && isTogether(lost.length, served.length) && this.#hasOthers()) {
@@ -96,7 +96,7 @@ export class SelfDoubt {
     const own = sample.filter((name) => !lost.has(name)).length
     const best = bestOf(answers, this.#options.successors())
     if (best && best.reached > own) await this.#handOver(best.id, lost)
-    else this.#believe(lost, answers)
+    else this.#confirm(lost, answers)
     this.#options.changed()
   }
 
@@ -114,15 +114,15 @@ export class SelfDoubt {
     })
   }
 
-  #believe(lost: ReadonlySet<string>, answers: Answers): void {
+  #confirm(lost: ReadonlySet<string>, answers: Answers): void {
     const reached = new Set([...answers.values()].flatMap((nodes) => [...nodes]))
-    this.#believed = new Set([...lost].filter((name) => !reached.has(name)))
+    this.#confirmed = new Set([...lost].filter((name) => !reached.has(name)))
     this.#asked = lost
     this.#answeredAt = this.#options.clock.now()
     this.#phase = 'calm'
     this.#options.log.warn('no other instance reaches more nodes: writing that the failing nodes are down', {
       asked: answers.size,
-      nodes: [...this.#believed].slice(0, shown),
+      nodes: [...this.#confirmed].slice(0, shown),
     })
   }
 

@@ -10,14 +10,17 @@ interface StatusFacts {
   readonly nodes: ReadonlyMap<string, NodeView>
   /** One for each node that is probed; null while nothing is known of it. */
   readonly observations: ReadonlyMap<string, Observation | null>
-  /** Nodes whose failures may be the fault of this instance: their statuses in the store stay as they are. */
+  /** Nodes that may fail because of this instance: their statuses in the store stay as they are. */
   readonly held: ReadonlySet<string>
   /** What the store says, by node name. */
   readonly storedStatuses: ReadonlyMap<string, StoredStatus>
   readonly learning: Pick<SharedLearning, 'publishedOf'>
 }
 
-/** The writes that bring `R/state/nodes/` up to date: statuses that changed are put, those of nodes that are not probed deleted. */
+/**
+ * The writes that bring `R/state/nodes/` up to date: statuses that changed are put, those of nodes that are not probed
+ * deleted.
+ */
 export function planStates({
   keys,
   fence,

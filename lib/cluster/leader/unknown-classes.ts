@@ -3,8 +3,8 @@ import { didYouMean } from '../../shared/did-you-mean.ts'
 import type { Keys } from '../../store/keys.ts'
 
 /**
- * Warnings about routes and keys whose class is not in the config, by the key of the document. The documents are in force all
- * the same, since the route or key may be written before the class.
+ * Warnings about routes and keys with a class that is not in the config, by the key of the document. The documents are in
+ * force all the same, since the route or key may be written before the class.
  */
 export function noteUnknownClasses({ config, routes, keys }: Snapshot, places: Keys): Map<string, string[]> {
   const known = config.classes.map(({ name }) => name)

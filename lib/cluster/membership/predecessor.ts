@@ -3,10 +3,10 @@ import type { Log } from '../../shared/log.ts'
 import { processIdentity } from '../../shared/process/process-identity.ts'
 
 /**
- * Returns the boot id of the process that ran under this instance's name before, if it has ended, and records this process
- * as its successor. The registration of a killed process stays in the store for another TTL; its successor may replace it
- * at once. Null when there was no such process, or when it still runs. Processes that cannot see each other's process ids,
- * as in two containers, must not share a state directory.
+ * Returns the boot id of the process that ran under this instance's name before, if it has ended, and records this
+ * process as its successor. The registration of a killed process stays in the store for another TTL; its successor may
+ * replace it at once. Null when there was none, or when it still runs. Processes that cannot see each other's process
+ * ids, as in two containers, must not share a state directory.
  *
  * @param path of the record. An instance also starts when it cannot be written.
  */

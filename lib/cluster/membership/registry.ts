@@ -14,7 +14,10 @@ interface RegistryOptions {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** Milliseconds for which the record outlives a process that died, and between two tries while another process has the name. */
+  /**
+   * Milliseconds for which the record outlives a process that died, and between two tries while another process has the
+   * name.
+   */
   readonly ttlMs: number
   readonly id: string
   readonly boot: string

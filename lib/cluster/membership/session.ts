@@ -17,7 +17,9 @@ interface SessionOptions {
 interface Held {
   readonly id: string
   readonly ttlMs: number
-  /** Monotonic milliseconds. Counted from when the call was SENT, so that the lease ends here before it ends in the store. */
+  /**
+   * Monotonic milliseconds. Counted from when the call was SENT, so that the lease ends here before it ends in the store.
+   */
   readonly expiresAt: number
 }
 

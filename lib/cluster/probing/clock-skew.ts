@@ -10,7 +10,9 @@ interface ClockSkewOptions {
 
 /** Milliseconds by which two wall clocks may differ. The latency of a heartbeat comes on top. */
 const toleratedMs = 30_000
-/** Heartbeats in a row. A single one is not enough: the first after a gap may have been written long before it arrived. */
+/**
+ * Heartbeats in a row. A single one is not enough: the first after a gap may have been written long before it arrived.
+ */
 const confirmations = 2
 
 /** Compares the wall clocks of this machine and of the leader: API keys expire by wall clock, and logs are read by it. */

@@ -23,8 +23,8 @@ export class DownAdvice {
   }
 
   /**
-   * A node that is advised down counts as slow once it has answered a request of this instance after the advice came, until
-   * a request fails there or the node goes down again.
+   * A node that is advised down counts as slow once it has answered a request of this instance after the advice came,
+   * until a request fails there or the node goes down again.
    */
   weigh(name: string, told: NodeStatus): NodeStatus {
     if (told.health !== 'down') {

@@ -67,7 +67,7 @@ export class FallbackProber {
     return this.#heardAt !== null
   }
 
-  /** Whose weights and health are in force. */
+  /** The origin of the weights and health in force. */
   get source(): 'leader' | 'own' {
     return this.#probers ? 'own' : 'leader'
   }
@@ -101,8 +101,8 @@ export class FallbackProber {
   }
 
   /**
-   * Follows the heartbeat in the store. A store that is not trusted has a leader that may look after other nodes than those
-   * in force, and the heartbeat that is found first may be as old as the store.
+   * Follows the heartbeat in the store. A store that is not trusted has a leader that may look after other nodes than
+   * those in force, and the heartbeat that is found first may be as old as the store.
    */
   follow(changed: ReadonlySet<string>, entries: ReadonlyMap<string, Entry>, isTrusted: boolean): void {
     const { keys } = this.#options
@@ -122,7 +122,9 @@ export class FallbackProber {
     if (this.#heardAt !== null) metrics.heartbeatAge.set((clock.now() - this.#heardAt) / 1000)
   }
 
-  /** Only the leader of now counts: a heartbeat of a former one, or one written by hand, says nothing about the advice. */
+  /**
+   * Only the leader of now counts: a heartbeat of a former one, or one written by hand, says nothing about the advice.
+   */
   #hear(entry: Entry | undefined, leader: Entry | undefined): void {
     const { clock, log, changed } = this.#options
     const heartbeat = entry ? readHeartbeat(entry) : null

@@ -25,7 +25,9 @@ export interface Vitals {
   readonly deadBy: ProbeFault | null
   /** When the node refused the connection in the last probe (monotonic ms), else null. */
   readonly refusedAt: number | null
-  /** Whether the last probe timed out and the one before did not fail: the next probe, over new connections, tells more. */
+  /**
+   * Whether the last probe timed out and the one before did not fail: the next probe, over new connections, tells more.
+   */
   readonly isFirstTimeout: boolean
 }
 
@@ -54,8 +56,8 @@ interface Rules {
   /** Bad probes in a row before the health of a node gets worse. */
   readonly fall: number
   /**
-   * Since when requests of any instance were answered by the node: `probe`, since the last probe began; `streak`, since the
-   * node began to fail its probes by more than a timeout. The first implies the second.
+   * Since when requests of any instance were answered by the node: `probe`, since the last probe began; `streak`, since
+   * the node began to fail its probes by more than a timeout. The first implies the second.
    */
   readonly attested: 'probe' | 'streak' | null
 }
@@ -89,8 +91,8 @@ export function wantsConfirmation({ health, refusedAt, isFirstTimeout }: Vitals)
 }
 
 /**
- * Whether this instance cannot connect to the node. The fault may then be in this instance's network, while a wrong answer
- * proves that the network works.
+ * Whether this instance cannot connect to the node. The fault may then be in this instance's network, while a wrong
+ * answer proves that the network works.
  */
 export function isUnreached({ health, fault, deadBy }: Vitals): boolean {
   const failedBy = health === 'down' ? fault : deadBy

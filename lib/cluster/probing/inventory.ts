@@ -5,8 +5,8 @@ import { JsonWalk, ScanError, type WalkListener } from '../../shared/json/json-w
 import { turns } from '../../shared/turns.ts'
 
 /**
- * Reads the models of a node as hostile input, since any server may answer at a node's address. Invalid items are skipped,
- * text is bounded, and the result is small enough for one value in the store (etcd refuses 1.5 MiB).
+ * Reads the models of a node as hostile input, since any server may answer at a node's address. Invalid items are
+ * skipped, text is bounded, and the result is small enough for one value in the store (etcd refuses 1.5 MiB).
  */
 const maxModels = 10_000
 const maxTagsBytes = 1024 * 1024
@@ -79,14 +79,16 @@ async function readModels<M extends Model>(
   return [...models.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** The items of the list `models`; null when there is no such list. */
+/** The items of the list `models`; null when there is none. */
 function itemsOf(body: Buffer): readonly unknown[] | null {
   const answer = fieldsOf(parse(body))
   const listed = answer?.['models'] ?? (answer && 'models' in answer ? [] : null) // Go writes an empty list as null
   return Array.isArray(listed) ? listed : null
 }
 
-/** The bytes of each item, for a body that is too large to be parsed in one turn. Items that are too large are left out. */
+/**
+ * The bytes of each item, for a body that is too large to be parsed in one turn. Items that are too large are left out.
+ */
 async function itemsInTurns(body: Buffer): Promise<Buffer[] | null> {
   try {
     let turn = await turns.next()

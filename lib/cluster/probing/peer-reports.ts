@@ -1,7 +1,10 @@
 import type { LoadSummary } from '../../fleet/instance.ts'
 import type { Clock } from '../../shared/clock.ts'
 
-/** Milliseconds by which a summary may be older than its arrival: a second between two writes, and the latency of the store. */
+/**
+ * Milliseconds by which a summary may be older than its arrival: a second between two writes, and the latency of the
+ * store.
+ */
 const lagMs = 2000
 
 interface Report {
@@ -11,8 +14,8 @@ interface Report {
 }
 
 /**
- * Which nodes answered requests of other instances, by their load summaries. Since clocks of machines differ, a summary has
- * a counter per node, and the time at which this instance saw the counter change is what counts.
+ * Which nodes answered requests of other instances, by their load summaries. Since clocks of machines differ, a summary
+ * has a counter per node, and the time at which this instance saw the counter change is what counts.
  */
 export class PeerReports {
   readonly #clock: Clock

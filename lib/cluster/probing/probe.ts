@@ -21,7 +21,10 @@ export interface ProbeResult {
 /** Limits of the responses, in bytes: 10,000 models have about 6 MB. */
 const maxBytes = { '/api/version': 64 * 1024, '/api/tags': 8 * 1024 * 1024, '/api/ps': 1024 * 1024 }
 type Path = keyof typeof maxBytes
-/** Checks of the timers within one probe, and the share of its time by which they may be late before a failure is this instance's own. */
+/**
+ * Checks of the timers within one probe, and the share of its time by which they may be late before a failure is this
+ * instance's own.
+ */
 const ticks = 4
 const lateShare = 0.5
 /** Longer than any probe interval, so that a connection that closes was closed by the node. */

@@ -116,8 +116,8 @@ export class Prober {
   }
 
   /**
-   * Probes the node now, or right after the probe under way. Called when its models changed. Resolves when that probe is over,
-   * whether or not it had a result, or when the prober stops.
+   * Probes the node now, or right after the probe under way. Called when its models changed. Resolves when that probe is
+   * over, whether or not it had a result, or when the prober stops.
    */
   refresh(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()

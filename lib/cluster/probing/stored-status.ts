@@ -76,9 +76,9 @@ export const statusSchema = z.object({
 })
 
 /**
- * The statuses in the store, by node name. The status before stays accepted when the stored one cannot be read, has a lower
- * fence (a former leader wrote it late), or a fence that no leader can have yet. A key that was deleted and created again
- * has no status before.
+ * The statuses in the store, by node name. The status before stays accepted when the stored one cannot be read, has a
+ * lower fence (a former leader wrote it late), or a fence that no leader can have yet. A key that was deleted and created
+ * again has no status before.
  */
 export function readStatuses(
   entries: ReadonlyMap<string, Entry>,
@@ -154,7 +154,10 @@ export function sameStatus(a: NodeStatus, b: NodeStatus): boolean {
   return a.fence === b.fence && a.weight === b.weight && a.learned === b.learned && sameObservation(a, b)
 }
 
-/** Whether two observations are equal. Not compared: `expires_at`, which moves with each probe, and details, which follow from the digest. */
+/**
+ * Whether two observations are equal. Not compared: `expires_at`, which moves with each probe, and details, which follow
+ * from the digest.
+ */
 export function sameObservation(a: Observation, b: Observation): boolean {
   return (
     a.health === b.health &&
