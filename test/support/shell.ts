@@ -54,7 +54,7 @@ export class Shell {
 
   /** Resolves to what the commands printed; rejects when one fails. */
   async run(commands: string, cwd = this.folder): Promise<string> {
-    const options = { cwd, env: this.#env, timeout: 60_000 }
+    const options = { cwd, env: this.#env, timeout: 120_000 }
     return (await run('sh', ['-ec', this.#replaced(commands)], options)).stdout
   }
 
