@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type Router from '@koa/router'
 import type { RouterContext } from '@koa/router'
 import type { z } from 'zod'
-import { apiVersion, type Endpoint, type Endpoints, type Wire } from '../api/endpoint.ts'
+import { apiVersion, type ContentOf, type Endpoint, type Endpoints } from '../api/endpoint.ts'
 import { describeFaults } from '../fleet/documents/contents.ts'
 import { readValue } from '../fleet/documents/document.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -32,21 +32,13 @@ export class Reply<Status extends number, Content> {
   }
 }
 
-type Content<E extends Endpoint> = E['answer'] extends { readonly json: infer S extends z.ZodType }
-  ? Wire<S>
-  : E['answer'] extends { readonly foreign: infer S extends z.ZodType }
-    ? Wire<S>
-    : E['answer'] extends { readonly text: string }
-      ? string
-      : undefined
-
 type Status<E extends Endpoint> = E['answer'] extends { readonly no: string }
   ? 503
   : E['statuses'] extends readonly number[]
     ? E['statuses'][number]
     : never
 
-type Answered<E extends Endpoint> = Content<E> | Reply<Status<E>, Content<E>>
+type Answered<E extends Endpoint> = ContentOf<E> | Reply<Status<E>, ContentOf<E>>
 type Handler<E extends Endpoint> = (request: AdminRequest<E>) => Answered<E> | Promise<Answered<E>>
 
 /** One handler for each of some endpoints. */

@@ -29,7 +29,6 @@ const configChanged = z.object({
   text: z.string().describe('the text after it'),
   modified: z.string().nullable().describe('its revision; null: there is no document'),
 })
-export type ConfigChanged = Wire<typeof configChanged>
 
 export const configEndpoints = {
   readConfig: {

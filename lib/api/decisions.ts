@@ -27,7 +27,6 @@ const decisionAnswer = z.object({
 export type DecisionAnswer = Wire<typeof decisionAnswer>
 
 const decisionList = z.object({ instance: z.string(), decisions: z.array(decisionAnswer) })
-export type DecisionList = Wire<typeof decisionList>
 
 export const decisionEndpoints = {
   listDecisions: {

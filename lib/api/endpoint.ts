@@ -50,8 +50,17 @@ type Answer =
 /** What a schema describes, as it is on the wire and as TypeScript reads it. */
 export type Wire<S extends z.ZodType> = DeepReadonly<z.output<S>>
 
-type DeepReadonly<T> = T extends readonly (infer Item)[]
+export type DeepReadonly<T> = T extends readonly (infer Item)[]
   ? readonly DeepReadonly<Item>[]
   : T extends object
     ? { readonly [Field in keyof T]: DeepReadonly<T[Field]> }
     : T
+
+/** What a handler answers, and a client gets. */
+export type ContentOf<E extends Endpoint> = E['answer'] extends { readonly json: infer S extends z.ZodType }
+  ? Wire<S>
+  : E['answer'] extends { readonly foreign: infer S extends z.ZodType }
+    ? Wire<S>
+    : E['answer'] extends { readonly text: string }
+      ? string
+      : undefined

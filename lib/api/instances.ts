@@ -21,7 +21,6 @@ const instanceAnswer = z.object({
 export type InstanceAnswer = Wire<typeof instanceAnswer>
 
 const instanceList = z.object({ instances: z.array(instanceAnswer) })
-export type InstanceList = Wire<typeof instanceList>
 
 const drainAnswer = z.object({ id: z.string(), draining: z.boolean() })
 

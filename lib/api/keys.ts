@@ -17,7 +17,6 @@ const keyAnswer = z.object({
 export type KeyAnswer = Wire<typeof keyAnswer>
 
 const keyList = z.object({ keys: z.array(keyAnswer) })
-export type KeyList = Wire<typeof keyList>
 
 const keyFields = apiKeySchema.omit({ hash: true }).shape
 
@@ -26,7 +25,6 @@ const keyMade = z.object({
   token: z.string().describe('shown this once; the store holds its hash'),
   ...keyFields,
 })
-export type KeyMade = Wire<typeof keyMade>
 
 export const keyEndpoints = {
   listKeys: {

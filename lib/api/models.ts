@@ -23,7 +23,6 @@ export const modelAnswer = z.object(modelFields)
 export type ModelAnswer = Wire<typeof modelAnswer>
 
 const modelList = z.object({ models: z.array(modelAnswer) })
-export type ModelList = Wire<typeof modelList>
 
 const memoryFields = {
   size: z.int().describe('bytes'),
@@ -38,7 +37,6 @@ export const loadedAnswer = z.object({ name: z.string(), node: z.string(), ...me
 export type LoadedAnswer = Wire<typeof loadedAnswer>
 
 const loadedList = z.object({ loaded: z.array(loadedAnswer) })
-export type LoadedList = Wire<typeof loadedList>
 
 export const copyAnswer = z.object({
   node: z.string(),

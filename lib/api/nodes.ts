@@ -39,7 +39,6 @@ export const nodeAnswer = z.object({
 export type NodeAnswer = Wire<typeof nodeAnswer>
 
 const nodeList = z.object({ nodes: z.array(nodeAnswer) })
-export type NodeList = Wire<typeof nodeList>
 
 /** Headers are left out: they may hold secrets. */
 const writtenNode = z.object({

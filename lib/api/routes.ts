@@ -14,7 +14,6 @@ const routeAnswer = z.object({
 export type RouteAnswer = Wire<typeof routeAnswer>
 
 const routeList = z.object({ routes: z.array(routeAnswer) })
-export type RouteList = Wire<typeof routeList>
 
 const writtenRoute = z.object({ name: z.string(), ...routeSchema.shape })
 

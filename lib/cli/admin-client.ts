@@ -1,3 +1,5 @@
+import type { Endpoint } from '../api/endpoint.ts'
+import type { AnswerAt, BodyAt, KnownPath } from '../api/paths.ts'
 import type { Clock } from '../shared/clock.ts'
 import { formatDuration } from '../shared/duration.ts'
 import { messageOf } from '../shared/errors.ts'
@@ -13,11 +15,13 @@ interface AdminClientOptions {
   readonly signal: AbortSignal
 }
 
-interface Request {
-  readonly method: 'GET' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
+type Method = Endpoint['method']
+
+interface Request<M extends Method, Path extends string> {
+  readonly method: M
   /** Below `/admin/v1`. */
-  readonly path: string
-  readonly body?: unknown
+  readonly path: Path & KnownPath<M, Path>
+  readonly body?: BodyAt<M, Path>
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -32,19 +36,21 @@ export class AdminClient {
     this.#base = baseOf(options.url)
   }
 
-  get<T>(path: string): Promise<T> {
-    return this.send({ method: 'GET', path })
+  get<const Path extends string>(path: Path & KnownPath<'get', Path>): Promise<AnswerAt<'get', Path>> {
+    return this.send<'get', Path>({ method: 'get', path })
   }
 
   /** The document of the answer; null when it has none (204). */
-  async send<T>(request: Request): Promise<T> {
+  async send<M extends Method, const Path extends string>(
+    request: Request<M, Path>,
+  ): Promise<AnswerAt<M, Path>> {
     const { clock, timeoutMs, signal } = this.#options
     const deadline = new AbortController()
     const token = this.#options.token()
     const cancel = clock.after(timeoutMs, () => deadline.abort())
     try {
       const response = await this.#fetch(request, token, AbortSignal.any([signal, deadline.signal]))
-      return answerOf(response.status, await response.text(), this.#base) as T
+      return answerOf(response.status, await response.text(), this.#base) as AnswerAt<M, Path>
     } catch (error) {
       if (error instanceof CliFailure || signal.aborted) throw error
       const reason = deadline.signal.aborted
@@ -61,13 +67,13 @@ export class AdminClient {
     }
   }
 
-  #fetch(
-    { method, path, body, headers }: Request,
+  #fetch<M extends Method, Path extends string>(
+    { method, path, body, headers }: Request<M, Path>,
     token: string | null,
     signal: AbortSignal,
   ): Promise<Response> {
     return fetch(`${this.#base}/admin/v1${path}`, {
-      method,
+      method: method.toUpperCase(),
       signal,
       // The token is for this address only, wherever it may point to.
       redirect: 'manual',

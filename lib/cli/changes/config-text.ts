@@ -3,12 +3,12 @@ import type { AdminClient } from '../admin-client.ts'
 import { CliFailure, exits } from '../failure.ts'
 import type { Invocation } from '../invocation.ts'
 import { textDiff } from '../terminal/text-diff.ts'
-import type { DocumentTarget } from './document-file.ts'
+import type { DocumentTarget, TextTarget } from './document-file.ts'
 
 /** The document as it is stored; null when there is none. */
-export async function storedText(admin: AdminClient, { path }: DocumentTarget): Promise<StoredAnswer | null> {
+export async function storedText(admin: AdminClient, { path }: TextTarget): Promise<StoredAnswer | null> {
   try {
-    const stored = await admin.get<StoredAnswer>(path)
+    const stored = await admin.get(path)
     return stored.modified === null ? null : stored
   } catch (error) {
     if (error instanceof CliFailure && error.exit === exits.notFound) return null
@@ -19,11 +19,11 @@ export async function storedText(admin: AdminClient, { path }: DocumentTarget): 
 /** Stores a text over what was seen, null being nothing; over whatever there is when nobody looked. */
 export function putText(
   admin: AdminClient,
-  path: string,
+  path: DocumentTarget['path'],
   text: string,
   seen: StoredAnswer | null | undefined,
 ): Promise<unknown> {
-  return admin.send({ method: 'PUT', path, body: { text }, headers: condition(seen) })
+  return admin.send({ method: 'put', path, body: { text }, headers: condition(seen) })
 }
 
 function condition(seen: StoredAnswer | null | undefined): Record<string, string> {

@@ -8,13 +8,22 @@ import type { Invocation } from '../invocation.ts'
 import { nodePath } from './node-changes.ts'
 import { routePath } from './route-changes.ts'
 
-/** Which document of the cluster a file is about. */
-export interface DocumentTarget {
+/** Which document of the cluster a file is about; its path is that of the admin API. */
+export type DocumentTarget = TextTarget | NodeTarget
+
+/** A document whose text the admin API shows. */
+export interface TextTarget {
   /** For people. */
   readonly name: string
-  /** In the admin API. */
-  readonly path: string
-  readonly folder: 'config' | 'routes' | 'nodes'
+  readonly path: '/config' | ReturnType<typeof routePath>
+  readonly folder: 'config' | 'routes'
+}
+
+/** A node's text may hold secrets: the API takes it, and does not show it. */
+interface NodeTarget {
+  readonly name: string
+  readonly path: ReturnType<typeof nodePath>
+  readonly folder: 'nodes'
 }
 
 export interface TargetOptions {
@@ -33,9 +42,14 @@ export function withTarget(command: Command): Command {
 export function targetOf({ route, node }: TargetOptions): DocumentTarget {
   if (route !== undefined && node !== undefined)
     throw new CliFailure(exits.usage, 'a file is a route or a node, not both', 'give one of --route, --node')
-  if (route !== undefined) return { name: `route ${route}`, path: routePath(route), folder: 'routes' }
   if (node !== undefined) return { name: `node ${node}`, path: nodePath(node), folder: 'nodes' }
-  return { name: 'config', path: '/config', folder: 'config' }
+  return textTargetOf(route)
+}
+
+/** A route, else the config. @throws Failure (usage) */
+export function textTargetOf(route: string | undefined): TextTarget {
+  if (route === undefined) return { name: 'config', path: '/config', folder: 'config' }
+  return { name: `route ${route}`, path: routePath(route), folder: 'routes' }
 }
 
 /** The text of a file, or of stdin for "-". @throws Failure (usage) when it cannot be read. */

@@ -19,7 +19,7 @@ export const keepAliveHelp =
   'how long models that llamero loads stay in its memory (its OLLAMA_KEEP_ALIVE), such as 30m; own: as it says itself'
 
 /** Path of a node in the admin API. @throws Failure (usage) when the name cannot be one: it becomes part of a URL. */
-export function nodePath(name: string): string {
+export function nodePath(name: string): `/nodes/${string}` {
   if (!isObjectName(name))
     throw new CliFailure(exits.usage, `"${name}" cannot be the name of a node: ${objectNameRule}`)
   return `/nodes/${name}`

@@ -7,7 +7,7 @@ import { splitAssignment } from './assignment.ts'
 export const settableFields = ['match.model', 'match.tenant', 'model', 'fallback', 'class'] as const
 
 /** Path of a route in the admin API. @throws Failure (usage) when the name cannot be one: it becomes part of a URL. */
-export function routePath(name: string): string {
+export function routePath(name: string): `/routes/${string}` {
   if (!isObjectName(name))
     throw new CliFailure(exits.usage, `"${name}" cannot be the name of a route: ${objectNameRule}`)
   return `/routes/${name}`

@@ -24,7 +24,7 @@ const header = [
 export async function editConfig(invocation: Invocation, timeoutMs: number): Promise<void> {
   const { terminal } = invocation
   const admin = invocation.admin(timeoutMs)
-  const base = await admin.get<ConfigAnswer>('/config')
+  const base = await admin.get('/config')
   const draft = await EditDraft.create('llamero-config.yaml')
   try {
     const text = await editUntilValid(draft, base.text ?? '', invocation)
@@ -94,7 +94,7 @@ async function explained(error: unknown, { admin, base, text, file }: Attempt, i
   const kept = `yours is kept in ${file}`
   if (error.exit !== exits.conflict)
     return new CliFailure(error.exit, `${error.message}; ${kept}`, error.hint, { cause: error })
-  const theirs = await admin.get<ConfigAnswer>('/config')
+  const theirs = await admin.get('/config')
   showDiff(invocation, 'config', { base: base.text ?? '', yours: text })
   showDiff(invocation, 'config', { base: base.text ?? '', theirs: theirs.text ?? '' })
   return new CliFailure(

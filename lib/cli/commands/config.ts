@@ -1,11 +1,16 @@
 import type { Command } from 'commander'
-import type { ConfigAnswer, ConfigChanged } from '../../api/config.ts'
-import type { StatusAnswer } from '../../api/status.ts'
 import { describeFaults } from '../../fleet/documents/contents.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
 import { configChanges } from '../changes/config-changes.ts'
 import { putText, showDiff, storedText } from '../changes/config-text.ts'
-import { readText, requireValid, type TargetOptions, targetOf, withTarget } from '../changes/document-file.ts'
+import {
+  readText,
+  requireValid,
+  type TargetOptions,
+  targetOf,
+  textTargetOf,
+  withTarget,
+} from '../changes/document-file.ts'
 import type { Finish } from '../context.ts'
 import { yamlText } from '../documents.ts'
 import { CliFailure, exits } from '../failure.ts'
@@ -61,7 +66,7 @@ interface GetOptions extends RequestOptions {
 
 async function get(invocation: Invocation, path: string | undefined, options: GetOptions) {
   const { terminal } = invocation
-  const answer = await invocation.admin(options.timeout).get<ConfigAnswer>('/config')
+  const answer = await invocation.admin(options.timeout).get('/config')
   if (options.stored) terminal.write(answer.text ?? '')
   else {
     const value = path === undefined ? answer.effective : fieldAt(answer.effective, path)
@@ -97,8 +102,8 @@ interface ChangeOptions {
 
 async function set(invocation: Invocation, assignments: readonly string[], options: ChangeOptions) {
   const { before, text, modified } = await howToWrite(
-    invocation.admin(options.timeout).send<ConfigChanged>({
-      method: 'PATCH',
+    invocation.admin(options.timeout).send({
+      method: 'patch',
       path: options.dryRun ? '/config?dry_run=true' : '/config',
       body: configChanges(assignments),
     }),
@@ -127,12 +132,12 @@ async function validate(invocation: Invocation, file: string, options: TargetOpt
 async function diff(
   invocation: Invocation,
   file: string,
-  options: TargetOptions & { timeout: number },
+  { route, timeout }: Pick<TargetOptions, 'route'> & { readonly timeout: number },
 ): Promise<number> {
   try {
-    const target = targetOf(options)
+    const target = textTargetOf(route)
     const text = await readText(file, invocation)
-    const stored = await storedText(invocation.admin(options.timeout), target)
+    const stored = await storedText(invocation.admin(timeout), target)
     return showDiff(invocation, target.name, { stored: stored?.text ?? '', new: text }) ? 1 : exits.ok
   } catch (error) {
     // As diff(1) does: 1 is a difference, never a failure.
@@ -147,7 +152,7 @@ async function apply(invocation: Invocation, options: TargetOptions & ChangeOpti
   const text = await readText(file, invocation)
   await requireValid(text, target.folder, file, invocation)
   const admin = invocation.admin(timeout)
-  // A node's text may hold secrets: the API does not show it, and so there is nothing to compare with.
+  // There is nothing to compare a node's text with.
   const stored = target.folder === 'nodes' ? undefined : await storedText(admin, target)
   if (stored !== undefined && !showDiff(invocation, target.name, { stored: stored?.text ?? '', new: text }))
     return invocation.terminal.say(`${target.name}: unchanged`)
@@ -159,9 +164,9 @@ async function apply(invocation: Invocation, options: TargetOptions & ChangeOpti
 async function accept(invocation: Invocation, { timeout, yes }: { timeout: number; yes?: boolean }) {
   const admin = invocation.admin(timeout)
   await invocation.consent(yes, async () => {
-    const { config } = await admin.get<StatusAnswer>('/status')
+    const { config } = await admin.get('/status')
     return `${config.suspect ?? 'The store is believed'}. Put in force what it says?`
   })
-  await admin.send({ method: 'POST', path: '/config/accept' })
+  await admin.send({ method: 'post', path: '/config/accept' })
   invocation.terminal.say('what the store says is in force', 'llamero status')
 }

@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
-import type { InstanceAnswer, InstanceList } from '../../api/instances.ts'
-import type { StatusAnswer } from '../../api/status.ts'
+import type { InstanceAnswer } from '../../api/instances.ts'
 import { formatDuration } from '../../shared/duration.ts'
 import type { AdminClient } from '../admin-client.ts'
 import { CliFailure, exits } from '../failure.ts'
@@ -40,7 +39,7 @@ export function fillInstance(instance: Command, invocation: Invocation): void {
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const { terminal, context } = invocation
-  const answer = await invocation.admin(timeout).get<InstanceList>('/instances')
+  const answer = await invocation.admin(timeout).get('/instances')
   terminal.show(answer, output, (look) =>
     table(instanceColumns(context.clock.date()), answer.instances, look),
   )
@@ -69,11 +68,11 @@ interface StepDownOptions {
 
 async function stepDown(invocation: Invocation, { to, timeout, yes }: StepDownOptions): Promise<void> {
   const admin = invocation.admin(requestTimeoutMs)
-  const { leader: former } = await admin.get<StatusAnswer>('/status')
+  const { leader: former } = await admin.get('/status')
   if (!former) throw new CliFailure(exits.unavailable, 'no instance leads now', 'llamero status')
   await invocation.consent(yes, async () => `${former.id} leads; hand over to ${to ?? 'another instance'}?`)
-  const path = `/instances/${encodeURIComponent(former.id)}/step-down`
-  const order = admin.send({ method: 'POST', path, body: to === undefined ? {} : { to } })
+  const path = `/instances/${encodeURIComponent(former.id)}/step-down` as const
+  const order = admin.send({ method: 'post', path, body: to === undefined ? {} : { to } })
   await suggesting(to ?? former.id, order, () => idsOf(admin), 'llamero instance list')
   const leader = await nextLeader(invocation, admin, former.fence, timeout)
   if (to !== undefined && leader.id !== to)
@@ -92,7 +91,7 @@ async function nextLeader({ context }: Invocation, admin: AdminClient, fence: st
   const { clock, signal } = context
   const until = clock.now() + timeoutMs
   for (;;) {
-    const { leader } = await admin.get<StatusAnswer>('/status')
+    const { leader } = await admin.get('/status')
     if (leader && leader.fence !== fence) return leader
     if (clock.now() >= until)
       throw new CliFailure(
@@ -117,9 +116,9 @@ async function drain(
 ): Promise<void> {
   const { terminal, context } = invocation
   const admin = invocation.admin(requestTimeoutMs)
-  const id = given ?? (await admin.get<StatusAnswer>('/status')).instance.id
-  const path = `/instances/${encodeURIComponent(id)}/drain`
-  const order = admin.send({ method: options.cancel ? 'DELETE' : 'POST', path })
+  const id = given ?? (await admin.get('/status')).instance.id
+  const path = `/instances/${encodeURIComponent(id)}/drain` as const
+  const order = admin.send({ method: options.cancel ? 'delete' : 'post', path })
   await suggesting(id, order, () => idsOf(admin), 'llamero instance list')
   if (options.cancel) return terminal.say(`${id}: in service again`)
   const undo = `llamero instance drain ${id} --cancel`
@@ -142,12 +141,12 @@ async function drain(
 }
 
 async function instanceOf(admin: AdminClient, id: string): Promise<InstanceAnswer> {
-  const { instances } = await admin.get<InstanceList>('/instances')
+  const { instances } = await admin.get('/instances')
   const found = instances.find((instance) => instance.id === id)
   if (!found) throw new CliFailure(exits.notFound, `instance ${id} is not registered any more`)
   return found
 }
 
 async function idsOf(admin: AdminClient): Promise<string[]> {
-  return (await admin.get<InstanceList>('/instances')).instances.map(({ id }) => id)
+  return (await admin.get('/instances')).instances.map(({ id }) => id)
 }

@@ -48,7 +48,7 @@ async function untilOver(invocation: Invocation, admin: AdminClient, id: string)
   let seenAt = clock.now()
   for (;;) {
     try {
-      const job = await admin.get<JobAnswer>(`/jobs/${id}`)
+      const job = await admin.get(`/jobs/${id}`)
       seenAt = clock.now()
       display.show(job)
       if (isOver(job.state)) return job

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import type { KeyAnswer, KeyList, KeyMade } from '../../api/keys.ts'
+import type { KeyAnswer } from '../../api/keys.ts'
 import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
 import { type Scope, scopes } from '../../fleet/scopes.ts'
 import { parseDuration } from '../../shared/duration.ts'
@@ -55,14 +55,14 @@ async function create(invocation: Invocation, id: string, options: CreateOptions
     class: options.class,
     expires: expires && expiryOf(expires, context.clock.date()),
   }
-  const created = await invocation.admin(timeout).send<KeyMade>({ method: 'POST', path: '/keys', body })
+  const created = await invocation.admin(timeout).send({ method: 'post', path: '/keys', body })
   terminal.show(created, output, () => `${created.token}\n`)
   if (!quiet)
     terminal.say(`${id}: created; keep the token, it cannot be shown again`, `llamero key revoke ${id}`)
 }
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
-  const answer = await invocation.admin(timeout).get<KeyList>('/keys')
+  const answer = await invocation.admin(timeout).get('/keys')
   const now = invocation.context.clock.date()
   invocation.terminal.show(answer, output, (look) => table(keyColumns(now), answer.keys, look))
   for (const { id, warnings = [] } of answer.keys)
@@ -79,8 +79,8 @@ async function revoke(invocation: Invocation, id: string, { timeout, yes }: Revo
   checkId(id)
   const admin = invocation.admin(timeout)
   await invocation.consent(yes, async () => `Revoke key ${id}? Its clients are refused at once.`)
-  const known = async () => (await admin.get<KeyList>('/keys')).keys.map((key) => key.id)
-  const revoked = admin.send({ method: 'DELETE', path: `/keys/${id}` })
+  const known = async () => (await admin.get('/keys')).keys.map((key) => key.id)
+  const revoked = admin.send({ method: 'delete', path: `/keys/${id}` })
   await suggesting(id, revoked, known, 'llamero key list')
   invocation.terminal.say(`${id}: revoked`)
 }

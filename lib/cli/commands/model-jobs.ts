@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { JobAnswer, JobList } from '../../api/jobs.ts'
+import type { JobAnswer } from '../../api/jobs.ts'
 import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
 import { isOver } from '../../fleet/job.ts'
 import type { AdminClient } from '../admin-client.ts'
@@ -39,7 +39,7 @@ interface JobsOptions extends RequestOptions {
 async function list(invocation: Invocation, { all, watch, output, timeout }: JobsOptions): Promise<void> {
   const { terminal, context } = invocation
   if (watch) throw new CliFailure(exits.usage, '--watch follows one job', 'llamero model jobs ID --watch')
-  const answer = await invocation.admin(timeout).get<JobList>('/jobs')
+  const answer = await invocation.admin(timeout).get('/jobs')
   const jobs = all ? answer.jobs : answer.jobs.filter(({ state }) => !isOver(state))
   terminal.show({ ...answer, jobs }, output, (look) => table(jobColumns(context.clock.date()), jobs, look))
   if (jobs.length > 0) return
@@ -65,7 +65,7 @@ async function cancel(invocation: Invocation, id: string, { timeout }: RequestOp
   const admin = invocation.admin(timeout)
   const { state } = await getJob(admin, id)
   if (isOver(state)) return terminal.say(`${id}: is over already: ${state}`)
-  await admin.send({ method: 'DELETE', path: `/jobs/${id}` })
+  await admin.send({ method: 'delete', path: `/jobs/${id}` })
   terminal.say(`${id}: is being cancelled`, `llamero model jobs ${id}`)
 }
 
@@ -73,6 +73,6 @@ async function cancel(invocation: Invocation, id: string, { timeout }: RequestOp
 async function getJob(admin: AdminClient, id: string): Promise<JobAnswer> {
   if (!isObjectName(id))
     throw new CliFailure(exits.usage, `"${id}" cannot be the id of a job: ${objectNameRule}`)
-  const known = async () => (await admin.get<JobList>('/jobs')).jobs.map((job) => job.id)
-  return suggesting(id, admin.get<JobAnswer>(`/jobs/${id}`), known, 'llamero model jobs --all')
+  const known = async () => (await admin.get('/jobs')).jobs.map((job) => job.id)
+  return suggesting(id, admin.get(`/jobs/${id}`), known, 'llamero model jobs --all')
 }

@@ -100,7 +100,7 @@ function withCopies(command: Command): Command {
 
 async function order(
   invocation: Invocation,
-  action: string,
+  action: 'pull' | 'delete' | 'copy' | 'load' | 'unload',
   fields: Order,
   { nodes, copies, label, detach, output, timeout }: OrderOptions,
 ): Promise<void> {
@@ -110,7 +110,7 @@ async function order(
   const accepted = await namedModel(
     admin,
     fields.model,
-    admin.send<{ job: string }>({ method: 'POST', path: `/models/${action}`, body }),
+    admin.send({ method: 'post', path: `/models/${action}`, body }),
   )
   if (!detach) return followJob(invocation, admin, accepted.job, output)
   terminal.show(accepted, output, () => `${accepted.job}\n`)

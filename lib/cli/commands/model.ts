@@ -1,5 +1,4 @@
 import type { Command } from 'commander'
-import type { LoadedList, ModelList } from '../../api/models.ts'
 import { getModel } from '../changes/model-names.ts'
 import type { Invocation } from '../invocation.ts'
 import { type RequestOptions, withOutput, withTimeout } from '../options.ts'
@@ -35,13 +34,13 @@ export function fillPs(command: Command, invocation: Invocation): void {
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const { terminal, context } = invocation
-  const answer = await invocation.admin(timeout).get<ModelList>('/models')
+  const answer = await invocation.admin(timeout).get('/models')
   terminal.show(answer, output, (look) => table(modelColumns(context.clock.date()), answer.models, look))
   if (answer.models.length === 0) terminal.say('no models on any node', 'llamero model pull MODEL')
 }
 
 async function ps(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
-  const answer = await invocation.admin(timeout).get<LoadedList>('/models/loaded')
+  const answer = await invocation.admin(timeout).get('/models/loaded')
   const now = invocation.context.clock.date()
   invocation.terminal.show(answer, output, (look) => table(loadedColumns(now), answer.loaded, look))
 }

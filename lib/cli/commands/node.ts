@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import type { NodeAnswer, NodeList } from '../../api/nodes.ts'
+import type { NodeAnswer } from '../../api/nodes.ts'
 import { nodeStates } from '../../fleet/node-states.ts'
 import { formatDuration } from '../../shared/duration.ts'
 import type { AdminClient } from '../admin-client.ts'
@@ -103,7 +103,7 @@ async function add(invocation: Invocation, name: string, url: string, options: A
   }
   const admin = invocation.admin(timeout)
   try {
-    const added = await admin.send({ method: 'PUT', path, body: spec, headers: { 'if-none-match': '*' } })
+    const added = await admin.send({ method: 'put', path, body: spec, headers: { 'if-none-match': '*' } })
     terminal.show(added, output, () => '')
     terminal.say(`${name}: added`, `llamero node show ${name}`)
   } catch (error) {
@@ -120,9 +120,12 @@ async function add(invocation: Invocation, name: string, url: string, options: A
   }
 }
 
-async function existingNode(admin: AdminClient, path: string): Promise<NodeAnswer | null> {
+async function existingNode(
+  admin: AdminClient,
+  path: ReturnType<typeof nodePath>,
+): Promise<NodeAnswer | null> {
   try {
-    return await admin.get<NodeAnswer>(path)
+    return await admin.get(path)
   } catch (error) {
     if (error instanceof CliFailure && error.exit === exits.notFound) return null
     throw error
@@ -131,7 +134,7 @@ async function existingNode(admin: AdminClient, path: string): Promise<NodeAnswe
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const { terminal, context } = invocation
-  const answer = await invocation.admin(timeout).get<NodeList>('/nodes')
+  const answer = await invocation.admin(timeout).get('/nodes')
   terminal.show(answer, output, (look) =>
     table(nodeColumns(context.clock.date(), answer.nodes), answer.nodes, look),
   )
@@ -203,19 +206,19 @@ async function remove(invocation: Invocation, name: string, options: RemoveOptio
     const { url, running } = await getNode(admin, name)
     return `Remove node ${name} (${url})${running > 0 ? `, which runs ${count(running, 'request')}` : ''}?`
   })
-  await named(admin, name, admin.send({ method: 'DELETE', path: nodePath(name) }))
+  await named(admin, name, admin.send({ method: 'delete', path: nodePath(name) }))
   invocation.terminal.say(`${name}: removed`)
 }
 
 function getNode(admin: AdminClient, name: string): Promise<NodeAnswer> {
-  return named(admin, name, admin.get<NodeAnswer>(nodePath(name)))
+  return named(admin, name, admin.get(nodePath(name)))
 }
 
 function patchNode(admin: AdminClient, name: string, changes: Readonly<Record<string, unknown>>) {
-  return named(admin, name, admin.send({ method: 'PATCH', path: nodePath(name), body: changes }))
+  return named(admin, name, admin.send({ method: 'patch', path: nodePath(name), body: changes }))
 }
 
 function named<T>(admin: AdminClient, name: string, call: Promise<T>): Promise<T> {
-  const known = async () => (await admin.get<NodeList>('/nodes')).nodes.map((node) => node.name)
+  const known = async () => (await admin.get('/nodes')).nodes.map((node) => node.name)
   return suggesting(name, call, known, 'llamero node list')
 }

@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
-import type { DecisionList } from '../../api/decisions.ts'
-import type { QueueAnswer, WaitingDetail } from '../../api/queue.ts'
+import type { WaitingDetail } from '../../api/queue.ts'
 import { formatDuration } from '../../shared/duration.ts'
 import type { AdminClient } from '../admin-client.ts'
 import type { Invocation } from '../invocation.ts'
@@ -73,7 +72,7 @@ interface ListOptions extends RequestOptions {
 async function list(invocation: Invocation, { limit, watch, output, timeout }: ListOptions): Promise<void> {
   const { terminal } = invocation
   const admin = invocation.admin(timeout)
-  const look = () => admin.get<QueueAnswer>(`/queue?limit=${limit}`)
+  const look = () => admin.get(`/queue?limit=${limit}`)
   if (watch)
     return watching(invocation, look, output, (queue, look) => queueView(queue, look) || 'nothing waits\n')
   const answer = await look()
@@ -98,7 +97,7 @@ async function cancel(invocation: Invocation, id: string, { timeout, yes }: Canc
     const { model, tenant, waited_seconds } = await getWaiting(admin, id)
     return `Cancel this request of tenant ${tenant} for ${model}, which has waited ${formatDuration(waited_seconds * 1000)}?`
   })
-  await known(admin, id, admin.send({ method: 'DELETE', path: pathOf(id) }))
+  await known(admin, id, admin.send({ method: 'delete', path: pathOf(id) }))
   invocation.terminal.say(`${id}: cancelled`)
 }
 
@@ -118,7 +117,7 @@ async function decisions(invocation: Invocation, options: DecisionOptions): Prom
     ...(tenant !== undefined && { tenant }),
     ...(outcome !== undefined && { outcome }),
   })
-  const answer = await invocation.admin(timeout).get<DecisionList>(`/decisions?${query}`)
+  const answer = await invocation.admin(timeout).get(`/decisions?${query}`)
   terminal.show(answer, output, (look) =>
     table(decisionColumns(context.clock.date()), answer.decisions, look),
   )
@@ -131,13 +130,12 @@ function withLimit(command: Command): Command {
 }
 
 function getWaiting(admin: AdminClient, id: string): Promise<WaitingDetail> {
-  return known(admin, id, admin.get<WaitingDetail>(pathOf(id)))
+  return known(admin, id, admin.get(pathOf(id)))
 }
 
 /** A request that is not found has started or left, if it was not misspelt. */
 function known<T>(admin: AdminClient, id: string, call: Promise<T>): Promise<T> {
-  const ids = async () =>
-    (await admin.get<QueueAnswer>(`/queue?limit=${mostRows}`)).waiting.map((each) => each.id)
+  const ids = async () => (await admin.get(`/queue?limit=${mostRows}`)).waiting.map((each) => each.id)
   return suggesting(
     id,
     call,
@@ -146,6 +144,6 @@ function known<T>(admin: AdminClient, id: string, call: Promise<T>): Promise<T> 
   )
 }
 
-function pathOf(id: string): string {
+function pathOf(id: string): `/queue/${string}` {
   return `/queue/${encodeURIComponent(id)}`
 }

@@ -1,6 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import type { RouteTestAnswer } from '../../api/route-test.ts'
-import type { RouteAnswer, RouteList } from '../../api/routes.ts'
+import type { RouteAnswer } from '../../api/routes.ts'
 import type { AdminClient } from '../admin-client.ts'
 import { routeChanges, routePath, settableFields } from '../changes/route-changes.ts'
 import { CliFailure, exits } from '../failure.ts'
@@ -45,7 +44,7 @@ Examples:
 
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const { terminal } = invocation
-  const answer = await invocation.admin(timeout).get<RouteList>('/routes')
+  const answer = await invocation.admin(timeout).get('/routes')
   terminal.show(answer, output, (look) => table(routeColumns, answer.routes, look))
   for (const { name, warnings = [] } of answer.routes)
     for (const warning of warnings) terminal.say(printable(`warning: route ${name}: ${warning}`))
@@ -78,9 +77,7 @@ async function set(
 ): Promise<void> {
   const path = routePath(name)
   const body = routeChanges(assignments)
-  const written = await invocation
-    .admin(timeout)
-    .send<{ match: { model: string } }>({ method: 'PATCH', path, body })
+  const written = await invocation.admin(timeout).send({ method: 'patch', path, body })
   invocation.terminal.show(written, output, () => '')
   invocation.terminal.say(`${name}: written; it matches ${written.match.model}`, 'llamero route test MODEL')
 }
@@ -98,12 +95,11 @@ async function test(
   argument: string | undefined,
   { model: named, tenant, class: ofKey, numCtx: num_ctx, output, timeout }: TestOptions,
 ): Promise<void> {
-  if ((argument === undefined) === (named === undefined))
+  const model = argument ?? named
+  if (model === undefined || (argument !== undefined && named !== undefined))
     throw new CliFailure(exits.usage, 'name one model, as the argument or with --model')
-  const body = { model: argument ?? named, tenant, class: ofKey, num_ctx }
-  const answer = await invocation
-    .admin(timeout)
-    .send<RouteTestAnswer>({ method: 'POST', path: '/routes/test', body })
+  const body = { model, tenant, class: ofKey, num_ctx }
+  const answer = await invocation.admin(timeout).send({ method: 'post', path: '/routes/test', body })
   invocation.terminal.show(answer, output, (look) => routeTestView(answer, look))
   if (answer.refusal === 'no-model')
     throw new CliFailure(exits.notFound, `no node has ${answer.wanted.join(' or ')}`, 'llamero model list')
@@ -122,10 +118,10 @@ async function remove(invocation: Invocation, name: string, options: { timeout: 
   const path = routePath(name)
   await invocation.consent(options.yes, async () => `Remove route ${name}?`)
   const admin = invocation.admin(options.timeout)
-  await suggesting(name, admin.send({ method: 'DELETE', path }), () => namesOf(admin), 'llamero route list')
+  await suggesting(name, admin.send({ method: 'delete', path }), () => namesOf(admin), 'llamero route list')
   invocation.terminal.say(`${name}: removed`)
 }
 
 async function namesOf(admin: AdminClient): Promise<string[]> {
-  return (await admin.get<RouteList>('/routes')).routes.map(({ name }) => name)
+  return (await admin.get('/routes')).routes.map(({ name }) => name)
 }

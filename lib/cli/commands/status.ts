@@ -13,7 +13,7 @@ export function fillStatus(command: Command, invocation: Invocation): void {
 }
 
 async function status(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
-  const answer = await invocation.admin(timeout).get<StatusAnswer>('/status')
+  const answer = await invocation.admin(timeout).get('/status')
   invocation.terminal.show(answer, output, (look) => view(answer, look))
   const { problem } = answer.store
   if (problem)
