@@ -75,7 +75,7 @@ const stopWithinMs = 2000
  *     registry, leadership -> store                         this instance's record; while it leads, statuses and verdicts
  */
 export class Cluster {
-  /** What the store says: leader, instances, documents. */
+  /** The store's content: leader, instances, documents. */
   readonly view: ClusterView
   readonly #options: ClusterOptions
   readonly #evidence: NodeEvidence
@@ -154,7 +154,10 @@ export class Cluster {
     })
   }
 
-  /** Makes the snapshot ready from the disk, if there is one: before `start`, so that nothing waits for the store. */
+  /**
+   * Builds the snapshot from the disk, if there is a saved one. Called before `start`, so that requests need not wait for
+   * the store.
+   */
   async restore(): Promise<void> {
     const saved = (await this.#cache?.load()) ?? null
     if (saved === null) return
@@ -287,8 +290,8 @@ export class Cluster {
   }
 
   /**
-   * Whether this instance knows by itself that a node is down: it was the one that probed the node, or failed there too.
-   * That another instance says so is advice, which must not take this one out of service.
+   * Whether this instance itself found that a node is down: by a probe, or by a request that failed there. A report of
+   * another instance is advice, which must not take this instance out of service.
    */
   findsDown({ name, health, status }: NodeView): boolean {
     if (health !== 'down' || status === null) return false
@@ -335,7 +338,7 @@ export class Cluster {
    * Hands leadership to another instance, to `successor` if one is named: the others then give it two seconds. Without
    * another instance, this one leads again after a pause.
    *
-   * @throws StoreError when the others cannot be told of the successor; then this instance goes on leading.
+   * @throws StoreError when the successor cannot be announced; then this instance goes on leading.
    */
   async stepDown(successor: string | null = null): Promise<void> {
     await this.#leadership.stepDown(successor)
@@ -346,7 +349,9 @@ export class Cluster {
     await this.#builder.accept()
   }
 
-  /** A node is not what the snapshot says of it: the leader looks at once, on others its next probe must do. */
+  /**
+   * Called when a request contradicted the snapshot: the leader probes the node at once, others wait for its next probe.
+   */
   requestProbe(node: string): void {
     this.#leadership.requestProbe(node)
   }

@@ -54,7 +54,7 @@ const heartbeatSchema = z.object({
 /** `R/state/heartbeat`, which the leader writes every 5 s. */
 export interface Heartbeat {
   readonly fence: bigint
-  /** When it was written, by the leader's clock; older versions of llamero do not say (null). */
+  /** When it was written, by the leader's clock; null in heartbeats of older versions of llamero. */
   readonly at: Date | null
 }
 

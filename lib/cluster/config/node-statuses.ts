@@ -47,12 +47,12 @@ export class NodeStatuses {
     this.#advice = new DownAdvice(options)
   }
 
-  /** What the store says, by node name. */
+  /** The statuses in the store, by node name. */
   get stored(): ReadonlyMap<string, StoredStatus> {
     return this.#stored
   }
 
-  /** The statuses in force of these nodes. A node of which nothing is known is missing. */
+  /** The statuses in force of these nodes. A node without any status is left out. */
   of(nodes: ReadonlyMap<string, NodeSpec>): Map<string, NodeStatus> {
     const observations = this.#options.fallback.observations()
     const statuses = new Map<string, NodeStatus>()
@@ -85,7 +85,7 @@ export class NodeStatuses {
     this.#stored = stored
   }
 
-  /** Forgets what the store said, since fences of one history cannot be compared with those of another. */
+  /** Keeps `statuses` for now, and forgets those in the store: fences of two histories cannot be compared. */
   inherit(statuses: ReadonlyMap<string, NodeStatus>, nodes: ReadonlyMap<string, NodeSpec>): void {
     this.#stored = new Map()
     this.#inherited = new Map()

@@ -82,7 +82,7 @@ export class SnapshotBuilder {
   #copy: Copy = { entries: new Map(), revision: 0n }
   /** Revision of the newest copy that was trusted. */
   #revision = 0n
-  /** What the next snapshot may be like, as far as `prepare` looked ahead; null: not at all. */
+  /** The next snapshot as far as `prepare` built it ahead; null when it did not. */
   #draft: Snapshot | null = null
 
   constructor(options: SnapshotBuilderOptions) {
@@ -164,7 +164,7 @@ export class SnapshotBuilder {
     return isOtherHistory
   }
 
-  /** Does the work on some of the entries that `follow` will be shown, and finds it done then. Puts nothing in force. */
+  /** Parses and builds some of the entries ahead, so that `follow` finds them done. Puts nothing in force. */
   prepare(entries: readonly Entry[]): void {
     const changes = new Map<string, NodeChange>()
     for (const entry of entries) {
@@ -274,7 +274,7 @@ export class SnapshotBuilder {
     this.#statuses.inherit(this.#statuses.of(nodes), nodes)
   }
 
-  /** What tells a node that has departed from one that is registered. */
+  /** What the departures are derived from. */
   #present(): Parameters<Departures['update']>[1] {
     const { keys, snapshot } = this.#options
     const { nodes } = snapshot.get()

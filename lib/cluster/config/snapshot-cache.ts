@@ -51,7 +51,7 @@ export class SnapshotCache {
     this.#due = { at, cancel: clock.after(withinMs, () => void this.#flush()) }
   }
 
-  /** Saves what is not saved yet. Resolves when nothing is being written any more. */
+  /** Saves pending changes. Resolves when the last write has ended. */
   async stop(): Promise<void> {
     if (this.#due) await this.#flush()
     await this.#writing

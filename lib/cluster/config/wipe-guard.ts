@@ -46,7 +46,7 @@ const listsNeeded = 3
 const listEveryMs = 15_000
 /** Milliseconds that a store without a uid is left without one: time to restore a backup. */
 const unnamedMs = 60_000
-/** Uids of replaced stores that are kept. An instance that missed more acceptances than this has to be told again. */
+/** Uids of replaced stores that are kept. An instance that missed more acceptances needs another one. */
 const maxReplaced = 10
 /** Keys named in a reason. */
 const maxNamed = 3
@@ -179,7 +179,7 @@ export class WipeGuard {
     else this.stop()
   }
 
-  /** Lists the store itself: the copy that the informer keeps may be the one that is wrong. */
+  /** Lists the store itself, since the informer's copy may be wrong. */
   async #confirm(signal: AbortSignal): Promise<void> {
     const { store, keys, confirmed } = this.#options
     const listed = await store.list(keys.root).catch(() => null)

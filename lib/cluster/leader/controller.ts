@@ -215,7 +215,7 @@ export class Controller {
     await handOver(null)
   }
 
-  /** Resolves the looks of which nothing is left to write: the store, as the view has it, says what was found. */
+  /** Resolves the refreshes of nodes without a pending write: the view has their status from the store. */
   #resolveRefreshes(states: readonly Operation[]): void {
     const missing = new Set(states.map(({ key }) => key))
     for (const refresh of this.#refreshes) {

@@ -12,7 +12,7 @@ interface StatusFacts {
   readonly observations: ReadonlyMap<string, Observation | null>
   /** Nodes that may fail because of this instance: their statuses in the store stay as they are. */
   readonly held: ReadonlySet<string>
-  /** What the store says, by node name. */
+  /** The statuses in the store, by node name. */
   readonly storedStatuses: ReadonlyMap<string, StoredStatus>
   readonly learning: Pick<SharedLearning, 'publishedOf'>
 }

@@ -10,7 +10,7 @@ interface DownAdviceOptions {
 /** Decides whether advice that a node is down is used: responses to this instance's own requests outweigh it. */
 export class DownAdvice {
   readonly #options: DownAdviceOptions
-  /** Nodes advised down: since when, as the leader says, and when the advice arrived here (monotonic ms). */
+  /** Nodes advised down: since when by the leader's clock, and when the advice arrived here (monotonic ms). */
   readonly #known = new Map<string, { readonly since: string; readonly learnedAt: number }>()
 
   constructor(options: DownAdviceOptions) {

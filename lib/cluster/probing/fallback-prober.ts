@@ -72,12 +72,12 @@ export class FallbackProber {
     return this.#probers ? 'own' : 'leader'
   }
 
-  /** By node name; empty while a leader's advice counts, and null where nothing is known yet. */
+  /** Own observations by node name, null before the first probe; empty while a leader's advice is used. */
   observations(): ReadonlyMap<string, Observation | null> {
     return this.#probers?.ownObservations() ?? new Map()
   }
 
-  /** Begins with the advice of which an earlier process heard last at `confirmedAt`; null: it heard no leader. */
+  /** Begins with the advice of an earlier process; `confirmedAt` is the last heartbeat that it received, null: none. */
   restore(confirmedAt: string | null): void {
     this.#confirmedAt = new Date(confirmedAt ?? 0)
   }
@@ -101,7 +101,7 @@ export class FallbackProber {
   }
 
   /**
-   * Follows the heartbeat in the store. A store that is not trusted has a leader that may look after other nodes than
+   * Follows the heartbeat in the store. The leader of a store that is not trusted may probe other nodes than
    * those in force, and the heartbeat that is found first may be as old as the store.
    */
   follow(changed: ReadonlySet<string>, entries: ReadonlyMap<string, Entry>, isTrusted: boolean): void {
@@ -123,7 +123,8 @@ export class FallbackProber {
   }
 
   /**
-   * Only the leader of now counts: a heartbeat of a former one, or one written by hand, says nothing about the advice.
+   * Only a heartbeat of the current leader counts: one of a former leader, or one written by hand, does not prove that
+   * the advice is current.
    */
   #hear(entry: Entry | undefined, leader: Entry | undefined): void {
     const { clock, log, changed } = this.#options

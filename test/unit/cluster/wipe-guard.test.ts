@@ -131,6 +131,24 @@ test('nodes that come back in time make the store trusted, and a later deletion 
   assert.deepEqual(first.nodes, [])
 })
 
+test('an emptied store that loses its uid is foreign; with its uid back, the deletion counts from the beginning', async () => {
+  await using cluster = await aCluster(['a'])
+  const { clock, store, first } = cluster
+  const uid = store.value(keys.uid) ?? ''
+  remove(store, keys.node('n'), keys.node('m'))
+  await clock.advance(20_000)
+  store.delete(keys.uid)
+  await clock.advance(20_000)
+  assert.match(first.cluster.suspect ?? '', /^the uid of the store is gone, and it lacks 2/)
+  assert.deepEqual(first.nodes, ['m', 'n'], 'lists do not confirm a store without its uid')
+  store.put(keys.uid, uid)
+  await clock.advance(29_000)
+  assert.match(first.cluster.suspect ?? '', /^every node is gone/)
+  assert.deepEqual(first.nodes, ['m', 'n'])
+  await clock.advance(2000)
+  assert.deepEqual([first.nodes, first.cluster.suspect], [[], null])
+})
+
 test('the last key can be revoked at once; several that vanish together are held back', async () => {
   await using cluster = await aCluster(['a'])
   const { clock, store, first } = cluster
