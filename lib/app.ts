@@ -124,7 +124,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   const elsewhere = new UsedElsewhere({ loads: () => cluster.view.loads(), own: settings.name, clock })
   const scheduler = new Scheduler({
     snapshot,
-    gate: upstreams,
+    upstreams,
     loader,
     clock,
     random,

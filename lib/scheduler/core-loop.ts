@@ -7,12 +7,12 @@ import { configured } from './configured.ts'
 import { Core } from './core.ts'
 import type { LoggedDecision } from './decision-log.ts'
 import type { Effect, SchedulerEvent } from './events.ts'
-import type { FleetAvailability } from './fleet/gate.ts'
+import type { FleetAvailability } from './fleet/availability.ts'
 import { FleetFacts } from './fleet/node-facts.ts'
 
 interface CoreLoopOptions {
   readonly snapshot: CurrentSnapshot
-  readonly gate: FleetAvailability
+  readonly upstreams: FleetAvailability
   readonly clock: Clock
   readonly random: Random
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>

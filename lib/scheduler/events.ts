@@ -1,6 +1,6 @@
 import type { Labels } from '../fleet/documents/field-schemas.ts'
 import type { Prefix } from '../fleet/request-spec.ts'
-import type { AvailabilityBarrier } from './fleet/gate.ts'
+import type { AvailabilityBarrier } from './fleet/availability.ts'
 
 /**
  * What the core of the scheduler is told, and what it answers. Pure data: no sockets, no timers, no clock. Every time is

@@ -3,7 +3,7 @@ import type { NodeView } from '../fleet/node.ts'
 import type { Snapshot } from '../fleet/snapshot.ts'
 import type { Core } from './core.ts'
 import type { Candidate, Decision, SchedulingRequest } from './events.ts'
-import type { FleetAvailability, NodeAvailability } from './fleet/gate.ts'
+import type { FleetAvailability, NodeAvailability } from './fleet/availability.ts'
 import type { WaitEstimate } from './queue/wait-estimate.ts'
 
 /** What makes a node unfit for an ask, whatever passes to it and its slots. */
@@ -38,7 +38,7 @@ export interface Explanation extends WaitEstimate {
 
 interface World {
   readonly snapshot: Snapshot
-  readonly gate: FleetAvailability
+  readonly upstreams: FleetAvailability
   readonly core: Core
   /** By node. */
   readonly running: ReadonlyMap<string, number>
@@ -47,12 +47,16 @@ interface World {
 }
 
 /** What the scheduler would do now, and why: nothing is taken, nothing is sent. */
-export function explain(work: SchedulingRequest, { snapshot, gate, core, running, now }: World): Explanation {
+export function explain(
+  work: SchedulingRequest,
+  { snapshot, upstreams, core, running, now }: World,
+): Explanation {
   const outlook = core.explain(work, now)
   const panic = core.isPanic(work, now)
   const candidates = new Map(outlook.candidates.map((candidate) => [candidate.node, candidate]))
   const barrierOf = (node: NodeView): Standing['barrier'] => {
-    const closed = unfitness(node, work) ?? guardOf(node, gate.passage(node.name, work.model), panic)
+    const closed =
+      unfitness(node, work) ?? guardOf(node, upstreams.availabilityOf(node.name, work.model), panic)
     if (closed) return closed
     const state = candidates.get(node.name)?.state
     if (state === undefined) return core.residence(node.name, work) === 'other' ? 'variant' : 'swap'

@@ -12,7 +12,7 @@ import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
 import type { Effect, WithdrawalReason } from './events.ts'
 import { type Explanation, explain } from './explain.ts'
-import type { FleetAvailability } from './fleet/gate.ts'
+import type { FleetAvailability } from './fleet/availability.ts'
 import type { Loader, SwapOrder } from './fleet/loader.ts'
 import { Loads } from './fleet/loads.ts'
 import type { LearnedState } from './learning/learning.ts'
@@ -25,7 +25,7 @@ import { workOf } from './queue/work.ts'
 
 interface SchedulerOptions {
   readonly snapshot: CurrentSnapshot
-  readonly gate: FleetAvailability
+  readonly upstreams: FleetAvailability
   readonly loader: Loader
   readonly clock: Clock
   readonly random: Random
@@ -44,7 +44,7 @@ interface SchedulerOptions {
  */
 export class Scheduler {
   readonly #snapshot: CurrentSnapshot
-  readonly #gate: FleetAvailability
+  readonly #upstreams: FleetAvailability
   readonly #clock: Clock
   readonly #loop: CoreLoop
   readonly #loads: Loads
@@ -52,9 +52,9 @@ export class Scheduler {
   readonly #running = new RunningRequests((event) => this.#loop.tell(event))
 
   constructor(options: SchedulerOptions) {
-    const { snapshot, gate, clock } = options
+    const { snapshot, upstreams, clock } = options
     this.#snapshot = snapshot
-    this.#gate = gate
+    this.#upstreams = upstreams
     this.#clock = clock
     this.#loop = new CoreLoop({
       ...options,
@@ -101,7 +101,7 @@ export class Scheduler {
     return this.#remove(id, 'cancelled', new ProxyError('cancelled'))
   }
 
-  /** Something outside (snapshot, gate) changed. */
+  /** Something outside (snapshot, upstreams) changed. */
   refresh(): void {
     this.#loop.refresh()
   }
@@ -172,7 +172,7 @@ export class Scheduler {
     this.#loop.look()
     return explain(workOf(ask, this.#waitingRoom.has(ask.id) ? ask.id : ''), {
       snapshot: this.#snapshot.get(),
-      gate: this.#gate,
+      upstreams: this.#upstreams,
       core: this.#loop.core,
       running: this.#running.countsOf(ask.model),
       now: this.#loop.now,
@@ -230,7 +230,7 @@ export class Scheduler {
     const { model } = waiter.ask
     const queuedMs = this.#clock.now() - waiter.since
     const running = this.#running.start({ id, node, model, reason: decision.reason, queuedMs })
-    this.#gate.passage(name, model).claim()
+    this.#upstreams.availabilityOf(name, model).reserve()
     waiter.grant(running)
   }
 
@@ -239,14 +239,14 @@ export class Scheduler {
     if (!waiter) return
     const { ask } = waiter
     const failure = refusal.node && this.#loads.failure(refusal.node, ask.model)
-    const holders = () => holdersText(ask, this.#snapshot.get(), this.#gate)
+    const holders = () => holdersText(ask, this.#snapshot.get(), this.#upstreams)
     waiter.refuse(failure ?? refusalOf(refusal, { ...ask, queued: this.#waitingRoom.size }, holders))
   }
 
   #swap({ node: name, victims, model, variant, loadS }: Extract<Effect, { type: 'swap' }>): void {
     const node = this.#snapshot.get().nodes.get(name)
     if (!node) return // as in #start
-    this.#gate.passage(name, model).claim()
+    this.#upstreams.availabilityOf(name, model).reserve()
     const api = this.#waitingRoom.apiFor(model) ?? 'ollama_generate'
     void this.#loads.begin({ node, victims, model, variant, api }, loadS)
   }

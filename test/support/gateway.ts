@@ -62,7 +62,7 @@ export async function startGateway(
   const loader = new ModelLoader({ api, snapshot: current, upstreams, clock, metrics, doubt })
   const scheduler = new Scheduler({
     snapshot: current,
-    gate: upstreams,
+    upstreams,
     loader,
     clock,
     random: () => 0.5,

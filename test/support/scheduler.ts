@@ -1,6 +1,6 @@
 import type { Elsewhere } from '../../lib/fleet/instance.ts'
 import { CurrentSnapshot, type Snapshot } from '../../lib/fleet/snapshot.ts'
-import { type FleetAvailability, openPassage } from '../../lib/scheduler/fleet/gate.ts'
+import { alwaysAvailable, type FleetAvailability } from '../../lib/scheduler/fleet/availability.ts'
 import type { Loader } from '../../lib/scheduler/fleet/loader.ts'
 import { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { type Clock, RealClock } from '../../lib/shared/clock.ts'
@@ -9,7 +9,7 @@ import { Metrics } from '../../lib/shared/metrics.ts'
 
 interface SchedulerSketch {
   readonly current?: CurrentSnapshot
-  readonly gate?: FleetAvailability
+  readonly upstreams?: FleetAvailability
   readonly loader?: Loader
   readonly clock?: Clock
   readonly log?: Pick<Log, 'warn'>
@@ -25,7 +25,7 @@ export function aScheduler(
   snapshot: Snapshot,
   {
     current = new CurrentSnapshot(),
-    gate = { passage: () => openPassage },
+    upstreams = { availabilityOf: () => alwaysAvailable },
     loader = quickLoader,
     clock = new RealClock(),
     log = silentLog,
@@ -35,6 +35,6 @@ export function aScheduler(
 ): Scheduler {
   current.swap(snapshot)
   const metrics = new Metrics()
-  const around = { gate, loader, clock, log, metrics, usedElsewhere, leads }
+  const around = { upstreams, loader, clock, log, metrics, usedElsewhere, leads }
   return new Scheduler({ ...around, snapshot: current, random: () => 0.5 })
 }

@@ -71,7 +71,7 @@ suite('a page of a proxy in front of a node', () => {
       await using pair = await arrange({ status }, true)
       const answer = await pair.ask()
       assert.deepEqual([answer.status, answer.headers.get('x-llamero-node')], [200, 'b'])
-      const { barrier } = pair.gateway.upstreams.passage('a', 'm:latest')
+      const { barrier } = pair.gateway.upstreams.availabilityOf('a', 'm:latest')
       assert.equal(barrier, status === 429 ? 'busy' : null, 'its model is not kept away')
     })
 
@@ -143,7 +143,7 @@ suite('a demand for credentials', () => {
     for (const body of ['{"message":"no API key found"}', '{"error":"Unauthorized"}', '']) {
       await using pair = await arrange({ status: 401, type: json, body }, true)
       assert.equal((await pair.ask()).status, 200)
-      assert.equal(pair.gateway.upstreams.passage('a', 'm:latest').barrier, null)
+      assert.equal(pair.gateway.upstreams.availabilityOf('a', 'm:latest').barrier, null)
       await using alone = await arrange({ status: 401, type: json, body })
       assert.equal((await alone.ask()).status, 502)
     }

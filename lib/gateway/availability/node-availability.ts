@@ -1,5 +1,9 @@
 import type { Config } from '../../fleet/config.ts'
-import { type AvailabilityBarrier, type NodeAvailability, openPassage } from '../../scheduler/fleet/gate.ts'
+import {
+  type AvailabilityBarrier,
+  alwaysAvailable,
+  type NodeAvailability,
+} from '../../scheduler/fleet/availability.ts'
 import { Backoff } from '../../shared/backoff.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Random } from '../../shared/random.ts'
@@ -56,14 +60,14 @@ export class UpstreamAvailability implements NodeAvailability {
     })
   }
 
-  /** The passage for one model: what fails by itself is ejected by itself. */
+  /** The availability for one model: what fails by itself is ejected by itself. */
   of(model: string): NodeAvailability {
     if (!this.#barred.has(model) || this.barrier !== null) return this
-    const claim = () => {
+    const reserve = () => {
       this.#options.panicked()
-      this.claim()
+      this.reserve()
     }
-    return { barrier: 'ejected', limit: this.limit, isTrial: this.isTrial, claim }
+    return { barrier: 'ejected', limit: this.limit, isTrial: this.isTrial, reserve }
   }
 
   get barrier(): AvailabilityBarrier | null {
@@ -83,7 +87,7 @@ export class UpstreamAvailability implements NodeAvailability {
 
   /** Whether it is as open as can be, and nothing needs to be told of requests that pass. */
   get isOpen(): boolean {
-    if (this.#isFrozen || this.limit !== openPassage.limit) return false
+    if (this.#isFrozen || this.limit !== alwaysAvailable.limit) return false
     return this.breaker.state === 'closed' && this.#backPressure.isOver && this.#barred.size === 0
   }
 
@@ -91,7 +95,7 @@ export class UpstreamAvailability implements NodeAvailability {
     return this.#slowStart.allowed
   }
 
-  claim(): void {
+  reserve(): void {
     if (this.barrier === 'ejected') this.#options.panicked()
     this.breaker.claim()
     this.#backPressure.claim()

@@ -2,7 +2,11 @@ import type { Contacts } from '../../fleet/contacts.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import { nodePathOf } from '../../fleet/node-url.ts'
 import type { CurrentSnapshot } from '../../fleet/snapshot.ts'
-import { type FleetAvailability, type NodeAvailability, openPassage } from '../../scheduler/fleet/gate.ts'
+import {
+  alwaysAvailable,
+  type FleetAvailability,
+  type NodeAvailability,
+} from '../../scheduler/fleet/availability.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
 import type { Metrics } from '../../shared/metrics.ts'
@@ -82,8 +86,8 @@ export class UpstreamPool implements FleetAvailability {
   }
 
   /** See Gate of the scheduler: nothing keeps requests from a node never used. */
-  passage(node: string, model: string): NodeAvailability {
-    return this.#narrow.get(node)?.of(model) ?? openPassage
+  availabilityOf(node: string, model: string): NodeAvailability {
+    return this.#narrow.get(node)?.of(model) ?? alwaysAvailable
   }
 
   breakerState(node: string): BreakerState {

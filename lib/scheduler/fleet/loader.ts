@@ -15,7 +15,7 @@ export interface SwapOrder {
 /** What came of it: seconds that the load took, or the victims that the node did not let go of. */
 export type Swapped = { readonly loadS: number } | { readonly kept: readonly string[] }
 
-/** A load that failed. `isBusy`: the node asked for a pause, as its passage tells, and nothing is wrong with the load. */
+/** A load that failed. `isBusy`: the node asked for a pause, as its availability tells, and nothing is wrong with the load. */
 export abstract class LoadError extends Error {
   abstract readonly isBusy: boolean
 }

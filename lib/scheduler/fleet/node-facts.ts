@@ -2,11 +2,11 @@ import type { Elsewhere } from '../../fleet/instance.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { NodeFacts } from '../events.ts'
-import type { AvailabilityBarrier, FleetAvailability } from './gate.ts'
+import type { AvailabilityBarrier, FleetAvailability } from './availability.ts'
 
 /** What the scheduler knows of nodes besides the snapshot. */
 interface Surroundings {
-  readonly gate: FleetAvailability
+  readonly upstreams: FleetAvailability
   /** What other instances do with the nodes. */
   readonly usedElsewhere: () => Elsewhere
   /** Whether this instance leads. */
@@ -31,14 +31,14 @@ export class FleetFacts {
   }
 
   read({ nodes }: Snapshot): readonly NodeFacts[] {
-    const { gate, usedElsewhere, leads } = this.#around
+    const { upstreams, usedElsewhere, leads } = this.#around
     const used = usedElsewhere()
     const own = leads() ? 'any' : 'missing'
     const former = this.#known
     this.#known = new Map()
     for (const [name, view] of nodes) {
       const last = former.get(name)
-      const passing = passingOf(view, gate, roomIn(used.get(name), own))
+      const passing = passingOf(view, upstreams, roomIn(used.get(name), own))
       const isKnown = last !== undefined && last.view === view && isAlike(last.facts, passing)
       this.#known.set(name, isKnown ? last : { view, facts: { ...lasting(view), ...passing } })
     }
@@ -52,15 +52,15 @@ function roomIn(elsewhere: 'runs' | 'loads' | undefined, own: Passing['room']): 
   return elsewhere === 'runs' ? 'free' : own
 }
 
-function passingOf({ name, onDisk }: NodeView, gate: FleetAvailability, room: Passing['room']): Passing {
+function passingOf({ name, onDisk }: NodeView, upstreams: FleetAvailability, room: Passing['room']): Passing {
   const barriers = new Map<string, AvailabilityBarrier>()
   let warmLimit = Number.POSITIVE_INFINITY
   let isOnTrial = false
   for (const model of onDisk.keys()) {
-    const passage = gate.passage(name, model)
-    if (passage.barrier) barriers.set(model, passage.barrier)
-    warmLimit = passage.limit
-    isOnTrial ||= passage.isTrial
+    const availability = upstreams.availabilityOf(name, model)
+    if (availability.barrier) barriers.set(model, availability.barrier)
+    warmLimit = availability.limit
+    isOnTrial ||= availability.isTrial
   }
   return { barriers, warmLimit, isOnTrial, room }
 }

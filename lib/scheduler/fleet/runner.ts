@@ -4,7 +4,7 @@ import type { CostTerms } from '../cost/cost-terms.ts'
 import type { Decision, SchedulingRequest } from '../events.ts'
 import { type GpuTime, RunnerTime } from '../learning/contention.ts'
 import type { RunnerPace } from '../learning/pace.ts'
-import type { AvailabilityBarrier } from './gate.ts'
+import type { AvailabilityBarrier } from './availability.ts'
 import type { NodeState } from './node-state.ts'
 
 /** A request on a node. */

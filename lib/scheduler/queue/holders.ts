@@ -1,7 +1,7 @@
 import type { NodeView } from '../../fleet/node.ts'
 import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
-import type { AvailabilityBarrier, FleetAvailability } from '../fleet/gate.ts'
+import type { AvailabilityBarrier, FleetAvailability } from '../fleet/availability.ts'
 
 /** Nodes that an error names. */
 const maxNamed = 5
@@ -21,12 +21,14 @@ const guards: Readonly<Record<AvailabilityBarrier, string>> = {
 export function holdersText(
   { model, tried }: Pick<RequestSpec, 'model' | 'tried'>,
   { config, nodes, models }: Snapshot,
-  gate: FleetAvailability,
+  upstreams: FleetAvailability,
 ): string {
   const names = models.get(model)?.holders ?? []
   const holders = names.slice(0, maxNamed).flatMap((name) => {
     const node = nodes.get(name)
-    return node ? [{ name, reason: reasonOf(node, tried, gate.passage(name, model).barrier) }] : []
+    return node
+      ? [{ name, reason: reasonOf(node, tried, upstreams.availabilityOf(name, model).barrier) }]
+      : []
   })
   if (!config.headers.node) return [...new Set(holders.map(({ reason }) => reason))].join(', ')
   const rest = names.length - holders.length

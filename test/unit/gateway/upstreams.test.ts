@@ -28,7 +28,7 @@ function arrange(snapshot: Snapshot, random: Random = () => 0.5) {
     random,
     changed,
   })
-  const scheduler = aScheduler(snapshot, { current, gate: upstreams, clock })
+  const scheduler = aScheduler(snapshot, { current, upstreams, clock })
   const acquire = (model = 'm:latest', tried: readonly string[] = []) =>
     scheduler.acquire(
       anAsk({ model, arrivedAt: clock.now(), tried: new Set(tried) }),
@@ -124,7 +124,7 @@ suite('a node that returns', () => {
     assert.equal((await fill(returning)).length, 1)
     await returning.clock.advance(15_000)
     returning.current.swap(nodes('up'))
-    assert.equal(returning.upstreams.passage('a', 'm:latest').limit, Number.POSITIVE_INFINITY)
+    assert.equal(returning.upstreams.availabilityOf('a', 'm:latest').limit, Number.POSITIVE_INFINITY)
   })
 
   test('has every slot at once when slow start is off', async () => {
@@ -198,9 +198,9 @@ suite('a node that says it is busy', () => {
       const fleet = arrange(one(1))
       fleet.upstream('a').busy(askedMs)
       await fleet.clock.advance(grantedMs - 1)
-      assert.equal(fleet.upstreams.passage('a', 'm:latest').barrier, 'busy')
+      assert.equal(fleet.upstreams.availabilityOf('a', 'm:latest').barrier, 'busy')
       await fleet.clock.advance(1)
-      assert.equal(fleet.upstreams.passage('a', 'm:latest').barrier, null)
+      assert.equal(fleet.upstreams.availabilityOf('a', 'm:latest').barrier, null)
     }
   })
 
@@ -209,7 +209,7 @@ suite('a node that says it is busy', () => {
     const { clock, upstreams } = fleet
     const pauseMs = async () => {
       const since = clock.now()
-      while (upstreams.passage('a', 'm:latest').barrier === 'busy') await clock.advance(100)
+      while (upstreams.availabilityOf('a', 'm:latest').barrier === 'busy') await clock.advance(100)
       return clock.now() - since
     }
     const pauses: number[] = []
@@ -227,7 +227,7 @@ suite('a node that says it is busy', () => {
     const fleet = arrange(one(3))
     fleet.upstream('a').busy()
     await fleet.settle('a', 'good') // of a request sent before: says nothing
-    assert.equal(fleet.upstreams.passage('a', 'm:latest').barrier, 'busy')
+    assert.equal(fleet.upstreams.availabilityOf('a', 'm:latest').barrier, 'busy')
     await fleet.clock.advance(5000)
     const [probe] = await fill(fleet)
     assert(probe)
@@ -248,7 +248,7 @@ suite('a node that says it is busy', () => {
     fleet.upstream('a').busy()
     trial.settle('neutral')
     assert.deepEqual(
-      [fleet.upstreams.breakerState('a'), fleet.upstreams.passage('a', 'm:latest').barrier],
+      [fleet.upstreams.breakerState('a'), fleet.upstreams.availabilityOf('a', 'm:latest').barrier],
       ['closed', 'busy'],
     )
   })
@@ -391,8 +391,8 @@ suite('a node whose answers do not begin', () => {
     const fleet = arrange(pair())
     await swallow(fleet, 3, ['a', 'n:latest'])
     assert.equal(fleet.upstreams.breakerState('a'), 'closed')
-    assert.equal(fleet.upstreams.passage('a', 'm:latest').barrier, 'ejected')
-    assert.equal(fleet.upstreams.passage('a', 'n:latest').barrier, null)
+    assert.equal(fleet.upstreams.availabilityOf('a', 'm:latest').barrier, 'ejected')
+    assert.equal(fleet.upstreams.availabilityOf('a', 'n:latest').barrier, null)
   })
 
   test('is kept while no other node answers either: that may be the requests (305)', async () => {

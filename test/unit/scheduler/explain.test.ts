@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
   type AvailabilityBarrier,
+  alwaysAvailable,
   type FleetAvailability,
-  openPassage,
-} from '../../../lib/scheduler/fleet/gate.ts'
+} from '../../../lib/scheduler/fleet/availability.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { aLoadedFleet, anAsk, aSnapshot } from '../../support/fleet.ts'
 import { aScheduler } from '../../support/scheduler.ts'
@@ -24,15 +24,15 @@ const nodes = [
   { name: 'warm', loaded: ['m:latest'] },
   { name: 'weightless', weight: 0 },
 ].map((node) => ({ labels: { zone: 'a' }, ...node }))
-const gateWith = (barriers: Record<string, AvailabilityBarrier>): FleetAvailability => ({
-  passage: (node) => ({ ...openPassage, barrier: barriers[node] ?? null }),
+const upstreamsWith = (barriers: Record<string, AvailabilityBarrier>): FleetAvailability => ({
+  availabilityOf: (node) => ({ ...alwaysAvailable, barrier: barriers[node] ?? null }),
 })
 const never = new AbortController().signal
 const clock = new VirtualClock()
 
 test('every node is told why it is passed over, and the choice is that of the scheduler', async () => {
-  const gate = gateWith({ broken: 'ejected', paused: 'busy' })
-  const scheduler = aScheduler(aSnapshot({ nodes }), { gate, clock })
+  const upstreams = upstreamsWith({ broken: 'ejected', paused: 'busy' })
+  const scheduler = aScheduler(aSnapshot({ nodes }), { upstreams, clock })
   const onBusy = new Set(nodes.map(({ name }) => name).filter((name) => name !== 'busy'))
   await scheduler.acquire(anAsk({ tried: onBusy }), never)
   const ask = anAsk({ nodes: { zone: 'a' }, tried: new Set(['tried']) })
@@ -81,7 +81,7 @@ test('when nothing is free, the explanation says whether waiting helps', async (
 
 test('in panic, nodes with bad answers are shown as possible, and those that refuse are not (P7)', () => {
   const scheduler = aScheduler(aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] }), {
-    gate: gateWith({ a: 'ejected', b: 'refused', c: 'refused' }),
+    upstreams: upstreamsWith({ a: 'ejected', b: 'refused', c: 'refused' }),
     clock,
   })
   const { pick, panic, standings } = scheduler.explain(anAsk())

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeStatus } from '../../../lib/fleet/node.ts'
-import { openPassage } from '../../../lib/scheduler/fleet/gate.ts'
+import { alwaysAvailable } from '../../../lib/scheduler/fleet/availability.ts'
 import { FleetFacts } from '../../../lib/scheduler/fleet/node-facts.ts'
 import { aSnapshot } from '../../support/fleet.ts'
 
-const around = { gate: { passage: () => openPassage }, usedElsewhere: () => new Map(), leads: () => true }
+const around = {
+  upstreams: { availabilityOf: () => alwaysAvailable },
+  usedElsewhere: () => new Map(),
+  leads: () => true,
+}
 
 test('Ollama counts cached tokens since 0.30.1, and whoever has another kind of version is taken to be newer', () => {
   const snapshot = aSnapshot({ nodes: [{ name: 'n' }] })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { AvailabilityBarrier } from '../../../lib/scheduler/fleet/gate.ts'
-import { openPassage } from '../../../lib/scheduler/fleet/gate.ts'
+import type { AvailabilityBarrier } from '../../../lib/scheduler/fleet/availability.ts'
+import { alwaysAvailable } from '../../../lib/scheduler/fleet/availability.ts'
 import { holdersText } from '../../../lib/scheduler/queue/holders.ts'
 import { ProxyError } from '../../../lib/shared/errors.ts'
 import { aSnapshot, type NodeSketch } from '../../support/fleet.ts'
@@ -15,11 +15,11 @@ function told(
   config: Record<string, unknown> = {},
   tried: readonly string[] = [],
 ): string {
-  const gate = {
-    passage: (node: string) => ({ ...openPassage, barrier: barriers[node] ?? null }),
+  const upstreams = {
+    availabilityOf: (node: string) => ({ ...alwaysAvailable, barrier: barriers[node] ?? null }),
   }
   const snapshot = aSnapshot({ nodes: nodes.map((node) => ({ models: [model], ...node })), config })
-  return holdersText({ model, tried: new Set(tried) }, snapshot, gate)
+  return holdersText({ model, tried: new Set(tried) }, snapshot, upstreams)
 }
 
 test('each node that has the model is named with what keeps requests from it', () => {

@@ -5,27 +5,27 @@ import type { RequestSpec } from '../../../lib/fleet/request-spec.ts'
 import { CurrentSnapshot, type Snapshot } from '../../../lib/fleet/snapshot.ts'
 import {
   type AvailabilityBarrier,
+  alwaysAvailable,
   type FleetAvailability,
-  openPassage,
-} from '../../../lib/scheduler/fleet/gate.ts'
+} from '../../../lib/scheduler/fleet/availability.ts'
 import type { Grant } from '../../../lib/scheduler/queue/grant.ts'
 import { ProxyError } from '../../../lib/shared/errors.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { aLoadedFleet, anAsk } from '../../support/fleet.ts'
 import { aScheduler } from '../../support/scheduler.ts'
 
-/** A gate that is open but where `barriers` says otherwise. */
-const gateWith = (
+/** An availability without limits, except where `barriers` says otherwise. */
+const upstreamsWith = (
   barriers: Record<string, AvailabilityBarrier>,
   limit = Number.POSITIVE_INFINITY,
 ): FleetAvailability => ({
-  passage: (node) => ({ ...openPassage, barrier: barriers[node] ?? null, limit }),
+  availabilityOf: (node) => ({ ...alwaysAvailable, barrier: barriers[node] ?? null, limit }),
 })
 
-function arrange(snapshot: Snapshot, gate: FleetAvailability = gateWith({})) {
+function arrange(snapshot: Snapshot, upstreams: FleetAvailability = upstreamsWith({})) {
   const current = new CurrentSnapshot()
   const clock = new VirtualClock()
-  const scheduler = aScheduler(snapshot, { current, gate, clock })
+  const scheduler = aScheduler(snapshot, { current, upstreams, clock })
   const acquire = (ask: Partial<RequestSpec> = {}, signal = new AbortController().signal) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), ...ask }), signal)
   return { current, clock, scheduler, acquire }
@@ -199,7 +199,7 @@ suite('the scheduler', () => {
       aLoadedFleet({
         nodes: [{ name: 'a', health: 'down' }, { name: 'b', state: 'cordoned' }, { name: 'c' }],
       }),
-      gateWith({ a: 'refused', c: 'refused' }),
+      upstreamsWith({ a: 'refused', c: 'refused' }),
     )
     await assert.rejects(acquire(), hasCode('all_nodes_down'))
   })
@@ -241,14 +241,14 @@ suite('the scheduler', () => {
   const four = aLoadedFleet({ nodes: ['a', 'b', 'c', 'd'].map((name) => ({ name })) })
 
   test('while half of the nodes are admitted, ejected ones get nothing (P7)', async () => {
-    const { acquire } = arrange(four, gateWith({ a: 'ejected', b: 'ejected' }))
+    const { acquire } = arrange(four, upstreamsWith({ a: 'ejected', b: 'ejected' }))
     const names = [(await acquire()).node.name, (await acquire()).node.name]
     assert.deepEqual(names.sort(), ['c', 'd'])
     assert.equal(await isSettled(acquire()), false)
   })
 
   test('when fewer than half are admitted it uses those with bad answers as well, never those that refuse (P7, 158)', async () => {
-    const { acquire } = arrange(four, gateWith({ a: 'ejected', b: 'ejected', c: 'refused' }))
+    const { acquire } = arrange(four, upstreamsWith({ a: 'ejected', b: 'ejected', c: 'refused' }))
     const names = []
     for (let n = 0; n < 3; n++) names.push((await acquire()).node.name)
     assert.equal(names[0], 'd')
@@ -259,7 +259,7 @@ suite('the scheduler', () => {
   test('a node that asked for a pause is well: it makes no panic, and who could have it waits (P7)', async () => {
     const { acquire } = arrange(
       aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b' }] }),
-      gateWith({ a: 'busy', b: 'ejected' }),
+      upstreamsWith({ a: 'busy', b: 'ejected' }),
     )
     assert.equal(await isSettled(acquire()), false)
   })
@@ -271,7 +271,7 @@ suite('the scheduler', () => {
       { name: 'small' },
       { name: 'other', labels: { gpu: 'big' }, models: ['n:latest'] },
     ]
-    const { acquire } = arrange(aLoadedFleet({ nodes }), gateWith({ ejected: 'ejected' }))
+    const { acquire } = arrange(aLoadedFleet({ nodes }), upstreamsWith({ ejected: 'ejected' }))
     const ask = { nodes: { gpu: 'big' }, tried: new Set(['tried']) }
     assert.equal((await acquire(ask)).node.name, 'ejected')
   })
@@ -280,7 +280,7 @@ suite('the scheduler', () => {
     for (const barrier of ['busy', 'trial'] as const) {
       const { acquire, scheduler } = arrange(
         aLoadedFleet({ nodes: [{ name: 'a' }] }),
-        gateWith({ a: barrier }),
+        upstreamsWith({ a: barrier }),
       )
       assert.equal(await isSettled(acquire()), false)
       assert.equal(scheduler.couldServe(anAsk()), true)
@@ -295,14 +295,14 @@ suite('the scheduler', () => {
     await acquire({ tried: new Set(['a']) })
     assert.equal(scheduler.couldServe(silent), true)
     assert.equal(
-      arrange(aLoadedFleet({ nodes }), gateWith({ b: 'refused' })).scheduler.couldServe(silent),
+      arrange(aLoadedFleet({ nodes }), upstreamsWith({ b: 'refused' })).scheduler.couldServe(silent),
       false,
     )
     assert.equal(scheduler.couldServe(anAsk({ tried: new Set(['a', 'b']) })), false)
   })
 
-  test('runs no more on a node that warms up than its passage allows', async () => {
-    const { acquire } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 4 }] }), gateWith({}, 2))
+  test('runs no more on a node that warms up than its slow start allows', async () => {
+    const { acquire } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 4 }] }), upstreamsWith({}, 2))
     await acquire()
     await acquire()
     assert.equal(await isSettled(acquire()), false)

@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import type { RequestSpec } from '../../../lib/fleet/request-spec.ts'
 import { CurrentSnapshot, type Snapshot } from '../../../lib/fleet/snapshot.ts'
 import { contextVariant } from '../../../lib/fleet/variant.ts'
-import { openPassage } from '../../../lib/scheduler/fleet/gate.ts'
+import { alwaysAvailable } from '../../../lib/scheduler/fleet/availability.ts'
 import type { SwapOrder, Swapped } from '../../../lib/scheduler/fleet/loader.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { aLoadedFleet, anAsk, aSnapshot } from '../../support/fleet.ts'
@@ -18,14 +18,14 @@ function arrange(snapshot: Snapshot) {
     loads.push({ ...order, finish: (loadS) => resolve({ loadS }), fail: reject })
     return promise
   }
-  const claims: string[] = []
-  const gate = {
-    passage: (node: string, model: string) => ({
-      ...openPassage,
-      claim: () => void claims.push(`${node} ${model}`),
+  const reserved: string[] = []
+  const upstreams = {
+    availabilityOf: (node: string, model: string) => ({
+      ...alwaysAvailable,
+      reserve: () => void reserved.push(`${node} ${model}`),
     }),
   }
-  const scheduler = aScheduler(snapshot, { current, clock, gate, loader: { swap } })
+  const scheduler = aScheduler(snapshot, { current, clock, upstreams, loader: { swap } })
   const acquire = (ask: Partial<RequestSpec> = {}) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), ...ask }), new AbortController().signal)
   /** What comes of an ask, in a word: where it runs, or why not. */
@@ -41,7 +41,7 @@ function arrange(snapshot: Snapshot) {
     )
     return told
   }
-  return { current, clock, loads, claims, scheduler, acquire, ask }
+  return { current, clock, loads, reserved, scheduler, acquire, ask }
 }
 
 const cold = (config: Record<string, unknown> = {}, names = ['a']) =>
@@ -50,15 +50,15 @@ const warm = (config: Record<string, unknown> = {}) =>
   aLoadedFleet({ nodes: [{ name: 'a', slots: 1 }], config })
 
 suite('a model that is not in memory', () => {
-  test('is loaded once for all who wait; who leaves leaves alone, and its load claims the passage', async () => {
-    const { ask, loads, claims, clock } = arrange(cold())
+  test('is loaded once for all requests that wait; a withdrawn one changes nothing for the others, and the load reserves its node', async () => {
+    const { ask, loads, reserved, clock } = arrange(cold())
     const asks = [ask(), ask({ api: 'ollama_generate' }), ask()]
     await clock.advance(1000)
     assert.deepEqual(
       loads.map(({ node, victims, model, api }) => [node.name, victims, model, api]),
       [['a', [], 'm:latest', 'ollama_chat']],
     )
-    assert.deepEqual(claims, ['a m:latest'])
+    assert.deepEqual(reserved, ['a m:latest'])
     loads[0]?.finish(1)
     await clock.advance(0)
     assert.deepEqual(

@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import type { RequestSpec } from '../../../lib/fleet/request-spec.ts'
 import { CurrentSnapshot } from '../../../lib/fleet/snapshot.ts'
 import { contextVariant } from '../../../lib/fleet/variant.ts'
-import { type AvailabilityBarrier, openPassage } from '../../../lib/scheduler/fleet/gate.ts'
+import { type AvailabilityBarrier, alwaysAvailable } from '../../../lib/scheduler/fleet/availability.ts'
 import type { SwapOrder } from '../../../lib/scheduler/fleet/loader.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { anAsk, aSnapshot } from '../../support/fleet.ts'
@@ -36,7 +36,7 @@ function arrange(
     loader: { swap },
     usedElsewhere: () => new Map(Object.entries(elsewhere)),
     leads: () => leads,
-    gate: { passage: (name) => ({ ...openPassage, barrier: barrierOf(name) }) },
+    upstreams: { availabilityOf: (name) => ({ ...alwaysAvailable, barrier: barrierOf(name) }) },
   })
   const acquire = (variant: string, ask: Partial<RequestSpec> = {}) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), variant, ...ask }), new AbortController().signal)
