@@ -63,6 +63,19 @@ suite('the documentation', () => {
     assert.deepEqual(faulty, [])
   })
 
+  test('names only types that the code has', async () => {
+    const [, section = ''] = (pages.get('docs/architecture.md') ?? '').split('## The way of a request')
+    const [named = ''] = section.split('\n## ')
+    const types = new Set([...named.matchAll(/`([A-Z][A-Za-z]+)`/g)].map(([, name = '']) => name))
+    assert.ok(types.size > 0)
+    for await (const file of glob('lib/**/*.ts', { cwd: root }))
+      for (const [, name = ''] of readFileSync(join(root, file), 'utf8').matchAll(
+        /^export (?:class|interface|type) (\w+)/gm,
+      ))
+        types.delete(name)
+    assert.deepEqual([...types], [])
+  })
+
   test('names no file or folder of the repository that is not there', () => {
     const gone = [...pages].flatMap(([path, text]) =>
       [...text.matchAll(/`((?:bin|deploy|docs|lib|test)\/[^`\s*]*)`/g)]
