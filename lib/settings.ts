@@ -6,7 +6,7 @@ import { closest, distance } from 'fastest-levenshtein'
 import { describeFaults } from './fleet/documents/contents.ts'
 import { isObjectName, objectNameRule } from './fleet/documents/names.ts'
 import { parseDuration } from './shared/duration.ts'
-import { type LogFormat, type LogLevel, logLevels } from './shared/log-levels.ts'
+import { type LogFormat, type LogLevel, logLevels } from './shared/log.ts'
 import { type Address, parseAddress } from './shared/net/address.ts'
 import { isWorldReadable } from './shared/process/secret-file.ts'
 

@@ -18,7 +18,7 @@ import {
 } from '../settings.ts'
 import { RealClock } from '../shared/clock.ts'
 import { messageOf } from '../shared/errors.ts'
-import { createLog } from '../shared/log.ts'
+import { createLog } from '../shared/winston.ts'
 import { sayLogLoss } from '../start-error.ts'
 import { EtcdStore } from '../store/etcd/etcd-store.ts'
 import { Keys } from '../store/keys.ts'

@@ -9,7 +9,7 @@ import {
   unknownVariables,
 } from '../settings.ts'
 import { messageOf } from '../shared/errors.ts'
-import { priorityOf } from '../shared/log.ts'
+import { priorityOf } from '../shared/winston.ts'
 
 /** After a bug: what is still to be said and written gets this long. */
 const crashMs = 1_200

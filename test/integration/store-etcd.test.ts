@@ -209,7 +209,7 @@ describe('a process with the etcd store', () => {
     const code = `
       import { RealClock } from './lib/shared/clock.ts'
       import { silentLog } from './lib/shared/log.ts'
-      import { EtcdStore } from './lib/store/etcd.ts'
+      import { EtcdStore } from './lib/store/etcd/etcd-store.ts'
       const endpoints = [${JSON.stringify(shared.endpoint)}]
       const store = new EtcdStore({ endpoints, clock: new RealClock(), log: silentLog })
       const { revision } = await store.list('/exit/')

@@ -1,6 +1,18 @@
 import { isIP, type Socket } from 'node:net'
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
-import { Channel, type ChannelCredentials, connectivityState, credentials } from '@grpc/grpc-js'
+import {
+  Channel,
+  type ChannelCredentials,
+  connectivityState,
+  credentials,
+  InterceptingCall,
+  type Interceptor,
+  logVerbosity,
+  setLogVerbosity,
+} from '@grpc/grpc-js'
+
+// llamero's log tells what fails: gRPC would print lines of its own on standard error.
+setLogVerbosity(logVerbosity.NONE)
 
 const options = {
   // etcd ends connections that ping more often than every 5 s (its `--grpc-keepalive-min-time`).
@@ -45,6 +57,15 @@ export class EtcdChannel extends Channel {
     super.close()
   }
 }
+
+/** Without this header, a watch on a member that lost its quorum stays silent instead of ending. */
+export const requireLeader: Interceptor = (options, nextCall) =>
+  new InterceptingCall(nextCall(options), {
+    start(metadata, listener, next) {
+      metadata.set('hasleader', 'true')
+      next(metadata, listener)
+    },
+  })
 
 /** Whether the peer has taken the connection and said hello. */
 export function isReady(channel: Channel): boolean {

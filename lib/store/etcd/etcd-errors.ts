@@ -1,31 +1,7 @@
-import {
-  EtcdAuthenticationFailedError,
-  EtcdInvalidAuthTokenError,
-  EtcdLeaseInvalidError,
-  EtcdPermissionDeniedError,
-  GRPCDataLossError,
-  GRPCFailedPreconditionError,
-  GRPCInvalidArgumentError,
-  GRPCNotImplementedError,
-  GRPCResourceExhastedError,
-  GRPCUnauthenticatedError,
-} from 'etcd3'
 import { messageOf } from '../../shared/errors.ts'
 import type { Trouble } from '../condition.ts'
 import { StoreError, type StoreFault } from '../store.ts'
-
-/** Asking again gives the same answer: permission, size, quota. */
-const refusals = [
-  EtcdAuthenticationFailedError,
-  EtcdInvalidAuthTokenError,
-  EtcdPermissionDeniedError,
-  GRPCDataLossError,
-  GRPCFailedPreconditionError,
-  GRPCInvalidArgumentError,
-  GRPCNotImplementedError,
-  GRPCResourceExhastedError,
-  GRPCUnauthenticatedError,
-]
+import { faultOf } from './etcd3.ts'
 
 const sentences: Record<StoreFault, string> = {
   unavailable: 'etcd did not answer',
@@ -127,10 +103,4 @@ export function alarmIn(errors: readonly string[]): Trouble | null {
 
 function troubleIn(message: string): Omit<Trouble, 'refuses'> | null {
   return troubles.find(([said]) => said.test(message))?.[1] ?? null
-}
-
-/** What is not known to be final is taken for passing: etcd3 has errors of many classes for "no connection" (docs/etcd.md#errors). */
-function faultOf(error: unknown): StoreFault {
-  if (error instanceof EtcdLeaseInvalidError) return 'no-lease'
-  return refusals.some((refusal) => error instanceof refusal) ? 'denied' : 'unavailable'
 }

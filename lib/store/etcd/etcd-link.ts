@@ -1,4 +1,3 @@
-import type { Etcd3 } from 'etcd3'
 import type { Clock } from '../../shared/clock.ts'
 import type { Log } from '../../shared/log.ts'
 import type { Metrics } from '../../shared/metrics.ts'
@@ -7,9 +6,9 @@ import { Condition } from '../condition.ts'
 import { StoreError } from '../store.ts'
 import { CallDeadlines } from './call-deadlines.ts'
 import { isReady, whenReady } from './etcd-channel.ts'
-import { EtcdClient } from './etcd-client.ts'
 import { EtcdCredentials, type EtcdTls } from './etcd-credentials.ts'
 import { adviceOn, storeErrorOf, troubleOf } from './etcd-errors.ts'
+import { EtcdClient } from './etcd3.ts'
 import { reconnectPauseMs } from './reconnect-pause.ts'
 
 /** Milliseconds until an operator who did nothing is told again. */
@@ -72,7 +71,7 @@ export class EtcdLink {
    * @param effect `read`: it changes nothing; `write`: it shows whether keys can be written; `other`: neither
    * @throws StoreError only
    */
-  async call<T>(operation: string, effect: Effect, task: (client: Etcd3) => Promise<T>): Promise<T> {
+  async call<T>(operation: string, effect: Effect, task: (client: EtcdClient) => Promise<T>): Promise<T> {
     if (this.#closed) throw closed()
     if (this.#options.clock.now() < this.#restUntil) throw resting()
     this.#client ??= this.#connect()
@@ -117,7 +116,7 @@ export class EtcdLink {
   }
 
   /** A stream of `client` ended with an error: when etcd is out of reach, so is it for everything on the same connection. */
-  lost(client: Etcd3, error: Error | undefined): void {
+  lost(client: EtcdClient, error: Error | undefined): void {
     if (error instanceof StoreError && error.fault === 'unavailable') this.#drop(client, 0)
   }
 
@@ -168,7 +167,7 @@ export class EtcdLink {
   }
 
   /** Of all that fails together only the first drops the client they shared; open streams outlive it. */
-  #drop(client: Etcd3, tookMs: number, error?: StoreError): void {
+  #drop(client: EtcdClient, tookMs: number, error?: StoreError): void {
     if (client !== this.#client) return
     this.#patience.unanswered(tookMs)
     if (error) this.#note(false, error)

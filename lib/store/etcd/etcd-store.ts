@@ -1,44 +1,25 @@
-import {
-  CompareTarget,
-  type Etcd3,
-  type ICompare,
-  type IRangeRequest,
-  type IRequestOp,
-  type ITxnResponse,
-  Range,
-  SortOrder,
-  SortTarget,
-} from 'etcd3'
 import type { Clock } from '../../shared/clock.ts'
 import type { Condition } from '../condition.ts'
 import { checkPrefix, checkTransaction } from '../limits.ts'
 import {
   type Committed,
-  type Compare,
   type Entry,
   type Lease,
   type Member,
-  type Operation,
   type Store,
   StoreError,
   type Transaction,
   type Watch,
   type WatchHandler,
 } from '../store.ts'
-import { entryOf } from './etcd-entry.ts'
 import { alarmIn } from './etcd-errors.ts'
-import { keepAlive } from './etcd-lease.ts'
 import { EtcdLink, type EtcdOptions } from './etcd-link.ts'
-import { askMember } from './etcd-member.ts'
 import { EtcdWatch } from './etcd-watch.ts'
-
-/** Entries per page of a list: a page has to fit into one message and one deadline. */
-const pageSize = 500
+import type { EtcdClient } from './etcd3.ts'
 
 /**
- * The store in etcd. Of the package `etcd3` it uses the wire only: its Election, Lease, Watcher and Lock lose events and
- * elect two leaders (docs/etcd.md#what-of-etcd3-is-used). A call ends within a second as long as
- * etcd is prompt (`Patience`), a list within that time for each page.
+ * The store in etcd. A call ends within a second as long as etcd is prompt (`CallDeadlines`), a list within that time for
+ * each page.
  */
 export class EtcdStore implements Store {
   readonly kind = 'etcd'
@@ -62,29 +43,19 @@ export class EtcdStore implements Store {
   }
 
   get(key: string): Promise<Entry | null> {
-    return this.#link.call('get', 'read', async ({ kv }) => {
-      const { kvs } = await kv.range({ key: Buffer.from(key) })
-      return kvs[0] ? entryOf(kvs[0]) : null
-    })
+    return this.#link.call('get', 'read', (client) => client.get(key))
   }
 
   async list(prefix: string): Promise<{ entries: Entry[]; revision: bigint }> {
     checkPrefix(prefix)
-    return this.#link.call('list', 'read', (client) => listAll(client, prefix))
+    return this.#link.call('list', 'read', (client) => client.list(prefix))
   }
 
   async newest(prefix: string): Promise<{ count: number; modified: bigint }> {
     checkPrefix(prefix)
-    return this.#link.call('newest', 'read', async ({ kv, maintenance }) => {
-      void this.#lookForAlarms(maintenance)
-      const { count, kvs } = await kv.range({
-        ...rangeOf(prefix),
-        limit: 1,
-        keys_only: true,
-        sort_target: SortTarget.Mod,
-        sort_order: SortOrder.Descend,
-      })
-      return { count: Number(count), modified: BigInt(kvs[0]?.mod_revision ?? 0) }
+    return this.#link.call('newest', 'read', (client) => {
+      void this.#lookForAlarms(client)
+      return client.newest(prefix)
     })
   }
 
@@ -107,23 +78,14 @@ export class EtcdStore implements Store {
 
   async commit(transaction: Transaction): Promise<Committed> {
     checkTransaction(transaction)
-    const { when, apply, otherwise = [] } = transaction
+    const { apply } = transaction
     const effect = apply.length === 0 ? 'read' : apply.some(({ type }) => type === 'put') ? 'write' : 'other'
-    return this.#link.call('commit', effect, async ({ kv }) =>
-      committedOf(
-        await kv.txn({
-          compare: when.map(comparison),
-          success: apply.map(request),
-          failure: otherwise.map((key) => ({ request_range: { key: Buffer.from(key) } })),
-        }),
-      ),
-    )
+    return this.#link.call('commit', effect, (client) => client.commit(transaction))
   }
 
   grant(ttlMs: number): Promise<Lease> {
-    return this.#link.call('grant', 'other', async ({ leaseClient }) => {
-      const { ID, TTL } = await leaseClient.leaseGrant({ TTL: Math.ceil(ttlMs / 1000) })
-      const lease = { id: ID, ttlMs: Number(TTL) * 1000 }
+    return this.#link.call('grant', 'other', async (client) => {
+      const lease = await client.grant(ttlMs)
       this.#link.granted(lease.ttlMs)
       return lease
     })
@@ -131,7 +93,7 @@ export class EtcdStore implements Store {
 
   renew(lease: string): Promise<number> {
     return this.#link.call('renew', 'other', async (client) => {
-      const remainingMs = await keepAlive(client, lease)
+      const remainingMs = await client.keepAlive(lease)
       if (remainingMs <= 0) throw new StoreError('no-lease', `lease ${lease} does not exist`)
       return remainingMs
     })
@@ -139,85 +101,50 @@ export class EtcdStore implements Store {
 
   async revoke(lease: string): Promise<void> {
     try {
-      await this.#link.call('revoke', 'other', ({ leaseClient }) => leaseClient.leaseRevoke({ ID: lease }))
+      await this.#link.call('revoke', 'other', (client) => client.revoke(lease))
     } catch (error) {
       if (!(error instanceof StoreError && error.fault === 'no-lease')) throw error
     }
   }
 
   members(): Promise<Member[]> {
-    const connect = (endpoint: string) => this.#link.clientOf(endpoint)
-    return Promise.all(this.#endpoints.map((endpoint) => askMember(endpoint, connect)))
+    return Promise.all(this.#endpoints.map((endpoint) => this.#askMember(endpoint)))
   }
 
   sharedBy(instances: number): void {
     this.#link.sharedBy(instances)
   }
 
-  /**
-   * A member tells its alarms in its status, which costs the cluster nothing. With it, also an instance that writes nothing
-   * learns of them, within the ten seconds after which a follower looks for `newest` again.
-   */
-  async #lookForAlarms(maintenance: Etcd3['maintenance']): Promise<void> {
-    const { condition } = this.#link
-    try {
-      const { errors } = await maintenance.status()
-      const trouble = alarmIn(errors)
-      if (trouble) condition.refused(trouble)
-      else condition.cleared('no-space', 'corrupt')
-    } catch {
-      // Down, or not ours to ask: refusals tell, too.
-    }
-  }
-
   async close(): Promise<void> {
     this.#link.close()
     for (const watch of [...this.#watches]) watch.close()
   }
-}
 
-/** Pages at the revision of the first one: together they are one moment. */
-async function listAll({ kv }: Etcd3, prefix: string): Promise<{ entries: Entry[]; revision: bigint }> {
-  const entries: Entry[] = []
-  const range = rangeOf(prefix)
-  let page = await kv.range({ ...range, limit: pageSize })
-  const { revision } = page.header
-  for (;;) {
-    for (const kv of page.kvs) entries.push(entryOf(kv))
-    const last = page.kvs.at(-1)
-    if (!page.more || !last) return { entries, revision: BigInt(revision) }
-    // The smallest key after the last one.
-    const key = Buffer.concat([last.key, Buffer.of(0)])
-    page = await kv.range({ ...range, key, limit: pageSize, revision })
+  /** Asks one member for itself, over a connection of its own: the store's may be to another. */
+  async #askMember(endpoint: string): Promise<Member> {
+    let client: EtcdClient | null = null
+    try {
+      client = this.#link.clientOf(endpoint)
+      return { name: await client.memberName(), endpoint, ok: true }
+    } catch {
+      return { name: '', endpoint, ok: false } // down or unreachable: that is the answer
+    } finally {
+      client?.close()
+    }
   }
-}
 
-function rangeOf(prefix: string): IRangeRequest {
-  const { start, end } = Range.prefix(prefix)
-  return { key: start, range_end: end }
-}
-
-function comparison(compare: Compare): ICompare {
-  const key = Buffer.from(compare.key)
-  if ('created' in compare)
-    return { key, target: CompareTarget.Create, create_revision: String(compare.created) }
-  if ('modified' in compare) return { key, target: CompareTarget.Mod, mod_revision: String(compare.modified) }
-  if ('value' in compare) return { key, target: CompareTarget.Value, value: Buffer.from(compare.value) }
-  return { key, target: CompareTarget.Lease, lease: compare.lease }
-}
-
-function request(operation: Operation): IRequestOp {
-  const key = Buffer.from(operation.key)
-  if (operation.type === 'delete') return { request_delete_range: { key } }
-  const { value, lease } = operation
-  return { request_put: { key, value: Buffer.from(value), ...(lease !== undefined && { lease }) } }
-}
-
-function committedOf({ succeeded, header, responses }: ITxnResponse): Committed {
-  const found = succeeded ? [] : responses.map(({ response_range }) => response_range.kvs[0])
-  return {
-    succeeded,
-    revision: BigInt(header.revision),
-    found: found.map((kv) => (kv ? entryOf(kv) : null)),
+  /**
+   * A member tells its alarms in its status, which costs the cluster nothing. With it, an instance that writes nothing
+   * learns of them too, within the ten seconds between two calls of `newest` by a follower.
+   */
+  async #lookForAlarms(client: EtcdClient): Promise<void> {
+    const { condition } = this.#link
+    try {
+      const trouble = alarmIn(await client.alarms())
+      if (trouble) condition.refused(trouble)
+      else condition.cleared('no-space', 'corrupt')
+    } catch {
+      // The member is down, or its status is not for us: refused calls tell of alarms too.
+    }
   }
 }

@@ -1,27 +1,31 @@
-import { type Etcd3, type IEvent, type IWatchResponse, Range } from 'etcd3'
 import type { Clock } from '../../shared/clock.ts'
-import { type Change, StoreError, type Watch, type WatchHandler } from '../store.ts'
-import { entryOf } from './etcd-entry.ts'
+import { StoreError, type Watch, type WatchHandler } from '../store.ts'
 import { storeErrorOf } from './etcd-errors.ts'
+import {
+  changeOf,
+  type EtcdClient,
+  endStream,
+  type WatchMessage,
+  type WatchStream,
+  watchRequest,
+} from './etcd3.ts'
 
 /** Deadlines of a call for a watch to stand: the stream has none of its own. */
 const openDeadlines = 2
-
-type Stream = Awaited<ReturnType<Etcd3['watchClient']['watch']>>
 
 /**
  * One watch on one raw stream: opening, then standing, then ended. It never resumes by itself: where to go on from is
  * known only to who applied the changes (docs/etcd.md#informer).
  */
 export class EtcdWatch implements Watch {
-  readonly #stream: Stream
+  readonly #stream: WatchStream
   readonly #from: bigint
   readonly #handler: WatchHandler
   readonly #opened = Promise.withResolvers<void>()
   readonly #open: Set<EtcdWatch>
   #state: 'opening' | 'standing' | 'ended' = 'opening'
 
-  private constructor(stream: Stream, from: bigint, handler: WatchHandler, open: Set<EtcdWatch>) {
+  private constructor(stream: WatchStream, from: bigint, handler: WatchHandler, open: Set<EtcdWatch>) {
     this.#stream = stream
     this.#from = from
     this.#handler = handler
@@ -37,7 +41,7 @@ export class EtcdWatch implements Watch {
    * @throws StoreError, and the errors of etcd3
    */
   static async open(
-    client: Etcd3,
+    client: EtcdClient,
     request: { readonly prefix: string; readonly from: bigint; readonly handler: WatchHandler },
     clock: Clock,
     deadlineMs: number,
@@ -45,12 +49,11 @@ export class EtcdWatch implements Watch {
   ): Promise<EtcdWatch> {
     const openMs = openDeadlines * deadlineMs
     const { prefix, from, handler } = request
-    const watch = new EtcdWatch(await client.watchClient.watch(), from, handler, open)
+    const watch = new EtcdWatch(await client.watchStream(), from, handler, open)
     const cancelTimer = clock.after(openMs, () =>
       watch.#fail(new StoreError('unavailable', `the watch did not stand after ${openMs} ms`)),
     )
-    const { start, end } = Range.prefix(prefix)
-    watch.#stream.write({ create_request: { key: start, range_end: end, start_revision: String(from) } })
+    watch.#stream.write(watchRequest(prefix, from))
     try {
       await watch.#opened.promise
       return watch
@@ -64,7 +67,7 @@ export class EtcdWatch implements Watch {
     this.#end()
   }
 
-  #receive(message: IWatchResponse): void {
+  #receive(message: WatchMessage): void {
     if (this.#state === 'ended') return
     // First of all: etcd may say "created" and "canceled" in one message.
     if (message.canceled) this.#cancelled(message)
@@ -72,7 +75,7 @@ export class EtcdWatch implements Watch {
     else if (message.events.length > 0) this.#deliver(message.events)
   }
 
-  #cancelled({ compact_revision, cancel_reason }: IWatchResponse): void {
+  #cancelled({ compact_revision, cancel_reason }: WatchMessage): void {
     if (compact_revision === '0') {
       this.#fail(new StoreError('denied', `etcd refused the watch: ${cancel_reason || 'no reason given'}`))
       return
@@ -93,7 +96,7 @@ export class EtcdWatch implements Watch {
     }
   }
 
-  #deliver(events: readonly IEvent[]): void {
+  #deliver(events: WatchMessage['events']): void {
     const changes = events.map(changeOf)
     const last = events.at(-1)
     if (last) this.#handler.changed(changes, BigInt(last.kv.mod_revision))
@@ -110,14 +113,7 @@ export class EtcdWatch implements Watch {
   #end(): void {
     if (this.#state === 'ended') return
     this.#state = 'ended'
-    // Both, in this order: etcd3 takes the cancellation of a stream that is still writable for a failure of the host.
-    this.#stream.end()
-    this.#stream.cancel()
+    endStream(this.#stream)
     this.#open.delete(this)
   }
-}
-
-function changeOf({ type, kv }: IEvent): Change {
-  if (type === 'Put') return { type: 'put', entry: entryOf(kv) }
-  return { type: 'delete', key: kv.key.toString(), modified: BigInt(kv.mod_revision) }
 }

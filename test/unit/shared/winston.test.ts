@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { Writable } from 'node:stream'
 import { test } from 'node:test'
-import { createLog } from '../../../lib/shared/log.ts'
+import { createLog } from '../../../lib/shared/winston.ts'
 
 /** A stream that keeps what it is given, and answers only when told to. */
 class Sink extends Writable {
