@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import type { App, Parts } from '../app.ts'
 import { type Flags, settingLines } from '../settings.ts'
 import { type Address, formatAddress, isLoopback } from '../shared/net/address.ts'
@@ -106,7 +107,7 @@ async function cliFor({ admin }: App, flags: Flags, executable: string): Promise
   const known = (await settingLines()).find(({ name }) => name === 'admin_url')?.value
   return [
     ...(flags['state'] === undefined ? [] : [`LLAMERO_STATE=${flags['state']}`]),
-    executable.endsWith('.ts') ? 'npm run --silent llamero --' : 'llamero',
+    executable.includes(join('dist', 'bin')) ? 'llamero' : 'npm run --silent llamero --',
     ...(url === known ? [] : ['--admin-url', url]),
   ].join(' ')
 }

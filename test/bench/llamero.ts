@@ -25,7 +25,7 @@ export async function startInstance({ name, dir, nodeArgs = [], env }: InstanceO
   const program = new Program({
     name,
     command: process.execPath,
-    args: [...nodeArgs, join(import.meta.dirname, '../../bin/llamero.ts'), 'serve'],
+    args: [...nodeArgs, join(import.meta.dirname, '../../bin/llamero.js'), 'serve'],
     port,
     dir,
     env: {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
@@ -91,7 +91,7 @@ suite('the README', () => {
     await using shell = await start()
     await shell.run('npm run build', root)
     assert.match(
-      await shell.run(`${process.execPath} dist/bin/llamero.js version`, root),
+      await shell.run(`PATH=${dirname(process.execPath)}:$PATH dist/bin/llamero.js version`, root),
       /^llamero \d+\.\d+\.\d+/,
     )
     assert.match(await shell.run(`${process.execPath} dist/bin/llamero.js env`, root), /LLAMERO_LISTEN/)

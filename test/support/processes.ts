@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
-export const executable = fileURLToPath(new URL('../../bin/llamero.ts', import.meta.url))
+export const executable = fileURLToPath(new URL('../../bin/llamero.js', import.meta.url))
 
 /**
  * Ports for servers under test lie below 32768, where Linux starts the ports it hands to outgoing connections
@@ -56,10 +56,15 @@ export function spawnLlamero(
   { command }: Place = loopback,
 ): ChildProcessByStdio<null, Readable, Readable> {
   const [program = process.execPath, ...rest] = [...command, process.execPath, executable, ...args]
-  return spawn(program, rest, {
+  const child = spawn(program, rest, {
     env: { ...ownEnvironment(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  // Also when the set-up of a test fails, and what would stop it does not run.
+  const endWithUs = () => child.kill('SIGKILL')
+  process.once('exit', endWithUs)
+  child.once('exit', () => process.off('exit', endWithUs))
+  return child
 }
 
 /** Runs one `llamero` command line to its end. */

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { suite, test } from 'node:test'
 import { missingPackages } from '../../../tools/install.js'
+import { executable } from '../../support/processes.ts'
 
 const machine = { os: 'linux', cpu: 'x64', libc: 'glibc' }
 const locked = {
@@ -49,4 +52,19 @@ suite('before each script, what is missing is installed:', () => {
     assert.deepEqual(missingPackages(locked, locked, machine), [])
     assert.deepEqual(missingPackages(locked, locked, { os: 'win32', cpu: 'x64', libc: 'glibc' }), [])
   })
+})
+
+test('an older Node is told in one line which one is needed, the one that package.json names', () => {
+  const { engines } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'))
+  const older = `data:text/javascript,${encodeURIComponent(
+    "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '24.20.1' } })",
+  )}`
+  const args = ['--import', older, executable, 'status']
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+  assert.deepEqual([status, stdout], [1, ''])
+  const needed = engines.node.replace('>=', '')
+  assert.match(
+    stderr,
+    new RegExp(`^error: llamero needs Node ${needed} or newer, and this is 24\\.20\\.1: [^\\n]+\\n$`),
+  )
 })

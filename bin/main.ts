@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { fileURLToPath } from 'node:url'
 import { runCli } from '../lib/cli/program.ts'
 import { adminToken, editor, SettingsError, settingLines } from '../lib/settings.ts'
@@ -6,7 +5,7 @@ import { RealClock } from '../lib/shared/clock.ts'
 import { version } from '../lib/version.ts'
 
 const { argv, stdin, stdout, stderr } = process
-const streams = { stdout, stderr, executable: fileURLToPath(import.meta.url) }
+const streams = { stdout, stderr, executable: fileURLToPath(new URL('llamero.js', import.meta.url)) }
 // What `ps` shows. No flag takes a secret.
 process.title = ['llamero', ...argv.slice(2)].join(' ')
 
