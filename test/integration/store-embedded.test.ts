@@ -343,7 +343,7 @@ function script(through: readonly string[], code: string) {
   const imports = `
     import { RealClock } from './lib/shared/clock.ts'
     import { silentLog } from './lib/shared/log.ts'
-    import { EmbeddedStore } from './lib/store/embedded.ts'
+    import { EmbeddedStore } from './lib/store/embedded/embedded-store.ts'
     const open = (file) => EmbeddedStore.open(file, { clock: new RealClock(), log: silentLog })
   `
   const [program = '', ...args] = [
