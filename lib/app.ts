@@ -11,7 +11,7 @@ import { succeedPredecessor } from './cluster/membership/predecessor.ts'
 import { UsedElsewhere } from './cluster/membership/used-elsewhere.ts'
 import { Contacts } from './fleet/contacts.ts'
 import { CurrentSnapshot } from './fleet/snapshot.ts'
-import { firstLookMs } from './gateway/admission/wait-until-probed.ts'
+import { firstProbeMs } from './gateway/admission/wait-until-probed.ts'
 import { UpstreamPool } from './gateway/availability/upstream-pool.ts'
 import { Dispatch } from './gateway/dispatch/dispatch.ts'
 import { ModelLoader } from './gateway/dispatch/model-loader.ts'
@@ -121,7 +121,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   const forwarder = new Forwarder(clock, (error) => ownFaults.note(error))
   const api = new NodeClient({ upstreams, forwarder, clock })
   const doubt = (node: string) => cluster.requestProbe(node)
-  const loader = new ModelLoader({ api, snapshot, upstreams, clock, metrics, doubt })
+  const loader = new ModelLoader({ client: api, snapshot, upstreams, clock, metrics, requestProbe: doubt })
   const elsewhere = new UsedElsewhere({ loads: () => cluster.view.loads(), own: settings.name, clock })
   const scheduler = new Scheduler({
     snapshot,
@@ -150,8 +150,8 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     metrics,
     log,
     instance: settings.name,
-    doubt,
-    isStarting: () => knownAt !== null && clock.now() < knownAt + firstLookMs,
+    requestProbe: doubt,
+    isStarting: () => knownAt !== null && clock.now() < knownAt + firstProbeMs,
   })
   const holders = new BlobIndex(api)
   const management = new JobEndpoint({
@@ -166,11 +166,11 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   const pipeline = new Pipeline({
     snapshot,
     dispatch,
-    shows: new ShowCache({ api, upstreams, doubt }),
-    unloads: new UnloadEverywhere({ api, clock, doubt }),
+    shows: new ShowCache({ client: api, upstreams, requestProbe: doubt }),
+    unloads: new UnloadEverywhere({ client: api, clock, requestProbe: doubt }),
     management,
-    passes: new Passthrough({ upstreams, forwarder, clock, doubt }),
-    blobs: new BlobUploads({ holders, api }),
+    passes: new Passthrough({ upstreams, forwarder, clock, requestProbe: doubt }),
+    blobs: new BlobUploads({ blobIndex: holders, client: api }),
     clock,
     log,
     metrics,
@@ -252,7 +252,7 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     await cluster.stop()
     ownFaults.stop()
     loader.stop()
-    upstreams.close()
+    upstreams.destroy()
     await store.close()
     log.info('stopped')
   }

@@ -142,7 +142,7 @@ export class Listener {
     }
     const refusal = refusalOf(error)
     const exchange = this.#pipeline.on(socket)
-    if (refusal.code === 'request_timeout' && exchange?.passesOn) return
+    if (refusal.code === 'request_timeout' && exchange?.streamsBody) return
     if (!exchange || exchange.response.writableEnded) {
       // There is no request to answer in a dialect: the status is all that is said.
       socket.end(bareAnswer(refusal.status), () => socket.destroy())

@@ -157,7 +157,7 @@ export class Pipeline {
 
   async #walkWithBlob(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
     const { blobs, clock } = this.#options
-    if (exchange.request.method === 'HEAD') return await blobs.look(exchange, caller, snapshot)
+    if (exchange.request.method === 'HEAD') return await blobs.answerHead(exchange, caller, snapshot)
     encodingOf(exchange, false)
     using share = this.#shareOf(exchange, caller)
     using upload = new StreamingBody(exchange, { config: snapshot.config, share, clock, slow: this.#slow })
@@ -197,8 +197,8 @@ export class Pipeline {
     encodingOf(exchange, false)
     using share = this.#shareOf(exchange, caller)
     using upload = new StreamingBody(exchange, { config: snapshot.config, share, clock, slow: this.#slow })
-    const admission = await admitForm(exchange, route, caller, upload, snapshot)
-    await dispatch.run(exchange, admission, snapshot)
+    const admitted = await admitForm(exchange, route, caller, upload, snapshot)
+    await dispatch.run(exchange, admitted, snapshot)
   }
 
   async #answer(
@@ -221,9 +221,9 @@ export class Pipeline {
         const scanned = { bytes: body, scanned: scan instanceof Promise ? await scan : scan }
         if (isUnlisted(route.api) && !scanned.scanned.model) throw unknownPath(exchange)
         const judge = (now: Snapshot) => ({ admission: admit(exchange, route, caller, scanned, now), now })
-        const { admission, now } = await onceProbed(judge, exchange, this.#options)
-        if (admission.unloads === null) return await dispatch.run(exchange, admission, now)
-        return await unloads.answer(exchange, { api: route.api, ...admission.unloads }, now)
+        const { admission: admitted, now } = await onceProbed(judge, exchange, this.#options)
+        if (admitted.unloads === null) return await dispatch.run(exchange, admitted, now)
+        return await unloads.answer(exchange, { api: route.api, ...admitted.unloads }, now)
       }
     }
     route satisfies never

@@ -59,7 +59,14 @@ export async function startGateway(
   const forwarder = new Forwarder(clock)
   const api = new NodeClient({ upstreams, forwarder, clock })
   const doubt = (node: string) => void doubted.push(node)
-  const loader = new ModelLoader({ api, snapshot: current, upstreams, clock, metrics, doubt })
+  const loader = new ModelLoader({
+    client: api,
+    snapshot: current,
+    upstreams,
+    clock,
+    metrics,
+    requestProbe: doubt,
+  })
   const scheduler = new Scheduler({
     snapshot: current,
     upstreams,
@@ -79,16 +86,16 @@ export async function startGateway(
     metrics,
     log,
     instance: 'test-instance',
-    doubt,
+    requestProbe: doubt,
     isStarting: () => false,
   })
-  const shows = new ShowCache({ api, upstreams, doubt })
-  const unloads = new UnloadEverywhere({ api, clock, doubt })
+  const shows = new ShowCache({ client: api, upstreams, requestProbe: doubt })
+  const unloads = new UnloadEverywhere({ client: api, clock, requestProbe: doubt })
   const jobs = new FakeJobs(current)
   const holders = new BlobIndex(api)
-  const blobs = new BlobUploads({ holders, api })
+  const blobs = new BlobUploads({ blobIndex: holders, client: api })
   const management = new JobEndpoint({ jobs, blobs: holders, clock })
-  const passes = new Passthrough({ upstreams, forwarder, clock, doubt })
+  const passes = new Passthrough({ upstreams, forwarder, clock, requestProbe: doubt })
   const pipeline = new Pipeline({
     snapshot: current,
     dispatch,
@@ -121,7 +128,7 @@ export async function startGateway(
       listener.destroy()
       await listener.close()
       loader.stop()
-      upstreams.close()
+      upstreams.destroy()
     },
   }
 }

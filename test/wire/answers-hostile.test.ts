@@ -162,7 +162,7 @@ test('no piece of a stream takes long, however a node cuts it (346)', (test) => 
 function readAll(type: string, text: Buffer, size: number): void {
   const tail = new StreamParser('ollama_chat', type)
   for (let at = 0; at < text.length; at += size) tail.read(text.subarray(at, at + size))
-  tail.ending()
+  tail.end()
 }
 
 test('whole lines and events are found by what is new in each piece (346)', () => {

@@ -22,12 +22,12 @@ const noNodes: ReadonlySet<string> = new Set()
 
 /** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
 export interface AdmittedRequest {
-  readonly ask: RequestSpec
+  readonly spec: RequestSpec
   readonly body: RequestBody
   /** The model asked for was replaced because no node can serve it now. */
   readonly isFallback: boolean
   /** How the answers name the model, where a route's name for it is not the caller's. A fallback goes by its own. */
-  readonly spelling: ModelRename | null
+  readonly rename: ModelRename | null
   /** See `Adjustment`. */
   readonly adjusted: readonly string[]
   /** Set where a model shall only leave the memory: its canonical name, and as the caller wrote it. */
@@ -68,8 +68,8 @@ export function admit(
   const origin = { tenant: caller.tenant, model: chosen, session }
   const prefixes = embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin)
   return {
-    ask: {
-      ...askFor(exchange, route.api, caller, choice, variant),
+    spec: {
+      ...specFor(exchange, route.api, caller, choice, variant),
       tried: unable,
       // The longest prefix is the whole.
       promptTokens: prefixes.at(-1)?.tokens ?? promptTokens(scanned.prompt),
@@ -80,7 +80,7 @@ export function admit(
     // The original bytes travel on, but for what has to change.
     body: applyEdits(bytes, model && chosen === asked ? edits : [...edits, ...named(bytes, scanned, chosen)]),
     isFallback,
-    spelling: !model || chosen === asked || isFallback ? null : { node: chosen, caller: name },
+    rename: !model || chosen === asked || isFallback ? null : { node: chosen, caller: name },
     adjusted: model ? adjusted : [`model=${chosen}`, ...adjusted],
     unloads: unloads ? { model: namedBy(choice), written: name } : null,
   }
@@ -135,16 +135,16 @@ export async function admitForm(
   if (chosen !== asked) body.replace(model.start, model.end, chosen)
   await body.readAhead(Math.min(formBytes, snapshot.config.limits.body_bytes))
   return {
-    ask: askFor(exchange, route.api, caller, choice, noVariant),
+    spec: specFor(exchange, route.api, caller, choice, noVariant),
     body,
     isFallback,
-    spelling: null,
+    rename: null,
     adjusted: [],
     unloads: null,
   }
 }
 
-function askFor(
+function specFor(
   { id, startedAt }: Exchange,
   api: Api,
   { tenant }: Caller,

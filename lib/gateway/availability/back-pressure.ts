@@ -34,7 +34,7 @@ export class BackPressure {
   }
 
   /** Whether nothing was heard of it since the last good answer. */
-  get isOver(): boolean {
+  get isFree(): boolean {
     return this.#phase === 'free'
   }
 
@@ -52,12 +52,12 @@ export class BackPressure {
   }
 
   /** A request will go to the node. */
-  claim(): void {
+  reserve(): void {
     if (this.#phase === 'ready') this.#wait('probing', this.#options.backoff.repeat())
   }
 
   /** A request was answered well. */
-  good(): void {
+  recordSuccess(): void {
     // While paused it is the late answer of an older request, which says nothing of now.
     if (this.#phase === 'free' || this.#phase === 'paused') return
     this.stop()

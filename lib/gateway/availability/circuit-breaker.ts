@@ -2,7 +2,7 @@ import type { Config } from '../../fleet/config.ts'
 import { Backoff } from '../../shared/backoff.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Random } from '../../shared/random.ts'
-import { type Counted, FailureWindow } from './failure-window.ts'
+import { FailureWindow, type WindowBucket } from './failure-window.ts'
 
 /** The passive guard of a node is closed (takes requests), open (takes none) or half-open (takes one, on trial). */
 export type BreakerState = 'closed' | 'open' | 'half-open'
@@ -25,38 +25,38 @@ export type OpenCause = 'refused' | 'silent' | 'passive'
  * a node that recovers just after a trial began to hang is used again within 30 s. A cold load takes longer, but goes
  * on, and the next trial finds the model loaded.
  */
-const trialLimitMs = 5000
+const halfOpenLimitMs = 5000
 /** A trial may take as long as requests like it usually do there, up to this: a slow node is not a node that hangs. */
-const slowTrialMs = 60_000
+const slowHalfOpenMs = 60_000
 
 /** A request on its way, as the breaker sees it; told once what its response headers said. */
 export interface HalfOpenPermit {
   settle(sign: HealthSign): void
   /** The answer that had begun well did not end well: the request was a bad one after all. */
-  broke(): void
+  failAfterHead(): void
 }
 
 interface BreakerOptions {
   readonly settings: Config['breaker']
   readonly clock: Clock
   readonly random: Random
-  readonly changed: (state: BreakerState) => void
+  readonly onState: (state: BreakerState) => void
   /** A request was answered well, whenever it was sent. */
-  readonly answered?: () => void
+  readonly onSuccess?: () => void
   /** What became of each request, as far as it says something of the node; of a good one at its head and at its end. */
-  readonly told?: (isGood: boolean) => void
+  readonly onResult?: (isGood: boolean) => void
 }
 
 /** The state machine around the tally: opens when it trips, tries again after growing pauses with one request. */
 export class CircuitBreaker {
   readonly #options: BreakerOptions
   readonly #backoff: Backoff
-  #tally: FailureWindow
+  #window: FailureWindow
   #state: BreakerState = 'closed'
   #cause: OpenCause = 'passive'
   /** Grows with every change of state: signs from before it say nothing about the node now. */
   #epoch = 0
-  #trial: 'free' | 'claimed' | 'under-way' = 'free'
+  #permit: 'free' | 'claimed' | 'under-way' = 'free'
   #closedAt: number
   /** Ends the pause, or the trial's time. */
   #cancelTimer: () => void = () => {}
@@ -66,7 +66,7 @@ export class CircuitBreaker {
     this.#options = options
     this.#backoff = new Backoff({ baseMs: settings.reset, maxMs: settings.max_reset, random })
     this.#closedAt = clock.now()
-    this.#tally = this.#newTally()
+    this.#window = this.#newWindow()
   }
 
   get state(): BreakerState {
@@ -80,15 +80,15 @@ export class CircuitBreaker {
 
   /** Whether a request may go to the node now. */
   get admits(): boolean {
-    return this.#state === 'closed' || (this.#state === 'half-open' && this.#trial === 'free')
+    return this.#state === 'closed' || (this.#state === 'half-open' && this.#permit === 'free')
   }
 
   /** A request will go to the node: when half-open it is the trial, and no other is let in until its time is up. */
-  claim(): void {
-    if (this.#state !== 'half-open' || this.#trial !== 'free') return
-    this.#trial = 'claimed'
+  reserve(): void {
+    if (this.#state !== 'half-open' || this.#permit !== 'free') return
+    this.#permit = 'claimed'
     const { clock, settings } = this.#options
-    const limitMs = Math.min(trialLimitMs, settings.reset)
+    const limitMs = Math.min(halfOpenLimitMs, settings.reset)
     this.#cancelTimer = clock.after(limitMs, () => this.#open('passive'))
   }
 
@@ -98,39 +98,39 @@ export class CircuitBreaker {
    * @param usualMs how long one like it usually takes there; asked only when it is a trial.
    */
   begin(usualMs: () => number = () => 0): HalfOpenPermit {
-    const onTrial = this.#state === 'half-open' && this.#trial !== 'under-way'
-    this.claim()
-    if (onTrial) this.#beginTrial(usualMs())
+    const hasPermit = this.#state === 'half-open' && this.#permit !== 'under-way'
+    this.reserve()
+    if (hasPermit) this.#usePermit(usualMs())
     let epoch = this.#epoch
     let phase: 'waiting' | 'begun' | 'over' = 'waiting'
-    let counted: Counted | undefined
+    let counted: WindowBucket | undefined
     return {
       settle: (sign) => {
-        if (sign !== 'neutral') this.#options.told?.(sign === 'good')
+        if (sign !== 'neutral') this.#options.onResult?.(sign === 'good')
         if (phase !== 'waiting') return
         phase = sign === 'good' ? 'begun' : 'over'
-        if (sign === 'good') this.#options.answered?.()
+        if (sign === 'good') this.#options.onSuccess?.()
         if (epoch !== this.#epoch) return
-        counted = this.#learn(sign, onTrial)
+        counted = this.#record(sign, hasPermit)
         epoch = this.#epoch // a trial that closed it belongs to what it began
       },
-      broke: () => {
+      failAfterHead: () => {
         if (phase !== 'begun' || epoch !== this.#epoch) return
         phase = 'over'
-        this.#options.told?.(false)
-        if (this.#state === 'closed') this.#tally.bad(counted)
+        this.#options.onResult?.(false)
+        if (this.#state === 'closed') this.#window.recordFailure(counted)
       },
     }
   }
 
   /** No connection to the node comes up. */
-  refuse(): void {
-    this.#options.told?.(false)
+  connectFailed(): void {
+    this.#options.onResult?.(false)
     this.#open('refused')
   }
 
   /** A connection to the node comes up again: the next request tries it, without a pause. */
-  retry(): void {
+  connectSucceeded(): void {
     if (this.#state !== 'open' || this.#cause !== 'refused') return
     this.#cancelTimer()
     this.#move('half-open')
@@ -142,37 +142,37 @@ export class CircuitBreaker {
   }
 
   /** The node spoke sensibly, if only to say that it is busy: a trial's question is answered. */
-  vouch(): void {
+  markHealthy(): void {
     if (this.#state === 'half-open') this.#close()
   }
 
   /** Ends its timers and learns nothing more; for a node that left the fleet. */
-  shutdown(): void {
+  stop(): void {
     this.#epoch = Number.NaN // equals no epoch: what is still on its way changes nothing
     this.#cancelTimer()
-    this.#tally.end()
+    this.#window.stop()
   }
 
-  #beginTrial(usualMs: number): void {
-    this.#trial = 'under-way'
+  #usePermit(usualMs: number): void {
+    this.#permit = 'under-way'
     const { clock, settings } = this.#options
-    const limitMs = Math.min(trialLimitMs, settings.reset)
+    const limitMs = Math.min(halfOpenLimitMs, settings.reset)
     if (usualMs * 2 <= limitMs) return
     this.#cancelTimer()
-    this.#cancelTimer = clock.after(Math.min(usualMs * 2, slowTrialMs), () => this.#open('passive'))
+    this.#cancelTimer = clock.after(Math.min(usualMs * 2, slowHalfOpenMs), () => this.#open('passive'))
   }
 
-  #learn(sign: HealthSign, onTrial: boolean): Counted | undefined {
+  #record(sign: HealthSign, hasPermit: boolean): WindowBucket | undefined {
     if (sign === 'refused') this.#open('refused')
-    else if (onTrial) this.#judgeTrial(sign)
+    else if (hasPermit) this.#recordPermit(sign)
     // The scheduler's panic rule sends requests past an open breaker: they are no trials.
     else if (this.#state !== 'closed') return
-    else if (sign === 'bad') this.#tally.bad()
-    else if (sign === 'good') return this.#tally.good()
+    else if (sign === 'bad') this.#window.recordFailure()
+    else if (sign === 'good') return this.#window.recordSuccess()
     return
   }
 
-  #judgeTrial(sign: 'good' | 'bad' | 'neutral'): void {
+  #recordPermit(sign: 'good' | 'bad' | 'neutral'): void {
     if (sign === 'good') this.#close()
     else if (sign === 'bad') this.#open('passive')
     // A trial that says nothing leaves the node unproven: back to open, but not for longer than before.
@@ -191,7 +191,7 @@ export class CircuitBreaker {
     this.#cause = cause
     if (this.#state === 'open') return
     const pauseMs = unproven ? this.#backoff.repeat() : this.#nextPauseMs()
-    this.#tally.end()
+    this.#window.stop()
     this.#cancelTimer()
     this.#cancelTimer = this.#options.clock.after(pauseMs, () => this.#move('half-open'))
     this.#move('open')
@@ -199,7 +199,7 @@ export class CircuitBreaker {
 
   #close(): void {
     this.#cancelTimer()
-    this.#tally = this.#newTally()
+    this.#window = this.#newWindow()
     this.#closedAt = this.#options.clock.now()
     this.#move('closed')
   }
@@ -207,11 +207,11 @@ export class CircuitBreaker {
   #move(state: BreakerState): void {
     this.#state = state
     this.#epoch++
-    this.#trial = 'free'
-    this.#options.changed(state)
+    this.#permit = 'free'
+    this.#options.onState(state)
   }
 
-  #newTally(): FailureWindow {
+  #newWindow(): FailureWindow {
     const { settings, clock } = this.#options
     const tripped = () => this.#open('passive')
     return new FailureWindow({ failures: settings.failures, clock, tripped })

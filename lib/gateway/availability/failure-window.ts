@@ -8,11 +8,11 @@ const buckets = 10
 const bucketMs = windowMs / buckets
 
 /** Where a request was counted. */
-export interface Counted {
+export interface WindowBucket {
   fires: number
 }
 
-interface TallyOptions {
+interface FailureWindowOptions {
   /** Requests within the window before it may trip; more than half of them must have failed. */
   readonly failures: number
   readonly clock: Clock
@@ -31,7 +31,7 @@ export class FailureWindow {
   readonly #rotation = new EventEmitter()
   #turnedAt: number
 
-  constructor({ failures, clock, tripped }: TallyOptions) {
+  constructor({ failures, clock, tripped }: FailureWindowOptions) {
     this.#clock = clock
     this.#turnedAt = clock.now()
     this.#circuit = new CircuitBreaker(report, {
@@ -48,7 +48,7 @@ export class FailureWindow {
   }
 
   /** What `fire` emits of a success, which is what its statistics count, without its promises: nearly every request. */
-  good(): Counted | undefined {
+  recordSuccess(): WindowBucket | undefined {
     this.#turn()
     this.#circuit.emit('fire')
     this.#circuit.emit('success', undefined, 0)
@@ -56,14 +56,14 @@ export class FailureWindow {
   }
 
   /** @param instead where the same request was counted when its answer began well: one request counts once. */
-  bad(instead?: Counted): void {
+  recordFailure(instead?: WindowBucket): void {
     this.#turn()
     if (instead) instead.fires--
     this.#circuit.fire(false).catch(() => {}) // the failure is its news
   }
 
   /** Ends the timer with which opossum would try again: that is the breaker's part. */
-  end(): void {
+  stop(): void {
     this.#circuit.shutdown()
   }
 

@@ -7,9 +7,9 @@ import { lookupNode } from '../../shared/net/node-address.ts'
 /** Kept-alive sockets to one node. */
 export interface KeepaliveAgent extends HttpAgent {
   /** Closes idle sockets that nobody has taken since the last sweep. */
-  sweep(): void
+  closeIdle(): void
   /** Closes idle sockets, and from now on each when its answer is over. */
-  retire(): void
+  drain(): void
 }
 
 /** What Node's types leave out: how a ClientRequest asks for its socket. Libraries with agents of their own rely on it. */
@@ -51,14 +51,14 @@ function toOneNode(Base: AnyAgent) {
       this.sockets[name].push(socket)
     }
 
-    sweep(): void {
+    closeIdle(): void {
       const idle = this.freeSockets[name] ?? []
       const stale = idle.slice(0, this.#untaken)
       this.#untaken = idle.length - stale.length
       for (const socket of stale) socket.destroy()
     }
 
-    retire(): void {
+    drain(): void {
       this.maxFreeSockets = 0
       for (const socket of this.freeSockets[name]?.slice() ?? []) socket.destroy()
     }

@@ -12,9 +12,9 @@ import { type BreakerState, CircuitBreaker } from './circuit-breaker.ts'
 import { SlowStart } from './slow-start.ts'
 
 /** Milliseconds for which a model that failed on a node, by itself, is not asked for there (docs/ollama.md#answers). */
-const barMs = 30_000
+const blockMs = 30_000
 
-interface NodePassageOptions {
+interface NodeAvailabilityOptions {
   readonly settings: Config['breaker']
   readonly clock: Clock
   readonly random: Random
@@ -22,11 +22,11 @@ interface NodePassageOptions {
   readonly slots: () => number
   /** More or less may pass than before. */
   readonly changed: () => void
-  readonly moved: (state: BreakerState) => void
+  readonly onBreakerState: (state: BreakerState) => void
   /** See Breaker. */
-  readonly told: (isGood: boolean) => void
+  readonly onResult: (isGood: boolean) => void
   /** A request passes an open breaker, because too few nodes would be left otherwise. */
-  readonly panicked: () => void
+  readonly onPanic: () => void
 }
 
 /** What may go to one node now: breaker, back-pressure and slow start together. */
@@ -34,13 +34,13 @@ export class UpstreamAvailability implements NodeAvailability {
   readonly breaker: CircuitBreaker
   readonly #backPressure: BackPressure
   readonly #slowStart: SlowStart
-  readonly #options: NodePassageOptions
+  readonly #options: NodeAvailabilityOptions
   /** Models that are not asked for here, and what lifts their bar. */
-  readonly #barred = new Map<string, () => void>()
+  readonly #blocked = new Map<string, () => void>()
   #isFrozen = false
-  #ended = false
+  #isStopped = false
 
-  constructor(options: NodePassageOptions) {
+  constructor(options: NodeAvailabilityOptions) {
     const { settings, clock, random, slots, changed } = options
     this.#options = options
     this.#slowStart = new SlowStart({ clock, stepMs: settings.slow_start, full: slots, stepped: changed })
@@ -54,17 +54,17 @@ export class UpstreamAvailability implements NodeAvailability {
       settings,
       clock,
       random,
-      changed: (state) => this.#breakerMoved(state),
-      answered: () => this.#backPressure.good(),
-      told: options.told,
+      onState: (state) => this.#breakerMoved(state),
+      onSuccess: () => this.#backPressure.recordSuccess(),
+      onResult: options.onResult,
     })
   }
 
-  /** The availability for one model: what fails by itself is ejected by itself. */
-  of(model: string): NodeAvailability {
-    if (!this.#barred.has(model) || this.barrier !== null) return this
+  /** What may pass for one model: what fails by itself is ejected by itself. */
+  forModel(model: string): NodeAvailability {
+    if (!this.#blocked.has(model) || this.barrier !== null) return this
     const reserve = () => {
-      this.#options.panicked()
+      this.#options.onPanic()
       this.reserve()
     }
     return { barrier: 'ejected', limit: this.limit, isTrial: this.isTrial, reserve }
@@ -81,14 +81,14 @@ export class UpstreamAvailability implements NodeAvailability {
   }
 
   get isTrial(): boolean {
-    const isUnproven = this.breaker.state === 'half-open' || !this.#backPressure.isOver
+    const isUnproven = this.breaker.state === 'half-open' || !this.#backPressure.isFree
     return isUnproven && this.barrier === null
   }
 
   /** Whether it is as open as can be, and nothing needs to be told of requests that pass. */
   get isOpen(): boolean {
     if (this.#isFrozen || this.limit !== alwaysAvailable.limit) return false
-    return this.breaker.state === 'closed' && this.#backPressure.isOver && this.#barred.size === 0
+    return this.breaker.state === 'closed' && this.#backPressure.isFree && this.#blocked.size === 0
   }
 
   get limit(): number {
@@ -96,28 +96,28 @@ export class UpstreamAvailability implements NodeAvailability {
   }
 
   reserve(): void {
-    if (this.barrier === 'ejected') this.#options.panicked()
-    this.breaker.claim()
-    this.#backPressure.claim()
+    if (this.barrier === 'ejected') this.#options.onPanic()
+    this.breaker.reserve()
+    this.#backPressure.reserve()
   }
 
   /** The node said that it is busy: see BackPressure. */
   busy(retryAfterMs = 0): void {
-    if (this.#ended) return
-    this.breaker.vouch()
+    if (this.#isStopped) return
+    this.breaker.markHealthy()
     this.#backPressure.busy(retryAfterMs)
     this.#options.changed()
   }
 
   /** This model is not on the node, or its runner dies there: only it is kept away for a while. */
-  bar(model: string): void {
-    if (this.#ended) return
-    this.#barred.get(model)?.()
+  blockModel(model: string): void {
+    if (this.#isStopped) return
+    this.#blocked.get(model)?.()
     const lift = () => {
-      this.#barred.delete(model)
+      this.#blocked.delete(model)
       this.#options.changed()
     }
-    this.#barred.set(model, this.#options.clock.after(barMs, lift))
+    this.#blocked.set(model, this.#options.clock.after(blockMs, lift))
     this.#options.changed()
   }
 
@@ -127,9 +127,9 @@ export class UpstreamAvailability implements NodeAvailability {
 
   /** The node answers nothing at all, or does again: a look at it tells, no request has to. */
   freeze(isFrozen: boolean): void {
-    if (this.#ended || this.#isFrozen === isFrozen) return
+    if (this.#isStopped || this.#isFrozen === isFrozen) return
     this.#isFrozen = isFrozen
-    if (isFrozen) this.#options.told(false)
+    if (isFrozen) this.#options.onResult(false)
     this.#options.changed()
   }
 
@@ -140,17 +140,17 @@ export class UpstreamAvailability implements NodeAvailability {
   }
 
   /** Ends every timer; for a node that left the fleet. */
-  end(): void {
-    this.#ended = true
-    this.breaker.shutdown()
+  stop(): void {
+    this.#isStopped = true
+    this.breaker.stop()
     this.#backPressure.stop()
     this.#slowStart.stop()
-    for (const cancel of this.#barred.values()) cancel()
+    for (const cancel of this.#blocked.values()) cancel()
   }
 
   #breakerMoved(state: BreakerState): void {
     if (state === 'closed') this.#slowStart.begin()
-    this.#options.moved(state)
+    this.#options.onBreakerState(state)
     this.#options.changed()
   }
 }

@@ -10,11 +10,11 @@ const whileFrozenMs = 5000
  * Looks, half a second apart, for which a check is unanswered and nothing else is heard of a node before it counts as
  * frozen: 5 s, where a busy node takes 1.5 s. Looks, not time: a process that was stopped itself has looked once.
  */
-const frozenLooks = 10
+const frozenTicks = 10
 /** Looks after which answers that stopped in the middle do not go on: with the silence before, 25 s as for a lost connection. */
-const stalledLooks = 44
+const stalledTicks = 44
 /** Looks after which an answer says more of the trouble of its node than of the request. */
-const troubledLooks = 5
+const troubledTicks = 5
 /** The same while a connection is being made, in milliseconds. */
 const troubledMs = 1000
 /** Checks of a frozen node that are left open: one over a connection that lives is answered when the node wakes up. */
@@ -28,10 +28,10 @@ interface ReachabilityOptions {
   readonly heardAt: () => number
   /** No new connection comes up; told at each failure. */
   readonly lost: () => void
-  readonly found: () => void
+  readonly reachable: () => void
   /** New connections come up, and nothing is answered; told at each look. @param isLong answers under way do not go on. */
   readonly frozen: (isLong: boolean) => void
-  readonly awake: () => void
+  readonly thawed: () => void
 }
 
 interface Unanswered {
@@ -55,7 +55,7 @@ export class Reachability {
   /** The oldest first. */
   #unanswered: Unanswered[] = []
   /** For which checks were unanswered and nothing else was heard. */
-  #looks = 0
+  #ticks = 0
 
   constructor(options: ReachabilityOptions) {
     this.#options = options
@@ -81,7 +81,7 @@ export class Reachability {
   }
 
   /** A new connection did not come up. */
-  lose(now: number): void {
+  connectFailed(now: number): void {
     this.#isLost = true
     this.#troubledAt = now
     this.#answered()
@@ -89,13 +89,13 @@ export class Reachability {
   }
 
   /** To be called every half second. */
-  look(now: number): void {
+  tick(now: number): void {
     this.#listen(now)
     const isLate = this.#isConnecting && now >= this.#checkedAt + troubledMs
-    if (this.#isLost || isLate || this.#looks >= troubledLooks) this.#troubledAt = now
-    if (this.#looks >= frozenLooks) {
+    if (this.#isLost || isLate || this.#ticks >= troubledTicks) this.#troubledAt = now
+    if (this.#ticks >= frozenTicks) {
       this.#isFrozen = true
-      this.#options.frozen(this.#looks >= stalledLooks)
+      this.#options.frozen(this.#ticks >= stalledTicks)
     }
     const periodMs = this.#isFrozen ? whileFrozenMs : everyMs
     if (this.#isConnecting || now < this.#checkedAt + periodMs) return
@@ -115,15 +115,15 @@ export class Reachability {
     const hasReplied = this.#unanswered.some(({ check }) => check.isAnswered)
     if (hasReplied) this.#repliedAt = now
     if (hasReplied || this.#options.heardAt() > first.askedAt) this.#answered()
-    else this.#looks++
+    else this.#ticks++
   }
 
   #answered(): void {
     this.#drop(0)
-    this.#looks = 0
+    this.#ticks = 0
     if (!this.#isFrozen) return
     this.#isFrozen = false
-    this.#options.awake()
+    this.#options.thawed()
   }
 
   async #check(address: Address, now: number): Promise<void> {
@@ -132,19 +132,19 @@ export class Reachability {
     const check = this.#options.check(address)
     const comesUp = await check.connected
     this.#isConnecting = false
-    if (comesUp === false) this.lose(now)
-    if (comesUp !== true) return check.end()
+    if (comesUp === false) this.connectFailed(now)
+    if (comesUp !== true) return check.destroy()
     this.#unanswered.push({ check, askedAt: now })
     if (this.#isFrozen) this.#drop(keptWhileFrozen)
     if (!this.#isLost) return
     this.#isLost = false
-    this.#options.found()
+    this.#options.reachable()
   }
 
   /** Gives up the checks but for the last few. */
   #drop(kept: number): void {
     for (const { check } of this.#unanswered.splice(0, Math.max(0, this.#unanswered.length - kept)))
-      check.end()
+      check.destroy()
   }
 }
 

@@ -26,7 +26,7 @@ import { VersionCheck } from './version-check.ts'
 const sweepMs = 15_000
 
 /** Milliseconds between two looks at the nodes to which requests wait in silence. */
-const lookMs = 500
+const tickMs = 500
 
 /** The longest that a new connection may take which only shows that the node is there. */
 const longestConnectMs = 2000
@@ -40,7 +40,7 @@ interface Held {
   readonly identity: string
 }
 
-interface UpstreamsOptions {
+interface UpstreamPoolOptions {
   readonly snapshot: CurrentSnapshot
   /** Told of what requests meet at each node. */
   readonly contacts?: Pick<Contacts, 'answered' | 'failed'>
@@ -55,19 +55,19 @@ interface UpstreamsOptions {
 
 /** Every node's upstream, made on first use and dropped when the node leaves the fleet or moves. */
 export class UpstreamPool implements FleetAvailability {
-  readonly #options: UpstreamsOptions
+  readonly #options: UpstreamPoolOptions
   readonly #held = new Map<string, Held>()
   /** How long nodes take to begin their answers. */
   readonly expected = new ExpectedTimes()
   readonly #silentModels: SilentModels
   /** The passages that are not open: few, and each decision of the scheduler looks at every node. */
-  readonly #narrow = new Map<string, UpstreamAvailability>()
+  readonly #restricted = new Map<string, UpstreamAvailability>()
   #cancelSweep: (() => void) | null = null
-  #cancelLook: (() => void) | null = null
+  #cancelTick: (() => void) | null = null
   /** Nodes that the last snapshot saw down. */
   #down: ReadonlySet<string> = new Set()
 
-  constructor(options: UpstreamsOptions) {
+  constructor(options: UpstreamPoolOptions) {
     this.#options = options
     this.#silentModels = new SilentModels({
       ...options,
@@ -87,7 +87,7 @@ export class UpstreamPool implements FleetAvailability {
 
   /** See Gate of the scheduler: nothing keeps requests from a node never used. */
   availabilityOf(node: string, model: string): NodeAvailability {
-    return this.#narrow.get(node)?.of(model) ?? alwaysAvailable
+    return this.#restricted.get(node)?.forModel(model) ?? alwaysAvailable
   }
 
   breakerState(node: string): BreakerState {
@@ -101,11 +101,11 @@ export class UpstreamPool implements FleetAvailability {
   }
 
   /** Closes every socket to every node. */
-  close(): void {
+  destroy(): void {
     this.#stopTimers()
     for (const { upstream } of this.#held.values()) upstream.destroy()
     this.#held.clear()
-    this.#narrow.clear()
+    this.#restricted.clear()
   }
 
   /** Whether a node had a model in memory when it was looked at last. */
@@ -133,23 +133,23 @@ export class UpstreamPool implements FleetAvailability {
       node,
       agent: agentFor(node.spec),
       via,
-      passage: this.#passageFor(name),
+      availability: this.#newAvailability(name),
       check: this.#checker(node),
       warn: this.#warner(name),
-      froze: () =>
+      onFrozen: () =>
         log.warn(
           'node takes connections and answers nothing: look whether its machine or Ollama there hangs',
           {
             node: name,
           },
         ),
-      thawed: () => log.info('node answers again', { node: name }),
+      onThawed: () => log.info('node answers again', { node: name }),
     })
-    const fresh: Held = { identity: this.#identityOf(node), upstream }
-    this.#held.set(name, fresh)
+    const created: Held = { identity: this.#identityOf(node), upstream }
+    this.#held.set(name, created)
     this.#cancelSweep ??= this.#sweepLater()
-    this.#cancelLook ??= this.#lookLater()
-    return fresh
+    this.#cancelTick ??= this.#tickLater()
+    return created
   }
 
   #checker({ spec }: NodeView): (address: Address) => VersionCheck {
@@ -187,17 +187,17 @@ export class UpstreamPool implements FleetAvailability {
     }
   }
 
-  #lookLater(): () => void {
+  #tickLater(): () => void {
     const { clock } = this.#options
-    return clock.after(lookMs, () => {
-      for (const { upstream } of this.#held.values()) upstream.look(clock.now())
-      this.#cancelLook = this.#lookLater()
+    return clock.after(tickMs, () => {
+      for (const { upstream } of this.#held.values()) upstream.tick(clock.now())
+      this.#cancelTick = this.#tickLater()
     })
   }
 
   #sweepLater(): () => void {
     return this.#options.clock.after(sweepMs, () => {
-      for (const { upstream } of this.#held.values()) upstream.agent.sweep()
+      for (const { upstream } of this.#held.values()) upstream.agent.closeIdle()
       this.#cancelSweep = this.#sweepLater()
     })
   }
@@ -205,31 +205,31 @@ export class UpstreamPool implements FleetAvailability {
   #stopTimers(): void {
     this.#cancelSweep?.()
     this.#cancelSweep = null
-    this.#cancelLook?.()
-    this.#cancelLook = null
+    this.#cancelTick?.()
+    this.#cancelTick = null
   }
 
-  #passageFor(name: string): UpstreamAvailability {
+  #newAvailability(name: string): UpstreamAvailability {
     const { snapshot, contacts, metrics, clock, random, changed } = this.#options
-    const passage: UpstreamAvailability = new UpstreamAvailability({
+    const availability: UpstreamAvailability = new UpstreamAvailability({
       settings: snapshot.get().config.breaker,
       clock,
       random,
       slots: () => snapshot.get().nodes.get(name)?.slots ?? 1,
       changed: () => {
-        if (passage.isOpen) this.#narrow.delete(name)
-        else this.#narrow.set(name, passage)
+        if (availability.isOpen) this.#restricted.delete(name)
+        else this.#restricted.set(name, availability)
         changed()
       },
-      moved: (state) => {
+      onBreakerState: (state) => {
         this.#held.get(name)?.upstream.breakerMoved(state)
         metrics.breakerTransitions.inc({ node: name, to: state })
         this.#show(name, state)
       },
-      told: (isGood) => (isGood ? contacts?.answered(name) : contacts?.failed(name)),
-      panicked: () => metrics.panicPicks.inc({ node: name }),
+      onResult: (isGood) => (isGood ? contacts?.answered(name) : contacts?.failed(name)),
+      onPanic: () => metrics.panicPicks.inc({ node: name }),
     })
-    return passage
+    return availability
   }
 
   /** A node that the leader sees up again is warmed up; one never seen down is not, so neither is any at our own start. */
@@ -239,7 +239,7 @@ export class UpstreamPool implements FleetAvailability {
       if (node.health === 'down') {
         down.add(node.name)
         if (!this.#down.has(node.name) && isUnreachable(node)) this.#leave(node.name)
-      } else if (this.#down.has(node.name) && node.available) this.#hold(node).upstream.passage.warmUp()
+      } else if (this.#down.has(node.name) && node.available) this.#hold(node).upstream.availability.warmUp()
     }
     this.#down = down
   }
@@ -276,10 +276,10 @@ export class UpstreamPool implements FleetAvailability {
     if (upstream.breaker.state !== 'closed' && this.#options.snapshot.get().nodes.has(name))
       this.#show(name, 'closed')
     this.#held.delete(name)
-    this.#narrow.delete(name)
+    this.#restricted.delete(name)
     this.expected.forget(name)
     this.#silentModels.forget(name)
-    upstream.retire()
+    upstream.stop()
     if (this.#held.size === 0) this.#stopTimers()
   }
 }

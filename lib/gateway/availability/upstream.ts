@@ -28,9 +28,9 @@ export type UpstreamTarget = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname'
 const pauseMs = 3000
 
 /** An attempt that waits for the first sign of its node. */
-export interface Silent {
+export interface WaitingAttempt {
   /** Monotonic milliseconds. */
-  readonly silentSince: number
+  readonly waitingSince: number
   /** The other end of its connection; null before there is one. */
   readonly address: Address | null
   readonly bodyBytes: number
@@ -39,13 +39,13 @@ export interface Silent {
   /** Its node is not to be expected to answer: what can be served elsewhere need not wait for it. */
   leave(reason: Exclude<LeaveReason, 'slow'>): void
   /** New connections to its node come up again. */
-  found(): void
+  reachable(): void
   /** Its node answers again. */
-  awake(): void
+  thawed(): void
 }
 
 /** An attempt whose answer has begun. */
-export interface Answering {
+export interface StreamingAttempt {
   /** Its node has answered nothing for so long that its answer does not go on. */
   stall(): void
 }
@@ -54,11 +54,11 @@ interface UpstreamOptions {
   readonly node: NodeView
   readonly agent: KeepaliveAgent
   readonly via: Via
-  readonly passage: UpstreamAvailability
+  readonly availability: UpstreamAvailability
   readonly check: (address: Address) => VersionCheck
   /** The node takes connections and answers nothing; and when it answers again. */
-  readonly froze: () => void
-  readonly thawed: () => void
+  readonly onFrozen: () => void
+  readonly onThawed: () => void
   /** Tells the operator what is wrong with the way to the node. */
   readonly warn: (message: string, status: number) => void
 }
@@ -73,44 +73,44 @@ export class Upstream {
   readonly freshAgent: Agent
   /** The entry of this cluster in the requests' `Via`. */
   readonly via: Via
-  readonly passage: UpstreamAvailability
+  readonly availability: UpstreamAvailability
   /** Attempts to which the node has not begun to answer. */
-  readonly silent = new ChurnMap<Silent, Silent>()
+  readonly waiting = new ChurnMap<WaitingAttempt, WaitingAttempt>()
   /** Attempts to which it has. */
-  readonly answering = new ChurnMap<Answering, Answering>()
+  readonly streaming = new ChurnMap<StreamingAttempt, StreamingAttempt>()
   /** When anything of any answer came last, in monotonic milliseconds; written for each piece, so it is a bare field. */
   heardAt = Number.NEGATIVE_INFINITY
   readonly #silences = new Map<string, Silence>()
   readonly #reachability: Reachability
   readonly #warn: UpstreamOptions['warn']
-  readonly #froze: () => void
-  readonly #thawed: () => void
+  readonly #onFrozen: () => void
+  readonly #onThawed: () => void
   #breakerState: BreakerState = 'closed'
-  #ended = false
+  #isStopped = false
 
-  constructor({ node, agent, via, passage, check, warn, froze, thawed }: UpstreamOptions) {
+  constructor({ node, agent, via, availability, check, warn, onFrozen, onThawed }: UpstreamOptions) {
     this.#warn = warn
-    this.#froze = froze
-    this.#thawed = thawed
+    this.#onFrozen = onFrozen
+    this.#onThawed = onThawed
     this.target = targetOf(node)
     this.path = nodePathOf(node.spec.url)
     this.agent = agent
     this.freshAgent = freshAgentFor(node.spec)
     this.via = via
-    this.passage = passage
+    this.availability = availability
     this.#reachability = new Reachability({
-      address: (now, isInDoubt) => this.#addressToTry(now, isInDoubt),
+      address: (now, isInDoubt) => this.#addressToCheck(now, isInDoubt),
       check,
       heardAt: () => this.heardAt,
-      lost: () => this.#lose(),
-      found: () => this.#find(),
-      frozen: (isLong) => this.#freeze(isLong),
-      awake: () => this.#thaw(),
+      lost: () => this.#lost(),
+      reachable: () => this.#reachable(),
+      frozen: (isLong) => this.#frozen(isLong),
+      thawed: () => this.#thawed(),
     })
   }
 
   get breaker(): CircuitBreaker {
-    return this.passage.breaker
+    return this.availability.breaker
   }
 
   /**
@@ -119,24 +119,24 @@ export class Upstream {
    * @param retryAfterMs what its Retry-After asked for.
    */
   busy(retryAfterMs?: number): void {
-    this.passage.busy(retryAfterMs)
+    this.availability.busy(retryAfterMs)
   }
 
   /** A model is not on the node, or its runner dies there: it is not asked for here for 30 s. */
-  bar(model: string): void {
-    this.passage.bar(model)
+  blockModel(model: string): void {
+    this.availability.blockModel(model)
   }
 
   /** The node, or what is in front of it, refused a request. */
-  noteRefusal(refused: Refused): void {
+  recordRefusal(refused: Refused): void {
     if (isUnauthorized(refused)) this.#warn('node refuses llamero: check its "headers"', refused.status)
     else if (isForeign(refused))
       this.#warn('what answers for the node is not Ollama: check its URL and the proxy there', refused.status)
   }
 
   /** A new connection to the node did not come up. */
-  lost(now: number): void {
-    this.#reachability.lose(now)
+  connectFailed(now: number): void {
+    this.#reachability.connectFailed(now)
   }
 
   /** A new connection to the node did not come up, and none has since. */
@@ -177,17 +177,17 @@ export class Upstream {
   }
 
   /** Bytes of the bodies that the node reads now, or should. */
-  get silentBytes(): number {
+  get waitingBytes(): number {
     let sum = 0
-    for (const { bodyBytes } of this.silent.values()) sum += bodyBytes
+    for (const { bodyBytes } of this.waiting.values()) sum += bodyBytes
     return sum
   }
 
   /** The node answers nothing for a model: what waits there for it leaves, and nothing follows for a while. */
   ejectModel(model: string): void {
-    this.bar(model)
+    this.blockModel(model)
     const silence = this.silence(model)
-    for (const each of this.silent.values()) if (each.pulse === silence) each.leave('silent')
+    for (const each of this.waiting.values()) if (each.pulse === silence) each.leave('silent')
   }
 
   /** To be told of each state of the breaker. */
@@ -200,7 +200,7 @@ export class Upstream {
   }
 
   leaveAll(reason: Exclude<LeaveReason, 'slow'>): void {
-    for (const each of this.silent.values()) each.leave(reason)
+    for (const each of this.waiting.values()) each.leave(reason)
   }
 
   /**
@@ -214,59 +214,59 @@ export class Upstream {
   }
 
   /** To be called every now and then. */
-  look(now: number): void {
-    this.#reachability.look(now)
+  tick(now: number): void {
+    this.#reachability.tick(now)
   }
 
   /** Idle sockets go at once; those in use end with their streams. */
-  retire(): void {
-    this.#ended = true
-    this.passage.end()
+  stop(): void {
+    this.#isStopped = true
+    this.availability.stop()
     this.#reachability.stop()
-    this.agent.retire()
+    this.agent.drain()
   }
 
   destroy(): void {
-    this.#ended = true
+    this.#isStopped = true
     this.#reachability.stop()
     this.agent.destroy()
-    this.passage.end()
+    this.availability.stop()
   }
 
   /** Where the first request that waits in silence is connected to, without a look at name servers. */
-  #addressToTry(now: number, isInDoubt: boolean): Address | null {
+  #addressToCheck(now: number, isInDoubt: boolean): Address | null {
     const own = { host: this.target.hostname.replace(/^\[|\]$/g, ''), port: portOf(this.target) }
-    const [first] = this.silent.values()
+    const [first] = this.waiting.values()
     if (isInDoubt) return first?.address ?? own
-    if (first && isQuiet(Math.max(first.silentSince, this.heardAt), now)) return first.address
-    return this.answering.size > 0 && isQuiet(this.heardAt, now, pauseMs) ? own : null
+    if (first && isQuiet(Math.max(first.waitingSince, this.heardAt), now)) return first.address
+    return this.streaming.size > 0 && isQuiet(this.heardAt, now, pauseMs) ? own : null
   }
 
-  #lose(): void {
-    if (this.#ended) return
-    this.breaker.refuse()
+  #lost(): void {
+    if (this.#isStopped) return
+    this.breaker.connectFailed()
     this.leaveAll('lost')
   }
 
-  #find(): void {
-    if (this.#ended) return
-    this.breaker.retry()
-    for (const each of this.silent.values()) each.found()
+  #reachable(): void {
+    if (this.#isStopped) return
+    this.breaker.connectSucceeded()
+    for (const each of this.waiting.values()) each.reachable()
   }
 
-  #freeze(isLong: boolean): void {
-    if (this.#ended) return
-    if (!this.passage.isFrozen) this.#froze()
-    this.passage.freeze(true)
+  #frozen(isLong: boolean): void {
+    if (this.#isStopped) return
+    if (!this.availability.isFrozen) this.#onFrozen()
+    this.availability.freeze(true)
     this.leaveAll('frozen')
-    if (isLong) for (const each of this.answering.values()) each.stall()
+    if (isLong) for (const each of this.streaming.values()) each.stall()
   }
 
-  #thaw(): void {
-    if (this.#ended) return
-    this.passage.freeze(false)
-    this.#thawed()
-    for (const each of this.silent.values()) each.awake()
+  #thawed(): void {
+    if (this.#isStopped) return
+    this.availability.freeze(false)
+    this.#onThawed()
+    for (const each of this.waiting.values()) each.thawed()
   }
 }
 

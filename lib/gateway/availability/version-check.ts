@@ -41,7 +41,7 @@ export class VersionCheck {
   /** Whether the connection came up; null where that cannot be told. */
   readonly connected: Promise<boolean | null>
   #isAnswered = false
-  readonly #end: () => void
+  readonly #destroy: () => void
 
   constructor({ host, port }: Address, { isTls, clock, connectMs, ...way }: VersionCheckWay) {
     const { promise, resolve } = Promise.withResolvers<boolean | null>()
@@ -71,7 +71,7 @@ export class VersionCheck {
       // A connection that was up and broke: something there is awake.
       this.#isAnswered = true
     })
-    this.#end = () => {
+    this.#destroy = () => {
       cancel()
       resolve(null)
       request.destroy()
@@ -84,7 +84,7 @@ export class VersionCheck {
   }
 
   /** Closes the connection. */
-  end(): void {
-    this.#end()
+  destroy(): void {
+    this.#destroy()
   }
 }

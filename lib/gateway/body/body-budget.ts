@@ -48,7 +48,7 @@ export class BodyShare implements Disposable {
   }
 
   /** Gives back `bytes` that it took. */
-  give(bytes: number): void {
+  release(bytes: number): void {
     if (!this.#closed) this.#add(-bytes)
   }
 

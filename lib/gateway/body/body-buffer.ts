@@ -97,7 +97,7 @@ export class BodyBuffer {
 
   /** Gives all of it back. */
   release(): void {
-    this.#share.give(this.#capacity)
+    this.#share.release(this.#capacity)
     this.#capacity = 0
     this.#buffer = none
     this.#size = 0

@@ -2,7 +2,7 @@ import { Writable } from 'node:stream'
 import { drained, type Streamed, type StreamingBody, type Transfer } from './streaming-body.ts'
 
 /** A node that takes the upload. */
-interface Taker {
+interface Sink {
   readonly to: Writable
   readonly transfer: Transfer
 }
@@ -13,56 +13,56 @@ interface Taker {
  */
 export class FanOut {
   readonly branches: readonly Branch[]
-  readonly #upload: StreamingBody
-  readonly #takers: Taker[] = []
+  readonly #body: StreamingBody
+  readonly #sinks: Sink[] = []
   readonly #awaited: Set<Branch>
-  readonly #played = Promise.withResolvers<void>()
+  readonly #sent = Promise.withResolvers<void>()
 
-  constructor(upload: StreamingBody, count: number) {
-    this.#upload = upload
-    this.branches = Array.from({ length: count }, () => new Branch(this, upload))
+  constructor(body: StreamingBody, count: number) {
+    this.#body = body
+    this.branches = Array.from({ length: count }, () => new Branch(this, body))
     this.#awaited = new Set(this.branches)
   }
 
   /** Resolves when all is sent. */
-  join(branch: Branch, taker: Taker): Promise<void> {
-    this.#takers.push(taker)
+  join(branch: Branch, sink: Sink): Promise<void> {
+    this.#sinks.push(sink)
     this.leave(branch)
-    return this.#played.promise
+    return this.#sent.promise
   }
 
   /** Nobody waits for this branch any more. */
   leave(branch: Branch): void {
-    if (!this.#awaited.delete(branch) || this.#awaited.size > 0 || this.#takers.length === 0) return
-    this.#upload.play(this.#all(), this.#transfer()).then(this.#played.resolve, this.#played.reject)
+    if (!this.#awaited.delete(branch) || this.#awaited.size > 0 || this.#sinks.length === 0) return
+    this.#body.sendTo(this.#all(), this.#transfer()).then(this.#sent.resolve, this.#sent.reject)
   }
 
   #transfer(): Transfer {
-    const takers = this.#takers
+    const sinks = this.#sinks
     return {
-      moved: () => {},
+      progressed: () => {},
       get isAnswered() {
-        return takers.every(({ transfer }) => transfer.isAnswered)
+        return sinks.every(({ transfer }) => transfer.isAnswered)
       },
     }
   }
 
   /** Every taker as one. It is closed when the last of them is. */
   #all(): Writable {
-    const takers = this.#takers
+    const sinks = this.#sinks
     const all = new Writable({
       highWaterMark: 1,
       write: (piece: Buffer, _encoding, done) => {
-        void Promise.all(takers.map((taker) => give(taker, piece))).then(() => done())
+        void Promise.all(sinks.map((sink) => write(sink, piece))).then(() => done())
       },
       final: (done) => {
-        for (const { to, transfer } of takers) if (!transfer.isAnswered) to.end()
+        for (const { to, transfer } of sinks) if (!transfer.isAnswered) to.end()
         done()
       },
     })
-    for (const { to } of takers)
+    for (const { to } of sinks)
       to.once('close', () => {
-        if (takers.every((each) => each.to.destroyed)) all.destroy()
+        if (sinks.every((each) => each.to.destroyed)) all.destroy()
       })
     return all
   }
@@ -70,37 +70,37 @@ export class FanOut {
 
 /** What one of the nodes is sent. */
 class Branch implements Streamed {
-  readonly #tee: FanOut
-  readonly #upload: StreamingBody
+  readonly #fanOut: FanOut
+  readonly #body: StreamingBody
   /** What the others take is not kept. */
   readonly isWhole = false
 
-  constructor(tee: FanOut, upload: StreamingBody) {
-    this.#tee = tee
-    this.#upload = upload
+  constructor(fanOut: FanOut, body: StreamingBody) {
+    this.#fanOut = fanOut
+    this.#body = body
   }
 
   get length(): number | null {
-    return this.#upload.length
+    return this.#body.length
   }
 
-  get isStarved(): boolean {
-    return this.#upload.isStarved
+  get isAwaitingCaller(): boolean {
+    return this.#body.isAwaitingCaller
   }
 
-  play(to: Writable, transfer: Transfer): Promise<void> {
-    return this.#tee.join(this, { to, transfer })
+  sendTo(to: Writable, transfer: Transfer): Promise<void> {
+    return this.#fanOut.join(this, { to, transfer })
   }
 
   /** To be called when the attempt is over: it may never have come to be played. */
   leave(): void {
-    this.#tee.leave(this)
+    this.#fanOut.leave(this)
   }
 }
 
-async function give({ to, transfer }: Taker, piece: Buffer): Promise<void> {
+async function write({ to, transfer }: Sink, piece: Buffer): Promise<void> {
   if (to.destroyed || transfer.isAnswered) return
-  transfer.moved()
+  transfer.progressed()
   if (!to.write(piece)) await drained(to)
-  transfer.moved()
+  transfer.progressed()
 }

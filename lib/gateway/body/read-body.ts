@@ -4,8 +4,8 @@ import { ProxyError } from '../../shared/errors.ts'
 import type { Exchange } from '../http/exchange.ts'
 import type { BodyShare } from './body-budget.ts'
 import { BodyBuffer, type BodyLimits, roomOf } from './body-buffer.ts'
-import { type ComingBody, type SlowBodies, slowestPace } from './slow-bodies.ts'
-import { createUnfolding, memoryOf, peekHead } from './zstd.ts'
+import { type IncomingBody, type SlowBodies, slowestPace } from './slow-bodies.ts'
+import { createDecompressor, memoryOf, peekHead } from './zstd.ts'
 
 /** As Ollama limits what a compressed body unfolds to (server/routes.go, zstd request bodies). */
 const maxUnfoldedBytes = 20 * 1024 * 1024
@@ -24,7 +24,7 @@ interface Reading {
  *   reason when it aborts first.
  */
 export function readBody(exchange: Exchange, reading: Reading, zstd = false): Promise<BodyBuffer> {
-  const read = encodingOf(exchange, zstd) === 'zstd' ? unfold : take
+  const read = encodingOf(exchange, zstd) === 'zstd' ? readZstd : readPlain
   return read(exchange, reading)
 }
 
@@ -35,7 +35,7 @@ export function encodingOf({ request }: Exchange, zstd: boolean): 'identity' | '
   throw new ProxyError('unsupported_encoding', { encoding })
 }
 
-function take(exchange: Exchange, { limits, share, slow }: Reading): Promise<BodyBuffer> {
+function readPlain(exchange: Exchange, { limits, share, slow }: Reading): Promise<BodyBuffer> {
   const { request, response } = exchange
   const body = new BodyBuffer(limits, share)
   body.announce(Number(request.headers['content-length'] ?? 0))
@@ -43,7 +43,7 @@ function take(exchange: Exchange, { limits, share, slow }: Reading): Promise<Bod
   return collect(exchange, request, body, slow)
 }
 
-async function unfold(exchange: Exchange, { limits, share, slow }: Reading): Promise<BodyBuffer> {
+async function readZstd(exchange: Exchange, { limits, share, slow }: Reading): Promise<BodyBuffer> {
   const { request, response, signal } = exchange
   const body_bytes = Math.min(limits.body_bytes, maxUnfoldedBytes)
   // Folded as well, it can be no larger: what is not compressible grows by a few bytes only.
@@ -54,18 +54,18 @@ async function unfold(exchange: Exchange, { limits, share, slow }: Reading): Pro
   if (memory === null) throw new ProxyError('broken_zstd')
   const { alone, together } = roomOf(limits)
   if (!share.take(memory, { alone: alone + memory, together })) throw new ProxyError('bodies_full')
-  const unfolding = createUnfolding(memory)
-  request.on('error', (error) => unfolding.destroy(error))
+  const decompressor = createDecompressor(memory)
+  request.on('error', (error) => decompressor.destroy(error))
   const body = new BodyBuffer({ ...limits, body_bytes }, share)
   try {
-    return await collect(exchange, request.pipe(unfolding), body, slow)
+    return await collect(exchange, request.pipe(decompressor), body, slow)
   } catch (error) {
     if (error instanceof ProxyError || signal.aborted) throw error
     throw new ProxyError('broken_zstd', {}, { cause: error })
   } finally {
-    request.unpipe(unfolding)
-    unfolding.destroy()
-    share.give(memory)
+    request.unpipe(decompressor)
+    decompressor.destroy()
+    share.release(memory)
   }
 }
 
@@ -78,11 +78,11 @@ function collect(
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<BodyBuffer>()
   const fail = (error: unknown) => {
-    slow.delete(coming)
+    slow.delete(watched)
     source.off('data', add)
     reject(error)
   }
-  const coming = new ComingBytes(body, fail)
+  const watched = new WatchedBuffer(body, fail)
   const add = (chunk: Buffer) => {
     try {
       body.add(chunk)
@@ -90,12 +90,12 @@ function collect(
       fail(error)
     }
   }
-  slow.add(coming)
+  slow.add(watched)
   // Not taken back when the body is here: then nothing listens to it any more.
   signal.addEventListener('abort', () => fail(signal.reason), { once: true })
   source.on('data', add)
   source.on('end', () => {
-    slow.delete(coming)
+    slow.delete(watched)
     // Not with its bytes: a promise asks what it resolves to for a `then`, which a Buffer is slow to deny.
     resolve(body)
   })
@@ -105,8 +105,8 @@ function collect(
 }
 
 /** A class: V8 defines the getter of an object literal by a slow call, which would cost a hundredth of a small request. */
-class ComingBytes implements ComingBody {
-  readonly isAwaited = true
+class WatchedBuffer implements IncomingBody {
+  readonly isAwaitingCaller = true
   readonly pace = slowestPace
   readonly #body: BodyBuffer
   readonly #fail: (error: ProxyError) => void

@@ -20,7 +20,7 @@ function scanAtOnce(bytes: Buffer, names: Names): Scanned {
   try {
     return scan(bytes, names[0], names[1])
   } catch (error) {
-    throw told(error)
+    throw asProxyError(error)
   }
 }
 
@@ -34,10 +34,10 @@ async function scanInTurns(bytes: Buffer, names: Names, signal: AbortSignal): Pr
     }
     return scanning.result()
   } catch (error) {
-    throw told(error)
+    throw asProxyError(error)
   }
 }
 
-function told(error: unknown): unknown {
+function asProxyError(error: unknown): unknown {
   return error instanceof ScanError ? new ProxyError('bad_json', { reason: error.message }) : error
 }

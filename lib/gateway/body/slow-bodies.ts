@@ -11,11 +11,11 @@ export interface BodyPace {
 }
 
 /** A body on its way from its caller. */
-export interface ComingBody {
+export interface IncomingBody {
   /** Bytes that have come. */
   readonly bytes: number
   /** It is the caller that is waited for, not a node that takes in what came. */
-  readonly isAwaited: boolean
+  readonly isAwaitingCaller: boolean
   /** May change while the body comes: then its grace begins again. */
   readonly pace: BodyPace
   /** Called once when it comes too slowly; then it is no longer watched. */
@@ -43,34 +43,34 @@ interface Watched {
  */
 export class SlowBodies {
   readonly #clock: Clock
-  readonly #watched = new ChurnMap<ComingBody, Watched>()
-  #lookedAt = 0
+  readonly #watched = new ChurnMap<IncomingBody, Watched>()
+  #checkedAt = 0
   #isArmed = false
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  add(body: ComingBody): void {
+  add(body: IncomingBody): void {
     const { pace } = body
     this.#watched.set(body, { bytes: body.bytes, pace, leftMs: pace.graceMs })
     if (!this.#isArmed) this.#arm()
   }
 
-  delete(body: ComingBody): void {
+  delete(body: IncomingBody): void {
     this.#watched.delete(body)
   }
 
   #arm(): void {
     this.#isArmed = true
-    this.#lookedAt = this.#clock.now()
-    this.#clock.after(periodMs, () => this.#look())
+    this.#checkedAt = this.#clock.now()
+    this.#clock.after(periodMs, () => this.#check())
   }
 
-  #look(): void {
+  #check(): void {
     this.#isArmed = false
     // After a stall of our own there may be bytes that were not read in time.
-    const elapsedMs = Math.min(this.#clock.now() - this.#lookedAt, 2 * periodMs)
+    const elapsedMs = Math.min(this.#clock.now() - this.#checkedAt, 2 * periodMs)
     for (const [body, watched] of this.#watched) {
       if (!isTooSlow(body, watched, elapsedMs)) continue
       this.#watched.delete(body)
@@ -80,8 +80,8 @@ export class SlowBodies {
   }
 }
 
-function isTooSlow(body: ComingBody, watched: Watched, elapsedMs: number): boolean {
-  const { bytes, pace, isAwaited } = body
+function isTooSlow(body: IncomingBody, watched: Watched, elapsedMs: number): boolean {
+  const { bytes, pace, isAwaitingCaller } = body
   if (pace !== watched.pace) {
     watched.pace = pace
     watched.leftMs = pace.graceMs
@@ -89,6 +89,6 @@ function isTooSlow(body: ComingBody, watched: Watched, elapsedMs: number): boole
   const gainedMs = ((bytes - watched.bytes) / pace.bytesPerS) * 1000
   watched.bytes = bytes
   const leftMs = Math.min(watched.leftMs + gainedMs, Math.max(pace.graceMs, pace.pauseMs))
-  watched.leftMs = leftMs - (isAwaited ? elapsedMs : 0)
+  watched.leftMs = leftMs - (isAwaitingCaller ? elapsedMs : 0)
   return watched.leftMs < 0
 }

@@ -6,7 +6,7 @@ import { ProxyError } from '../../shared/errors.ts'
 import type { Exchange } from '../http/exchange.ts'
 import type { BodyShare } from './body-budget.ts'
 import { BodyBuffer } from './body-buffer.ts'
-import { type BodyPace, type ComingBody, type SlowBodies, slotPace, slowestPace } from './slow-bodies.ts'
+import { type BodyPace, type IncomingBody, type SlowBodies, slotPace, slowestPace } from './slow-bodies.ts'
 
 /** What a node is sent. Only bytes, and an upload that is still whole, can be sent to another one as well. */
 export type RequestBody = Buffer | Streamed
@@ -18,19 +18,19 @@ export interface Streamed {
   /** Whether all of it that was sent is still here. */
   readonly isWhole: boolean
   /** Whether it is the caller who is waited for. */
-  readonly isStarved: boolean
+  readonly isAwaitingCaller: boolean
   /**
    * Sends it, from its beginning, to a node. Resolves when all is sent, the node has answered, or `to` was closed.
    *
    * @throws the reason of the exchange's signal.
    */
-  play(to: Writable, transfer: Transfer): Promise<void>
+  sendTo(to: Writable, transfer: Transfer): Promise<void>
 }
 
 /** How it goes with what is sent to a node. */
 export interface Transfer {
   /** The node took something. */
-  moved(): void
+  progressed(): void
   /** The node has answered: what is written now would only break the connection that brings its answer. */
   readonly isAnswered: boolean
 }
@@ -40,7 +40,7 @@ const keptBytes = 1024 * 1024
 /** Of what is held, handed over at once. */
 const pieceBytes = 64 * 1024
 
-interface UploadOptions {
+interface StreamingBodyOptions {
   readonly config: Config
   readonly share: BodyShare
   readonly clock: Clock
@@ -52,7 +52,7 @@ interface UploadOptions {
  * has taken the one before. It begins to be read when it is first asked for, and has its own limits of time: a caller that
  * pauses for `timeouts.idle_upload`, or is slower than its pace, is told so.
  */
-export class StreamingBody implements Streamed, ComingBody, Disposable {
+export class StreamingBody implements Streamed, IncomingBody, Disposable {
   readonly #exchange: Exchange
   readonly #idleMs: number
   readonly #clock: Clock
@@ -62,8 +62,8 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
   /** What the caller has announced, with what was changed of it; null when it did not. */
   #length: number | null
   /** The piece that is being read; it stays the same for whoever asks next when the one who asked is gone. */
-  #coming: Promise<Buffer | null> | null = null
-  #isStarved = false
+  #nextChunk: Promise<Buffer | null> | null = null
+  #isAwaitingCaller = false
   /** Bytes that have come from the caller. */
   bytes = 0
   pace: BodyPace
@@ -72,14 +72,14 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
   readonly #over = new AbortController()
   readonly #signal: AbortSignal
 
-  constructor(exchange: Exchange, { config, share, clock, slow }: UploadOptions) {
+  constructor(exchange: Exchange, { config, share, clock, slow }: StreamingBodyOptions) {
     const announced = exchange.request.headers['content-length']
     this.#exchange = exchange
     this.#idleMs = config.timeouts.idle_upload
     this.#clock = clock
     this.#held = new BodyBuffer(config.limits, share)
     this.#length = announced === undefined ? null : Number(announced)
-    exchange.passesOn = true
+    exchange.streamsBody = true
     // Until all of it has come, the connection cannot be used again.
     this.#signal = AbortSignal.any([exchange.signal, this.#over.signal])
     this.#keepAlive = exchange.response.shouldKeepAlive
@@ -98,12 +98,8 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
     return this.#held !== null
   }
 
-  get isStarved(): boolean {
-    return this.#isStarved
-  }
-
-  get isAwaited(): boolean {
-    return this.#isStarved
+  get isAwaitingCaller(): boolean {
+    return this.#isAwaitingCaller
   }
 
   readonly tooSlow = () =>
@@ -134,7 +130,7 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
       const chunk = await this.#peek()
       if (chunk === null) return
       if (!held.offer(chunk)) break
-      this.#coming = null
+      this.#nextChunk = null
     }
     this.pace = slotPace
   }
@@ -146,7 +142,7 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
     if (this.#length !== null) this.#length += bytes.length - (end - start)
   }
 
-  async play(to: Writable, transfer: Transfer): Promise<void> {
+  async sendTo(to: Writable, transfer: Transfer): Promise<void> {
     const { length } = this.#heldBytes().bytes
     this.#mayHold ||= length + keptBytes
     for (let sent = 0; !to.destroyed && !transfer.isAnswered; ) {
@@ -157,9 +153,9 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
       // An answer that came meanwhile is read before a write can find the connection closed.
       await turn()
       if (transfer.isAnswered) break
-      transfer.moved()
+      transfer.progressed()
       if (!to.write(next)) await drained(to)
-      transfer.moved()
+      transfer.progressed()
     }
     if (!to.destroyed && !transfer.isAnswered) to.end()
   }
@@ -168,7 +164,7 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
   async #pass(to: Writable): Promise<Buffer | null> {
     const chunk = await this.#peek()
     if (to.destroyed || chunk === null) return null
-    this.#coming = null
+    this.#nextChunk = null
     const isKept = (this.#held?.bytes.length ?? 0) + chunk.length <= this.#mayHold && this.#held?.offer(chunk)
     if (!isKept) this.#held?.release()
     if (!isKept) this.#held = null
@@ -177,13 +173,13 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
 
   async #next(): Promise<Buffer | null> {
     const chunk = await this.#peek()
-    if (chunk !== null) this.#coming = null
+    if (chunk !== null) this.#nextChunk = null
     return chunk
   }
 
   #peek(): Promise<Buffer | null> {
-    this.#coming ??= this.#read()
-    return this.#coming
+    this.#nextChunk ??= this.#read()
+    return this.#nextChunk
   }
 
   /** A piece as it came; null at the end. */
@@ -209,11 +205,11 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
     const { promise, resolve } = Promise.withResolvers<void>()
     const cancel = this.#clock.after(this.#idleMs, () => abort(new ProxyError('request_timeout')))
     request.once('readable', resolve).once('end', resolve)
-    this.#isStarved = true
+    this.#isAwaitingCaller = true
     try {
       await orAborted(promise, this.#signal)
     } finally {
-      this.#isStarved = false
+      this.#isAwaitingCaller = false
       cancel()
       request.off('readable', resolve).off('end', resolve)
     }
@@ -233,8 +229,8 @@ export class StreamingBody implements Streamed, ComingBody, Disposable {
 }
 
 /** Whether it can be sent from its beginning. */
-export function canRepeat(payload: RequestBody): boolean {
-  return Buffer.isBuffer(payload) || payload.isWhole
+export function canRepeat(body: RequestBody): boolean {
+  return Buffer.isBuffer(body) || body.isWhole
 }
 
 /** Resolves when the event loop has looked at all connections. */

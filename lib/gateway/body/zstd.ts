@@ -33,7 +33,7 @@ export function memoryOf(head: Buffer): number | null {
 }
 
 /** Unfolds the first frame, with the memory that it asks for. Node reads no frame behind it. */
-export function createUnfolding(memoryBytes: number): ZstdDecompress {
+export function createDecompressor(memoryBytes: number): ZstdDecompress {
   const windowLog = Math.ceil(Math.log2(memoryBytes - contextBytes))
   return createZstdDecompress({
     chunkSize: blockBytes,

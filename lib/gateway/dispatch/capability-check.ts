@@ -13,7 +13,7 @@ const maxRemembered = 1000
 interface Refusal {
   readonly failure: UpstreamFailure
   readonly node: string
-  readonly ask: RequestSpec
+  readonly spec: RequestSpec
 }
 
 /** Where a request goes that a node should have been able to serve. */
@@ -40,17 +40,17 @@ export class CapabilityCheck {
   }
 
   /** Null when the refusal is to be believed, or is none of this kind. */
-  contradict({ failure, node, ask }: Refusal, { models, nodes }: Snapshot): Contradiction | null {
+  contradictionOf({ failure, node, spec }: Refusal, { models, nodes }: Snapshot): Contradiction | null {
     if (failure.kind !== 'refused' || failure.status !== 400) return null
     const text = errorText(parseObject(failure.body.toString('utf8')) ?? {})
     const capability = text === null ? null : missingCapability(text)
     if (capability === null) return null
-    const others = (models.get(ask.model)?.holders ?? []).flatMap((name) =>
+    const others = (models.get(spec.model)?.holders ?? []).flatMap((name) =>
       name === node ? [] : (nodes.get(name) ?? []),
     )
-    const able = others.filter((other) => claims(other, ask.model, capability))
-    if (!able.some((other) => other.available && !ask.tried.has(other.name))) return null
-    this.#warn(node, ask.model, text ?? '')
+    const able = others.filter((other) => claims(other, spec.model, capability))
+    if (!able.some((other) => other.available && !spec.tried.has(other.name))) return null
+    this.#warn(node, spec.model, text ?? '')
     const incapable = others.filter((other) => !able.includes(other)).map(({ name }) => name)
     return { incapable, isUseless: capability === 'completion' }
   }

@@ -20,9 +20,9 @@ import { RetryBudget } from './retry-budget.ts'
 import { type ActiveRequest, UpstreamAttempts, type UpstreamAttemptsOptions } from './upstream-attempt.ts'
 
 /** Milliseconds between two looks whether a node can be reached again. */
-const backMs = 500
+const pollMs = 500
 
-interface DispatchOptions extends Omit<UpstreamAttemptsOptions, 'mayLeave' | 'mayReturn'> {
+interface DispatchOptions extends Omit<UpstreamAttemptsOptions, 'canFailOver' | 'canResend'> {
   readonly scheduler: Scheduler
   /** Whether what is known of the nodes may be from before this instance started. */
   readonly isStarting: () => boolean
@@ -33,7 +33,7 @@ interface DispatchOptions extends Omit<UpstreamAttemptsOptions, 'mayLeave' | 'ma
 export class Dispatch {
   readonly #options: DispatchOptions
   readonly #budget: RetryBudget
-  readonly #tries: UpstreamAttempts
+  readonly #attempts: UpstreamAttempts
   readonly #capabilities: CapabilityCheck
   /** Requests that went elsewhere because another node could do what one refused. */
   readonly #contradicted = new WeakSet<Exchange>()
@@ -42,15 +42,15 @@ export class Dispatch {
     this.#options = options
     this.#budget = new RetryBudget(options.clock)
     this.#capabilities = new CapabilityCheck(options.clock, options.log)
-    this.#tries = new UpstreamAttempts({
+    this.#attempts = new UpstreamAttempts({
       ...options,
       // The attempt under way counts, unless the node may never have had it.
-      mayLeave: (request, reason) =>
-        this.#mayRepeat(request, request.ask, request.course.asked + (reason === 'lost' ? 0 : 1)),
-      mayReturn: (request, node) => {
+      canFailOver: (request, reason) =>
+        this.#canRepeat(request, request.spec, request.history.count + (reason === 'lost' ? 0 : 1)),
+      canResend: (request, node) => {
         const tried = new Set(request.tried)
         tried.delete(node)
-        return this.#mayRepeat(request, { ...request.ask, tried }, request.course.asked)
+        return this.#canRepeat(request, { ...request.spec, tried }, request.history.count)
       },
     })
   }
@@ -60,35 +60,37 @@ export class Dispatch {
    *
    * @throws ProxyError when every try failed; the reason of the exchange's signal when that ended it.
    */
-  async run(exchange: Exchange, admission: AdmittedRequest, snapshot: Snapshot): Promise<void> {
-    const tried = new Set(admission.ask.tried)
-    const ask = { ...admission.ask, tried }
-    const course = { asked: 0, hasMoved: false, left: null, lostAt: null }
-    const request: ActiveRequest = { exchange, admission, snapshot, ask, tried, course }
-    exchange.trace.model = ask.model
-    exchange.trace.class = ask.class
-    this.#budget.earn()
+  async run(exchange: Exchange, admitted: AdmittedRequest, snapshot: Snapshot): Promise<void> {
+    const tried = new Set(admitted.spec.tried)
+    const spec = { ...admitted.spec, tried }
+    const history = { count: 0, hasFailedOver: false, slowNode: null, lostAt: null }
+    const request: ActiveRequest = { exchange, admitted, snapshot, spec, tried, history }
+    exchange.trace.model = spec.model
+    exchange.trace.class = spec.class
+    this.#budget.recordRequest()
     const { scheduler, isStarting, clock, upstreams } = this.#options
     // A node that was down then may be up, and is about to be looked at.
-    if (isStarting()) await until(() => !isStarting() || scheduler.couldServe(ask), clock, exchange.signal)
+    if (isStarting()) await until(() => !isStarting() || scheduler.couldServe(spec), clock, exchange.signal)
     let failure: UpstreamFailure | null = null
     do {
-      const place = await this.#acquire(request, failure)
-      if (place)
+      const granted = await this.#acquire(request, failure)
+      if (granted)
         failure =
-          place instanceof LoadFailed ? this.#noteLoad(request, place) : await this.#tries.run(request, place)
-      else if (!(await this.#waitsOn(request))) break
+          granted instanceof LoadFailed
+            ? this.#recordLoadFailure(request, granted)
+            : await this.#attempts.run(request, granted)
+      else if (!(await this.#waitsForNode(request))) break
       if (!failure) return
-    } while (await this.#mayRetry(request, failure))
+    } while (await this.#canRetry(request, failure))
     if (!failure) return
     if (provesDown(failure, snapshot.nodes.get(exchange.trace.node))) {
-      const holders = holdersText(ask, snapshot, upstreams)
-      throw new ProxyError('all_nodes_down', { model: ask.model, holders }, { cause: failure.cause })
+      const holders = holdersText(spec, snapshot, upstreams)
+      throw new ProxyError('all_nodes_down', { model: spec.model, holders }, { cause: failure.cause })
     }
-    const retryAfterS = scheduler.loadRetryS(ask)
-    const instead = embeddingFault(failure, ask, retryAfterS)
+    const retryAfterS = scheduler.loadRetryS(spec)
+    const instead = embeddingFault(failure, spec, retryAfterS)
     if (instead) throw instead
-    failRequest(exchange, namingModel(failure, ask), retryAfterS)
+    failRequest(exchange, namingModel(failure, spec), retryAfterS)
   }
 
   /**
@@ -96,49 +98,49 @@ export class Dispatch {
    * that node's failure is the answer.
    */
   async #acquire(
-    { exchange, ask }: ActiveRequest,
+    { exchange, spec }: ActiveRequest,
     failure: UpstreamFailure | null,
   ): Promise<Grant | LoadFailed | null> {
     const { scheduler, metrics, clock } = this.#options
     const since = clock.now()
     try {
-      const grant = await scheduler.acquire(ask, exchange.signal)
+      const grant = await scheduler.acquire(spec, exchange.signal)
       if (failure) metrics.retries.inc({ reason: reasonOf(failure) })
       const { queuedMs } = grant
       metrics.later(() =>
-        metrics.queueSeconds.observe({ class: ask.class, outcome: 'granted' }, queuedMs / 1000),
+        metrics.queueSeconds.observe({ class: spec.class, outcome: 'granted' }, queuedMs / 1000),
       )
       return grant
     } catch (error) {
       const waitedS = (clock.now() - since) / 1000
       const reason = rejectionOf(error)
-      metrics.queueSeconds.observe({ class: ask.class, outcome: reason ? 'refused' : 'left' }, waitedS)
-      if (reason) metrics.queueRejected.inc({ class: ask.class, reason })
+      metrics.queueSeconds.observe({ class: spec.class, outcome: reason ? 'refused' : 'left' }, waitedS)
+      if (reason) metrics.queueRejected.inc({ class: spec.class, reason })
       if (error instanceof LoadFailed) return error
       if (failure && error instanceof ProxyError) return null
       throw error
     }
   }
 
-  async #mayRetry(request: ActiveRequest, failure: UpstreamFailure): Promise<boolean> {
-    const { exchange, ask, course } = request
-    if (!this.#isOpen(request, course.asked)) return false
-    if (!judgeFailure(failure, ask).elsewhere && !this.#isContradicted(request, failure)) return false
-    await this.#untilOneIsBack(request)
-    return this.#options.scheduler.couldServe(ask) && (await this.#budget.wait(exchange.signal))
+  async #canRetry(request: ActiveRequest, failure: UpstreamFailure): Promise<boolean> {
+    const { exchange, spec, history } = request
+    if (!this.#hasAttemptsLeft(request, history.count)) return false
+    if (!judgeFailure(failure, spec).elsewhere && !this.#isContradicted(request, failure)) return false
+    await this.#untilNodeIsBack(request)
+    return this.#options.scheduler.couldServe(spec) && (await this.#budget.wait(exchange.signal))
   }
 
   /** Whether another node can do what this one says its model cannot: asked for once, and not of those that cannot either. */
-  #isContradicted({ exchange, snapshot, ask, tried }: ActiveRequest, failure: UpstreamFailure): boolean {
+  #isContradicted({ exchange, snapshot, spec, tried }: ActiveRequest, failure: UpstreamFailure): boolean {
     if (this.#contradicted.has(exchange)) return false
     const { node } = exchange.trace
-    const contradiction = this.#capabilities.contradict({ failure, node, ask }, snapshot)
+    const contradiction = this.#capabilities.contradictionOf({ failure, node, spec }, snapshot)
     if (!contradiction) return false
-    const { upstreams, doubt } = this.#options
+    const { upstreams, requestProbe } = this.#options
     const view = snapshot.nodes.get(node)
     if (view && contradiction.isUseless) {
-      upstreams.of(view).bar(ask.model)
-      doubt(node)
+      upstreams.of(view).blockModel(spec.model)
+      requestProbe(node)
     }
     this.#contradicted.add(exchange)
     for (const other of contradiction.incapable) tried.add(other)
@@ -146,41 +148,41 @@ export class Dispatch {
   }
 
   /** Whether an attempt under way may be given up for another one. */
-  #mayRepeat(request: ActiveRequest, ask: RequestSpec, asked: number): boolean {
+  #canRepeat(request: ActiveRequest, spec: RequestSpec, attempts: number): boolean {
     const { scheduler } = this.#options
-    return this.#isOpen(request, asked) && scheduler.couldServe(ask) && this.#budget.allows()
+    return this.#hasAttemptsLeft(request, attempts) && scheduler.couldServe(spec) && this.#budget.allows()
   }
 
   /** Whether there is still time, and bytes, for another attempt after so many. */
-  #isOpen({ exchange, admission, snapshot }: ActiveRequest, asked: number): boolean {
+  #hasAttemptsLeft({ exchange, admitted, snapshot }: ActiveRequest, attempts: number): boolean {
     const { routing, timeouts } = snapshot.config
     const isLate = this.#options.clock.now() >= exchange.startedAt + timeouts.request
-    return asked < routing.attempts && !isLate && canRepeat(admission.body)
+    return attempts < routing.attempts && !isLate && canRepeat(admitted.body)
   }
 
   /** Whether a request for which there was no place after all waits for another one: its nodes may have been lost again. */
-  async #waitsOn(request: ActiveRequest): Promise<boolean> {
+  async #waitsForNode(request: ActiveRequest): Promise<boolean> {
     const { clock } = this.#options
     if (clock.now() >= lostUntil(request)) return false
-    await clock.sleep(backMs, request.exchange.signal)
+    await clock.sleep(pollMs, request.exchange.signal)
     return true
   }
 
   /** A request that a node had is not refused because of an outage of all ways: it waits as long as for a slot. */
-  async #untilOneIsBack(request: ActiveRequest): Promise<void> {
+  async #untilNodeIsBack(request: ActiveRequest): Promise<void> {
     const { scheduler, clock } = this.#options
     const endsAt = lostUntil(request)
-    while (clock.now() < endsAt && !scheduler.couldServe(request.ask))
-      await clock.sleep(backMs, request.exchange.signal)
+    while (clock.now() < endsAt && !scheduler.couldServe(request.spec))
+      await clock.sleep(pollMs, request.exchange.signal)
   }
 
   /** A node had the request wait for a load that failed. What that says of the node was told once, by the loader. */
-  #noteLoad(
-    { exchange: { trace }, tried, course }: ActiveRequest,
+  #recordLoadFailure(
+    { exchange: { trace }, tried, history }: ActiveRequest,
     { node, failure }: LoadFailed,
   ): UpstreamFailure {
     tried.add(node)
-    course.asked++
+    history.count++
     trace.node = node
     trace.reason = 'cold-load'
     trace.attempts++
@@ -189,6 +191,6 @@ export class Dispatch {
 }
 
 /** How long a request may wait for a node that can be reached, after its own was lost, in monotonic milliseconds. */
-function lostUntil({ course: { lostAt }, snapshot }: ActiveRequest): number {
+function lostUntil({ history: { lostAt }, snapshot }: ActiveRequest): number {
   return lostAt === null ? Number.NEGATIVE_INFINITY : lostAt + snapshot.config.queue.max_wait
 }

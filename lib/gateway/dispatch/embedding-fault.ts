@@ -10,15 +10,15 @@ import { isRunnerLost, judgeFailure, textOf } from './failure-policy.ts'
  */
 export function embeddingFault(
   failure: UpstreamFailure,
-  ask: Pick<RequestSpec, 'api' | 'model' | 'variant'>,
+  spec: Pick<RequestSpec, 'api' | 'model' | 'variant'>,
   retryAfterS: number | null,
 ): ProxyError | null {
-  if (failure.kind !== 'refused' || !embeds(ask.api) || isForeign(failure)) return null
+  if (failure.kind !== 'refused' || !embeds(spec.api) || isForeign(failure)) return null
   const said = textOf(failure.body)
   const isToldWrong = failure.status === 400 || isRunnerLost(said)
-  if (!isToldWrong || !judgeFailure(failure, ask).elsewhere) return null
+  if (!isToldWrong || !judgeFailure(failure, spec).elsewhere) return null
   const reason = isRunnerLost(said)
-    ? `its runner of model '${ask.model}' stopped while it computed the embedding; send the request again`
+    ? `its runner of model '${spec.model}' stopped while it computed the embedding; send the request again`
     : said
   const facts = { reason, ...(retryAfterS !== null && { retryAfter: retryAfterS }) }
   return new ProxyError('node_failed', facts, { cause: new Error(said) })
@@ -30,9 +30,9 @@ const noEmbeddings = /This server does not support embeddings[^"\\]*/
 /** The same failure with the model named, where the node's words name nothing that the caller knows. */
 export function namingModel(
   failure: UpstreamFailure,
-  { api, model }: Pick<RequestSpec, 'api' | 'model'>,
+  { api: client, model }: Pick<RequestSpec, 'api' | 'model'>,
 ): UpstreamFailure {
-  if (failure.kind !== 'refused' || !embeds(api)) return failure
+  if (failure.kind !== 'refused' || !embeds(client)) return failure
   const text = failure.body.toString('utf8')
   const named = text.replace(
     noEmbeddings,

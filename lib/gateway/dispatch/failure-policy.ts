@@ -82,7 +82,7 @@ const byStatus: Readonly<Record<number, FailureVerdict>> = {
 type Judged = Pick<RequestSpec, 'api' | 'model' | 'variant'>
 
 /** The failure classes (docs/ollama.md) as one pure table: how a try ended, and what follows from it. */
-export function judgeFailure(outcome: UpstreamOutcome, ask: Judged): FailureVerdict {
+export function judgeFailure(outcome: UpstreamOutcome, spec: Judged): FailureVerdict {
   switch (outcome.kind) {
     case 'done':
       return final
@@ -93,11 +93,11 @@ export function judgeFailure(outcome: UpstreamOutcome, ask: Judged): FailureVerd
       const elsewhere = verdict.elsewhere && !outcome.committed
       // What ends a stream may be the request's fault, as a status may.
       return outcome.fault === 'error-line'
-        ? { ...judgeText(outcome.cause.message, ask, isNodeFault), elsewhere }
+        ? { ...judgeText(outcome.cause.message, spec, isNodeFault), elsewhere }
         : { ...verdict, elsewhere }
     }
     case 'refused':
-      return judgeRefusal(outcome, ask)
+      return judgeRefusal(outcome, spec)
   }
   outcome satisfies never
 }
@@ -114,7 +114,7 @@ function judgeForeign({ status }: Refused): FailureVerdict {
   return { elsewhere: true, sign: byRequest.has(status) ? 'neutral' : 'bad' }
 }
 
-function judgeRefusal(refused: Refused, ask: Judged): FailureVerdict {
+function judgeRefusal(refused: Refused, spec: Judged): FailureVerdict {
   if (isForeign(refused)) return judgeForeign(refused)
   // An Ollama that lacks this API has others, and another node may be newer.
   if (isRoutersOwn(refused)) return { elsewhere: true, sign: 'good' }
@@ -123,13 +123,14 @@ function judgeRefusal(refused: Refused, ask: Judged): FailureVerdict {
   // A cloud model's own limits, passed through with a reference: no other node can lift them.
   if (text.includes('(ref:')) return { elsewhere: false, sign: 'neutral' }
   // Said by ollama.com, or of the way there: another node may get through, and its own models are well.
-  if (isCloudName(ask.model) && (status === 429 || status >= 500)) return { elsewhere: true, sign: 'neutral' }
+  if (isCloudName(spec.model) && (status === 429 || status >= 500))
+    return { elsewhere: true, sign: 'neutral' }
   if (status === 403) return judgeForbidden(body)
   const known = byStatus[status]
   if (known) return known
   if (status === 500 && diskFaults.test(text)) return modelFailed
-  if (embeds(ask.api) && (status === 400 || status === 500)) return judgeText(text, ask, isEmbedFault)
-  if (status === 500) return judgeText(text, ask, isNodeFault)
+  if (embeds(spec.api) && (status === 400 || status === 500)) return judgeText(text, spec, isEmbedFault)
+  if (status === 500) return judgeText(text, spec, isNodeFault)
   return status > 500 ? again : final
 }
 

@@ -5,7 +5,7 @@ import { ownFaultOf, ownResourceNames } from '../../shared/process/own-fault.ts'
 import { retryHeaders } from '../http/error-response.ts'
 import type { Exchange } from '../http/exchange.ts'
 import { endAfterBody } from '../http/refuse.ts'
-import { toldInstead } from '../response/not-ollama.ts'
+import { replacementFor } from '../response/not-ollama.ts'
 import type { NodeFailed, Refused, UpstreamFailure } from '../response/outcome.ts'
 import { faultText, retrySecondsOf } from './fault-text.ts'
 
@@ -25,10 +25,10 @@ export function failRequest(
   if (failure.kind === 'node-failed') {
     const error = errorOf(failure, retryAfterS)
     if (error.code === 'node_timeout') trace.outcome = 'timeout'
-    trace.told = failure.fault === 'error-line' && failure.committed
+    trace.errorIsInStream = failure.fault === 'error-line' && failure.committed
     throw error
   }
-  const instead = toldInstead(failure, exchange.path)
+  const instead = replacementFor(failure, exchange.path)
   if (instead) throw instead
   sendRefusal(exchange, failure, retryAfterS)
 }

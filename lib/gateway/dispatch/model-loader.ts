@@ -23,13 +23,13 @@ import { recordOutcome } from './record-outcome.ts'
 const recoveryMs = 1_500
 
 interface ModelLoaderOptions {
-  readonly api: NodeClient
+  readonly client: NodeClient
   readonly snapshot: CurrentSnapshot
   readonly upstreams: UpstreamPool
   readonly clock: Clock
   readonly metrics: Metrics
   /** See TriesOptions. */
-  readonly doubt: (node: string) => void
+  readonly requestProbe: (node: string) => void
 }
 
 /** The load that a request waited for came to nothing. */
@@ -88,24 +88,24 @@ export class ModelLoader implements Loader {
 
   /** One load is one sign of the node's health, however many wait for it. */
   async #load(order: SwapOrder): Promise<UpstreamFailure | null> {
-    const { upstreams, doubt, metrics } = this.#options
+    const { upstreams, requestProbe, metrics } = this.#options
     const { node } = order
     const upstream = upstreams.of(node)
-    const trial = upstream.breaker.begin()
+    const permit = upstream.breaker.begin()
     try {
       const failure = failureOf(
         await this.#send(order, loadRequest(order, this.#options.snapshot.get().config)),
       )
       if (!failure) {
-        trial.settle('good')
+        permit.settle('good')
         return null
       }
-      recordOutcome(failure, order, { node: node.name, upstream, trial, doubt })
+      recordOutcome(failure, order, { node: node.name, upstream, permit, requestProbe })
       const result = failure.kind === 'node-failed' ? failure.fault : failure.kind
       metrics.attempts.inc({ node: node.name, result })
       return failure
     } finally {
-      trial.settle('neutral') // as in Tries
+      permit.settle('neutral') // as in Tries
     }
   }
 
@@ -124,7 +124,7 @@ export class ModelLoader implements Loader {
   async #send(order: SwapOrder, { method, path, body, limitMs }: NodeRequest): Promise<UpstreamOutcome> {
     const { signal } = this.#stopped
     signal.throwIfAborted()
-    const outcome = await this.#options.api.ask(order.node, {
+    const outcome = await this.#options.client.send(order.node, {
       method,
       path,
       requestId: 'llamero-load',
@@ -133,7 +133,7 @@ export class ModelLoader implements Loader {
       timeouts: this.#timeouts,
       silentMs: limitMs,
       // A frozen node may wake up, which is worth waiting for where nothing else helps.
-      mayLeave: (reason) => reason !== 'failing' && (reason !== 'frozen' || this.#isElsewhere(order)),
+      canFailOver: (reason) => reason !== 'failing' && (reason !== 'frozen' || this.#isElsewhere(order)),
       signal,
     })
     signal.throwIfAborted()
@@ -174,7 +174,7 @@ function saysNothing(refused: Refused): boolean {
 }
 
 /** The request without a prompt that loads what a request of `api` needs. */
-function loadRequest({ node, api, model, variant }: SwapOrder, config: Config): NodeRequest {
+function loadRequest({ node, api: client, model, variant }: SwapOrder, config: Config): NodeRequest {
   const limitMs = config.timeouts.first_token
   const { shift, ...options } = readVariant(variant)
   const hasOptions = Object.keys(options).length > 0
@@ -184,7 +184,7 @@ function loadRequest({ node, api, model, variant }: SwapOrder, config: Config): 
     ...(hasOptions && { options }),
     ...(shift !== undefined && { shift }),
   }
-  return embeds(api)
+  return embeds(client)
     ? { method: 'POST', path: '/api/embed', body: JSON.stringify({ ...common, input: '' }), limitMs }
     : { method: 'POST', path: '/api/generate', body: JSON.stringify({ ...common, stream: false }), limitMs }
 }

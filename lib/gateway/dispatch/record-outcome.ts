@@ -4,27 +4,27 @@ import type { Upstream } from '../availability/upstream.ts'
 import type { UpstreamOutcome } from '../response/outcome.ts'
 import { type FailureVerdict, judgeFailure } from './failure-policy.ts'
 
-interface Taught {
+interface NodeGuards {
   readonly node: string
   readonly upstream: Upstream
-  readonly trial: HalfOpenPermit
+  readonly permit: HalfOpenPermit
   /** See TriesOptions. */
-  readonly doubt: (node: string) => void
+  readonly requestProbe: (node: string) => void
 }
 
 /** What an outcome says of its node goes to the node's guards. */
 export function recordOutcome(
   outcome: UpstreamOutcome,
-  ask: Pick<RequestSpec, 'api' | 'model' | 'variant'>,
-  { node, upstream, trial, doubt }: Taught,
+  spec: Pick<RequestSpec, 'api' | 'model' | 'variant'>,
+  { node, upstream, permit, requestProbe }: NodeGuards,
 ): FailureVerdict {
-  const verdict = judgeFailure(outcome, ask)
-  if (outcome.kind === 'refused') upstream.noteRefusal(outcome)
-  // Before the trial is settled: a busy answer proves that the node lives.
+  const verdict = judgeFailure(outcome, spec)
+  if (outcome.kind === 'refused') upstream.recordRefusal(outcome)
+  // Before the permit is settled: a busy answer proves that the node lives.
   if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
-  if (verdict.effect === 'model') upstream.bar(ask.model)
-  if (verdict.effect === 'model' || verdict.sign === 'refused') doubt(node)
-  trial.settle(verdict.sign)
-  if (verdict.sign === 'bad') trial.broke()
+  if (verdict.effect === 'model') upstream.blockModel(spec.model)
+  if (verdict.effect === 'model' || verdict.sign === 'refused') requestProbe(node)
+  permit.settle(verdict.sign)
+  if (verdict.sign === 'bad') permit.failAfterHead()
   return verdict
 }

@@ -16,7 +16,7 @@ const waitedSeconds = 60
 /** Milliseconds over which requests are counted. */
 const stepMs = 1000
 /** Milliseconds between two looks at the budget on behalf of those who wait for it. */
-const lookMs = 100
+const pollMs = 100
 
 /**
  * The retry budget: a token bucket that fills with a tenth of the requests, and with three a second at least. However
@@ -39,7 +39,7 @@ export class RetryBudget {
   }
 
   /** A request came in. */
-  earn(): void {
+  recordRequest(): void {
     this.#requests++
   }
 
@@ -63,7 +63,7 @@ export class RetryBudget {
     if (this.#waiting.length >= this.#rate * waitedSeconds) return false
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#waiting.push(resolve)
-    if (this.#waiting.length === 1) this.#look()
+    if (this.#waiting.length === 1) this.#grantWaiting()
     try {
       await orAborted(promise, signal)
       return true
@@ -74,9 +74,9 @@ export class RetryBudget {
     }
   }
 
-  #look(): void {
+  #grantWaiting(): void {
     while (this.#waiting.length > 0 && this.spend()) this.#waiting.shift()?.()
-    if (this.#waiting.length > 0) this.#clock.after(lookMs, () => this.#look())
+    if (this.#waiting.length > 0) this.#clock.after(pollMs, () => this.#grantWaiting())
   }
 
   #fill(elapsedMs: number): void {

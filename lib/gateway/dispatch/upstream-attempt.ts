@@ -25,41 +25,41 @@ export interface UpstreamAttemptsOptions {
   /** Name of this instance. */
   readonly instance: string
   /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
-  readonly doubt: (node: string) => void
+  readonly requestProbe: (node: string) => void
   /** Whether a request whose node is silent may be sent to another one now. */
-  readonly mayLeave: (request: ActiveRequest, reason: LeaveReason) => boolean
+  readonly canFailOver: (request: ActiveRequest, reason: LeaveReason) => boolean
   /** Whether it may be sent again now, to the same node as well. */
-  readonly mayReturn: (request: ActiveRequest, node: string) => boolean
+  readonly canResend: (request: ActiveRequest, node: string) => boolean
 }
 
 /** A request while it is being dispatched: what does not change from one try to the next. */
 export interface ActiveRequest {
   readonly exchange: Exchange
-  readonly admission: AdmittedRequest
+  readonly admitted: AdmittedRequest
   readonly snapshot: Snapshot
-  readonly ask: RequestSpec
+  readonly spec: RequestSpec
   /** Nodes that had the request and failed it. */
   readonly tried: Set<string>
-  readonly course: AttemptHistory
+  readonly history: AttemptHistory
 }
 
 /** What has become of a request so far. */
 export interface AttemptHistory {
   /** Nodes that had it. One that could not be reached costs no more than the time of a connect. */
-  asked: number
+  count: number
   /** It left a node for being slow. */
-  hasMoved: boolean
+  hasFailedOver: boolean
   /** That node, when it was sent there, and the time the node was given, where the answer was to come whole. */
-  left: { readonly node: string; readonly sentAt: number; readonly givenMs: number } | null
+  slowNode: { readonly node: string; readonly sentAt: number; readonly givenMs: number } | null
   /** When a node that had it was lost first, in monotonic milliseconds: it waits until one can be reached. */
   lostAt: number | null
 }
 
 /** One try: where, and what the breaker learns from it. */
-interface Try {
+interface Attempt {
   readonly grant: Grant
   readonly upstream: Upstream
-  readonly trial: HalfOpenPermit
+  readonly permit: HalfOpenPermit
   /** Monotonic milliseconds. */
   readonly sentAt: number
 }
@@ -75,24 +75,24 @@ export class UpstreamAttempts {
   /** Sends a request to the node of its grant. Resolves to null when the caller has the answer. */
   async run(request: ActiveRequest, grant: Grant): Promise<UpstreamFailure | null> {
     const { upstreams, forwarder } = this.#options
-    let trial: HalfOpenPermit | null = null
+    let permit: HalfOpenPermit | null = null
     try {
       request.tried.add(grant.node.name)
       const upstream = upstreams.of(grant.node)
-      trial = upstream.breaker.begin(() => this.#expected(request, grant, upstream).usualMs)
-      this.#note(request, grant)
-      const attempt = { grant, upstream, trial, sentAt: this.#options.clock.now() }
-      return this.#conclude(request, attempt, await forwarder.send(this.#order(request, attempt)))
+      permit = upstream.breaker.begin(() => this.#expected(request, grant, upstream).usualMs)
+      this.#recordGrant(request, grant)
+      const attempt = { grant, upstream, permit, sentAt: this.#options.clock.now() }
+      return this.#conclude(request, attempt, await forwarder.send(this.#upstreamRequest(request, attempt)))
     } finally {
       // However it ended; what was told already stands. By hand: V8 leaves `using` to its slow path (Node 24).
-      trial?.settle('neutral')
+      permit?.settle('neutral')
       grant[Symbol.dispose]()
     }
   }
 
-  #order(request: ActiveRequest, attempt: Try): UpstreamRequest {
-    const { grant, upstream, trial, sentAt } = attempt
-    const { exchange, admission, snapshot } = request
+  #upstreamRequest(request: ActiveRequest, attempt: Attempt): UpstreamRequest {
+    const { grant, upstream, permit, sentAt } = attempt
+    const { exchange, admitted, snapshot } = request
     const { clock, metrics } = this.#options
     const { node } = grant
     const { timeouts } = snapshot.config
@@ -104,33 +104,33 @@ export class UpstreamAttempts {
         caller: exchange.request.headers,
         node: node.spec.headers,
         host: upstream.target.host,
-        bodyBytes: admission.body.length,
+        bodyBytes: admitted.body.length,
         requestId: exchange.id,
         via: upstream.via,
       }),
-      body: admission.body,
+      body: admitted.body,
       timeouts,
-      patience: this.#patience(request, grant, upstream),
-      pulse: upstream.silence(request.ask.model),
+      responseDeadline: this.#responseDeadline(request, grant, upstream),
+      pulse: upstream.silence(request.spec.model),
       deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,
-      resent: () => metrics.attempts.inc({ node: node.name, result: 'stale-socket' }),
+      onResend: () => metrics.attempts.inc({ node: node.name, result: 'stale-socket' }),
       receive: (head) => {
         exchange.trace.contentType = head.contentType
         exchange.trace.firstByteMs = clock.now() - exchange.startedAt
         // The breaker learns at the head: a good stream may go on for an hour.
         if (head.status < 400) {
-          trial.settle('good')
-          if (beginsEarly(admission)) grant.begun()
-          if (beginsEarly(admission)) this.#learn(request, attempt)
-          this.#options.upstreams.answered(node.name, request.ask.model)
+          permit.settle('good')
+          if (answersEarly(admitted)) grant.begun()
+          if (answersEarly(admitted)) this.#observe(request, attempt)
+          this.#options.upstreams.answered(node.name, request.spec.model)
         }
         const delivery = deliver(head, {
-          api: request.ask.api,
+          api: request.spec.api,
           response: exchange.response,
           idleWriteMs: timeouts.idle_write,
-          spelling: admission.spelling,
-          responseHeaders: this.#responseHeaders(exchange, admission, snapshot),
+          rename: admitted.rename,
+          responseHeaders: this.#responseHeaders(exchange, admitted, snapshot),
           elapsedS: () => (clock.now() - sentAt) / 1000,
           malformed: (lines) => metrics.malformedLines.inc({ node: node.name }, lines),
         })
@@ -141,67 +141,72 @@ export class UpstreamAttempts {
   }
 
   /** How long the node may be silent: the model is in its memory by now, so only the prompt and its work take time. */
-  #patience(request: ActiveRequest, grant: Grant, upstream: Upstream): ResponseDeadline {
-    const { admission, snapshot, ask, course } = request
+  #responseDeadline(request: ActiveRequest, grant: Grant, upstream: Upstream): ResponseDeadline {
+    const { admitted, snapshot, spec, history } = request
     const { first_token, whole_answer } = snapshot.config.timeouts
-    const { upstreams, mayLeave, mayReturn } = this.#options
+    const { upstreams, canFailOver, canResend } = this.#options
     const node = grant.node.name
-    const isWhole = !beginsEarly(admission)
+    const isWhole = !answersEarly(admitted)
     return {
       atMostMs: isWhole ? whole_answer : first_token,
       overdueFault: isWhole ? 'answer-timeout' : 'first-token-timeout',
       expectedMs: () => this.#expected(request, grant, upstream).ms,
       overdue: (sentAt) => {
         // A whole answer may be a long one: see #learnWhole.
-        if (!isWhole) upstreams.overdue(node, ask.model, sentAt)
+        if (!isWhole) upstreams.overdue(node, spec.model, sentAt)
       },
-      mayLeave: (reason) => {
+      canFailOver: (reason) => {
         const isKnownHere = !isWhole && this.#expected(request, grant, upstream).known === 'here'
         // A slow model is slow everywhere: to begin again and again would serve nobody.
-        if (reason === 'slow' && course.hasMoved && !isKnownHere) return false
-        return mayLeave(request, reason)
+        if (reason === 'slow' && history.hasFailedOver && !isKnownHere) return false
+        return canFailOver(request, reason)
       },
-      mayReturn: () => mayReturn(request, node),
+      canResend: () => canResend(request, node),
     }
   }
 
-  #expected({ admission, ask }: ActiveRequest, { node }: Grant, upstream: Upstream): Expected {
+  #expected({ admitted, spec }: ActiveRequest, { node }: Grant, upstream: Upstream): Expected {
     const { upstreams, clock } = this.#options
-    const own = admission.body.length ?? 0
-    const timed: Timed = beginsEarly(admission) ? 'first-token' : 'whole'
-    const sent = { node: node.name, model: ask.model, timed, bodyBytes: Math.max(own, upstream.silentBytes) }
-    const isResident = upstreams.hasInMemory(node.name, ask.model)
+    const own = admitted.body.length ?? 0
+    const timed: Timed = answersEarly(admitted) ? 'first-token' : 'whole'
+    const sent = {
+      node: node.name,
+      model: spec.model,
+      timed,
+      bodyBytes: Math.max(own, upstream.waitingBytes),
+    }
+    const isResident = upstreams.hasInMemory(node.name, spec.model)
     return upstreams.expected.of(sent, isResident, clock.now())
   }
 
   /** That this node took less time than the one before was given tells that the answer was no long one. */
-  #learnWhole(request: ActiveRequest, attempt: Try): void {
-    const { left } = request.course
+  #observeWhole(request: ActiveRequest, attempt: Attempt): void {
+    const { slowNode } = request.history
     const { upstreams, clock } = this.#options
-    if (left && clock.now() - attempt.sentAt <= left.givenMs)
-      upstreams.overdue(left.node, request.ask.model, left.sentAt)
-    this.#learn(request, attempt)
+    if (slowNode && clock.now() - attempt.sentAt <= slowNode.givenMs)
+      upstreams.overdue(slowNode.node, request.spec.model, slowNode.sentAt)
+    this.#observe(request, attempt)
   }
 
   /** How long an answer took that an outage of its node delayed tells of the outage. */
-  #learn({ admission, ask }: ActiveRequest, { grant, upstream, sentAt }: Try): void {
+  #observe({ admitted, spec }: ActiveRequest, { grant, upstream, sentAt }: Attempt): void {
     if (upstream.wasTroubledSince(sentAt)) return
     const { upstreams, clock } = this.#options
-    const own = admission.body.length ?? 0
-    const timed: Timed = beginsEarly(admission) ? 'first-token' : 'whole'
+    const own = admitted.body.length ?? 0
+    const timed: Timed = answersEarly(admitted) ? 'first-token' : 'whole'
     // As in #expected, so that others who wait lengthen what is expected only where there are more of them than before.
-    const bodyBytes = timed === 'whole' ? own + upstream.silentBytes : own
-    const sent = { node: grant.node.name, model: ask.model, timed, bodyBytes }
+    const bodyBytes = timed === 'whole' ? own + upstream.waitingBytes : own
+    const sent = { node: grant.node.name, model: spec.model, timed, bodyBytes }
     upstreams.expected.observe(sent, clock.now() - sentAt, clock.now())
   }
 
   /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
-  #conclude(request: ActiveRequest, attempt: Try, outcome: UpstreamOutcome): UpstreamFailure | null {
-    const { grant, upstream, trial, sentAt } = attempt
-    const { exchange, ask, admission } = request
-    const { doubt, metrics } = this.#options
+  #conclude(request: ActiveRequest, attempt: Attempt, outcome: UpstreamOutcome): UpstreamFailure | null {
+    const { grant, upstream, permit, sentAt } = attempt
+    const { exchange, spec, admitted } = request
+    const { requestProbe, metrics } = this.#options
     const node = grant.node.name
-    const verdict = recordOutcome(outcome, ask, { node, upstream, trial, doubt })
+    const verdict = recordOutcome(outcome, spec, { node, upstream, permit, requestProbe })
     if (verdict.effect === 'busy') grant.busy()
     if (outcome.kind === 'done') grant.end(outcome.timings, outcome.tokens.output)
     else if (outcome.kind !== 'client-gone') grant.failed()
@@ -209,24 +214,24 @@ export class UpstreamAttempts {
     metrics.later(() => metrics.attempts.inc({ node, result }))
     if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
     if (outcome.kind !== 'done') {
-      noteFailure(request, { node, sentAt, givenMs: this.#options.clock.now() - sentAt }, outcome)
+      recordFailure(request, { node, sentAt, givenMs: this.#options.clock.now() - sentAt }, outcome)
       if (outcome.kind === 'node-failed') exchange.trace.tokens = outcome.tokens
       return outcome
     }
     exchange.trace.tokens = outcome.tokens
-    if (!beginsEarly(admission)) this.#learnWhole(request, attempt)
+    if (!answersEarly(admitted)) this.#observeWhole(request, attempt)
     exchange.trace.outcome = 'ok'
     return null
   }
 
-  #note({ exchange: { trace }, admission }: ActiveRequest, { node, reason, queuedMs }: Grant): void {
+  #recordGrant({ exchange: { trace }, admitted }: ActiveRequest, { node, reason, queuedMs }: Grant): void {
     trace.node = node.name
     const { metrics } = this.#options
-    const told = admission.isFallback ? 'fallback' : reason
-    trace.reason = told
+    const reasonLabel = admitted.isFallback ? 'fallback' : reason
+    trace.reason = reasonLabel
     trace.attempts++
     trace.queuedMs += queuedMs
-    metrics.later(() => metrics.decisions.inc({ reason: told }))
+    metrics.later(() => metrics.decisions.inc({ reason: reasonLabel }))
   }
 
   #responseHeaders(
@@ -246,27 +251,28 @@ export class UpstreamAttempts {
 }
 
 /** Faults by which a node never had the request, or is lost with it: it may have it again once it can be reached. */
-const unreached: ReadonlySet<UpstreamFault> = new Set([
+const notDelivered: ReadonlySet<UpstreamFault> = new Set([
   'unreachable',
   'connect-timeout',
   'node-down',
   'connection-lost',
 ])
 
-function noteFailure(
-  { tried, course }: ActiveRequest,
-  attempt: NonNullable<AttemptHistory['left']>,
+function recordFailure(
+  { tried, history }: ActiveRequest,
+  attempt: NonNullable<AttemptHistory['slowNode']>,
   failure: UpstreamFailure,
 ): void {
   const fault = failure.kind === 'node-failed' ? failure.fault : null
-  if (fault === 'node-down' || fault === 'connection-lost') course.lostAt ??= attempt.sentAt + attempt.givenMs
-  if (fault === 'answer-timeout') course.left = attempt
-  if (fault?.endsWith('-timeout') && fault !== 'connect-timeout') course.hasMoved = true
-  if (fault !== null && unreached.has(fault)) tried.delete(attempt.node)
-  else course.asked++
+  if (fault === 'node-down' || fault === 'connection-lost')
+    history.lostAt ??= attempt.sentAt + attempt.givenMs
+  if (fault === 'answer-timeout') history.slowNode = attempt
+  if (fault?.endsWith('-timeout') && fault !== 'connect-timeout') history.hasFailedOver = true
+  if (fault !== null && notDelivered.has(fault)) tried.delete(attempt.node)
+  else history.count++
 }
 
 /** Whether the time to the head of the answer depends on the prompt alone. */
-function beginsEarly({ ask }: AdmittedRequest): boolean {
-  return ask.streams || embeds(ask.api)
+function answersEarly({ spec }: AdmittedRequest): boolean {
+  return spec.streams || embeds(spec.api)
 }

@@ -46,7 +46,7 @@ export interface Trace {
   /** Tokens read and written for the caller, as far as they are known. */
   tokens: Tokens
   /** The node wrote its error into the stream itself. */
-  told: boolean
+  errorIsInStream: boolean
   outcome: RequestOutcome
   /** For the log: why it did not go well. */
   error: unknown
@@ -74,7 +74,7 @@ export interface Exchange {
   readonly expectsContinue: boolean
   readonly trace: Trace
   /** Its body is passed on while it comes, and has a limit of time of its own. */
-  passesOn: boolean
+  streamsBody: boolean
 }
 
 const wellFormedId = /^[A-Za-z0-9._-]{8,64}$/
@@ -100,7 +100,7 @@ export function openExchange(
     signal: ending.signal,
     abort: (reason) => ending.abort(reason),
     expectsContinue,
-    passesOn: false,
+    streamsBody: false,
     trace: {
       api: 'none',
       model: '',
@@ -114,7 +114,7 @@ export function openExchange(
       firstByteMs: null,
       contentType: '',
       tokens: noTokens,
-      told: false,
+      errorIsInStream: false,
       outcome: 'rejected',
       error: undefined,
     },

@@ -11,7 +11,7 @@ import type { Exchange } from './exchange.ts'
 export function refuse(exchange: Exchange, error: ProxyError): void {
   const { response, request, dialect, publicId } = exchange
   if (response.headersSent) {
-    if (exchange.trace.told) response.socket?.destroySoon()
+    if (exchange.trace.errorIsInStream) response.socket?.destroySoon()
     else if (isStream(exchange.trace.contentType))
       response.write(streamError(dialect, error, publicId), () => response.destroy())
     else response.destroy()

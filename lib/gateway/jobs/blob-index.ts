@@ -9,10 +9,10 @@ const answerMs = 2000
 
 /** Which nodes have blobs: they are not in the inventory, since no model names them yet. */
 export class BlobIndex {
-  readonly #api: NodeClient
+  readonly #client: NodeClient
 
-  constructor(api: NodeClient) {
-    this.#api = api
+  constructor(client: NodeClient) {
+    this.#client = client
   }
 
   /**
@@ -60,7 +60,7 @@ export class BlobIndex {
 
   /** Whether a node has a blob; false also when it does not say so within two seconds. */
   async has(node: NodeView, digest: string, snapshot: Snapshot, signal: AbortSignal): Promise<boolean> {
-    const outcome = await this.#api.ask(node, {
+    const outcome = await this.#client.send(node, {
       method: 'HEAD',
       path: `/api/blobs/${digest}`,
       requestId: 'llamero-blobs',

@@ -5,15 +5,15 @@ import { FanOut } from '../body/fan-out.ts'
 import type { Streamed, StreamingBody } from '../body/streaming-body.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { ClientGone, type Exchange } from '../http/exchange.ts'
-import { toldInstead } from '../response/not-ollama.ts'
+import { replacementFor } from '../response/not-ollama.ts'
 import type { UpstreamOutcome } from '../response/outcome.ts'
 import type { NodeClient } from '../upstream/node-client.ts'
 import { homesOf } from './blob-homes.ts'
 import type { BlobIndex } from './blob-index.ts'
 
 interface BlobUploadsOptions {
-  readonly holders: BlobIndex
-  readonly api: NodeClient
+  readonly blobIndex: BlobIndex
+  readonly client: NodeClient
 }
 
 /** Of one blob, in milliseconds: a model of hundreds of GB over a home's uplink. Whoever stands still has other limits. */
@@ -32,11 +32,11 @@ export class BlobUploads {
   }
 
   /** `HEAD`: 200 when every node where the caller's blobs belong has this one. @throws ProxyError as `receive`. */
-  async look(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
+  async answerHead(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
     const digest = digestOf(exchange.path)
-    const { holders } = this.#options
+    const { blobIndex } = this.#options
     const had = await Promise.all(
-      homes(caller, snapshot).map((node) => holders.has(node, digest, snapshot, exchange.signal)),
+      homes(caller, snapshot).map((node) => blobIndex.has(node, digest, snapshot, exchange.signal)),
     )
     exchange.signal.throwIfAborted()
     answer(exchange, had.every(Boolean) ? 200 : 404)
@@ -49,24 +49,19 @@ export class BlobUploads {
    * @throws ProxyError `bad_request` for what is no digest, `no_place`, `node_failed` naming the nodes that do not have
    *   it; the reason of the exchange's signal.
    */
-  async receive(
-    exchange: Exchange,
-    caller: Caller,
-    upload: StreamingBody,
-    snapshot: Snapshot,
-  ): Promise<void> {
+  async receive(exchange: Exchange, caller: Caller, body: StreamingBody, snapshot: Snapshot): Promise<void> {
     const path = `/api/blobs/${digestOf(exchange.path)}`
     const nodes = homes(caller, snapshot)
     exchange.trace.attempts = 1
     exchange.trace.node = nodes.map(({ name }) => name).join(',')
-    const tee = new FanOut(upload, nodes.length)
+    const fanOut = new FanOut(body, nodes.length)
     const outcomes = await Promise.all(
       nodes.map(async (node, index) => {
-        const branch = tee.branches[index]
-        const outcome = await this.#send(exchange, node, path, branch ?? upload, snapshot)
+        const branch = fanOut.branches[index]
+        const outcome = await this.#send(exchange, node, path, branch ?? body, snapshot)
         branch?.leave()
         const isBroken = outcome.kind === 'node-failed' && outcome.fault === 'reset'
-        return isBroken ? await this.#lookFor(node, outcome, exchange, snapshot) : outcome
+        return isBroken ? await this.#findAfterReset(node, outcome, exchange, snapshot) : outcome
       }),
     )
     exchange.signal.throwIfAborted()
@@ -74,14 +69,14 @@ export class BlobUploads {
   }
 
   /** A write may have broken because the node had the blob and closed: then its answer was lost, not the blob. */
-  async #lookFor(
+  async #findAfterReset(
     node: NodeView,
     failed: UpstreamOutcome,
     exchange: Exchange,
     snapshot: Snapshot,
   ): Promise<UpstreamOutcome> {
     const digest = digestOf(exchange.path)
-    if (!(await this.#options.holders.has(node, digest, snapshot, exchange.signal))) return failed
+    if (!(await this.#options.blobIndex.has(node, digest, snapshot, exchange.signal))) return failed
     const contentType = 'application/json'
     return { kind: 'refused', status: 200, contentType, body: Buffer.alloc(0), retryAfterMs: null }
   }
@@ -94,18 +89,18 @@ export class BlobUploads {
     snapshot: Snapshot,
   ): Promise<UpstreamOutcome> {
     const { timeouts } = snapshot.config
-    return this.#options.api.ask(node, {
+    return this.#options.client.send(node, {
       method: 'POST',
       path,
       requestId: exchange.id,
       headers: { 'content-type': 'application/octet-stream' },
       body,
       // Ollama answers without reading where it has the blob (CreateBlobHandler), and closes: writing would break the answer.
-      asksFirst: true,
+      expectsContinue: true,
       timeouts,
       silentMs: timeouts.whole_answer,
       wholeMs: uploadMs,
-      mayLeave: () => false,
+      canFailOver: () => false,
       signal: exchange.signal,
     })
   }
@@ -138,7 +133,7 @@ function conclude(
   const agree = refused.length === nodes.length && first !== undefined
   if (agree && (statuses.size === 1 || [...statuses].every((status) => status < 300))) {
     // All had it, or some have it now: 200 or 201.
-    const instead = first.status < 300 ? null : toldInstead(first, exchange.path)
+    const instead = first.status < 300 ? null : replacementFor(first, exchange.path)
     if (instead) throw instead
     answer(exchange, Math.max(...statuses), statuses.size === 1 ? first.body : undefined)
     return

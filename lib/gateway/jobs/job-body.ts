@@ -69,7 +69,7 @@ interface Fields extends JobFields {
 
 /** What is asked, and whether the answer is to come in pieces. */
 interface JobRequest {
-  readonly ask: RequestedJob
+  readonly job: RequestedJob
   readonly streams: boolean
 }
 
@@ -90,7 +90,7 @@ export async function readJobBody(
   const fields: Fields = readFields(JSON.parse(bytes.toString('utf8')), schemas[action])
   const { llamero = {}, name, stream, ...rest } = fields
   return {
-    ask: readJobRequest(action, { ...rest, model: rest.model || name }, llamero),
+    job: readJobRequest(action, { ...rest, model: rest.model || name }, llamero),
     streams: action !== 'copy' && action !== 'delete' && (stream ?? true),
   }
 }

@@ -12,7 +12,7 @@ import { placeJob } from './job-placement.ts'
 import type { RequestedJob } from './job-request.ts'
 import { awaitJob, streamJob } from './job-response.ts'
 
-interface ManagementOptions {
+interface JobEndpointOptions {
   readonly jobs: Jobs
   readonly blobs: BlobIndex
   readonly clock: Clock
@@ -20,9 +20,9 @@ interface ManagementOptions {
 
 /** Changes to models: understood, permitted and placed here, carried out by the leader as a job that the answer follows. */
 export class JobEndpoint {
-  readonly #options: ManagementOptions
+  readonly #options: JobEndpointOptions
 
-  constructor(options: ManagementOptions) {
+  constructor(options: JobEndpointOptions) {
     this.#options = options
   }
 
@@ -38,9 +38,9 @@ export class JobEndpoint {
     body: Buffer,
     snapshot: Snapshot,
   ): Promise<void> {
-    const { ask, streams } = await readJobBody(action, body, exchange.signal)
-    exchange.trace.model = (ask.source ?? ask.made)?.canonical ?? ''
-    const id = await this.submit(ask, caller, snapshot, exchange.signal)
+    const { job, streams } = await readJobBody(action, body, exchange.signal)
+    exchange.trace.model = (job.source ?? job.made)?.canonical ?? ''
+    const id = await this.submit(job, caller, snapshot, exchange.signal)
     exchange.trace.job = id
     const waiting = { exchange, jobs: this.#options.jobs, id }
     await (streams ? streamJob(waiting, this.#options.clock) : awaitJob(waiting))
@@ -51,14 +51,14 @@ export class JobEndpoint {
    *
    * @throws ProxyError those of `permit`, `place`, `BlobHolders.find` and `Jobs.submit`; the signal's reason.
    */
-  async submit(ask: RequestedJob, caller: Caller, snapshot: Snapshot, signal: AbortSignal): Promise<string> {
-    permit(ask, caller, snapshot.config)
-    const { nodes, spares } = await this.#place(ask, snapshot, signal)
+  async submit(job: RequestedJob, caller: Caller, snapshot: Snapshot, signal: AbortSignal): Promise<string> {
+    permit(job, caller, snapshot.config)
+    const { nodes, spares } = await this.#place(job, snapshot, signal)
     const { jobs } = this.#options
     const wanted = {
-      action: ask.action,
-      model: modelOf(ask),
-      body: ask.body,
+      action: job.action,
+      model: modelOf(job),
+      body: job.body,
       nodes,
       spares,
       tenant: caller.tenant,
@@ -66,10 +66,10 @@ export class JobEndpoint {
     return samePull(wanted, jobs.list())?.id ?? (await jobs.submit(wanted))
   }
 
-  async #place(ask: RequestedJob, snapshot: Snapshot, signal: AbortSignal) {
-    if (ask.digests.length === 0) return placeJob(ask, snapshot)
-    const { nodes } = placeJob({ ...ask, wish: { ...ask.wish, copies: 'all' } }, snapshot)
-    return placeJob(ask, snapshot, await this.#options.blobs.find(nodes, ask.digests, snapshot, signal))
+  async #place(job: RequestedJob, snapshot: Snapshot, signal: AbortSignal) {
+    if (job.digests.length === 0) return placeJob(job, snapshot)
+    const { nodes } = placeJob({ ...job, wish: { ...job.wish, copies: 'all' } }, snapshot)
+    return placeJob(job, snapshot, await this.#options.blobs.find(nodes, job.digests, snapshot, signal))
   }
 }
 

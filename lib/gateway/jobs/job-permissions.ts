@@ -11,15 +11,15 @@ import { notFound, type RequestedJob } from './job-request.ts'
  *
  * @throws ProxyError `forbidden` naming the setting; that of `notFound` for a model the key does not cover.
  */
-export function permit(ask: RequestedJob, caller: Caller, { management }: Config): void {
-  const { action, source, made, body } = ask
+export function permit(job: RequestedJob, caller: Caller, { management }: Config): void {
+  const { action, source, made, body } = job
   if (action === 'push' && !management.push)
     throw forbidden(
       "models are not pushed: it is done with one Ollama server's own account; an operator can set management.push",
     )
   if (body['insecure'] === true && !management.insecure)
     throw forbidden('"insecure" is not let through; an operator can set management.insecure')
-  if (source && !maySee(caller, source.canonical)) throw notFound(ask)
+  if (source && !maySee(caller, source.canonical)) throw notFound(job)
   if (made && !maySee(caller, made.canonical))
     throw forbidden(`this key does not cover model '${made.written}'`)
   const remote = action === 'pull' ? made : action === 'push' ? source : null

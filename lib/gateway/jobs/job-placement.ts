@@ -21,19 +21,19 @@ export interface JobPlacement {
  *   `no_nodes` and `not_ready` when there is nothing to judge by yet.
  */
 export function placeJob(
-  ask: RequestedJob,
+  job: RequestedJob,
   snapshot: Snapshot,
   havingBlobs: ReadonlySet<string> | null = null,
 ): JobPlacement {
-  const { source, wish } = ask
+  const { source, wish } = job
   if (snapshot.nodes.size === 0 || (source && !snapshot.models.has(source.canonical))) {
     const error = absent('', snapshot)
-    throw error.code === 'model_not_found' ? notFound(ask) : error
+    throw error.code === 'model_not_found' ? notFound(job) : error
   }
   const able = [...snapshot.nodes.values()].filter(({ name }) => havingBlobs?.has(name) ?? true)
   return wish.nodes
-    ? { nodes: named(ask, wish.nodes, snapshot, havingBlobs), spares: [] }
-    : chosen(ask, able, snapshot)
+    ? { nodes: named(job, wish.nodes, snapshot, havingBlobs), spares: [] }
+    : chosen(job, able, snapshot)
 }
 
 function named(
@@ -64,11 +64,11 @@ function conditionOf({ spec, departed }: NodeView): string {
   return spec.state === 'active' ? 'not probed yet' : spec.state
 }
 
-function chosen(ask: RequestedJob, able: readonly NodeView[], snapshot: Snapshot): JobPlacement {
-  const labelled = able.filter(({ spec }) => matchesLabels(ask.wish.labels ?? {}, spec.labels))
-  const placement = choosers[ask.action](ask, labelled, snapshot)
+function chosen(job: RequestedJob, able: readonly NodeView[], snapshot: Snapshot): JobPlacement {
+  const labelled = able.filter(({ spec }) => matchesLabels(job.wish.labels ?? {}, spec.labels))
+  const placement = choosers[job.action](job, labelled, snapshot)
   if (placement.nodes.length === 0)
-    throw noPlace(ask, 'each that could is cordoned, off, not probed yet or has other labels')
+    throw noPlace(job, 'each that could is cordoned, off, not probed yet or has other labels')
   return { nodes: placement.nodes.map(nameOf), spares: placement.spares.map(nameOf) }
 }
 
@@ -76,7 +76,7 @@ interface Choice {
   readonly nodes: readonly NodeView[]
   readonly spares: readonly NodeView[]
 }
-type Chooser = (ask: RequestedJob, labelled: readonly NodeView[], snapshot: Snapshot) => Choice
+type Chooser = (job: RequestedJob, labelled: readonly NodeView[], snapshot: Snapshot) => Choice
 
 /** Every copy is meant, and those of nodes that are down wait for them; a node that has departed may never be back. */
 const everyHolder: Chooser = ({ source }, labelled) => ({
@@ -90,29 +90,29 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
   copy: everyHolder,
   delete: everyHolder,
   /** Copies are pulled together, lest they drift apart; what they are too few for goes where most room is. */
-  pull: (ask, labelled, { config }) => {
+  pull: (job, labelled, { config }) => {
     const able = preferWell(labelled)
-    const holders = able.filter((node) => has(node, ask.made?.canonical))
+    const holders = able.filter((node) => has(node, job.made?.canonical))
     const others = able
       .filter((node) => !holders.includes(node) && matchesLabels(config.management.nodes, node.spec.labels))
       .sort((a, b) => bytesOnDisk(a) - bytesOnDisk(b))
     const byPolicy = holders.length > 0 ? holders.length : config.management.copies
-    const count = countOf(ask, byPolicy, holders.length + others.length)
+    const count = countOf(job, byPolicy, holders.length + others.length)
     return split([...holders, ...others], Math.max(count, holders.length))
   },
-  create: (ask, labelled) => {
-    const able = preferWell(labelled.filter((node) => has(node, ask.source?.canonical)))
-    return split(able, countOf(ask, 'all', able.length))
+  create: (job, labelled) => {
+    const able = preferWell(labelled.filter((node) => has(node, job.source?.canonical)))
+    return split(able, countOf(job, 'all', able.length))
   },
   push: ({ source }, labelled) =>
     split(preferWell(labelled.filter((node) => has(node, source?.canonical))), 1),
   /** Where it is in memory already it is kept there; then where memory is least used. */
-  load: (ask, labelled, { config }) => {
-    const model = ask.source?.canonical ?? ''
+  load: (job, labelled, { config }) => {
+    const model = job.source?.canonical ?? ''
     const able = preferWell(labelled.filter((node) => has(node, model))).sort(
       (a, b) => isLoaded(b, model) - isLoaded(a, model) || bytesInMemory(a) - bytesInMemory(b),
     )
-    return split(able, countOf(ask, config.management.copies, able.length))
+    return split(able, countOf(job, config.management.copies, able.length))
   },
   /** Cordoned nodes too. What a node that is down was last seen to have is likely gone with its process. */
   unload: ({ source }, labelled) => {
@@ -125,11 +125,11 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
 }
 
 /** As many as the caller wants, all of which there must be; as many of those the policy wants as there are. */
-function countOf(ask: RequestedJob, byPolicy: NonNullable<Wish['copies']>, able: number): number {
-  const { copies } = ask.wish
+function countOf(job: RequestedJob, byPolicy: NonNullable<Wish['copies']>, able: number): number {
+  const { copies } = job.wish
   if (copies === 'all') return able
   if (copies === undefined) return byPolicy === 'all' ? able : Math.min(byPolicy, able)
-  if (copies > able) throw noPlace(ask, `${copies} are wanted, and ${able} could`)
+  if (copies > able) throw noPlace(job, `${copies} are wanted, and ${able} could`)
   return copies
 }
 

@@ -48,32 +48,32 @@ const counted: readonly JobAction[] = ['pull', 'create', 'load']
 export function readJobRequest(action: JobAction, fields: JobFields, wish: Wish): RequestedJob {
   if (wish.copies !== undefined && !counted.includes(action))
     throw new ProxyError('bad_request', { reason: `"copies" does not apply to ${action}` })
-  const ask = { action, source: null, made: null, digests: [], wish }
+  const job = { action, source: null, made: null, digests: [], wish }
   switch (action) {
     case 'pull': {
       const made = modelName(fields.model)
-      return { ...ask, made, body: bodyOf(fields, made) }
+      return { ...job, made, body: bodyOf(fields, made) }
     }
     case 'copy': {
       const source = nameIn('source', fields.source)
       const made = nameIn('destination', fields.destination)
-      return { ...ask, source, made, body: { source: source.written, destination: made.written } }
+      return { ...job, source, made, body: { source: source.written, destination: made.written } }
     }
     case 'create':
-      return createAsk(ask, fields)
+      return createJob(job, fields)
     case 'delete': {
       const source = nameIn('name', fields.model)
-      return { ...ask, source, body: bodyOf(fields, source) }
+      return { ...job, source, body: bodyOf(fields, source) }
     }
     default: {
       const source = modelName(fields.model)
-      return { ...ask, source, body: bodyOf(fields, source) }
+      return { ...job, source, body: bodyOf(fields, source) }
     }
   }
 }
 
 /** A model is made from a base, whose files count then, or from files that were sent before (docs/ollama.md#model-management). */
-function createAsk(ask: Omit<RequestedJob, 'body'>, fields: JobFields): RequestedJob {
+function createJob(job: Omit<RequestedJob, 'body'>, fields: JobFields): RequestedJob {
   const made = modelName(fields.model)
   const source = fields.from ? nameIn('from', fields.from) : null
   const files = Object.values(fields.files ?? {})
@@ -81,7 +81,7 @@ function createAsk(ask: Omit<RequestedJob, 'body'>, fields: JobFields): Requeste
     throw new ProxyError('bad_request', { reason: "neither 'from' or 'files' was specified" })
   const digests = new Set([...(source ? [] : files), ...Object.values(fields.adapters ?? {})])
   const body = { ...bodyOf(fields, made), ...(source && { from: source.written }) }
-  return { ...ask, made, source, digests: [...digests], body }
+  return { ...job, made, source, digests: [...digests], body }
 }
 
 function bodyOf(fields: JobFields, { written }: Name): Record<string, unknown> {

@@ -15,19 +15,19 @@ import { PassDelivery } from '../response/pass-delivery.ts'
 import type { Forwarder } from '../upstream/forwarder.ts'
 import { type UpstreamRequest, upTo } from '../upstream/upstream-request.ts'
 
-interface PassesOptions {
+interface PassthroughOptions {
   readonly upstreams: UpstreamPool
   readonly forwarder: Forwarder
   readonly clock: Clock
   /** A node is not what the snapshot says. */
-  readonly doubt: (node: string) => void
+  readonly requestProbe: (node: string) => void
 }
 
 /** Requests that name no model: they go to a node as they are, without a slot, and its answer comes back as it is. */
 export class Passthrough {
-  readonly #options: PassesOptions
+  readonly #options: PassthroughOptions
 
-  constructor(options: PassesOptions) {
+  constructor(options: PassthroughOptions) {
     this.#options = options
   }
 
@@ -77,7 +77,7 @@ export class Passthrough {
       exchange.trace.node = node.name
       exchange.trace.attempts++
       const outcome = await this.#options.forwarder.send(
-        this.#order(exchange, { node, isLast: node === nodes.at(-1) }, body, snapshot),
+        this.#upstreamRequest(exchange, { node, isLast: node === nodes.at(-1) }, body, snapshot),
       )
       if (outcome.kind === 'client-gone') throw exchange.signal.reason ?? new ClientGone(outcome.reason)
       if (outcome.kind === 'done') return null
@@ -86,14 +86,14 @@ export class Passthrough {
         sendRefusal(exchange, outcome)
         return null
       }
-      if (outcome.kind === 'refused') this.#options.upstreams.of(node).noteRefusal(outcome)
-      else this.#options.doubt(node.name)
+      if (outcome.kind === 'refused') this.#options.upstreams.of(node).recordRefusal(outcome)
+      else this.#options.requestProbe(node.name)
       if (outcome.kind === 'node-failed' && outcome.committed) break
     }
     return failure
   }
 
-  #order(
+  #upstreamRequest(
     exchange: Exchange,
     { node, isLast }: { readonly node: NodeView; readonly isLast: boolean },
     body: Buffer,
@@ -116,21 +116,21 @@ export class Passthrough {
       }),
       body,
       timeouts,
-      patience: upTo(
+      responseDeadline: upTo(
         timeouts.whole_answer,
         (reason) => (reason === 'lost' || reason === 'frozen') && !isLast,
       ),
       pulse: null,
       deadlineAt: exchange.startedAt + timeouts.request,
       signal: exchange.signal,
-      resent: () => {},
+      onResend: () => {},
       receive: (head) => {
         exchange.trace.contentType = head.contentType
         if (head.status >= 400) return new HeldDelivery(head)
         return new PassDelivery(head, {
           response: exchange.response,
           idleWriteMs: timeouts.idle_write,
-          spelling: null,
+          rename: null,
           responseHeaders: {
             'x-request-id': exchange.publicId,
             ...(headers.node && { 'x-llamero-node': node.name }),

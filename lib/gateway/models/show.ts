@@ -16,11 +16,11 @@ import type { UpstreamFailure, UpstreamOutcome } from '../response/outcome.ts'
 import type { NodeClient } from '../upstream/node-client.ts'
 import { Recent } from './show-cache.ts'
 
-interface ShowsOptions {
-  readonly api: NodeClient
+interface ShowCacheOptions {
+  readonly client: NodeClient
   readonly upstreams: UpstreamPool
   /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
-  readonly doubt: (node: string) => void
+  readonly requestProbe: (node: string) => void
 }
 
 /** What is asked about a model, in full: equal questions have equal answers, as long as the digest is the same. */
@@ -41,11 +41,11 @@ const maxKeptBytes = 64 * 1024 * 1024
  * from memory. Invariant: at most one request per node and question is under way, which outlives whoever asked first.
  */
 export class ShowCache {
-  readonly #options: ShowsOptions
-  readonly #kept = new Recent(maxKeptBytes)
-  readonly #asked = new Map<string, Promise<UpstreamOutcome>>()
+  readonly #options: ShowCacheOptions
+  readonly #cache = new Recent(maxKeptBytes)
+  readonly #inFlight = new Map<string, Promise<UpstreamOutcome>>()
 
-  constructor(options: ShowsOptions) {
+  constructor(options: ShowCacheOptions) {
     this.#options = options
   }
 
@@ -62,14 +62,14 @@ export class ShowCache {
     const question = { model, verbose, userAgent: exchange.request.headers['user-agent'] }
     const newest = newestDigest(model, snapshot)
     const holders = holdersOf(model, newest, snapshot)
-    const kept = this.#remembered(question, newest, holders)
-    if (kept) return send(exchange, kept)
+    const cached = this.#cachedAnswer(question, newest, holders)
+    if (cached) return send(exchange, cached)
     const nodes = holders.filter((node) => this.#canBeAsked(node))
     let failure: UpstreamFailure | null = null
     for (const node of nodes.slice(0, snapshot.config.routing.attempts)) {
       exchange.trace.node = node.name
       exchange.trace.attempts++
-      const outcome = await orAborted(this.#ask(node, question, snapshot), exchange.signal)
+      const outcome = await orAborted(this.#request(node, question, snapshot), exchange.signal)
       if (outcome.kind === 'refused' && outcome.status < 300) return send(exchange, outcome.body)
       if (outcome.kind === 'refused' || outcome.kind === 'node-failed') failure = outcome
       if (isFinal(outcome)) break
@@ -82,11 +82,11 @@ export class ShowCache {
   }
 
   /** What a newer Ollama said of the newest copy, unless one that is newer still can be asked. */
-  #remembered(question: Question, newest: string, holders: readonly NodeView[]): Buffer | null {
+  #cachedAnswer(question: Question, newest: string, holders: readonly NodeView[]): Buffer | null {
     const copies = holders.filter(({ onDisk }) => onDisk.get(question.model) === newest)
     for (const node of copies.sort((a, b) => compareVersions(versionOf(b), versionOf(a)))) {
-      const kept = this.#kept.get(keyOf(question, newest, versionOf(node)))
-      if (kept) return kept
+      const cached = this.#cache.get(keyOf(question, newest, versionOf(node)))
+      if (cached) return cached
       if (node.health !== 'down' && this.#canBeAsked(node)) return null
     }
     return null
@@ -96,29 +96,29 @@ export class ShowCache {
     return departed === null && this.#options.upstreams.breakerState(name) !== 'open'
   }
 
-  #ask(node: NodeView, question: Question, snapshot: Snapshot): Promise<UpstreamOutcome> {
+  #request(node: NodeView, question: Question, snapshot: Snapshot): Promise<UpstreamOutcome> {
     const key = keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
     // Others may have asked it while the node before failed.
-    const heard = this.#kept.get(key)
-    if (heard) return Promise.resolve(asAnswer(heard))
-    const flight = `${node.name} ${key}`
-    const underWay = this.#asked.get(flight)
-    if (underWay !== undefined) return underWay
-    const asked = this.#send(node, question, snapshot).then((outcome) => {
-      this.#asked.delete(flight)
-      this.#learn(node, question.model, key, outcome)
+    const cached = this.#cache.get(key)
+    if (cached) return Promise.resolve(asAnswer(cached))
+    const flightKey = `${node.name} ${key}`
+    const pending = this.#inFlight.get(flightKey)
+    if (pending !== undefined) return pending
+    const answer = this.#send(node, question, snapshot).then((outcome) => {
+      this.#inFlight.delete(flightKey)
+      this.#keep(node, question.model, key, outcome)
       return outcome
     })
-    this.#asked.set(flight, asked)
-    return asked
+    this.#inFlight.set(flightKey, answer)
+    return answer
   }
 
-  #learn(node: NodeView, model: string, key: string, outcome: UpstreamOutcome): void {
+  #keep(node: NodeView, model: string, key: string, outcome: UpstreamOutcome): void {
     if (outcome.kind === 'refused') {
-      if (outcome.status < 300 && node.onDisk.get(model)) this.#kept.keep(key, outcome.body)
+      if (outcome.status < 300 && node.onDisk.get(model)) this.#cache.keep(key, outcome.body)
       if (outcome.status !== 404) return
     }
-    this.#options.doubt(node.name)
+    this.#options.requestProbe(node.name)
   }
 
   #send(
@@ -127,7 +127,7 @@ export class ShowCache {
     snapshot: Snapshot,
   ): Promise<UpstreamOutcome> {
     const { timeouts } = snapshot.config
-    return this.#options.api.ask(node, {
+    return this.#options.client.send(node, {
       method: 'POST',
       path: '/api/show',
       requestId: 'llamero-show',
@@ -175,11 +175,11 @@ function keyOf({ model, verbose, userAgent }: Question, digest: string, version:
 }
 
 function readQuestion(body: Buffer): { readonly name: string; readonly verbose: boolean } {
-  const asked = parseObject(body.toString('utf8'))
-  if (!asked) throw new ProxyError('bad_json', { reason: 'the body must be a JSON object' })
-  const name = asked['model'] || asked['name']
+  const question = parseObject(body.toString('utf8'))
+  if (!question) throw new ProxyError('bad_json', { reason: 'the body must be a JSON object' })
+  const name = question['model'] || question['name']
   if (typeof name !== 'string') throw new ProxyError('missing_model')
-  return { name, verbose: asked['verbose'] === true }
+  return { name, verbose: question['verbose'] === true }
 }
 
 /** Ollama's own word on the request, which no other node would change. */

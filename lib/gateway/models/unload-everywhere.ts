@@ -9,10 +9,10 @@ import type { NodeClient } from '../upstream/node-client.ts'
 import { unload } from '../upstream/unload.ts'
 
 interface UnloadEverywhereOptions {
-  readonly api: NodeClient
+  readonly client: NodeClient
   readonly clock: Clock
   /** A node is not what the snapshot says: its models are not what they were. */
-  readonly doubt: (node: string) => void
+  readonly requestProbe: (node: string) => void
 }
 
 /** What there is to unload: the model by its canonical name, and as the caller wrote it. */
@@ -62,7 +62,7 @@ export class UnloadEverywhere {
     model: string,
     { config: { timeouts } }: Snapshot,
   ): Promise<readonly string[] | null> {
-    const { api, clock, doubt } = this.#options
+    const { client, clock, requestProbe } = this.#options
     const kept = await unload([model], {
       clock,
       signal,
@@ -70,18 +70,18 @@ export class UnloadEverywhere {
         signal.throwIfAborted()
         const headers = { 'content-type': 'application/json' }
         const question = { method, path, requestId: id, headers, body: Buffer.from(body), timeouts, signal }
-        const outcome = await api.ask(node, { ...question, silentMs: limitMs, mayLeave: () => false })
+        const outcome = await client.send(node, { ...question, silentMs: limitMs, canFailOver: () => false })
         signal.throwIfAborted()
         return outcome
       },
     })
-    doubt(node.name)
+    requestProbe(node.name)
     return kept
   }
 }
 
 /** As Ollama answers each of its routes (server/routes.go). */
-function unloadAnswer({ api, written }: Wanted, date: Date): object {
+function unloadAnswer({ api: client, written }: Wanted, date: Date): object {
   const end = { done: true, done_reason: 'unload' }
   const head = { model: written, created_at: date.toISOString() }
   const answers: Partial<Record<Api, object>> = {
@@ -89,5 +89,5 @@ function unloadAnswer({ api, written }: Wanted, date: Date): object {
     ollama_embed: { model: written, embeddings: [] },
     ollama_embeddings: { embedding: [] },
   }
-  return answers[api] ?? { ...head, response: '', ...end }
+  return answers[client] ?? { ...head, response: '', ...end }
 }

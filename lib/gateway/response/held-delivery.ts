@@ -12,7 +12,7 @@ export class HeldDelivery implements Delivery {
   readonly #head: AnswerHead
   readonly #held: HeldPieces
   readonly isFull = false
-  readonly whenRoom = () => {}
+  readonly onceWritable = () => {}
   readonly committed = false
   readonly tokens = noTokens
 

@@ -9,7 +9,7 @@ const unauthorized: ReadonlySet<number> = new Set([401, 403, 407])
 
 /** Whether a refusal came from something in front of Ollama: each error of Ollama's own is JSON with its text. */
 export function isForeign(refused: Refused): boolean {
-  return saidByOllama(refused) === null && !isRoutersOwn(refused) && refused.body.length > 0
+  return ollamaError(refused) === null && !isRoutersOwn(refused) && refused.body.length > 0
 }
 
 /** Whether a refusal is no JSON at all, where any JSON is welcome. */
@@ -32,9 +32,9 @@ export function isRoutersOwn({ body }: Refused): boolean {
  * How a refusal that is not for the caller's eyes is told: a page, or a demand for credentials, which would look as if the
  * caller's own were wrong. Null where the refusal itself is the best answer.
  */
-export function toldInstead(refused: Refused, path: string): ProxyError | null {
+export function replacementFor(refused: Refused, path: string): ProxyError | null {
   const { status, retryAfterMs } = refused
-  if (isUnauthorized(refused)) return new ProxyError('node_unauthorized', { reason: whoRefused(refused) })
+  if (isUnauthorized(refused)) return new ProxyError('node_unauthorized', { reason: refusalReason(refused) })
   if (isRoutersOwn(refused)) return new ProxyError('path_unknown_to_node', { path })
   if (!isForeign(refused) && refused.body.length > 0) return null
   const waitS = retryAfterMs === null ? {} : { retryAfter: retryAfterMs / 1000 }
@@ -46,12 +46,12 @@ export function toldInstead(refused: Refused, path: string): ProxyError | null {
   return new ProxyError('not_ollama', { status })
 }
 
-function whoRefused(refused: Refused): string {
-  const said = saidByOllama(refused)
+function refusalReason(refused: Refused): string {
+  const said = ollamaError(refused)
   if (said === null) return `what is in front of it asks for credentials (status ${refused.status})`
   return `${refused.status} ${said.slice(0, 300)}`
 }
 
-function saidByOllama({ body }: Refused): string | null {
+function ollamaError({ body }: Refused): string | null {
   return errorText(parseObject(body.toString('utf8')) ?? {})
 }

@@ -8,13 +8,13 @@ export class PassDelivery extends ResponseWriter<Recipient> implements Delivery 
 
   take(chunk: Buffer): UpstreamOutcome | null {
     this.#begin()
-    this.addressee.response.write(chunk)
+    this.recipient.response.write(chunk)
     return null
   }
 
   finish(): UpstreamOutcome {
     this.#begin()
-    this.addressee.response.end()
+    this.recipient.response.end()
     return { kind: 'done', tokens: noTokens, timings: null }
   }
 

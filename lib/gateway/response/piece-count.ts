@@ -27,7 +27,7 @@ export class PieceCount {
     return 'pause'
   }
 
-  turnBegins(now: number): void {
+  turnBegan(now: number): void {
     this.#pieces = 0
     this.#bytes = 0
     this.#since = now

@@ -22,7 +22,7 @@ export interface Delivery {
   /** The caller reads slower than the node writes. */
   readonly isFull: boolean
   /** Calls `resume` once, when the caller can take more. */
-  whenRoom(resume: () => void): void
+  onceWritable(resume: () => void): void
   /** Bytes of the answer have reached the caller. */
   readonly committed: boolean
   /** Tokens that have reached the caller. */
@@ -35,13 +35,13 @@ export interface Recipient {
   /** Milliseconds without progress after which a caller who does not read is cut off. */
   readonly idleWriteMs: number
   /** Null where the node answers with the name that the caller wrote: then no byte is changed. */
-  readonly spelling: ModelRename | null
+  readonly rename: ModelRename | null
   /** Sent with the answer, besides what is let through of the node's. */
   readonly responseHeaders: OutgoingHttpHeaders
 }
 
 /** A caller of an API that is known. */
-export interface Addressee extends Recipient {
+export interface ApiRecipient extends Recipient {
   readonly api: Api
   /** Lines of a stream that no client can read, told once at its end. */
   readonly malformed: (lines: number) => void
@@ -50,51 +50,51 @@ export interface Addressee extends Recipient {
 }
 
 /** What deliveries to a caller have in common. */
-export class ResponseWriter<To extends Recipient = Addressee> {
+export class ResponseWriter<To extends Recipient = ApiRecipient> {
   protected readonly head: AnswerHead
-  protected readonly addressee: To
+  protected readonly recipient: To
   /** The caller kept the node waiting. */
   protected isSlow = false
 
-  constructor(head: AnswerHead, addressee: To) {
+  constructor(head: AnswerHead, recipient: To) {
     this.head = head
-    this.addressee = addressee
+    this.recipient = recipient
   }
 
   close(): void {}
 
   get isFull(): boolean {
-    return this.addressee.response.socket?.writableNeedDrain ?? false
+    return this.recipient.response.socket?.writableNeedDrain ?? false
   }
 
   get committed(): boolean {
-    return this.addressee.response.headersSent
+    return this.recipient.response.headersSent
   }
 
-  whenRoom(resume: () => void): void {
+  onceWritable(resume: () => void): void {
     this.isSlow = true
-    const { socket } = this.addressee.response
+    const { socket } = this.recipient.response
     // The socket's own limit, since it sees a reader who takes little at a time. Node closes the connection.
-    socket?.setTimeout(this.addressee.idleWriteMs)
+    socket?.setTimeout(this.recipient.idleWriteMs)
     socket?.once('drain', () => {
       socket.setTimeout(0)
       resume()
     })
   }
 
-  protected spelled(bytes: Buffer): Buffer {
-    const { spelling } = this.addressee
-    return spelling ? renameModel(bytes, spelling) : bytes
+  protected renamed(bytes: Buffer): Buffer {
+    const { rename } = this.recipient
+    return rename ? renameModel(bytes, rename) : bytes
   }
 
   /** Headers of an answer that reach the caller; hop-by-hop ones and cookies are the node's own business. */
   protected commit(length?: number | string): void {
     const { status, headers } = this.head
-    const sent = { ...this.addressee.responseHeaders }
+    const sent = { ...this.recipient.responseHeaders }
     for (const name of ['content-type', 'cache-control'] as const) {
       if (headers[name] !== undefined) sent[name] = headers[name]
     }
     if (length !== undefined) sent['content-length'] = length
-    this.addressee.response.writeHead(status, sent)
+    this.recipient.response.writeHead(status, sent)
   }
 }

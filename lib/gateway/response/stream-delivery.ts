@@ -3,7 +3,7 @@ import { MergedBytes } from '../../shared/merged-bytes.ts'
 import type { Tokens } from '../http/exchange.ts'
 import { writeChunk } from './chunk.ts'
 import type { NodeFailed, UpstreamFault, UpstreamOutcome } from './outcome.ts'
-import { type Addressee, type AnswerHead, type Delivery, ResponseWriter } from './response-writer.ts'
+import { type AnswerHead, type ApiRecipient, type Delivery, ResponseWriter } from './response-writer.ts'
 import { errorAtStart, type StreamEnd, StreamParser } from './stream-parser.ts'
 
 /** A longer line, or event, is not waited for. */
@@ -16,51 +16,51 @@ const leastMeasuredS = 0.25
  * after it would be read as its end. The node's length is not passed on: bytes of an error would fill it up.
  */
 export class StreamDelivery extends ResponseWriter implements Delivery {
-  readonly #tail: StreamParser
+  readonly #parser: StreamParser
   /** The beginning of a line or event whose end has not come. */
   readonly #partial = new MergedBytes()
   /** Seconds to the head, which Ollama writes with the first token. */
   readonly #headS: number
 
-  constructor(head: AnswerHead, addressee: Addressee) {
-    super(head, addressee)
-    this.#headS = addressee.elapsedS()
-    this.#tail = new StreamParser(addressee.api, head.contentType)
+  constructor(head: AnswerHead, recipient: ApiRecipient) {
+    super(head, recipient)
+    this.#headS = recipient.elapsedS()
+    this.#parser = new StreamParser(recipient.api, head.contentType)
   }
 
   get tokens(): Tokens {
-    return { input: 0, output: this.#tail.events }
+    return { input: 0, output: this.#parser.events }
   }
 
   take(chunk: Buffer): UpstreamOutcome | null {
     const ready = this.#upToBoundary(chunk)
     if (!ready) return null
-    this.#tail.read(ready)
+    this.#parser.read(ready)
     return this.#send(ready)
   }
 
   finish(): UpstreamOutcome {
     const rest = this.#partial.size > 0 ? this.#partial.take() : null
-    if (rest) this.#tail.read(rest)
-    const ending = this.#tail.ending()
-    if (this.#tail.malformed > 0) this.addressee.malformed(this.#tail.malformed)
-    const failure = rest && ending.kind !== 'truncated' ? this.#send(rest) : null
+    if (rest) this.#parser.read(rest)
+    const end = this.#parser.end()
+    if (this.#parser.malformed > 0) this.recipient.malformed(this.#parser.malformed)
+    const failure = rest && end.kind !== 'truncated' ? this.#send(rest) : null
     if (failure) return failure
-    switch (ending.kind) {
+    switch (end.kind) {
       case 'complete':
       case 'lacks-done':
-        return this.#end(ending)
+        return this.#end(end)
       case 'error':
-        return this.#fail('error-line', ending.text)
+        return this.#fail('error-line', end.text)
       case 'truncated':
         return this.#fail('truncated', 'the stream ended before the answer did')
     }
-    ending satisfies never
+    end satisfies never
   }
 
   #send(lines: Buffer): UpstreamOutcome | null {
-    const { response } = this.addressee
-    const bytes = this.spelled(lines)
+    const { response } = this.recipient
+    const bytes = this.renamed(lines)
     if (this.committed) {
       writeChunk(response, bytes)
       return null
@@ -75,10 +75,10 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
   /** What may go out now; the rest waits for its end, unless it is too long to wait for. */
   #upToBoundary(chunk: Buffer): Buffer | null {
     const known = this.#partial.size
-    if (known === 0 && this.#tail.boundary(chunk) === chunk.length) return chunk
+    if (known === 0 && this.#parser.boundary(chunk) === chunk.length) return chunk
     this.#partial.add(chunk)
     const { bytes } = this.#partial
-    const end = this.#tail.boundary(bytes, known)
+    const end = this.#parser.boundary(bytes, known)
     if (end === 0 && bytes.length <= maxPartialBytes) return null
     const ready = this.#partial.take()
     if (end === ready.length || ready.length - end > maxPartialBytes) return ready
@@ -87,7 +87,7 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
   }
 
   #end({ kind, tokens, timings }: Extract<StreamEnd, { tokens: Tokens }>): UpstreamOutcome {
-    this.addressee.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
+    this.recipient.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
     const told = timings && this.isSlow ? { ...timings, isReadSlowly: true as const } : timings
     return { kind: 'done', tokens, timings: told ?? this.#measured(tokens) }
   }
@@ -95,7 +95,7 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
   /** As seen from here, where the node counts tokens but tells no times: a reader who dawdles makes no node slow. */
   #measured({ input, cached, output }: Tokens): Timings | null {
     if (input === 0 || this.isSlow) return null
-    const total = this.addressee.elapsedS()
+    const total = this.recipient.elapsedS()
     if (total - this.#headS < leastMeasuredS) return null
     const times = { total, load: 0, promptEval: this.#headS, eval: total - this.#headS }
     const cachedTokens = cached !== undefined && { cachedTokens: cached }

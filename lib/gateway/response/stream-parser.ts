@@ -76,7 +76,7 @@ export class StreamParser {
   }
 
   /** The stream has ended, properly or not. */
-  ending(): StreamEnd {
+  end(): StreamEnd {
     if (this.#unfinished.size > 0) this.#line(this.#unfinished.take())
     const last = this.#last?.toString('utf8').trim() ?? ''
     const before = parseObject(this.#beforeLast?.toString('utf8'))

@@ -17,7 +17,7 @@ export class WholeDelivery extends ResponseWriter implements Delivery {
 
   take(chunk: Buffer): UpstreamOutcome | null {
     if (this.committed) {
-      this.addressee.response.write(chunk)
+      this.recipient.response.write(chunk)
       return null
     }
     if (!this.#held.add(chunk)) this.#release(chunk)
@@ -25,20 +25,20 @@ export class WholeDelivery extends ResponseWriter implements Delivery {
   }
 
   finish(): UpstreamOutcome {
-    const { response } = this.addressee
+    const { response } = this.recipient
     if (this.committed) {
       response.end()
       return { kind: 'done', ...unread }
     }
     const body = this.#held.bytes
-    const checked = this.#isText ? unread : check(this.addressee.api, body)
+    const checked = this.#isText ? unread : check(this.recipient.api, body)
     if ('fault' in checked) {
       const cause = new Error(checked.text)
       return { kind: 'node-failed', fault: checked.fault, committed: false, tokens: noTokens, cause }
     }
-    const spelled = this.spelled(body)
-    this.commit(spelled.length)
-    response.end(spelled)
+    const renamed = this.renamed(body)
+    this.commit(renamed.length)
+    response.end(renamed)
     return { kind: 'done', ...checked }
   }
 
@@ -48,16 +48,16 @@ export class WholeDelivery extends ResponseWriter implements Delivery {
 
   /** A transcript in plain text may say anything, and nothing. */
   get #isText(): boolean {
-    return this.addressee.api === 'openai_transcriptions' && this.head.contentType.startsWith('text/plain')
+    return this.recipient.api === 'openai_transcriptions' && this.head.contentType.startsWith('text/plain')
   }
 
   /** Too large to be held: from here on it is the caller's, and can no longer be replaced. A name further on stays. */
   #release(chunk: Buffer): void {
     const length = this.head.headers['content-length']
     const begun = Buffer.concat([this.#held.bytes, chunk])
-    const spelled = this.spelled(begun)
-    this.commit(length === undefined ? undefined : Number(length) + spelled.length - begun.length)
-    this.addressee.response.write(spelled)
+    const renamed = this.renamed(begun)
+    this.commit(length === undefined ? undefined : Number(length) + renamed.length - begun.length)
+    this.recipient.response.write(renamed)
     this.close()
   }
 }

@@ -5,8 +5,8 @@ import type { UpstreamFault } from '../response/outcome.ts'
 import type { Limit, UpstreamRequest } from './upstream-request.ts'
 
 /** Most answers have begun before a silent node is looked at for the first time; from then on it is in such steps. */
-const firstLookMs = 3000
-const lookMs = 1000
+const firstSilenceCheckMs = 3000
+const silenceCheckMs = 1000
 /**
  * A connection that lived through an outage says so when one of the ends sends again, which they do more and more rarely
  * the longer it lasted. Milliseconds after which a new one is made to the node that is back.
@@ -23,7 +23,7 @@ export type AttemptPhase = 'waiting' | 'streaming' | 'paused' | 'settled'
 export interface TimedAttempt {
   readonly phase: AttemptPhase
   /** The body that is being passed on; null when the node has all of it. */
-  readonly upload: Streamed | null
+  readonly streamedBody: Streamed | null
   failWith(fault: UpstreamFault, cause: Error): void
 }
 
@@ -32,32 +32,32 @@ export interface TimedAttempt {
  * answer stalls, or the whole request took too long. One timer at most, set to what comes first.
  */
 export class AttemptDeadlines {
-  readonly #order: UpstreamRequest
+  readonly #request: UpstreamRequest
   readonly #clock: Clock
   readonly #attempt: TimedAttempt
   readonly #startedAt: number
   /** When the current phase last made progress: the head or a byte came, or the caller read on. */
-  #movedAt: number
+  #progressedAt: number
   /** When a silent node is looked at next, in monotonic milliseconds. */
-  #lookAt: number
+  #silenceCheckAt: number
   #isOverdue = false
   /** Why the node is to be left as soon as another can answer; null: it may well be working on the request. */
   #leaveFor: Exclude<LeaveReason, 'slow'> | null = null
   /** When the node could be reached again, after it was lost; null: it is not. */
-  #foundAt: number | null = null
+  #reachableAt: number | null = null
   #sentAt: number
   #cancelTimer: () => void = () => {}
   #armedAt = 0
 
   /** Sets no timer before `arm`. */
-  constructor(order: UpstreamRequest, clock: Clock, attempt: TimedAttempt) {
-    this.#order = order
+  constructor(request: UpstreamRequest, clock: Clock, attempt: TimedAttempt) {
+    this.#request = request
     this.#clock = clock
     this.#attempt = attempt
     this.#startedAt = clock.now()
-    this.#movedAt = this.#startedAt
+    this.#progressedAt = this.#startedAt
     this.#sentAt = this.#startedAt
-    this.#lookAt = this.#sentAt + firstLookMs
+    this.#silenceCheckAt = this.#sentAt + firstSilenceCheckMs
   }
 
   /** When the node had the whole request, or when the attempt began, in monotonic milliseconds. */
@@ -66,40 +66,40 @@ export class AttemptDeadlines {
   }
 
   /** A byte went or came, or the caller read on. */
-  moved(now: number): void {
-    this.#movedAt = now
+  progressed(now: number): void {
+    this.#progressedAt = now
   }
 
   /** The node has the whole request: its time to answer begins. */
-  sent(now: number): void {
+  requestSent(now: number): void {
     this.#sentAt = now
-    this.#lookAt = now + firstLookMs
+    this.#silenceCheckAt = now + firstSilenceCheckMs
   }
 
   /** The answer has begun: its own limits may end sooner than the timer that was set for its head. */
-  began(): void {
+  headReceived(): void {
     if (this.#limit().at < this.#armedAt) this.arm()
   }
 
   leave(reason: Exclude<LeaveReason, 'slow'>): void {
     if (this.#leaveFor !== 'lost') this.#leaveFor = reason
-    if (reason === 'lost') this.#foundAt = null
-    this.#look()
+    if (reason === 'lost') this.#reachableAt = null
+    this.#checkSilence()
   }
 
   /** The node can be reached again. */
-  found(): void {
-    if (this.#leaveFor === 'lost') this.#foundAt ??= this.#clock.now()
+  reachable(): void {
+    if (this.#leaveFor === 'lost') this.#reachableAt ??= this.#clock.now()
   }
 
   /** The node answers again: it may well be working on the request. */
-  awake(): void {
+  thawed(): void {
     if (this.#leaveFor === 'frozen') this.#leaveFor = null
   }
 
   /** The node has answered nothing for long. */
   stall(): void {
-    if (this.#clock.now() >= this.#movedAt + stalledMs) this.#timeOut('stalled')
+    if (this.#clock.now() >= this.#progressedAt + stalledMs) this.#timeOut('stalled')
   }
 
   cancel(): void {
@@ -117,38 +117,38 @@ export class AttemptDeadlines {
   #check(): void {
     const { at, fault } = this.#limit()
     if (this.#clock.now() < at) this.arm()
-    else if (fault === 'look') this.#look()
+    else if (fault === 'look') this.#checkSilence()
     else this.#timeOut(fault)
   }
 
   /** The node is silent. Worth leaving when it takes too long, or is not to be expected to answer, but only for another. */
-  #look(): void {
-    const { patience } = this.#order
+  #checkSilence(): void {
+    const { responseDeadline } = this.#request
     const now = this.#clock.now()
-    const expectedAt = this.#sentAt + patience.expectedMs()
+    const expectedAt = this.#sentAt + responseDeadline.expectedMs()
     const isOverdue = now >= expectedAt
-    if (isOverdue && !this.#isOverdue) patience.overdue(this.#sentAt)
+    if (isOverdue && !this.#isOverdue) responseDeadline.overdue(this.#sentAt)
     // Hearing of it, others may have had it ejected, and this one may have left.
     if (this.#attempt.phase !== 'waiting') return
     this.#isOverdue ||= isOverdue
-    const fault = this.#mayLeave(isOverdue)
+    const fault = this.#failOverFault(isOverdue)
     if (fault) {
       this.#timeOut(fault)
       return
     }
     // What is expected changes with what others answer meanwhile.
-    const soonest = Math.min(Math.max(expectedAt, now + 1), now + firstLookMs)
-    this.#lookAt = isOverdue || this.#leaveFor ? now + lookMs : soonest
+    const soonest = Math.min(Math.max(expectedAt, now + 1), now + firstSilenceCheckMs)
+    this.#silenceCheckAt = isOverdue || this.#leaveFor ? now + silenceCheckMs : soonest
     this.arm()
   }
 
-  #mayLeave(isOverdue: boolean): UpstreamFault | null {
-    const { patience } = this.#order
-    if (this.#leaveFor && patience.mayLeave(this.#leaveFor))
+  #failOverFault(isOverdue: boolean): UpstreamFault | null {
+    const { responseDeadline } = this.#request
+    if (this.#leaveFor && responseDeadline.canFailOver(this.#leaveFor))
       return this.#leaveFor === 'lost' ? 'node-down' : 'ejected'
-    const isBack = this.#foundAt !== null && this.#clock.now() >= this.#foundAt + reviveMs
-    if (isBack && patience.mayReturn()) return 'connection-lost'
-    return isOverdue && patience.mayLeave('slow') ? patience.overdueFault : null
+    const isBack = this.#reachableAt !== null && this.#clock.now() >= this.#reachableAt + reviveMs
+    if (isBack && responseDeadline.canResend()) return 'connection-lost'
+    return isOverdue && responseDeadline.canFailOver('slow') ? responseDeadline.overdueFault : null
   }
 
   #timeOut(fault: UpstreamFault): void {
@@ -160,7 +160,7 @@ export class AttemptDeadlines {
 
   /** The nearest moment at which this attempt must end, and why. */
   #limit(): Limit {
-    const whole: Limit = { at: this.#order.deadlineAt, fault: 'request-timeout' }
+    const whole: Limit = { at: this.#request.deadlineAt, fault: 'request-timeout' }
     // Whoever reads slowly has a limit of its own: see Delivery.
     if (this.#attempt.phase === 'paused') return whole
     const step = this.#step()
@@ -168,16 +168,16 @@ export class AttemptDeadlines {
   }
 
   #step(): Limit {
-    const { timeouts, patience } = this.#order
-    const { phase, upload } = this.#attempt
-    if (phase === 'streaming' || upload) {
+    const { timeouts, responseDeadline } = this.#request
+    const { phase, streamedBody } = this.#attempt
+    if (phase === 'streaming' || streamedBody) {
       // The caller who is waited for has a limit of its own as well: see Upload.
-      const movedAt = upload?.isStarved ? this.#clock.now() : this.#movedAt
-      return { at: movedAt + timeouts.between_tokens, fault: 'stalled' }
+      const progressedAt = streamedBody?.isAwaitingCaller ? this.#clock.now() : this.#progressedAt
+      return { at: progressedAt + timeouts.between_tokens, fault: 'stalled' }
     }
-    const last = this.#sentAt + patience.atMostMs
-    return last <= this.#lookAt
+    const last = this.#sentAt + responseDeadline.atMostMs
+    return last <= this.#silenceCheckAt
       ? { at: last, fault: 'first-token-timeout' }
-      : { at: this.#lookAt, fault: 'look' }
+      : { at: this.#silenceCheckAt, fault: 'look' }
   }
 }

@@ -9,8 +9,8 @@ import type { UpstreamRequest } from './upstream-request.ts'
 /** http-proxy as it is used here: an Attempt plays both the caller's request and the caller's response. */
 interface Proxy {
   web(request: ProxyCall, response: ProxyCall, options: object, failed: (error: Error) => void): void
-  on(event: 'proxyReq', listener: (request: ClientRequest, attempt: ProxyCall) => void): void
-  on(event: 'proxyRes', listener: (answer: IncomingMessage, attempt: ProxyCall) => void): void
+  on(event: 'proxyReq', listener: (request: ClientRequest, call: ProxyCall) => void): void
+  on(event: 'proxyRes', listener: (answer: IncomingMessage, call: ProxyCall) => void): void
   on(event: 'error', listener: () => void): void
 }
 
@@ -36,19 +36,19 @@ export class Forwarder {
     const path = { prependPath: false, toProxy: true }
     const options = { ...path, selfHandleResponse: true, ws: false, followRedirects: false, xfwd: false }
     this.#proxy = httpProxy.createProxyServer(options) as unknown as Proxy
-    this.#proxy.on('proxyReq', (request, attempt) => attempt.sending(request))
-    this.#proxy.on('proxyRes', (answer, attempt) => attempt.receive(answer))
+    this.#proxy.on('proxyReq', (request, call) => call.sending(request))
+    this.#proxy.on('proxyRes', (answer, call) => call.receive(answer))
     // Every call passes a callback for its errors; without a listener a stray one would be thrown.
     this.#proxy.on('error', () => {})
   }
 
   /** Sends one order to its node and its answer to the caller. Never rejects. */
-  async send(order: UpstreamRequest): Promise<UpstreamOutcome> {
+  async send(request: UpstreamRequest): Promise<UpstreamOutcome> {
     // An upload gets a socket of its own: one that turns out to be closed may cost bytes that are not here any more.
-    const { agent: kept, freshAgent } = order.upstream
-    const agent = Buffer.isBuffer(order.body) ? kept : freshAgent
-    const attempt = this.#try(order, agent)
-    const outcome = await attempt.outcome
+    const { agent: kept, freshAgent } = request.upstream
+    const agent = Buffer.isBuffer(request.body) ? kept : freshAgent
+    const call = this.#attempt(request, agent)
+    const outcome = await call.outcome
     if (outcome.kind !== 'node-failed') return outcome
     if (outcome.fault === 'own-fault') this.#ownFault(outcome.cause)
     // The node closed a kept-alive socket while we were writing to it: not one byte was answered, so ask again on a
@@ -58,24 +58,24 @@ export class Forwarder {
     // whether it wants the body, and can say no before anything is written.
     const isBroken =
       outcome.fault === 'reset' &&
-      !attempt.isSent &&
-      !order.asksFirst &&
-      isLarge(order.body) &&
-      canRepeat(order.body)
+      !call.isSent &&
+      !request.expectsContinue &&
+      isLarge(request.body) &&
+      canRepeat(request.body)
     if (!isStale && !isBroken) return outcome
-    order.resent()
-    return this.#try(isBroken ? { ...order, asksFirst: true } : order, freshAgent).outcome
+    request.onResend()
+    return this.#attempt(isBroken ? { ...request, expectsContinue: true } : request, freshAgent).outcome
   }
 
-  #try(order: UpstreamRequest, agent: Agent): ProxyCall {
-    const attempt = new ProxyCall(order, this.#clock)
-    const options = { target: order.upstream.target, agent, connectTimeout: order.timeouts.connect }
+  #attempt(request: UpstreamRequest, agent: Agent): ProxyCall {
+    const call = new ProxyCall(request, this.#clock)
+    const options = { target: request.upstream.target, agent, connectTimeout: request.timeouts.connect }
     try {
-      this.#proxy.web(attempt, attempt, options, (error) => attempt.fail(error))
+      this.#proxy.web(call, call, options, (error) => call.fail(error))
     } catch (error) {
-      attempt.fail(error as Error)
+      call.fail(error as Error)
     }
-    return attempt
+    return call
   }
 }
 

@@ -11,14 +11,14 @@ import type { UpstreamOutcome } from '../response/outcome.ts'
 import type { Forwarder } from './forwarder.ts'
 import { upTo } from './upstream-request.ts'
 
-interface NodeApiOptions {
+interface NodeClientOptions {
   readonly upstreams: UpstreamPool
   readonly forwarder: Forwarder
   readonly clock: Clock
 }
 
 /** What a node is asked, and how long it may take: milliseconds. */
-interface Question {
+interface NodeClientRequest {
   readonly method: 'GET' | 'HEAD' | 'POST'
   readonly path: string
   /** Who asks, as the node logs it. */
@@ -26,14 +26,14 @@ interface Question {
   readonly headers?: IncomingHttpHeaders
   readonly body?: RequestBody
   /** See Order. */
-  readonly asksFirst?: boolean
+  readonly expectsContinue?: boolean
   readonly timeouts: Config['timeouts']
   /** Until its answer begins. */
   readonly silentMs: number
   /** Until all is over; as for any request when it is absent. */
   readonly wholeMs?: number
   /** Why it is not waited for any longer. A bad answer to another request is no reason, unless this says so. */
-  readonly mayLeave?: (reason: LeaveReason) => boolean
+  readonly canFailOver?: (reason: LeaveReason) => boolean
   readonly signal?: AbortSignal
   /** Of an answer that is kept; those of a usual answer when it is absent. */
   readonly maxAnswerBytes?: number
@@ -44,22 +44,22 @@ const empty = Buffer.alloc(0)
 
 /** Requests to a node's own API whose answers are for us: whole in memory, or a failure. */
 export class NodeClient {
-  readonly #options: NodeApiOptions
+  readonly #options: NodeClientOptions
 
-  constructor(options: NodeApiOptions) {
+  constructor(options: NodeClientOptions) {
     this.#options = options
   }
 
-  ask(node: NodeView, question: Question): Promise<UpstreamOutcome> {
+  send(node: NodeView, request: NodeClientRequest): Promise<UpstreamOutcome> {
     const { upstreams, forwarder, clock } = this.#options
-    const { method, path, requestId, headers = {}, body = empty, timeouts, silentMs } = question
+    const { method, path, requestId, headers = {}, body = empty, timeouts, silentMs } = request
     const {
       wholeMs = timeouts.request,
-      mayLeave = (reason) => reason !== 'failing',
+      canFailOver = (reason) => reason !== 'failing',
       signal = never,
       maxAnswerBytes,
-      asksFirst = false,
-    } = question
+      expectsContinue = false,
+    } = request
     const upstream = upstreams.of(node)
     return forwarder.send({
       upstream,
@@ -74,13 +74,13 @@ export class NodeClient {
         via: upstream.via,
       }),
       body,
-      asksFirst,
+      expectsContinue,
       timeouts,
-      patience: upTo(silentMs, mayLeave),
+      responseDeadline: upTo(silentMs, canFailOver),
       pulse: null, // its answer says nothing of how it serves a model
       deadlineAt: clock.now() + wholeMs,
       signal,
-      resent: () => {},
+      onResend: () => {},
       receive: (head) => new HeldDelivery(head, maxAnswerBytes),
     })
   }

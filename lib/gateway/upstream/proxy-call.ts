@@ -3,7 +3,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type { Address } from '../../shared/net/address.ts'
 import { readInTurn } from '../../shared/turns.ts'
 import type { Pulse } from '../availability/silence.ts'
-import type { Answering, LeaveReason, Silent } from '../availability/upstream.ts'
+import type { LeaveReason, StreamingAttempt, WaitingAttempt } from '../availability/upstream.ts'
 import { provesUnreachable } from '../availability/version-check.ts'
 import type { RequestBody, Streamed } from '../body/streaming-body.ts'
 import { noTokens } from '../http/exchange.ts'
@@ -34,7 +34,7 @@ const keepAlive = { enable: true, initialDelay: 10_000, interval: 1000, count: 1
  * To http-proxy it plays the caller's request (`method`, `url`, `headers`, `pipe`) and the caller's response
  * (`on('close')`, `finished`), so that nothing of the real ones is in its hands.
  */
-export class ProxyCall implements Silent, Answering, TimedAttempt {
+export class ProxyCall implements WaitingAttempt, StreamingAttempt, TimedAttempt {
   readonly outcome: Promise<UpstreamOutcome>
   readonly method: string
   readonly url: string
@@ -46,34 +46,34 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
   readonly headersSent = true
   readonly writableFinished = false
 
-  readonly #order: UpstreamRequest
+  readonly #request: UpstreamRequest
   readonly #clock: Clock
   #phase: AttemptPhase = 'waiting'
   readonly #deadlines: AttemptDeadlines
   /** The body that is being passed on; null when the node has all of it. */
-  #upload: Streamed | null = null
+  #streamedBody: Streamed | null = null
   #resolve: (outcome: UpstreamOutcome) => void
   #closeUpstream: () => void = () => {}
-  #request: ClientRequest | null = null
+  #outgoing: ClientRequest | null = null
   /** Bytes that came on the connection before it was this attempt's. */
   #readBefore = 0
   #answer: IncomingMessage | null = null
   #delivery: Delivery | null = null
   #pieces: PieceCount | null = null
 
-  constructor(order: UpstreamRequest, clock: Clock) {
-    this.#order = order
+  constructor(request: UpstreamRequest, clock: Clock) {
+    this.#request = request
     this.#clock = clock
-    this.method = order.method
-    this.url = order.upstream.path + order.path
-    this.headers = order.asksFirst ? { ...order.headers, expect: '100-continue' } : order.headers
+    this.method = request.method
+    this.url = request.upstream.path + request.path
+    this.headers = request.expectsContinue ? { ...request.headers, expect: '100-continue' } : request.headers
     const { promise, resolve } = Promise.withResolvers<UpstreamOutcome>()
     this.outcome = promise
     this.#resolve = resolve
-    order.signal.addEventListener('abort', this.#abort, { once: true })
-    this.#deadlines = new AttemptDeadlines(order, clock, this)
-    order.upstream.silent.set(this, this)
-    if (order.signal.aborted) this.#abort()
+    request.signal.addEventListener('abort', this.#abort, { once: true })
+    this.#deadlines = new AttemptDeadlines(request, clock, this)
+    request.upstream.waiting.set(this, this)
+    if (request.signal.aborted) this.#abort()
     else this.#deadlines.arm()
   }
 
@@ -81,8 +81,8 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
     return this.#phase
   }
 
-  get upload(): Streamed | null {
-    return this.#upload
+  get streamedBody(): Streamed | null {
+    return this.#streamedBody
   }
 
   /** Played for http-proxy: it asks to be told when the caller's connection closes, and then closes its own. */
@@ -93,26 +93,26 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
   }
 
   /** Played for http-proxy: the body. The node's time to answer begins when it has all of it. */
-  pipe(request: ClientRequest): void {
-    this.#request = request
-    const { body } = this.#order
-    if (Buffer.isBuffer(body) && !this.#order.asksFirst) return void request.end(body)
-    if (!Buffer.isBuffer(body)) this.#upload = body
+  pipe(outgoing: ClientRequest): void {
+    this.#outgoing = outgoing
+    const { body } = this.#request
+    if (Buffer.isBuffer(body) && !this.#request.expectsContinue) return void outgoing.end(body)
+    if (!Buffer.isBuffer(body)) this.#streamedBody = body
     // http-proxy does not tell of the socket of a request that asks first.
-    if (this.#order.asksFirst) request.once('socket', () => this.sending(request))
-    void this.#send(request, body)
+    if (this.#request.expectsContinue) outgoing.once('socket', () => this.sending(outgoing))
+    void this.#send(outgoing, body)
     if (this.#phase === 'waiting') this.#deadlines.arm()
   }
 
   /** It fails only when the exchange is over, which has settled this attempt. */
-  async #send(request: ClientRequest, body: RequestBody): Promise<void> {
+  async #send(outgoing: ClientRequest, body: RequestBody): Promise<void> {
     const isAnswered = () => this.#phase !== 'waiting'
     try {
-      if (this.#order.asksFirst) await this.#invited(request)
+      if (this.#request.expectsContinue) await this.#untilContinue(outgoing)
       if (isAnswered()) return
-      if (Buffer.isBuffer(body)) return void request.end(body)
-      await body.play(request, {
-        moved: () => this.#deadlines.moved(this.#clock.now()),
+      if (Buffer.isBuffer(body)) return void outgoing.end(body)
+      await body.sendTo(outgoing, {
+        progressed: () => this.#deadlines.progressed(this.#clock.now()),
         get isAnswered() {
           return isAnswered()
         },
@@ -122,32 +122,32 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
     }
     // An answer to half of it leaves the rest unsent: see #settle.
     if (isAnswered()) return
-    this.#upload = null
-    this.#deadlines.sent(this.#clock.now())
+    this.#streamedBody = null
+    this.#deadlines.requestSent(this.#clock.now())
   }
 
   /** Resolves when the node wants the body, has answered without it, is gone, or may know nothing of such questions. */
-  #invited(request: ClientRequest): Promise<void> {
+  #untilContinue(outgoing: ClientRequest): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const cancel = this.#clock.after(inviteMs, resolve)
-    for (const event of ['continue', 'response', 'close']) request.once(event, resolve)
+    for (const event of ['continue', 'response', 'close']) outgoing.once(event, resolve)
     return promise.finally(cancel)
   }
 
   /** The request has its socket. */
-  sending(request: ClientRequest): void {
-    this.#readBefore = request.socket?.bytesRead ?? 0
+  sending(outgoing: ClientRequest): void {
+    this.#readBefore = outgoing.socket?.bytesRead ?? 0
     // The agent does so for sockets of its own.
-    if (!Buffer.isBuffer(this.#order.body) && request.socket) {
-      request.socket.setKeepAlive(keepAlive)
-      readPastBrokenWrite(request.socket)
+    if (!Buffer.isBuffer(this.#request.body) && outgoing.socket) {
+      outgoing.socket.setKeepAlive(keepAlive)
+      readPastBrokenWrite(outgoing.socket)
     }
     let informed = 0
-    request.on('information', () => {
+    outgoing.on('information', () => {
       if (++informed > maxInformed)
         this.failWith('bad-response', new Error('the node sends interim answers without an end'))
     })
-    request.on('upgrade', (_answer, socket) => {
+    outgoing.on('upgrade', (_answer, socket) => {
       socket.destroy()
       this.failWith('bad-response', new Error('the node switched protocols unasked'))
     })
@@ -165,17 +165,17 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
       this.failWith('bad-response', new Error(flaw))
       return
     }
-    this.#pieces = new PieceCount(this.#heard())
+    this.#pieces = new PieceCount(this.#recordProgress())
     this.#phase = 'streaming'
-    this.#order.upstream.silent.delete(this)
-    this.#order.upstream.answering.set(this, this)
+    this.#request.upstream.waiting.delete(this)
+    this.#request.upstream.streaming.set(this, this)
     this.#answer = answer
-    this.#delivery = this.#order.receive({
+    this.#delivery = this.#request.receive({
       status: answer.statusCode ?? 0,
       contentType: answer.headers['content-type'] ?? '',
       headers: answer.headers,
     })
-    this.#deadlines.began()
+    this.#deadlines.headReceived()
     answer.on('data', (chunk: Buffer) => this.#take(chunk))
     answer.on('end', () => this.#finish())
     answer.on('close', () => {
@@ -187,36 +187,36 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
 
   /** Whether the kernel has all of the request. */
   get isSent(): boolean {
-    return this.#upload === null && this.#request?.writableFinished === true
+    return this.#streamedBody === null && this.#outgoing?.writableFinished === true
   }
 
-  get silentSince(): number {
+  get waitingSince(): number {
     return this.#deadlines.sentAt
   }
 
   get address(): Address | null {
-    const { remoteAddress: host, remotePort: port } = this.#request?.socket ?? {}
+    const { remoteAddress: host, remotePort: port } = this.#outgoing?.socket ?? {}
     return host !== undefined && port !== undefined ? { host, port } : null
   }
 
   get pulse(): Pulse | null {
-    return this.#order.pulse
+    return this.#request.pulse
   }
 
   get bodyBytes(): number {
-    return this.#order.body.length ?? 0
+    return this.#request.body.length ?? 0
   }
 
   leave(reason: Exclude<LeaveReason, 'slow'>): void {
     if (this.#phase === 'waiting') this.#deadlines.leave(reason)
   }
 
-  found(): void {
-    this.#deadlines.found()
+  reachable(): void {
+    this.#deadlines.reachable()
   }
 
-  awake(): void {
-    this.#deadlines.awake()
+  thawed(): void {
+    this.#deadlines.thawed()
   }
 
   stall(): void {
@@ -230,23 +230,23 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
       this.failWith('broken-off', error)
       return
     }
-    const request = this.#request
+    const outgoing = this.#outgoing
     const forMs = this.#clock.now() - this.#deadlines.sentAt
-    const heard = (request?.socket?.bytesRead ?? 0) > this.#readBefore
-    this.failWith(faultOf(error, { request, forMs, heard }), error)
-    if (provesUnreachable(error)) this.#order.upstream.lost(this.#clock.now())
+    const heard = (outgoing?.socket?.bytesRead ?? 0) > this.#readBefore
+    this.failWith(faultOf(error, { request: outgoing, forMs, heard }), error)
+    if (provesUnreachable(error)) this.#request.upstream.connectFailed(this.#clock.now())
   }
 
   #take(chunk: Buffer): void {
     if (this.#phase === 'settled' || !this.#delivery) return
-    const now = this.#heard()
+    const now = this.#recordProgress()
     const next = this.#pieces?.add(chunk.length, now)
     if (next === 'give-up') {
-      this.#order.upstream.takeTurns()
+      this.#request.upstream.takeTurns()
       this.failWith('bad-response', new Error('the node cuts its answer into pieces of a few bytes'))
       return
     }
-    if (next === 'pause') void this.#letOthersGo()
+    if (next === 'pause') void this.#yieldTurn()
     const outcome = this.#guarded(() => this.#delivery?.take(chunk) ?? null)
     if (outcome) {
       this.#settle(outcome)
@@ -254,22 +254,22 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
     } else if (this.#delivery.isFull) {
       this.#phase = 'paused'
       this.#answer?.pause()
-      this.#delivery.whenRoom(this.#resume)
+      this.#delivery.onceWritable(this.#resume)
     }
   }
 
-  #heard(): number {
+  #recordProgress(): number {
     const now = this.#clock.now()
-    this.#deadlines.moved(now)
-    this.#order.upstream.heardAt = now
-    if (this.#order.pulse) this.#order.pulse.heardAt = now
+    this.#deadlines.progressed(now)
+    this.#request.upstream.heardAt = now
+    if (this.#request.pulse) this.#request.pulse.heardAt = now
     return now
   }
 
   /** The pieces of some reads of the socket in a row would hold up everybody else. */
-  async #letOthersGo(): Promise<void> {
+  async #yieldTurn(): Promise<void> {
     if (this.#answer) await readInTurn(this.#answer.socket)
-    this.#pieces?.turnBegins(this.#clock.now())
+    this.#pieces?.turnBegan(this.#clock.now())
   }
 
   #finish(): void {
@@ -291,7 +291,7 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
   readonly #resume = () => {
     if (this.#phase !== 'paused') return
     this.#phase = 'streaming'
-    this.#deadlines.moved(this.#clock.now())
+    this.#deadlines.progressed(this.#clock.now())
     this.#answer?.resume()
     this.#deadlines.arm()
   }
@@ -311,12 +311,12 @@ export class ProxyCall implements Silent, Answering, TimedAttempt {
     this.#phase = 'settled'
     this.#delivery?.close()
     this.#deadlines.cancel()
-    const { silent, answering } = this.#order.upstream
-    if (!silent.delete(this)) answering.delete(this)
-    this.#order.signal.removeEventListener('abort', this.#abort)
+    const { waiting, streaming } = this.#request.upstream
+    if (!waiting.delete(this)) streaming.delete(this)
+    this.#request.signal.removeEventListener('abort', this.#abort)
     const isAnswered = outcome.kind === 'done' || outcome.kind === 'refused'
     // An answer to half an upload is an answer; the rest of it would wait for nobody.
-    if (!isAnswered || this.#upload !== null) this.#closeUpstream()
+    if (!isAnswered || this.#streamedBody !== null) this.#closeUpstream()
     this.#resolve(outcome)
   }
 }

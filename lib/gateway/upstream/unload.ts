@@ -5,7 +5,7 @@ import type { UpstreamOutcome } from '../response/outcome.ts'
 
 /** How long a node may take to unload a model, and how often it is asked whether it has, in milliseconds. */
 const unloadMs = 10_000
-const lookMs = 100
+const pollMs = 100
 
 /** A request to a node's own API, for ourselves. */
 export interface NodeRequest {
@@ -39,7 +39,7 @@ export async function unload(
     if (!loaded) return null
     const kept = models.filter((model) => loaded.has(model))
     if (kept.length === 0 || clock.now() >= until) return kept
-    await clock.sleep(lookMs, signal)
+    await clock.sleep(pollMs, signal)
   }
 }
 

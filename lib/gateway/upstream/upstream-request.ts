@@ -16,15 +16,15 @@ export interface ResponseDeadline {
   /** It is silent for longer than that; told once. */
   overdue(sentAt: number): void
   /** Whether the request may be sent to another node now. */
-  mayLeave(reason: LeaveReason): boolean
+  canFailOver(reason: LeaveReason): boolean
   /** Whether the request may be sent again now, to this node as well. */
-  mayReturn(): boolean
+  canResend(): boolean
 }
 
 /** Waits that long, and no longer; leaves a node that cannot be reached, where another can be asked. */
 export function upTo(
   atMostMs: number,
-  mayLeave: (reason: LeaveReason) => boolean = () => false,
+  canFailOver: (reason: LeaveReason) => boolean = () => false,
 ): ResponseDeadline {
   const overdueFault = 'first-token-timeout'
   return {
@@ -32,8 +32,8 @@ export function upTo(
     overdueFault,
     expectedMs: () => atMostMs,
     overdue: () => {},
-    mayLeave,
-    mayReturn: () => false,
+    canFailOver,
+    canResend: () => false,
   }
 }
 
@@ -52,16 +52,16 @@ export interface UpstreamRequest {
   readonly headers: OutgoingHttpHeaders
   readonly body: RequestBody
   /** A body that is passed on is sent when the node says that it wants it (Expect: 100-continue), or nothing for a second. */
-  readonly asksFirst?: boolean
+  readonly expectsContinue?: boolean
   readonly timeouts: Config['timeouts']
-  readonly patience: ResponseDeadline
+  readonly responseDeadline: ResponseDeadline
   /** Told of each piece of the answer; null where it says nothing of how the node serves a model. */
   readonly pulse: Pulse | null
   /** Monotonic milliseconds at which the whole request must be over. */
   readonly deadlineAt: number
   readonly signal: AbortSignal
   /** A kept-alive socket turned out to be closed: the request is sent once more, on a new one. */
-  readonly resent: () => void
+  readonly onResend: () => void
   /** Called once, when the answer's head is here: where its body goes. */
   readonly receive: (head: AnswerHead) => Delivery
 }

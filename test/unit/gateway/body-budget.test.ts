@@ -73,7 +73,7 @@ test('what an owner gave back is its to take again (344)', () => {
   for (let round = 0; round < 5; round++) {
     const shares = Array.from({ length: 5 }, () => budget.open('tenant a'))
     for (const share of shares) assert(share.take(64 * mib, large))
-    shares[0]?.give(64 * mib)
+    shares[0]?.release(64 * mib)
     for (const share of shares) share[Symbol.dispose]()
     assert.equal(budget.held, 0)
   }

@@ -48,7 +48,7 @@ suite('the body of a management request', () => {
   ] as const) {
     test(what, async () => {
       const request = await read(action, body)
-      assert.deepEqual([request.ask.body, request.streams], [sent, streams])
+      assert.deepEqual([request.job.body, request.streams], [sent, streams])
     })
   }
 
@@ -95,7 +95,7 @@ suite('the body of a management request', () => {
   }
 
   test('may have keys of ours deeper down as often as it likes', async () => {
-    const { ask } = await read(
+    const { job: ask } = await read(
       'create',
       '{"model":"n","from":"m","messages":[{"MODEL":1},{"model":"}{","from":2}]}',
     )
@@ -105,15 +105,15 @@ suite('the body of a management request', () => {
   test('names the blobs a node must have: files only where there is no base', async () => {
     const other = digest.replace('0', '1')
     const files = { files: { 'm.gguf': digest }, adapters: { 'a.gguf': other } }
-    assert.deepEqual((await read('create', { model: 'n', ...files })).ask.digests, [digest, other])
-    assert.deepEqual((await read('create', { model: 'n', from: 'm', ...files })).ask.digests, [other])
+    assert.deepEqual((await read('create', { model: 'n', ...files })).job.digests, [digest, other])
+    assert.deepEqual((await read('create', { model: 'n', from: 'm', ...files })).job.digests, [other])
   })
 })
 
 suite('the policy', () => {
   const caller = { tenant: 't', models: ['m*', '*/*', 'new'], mayManage: true }
   const judged = async (action: ManagedAction, body: object, management: object = {}) =>
-    permit((await read(action, body)).ask, caller, configSchema.parse({ management }))
+    permit((await read(action, body)).job, caller, configSchema.parse({ management }))
 
   test('lets models of named registries through, and says which setting names them', async () => {
     await judged('pull', { model: 'm' })

@@ -15,7 +15,7 @@ function told(pieces: {
     const next = count.add(pieces.bytes, now)
     if (next !== 'go-on') all.push(next)
     if (next === 'give-up') break
-    if (next === 'pause') count.turnBegins(now)
+    if (next === 'pause') count.turnBegan(now)
   }
   return all
 }

@@ -12,7 +12,7 @@ async function storm(perSecond: number): Promise<number> {
   for (let second = 0; second < 60; second++) {
     await clock.advance(1000)
     for (let n = 0; n < perSecond; n++) {
-      budget.earn()
+      budget.recordRequest()
       if (budget.spend()) granted++
     }
   }
@@ -40,7 +40,7 @@ test('over any ten seconds there are no more than a tenth of the requests and 45
   const made: { readonly requests: number; readonly retries: number }[] = []
   /** @param wants whether as many are retried as may be. */
   const second = async (requests: number, wants: boolean) => {
-    for (let n = 0; n < requests; n++) budget.earn()
+    for (let n = 0; n < requests; n++) budget.recordRequest()
     let retries = 0
     while (wants && budget.spend()) retries++
     made.push({ requests, retries })

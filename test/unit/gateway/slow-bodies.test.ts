@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type ComingBody, SlowBodies, slotPace, slowestPace } from '../../../lib/gateway/body/slow-bodies.ts'
+import {
+  type IncomingBody,
+  SlowBodies,
+  slotPace,
+  slowestPace,
+} from '../../../lib/gateway/body/slow-bodies.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 
-class Body implements ComingBody {
+class Body implements IncomingBody {
   bytes = 0
-  isAwaited = true
+  isAwaitingCaller = true
   pace = slowestPace
   failedAt: number | null = null
   readonly #clock: VirtualClock
@@ -64,7 +69,7 @@ test('what came fast before does not pay for an hour of silence (344)', async ()
 
 test('time in which the node is waited for does not count (344)', async () => {
   const { clock, body } = start()
-  body.isAwaited = false
+  body.isAwaitingCaller = false
   await pass(clock, body, 3600, 0)
   assert.equal(body.failedAt, null)
 })

@@ -23,7 +23,7 @@ function read(text: string, { api = 'ollama_chat', type = ndjson, pieces = text.
   const tail = new StreamParser(api, type)
   const bytes = Buffer.from(text)
   for (let at = 0; at < bytes.length; at += pieces) tail.read(bytes.subarray(at, at + pieces))
-  return { ...tail.ending(), malformed: tail.malformed }
+  return { ...tail.end(), malformed: tail.malformed }
 }
 
 suite('a native stream', () => {

@@ -322,7 +322,7 @@ suite('a model that fails on a node by itself', () => {
 
   test('is asked for elsewhere for 30 s, while other models go on there (151)', async () => {
     const fleet = arrange(both())
-    fleet.upstream('a').bar('m:latest')
+    fleet.upstream('a').blockModel('m:latest')
     assert.equal((await fleet.acquire()).node.name, 'b')
     assert.equal((await fleet.acquire('o:latest')).node.name, 'a')
     await fleet.clock.advance(30_000)
@@ -331,7 +331,7 @@ suite('a model that fails on a node by itself', () => {
 
   test('is asked for there when nobody else has it', async () => {
     const fleet = arrange(one(1))
-    fleet.upstream('a').bar('m:latest')
+    fleet.upstream('a').blockModel('m:latest')
     assert.equal((await fleet.acquire()).node.name, 'a')
     assert.equal(await fleet.panics(), 1)
   })
