@@ -1,13 +1,15 @@
 import type { Policy } from '../fleet/policies.ts'
 import type { Random } from '../shared/random.ts'
+import { CandidateLists } from './cost/candidate-lists.ts'
 import type { Candidates } from './cost/candidates.ts'
 import { restOf } from './cost/completion.ts'
+import type { CostContext } from './cost/context.ts'
 import { PrefixIndex } from './cost/prefix-index.ts'
 import { failedLoadOf } from './cost/selection.ts'
-import { Swaps } from './cost/swaps.ts'
 import { DecisionLog, type LoggedDecision } from './decision-log.ts'
 import type { Effect, SchedulerEvent, SchedulingRequest, WithdrawalReason } from './events.ts'
 import { FleetState } from './fleet/fleet-state.ts'
+import { Swaps } from './fleet/swaps.ts'
 import { type LearnedState, Learning } from './learning/learning.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
 import { FairQueue } from './queue/fair-queue.ts'
@@ -46,6 +48,7 @@ export class Core {
   readonly #rules: Parameters
   readonly #learning: Learning
   readonly #fleet: FleetState
+  readonly #lists: CandidateLists
   readonly #tenants: Tenants
   readonly #lines: FairQueue
   readonly #prefixes: PrefixIndex
@@ -59,18 +62,26 @@ export class Core {
   constructor({ policy, parameters, random, begun = () => {} }: CoreOptions) {
     this.#rules = parameters
     this.#learning = new Learning(parameters)
-    this.#fleet = new FleetState(this.#learning, parameters)
+    this.#fleet = new FleetState(this.#learning, parameters.swaps)
+    const context: CostContext = {
+      fleet: this.#fleet,
+      learning: this.#learning,
+      rules: parameters,
+      victims: new WeakMap(),
+    }
+    this.#lists = new CandidateLists(context)
     this.#log = new DecisionLog(decisionsKept, begun)
     this.#tenants = new Tenants(parameters)
     this.#lines = new FairQueue(parameters, this.#tenants)
     this.#prefixes = new PrefixIndex(parameters.prefixes)
-    this.#flights = new InFlight(this.#fleet.around, this.#lines, this.#tenants, this.#prefixes, this.#log)
+    this.#flights = new InFlight(context, this.#lines, this.#tenants, this.#prefixes, this.#log)
     this.#swaps = new Swaps(this.#fleet, parameters.swaps)
     this.#admission = new QueueLimits(parameters, random)
     this.#restraint = new TenantReservation(parameters, this.#tenants)
     this.#pass = new SchedulingPass(
       {
-        around: this.#fleet.around,
+        rules: parameters,
+        lists: this.#lists,
         lines: this.#lines,
         flights: this.#flights,
         swaps: this.#swaps,
@@ -256,8 +267,8 @@ export class Core {
     this.#lines.add(waiting, isNew, now)
   }
 
-  #listFor({ model, variant }: SchedulingRequest, now: number): Candidates {
-    return this.#fleet.candidates(model, variant, now)
+  #listFor(work: SchedulingRequest, now: number): Candidates {
+    return this.#lists.of(work, now)
   }
 
   #waiting(work: SchedulingRequest, list: Candidates, now: number): QueueEntry {

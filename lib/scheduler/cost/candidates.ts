@@ -3,9 +3,7 @@ import type { Random } from '../../shared/random.ts'
 import type { Runner } from '../fleet/runner.ts'
 import type { QueueEntry } from '../queue-entry.ts'
 import { fleetPerToken } from './capacity.ts'
-import type { Surroundings } from './completion.ts'
-import { CostTable } from './cost-table.ts'
-import { loadS } from './cost-terms.ts'
+import { type CostRows, CostTable } from './cost-table.ts'
 import { type Flow, flowOf } from './flow.ts'
 
 /** The fleet's capacity is asked for with every request, and changes slowly: it is worked out once in so many seconds. */
@@ -41,10 +39,10 @@ export class Candidates extends CostTable {
   /** The last request that #hasRunner looked at: it is asked for row by row. Null after each change. */
   #lastAsked: { readonly waiting: QueueEntry; readonly hasRunner: boolean } | null = null
 
-  constructor(runners: readonly Runner[], around: Surroundings, now: number) {
-    super(runners, around, now)
-    this.#everyRow = [...runners.keys()]
-    this.#tiers = runners.map(tierOf)
+  constructor(rows: CostRows, now: number) {
+    super(rows, now)
+    this.#everyRow = [...rows.runners.keys()]
+    this.#tiers = rows.runners.map(tierOf)
     this.#isTiered = this.#tiers.some((tier) => tier !== tiers.well)
   }
 
@@ -102,7 +100,7 @@ export class Candidates extends CostTable {
 
   /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
   #hasSpare(free: number, slots: number, others: number): boolean {
-    const { reserve } = this.around.rules.restraint
+    const { reserve } = this.context.rules.restraint
     return free > Math.min(reserve * slots, Math.max(1, others * slots))
   }
 
@@ -110,7 +108,7 @@ export class Candidates extends CostTable {
     const best = this.#scan(this.#choiceOf(upTo, waiting), waiting, random, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
     // Of loads that were put off none may cost less, nor about the same.
-    const isDue = this.workOutLoads(least * (1 + this.around.rules.cost.tie), now)
+    const isDue = this.workOutLoads(least * (1 + this.context.rules.cost.tie), now)
     return isDue ? this.#scan(this.#choiceOf(upTo, waiting), waiting, random, now) : best
   }
 
@@ -125,7 +123,7 @@ export class Candidates extends CostTable {
   }
 
   #scan({ rows, upTo, before }: Choice, waiting: QueueEntry, random: Random, now: number): number {
-    const { tie } = this.around.rules.cost
+    const { tie } = this.context.rules.cost
     let best = -1
     // Whoever costs more than any sum of seconds, or nothing that is a number, has no place.
     let least = 1e300
@@ -184,8 +182,8 @@ export class Candidates extends CostTable {
   #isComing(runner: Runner, row: number): boolean {
     const { swap } = runner.node
     if (swap?.runner !== runner) return false
-    const { hangS } = this.around.rules.swaps
-    return swap.askedAt === null || this.terms(row).at < swap.askedAt + Math.max(hangS, 3 * loadS(runner))
+    const { hangS } = this.context.rules.swaps
+    return swap.askedAt === null || this.terms(row).at < swap.askedAt + Math.max(hangS, 3 * runner.loadS)
   }
 
   #tierOf(row: number): Tier {
@@ -228,7 +226,7 @@ export class Candidates extends CostTable {
 
   /** Whether a request may start now: no row becomes free while a pass lasts. */
   get isOpen(): boolean {
-    return this.allFree > 0 || !this.around.rules.uses.lateBinding
+    return this.allFree > 0 || !this.context.rules.uses.lateBinding
   }
 
   /** Whether there is any place for a request, now or later. */
@@ -241,15 +239,15 @@ export class Candidates extends CostTable {
    * everybody in it would take too long. As of the last tick.
    */
   flow(now: number): Flow {
-    if (!this.#flow || now - this.#flow.at >= this.around.rules.queue.tickS)
-      this.#flow = { at: now, flow: flowOf(this, this.around.learning) }
+    if (!this.#flow || now - this.#flow.at >= this.context.rules.queue.tickS)
+      this.#flow = { at: now, flow: flowOf(this, this.context.learning) }
     return this.#flow.flow
   }
 
   /** Seconds of the whole fleet per token that a tenant is charged (see capacity.ts). */
   fleetPerToken(now: number): number {
     if (!this.#capacity || now - this.#capacity.at >= capacityS)
-      this.#capacity = { at: now, perToken: fleetPerToken(this.runners, this.around) }
+      this.#capacity = { at: now, perToken: fleetPerToken(this.runners, this.context) }
     return this.#capacity.perToken
   }
 }

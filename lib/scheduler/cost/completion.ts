@@ -1,16 +1,8 @@
 import type { SchedulingRequest } from '../events.ts'
-import type { FleetState } from '../fleet/fleet-state.ts'
 import type { InFlightRequest, Runner } from '../fleet/runner.ts'
 import type { Learning } from '../learning/learning.ts'
 import { fewestTokens } from '../learning/outputs.ts'
-import type { Parameters } from '../parameters.ts'
-
-/** What estimates are made from. */
-export interface Surroundings {
-  readonly fleet: FleetState
-  readonly learning: Learning
-  readonly rules: Parameters
-}
+import type { CostContext } from './context.ts'
 
 /** Output tokens still to come of a request that has written so many. */
 export function restOf(work: SchedulingRequest, written: number, learning: Learning): number {
@@ -20,7 +12,7 @@ export function restOf(work: SchedulingRequest, written: number, learning: Learn
 }
 
 /** Bytes of the runner's model, more when it is partly outside of the GPU: as slow as it behaves. */
-export function slowBytes({ node, model, residence }: Runner, { rules }: Surroundings): number {
+export function slowBytes({ node, model, residence }: Runner, { rules }: CostContext): number {
   const bytes = node.facts.models.get(model) ?? residence?.size ?? 1
   // Ollama's own numbers may differ by some overhead on either side.
   const isOffloaded = residence ? residence.sizeVram < 0.98 * residence.size : bytes > node.memory
@@ -31,16 +23,16 @@ export function slowBytes({ node, model, residence }: Runner, { rules }: Surroun
 const batchTokens = 512
 
 /** Seconds that a batch full of prompts takes, by what is known. */
-export function batchS(runner: Runner, around: Surroundings): number {
+export function batchS(runner: Runner, context: CostContext): number {
   const busy = Math.max(1, runner.node.busy)
-  return (busy * batchTokens) / runner.pace.prefillRate(slowBytes(runner, around))
+  return (busy * batchTokens) / runner.pace.prefillRate(slowBytes(runner, context))
 }
 
 /** When each request that runs on a runner will end, in monotonic seconds. */
-export function endsOf(runner: Runner, around: Surroundings, now: number): number[] {
+export function endsOf(runner: Runner, context: CostContext, now: number): number[] {
   const { flights, node, pace } = runner
   if (flights.size === 0) return []
-  const alone = pace.usualSecondsPerToken(slowBytes(runner, around)) * node.busy
+  const alone = pace.usualSecondsPerToken(slowBytes(runner, context)) * node.busy
   const perToken = alone * (1 + pace.slowdown * (flights.size - 1))
   const ends: number[] = []
   for (const flight of flights.values()) ends.push(endOf(flight, perToken, now))

@@ -1,9 +1,25 @@
 import type { Runner } from '../fleet/runner.ts'
 import { promptOn, type QueueEntry } from '../queue-entry.ts'
-import type { Surroundings } from './completion.ts'
-import { type CostTerms, computeTerms, earliest, loadS } from './cost-terms.ts'
+import type { CostContext } from './context.ts'
+import { type CostTerms, computeTerms, earliest } from './cost-terms.ts'
 
 const columns = 5
+
+/** What was worked out last for one runner. All lists that the runner is in share it. */
+export interface RunnerCost {
+  /** They hold for a tick while nothing happens on the node; null: they were never computed. */
+  terms: CostTerms | null
+  /** When each slot will be free, with what the pass under way has planned; null outside of a pass. */
+  planned: number[] | null
+}
+
+/** The rows of a cost table. */
+export interface CostRows {
+  readonly runners: readonly Runner[]
+  /** By the same index as `runners`. */
+  readonly costs: readonly RunnerCost[]
+  readonly context: CostContext
+}
 
 /**
  * Every place of one variant, as columns of numbers: the inner loop of the scheduler runs over them, 48 times for each
@@ -12,7 +28,8 @@ const columns = 5
  */
 export class CostTable {
   readonly runners: readonly Runner[]
-  protected readonly around: Surroundings
+  protected readonly context: CostContext
+  readonly #costs: readonly RunnerCost[]
   readonly #terms: CostTerms[] = []
   /** Monotonic seconds; moves with what a pass plans. */
   readonly #start: Float64Array
@@ -38,9 +55,10 @@ export class CostTable {
   #turnedAt: number
   #freshAt = Number.NEGATIVE_INFINITY
 
-  constructor(runners: readonly Runner[], around: Surroundings, now: number) {
+  constructor({ runners, costs, context }: CostRows, now: number) {
     this.runners = runners
-    this.around = around
+    this.context = context
+    this.#costs = costs
     this.#start = new Float64Array(runners.length)
     this.#rates = new Float64Array(columns * runners.length)
     this.#slots = new Uint16Array(runners.length)
@@ -48,8 +66,8 @@ export class CostTable {
     this.#isDirty = new Uint8Array(runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
-      runner.node.followers.push(() => this.#soil(row))
-      this.#write(row, now, runner.terms)
+      runner.node.follow(() => this.#soil(row))
+      this.#write(row, now, costs[row]?.terms ?? null)
     }
   }
 
@@ -63,7 +81,7 @@ export class CostTable {
     this.#freshAt = now
     for (let row = this.#dirty.pop(); row !== undefined; row = this.#dirty.pop()) this.#renewRow(row, now)
     const { length } = this.runners
-    const { tickS } = this.around.rules.queue
+    const { tickS } = this.context.rules.queue
     const due = Math.min(length, Math.floor(((now - this.#turnedAt) / tickS) * length))
     if (due === 0) return
     this.#turnedAt = now
@@ -91,13 +109,13 @@ export class CostTable {
     this.#isDirty[row] = 0
     const runner = this.runners[row]
     if (!runner) return
-    if (!needsLoad(runner) || !this.around.rules.uses.residency) {
+    if (!needsLoad(runner) || !this.context.rules.uses.residency) {
       this.#write(row, now, this.#terms[row] ?? null)
       return
     }
     this.#postponed.add(row)
     this.#count(row, 0, 0)
-    this.#leastLoadS = Math.min(this.#leastLoadS, loadS(runner))
+    this.#leastLoadS = Math.min(this.#leastLoadS, runner.loadS)
     this.#start[row] = Number.POSITIVE_INFINITY
   }
 
@@ -140,19 +158,19 @@ export class CostTable {
 
   /** Plans a request for the slot that is free first: whoever comes next in this pass finds it taken until then. */
   plan(row: number, seconds: number): void {
-    const runner = this.runners[row]
-    if (!runner) return
+    const cost = this.#costs[row]
+    if (!cost) return
     const start = this.start(row)
-    runner.planned ??= [...this.terms(row).slotEnds]
-    runner.planned[runner.planned.indexOf(start)] = start + seconds
-    this.#start[row] = earliest(runner.planned)
+    cost.planned ??= [...this.terms(row).slotEnds]
+    cost.planned[cost.planned.indexOf(start)] = start + seconds
+    this.#start[row] = earliest(cost.planned)
   }
 
   /** Forgets what a pass has planned. */
   unplan(row: number): void {
-    const runner = this.runners[row]
-    if (!runner) return
-    runner.planned = null
+    const cost = this.#costs[row]
+    if (!cost) return
+    cost.planned = null
     this.#start[row] = this.terms(row).start
   }
 
@@ -168,14 +186,15 @@ export class CostTable {
   /** @param last the terms of last time, which hold while nothing happened on the node; null: time has passed. */
   #write(row: number, now: number, last: CostTerms | null): void {
     const runner = this.runners[row]
-    if (!runner) return
+    const cost = this.#costs[row]
+    if (!runner || !cost) return
     this.#postponed.delete(row)
-    const { tickS } = this.around.rules.queue
+    const { tickS } = this.context.rules.queue
     const doHold = last?.stamp === runner.node.stamp && now < last.at + tickS
-    const terms = doHold ? last : computeTerms(runner, this.around, now)
-    this.#start[row] = runner.planned ? earliest(runner.planned) : terms.start
+    const terms = doHold ? last : computeTerms(runner, this.context, now)
+    this.#start[row] = cost.planned ? earliest(cost.planned) : terms.start
     if (terms === this.#terms[row]) return
-    runner.terms = terms
+    cost.terms = terms
     this.lastResorts += lastResort(terms) - lastResort(this.#terms[row])
     this.#terms[row] = terms
     if (terms.state === 'ready' || terms.state === 'full')

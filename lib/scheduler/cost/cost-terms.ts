@@ -1,6 +1,7 @@
 import type { Candidate } from '../events.ts'
 import type { Runner } from '../fleet/runner.ts'
-import { endsOf, type Surroundings, slowBytes } from './completion.ts'
+import { endsOf, slowBytes } from './completion.ts'
+import type { CostContext } from './context.ts'
 import { type Eviction, evictionFor } from './eviction.ts'
 
 /**
@@ -48,11 +49,11 @@ interface Opening {
 }
 
 /** The terms as of now. */
-export function computeTerms(runner: Runner, around: Surroundings, now: number): CostTerms {
+export function computeTerms(runner: Runner, context: CostContext, now: number): CostTerms {
   const { node, pace, flights } = runner
-  const { cost, uses } = around.rules
-  const opening = openingOf(runner, around, now)
-  const bytes = slowBytes(runner, around)
+  const { cost, uses } = context.rules
+  const opening = openingOf(runner, context, now)
+  const bytes = slowBytes(runner, context)
   const busy = 1 + node.busy - (flights.size > 0 ? 1 : 0)
   // Whoever waits for a slot finds the others, but not the one that made way.
   const others = Math.min(flights.size, runner.slots - 1)
@@ -74,7 +75,7 @@ export function computeTerms(runner: Runner, around: Surroundings, now: number):
     prefillPerToken,
     decodePerToken,
     externalityPerToken,
-    othersWrite: around.learning.output(runner.model),
+    othersWrite: context.learning.output(runner.model),
     stall,
     sharingPerToken,
     fixed: opening.eviction?.penalty ?? 0,
@@ -84,26 +85,26 @@ export function computeTerms(runner: Runner, around: Surroundings, now: number):
   }
 }
 
-function openingOf(runner: Runner, around: Surroundings, now: number): Opening {
+function openingOf(runner: Runner, context: CostContext, now: number): Opening {
   const { node, flights, slots } = runner
   const never: Opening = { state: 'absent', slotEnds: [], freeSlots: 0, eviction: null }
   const freeSlots = Math.max(0, slots - flights.size)
   if (runner.isVictim) return never
   if (node.swap?.runner === runner) {
-    const loadedAt = Math.max(now, swapEnd(runner, around, now))
+    const loadedAt = Math.max(now, swapEnd(runner, context, now))
     return { state: 'loading', slotEnds: Array(slots).fill(loadedAt), freeSlots, eviction: null }
   }
   // A pause ends, and a trial tells: until then nobody knows.
   if (runner.barrier === 'busy' || runner.barrier === 'trial' || node.isTried) return never
-  if (runner.residence || !around.rules.uses.residency) {
+  if (runner.residence || !context.rules.uses.residency) {
     if (freeSlots > 0) return { state: 'ready', slotEnds: [], freeSlots, eviction: null }
     // As many must end before the next starts as are too many: the last ones to end hold the slots.
-    const ends = endsOf(runner, around, now).sort((a, b) => a - b)
+    const ends = endsOf(runner, context, now).sort((a, b) => a - b)
     return { state: 'full', slotEnds: ends.slice(-slots), freeSlots, eviction: null }
   }
-  const eviction = evictionFor(runner, around, now)
+  const eviction = evictionFor(runner, context, now)
   if (!eviction) return never
-  const loadedAt = eviction.drainedAt + loadS(runner)
+  const loadedAt = eviction.drainedAt + runner.loadS
   return { state: 'absent', slotEnds: Array(slots).fill(loadedAt), freeSlots: fewestSlots, eviction }
 }
 
@@ -114,21 +115,16 @@ export function earliest(ends: readonly number[]): number {
   return first
 }
 
-/** Seconds to load a runner that is not in memory. */
-export function loadS({ node, model, pace }: Runner): number {
-  return pace.node.loadS(node.facts.models.get(model) ?? 0)
-}
-
 /** When the swap under way for a runner will be over. The longer one is overdue, the longer it will be: it may hang. */
-function swapEnd(runner: Runner, around: Surroundings, now: number): number {
+function swapEnd(runner: Runner, context: CostContext, now: number): number {
   const { swap } = runner.node
   if (!swap) return now
   if (swap.askedAt !== null) {
-    const due = swap.askedAt + loadS(runner)
+    const due = swap.askedAt + runner.loadS
     return due + 2 * Math.max(0, now - due)
   }
-  const ends = swap.victims.flatMap((victim) => endsOf(victim, around, now))
-  return Math.max(now, ...ends) + loadS(runner)
+  const ends = swap.victims.flatMap((victim) => endsOf(victim, context, now))
+  return Math.max(now, ...ends) + runner.loadS
 }
 
 /** What a request costs, term by term. @param wait for a slot, seconds. @param prompt tokens to read. @param output tokens to write. */

@@ -1,6 +1,7 @@
-import type { NodeState } from '../fleet/node-state.ts'
-import type { Runner } from '../fleet/runner.ts'
-import { endsOf, type Surroundings } from './completion.ts'
+import type { HostNode, Runner } from '../fleet/runner.ts'
+import { endsOf } from './completion.ts'
+import type { CostContext } from './context.ts'
+import type { PricedVictim } from './victim-prices.ts'
 
 /** What must go for a runner to be loaded, and what that costs. */
 export interface Eviction {
@@ -13,33 +14,16 @@ export interface Eviction {
   readonly isLastResort: boolean
 }
 
-interface Priced {
-  readonly victim: Runner
-  /** Bytes in memory. */
-  readonly size: number
-  readonly penalty: number
-  readonly drainedAt: number
-  /** Seconds: what its absence costs, and the wait for it to run dry. */
-  readonly price: number
-}
-
-/** As of a node's stamp and a time. */
-export interface PricedVictims {
-  readonly stamp: number
-  readonly at: number
-  readonly victims: readonly Priced[]
-}
-
 /**
  * The cheapest room for a runner on its node, or null while none can be made: a swap is under way there, or the same came
  * to nothing just now, or it is not for this instance to make it. A model that is larger than the memory may have it
  * alone: Ollama puts the rest elsewhere.
  */
-export function evictionFor(runner: Runner, around: Surroundings, now: number): Eviction | null {
+export function evictionFor(runner: Runner, context: CostContext, now: number): Eviction | null {
   const { node } = runner
   const { room = 'any' } = node.facts
   if (node.swap || room === 'none' || node.pauseOf(runner, now)) return null
-  const chosen = chooseVictims(runner, around, now)
+  const chosen = chooseVictims(runner, context, now)
   if (chosen.length > 0 && room === 'free') return null
   let [drainedAt, penalty] = [now, 0]
   for (const each of chosen) {
@@ -51,15 +35,15 @@ export function evictionFor(runner: Runner, around: Surroundings, now: number): 
 }
 
 /** The cheapest that make room enough. */
-function chooseVictims(runner: Runner, around: Surroundings, now: number): readonly Priced[] {
+function chooseVictims(runner: Runner, context: CostContext, now: number): readonly PricedVictim[] {
   const { node } = runner
-  const { fleet, rules } = around
-  const priced = victimsOf(node, around, now)
+  const { fleet, rules } = context
+  const priced = victimsOf(node, context, now)
   let room = node.memory - fleet.size(runner)
   let places = (node.facts.maxLoaded ?? rules.swaps.maxLoaded) - 1 - priced.length
   for (const { size } of priced) room -= size
-  const chosen: Priced[] = []
-  const evict = (each: Priced) => {
+  const chosen: PricedVictim[] = []
+  const evict = (each: PricedVictim) => {
     chosen.push(each)
     room += each.size
     places++
@@ -79,21 +63,22 @@ function chooseVictims(runner: Runner, around: Surroundings, now: number): reado
 }
 
 /** The models in memory, the cheapest to be without first: worked out once for all that want their room. */
-function victimsOf(node: NodeState, around: Surroundings, now: number): readonly Priced[] {
-  const { tickS } = around.rules.queue
-  if (node.priced?.stamp === node.stamp && now < node.priced.at + tickS) return node.priced.victims
+function victimsOf(node: HostNode, context: CostContext, now: number): readonly PricedVictim[] {
+  const { tickS } = context.rules.queue
+  const last = context.victims.get(node)
+  if (last?.stamp === node.stamp && now < last.at + tickS) return last.victims
   const victims = Array.from(node.loaded.values(), (victim) => {
-    const penalty = missed(victim, around, now)
-    const drainedAt = Math.max(now, ...endsOf(victim, around, now))
-    return { victim, size: around.fleet.size(victim), penalty, drainedAt, price: penalty + drainedAt - now }
+    const penalty = missed(victim, context, now)
+    const drainedAt = Math.max(now, ...endsOf(victim, context, now))
+    return { victim, size: context.fleet.size(victim), penalty, drainedAt, price: penalty + drainedAt - now }
   })
   victims.sort((a, b) => a.price - b.price)
-  node.priced = { stamp: node.stamp, at: now, victims }
+  context.victims.set(node, { stamp: node.stamp, at: now, victims })
   return victims
 }
 
 /** Seconds to load it again, by how likely it is to be asked for soon; less where it has replicas (docs/routing.md#cost). */
-function missed(victim: Runner, { fleet, learning, rules }: Surroundings, now: number): number {
+function missed(victim: Runner, { fleet, learning, rules }: CostContext, now: number): number {
   const { missedS, replicas: weight } = rules.cost
   const replicas = fleet.replicas(victim)
   const again = victim.pace.node.loadS(victim.node.facts.models.get(victim.model) ?? fleet.size(victim))

@@ -1,6 +1,5 @@
 import type { Learning } from '../learning/learning.ts'
-import type { Candidates } from './candidates.ts'
-import { loadS } from './cost-terms.ts'
+import type { CostTable } from './cost-table.ts'
 
 /** What the fleet does for one variant, taken together. */
 export interface Flow {
@@ -13,7 +12,7 @@ export interface Flow {
 }
 
 /** How fast usual requests of a list's variant are completed. */
-export function flowOf(list: Pick<Candidates, 'runners' | 'terms'>, learning: Learning): Flow {
+export function flowOf(list: Pick<CostTable, 'runners' | 'terms'>, learning: Learning): Flow {
   let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
   const { prompt, decoding } = learning.usual(list.runners[0]?.model ?? '')
   for (const [row, runner] of list.runners.entries()) {
@@ -25,7 +24,7 @@ export function flowOf(list: Pick<Candidates, 'runners' | 'terms'>, learning: Le
     if (runner.residence && !runner.isVictim) loaded += perS
     if (perS <= best) continue
     best = perS
-    bestLoadS = loadS(runner)
+    bestLoadS = runner.loadS
   }
   if (best === 0) return { perS: 0, prefillPerToken: 0, loadS: 0 }
   return { perS: loaded || best, prefillPerToken, loadS: loaded > 0 ? 0 : bestLoadS }

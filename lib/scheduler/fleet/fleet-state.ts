@@ -1,38 +1,30 @@
-import { Candidates } from '../cost/candidates.ts'
-import type { Surroundings } from '../cost/completion.ts'
 import type { NodeFacts } from '../events.ts'
 import type { Learning } from '../learning/learning.ts'
 import type { Parameters } from '../parameters.ts'
 import { NodeState } from './node-state.ts'
 import type { Runner } from './runner.ts'
 
-/** Lists are kept for so many variants: callers choose them. */
-const listsKept = 1000
-
-/** All nodes, and for each variant the places where it may run. */
+/** All nodes, and what they have in memory. */
 export class FleetState {
   readonly #learning: Learning
   readonly #rules: Parameters['swaps']
-  readonly #around: Surroundings
   readonly #nodes = new Map<string, NodeState>()
   /** Nodes that left the fleet while requests ran there: when they come back, those still do. */
   readonly #gone = new Map<string, NodeState>()
-  readonly #lists = new Map<string, Map<string, Candidates>>()
-  #listCount = 0
+  #residencyStamp = 0
   /** By model and variant, as far as anybody has asked since it changed. */
   readonly #replicas = new Map<string, number>()
   /** Bytes in memory as last seen anywhere, by model. */
   readonly #sizes = new Map<string, number>()
 
-  constructor(learning: Learning, rules: Parameters) {
+  constructor(learning: Learning, rules: Parameters['swaps']) {
     this.#learning = learning
-    this.#rules = rules.swaps
-    this.#around = { fleet: this, learning, rules }
+    this.#rules = rules
   }
 
-  /** What estimates are made from. */
-  get around(): Surroundings {
-    return this.#around
+  /** Increases whenever something came into memory or left it, or the fleet changed. */
+  get residencyStamp(): number {
+    return this.#residencyStamp
   }
 
   node(name: string): NodeState | undefined {
@@ -54,15 +46,22 @@ export class FleetState {
 
   /** Something came into memory or left it. */
   residencyChanged(): void {
-    this.#forgetLists()
+    this.#residencyStamp++
+    this.unfollow()
     this.#replicas.clear()
   }
 
-  /** The variant on every available node that has the model on its disk, as of now. */
-  candidates(model: string, variant: string, now: number): Candidates {
-    const list = this.#lists.get(model)?.get(variant) ?? this.#makeList(model, variant, now)
-    list.refresh(now)
-    return list
+  /** The variant on every available node that has the model on its disk. */
+  runners(model: string, variant: string): Runner[] {
+    const runners: Runner[] = []
+    for (const node of this.#nodes.values())
+      if (node.facts.available && node.facts.models.has(model)) runners.push(node.runner(model, variant))
+    return runners
+  }
+
+  /** Has all nodes forget their followers. */
+  unfollow(): void {
+    for (const node of this.#nodes.values()) node.unfollow()
   }
 
   /** Nodes with a runner in memory that does what this one does, and that new requests may use. */
@@ -90,6 +89,7 @@ export class FleetState {
   #lose(name: string, node: NodeState): void {
     this.#nodes.delete(name)
     node.unmark()
+    node.unfollow()
     this.#gone.set(name, node)
   }
 
@@ -98,24 +98,6 @@ export class FleetState {
     this.#gone.delete(facts.name)
     this.#nodes.set(facts.name, node)
     return node
-  }
-
-  #makeList(model: string, variant: string, now: number): Candidates {
-    if (this.#listCount >= listsKept) this.#forgetLists()
-    const runners: Runner[] = []
-    for (const node of this.#nodes.values())
-      if (node.facts.available && node.facts.models.has(model)) runners.push(node.runner(model, variant))
-    const list = new Candidates(runners, this.#around, now)
-    const byVariant = this.#lists.get(model) ?? new Map<string, Candidates>()
-    this.#lists.set(model, byVariant.set(variant, list))
-    this.#listCount++
-    return list
-  }
-
-  #forgetLists(): void {
-    this.#lists.clear()
-    this.#listCount = 0
-    for (const node of this.#nodes.values()) node.followers.length = 0
   }
 }
 

@@ -1,15 +1,14 @@
 import { contextVariant } from '../../fleet/variant.ts'
 import type { NodeFacts, RunnerFacts } from '../events.ts'
 import type { Learning } from '../learning/learning.ts'
-import type { NodeState, Swap } from './node-state.ts'
-import { type Residence, Runner } from './runner.ts'
+import { type HostNode, type Residence, Runner, type Swap } from './runner.ts'
 
 /** Callers choose variants: so many that are not loaded are remembered. */
 const idleKept = 200
 
 /** What one node has in memory: as facts tell it, and for a while after a swap as that left it. */
 export class NodeMemory {
-  readonly #node: NodeState
+  readonly #node: HostNode
   readonly #learning: Learning
   /** In memory, by model: Ollama keeps one runner of a model. */
   readonly #loaded = new Map<string, Runner>()
@@ -22,7 +21,7 @@ export class NodeMemory {
   /** It made room by itself when we had a model loaded: what was seen in its memory at once is all that fits. */
   #isFull = false
 
-  constructor(node: NodeState, learning: Learning) {
+  constructor(node: HostNode, learning: Learning) {
     this.#node = node
     this.#learning = learning
   }

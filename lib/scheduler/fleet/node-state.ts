@@ -1,45 +1,26 @@
-import type { PricedVictims } from '../cost/eviction.ts'
 import type { NodeFacts } from '../events.ts'
 import { GpuClock } from '../learning/contention.ts'
 import type { Learning } from '../learning/learning.ts'
 import type { Parameters } from '../parameters.ts'
 import { NodeMemory } from './node-memory.ts'
-import type { InFlightRequest, Runner } from './runner.ts'
-
-/** A change of what a node has in memory: victims run dry, are unloaded, and the model is loaded (docs/routing.md#loads). */
-export interface Swap {
-  readonly runner: Runner
-  readonly victims: readonly Runner[]
-  readonly since: number
-  /** When the victims were dry, and the load was asked for; null until then. */
-  readonly askedAt: number | null
-}
-
-interface Pause {
-  /** Monotonic seconds. */
-  readonly until: number
-  readonly isFailed: boolean
-}
+import type { HostNode, InFlightRequest, Runner, Swap, SwapPause } from './runner.ts'
 
 /** One node: what it has in memory, what runs there, and the swap under way. */
-export class NodeState {
+export class NodeState implements HostNode {
   readonly name: string
   readonly gpu = new GpuClock()
   readonly #learning: Learning
   readonly #rules: Parameters['swaps']
   readonly #memory: NodeMemory
   /** Until when no swap is tried again, by runner. */
-  readonly #paused = new Map<Runner, Pause>()
+  readonly #paused = new Map<Runner, SwapPause>()
   #isSeen = false
   #facts: NodeFacts
   #swap: Swap | null = null
   #isTried = false
   #active = 0
   #stamp = 0
-  /** Told of every change that costs depend on. */
-  readonly followers: (() => void)[] = []
-  /** What its models in memory are worth, as worked out last; by eviction.ts only. */
-  priced: PricedVictims | null = null
+  #followers: (() => void)[] = []
 
   constructor(facts: NodeFacts, learning: Learning, rules: Parameters['swaps']) {
     this.name = facts.name
@@ -64,7 +45,16 @@ export class NodeState {
 
   touch(): void {
     this.#stamp++
-    for (const tell of this.followers) tell()
+    for (const tell of this.#followers) tell()
+  }
+
+  follow(changed: () => void): void {
+    this.#followers.push(changed)
+  }
+
+  /** Forgets its followers. */
+  unfollow(): void {
+    this.#followers = []
   }
 
   /** Requests running. */
@@ -163,7 +153,7 @@ export class NodeState {
   }
 
   /** What keeps the runner from being loaded, if anything does. */
-  pauseOf(runner: Runner, now: number): Pause | null {
+  pauseOf(runner: Runner, now: number): SwapPause | null {
     const pause = this.#paused.get(runner)
     return pause && now < pause.until ? pause : null
   }

@@ -1,11 +1,9 @@
 import { contextVariant } from '../../fleet/variant.ts'
 import { ChurnMap } from '../../shared/churn-map.ts'
-import type { CostTerms } from '../cost/cost-terms.ts'
-import type { Decision, SchedulingRequest } from '../events.ts'
-import { type GpuTime, RunnerTime } from '../learning/contention.ts'
+import type { Decision, NodeFacts, SchedulingRequest } from '../events.ts'
+import { type GpuClock, type GpuTime, RunnerTime } from '../learning/contention.ts'
 import type { RunnerPace } from '../learning/pace.ts'
 import type { AvailabilityBarrier } from './availability.ts'
-import type { NodeState } from './node-state.ts'
 
 /** A request on a node. */
 export interface InFlightRequest {
@@ -46,9 +44,54 @@ export interface Residence {
   readonly contextLength: number
 }
 
+/** A change of what a node has in memory: victims run dry, are unloaded, and the model is loaded (docs/routing.md#loads). */
+export interface Swap {
+  readonly runner: Runner
+  readonly victims: readonly Runner[]
+  readonly since: number
+  /** When the victims were dry, and the load was asked for; null until then. */
+  readonly askedAt: number | null
+}
+
+/** After a swap that came to nothing: until when the same is not tried again. */
+export interface SwapPause {
+  /** Monotonic seconds. */
+  readonly until: number
+  /** The load itself failed. */
+  readonly isFailed: boolean
+}
+
+/** The node of a runner, as runners, costs and requests see it; NodeState is that node. */
+export interface HostNode {
+  readonly name: string
+  readonly facts: NodeFacts
+  readonly gpu: GpuClock
+  readonly swap: Swap | null
+  /** Increases with every change that costs depend on. */
+  readonly stamp: number
+  /** Requests running. */
+  readonly active: number
+  /** Runners with requests running. */
+  readonly busy: number
+  /** Runners in memory, by model. */
+  readonly loaded: ReadonlyMap<string, Runner>
+  /** Bytes for models. */
+  readonly memory: number
+  /** The trial request of its half-open breaker is under way. */
+  readonly isTried: boolean
+  /** What keeps a runner from being loaded, if anything does. */
+  pauseOf(runner: Runner, now: number): SwapPause | null
+  /** Calls back on every change that costs depend on, until the residency of the fleet changes. */
+  follow(changed: () => void): void
+  touch(): void
+  began(flight: InFlightRequest): void
+  wrote(flight: InFlightRequest, now: number): void
+  ended(flight: InFlightRequest, now: number): void
+}
+
 /** One variant on one node, in memory or not: a place for requests. */
 export class Runner {
-  readonly node: NodeState
+  readonly node: HostNode
   readonly model: string
   readonly variant: string
   readonly pace: RunnerPace
@@ -59,12 +102,8 @@ export class Runner {
   isForeign = false
   /** What runs on it, by request id; changed by its node only. */
   readonly flights = new ChurnMap<string, InFlightRequest>()
-  /** When each slot will be free, with what the pass under way has planned; null outside of a pass. */
-  planned: number[] | null = null
-  /** The last terms of its cost, which hold for a tick while nothing happens on the node; null when they were never worked out. */
-  terms: CostTerms | null = null
 
-  constructor(node: NodeState, model: string, variant: string, pace: RunnerPace) {
+  constructor(node: HostNode, model: string, variant: string, pace: RunnerPace) {
     this.node = node
     this.model = model
     this.variant = variant
@@ -92,6 +131,11 @@ export class Runner {
   /** Whether other models of its node are in use: what runs on it takes GPU time from them. */
   get hasBusyNeighbours(): boolean {
     return this.node.busy > (this.flights.size > 0 ? 1 : 0)
+  }
+
+  /** Seconds to load it when it is not in memory. */
+  get loadS(): number {
+    return this.pace.node.loadS(this.node.facts.models.get(this.model) ?? 0)
   }
 
   get isVictim(): boolean {

@@ -1,5 +1,6 @@
 import { ChurnMap } from '../../shared/churn-map.ts'
-import { batchS, restOf, type Surroundings, slowBytes } from '../cost/completion.ts'
+import { batchS, restOf, slowBytes } from '../cost/completion.ts'
+import type { CostContext } from '../cost/context.ts'
 import type { PrefixIndex } from '../cost/prefix-index.ts'
 import type { DecisionEntry, DecisionLog } from '../decision-log.ts'
 import type { Decision, RequestEnd, Timings } from '../events.ts'
@@ -29,7 +30,7 @@ interface Airborne extends InFlightRequest {
 
 /** What runs, from its start to its end, and what is learned from it. */
 export class InFlight {
-  readonly #around: Surroundings
+  readonly #context: CostContext
   readonly #rules: Parameters
   readonly #lines: FairQueue
   readonly #tenants: Tenants
@@ -39,14 +40,14 @@ export class InFlight {
   readonly #abandoned = new AbandonedPrompts()
 
   constructor(
-    around: Surroundings,
+    context: CostContext,
     lines: FairQueue,
     tenants: Tenants,
     prefixes: PrefixIndex,
     log: DecisionLog,
   ) {
-    this.#around = around
-    this.#rules = around.rules
+    this.#context = context
+    this.#rules = context.rules
     this.#lines = lines
     this.#tenants = tenants
     this.#prefixes = prefixes
@@ -105,7 +106,7 @@ export class InFlight {
     this.#abandoned.answered(flight.runner, flight.toldAt, now)
     flight.tokens = tokens
     flight.toldAt = now
-    flight.rest = restOf(flight.work, tokens, this.#around.learning)
+    flight.rest = restOf(flight.work, tokens, this.#context.learning)
     flight.runner.node.touch()
   }
 
@@ -148,7 +149,7 @@ export class InFlight {
     if (now - startedAt < leastSentS) return 0
     // One that takes longer than predicted is likely to take as long again; of a whole answer nobody knows that it still does.
     const needS = work.streams || work.embeds ? Math.abs(leftS) : leftS
-    return Math.min(needS, batchS(runner, this.#around))
+    return Math.min(needS, batchS(runner, this.#context))
   }
 
   /** The node had no slot for it. */
@@ -189,11 +190,11 @@ export class InFlight {
   #learn(flight: Airborne, timings: Timings, now: number): void {
     const { work, runner } = flight
     const { node, pace } = runner
-    const bytes = slowBytes(runner, this.#around)
+    const bytes = slowBytes(runner, this.#context)
     const { begunWith, wroteWith } = flight
     const endsWith = runner.time.read(now)
     if (!work.embeds) {
-      this.#around.learning.answered(work.tenant, work.model, timings.outputTokens)
+      this.#context.learning.answered(work.tenant, work.model, timings.outputTokens)
       const company = contentionOf(wroteWith ?? begunWith, endsWith)
       pace.decoded(timings.outputTokens, timings.eval, company, bytes)
     }
@@ -210,7 +211,7 @@ export class InFlight {
   ): void {
     if (told.fromOutside) return
     const nodeWaitS = told.total - told.load - told.promptEval - told.eval
-    const mostS = batchTimes * Math.min(batchS(runner, this.#around), besideS)
+    const mostS = batchTimes * Math.min(batchS(runner, this.#context), besideS)
     const batchWaitS = joinedAt <= startedAt + nodeWaitS ? mostS : 0
     const isWanted = this.#lines.ofModel(work.model) > 0
     const completion = { nodeWaitS, batchWaitS, streams, isWanted }

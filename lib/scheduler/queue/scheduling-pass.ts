@@ -1,14 +1,15 @@
 import type { Policy } from '../../fleet/policies.ts'
 import type { Random } from '../../shared/random.ts'
+import type { CandidateLists } from '../cost/candidate-lists.ts'
 import type { Candidates } from '../cost/candidates.ts'
-import type { Surroundings } from '../cost/completion.ts'
 import type { CostTerms } from '../cost/cost-terms.ts'
 import { type Chooser, chooserFor } from '../cost/policies.ts'
 import { decisionOn, failedLoadOf } from '../cost/selection.ts'
-import type { Swaps } from '../cost/swaps.ts'
 import type { DecisionLog } from '../decision-log.ts'
 import type { Effect, RefusalReason } from '../events.ts'
 import type { Runner } from '../fleet/runner.ts'
+import type { Swaps } from '../fleet/swaps.ts'
+import type { Parameters } from '../parameters.ts'
 import { promptOn, type QueueEntry } from '../queue-entry.ts'
 import type { FairQueue } from './fair-queue.ts'
 import type { Group } from './groups.ts'
@@ -18,7 +19,8 @@ import type { QueueLimits } from './queue-limits.ts'
 import type { ReservationLimits, TenantReservation } from './tenant-reservation.ts'
 
 interface Parts {
-  readonly around: Surroundings
+  readonly rules: Parameters
+  readonly lists: CandidateLists
   readonly lines: FairQueue
   readonly flights: InFlight
   readonly swaps: Swaps
@@ -46,7 +48,7 @@ export class SchedulingPass {
 
   constructor(parts: Parts, policy: Policy) {
     this.#parts = parts
-    this.#budget = new PassBudget(parts.around.rules.queue)
+    this.#budget = new PassBudget(parts.rules.queue)
     this.#chooser = chooserFor(policy, parts.random)
   }
 
@@ -83,8 +85,8 @@ export class SchedulingPass {
 
   /** Refuses whoever has waited too long. */
   #expire(now: number): void {
-    const { lines, around } = this.#parts
-    const { maxWaitS } = around.rules.admission
+    const { lines, rules } = this.#parts
+    const { maxWaitS } = rules.admission
     for (let { oldest } = lines; oldest && now >= oldest.since + maxWaitS; { oldest } = lines)
       this.#refuse(oldest, 'waited-too-long', this.waitS(oldest, now), now)
   }
@@ -103,9 +105,9 @@ export class SchedulingPass {
 
   /** Places the queue in order, as far as the budget goes. */
   #plan(now: number): void {
-    const { lines, around } = this.#parts
+    const { lines, lists } = this.#parts
     const budget = this.#budget
-    const isOpen = ({ model, variant }: Group) => around.fleet.candidates(model, variant, now).isOpen
+    const isOpen = (group: Group) => lists.of(group, now).isOpen
     budget.begin(lines.groups, isOpen, now)
     const order = lines.inOrder((group) => !budget.allows(group))
     for (let next = order.next(); next; next = budget.isSpent ? undefined : order.next()) {
@@ -118,7 +120,7 @@ export class SchedulingPass {
 
   /** Whether it left the queue. */
   #place(waiting: QueueEntry, rank: number, list: Candidates, now: number): boolean {
-    const { around, random, restraint } = this.#parts
+    const { rules, random, restraint } = this.#parts
     const held = this.#held.get(list)
     if (held && held.rank < rank) {
       waiting.plan = { node: null, waitsFor: 'slot', startsAt: held.startsAt }
@@ -132,7 +134,7 @@ export class SchedulingPass {
       return this.#refuseHopeless(waiting, list, now)
     }
     const { state } = list.terms(row)
-    if (state === 'ready' || (state === 'full' && !around.rules.uses.lateBinding))
+    if (state === 'ready' || (state === 'full' && !rules.uses.lateBinding))
       return this.#start(waiting, list, row, now)
     const free = this.#freeInstead(waiting, list, row, now)
     if (free >= 0) return this.#start(waiting, list, free, now)
@@ -205,16 +207,16 @@ export class SchedulingPass {
   }
 
   #listFor({ work }: QueueEntry, now: number): Candidates {
-    return this.#parts.around.fleet.candidates(work.model, work.variant, now)
+    return this.#parts.lists.of(work, now)
   }
 
   /** Whether one more load of the model may begin in this pass. */
   #begin(runner: Runner, eviction: NonNullable<CostTerms['eviction']>, now: number): boolean {
-    const { around, swaps } = this.#parts
+    const { rules, swaps } = this.#parts
     const begun = this.#begun.get(runner.model) ?? 0
-    if (begun >= around.rules.swaps.perModel) return false
+    if (begun >= rules.swaps.perModel) return false
     this.#begun.set(runner.model, begun + 1)
-    swaps.begin(runner, eviction, now)
+    swaps.begin(runner, eviction.victims, now)
     return true
   }
 

@@ -1,10 +1,8 @@
 import type { Effect, SchedulerEvent } from '../events.ts'
-import type { FleetState } from '../fleet/fleet-state.ts'
-import type { NodeState, Swap } from '../fleet/node-state.ts'
-import type { Runner } from '../fleet/runner.ts'
 import type { Parameters } from '../parameters.ts'
-import { loadS } from './cost-terms.ts'
-import type { Eviction } from './eviction.ts'
+import type { FleetState } from './fleet-state.ts'
+import type { NodeState } from './node-state.ts'
+import type { Runner, Swap } from './runner.ts'
 
 type Swapped = Extract<SchedulerEvent, { type: 'swapped' }>
 
@@ -28,9 +26,11 @@ export class Swaps {
     return false
   }
 
-  begin(runner: Runner, { victims }: Eviction, now: number): void {
-    runner.node.mark(runner, victims, now)
-    this.#nodes.add(runner.node)
+  begin(runner: Runner, victims: readonly Runner[], now: number): void {
+    const node = this.#fleet.node(runner.node.name)
+    if (!node) return
+    node.mark(runner, victims, now)
+    this.#nodes.add(node)
   }
 
   /** Asks for the loads whose victims are dry, and gives up those that take too long or that nobody waits for. */
@@ -71,6 +71,6 @@ export class Swaps {
     if (swap.victims.some(({ flights }) => flights.size > 0)) return
     node.asked(now)
     const victims = swap.victims.map((victim) => victim.model)
-    effects.push({ type: 'swap', node: node.name, victims, model, variant, loadS: loadS(swap.runner) })
+    effects.push({ type: 'swap', node: node.name, victims, model, variant, loadS: swap.runner.loadS })
   }
 }
