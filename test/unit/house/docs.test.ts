@@ -63,6 +63,19 @@ suite('the documentation', () => {
     assert.deepEqual(faulty, [])
   })
 
+  test('has a changelog in which each entry stands once, below a heading of its kind', () => {
+    const changelog = pages.get('CHANGELOG.md') ?? ''
+    const kinds = ['Added', 'Changed', 'Deprecated', 'Removed', 'Security', 'Fixed']
+    const headings = [...changelog.matchAll(/^### (.+)$/gm)].map(([, heading = '']) => heading)
+    assert.deepEqual(
+      headings.filter((heading) => !kinds.includes(heading)),
+      [],
+    )
+    const lines = changelog.split('\n').filter((line) => /^( {2}|- )/.test(line))
+    const twice = lines.filter((line, at) => lines.indexOf(line) < at)
+    assert.deepEqual(twice, [], 'a merge may have brought back old entries')
+  })
+
   test('names only types that the code has', async () => {
     const [, section = ''] = (pages.get('docs/architecture.md') ?? '').split('## The way of a request')
     const [named = ''] = section.split('\n## ')
