@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import { type ApiKey, apiKeySchema } from '../../fleet/api-key.ts'
 import { type Config, configSchema, type RouteSpec, routeSchema } from '../../fleet/config.ts'
-import type { DocumentFault } from '../../fleet/documents/contents.ts'
+import { type DocumentFault, describeFaults } from '../../fleet/documents/contents.ts'
 import { type Parsed, readDocument } from '../../fleet/documents/document.ts'
 import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
 import type { AgentRecord, Verdict } from '../../fleet/instance.ts'
@@ -113,6 +113,21 @@ export function rejectedIn(objects: StoredDocuments): Rejected[] {
   return allObjects(objects)
     .filter(({ faults }) => faults.length > 0)
     .map((object) => ({ key: object.key, verdict: verdictOf(object) }))
+}
+
+/** For the log: the documents that were rejected since `former`, each once per stored text, and what is in force instead. */
+export function newlyRejected(former: StoredDocuments, current: StoredDocuments) {
+  const known = new Set(allObjects(former).map(({ key, stored }) => `${key} ${stored}`))
+  return allObjects(current)
+    .filter(({ key, stored, faults }) => faults.length > 0 && !known.has(`${key} ${stored}`))
+    .map(({ key, active, faults }) => ({
+      key,
+      faults: describeFaults(faults),
+      effect:
+        active === null
+          ? 'the document is ignored: no version of it was ever valid'
+          : `its last valid version, of revision ${active.revision}, stays in force`,
+    }))
 }
 
 type Read<T> = (name: string, entry: Entry) => Parsed<T>

@@ -1,6 +1,5 @@
 import { defaultConfig } from '../../fleet/config.ts'
 import type { Contacts } from '../../fleet/contacts.ts'
-import { describeFaults } from '../../fleet/documents/contents.ts'
 import {
   buildSnapshot,
   type CurrentSnapshot,
@@ -19,10 +18,10 @@ import { statusIn } from '../probing/stored-status.ts'
 import { byFolder, entriesIn, readAgent } from '../records.ts'
 import { Departures } from './departures.ts'
 import {
-  allObjects,
   inForce,
   isOperatorFolder,
   judge,
+  newlyRejected,
   noObjects,
   readers,
   rejectedIn,
@@ -216,7 +215,7 @@ export class SnapshotBuilder {
 
   /** Builds everything from the copy. Returns whether the history of the store is another than before. */
   #rebuild(isConfirmed: boolean): boolean {
-    const { keys, metrics, fallback } = this.#options
+    const { keys, metrics, fallback, log } = this.#options
     const { entries, revision } = this.#copy
     const former = this.objects
     const isOtherHistory = this.#guard.observe(entries, revision)
@@ -225,7 +224,7 @@ export class SnapshotBuilder {
     const found = byFolder(entries.values(), keys)
     this.#statuses.replace(found('state/nodes'))
     if (isTrusted) {
-      this.#logRejected(former)
+      for (const rejected of newlyRejected(former, this.objects)) log.warn('document rejected', rejected)
       this.#revision = revision
       this.#source = 'store'
       this.#departures.update(readRemembered(found('state/remembered')), this.#present())
@@ -282,19 +281,6 @@ export class SnapshotBuilder {
       nodes: this.objects.nodes,
       agentOf: (name) => readAgent(this.#copy.entries.get(keys.agent(name))?.value ?? ''),
       statusOf: (name) => nodes.get(name)?.status ?? this.#statuses.stored.get(name)?.status ?? null,
-    }
-  }
-
-  /** Logs one line per text that is not in force, when it appears. */
-  #logRejected(former: StoredDocuments): void {
-    const known = new Set(allObjects(former).map(({ key, stored }) => `${key} ${stored}`))
-    for (const { key, stored, active, faults } of allObjects(this.objects)) {
-      if (faults.length === 0 || known.has(`${key} ${stored}`)) continue
-      const effect =
-        active === null
-          ? 'the document is ignored: no version of it was ever valid'
-          : `its last valid version, of revision ${active.revision}, stays in force`
-      this.#options.log.warn('document rejected', { key, faults: describeFaults(faults), effect })
     }
   }
 

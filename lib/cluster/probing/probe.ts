@@ -85,7 +85,7 @@ export class Probe {
    * health: `/api/ps` stalls for seconds while an unload waits for memory, since Ollama's scheduler holds its lock
    * meanwhile (server/sched.go).
    *
-   * @param patienceMs how long to wait for the responses of a slow node, whose models would otherwise stay unknown. The
+   * @param patienceMs how long to wait for the responses of a slow node: its models would otherwise stay unknown. The
    *   finding is a timeout all the same.
    */
   async run(timeoutMs: number, signal: AbortSignal, patienceMs = timeoutMs): Promise<ProbeResult> {
