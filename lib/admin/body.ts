@@ -35,7 +35,7 @@ function refusalOf(error: Error & { status?: unknown }, encoding: string): Proxy
   // zlib's errors have no status.
   if (error.status === undefined && encoding !== '')
     return new ProxyError('bad_request', {
-      reason: `the request body is not what its Content-Encoding says: ${encoding}`,
+      reason: `the request body is not valid ${encoding}, the encoding that its Content-Encoding names`,
     })
   return new ProxyError('bad_request', { reason: error.message })
 }

@@ -1,8 +1,8 @@
 /**
- * The catalogue: every error a client or an operator can meet, on one page. Code decides, never message text.
+ * The catalogue: every error that a client or an operator can meet. Programs decide by the code, never by the text.
  *
- * `status` is the HTTP status; `retryAfter` the default seconds of `Retry-After` where waiting helps. `text` makes
- * the sentence from the facts: it names what is wrong and what to do, and never an address of a node.
+ * `status` is the HTTP status. `retryAfter` is the default of `Retry-After` in seconds, where waiting helps. `text` makes
+ * the sentence from the facts: it names the fault and what to do next, and never the address of a node.
  */
 interface Kind {
   readonly status: number
@@ -17,21 +17,30 @@ const catalogue = {
   bad_request: { status: 400, text: (f) => `${f['reason']}` },
   missing_body: { status: 400, text: () => 'missing request body' },
   bad_json: { status: 400, text: (f) => `invalid JSON body: ${f['reason']}` },
-  broken_zstd: { status: 400, text: () => 'the request body is not what its Content-Encoding says: zstd' },
+  broken_zstd: {
+    status: 400,
+    text: () => 'the request body is not valid zstd, the encoding that its Content-Encoding names',
+  },
   bad_form: { status: 400, text: (f) => `invalid multipart form: ${f['reason']}` },
   no_audio: { status: 400, text: (f) => `"${f['model']}" does not support audio` },
   lacks_capability: { status: 400, text: (f) => `"${f['model']}" does not support ${f['capability']}` },
   missing_model: { status: 400, text: () => 'model is required: name one in the body\'s "model" field' },
   bad_model: { status: 400, text: (f) => `invalid model name ${f['model']}` },
   two_sources: { status: 400, text: (f) => `use either :local or :cloud, not both: ${f['model']}` },
-  request_timeout: { status: 408, text: () => 'the request was not received in time' },
+  request_timeout: { status: 408, text: () => 'the request was not received in time; send it again' },
   body_too_slow: {
     status: 408,
     text: (f) =>
-      `the request body came slower than ${f['rate']} bytes a second; send it faster, or less of it`,
+      `the request body arrived slower than ${f['rate']} bytes a second; send it faster, or send less`,
   },
-  body_too_large: { status: 413, text: (f) => `request body is larger than ${f['limit']} bytes` },
-  target_too_long: { status: 414, text: () => 'request target is longer than 8192 bytes' },
+  body_too_large: {
+    status: 413,
+    text: (f) => `request body is larger than ${f['limit']} bytes; send a smaller one`,
+  },
+  target_too_long: {
+    status: 414,
+    text: () => 'request target is longer than 8192 bytes; shorten the path or the query',
+  },
   unsupported_encoding: {
     status: 415,
     text: (f) => `request body has Content-Encoding ${f['encoding']}; send it uncompressed`,
@@ -39,13 +48,13 @@ const catalogue = {
   job_too_large: {
     status: 413,
     text: (f) =>
-      `this is larger than the ${f['limit']} bytes that can be kept in the store while it is carried out`,
+      `the request is larger than the ${f['limit']} bytes that the store keeps of a job; send a smaller one`,
   },
   extensions_too_large: { status: 413, text: () => 'the chunk extensions of the request body are too long' },
   headers_too_large: { status: 431, text: () => 'request headers or trailers are too large' },
   bad_expectation: { status: 417, text: () => 'only "Expect: 100-continue" is understood' },
   bad_version: { status: 505, text: () => 'only HTTP/1.0 and HTTP/1.1 are served' },
-  // 401, 403: the caller may not
+  // 401, 403: the caller has no permission
   unauthorized: {
     status: 401,
     text: () => 'missing or invalid API key: send "Authorization: Bearer llm_..."',
@@ -58,7 +67,7 @@ const catalogue = {
   inference_scope_required: {
     status: 403,
     text: () =>
-      'this key has the scope admin only; one that may ask models as well is made with "llamero key create NAME --scope inference --scope admin"',
+      'this key has only the scope admin; a key for models as well is made with "llamero key create NAME --scope inference --scope admin"',
   },
   anonymous_refused: {
     status: 403,
@@ -68,17 +77,17 @@ const catalogue = {
   admin_token_required: {
     status: 401,
     text: () =>
-      'this needs the admin token: send "Authorization: Bearer TOKEN" (LLAMERO_ADMIN_TOKEN for the CLI)',
+      'this request needs the admin token: send "Authorization: Bearer TOKEN" (LLAMERO_ADMIN_TOKEN for the CLI)',
   },
   admin_scope_required: {
     status: 403,
     text: () =>
-      'changing models needs a key of scope admin, made with "llamero key create NAME --scope inference --scope admin", or an address that auth.addresses in the configuration gives it',
+      'changing models needs the scope admin: a key made with "llamero key create NAME --scope inference --scope admin", or the address of the caller in auth.addresses (llamero config edit)',
   },
   foreign_origin: {
     status: 403,
     text: () =>
-      'web pages of this origin may not ask; an operator can add it to cors.origins in the configuration',
+      'web pages of this origin may not send requests; an operator can add the origin to cors.origins (llamero config edit)',
   },
   foreign_host: {
     status: 403,
@@ -93,28 +102,28 @@ const catalogue = {
   cloud_refused: {
     status: 403,
     text: (f) =>
-      `model '${f['model']}' runs at ollama.com; this cluster serves only models of its own servers`,
+      `model '${f['model']}' runs at ollama.com; this cluster serves only models of its own servers; an operator can allow it with callers.cloud (llamero config edit)`,
   },
   not_served: {
     status: 403,
     text: (f) =>
-      `llamero does not serve ${f['path']} to anybody: it acts or answers with one Ollama server's own ollama.com account, which an operator can lend with node_identity.node`,
+      `llamero does not serve ${f['path']}: this path uses the ollama.com account of one Ollama server; an operator can allow that with node_identity.node (llamero config edit)`,
   },
-  // 404, 405: nothing here
+  // 404, 405: the path or the model does not exist
   unknown_path: { status: 404, text: (f) => `no such path: ${f['path']}` },
   method_not_allowed: { status: 405, text: (f) => `${f['path']} takes ${f['allow']}` },
   model_not_found: { status: 404, text: (f) => `model '${f['model']}' not found` },
   no_capable_model: {
     status: 404,
     text: (f) =>
-      `no model here has the capability "${f['capability']}"; pull one that has, and name it in the body's "model" field`,
+      `no model here has the capability "${f['capability']}"; pull a model with it, and name that model in the body's "model" field`,
   },
   model_not_pulled: {
     status: 404,
     text: (f) => `model ${JSON.stringify(f['model'])} not found, try pulling it first`,
   },
   source_not_found: { status: 404, text: (f) => `model ${JSON.stringify(f['model'])} not found` },
-  // 429, 503: not now
+  // 429, 503: try again later
   no_place: {
     status: 503,
     retryAfter: 5,
@@ -123,18 +132,18 @@ const catalogue = {
   queue_full: {
     status: 429,
     retryAfter: 5,
-    text: (f) => `${f['queued']} requests are waiting already; try again later`,
+    text: (f) => `the queue is full: ${f['queued']} requests are waiting; try again later`,
   },
   tenant_queue_full: {
     status: 429,
     retryAfter: 5,
-    text: (f) => `tenant '${f['tenant']}' has as much work waiting as it may; try again later`,
+    text: (f) => `tenant '${f['tenant']}' has as much work waiting as its limit allows; try again later`,
   },
   no_capacity: {
     status: 503,
     retryAfter: 10,
     text: (f) =>
-      `there is more to do for model '${f['model']}' than the Ollama servers can; try again in ${f['seconds']} s`,
+      `all Ollama servers for model '${f['model']}' are busy, and too many requests wait for them; try again in ${f['seconds']} s`,
   },
   cancelled: {
     status: 503,
@@ -143,12 +152,13 @@ const catalogue = {
   no_config: {
     status: 503,
     retryAfter: 2,
-    text: () => 'this instance has no configuration yet: its store has not answered since it started',
+    text: () =>
+      'this instance has no configuration yet: its store has not answered since the start; an operator can check the store with: llamero status',
   },
   bodies_full: {
     status: 503,
     retryAfter: 2,
-    text: () => 'too many request bodies are being held at once; try again in a few seconds',
+    text: () => 'this instance holds too many request bodies at once; try again in a few seconds',
   },
   own_fault: {
     status: 503,
@@ -168,17 +178,17 @@ const catalogue = {
   not_ready: {
     status: 503,
     retryAfter: 1,
-    text: () => 'the Ollama servers have not been looked at yet; try again in a second',
+    text: () => 'starting: the Ollama servers have not been probed yet; try again in a second',
   },
   all_nodes_down: {
     status: 503,
     retryAfter: 5,
     text: (f) =>
       f['labels']
-        ? `a route lets model '${f['model']}' use only some Ollama servers, and none of those that has the model is in service; an operator can see why with: llamero route test ${f['model']}`
+        ? `a route lets model '${f['model']}' use only some Ollama servers, and of these no server with the model is in service; an operator can see why with: llamero route test ${f['model']}`
         : f['holders']
           ? `no Ollama server that has model '${f['model']}' can take requests for it: ${f['holders']}; try again in a few seconds`
-          : `every Ollama server that has model '${f['model']}' is down, cordoned or not registered any more; try again in a few seconds`,
+          : `every Ollama server that has model '${f['model']}' is down, cordoned or no longer registered; try again in a few seconds`,
   },
   queue_timeout: {
     status: 503,
@@ -188,13 +198,14 @@ const catalogue = {
   node_unavailable: {
     status: 503,
     retryAfter: 5,
-    text: () => 'no Ollama server that may answer this is up',
+    text: () =>
+      'no Ollama server that may answer this request is up; an operator can see why with: llamero node list',
   },
   no_leader: {
     status: 503,
     retryAfter: 5,
     text: () =>
-      'no instance leads this cluster now, and only a leader can carry this out; try again in a few seconds',
+      'no instance leads this cluster now, and only the leader can carry this out; try again in a few seconds',
   },
   // 502, 504: every attempt failed
   node_failed: { status: 502, text: (f) => `the Ollama server failed: ${f['reason']}` },
@@ -215,12 +226,13 @@ const catalogue = {
   proxy_busy: {
     status: 503,
     retryAfter: 5,
-    text: (f) => `a proxy in front of the Ollama server takes no requests now (status ${f['status']})`,
+    text: (f) =>
+      `a proxy in front of the Ollama server takes no requests now (status ${f['status']}); try again in a few seconds`,
   },
   not_ollama: {
     status: 502,
     text: (f) =>
-      `what answered in place of the Ollama server is not Ollama (status ${f['status']}); an operator must check the node's URL and the proxy in front of it`,
+      `a program that is not Ollama answered in place of the Ollama server (status ${f['status']}); an operator must check the node's URL and the proxy in front of the node`,
   },
   node_timeout: { status: 504, text: (f) => `the Ollama server did not answer in time: ${f['reason']}` },
   loop_detected: {
@@ -232,7 +244,7 @@ const catalogue = {
     status: 500,
     text: () => 'internal error; the log of this instance has the details under the request id',
   },
-  // the admin API's own
+  // only in the admin API
   not_found: { status: 404, text: (f) => `no ${f['kind']} named "${f['name']}"` },
   conflict: { status: 409, text: (f) => `${f['reason']}` },
   invalid: { status: 422, text: (f) => `${f['reason']}` },
@@ -248,15 +260,15 @@ export type ErrorCode = keyof typeof catalogue
 /** Every code, in the order of the catalogue. */
 export const errorCodes = Object.keys(catalogue) as readonly ErrorCode[]
 
-/** An error with a place in the catalogue. Throw it; whoever faces a client or an operator writes it in their dialect. */
+/** An error of the catalogue. The listener that answers the request writes it in the dialect of the caller. */
 export class ProxyError extends Error {
   override readonly name = 'ProxyError'
   readonly code: ErrorCode
   readonly facts: ErrorFacts
 
   /**
-   * @param facts what the sentence needs: `model`, `limit`, … as the catalogue reads them.
-   * @param options.cause the error underneath, for the log only.
+   * @param facts the values that `text` needs: `model`, `limit`, …
+   * @param options.cause the underlying error, for the log only.
    */
   constructor(code: ErrorCode, facts: ErrorFacts = {}, options?: ErrorOptions) {
     super(catalogue[code].text(facts), options)
@@ -268,7 +280,7 @@ export class ProxyError extends Error {
     return catalogue[this.code].status
   }
 
-  /** Seconds after which a retry may help, or undefined when it will not. The fact `retryAfter` overrides the default. */
+  /** Seconds after which a retry may help, or undefined when no retry helps. The fact `retryAfter` overrides the default. */
   get retryAfter(): number | undefined {
     const given = this.facts['retryAfter']
     const kind: Kind = catalogue[this.code]

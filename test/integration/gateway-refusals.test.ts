@@ -44,7 +44,7 @@ suite('a request that cannot be served is told why:', () => {
     const clock = new RealClock(0.01)
     const { status, headers, text } = await ask(fleet, '/api/chat', chat('m'), { clock })
     assert.deepEqual([status, headers.get('retry-after')], [503, '1'])
-    assert.match(text, /have not been looked at yet/)
+    assert.match(text, /have not been probed yet/)
   })
 
   test('though not while they are being looked at: then it waits for that', async () => {
@@ -135,7 +135,7 @@ suite('keys', () => {
   test('that may only change things are told which one may ask', async () => {
     const { status, text } = await ask(fleet(aKey({ scopes: ['admin'] })), '/api/tags', bearer, outside)
     assert.equal(status, 403)
-    assert.match(text, /scope admin only.*--scope inference --scope admin/)
+    assert.match(text, /only the scope admin.*--scope inference --scope admin/)
   })
 
   test('that are wrong answer the ollama CLI with 403, whose text it shows', async () => {

@@ -60,7 +60,7 @@ suite('a path that acts with the account of a node', () => {
       await using closed = await start()
       const refusal = await closed.ask(method, path, as('admin'))
       assert.equal(refusal.status, 403)
-      assert(refusal.text.includes(`does not serve ${path} to anybody`), refusal.text)
+      assert(refusal.text.includes(`does not serve ${path}: this path uses`), refusal.text)
 
       await using open = await start({ node_identity: { node: 'b' } })
       const answer = await open.ask(method, path, as('admin'), '{"query":"x"}')

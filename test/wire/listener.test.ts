@@ -104,7 +104,7 @@ suite('a caller who is slow', { concurrency: 3 }, () => {
     await using gateway = await start({ limits: quick })
     using caller = await call(gateway.port, post(chat).slice(0, -5))
     await eventually(
-      () => caller.received.includes('{"error":"the request was not received in time"}'),
+      () => caller.received.includes('{"error":"the request was not received in time; send it again"}'),
       '408',
     )
     await eventually(() => gateway.lines.some(({ fields }) => fields['status'] === 408), 'the log says 408')
@@ -361,7 +361,10 @@ suite('request bodies', () => {
         `POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n1\r\n{\r\n`,
       )
       await eventually(() => caller.closed, 'the connection is closed', 5000)
-      assert.match(caller.received, /^HTTP\/1.1 408 [\s\S]*"message":"the request body came slower than 1024/)
+      assert.match(
+        caller.received,
+        /^HTTP\/1.1 408 [\s\S]*"message":"the request body arrived slower than 1024/,
+      )
     }
     assert.equal(gateway.pipeline.bodyBytes, 0)
     assert.deepEqual(gateway.node.received, [])

@@ -51,11 +51,11 @@ async function arrange({ status, type = 'text/html', body = page }: Said, withOt
 /** How a page with that status is told when there is nobody else to ask. */
 const told: readonly [status: number, told: number, text: RegExp][] = [
   [200, 502, /not an answer of Ollama/],
-  [400, 502, /is not Ollama \(status 400\)/],
+  [400, 502, /is not Ollama answered .*\(status 400\)/],
   [401, 502, /refuses llamero, not your key/],
   [403, 502, /refuses llamero, not your key/],
-  [404, 502, /is not Ollama \(status 404\)/],
-  [405, 502, /is not Ollama \(status 405\)/],
+  [404, 502, /is not Ollama answered .*\(status 404\)/],
+  [405, 502, /is not Ollama answered .*\(status 405\)/],
   [407, 502, /refuses llamero, not your key/],
   [413, 413, /client_max_body_size/],
   [429, 503, /takes no requests now \(status 429\)/],

@@ -19,7 +19,7 @@ async function startFull(queue: Record<string, unknown>) {
 
 suite('a request for a node without a free slot', () => {
   const routes = [
-    ['/api/chat', /\{"error":"1 requests are waiting already; try again later"\}$/],
+    ['/api/chat', /\{"error":"the queue is full: 1 requests are waiting; try again later"\}$/],
     ['/v1/chat/completions', /"type":"rate_limit_error"/],
     ['/v1/messages', /"type":"rate_limit_error"/],
   ] as const

@@ -95,7 +95,7 @@ export function expectation(
 /** What a newcomer would be told; a reason that this CLI does not know yet is shown as it came. */
 const refusals: Readonly<Record<string, string>> = {
   'queue-full': 'since as many wait as queue.max_length lets (429)',
-  'tenant-full': 'since its tenant has as much work waiting as it may (429)',
+  'tenant-full': 'since its tenant has as much work waiting as its limit allows (429)',
   'no-capacity': 'since it would wait for longer than its class may (503)',
   'no-node': 'since no node can serve it (503)',
   'load-failed': 'since its model could not be loaded just now, with the reason of that',
