@@ -7,7 +7,10 @@ import type { Clock } from '../../shared/clock.ts'
  * Milliseconds between two comparisons: what was learned changes with every request, and each write costs all instances.
  */
 const periodMs = 60_000
-/** Milliseconds until the first comparison of a term: a fleet that was unknown teaches most in its first seconds. */
+/**
+ * Milliseconds until the first comparison of a term, and between two searches for models that nothing is published of: the
+ * first requests of a model teach most.
+ */
 const firstMs = 5000
 /** Bytes of what is published of one node, as JSON. */
 const maxBytes = 16 * 1024
@@ -41,25 +44,34 @@ interface SharedLearningOptions {
   readonly clock: Clock
 }
 
-/** Decides what the statuses of one term publish of the learned state: at most once a minute, and only changes. */
+/**
+ * Decides what the statuses of one term publish of the learned state: a model that is new on a node within five seconds,
+ * other changes at most once a minute.
+ */
 export class SharedLearning {
   readonly #options: SharedLearningOptions
   /** Changes that are not in the store yet, by node. */
   readonly #pending = new Map<string, Pending>()
-  #lookedAt: number
+  #nextAt: number
+  #nextFullAt: number
 
   constructor(options: SharedLearningOptions) {
     this.#options = options
-    this.#lookedAt = options.clock.now() + firstMs - periodMs
+    this.#nextAt = options.clock.now() + firstMs
+    this.#nextFullAt = this.#nextAt
   }
 
-  /** Compares what was learned of each node with what is `stored`, if a minute has passed. */
+  /** Compares what was learned of each node with what is `stored`, if it is time to. */
   compare(stored: (node: string) => unknown): void {
     const { learned, clock } = this.#options
-    if (clock.now() - this.#lookedAt < periodMs) return
-    this.#lookedAt = clock.now()
+    const now = clock.now()
+    if (now < this.#nextAt) return
+    this.#nextAt = now + firstMs
+    const isFull = now >= this.#nextFullAt
+    if (isFull) this.#nextFullAt = now + periodMs
     const { nodes, outputs } = learned()
     for (const [name, node] of Object.entries(nodes)) {
+      if (!isFull && !hasNewRunner(node, stored(name))) continue
       const learning = learningOf(node, outputs)
       if (differs(learning, readLearning(stored(name))))
         this.#pending.set(name, { learning, text: JSON.stringify(learning) })
@@ -88,6 +100,12 @@ export function learnedIn(nodes: Iterable<NodeView>): LearnedState {
     Object.assign(lengths, outputs)
   }
   return { nodes: known, outputs: lengths }
+}
+
+/** Whether something was learned of a runner that is not published. Cheap: it is asked of every node every five seconds. */
+function hasNewRunner({ runners }: LearnedNode, stored: unknown): boolean {
+  const published = (stored as Partial<NodeLearning> | null | undefined)?.runners ?? {}
+  return Object.keys(runners).some((key) => !Object.hasOwn(published, key))
 }
 
 function readLearning(stored: unknown): NodeLearning | null {

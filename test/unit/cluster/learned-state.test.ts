@@ -74,6 +74,18 @@ test('what was learned is published once a minute at most, and not again for a s
   assert.equal(await minute(), 3, 'who knows nothing of a node leaves what is known')
 })
 
+test('the first speeds of a model on a node are published within five seconds', async () => {
+  const { minute, learn, stored } = publishing(ofNode(learned(0.05)))
+  await minute()
+  const models = () => Object.keys((stored() as LearnedNode).runners).length
+  let publishedAt = 0
+  await minute((second) => {
+    if (second === 20) learn(ofNode(learned(0.05, 2)))
+    if (models() === 2) publishedAt ||= second
+  })
+  assert(publishedAt > 20 && publishedAt <= 26, `second ${publishedAt}`)
+})
+
 test('a learned state stays below 16 KiB, and keeps the most used runners', async () => {
   const { minute, stored } = publishing(ofNode(learned(0.05, 1000)))
   await minute()
