@@ -18,9 +18,9 @@ export function outlookRow({ candidates, waitsFor, predictedStart, refused }: Wa
 }
 
 /** Nodes that cannot take a request now, and why: those that have its model, or would be allowed to, come first. */
-export function barredRows({ standings }: Explanation): BarredNodes {
+export function barredRows({ perNode }: Explanation): BarredNodes {
   const rank = (barrier: string | null) => (barrier === 'no-model' ? 2 : barrier === 'labels' ? 1 : 0)
-  const barred = standings
+  const barred = perNode
     .filter(({ barrier }) => barrier !== null)
     .sort((a, b) => rank(a.barrier) - rank(b.barrier))
   return {

@@ -1,7 +1,7 @@
 import type { BarredNodes, OutlookAnswer } from '../api/outlook.ts'
 import type { queueEndpoints } from '../api/queue.ts'
-import type { QueuedWork } from '../scheduler/core.ts'
-import { askOf } from '../scheduler/queue/work.ts'
+import type { QueuedRequest } from '../scheduler/core.ts'
+import { requestSpecOf } from '../scheduler/queue/scheduling-request.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
@@ -31,27 +31,27 @@ export function queueHandlers({
       return {
         instance,
         total: all.length,
-        by_class: countBy(all, ({ work }) => work.class),
-        by_tenant: countBy(all, ({ work }) => work.tenant),
+        by_class: countBy(all, ({ request }) => request.class),
+        by_tenant: countBy(all, ({ request }) => request.tenant),
         waiting,
       }
     },
 
     readWaiting: ({ params: { id } }) => {
       const all = scheduler.queued()
-      const at = all.findIndex(({ work }) => work.id === id)
+      const at = all.findIndex(({ request }) => request.id === id)
       const queued = all[at]
       if (!queued) throw notWaiting(id)
       const now = nowS()
-      const { work } = queued
+      const { request } = queued
       return {
         instance,
         position: at + 1,
         ...row(queued, now),
-        prompt_tokens: Math.round(work.promptTokens),
-        max_tokens: work.maxTokens,
-        labels: work.nodes,
-        failed_on: [...work.tried],
+        prompt_tokens: Math.round(request.promptTokens),
+        max_tokens: request.maxTokens,
+        labels: request.nodes,
+        failed_on: [...request.tried],
         ...explained(queued, scheduler, now),
       }
     },
@@ -63,19 +63,19 @@ export function queueHandlers({
   }
 }
 
-function row({ work, plan }: QueuedWork, now: number) {
-  const { id, model, variant, tenant, class: named, arrivedAt } = work
+function row({ request, plan }: QueuedRequest, now: number) {
+  const { id, model, variant, tenant, class: named, arrivedAt } = request
   const waited_seconds = seconds(Math.max(0, now - arrivedAt))
   return { id, model, variant, tenant, class: named, waited_seconds, node: plan?.node ?? null }
 }
 
-function explained({ work }: QueuedWork, scheduler: Scheduler, now: number) {
-  const explanation = scheduler.explain(askOf(work))
+function explained({ request }: QueuedRequest, scheduler: Scheduler, now: number) {
+  const explanation = scheduler.explain(requestSpecOf(request))
   return { ...outlookRow(explanation, now), ...barredRows(explanation) }
 }
 
 /** What is known of a request without looking at its places. */
-function planned({ plan }: QueuedWork, now: number) {
+function planned({ plan }: QueuedRequest, now: number) {
   return {
     waits_for: plan?.waitsFor ?? null,
     starts_in_seconds: plan ? seconds(Math.max(0, plan.startsAt - now)) : null,
@@ -86,7 +86,10 @@ function planned({ plan }: QueuedWork, now: number) {
   } satisfies OutlookAnswer & BarredNodes
 }
 
-function countBy(all: readonly QueuedWork[], nameOf: (queued: QueuedWork) => string): Record<string, number> {
+function countBy(
+  all: readonly QueuedRequest[],
+  nameOf: (queued: QueuedRequest) => string,
+): Record<string, number> {
   const groups = [...Map.groupBy(all, nameOf)].map(([name, each]) => [name, each.length] as const)
   return Object.fromEntries(groups.sort(([, a], [, b]) => b - a))
 }

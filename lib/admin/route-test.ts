@@ -69,8 +69,8 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     tried: new Set(),
   }
   const explanation = admin.scheduler.explain(ask)
-  const { pick, panic, standings } = explanation
-  const nodes = standings.map(({ node, barrier, running, residence }) => ({
+  const { pick, panic, perNode } = explanation
+  const nodes = perNode.map(({ node, barrier, running, residence }) => ({
     name: node.name,
     excluded: barrier,
     loaded: node.resident.has(model),

@@ -23,9 +23,9 @@ interface CoreLoopOptions {
   /** Does what the core decided. */
   readonly execute: (effect: Effect) => void
   /** Called after each look at the queue. */
-  readonly looked: () => void
+  readonly afterPass: () => void
   /** Called before each look at the queue that only time has caused. */
-  readonly ticking: () => void
+  readonly beforeTick: () => void
 }
 
 const turn = Promise.resolve()
@@ -68,18 +68,18 @@ export class CoreLoop {
   tell(event: SchedulerEvent): void {
     this.core.take(event, this.now)
     // With nobody waiting there is nothing to decide, but a tick that was set may have to go.
-    if (this.core.isWaitedFor || this.#tick) this.#planPass()
+    if (this.core.hasWork || this.#tick) this.#planPass()
   }
 
   /** Tells the core what the fleet is now, where that has changed. Before everything that it is asked. */
-  look(): void {
+  syncFleet(): void {
     const snapshot = this.#options.snapshot.get()
     if (snapshot === this.#shown) return
     this.#shown = snapshot
     const { config } = snapshot
     if (config !== this.#config) {
       this.#config = config
-      this.core.use(config.routing.policy)
+      this.core.usePolicy(config.routing.policy)
       this.core.reclassify(this.now)
     }
     this.core.take({ type: 'fleet', nodes: this.#facts.read(snapshot) }, this.now)
@@ -95,10 +95,10 @@ export class CoreLoop {
 
   #pass(): void {
     this.#isPassPlanned = false
-    this.look()
+    this.syncFleet()
     const { now } = this
     for (const effect of this.core.pass(now)) this.#options.execute(effect)
-    this.#options.looked()
+    this.#options.afterPass()
     this.#setTick(now)
   }
 
@@ -116,7 +116,7 @@ export class CoreLoop {
 
   #ticked(): void {
     this.#tick = null
-    this.#options.ticking()
+    this.#options.beforeTick()
     // What other instances run where may have changed.
     this.refresh()
   }

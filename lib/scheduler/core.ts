@@ -34,8 +34,8 @@ interface CoreOptions {
 }
 
 /** A request in the queue, as it is shown. */
-export interface QueuedWork {
-  readonly work: SchedulingRequest
+export interface QueuedRequest {
+  readonly request: SchedulingRequest
   /** Null while no pass has come so far. */
   readonly plan: EntryPlan | null
 }
@@ -50,13 +50,13 @@ export class Core {
   readonly #fleet: FleetState
   readonly #lists: CandidateLists
   readonly #tenants: Tenants
-  readonly #lines: FairQueue
-  readonly #prefixes: PrefixIndex
+  readonly #queue: FairQueue
+  readonly #prefixIndex: PrefixIndex
   readonly #log: DecisionLog
-  readonly #flights: InFlight
+  readonly #inFlight: InFlight
   readonly #swaps: Swaps
-  readonly #admission: QueueLimits
-  readonly #restraint: TenantReservation
+  readonly #queueLimits: QueueLimits
+  readonly #reservation: TenantReservation
   readonly #pass: SchedulingPass
 
   constructor({ policy, parameters, random, begun = () => {} }: CoreOptions) {
@@ -72,21 +72,21 @@ export class Core {
     this.#lists = new CandidateLists(context)
     this.#log = new DecisionLog(decisionsKept, begun)
     this.#tenants = new Tenants(parameters)
-    this.#lines = new FairQueue(parameters, this.#tenants)
-    this.#prefixes = new PrefixIndex(parameters.prefixes)
-    this.#flights = new InFlight(context, this.#lines, this.#tenants, this.#prefixes, this.#log)
+    this.#queue = new FairQueue(parameters, this.#tenants)
+    this.#prefixIndex = new PrefixIndex(parameters.prefixes)
+    this.#inFlight = new InFlight(context, this.#queue, this.#tenants, this.#prefixIndex, this.#log)
     this.#swaps = new Swaps(this.#fleet, parameters.swaps)
-    this.#admission = new QueueLimits(parameters, random)
-    this.#restraint = new TenantReservation(parameters, this.#tenants)
+    this.#queueLimits = new QueueLimits(parameters, random)
+    this.#reservation = new TenantReservation(parameters, this.#tenants)
     this.#pass = new SchedulingPass(
       {
         rules: parameters,
         lists: this.#lists,
-        lines: this.#lines,
-        flights: this.#flights,
+        queue: this.#queue,
+        inFlight: this.#inFlight,
         swaps: this.#swaps,
-        admission: this.#admission,
-        restraint: this.#restraint,
+        queueLimits: this.#queueLimits,
+        reservation: this.#reservation,
         log: this.#log,
         random,
       },
@@ -96,25 +96,25 @@ export class Core {
 
   /** Takes in what happened. Whoever tells something has `pass` run before the turn of the event loop ends. */
   take(event: SchedulerEvent, now: number): void {
-    this.#flights.settle(now)
+    this.#inFlight.settle(now)
     switch (event.type) {
       case 'arrived':
-        this.#arrive(event.work, now)
+        this.#arrive(event.request, now)
         break
       case 'left':
         this.#leave(event.id, event.why ?? 'left', now)
         break
       case 'first-token':
-        this.#flights.firstToken(event.id, now)
+        this.#inFlight.firstToken(event.id, now)
         break
       case 'tokens':
-        this.#flights.tokens(event.id, event.tokens, now)
+        this.#inFlight.tokens(event.id, event.tokens, now)
         break
       case 'ended':
-        this.#flights.end(event.id, event, now)
+        this.#inFlight.end(event.id, event, now)
         break
       case 'busy':
-        this.#flights.refused(event.id, now)
+        this.#inFlight.refused(event.id, now)
         break
       case 'fleet':
         this.#fleet.update(event.nodes, now)
@@ -129,37 +129,37 @@ export class Core {
 
   /** Decides on all that waits. */
   pass(now: number): Effect[] {
-    this.#flights.settle(now)
-    return this.isWaitedFor ? this.#pass.run(now) : []
+    this.#inFlight.settle(now)
+    return this.hasWork ? this.#pass.run(now) : []
   }
 
   /** When time alone may change something, in monotonic seconds; null while nothing waits. */
   nextTickAt(now: number): number | null {
-    if (!this.isWaitedFor) return null
-    const { oldest, changesAt } = this.#lines
+    if (!this.hasWork) return null
+    const { oldest, changesAt } = this.#queue
     const expiresAt = oldest ? oldest.since + this.#rules.admission.maxWaitS : Number.POSITIVE_INFINITY
-    return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt, this.#flights.settlesAt)
+    return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt, this.#inFlight.settlesAt)
   }
 
   /** What would be decided on a request now, queued or not. Nothing is changed. */
-  explain(work: SchedulingRequest, now: number): WaitEstimate {
-    const list = this.#listFor(work, now)
-    const waiting = this.#lines.get(work.id) ?? this.#waiting(work, list, now)
-    const limits = this.#restraint.limits(work.tenant, this.#lines.rankOf(waiting), now)
-    return estimateWait(waiting, { list, lines: this.#lines, admission: this.#admission, limits }, now)
+  explain(request: SchedulingRequest, now: number): WaitEstimate {
+    const list = this.#listFor(request, now)
+    const entry = this.#queue.get(request.id) ?? this.#entryOf(request, list, now)
+    const limits = this.#reservation.limits(request.tenant, this.#queue.rankOf(entry), now)
+    return estimateWait(entry, { list, queue: this.#queue, queueLimits: this.#queueLimits, limits }, now)
   }
 
   /** Chooses nodes by another policy from the next pass on. */
-  use(policy: Policy): void {
-    this.#pass.use(policy)
+  usePolicy(policy: Policy): void {
+    this.#pass.usePolicy(policy)
   }
 
   /** Has everybody stand anew: the rules of the classes are others. */
   reclassify(now: number): void {
-    for (const { work, since, plan, dueAt } of [...this.#lines.all()]) {
-      this.#lines.remove(work.id, now)
-      this.#lines.add(
-        { ...this.#waiting(work, this.#listFor(work, now), now), since, plan, dueAt },
+    for (const { request, since, plan, dueAt } of [...this.#queue.all()]) {
+      this.#queue.remove(request.id, now)
+      this.#queue.add(
+        { ...this.#entryOf(request, this.#listFor(request, now), now), since, plan, dueAt },
         false,
         now,
       )
@@ -167,15 +167,15 @@ export class Core {
   }
 
   /** Whether a request has a place now, or will have one once a slot is free, a pause ends or a trial tells. */
-  couldServe(work: SchedulingRequest, now: number): boolean {
-    const list = this.#listFor(work, now)
-    return list.admitsAnywhere(this.#lines.get(work.id) ?? this.#waiting(work, list, now))
+  couldServe(request: SchedulingRequest, now: number): boolean {
+    const list = this.#listFor(request, now)
+    return list.admitsAnywhere(this.#queue.get(request.id) ?? this.#entryOf(request, list, now))
   }
 
   /** Whether breakers keep a request from so many of its nodes that they are not believed. */
-  isPanic(work: SchedulingRequest, now: number): boolean {
-    const list = this.#listFor(work, now)
-    return list.isPanic(this.#waiting(work, list, now))
+  isPanic(request: SchedulingRequest, now: number): boolean {
+    const list = this.#listFor(request, now)
+    return list.isPanic(this.#entryOf(request, list, now))
   }
 
   /** Whether a node has a request's model in memory, and could serve it with that. */
@@ -198,29 +198,29 @@ export class Core {
 
   /** Seconds after which it may help to ask again for what a request in the queue asks for; varied (see Admission). */
   retryAfterS(id: string, now: number): number {
-    const waiting = this.#lines.get(id)
-    return this.#admission.retryAfterS(waiting ? this.#pass.waitS(waiting, now) : 0)
+    const entry = this.#queue.get(id)
+    return this.#queueLimits.retryAfterS(entry ? this.#pass.waitS(entry, now) : 0)
   }
 
   /** Seconds until a request's model is loaded again, where that failed just now and is all that would help; varied. */
-  loadRetryS(work: SchedulingRequest, now: number): number | null {
-    const list = this.#listFor(work, now)
-    const failed = failedLoadOf(this.#waiting(work, list, now), list, now)
-    return failed && this.#admission.retryAfterS(failed.until - now)
+  loadRetryS(request: SchedulingRequest, now: number): number | null {
+    const list = this.#listFor(request, now)
+    const failed = failedLoadOf(this.#entryOf(request, list, now), list, now)
+    return failed && this.#queueLimits.retryAfterS(failed.until - now)
   }
 
   /** What a request in the queue waits for; null when nobody can tell, or when it is not there. */
   plan(id: string): EntryPlan | null {
-    return this.#lines.get(id)?.plan ?? null
+    return this.#queue.get(id)?.plan ?? null
   }
 
   /** All that waits, as it will be served if nothing else happens. */
-  queued(): QueuedWork[] {
-    const queued: QueuedWork[] = []
-    const order = this.#lines.inOrder()
+  queued(): QueuedRequest[] {
+    const queued: QueuedRequest[] = []
+    const order = this.#queue.inOrder()
     for (let next = order.next(); next; next = order.next()) {
-      const { work, plan } = next.waiting
-      queued.push({ work, plan })
+      const { request, plan } = next.entry
+      queued.push({ request, plan })
     }
     return queued
   }
@@ -239,56 +239,56 @@ export class Core {
   }
 
   /** Whether there is anything to decide: a request waits, or a swap does. */
-  get isWaitedFor(): boolean {
-    return this.#lines.length > 0 || this.#swaps.isDraining
+  get hasWork(): boolean {
+    return this.#queue.length > 0 || this.#swaps.isDraining
   }
 
   #leave(id: string, why: WithdrawalReason, now: number): void {
-    const waiting = this.#lines.get(id)
-    if (!waiting) {
-      this.#flights.left(id, now)
+    const entry = this.#queue.get(id)
+    if (!entry) {
+      this.#inFlight.left(id, now)
       return
     }
-    this.#lines.remove(id, now)
-    this.#log.unsent(waiting.work, why, now)
+    this.#queue.remove(id, now)
+    this.#log.unsent(entry.request, why, now)
   }
 
   /** Puts a request into its line. The next pass decides whether it may stay there. */
-  #arrive(work: SchedulingRequest, now: number): void {
-    if (this.#lines.get(work.id) || this.#flights.has(work.id)) return
-    const list = this.#listFor(work, now)
+  #arrive(request: SchedulingRequest, now: number): void {
+    if (this.#queue.get(request.id) || this.#inFlight.has(request.id)) return
+    const list = this.#listFor(request, now)
     // Of models that nobody has nothing is kept: callers choose the names.
-    if (list.runners.length > 0) this.#learning.arrived(work, now)
-    const waiting = this.#waiting(work, list, now)
+    if (list.runners.length > 0) this.#learning.arrived(request, now)
+    const entry = this.#entryOf(request, list, now)
     // Whoever comes back from a node that failed it was let in before.
-    const isNew = work.tried.size === 0
-    const fleetS = charge(waiting, this.#rules) * list.fleetPerToken(now)
-    if (isNew) this.#restraint.asked(work.tenant, waiting.rule.rank, fleetS, now)
-    this.#lines.add(waiting, isNew, now)
+    const isNew = request.tried.size === 0
+    const fleetS = charge(entry, this.#rules) * list.fleetPerToken(now)
+    if (isNew) this.#reservation.requested(request.tenant, entry.rule.rank, fleetS, now)
+    this.#queue.add(entry, isNew, now)
   }
 
-  #listFor(work: SchedulingRequest, now: number): Candidates {
-    return this.#lists.of(work, now)
+  #listFor(request: SchedulingRequest, now: number): Candidates {
+    return this.#lists.of(request, now)
   }
 
-  #waiting(work: SchedulingRequest, list: Candidates, now: number): QueueEntry {
-    const rule = this.#ruleOf(work)
+  #entryOf(request: SchedulingRequest, list: Candidates, now: number): QueueEntry {
+    const rule = this.#ruleOf(request)
     const flow = list.flow(now)
     return {
-      work,
+      request,
       rule,
-      isPicky: work.tried.size > 0 || Object.keys(work.nodes).length > 0,
+      isPicky: request.tried.size > 0 || Object.keys(request.nodes).length > 0,
       since: now,
-      latestStart: work.arrivedAt + rule.ttftS - work.promptTokens * flow.prefillPerToken,
-      hits: this.#rules.uses.affinity ? this.#prefixes.cachedTokens(work) : new Map(),
-      output: restOf(work, 0, this.#learning),
+      latestStart: request.arrivedAt + rule.ttftS - request.promptTokens * flow.prefillPerToken,
+      cachedTokens: this.#rules.uses.affinity ? this.#prefixIndex.cachedTokens(request) : new Map(),
+      output: restOf(request, 0, this.#learning),
       drainS: flow.perS > 0 ? 1 / flow.perS : 0,
       plan: null,
       dueAt: Number.POSITIVE_INFINITY,
     }
   }
 
-  #ruleOf(work: SchedulingRequest): ClassRule {
-    return this.#rules.classes[work.class] ?? this.#rules.otherClass
+  #ruleOf(request: SchedulingRequest): ClassRule {
+    return this.#rules.classes[request.class] ?? this.#rules.otherClass
   }
 }

@@ -39,8 +39,8 @@ export class DecisionLog {
   }
 
   /** It was sent to a node. The log is to be told what comes of the entry. */
-  sent(work: SchedulingRequest, decision: Decision): DecisionEntry {
-    const entry = entryOf(work, decision.at, decision, 'running')
+  sent(request: SchedulingRequest, decision: Decision): DecisionEntry {
+    const entry = entryOf(request, decision.at, decision, 'running')
     this.#sent.add(entry)
     return entry
   }
@@ -55,8 +55,8 @@ export class DecisionLog {
   }
 
   /** It was refused, or left the queue. */
-  unsent(work: SchedulingRequest, outcome: RefusalReason | WithdrawalReason, now: number): void {
-    this.#unsent.add(entryOf(work, now, null, outcome))
+  unsent(request: SchedulingRequest, outcome: RefusalReason | WithdrawalReason, now: number): void {
+    this.#unsent.add(entryOf(request, now, null, outcome))
   }
 
   /** The newest first. */

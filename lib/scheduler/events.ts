@@ -109,7 +109,7 @@ export interface RequestEnd {
 export type WithdrawalReason = 'left' | 'cancelled' | 'waited-too-long' | 'load-failed'
 
 export type SchedulerEvent =
-  | { readonly type: 'arrived'; readonly work: SchedulingRequest }
+  | { readonly type: 'arrived'; readonly request: SchedulingRequest }
   /** It is given up, waiting or served: `why` it may wait no more; absent: its caller left. */
   | { readonly type: 'left'; readonly id: string; readonly why?: WithdrawalReason }
   | { readonly type: 'first-token'; readonly id: string }

@@ -10,7 +10,7 @@ import type { WaitEstimate } from './queue/wait-estimate.ts'
 type Unfitness = 'off' | 'cordoned' | 'unknown' | 'down' | 'weight' | 'tried' | 'labels' | 'no-model'
 
 /** Where a node stands for an ask. */
-interface Standing {
+interface NodeExplanation {
   readonly node: NodeView
   /**
    * Why it is passed over now; null when it could take the request, if need be after a load. `variant`: its runner of the model is in
@@ -33,10 +33,10 @@ export interface Explanation extends WaitEstimate {
   /** Whether nodes with bad answers, or advised down, may be used: breakers and advice keep the ask from more than half of its nodes. */
   readonly panic: boolean
   /** Every node of the fleet. */
-  readonly standings: readonly Standing[]
+  readonly perNode: readonly NodeExplanation[]
 }
 
-interface World {
+interface ExplainInputs {
   readonly snapshot: Snapshot
   readonly upstreams: FleetAvailability
   readonly core: Core
@@ -48,28 +48,28 @@ interface World {
 
 /** What the scheduler would do now, and why: nothing is taken, nothing is sent. */
 export function explain(
-  work: SchedulingRequest,
-  { snapshot, upstreams, core, running, now }: World,
+  request: SchedulingRequest,
+  { snapshot, upstreams, core, running, now }: ExplainInputs,
 ): Explanation {
-  const outlook = core.explain(work, now)
-  const panic = core.isPanic(work, now)
-  const candidates = new Map(outlook.candidates.map((candidate) => [candidate.node, candidate]))
-  const barrierOf = (node: NodeView): Standing['barrier'] => {
+  const estimate = core.explain(request, now)
+  const panic = core.isPanic(request, now)
+  const candidates = new Map(estimate.candidates.map((candidate) => [candidate.node, candidate]))
+  const barrierOf = (node: NodeView): NodeExplanation['barrier'] => {
     const closed =
-      unfitness(node, work) ?? guardOf(node, upstreams.availabilityOf(node.name, work.model), panic)
+      unfitness(node, request) ?? guardOf(node, upstreams.availabilityOf(node.name, request.model), panic)
     if (closed) return closed
     const state = candidates.get(node.name)?.state
-    if (state === undefined) return core.residence(node.name, work) === 'other' ? 'variant' : 'swap'
+    if (state === undefined) return core.residence(node.name, request) === 'other' ? 'variant' : 'swap'
     return state === 'full' ? 'full' : null
   }
-  const standings = [...snapshot.nodes.values()].map((node) => ({
+  const perNode = [...snapshot.nodes.values()].map((node) => ({
     node,
     barrier: barrierOf(node),
     running: running.get(node.name) ?? 0,
-    residence: core.residence(node.name, work),
+    residence: core.residence(node.name, request),
     candidate: candidates.get(node.name) ?? null,
   }))
-  return { ...outlook, pick: pickOf(outlook, snapshot, core.couldServe(work, now)), panic, standings }
+  return { ...estimate, pick: pickOf(estimate, snapshot, core.couldServe(request, now)), panic, perNode }
 }
 
 function pickOf(
@@ -92,7 +92,11 @@ function unfitness(node: NodeView, { model, tried, nodes }: SchedulingRequest): 
 }
 
 /** What advice or the node's guards hold against it; in panic only what is certain. */
-function guardOf({ health }: NodeView, { barrier }: NodeAvailability, panic: boolean): Standing['barrier'] {
+function guardOf(
+  { health }: NodeView,
+  { barrier }: NodeAvailability,
+  panic: boolean,
+): NodeExplanation['barrier'] {
   if (health === 'down' && !panic) return 'down'
   if (barrier === null || barrier === 'busy') return barrier
   return panic && barrier === 'ejected' ? null : 'breaker'

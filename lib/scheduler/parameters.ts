@@ -23,7 +23,7 @@ export interface Abilities {
   /** Shares among tenants; without, all are one. */
   readonly fairness: boolean
   /** Keeps room for the others while one tenant asks for much more than its share. */
-  readonly restraint: boolean
+  readonly reservation: boolean
   /** Expects prompts to be cached where their conversation was. */
   readonly affinity: boolean
 }
@@ -110,8 +110,8 @@ export interface Parameters {
     readonly evidence: number
     readonly jitter: number
   }
-  /** Of tenants that ask for much more than their share, while others ask as well (restraint.ts). */
-  readonly restraint: {
+  /** Of tenants that ask for much more than their share, while others ask as well (tenant-reservation.ts). */
+  readonly reservation: {
     /** Time constant of what a tenant asks for: short, as slots are all taken within seconds. */
     readonly demandS: number
     /** Nobody is held back until all together ask for so many times what the fleet can serve. */
@@ -156,7 +156,7 @@ export const defaultParameters: Parameters = {
     lateBinding: true,
     order: true,
     fairness: true,
-    restraint: true,
+    reservation: true,
     affinity: true,
   },
   classes: {},
@@ -204,7 +204,7 @@ export const defaultParameters: Parameters = {
   // By rehearsal: a noisy tenant is found out within about 2 s. Finding it later costs the others most of what this is for; sooner,
   // it takes bursts for noise: so at load 1.2 two points fewer keep their goal, and none below 1. What is asked for is estimated
   // a third too high, since prompts count as though nothing were cached: hence an overload of two fleets.
-  restraint: { demandS: 3, overload: 2, excess: 1.5, reserve: 0.5, activeS: 120, levelS: 0.25 },
+  reservation: { demandS: 3, overload: 2, excess: 1.5, reserve: 0.5, activeS: 120, levelS: 0.25 },
   swaps: {
     perModel: 2,
     drainS: 60,

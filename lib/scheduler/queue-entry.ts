@@ -17,7 +17,7 @@ export interface EntryPlan {
 
 /** A request in the queue. */
 export interface QueueEntry {
-  readonly work: SchedulingRequest
+  readonly request: SchedulingRequest
   readonly rule: ClassRule
   /** Not every node will do: it asks for labels, or some have failed it. */
   readonly isPicky: boolean
@@ -25,7 +25,7 @@ export interface QueueEntry {
   readonly since: number
   /** When it must start to keep its class's goal, in monotonic seconds. */
   readonly latestStart: number
-  readonly hits: CachedTokens
+  readonly cachedTokens: CachedTokens
   /** Tokens it is expected to write. */
   readonly output: number
   /** Seconds that the fleet needs for one such request, on average, with all that it runs at once. */
@@ -52,18 +52,18 @@ export interface QueuePriority {
  * first; who is late for the goal anyway steps back once, so as not to make others late (docs/routing.md#order).
  */
 export function queuePriorityOf(
-  { work, rule, latestStart }: QueueEntry,
+  { request, rule, latestStart }: QueueEntry,
   rules: Parameters,
   now: number,
 ): QueuePriority {
   const { ageingS, late, stepBackS } = rules.queue
   // Moments rather than waits are compared, so that a standing never outlives its `until` by a rounding.
-  const lateAt = work.arrivedAt + late * rule.ttftS
+  const lateAt = request.arrivedAt + late * rule.ttftS
   let rank = rule.rank
-  let risesAt = work.arrivedAt + ageingS
+  let risesAt = request.arrivedAt + ageingS
   for (; rank > 0 && now >= risesAt; rank--) risesAt += ageingS
   const isLate = now >= lateAt
-  const key = rules.uses.order ? latestStart + (isLate ? stepBackS : 0) : work.arrivedAt
+  const key = rules.uses.order ? latestStart + (isLate ? stepBackS : 0) : request.arrivedAt
   const until = Math.min(
     isLate ? Number.POSITIVE_INFINITY : lateAt,
     rank > 0 ? risesAt : Number.POSITIVE_INFINITY,
@@ -72,8 +72,8 @@ export function queuePriorityOf(
 }
 
 /** Prompt tokens that a request has to have read on a runner. The last one is never cached. */
-export function promptOn(runner: Runner, { work, hits }: QueueEntry): number {
-  const promised = hits.size === 0 ? 0 : (hits.get(runner) ?? 0)
-  if (promised === 0) return work.promptTokens
-  return Math.max(1, work.promptTokens - promised * runner.pace.cachedShare)
+export function promptOn(runner: Runner, { request, cachedTokens }: QueueEntry): number {
+  const promised = cachedTokens.size === 0 ? 0 : (cachedTokens.get(runner) ?? 0)
+  if (promised === 0) return request.promptTokens
+  return Math.max(1, request.promptTokens - promised * runner.pace.cachedShare)
 }

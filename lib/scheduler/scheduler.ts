@@ -7,7 +7,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Random } from '../shared/random.ts'
-import type { QueuedWork } from './core.ts'
+import type { QueuedRequest } from './core.ts'
 import { CoreLoop } from './core-loop.ts'
 import type { LoggedDecision } from './decision-log.ts'
 import type { Effect, WithdrawalReason } from './events.ts'
@@ -21,7 +21,7 @@ import { holdersText } from './queue/holders.ts'
 import { PendingAcquires } from './queue/pending-acquires.ts'
 import { refusalOf } from './queue/refusal.ts'
 import { RunningRequests } from './queue/running-requests.ts'
-import { workOf } from './queue/work.ts'
+import { schedulingRequestOf } from './queue/scheduling-request.ts'
 
 interface SchedulerOptions {
   readonly snapshot: CurrentSnapshot
@@ -48,7 +48,7 @@ export class Scheduler {
   readonly #clock: Clock
   readonly #loop: CoreLoop
   readonly #loads: Loads
-  readonly #waitingRoom: PendingAcquires
+  readonly #pending: PendingAcquires
   readonly #running = new RunningRequests((event) => this.#loop.tell(event))
 
   constructor(options: SchedulerOptions) {
@@ -59,20 +59,20 @@ export class Scheduler {
     this.#loop = new CoreLoop({
       ...options,
       execute: (effect) => this.#execute(effect),
-      looked: () => this.#waitingRoom.limit(),
-      ticking: () => this.#running.report(),
+      afterPass: () => this.#pending.limit(),
+      beforeTick: () => this.#running.report(),
     })
     this.#loads = new Loads({
       ...options,
       tell: (event) => this.#loop.tell(event),
       failed: (order, error) => this.#loadFailed(order, error),
     })
-    this.#waitingRoom = new PendingAcquires({
+    this.#pending = new PendingAcquires({
       clock,
-      limitsOf: (ask) => this.#limitsOf(ask),
+      limitsOf: (spec) => this.#limitsOf(spec),
       awaitsLoad: (id) => this.#loop.core.plan(id)?.waitsFor === 'load',
-      gone: (id, reason) => void this.#remove(id, 'left', reason),
-      overdue: (id, model, waitedMs) => this.#expire(id, model, waitedMs),
+      aborted: (id, reason) => void this.#remove(id, 'left', reason),
+      timedOut: (id, model, waitedMs) => this.#expire(id, model, waitedMs),
     })
     snapshot.onSwap(() => {
       this.#loads.keepOnly(snapshot.get().nodes)
@@ -87,12 +87,12 @@ export class Scheduler {
    *   loader threw when the load it waited for failed, or failed just now and nobody else could serve it; the signal's
    *   reason when it aborts.
    */
-  acquire(ask: RequestSpec, signal: AbortSignal): Promise<Grant> {
+  acquire(spec: RequestSpec, signal: AbortSignal): Promise<Grant> {
     if (signal.aborted) return Promise.reject(signal.reason)
-    this.#loop.look()
-    const id = this.#freeId(ask.id)
-    const granted = this.#waitingRoom.enter(id, ask, signal)
-    this.#loop.tell({ type: 'arrived', work: workOf(ask, id) })
+    this.#loop.syncFleet()
+    const id = this.#freeId(spec.id)
+    const granted = this.#pending.add(id, spec, signal)
+    this.#loop.tell({ type: 'arrived', request: schedulingRequestOf(spec, id) })
     return granted
   }
 
@@ -112,14 +112,14 @@ export class Scheduler {
   }
 
   /** How many requests for a model a node takes at once by now, configured or learned; null: the node is unknown here. */
-  slots(node: string, ask: Pick<RequestSpec, 'model' | 'variant'>): number | null {
-    this.#loop.look()
-    return this.#loop.core.slots(node, ask)
+  slots(node: string, spec: Pick<RequestSpec, 'model' | 'variant'>): number | null {
+    this.#loop.syncFleet()
+    return this.#loop.core.slots(node, spec)
   }
 
   /** The same of the models that a node has in memory. */
   slotsOf(node: string): ReadonlyMap<string, number> {
-    this.#loop.look()
+    this.#loop.syncFleet()
     return this.#loop.core.slotsOf(node)
   }
 
@@ -128,17 +128,17 @@ export class Scheduler {
     return {
       running: Object.fromEntries(this.#running.counts),
       ...(loading.length > 0 && { loading }),
-      queued: this.#waitingRoom.size,
+      queued: this.#pending.size,
     }
   }
 
   /** Requests waiting and milliseconds that the first of them has waited, by class; classes nobody waits in are absent. */
   queuedByClass(): ReadonlyMap<string, { readonly count: number; readonly oldestMs: number }> {
-    return this.#waitingRoom.byClass()
+    return this.#pending.byClass()
   }
 
   /** All that waits, in the order in which it will be served if nothing else happens. Times are monotonic seconds. */
-  queued(): readonly QueuedWork[] {
+  queued(): readonly QueuedRequest[] {
     return this.#loop.core.queued()
   }
 
@@ -157,24 +157,24 @@ export class Scheduler {
   }
 
   /** Whether a node that has not failed the ask could serve it, now or after waiting. Nothing is taken. */
-  couldServe(ask: RequestSpec): boolean {
-    this.#loop.look()
-    return this.#loop.core.couldServe(workOf(ask, ''), this.#loop.now)
+  couldServe(spec: RequestSpec): boolean {
+    this.#loop.syncFleet()
+    return this.#loop.core.couldServe(schedulingRequestOf(spec, ''), this.#loop.now)
   }
 
   /** Seconds until the ask's model is loaded again, where that failed just now and is all that would help; else null. */
-  loadRetryS(ask: RequestSpec): number | null {
-    return this.#loop.core.loadRetryS(workOf({ ...ask, tried: new Set() }, ''), this.#loop.now)
+  loadRetryS(spec: RequestSpec): number | null {
+    return this.#loop.core.loadRetryS(schedulingRequestOf({ ...spec, tried: new Set() }, ''), this.#loop.now)
   }
 
   /** What would be decided on the ask now, and why, waiting or not. Nothing is taken. */
-  explain(ask: RequestSpec): Explanation {
-    this.#loop.look()
-    return explain(workOf(ask, this.#waitingRoom.has(ask.id) ? ask.id : ''), {
+  explain(spec: RequestSpec): Explanation {
+    this.#loop.syncFleet()
+    return explain(schedulingRequestOf(spec, this.#pending.has(spec.id) ? spec.id : ''), {
       snapshot: this.#snapshot.get(),
       upstreams: this.#upstreams,
       core: this.#loop.core,
-      running: this.#running.countsOf(ask.model),
+      running: this.#running.countsOf(spec.model),
       now: this.#loop.now,
     })
   }
@@ -182,7 +182,7 @@ export class Scheduler {
   /** An id of its own, also for who asks twice under one. */
   #freeId(wanted: string): string {
     let id = wanted
-    for (let nth = 2; this.#waitingRoom.has(id) || this.#running.has(id); nth++) id = `${wanted}-${nth}`
+    for (let nth = 2; this.#pending.has(id) || this.#running.has(id); nth++) id = `${wanted}-${nth}`
     return id
   }
 
@@ -196,9 +196,9 @@ export class Scheduler {
 
   /** Whether it was still waiting. @param reason that its caller is told. */
   #remove(id: string, why: WithdrawalReason, reason: unknown): boolean {
-    const waiter = this.#waitingRoom.take(id)
-    if (!waiter) return false
-    waiter.refuse(reason)
+    const pending = this.#pending.take(id)
+    if (!pending) return false
+    pending.refuse(reason)
     this.#loop.tell({ type: 'left', id, why })
     return true
   }
@@ -225,35 +225,35 @@ export class Scheduler {
 
   #start({ id, node: name, decision }: Extract<Effect, { type: 'start' }>): void {
     const node = this.#snapshot.get().nodes.get(name)
-    const waiter = node && this.#waitingRoom.take(id)
-    if (!waiter) return // cannot be: the core was told of both in this very turn
-    const { model } = waiter.ask
-    const queuedMs = this.#clock.now() - waiter.since
+    const pending = node && this.#pending.take(id)
+    if (!pending) return // cannot be: the core was told of both in this very turn
+    const { model } = pending.spec
+    const queuedMs = this.#clock.now() - pending.since
     const running = this.#running.start({ id, node, model, reason: decision.reason, queuedMs })
     this.#upstreams.availabilityOf(name, model).reserve()
-    waiter.grant(running)
+    pending.grant(running)
   }
 
   #refuse(refusal: Extract<Effect, { type: 'refuse' }>): void {
-    const waiter = this.#waitingRoom.take(refusal.id)
-    if (!waiter) return
-    const { ask } = waiter
-    const failure = refusal.node && this.#loads.failure(refusal.node, ask.model)
-    const holders = () => holdersText(ask, this.#snapshot.get(), this.#upstreams)
-    waiter.refuse(failure ?? refusalOf(refusal, { ...ask, queued: this.#waitingRoom.size }, holders))
+    const pending = this.#pending.take(refusal.id)
+    if (!pending) return
+    const { spec } = pending
+    const failure = refusal.node && this.#loads.failure(refusal.node, spec.model)
+    const holders = () => holdersText(spec, this.#snapshot.get(), this.#upstreams)
+    pending.refuse(failure ?? refusalOf(refusal, { ...spec, queued: this.#pending.size }, holders))
   }
 
   #swap({ node: name, victims, model, variant, loadS }: Extract<Effect, { type: 'swap' }>): void {
     const node = this.#snapshot.get().nodes.get(name)
     if (!node) return // as in #start
     this.#upstreams.availabilityOf(name, model).reserve()
-    const api = this.#waitingRoom.apiFor(model) ?? 'ollama_generate'
+    const api = this.#pending.apiFor(model) ?? 'ollama_generate'
     void this.#loads.begin({ node, victims, model, variant, api }, loadS)
   }
 
   /** Whoever waits for the load is told how it failed, and may try elsewhere. */
   #loadFailed({ node, model, variant }: SwapOrder, error: unknown): void {
-    for (const id of this.#waitingRoom.of(model, variant))
+    for (const id of this.#pending.idsOf(model, variant))
       if (this.#loop.core.plan(id)?.node === node.name) this.#remove(id, 'load-failed', error)
   }
 }

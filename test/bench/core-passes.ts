@@ -1,6 +1,6 @@
 import { Core } from '../../lib/scheduler/core.ts'
 import type { NodeFacts } from '../../lib/scheduler/events.ts'
-import { aResident, aWork, someParameters, someTimings } from '../support/core.ts'
+import { aRequest, aResident, someParameters, someTimings } from '../support/core.ts'
 import { percentile } from './statistics.ts'
 
 interface Situation {
@@ -47,7 +47,7 @@ function crowdedCore(nodes: number, stepS: number) {
   const writing: string[] = []
   const decide = ({ ends }: { readonly ends: boolean }) => {
     now += stepS
-    core.take({ type: 'arrived', work: workOf(nth++, now) }, now)
+    core.take({ type: 'arrived', request: workOf(nth++, now) }, now)
     const read = reading.shift()
     if (read) {
       core.take({ type: 'first-token', id: read }, now)
@@ -68,7 +68,7 @@ const patient = someParameters({
 
 function workOf(nth: number, now: number) {
   const model = models[nth % models.length] ?? ''
-  return aWork({
+  return aRequest({
     id: `r${nth}`,
     model,
     tenant: `tenant-${nth % 7}`,

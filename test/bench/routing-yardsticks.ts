@@ -89,7 +89,7 @@ class ObservedCore implements Decider {
 
   take(event: SchedulerEvent, now: number): void {
     this.#core.take(event, now)
-    if (event.type === 'arrived') this.#waiting.set(event.work.id, event.work)
+    if (event.type === 'arrived') this.#waiting.set(event.request.id, event.request)
     if (event.type === 'left') this.#waiting.delete(event.id)
     if (event.type === 'ended') this.#end(event.id, event.timings)
   }
@@ -119,10 +119,10 @@ class ObservedCore implements Decider {
   /** Seconds that a token would take which were written now, by node and model. */
   #paces(now: number): ReadonlyMap<string, number> {
     const paces = new Map<string, number>()
-    const works = new Map(Array.from(this.#waiting.values(), (work) => [work.model, work]))
-    for (const work of works.values()) {
-      const { candidates } = this.#core.explain({ ...work, id: 'one token', maxTokens: 1 }, now)
-      for (const { node, decode } of candidates) paces.set(`${node} ${work.model}`, decode)
+    const requests = new Map(Array.from(this.#waiting.values(), (request) => [request.model, request]))
+    for (const request of requests.values()) {
+      const { candidates } = this.#core.explain({ ...request, id: 'one token', maxTokens: 1 }, now)
+      for (const { node, decode } of candidates) paces.set(`${node} ${request.model}`, decode)
     }
     return paces
   }

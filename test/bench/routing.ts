@@ -61,14 +61,14 @@ const watched = [toldOfChanges, observed(learned)]
 const slowNode = await section('Told of the change, load 0.7, slow-node', slow, watched)
 const quiet = await section('Load 0.5 without noise', { ...longer, load: 0.5 }, [ours])
 const noisy: Case = { ...longer, load: 0.5, scenario: 'noisy-tenant' }
-const unfair = await section('Ablations, load 0.5, noisy-tenant', noisy, without(['fairness', 'restraint']))
+const unfair = await section('Ablations, load 0.5, noisy-tenant', noisy, without(['fairness', 'reservation']))
 for (const load of [0.7, 0.85]) {
   const contestants = without(abilities).with(0, observed(known))
   await section(`Ablations, six models, load ${load}`, { ...longer, load }, contestants)
 }
 const crowded = { ...longer, fleet: twoModels, load: 0.95 }
 await section('Ablations, two models, load 0.95', crowded, without(['order', 'fairness']))
-await section('Ablation, load 1.2', { ...longer, load: 1.2 }, without(['restraint']))
+await section('Ablation, load 1.2', { ...longer, load: 1.2 }, without(['reservation']))
 const limited = [ours, ...[20, 60].map(withLimit)]
 const limits = await section('Limits of the first token, load 1.2', { ...longer, load: 1.2 }, limited)
 const kept: PolicyStanding[] = []

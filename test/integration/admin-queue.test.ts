@@ -10,7 +10,7 @@ import type { Scheduler } from '../../lib/scheduler/scheduler.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { aCore, aNode, aWork } from '../support/core.ts'
+import { aCore, aNode, aRequest } from '../support/core.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 
@@ -34,13 +34,13 @@ function explaining(scene: () => ReturnType<typeof aCore>, shell: Scheduler): Ex
     decisions: () => scene().core.decisions(),
     explain: (ask) => ({
       ...shell.explain(ask),
-      ...scene().core.explain(aWork({ ...ask, arrivedAt: ask.arrivedAt / 1000 }), scene().clock.now),
+      ...scene().core.explain(aRequest({ ...ask, arrivedAt: ask.arrivedAt / 1000 }), scene().clock.now),
     }),
     slots: (node, ask) => shell.slots(node, ask),
     cancel: (id) => {
       const waits = scene()
         .core.queued()
-        .some(({ work }) => work.id === id)
+        .some(({ request }) => request.id === id)
       if (waits) scene().tell({ type: 'left', id })
       return waits
     },
@@ -82,7 +82,7 @@ suite('the queue in the admin API', () => {
     const text = await response.text()
     return { status: response.status, body: text === '' ? null : JSON.parse(text) }
   }
-  const arrive = (...works: Parameters<typeof aWork>[0][]) =>
+  const arrive = (...works: Parameters<typeof aRequest>[0][]) =>
     scene.arrive(...works.map((work) => ({ model: m, ...work })))
   /** Lets so much time pass for all. */
   const pass = async (seconds: number) => {
@@ -103,8 +103,8 @@ suite('the queue in the admin API', () => {
       body.waiting.map(({ id, node, waits_for, starts_in_seconds: starts }) => [id, node, waits_for, starts]),
       scene.core
         .queued()
-        .map(({ work, plan }) => [
-          work.id,
+        .map(({ request, plan }) => [
+          request.id,
           plan?.node,
           plan?.waitsFor,
           Math.round(((plan?.startsAt ?? 0) - clock.now() / 1000) * 1000) / 1000,

@@ -100,7 +100,7 @@ suite('a request that would wait', () => {
     assert.match(await full.metrics(), /reason="tenant_full"\} 1$/m)
     await full.queue('tenant-2')
     assert.equal(
-      full.gateway.scheduler.queued()[1]?.work.tenant,
+      full.gateway.scheduler.queued()[1]?.request.tenant,
       'tenant-2',
       'and goes before the second of them',
     )

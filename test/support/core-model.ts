@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { Core } from '../../lib/scheduler/core.ts'
 import type { Effect, NodeFacts, SchedulerEvent, SchedulingRequest } from '../../lib/scheduler/events.ts'
-import { aNode, aWork, someParameters, someTimings } from './core.ts'
+import { aNode, aRequest, someParameters, someTimings } from './core.ts'
 
 /** Model "only" is on one node, so that its line can be followed; the others are on both, and there is room for two. */
 const sizes = { a: 9, b: 9, c: 9 }
@@ -49,7 +49,7 @@ export const steps = fc.array(
 type Step = typeof steps extends fc.Arbitrary<readonly (infer Each)[]> ? Each : never
 
 interface Running {
-  readonly work: SchedulingRequest
+  readonly request: SchedulingRequest
   readonly node: string
 }
 
@@ -86,7 +86,14 @@ class Reference {
     if (step.do === 'arrive') {
       const { model, class: name, tenant } = step
       this.#arrive(
-        aWork({ id: `r${this.#ids++}`, model, class: name, tenant, promptTokens: 10, arrivedAt: this.now }),
+        aRequest({
+          id: `r${this.#ids++}`,
+          model,
+          class: name,
+          tenant,
+          promptTokens: 10,
+          arrivedAt: this.now,
+        }),
       )
     } else if (step.do === 'wait') {
       this.now += step.seconds
@@ -122,16 +129,16 @@ class Reference {
         const slots = node === 'n1' && !this.#wasBusy ? 2 : 1
         for (let nth = 0; nth < slots; nth++) {
           const tried = new Set([other])
-          this.#arrive(aWork({ id: `slot ${node} ${model} ${nth}`, model, tried, arrivedAt: this.now }))
+          this.#arrive(aRequest({ id: `slot ${node} ${model} ${nth}`, model, tried, arrivedAt: this.now }))
         }
         assert.equal(this.waiting.size, 0, `${model} has its slots on ${node}`)
       }
     }
   }
 
-  #arrive(work: SchedulingRequest): void {
-    this.waiting.set(work.id, work)
-    this.tell({ type: 'arrived', work })
+  #arrive(request: SchedulingRequest): void {
+    this.waiting.set(request.id, request)
+    this.tell({ type: 'arrived', request })
   }
 
   #swapped({ node, model }: { node: string; model: string }, ok: boolean): void {
@@ -152,7 +159,7 @@ class Reference {
     else this.tell({ type: 'ended', id, timings: how === 'finish' ? someTimings() : null })
     // Whoever saw no answer yet may be tried elsewhere, with its old place.
     if (how === 'retry' && running)
-      this.#arrive({ ...running.work, tried: new Set([...running.work.tried, running.node]) })
+      this.#arrive({ ...running.request, tried: new Set([...running.request.tried, running.node]) })
   }
 
   #busy(id: string): void {
@@ -172,16 +179,16 @@ class Reference {
       this.swaps.set(node, effect)
       return
     }
-    const work = this.waiting.get(effect.id)
-    assert.ok(work, `${effect.id} is answered once`)
+    const request = this.waiting.get(effect.id)
+    assert.ok(request, `${effect.id} is answered once`)
     this.waiting.delete(effect.id)
     if (effect.type === 'refuse') return
     const { id, node } = effect
-    assert.ok(!work.tried.has(node), 'no node twice')
+    assert.ok(!request.tried.has(node), 'no node twice')
     assert.ok(node !== 'n2' || this.isUp, 'nothing to a node that is down')
-    assert.ok(this.resident.get(node)?.has(work.model), `${work.model} is in the memory of ${node}`)
-    this.running.set(id, { work, node })
-    assert.ok(this.#count(node, work.model) <= (node === 'n1' ? 2 : 1), 'no more than there are slots')
+    assert.ok(this.resident.get(node)?.has(request.model), `${request.model} is in the memory of ${node}`)
+    this.running.set(id, { request, node })
+    assert.ok(this.#count(node, request.model) <= (node === 'n1' ? 2 : 1), 'no more than there are slots')
   }
 
   /** Of the requests that one node alone can serve, none starts before another of a higher class, or an earlier one of its own tenant. */
@@ -190,7 +197,7 @@ class Reference {
       Number(name === 'low' && this.now < arrivedAt + ageingS)
     const left = before.filter(({ id, model }) => model === 'only' && this.waiting.has(id))
     for (const effect of effects) {
-      const started = effect.type === 'start' ? this.running.get(effect.id)?.work : undefined
+      const started = effect.type === 'start' ? this.running.get(effect.id)?.request : undefined
       if (started?.model !== 'only') continue
       for (const other of left) {
         assert.ok(rank(other) >= rank(started), `${started.id} starts before ${other.id} of a higher class`)
@@ -208,7 +215,7 @@ class Reference {
   #count(node: string, model: string): number {
     let count = 0
     for (const running of this.running.values())
-      if (running.node === node && running.work.model === model) count++
+      if (running.node === node && running.request.model === model) count++
     return count
   }
 }

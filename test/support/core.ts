@@ -52,10 +52,11 @@ export function aCore(
       clock.now += seconds
       return tell({ type: 'tick' }, ...events)
     },
-    arrive: (...works: readonly Partial<SchedulingRequest>[]) =>
+    arrive: (...requests: readonly Partial<SchedulingRequest>[]) =>
       tell(
-        ...works.map(
-          (work) => ({ type: 'arrived', work: aWork({ arrivedAt: clock.now, ...work }) }) as const,
+        ...requests.map(
+          (request) =>
+            ({ type: 'arrived', request: aRequest({ arrivedAt: clock.now, ...request }) }) as const,
         ),
       ),
     /** Told of a request that was served; it lasted as long as its node says, if not longer. */
@@ -67,7 +68,7 @@ export function aCore(
   }
 }
 
-export function aWork(work: Partial<SchedulingRequest> = {}): SchedulingRequest {
+export function aRequest(request: Partial<SchedulingRequest> = {}): SchedulingRequest {
   return {
     id: 'r',
     model: 'a',
@@ -81,7 +82,7 @@ export function aWork(work: Partial<SchedulingRequest> = {}): SchedulingRequest 
     nodes: {},
     tried: new Set(),
     arrivedAt: 1000,
-    ...work,
+    ...request,
   }
 }
 

@@ -22,16 +22,16 @@ export class LeastConnections implements Decider {
   take(event: SchedulerEvent): void {
     if (event.type !== 'tokens') this.events.push(event)
     if (event.type === 'fleet') this.#nodes = event.nodes
-    if (event.type === 'arrived') this.#arrived.push(event.work)
+    if (event.type === 'arrived') this.#arrived.push(event.request)
     if (event.type === 'ended' || event.type === 'left' || event.type === 'busy') this.#at.delete(event.id)
   }
 
   pass(): Effect[] {
-    const effects = this.#arrived.map((work): Effect => {
-      const node = this.#choose(work)
-      this.#at.set(work.id, node)
+    const effects = this.#arrived.map((request): Effect => {
+      const node = this.#choose(request)
+      this.#at.set(request.id, node)
       const decision = { at: 0, reason: 'warm', candidates: [], ttft: 0 } as const
-      return { type: 'start', id: work.id, node, decision }
+      return { type: 'start', id: request.id, node, decision }
     })
     this.#arrived = []
     return effects

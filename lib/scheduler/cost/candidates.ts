@@ -37,7 +37,7 @@ export class Candidates extends CostTable {
   readonly #isTiered: boolean
   readonly #worst = new WeakMap<QueueEntry, Tier>()
   /** The last request that #hasRunner looked at: it is asked for row by row. Null after each change. */
-  #lastAsked: { readonly waiting: QueueEntry; readonly hasRunner: boolean } | null = null
+  #lastAsked: { readonly entry: QueueEntry; readonly hasRunner: boolean } | null = null
 
   constructor(rows: CostRows, now: number) {
     super(rows, now)
@@ -55,15 +55,15 @@ export class Candidates extends CostTable {
    * The row where a request costs least, or -1 when there is none that anybody knows the start of. Of those that cost about
    * the same the one with most free slots, then any. A tier is used once no slot of a better one is free.
    */
-  cheapest(waiting: QueueEntry, random: Random, now: number): number {
-    if (!this.#isTiered) return this.#cheapestOf(tiers.never, waiting, random, now)
-    const worst = this.#worstFor(waiting)
+  cheapest(entry: QueueEntry, random: Random, now: number): number {
+    if (!this.#isTiered) return this.#cheapestOf(tiers.never, entry, random, now)
+    const worst = this.#worstFor(entry)
     for (const tier of [tiers.well, tiers.slow] as const) {
       if (tier >= worst) break
-      const row = this.#cheapestOf(tier, waiting, random, now)
-      if (row >= 0 && this.terms(row).state === 'ready') return row
+      const row = this.#cheapestOf(tier, entry, random, now)
+      if (row >= 0 && this.costTerms(row).state === 'ready') return row
     }
-    return this.#cheapestOf(worst, waiting, random, now)
+    return this.#cheapestOf(worst, entry, random, now)
   }
 
   /**
@@ -72,48 +72,48 @@ export class Candidates extends CostTable {
    *
    * @param others what they ask for, as a share of what the fleet can serve.
    */
-  cheapestModest(waiting: QueueEntry, others: number, random: Random, now: number): number {
+  cheapestSpare(entry: QueueEntry, others: number, random: Random, now: number): number {
     if (!this.#hasSpare(this.allFree, this.allSlots, others)) return -1
-    const rows = this.#freeFor(waiting).filter((row) => this.#isSpare(row, others))
-    return this.#scan({ rows, upTo: null, before: now }, waiting, random, now)
+    const rows = this.#freeFor(entry).filter((row) => this.#isSpare(row, others))
+    return this.#scan({ rows, upTo: null, before: now }, entry, random, now)
   }
 
   /** The cheapest row with a free slot, or -1 when there is none that costs so few seconds. */
-  cheapestFree(waiting: QueueEntry, most: number, random: Random, now: number): number {
+  cheapestFree(entry: QueueEntry, most: number, random: Random, now: number): number {
     if (this.allFree === 0) return -1
-    const row = this.#scan({ rows: this.#freeFor(waiting), upTo: null, before: now }, waiting, random, now)
-    return row >= 0 && this.cost(row, waiting, now) <= most ? row : -1
+    const row = this.#scan({ rows: this.#freeFor(entry), upTo: null, before: now }, entry, random, now)
+    return row >= 0 && this.cost(row, entry, now) <= most ? row : -1
   }
 
   /** Rows with a free slot that a request may have. */
-  #freeFor(waiting: QueueEntry): readonly number[] {
+  #freeFor(entry: QueueEntry): readonly number[] {
     const rows = this.freeRows()
-    return this.#needsCheck(waiting) ? rows.filter((row) => this.#mayUse(row, waiting, tiers.never)) : rows
+    return this.#needsCheck(entry) ? rows.filter((row) => this.#mayUse(row, entry, tiers.never)) : rows
   }
 
   /** Whether a slot of a row may be had without taking it from others, and without slowing down another model of its node. */
   #isSpare(row: number, others: number): boolean {
     const runner = this.runners[row]
     if (!runner) return false
-    return !runner.hasBusyNeighbours && this.#hasSpare(this.terms(row).freeSlots, runner.slots, others)
+    return !runner.hasBusyNeighbours && this.#hasSpare(this.costTerms(row).freeSlots, runner.slots, others)
   }
 
   /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
   #hasSpare(free: number, slots: number, others: number): boolean {
-    const { reserve } = this.context.rules.restraint
+    const { reserve } = this.context.rules.reservation
     return free > Math.min(reserve * slots, Math.max(1, others * slots))
   }
 
-  #cheapestOf(upTo: Tier, waiting: QueueEntry, random: Random, now: number): number {
-    const best = this.#scan(this.#choiceOf(upTo, waiting), waiting, random, now)
-    const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, waiting, now)
+  #cheapestOf(upTo: Tier, entry: QueueEntry, random: Random, now: number): number {
+    const best = this.#scan(this.#choiceOf(upTo, entry), entry, random, now)
+    const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, entry, now)
     // Of loads that were put off none may cost less, nor about the same.
-    const isDue = this.workOutLoads(least * (1 + this.context.rules.cost.tie), now)
-    return isDue ? this.#scan(this.#choiceOf(upTo, waiting), waiting, random, now) : best
+    const isDue = this.computeLoads(least * (1 + this.context.rules.cost.tie), now)
+    return isDue ? this.#scan(this.#choiceOf(upTo, entry), entry, random, now) : best
   }
 
-  #choiceOf(upTo: Tier, waiting: QueueEntry): Choice {
-    const isChecked = upTo !== tiers.never || this.#needsCheck(waiting)
+  #choiceOf(upTo: Tier, entry: QueueEntry): Choice {
+    const isChecked = upTo !== tiers.never || this.#needsCheck(entry)
     return { rows: this.#everyRow, upTo: isChecked ? upTo : null, before: Number.POSITIVE_INFINITY }
   }
 
@@ -122,7 +122,7 @@ export class Candidates extends CostTable {
     return isPicky || this.#isTiered || this.lastResorts > 0
   }
 
-  #scan({ rows, upTo, before }: Choice, waiting: QueueEntry, random: Random, now: number): number {
+  #scan({ rows, upTo, before }: Choice, entry: QueueEntry, random: Random, now: number): number {
     const { tie } = this.context.rules.cost
     let best = -1
     // Whoever costs more than any sum of seconds, or nothing that is a number, has no place.
@@ -131,10 +131,11 @@ export class Candidates extends CostTable {
     let equals = 0
     for (const row of rows) {
       // Most are passed over here: the wait alone costs more.
-      if (!(this.start(row) < latest) || !this.#mayUse(row, waiting, upTo)) continue
-      const cost = this.cost(row, waiting, now)
+      if (!(this.start(row) < latest) || !this.#mayUse(row, entry, upTo)) continue
+      const cost = this.cost(row, entry, now)
       if (!(cost <= least * (1 + tie))) continue
-      const lead = cost < least * (1 - tie) ? 1 : this.terms(row).freeSlots - this.terms(best).freeSlots
+      const lead =
+        cost < least * (1 - tie) ? 1 : this.costTerms(row).freeSlots - this.costTerms(best).freeSlots
       least = Math.min(least, cost)
       latest = now + least * (1 + tie)
       if (lead < 0) continue
@@ -144,37 +145,37 @@ export class Candidates extends CostTable {
     return best
   }
 
-  #mayUse(row: number, waiting: QueueEntry, upTo: Tier | null): boolean {
+  #mayUse(row: number, entry: QueueEntry, upTo: Tier | null): boolean {
     if (upTo === null) return true
-    return this.admits(row, waiting) && this.#tierOf(row) <= upTo && this.mayMakeRoom(row, waiting)
+    return this.admits(row, entry) && this.#tierOf(row) <= upTo && this.mayMakeRoom(row, entry)
   }
 
   /** Whether a request may go to a row's node. */
-  admits(row: number, waiting: QueueEntry): boolean {
-    if (!this.#suits(row, waiting)) return false
+  admits(row: number, entry: QueueEntry): boolean {
+    if (!this.#suits(row, entry)) return false
     const tier = this.#tierOf(row)
-    return tier <= tiers.slow || tier <= this.#worstFor(waiting)
+    return tier <= tiers.slow || tier <= this.#worstFor(entry)
   }
 
   /** Whether this instance may make the room that a row needs, if it needs any. */
-  mayMakeRoom(row: number, waiting: QueueEntry): boolean {
-    if (this.lastResorts === 0 || !this.terms(row).eviction?.isLastResort) return true
-    return !this.#hasRunner(waiting)
+  mayMakeRoom(row: number, entry: QueueEntry): boolean {
+    if (this.lastResorts === 0 || !this.costTerms(row).eviction?.isLastResort) return true
+    return !this.#hasRunner(entry)
   }
 
   /**
    * Whether the model is in memory, or being loaded by a load that does not hang, where the request may go: what other nodes
    * have is of no use to it.
    */
-  #hasRunner(waiting: QueueEntry): boolean {
-    if (this.#lastAsked?.waiting === waiting) return this.#lastAsked.hasRunner
+  #hasRunner(entry: QueueEntry): boolean {
+    if (this.#lastAsked?.entry === entry) return this.#lastAsked.hasRunner
     const hasRunner = this.runners.some(
       (runner, row) =>
         (runner.residence !== null || this.#isComing(runner, row)) &&
         !runner.isVictim &&
-        this.admits(row, waiting),
+        this.admits(row, entry),
     )
-    this.#lastAsked = { waiting, hasRunner }
+    this.#lastAsked = { entry, hasRunner }
     return hasRunner
   }
 
@@ -183,7 +184,7 @@ export class Candidates extends CostTable {
     const { swap } = runner.node
     if (swap?.runner !== runner) return false
     const { hangS } = this.context.rules.swaps
-    return swap.askedAt === null || this.terms(row).at < swap.askedAt + Math.max(hangS, 3 * runner.loadS)
+    return swap.askedAt === null || this.costTerms(row).at < swap.askedAt + Math.max(hangS, 3 * runner.loadS)
   }
 
   #tierOf(row: number): Tier {
@@ -195,33 +196,35 @@ export class Candidates extends CostTable {
    * may be cut off from the nodes: an instance that believed every breaker and all advice would have no node left. A node
    * that asked for a pause is well.
    */
-  isPanic(waiting: QueueEntry): boolean {
-    return this.#worstFor(waiting) >= tiers.last
+  isPanic(entry: QueueEntry): boolean {
+    return this.#worstFor(entry) >= tiers.last
   }
 
   /** The worst tier that a request may use. */
-  #worstFor(waiting: QueueEntry): Tier {
-    const known = this.#worst.get(waiting)
+  #worstFor(entry: QueueEntry): Tier {
+    const known = this.#worst.get(entry)
     if (known !== undefined) return known
     let [fit, open, frozen, refused] = [0, 0, 0, 0]
     for (const [row, { barrier }] of this.runners.entries()) {
-      if (!this.#suits(row, waiting)) continue
+      if (!this.#suits(row, entry)) continue
       fit++
       const tier = this.#tierOf(row)
       if (tier <= tiers.slow && barrier !== 'trial') open++
       if (tier === tiers.frozen) frozen++
       if (tier === tiers.never) refused++
     }
-    const isFrozen = frozen > 0 && frozen + refused === fit && waiting.work.tried.size === 0
+    const isFrozen = frozen > 0 && frozen + refused === fit && entry.request.tried.size === 0
     const worst = isFrozen ? tiers.frozen : 2 * open < fit ? tiers.last : tiers.slow
-    this.#worst.set(waiting, worst)
+    this.#worst.set(entry, worst)
     return worst
   }
 
-  #suits(row: number, { isPicky, work }: QueueEntry): boolean {
+  #suits(row: number, { isPicky, request }: QueueEntry): boolean {
     if (!isPicky) return true
     const node = this.runners[row]?.node
-    return node !== undefined && !work.tried.has(node.name) && matchesLabels(work.nodes, node.facts.labels)
+    return (
+      node !== undefined && !request.tried.has(node.name) && matchesLabels(request.nodes, node.facts.labels)
+    )
   }
 
   /** Whether a request may start now: no row becomes free while a pass lasts. */
@@ -230,8 +233,8 @@ export class Candidates extends CostTable {
   }
 
   /** Whether there is any place for a request, now or later. */
-  admitsAnywhere(waiting: QueueEntry): boolean {
-    return this.runners.some((_, row) => this.admits(row, waiting))
+  admitsAnywhere(entry: QueueEntry): boolean {
+    return this.runners.some((_, row) => this.admits(row, entry))
   }
 
   /**

@@ -9,13 +9,13 @@ export function fleetPerToken(runners: readonly Runner[], context: CostContext):
   const { prompt, decoding } = learning.usual(model)
   const output = learning.output(model) * decoding
   let perS = 0
-  for (const runner of runners) perS += 1 / Math.max(1e-3, aloneS(runner, context, prompt, output))
+  for (const runner of runners) perS += 1 / Math.max(1e-3, soloS(runner, context, prompt, output))
   const charged = Math.max(1, prompt + rules.queue.outputWeight * output)
   return perS > 0 ? 1 / (perS * charged) : 0
 }
 
 /** Seconds that a node needs for one of many such requests, if it did nothing else and used all the runner's slots. */
-function aloneS(runner: Runner, context: CostContext, prompt: number, output: number): number {
+function soloS(runner: Runner, context: CostContext, prompt: number, output: number): number {
   const { pace, slots } = runner
   const bytes = slowBytes(runner, context)
   const perToken = (pace.secondsPerToken(bytes) * (1 + pace.slowdown * (slots - 1))) / slots

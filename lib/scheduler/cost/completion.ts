@@ -5,10 +5,10 @@ import { fewestTokens } from '../learning/outputs.ts'
 import type { CostContext } from './context.ts'
 
 /** Output tokens still to come of a request that has written so many. */
-export function restOf(work: SchedulingRequest, written: number, learning: Learning): number {
-  if (work.embeds) return 0
-  const rest = learning.rest(work.tenant, work.model, written)
-  return work.maxTokens === null ? rest : Math.max(0, Math.min(rest, work.maxTokens - written))
+export function restOf(request: SchedulingRequest, written: number, learning: Learning): number {
+  if (request.embeds) return 0
+  const rest = learning.rest(request.tenant, request.model, written)
+  return request.maxTokens === null ? rest : Math.max(0, Math.min(rest, request.maxTokens - written))
 }
 
 /** Bytes of the runner's model, more when it is partly outside of the GPU: as slow as it behaves. */
@@ -30,12 +30,12 @@ export function batchS(runner: Runner, context: CostContext): number {
 
 /** When each request that runs on a runner will end, in monotonic seconds. */
 export function endsOf(runner: Runner, context: CostContext, now: number): number[] {
-  const { flights, node, pace } = runner
-  if (flights.size === 0) return []
-  const alone = pace.usualSecondsPerToken(slowBytes(runner, context)) * node.busy
-  const perToken = alone * (1 + pace.slowdown * (flights.size - 1))
+  const { inFlight, node, pace } = runner
+  if (inFlight.size === 0) return []
+  const solo = pace.usualSecondsPerToken(slowBytes(runner, context)) * node.busy
+  const perToken = solo * (1 + pace.slowdown * (inFlight.size - 1))
   const ends: number[] = []
-  for (const flight of flights.values()) ends.push(endOf(flight, perToken, now))
+  for (const each of inFlight.values()) ends.push(endOf(each, perToken, now))
   return ends
 }
 

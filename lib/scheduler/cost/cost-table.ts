@@ -66,7 +66,7 @@ export class CostTable {
     this.#isDirty = new Uint8Array(runners.length)
     this.#turnedAt = now
     for (const [row, runner] of runners.entries()) {
-      runner.node.follow(() => this.#soil(row))
+      runner.node.follow(() => this.#markDirty(row))
       this.#write(row, now, costs[row]?.terms ?? null)
     }
   }
@@ -92,14 +92,14 @@ export class CostTable {
   }
 
   /** Writes the postponed rows if a load might cost as little as that many seconds. Whether there were any. */
-  workOutLoads(cost: number, now: number): boolean {
+  computeLoads(cost: number, now: number): boolean {
     if (this.#postponed.size === 0 || this.#leastLoadS > cost) return false
     for (const row of this.#postponed) this.#write(row, now, this.#terms[row] ?? null)
     this.#leastLoadS = Number.POSITIVE_INFINITY
     return true
   }
 
-  #soil(row: number): void {
+  #markDirty(row: number): void {
     if (this.#isDirty[row] === 1) return
     this.#isDirty[row] = 1
     this.#dirty.push(row)
@@ -129,7 +129,7 @@ export class CostTable {
   }
 
   /** Of a row of `runners`. */
-  terms(row: number): CostTerms {
+  costTerms(row: number): CostTerms {
     const terms = this.#terms[row]
     if (!terms) throw new RangeError(`row ${row}`)
     return terms
@@ -141,12 +141,12 @@ export class CostTable {
   }
 
   /** Seconds that a request costs there. */
-  cost(row: number, waiting: QueueEntry, now: number): number {
-    const { work, hits, output } = waiting
+  cost(row: number, entry: QueueEntry, now: number): number {
+    const { request, cachedTokens, output } = entry
     const rates = this.#rates
     const first = columns * row
-    const runner = hits.size > 0 ? this.runners[row] : undefined
-    const prompt = runner ? promptOn(runner, waiting) : work.promptTokens
+    const runner = cachedTokens.size > 0 ? this.runners[row] : undefined
+    const prompt = runner ? promptOn(runner, entry) : request.promptTokens
     return (
       Math.max(0, this.start(row) - now) +
       (rates[first] ?? 0) +
@@ -161,7 +161,7 @@ export class CostTable {
     const cost = this.#costs[row]
     if (!cost) return
     const start = this.start(row)
-    cost.planned ??= [...this.terms(row).slotEnds]
+    cost.planned ??= [...this.costTerms(row).slotEnds]
     cost.planned[cost.planned.indexOf(start)] = start + seconds
     this.#start[row] = earliest(cost.planned)
   }
@@ -171,7 +171,7 @@ export class CostTable {
     const cost = this.#costs[row]
     if (!cost) return
     cost.planned = null
-    this.#start[row] = this.terms(row).start
+    this.#start[row] = this.costTerms(row).start
   }
 
   #count(row: number, slots: number, free: number): void {

@@ -50,23 +50,23 @@ interface Opening {
 
 /** The terms as of now. */
 export function computeTerms(runner: Runner, context: CostContext, now: number): CostTerms {
-  const { node, pace, flights } = runner
+  const { node, pace, inFlight } = runner
   const { cost, uses } = context.rules
   const opening = openingOf(runner, context, now)
   const bytes = slowBytes(runner, context)
-  const busy = 1 + node.busy - (flights.size > 0 ? 1 : 0)
+  const busy = 1 + node.busy - (inFlight.size > 0 ? 1 : 0)
   // Whoever waits for a slot finds the others, but not the one that made way.
-  const others = Math.min(flights.size, runner.slots - 1)
-  const alone = pace.usualSecondsPerToken(bytes)
+  const others = Math.min(inFlight.size, runner.slots - 1)
+  const solo = pace.usualSecondsPerToken(bytes)
   const { slowdown } = pace
-  const decodePerToken = alone * (1 + slowdown * others) * busy
+  const decodePerToken = solo * (1 + slowdown * others) * busy
   // Nobody knows what a runner will be reading once a slot is free.
   const readers = opening.state === 'ready' ? runner.time.readers : 0
   const prefillPerToken = busy / pace.prefillRateAmong(readers, bytes)
   const counts = uses.externality ? 1 : 0
-  const externalityPerToken = counts * others * cost.streamSlowdown * alone * slowdown * busy
+  const externalityPerToken = counts * others * cost.streamSlowdown * solo * slowdown * busy
   const stall = counts * cost.prefillStall * Math.min(node.active, cost.stalledStreams)
-  const sharingPerToken = flights.size === 0 ? counts * node.active * decodePerToken * cost.timeSharing : 0
+  const sharingPerToken = inFlight.size === 0 ? counts * node.active * decodePerToken * cost.timeSharing : 0
   return {
     ...opening,
     start: opening.state === 'ready' ? 0 : earliest(opening.slotEnds),
@@ -86,9 +86,9 @@ export function computeTerms(runner: Runner, context: CostContext, now: number):
 }
 
 function openingOf(runner: Runner, context: CostContext, now: number): Opening {
-  const { node, flights, slots } = runner
+  const { node, inFlight, slots } = runner
   const never: Opening = { state: 'absent', slotEnds: [], freeSlots: 0, eviction: null }
-  const freeSlots = Math.max(0, slots - flights.size)
+  const freeSlots = Math.max(0, slots - inFlight.size)
   if (runner.isVictim) return never
   if (node.swap?.runner === runner) {
     const loadedAt = Math.max(now, swapEnd(runner, context, now))

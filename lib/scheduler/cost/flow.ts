@@ -12,11 +12,11 @@ export interface Flow {
 }
 
 /** How fast usual requests of a list's variant are completed. */
-export function flowOf(list: Pick<CostTable, 'runners' | 'terms'>, learning: Learning): Flow {
+export function flowOf(list: Pick<CostTable, 'runners' | 'costTerms'>, learning: Learning): Flow {
   let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
   const { prompt, decoding } = learning.usual(list.runners[0]?.model ?? '')
   for (const [row, runner] of list.runners.entries()) {
-    const terms = list.terms(row)
+    const terms = list.costTerms(row)
     const output = terms.othersWrite * decoding
     const serviceS = prompt * terms.prefillPerToken + output * terms.decodePerToken
     const perS = runner.slots / Math.max(1e-3, serviceS)

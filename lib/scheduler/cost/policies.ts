@@ -5,7 +5,7 @@ import type { QueueEntry } from '../queue-entry.ts'
 import type { Candidates } from './candidates.ts'
 
 /** The row of one of the nodes that have the model on disk, at once, as a load balancer in front of Ollama would; -1: none. */
-export type Chooser = (list: Candidates, waiting: QueueEntry) => number
+export type Chooser = (list: Candidates, entry: QueueEntry) => number
 
 /** The chooser of a policy; null for the one that plans. */
 export function chooserFor(policy: Policy, random: Random): Chooser | null {
@@ -26,27 +26,26 @@ export function chooserFor(policy: Policy, random: Random): Chooser | null {
 /** More than any node runs: whoever has the model in memory and a slot comes before all others. */
 const closed = 1e9
 
-function isOpen({ residence, flights, slots }: Runner): boolean {
-  return residence !== null && flights.size < slots
+function isOpen({ residence, inFlight, slots }: Runner): boolean {
+  return residence !== null && inFlight.size < slots
 }
 
 function roundRobin(): Chooser {
   let turn = 0
-  return (list, waiting) => {
+  return (list, entry) => {
     const { length } = list.runners
-    for (let nth = 0; nth < length; nth++)
-      if (list.admits(turn++ % length, waiting)) return (turn - 1) % length
+    for (let nth = 0; nth < length; nth++) if (list.admits(turn++ % length, entry)) return (turn - 1) % length
     return -1
   }
 }
 
 /** Where the score is lowest; any of equals. */
 function least(score: (runner: Runner) => number, random: Random): Chooser {
-  return (list, waiting) => {
+  return (list, entry) => {
     let [best, lowest, equals] = [-1, Number.POSITIVE_INFINITY, 0]
     for (const [row, runner] of list.runners.entries()) {
       const each = score(runner)
-      if (each > lowest || !list.admits(row, waiting)) continue
+      if (each > lowest || !list.admits(row, entry)) continue
       equals = each < lowest ? 1 : equals + 1
       lowest = each
       if (random() * equals < 1) best = row

@@ -7,7 +7,7 @@ const placesKept = 4
 /** A long conversation is looked for from its end: so many messages back. */
 const depth = 64
 
-interface Place {
+interface CachedPrefix {
   readonly runner: Runner
   /** Of the load after which it was cached. */
   readonly residence: Residence
@@ -26,15 +26,15 @@ const none: CachedTokens = new Map()
 export class PrefixIndex {
   readonly #keep: number
   /** By hash; the newest place of a prefix comes first. */
-  #recent = new Map<number, readonly Place[]>()
-  #older = new Map<number, readonly Place[]>()
+  #recent = new Map<number, readonly CachedPrefix[]>()
+  #older = new Map<number, readonly CachedPrefix[]>()
 
   constructor(keep: number) {
     this.#keep = keep
   }
 
   /** A runner has read the prompt. */
-  read({ prefixes }: SchedulingRequest, runner: Runner): void {
+  add({ prefixes }: SchedulingRequest, runner: Runner): void {
     const { residence } = runner
     if (!residence) return
     for (const { hash, tokens } of prefixes) {

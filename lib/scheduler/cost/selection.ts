@@ -13,39 +13,37 @@ interface FailedLoad {
 const told = 3
 
 /** All places of a request by cost; those without a known start are left out. */
-export function candidatesOf(waiting: QueueEntry, list: Candidates, now: number): Candidate[] {
-  list.workOutLoads(Number.POSITIVE_INFINITY, now)
+export function candidatesOf(entry: QueueEntry, list: Candidates, now: number): Candidate[] {
+  list.computeLoads(Number.POSITIVE_INFINITY, now)
   return list.runners
     .flatMap((_, row) =>
-      list.admits(row, waiting) && list.mayMakeRoom(row, waiting)
-        ? [candidateIn(list, row, waiting, now)]
-        : [],
+      list.admits(row, entry) && list.mayMakeRoom(row, entry) ? [candidateIn(list, row, entry, now)] : [],
     )
     .filter(({ cost }) => cost < Number.POSITIVE_INFINITY)
     .sort((a, b) => a.cost - b.cost)
 }
 
 /** Why a request goes to a row, beside the best others; loads that were not worth working out are not among them. */
-export function decisionOn(waiting: QueueEntry, list: Candidates, row: number, now: number): Decision {
-  const chosen = candidateIn(list, row, waiting, now)
+export function decisionOn(entry: QueueEntry, list: Candidates, row: number, now: number): Decision {
+  const chosen = candidateIn(list, row, entry, now)
   const few: { readonly row: number; readonly cost: number }[] = []
   let isSpill = false
   for (let other = 0; other < list.runners.length; other++) {
     const wait = Math.max(0, list.start(other) - now)
     if (other === row || !(wait < (few[told - 2]?.cost ?? Number.POSITIVE_INFINITY))) continue
-    if (!list.admits(other, waiting) || !list.mayMakeRoom(other, waiting)) continue
-    const cost = list.cost(other, waiting, now)
+    if (!list.admits(other, entry) || !list.mayMakeRoom(other, entry)) continue
+    const cost = list.cost(other, entry, now)
     // It would have been better off there, were it not for the wait.
-    isSpill ||= cost - wait < chosen.cost && list.terms(other).state === 'full'
+    isSpill ||= cost - wait < chosen.cost && list.costTerms(other).state === 'full'
     insert(few, { row: other, cost })
   }
-  const rest = few.map((each) => candidateIn(list, each.row, waiting, now))
-  const waited = Math.max(0, now - waiting.work.arrivedAt)
+  const rest = few.map((each) => candidateIn(list, each.row, entry, now))
+  const waited = Math.max(0, now - entry.request.arrivedAt)
   return {
     at: now,
-    reason: reasonOf(waiting, list, row, isSpill),
+    reason: reasonOf(entry, list, row, isSpill),
     candidates: [chosen, ...rest],
-    ttft: waited + chosen.start + chosen.prefill + list.terms(row).decodePerToken,
+    ttft: waited + chosen.start + chosen.prefill + list.costTerms(row).decodePerToken,
   }
 }
 
@@ -53,19 +51,19 @@ export function decisionOn(waiting: QueueEntry, list: Candidates, row: number, n
  * Where the load of a request's model failed just now, if there is no other place for it: the first to be tried again. Who was
  * sent to a node and failed there waits for that second chance.
  */
-export function failedLoadOf(waiting: QueueEntry, list: Candidates, now: number): FailedLoad | null {
+export function failedLoadOf(entry: QueueEntry, list: Candidates, now: number): FailedLoad | null {
   let first: FailedLoad | null = null
   let tried = 0
   for (const [row, runner] of list.runners.entries()) {
     const { node } = runner
-    const isTried = waiting.work.tried.has(node.name)
-    if (!isTried && !list.admits(row, waiting)) continue
+    const isTried = entry.request.tried.has(node.name)
+    if (!isTried && !list.admits(row, entry)) continue
     const pause = node.pauseOf(runner, now)
     if (runner.residence || !pause?.isFailed) return null
     if (isTried) tried++
     else if (!first || pause.until < first.until) first = { node: node.name, until: pause.until }
   }
-  return tried === waiting.work.tried.size ? first : null
+  return tried === entry.request.tried.size ? first : null
 }
 
 /** Keeps the cheapest few, in order. */
@@ -76,19 +74,25 @@ function insert<Each extends { readonly cost: number }>(few: Each[], each: Each)
 }
 
 function reasonOf(
-  { plan, hits }: QueueEntry,
+  { plan, cachedTokens }: QueueEntry,
   list: Candidates,
   row: number,
   isSpill: boolean,
 ): Decision['reason'] {
   const runner = list.runners[row]
   if (!runner?.residence || (plan?.waitsFor === 'load' && plan.node === runner.node.name)) return 'cold-load'
-  if (hits.has(runner)) return 'affinity'
+  if (cachedTokens.has(runner)) return 'affinity'
   return isSpill ? 'spill' : 'warm'
 }
 
-function candidateIn(list: Candidates, row: number, waiting: QueueEntry, now: number): Candidate {
+function candidateIn(list: Candidates, row: number, entry: QueueEntry, now: number): Candidate {
   const runner = list.runners[row]
-  const prompt = runner ? promptOn(runner, waiting) : 0
-  return candidateOf(runner?.node.name ?? '', list.terms(row), list.start(row) - now, prompt, waiting.output)
+  const prompt = runner ? promptOn(runner, entry) : 0
+  return candidateOf(
+    runner?.node.name ?? '',
+    list.costTerms(row),
+    list.start(row) - now,
+    prompt,
+    entry.output,
+  )
 }

@@ -39,7 +39,7 @@ export class FleetState {
     for (const each of facts) {
       const node = this.#nodes.get(each.name) ?? this.#meet(each)
       for (const { model, size } of each.resident) this.#sizes.set(model, size)
-      node.look(each, now)
+      node.update(each, now)
     }
     this.residencyChanged()
   }

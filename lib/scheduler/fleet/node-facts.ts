@@ -5,7 +5,7 @@ import type { NodeFacts } from '../events.ts'
 import type { AvailabilityBarrier, FleetAvailability } from './availability.ts'
 
 /** What the scheduler knows of nodes besides the snapshot. */
-interface Surroundings {
+interface FactSources {
   readonly upstreams: FleetAvailability
   /** What other instances do with the nodes. */
   readonly usedElsewhere: () => Elsewhere
@@ -23,15 +23,15 @@ interface Known {
 
 /** The fleet in the words of the scheduler's core. Of a node of which nothing changed, the same object as last time. */
 export class FleetFacts {
-  readonly #around: Surroundings
+  readonly #context: FactSources
   #known = new Map<string, Known>()
 
-  constructor(around: Surroundings) {
-    this.#around = around
+  constructor(around: FactSources) {
+    this.#context = around
   }
 
   read({ nodes }: Snapshot): readonly NodeFacts[] {
-    const { upstreams, usedElsewhere, leads } = this.#around
+    const { upstreams, usedElsewhere, leads } = this.#context
     const used = usedElsewhere()
     const own = leads() ? 'any' : 'missing'
     const former = this.#known

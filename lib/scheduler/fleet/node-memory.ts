@@ -59,13 +59,13 @@ export class NodeMemory {
     this.#idle.set(key, made)
     for (const [old, runner] of this.#idle) {
       if (this.#idle.size <= idleKept) break
-      if (runner.flights.size === 0 && runner !== swap?.runner && runner !== made) this.#idle.delete(old)
+      if (runner.inFlight.size === 0 && runner !== swap?.runner && runner !== made) this.#idle.delete(old)
     }
     return made
   }
 
   /** Takes in what is known from outside; what a swap has just done counts for more. */
-  look({ resident }: NodeFacts, now: number): void {
+  update({ resident }: NodeFacts, now: number): void {
     for (const [model, until] of this.#settling) if (until <= now) this.#settling.delete(model)
     let bytes = 0
     for (const { sizeVram } of resident) bytes += sizeVram

@@ -87,7 +87,7 @@ export class NodeState implements HostNode {
   }
 
   /** Takes in what is known from outside; what a swap has just done counts for more. The same object tells nothing new. */
-  look(facts: NodeFacts, now: number): void {
+  update(facts: NodeFacts, now: number): void {
     if (facts === this.#facts && !this.#memory.isSettling && this.#isSeen) return
     this.#facts = facts
     this.#isSeen = true
@@ -96,33 +96,33 @@ export class NodeState implements HostNode {
     this.#isTried = false
     this.#learning.node(this.name).expect(facts.expectedSpeed ?? 1)
     this.touch()
-    this.#memory.look(facts, now)
+    this.#memory.update(facts, now)
   }
 
-  began(flight: InFlightRequest): void {
-    const { flights } = flight.runner
-    flight.runner.time.began(flight.isReading, flight.startedAt)
-    flights.set(flight.work.id, flight)
+  began(inFlight: InFlightRequest): void {
+    const { request, runner, isReading, startedAt } = inFlight
+    runner.time.began(isReading, startedAt)
+    runner.inFlight.set(request.id, inFlight)
     this.#active++
     this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()
   }
 
   /** Its first token was written. */
-  wrote(flight: InFlightRequest, now: number): void {
-    const { time } = flight.runner
-    if (flight.isReading) {
-      flight.isReading = false
+  wrote(inFlight: InFlightRequest, now: number): void {
+    const { time } = inFlight.runner
+    if (inFlight.isReading) {
+      inFlight.isReading = false
       time.turned(now)
-      flight.wroteWith = time.read(now)
+      inFlight.wroteWith = time.read(now)
     }
     this.touch()
   }
 
-  ended(flight: InFlightRequest, now: number): void {
-    const { flights, time } = flight.runner
-    if (!flights.delete(flight.work.id)) return
-    time.ended(flight.isReading, now)
+  ended(inFlight: InFlightRequest, now: number): void {
+    const { runner } = inFlight
+    if (!runner.inFlight.delete(inFlight.request.id)) return
+    runner.time.ended(inFlight.isReading, now)
     this.#active--
     this.touch()
   }

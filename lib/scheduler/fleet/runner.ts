@@ -7,7 +7,7 @@ import type { AvailabilityBarrier } from './availability.ts'
 
 /** A request on a node. */
 export interface InFlightRequest {
-  readonly work: SchedulingRequest
+  readonly request: SchedulingRequest
   readonly runner: Runner
   readonly startedAt: number
   /** Predicted. */
@@ -22,7 +22,7 @@ export interface InFlightRequest {
   /** When the first other prompt came while its own was to be read, in monotonic seconds; Infinity: none did. Set by Flights only. */
   joinedAt: number
   /** Seconds that the longest of those prompts takes to be read, as predicted. Set by Flights only. */
-  besideS: number
+  otherPromptS: number
   /** Whether its own is being read; false where nobody tells when that is over. Changed by its node only. */
   isReading: boolean
   /** What its runner had had of the GPU when it began, and when it began to write; null until then, or where nobody tells. */
@@ -84,9 +84,9 @@ export interface HostNode {
   /** Calls back on every change that costs depend on, until the residency of the fleet changes. */
   follow(changed: () => void): void
   touch(): void
-  began(flight: InFlightRequest): void
-  wrote(flight: InFlightRequest, now: number): void
-  ended(flight: InFlightRequest, now: number): void
+  began(inFlight: InFlightRequest): void
+  wrote(inFlight: InFlightRequest, now: number): void
+  ended(inFlight: InFlightRequest, now: number): void
 }
 
 /** One variant on one node, in memory or not: a place for requests. */
@@ -101,7 +101,7 @@ export class Runner {
   /** Loaded by others: the options are a guess from its context, and may be the node's own. */
   isForeign = false
   /** What runs on it, by request id; changed by its node only. */
-  readonly flights = new ChurnMap<string, InFlightRequest>()
+  readonly inFlight = new ChurnMap<string, InFlightRequest>()
 
   constructor(node: HostNode, model: string, variant: string, pace: RunnerPace) {
     this.node = node
@@ -130,7 +130,7 @@ export class Runner {
 
   /** Whether other models of its node are in use: what runs on it takes GPU time from them. */
   get hasBusyNeighbours(): boolean {
-    return this.node.busy > (this.flights.size > 0 ? 1 : 0)
+    return this.node.busy > (this.inFlight.size > 0 ? 1 : 0)
   }
 
   /** Seconds to load it when it is not in memory. */

@@ -68,7 +68,7 @@ export class Swaps {
       node.unmark()
       return
     }
-    if (swap.victims.some(({ flights }) => flights.size > 0)) return
+    if (swap.victims.some(({ inFlight }) => inFlight.size > 0)) return
     node.asked(now)
     const victims = swap.victims.map((victim) => victim.model)
     effects.push({ type: 'swap', node: node.name, victims, model, variant, loadS: swap.runner.loadS })

@@ -9,7 +9,7 @@ export interface GpuTime {
   /** Those of them that each prompt had, if the prompts read at one time had equal parts. */
   readonly perPrompt: number
   /** Seconds of the GPU, times the streams that wrote then, but for one. */
-  readonly beside: number
+  readonly coRunning: number
 }
 
 /** The GPU of a node, of which its busy runners have equal parts (docs/routing.md#learning). */
@@ -53,7 +53,7 @@ export class RunnerTime {
   #had = 0
   #reading = 0
   #perPrompt = 0
-  #beside = 0
+  #coRunning = 0
 
   constructor(gpu: GpuClock) {
     this.#gpu = gpu
@@ -95,7 +95,7 @@ export class RunnerTime {
       had: this.#had,
       reading: this.#reading,
       perPrompt: this.#perPrompt,
-      beside: this.#beside,
+      coRunning: this.#coRunning,
     }
   }
 
@@ -105,7 +105,7 @@ export class RunnerTime {
     this.#each = each
     if (this.#readers + this.#writers === 0) return
     this.#had += had
-    this.#beside += had * Math.max(0, this.#writers - 1)
+    this.#coRunning += had * Math.max(0, this.#writers - 1)
     if (this.#readers === 0) return
     this.#reading += had
     this.#perPrompt += had / this.#readers
@@ -131,7 +131,7 @@ export function contentionOf(from: GpuTime, to: GpuTime): Contention {
   return {
     share: had / seconds,
     promptShare: (to.perPrompt - from.perPrompt) / seconds,
-    others: (to.beside - from.beside) / had,
+    others: (to.coRunning - from.coRunning) / had,
     held: (to.reading - from.reading) / had,
   }
 }

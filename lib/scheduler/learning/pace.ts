@@ -172,35 +172,35 @@ export class RunnerPace {
   }
 
   /** @param tokens written in so many seconds. */
-  decoded(tokens: number, seconds: number, company: Contention, bytes: number): void {
-    const { share, others, held } = company
+  decoded(tokens: number, seconds: number, contention: Contention, bytes: number): void {
+    const { share, others, held } = contention
     const each = (seconds * share) / tokens
     if (tokens < leastTokens || !(each > 0)) return
     this.#held.add(held)
     const [amongOthers, whileHeld] = [1 + this.slowdown * others, 1 - this.stall * held]
     this.#slowdown.add(others, each * whileHeld)
     this.#stall.add(held, amongOthers / each)
-    const alone = (each * (1 - this.stall * held)) / (1 + this.slowdown * others)
-    this.#decode.add(alone)
-    this.node.decoded(bytes / (this.#rules.learning.decodeBytesPerS * alone))
+    const solo = (each * (1 - this.stall * held)) / (1 + this.slowdown * others)
+    this.#decode.add(solo)
+    this.node.decoded(bytes / (this.#rules.learning.decodeBytesPerS * solo))
   }
 
   /** @param prompt read in so many seconds. */
   prefilled(prompt: PromptRead, seconds: number, { share, promptShare }: Contention, bytes: number): void {
     const { tokens, expected, evaluated, readers } = prompt
-    const alone = seconds * (readers === null ? share : promptShare)
-    if (!(alone > 0)) return
+    const solo = seconds * (readers === null ? share : promptShare)
+    if (!(solo > 0)) return
     if (readers !== null) this.#crowd.add(share / promptShare / sharedBy(readers))
     const rate = this.prefillRate(bytes)
     if (expected > 0) {
-      const cached = Math.max(0, tokens - (evaluated ?? rate * alone))
+      const cached = Math.max(0, tokens - (evaluated ?? rate * solo))
       this.#cached.add(Math.min(1, cached / expected))
     }
     const read = evaluated ?? tokens - (expected > 0 ? expected * this.cachedShare : 0)
     if (read <= (expected > 0 ? leastPrefill : 0)) return
     // A prior may be far too fast. Far too slow is seldom: it looks so where a prompt was cached that was not expected to be.
     const most = this.#prefill.count < fewSamples ? Number.POSITIVE_INFINITY : 4 / rate
-    this.#prefill.add(Math.min(most, Math.max(0.25 / rate, alone / read)))
+    this.#prefill.add(Math.min(most, Math.max(0.25 / rate, solo / read)))
   }
 
   record(): PaceRecord {

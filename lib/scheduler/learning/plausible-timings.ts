@@ -60,6 +60,6 @@ function notFaster(seconds: number, leastS: number): number {
 
 /** For an embedding whose node reports no timings: all of its time is reading. */
 export function embeddingTimings({ totalS, promptTokens }: Measured): Timings {
-  const alone = { load: 0, eval: 0, outputTokens: 0 }
-  return { ...alone, total: totalS, promptEval: totalS, promptTokens, fromOutside: true }
+  const solo = { load: 0, eval: 0, outputTokens: 0 }
+  return { ...solo, total: totalS, promptEval: totalS, promptTokens, fromOutside: true }
 }

@@ -4,7 +4,7 @@ import type { InFlightRequest, Runner } from '../fleet/runner.ts'
 const leastS = 0.05
 
 interface Abandoned {
-  readonly flight: InFlightRequest
+  readonly inFlight: InFlightRequest
   readonly leftAt: number
   readonly until: number
 }
@@ -25,31 +25,31 @@ export class AbandonedPrompts {
   }
 
   /** Keeps the slot of a request that is over, for as long as its node is busy with it. */
-  keep(flight: InFlightRequest, seconds: number, now: number): void {
+  keep(inFlight: InFlightRequest, seconds: number, now: number): void {
     if (!(seconds > leastS)) return
     // Its caller may come again under the same id.
-    const work = { ...flight.work, id: `${flight.work.id} left ${this.#left++}` }
-    const kept = { ...flight, work, startedAt: now, prefillS: seconds, rest: 0 }
-    this.#prompts.push({ flight: kept, leftAt: now, until: now + seconds })
-    flight.runner.node.began(kept)
+    const request = { ...inFlight.request, id: `${inFlight.request.id} left ${this.#left++}` }
+    const kept = { ...inFlight, request, startedAt: now, prefillS: seconds, rest: 0 }
+    this.#prompts.push({ inFlight: kept, leftAt: now, until: now + seconds })
+    inFlight.runner.node.began(kept)
   }
 
   /** Frees the slots that were kept long enough, and those of models that are no longer in memory. */
   settle(now: number): void {
     if (this.#prompts.length > 0)
-      this.#release(({ until, flight }) => until <= now || flight.runner.residence === null, now)
+      this.#release(({ until, inFlight }) => until <= now || inFlight.runner.residence === null, now)
   }
 
   /** Another request of the runner got tokens after `since`: the batches that were under way at that time have ended. */
   answered(runner: Runner, since: number, now: number): void {
     if (this.#prompts.length > 0)
-      this.#release(({ flight, leftAt }) => flight.runner === runner && leftAt < since, now)
+      this.#release(({ inFlight, leftAt }) => inFlight.runner === runner && leftAt < since, now)
   }
 
   #release(isOver: (prompt: Abandoned) => boolean, now: number): void {
     const kept: Abandoned[] = []
     for (const prompt of this.#prompts)
-      if (isOver(prompt)) prompt.flight.runner.node.ended(prompt.flight, now)
+      if (isOver(prompt)) prompt.inFlight.runner.node.ended(prompt.inFlight, now)
       else kept.push(prompt)
     this.#prompts = kept
   }

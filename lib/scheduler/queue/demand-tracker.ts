@@ -19,7 +19,7 @@ interface Due {
 
 /** Who asks for how much of the fleet of late. */
 export class DemandTracker {
-  readonly #rules: Parameters['restraint']
+  readonly #rules: Parameters['reservation']
   readonly #tenants: Tenants
   /** By account. */
   readonly #demands = new Map<string, Demand>()
@@ -29,13 +29,13 @@ export class DemandTracker {
   #fair: number | null = null
   #levelledAt = Number.NEGATIVE_INFINITY
 
-  constructor(rules: Parameters['restraint'], tenants: Tenants) {
+  constructor(rules: Parameters['reservation'], tenants: Tenants) {
     this.#rules = rules
     this.#tenants = tenants
   }
 
   /** @param fleetS seconds of the whole fleet's work. */
-  asked(account: string, fleetS: number, now: number): void {
+  requested(account: string, fleetS: number, now: number): void {
     let demand = this.#demands.get(account)
     if (!demand) {
       demand = { rate: 0, at: now, isExcessive: false }

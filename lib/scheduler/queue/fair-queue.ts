@@ -4,13 +4,13 @@ import type { Parameters } from '../parameters.ts'
 import { type QueueEntry, type QueuePriority, queuePriorityOf } from '../queue-entry.ts'
 import { Backlog } from './backlog.ts'
 import { type Group, Groups } from './groups.ts'
-import { type Queued, type QueueHead, QueueOrder } from './queue-order.ts'
+import { type QueuedEntry, type QueueHead, QueueOrder } from './queue-order.ts'
 import type { Tenants } from './tenants.ts'
 
-interface Place extends Queued {
+interface Position extends QueuedEntry {
   readonly tenant: string
-  readonly own: Backlog
-  standing: QueuePriority
+  readonly backlog: Backlog
+  priority: QueuePriority
 }
 
 /** What waits, in order: strict ranks, tenants by what they were served, latest start inside a tenant. */
@@ -18,9 +18,9 @@ export class FairQueue {
   readonly #rules: Parameters
   readonly #tenants: Tenants
   /** By request id, in order of arrival. */
-  readonly #places = new ChurnMap<string, Place>()
+  readonly #positions = new ChurnMap<string, Position>()
   /** By rank and tenant; sorted by key, equals by arrival. No line is empty. */
-  readonly #ranks: ChurnMap<string, Place[]>[] = []
+  readonly #ranks: ChurnMap<string, Position[]>[] = []
   readonly #groups = new Groups()
   readonly #byModel = new ChurnMap<string, number>()
   /** By model, a few each. No backlog is empty. */
@@ -35,12 +35,12 @@ export class FairQueue {
   }
 
   get length(): number {
-    return this.#places.size
+    return this.#positions.size
   }
 
   /** Who has waited longest, counted from when it came into the queue. */
   get oldest(): QueueEntry | undefined {
-    return this.#places.values().next().value?.waiting
+    return this.#positions.values().next().value?.entry
   }
 
   /** When somebody ages or becomes late, in monotonic seconds. */
@@ -49,17 +49,17 @@ export class FairQueue {
   }
 
   get(id: string): QueueEntry | undefined {
-    return this.#places.get(id)?.waiting
+    return this.#positions.get(id)?.entry
   }
 
   /** Everybody, in no promised order. */
   *all(): Iterable<QueueEntry> {
-    for (const { waiting } of this.#places.values()) yield waiting
+    for (const { entry } of this.#positions.values()) yield entry
   }
 
   /** How urgent a request is by now; 0 goes first. */
-  rankOf({ work, rule }: QueueEntry): number {
-    return this.#places.get(work.id)?.standing.rank ?? rule.rank
+  rankOf({ request, rule }: QueueEntry): number {
+    return this.#positions.get(request.id)?.priority.rank ?? rule.rank
   }
 
   /** What waits, by the places that it may have. */
@@ -73,17 +73,21 @@ export class FairQueue {
   }
 
   /** Requests for the same model that a request would find before it: as urgent, or more. */
-  aheadOf({ work, rule }: QueueEntry): number {
+  aheadOf({ request, rule }: QueueEntry): number {
     let ahead = 0
-    for (const { standing, waiting } of this.#places.values())
-      if (standing.rank <= rule.rank && waiting.work.model === work.model && waiting.work.id !== work.id)
+    for (const { priority, entry } of this.#positions.values())
+      if (
+        priority.rank <= rule.rank &&
+        entry.request.model === request.model &&
+        entry.request.id !== request.id
+      )
         ahead++
     return ahead
   }
 
   /** Seconds of the fleet's work that a tenant has waiting in a class for a model. */
-  drainS(work: SchedulingRequest): number {
-    return this.#backlogOf(work)?.drainS ?? 0
+  drainS(request: SchedulingRequest): number {
+    return this.#backlogOf(request)?.drainS ?? 0
   }
 
   /**
@@ -92,55 +96,56 @@ export class FairQueue {
    * from a failed node was let in before.
    */
   get last(): QueueEntry | undefined {
-    let longest: readonly Place[] = []
-    for (const line of this.#ranks.findLast((lines) => lines && lines.size > 0)?.values() ?? [])
-      if (line.length >= longest.length) longest = line
-    const removable = longest.filter(({ waiting }) => waiting.work.tried.size === 0)
-    const ofModel = Map.groupBy(removable, ({ waiting }) => waiting.work.model)
-    let most: readonly Place[] = []
-    for (const places of ofModel.values()) if (places.length >= most.length) most = places
-    return most.at(-1)?.waiting
+    let longest: readonly Position[] = []
+    for (const sameTenant of this.#ranks.findLast((byTenant) => byTenant && byTenant.size > 0)?.values() ??
+      [])
+      if (sameTenant.length >= longest.length) longest = sameTenant
+    const removable = longest.filter(({ entry }) => entry.request.tried.size === 0)
+    const ofModel = Map.groupBy(removable, ({ entry }) => entry.request.model)
+    let most: readonly Position[] = []
+    for (const positions of ofModel.values()) if (positions.length >= most.length) most = positions
+    return most.at(-1)?.entry
   }
 
   /** Whether a tenant's requests of a class for a model are late all the time: then waiting only adds delay. */
-  isStanding(work: SchedulingRequest): boolean {
-    return this.#backlogOf(work)?.isStanding ?? false
+  isStanding(request: SchedulingRequest): boolean {
+    return this.#backlogOf(request)?.isStanding ?? false
   }
 
   /** @param isNew it is still to be decided whether it may wait. */
-  add(waiting: QueueEntry, isNew: boolean, now: number): void {
-    const { work } = waiting
-    const { id, model, tenant } = work
+  add(entry: QueueEntry, isNew: boolean, now: number): void {
+    const { request } = entry
+    const { id, model, tenant } = request
     const account = this.#tenants.account(tenant)
     this.#tenants.joined(account)
-    if (isNew) this.#newcomers.push(waiting)
+    if (isNew) this.#newcomers.push(entry)
     add(this.#byModel, model, 1)
-    const own = this.#backlogOf(work) ?? this.#newBacklog(work)
-    own.join(waiting.drainS)
-    const group = this.#groups.join(work)
-    const place = {
-      waiting,
+    const backlog = this.#backlogOf(request) ?? this.#newBacklog(request)
+    backlog.join(entry.drainS)
+    const group = this.#groups.join(request)
+    const position = {
+      entry,
       tenant: account,
       group,
-      own,
-      standing: queuePriorityOf(waiting, this.#rules, now),
+      backlog,
+      priority: queuePriorityOf(entry, this.#rules, now),
     }
-    this.#places.set(id, place)
-    this.#put(place, now)
+    this.#positions.set(id, position)
+    this.#put(position, now)
   }
 
   /** Whether it was still waiting. */
   remove(id: string, now: number): boolean {
-    const place = this.#places.get(id)
-    if (!place) return false
-    this.#places.delete(id)
-    this.#takeOut(place, now)
-    const { work, drainS } = place.waiting
-    this.#tenants.left(place.tenant)
-    this.#groups.leave(place.group)
-    add(this.#byModel, work.model, -1)
-    place.own.leave(drainS)
-    if (place.own.isEmpty) this.#dropBacklog(work.model, place.own)
+    const position = this.#positions.get(id)
+    if (!position) return false
+    this.#positions.delete(id)
+    this.#takeOut(position, now)
+    const { request, drainS } = position.entry
+    this.#tenants.left(position.tenant)
+    this.#groups.leave(position.group)
+    add(this.#byModel, request.model, -1)
+    position.backlog.leave(drainS)
+    if (position.backlog.isEmpty) this.#dropBacklog(request.model, position.backlog)
     return true
   }
 
@@ -152,7 +157,7 @@ export class FairQueue {
 
   /** Who came since this was asked last and still waits, the last one first. */
   takeNewcomers(): QueueEntry[] {
-    const newcomers = this.#newcomers.filter((waiting) => this.get(waiting.work.id) === waiting)
+    const newcomers = this.#newcomers.filter((entry) => this.get(entry.request.id) === entry)
     this.#newcomers = []
     return newcomers.reverse()
   }
@@ -161,15 +166,15 @@ export class FairQueue {
   age(now: number): void {
     if (now < this.#changesAt) return
     this.#changesAt = Number.POSITIVE_INFINITY
-    for (const place of this.#places.values()) {
-      const { until } = place.standing
+    for (const position of this.#positions.values()) {
+      const { until } = position.priority
       if (now < until) {
         this.#changesAt = Math.min(this.#changesAt, until)
         continue
       }
-      this.#takeOut(place, now)
-      place.standing = queuePriorityOf(place.waiting, this.#rules, now)
-      this.#put(place, now)
+      this.#takeOut(position, now)
+      position.priority = queuePriorityOf(position.entry, this.#rules, now)
+      this.#put(position, now)
     }
   }
 
@@ -180,9 +185,9 @@ export class FairQueue {
 
   #headsOf(rank: number): QueueHead[] {
     const heads: QueueHead[] = []
-    for (const [tenant, line] of this.#ranks[rank] ?? []) {
+    for (const [tenant, entries] of this.#ranks[rank] ?? []) {
       const counter = this.#tenants.counter(tenant)
-      heads.push({ line, at: 0, counter, weight: this.#tenants.weight(tenant) })
+      heads.push({ entries, at: 0, counter, weight: this.#tenants.weight(tenant) })
     }
     return heads
   }
@@ -205,43 +210,43 @@ export class FairQueue {
     else this.#backlogs.delete(model)
   }
 
-  #put(place: Place, now: number): void {
-    const { rank, isLate, until } = place.standing
-    if (isLate) place.own.becameLate(now)
+  #put(position: Position, now: number): void {
+    const { rank, isLate, until } = position.priority
+    if (isLate) position.backlog.becameLate(now)
     this.#changesAt = Math.min(this.#changesAt, until)
-    this.#ranks[rank] ??= new ChurnMap<string, Place[]>()
-    const lines = this.#ranks[rank]
-    const line = lines.get(place.tenant)
-    if (line) line.splice(indexIn(line, place), 0, place)
-    else lines.set(place.tenant, [place])
+    this.#ranks[rank] ??= new ChurnMap<string, Position[]>()
+    const byTenant = this.#ranks[rank]
+    const sameTenant = byTenant.get(position.tenant)
+    if (sameTenant) sameTenant.splice(indexIn(sameTenant, position), 0, position)
+    else byTenant.set(position.tenant, [position])
   }
 
-  #takeOut(place: Place, now: number): void {
-    if (place.standing.isLate) place.own.lateLeft(now)
-    const lines = this.#ranks[place.standing.rank]
-    const line = lines?.get(place.tenant)
-    const at = line?.indexOf(place) ?? -1
-    if (!lines || !line || at < 0) return
-    if (line.length > 1) line.splice(at, 1)
-    else lines.delete(place.tenant)
+  #takeOut(position: Position, now: number): void {
+    if (position.priority.isLate) position.backlog.lateLeft(now)
+    const byTenant = this.#ranks[position.priority.rank]
+    const sameTenant = byTenant?.get(position.tenant)
+    const at = sameTenant?.indexOf(position) ?? -1
+    if (!byTenant || !sameTenant || at < 0) return
+    if (sameTenant.length > 1) sameTenant.splice(at, 1)
+    else byTenant.delete(position.tenant)
   }
 }
 
 /** Where a place belongs: after all that are no later. */
-function indexIn(line: readonly Place[], place: Place): number {
-  let [low, high] = [0, line.length]
+function indexIn(sameTenant: readonly Position[], position: Position): number {
+  let [low, high] = [0, sameTenant.length]
   while (low < high) {
     const middle = (low + high) >> 1
-    const other = line[middle]
-    if (other && isBefore(place, other)) high = middle
+    const other = sameTenant[middle]
+    if (other && isBefore(position, other)) high = middle
     else low = middle + 1
   }
   return low
 }
 
-function isBefore(a: Place, b: Place): boolean {
-  if (a.standing.key !== b.standing.key) return a.standing.key < b.standing.key
-  return a.waiting.work.arrivedAt < b.waiting.work.arrivedAt
+function isBefore(a: Position, b: Position): boolean {
+  if (a.priority.key !== b.priority.key) return a.priority.key < b.priority.key
+  return a.entry.request.arrivedAt < b.entry.request.arrivedAt
 }
 
 function add(sums: ChurnMap<string, number>, key: string, change: number): void {

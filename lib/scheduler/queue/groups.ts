@@ -34,11 +34,11 @@ export class Groups {
     return this.#groups.values()
   }
 
-  join(work: SchedulingRequest): Group {
-    const key = keyOf(work)
+  join(request: SchedulingRequest): Group {
+    const key = keyOf(request)
     let group = this.#groups.get(key)
     if (!group) {
-      const { model, variant } = work
+      const { model, variant } = request
       group = { model, variant, key, waiting: 0, ...unshared }
       this.#groups.set(key, group)
     }

@@ -22,7 +22,7 @@ const leastReadS = 0.25
 /** A request is with its node after so many seconds. */
 const leastSentS = 0.01
 
-interface Airborne extends InFlightRequest {
+interface AccountedRequest extends InFlightRequest {
   /** What its tenant was charged. */
   readonly charged: number
   readonly entry: DecisionEntry
@@ -32,11 +32,11 @@ interface Airborne extends InFlightRequest {
 export class InFlight {
   readonly #context: CostContext
   readonly #rules: Parameters
-  readonly #lines: FairQueue
+  readonly #queue: FairQueue
   readonly #tenants: Tenants
-  readonly #prefixes: PrefixIndex
+  readonly #prefixIndex: PrefixIndex
   readonly #log: DecisionLog
-  readonly #byId = new ChurnMap<string, Airborne>()
+  readonly #byId = new ChurnMap<string, AccountedRequest>()
   readonly #abandoned = new AbandonedPrompts()
 
   constructor(
@@ -48,9 +48,9 @@ export class InFlight {
   ) {
     this.#context = context
     this.#rules = context.rules
-    this.#lines = lines
+    this.#queue = lines
     this.#tenants = tenants
-    this.#prefixes = prefixes
+    this.#prefixIndex = prefixes
     this.#log = log
   }
 
@@ -58,78 +58,78 @@ export class InFlight {
     return this.#byId.has(id)
   }
 
-  start(waiting: QueueEntry, runner: Runner, decision: Decision, now: number): void {
-    const { work, hits } = waiting
-    const charged = charge(waiting, this.#rules)
-    this.#tenants.began(this.#tenants.account(work.tenant), charged)
-    const flight: Airborne = {
-      work,
+  start(entry: QueueEntry, runner: Runner, decision: Decision, now: number): void {
+    const { request, cachedTokens } = entry
+    const charged = charge(entry, this.#rules)
+    this.#tenants.began(this.#tenants.account(request.tenant), charged)
+    const inFlight: AccountedRequest = {
+      request,
       runner,
       decision,
       charged,
       startedAt: now,
       prefillS: decision.candidates[0]?.prefill ?? 0,
-      cached: hits.get(runner) ?? 0,
-      streams: runner.flights.size + 1,
-      isReading: work.embeds || work.streams === true,
+      cached: cachedTokens.get(runner) ?? 0,
+      streams: runner.inFlight.size + 1,
+      isReading: request.embeds || request.streams === true,
       readers: runner.time.readers,
       joinedAt: Number.POSITIVE_INFINITY,
-      besideS: 0,
+      otherPromptS: 0,
       begunWith: runner.time.read(now),
       wroteWith: null,
-      entry: this.#log.sent(work, decision),
+      entry: this.#log.sent(request, decision),
       firstTokenAt: null,
       tokens: 0,
       toldAt: now,
-      rest: waiting.output,
+      rest: entry.output,
     }
-    for (const other of runner.flights.values()) {
-      if (mayRead(other, now)) joins(flight, other, now)
-      if (other.firstTokenAt === null) joins(other, flight, now)
+    for (const other of runner.inFlight.values()) {
+      if (mayRead(other, now)) joins(inFlight, other, now)
+      if (other.firstTokenAt === null) joins(other, inFlight, now)
     }
-    this.#byId.set(work.id, flight)
-    runner.node.began(flight)
+    this.#byId.set(request.id, inFlight)
+    runner.node.began(inFlight)
   }
 
   firstToken(id: string, now: number): void {
-    const flight = this.#byId.get(id)
-    if (!flight || flight.firstTokenAt !== null) return
-    this.#log.begun(flight.entry, now - flight.work.arrivedAt)
-    this.#begin(flight, now)
+    const inFlight = this.#byId.get(id)
+    if (!inFlight || inFlight.firstTokenAt !== null) return
+    this.#log.begun(inFlight.entry, now - inFlight.request.arrivedAt)
+    this.#begin(inFlight, now)
   }
 
   tokens(id: string, tokens: number, now: number): void {
-    const flight = this.#byId.get(id)
-    if (!flight || !(tokens > flight.tokens)) return
+    const inFlight = this.#byId.get(id)
+    if (!inFlight || !(tokens > inFlight.tokens)) return
     this.firstToken(id, now)
     // Some of the tokens may have come right after the last report.
-    this.#abandoned.answered(flight.runner, flight.toldAt, now)
-    flight.tokens = tokens
-    flight.toldAt = now
-    flight.rest = restOf(flight.work, tokens, this.#context.learning)
-    flight.runner.node.touch()
+    this.#abandoned.answered(inFlight.runner, inFlight.toldAt, now)
+    inFlight.tokens = tokens
+    inFlight.toldAt = now
+    inFlight.rest = restOf(inFlight.request, tokens, this.#context.learning)
+    inFlight.runner.node.touch()
   }
 
   /** It is over. Only an answer that was finished teaches anything: who fails fast is not fast (docs/routing.md#learning). */
   end(id: string, { timings: told, written }: RequestEnd, now: number): void {
-    const flight = this.#byId.get(id)
-    if (!flight) return
-    const timings = timingsOf(flight, told, written, now)
+    const inFlight = this.#byId.get(id)
+    if (!inFlight) return
+    const timings = timingsOf(inFlight, told, written, now)
     const tokens = timings?.outputTokens ?? written
-    if (tokens !== undefined && flight.firstTokenAt === null) this.#beginWhole(flight, timings, now)
-    if (timings) this.#learn(flight, timings, now)
-    if (told) this.#learnSlots(flight, told, now)
-    this.#log.over(flight.entry, tokens === undefined ? 'failed' : 'answered')
-    this.#land(flight, now, tokens)
+    if (tokens !== undefined && inFlight.firstTokenAt === null) this.#beginWhole(inFlight, timings, now)
+    if (timings) this.#learn(inFlight, timings, now)
+    if (told) this.#learnSlots(inFlight, told, now)
+    this.#log.over(inFlight.entry, tokens === undefined ? 'failed' : 'answered')
+    this.#finish(inFlight, now, tokens)
   }
 
   /** Its caller did not wait for the end. */
   left(id: string, now: number): void {
-    const flight = this.#byId.get(id)
-    if (!flight) return
-    this.#log.over(flight.entry, 'left')
-    this.#land(flight, now)
-    if (flight.firstTokenAt === null) this.#abandoned.keep(flight, this.#readingS(flight, now), now)
+    const inFlight = this.#byId.get(id)
+    if (!inFlight) return
+    this.#log.over(inFlight.entry, 'left')
+    this.#finish(inFlight, now)
+    if (inFlight.firstTokenAt === null) this.#abandoned.keep(inFlight, this.#readingS(inFlight, now), now)
   }
 
   /** Gives back the slots that were kept for prompts without a caller, where their nodes are done with them by now. */
@@ -143,114 +143,119 @@ export class InFlight {
   }
 
   /** Seconds for which the node goes on reading a prompt without a caller: to the end of the batch, or of the prompt. */
-  #readingS({ runner, work, startedAt, prefillS }: InFlightRequest, now: number): number {
+  #readingS({ runner, request, startedAt, prefillS }: InFlightRequest, now: number): number {
     const leftS = startedAt + prefillS - now
     // Its node may not have seen it.
     if (now - startedAt < leastSentS) return 0
     // One that takes longer than predicted is likely to take as long again; of a whole answer nobody knows that it still does.
-    const needS = work.streams || work.embeds ? Math.abs(leftS) : leftS
+    const needS = request.streams || request.embeds ? Math.abs(leftS) : leftS
     return Math.min(needS, batchS(runner, this.#context))
   }
 
   /** The node had no slot for it. */
   refused(id: string, now: number): void {
-    const flight = this.#byId.get(id)
-    if (!flight) return
-    const { pace, node, flights } = flight.runner
-    pace.slots.refused({ startedAt: flight.startedAt, running: flights.size }, node.facts.slots, now)
-    this.#log.over(flight.entry, 'busy')
-    this.#land(flight, now)
+    const inFlight = this.#byId.get(id)
+    if (!inFlight) return
+    const { pace, node, inFlight: running } = inFlight.runner
+    pace.slots.refused({ startedAt: inFlight.startedAt, running: running.size }, node.facts.slots, now)
+    this.#log.over(inFlight.entry, 'busy')
+    this.#finish(inFlight, now)
   }
 
   /** An answer that came whole: only the node can tell when its first token was written. */
-  #beginWhole(flight: Airborne, timings: Timings | null, now: number): void {
-    const { entry, startedAt, work } = flight
-    if (timings && (!timings.fromOutside || work.embeds))
-      this.#log.begun(entry, startedAt - work.arrivedAt + timings.total - timings.eval)
-    this.#begin(flight, now)
+  #beginWhole(inFlight: AccountedRequest, timings: Timings | null, now: number): void {
+    const { entry, startedAt, request } = inFlight
+    if (timings && (!timings.fromOutside || request.embeds))
+      this.#log.begun(entry, startedAt - request.arrivedAt + timings.total - timings.eval)
+    this.#begin(inFlight, now)
   }
 
-  #begin(flight: Airborne, now: number): void {
-    flight.firstTokenAt = now
-    this.#abandoned.answered(flight.runner, now, now)
-    flight.toldAt = now
-    this.#prefixes.read(flight.work, flight.runner)
-    flight.runner.node.wrote(flight, now)
+  #begin(inFlight: AccountedRequest, now: number): void {
+    inFlight.firstTokenAt = now
+    this.#abandoned.answered(inFlight.runner, now, now)
+    inFlight.toldAt = now
+    this.#prefixIndex.add(inFlight.request, inFlight.runner)
+    inFlight.runner.node.wrote(inFlight, now)
   }
 
   /** Forgets it. A tenant pays for what was read and written, also when the caller left. */
-  #land(flight: Airborne, now: number, written = flight.tokens): void {
-    const { work, runner, charged, firstTokenAt } = flight
-    const used = firstTokenAt === null ? 0 : work.promptTokens + this.#rules.queue.outputWeight * written
-    this.#byId.delete(work.id)
-    runner.node.ended(flight, now)
-    this.#tenants.ended(this.#tenants.account(work.tenant), used - charged)
+  #finish(inFlight: AccountedRequest, now: number, written = inFlight.tokens): void {
+    const { request, runner, charged, firstTokenAt } = inFlight
+    const used = firstTokenAt === null ? 0 : request.promptTokens + this.#rules.queue.outputWeight * written
+    this.#byId.delete(request.id)
+    runner.node.ended(inFlight, now)
+    this.#tenants.ended(this.#tenants.account(request.tenant), used - charged)
   }
 
-  #learn(flight: Airborne, timings: Timings, now: number): void {
-    const { work, runner } = flight
+  #learn(inFlight: AccountedRequest, timings: Timings, now: number): void {
+    const { request, runner } = inFlight
     const { node, pace } = runner
     const bytes = slowBytes(runner, this.#context)
-    const { begunWith, wroteWith } = flight
+    const { begunWith, wroteWith } = inFlight
     const endsWith = runner.time.read(now)
-    if (!work.embeds) {
-      this.#context.learning.answered(work.tenant, work.model, timings.outputTokens)
-      const company = contentionOf(wroteWith ?? begunWith, endsWith)
-      pace.decoded(timings.outputTokens, timings.eval, company, bytes)
+    if (!request.embeds) {
+      this.#context.learning.answered(request.tenant, request.model, timings.outputTokens)
+      const contention = contentionOf(wroteWith ?? begunWith, endsWith)
+      pace.decoded(timings.outputTokens, timings.eval, contention, bytes)
     }
-    const company = contentionOf(begunWith, wroteWith ?? endsWith)
-    pace.prefilled(promptRead(flight, timings), timings.promptEval, company, bytes)
-    pace.node.loaded(node.facts.models.get(work.model) ?? 0, timings.load)
+    const contention = contentionOf(begunWith, wroteWith ?? endsWith)
+    pace.prefilled(promptRead(inFlight, timings), timings.promptEval, contention, bytes)
+    pace.node.loaded(node.facts.models.get(request.model) ?? 0, timings.load)
   }
 
   /** The rest of the total is a wait on the node. */
   #learnSlots(
-    { work, runner, streams, startedAt, joinedAt, besideS }: Airborne,
+    { request, runner, streams, startedAt, joinedAt, otherPromptS }: AccountedRequest,
     told: Timings,
     now: number,
   ): void {
     if (told.fromOutside) return
     const nodeWaitS = told.total - told.load - told.promptEval - told.eval
-    const mostS = batchTimes * Math.min(batchS(runner, this.#context), besideS)
+    const mostS = batchTimes * Math.min(batchS(runner, this.#context), otherPromptS)
     const batchWaitS = joinedAt <= startedAt + nodeWaitS ? mostS : 0
-    const isWanted = this.#lines.ofModel(work.model) > 0
+    const isWanted = this.#queue.ofModel(request.model) > 0
     const completion = { nodeWaitS, batchWaitS, streams, isWanted }
     runner.pace.slots.completed(completion, runner.node.facts.slots, now)
   }
 }
 
 /** Whether its prompt may be read by now. Of an answer that comes whole nothing tells when that is over. */
-function mayRead({ isReading, work, startedAt, prefillS }: InFlightRequest, now: number): boolean {
-  return isReading || (!work.streams && now < startedAt + 2 * prefillS + leastReadS)
+function mayRead({ isReading, request, startedAt, prefillS }: InFlightRequest, now: number): boolean {
+  return isReading || (!request.streams && now < startedAt + 2 * prefillS + leastReadS)
 }
 
 /** The other's prompt is read while the first request waits or has its own read. */
-function joins(flight: InFlightRequest, other: InFlightRequest, now: number): void {
-  flight.joinedAt = Math.min(flight.joinedAt, now)
-  flight.besideS = Math.max(flight.besideS, other.prefillS)
+function joins(inFlight: InFlightRequest, other: InFlightRequest, now: number): void {
+  inFlight.joinedAt = Math.min(inFlight.joinedAt, now)
+  inFlight.otherPromptS = Math.max(inFlight.otherPromptS, other.prefillS)
 }
 
 /** As far as they can be true; null where there are none to learn from. */
-function timingsOf(flight: InFlightRequest, told: Timings | null, written: number | undefined, now: number) {
-  const { work, startedAt, firstTokenAt } = flight
+function timingsOf(
+  inFlight: InFlightRequest,
+  told: Timings | null,
+  written: number | undefined,
+  now: number,
+) {
+  const { request, startedAt, firstTokenAt } = inFlight
   const seen = {
     totalS: now - startedAt,
     readS: firstTokenAt === null ? null : firstTokenAt - startedAt,
     writeS: firstTokenAt === null ? null : now - firstTokenAt,
-    promptTokens: work.promptTokens,
-    maxTokens: work.maxTokens,
+    promptTokens: request.promptTokens,
+    maxTokens: request.maxTokens,
   }
   if (told) return plausibleTimings(told, seen)
-  return work.embeds && written !== undefined ? embeddingTimings(seen) : null
+  return request.embeds && written !== undefined ? embeddingTimings(seen) : null
 }
 
 /** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
-function promptRead({ work, cached, runner, wroteWith, readers }: InFlightRequest, timings: Timings) {
+function promptRead({ request, cached, runner, wroteWith, readers }: InFlightRequest, timings: Timings) {
   const { promptTokens, cachedTokens } = timings
   const { countsEvaluated } = runner.node.facts
   const told = cachedTokens === undefined ? null : Math.max(0, promptTokens - cachedTokens)
   return {
-    tokens: countsEvaluated ? work.promptTokens : promptTokens,
+    tokens: countsEvaluated ? request.promptTokens : promptTokens,
     expected: cached,
     evaluated: countsEvaluated ? promptTokens : told,
     readers: wroteWith ? readers : null,

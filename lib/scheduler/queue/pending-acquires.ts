@@ -8,7 +8,7 @@ const loadCheckMs = 1000
 
 /** A request that is no longer here, to be told what comes of it. */
 export interface PendingAcquire {
-  readonly ask: RequestSpec
+  readonly spec: RequestSpec
   /** When it began to wait this time, in monotonic milliseconds. */
   readonly since: number
   grant(grant: Grant): void
@@ -22,18 +22,18 @@ interface Limits {
   readonly loadMs: number
 }
 
-interface WaitingRoomOptions {
+interface PendingAcquiresOptions {
   readonly clock: Clock
-  readonly limitsOf: (ask: RequestSpec) => Limits
+  readonly limitsOf: (spec: RequestSpec) => Limits
   /** Whether a request waits for a load, and not for a slot. */
   readonly awaitsLoad: (id: string) => boolean
   /** Its caller gave it up; the reason of the signal is what it is to be told. */
-  readonly gone: (id: string, reason: unknown) => void
+  readonly aborted: (id: string, reason: unknown) => void
   /** It has waited for as long as it may for a slot. */
-  readonly overdue: (id: string, model: string, waitedMs: number) => void
+  readonly timedOut: (id: string, model: string, waitedMs: number) => void
 }
 
-interface Seat extends PendingAcquire {
+interface PendingEntry extends PendingAcquire {
   readonly id: string
   readonly signal: AbortSignal
   /** Ends its limit and its ear for the caller; null before it has them. */
@@ -42,31 +42,31 @@ interface Seat extends PendingAcquire {
 
 /** Whoever waits for a slot, and for how long they do: each leaves once, by `take`, to be told something. */
 export class PendingAcquires {
-  readonly #options: WaitingRoomOptions
+  readonly #options: PendingAcquiresOptions
   /** By the id that the core knows them by. */
-  readonly #seats = new ChurnMap<string, Seat>()
+  readonly #entries = new ChurnMap<string, PendingEntry>()
   /** Most of them go at once: the others get their limits with the next `limit`. */
-  #newcomers: Seat[] = []
+  #newcomers: PendingEntry[] = []
 
-  constructor(options: WaitingRoomOptions) {
+  constructor(options: PendingAcquiresOptions) {
     this.#options = options
   }
 
   get size(): number {
-    return this.#seats.size
+    return this.#entries.size
   }
 
   has(id: string): boolean {
-    return this.#seats.has(id)
+    return this.#entries.has(id)
   }
 
   /** Resolves or rejects as whoever takes it out says. */
-  enter(id: string, ask: RequestSpec, signal: AbortSignal): Promise<Grant> {
+  add(id: string, spec: RequestSpec, signal: AbortSignal): Promise<Grant> {
     const since = this.#options.clock.now()
     return new Promise((grant, refuse) => {
-      const seat: Seat = { id, ask, since, grant, refuse, signal, cancel: null }
-      this.#seats.set(id, seat)
-      this.#newcomers.push(seat)
+      const entry: PendingEntry = { id, spec, since, grant, refuse, signal, cancel: null }
+      this.#entries.set(id, entry)
+      this.#newcomers.push(entry)
     })
   }
 
@@ -78,28 +78,29 @@ export class PendingAcquires {
     if (this.#newcomers.length === 0) return
     const newcomers = this.#newcomers
     this.#newcomers = []
-    for (const seat of newcomers) if (this.#seats.get(seat.id) === seat) this.#limit(seat)
+    for (const entry of newcomers) if (this.#entries.get(entry.id) === entry) this.#limit(entry)
   }
 
   /** Takes a request out; undefined when it is not here any more. */
   take(id: string): PendingAcquire | undefined {
-    const seat = this.#seats.get(id)
-    if (!seat) return undefined
-    this.#seats.delete(id)
-    seat.cancel?.()
-    return seat
+    const entry = this.#entries.get(id)
+    if (!entry) return undefined
+    this.#entries.delete(id)
+    entry.cancel?.()
+    return entry
   }
 
   /** Ids of those that wait for a variant. */
-  of(model: string, variant: string): string[] {
+  idsOf(model: string, variant: string): string[] {
     const ids: string[] = []
-    for (const [id, { ask }] of this.#seats) if (ask.model === model && ask.variant === variant) ids.push(id)
+    for (const [id, { spec }] of this.#entries)
+      if (spec.model === model && spec.variant === variant) ids.push(id)
     return ids
   }
 
   /** How the first of those asks that wait for a model; undefined when none does. */
   apiFor(model: string): Api | undefined {
-    for (const { ask } of this.#seats.values()) if (ask.model === model) return ask.api
+    for (const { spec } of this.#entries.values()) if (spec.model === model) return spec.api
     return undefined
   }
 
@@ -107,26 +108,26 @@ export class PendingAcquires {
   byClass(): ReadonlyMap<string, { readonly count: number; readonly oldestMs: number }> {
     const now = this.#options.clock.now()
     const classes = new Map<string, { count: number; oldestMs: number }>()
-    for (const { ask, since } of this.#seats.values()) {
-      const { count, oldestMs } = classes.get(ask.class) ?? { count: 0, oldestMs: 0 }
-      classes.set(ask.class, { count: count + 1, oldestMs: Math.max(oldestMs, now - since) })
+    for (const { spec, since } of this.#entries.values()) {
+      const { count, oldestMs } = classes.get(spec.class) ?? { count: 0, oldestMs: 0 }
+      classes.set(spec.class, { count: count + 1, oldestMs: Math.max(oldestMs, now - since) })
     }
     return classes
   }
 
-  #limit(seat: Seat): void {
-    const { id, ask, since, signal } = seat
-    const { clock, limitsOf, awaitsLoad, gone, overdue } = this.#options
-    const { slotMs, loadMs } = limitsOf(ask)
-    const abort = () => gone(id, signal.reason)
+  #limit(entry: PendingEntry): void {
+    const { id, spec, since, signal } = entry
+    const { clock, limitsOf, awaitsLoad, aborted, timedOut } = this.#options
+    const { slotMs, loadMs } = limitsOf(spec)
+    const abort = () => aborted(id, signal.reason)
     const look = () => {
       const isLoading = awaitsLoad(id) && clock.now() < since + slotMs + loadMs
       if (isLoading) cancelLook = clock.after(loadCheckMs, look)
-      else overdue(id, ask.model, slotMs)
+      else timedOut(id, spec.model, slotMs)
     }
     let cancelLook = clock.after(since + slotMs - clock.now(), look)
     signal.addEventListener('abort', abort, { once: true })
-    seat.cancel = () => {
+    entry.cancel = () => {
       cancelLook()
       signal.removeEventListener('abort', abort)
     }

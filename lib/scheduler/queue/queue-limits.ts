@@ -26,18 +26,18 @@ export class QueueLimits {
    * @param lines with it standing there.
    * @param ttftS predicted seconds from its arrival to its first token.
    */
-  judge(
-    { work, rule, plan }: QueueEntry,
-    lines: Pick<FairQueue, 'length' | 'drainS' | 'isStanding'>,
+  check(
+    { request, rule, plan }: QueueEntry,
+    queue: Pick<FairQueue, 'length' | 'drainS' | 'isStanding'>,
     ttftS: number,
   ): 'queue-full' | 'tenant-full' | 'no-capacity' | null {
     const { maxQueued, tenantS, leastLimitS } = this.#rules.admission
-    if (lines.drainS(work) > Math.max(tenantS, rule.limitS)) return 'tenant-full'
+    if (queue.drainS(request) > Math.max(tenantS, rule.limitS)) return 'tenant-full'
     // A large model would never be loaded if nobody might wait for it. They are few: see `window`.
     if (plan?.waitsFor === 'load') return null
-    if (lines.length > maxQueued) return 'queue-full'
+    if (queue.length > maxQueued) return 'queue-full'
     // A standing queue means that it only adds delay: then nobody comes in who would miss the goal.
-    const limit = lines.isStanding(work) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
+    const limit = queue.isStanding(request) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
     return ttftS > limit ? 'no-capacity' : null
   }
 

@@ -3,15 +3,15 @@ import type { QueueEntry, QueuePriority } from '../queue-entry.ts'
 import type { Group } from './groups.ts'
 
 /** A request in the queue as a pass finds it. */
-export interface Queued {
-  readonly waiting: QueueEntry
+export interface QueuedEntry {
+  readonly entry: QueueEntry
   readonly group: Group
-  readonly standing: QueuePriority
+  readonly priority: QueuePriority
 }
 
 /** How far the line of a tenant has been taken, as though the requests before that had started. */
 export interface QueueHead {
-  readonly line: readonly Queued[]
+  readonly entries: readonly QueuedEntry[]
   at: number
   counter: number
   readonly weight: number
@@ -32,7 +32,7 @@ export class QueueOrder {
   #heads: QueueHead[] = []
   /** The line that the last request came from. */
   #head: QueueHead | null = null
-  #last: Queued | null = null
+  #last: QueuedEntry | null = null
 
   /** @param isOver groups that are passed over from then on, and not charged for. */
   constructor(
@@ -48,15 +48,15 @@ export class QueueOrder {
   }
 
   /** Undefined once no more requests are left. */
-  next(): Queued | undefined {
+  next(): QueuedEntry | undefined {
     // One that was removed has left its line, so that the line's next stands there.
-    if (this.#head && this.#head.line[this.#head.at] === this.#last) this.#head.at++
+    if (this.#head && this.#head.entries[this.#head.at] === this.#last) this.#head.at++
     for (;;) {
       const least = leastServed(this.#heads)
       const head = this.#heads[least]
       const next = head && this.#nextOf(head)
       if (head && next) {
-        head.counter += charge(next.waiting, this.#rules) / head.weight
+        head.counter += charge(next.entry, this.#rules) / head.weight
         this.#head = head
         this.#last = next
         return next
@@ -68,16 +68,19 @@ export class QueueOrder {
   }
 
   /** Skips those of groups that are over. */
-  #nextOf(head: QueueHead): Queued | undefined {
-    let next = head.line[head.at]
-    while (next && this.#isOver(next.group)) next = head.line[++head.at]
+  #nextOf(head: QueueHead): QueuedEntry | undefined {
+    let next = head.entries[head.at]
+    while (next && this.#isOver(next.group)) next = head.entries[++head.at]
     return next
   }
 }
 
 /** What a tenant is charged for a request before it ran: prompt, and output by its weight. */
-export function charge({ work, output }: Pick<QueueEntry, 'work' | 'output'>, { queue }: Parameters): number {
-  return work.promptTokens + queue.outputWeight * output
+export function charge(
+  { request, output }: Pick<QueueEntry, 'request' | 'output'>,
+  { queue }: Parameters,
+): number {
+  return request.promptTokens + queue.outputWeight * output
 }
 
 function leastServed(heads: readonly { readonly counter: number }[]): number {

@@ -21,11 +21,11 @@ import type { ReservationLimits, TenantReservation } from './tenant-reservation.
 interface Parts {
   readonly rules: Parameters
   readonly lists: CandidateLists
-  readonly lines: FairQueue
-  readonly flights: InFlight
+  readonly queue: FairQueue
+  readonly inFlight: InFlight
   readonly swaps: Swaps
-  readonly admission: QueueLimits
-  readonly restraint: TenantReservation
+  readonly queueLimits: QueueLimits
+  readonly reservation: TenantReservation
   readonly log: DecisionLog
   readonly random: Random
 }
@@ -52,18 +52,18 @@ export class SchedulingPass {
     this.#chooser = chooserFor(policy, parts.random)
   }
 
-  use(policy: Policy): void {
+  usePolicy(policy: Policy): void {
     this.#chooser = chooserFor(policy, this.#parts.random)
   }
 
   run(now: number): Effect[] {
     this.#effects = []
-    this.#parts.lines.age(now)
+    this.#parts.queue.age(now)
     this.#expire(now)
     this.#advanceSwaps(now)
     if (this.#chooser) this.#forward(this.#chooser, now)
     else this.#plan(now)
-    this.#judge(now)
+    this.#limitNewcomers(now)
     this.#forget()
     // Those that have just begun may have nothing to wait for.
     this.#advanceSwaps(now)
@@ -79,66 +79,66 @@ export class SchedulingPass {
   }
 
   #advanceSwaps(now: number): void {
-    const { lines, swaps } = this.#parts
-    this.#effects.push(...swaps.advance((model) => lines.ofModel(model) > 0, now))
+    const { queue, swaps } = this.#parts
+    this.#effects.push(...swaps.advance((model) => queue.ofModel(model) > 0, now))
   }
 
   /** Refuses whoever has waited too long. */
   #expire(now: number): void {
-    const { lines, rules } = this.#parts
+    const { queue, rules } = this.#parts
     const { maxWaitS } = rules.admission
-    for (let { oldest } = lines; oldest && now >= oldest.since + maxWaitS; { oldest } = lines)
+    for (let { oldest } = queue; oldest && now >= oldest.since + maxWaitS; { oldest } = queue)
       this.#refuse(oldest, 'waited-too-long', this.waitS(oldest, now), now)
   }
 
   /** Sends everybody on at once, for nodes to queue. */
   #forward(choose: Chooser, now: number): void {
-    for (const waiting of [...this.#parts.lines.all()]) {
-      const list = this.#listFor(waiting, now)
+    for (const entry of [...this.#parts.queue.all()]) {
+      const list = this.#listFor(entry, now)
       // Whoever does not look at costs may well choose a place that has to load: its decision tells how long that takes.
-      list.workOutLoads(Number.POSITIVE_INFINITY, now)
-      const row = choose(list, waiting)
-      if (row >= 0) this.#start(waiting, list, row, now)
-      else this.#refuse(waiting, 'no-node', 0, now)
+      list.computeLoads(Number.POSITIVE_INFINITY, now)
+      const row = choose(list, entry)
+      if (row >= 0) this.#start(entry, list, row, now)
+      else this.#refuse(entry, 'no-node', 0, now)
     }
   }
 
   /** Places the queue in order, as far as the budget goes. */
   #plan(now: number): void {
-    const { lines, lists } = this.#parts
+    const { queue, lists } = this.#parts
     const budget = this.#budget
     const isOpen = (group: Group) => lists.of(group, now).isOpen
-    budget.begin(lines.groups, isOpen, now)
-    const order = lines.inOrder((group) => !budget.allows(group))
+    budget.begin(queue.groups, isOpen, now)
+    const order = queue.inOrder((group) => !budget.allows(group))
     for (let next = order.next(); next; next = budget.isSpent ? undefined : order.next()) {
-      const { waiting, group, standing } = next
-      const list = this.#listFor(waiting, now)
+      const { entry, group, priority } = next
+      const list = this.#listFor(entry, now)
       if (!list.isOpen) budget.close(group)
-      budget.spend(group, this.#place(waiting, standing.rank, list, now))
+      budget.spend(group, this.#place(entry, priority.rank, list, now))
     }
   }
 
   /** Whether it left the queue. */
-  #place(waiting: QueueEntry, rank: number, list: Candidates, now: number): boolean {
-    const { rules, random, restraint } = this.#parts
+  #place(entry: QueueEntry, rank: number, list: Candidates, now: number): boolean {
+    const { rules, random, reservation } = this.#parts
     const held = this.#held.get(list)
     if (held && held.rank < rank) {
-      waiting.plan = { node: null, waitsFor: 'slot', startsAt: held.startsAt }
-      return this.#refuseHopeless(waiting, list, now)
+      entry.plan = { node: null, waitsFor: 'slot', startsAt: held.startsAt }
+      return this.#refuseHopeless(entry, list, now)
     }
-    const limits = restraint.limits(waiting.work.tenant, rank, now)
-    if (limits) return this.#placeModestly(waiting, list, limits, now)
-    const row = list.cheapest(waiting, random, now)
+    const limits = reservation.limits(entry.request.tenant, rank, now)
+    if (limits) return this.#placeInSpare(entry, list, limits, now)
+    const row = list.cheapest(entry, random, now)
     if (row < 0) {
-      waiting.plan = null
-      return this.#refuseHopeless(waiting, list, now)
+      entry.plan = null
+      return this.#refuseHopeless(entry, list, now)
     }
-    const { state } = list.terms(row)
+    const { state } = list.costTerms(row)
     if (state === 'ready' || (state === 'full' && !rules.uses.lateBinding))
-      return this.#start(waiting, list, row, now)
-    const free = this.#freeInstead(waiting, list, row, now)
-    if (free >= 0) return this.#start(waiting, list, free, now)
-    this.#hold(waiting, list, row, now)
+      return this.#start(entry, list, row, now)
+    const free = this.#freeInstead(entry, list, row, now)
+    if (free >= 0) return this.#start(entry, list, free, now)
+    this.#hold(entry, list, row, now)
     return false
   }
 
@@ -146,68 +146,68 @@ export class SchedulingPass {
    * The row with a free slot that a request takes instead of the one it waits for, or -1. A wait that has outlasted its
    * prediction is likely to last as long again: so much more the other may cost.
    */
-  #freeInstead(waiting: QueueEntry, list: Candidates, row: number, now: number): number {
-    const overdueS = now - waiting.dueAt
+  #freeInstead(entry: QueueEntry, list: Candidates, row: number, now: number): number {
+    const overdueS = now - entry.dueAt
     if (!(overdueS > 0)) return -1
-    return list.cheapestFree(waiting, list.cost(row, waiting, now) + overdueS, this.#parts.random, now)
+    return list.cheapestFree(entry, list.cost(row, entry, now) + overdueS, this.#parts.random, now)
   }
 
   /** Starts a request of a tenant that is held back if it takes nothing from the others; no place is kept for it. */
-  #placeModestly(
-    waiting: QueueEntry,
+  #placeInSpare(
+    entry: QueueEntry,
     list: Candidates,
     { others, part }: ReservationLimits,
     now: number,
   ): boolean {
-    const { lines, random } = this.#parts
-    const row = list.cheapestModest(waiting, others, random, now)
-    if (row >= 0) return this.#start(waiting, list, row, now)
+    const { queue, random } = this.#parts
+    const row = list.cheapestSpare(entry, others, random, now)
+    if (row >= 0) return this.#start(entry, list, row, now)
     // Its tenant's line gets what the others leave.
-    const startsAt = now + lines.drainS(waiting.work) / part
-    waiting.plan = { node: null, waitsFor: 'share', startsAt }
-    if (!this.#held.has(list)) this.#held.set(list, { rank: lines.rankOf(waiting), startsAt })
-    return this.#refuseHopeless(waiting, list, now)
+    const startsAt = now + queue.drainS(entry.request) / part
+    entry.plan = { node: null, waitsFor: 'share', startsAt }
+    if (!this.#held.has(list)) this.#held.set(list, { rank: queue.rankOf(entry), startsAt })
+    return this.#refuseHopeless(entry, list, now)
   }
 
   /** Refuses who has no place, now or later, or only where its model could not be loaded just now. */
-  #refuseHopeless(waiting: QueueEntry, list: Candidates, now: number): boolean {
-    if (!list.admitsAnywhere(waiting)) return this.#refuse(waiting, 'no-node', 0, now)
-    const failed = failedLoadOf(waiting, list, now)
-    return failed !== null && this.#refuse(waiting, 'load-failed', failed.until - now, now, failed.node)
+  #refuseHopeless(entry: QueueEntry, list: Candidates, now: number): boolean {
+    if (!list.admitsAnywhere(entry)) return this.#refuse(entry, 'no-node', 0, now)
+    const failed = failedLoadOf(entry, list, now)
+    return failed !== null && this.#refuse(entry, 'load-failed', failed.until - now, now, failed.node)
   }
 
-  #start(waiting: QueueEntry, list: Candidates, row: number, now: number): boolean {
-    const { lines, flights } = this.#parts
-    const { work } = waiting
+  #start(entry: QueueEntry, list: Candidates, row: number, now: number): boolean {
+    const { queue, inFlight } = this.#parts
+    const { request } = entry
     const runner = list.runners[row]
     if (!runner) return false
-    const decision = decisionOn(waiting, list, row, now)
-    lines.started(work, now)
-    flights.start(waiting, runner, decision, now)
-    this.#effects.push({ type: 'start', id: work.id, node: runner.node.name, decision })
+    const decision = decisionOn(entry, list, row, now)
+    queue.started(request, now)
+    inFlight.start(entry, runner, decision, now)
+    this.#effects.push({ type: 'start', id: request.id, node: runner.node.name, decision })
     return true
   }
 
   /** Keeps the place for the request while this pass lasts, and has the model loaded where it is not. */
-  #hold(waiting: QueueEntry, list: Candidates, row: number, now: number): void {
+  #hold(entry: QueueEntry, list: Candidates, row: number, now: number): void {
     const runner = list.runners[row]
-    const { state, eviction } = list.terms(row)
+    const { state, eviction } = list.costTerms(row)
     if (!runner) return
     const waitsFor = state === 'full' ? 'slot' : 'load'
     const startsAt = list.start(row)
-    waiting.plan = { node: runner.node.name, waitsFor, startsAt }
-    if (waiting.dueAt === Number.POSITIVE_INFINITY) waiting.dueAt = startsAt
+    entry.plan = { node: runner.node.name, waitsFor, startsAt }
+    if (entry.dueAt === Number.POSITIVE_INFINITY) entry.dueAt = startsAt
     if (eviction) {
       if (!this.#begin(runner, eviction, now)) return
       list.refresh(now)
     }
-    const { prefillPerToken, decodePerToken } = list.terms(row)
-    list.plan(row, promptOn(runner, waiting) * prefillPerToken + waiting.output * decodePerToken)
+    const { prefillPerToken, decodePerToken } = list.costTerms(row)
+    list.plan(row, promptOn(runner, entry) * prefillPerToken + entry.output * decodePerToken)
     this.#planned.push({ list, row })
   }
 
-  #listFor({ work }: QueueEntry, now: number): Candidates {
-    return this.#parts.lists.of(work, now)
+  #listFor({ request }: QueueEntry, now: number): Candidates {
+    return this.#parts.lists.of(request, now)
   }
 
   /** Whether one more load of the model may begin in this pass. */
@@ -221,41 +221,41 @@ export class SchedulingPass {
   }
 
   /** Decides which newcomers may wait; the last ones to come are the first to go. */
-  #judge(now: number): void {
-    const { lines, admission } = this.#parts
-    for (const waiting of lines.takeNewcomers()) {
-      const { work } = waiting
+  #limitNewcomers(now: number): void {
+    const { queue, queueLimits } = this.#parts
+    for (const entry of queue.takeNewcomers()) {
+      const { request } = entry
       // Another newcomer may have pushed it out.
-      if (!lines.get(work.id)) continue
-      const list = this.#listFor(waiting, now)
-      if (!list.admitsAnywhere(waiting)) {
-        this.#refuse(waiting, 'no-node', 0, now)
+      if (!queue.get(request.id)) continue
+      const list = this.#listFor(entry, now)
+      if (!list.admitsAnywhere(entry)) {
+        this.#refuse(entry, 'no-node', 0, now)
         continue
       }
-      const waitS = this.waitS(waiting, now)
-      const ttftS = now - work.arrivedAt + waitS + work.promptTokens * list.flow(now).prefillPerToken
-      const reason = admission.judge(waiting, lines, ttftS)
-      const refused = reason === 'queue-full' ? (lines.last ?? waiting) : waiting
+      const waitS = this.waitS(entry, now)
+      const ttftS = now - request.arrivedAt + waitS + request.promptTokens * list.flow(now).prefillPerToken
+      const reason = queueLimits.check(entry, queue, ttftS)
+      const refused = reason === 'queue-full' ? (queue.last ?? entry) : entry
       if (reason) this.#refuse(refused, reason, this.waitS(refused, now), now)
     }
   }
 
   /** Predicted seconds until it starts: as planned, else by how fast its line moves. */
-  waitS(waiting: QueueEntry, now: number): number {
-    const { work, plan } = waiting
+  waitS(entry: QueueEntry, now: number): number {
+    const { request, plan } = entry
     if (plan) return Math.max(0, plan.startsAt - now)
-    const { perS, loadS } = this.#listFor(waiting, now).flow(now)
-    const ahead = this.#parts.lines.ofModel(work.model) - 1
+    const { perS, loadS } = this.#listFor(entry, now).flow(now)
+    const ahead = this.#parts.queue.ofModel(request.model) - 1
     return loadS + (perS > 0 ? ahead / perS : 0)
   }
 
   /** @param node whose load failed, if that is the reason. */
-  #refuse({ work }: QueueEntry, reason: RefusalReason, waitS: number, now: number, node?: string): true {
-    const { lines, admission, log } = this.#parts
-    lines.remove(work.id, now)
-    log.unsent(work, reason, now)
-    const retryAfterS = admission.retryAfterS(waitS)
-    this.#effects.push({ type: 'refuse', id: work.id, reason, retryAfterS, ...(node && { node }) })
+  #refuse({ request }: QueueEntry, reason: RefusalReason, waitS: number, now: number, node?: string): true {
+    const { queue, queueLimits, log } = this.#parts
+    queue.remove(request.id, now)
+    log.unsent(request, reason, now)
+    const retryAfterS = queueLimits.retryAfterS(waitS)
+    this.#effects.push({ type: 'refuse', id: request.id, reason, retryAfterS, ...(node && { node }) })
     return true
   }
 }

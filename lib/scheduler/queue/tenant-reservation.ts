@@ -27,16 +27,16 @@ export class TenantReservation {
   }
 
   /** A tenant asks for so many seconds of the whole fleet's work. */
-  asked(tenant: string, rank: number, fleetS: number, now: number): void {
-    this.#byRank[rank] ??= new DemandTracker(this.#rules.restraint, this.#tenants)
+  requested(tenant: string, rank: number, fleetS: number, now: number): void {
+    this.#byRank[rank] ??= new DemandTracker(this.#rules.reservation, this.#tenants)
     const account = this.#tenants.account(tenant)
     for (let lower = rank; lower < this.#byRank.length; lower++)
-      this.#byRank[lower]?.asked(account, fleetS, now)
+      this.#byRank[lower]?.requested(account, fleetS, now)
   }
 
   /** Null for whoever is not held back: who does not ask for too much, has less than its share of what runs, or is one of many such. */
   limits(tenant: string, rank: number, now: number): ReservationLimits | null {
-    if (!this.#rules.uses.restraint) return null
+    if (!this.#rules.uses.reservation) return null
     const account = this.#tenants.account(tenant)
     const due = this.#byRank[rank]?.excess(account, now)
     if (!due || this.#tenants.runningShare(account) < due.share) return null

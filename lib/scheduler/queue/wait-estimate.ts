@@ -20,38 +20,38 @@ export interface WaitEstimate {
 
 type Expectation = Pick<WaitEstimate, 'waitsFor' | 'predictedStart'>
 
-interface Around {
+interface EstimateInputs {
   readonly list: Candidates
-  readonly lines: FairQueue
-  readonly admission: QueueLimits
+  readonly queue: FairQueue
+  readonly queueLimits: QueueLimits
   /** What its tenant is held to; null: nothing. */
   readonly limits: ReservationLimits | null
 }
 
 /** Of a request in the queue, or of one as though it came now. Nothing is changed. */
-export function estimateWait(waiting: QueueEntry, around: Around, now: number): WaitEstimate {
-  const { list, lines } = around
-  const candidates = candidatesOf(waiting, list, now)
-  const expectation = expect(waiting, candidates[0], around, now)
-  const isQueued = lines.get(waiting.work.id) === waiting
-  const refused = isQueued ? null : refusalOf(waiting, expectation, around, now)
+export function estimateWait(entry: QueueEntry, around: EstimateInputs, now: number): WaitEstimate {
+  const { list, queue } = around
+  const candidates = candidatesOf(entry, list, now)
+  const expectation = expect(entry, candidates[0], around, now)
+  const isQueued = queue.get(entry.request.id) === entry
+  const refused = isQueued ? null : refusalOf(entry, expectation, around, now)
   return { candidates, ...expectation, refused }
 }
 
 /** As planned; else at the place that is best now, after those that go first. */
 function expect(
-  waiting: QueueEntry,
+  entry: QueueEntry,
   best: Candidate | undefined,
-  { list, lines, limits }: Around,
+  { list, queue, limits }: EstimateInputs,
   now: number,
 ): Expectation {
-  const { plan, work, drainS } = waiting
+  const { plan, request, drainS } = entry
   if (plan) return { waitsFor: plan.waitsFor, predictedStart: plan.startsAt }
-  if (limits && list.cheapestModest(waiting, limits.others, () => 0, now) < 0)
-    return { waitsFor: 'share', predictedStart: now + (lines.drainS(work) + drainS) / limits.part }
+  if (limits && list.cheapestSpare(entry, limits.others, () => 0, now) < 0)
+    return { waitsFor: 'share', predictedStart: now + (queue.drainS(request) + drainS) / limits.part }
   if (!best) return { waitsFor: null, predictedStart: null }
   const { perS } = list.flow(now)
-  const ahead = lines.aheadOf(waiting)
+  const ahead = queue.aheadOf(entry)
   const predictedStart = now + best.start + (perS > 0 ? ahead / perS : 0)
   if (best.state === 'absent' || best.state === 'loading') return { waitsFor: 'load', predictedStart }
   return { waitsFor: best.state === 'full' || ahead > 0 ? 'slot' : null, predictedStart }
@@ -59,22 +59,22 @@ function expect(
 
 /** What a newcomer would be told. */
 function refusalOf(
-  waiting: QueueEntry,
+  entry: QueueEntry,
   { waitsFor, predictedStart }: Expectation,
-  { list, lines, admission }: Around,
+  { list, queue, queueLimits }: EstimateInputs,
   now: number,
 ): RefusalReason | null {
-  const { work, rule } = waiting
-  if (!list.admitsAnywhere(waiting)) return 'no-node'
-  if (predictedStart === null) return failedLoadOf(waiting, list, now) && 'load-failed'
+  const { request, rule } = entry
+  if (!list.admitsAnywhere(entry)) return 'no-node'
+  if (predictedStart === null) return failedLoadOf(entry, list, now) && 'load-failed'
   if (waitsFor === null || waitsFor === 'load') return null
   const withIt = {
-    length: lines.length + 1,
-    drainS: () => lines.drainS(work) + waiting.drainS,
-    isStanding: () => lines.isStanding(work),
+    length: queue.length + 1,
+    drainS: () => queue.drainS(request) + entry.drainS,
+    isStanding: () => queue.isStanding(request),
   }
-  const ttftS = predictedStart - now + work.promptTokens * list.flow(now).prefillPerToken
-  const refusal = admission.judge(waiting, withIt, ttftS)
+  const ttftS = predictedStart - now + request.promptTokens * list.flow(now).prefillPerToken
+  const refusal = queueLimits.check(entry, withIt, ttftS)
   // A more urgent one takes the place of the last.
-  return refusal === 'queue-full' && (lines.last?.rule.rank ?? 0) > rule.rank ? null : refusal
+  return refusal === 'queue-full' && (queue.last?.rule.rank ?? 0) > rule.rank ? null : refusal
 }

@@ -91,7 +91,7 @@ export class Rehearsal {
   #arrive(request: RehearsedRequest): void {
     const open: Open = { request, tried: new Set(), attempts: 0, firstTokenAt: null, attempt: null }
     this.#open.set(request.id, open)
-    this.#take({ type: 'arrived', work: workOf(open) })
+    this.#take({ type: 'arrived', request: workOf(open) })
     const { timeline, patience } = this.#options
     if (patience !== null) timeline.after(patience, () => this.#leave(open))
   }
@@ -179,7 +179,7 @@ export class Rehearsal {
 
   #tryAgain(open: Open): void {
     if (open.attempts >= mostAttempts) this.#end(open, 'failed')
-    else this.#take({ type: 'arrived', work: workOf(open) })
+    else this.#take({ type: 'arrived', request: workOf(open) })
   }
 
   #end(open: Open, end: RehearsedOutcome['end']): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { SchedulingRequest } from '../../../lib/scheduler/events.ts'
-import { aCore, aNode, aWork, briefly, type Changes, someTimings } from '../../support/core.ts'
+import { aCore, aNode, aRequest, briefly, type Changes, someTimings } from '../../support/core.ts'
 
 /** One slot; a request of 1000 and 100 tokens takes 2/3 + 5/3 s of it. */
 const node = aNode()
@@ -9,8 +9,8 @@ const eachS = 1000 / 1500 + 100 / 60
 /** The same of an answer as long as most are. */
 const averageS = 1000 / 1500 + 211 / 60
 const open: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, evidence: 1e9 } }
-const many = (count: number, work: Partial<SchedulingRequest> = {}) =>
-  Array.from({ length: count }, (_, nth) => ({ id: `r${nth}`, ...work }))
+const many = (count: number, request: Partial<SchedulingRequest> = {}) =>
+  Array.from({ length: count }, (_, nth) => ({ id: `r${nth}`, ...request }))
 
 suite('admission', () => {
   test('who would wait too long for the first token is told so at once, and how long', () => {
@@ -173,9 +173,9 @@ suite('admission', () => {
     return {
       refused,
       running,
-      burst(count: number, work: Partial<SchedulingRequest> = {}) {
+      burst(count: number, request: Partial<SchedulingRequest> = {}) {
         for (let nth = 0; nth < count; nth++)
-          note(arrive({ id: `r${ids++}`, promptTokens: 20, maxTokens: null, ...work }))
+          note(arrive({ id: `r${ids++}`, promptTokens: 20, maxTokens: null, ...request }))
       },
       /** Lets time pass, in which answers end. */
       pass(seconds: number) {
@@ -246,15 +246,15 @@ suite('admission', () => {
     assert.deepEqual(briefly(arrive({ id: 'y', model: 'b' })), ['r10 queue-full'])
   })
 
-  const nowhere: readonly [what: string, work: Partial<SchedulingRequest>][] = [
+  const nowhere: readonly [what: string, request: Partial<SchedulingRequest>][] = [
     ['a model that no node has', { model: 'z' }],
     ['labels that no node has', { nodes: { gpu: 'large' } }],
     ['a request that all nodes have failed', { tried: new Set(['n']) }],
   ]
-  for (const [what, work] of nowhere)
+  for (const [what, request] of nowhere)
     test(`there is no node for ${what}`, () => {
       const { arrive } = aCore([node], open)
-      assert.deepEqual(briefly(arrive({ id: 'r', ...work })), ['r no-node'])
+      assert.deepEqual(briefly(arrive({ id: 'r', ...request })), ['r no-node'])
     })
 
   test('who waits is refused when the last node goes', () => {
@@ -288,9 +288,9 @@ suite('admission', () => {
   })
 
   test('requests that only embed are not expected to write, so more of them may wait', () => {
-    const waiting = (work: Partial<SchedulingRequest>) => {
+    const waiting = (request: Partial<SchedulingRequest>) => {
       const { core, arrive } = aCore([node])
-      arrive(...many(40, work))
+      arrive(...many(40, request))
       return core.queued().length
     }
     // To read a prompt takes 0.7 s here, and to write an answer 1.7 s more.
@@ -301,18 +301,22 @@ suite('admission', () => {
   test('a newcomer is explained as it would be treated: after those as urgent, or refused', () => {
     const { core, clock, arrive } = aCore([node], { classes, admission: { tenantS: 60 } })
     arrive(...many(13, { class: 'batch' }))
-    const outlook = (work: Partial<SchedulingRequest>) => core.explain(aWork({ id: 'x', ...work }), clock.now)
-    const start = (work: Partial<SchedulingRequest>) => (outlook(work).predictedStart ?? 0) - clock.now
+    const outlook = (request: Partial<SchedulingRequest>) =>
+      core.explain(aRequest({ id: 'x', ...request }), clock.now)
+    const start = (request: Partial<SchedulingRequest>) => (outlook(request).predictedStart ?? 0) - clock.now
     assert.ok(Math.abs(start({ class: 'urgent' }) - eachS) < 0.001)
     assert.ok(start({ class: 'batch' }) > 12 * eachS)
     assert.equal(outlook({ class: 'batch' }).refused, null)
     arrive(
-      ...many(30, { class: 'urgent', tenant: 'other' }).map(({ id, ...work }) => ({ id: `u${id}`, ...work })),
+      ...many(30, { class: 'urgent', tenant: 'other' }).map(({ id, ...request }) => ({
+        id: `u${id}`,
+        ...request,
+      })),
     )
     assert.equal(outlook({ class: 'urgent' }).refused, 'no-capacity')
     assert.equal(outlook({ class: 'urgent', nodes: { zone: 'x' } }).refused, 'no-node')
     assert.equal(
-      core.explain(aWork({ id: 'r1', class: 'batch' }), clock.now).refused,
+      core.explain(aRequest({ id: 'r1', class: 'batch' }), clock.now).refused,
       null,
       'it waits already',
     )
@@ -321,11 +325,11 @@ suite('admission', () => {
   test('explaining a request changes nothing', () => {
     const { core, clock, arrive } = aCore([node], open)
     arrive({ id: 'first' })
-    const { waitsFor, predictedStart } = core.explain(aWork({ id: 'x' }), clock.now)
+    const { waitsFor, predictedStart } = core.explain(aRequest({ id: 'x' }), clock.now)
     assert.equal(waitsFor, 'slot')
     assert.ok(Math.abs((predictedStart ?? 0) - clock.now - eachS) < 0.001)
     assert.equal(core.queued().length, 0)
-    assert.deepEqual(core.explain(aWork({ model: 'z' }), clock.now), {
+    assert.deepEqual(core.explain(aRequest({ model: 'z' }), clock.now), {
       candidates: [],
       waitsFor: null,
       predictedStart: null,

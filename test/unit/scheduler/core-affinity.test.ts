@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Effect } from '../../../lib/scheduler/events.ts'
-import { aCore, aNode, aResident, aWork, briefly, type Changes, without } from '../../support/core.ts'
+import { aCore, aNode, aRequest, aResident, briefly, type Changes, without } from '../../support/core.ts'
 
 const patience: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6 } }
 /** A conversation of so many messages, 500 tokens each. */
@@ -37,7 +37,10 @@ suite('affinity', () => {
 
   test('what is cached need not be read: it is a term of the cost', () => {
     const { core, clock } = talked('n1')
-    const { candidates } = core.explain(aWork({ id: 'x', prefixes: talk(4), promptTokens: 2000 }), clock.now)
+    const { candidates } = core.explain(
+      aRequest({ id: 'x', prefixes: talk(4), promptTokens: 2000 }),
+      clock.now,
+    )
     const prefill = Object.fromEntries(candidates.map((each) => [each.node, each.prefill]))
     assert.equal(((prefill['n1'] ?? 0) / (prefill['n2'] ?? 1)).toFixed(1), '0.5')
   })
@@ -56,14 +59,14 @@ suite('affinity', () => {
     const { core, clock, tell } = talked('n1')
     tell({ type: 'fleet', nodes: nodes.map((node) => ({ ...node, resident: [] })) })
     tell({ type: 'fleet', nodes: nodes.map((node) => ({ ...node, resident: [aResident({ model: 'a' })] })) })
-    const { candidates } = core.explain(aWork({ id: 'x', prefixes: talk(4) }), clock.now)
+    const { candidates } = core.explain(aRequest({ id: 'x', prefixes: talk(4) }), clock.now)
     assert.equal(new Set(candidates.map(({ prefill }) => prefill.toFixed(9))).size, 1)
   })
 
   test('a promise that the node does not keep is believed less each time', () => {
     const { core, clock, arrive, after, end } = aCore([aNode()], patience)
     const promise = () => {
-      const { candidates } = core.explain(aWork({ id: 'x', prefixes: talk(2) }), clock.now)
+      const { candidates } = core.explain(aRequest({ id: 'x', prefixes: talk(2) }), clock.now)
       return candidates[0]?.prefill ?? 0
     }
     const whole = promise()
@@ -84,13 +87,13 @@ suite('affinity', () => {
       end(`${first}`)
     }
     const prefill = (first: number) =>
-      core.explain(aWork({ id: 'x', prefixes: talk(2, first) }), clock.now).candidates[0]?.prefill ?? 0
+      core.explain(aRequest({ id: 'x', prefixes: talk(2, first) }), clock.now).candidates[0]?.prefill ?? 0
     assert.ok(prefill(100) > 2 * prefill(300))
   })
 
   test('without affinity a conversation is like any request', () => {
     const { core, clock } = talked('n1', without('affinity'))
-    const { candidates } = core.explain(aWork({ id: 'x', prefixes: talk(4) }), clock.now)
+    const { candidates } = core.explain(aRequest({ id: 'x', prefixes: talk(4) }), clock.now)
     assert.equal(new Set(candidates.map(({ prefill }) => prefill.toFixed(9))).size, 1)
   })
 

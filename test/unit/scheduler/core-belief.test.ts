@@ -1,28 +1,28 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { SchedulingRequest, Timings } from '../../../lib/scheduler/events.ts'
-import { aCore, aNode, aWork, briefly, type Changes, someTimings } from '../../support/core.ts'
+import { aCore, aNode, aRequest, briefly, type Changes, someTimings } from '../../support/core.ts'
 
 const patience: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, evidence: 1e9 } }
 
 /** Serves requests that take two seconds to read and four to write, of which the node tells its own story. */
 function served(
   told: Partial<Timings>,
-  { work = {}, count = 30 }: { work?: Partial<SchedulingRequest>; count?: number } = {},
+  { request = {}, count = 30 }: { request?: Partial<SchedulingRequest>; count?: number } = {},
 ) {
   const cluster = aCore([aNode({ name: 'liar' }), aNode({ name: 'idle' })], patience)
   const timings = { ...someTimings({ promptEval: 2, eval: 4 }), ...told }
   for (let nth = 0; nth < count; nth++) {
     const id = `r${nth}`
-    cluster.arrive({ id, streams: true, tried: new Set(['idle']), ...work })
-    cluster.after(2, ...(work.streams === false ? [] : [{ type: 'first-token', id } as const]))
+    cluster.arrive({ id, streams: true, tried: new Set(['idle']), ...request })
+    cluster.after(2, ...(request.streams === false ? [] : [{ type: 'first-token', id } as const]))
     cluster.after(4, { type: 'ended', id, timings, written: 100 })
   }
   return cluster
 }
 
 function expectedOf({ core, clock }: ReturnType<typeof aCore>) {
-  const { candidates } = core.explain(aWork({ id: 'x' }), clock.now)
+  const { candidates } = core.explain(aRequest({ id: 'x' }), clock.now)
   const candidate = candidates.find(({ node }) => node === 'liar')
   assert.ok(candidate)
   return candidate
@@ -41,7 +41,7 @@ suite('times that cannot be true', () => {
   for (const [what, told] of lies)
     for (const streams of [true, false])
       test(`a node that tells of ${what} looks neither instant nor dead, ${streams ? 'streamed' : 'whole'} (385)`, () => {
-        const { decode, prefill, cost } = expectedOf(served(told, { work: { streams } }))
+        const { decode, prefill, cost } = expectedOf(served(told, { request: { streams } }))
         // In truth 2 s and 4 s; while nothing can be learned, what a model of this size takes as a rule: 0.7 s and 1/60 s a token.
         assert.ok(prefill >= (streams ? 0.5 : 0.1) && prefill <= 8, `prefill ${prefill}`)
         assert.ok(decode >= 0.25 && decode <= 60, `decode ${decode}`)
@@ -49,7 +49,7 @@ suite('times that cannot be true', () => {
       })
 
   test('a tenant is not charged for tokens that could not be written in that time (385)', () => {
-    const { arrive, tell } = served({ outputTokens: 1e7 }, { work: { tenant: 'victim' }, count: 1 })
+    const { arrive, tell } = served({ outputTokens: 1e7 }, { request: { tenant: 'victim' }, count: 1 })
     const others = { tried: new Set(['idle']) }
     arrive({ id: 'first', tenant: 'other', ...others })
     arrive(...Array.from({ length: 90 }, (_, nth) => ({ id: `o${nth}`, tenant: 'other', ...others })))
@@ -115,7 +115,7 @@ suite('embeddings', () => {
           cluster.arrive({ id, tried: new Set([other]), ...embeds })
           cluster.after(seconds, { type: 'ended', id, timings: timingsOf(seconds), written: 0 })
         }
-      const { candidates } = cluster.core.explain(aWork({ id: 'x', ...embeds }), cluster.clock.now)
+      const { candidates } = cluster.core.explain(aRequest({ id: 'x', ...embeds }), cluster.clock.now)
       const [best, last] = candidates
       assert.equal(best?.node, 'fast')
       assert.ok((best?.prefill ?? 1) < 0.35, `fast: ${best?.prefill}`)

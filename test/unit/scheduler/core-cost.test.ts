@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Candidate } from '../../../lib/scheduler/events.ts'
-import { aCore, aNode, aWork, without } from '../../support/core.ts'
+import { aCore, aNode, aRequest, without } from '../../support/core.ts'
 
 /**
  * Numbers to compute with: a model of 5 GB on a node of speed 1 decodes 60 tokens/s (1/60 s each) and reads 1500
@@ -24,7 +24,7 @@ function termsOf(candidates: readonly Candidate[], node = 'n'): Candidate {
 suite('the cost of a place', () => {
   test('on an idle node it is reading the prompt, and a quarter of writing the answer', () => {
     const { core, clock } = aCore([aNode()])
-    const terms = termsOf(core.explain(aWork(), clock.now).candidates)
+    const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     assert.equal(terms.state, 'ready')
     close(terms.prefill, prefill, 'prefill')
     close(terms.decode, decode, 'decode')
@@ -34,7 +34,7 @@ suite('the cost of a place', () => {
   test('a stream of the same runner slows both, and stalls while the prompt is read', () => {
     const { core, clock, arrive } = aCore([aNode({ slots: 4 })])
     arrive({ id: 'first' })
-    const terms = termsOf(core.explain(aWork(), clock.now).candidates)
+    const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     close(terms.decode, decode * 1.15, 'decode')
     // 100 tokens in common at 0.6 x 0.15 of a token's time, and 0.3 of the prefill for one stream.
     const externality = (100 * 0.6 * 0.15) / 60 + 0.3 * prefill
@@ -46,7 +46,7 @@ suite('the cost of a place', () => {
     const node = aNode({ models: { a: 5, b: 5 }, loaded: ['a', 'b'] })
     const { core, clock, arrive } = aCore([node])
     arrive({ model: 'b', id: 'other' })
-    const terms = termsOf(core.explain(aWork(), clock.now).candidates)
+    const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     close(terms.prefill, 2 * prefill, 'prefill')
     close(terms.decode, 2 * decode, 'decode')
     close(terms.externality, 0.3 * 2 * prefill + 0.25 * 2 * decode, 'externality')
@@ -55,7 +55,7 @@ suite('the cost of a place', () => {
   test('a full runner costs the wait until as many have ended as are too many', () => {
     const { core, clock, arrive } = aCore([aNode({ slots: 1 })])
     arrive({ id: 'first' })
-    const terms = termsOf(core.explain(aWork(), clock.now).candidates)
+    const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     assert.equal(terms.state, 'full')
     close(terms.start, prefill + decode, 'start')
   })
@@ -66,7 +66,7 @@ suite('the cost of a place', () => {
     arrive({ id: 'popular', model: 'b' })
     // What b does is over; one arrival in 90 s of memory makes it missed by 45/90.
     core.take({ type: 'left', id: 'popular' }, clock.now)
-    const terms = termsOf(core.explain(aWork(), clock.now).candidates)
+    const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     assert.equal(terms.state, 'absent')
     close(terms.start, 1 + 5 / 1.5, 'start')
     close(terms.eviction, (1 + 20 / 1.5) * 0.5, 'eviction')
@@ -77,7 +77,7 @@ suite('the cost of a place', () => {
     const { core, clock, arrive } = aCore([node, aNode({ name: 'other', models: { b: 20 }, loaded: ['b'] })])
     arrive({ id: 'popular', model: 'b' })
     core.take({ type: 'left', id: 'popular' }, clock.now)
-    const terms = termsOf(core.explain(aWork(), clock.now).candidates)
+    const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     close(terms.eviction, ((1 + 20 / 1.5) * 0.5) / 2.4, 'eviction')
   })
 
@@ -85,13 +85,13 @@ suite('the cost of a place', () => {
     const node = aNode({ models: { a: 5, b: 20 }, loaded: ['b'] })
     const { core, clock, arrive } = aCore([node])
     arrive({ id: 'busy', model: 'b' })
-    const terms = termsOf(core.explain(aWork(), clock.now).candidates)
+    const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     close(terms.start, 4 * (prefill + decode) + 1 + 5 / 1.5, 'start')
   })
 
   test('embedding decodes nothing', () => {
     const { core, clock } = aCore([aNode()])
-    const { decode: written, cost } = termsOf(core.explain(aWork({ embeds: true }), clock.now).candidates)
+    const { decode: written, cost } = termsOf(core.explain(aRequest({ embeds: true }), clock.now).candidates)
     assert.equal(written, 0)
     close(cost, prefill, 'cost')
   })
@@ -100,13 +100,13 @@ suite('the cost of a place', () => {
     const node = aNode()
     const half = node.resident.map((runner) => ({ ...runner, sizeVram: runner.size / 2 }))
     const { core, clock } = aCore([{ ...node, resident: half }])
-    close(termsOf(core.explain(aWork(), clock.now).candidates).decode, 8 * decode, 'decode')
+    close(termsOf(core.explain(aRequest(), clock.now).candidates).decode, 8 * decode, 'decode')
   })
 
   test('without its externality term a place costs only what it does to the request itself', () => {
     const { core, clock, arrive } = aCore([aNode({ slots: 4 })], without('externality'))
     arrive({ id: 'first' })
-    const terms = termsOf(core.explain(aWork(), clock.now).candidates)
+    const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     assert.equal(terms.externality, 0)
     close(terms.cost, prefill + 0.25 * decode * 1.15, 'cost')
   })

@@ -11,9 +11,9 @@ const full = aNode({ name: 'full', labels: { pool: 'x' } })
 const other = (facts: Parameters<typeof aNode>[0] = {}) => aNode({ name: 'other', ...facts })
 
 /** One slot that is taken, and so many that wait for it. */
-function crowd(nodes: readonly NodeFacts[], count: number, work: Partial<SchedulingRequest> = {}) {
+function crowd(nodes: readonly NodeFacts[], count: number, request: Partial<SchedulingRequest> = {}) {
   const cluster = aCore(nodes, patience)
-  const asks = Array.from({ length: count + 1 }, (_, nth) => ({ id: `w${nth}`, ...work }))
+  const asks = Array.from({ length: count + 1 }, (_, nth) => ({ id: `w${nth}`, ...request }))
   assert.deepEqual(briefly(cluster.arrive(...asks)), ['w0 on full'])
   return cluster
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { SchedulerEvent, Timings } from '../../../lib/scheduler/events.ts'
-import { aCore, aNode, aWork, type Changes, someTimings, without } from '../../support/core.ts'
+import { aCore, aNode, aRequest, type Changes, someTimings, without } from '../../support/core.ts'
 
 const patience: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6 } }
 const models = { a: 5, b: 10 }
@@ -22,8 +22,8 @@ const repeat = <Value>(count: number, value: Value): Value[] => Array.from({ len
 
 /** Seconds per token, and of prefill per prompt token, that are expected of a lone request. */
 function expected({ core, clock }: Cluster, model = 'a', node = 'n') {
-  const work = aWork({ id: 'asked', model, maxTokens: 1, promptTokens: 1000 })
-  const candidate = core.explain(work, clock.now).candidates.find((each) => each.node === node)
+  const request = aRequest({ id: 'asked', model, maxTokens: 1, promptTokens: 1000 })
+  const candidate = core.explain(request, clock.now).candidates.find((each) => each.node === node)
   assert.ok(candidate)
   return { perToken: candidate.decode, prefill: candidate.prefill / 1000, start: candidate.start }
 }
@@ -95,7 +95,7 @@ suite('learning', () => {
         cluster.after(1)
         cluster.end(`${nth}`, { promptTokens, promptEval: promptTokens / 1500 })
       }
-      const { candidates } = cluster.core.explain(aWork({ id: 'next', prefixes }), cluster.clock.now)
+      const { candidates } = cluster.core.explain(aRequest({ id: 'next', prefixes }), cluster.clock.now)
       return candidates[0]?.prefill ?? 0
     }
     near(ask(old(), 100), 100 / 1500, 0.05)
@@ -129,7 +129,7 @@ suite('learning', () => {
         promptEval: (nth === 0 ? 1000 : 100) / 1500,
       })
     }
-    const { candidates } = told.core.explain(aWork({ id: 'next', prefixes }), told.clock.now)
+    const { candidates } = told.core.explain(aRequest({ id: 'next', prefixes }), told.clock.now)
     near(candidates[0]?.prefill ?? 0, 100 / 1500, 0.05)
   })
 
@@ -158,7 +158,7 @@ suite('learning', () => {
     const cluster = aCore([aNode()], patience)
     serve(cluster, 'a', repeat(20, { outputTokens: 60, eval: 1 }))
     const decodeOf = (maxTokens: number | null) =>
-      cluster.core.explain(aWork({ id: 'x', maxTokens }), cluster.clock.now).candidates[0]?.decode ?? 0
+      cluster.core.explain(aRequest({ id: 'x', maxTokens }), cluster.clock.now).candidates[0]?.decode ?? 0
     near(decodeOf(null) / expected(cluster).perToken, 60, 0.001)
     near(decodeOf(10) / expected(cluster).perToken, 10, 0.001)
   })
@@ -321,7 +321,7 @@ suite('slots that nobody configured', () => {
         note(end(id, { total: waitS + promptEval + decode }))
       }
     }
-    return { cluster, count: core.slots('n', aWork()) ?? 0 }
+    return { cluster, count: core.slots('n', aRequest()) ?? 0 }
   }
 
   for (const waitS of [0.1, 0.3, 0.4])
@@ -342,10 +342,10 @@ suite('slots that nobody configured', () => {
     for (let nth = 0; nth < 8; nth++) cluster.arrive({ id: `x${nth}` })
     assert.equal(core.queued().length, 0)
     cluster.tell({ type: 'fleet', nodes: [aNode({ slots: 6 })] })
-    assert.equal(core.slots('n', aWork()), 6)
+    assert.equal(core.slots('n', aRequest()), 6)
     const restored = aCore([aNode({ slots: 8 })], patience)
     restored.core.restore({ ...core.learned(), nodes: learnedOne(core) })
-    assert.equal(restored.core.slots('n', aWork()), 8)
+    assert.equal(restored.core.slots('n', aRequest()), 8)
   })
 
   test('are halved when the node says that it is full, and so are those configured', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { Core } from '../../../lib/scheduler/core.ts'
 import type { SchedulingRequest } from '../../../lib/scheduler/events.ts'
-import { aCore, aNode, aWork, briefly, type Changes, someParameters, without } from '../../support/core.ts'
+import { aCore, aNode, aRequest, briefly, type Changes, someParameters, without } from '../../support/core.ts'
 
 const classes = {
   high: { rank: 0, ttftS: 5, limitS: 1000 },
@@ -18,18 +18,18 @@ const patience: Changes = {
 
 /** One slot, taken by "first"; then the others arrive `apart` seconds after each other, and are served one by one. */
 function served(
-  works: readonly Partial<SchedulingRequest>[],
+  requests: readonly Partial<SchedulingRequest>[],
   { apart = 0, changes = {} as Changes } = {},
 ): string[] {
   const { arrive, after, end, clock } = aCore([aNode()], { ...patience, ...changes })
   arrive({ id: 'first' })
-  for (const work of works) {
+  for (const request of requests) {
     clock.now += apart
-    arrive(work)
+    arrive(request)
   }
   const order: string[] = []
   let running = 'first'
-  for (let turn = 0; turn < works.length; turn++) {
+  for (let turn = 0; turn < requests.length; turn++) {
     after(0.1)
     const [start] = end(running)
     assert.ok(start?.type === 'start', 'a free slot is given away')
@@ -45,12 +45,12 @@ suite('the order of the queue', () => {
   })
 
   test('inside a tenant whoever must start first goes first', () => {
-    const works = [
+    const requests = [
       { id: 'can wait', class: 'patient' },
       { id: 'short', promptTokens: 10 },
       { id: 'long', promptTokens: 3000 },
     ]
-    assert.deepEqual(served(works), ['long', 'short', 'can wait'])
+    assert.deepEqual(served(requests), ['long', 'short', 'can wait'])
   })
 
   test('goals that are others since a change of the configuration count for who waits already', () => {
@@ -64,7 +64,7 @@ suite('the order of the queue', () => {
     const core = new Core({ policy: 'earliest-finish', parameters, random: () => 0.5 })
     core.take({ type: 'fleet', nodes: [aNode()] }, 1000)
     const arrive = (id: string, arrivedAt: number) =>
-      core.take({ type: 'arrived', work: aWork({ id, class: 'changed', arrivedAt }) }, arrivedAt)
+      core.take({ type: 'arrived', request: aRequest({ id, class: 'changed', arrivedAt }) }, arrivedAt)
     arrive('first', 1000)
     core.pass(1000)
     arrive('old', 1000)
@@ -76,19 +76,19 @@ suite('the order of the queue', () => {
   })
 
   test('without an order of goals it is first come, first served', () => {
-    const works = [
+    const requests = [
       { id: 'short', promptTokens: 10 },
       { id: 'long', promptTokens: 3000 },
     ]
-    assert.deepEqual(served(works, { apart: 0.1, changes: without('order') }), ['short', 'long'])
+    assert.deepEqual(served(requests, { apart: 0.1, changes: without('order') }), ['short', 'long'])
   })
 
   test('a higher class goes first, whenever it came', () => {
-    const works = [
+    const requests = [
       { id: 'x', class: 'low' },
       { id: 'y', class: 'high' },
     ]
-    assert.deepEqual(served(works, { apart: 1 }), ['y', 'x'])
+    assert.deepEqual(served(requests, { apart: 1 }), ['y', 'x'])
   })
 
   test('a low class rises after 30 s of waiting, and then competes as one of the higher', () => {
@@ -127,7 +127,7 @@ suite('the order of the queue', () => {
     arrive({ id: 'other', arrivedAt: 1001 })
     const again = {
       type: 'arrived',
-      work: aWork({ id: 'back', arrivedAt: 1000.5, tried: new Set(['bad']) }),
+      request: aRequest({ id: 'back', arrivedAt: 1000.5, tried: new Set(['bad']) }),
     } as const
     tell(again)
     assert.deepEqual(briefly(tell({ type: 'ended', id: 'first', timings: null })), ['back on n'])
@@ -135,8 +135,8 @@ suite('the order of the queue', () => {
 
   test('tenants take turns by what they were served, however many one of them sends', () => {
     const flood = ['a1', 'a2', 'a3', 'a4'].map((id) => ({ id, tenant: 'a' }))
-    const works = [...flood, { id: 'b1', tenant: 'b' }, { id: 'b2', tenant: 'b' }]
-    const order = served(works, { apart: 0.01 })
+    const requests = [...flood, { id: 'b1', tenant: 'b' }, { id: 'b2', tenant: 'b' }]
+    const order = served(requests, { apart: 0.01 })
     assert.deepEqual(
       order.slice(0, 4).filter((id) => id.startsWith('b')),
       ['b1', 'b2'],
@@ -144,11 +144,11 @@ suite('the order of the queue', () => {
   })
 
   test('a tenant of twice the weight is served twice as much', () => {
-    const works = [1, 2, 3, 4, 5, 6].flatMap((nth) => [
+    const requests = [1, 2, 3, 4, 5, 6].flatMap((nth) => [
       { id: `a${nth}`, tenant: 'a' },
       { id: `b${nth}`, tenant: 'b' },
     ])
-    const order = served(works, { apart: 0.001, changes: { tenantWeights: { a: 2 } } })
+    const order = served(requests, { apart: 0.001, changes: { tenantWeights: { a: 2 } } })
     assert.equal(order.slice(0, 9).filter((id) => id.startsWith('a')).length, 6)
   })
 
@@ -186,8 +186,13 @@ suite('the order of the queue', () => {
   })
 
   test('without fairness the tenant that sends more gets more', () => {
-    const works = ['a1', 'a2', 'a3', 'b1'].map((id) => ({ id, tenant: id.slice(0, 1) }))
-    assert.deepEqual(served(works, { apart: 0.01, changes: without('fairness') }), ['a1', 'a2', 'a3', 'b1'])
+    const requests = ['a1', 'a2', 'a3', 'b1'].map((id) => ({ id, tenant: id.slice(0, 1) }))
+    assert.deepEqual(served(requests, { apart: 0.01, changes: without('fairness') }), [
+      'a1',
+      'a2',
+      'a3',
+      'b1',
+    ])
   })
 
   test('the queue tells who waits in the order of service, and for what', () => {
@@ -195,7 +200,7 @@ suite('the order of the queue', () => {
     arrive({ id: 'first' })
     arrive({ id: 'x' }, { id: 'y', class: 'low' }, { id: 'z' })
     assert.deepEqual(
-      core.queued().map(({ work, plan }) => [work.id, plan?.node, plan?.waitsFor]),
+      core.queued().map(({ request, plan }) => [request.id, plan?.node, plan?.waitsFor]),
       [
         ['x', 'n', 'slot'],
         ['z', 'n', 'slot'],

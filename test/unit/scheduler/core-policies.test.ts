@@ -11,10 +11,10 @@ const nodes = [
 ]
 
 /** Where the requests go, one after the other. */
-function sent(policy: Policy, works: readonly Partial<SchedulingRequest>[]): string[] {
+function sent(policy: Policy, requests: readonly Partial<SchedulingRequest>[]): string[] {
   const { arrive } = aCore(nodes, {}, policy)
-  return works.map((work, nth) =>
-    briefly(arrive({ id: `r${nth}`, ...work }))
+  return requests.map((request, nth) =>
+    briefly(arrive({ id: `r${nth}`, ...request }))
       .join()
       .replace(`r${nth} on `, ''),
   )

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Core } from '../../../lib/scheduler/core.ts'
-import { aCore, aNode, aWork, someTimings } from '../../support/core.ts'
+import { aCore, aNode, aRequest, someTimings } from '../../support/core.ts'
 
 /** What a node is really like, whatever it runs. */
 interface Truth {
@@ -44,19 +44,19 @@ function watch(lanes: readonly Lane[], seconds: number, is: Truth): Core {
   const running = new Set<Request>()
   const start = clock.now
   for (const { at, happens, request } of stepsOf(lanes, seconds)) {
-    work([...running], start + at - clock.now, is)
+    serve([...running], start + at - clock.now, is)
     clock.now = start + at
     const { id, lane } = request
     if (happens === 'begins') {
       running.add(request)
-      const work = aWork({
+      const arriving = aRequest({
         id,
         model: lane.model,
         arrivedAt: clock.now,
         streams: !lane.isWhole,
         maxTokens: null,
       })
-      assert.equal(tell({ type: 'arrived', work })[0]?.type, 'start')
+      assert.equal(tell({ type: 'arrived', request: arriving })[0]?.type, 'start')
     } else if (happens === 'writes') {
       request.isReading = false
       if (!lane.isWhole) tell({ type: 'first-token', id })
@@ -89,12 +89,12 @@ function stepsOf(lanes: readonly Lane[], seconds: number) {
 }
 
 /** Busy runners have equal parts of the GPU, prompts equal parts of their runner, and streams slow each other. */
-function work(running: readonly Request[], seconds: number, is: Truth): void {
+function serve(running: readonly Request[], seconds: number, is: Truth): void {
   const busy = new Set(running.map(({ lane }) => lane.model)).size
   for (const request of running) {
-    const beside = running.filter(({ lane }) => lane.model === request.lane.model)
-    const readers = beside.filter(({ isReading }) => isReading).length
-    const slower = 1 + is.slowdown * (beside.length - readers - 1)
+    const coRunning = running.filter(({ lane }) => lane.model === request.lane.model)
+    const readers = coRunning.filter(({ isReading }) => isReading).length
+    const slower = 1 + is.slowdown * (coRunning.length - readers - 1)
     const left = readers > 0 ? 1 - is.stall : 1
     if (request.isReading) request.promptTokens += (seconds * is.promptTokensPerS) / busy / readers
     else request.outputTokens += (seconds * left) / (is.secondsPerToken * slower * busy)
@@ -173,7 +173,7 @@ suite('a node that was never seen but crowded', () => {
 test('whoever leaves, fails or is turned away makes nobody look fast or slow', () => {
   const { core, clock, tell, arrive, after, end } = aCore([aNode({ slots: 8 })])
   const believed = () => {
-    const asked = aWork({ id: 'asked', maxTokens: 1, arrivedAt: clock.now })
+    const asked = aRequest({ id: 'asked', maxTokens: 1, arrivedAt: clock.now })
     const { decode, prefill } = core.explain(asked, clock.now).candidates[0] ?? {}
     return [decode, prefill].map((seconds) => Number(seconds?.toFixed(9)))
   }
@@ -199,7 +199,7 @@ test('whoever leaves, fails or is turned away makes nobody look fast or slow', (
 
 suite('what is expected of the next request', () => {
   const expected = (core: Core, now: number) => {
-    const [candidate] = core.explain(aWork({ id: 'next', maxTokens: 1, arrivedAt: now }), now).candidates
+    const [candidate] = core.explain(aRequest({ id: 'next', maxTokens: 1, arrivedAt: now }), now).candidates
     assert.ok(candidate)
     return candidate
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { aCore, aNode, aResident, aWork, briefly, type Changes } from '../../support/core.ts'
+import { aCore, aNode, aRequest, aResident, briefly, type Changes } from '../../support/core.ts'
 
 const giga = 1e9
 const patience: Changes = {
@@ -87,7 +87,7 @@ suite('swaps', () => {
       [refused.reason, refused.node, Math.round(refused.retryAfterS)],
       ['load-failed', 'n', 10],
     )
-    assert.equal(core.explain(aWork({ id: 'x' }), clock.now).refused, 'load-failed')
+    assert.equal(core.explain(aRequest({ id: 'x' }), clock.now).refused, 'load-failed')
     after(10)
     assert.deepEqual(briefly(arrive({ id: 'later' })), ['n: nothing for a'])
   })
@@ -192,11 +192,11 @@ suite('swaps', () => {
       { ...aNode({ name: 'large', models }), resident: resident(others.variant) },
     ])
     for (const id of ['x', 'y', 'z']) {
-      tell({ type: 'arrived', work: aWork({ id, model: 'b', arrivedAt: clock.now, ...others }) })
+      tell({ type: 'arrived', request: aRequest({ id, model: 'b', arrivedAt: clock.now, ...others }) })
       tell({ type: 'left', id })
     }
     clock.now += 1
-    const { candidates } = core.explain(aWork(), clock.now)
+    const { candidates } = core.explain(aRequest(), clock.now)
     const eviction = Object.fromEntries(candidates.map((each) => [each.node, each.eviction]))
     assert.deepEqual([eviction['plain'], (eviction['large'] ?? 0).toFixed(1)], [0, '14.3'])
   })
@@ -310,7 +310,7 @@ suite('swaps', () => {
     )
     arrive({ id: 'first' })
     arrive({ id: 'second', maxTokens: 10 })
-    const { waitsFor, predictedStart } = core.explain(aWork({ id: 'second' }), clock.now)
+    const { waitsFor, predictedStart } = core.explain(aRequest({ id: 'second' }), clock.now)
     assert.equal(waitsFor, 'slot')
     // 15 GB: 2 s to read the prompt, and 5 s for 100 tokens.
     assert.equal(predictedStart?.toFixed(3), (1000 + 7).toFixed(3))

@@ -36,10 +36,10 @@ test('every node is told why it is passed over, and the choice is that of the sc
   const onBusy = new Set(nodes.map(({ name }) => name).filter((name) => name !== 'busy'))
   await scheduler.acquire(anAsk({ tried: onBusy }), never)
   const ask = anAsk({ nodes: { zone: 'a' }, tried: new Set(['tried']) })
-  const { pick, panic, standings } = scheduler.explain(ask)
+  const { pick, panic, perNode } = scheduler.explain(ask)
   assert.ok('node' in pick)
   assert.deepEqual([pick.node.name, pick.reason, panic], ['warm', 'warm', false])
-  assert.deepEqual(Object.fromEntries(standings.map(({ node, barrier }) => [node.name, barrier])), {
+  assert.deepEqual(Object.fromEntries(perNode.map(({ node, barrier }) => [node.name, barrier])), {
     broken: 'breaker',
     busy: 'full',
     cold: null,
@@ -55,12 +55,12 @@ test('every node is told why it is passed over, and the choice is that of the sc
     weightless: 'weight',
   })
   assert.deepEqual(
-    standings
+    perNode
       .filter(({ running, residence }) => running > 0 || residence === 'same')
       .map(({ node }) => node.name),
     ['busy', 'warm'],
   )
-  const costs = standings.filter(({ candidate }) => candidate !== null)
+  const costs = perNode.filter(({ candidate }) => candidate !== null)
   assert.deepEqual(
     costs.map(({ node, candidate }) => [node.name, candidate?.state]),
     [
@@ -84,11 +84,11 @@ test('in panic, nodes with bad answers are shown as possible, and those that ref
     upstreams: upstreamsWith({ a: 'ejected', b: 'refused', c: 'refused' }),
     clock,
   })
-  const { pick, panic, standings } = scheduler.explain(anAsk())
+  const { pick, panic, perNode } = scheduler.explain(anAsk())
   assert.equal(panic, true)
   assert.ok('node' in pick && pick.node.name === 'a')
   assert.deepEqual(
-    standings.map(({ barrier }) => barrier),
+    perNode.map(({ barrier }) => barrier),
     [null, 'breaker', 'breaker'],
   )
 })

@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import { defaultParameters } from '../../../lib/scheduler/parameters.ts'
 import { Groups } from '../../../lib/scheduler/queue/groups.ts'
 import { PassBudget } from '../../../lib/scheduler/queue/pass-budget.ts'
-import { aWork } from '../../support/core.ts'
+import { aRequest } from '../../support/core.ts'
 
 const { window } = defaultParameters.queue
 
@@ -11,7 +11,7 @@ const { window } = defaultParameters.queue
 function aPass(groups: number, each: number) {
   const all = new Groups()
   const joined = Array.from({ length: groups * each }, (_, nth) =>
-    all.join(aWork({ model: `m${Math.floor(nth / each)}` })),
+    all.join(aRequest({ model: `m${Math.floor(nth / each)}` })),
   )
   const budget = new PassBudget(defaultParameters.queue)
   budget.begin(all.all(), ({ model }) => model === 'm0', 0)

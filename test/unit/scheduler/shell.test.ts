@@ -171,7 +171,7 @@ suite('the queue', () => {
     const waiting = ask({ id: 'waits' })
     await clock.advance(0)
     assert.deepEqual(
-      scheduler.queued().map(({ work, plan }) => [work.id, plan?.node, plan?.waitsFor]),
+      scheduler.queued().map(({ request, plan }) => [request.id, plan?.node, plan?.waitsFor]),
       [['waits', 'a', 'slot']],
     )
     assert.equal(scheduler.decisions()[0]?.id, 'runs')

@@ -59,7 +59,7 @@ for (const scenario of ['steady', 'noisy-tenant', 'slow-node', 'dead-node'] as c
     assert.ok(left.length > 0)
     assert.equal(outcomes.filter(({ end }) => end === 'lost').length, 0)
     const attempts = Map.groupBy(events.filter(isAboutOne), (event) =>
-      event.type === 'arrived' ? event.work.id : event.id,
+      event.type === 'arrived' ? event.request.id : event.id,
     )
     for (const [id, told] of attempts) {
       const count = (type: SchedulerEvent['type']) => told.filter((event) => event.type === type).length
@@ -82,7 +82,7 @@ test('what waits at a node that dies is served by another', () => {
   for (const event of events) {
     if (event.type === 'first-token') seen.add(event.id)
     if (event.type === 'arrived')
-      assert.ok(!seen.has(event.work.id), 'nobody begins again in front of a caller')
+      assert.ok(!seen.has(event.request.id), 'nobody begins again in front of a caller')
   }
 })
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { TenantReservation } from '../../../lib/scheduler/queue/tenant-reservation.ts'
 import { Tenants } from '../../../lib/scheduler/queue/tenants.ts'
-import { aCore, aNode, aWork, briefly, type Changes, someParameters, without } from '../../support/core.ts'
+import { aCore, aNode, aRequest, briefly, type Changes, someParameters, without } from '../../support/core.ts'
 
 const changes: Changes = {
   classes: { high: { rank: 0, ttftS: 5, limitS: 1000 }, low: { rank: 1, ttftS: 5, limitS: 1000 } },
@@ -12,10 +12,10 @@ const changes: Changes = {
 /** One request is about 1.6 s of the fleet's work there. */
 const node = aNode({ slots: 4, models: { a: 5, b: 5, c: 5 }, loaded: ['a', 'b'] })
 /** So many requests that come at once. */
-const flood = (count = 8, work = {}) =>
-  Array.from({ length: count }, (_, nth) => ({ id: `noise${nth}`, tenant: 'noisy', ...work }))
+const flood = (count = 8, request = {}) =>
+  Array.from({ length: count }, (_, nth) => ({ id: `noise${nth}`, tenant: 'noisy', ...request }))
 /** Of a tenant of its own. */
-const light = (id: string, work = {}) => ({ id, tenant: id, ...work })
+const light = (id: string, request = {}) => ({ id, tenant: id, ...request })
 
 function starts(effects: Parameters<typeof briefly>[0]): number {
   return effects.filter(({ type }) => type === 'start').length
@@ -74,8 +74,8 @@ suite('a tenant that asks for much more than its share', () => {
     arrive(light('first', { model: 'a' }))
     arrive(...flood(1, { model: 'a' }))
     after(0.25)
-    const works = [...flood(8, { model: 'b' }), ...flood(8, { model: 'c' })]
-    assert.deepEqual(arrive(...works.map((work, nth) => ({ ...work, id: `more${nth}` }))), [])
+    const requests = [...flood(8, { model: 'b' }), ...flood(8, { model: 'c' })]
+    assert.deepEqual(arrive(...requests.map((request, nth) => ({ ...request, id: `more${nth}` }))), [])
     assert.equal(starts(arrive(light('second', { model: 'b' }))), 1)
   })
 
@@ -113,17 +113,17 @@ suite('a tenant that asks for much more than its share', () => {
     const refused = effects.flatMap((effect) => (effect.type === 'refuse' ? [effect] : []))
     assert.ok(refused.length > 20)
     assert.ok(refused.every(({ reason, retryAfterS }) => reason === 'no-capacity' && retryAfterS >= 1))
-    const { waitsFor, predictedStart } = core.explain(aWork({ id: 'x', tenant: 'noisy' }), clock.now)
+    const { waitsFor, predictedStart } = core.explain(aRequest({ id: 'x', tenant: 'noisy' }), clock.now)
     assert.equal(waitsFor, 'share')
     assert.ok((predictedStart ?? 0) > clock.now)
-    assert.equal(core.explain(aWork({ id: 'y', tenant: 'first' }), clock.now).waitsFor, null)
+    assert.equal(core.explain(aRequest({ id: 'y', tenant: 'first' }), clock.now).waitsFor, null)
   })
 })
 
 test('of several tenants those are held back that ask for more than is left by who asks for less', () => {
   const parameters = someParameters()
   const tenants = new Tenants(parameters)
-  const restraint = new TenantReservation(parameters, tenants)
+  const reservation = new TenantReservation(parameters, tenants)
   for (const [tenant, fleetS] of [
     ['noisy', 9],
     ['loud', 9],
@@ -131,11 +131,11 @@ test('of several tenants those are held back that ask for more than is left by w
     ['light', 0.3],
   ] as const) {
     tenants.began(tenant, 1000)
-    restraint.asked(tenant, 0, fleetS, 100)
+    reservation.requested(tenant, 0, fleetS, 100)
   }
-  const held = (tenant: string) => restraint.limits(tenant, 0, 100)
+  const held = (tenant: string) => reservation.limits(tenant, 0, 100)
   assert.deepEqual([held('usual'), held('light'), held('unknown')], [null, null, null])
   assert.ok(held('noisy'))
   assert.ok(held('loud'))
-  assert.equal(restraint.limits('noisy', 0, 110), null, 'it is over')
+  assert.equal(reservation.limits('noisy', 0, 110), null, 'it is over')
 })
