@@ -169,8 +169,8 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     shows: new ShowCache({ client: api, upstreams, requestProbe: doubt }),
     unloads: new UnloadEverywhere({ client: api, clock, requestProbe: doubt }),
     management,
-    passes: new Passthrough({ upstreams, forwarder, clock, requestProbe: doubt }),
-    blobs: new BlobUploads({ blobIndex: holders, client: api }),
+    passthrough: new Passthrough({ upstreams, forwarder, clock, requestProbe: doubt }),
+    blobUploads: new BlobUploads({ blobIndex: holders, client: api }),
     clock,
     log,
     metrics,
@@ -242,10 +242,10 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
     // Load balancers look at /readyz every few seconds: they must see it before connections are refused.
     await clock.sleep(graceMs, hurry.signal).catch(() => {})
     const closed = listener.close()
-    await Promise.race([pipeline.idle(), clock.sleep(drainMs, hurry.signal)]).catch(() => {})
-    const cut = pipeline.abortAll(new ProxyError('shutting_down'))
+    await Promise.race([pipeline.exchanges.idle(), clock.sleep(drainMs, hurry.signal)]).catch(() => {})
+    const cut = pipeline.exchanges.abortAll(new ProxyError('shutting_down'))
     if (cut > 0) log.warn('requests cut off', { requests: cut })
-    await Promise.race([pipeline.idle(), clock.sleep(lastWordsMs)])
+    await Promise.race([pipeline.exchanges.idle(), clock.sleep(lastWordsMs)])
     listener.destroy()
     await closed
     await adminServer.close()

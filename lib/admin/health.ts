@@ -58,7 +58,7 @@ function storeLine({ store }: AdminContext): string {
 /** Gauges that are states, not events, are read when they are asked for. */
 function readGauges({ cluster, metrics, pipeline, scheduler, snapshot }: AdminContext): void {
   cluster.measure()
-  metrics.bodyBytes.set(pipeline.bodyBytes)
+  metrics.bodyBytes.set(pipeline.bodies.heldBytes)
   const { nodes, config } = snapshot.get()
   const waiting = scheduler.queuedByClass()
   metrics.queueLength.reset()

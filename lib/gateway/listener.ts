@@ -141,7 +141,7 @@ export class Listener {
       return
     }
     const refusal = refusalOf(error)
-    const exchange = this.#pipeline.on(socket)
+    const exchange = this.#pipeline.exchanges.on(socket)
     if (refusal.code === 'request_timeout' && exchange?.streamsBody) return
     if (!exchange || exchange.response.writableEnded) {
       // There is no request to answer in a dialect: the status is all that is said.

@@ -52,7 +52,7 @@ suite('a request that cannot be served is told why:', () => {
     const sketch = { name: 'a', url: node.url, loaded: ['m:latest'] }
     await using gateway = await startGateway(aSnapshot({ nodes: [{ ...sketch, health: 'unknown' }] }))
     const answer = fetch(`${gateway.url}/api/chat`, chat('m'))
-    await eventually(() => gateway.pipeline.bodyBytes > 0, 'it has been read')
+    await eventually(() => gateway.pipeline.bodies.heldBytes > 0, 'it has been read')
     gateway.current.swap(aSnapshot({ nodes: [sketch] }))
     assert.equal((await answer).status, 200)
   })

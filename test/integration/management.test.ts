@@ -238,7 +238,7 @@ suite('a pull on two nodes', () => {
   test('that a stop of the instance cuts off says so', async () => {
     await using gateway = await startGateway(aSnapshot({ nodes, keys }))
     const response = await ask(gateway, '/api/pull', { model: 'm' })
-    gateway.pipeline.abortAll(new ProxyError('shutting_down'))
+    gateway.pipeline.exchanges.abortAll(new ProxyError('shutting_down'))
     await assert.rejects(response.text())
     assert.equal(gateway.jobs.get('job-1')?.status, null)
   })

@@ -93,17 +93,17 @@ export async function startGateway(
   const unloads = new UnloadEverywhere({ client: api, clock, requestProbe: doubt })
   const jobs = new FakeJobs(current)
   const holders = new BlobIndex(api)
-  const blobs = new BlobUploads({ blobIndex: holders, client: api })
+  const blobUploads = new BlobUploads({ blobIndex: holders, client: api })
   const management = new JobEndpoint({ jobs, blobs: holders, clock })
-  const passes = new Passthrough({ upstreams, forwarder, clock, requestProbe: doubt })
+  const passthrough = new Passthrough({ upstreams, forwarder, clock, requestProbe: doubt })
   const pipeline = new Pipeline({
     snapshot: current,
     dispatch,
     shows,
     unloads,
     management,
-    passes,
-    blobs,
+    passthrough,
+    blobUploads,
     clock,
     log,
     metrics,

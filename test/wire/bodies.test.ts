@@ -226,7 +226,7 @@ suite('a body in zstd', () => {
     const answer = await wire.send(zstdPost('/v1/chat/completions', bomb), /\r\n\r\n./)
     assert.match(answer, /^HTTP\/1.1 413 [\s\S]*larger than 20971520 bytes/)
     await wire.assertWell()
-    assert.equal(wire.gateway.pipeline.bodyBytes, 0)
+    assert.equal(wire.gateway.pipeline.bodies.heldBytes, 0)
   })
 
   test('that wants more memory than the largest body could use is refused, however small it is (57)', async () => {
@@ -248,10 +248,10 @@ suite('a body in zstd', () => {
     const large = zstdPost('/v1/chat/completions', await packedStream(0, windowOf(22)))
     const half = connect(wire.gateway.port, '127.0.0.1').on('error', () => {})
     half.write(large.subarray(0, -10))
-    await eventually(() => wire.gateway.pipeline.bodyBytes > 4 * 1024 * 1024, 'its window counts')
+    await eventually(() => wire.gateway.pipeline.bodies.heldBytes > 4 * 1024 * 1024, 'its window counts')
     assert.match(await wire.send(large, /\r\n\r\n./), /^HTTP\/1.1 503 [\s\S]*too many request bodies/)
     half.destroy()
-    await eventually(() => wire.gateway.pipeline.bodyBytes === 0, 'all of it is given back')
+    await eventually(() => wire.gateway.pipeline.bodies.heldBytes === 0, 'all of it is given back')
   })
 
   const packed = zstdCompressSync(chat)

@@ -96,7 +96,7 @@ suite('a caller who is slow', { concurrency: 3 }, () => {
       await eventually(() => caller.closed, 'the connection is closed', 5000)
       assert.match(caller.received, /^HTTP\/1.1 408 /)
       assert.deepEqual(gateway.node.received, [])
-      assert.equal(gateway.pipeline.bodyBytes, 0)
+      assert.equal(gateway.pipeline.bodies.heldBytes, 0)
     })
   }
 
@@ -134,7 +134,7 @@ suite('a caller who does not fetch its answer', () => {
     caller.socket.write(get('/api/tags'))
     await eventually(() => gateway.lines.length === 1, 'the answer is written')
     let idle = false
-    void gateway.pipeline.idle().then(() => {
+    void gateway.pipeline.exchanges.idle().then(() => {
       idle = true
     })
     await sleep(100)
@@ -263,7 +263,7 @@ suite('pipelined requests', () => {
     assert(grownMiB < 50, `${grownMiB} MiB`)
     assert.deepEqual(await gateway.refused(), { pipelined: 1 })
     assert(gateway.node.received.length <= 1)
-    await gateway.pipeline.idle()
+    await gateway.pipeline.exchanges.idle()
     assert.match(await exchangeBytes(gateway.port, version), /^HTTP\/1.1 200/)
   })
 
@@ -313,7 +313,7 @@ suite('a caller who leaves by', () => {
       await eventually(() => gateway.node.closedAt[0] !== undefined, "the node's request is closed", 1000)
       await eventually(() => gateway.lines.some(({ fields }) => fields['status'] === 499), '499')
       assert.deepEqual(gateway.scheduler.summary(), { running: {}, queued: 0 })
-      assert.equal(gateway.pipeline.bodyBytes, 0)
+      assert.equal(gateway.pipeline.bodies.heldBytes, 0)
     })
   }
 })
@@ -326,12 +326,12 @@ suite('request bodies', () => {
     await using gateway = await start({ serve: () => {}, config })
     using holder = await call(gateway.port, post(large))
     await eventually(() => gateway.node.received.length === 1, 'the first is with the node')
-    assert.equal(gateway.pipeline.bodyBytes, 60_000)
+    assert.equal(gateway.pipeline.bodies.heldBytes, 60_000)
     const refusal = await exchangeBytes(gateway.port, post(large), /\{"error":/)
     assert.match(refusal, /^HTTP\/1.1 503 [\s\S]*retry-after: 2\r\n[\s\S]*too many request bodies/i)
     assert.equal(gateway.node.received.length, 1, 'no node saw it')
     holder.socket.destroy()
-    await eventually(() => gateway.pipeline.bodyBytes === 0, 'the bytes are given back')
+    await eventually(() => gateway.pipeline.bodies.heldBytes === 0, 'the bytes are given back')
     using _next = await call(gateway.port, post(large))
     await eventually(() => gateway.node.received.length === 2, 'the next is with the node')
   })
@@ -349,7 +349,7 @@ suite('request bodies', () => {
     const head = post(large).slice(0, -large.length)
     const idlers = await Promise.all(Array.from({ length: 8 }, () => call(gateway.port, head)))
     assert.match(await exchangeBytes(gateway.port, post(large), /"done":true/), /^HTTP\/1.1 200 /)
-    assert(gateway.pipeline.bodyBytes <= 60_000)
+    assert(gateway.pipeline.bodies.heldBytes <= 60_000)
     for (const idler of idlers) idler[Symbol.dispose]()
   })
 
@@ -366,7 +366,7 @@ suite('request bodies', () => {
         /^HTTP\/1.1 408 [\s\S]*"message":"the request body arrived slower than 1024/,
       )
     }
-    assert.equal(gateway.pipeline.bodyBytes, 0)
+    assert.equal(gateway.pipeline.bodies.heldBytes, 0)
     assert.deepEqual(gateway.node.received, [])
   })
 
@@ -374,11 +374,11 @@ suite('request bodies', () => {
     await using gateway = await start({ serve: () => {}, config })
     const chunked = `POST /api/chat HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n`
     using first = await call(gateway.port, `${chunked}ea60\r\n${large}\r\n`)
-    await eventually(() => gateway.pipeline.bodyBytes >= 60_000, 'the first counts')
+    await eventually(() => gateway.pipeline.bodies.heldBytes >= 60_000, 'the first counts')
     const second = `${chunked}ea60\r\n${large}\r\n0\r\n\r\n`
     assert.match(await exchangeBytes(gateway.port, second, /\{"error":/), /^HTTP\/1.1 503 /)
     first.socket.resetAndDestroy()
-    await eventually(() => gateway.pipeline.bodyBytes === 0, 'the bytes are given back')
+    await eventually(() => gateway.pipeline.bodies.heldBytes === 0, 'the bytes are given back')
     assert.deepEqual(gateway.node.received, [])
   })
 
@@ -391,7 +391,7 @@ suite('request bodies', () => {
       `POST /api/chat HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`,
     )
     await eventually(() => gateway.node.received[0]?.endsWith(body) ?? false, 'the node has it whole')
-    assert(gateway.pipeline.bodyBytes <= 40_000, `${gateway.pipeline.bodyBytes} bytes`)
+    assert(gateway.pipeline.bodies.heldBytes <= 40_000, `${gateway.pipeline.bodies.heldBytes} bytes`)
   })
 
   test('that break off or break their framing are told 400 in the dialect, and reach no node (26, 32)', async () => {
@@ -406,6 +406,6 @@ suite('request bodies', () => {
     assert.match(broken.received, /^HTTP\/1.1 400 [\s\S]*"type":"invalid_request_error"/)
     assert.match(short.received, /^HTTP\/1.1 400 /)
     assert.deepEqual(gateway.node.received, [])
-    assert.equal(gateway.pipeline.bodyBytes, 0)
+    assert.equal(gateway.pipeline.bodies.heldBytes, 0)
   })
 })

@@ -75,7 +75,7 @@ suite('an upload', () => {
       assert.match(await exchangeBytes(gateway.port, sized(form), /heard/), /^HTTP\/1.1 200 OK/)
       assert.equal(gateway.body(0), form)
       assert.match(gateway.nodes[0]?.received[0] ?? '', new RegExp(`content-length: ${form.length}\r\n`, 'i'))
-      assert.equal(gateway.pipeline.bodyBytes, 0)
+      assert.equal(gateway.pipeline.bodies.heldBytes, 0)
     })
   }
 
@@ -131,7 +131,10 @@ suite('an upload', () => {
       await new Promise((resolve) => setTimeout(resolve, 200))
     }
     assert(before < bytes / 2, `${before} bytes went somewhere`)
-    assert(gateway.pipeline.bodyBytes < 4 * 1024 * 1024, `${gateway.pipeline.bodyBytes} bytes held`)
+    assert(
+      gateway.pipeline.bodies.heldBytes < 4 * 1024 * 1024,
+      `${gateway.pipeline.bodies.heldBytes} bytes held`,
+    )
     caller.socket.destroy()
   })
 
@@ -152,7 +155,7 @@ suite('an upload', () => {
     const answer = await exchangeBytes(gateway.port, sized(model + file(8_000_000) + end), /\r\n\r\n./)
     assert.match(answer, /^HTTP\/1.1 502 [\s\S]*"error":\{"message":"the Ollama server failed/)
     assert.deepEqual(gateway.nodes[1]?.received, [])
-    assert.equal(gateway.pipeline.bodyBytes, 0)
+    assert.equal(gateway.pipeline.bodies.heldBytes, 0)
   })
 
   test('whose caller leaves ends at the node', async () => {
@@ -232,7 +235,7 @@ suite('a form that comes slowly', () => {
     const caller = aCaller(gateway.port)
     const form = sized(model + file(300_000) + end)
     caller.socket.write(form.slice(0, -100))
-    await eventually(() => gateway.pipeline.bodyBytes > 300_000, 'all but its end is here')
+    await eventually(() => gateway.pipeline.bodies.heldBytes > 300_000, 'all but its end is here')
     assert.deepEqual(gateway.scheduler.summary(), { running: {}, queued: 0 })
     assert.deepEqual(gateway.nodes[0]?.received, [])
     caller.socket.write(form.slice(-100))
@@ -248,7 +251,7 @@ suite('a form that comes slowly', () => {
     clearInterval(trickle)
     assert.match(caller.received, /^HTTP\/1.1 408 [\s\S]*slower than 1024 bytes a second/)
     assert.deepEqual(gateway.nodes[0]?.received, [])
-    assert.equal(gateway.pipeline.bodyBytes, 0)
+    assert.equal(gateway.pipeline.bodies.heldBytes, 0)
   })
 
   test('once it holds a slot, is given up when it comes slower than 256 KiB a second (344)', async () => {

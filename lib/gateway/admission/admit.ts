@@ -4,9 +4,8 @@ import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { applyEdits, type Edit, editsOf } from '../body/json-edit.ts'
 import type { Scanned } from '../body/json-fields.ts'
-import { FormReader } from '../body/multipart.ts'
 import type { ModelRename } from '../body/rename-model.ts'
-import type { RequestBody, StreamingBody } from '../body/streaming-body.ts'
+import type { RequestBody } from '../body/streaming-body.ts'
 import type { Caller } from '../http/authenticate.ts'
 import type { Exchange } from '../http/exchange.ts'
 import type { ForwardRoute } from '../http/routes.ts'
@@ -16,8 +15,6 @@ import { chooseModel, type ModelChoice, rulesFor } from './model-routing.ts'
 import { adjustOptions } from './request-options.ts'
 import { contextRule } from './resolve-model.ts'
 
-/** A form has no fields for options. */
-const noVariant = ''
 const noNodes: ReadonlySet<string> = new Set()
 
 /** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
@@ -109,42 +106,7 @@ function inWordsOf<T>(api: Api, choose: () => T): T {
   }
 }
 
-/** Of a form, read before it may wait for a slot: as much as Ollama keeps in memory, and some (middleware/openai.go). */
-const formBytes = 32 * 1024 * 1024
-
-/**
- * `admit` for a form whose fields come one after the other. It is read to its end first, since a slot that waits for a
- * caller serves no other; of a very large one the rest is read while it is sent.
- *
- * @throws ProxyError `bad_form`, `unsupported_encoding`, `no_audio`, those of reading an upload and of `chooseModel`.
- */
-export async function admitForm(
-  exchange: Exchange,
-  route: ForwardRoute,
-  caller: Caller,
-  body: StreamingBody,
-  snapshot: Snapshot,
-): Promise<AdmittedRequest> {
-  const form = new FormReader(exchange.request.headers['content-type'], 'model')
-  const model = await body.readUntil((bytes) => form.find(bytes))
-  if (!model) throw new ProxyError('bad_form', { reason: 'it ends before its last boundary' })
-  const choice = chooseModel(model.value, caller, snapshot)
-  const { asked, model: chosen, isFallback } = choice
-  const { capabilities } = snapshot.models.get(chosen)?.newest ?? {}
-  if (capabilities && !capabilities.includes('audio')) throw new ProxyError('no_audio', { model: chosen })
-  if (chosen !== asked) body.replace(model.start, model.end, chosen)
-  await body.readAhead(Math.min(formBytes, snapshot.config.limits.body_bytes))
-  return {
-    spec: specFor(exchange, route.api, caller, choice, noVariant),
-    body,
-    isFallback,
-    rename: null,
-    adjusted: [],
-    unloads: null,
-  }
-}
-
-function specFor(
+export function specFor(
   { id, startedAt }: Exchange,
   api: Api,
   { tenant }: Caller,

@@ -2,7 +2,7 @@ import type { Config } from '../../fleet/config.ts'
 import { Backoff } from '../../shared/backoff.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Random } from '../../shared/random.ts'
-import { FailureWindow, type WindowBucket } from './failure-window.ts'
+import { FailureWindow, type WindowBucket } from './opossum.ts'
 
 /** The passive guard of a node is closed (takes requests), open (takes none) or half-open (takes one, on trial). */
 export type BreakerState = 'closed' | 'open' | 'half-open'

@@ -2,12 +2,14 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { hashToken } from '../../fleet/api-key.ts'
 import type { KeyOptions } from '../../fleet/caller-options.ts'
 import type { Config } from '../../fleet/config.ts'
-import type { Scope } from '../../fleet/scopes.ts'
+import { type Scope, scopes } from '../../fleet/scopes.ts'
 import type { KeyView, Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { inRanges } from '../../shared/net/address.ts'
+import type { Exchange } from './exchange.ts'
 import { checkHost, proxyHeaderOf } from './keyless.ts'
+import type { Route } from './routes.ts'
 
 /** Who asks: the tenant that is counted, the models it may see, and what it may do. */
 export interface Caller {
@@ -42,6 +44,29 @@ interface Door {
   readonly clock: Clock
 }
 
+const inference: readonly Scope[] = ['inference']
+
+/**
+ * The caller of a request, as far as its route may be used by it.
+ *
+ * @throws ProxyError those of `identify`, and `admin_scope_required`.
+ */
+export function authenticate(
+  { request, trace }: Exchange,
+  route: Route,
+  snapshot: Snapshot,
+  { clock, loopback }: Pick<Door, 'clock' | 'loopback'>,
+): Caller {
+  const open = route.action === 'answer' && route.open
+  // A key with the scope admin alone is good for these.
+  const isForAdmins = route.kind === 'management' || (route.action === 'pass' && route.to === 'identity')
+  const door = { clock, loopback, open, scopes: isForAdmins ? scopes : inference }
+  const caller = identify(request, snapshot, door)
+  trace.tenant = caller.tenant
+  if (route.kind === 'management' && !caller.mayManage) throw new ProxyError('admin_scope_required')
+  return caller
+}
+
 /**
  * Finds the caller by the token in `Authorization: Bearer` or `x-api-key`, else by its address, unless a proxy stands
  * between: the address is the proxy's then.
@@ -51,7 +76,7 @@ interface Door {
  *
  * @throws ProxyError `unauthorized`, `key_expired`, `anonymous_refused`, `foreign_host`, `inference_scope_required` for a key that is good for changes only, or `bad_request` for two tokens that differ.
  */
-export function authenticate(
+function identify(
   { headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>,
   snapshot: Snapshot,
   door: Door,

@@ -1,14 +1,28 @@
 import type { OutgoingHttpHeaders } from 'node:http'
-import type { ProxyError } from '../../shared/errors.ts'
+import { ProxyError } from '../../shared/errors.ts'
 import { viaLlamero } from '../../shared/net/via.ts'
 import { errorBody, isStream, retryHeaders, streamError } from './error-response.ts'
-import type { Exchange } from './exchange.ts'
+import { ClientGone, type Exchange } from './exchange.ts'
+import { endAfterBody } from './finish-response.ts'
+
+/** Ends an exchange with what its handler threw. When the exchange was aborted, the reason of the abort counts. */
+export function endWithError(exchange: Exchange, thrown: unknown): void {
+  const { trace, signal } = exchange
+  const error: unknown = signal.aborted ? signal.reason : thrown
+  trace.error = error
+  if (error instanceof ClientGone) {
+    trace.outcome = 'client_cancelled'
+    exchange.response.destroy()
+    return
+  }
+  refuse(exchange, error instanceof ProxyError ? error : new ProxyError('internal', {}, { cause: error }))
+}
 
 /**
- * Tells the caller, in its dialect, that there is no answer. Once part of an answer is out, the error follows in the
- * stream and the connection is cut without its proper end: a broken answer must never look whole.
+ * Sends an error in the caller's dialect. After the first byte of a response, the error follows in the stream and the
+ * connection is cut without its proper end: a broken response must never look complete.
  */
-export function refuse(exchange: Exchange, error: ProxyError): void {
+function refuse(exchange: Exchange, error: ProxyError): void {
   const { response, request, dialect, publicId } = exchange
   if (response.headersSent) {
     if (exchange.trace.errorIsInStream) response.socket?.destroySoon()
@@ -35,26 +49,4 @@ export function refuse(exchange: Exchange, error: ProxyError): void {
 /** The ollama CLI hides the text of a 401 and shows that of a 403. */
 function statusFor({ request }: Exchange, error: ProxyError): number {
   return error.status === 401 && request.headers['user-agent']?.startsWith('ollama/') ? 403 : error.status
-}
-
-const lingerMs = 1000
-
-/**
- * Writes the last bytes of an answer, and closes only after the caller has stopped sending, within a second: a socket
- * closed with unread bytes is reset, and the reset overtakes the answer.
- */
-export function endAfterBody({ request, response }: Exchange, last: string | Buffer): void {
-  if (request.complete) {
-    response.end(last)
-    return
-  }
-  response.write(last)
-  const end = () => {
-    clearTimeout(timer)
-    response.end()
-  }
-  const timer = setTimeout(end, lingerMs).unref()
-  request.once('end', end)
-  request.once('close', end)
-  request.resume()
 }

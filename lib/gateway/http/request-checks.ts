@@ -1,4 +1,6 @@
+import type { IncomingMessage } from 'node:http'
 import { ProxyError } from '../../shared/errors.ts'
+import type { Via } from '../../shared/net/via.ts'
 import type { Exchange } from './exchange.ts'
 
 const maxTargetBytes = 8192
@@ -15,13 +17,17 @@ const hostPattern = new RegExp(String.raw`^(?:[\w.-]+|\[[\da-f:.]+\])(?::${port}
  *
  * @throws ProxyError with the reason.
  */
-export function checkRequest({ request, path }: Exchange): void {
+export function checkRequest({ request, path }: Exchange, via: Via): void {
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') throw new ProxyError('bad_version')
   const target = request.url ?? ''
   if (target.length > maxTargetBytes) throw new ProxyError('target_too_long')
   if (path === '*') throw new ProxyError('method_not_allowed', { path, allow: 'GET, HEAD, POST' })
   if (!path.startsWith('/'))
     throw new ProxyError('bad_request', { reason: 'the request target must be a path' })
+  checkHeaders(request, via)
+}
+
+function checkHeaders(request: IncomingMessage, via: Via): void {
   const { upgrade, host, 'transfer-encoding': encoding } = request.headers
   // An offer of HTTP/2 may be ignored; a websocket's client would wait for an answer that is none.
   if (upgrade !== undefined && upgrade !== 'h2c')
@@ -34,6 +40,8 @@ export function checkRequest({ request, path }: Exchange): void {
   // HTTP/1.0 needs none.
   if (host !== undefined && !hostPattern.test(host))
     throw new ProxyError('bad_request', { reason: 'the Host header must be a host with or without a port' })
+  if (request.headers.via !== undefined && via.isLoop(request.headers.via))
+    throw new ProxyError('loop_detected')
 }
 
 function repeatedHeader(rawHeaders: readonly string[]): string | undefined {

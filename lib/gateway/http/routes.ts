@@ -44,6 +44,11 @@ export type Route =
   | { readonly action: 'blob'; readonly kind: 'management' }
   | PassRoute
 
+/** What is done with a request. The pipeline has one handler for each. */
+export type Action = Route['action']
+
+export type RouteOf<A extends Action> = Extract<Route, { readonly action: A }>
+
 /** Ollama's own routes stream unless told not to, those of the others only when asked (docs/ollama.md#requests). */
 type Streams = 'unless-off' | 'if-on' | 'never'
 
@@ -109,10 +114,14 @@ export function findRoute(method: string, path: string, { routing }: Config): Ro
       if (method === 'POST') return unlisted(path)
     } else if (passedMethods.has(method)) return { action: 'pass', kind: 'other', to: 'unknown' }
   }
-  if (!row) throw new ProxyError('unknown_path', { path: path.slice(0, 200) })
+  if (!row) throw unknownPath(path)
   if (!row.methods.includes(method))
     throw new ProxyError('method_not_allowed', { path: path.slice(0, 200), allow: row.methods.join(', ') })
   return row.route
+}
+
+export function unknownPath(path: string): ProxyError {
+  return new ProxyError('unknown_path', { path: path.slice(0, 200) })
 }
 
 function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'json'): [string, Row] {

@@ -2,6 +2,7 @@ import type { NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { FanOut } from '../body/fan-out.ts'
+import type { RequestBodies } from '../body/request-bodies.ts'
 import type { Streamed, StreamingBody } from '../body/streaming-body.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { ClientGone, type Exchange } from '../http/exchange.ts'
@@ -31,8 +32,16 @@ export class BlobUploads {
     this.#options = options
   }
 
-  /** `HEAD`: 200 when every node where the caller's blobs belong has this one. @throws ProxyError as `receive`. */
-  async answerHead(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
+  /** Answers `HEAD` and `POST`. @throws ProxyError as `#receive`. */
+  async answer(exchange: Exchange, caller: Caller, bodies: RequestBodies, snapshot: Snapshot): Promise<void> {
+    if (exchange.request.method === 'HEAD') return await this.#answerHead(exchange, caller, snapshot)
+    await bodies.withStream(exchange, caller, snapshot.config, (body) =>
+      this.#receive(exchange, caller, body, snapshot),
+    )
+  }
+
+  /** `HEAD`: 200 when every node where the caller's blobs belong has this one. @throws ProxyError as `#receive`. */
+  async #answerHead(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
     const digest = digestOf(exchange.path)
     const { blobIndex } = this.#options
     const had = await Promise.all(
@@ -49,7 +58,7 @@ export class BlobUploads {
    * @throws ProxyError `bad_request` for what is no digest, `no_place`, `node_failed` naming the nodes that do not have
    *   it; the reason of the exchange's signal.
    */
-  async receive(exchange: Exchange, caller: Caller, body: StreamingBody, snapshot: Snapshot): Promise<void> {
+  async #receive(exchange: Exchange, caller: Caller, body: StreamingBody, snapshot: Snapshot): Promise<void> {
     const path = `/api/blobs/${digestOf(exchange.path)}`
     const nodes = homes(caller, snapshot)
     exchange.trace.attempts = 1

@@ -2,11 +2,12 @@ import { canonicalName } from '../../fleet/documents/names.ts'
 import { isOver, type JobSpec, type Jobs, type JobView } from '../../fleet/job.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
+import type { RequestBodies } from '../body/request-bodies.ts'
 import type { Caller } from '../http/authenticate.ts'
 import type { Exchange } from '../http/exchange.ts'
 import type { ManagedAction } from '../http/routes.ts'
 import type { BlobIndex } from './blob-index.ts'
-import { readJobBody } from './job-body.ts'
+import { maxJobBytes, readJobBody } from './job-body.ts'
 import { permit } from './job-permissions.ts'
 import { placeJob } from './job-placement.ts'
 import type { RequestedJob } from './job-request.ts'
@@ -31,7 +32,18 @@ export class JobEndpoint {
    *
    * @throws ProxyError those of `readJobBody` and `submit`; the reason of the exchange's signal.
    */
-  async answer(
+  answer(
+    exchange: Exchange,
+    action: ManagedAction,
+    caller: Caller,
+    bodies: RequestBodies,
+    snapshot: Snapshot,
+  ): Promise<void> {
+    const answer = (body: Buffer) => this.#answer(exchange, action, caller, body, snapshot)
+    return bodies.withWhole(exchange, caller, snapshot.config, answer, maxJobBytes)
+  }
+
+  async #answer(
     exchange: Exchange,
     action: ManagedAction,
     caller: Caller,

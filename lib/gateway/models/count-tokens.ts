@@ -3,6 +3,7 @@ import { ProxyError } from '../../shared/errors.ts'
 import { promptTokens } from '../admission/conversation.ts'
 import { chooseModel } from '../admission/model-routing.ts'
 import type { Scanned } from '../body/json-fields.ts'
+import type { RequestBodies } from '../body/request-bodies.ts'
 import { scanBody } from '../body/scan-body.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { sendJson } from '../http/error-response.ts'
@@ -19,12 +20,18 @@ const maxParsedValues = 5000
  * Answers `/v1/messages/count_tokens`, which Ollama does not have and Anthropic's clients ask for, with an estimate that
  * says so. @throws ProxyError `bad_json` and those of `chooseModel`.
  */
-export async function answerTokenCount(
+export function countTokens(
   exchange: Exchange,
   caller: Caller,
-  bytes: Buffer,
+  bodies: RequestBodies,
   snapshot: Snapshot,
 ): Promise<void> {
+  return bodies.withWhole(exchange, caller, snapshot.config, (bytes) =>
+    answer(exchange, caller, bytes, snapshot),
+  )
+}
+
+async function answer(exchange: Exchange, caller: Caller, bytes: Buffer, snapshot: Snapshot): Promise<void> {
   const scanned = await scanBody(bytes, [], exchange.signal)
   const { model } = scanned
   if (!model) throw new ProxyError('missing_model')

@@ -54,12 +54,12 @@ const cache = new WeakMap<object, WeakMap<object, Map<string, Buffer>>>()
 const maxKept = 16
 
 /** Answers a request from the snapshot. @throws ProxyError for a single model, see `chooseModel`. */
-export function answerFromSnapshot(
+export async function answerFromSnapshot(
   snapshot: Snapshot,
   name: AnswerName,
   exchange: Exchange,
   caller: Caller,
-): void {
+): Promise<void> {
   const headers = { 'x-request-id': exchange.publicId, via: viaLlamero }
   if (name === 'running') {
     exchange.response.writeHead(200, {

@@ -3,6 +3,7 @@ import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { UpstreamPool } from '../availability/upstream-pool.ts'
+import type { RequestBodies } from '../body/request-bodies.ts'
 import { failRequest, provesDown, sendRefusal } from '../dispatch/final-failure.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { ClientGone, type Exchange } from '../http/exchange.ts'
@@ -32,12 +33,30 @@ export class Passthrough {
   }
 
   /**
-   * Who may be asked, in the order they are. To be called before the body is read.
+   * Reads the body, which may be empty, and sends it on. Resolves when the caller has a node's answer.
+   *
+   * @throws ProxyError those of `#nodesFor`, `readBody` and `#forward`; the reason of the exchange's signal.
+   */
+  async answer(
+    exchange: Exchange,
+    route: PassRoute,
+    caller: Caller,
+    bodies: RequestBodies,
+    snapshot: Snapshot,
+  ): Promise<void> {
+    const nodes = this.#nodesFor(exchange, route, caller, snapshot)
+    using share = bodies.share(exchange, caller)
+    const { bytes } = await bodies.read(exchange, route, share, snapshot.config)
+    await this.#forward(exchange, nodes, bytes, snapshot)
+  }
+
+  /**
+   * The nodes that may be asked, in the order in which they are asked.
    *
    * @throws ProxyError `not_served` where the configuration names no node, `forbidden` without an admin's key,
    *   `node_unavailable`.
    */
-  nodesFor(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): readonly NodeView[] {
+  #nodesFor(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): readonly NodeView[] {
     const { nodes, config } = snapshot
     const available = [...nodes.values()].filter((node) => node.available).sort(byHealth)
     if (route.to === 'any') return atLeastOne(available.slice(0, config.routing.attempts))
@@ -54,7 +73,12 @@ export class Passthrough {
    *
    * @throws ProxyError that every node failed; the reason of the exchange's signal.
    */
-  async run(exchange: Exchange, nodes: readonly NodeView[], body: Buffer, snapshot: Snapshot): Promise<void> {
+  async #forward(
+    exchange: Exchange,
+    nodes: readonly NodeView[],
+    body: Buffer,
+    snapshot: Snapshot,
+  ): Promise<void> {
     const failure = await this.#firstAnswer(exchange, nodes, body, snapshot)
     if (!failure) {
       exchange.trace.outcome = 'ok'

@@ -6,6 +6,7 @@ import { ProxyError } from '../../shared/errors.ts'
 import { compareVersions } from '../../shared/versions.ts'
 import { chooseModel } from '../admission/model-routing.ts'
 import type { UpstreamPool } from '../availability/upstream-pool.ts'
+import type { RequestBodies } from '../body/request-bodies.ts'
 import { failRequest, provesDown } from '../dispatch/final-failure.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { sendJson } from '../http/error-response.ts'
@@ -31,7 +32,7 @@ interface Question {
 }
 
 /** A question names a model; a larger body is not read. */
-export const maxQuestionBytes = 64 * 1024
+const maxBodyBytes = 64 * 1024
 /** Verbose, with every token of a large vocabulary. */
 const maxAnswerBytes = 32 * 1024 * 1024
 const maxKeptBytes = 64 * 1024 * 1024
@@ -55,7 +56,12 @@ export class ShowCache {
    * @throws ProxyError `bad_json`, `all_nodes_down`, those of `chooseModel`, or that every node failed; the reason of the
    *   exchange's signal.
    */
-  async answer(exchange: Exchange, caller: Caller, body: Buffer, snapshot: Snapshot): Promise<void> {
+  answer(exchange: Exchange, caller: Caller, bodies: RequestBodies, snapshot: Snapshot): Promise<void> {
+    const answer = (body: Buffer) => this.#answer(exchange, caller, body, snapshot)
+    return bodies.withWhole(exchange, caller, snapshot.config, answer, maxBodyBytes)
+  }
+
+  async #answer(exchange: Exchange, caller: Caller, body: Buffer, snapshot: Snapshot): Promise<void> {
     const { name, verbose } = readQuestion(body)
     const { model } = chooseModel(name, caller, snapshot)
     exchange.trace.model = model

@@ -1,4 +1,4 @@
-import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Clock } from '../../shared/clock.ts'
 import type { Address } from '../../shared/net/address.ts'
 import { readInTurn } from '../../shared/turns.ts'
@@ -13,39 +13,23 @@ import type { Delivery } from '../response/response-writer.ts'
 import { AttemptDeadlines, type AttemptPhase, type TimedAttempt } from './attempt-deadlines.ts'
 import { readPastBrokenWrite } from './broken-write.ts'
 import { faultOf, flawOf } from './faults.ts'
+import { ProxiedExchange } from './http-proxy.ts'
 import type { UpstreamRequest } from './upstream-request.ts'
 
-/** Interim answers (1xx) before the answer. Ollama sends none; a proxy that sends many is heard all the same. */
-const maxInformed = 1000
-
-/** Played for http-proxy: the caller's connection, whose state is not its business. */
-const open = { destroyed: false }
-
-/** Servers that do not know the question get the body after as many milliseconds, as curl does it. */
-const inviteMs = 1000
+/** Interim responses (1xx) before the response. Ollama sends none; a proxy in front of it may send a few. */
+const maxInterim = 1000
+/** After so many milliseconds without a response to `Expect: 100-continue` the body is sent, as curl does. */
+const continueMs = 1000
 /** An idle connection notices an outage within 20 s; one on which something was sent needs more (see `VersionCheck`). */
 const keepAlive = { enable: true, initialDelay: 10_000, interval: 1000, count: 10 }
 
 /**
- * One try at one node. Its state is where it is: waiting for the head of the answer, streaming, paused because the
- * caller reads slowly, or settled. Whatever happens first settles it, closes what is still open towards the node, and
+ * One request on its way to one node and back: waiting for the head of the response, streaming, paused because the caller
+ * reads slowly, or settled. The first of all events that end it settles it and closes what is open towards the node;
  * later events find it settled.
- *
- * To http-proxy it plays the caller's request (`method`, `url`, `headers`, `pipe`) and the caller's response
- * (`on('close')`, `finished`), so that nothing of the real ones is in its hands.
  */
-export class ProxyCall implements WaitingAttempt, StreamingAttempt, TimedAttempt {
+export class ProxyCall extends ProxiedExchange implements WaitingAttempt, StreamingAttempt, TimedAttempt {
   readonly outcome: Promise<UpstreamOutcome>
-  readonly method: string
-  readonly url: string
-  readonly headers: OutgoingHttpHeaders
-  readonly httpVersionMajor = 1
-  readonly socket = open
-  /** Spares http-proxy a listener at the end of each answer, who would tell nobody. */
-  readonly finished = true
-  readonly headersSent = true
-  readonly writableFinished = false
-
   readonly #request: UpstreamRequest
   readonly #clock: Clock
   #phase: AttemptPhase = 'waiting'
@@ -53,26 +37,24 @@ export class ProxyCall implements WaitingAttempt, StreamingAttempt, TimedAttempt
   /** The body that is being passed on; null when the node has all of it. */
   #streamedBody: Streamed | null = null
   #resolve: (outcome: UpstreamOutcome) => void
-  #closeUpstream: () => void = () => {}
   #outgoing: ClientRequest | null = null
-  /** Bytes that came on the connection before it was this attempt's. */
+  /** Bytes that came on the connection before this call used it. */
   #readBefore = 0
   #answer: IncomingMessage | null = null
   #delivery: Delivery | null = null
   #pieces: PieceCount | null = null
 
   constructor(request: UpstreamRequest, clock: Clock) {
+    const { method, path, upstream, headers, expectsContinue } = request
+    super(method, upstream.path + path, expectsContinue ? { ...headers, expect: '100-continue' } : headers)
     this.#request = request
     this.#clock = clock
-    this.method = request.method
-    this.url = request.upstream.path + request.path
-    this.headers = request.expectsContinue ? { ...request.headers, expect: '100-continue' } : request.headers
     const { promise, resolve } = Promise.withResolvers<UpstreamOutcome>()
     this.outcome = promise
     this.#resolve = resolve
     request.signal.addEventListener('abort', this.#abort, { once: true })
     this.#deadlines = new AttemptDeadlines(request, clock, this)
-    request.upstream.waiting.set(this, this)
+    upstream.waiting.set(this, this)
     if (request.signal.aborted) this.#abort()
     else this.#deadlines.arm()
   }
@@ -85,20 +67,13 @@ export class ProxyCall implements WaitingAttempt, StreamingAttempt, TimedAttempt
     return this.#streamedBody
   }
 
-  /** Played for http-proxy: it asks to be told when the caller's connection closes, and then closes its own. */
-  on(event: string, listener: () => void): this {
-    if (event === 'close') this.#closeUpstream = listener
-    if (event === 'close' && this.#phase === 'settled') listener()
-    return this
-  }
-
-  /** Played for http-proxy: the body. The node's time to answer begins when it has all of it. */
+  /** Writes the body. The node's time to answer begins when it has all of it. */
   pipe(outgoing: ClientRequest): void {
     this.#outgoing = outgoing
     const { body } = this.#request
     if (Buffer.isBuffer(body) && !this.#request.expectsContinue) return void outgoing.end(body)
     if (!Buffer.isBuffer(body)) this.#streamedBody = body
-    // http-proxy does not tell of the socket of a request that asks first.
+    // http-proxy calls `sending` for no request with Expect.
     if (this.#request.expectsContinue) outgoing.once('socket', () => this.sending(outgoing))
     void this.#send(outgoing, body)
     if (this.#phase === 'waiting') this.#deadlines.arm()
@@ -129,7 +104,7 @@ export class ProxyCall implements WaitingAttempt, StreamingAttempt, TimedAttempt
   /** Resolves when the node wants the body, has answered without it, is gone, or may know nothing of such questions. */
   #untilContinue(outgoing: ClientRequest): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    const cancel = this.#clock.after(inviteMs, resolve)
+    const cancel = this.#clock.after(continueMs, resolve)
     for (const event of ['continue', 'response', 'close']) outgoing.once(event, resolve)
     return promise.finally(cancel)
   }
@@ -142,9 +117,9 @@ export class ProxyCall implements WaitingAttempt, StreamingAttempt, TimedAttempt
       outgoing.socket.setKeepAlive(keepAlive)
       readPastBrokenWrite(outgoing.socket)
     }
-    let informed = 0
+    let interim = 0
     outgoing.on('information', () => {
-      if (++informed > maxInformed)
+      if (++interim > maxInterim)
         this.failWith('bad-response', new Error('the node sends interim answers without an end'))
     })
     outgoing.on('upgrade', (_answer, socket) => {
@@ -250,7 +225,7 @@ export class ProxyCall implements WaitingAttempt, StreamingAttempt, TimedAttempt
     const outcome = this.#guarded(() => this.#delivery?.take(chunk) ?? null)
     if (outcome) {
       this.#settle(outcome)
-      this.#closeUpstream()
+      this.closeUpstream()
     } else if (this.#delivery.isFull) {
       this.#phase = 'paused'
       this.#answer?.pause()
@@ -316,7 +291,7 @@ export class ProxyCall implements WaitingAttempt, StreamingAttempt, TimedAttempt
     this.#request.signal.removeEventListener('abort', this.#abort)
     const isAnswered = outcome.kind === 'done' || outcome.kind === 'refused'
     // An answer to half an upload is an answer; the rest of it would wait for nobody.
-    if (!isAnswered || this.#streamedBody !== null) this.#closeUpstream()
+    if (!isAnswered || this.#streamedBody !== null) this.closeUpstream()
     this.#resolve(outcome)
   }
 }

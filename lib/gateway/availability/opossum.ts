@@ -2,12 +2,12 @@ import { EventEmitter } from 'node:events'
 import CircuitBreaker from 'opossum'
 import type { Clock } from '../../shared/clock.ts'
 
-/** How far back failures count. */
+/** Failures count for this long. */
 const windowMs = 30_000
 const buckets = 10
 const bucketMs = windowMs / buckets
 
-/** Where a request was counted. */
+/** The bucket in which a request was counted. */
 export interface WindowBucket {
   fires: number
 }
@@ -20,14 +20,14 @@ interface FailureWindowOptions {
 }
 
 /**
- * opossum as the judge of the recent requests only, fed with results that are known already. Fed with the requests
- * themselves it counts their start and their end in different windows, closes on the late success of an old call, and
- * stays half-open for ever behind a probe that hangs (docs/reliability.md#opossum, 1 to 4).
+ * opossum as a window of recent results, which are known when they are counted. Fed with the requests themselves, opossum
+ * counts their start and their end in different windows, closes on the late success of an old call, and stays half-open for
+ * ever behind a probe that hangs (docs/decisions/0002-opossum-as-a-window.md). No other file imports the package.
  */
 export class FailureWindow {
   readonly #circuit: CircuitBreaker<[boolean], void>
   readonly #clock: Clock
-  /** Turns opossum's window, when somebody looks: a timer per node would do nothing else. */
+  /** Rotates opossum's window at each use, which saves a timer per node. */
   readonly #rotation = new EventEmitter()
   #turnedAt: number
 
@@ -47,7 +47,7 @@ export class FailureWindow {
     this.#circuit.on('open', tripped)
   }
 
-  /** What `fire` emits of a success, which is what its statistics count, without its promises: nearly every request. */
+  /** Emits what `fire` emits for a success, without its promises: nearly every request succeeds. */
   recordSuccess(): WindowBucket | undefined {
     this.#turn()
     this.#circuit.emit('fire')
@@ -55,14 +55,14 @@ export class FailureWindow {
     return this.#circuit.status.window[0]
   }
 
-  /** @param instead where the same request was counted when its answer began well: one request counts once. */
+  /** @param instead the bucket in which the same request was counted at its head: one request counts once. */
   recordFailure(instead?: WindowBucket): void {
     this.#turn()
     if (instead) instead.fires--
-    this.#circuit.fire(false).catch(() => {}) // the failure is its news
+    this.#circuit.fire(false).catch(() => {}) // the rejection is what it counts
   }
 
-  /** Ends the timer with which opossum would try again: that is the breaker's part. */
+  /** Ends opossum's timer for its own half-open state, which the breaker decides. */
   stop(): void {
     this.#circuit.shutdown()
   }
