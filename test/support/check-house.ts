@@ -19,8 +19,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   agent: ['shared', 'fleet', 'store', 'cluster'],
   admin: ['shared', 'fleet', 'api', 'store', 'scheduler', 'cluster', 'gateway', 'version.ts'],
   cli: ['shared', 'fleet', 'api'],
-  'simulation/http': ['shared'],
-  'simulation/fleet': ['shared', 'fleet', 'scheduler'],
+  'simulation/ollama-model': ['shared'],
+  'simulation/http': ['shared', 'simulation/ollama-model'],
+  'simulation/fleet': ['shared', 'fleet', 'scheduler', 'simulation/ollama-model'],
 }
 const composers = new Set(['commands', 'app.ts', 'settings.ts', 'start-error.ts', 'version.ts'])
 
@@ -44,7 +45,7 @@ function importsOf(file: string): Set<string> {
   return new Set(Array.from(specifiers, ([, path = '']) => normalize(join(dirname(file), path))))
 }
 
-/** `lib/gateway/http/cors.ts` is in the room `gateway`; the two simulations are rooms of their own. */
+/** `lib/gateway/http/cors.ts` is in the room `gateway`; the parts of `simulation` are rooms of their own. */
 function roomOf(file: string): string {
   const [, room = '', part = ''] = file.split('/')
   return room === 'simulation' ? `${room}/${part}` : room

@@ -1,4 +1,5 @@
 import type { Timings } from '../../scheduler/events.ts'
+import type { RunnerRequest } from '../ollama-model/runner-scheduler.ts'
 import type { RehearsedPrompt } from './prompt-cache.ts'
 
 /** A request as a node gets it. Exactly one of `onEnd` and `onBusy` is called, once, unless it is cancelled. */
@@ -17,7 +18,7 @@ export interface AttemptOptions extends RehearsedPrompt {
 }
 
 /** How far an attempt is: Ollama's measurements are differences of these times. */
-export class RehearsedAttempt {
+export class NodeAttempt implements RunnerRequest {
   readonly options: AttemptOptions
   readonly #arrivedAt: number
   #admittedAt = 0
@@ -27,7 +28,7 @@ export class RehearsedAttempt {
   leave: (() => void) | null = null
   /** Tokens written so far. */
   written: () => number = () => 0
-  cancelled = false
+  #left = false
   /** Of its prompt, those that need not be read. */
   cachedTokens = 0
 
@@ -36,9 +37,22 @@ export class RehearsedAttempt {
     this.#arrivedAt = now
   }
 
+  /** Its model. */
+  get key(): string {
+    return this.options.model
+  }
+
+  get keepAlive(): number | null {
+    return this.options.keepAlive
+  }
+
+  get left(): boolean {
+    return this.#left
+  }
+
   /** Its caller is gone: nothing more happens to it, wherever it was. */
   hangUp(): void {
-    this.cancelled = true
+    this.#left = true
     this.leave?.()
     this.leave = null
   }

@@ -31,7 +31,7 @@ interface Load {
  * decodes slow each other down. Speeds change whenever a stream comes, goes or turns from reading to writing; only then
  * is it worked out how far everybody is.
  */
-export class RehearsedGpu {
+export class SharedGpu {
   readonly #timeline: Timeline
   readonly #streams = new Map<Stream, number>()
   #speed = 1

@@ -1,9 +1,9 @@
 import type { NodeFacts } from '../../scheduler/events.ts'
-import { type AttemptOptions, RehearsedAttempt } from './attempt.ts'
+import { type AttemptOptions, NodeAttempt } from './attempt.ts'
 import { canHold } from './capacity.ts'
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
-import { RehearsedGpu } from './gpu.ts'
-import { RehearsedLoader } from './loader.ts'
+import { SharedGpu } from './gpu.ts'
+import { NodeModels } from './node-models.ts'
 import type { Timeline } from './timeline.ts'
 
 /** A swap that a scheduler asked for. */
@@ -25,8 +25,8 @@ export class RehearsedNode {
   readonly plan: PlannedNode
   readonly #timeline: Timeline
   readonly #models: ReadonlyMap<string, PlannedModel>
-  readonly #gpu: RehearsedGpu
-  readonly #loader: RehearsedLoader
+  readonly #gpu: SharedGpu
+  readonly #inMemory: NodeModels
   readonly #fleet: FleetPlan
   #speed: number
   #isUp = true
@@ -40,8 +40,15 @@ export class RehearsedNode {
     this.#models = new Map(
       fleet.models.filter((model) => canHold(node, model)).map((model) => [model.name, model]),
     )
-    this.#gpu = new RehearsedGpu(timeline)
-    this.#loader = new RehearsedLoader({ timeline, gpu: this.#gpu, plan: fleet, node, speed })
+    this.#gpu = new SharedGpu(timeline)
+    this.#inMemory = new NodeModels({
+      timeline,
+      gpu: this.#gpu,
+      plan: fleet,
+      node,
+      models: this.#models,
+      speed,
+    })
   }
 
   get isUp(): boolean {
@@ -50,40 +57,29 @@ export class RehearsedNode {
 
   /** Models put in memory so far, and those of them that nobody ordered. */
   get loads(): { readonly all: number; readonly unordered: number } {
-    return this.#loader.loads
+    return this.#inMemory.loads
   }
 
   /** Takes a request. */
-  submit(options: AttemptOptions): RehearsedAttempt {
-    const attempt = new RehearsedAttempt(options, this.#timeline.now)
-    const model = this.#models.get(options.model)
-    if (!this.#isUp || !model) options.onEnd(null)
-    else this.#loader.admit(attempt, model)
+  submit(options: AttemptOptions): NodeAttempt {
+    const attempt = new NodeAttempt(options, this.#timeline.now)
+    if (!this.#isUp || !this.#models.has(options.model)) options.onEnd(null)
+    else this.#inMemory.admit(attempt)
     return attempt
   }
 
   /** Unloads the victims once they are idle, then loads the model. */
   swap({ victims, model, onEnd }: RehearsedSwap): void {
-    const load: AttemptOptions = {
-      model,
-      promptTokens: 0,
-      outputTokens: 0,
-      conversation: -1,
-      reusableTokens: 0,
-      keepAlive: orderedKeepAlive,
-      onFirstToken() {},
-      onEnd: (timings) => onEnd(timings?.load ?? null),
-      onBusy: () => onEnd(null),
-    }
-    if (this.#isUp) this.#loader.clear(victims, () => this.submit(load))
+    const load = loadOf(model, orderedKeepAlive, onEnd)
+    if (this.#isUp) this.#inMemory.clear(victims, () => this.submit(load))
     else onEnd(null)
   }
 
   /** Puts models in memory at once, before the first request. */
   preload(models: Iterable<string>): void {
     for (const name of models) {
-      const model = this.#models.get(name)
-      if (model) this.#loader.preload(model)
+      const load = loadOf(name, Number.POSITIVE_INFINITY, () => {})
+      if (this.#models.has(name)) this.#inMemory.preload(new NodeAttempt(load, this.#timeline.now))
     }
   }
 
@@ -106,7 +102,7 @@ export class RehearsedNode {
   /** It is gone, with all that it was doing. */
   kill(): void {
     this.#isUp = false
-    for (const attempt of this.#loader.abandon()) attempt.options.onEnd(null)
+    for (const attempt of this.#inMemory.abandon()) attempt.options.onEnd(null)
   }
 
   /** What a scheduler may know of it. */
@@ -121,10 +117,25 @@ export class RehearsedNode {
       memory,
       maxLoaded,
       models: new Map([...this.#models.values()].map((model) => [model.name, model.size])),
-      resident: this.#loader.resident.map((model) => {
+      resident: this.#inMemory.resident.map((model) => {
         const size = footprint(this.#models.get(model) ?? { size: 0 })
         return { model, variant: '', size, sizeVram: size, contextLength: 4096 }
       }),
     }
+  }
+}
+
+/** An attempt that only loads a model. */
+function loadOf(model: string, keepAlive: number, onEnd: RehearsedSwap['onEnd']): AttemptOptions {
+  return {
+    model,
+    promptTokens: 0,
+    outputTokens: 0,
+    conversation: -1,
+    reusableTokens: 0,
+    keepAlive,
+    onFirstToken() {},
+    onEnd: (timings) => onEnd(timings?.load ?? null),
+    onBusy: () => onEnd(null),
   }
 }

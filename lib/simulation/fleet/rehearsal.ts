@@ -1,5 +1,5 @@
 import type { Effect, SchedulerEvent, SchedulingRequest, Timings } from '../../scheduler/events.ts'
-import type { RehearsedAttempt } from './attempt.ts'
+import type { NodeAttempt } from './attempt.ts'
 import type { Decider } from './decider.ts'
 import type { RehearsedNode } from './node.ts'
 import type { RehearsedOutcome } from './tally.ts'
@@ -22,7 +22,7 @@ interface Open {
   attempts: number
   firstTokenAt: number | null
   /** On a node; null while it waits. */
-  attempt: RehearsedAttempt | null
+  attempt: NodeAttempt | null
 }
 
 /** How many requests wait for their first token, at one time. */

@@ -1,58 +1,47 @@
-import type { RehearsedAttempt } from './attempt.ts'
+import { ModelRunner } from '../ollama-model/model-runner.ts'
+import type { NodeAttempt } from './attempt.ts'
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
-import type { RehearsedGpu, Stream } from './gpu.ts'
+import type { SharedGpu, Stream } from './gpu.ts'
 import { RehearsedPromptCache } from './prompt-cache.ts'
 import type { Timeline } from './timeline.ts'
 
 /** What a token of context takes grows as the root of the weights: 128 KiB with 5 GB, near 320 KiB with 40 GB. */
 const contextBytes = (weights: number) => 128 * 1024 * Math.sqrt(weights / 5e9)
 
-interface RunnerOptions {
+interface StreamRunnerOptions {
   readonly timeline: Timeline
-  readonly gpu: RehearsedGpu
+  readonly gpu: SharedGpu
   readonly plan: FleetPlan
   readonly node: PlannedNode
   /** The node's true speed. */
   readonly speed: number
   readonly model: PlannedModel
-  /** Nobody uses it any more. */
-  readonly onIdle: () => void
+  readonly keepAlive: number
+  readonly onExpired: () => void
 }
 
-/** A model in memory: so many requests at once, the others wait in line, without a limit. */
-export class RehearsedRunner {
-  readonly model: string
-  readonly memory: number
-  /** Seconds it stays in memory once idle; 0: it is to go. */
-  keepAlive: number
-  /** Cancels its going. */
-  cancelExpiry: () => void = () => {}
-  readonly #options: RunnerOptions
+/** A loaded model of a rehearsed node: its slots compute streams on the node's GPU. Times are seconds, memory is bytes. */
+export class StreamRunner extends ModelRunner {
+  readonly #options: StreamRunnerOptions
   readonly #cache: RehearsedPromptCache
-  readonly #waiting: RehearsedAttempt[] = []
-  readonly #running = new Set<RehearsedAttempt>()
+  readonly #waiting: NodeAttempt[] = []
+  readonly #running = new Set<NodeAttempt>()
 
-  constructor(options: RunnerOptions, keepAlive: number) {
-    const { model, node } = options
+  constructor(options: StreamRunnerOptions) {
+    const { timeline, model, node, keepAlive, onExpired } = options
+    const { name } = model
+    super({ clock: timeline.clock, key: name, name, memory: footprint(model), keepAlive, onExpired })
     this.#options = options
-    this.model = model.name
-    this.memory = footprint(model)
-    this.keepAlive = keepAlive
     this.#cache = new RehearsedPromptCache(node.slots, node.promptCache / contextBytes(model.size))
   }
 
-  get isIdle(): boolean {
-    return this.#running.size + this.#waiting.length === 0
-  }
-
-  use(attempt: RehearsedAttempt): void {
-    const { timeline } = this.#options
-    this.cancelExpiry()
-    this.keepAlive = attempt.options.keepAlive ?? this.keepAlive
-    attempt.admitted(timeline.now)
+  /** Serves an attempt that has entered. */
+  take(attempt: NodeAttempt): void {
+    const { now } = this.#options.timeline
+    attempt.admitted(now)
     if (attempt.options.promptTokens === 0) {
-      attempt.loaded(timeline.now)
-      if (this.isIdle) this.#options.onIdle()
+      attempt.loaded(now)
+      this.leave()
       return
     }
     attempt.leave = () => this.#leaveLine(attempt)
@@ -60,17 +49,17 @@ export class RehearsedRunner {
     this.#fill()
   }
 
-  /** Everyone who is here, and is not any more. */
-  abandon(): RehearsedAttempt[] {
+  /** Ends and returns all attempts. */
+  abandon(): NodeAttempt[] {
     const left = [...this.#running, ...this.#waiting]
-    this.#waiting.length = 0
+    for (const _ of this.#waiting.splice(0)) this.leave()
     for (const attempt of this.#running) attempt.hangUp()
     return left
   }
 
-  #leaveLine(attempt: RehearsedAttempt): void {
+  #leaveLine(attempt: NodeAttempt): void {
     this.#waiting.splice(this.#waiting.indexOf(attempt), 1)
-    if (this.isIdle) this.#options.onIdle()
+    this.leave()
   }
 
   /** Gives free slots to those who wait longest. */
@@ -85,11 +74,11 @@ export class RehearsedRunner {
     }
   }
 
-  #begin(attempt: RehearsedAttempt, slot: NonNullable<ReturnType<RehearsedPromptCache['take']>>): void {
+  #begin(attempt: NodeAttempt, slot: NonNullable<ReturnType<RehearsedPromptCache['take']>>): void {
     const { timeline, gpu, plan, speed, model } = this.#options
     const { promptTokens, outputTokens } = attempt.options
     const stream: Stream = {
-      runner: this.model,
+      runner: this.name,
       prefill: (plan.prefill * speed) / model.size,
       decode: (plan.decode * speed) / model.size,
       isReading: true,
@@ -106,7 +95,7 @@ export class RehearsedRunner {
       this.#running.delete(attempt)
       slot.release(tokens, timeline.now)
       this.#fill()
-      if (this.isIdle) this.#options.onIdle()
+      this.leave()
     }
     attempt.written = () => {
       gpu.settle()

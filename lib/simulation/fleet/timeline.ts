@@ -1,3 +1,5 @@
+import type { ModelClock } from '../ollama-model/model-runner.ts'
+
 interface Entry {
   readonly at: number
   /** Breaks ties: what was planned first happens first, so that a seed decides everything. */
@@ -15,6 +17,11 @@ export class Timeline {
   /** Seconds since the rehearsal began. */
   get now(): number {
     return this.#now
+  }
+
+  /** The same time as a clock of seconds. */
+  get clock(): ModelClock {
+    return { now: () => this.#now, after: (seconds, action) => this.after(seconds, action) }
   }
 
   /** Plans an action; a time that is over means now. Returns the cancel function, safe to call at any time. */

@@ -5,8 +5,8 @@ import type { Blobs } from './disk/blobs.ts'
 import type { Downloads } from './disk/downloads.ts'
 import type { ModelDefinition } from './disk/models.ts'
 import type { Shelf } from './disk/shelf.ts'
+import type { NodeRunners } from './engine/node-runners.ts'
 import type { Pacer } from './engine/pacer.ts'
-import type { RunnerScheduler } from './engine/runner-scheduler.ts'
 import type { FaultPlan } from './faults.ts'
 import type { Ledger } from './ledger.ts'
 import type { Refusal } from './refusal.ts'
@@ -28,7 +28,7 @@ export interface Machine {
   /** What can be pulled, by the key of its name. */
   readonly registry: ReadonlyMap<string, ModelDefinition>
   /** A new one after a restart. */
-  readonly scheduler: RunnerScheduler
+  readonly runners: NodeRunners
 }
 
 /** One request under way, and the way its answer goes out. */

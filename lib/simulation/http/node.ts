@@ -8,8 +8,8 @@ import { layersOf } from './disk/layers.ts'
 import { type ModelDefinition, quickstartModels } from './disk/models.ts'
 import { parseName } from './disk/names.ts'
 import { Shelf } from './disk/shelf.ts'
-import type { SimulatedGpu } from './engine/gpu-memory.ts'
-import { RunnerScheduler, type RunnerSchedulerOptions } from './engine/runner-scheduler.ts'
+import type { Gpu } from './engine/gpu-memory.ts'
+import { NodeRunners, type NodeRunnersOptions } from './engine/node-runners.ts'
 import { Faults } from './faults.ts'
 import { Ledger, type NodeEvent, type NodeStats, type RequestRecord } from './ledger.ts'
 import type { Machine } from './machine.ts'
@@ -31,7 +31,7 @@ export interface SimulatedNodeOptions {
   /** Whether models of ollama.com are forbidden; nobody is signed in. */
   readonly cloud?: 'off' | 'signed-out'
   /** None: a CPU node. */
-  readonly gpus?: readonly SimulatedGpu[]
+  readonly gpus?: readonly Gpu[]
   readonly numParallel?: number
   /** 0: three for each GPU. */
   readonly maxLoadedModels?: number
@@ -46,7 +46,7 @@ export interface SimulatedNodeOptions {
 
 type Disk = Pick<Machine, 'shelf' | 'blobs' | 'downloads'>
 
-const defaultGpus: readonly SimulatedGpu[] = [{ id: 'gpu0', totalMiB: 24_576, discrete: true }]
+const defaultGpus: readonly Gpu[] = [{ id: 'gpu0', totalMiB: 24_576, discrete: true }]
 
 /** One simulated Ollama, on loopback unless told otherwise, which a client cannot tell from a real one. */
 export class SimulatedNode {
@@ -59,8 +59,8 @@ export class SimulatedNode {
   readonly #ledger: Ledger
   readonly #clock: Clock
   readonly #disk: Disk
-  readonly #newScheduler: (heldMiB: number) => RunnerScheduler
-  #scheduler: RunnerScheduler
+  readonly #newRunners: (heldMiB: number) => NodeRunners
+  #runners: NodeRunners
   #stopping: Promise<void> | null = null
 
   private constructor(options: SimulatedNodeOptions, server: Server) {
@@ -76,15 +76,15 @@ export class SimulatedNode {
     this.#ledger = ledger
     this.#clock = clock
     this.#disk = diskOf(options, clock)
-    this.#newScheduler = (heldMiB) => schedulerOf(options, { clock, ledger, heldMiB })
-    this.#scheduler = this.#newScheduler(0)
+    this.#newRunners = (heldMiB) => runnersOf(options, { clock, ledger, heldMiB })
+    this.#runners = this.#newRunners(0)
     this.control = new Faults(ledger, {
       refuse: () => this.#refuse(),
       accept: () => listen(this.#server, port, address),
       restart: (downMs, killed) => this.#restart(downMs, { host: address, killed }),
-      crashRunners: () => this.#scheduler.crash(),
+      crashRunners: () => this.#runners.crash(),
     })
-    const scheduler = () => this.#scheduler
+    const runners = () => this.#runners
     this.#answer({
       clock,
       version,
@@ -94,8 +94,8 @@ export class SimulatedNode {
       ledger,
       ...this.#disk,
       registry: new Map(registry.map((model) => [parseName(model.name)?.key ?? model.name, model])),
-      get scheduler() {
-        return scheduler()
+      get runners() {
+        return runners()
       },
     })
   }
@@ -152,8 +152,9 @@ export class SimulatedNode {
   async #restart(downMs: number, { host, killed }: { host: string; killed: boolean }): Promise<void> {
     this.#server.close()
     this.#server.closeAllConnections()
-    this.#scheduler.stop()
-    this.#scheduler = this.#newScheduler(killed ? this.#scheduler.usedMiB : 0)
+    const heldMiB = killed ? this.#runners.usedMiB : 0
+    this.#runners.stop()
+    this.#runners = this.#newRunners(heldMiB)
     this.#disk.downloads.forget()
     this.#disk.blobs.prune(this.#disk.shelf.digests)
     await this.#clock.sleep(downMs)
@@ -163,7 +164,7 @@ export class SimulatedNode {
   async #shutDown(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve))
     this.#server.closeAllConnections()
-    this.#scheduler.stop()
+    this.#runners.stop()
     await closed
   }
 }
@@ -177,13 +178,13 @@ function diskOf({ models, netMiBps = 100 }: SimulatedNodeOptions, clock: Clock):
   }
 }
 
-function schedulerOf(
+function runnersOf(
   options: SimulatedNodeOptions,
-  around: Pick<RunnerSchedulerOptions, 'clock' | 'ledger' | 'heldMiB'>,
-): RunnerScheduler {
+  around: Pick<NodeRunnersOptions, 'clock' | 'ledger' | 'heldMiB'>,
+): NodeRunners {
   const { gpus = defaultGpus, numParallel = 1, maxLoadedModels = 0, maxQueue = 512 } = options
   const { keepAliveMs = 300_000 } = options
-  return new RunnerScheduler({ ...around, gpus, numParallel, maxLoadedModels, maxQueue, keepAliveMs })
+  return new NodeRunners({ ...around, gpus, numParallel, maxLoadedModels, maxQueue, keepAliveMs })
 }
 
 async function listen(server: Server, port: number, host: string): Promise<void> {

@@ -30,8 +30,3 @@ export function childError(status: number, message: string): Refusal {
 
 /** Two spaces, and no Retry-After (docs/ollama.md#answers). */
 export const busyText = 'server busy, please try again.  maximum pending requests exceeded'
-
-/** Stops the process on a broken promise of the simulator itself: a test that relied on it must not pass. */
-export function invariant(holds: boolean, text: string): asserts holds {
-  if (!holds) throw new Error(`simulated node broke an invariant: ${text}`)
-}

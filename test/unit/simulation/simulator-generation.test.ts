@@ -7,7 +7,7 @@ import { readChat, readGenerate } from '../../../lib/simulation/http/dialects/re
 import { aModel, type ModelDefinition } from '../../../lib/simulation/http/disk/models.ts'
 import { fingerprintOf } from '../../../lib/simulation/http/engine/options.ts'
 import { Pacer } from '../../../lib/simulation/http/engine/pacer.ts'
-import { SimulatedRunner } from '../../../lib/simulation/http/engine/runner.ts'
+import { PacedRunner } from '../../../lib/simulation/http/engine/runner.ts'
 import { countTokens, embeddingOf } from '../../../lib/simulation/http/engine/tokens.ts'
 
 const talker = aModel({ name: 'talker', promptTps: 1000, decodeTps: 50, text: 'one two three four' })
@@ -16,7 +16,10 @@ const talker = aModel({ name: 'talker', promptTps: 1000, decodeTps: 50, text: 'o
 function aRunner(model: ModelDefinition, { vramShare = 1, parallel = 4, speed = 1 } = {}) {
   const clock = new VirtualClock()
   const shape = { model, fingerprint: fingerprintOf({}, true), ctx: 4096, parallel, sizeMiB: 1000 }
-  const runner = new SimulatedRunner({ ...shape, vramMiB: 1000 * vramShare }, 60_000, clock, () => {})
+  const runner = new PacedRunner(
+    { ...shape, vramMiB: 1000 * vramShare },
+    { clock, keepAliveMs: 60_000, onExpired() {} },
+  )
   function start(prompt: string, options: Record<string, unknown> = {}) {
     const pieces: [number, string][] = []
     const leaving = new AbortController()

@@ -2,22 +2,22 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { aModel, type ModelDefinition } from '../../../lib/simulation/http/disk/models.ts'
-import { fingerprintOf } from '../../../lib/simulation/http/engine/options.ts'
 import {
-  RunnerScheduler,
-  type RunnerSchedulerOptions,
-  type SlotGrant,
-} from '../../../lib/simulation/http/engine/runner-scheduler.ts'
+  NodeRunners,
+  type NodeRunnersOptions,
+  type RunnerLease,
+} from '../../../lib/simulation/http/engine/node-runners.ts'
+import { fingerprintOf } from '../../../lib/simulation/http/engine/options.ts'
 import { type EventType, Ledger } from '../../../lib/simulation/http/ledger.ts'
 import { Refusal } from '../../../lib/simulation/http/refusal.ts'
 
 const gpu = { id: 'g0', totalMiB: 24_576, discrete: true }
 
 /** A scheduler on a virtual clock, and short ways to use it. */
-function aScheduler(options: Partial<RunnerSchedulerOptions> = {}) {
+function aScheduler(options: Partial<NodeRunnersOptions> = {}) {
   const clock = new VirtualClock()
   const ledger = new Ledger(clock)
-  const scheduler = new RunnerScheduler({
+  const scheduler = new NodeRunners({
     clock,
     ledger,
     gpus: [gpu],
@@ -36,7 +36,7 @@ function aScheduler(options: Partial<RunnerSchedulerOptions> = {}) {
       keepAliveMs = null,
       ...wish
     }: { signal?: AbortSignal; keepAliveMs?: number | null; options?: Record<string, unknown> } = {},
-  ): Promise<SlotGrant> {
+  ): Promise<RunnerLease> {
     const fingerprint = fingerprintOf(wish.options ?? {}, true)
     return scheduler.acquire({
       model,
@@ -174,7 +174,7 @@ test('the victim is an idle runner, even when a busy one has the shorter keep-al
   await visit(big, { keepAliveMs: 600_000 })
   await visit(aModel({ name: 'third', sizeMiB: 50, loadMs: 10 }))
   assert.deepEqual(
-    scheduler.runners.map(({ shape }) => shape.model.name),
+    scheduler.loaded.map(({ shape }) => shape.model.name),
     ['small:latest', 'third:latest'],
   )
   const grant = await held
@@ -213,7 +213,7 @@ test('a node without a card loads until it has three models, none of them in VRA
   const { visit, scheduler } = aScheduler({ gpus: [] })
   for (const model of [big, rival, small]) await visit(model)
   assert.deepEqual(
-    scheduler.runners.map(({ shape }) => [shape.ctx, shape.vramMiB]),
+    scheduler.loaded.map(({ shape }) => [shape.ctx, shape.vramMiB]),
     [
       [4096, 0],
       [4096, 0],
@@ -225,7 +225,7 @@ test('a node without a card loads until it has three models, none of them in VRA
 test('the first model is loaded even when it does not fit, and runs slower for it', async () => {
   const { visit, scheduler } = aScheduler({ gpus: [{ ...gpu, totalMiB: 10_000 }] })
   await visit(aModel({ name: 'huge', sizeMiB: 20_000, kvMiBPer1kCtx: 0, cpuFactor: 9 }))
-  const [runner] = scheduler.runners
+  const [runner] = scheduler.loaded
   assert.equal(runner?.shape.vramMiB, 10_000)
   assert.equal(runner?.slowdown, 5)
 })
@@ -247,7 +247,7 @@ test('a client that leaves during a load wastes it, and the next waiter starts f
 
 test('a keep-alive sticks to the runner until another request changes it', async () => {
   const { clock, visit, scheduler } = aScheduler({ keepAliveMs: 60_000 })
-  const remaining = () => scheduler.runners.map(({ expiresAt }) => expiresAt - clock.now())
+  const remaining = () => scheduler.loaded.map(({ expiresAt }) => expiresAt - clock.now())
   const step = async (keepAliveMs: number | null) => {
     const arrivedAt = clock.now()
     await visit(small, { keepAliveMs })
@@ -265,13 +265,13 @@ test('a runner leaves when its keep-alive is over, counted from the end of its l
   const { clock, acquire, times, scheduler } = aScheduler({ keepAliveMs: 5000 })
   const grant = acquire(small)
   await clock.advance(60_000)
-  assert.equal(scheduler.runners.length, 1)
+  assert.equal(scheduler.loaded.length, 1)
   const granted = await grant
   granted[Symbol.dispose]()
   await clock.advance(4999)
-  assert.equal(scheduler.runners.length, 1)
+  assert.equal(scheduler.loaded.length, 1)
   await clock.advance(1)
-  assert.equal(scheduler.runners.length, 0)
+  assert.equal(scheduler.loaded.length, 0)
   await clock.advance(800)
   assert.deepEqual(times('unload'), [65_800])
 })
@@ -280,7 +280,7 @@ test('a keep-alive longer than a timer can count does not end at once', async ()
   const { clock, visit, scheduler } = aScheduler()
   await visit(small, { keepAliveMs: 1000 * 3600 * 1000 })
   await clock.advance(60_000)
-  assert.equal(scheduler.runners.length, 1)
+  assert.equal(scheduler.loaded.length, 1)
 })
 
 async function refusalOf(error: unknown): Promise<string> {

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Clock } from '../../../shared/clock.ts'
 import type { Pacer } from '../engine/pacer.ts'
-import type { SimulatedRunner } from '../engine/runner.ts'
+import type { PacedRunner } from '../engine/runner.ts'
 import { RunnerFailure } from '../refusal.ts'
 import type { Answer } from './answer.ts'
 
@@ -26,7 +26,7 @@ export interface GenerationTimings {
 }
 
 interface Generation {
-  readonly runner: SimulatedRunner
+  readonly runner: PacedRunner
   readonly prompt: string
   readonly promptTokens: number
   readonly answer: Answer
@@ -112,7 +112,7 @@ async function decode(
 
 const crashedText = 'an error was encountered while running the model: unexpected EOF'
 
-function failWhenDue(runner: SimulatedRunner, { failure }: Answer, tokens: number): void {
+function failWhenDue(runner: PacedRunner, { failure }: Answer, tokens: number): void {
   if (runner.crashed) throw new RunnerFailure(crashedText)
   if (failure?.after === tokens) throw new RunnerFailure(failure.text)
 }
@@ -123,7 +123,7 @@ function* piecesOf({ thinking, content }: Answer): Generator<GeneratedPiece> {
 }
 
 /** Milliseconds a runner needs for one new token of a prompt. */
-export function promptMsPerToken(runner: SimulatedRunner, speed: number): number {
+export function promptMsPerToken(runner: PacedRunner, speed: number): number {
   return msOf(runner.shape.model.promptTps * speed) * runner.slowdown
 }
 

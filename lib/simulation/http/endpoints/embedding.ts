@@ -97,10 +97,10 @@ async function compute(
   ask: EmbedAsk,
   wording: 'embed' | 'embeddings',
 ): Promise<Computed> {
-  const { clock, ledger, scheduler, shelf, speed } = machine
+  const { clock, ledger, runners, shelf, speed } = machine
   const model = shelf.find(ask.model, wording)
   using _flight = ledger.flight(model.name)
-  using grant = await scheduler.acquire({
+  using lease = await runners.acquire({
     model,
     fingerprint: fingerprintOf(ask.options, true),
     keepAliveMs: ask.keepAliveMs,
@@ -110,16 +110,16 @@ async function compute(
   })
   const loadMs = clock.now() - exchange.arrivedAt
   if (ask.input.length === 0) return nothing
-  const tokens = ask.input.map((text) => tokensOf(text, grant.runner.shape.ctx, ask.truncate))
+  const tokens = ask.input.map((text) => tokensOf(text, lease.runner.shape.ctx, ask.truncate))
   const promptTokens = tokens.reduce((sum, count) => sum + count, 0)
-  using _slot = await enterSlot(machine, exchange, grant.runner)
+  using _slot = await enterSlot(machine, exchange, lease.runner)
   if (exchange.plan.failure) throw new RunnerFailure(exchange.plan.failure.text)
   // Ollama starts the runner of a model that writes without its embedding routes.
   if (!model.capabilities.includes('embedding'))
     throw new Refusal(wording === 'embed' ? 501 : 500, noEmbeddings)
-  const promptMs = promptTokens * promptMsPerToken(grant.runner, speed)
+  const promptMs = promptTokens * promptMsPerToken(lease.runner, speed)
   if (promptMs > 0) await exchange.pacer.wait(promptMs)
-  if (grant.runner.crashed) throw new RunnerFailure(crashedText)
+  if (lease.runner.crashed) throw new RunnerFailure(crashedText)
   // Ollama ignores a number that is not positive (EmbedHandler in server/routes.go).
   const dimensions = Math.min(ask.dimensions > 0 ? ask.dimensions : model.embedDim, model.embedDim)
   const vectors = ask.input.map((text) => embeddingOf(text, dimensions))

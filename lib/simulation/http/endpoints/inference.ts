@@ -6,7 +6,7 @@ import type { SimulatedRequest } from '../dialects/request.ts'
 import type { ModelDefinition } from '../disk/models.ts'
 import { parseName } from '../disk/names.ts'
 import { fingerprintOf } from '../engine/options.ts'
-import type { SimulatedRunner } from '../engine/runner.ts'
+import type { PacedRunner } from '../engine/runner.ts'
 import { countTokens, hashOf } from '../engine/tokens.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
 import { childError, Refusal, RunnerFailure } from '../refusal.ts'
@@ -29,17 +29,17 @@ export async function infer(
   ask: SimulatedRequest,
   endpoint: SimulatedEndpoint,
 ): Promise<void> {
-  const { scheduler, ledger, shelf, clock } = machine
+  const { runners, ledger, shelf, clock } = machine
   const { signal, reply, plan, id } = exchange
   const model = shelf.find(ask.model, endpoint.wording)
   const writer = endpoint.writer(headOf(machine, exchange, ask))
   if (ask.blank && ask.keepAliveMs === 0) {
-    scheduler.unload(model)
+    runners.unload(model)
     return reply.whole(200, writer.idle('unload', ask.stream))
   }
   refuseIncapable(model, ask, endpoint)
   using _flight = ledger.flight(model.name)
-  using grant = await scheduler.acquire({
+  using lease = await runners.acquire({
     model,
     fingerprint: fingerprintOf(ask.options, ask.shift),
     keepAliveMs: ask.keepAliveMs,
@@ -50,16 +50,16 @@ export async function infer(
   const loadMs = clock.now() - exchange.arrivedAt
   if (ask.blank) return reply.whole(200, writer.idle('load', ask.stream))
   refuseUnfit(model, ask)
-  const promptTokens = promptTokensOf(ask, grant.runner)
-  using _slot = await enterSlot(machine, exchange, grant.runner)
-  await new Speaker(machine, exchange, ask, writer).answer(grant.runner, promptTokens, loadMs)
+  const promptTokens = promptTokensOf(ask, lease.runner)
+  using _slot = await enterSlot(machine, exchange, lease.runner)
+  await new Speaker(machine, exchange, ask, writer).answer(lease.runner, promptTokens, loadMs)
 }
 
 /** Waits for one of the runner's slots, and notes when there is a wait. */
 export function enterSlot(
   { ledger }: Machine,
   { id, signal }: NodeExchange,
-  runner: SimulatedRunner,
+  runner: PacedRunner,
 ): Promise<Disposable> {
   const { model, parallel } = runner.shape
   if (runner.slots.active >= parallel) ledger.record({ type: 'sem-wait', request: id, model: model.name })
@@ -81,7 +81,7 @@ class Speaker {
     this.#writer = writer
   }
 
-  async answer(runner: SimulatedRunner, promptTokens: number, loadMs: number): Promise<void> {
+  async answer(runner: PacedRunner, promptTokens: number, loadMs: number): Promise<void> {
     const { plan } = this.#exchange
     const planned = answerTo(runner.shape.model, this.#ask)
     const answer = plan.failure ? { ...planned, failure: plan.failure } : planned
@@ -96,7 +96,7 @@ class Speaker {
     }
   }
 
-  #generate(runner: SimulatedRunner, promptTokens: number, answer: Answer): Promise<GenerationTimings> {
+  #generate(runner: PacedRunner, promptTokens: number, answer: Answer): Promise<GenerationTimings> {
     const { clock, speed, ledger } = this.#machine
     const { prompt } = this.#ask
     const { pacer } = this.#exchange
@@ -105,7 +105,7 @@ class Speaker {
     return generate({ runner, prompt, promptTokens, answer, clock, pacer, speed, emit, onCached })
   }
 
-  #speak(piece: GeneratedPiece, runner: SimulatedRunner): Promise<void> | undefined {
+  #speak(piece: GeneratedPiece, runner: PacedRunner): Promise<void> | undefined {
     const { ledger } = this.#machine
     const { signal, reply, id } = this.#exchange
     signal.throwIfAborted()
@@ -181,7 +181,7 @@ function refuseUnfit({ capabilities }: ModelDefinition, { unfit, images }: Simul
 }
 
 /** Ollama drops old messages until the prompt fits, unless the request forbids it: then the child's own error comes out. */
-function promptTokensOf(ask: SimulatedRequest, runner: SimulatedRunner): number {
+function promptTokensOf(ask: SimulatedRequest, runner: PacedRunner): number {
   const tokens = countTokens(ask.prompt) + tokensPerImage * ask.images
   const { ctx } = runner.shape
   if (tokens <= ctx || ask.truncate) return Math.min(tokens, ctx)

@@ -4,7 +4,7 @@ import { bytesPerMiB, sizeOf } from '../disk/layers.ts'
 import type { ModelDefinition } from '../disk/models.ts'
 import { parseName } from '../disk/names.ts'
 import type { Manifest } from '../disk/shelf.ts'
-import type { SimulatedRunner } from '../engine/runner.ts'
+import type { PacedRunner } from '../engine/runner.ts'
 import { Fields } from '../json.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
 import { Refusal } from '../refusal.ts'
@@ -36,10 +36,10 @@ export function tags({ shelf }: Machine, exchange: NodeExchange): Promise<void> 
 }
 
 /** `/api/ps`: what is loaded, the latest expiry first; a model that still loads is not shown (docs/ollama.md#lists). */
-export function ps({ clock, scheduler }: Machine, exchange: NodeExchange): Promise<void> {
+export function ps({ clock, runners }: Machine, exchange: NodeExchange): Promise<void> {
   const now = clock.now()
   const date = clock.date().getTime()
-  const models = scheduler.runners
+  const models = runners.loaded
     .toSorted((a, b) => Math.min(b.expiresAt, foreverMs) - Math.min(a.expiresAt, foreverMs))
     .map((runner) => loadedModel(runner, new Date(date + Math.min(runner.expiresAt - now, foreverMs))))
   return send(exchange, { models })
@@ -119,7 +119,7 @@ function listed({ model, modifiedAt }: Manifest) {
   return { id: model.name, object: 'model', created, owned_by: parseName(model.name)?.namespace }
 }
 
-function loadedModel(runner: SimulatedRunner, expiresAt: Date) {
+function loadedModel(runner: PacedRunner, expiresAt: Date) {
   const { model, sizeMiB, vramMiB, ctx } = runner.shape
   return {
     name: model.name,

@@ -1,9 +1,8 @@
 import type { ModelDefinition } from '../disk/models.ts'
-import { invariant } from '../refusal.ts'
 import type { Fingerprint } from './options.ts'
 import type { RunnerShape } from './runner.ts'
 
-export interface SimulatedGpu {
+export interface Gpu {
   readonly id: string
   readonly totalMiB: number
   /** A discrete card gives its memory back some time after a runner has gone. */
@@ -14,56 +13,38 @@ export interface SimulatedGpu {
 const usableShare = 0.8
 const discreteRecoverMs = 800
 
-/** The VRAM of one node: what a model needs, whether it fits, and who holds how much. */
+/** The GPUs of one node: what a model needs of their VRAM, and whether it fits into what is free. */
 export class GpuMemory {
-  readonly #totalMiB: number
+  readonly totalMiB: number
   /** Milliseconds between the end of a runner and the return of its VRAM. */
   readonly recoverMs: number
-  #usedMiB = 0
 
-  /** @param heldMiB what processes hold that the node knows nothing of. */
-  constructor(gpus: readonly SimulatedGpu[], heldMiB: number) {
-    this.#usedMiB = heldMiB
-    this.#totalMiB = gpus.reduce((sum, gpu) => sum + gpu.totalMiB, 0)
+  constructor(gpus: readonly Gpu[]) {
+    this.totalMiB = gpus.reduce((sum, gpu) => sum + gpu.totalMiB, 0)
     this.recoverMs = gpus.some((gpu) => gpu.discrete) ? discreteRecoverMs : 0
   }
 
-  /** Tokens of context a request comes to: by VRAM when it does not say, never more than the model was trained for. */
+  /** Tokens of context of a request: by VRAM when the request does not say, at most what the model was trained for. */
   contextOf(model: ModelDefinition, { numCtx }: Fingerprint): number {
-    return Math.min(numCtx ?? defaultContext(this.#totalMiB), model.trainCtx)
+    return Math.min(numCtx ?? defaultContext(this.totalMiB), model.trainCtx)
   }
 
   /** The shape of a load: as much of it in VRAM as is free. */
-  shapeOf(model: ModelDefinition, fingerprint: Fingerprint, numParallel: number): RunnerShape {
+  shapeOf(
+    model: ModelDefinition,
+    fingerprint: Fingerprint,
+    { numParallel, freeMiB }: { readonly numParallel: number; readonly freeMiB: number },
+  ): RunnerShape {
     const ctx = this.contextOf(model, fingerprint)
     const isSerial = model.seqParallel1 || !model.capabilities.includes('completion')
     const parallel = isSerial ? 1 : numParallel
     const sizeMiB = model.sizeMiB + (model.kvMiBPer1kCtx * ctx * parallel) / 1000
-    return { model, fingerprint, ctx, parallel, sizeMiB, vramMiB: Math.min(sizeMiB, this.#freeMiB) }
+    return { model, fingerprint, ctx, parallel, sizeMiB, vramMiB: Math.min(sizeMiB, freeMiB) }
   }
 
   /** Whether a model of this shape may join the loaded ones. A CPU node never says no. */
-  fits({ sizeMiB, ctx }: RunnerShape): boolean {
-    return this.#totalMiB === 0 || sizeMiB + surchargeMiB(ctx) <= usableShare * this.#freeMiB
-  }
-
-  reserve(shape: RunnerShape): RunnerShape {
-    this.#usedMiB += shape.vramMiB
-    invariant(this.#usedMiB <= this.#totalMiB + 1e-6, 'more VRAM in use than there is')
-    return shape
-  }
-
-  release(vramMiB: number): void {
-    this.#usedMiB = Math.max(0, this.#usedMiB - vramMiB)
-  }
-
-  /** MiB that are not free. */
-  get usedMiB(): number {
-    return this.#usedMiB
-  }
-
-  get #freeMiB(): number {
-    return this.#totalMiB - this.#usedMiB
+  fits({ sizeMiB, ctx }: RunnerShape, freeMiB: number): boolean {
+    return this.totalMiB === 0 || sizeMiB + surchargeMiB(ctx) <= usableShare * freeMiB
   }
 }
 

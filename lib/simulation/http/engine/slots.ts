@@ -1,4 +1,4 @@
-import { invariant } from '../refusal.ts'
+import { invariant } from '../../ollama-model/invariant.ts'
 
 interface Waiter {
   readonly admit: () => void
