@@ -36,6 +36,12 @@ const agentSchema = z.object({
 const loadSchema = z.object({
   running: z.record(z.string(), z.number().min(0)),
   loading: z.array(z.string()).exactOptional(),
+  claims: z
+    .record(
+      z.string(),
+      z.object({ model: z.string(), since: z.number(), victims: z.array(z.string()).exactOptional() }),
+    )
+    .exactOptional(),
   queued: z.number().min(0),
   reached: z.record(z.string(), z.number()).exactOptional(),
   answers: z

@@ -59,6 +59,8 @@ export interface LoadSummary {
   readonly running: Readonly<Record<string, number>>
   /** Nodes that it has a model loaded on just now; left out when there are none. */
   readonly loading?: readonly string[]
+  /** By node, what the instance needs the node for; left out when it needs none. */
+  readonly claims?: Readonly<Record<string, NodeClaim>>
   readonly queued: number
   /** By node, a number that moves when the node has answered the instance again; left out when none has of late. */
   readonly reached?: Readonly<Record<string, number>>
@@ -68,8 +70,33 @@ export interface LoadSummary {
   >
 }
 
-/** What other instances do with a node: have requests running there, or have a model loaded. */
-export type Elsewhere = ReadonlyMap<string, 'runs' | 'loads'>
+/**
+ * An instance asks the others to hold their requests on a node until a model is loaded there. Ollama unloads a model only
+ * once that is idle: while other instances keep it busy, a load and all requests for the model wait on the node.
+ */
+export interface NodeClaim {
+  /** Canonical name of the model that is to be loaded. */
+  readonly model: string
+  /** Since when a load or the first request waits, in milliseconds of Unix time. The oldest claim goes first. */
+  readonly since: number
+  /** The models that it takes the place of; left out: Ollama chooses them, so every other model is held. */
+  readonly victims?: readonly string[]
+}
+
+/** What a node is held for. */
+export interface NodeHold {
+  readonly model: string
+  /** The models that get no new requests meanwhile; null: every model but that one. */
+  readonly victims: readonly string[] | null
+}
+
+/** What all instances do with the nodes, as far as it concerns this one. */
+export interface Elsewhere {
+  /** What other instances do with a node: have requests running there, or have a model loaded. */
+  readonly uses: ReadonlyMap<string, 'runs' | 'loads'>
+  /** By node, for claims of any instance. */
+  readonly holds: ReadonlyMap<string, NodeHold>
+}
 
 /** `R/status/<path>`: the verdict on an operator's document. */
 export interface Verdict {

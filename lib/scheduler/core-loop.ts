@@ -16,7 +16,7 @@ interface CoreLoopOptions {
   readonly clock: Clock
   readonly random: Random
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
-  /** What other instances do with the nodes, as far as is known. */
+  /** What other instances do with the nodes, as far as is known: the same object as long as nothing changes. */
   readonly usedElsewhere: () => Elsewhere
   /** Whether this instance leads. */
   readonly leads: () => boolean
@@ -40,6 +40,7 @@ export class CoreLoop {
   readonly #facts: FleetFacts
   /** What the core was last told of; null: something else has changed since. */
   #shown: Snapshot | null = null
+  #shownUse: Elsewhere | null = null
   #config: Snapshot['config']
   #isPassPlanned = false
   #tick: { readonly at: number; readonly cancel: () => void } | null = null
@@ -74,8 +75,10 @@ export class CoreLoop {
   /** Tells the core what the fleet is now, where that has changed. Before everything that it is asked. */
   syncFleet(): void {
     const snapshot = this.#options.snapshot.get()
-    if (snapshot === this.#shown) return
+    const used = this.#options.usedElsewhere()
+    if (snapshot === this.#shown && used === this.#shownUse) return
     this.#shown = snapshot
+    this.#shownUse = used
     const { config } = snapshot
     if (config !== this.#config) {
       this.#config = config

@@ -12,6 +12,7 @@ import { FleetState } from './fleet/fleet-state.ts'
 import { Swaps } from './fleet/swaps.ts'
 import { type LearnedState, Learning } from './learning/learning.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
+import { type Claim, claimsOf } from './queue/claims.ts'
 import { FairQueue } from './queue/fair-queue.ts'
 import { InFlight } from './queue/in-flight.ts'
 import { QueueLimits } from './queue/queue-limits.ts'
@@ -228,6 +229,12 @@ export class Core {
   /** The last 1,000 of those sent and of those not sent, the newest first. */
   decisions(): readonly LoggedDecision[] {
     return this.#log.latest()
+  }
+
+  /** The nodes that other instances have to leave to this one for a while, and for which model. */
+  claims(now: number): ReadonlyMap<string, Claim> {
+    const parts = { fleet: this.#fleet, lists: this.#lists, queue: this.#queue, rules: this.#rules.swaps }
+    return claimsOf(parts, now)
   }
 
   learned(): LearnedState {

@@ -1,4 +1,5 @@
 import type { Labels } from '../fleet/documents/field-schemas.ts'
+import type { NodeHold } from '../fleet/instance.ts'
 import type { Prefix } from '../fleet/request-spec.ts'
 import type { AvailabilityBarrier } from './fleet/availability.ts'
 
@@ -79,6 +80,8 @@ export interface NodeFacts {
    * that is `missing` wherever the request may go; what is `free`; `none` at all. Absent: any.
    */
   readonly room?: 'any' | 'missing' | 'free' | 'none'
+  /** An instance needs it for a model: requests for other models do not start there meanwhile. Absent: none does. */
+  readonly hold?: NodeHold | null
 }
 
 /** Measurements of a finished request, Ollama's own where it tells them (docs/ollama.md#answers), durations in seconds. */

@@ -134,6 +134,8 @@ export interface Parameters {
     readonly hangS: number
     /** After a swap that came to nothing, until the same is tried again on that node. */
     readonly pauseS: number
+    /** A request that waits for so long for a node that other instances keep busy claims it; a load, so long after twice its expected time. */
+    readonly claimS: number
     /** After a swap its result is believed more than facts, which may have been read before it. */
     readonly settleS: number
     /** Ollama's default, per GPU. */
@@ -210,6 +212,7 @@ export const defaultParameters: Parameters = {
     drainS: 60,
     hangS: 15,
     pauseS: 30,
+    claimS: 5,
     settleS: 5,
     maxLoaded: 3,
     memoryPerByte: 1.2,

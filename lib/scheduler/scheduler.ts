@@ -18,6 +18,7 @@ import { Loads } from './fleet/loads.ts'
 import type { LearnedState } from './learning/learning.ts'
 import type { Grant } from './queue/grant.ts'
 import { holdersText } from './queue/holders.ts'
+import { NodeClaims } from './queue/node-claims.ts'
 import { PendingAcquires } from './queue/pending-acquires.ts'
 import { refusalOf } from './queue/refusal.ts'
 import { RunningRequests } from './queue/running-requests.ts'
@@ -31,7 +32,7 @@ interface SchedulerOptions {
   readonly random: Random
   readonly log: Pick<Log, 'warn'>
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
-  /** What other instances do with the nodes, as far as is known. */
+  /** What other instances do with the nodes, as far as is known: the same object as long as nothing changes. */
   readonly usedElsewhere: () => Elsewhere
   /** Whether this instance leads. */
   readonly leads: () => boolean
@@ -49,6 +50,7 @@ export class Scheduler {
   readonly #loop: CoreLoop
   readonly #loads: Loads
   readonly #pending: PendingAcquires
+  readonly #claims: NodeClaims
   readonly #running = new RunningRequests((event) => this.#loop.tell(event))
 
   constructor(options: SchedulerOptions) {
@@ -67,6 +69,7 @@ export class Scheduler {
       tell: (event) => this.#loop.tell(event),
       failed: (order, error) => this.#loadFailed(order, error),
     })
+    this.#claims = new NodeClaims({ ...options, node: (name) => snapshot.get().nodes.get(name) })
     this.#pending = new PendingAcquires({
       clock,
       limitsOf: (spec) => this.#limitsOf(spec),
@@ -123,11 +126,15 @@ export class Scheduler {
     return this.#loop.core.slotsOf(node)
   }
 
+  /** To be called once a second, so that other instances hear of it in time. */
   summary(): LoadSummary {
     const loading = this.#loads.nodes
+    const { now, core } = this.#loop
+    const claims = this.#claims.update(core.claims(now), now)
     return {
       running: Object.fromEntries(this.#running.counts),
       ...(loading.length > 0 && { loading }),
+      ...(Object.keys(claims).length > 0 && { claims }),
       queued: this.#pending.size,
     }
   }

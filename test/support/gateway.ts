@@ -18,6 +18,7 @@ import type { Log } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { Via } from '../../lib/shared/net/via.ts'
 import { FakeJobs } from './jobs.ts'
+import { usedNowhere } from './scheduler.ts'
 
 export interface LoggedLine {
   readonly level: string
@@ -75,7 +76,7 @@ export async function startGateway(
     random: () => 0.5,
     log,
     metrics,
-    usedElsewhere: () => new Map(),
+    usedElsewhere: () => usedNowhere,
     leads: () => true,
   })
   const dispatch = new Dispatch({

@@ -10,15 +10,18 @@ import { Metrics } from '../../lib/shared/metrics.ts'
 interface SchedulerSketch {
   readonly current?: CurrentSnapshot
   readonly upstreams?: FleetAvailability
-  readonly loader?: Loader
+  readonly loader?: Pick<Loader, 'swap'> & Partial<Loader>
   readonly clock?: Clock
   readonly log?: Pick<Log, 'warn'>
   readonly usedElsewhere?: () => Elsewhere
   readonly leads?: () => boolean
 }
 
+/** Other instances do nothing. */
+export const usedNowhere: Elsewhere = { uses: new Map(), holds: new Map() }
+
 /** Every node loads whatever it is asked to, at once. */
-export const quickLoader: Loader = { swap: async () => ({ loadS: 0 }) }
+export const quickLoader: Loader = { swap: async () => ({ loadS: 0 }), unload: async () => {} }
 
 /** The scheduler alone, over a snapshot made by hand. */
 export function aScheduler(
@@ -29,12 +32,20 @@ export function aScheduler(
     loader = quickLoader,
     clock = new RealClock(),
     log = silentLog,
-    usedElsewhere = () => new Map(),
+    usedElsewhere = () => usedNowhere,
     leads = () => true,
   }: SchedulerSketch = {},
 ): Scheduler {
   current.swap(snapshot)
   const metrics = new Metrics()
-  const around = { upstreams, loader, clock, log, metrics, usedElsewhere, leads }
+  const around = {
+    upstreams,
+    loader: { ...quickLoader, ...loader },
+    clock,
+    log,
+    metrics,
+    usedElsewhere,
+    leads,
+  }
   return new Scheduler({ ...around, snapshot: current, random: () => 0.5 })
 }

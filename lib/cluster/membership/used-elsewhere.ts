@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Elsewhere, LoadSummary } from '../../fleet/instance.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { NodeHolds } from './node-holds.ts'
 
 /** Milliseconds between two reads: other instances write their load once a second. */
 const readEveryMs = 500
@@ -12,11 +14,15 @@ interface UsedElsewhereOptions {
   readonly clock: Clock
 }
 
-/** On which nodes other instances run requests or load models, by their load summaries. */
+/**
+ * On which nodes other instances run requests or load models, and which nodes are held for a model, by the load summaries.
+ * The same object as long as nothing changes.
+ */
 export class UsedElsewhere {
   readonly #options: UsedElsewhereOptions
+  readonly #holds = new NodeHolds()
   #readAt = Number.NEGATIVE_INFINITY
-  #nodes: Elsewhere = new Map()
+  #known: Elsewhere = { uses: new Map(), holds: new Map() }
 
   constructor(options: UsedElsewhereOptions) {
     this.#options = options
@@ -24,15 +30,22 @@ export class UsedElsewhere {
 
   nodes(): Elsewhere {
     const { loads, own, clock } = this.#options
-    if (clock.now() - this.#readAt < readEveryMs) return this.#nodes
-    this.#readAt = clock.now()
-    const nodes = new Map<string, 'runs' | 'loads'>()
-    for (const [id, { running, loading = [] }] of loads()) {
-      if (id === own) continue
-      for (const node of Object.keys(running)) if (!nodes.has(node)) nodes.set(node, 'runs')
-      for (const node of loading) nodes.set(node, 'loads')
-    }
-    this.#nodes = nodes
-    return nodes
+    const now = clock.now()
+    if (now - this.#readAt < readEveryMs) return this.#known
+    this.#readAt = now
+    const summaries = loads()
+    const known = { uses: usesBesides(own, summaries), holds: this.#holds.update(summaries, now) }
+    if (!isDeepStrictEqual(known, this.#known)) this.#known = known
+    return this.#known
   }
+}
+
+function usesBesides(own: string, loads: ReadonlyMap<string, LoadSummary>): Elsewhere['uses'] {
+  const uses = new Map<string, 'runs' | 'loads'>()
+  for (const [id, { running, loading = [] }] of loads) {
+    if (id === own) continue
+    for (const node of Object.keys(running)) if (!uses.has(node)) uses.set(node, 'runs')
+    for (const node of loading) uses.set(node, 'loads')
+  }
+  return uses
 }

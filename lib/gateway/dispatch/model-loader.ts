@@ -1,5 +1,6 @@
 import type { Config } from '../../fleet/config.ts'
 import { keepAliveOf } from '../../fleet/keep-alive.ts'
+import type { NodeView } from '../../fleet/node.ts'
 import { embeds } from '../../fleet/request-spec.ts'
 import type { CurrentSnapshot } from '../../fleet/snapshot.ts'
 import { readVariant } from '../../fleet/variant.ts'
@@ -86,6 +87,14 @@ export class ModelLoader implements Loader {
     return { loadS: tookMs / 1000 }
   }
 
+  /** See Loader. Has the node probed afterwards, as its memory is not what the others believe. */
+  async unload(node: NodeView, models: readonly string[]): Promise<void> {
+    const { clock, requestProbe } = this.#options
+    const send = (request: NodeRequest) => this.#send({ node, model: models[0] ?? '' }, request)
+    await unload(models, { send, clock, signal: this.#stopped.signal })
+    requestProbe(node.name)
+  }
+
   /** One load is one sign of the node's health, however many wait for it. */
   async #load(order: SwapOrder): Promise<UpstreamFailure | null> {
     const { upstreams, requestProbe, metrics } = this.#options
@@ -121,7 +130,10 @@ export class ModelLoader implements Loader {
     return kept
   }
 
-  async #send(order: SwapOrder, { method, path, body, limitMs }: NodeRequest): Promise<UpstreamOutcome> {
+  async #send(
+    order: Pick<SwapOrder, 'node' | 'model'>,
+    { method, path, body, limitMs }: NodeRequest,
+  ): Promise<UpstreamOutcome> {
     const { signal } = this.#stopped
     signal.throwIfAborted()
     const outcome = await this.#options.client.send(order.node, {
@@ -141,7 +153,7 @@ export class ModelLoader implements Loader {
   }
 
   /** Whether another node that answers has the model. */
-  #isElsewhere({ node, model }: SwapOrder): boolean {
+  #isElsewhere({ node, model }: Pick<SwapOrder, 'node' | 'model'>): boolean {
     const { snapshot, upstreams } = this.#options
     const others = [...snapshot.get().nodes.values()].filter(({ name }) => name !== node.name)
     return others.some(

@@ -96,6 +96,7 @@ function openingOf(runner: Runner, context: CostContext, now: number): Opening {
   }
   // A pause ends, and a trial tells: until then nobody knows.
   if (runner.barrier === 'busy' || runner.barrier === 'trial' || node.isTried) return never
+  if (runner.isHeld) return never
   if (runner.residence || !context.rules.uses.residency) {
     if (freeSlots > 0) return { state: 'ready', slotEnds: [], freeSlots, eviction: null }
     // As many must end before the next starts as are too many: the last ones to end hold the slots.

@@ -31,6 +31,10 @@ export class FleetState {
     return this.#nodes.get(name)
   }
 
+  get nodes(): Iterable<NodeState> {
+    return this.#nodes.values()
+  }
+
   /** Takes in the whole fleet; whoever is missing is forgotten, but not what it taught. */
   update(facts: readonly NodeFacts[], now: number): void {
     const names = new Set(facts.map(({ name }) => name))

@@ -29,4 +29,7 @@ export interface Loader {
    * @throws LoadError that tells those who wait for the load how it failed.
    */
   swap(order: SwapOrder): Promise<Swapped>
+
+  /** Has a node unload models that run nothing. */
+  unload(node: NodeView, models: readonly string[]): Promise<void>
 }

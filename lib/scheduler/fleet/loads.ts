@@ -9,7 +9,7 @@ const hungMs = 60_000
 const hungTimes = 3
 
 interface LoadsOptions {
-  readonly loader: Loader
+  readonly loader: Pick<Loader, 'swap'>
   readonly clock: Clock
   readonly log: Pick<Log, 'warn'>
   /** How a load ended, for the core. */

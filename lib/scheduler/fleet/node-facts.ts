@@ -1,4 +1,5 @@
-import type { Elsewhere } from '../../fleet/instance.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { Elsewhere, NodeHold } from '../../fleet/instance.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { NodeFacts } from '../events.ts'
@@ -7,14 +8,14 @@ import type { AvailabilityBarrier, FleetAvailability } from './availability.ts'
 /** What the scheduler knows of nodes besides the snapshot. */
 interface FactSources {
   readonly upstreams: FleetAvailability
-  /** What other instances do with the nodes. */
+  /** What other instances do with the nodes, and what the nodes are held for. */
   readonly usedElsewhere: () => Elsewhere
   /** Whether this instance leads. */
   readonly leads: () => boolean
 }
 
 /** What may change of a node while its view stays the same. */
-type Passing = Required<Pick<NodeFacts, 'barriers' | 'warmLimit' | 'isOnTrial' | 'room'>>
+type Passing = Required<Pick<NodeFacts, 'barriers' | 'warmLimit' | 'isOnTrial' | 'room' | 'hold'>>
 
 interface Known {
   readonly view: NodeView
@@ -32,13 +33,16 @@ export class FleetFacts {
 
   read({ nodes }: Snapshot): readonly NodeFacts[] {
     const { upstreams, usedElsewhere, leads } = this.#context
-    const used = usedElsewhere()
+    const { uses, holds } = usedElsewhere()
     const own = leads() ? 'any' : 'missing'
     const former = this.#known
     this.#known = new Map()
     for (const [name, view] of nodes) {
       const last = former.get(name)
-      const passing = passingOf(view, upstreams, roomIn(used.get(name), own))
+      const passing = passingOf(view, upstreams, {
+        room: roomIn(uses.get(name), own),
+        hold: holds.get(name) ?? null,
+      })
       const isKnown = last !== undefined && last.view === view && isAlike(last.facts, passing)
       this.#known.set(name, isKnown ? last : { view, facts: { ...lasting(view), ...passing } })
     }
@@ -52,7 +56,11 @@ function roomIn(elsewhere: 'runs' | 'loads' | undefined, own: Passing['room']): 
   return elsewhere === 'runs' ? 'free' : own
 }
 
-function passingOf({ name, onDisk }: NodeView, upstreams: FleetAvailability, room: Passing['room']): Passing {
+function passingOf(
+  { name, onDisk }: NodeView,
+  upstreams: FleetAvailability,
+  { room, hold }: { readonly room: Passing['room']; readonly hold: NodeHold | null },
+): Passing {
   const barriers = new Map<string, AvailabilityBarrier>()
   let warmLimit = Number.POSITIVE_INFINITY
   let isOnTrial = false
@@ -62,11 +70,12 @@ function passingOf({ name, onDisk }: NodeView, upstreams: FleetAvailability, roo
     warmLimit = availability.limit
     isOnTrial ||= availability.isTrial
   }
-  return { barriers, warmLimit, isOnTrial, room }
+  return { barriers, warmLimit, isOnTrial, room, hold }
 }
 
 function isAlike(a: Passing, b: Passing): boolean {
   if (a.warmLimit !== b.warmLimit || a.isOnTrial !== b.isOnTrial || a.room !== b.room) return false
+  if (!isDeepStrictEqual(a.hold, b.hold)) return false
   if (a.barriers.size !== b.barriers.size) return false
   for (const [model, barrier] of a.barriers) if (b.barriers.get(model) !== barrier) return false
   return true

@@ -35,6 +35,11 @@ export class NodeMemory {
     return this.#settling.size > 0
   }
 
+  /** Runners that have requests, though their model is not in memory: Ollama has to load it for them. */
+  *unloadedInUse(): Iterable<Runner> {
+    for (const runner of this.#idle.values()) if (runner.inFlight.size > 0) yield runner
+  }
+
   /**
    * Bytes for models: configured; else without limit until it was seen to make room by itself, and then what was seen to
    * fit. The largest model alone is taken to.

@@ -71,6 +71,11 @@ export class NodeState implements HostNode {
     return this.#memory.loaded
   }
 
+  /** Runners that have requests, though their model is not in memory: Ollama has to load it for them. */
+  get unloadedInUse(): Iterable<Runner> {
+    return this.#memory.unloadedInUse()
+  }
+
   /** Whether the one request that it is tried with has gone there, and nothing is known of it yet. */
   get isTried(): boolean {
     return this.#isTried

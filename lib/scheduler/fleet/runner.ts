@@ -138,6 +138,12 @@ export class Runner {
     return this.pace.node.loadS(this.node.facts.models.get(this.model) ?? 0)
   }
 
+  /** Whether its node is held for another model, and it gets nothing meanwhile. */
+  get isHeld(): boolean {
+    const { hold } = this.node.facts
+    return !!hold && hold.model !== this.model && (hold.victims === null || hold.victims.includes(this.model))
+  }
+
   get isVictim(): boolean {
     return this.node.swap?.victims.includes(this) ?? false
   }

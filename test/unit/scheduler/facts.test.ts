@@ -4,10 +4,11 @@ import type { NodeStatus } from '../../../lib/fleet/node.ts'
 import { alwaysAvailable } from '../../../lib/scheduler/fleet/availability.ts'
 import { FleetFacts } from '../../../lib/scheduler/fleet/node-facts.ts'
 import { aSnapshot } from '../../support/fleet.ts'
+import { usedNowhere } from '../../support/scheduler.ts'
 
 const around = {
   upstreams: { availabilityOf: () => alwaysAvailable },
-  usedElsewhere: () => new Map(),
+  usedElsewhere: () => usedNowhere,
   leads: () => true,
 }
 
@@ -27,7 +28,7 @@ test('Ollama counts cached tokens since 0.30.1, and whoever has another kind of 
 
 test('of a node of which nothing changed it tells the same object, and a new one when somebody else uses it', () => {
   const used = new Map<string, 'runs' | 'loads'>()
-  const facts = new FleetFacts({ ...around, usedElsewhere: () => used })
+  const facts = new FleetFacts({ ...around, usedElsewhere: () => ({ uses: used, holds: new Map() }) })
   const snapshot = aSnapshot({ nodes: [{ name: 'n' }] })
   const [first] = facts.read(snapshot)
   assert.equal(facts.read(snapshot)[0], first)

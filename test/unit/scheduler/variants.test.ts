@@ -26,6 +26,7 @@ function arrange(
   const current = new CurrentSnapshot()
   const clock = new VirtualClock()
   const swaps: string[] = []
+  const used = { uses: new Map(Object.entries(elsewhere)), holds: new Map() }
   const swap = async ({ node, victims, model, variant }: SwapOrder) => {
     swaps.push(`${node.name}: ${victims.join('+') || 'nothing'} for ${model} ${variant}`)
     return node.name === hangs ? new Promise<never>(() => {}) : { loadS: 1 }
@@ -34,7 +35,7 @@ function arrange(
     current,
     clock,
     loader: { swap },
-    usedElsewhere: () => new Map(Object.entries(elsewhere)),
+    usedElsewhere: () => used,
     leads: () => leads,
     upstreams: { availabilityOf: (name) => ({ ...alwaysAvailable, barrier: barrierOf(name) }) },
   })

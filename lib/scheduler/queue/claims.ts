@@ -1,0 +1,110 @@
+import type { CandidateLists } from '../cost/candidate-lists.ts'
+import type { Candidates } from '../cost/candidates.ts'
+import type { FleetState } from '../fleet/fleet-state.ts'
+import type { NodeState } from '../fleet/node-state.ts'
+import type { Runner } from '../fleet/runner.ts'
+import type { Parameters } from '../parameters.ts'
+import type { QueueEntry } from '../queue-entry.ts'
+import type { FairQueue } from './fair-queue.ts'
+
+/** A model for which a node is to be left to this instance (see NodeClaim). */
+export interface Claim {
+  readonly model: string
+  /** Since when the load, or the first request, waits; monotonic seconds. */
+  readonly since: number
+  /** The models that make room; null: Ollama chooses them. */
+  readonly victims: readonly string[] | null
+  /** What the node has to unload, now that the other instances have left it to this one; empty while they have not. */
+  readonly inTheWay: readonly string[]
+}
+
+type Rules = Parameters['swaps']
+
+interface ClaimParts {
+  readonly fleet: FleetState
+  readonly lists: CandidateLists
+  readonly queue: FairQueue
+  readonly rules: Rules
+}
+
+/**
+ * What keeps this instance waiting that only the other instances can end: Ollama unloads a model once that is idle, and they
+ * keep it busy. One claim per node, the first of: a load of this instance, a request that was sent to a model which has left
+ * the node's memory since, a request in the queue for a model that is nowhere in memory.
+ */
+export function claimsOf(
+  { fleet, lists, queue, rules }: ClaimParts,
+  now: number,
+): ReadonlyMap<string, Claim> {
+  const claims = new Map<string, Claim>()
+  for (const node of fleet.nodes) {
+    const claim = loadClaim(node, rules, now) ?? sentClaim(node, rules, now)
+    if (claim) claims.set(node.name, claim)
+  }
+  const seen = new Set<Candidates>()
+  for (const waiting of queue.all()) {
+    const { request, since } = waiting
+    if (now < since + rules.claimS) break // the others came later
+    const list = lists.of(request, now)
+    if (seen.has(list)) continue
+    seen.add(list)
+    const node = nodeFor(waiting, list, now)
+    if (node !== null && !claims.has(node))
+      claims.set(node, { model: request.model, since, victims: null, inTheWay: [] })
+  }
+  return claims
+}
+
+/** A load under way: its victims get nothing new, and once it is late, no other model does. */
+function loadClaim(node: NodeState, { claimS }: Rules, now: number): Claim | null {
+  const { swap } = node
+  if (!swap || swap.askedAt === null) return null
+  const { runner, askedAt, victims } = swap
+  const isLate = now >= askedAt + lateS(runner, claimS)
+  if (!isLate && victims.length === 0) return null
+  const { model } = runner
+  if (isLate) return { model, since: askedAt, victims: null, inTheWay: inTheWay(node, model) }
+  return { model, since: askedAt, victims: victims.map((victim) => victim.model), inTheWay: [] }
+}
+
+function sentClaim(node: NodeState, { claimS }: Rules, now: number): Claim | null {
+  let first: Claim | null = null
+  for (const runner of node.unloadedInUse)
+    for (const { startedAt, firstTokenAt } of runner.inFlight.values()) {
+      const isLate = firstTokenAt === null && now >= startedAt + lateS(runner, claimS)
+      if (isLate && !(first && first.since <= startedAt))
+        first = { model: runner.model, since: startedAt, victims: null, inTheWay: [] }
+    }
+  return first && { ...first, inTheWay: inTheWay(node, first.model) }
+}
+
+/** Seconds after which a load is late. A slow disk is no reason to hold up the other models of a node. */
+function lateS(runner: Runner, claimS: number): number {
+  return 2 * runner.loadS + claimS
+}
+
+/** What keeps a model out of memory though the node is held for it and nothing else runs there. */
+function inTheWay({ facts, loaded }: NodeState, model: string): readonly string[] {
+  const { hold, room } = facts
+  if (hold?.model !== model || room === 'free' || room === 'none') return []
+  const others = [...loaded.values()].filter((runner) => runner.model !== model)
+  return others.some(({ inFlight }) => inFlight.size > 0) ? [] : others.map((runner) => runner.model)
+}
+
+/**
+ * The node that a request in the queue needs: the first by name where only the requests of other instances are in the way of a
+ * load. Null where the request has a place, now or later.
+ */
+function nodeFor(waiting: QueueEntry, list: Candidates, now: number): string | null {
+  list.computeLoads(Number.POSITIVE_INFINITY, now)
+  let first: string | null = null
+  for (const [row, runner] of list.runners.entries()) {
+    if (!list.admits(row, waiting)) continue
+    const { node } = runner
+    if (runner.residence || list.start(row) < Number.POSITIVE_INFINITY) return null
+    const isKeptBusy =
+      node.facts.room === 'free' && !node.swap && !runner.barrier && !node.pauseOf(runner, now)
+    if (isKeptBusy && (first === null || node.name < first)) first = node.name
+  }
+  return first
+}
