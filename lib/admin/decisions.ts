@@ -2,8 +2,8 @@ import type { DecisionAnswer, decisionEndpoints } from '../api/decisions.ts'
 import { canonicalName } from '../fleet/documents/names.ts'
 import type { LoggedDecision } from '../scheduler/decision-log.ts'
 import type { AdminContext } from './context.ts'
+import { candidateRow, seconds } from './estimate.ts'
 import type { Handlers } from './handlers.ts'
-import { candidateRow, seconds } from './outlook.ts'
 
 /** Where the last requests of this instance were sent and why, or why not, and how well that was predicted. The newest first. */
 export function decisionHandlers({

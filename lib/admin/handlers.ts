@@ -1,13 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type Router from '@koa/router'
 import type { RouterContext } from '@koa/router'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { apiVersion, type ContentOf, type Endpoint, type Endpoints } from '../api/endpoint.ts'
+import { isOptional } from '../api/openapi.ts'
 import { describeFaults } from '../fleet/documents/contents.ts'
 import { readValue } from '../fleet/documents/document.ts'
 import { ProxyError } from '../shared/errors.ts'
 
-/** What a handler is given: all that its endpoint declares, checked. */
+/** What a handler gets: everything that its endpoint declares, checked. */
 export interface AdminRequest<E extends Endpoint = Endpoint> {
   readonly params: { readonly [Name in keyof E['params']]: string }
   readonly query: E['query'] extends z.ZodType ? z.output<E['query']> : undefined
@@ -21,7 +22,7 @@ type BodyOf<E extends Endpoint> = E['body'] extends { readonly fields: infer S e
     ? Readonly<Record<string, unknown>>
     : undefined
 
-/** An answer with a status that is not the first of its endpoint's. */
+/** An answer with another status than the first one of its endpoint. */
 export class Reply<Status extends number, Content> {
   readonly status: Status
   readonly content: Content
@@ -59,24 +60,29 @@ export function addRoutes<Table extends Endpoints>(
   }
 }
 
-function read(context: RouterContext, { query, body }: Endpoint): AdminRequest {
+/** For paths without parameters: a misspelt or misplaced one, such as `dry_run`, must not be ignored. */
+const noParameters = z.strictObject({})
+
+function read(context: RouterContext, { query, body, access }: Endpoint): AdminRequest {
   const { params, headers } = context
-  const checkedQuery = query && checked(context.query, query, 'invalid')
+  const parameters = query ?? (access === 'open' ? undefined : noParameters)
+  const checkedQuery = parameters && checked(context.query, parameters)
   const checkedBody = body && bodyOf(context.request.body, body)
   return { params, query: checkedQuery, body: checkedBody, headers } as AdminRequest
 }
 
 function bodyOf(given: unknown, body: NonNullable<Endpoint['body']>): unknown {
   const isObject = typeof given === 'object' && given !== null && !Array.isArray(given)
-  if (!isObject && ('document' in body || body.refusal === 'bad_request'))
+  const isAbsent = given === undefined && 'fields' in body && isOptional(body.fields)
+  if (!isObject && !isAbsent)
     throw new ProxyError('bad_request', { reason: 'the body must be a JSON object' })
-  return 'document' in body ? given : checked(given, body.fields, body.refusal)
+  return 'document' in body ? given : checked(given, body.fields)
 }
 
-/** @throws ProxyError that names every faulty field. */
-function checked(value: unknown, schema: z.ZodType, refusal: 'invalid' | 'bad_request'): unknown {
+/** @throws ProxyError `invalid` that names every faulty field. */
+function checked(value: unknown, schema: z.ZodType): unknown {
   const parsed = readValue(value, schema)
-  if (!parsed.ok) throw new ProxyError(refusal, { reason: describeFaults(parsed.faults) })
+  if (!parsed.ok) throw new ProxyError('invalid', { reason: describeFaults(parsed.faults) })
   return parsed.value
 }
 

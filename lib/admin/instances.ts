@@ -59,7 +59,7 @@ function conflict(reason: string): ProxyError {
 
 /** The others' numbers are up to a second old, our own are live. */
 function row(
-  { boot: _boot, successor: _successor, ...record }: InstanceRecord,
+  { boot: _boot, successor: _successor, question: _question, ...record }: InstanceRecord,
   admin: AdminContext,
 ): InstanceAnswer {
   const isOwn = record.id === admin.instance

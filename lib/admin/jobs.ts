@@ -8,23 +8,27 @@ import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
 import type { Handlers } from './handlers.ts'
 
-/** Every caller that is let in here may do everything. */
+/** A caller with access to the admin API may do everything. */
 const operator: Caller = { tenant: 'operator', models: ['*'], mayManage: true }
 
-/** A job that needs a model's name only. */
+/** A job that needs only the name of a model. */
 type Order = Wish & { readonly model: string }
 
 type JobContext = Pick<AdminContext, 'jobs' | 'management' | 'snapshot' | 'log'>
 
-/** Model jobs: those that are kept, and new ones, by the code that places those of the gateway's callers. */
+/** Model jobs: lists, cancels and begins them. The gateway's code places them. */
 export function jobHandlers(admin: JobContext): Handlers<typeof jobEndpoints> {
   const { jobs, management, snapshot, log } = admin
 
   const begin = async (action: JobAction, fields: JobFields, { copies, nodes, labels }: Wish) => {
-    const ask = readJobRequest(action, fields, { copies, nodes, labels })
-    // Nothing to wait for but the store, and that has its own limits.
+    // Submitting waits only for the store, which has time limits of its own.
     const { signal } = new AbortController()
-    return { job: await management.submit(ask, operator, snapshot.get(), signal) }
+    try {
+      const ask = readJobRequest(action, fields, { copies, nodes, labels })
+      return { job: await management.submit(ask, operator, snapshot.get(), signal) }
+    } catch (error) {
+      throw asInvalid(error)
+    }
   }
   const plain =
     (action: JobAction) =>
@@ -42,7 +46,7 @@ export function jobHandlers(admin: JobContext): Handlers<typeof jobEndpoints> {
 
     cancelJob: async ({ params: { id } }) => {
       await jobs.cancel(id)
-      log.info('job to be cancelled', { job: id })
+      log.info('job cancellation requested', { job: id })
       return { job: id }
     },
 
@@ -54,6 +58,12 @@ export function jobHandlers(admin: JobContext): Handlers<typeof jobEndpoints> {
     loadModel: ({ body: { model, num_ctx, ...wish } }) =>
       begin('load', { model, ...(num_ctx !== undefined && { options: { num_ctx } }) }, wish),
   }
+}
+
+/** A caller of Ollama's API gets 400 for wrong fields, as from Ollama; a caller of this API 422. */
+function asInvalid(error: unknown): unknown {
+  if (!(error instanceof ProxyError) || error.code !== 'bad_request') return error
+  return new ProxyError('invalid', { reason: error.message }, { cause: error })
 }
 
 function row(job: JobView): JobAnswer {

@@ -166,7 +166,7 @@ function row(
     url: spec.url,
     state: departed ? 'departed' : spec.state,
     health: status?.health ?? 'unknown',
-    reason: status?.reason ?? (spec.state === 'off' ? 'not looked at while off' : 'not looked at yet'),
+    reason: status?.reason ?? (spec.state === 'off' ? 'not probed while off' : 'not probed yet'),
     since: status?.since ?? null,
     weight: spec.weight,
     slots: slots.size > 0 ? Math.min(...slots.values()) : node.slots,

@@ -1,12 +1,12 @@
-import type { BarredNodes, OutlookAnswer } from '../api/outlook.ts'
+import type { EstimateAnswer, ExcludedNodes } from '../api/estimate.ts'
 import type { queueEndpoints } from '../api/queue.ts'
 import type { QueuedRequest } from '../scheduler/core.ts'
 import { requestSpecOf } from '../scheduler/queue/scheduling-request.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
+import { estimateRow, excludedRows, seconds } from './estimate.ts'
 import type { Handlers } from './handlers.ts'
-import { barredRows, outlookRow, seconds } from './outlook.ts'
 
 /** So many of a list are told with their places: looking for them costs as much as a decision, on every node. */
 const explainedRows = 20
@@ -71,7 +71,7 @@ function row({ request, plan }: QueuedRequest, now: number) {
 
 function explained({ request }: QueuedRequest, scheduler: Scheduler, now: number) {
   const explanation = scheduler.explain(requestSpecOf(request))
-  return { ...outlookRow(explanation, now), ...barredRows(explanation) }
+  return { ...estimateRow(explanation, now), ...excludedRows(explanation) }
 }
 
 /** What is known of a request without looking at its places. */
@@ -81,9 +81,9 @@ function planned({ plan }: QueuedRequest, now: number) {
     starts_in_seconds: plan ? seconds(Math.max(0, plan.startsAt - now)) : null,
     places: null,
     candidates: null,
-    barred_total: null,
-    barred: null,
-  } satisfies OutlookAnswer & BarredNodes
+    excluded_total: null,
+    excluded_nodes: null,
+  } satisfies EstimateAnswer & ExcludedNodes
 }
 
 function countBy(

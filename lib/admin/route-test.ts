@@ -11,8 +11,8 @@ import {
 } from '../gateway/admission/resolve-model.ts'
 import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
+import { estimateRow } from './estimate.ts'
 import type { Handlers } from './handlers.ts'
-import { outlookRow } from './outlook.ts'
 
 /** What this instance would do with a request now, by the very code that would do it; nothing is sent. */
 export function routeTestHandlers(admin: AdminContext): Handlers<typeof routeTestEndpoints> {
@@ -81,8 +81,8 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     health: node.health,
     health_reason: node.status?.reason ?? '',
   }))
-  const outlook = outlookRow(explanation, admin.clock.now() / 1000)
-  const found = { model, num_ctx: context ?? null, panic, nodes, outlook }
+  const estimate = estimateRow(explanation, admin.clock.now() / 1000)
+  const found = { model, num_ctx: context ?? null, panic, nodes, estimate }
   if ('none' in pick) return { ...found, choice: null, refusal: pick.none }
   const reason = isFallback ? 'fallback' : pick.reason
   return { ...found, choice: { node: pick.node.name, reason }, refusal: null }

@@ -42,7 +42,7 @@ export const configEndpoints = {
     path: '/admin/v1/config',
     summary: 'Replaces the settings; the caller says which text it has seen.',
     headers: seenHeaders,
-    body: { fields: z.strictObject(textFields), refusal: 'bad_request' },
+    body: { fields: z.strictObject(textFields) },
     answer: { json: configWritten },
     errors: ['invalid', 'conflict'],
   },
@@ -50,11 +50,11 @@ export const configEndpoints = {
     method: 'patch',
     path: '/admin/v1/config',
     summary: 'Changes some settings.',
-    query: z.object({
+    query: z.strictObject({
       dry_run: z
-        .string()
+        .enum(['true', 'false'])
         .exactOptional()
-        .describe('"true": only tell what the change would make of the text'),
+        .describe('true: answers with the text after the change and writes nothing'),
     }),
     body: { document: patchBody },
     answer: { json: configChanged },
@@ -80,7 +80,6 @@ export const configEndpoints = {
           .default('config')
           .describe('what kind of document it is'),
       }),
-      refusal: 'bad_request',
     },
     answer: { json: z.object({ ok: z.boolean(), errors: z.array(faultAnswer) }) },
   },

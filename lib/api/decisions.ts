@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Endpoints, Wire } from './endpoint.ts'
-import { candidateAnswer, refusalReasons } from './outlook.ts'
+import { candidateAnswer, refusalReasons } from './estimate.ts'
 
 const decisionAnswer = z.object({
   id: z.string().describe('of the request'),

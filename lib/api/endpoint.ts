@@ -18,6 +18,7 @@ export interface Endpoint {
   readonly access?: 'open'
   /** What each parameter of the path means. */
   readonly params?: Readonly<Record<string, string>>
+  /** Without it the path takes no parameters; a path without a token ignores them. */
   readonly query?: z.ZodObject
   /** Request headers with a meaning of their own, and that meaning. */
   readonly headers?: Readonly<Record<string, string>>
@@ -33,9 +34,9 @@ export type Endpoints = Readonly<Record<string, Endpoint>>
 
 /** How a request's body is read. */
 type Body =
-  /** Checked before the handler is called. */
-  | { readonly fields: z.ZodType; readonly refusal: 'invalid' | 'bad_request' }
-  /** A JSON object, whose text or result the handler checks: faults are told by line. */
+  /** Checked before the handler is called; wrong fields are 422 `invalid`. */
+  | { readonly fields: z.ZodType }
+  /** A JSON object. The handler checks its text or the resulting document, and names faults by line. */
   | { readonly document: z.ZodType }
 
 type Answer =

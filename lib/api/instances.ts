@@ -10,10 +10,6 @@ const instanceAnswer = z.object({
   started: z.string().describe('date'),
   role: z.enum(['leader', 'standby']),
   draining: z.boolean().describe('out of service for load balancers'),
-  question: z
-    .object({ id: z.string(), nodes: z.array(z.string()) })
-    .exactOptional()
-    .describe('nodes that it does not reach, while it asks the other instances for them'),
   revision: z.string().describe('store revision of what is in force on it'),
   running: z.int().describe('requests running through it'),
   queued: z.int().describe('requests waiting in it'),
@@ -43,7 +39,6 @@ export const instanceEndpoints = {
       fields: z
         .strictObject({ to: z.string().optional().describe('id of the instance that shall lead next') })
         .prefault({}),
-      refusal: 'invalid',
     },
     answer: {
       json: z.object({ id: z.string(), to: z.string().nullable().describe('null: any other instance') }),

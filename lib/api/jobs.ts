@@ -45,7 +45,7 @@ const order = <Action extends string, Fields extends z.ZodRawShape>(
     method: 'post',
     path: `/admin/v1/models/${action}`,
     summary,
-    body: { fields: withWish(fields), refusal: 'bad_request' },
+    body: { fields: withWish(fields) },
     statuses: [202],
     answer: { json: jobMade },
     errors: [

@@ -39,7 +39,6 @@ export const keyEndpoints = {
     summary: 'Makes an API key.',
     body: {
       fields: z.strictObject({ ...keyFields, id: z.string().describe('name of the key') }),
-      refusal: 'invalid',
     },
     statuses: [201],
     answer: { json: keyMade },

@@ -7,10 +7,10 @@ import { effectiveConfig } from './config.ts'
 import { faultAnswer, patchBody } from './documents.ts'
 import { apiVersion, type Endpoint, type Endpoints } from './endpoint.ts'
 import { errorAnswer } from './error.ts'
+import { candidateAnswer, estimateAnswer, excludedNode } from './estimate.ts'
 import { jobAnswer } from './jobs.ts'
 import { copyAnswer, loadedAnswer, modelAnswer } from './models.ts'
 import { nodeAnswer } from './nodes.ts'
-import { barredAnswer, candidateAnswer, outlookAnswer } from './outlook.ts'
 import { waitingAnswer } from './queue.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -26,8 +26,8 @@ const told = {
   ModelCopy: copyAnswer,
   Job: jobAnswer,
   Candidate: candidateAnswer,
-  BarredNode: barredAnswer,
-  Outlook: outlookAnswer,
+  ExcludedNode: excludedNode,
+  Estimate: estimateAnswer,
   WaitingRequest: waitingAnswer,
 }
 
@@ -127,8 +127,13 @@ function parametersOf({ params = {}, query, headers = {} }: Endpoint): Json[] {
 
 function requestBody(id: string, body: NonNullable<Endpoint['body']>): Json {
   const isPatch = 'document' in body && body.document === patchBody
-  const isRequired = 'document' in body || !body.fields.safeParse(undefined).success
+  const isRequired = 'document' in body || !isOptional(body.fields)
   return { required: isRequired, content: json(isPatch ? 'Patch' : bodyName(id)) }
+}
+
+/** Whether an absent body passes. */
+export function isOptional(fields: z.ZodType): boolean {
+  return fields.safeParse(undefined).success
 }
 
 const meanings: Readonly<Record<number, string>> = {
@@ -154,7 +159,7 @@ function successes(id: string, { answer, statuses = [200] }: Endpoint): Record<s
 }
 
 /** The errors of an operation, by status. */
-function refusals({ method, access, body, query, errors = [] }: Endpoint): Record<string, Json> {
+function refusals({ method, access, body, errors = [] }: Endpoint): Record<string, Json> {
   const codes = new Set<ErrorCode>(['foreign_host', 'internal'])
   const add = (...more: readonly ErrorCode[]) => {
     for (const code of more) codes.add(code)
@@ -162,8 +167,7 @@ function refusals({ method, access, body, query, errors = [] }: Endpoint): Recor
   add(...errors)
   if (access !== 'open') add('admin_token_required', 'key_expired', 'forbidden')
   if (body) add('bad_request', 'body_too_large', 'unsupported_encoding')
-  if (body && 'fields' in body) add(body.refusal)
-  if (query && access !== 'open') add('invalid')
+  if (access !== 'open') add('invalid')
   if (access !== 'open' && method !== 'get') add('store_unavailable')
   const byStatus = Map.groupBy([...codes].sort(), (code) => new ProxyError(code).status)
   return Object.fromEntries(

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Endpoints, Wire } from './endpoint.ts'
-import { barredFields, outlookFields } from './outlook.ts'
+import { estimateFields, excludedFields } from './estimate.ts'
 
 const waitingFields = {
   id: z.string().describe('of the request'),
@@ -10,8 +10,8 @@ const waitingFields = {
   class: z.string().describe('priority class'),
   waited_seconds: z.number(),
   node: z.string().nullable().describe('where it is planned to go; null while there is no plan'),
-  ...outlookFields,
-  ...barredFields,
+  ...estimateFields,
+  ...excludedFields,
 }
 export const waitingAnswer = z.object(waitingFields)
 /** A request that waits, and what it has to expect. */

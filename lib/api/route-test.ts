@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { className } from '../fleet/classes.ts'
 import type { Endpoints, Wire } from './endpoint.ts'
+import { estimateAnswer, exclusions } from './estimate.ts'
 import { seenHealths } from './nodes.ts'
-import { exclusions, outlookAnswer } from './outlook.ts'
 
 const routeTestAnswer = z.object({
   asked: z.string().describe('the model that was asked for, by its canonical name'),
@@ -22,7 +22,7 @@ const routeTestAnswer = z.object({
       excluded: z
         .enum(exclusions)
         .nullable()
-        .describe('why it is passed over; null when it could take the request now'),
+        .describe('why it is excluded; null when it could take the request now'),
       loaded: z.boolean().describe('whether it has the model in memory'),
       other_variant: z.boolean().describe('loaded with other options: it would be loaded again'),
       running: z.int().describe('requests of this instance running on it'),
@@ -40,7 +40,7 @@ const routeTestAnswer = z.object({
     .nullable()
     .describe('where it would be sent; null: nowhere now'),
   refusal: z.enum(['no-model', 'down', 'full']).nullable().describe('why it would be sent nowhere'),
-  outlook: outlookAnswer.exactOptional().describe('what it would have to expect; absent without a model'),
+  estimate: estimateAnswer.exactOptional().describe('what it would have to expect; absent without a model'),
 })
 export type RouteTestAnswer = Wire<typeof routeTestAnswer>
 
@@ -56,7 +56,6 @@ export const routeTestEndpoints = {
         class: className.exactOptional().describe('priority class of the key'),
         num_ctx: z.int().min(1).exactOptional().describe('tokens of context that the request asks for'),
       }),
-      refusal: 'invalid',
     },
     answer: { json: routeTestAnswer },
     errors: ['bad_model'],

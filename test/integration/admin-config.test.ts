@@ -82,17 +82,28 @@ suite('the config in the admin API', () => {
     const invalid = await call('PUT', 'config', { text: 'queue: {max_wiat: 5s}\n' }, seen)
     assert.equal(invalid.status, 422)
     assert.match(invalid.body.error.message, /line 1: queue\.max_wiat: .*did you mean "max_wait"/)
-    assert.equal((await call('PUT', 'config', { txt: '' }, seen)).status, 400)
+    assert.equal((await call('PUT', 'config', { txt: '' }, seen)).status, 422)
     assert.equal(await storedText(), first)
   })
 
-  test('is patched by paths, its comments kept; a dry run writes nothing', async () => {
+  test('is patched by paths and keeps its comments; a dry run, or what may be meant as one, writes nothing', async () => {
     const patch = { queue: { max_wait: null, max_length: 7 }, headers: { node: false } }
     const dry = await call('PATCH', 'config?dry_run=true', patch)
     assert.equal(dry.body.before, first)
     assert.match(dry.body.text, /^# ours\nqueue:\n {2}max_length: 7\nheaders:\n {2}node: false\n$/)
     assert.equal(await storedText(), first)
-    const { status, body } = await call('PATCH', 'config', patch)
+    for (const parameter of [
+      'dry_run=1',
+      'dry_run=yes',
+      'dry_run',
+      'dry_run=true&dry_run=true',
+      'dryrun=true',
+    ]) {
+      const refused = await call('PATCH', `config?${parameter}`, patch)
+      assert.deepEqual([refused.status, refused.body.error.code], [422, 'invalid'], parameter)
+      assert.equal(await storedText(), first, parameter)
+    }
+    const { status, body } = await call('PATCH', 'config?dry_run=false', patch)
     assert.deepEqual([status, body.text], [200, dry.body.text])
     assert.equal(await storedText(), body.text)
     await until(() => instance.app.snapshot.get().config.queue.max_length === 7, 'it is in force', 5000)
@@ -118,7 +129,7 @@ suite('the config in the admin API', () => {
       [wrong.ok, wrong.errors[0].line, wrong.errors[0].hint],
       [false, 2, 'did you mean "slots"?'],
     )
-    assert.equal((await call('POST', 'config/validate', { folder: 'others', text: '' })).status, 400)
+    assert.equal((await call('POST', 'config/validate', { folder: 'others', text: '' })).status, 422)
   })
 
   test('there is nothing to accept while the store is believed', async () => {

@@ -18,6 +18,7 @@ suite('instances in the admin API', () => {
       role: 'standby',
       draining: true,
       revision: '1',
+      question: { id: 'q', nodes: ['a'] },
     }
     const key = instance.app.keys.instance('other')
     const { id: lease } = await instance.app.store.grant(600_000)
@@ -39,7 +40,7 @@ suite('instances in the admin API', () => {
   }
   const isReady = async () => (await fetch(`${instance.adminUrl}/readyz`)).ok
 
-  test('are listed with what they are doing, and without what is only theirs', async () => {
+  test('are listed with their load, and without fields that are only for other instances', async () => {
     const { instances } = (await call('GET', '')).body
     assert.deepEqual(
       instances.map(({ id, running, queued }: Record<string, unknown>) => [id, running, queued]),
@@ -48,7 +49,10 @@ suite('instances in the admin API', () => {
         ['test', 0, 0],
       ],
     )
-    assert.ok(!('boot' in instances[0]))
+    assert.deepEqual(
+      ['boot', 'question'].filter((field) => field in instances[0]),
+      [],
+    )
   })
 
   test('an order to another instance is refused with the address it listens on', async () => {

@@ -45,18 +45,18 @@ suite('the admin API of model jobs', () => {
   }
 
   for (const [action, order, expected, reason] of [
-    ['pull', {}, 400, /model/],
+    ['pull', {}, 422, /model/],
     ['pull', { model: 'evil.example/x/y' }, 403, /management.registries/],
-    ['pull', { model: 'm', destination: 'n' }, 400, /destination: is not a known field/],
-    ['pull', { model: 'm', nodes: ['z'] }, 400, /no node named "z"/],
+    ['pull', { model: 'm', destination: 'n' }, 422, /destination: is not a known field/],
+    ['pull', { model: 'm', nodes: ['z'] }, 422, /no node named "z"/],
     ['delete', { model: 'none' }, 404, /not found/],
-    ['delete', { model: 'm', copies: 1 }, 400, /does not apply/],
-    ['load', { model: 'm', num_ctx: 'x' }, 400, /num_ctx/],
-    ['copy', { model: 'm' }, 400, /destination/],
+    ['delete', { model: 'm', copies: 1 }, 422, /does not apply/],
+    ['load', { model: 'm', num_ctx: 'x' }, 422, /num_ctx/],
+    ['copy', { model: 'm' }, 422, /destination/],
   ] as const) {
     test(`refuses ${action} ${JSON.stringify(order)}`, async () => {
       const { status, body } = await admin.ask('POST', `models/${action}`, order)
-      assert.equal(status, expected)
+      assert.equal(status, expected, body.error.message)
       assert.match(body.error.message, reason)
     })
   }

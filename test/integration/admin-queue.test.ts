@@ -3,7 +3,7 @@ import { after, before, beforeEach, suite, test } from 'node:test'
 import type { AdminContext } from '../../lib/admin/context.ts'
 import { AdminServer } from '../../lib/admin/server.ts'
 import type { DecisionAnswer } from '../../lib/api/decisions.ts'
-import type { BarredAnswer, CandidateAnswer } from '../../lib/api/outlook.ts'
+import type { CandidateAnswer, ExcludedNode } from '../../lib/api/estimate.ts'
 import type { QueueAnswer } from '../../lib/api/queue.ts'
 import { retryHeaders } from '../../lib/gateway/http/error-response.ts'
 import type { Scheduler } from '../../lib/scheduler/scheduler.ts'
@@ -155,12 +155,12 @@ suite('the queue in the admin API', () => {
   test('tells why each node cannot take a request', async () => {
     arrive({ id: 'running' })
     arrive({ id: 'again', tried: new Set(['cold']) })
-    for (const { barred_total, barred } of [
+    for (const { excluded_total, excluded_nodes } of [
       (await ask('GET', 'queue/again')).body,
       (await ask('GET', 'queue')).body.waiting[0],
     ])
       assert.deepEqual(
-        [barred_total, barred.map(({ node, excluded }: BarredAnswer) => [node, excluded])],
+        [excluded_total, excluded_nodes.map(({ node, excluded }: ExcludedNode) => [node, excluded])],
         [1, [['cold', 'tried']]],
       )
   })
@@ -228,7 +228,7 @@ suite('the queue in the admin API', () => {
   test('a route test tells what a request would wait for, until when, and what each node would cost', async () => {
     arrive({ id: 'running' })
     const { body } = await ask('POST', 'routes/test', { model: 'm' })
-    const { waits_for, starts_in_seconds, candidates } = body.outlook
+    const { waits_for, starts_in_seconds, candidates } = body.estimate
     assert.ok(['slot', 'load'].includes(waits_for))
     assert.ok(starts_in_seconds > 0)
     assert.deepEqual(candidates.map(({ node }: CandidateAnswer) => node).sort(), ['cold', 'warm'])

@@ -25,8 +25,8 @@ function aWaiting(given: Partial<WaitingAnswer> = {}): WaitingAnswer {
     starts_in_seconds: 0.4,
     places: 2,
     candidates,
-    barred_total: 0,
-    barred: [],
+    excluded_total: 0,
+    excluded_nodes: [],
     ...given,
   }
 }
@@ -183,7 +183,7 @@ test('queue show of a request that no node could serve says so', async (t) => {
 
 test('queue show and queue list say of each node why it cannot take a request', async (t) => {
   const health = { health: 'up', health_reason: 'the first probe was answered' } as const
-  const barred = [
+  const excluded_nodes = [
     {
       node: 'gpu-a',
       excluded: 'down',
@@ -199,8 +199,8 @@ test('queue show and queue list say of each node why it cannot take a request', 
     starts_in_seconds: null,
     places: 0,
     candidates: [],
-    barred,
-    barred_total: 12,
+    excluded_nodes,
+    excluded_total: 12,
   }
   const { url } = await fakeAdmin(t, {
     'GET /queue/r1': { body: { ...detail, ...none } },
@@ -210,9 +210,9 @@ test('queue show and queue list say of each node why it cannot take a request', 
     (await llamero('queue show r1', { url })).out.endsWith(
       [
         '',
-        'NODE   CANNOT TAKE IT SINCE',
+        'NODE   CANNOT TAKE IT BECAUSE',
         'gpu-a  down: 3 probes in a row: ECONNREFUSED?',
-        'gpu-b  it failed this request already',
+        'gpu-b  has failed this request already',
         'gpu-c  moon',
         'and 9 nodes more',
         '',
@@ -221,7 +221,7 @@ test('queue show and queue list say of each node why it cannot take a request', 
   )
   assert.match(
     (await llamero('queue list', { url })).out,
-    /^r1 .* a node \(gpu-a: down, gpu-b: it failed this request already, …\) +-$/m,
+    /^r1 .* a node \(gpu-a: down, gpu-b: has failed this request already, …\) +-$/m,
   )
 })
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parse } from 'yaml'
-import type { OutlookAnswer } from '../../lib/api/outlook.ts'
+import type { EstimateAnswer } from '../../lib/api/estimate.ts'
 import type { RouteTestAnswer } from '../../lib/api/route-test.ts'
 import type { RouteAnswer } from '../../lib/api/routes.ts'
 import { aCandidate, fakeAdmin, llamero, refusal } from '../support/cli.ts'
@@ -192,8 +192,13 @@ test('route test asks for a context, and says what keeps a node of another varia
 
 test('route test shows what each node would cost, what a request would wait for and when it would start', async (t) => {
   const full = aCandidate({ state: 'full', start_seconds: 1.25, cost_seconds: 2 })
-  const outlook: OutlookAnswer = { waits_for: 'slot', starts_in_seconds: 1.25, places: 1, candidates: [full] }
-  const body = aTest({ choice: null, refusal: 'full', outlook })
+  const estimate: EstimateAnswer = {
+    waits_for: 'slot',
+    starts_in_seconds: 1.25,
+    places: 1,
+    candidates: [full],
+  }
+  const body = aTest({ choice: null, refusal: 'full', estimate })
   const { url } = await fakeAdmin(t, { 'POST /routes/test': { body } })
   const { code, out } = await llamero('route test gpt-4', { url })
   assert.equal(code, 0)
@@ -211,14 +216,14 @@ test('route test shows what each node would cost, what a request would wait for 
     ),
     out,
   )
-  const refused = aTest({ choice: null, refusal: 'full', outlook: { ...outlook, refused: 'no-capacity' } })
+  const refused = aTest({ choice: null, refusal: 'full', estimate: { ...estimate, refused: 'no-capacity' } })
   const over = await fakeAdmin(t, { 'POST /routes/test': { body: refused } })
   assert.match(
     (await llamero('route test gpt-4', { url: over.url })).out,
-    /^choice {2}none\nstart {3}none: it would be refused at once, since it would wait for longer than its class may \(503\)$/m,
+    /^choice {2}none\nstart {3}none: refused at once, because it would wait longer than its class may \(503\)$/m,
   )
   const atOnce = { waits_for: null, starts_in_seconds: 0, places: 0, candidates: [] }
-  const idle = await fakeAdmin(t, { 'POST /routes/test': { body: aTest({ outlook: atOnce }) } })
+  const idle = await fakeAdmin(t, { 'POST /routes/test': { body: aTest({ estimate: atOnce }) } })
   assert.match((await llamero('route test gpt-4', { url: idle.url })).out, /^start {3}at once$/m)
 })
 

@@ -199,10 +199,10 @@ async function decodeSeconds({ adminUrl, env }: InstanceProcess): Promise<Map<st
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: '{"model":"m:1b"}',
   })
-  const { outlook } = (await answer.json()) as {
-    outlook: { candidates: { node: string; decode_seconds: number }[] }
+  const { estimate } = (await answer.json()) as {
+    estimate: { candidates: { node: string; decode_seconds: number }[] }
   }
-  return new Map(outlook.candidates.map(({ node, decode_seconds }) => [node, decode_seconds]))
+  return new Map(estimate.candidates.map(({ node, decode_seconds }) => [node, decode_seconds]))
 }
 
 async function hasNode(instance: InstanceProcess, name: string): Promise<boolean> {

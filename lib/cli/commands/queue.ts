@@ -7,7 +7,7 @@ import { numberOption, type RequestOptions, withOutput, withTimeout, withYes } f
 import { suggesting } from '../suggestion.ts'
 import { table } from '../terminal/table.ts'
 import { watching } from '../terminal/watch.ts'
-import { termsHelp } from '../views/outlook-view.ts'
+import { termsHelp } from '../views/estimate-view.ts'
 import { decisionColumns, queueView, waitingFacts } from '../views/queue-view.ts'
 
 /** The most that the admin API tells of anything here. */

@@ -8,7 +8,7 @@ import { type RequestOptions, withOutput, withTimeout, withYes } from '../option
 import { suggesting } from '../suggestion.ts'
 import { pairs } from '../terminal/format.ts'
 import { type Column, printable, table } from '../terminal/table.ts'
-import { termsHelp } from '../views/outlook-view.ts'
+import { termsHelp } from '../views/estimate-view.ts'
 import { routeTestView } from '../views/route-test-view.ts'
 
 /** `llamero route …`: which model answers, and on which nodes. */

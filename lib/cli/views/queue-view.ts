@@ -1,10 +1,10 @@
 import type { DecisionAnswer } from '../../api/decisions.ts'
-import type { BarredAnswer } from '../../api/outlook.ts'
+import type { ExcludedNode } from '../../api/estimate.ts'
 import type { QueueAnswer, WaitingAnswer, WaitingDetail } from '../../api/queue.ts'
 import { formatDuration } from '../../shared/duration.ts'
 import { age, pairs } from '../terminal/format.ts'
 import { type Column, facts, type TableLook, table } from '../terminal/table.ts'
-import { barredTable, barrierText, candidateTable, expectation } from './outlook-view.ts'
+import { candidateTable, excludedTable, exclusionText, expectation } from './estimate-view.ts'
 
 /** What waits, in order, and how many of each class and tenant. */
 export function queueView(queue: QueueAnswer, look: TableLook): string {
@@ -36,19 +36,19 @@ const waitingColumns: readonly Column<WaitingAnswer>[] = [
 
 const shownObstacles = 2
 
-function waitsFor({ waits_for, node, starts_in_seconds, barred }: WaitingAnswer): string {
-  if (waits_for === null && starts_in_seconds === null && barred?.length)
-    return `a node (${obstacles(barred)})`
+function waitsFor({ waits_for, node, starts_in_seconds, excluded_nodes }: WaitingAnswer): string {
+  if (waits_for === null && starts_in_seconds === null && excluded_nodes?.length)
+    return `a node (${obstacles(excluded_nodes)})`
   if (waits_for === null) return '-'
   return node === null ? waits_for : `${waits_for} on ${node}`
 }
 
 /** What keeps a request from the first few nodes that it could have gone to. */
-function obstacles(barred: readonly BarredAnswer[]): string {
-  const rest = barred.length - shownObstacles
-  const first = barred.slice(0, shownObstacles)
+function obstacles(nodes: readonly ExcludedNode[]): string {
+  const rest = nodes.length - shownObstacles
+  const first = nodes.slice(0, shownObstacles)
   return (
-    first.map(({ node, excluded }) => `${node}: ${barrierText({ excluded })}`).join(', ') +
+    first.map(({ node, excluded }) => `${node}: ${exclusionText({ excluded })}`).join(', ') +
     (rest > 0 ? ', …' : '')
   )
 }
@@ -91,9 +91,11 @@ export function waitingFacts(waiting: WaitingDetail, look: TableLook): string {
     ],
     look.colour,
   )
-  const { candidates, barred, barred_total } = waiting
+  const { candidates, excluded_nodes, excluded_total } = waiting
   const places = candidates?.length ? `\n${candidateTable(waiting, look)}` : ''
-  const others = barred?.length ? `\n${barredTable(barred, barred_total ?? barred.length, look)}` : ''
+  const others = excluded_nodes?.length
+    ? `\n${excludedTable(excluded_nodes, excluded_total ?? excluded_nodes.length, look)}`
+    : ''
   return head + (places + others || '\nno node can take it now: llamero node list\n')
 }
 

@@ -1,7 +1,7 @@
 import type { RouteTestAnswer } from '../../api/route-test.ts'
 import { pairs } from '../terminal/format.ts'
 import { type Column, facts, type TableLook, table } from '../terminal/table.ts'
-import { barrierText, candidateTable, expectation } from './outlook-view.ts'
+import { candidateTable, exclusionText, expectation } from './estimate-view.ts'
 
 type Row = RouteTestAnswer['nodes'][number]
 
@@ -30,10 +30,10 @@ export function routeTestView(answer: RouteTestAnswer, look: TableLook): string 
     look.colour,
   )
   const list = nodes.length === 0 ? '' : table(columns, nodes, look)
-  const { outlook } = answer
-  const costs = outlook?.candidates?.length ? `\n${candidateTable(outlook, look)}\n` : ''
+  const { estimate } = answer
+  const costs = estimate?.candidates?.length ? `\n${candidateTable(estimate, look)}\n` : ''
   const tail = facts(
-    [['choice', choiceLine(answer)], ...(outlook ? [['start', expectation(outlook)] as const] : [])],
+    [['choice', choiceLine(answer)], ...(estimate ? [['start', expectation(estimate)] as const] : [])],
     look.colour,
   )
   return `${head}${list}${costs}${tail}`
@@ -54,7 +54,7 @@ function verdict(name: string, excluded: string | null, choice: RouteTestAnswer[
 
 function why(row: Row): string {
   const { excluded, loaded, other_variant } = row
-  if (excluded !== null) return barrierText({ ...row, excluded })
+  if (excluded !== null) return exclusionText({ ...row, excluded })
   const what = loaded && other_variant ? 'loaded with other options' : loaded ? 'loaded' : 'on disk'
   return `has the model ${what}${slowness(row)}`
 }
@@ -64,8 +64,8 @@ function slowness({ health, health_reason: reason }: Row): string {
   return health === 'slow' ? `; slow${reason ? `: ${reason}` : ''}` : ''
 }
 
-function choiceLine({ choice, refusal, outlook }: RouteTestAnswer): string {
-  if (outlook?.refused) return 'none'
+function choiceLine({ choice, refusal, estimate }: RouteTestAnswer): string {
+  if (estimate?.refused) return 'none'
   if (choice) return `${choice.node} (${choice.reason}); nothing was sent`
   return refusal === 'full' ? 'none yet: the request would wait for a slot' : 'none'
 }

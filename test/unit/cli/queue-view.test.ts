@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { outlookRow } from '../../../lib/admin/outlook.ts'
+import { estimateRow } from '../../../lib/admin/estimate.ts'
 import type { QueueAnswer } from '../../../lib/api/queue.ts'
-import { candidateTable, expectation } from '../../../lib/cli/views/outlook-view.ts'
+import { candidateTable, expectation } from '../../../lib/cli/views/estimate-view.ts'
 import { queueView } from '../../../lib/cli/views/queue-view.ts'
 import type { Candidate } from '../../../lib/scheduler/events.ts'
 import { aCandidate } from '../../support/cli.ts'
@@ -35,7 +35,7 @@ test('of a fleet of many nodes the ten best places are told, to the millisecond,
     cost: 2 / 3,
   }
   const candidates = Array.from({ length: 12 }, (_, n) => ({ ...place, node: `n${n}` }))
-  const row = outlookRow({ candidates, waitsFor: null, predictedStart: 99.9, refused: null }, 100)
+  const row = estimateRow({ candidates, waitsFor: null, predictedStart: 99.9, refused: null }, 100)
   assert.deepEqual([row.places, row.candidates.length, row.starts_in_seconds], [12, 10, 0])
   assert.deepEqual(row.candidates[0], {
     node: 'n0',

@@ -17,7 +17,7 @@ export const candidateAnswer = z.object({
 /** A node as a place for a request: the terms of its cost, and their weighted sum. */
 export type CandidateAnswer = Wire<typeof candidateAnswer>
 
-/** Why a node is passed over. */
+/** Why a node is excluded. */
 export const exclusions = [
   'off',
   'cordoned',
@@ -34,28 +34,28 @@ export const exclusions = [
   'swap',
 ] as const
 
-export const barredAnswer = z.object({
+export const excludedNode = z.object({
   node: z.string(),
   excluded: z.enum(exclusions).nullable().describe('why it cannot take the request'),
   health: z.enum(seenHealths),
   health_reason: z.string().describe('why its health is what it is'),
 })
 /** A node that cannot take a request now. */
-export type BarredAnswer = Wire<typeof barredAnswer>
+export type ExcludedNode = Wire<typeof excludedNode>
 
 /** Fields about the nodes that cannot take a request now. */
-export const barredFields = {
-  barred_total: z
+export const excludedFields = {
+  excluded_total: z
     .int()
     .nullable()
     .describe('nodes that cannot take it now; null where that was not looked for'),
-  barred: z
-    .array(barredAnswer)
+  excluded_nodes: z
+    .array(excludedNode)
     .nullable()
     .describe('the first of these nodes: those that have its model, or that its route allows, come first'),
 }
-const barredNodes = z.object(barredFields)
-export type BarredNodes = Wire<typeof barredNodes>
+const excludedNodes = z.object(excludedFields)
+export type ExcludedNodes = Wire<typeof excludedNodes>
 
 export const refusalReasons = [
   'queue-full',
@@ -67,7 +67,7 @@ export const refusalReasons = [
 ] as const
 
 /** Fields of what a request has to expect. */
-export const outlookFields = {
+export const estimateFields = {
   refused: z
     .enum(refusalReasons)
     .nullable()
@@ -87,6 +87,6 @@ export const outlookFields = {
     .nullable()
     .describe('the best of these nodes, the cheapest first; null where that was not looked for'),
 }
-export const outlookAnswer = z.object(outlookFields)
+export const estimateAnswer = z.object(estimateFields)
 /** What a request has to expect. */
-export type OutlookAnswer = Wire<typeof outlookAnswer>
+export type EstimateAnswer = Wire<typeof estimateAnswer>

@@ -1,4 +1,4 @@
-import type { BarredNodes, CandidateAnswer, OutlookAnswer } from '../api/outlook.ts'
+import type { CandidateAnswer, EstimateAnswer, ExcludedNodes } from '../api/estimate.ts'
 import type { Candidate } from '../scheduler/events.ts'
 import type { Explanation } from '../scheduler/explain.ts'
 import type { WaitEstimate } from '../scheduler/queue/wait-estimate.ts'
@@ -7,25 +7,25 @@ import type { WaitEstimate } from '../scheduler/queue/wait-estimate.ts'
 const toldCandidates = 10
 
 /** What a request has to expect. @param now monotonic seconds. */
-export function outlookRow({ candidates, waitsFor, predictedStart, refused }: WaitEstimate, now: number) {
+export function estimateRow({ candidates, waitsFor, predictedStart, refused }: WaitEstimate, now: number) {
   return {
     refused,
     waits_for: waitsFor,
     starts_in_seconds: predictedStart === null ? null : seconds(Math.max(0, predictedStart - now)),
     places: candidates.length,
     candidates: candidates.slice(0, toldCandidates).map(candidateRow),
-  } satisfies OutlookAnswer
+  } satisfies EstimateAnswer
 }
 
 /** Nodes that cannot take a request now, and why: those that have its model, or would be allowed to, come first. */
-export function barredRows({ perNode }: Explanation): BarredNodes {
+export function excludedRows({ perNode }: Explanation): ExcludedNodes {
   const rank = (barrier: string | null) => (barrier === 'no-model' ? 2 : barrier === 'labels' ? 1 : 0)
-  const barred = perNode
+  const excluded = perNode
     .filter(({ barrier }) => barrier !== null)
     .sort((a, b) => rank(a.barrier) - rank(b.barrier))
   return {
-    barred_total: barred.length,
-    barred: barred.slice(0, toldCandidates).map(({ node, barrier }) => ({
+    excluded_total: excluded.length,
+    excluded_nodes: excluded.slice(0, toldCandidates).map(({ node, barrier }) => ({
       node: node.name,
       excluded: barrier,
       health: node.health,

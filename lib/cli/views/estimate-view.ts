@@ -1,11 +1,11 @@
-import type { BarredAnswer, CandidateAnswer, OutlookAnswer } from '../../api/outlook.ts'
+import type { CandidateAnswer, EstimateAnswer, ExcludedNode } from '../../api/estimate.ts'
 import { formatDuration } from '../../shared/duration.ts'
 import { count } from '../terminal/format.ts'
 import { type Column, type TableLook, table } from '../terminal/table.ts'
 
-/** The places of a request with the terms of their cost, the cheapest first. */
+/** The nodes that could serve a request, with the terms of their cost, the cheapest first. */
 export function candidateTable(
-  { candidates, places }: Pick<OutlookAnswer, 'candidates' | 'places'>,
+  { candidates, places }: Pick<EstimateAnswer, 'candidates' | 'places'>,
   look: TableLook,
 ): string {
   const shown = candidates ?? []
@@ -24,7 +24,7 @@ const candidateColumns: readonly Column<CandidateAnswer>[] = [
   term('COST', (candidate) => candidate.cost_seconds),
 ]
 
-/** In the words of an operator; a state this CLI does not know yet is shown as it came. */
+/** A state that this CLI does not know yet is shown as received. */
 const states: Readonly<Record<string, string>> = {
   ready: 'slot free',
   full: 'no slot free',
@@ -33,48 +33,48 @@ const states: Readonly<Record<string, string>> = {
 }
 
 /** The nodes that cannot take a request, each with the reason. */
-export function barredTable(barred: readonly BarredAnswer[], total: number, look: TableLook): string {
-  const rest = total - barred.length
-  return table(barredColumns, barred, look) + (rest > 0 ? `and ${count(rest, 'node')} more\n` : '')
+export function excludedTable(nodes: readonly ExcludedNode[], total: number, look: TableLook): string {
+  const rest = total - nodes.length
+  return table(excludedColumns, nodes, look) + (rest > 0 ? `and ${count(rest, 'node')} more\n` : '')
 }
 
-const barredColumns: readonly Column<BarredAnswer>[] = [
+const excludedColumns: readonly Column<ExcludedNode>[] = [
   { title: 'NODE', cell: ({ node }) => node },
-  { title: 'CANNOT TAKE IT SINCE', cell: (barred) => barrierText(barred) },
+  { title: 'CANNOT TAKE IT BECAUSE', cell: (node) => exclusionText(node) },
 ]
 
-/** Why a node is passed over, in the words of an operator; a reason this CLI does not know yet is shown as it came. */
-export function barrierText({
+/** Why a node is excluded. A reason that this CLI does not know yet is shown as received. */
+export function exclusionText({
   excluded,
   health_reason: reason,
 }: {
   readonly excluded: string | null
   readonly health_reason?: string
 }): string {
-  const text = barriers[excluded ?? ''] ?? excluded ?? 'it could'
+  const text = exclusionTexts[excluded ?? ''] ?? excluded ?? 'can take it'
   return excluded === 'down' && reason ? `${text}: ${reason}` : text
 }
 
-const barriers: Readonly<Record<string, string>> = {
+const exclusionTexts: Readonly<Record<string, string>> = {
   off: 'off',
   cordoned: 'cordoned',
-  unknown: 'not looked at yet',
+  unknown: 'not probed yet',
   down: 'down',
   weight: 'weight 0',
-  labels: "the route's labels are not among its own",
-  tried: 'it failed this request already',
+  labels: 'lacks a label that the route requires',
+  tried: 'has failed this request already',
   breaker: 'breaker open',
   'no-model': 'does not have the model',
   full: 'full',
   variant: 'its runner of the model is in use with other options',
-  swap: 'changes what it has in memory',
-  busy: 'asked for a pause',
+  swap: 'loads or unloads another model',
+  busy: 'busy: it asked for a pause',
 }
 
-/** For the help of whatever shows that table. */
+/** Help of the commands that print `candidateTable`. */
 export const termsHelp = `
 Terms of a node's cost, in seconds: START until it has a slot, PREFILL to read the prompt, DECODE to write the answer,
-OTHERS what it takes from other requests, EVICTION what it costs that another model leaves memory. COST is their weighted sum.`
+OTHERS by which it slows other requests, EVICTION to load an evicted model again. COST is their weighted sum.`
 
 function term(title: string, secondsOf: (candidate: CandidateAnswer) => number): Column<CandidateAnswer> {
   return { title, cell: (candidate) => `${secondsOf(candidate).toFixed(2)}s`, align: 'right' }
@@ -82,27 +82,27 @@ function term(title: string, secondsOf: (candidate: CandidateAnswer) => number):
 
 /** When a request is expected to start, and what it waits for until then. */
 export function expectation(
-  outlook: Pick<OutlookAnswer, 'refused' | 'waits_for' | 'starts_in_seconds'>,
+  estimate: Pick<EstimateAnswer, 'refused' | 'waits_for' | 'starts_in_seconds'>,
 ): string {
-  const { refused, waits_for, starts_in_seconds } = outlook
-  if (refused) return `none: it would be refused at once, ${refusals[refused] ?? refused}`
+  const { refused, waits_for, starts_in_seconds } = estimate
+  if (refused) return `none: refused at once, ${refusals[refused] ?? refused}`
   if (starts_in_seconds === null) return 'not known: no node can take it now'
   if (waits_for === null && starts_in_seconds === 0) return 'at once'
   const when = `in ${formatDuration(starts_in_seconds * 1000)}`
   return waits_for === null ? when : `${when}, when it has ${needs[waits_for] ?? waits_for}`
 }
 
-/** What a newcomer would be told; a reason that this CLI does not know yet is shown as it came. */
+/** Why a new request would be refused. A reason that this CLI does not know yet is shown as received. */
 const refusals: Readonly<Record<string, string>> = {
-  'queue-full': 'since as many wait as queue.max_length lets (429)',
-  'tenant-full': 'since its tenant has as much work waiting as its limit allows (429)',
-  'no-capacity': 'since it would wait for longer than its class may (503)',
-  'no-node': 'since no node can serve it (503)',
-  'load-failed': 'since its model could not be loaded just now, with the reason of that',
+  'queue-full': 'because queue.max_length requests wait already (429)',
+  'tenant-full': 'because its tenant has as much work waiting as its limit allows (429)',
+  'no-capacity': 'because it would wait longer than its class may (503)',
+  'no-node': 'because no node can serve it (503)',
+  'load-failed': 'because its model could not be loaded just now (503)',
 }
 
 const needs: Readonly<Record<string, string>> = {
   slot: 'a slot',
   load: 'its model in memory',
-  share: 'room that other tenants leave, as its own asks for much more than its share',
+  share: 'capacity beyond the share of its tenant',
 }
