@@ -1,5 +1,5 @@
 /*
- * The election of lib/cluster/election.ts: instances, etcd and the network between them, in ticks of a third of a TTL.
+ * The election of lib/cluster/election/election.ts: instances, etcd and the network between them, in ticks of a third of a TTL.
  *
  * Time passes only when nobody has anything left to do at once (`timeout`), so that everything slow is a fault, and
  * faults are counted: lost requests and answers, late ones, frozen and restarted instances. All of them may be hit at
