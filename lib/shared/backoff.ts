@@ -28,12 +28,16 @@ export class Backoff {
   /** Milliseconds of a pause as long as the last one: nothing new was learned. */
   repeat(): number {
     const { baseMs, maxMs, random } = this.#options
-    const ms = Math.min(baseMs * 2 ** Math.max(0, this.#doublings), Math.max(baseMs, maxMs))
-    return ms * (0.8 + 0.4 * random())
+    return doubledMs(baseMs, maxMs, Math.max(0, this.#doublings)) * (0.8 + 0.4 * random())
   }
 
   /** The next pause is the first again. */
   reset(): void {
     this.#doublings = -1
   }
+}
+
+/** `baseMs` after so many doublings; `maxMs` limits it, unless `baseMs` is longer anyway. Without jitter. */
+export function doubledMs(baseMs: number, maxMs: number, doublings: number): number {
+  return Math.min(baseMs * 2 ** doublings, Math.max(baseMs, maxMs))
 }

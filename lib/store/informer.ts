@@ -1,8 +1,8 @@
-import type { Clock } from '../shared/clock.ts'
+import { doubledMs } from '../shared/backoff.ts'
+import { Coalescer } from '../shared/coalesce.ts'
 import { ControlLoop } from '../shared/control-loop.ts'
-import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import type { Random } from '../shared/random.ts'
+import type { Runtime } from '../shared/runtime.ts'
 import { type Change, type Entry, newestOf, type Store } from './store.ts'
 
 /** Milliseconds before the next list after k failures in a row: 50 * 2^k, jitter included at most 1 s. */
@@ -15,13 +15,10 @@ const steadyMs = 1000
 const probeMs = 10_000
 const graceMs = 200
 
-interface Options {
+interface Options extends Omit<Runtime, 'metrics'> {
   readonly store: Store
   /** Ends in "/". */
   readonly prefix: string
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
   readonly metrics?: Metrics
   /**
    * Called with the keys whose entries are new, changed or gone, several changes in one call; after the first list with
@@ -54,15 +51,17 @@ export class Informer {
   /** What ended the last watch, until the list that follows is in. */
   #brokenBy: Reason | null = null
   #dirty = new Set<string>()
-  #cancelReport: (() => void) | null = null
+  /** Outside the stream's callback, and once for everything that changes until then. */
+  readonly #report: Coalescer
 
   constructor(options: Options) {
     this.#options = options
     const { clock, random } = options
+    this.#report = new Coalescer(clock, () => this.#reportDirty())
     this.#follow = new ControlLoop({
       clock,
       random,
-      periodMs: () => Math.min(firstPauseMs * 2 ** this.#failures, maxPauseMs),
+      periodMs: () => doubledMs(firstPauseMs, maxPauseMs, this.#failures),
       jitter: pauseJitter,
       round: (signal) => this.#round(signal),
     })
@@ -114,8 +113,7 @@ export class Informer {
   }
 
   async stop(): Promise<void> {
-    this.#cancelReport?.()
-    this.#cancelReport = null
+    this.#report.cancel()
     const stopped = Promise.all([this.#follow.stop(), this.#probe.stop()])
     this.#break?.('stopped')
     await stopped
@@ -196,7 +194,7 @@ export class Informer {
       this.#brokenBy = null
     }
     const keys = differing(before, this.#entries)
-    if (keys.length > 0 || !this.#synced) this.#report(keys)
+    if (keys.length > 0 || !this.#synced) this.#markDirty(keys)
     this.#synced = true
   }
 
@@ -220,23 +218,23 @@ export class Informer {
       if (change.type === 'put' || known) keys.push(key)
       if (modified > this.#revision) this.#revision = modified
     }
-    if (keys.length > 0) this.#report(keys)
+    if (keys.length > 0) this.#markDirty(keys)
   }
 
-  /** Outside the caller's stream callback, and once for everything that changes until then. */
-  #report(keys: readonly string[]): void {
-    const { changed, clock, log, prefix } = this.#options
+  #markDirty(keys: readonly string[]): void {
     for (const key of keys) this.#dirty.add(key)
-    this.#cancelReport ??= clock.after(0, () => {
-      this.#cancelReport = null
-      const dirty = this.#dirty
-      this.#dirty = new Set()
-      try {
-        changed(dirty)
-      } catch (error) {
-        log.error('changes of the store not applied', { prefix, error })
-      }
-    })
+    this.#report.within(0)
+  }
+
+  #reportDirty(): void {
+    const { changed, log, prefix } = this.#options
+    const dirty = this.#dirty
+    this.#dirty = new Set()
+    try {
+      changed(dirty)
+    } catch (error) {
+      log.error('changes of the store not applied', { prefix, error })
+    }
   }
 
   #touch(): void {

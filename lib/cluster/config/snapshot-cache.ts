@@ -1,4 +1,5 @@
 import type { Clock } from '../../shared/clock.ts'
+import { Coalescer } from '../../shared/coalesce.ts'
 import type { Log } from '../../shared/log.ts'
 import type { Metrics } from '../../shared/metrics.ts'
 import type { Saved, SnapshotFile } from './snapshot-file.ts'
@@ -18,7 +19,7 @@ const retryMs = 30_000
 /** Keeps what is in force on the disk for the next process: one write at a time, and many changes in one. */
 export class SnapshotCache {
   readonly #options: SnapshotCacheOptions
-  #due: { readonly at: number; readonly cancel: () => void } | null = null
+  readonly #saving: Coalescer
   #writing: Promise<void> = Promise.resolve()
   #isFailing = false
   /** Date of the version on the disk, in milliseconds since 1970; null while there is none. */
@@ -26,6 +27,7 @@ export class SnapshotCache {
 
   constructor(options: SnapshotCacheOptions) {
     this.#options = options
+    this.#saving = new Coalescer(options.clock, () => void this.#flush())
   }
 
   /** What an earlier process saved, or null. Never rejects. */
@@ -44,19 +46,14 @@ export class SnapshotCache {
 
   /** Something changed: it is saved within `withinMs`, together with what changes until then. */
   saveWithin(withinMs: number): void {
-    const { clock } = this.#options
-    const at = clock.now() + withinMs
-    if (this.#due && this.#due.at <= at) return
-    this.#due?.cancel()
-    this.#due = { at, cancel: clock.after(withinMs, () => void this.#flush()) }
+    this.#saving.within(withinMs)
   }
 
   /** Saves pending changes. Resolves when the last write has ended. */
   async stop(): Promise<void> {
-    if (this.#due) await this.#flush()
+    if (this.#saving.isDue) await this.#flush()
     await this.#writing
-    this.#due?.cancel()
-    this.#due = null
+    this.#saving.cancel()
   }
 
   /** Reads the age of the version on the disk into the metrics. */
@@ -66,8 +63,7 @@ export class SnapshotCache {
   }
 
   #flush(): Promise<void> {
-    this.#due?.cancel()
-    this.#due = null
+    this.#saving.cancel()
     this.#writing = this.#writing.then(() => this.#write())
     return this.#writing
   }

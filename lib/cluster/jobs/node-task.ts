@@ -1,4 +1,5 @@
 import type { JobSpec, NodeProgress } from '../../fleet/job.ts'
+import { Backoff } from '../../shared/backoff.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Random } from '../../shared/random.ts'
 import { type JobEnding, type JobLine, mayRecover, progressAfter } from './node-task-answer.ts'
@@ -31,9 +32,8 @@ interface NodeTaskOptions {
 
 /** Milliseconds without progress after which the node's part of the job fails. */
 const patienceMs = 600_000
-/** Pauses between retries, in milliseconds: they double, with a jitter of a fifth. */
-const firstPauseMs = 500
-const longestPauseMs = 30_000
+/** Pauses between retries, in milliseconds. */
+const pauses = { baseMs: 500, maxMs: 30_000 }
 /** Distinct digests and statuses that count as progress: a node cannot extend a job for ever by inventing more. */
 const maxMarks = 1000
 
@@ -52,10 +52,11 @@ export class NodeTask {
   #progressAt: number
   #wasAsked: boolean
   #wasBroken = true
-  #tries = 0
+  readonly #backoff: Backoff
 
   constructor(options: NodeTaskOptions) {
     this.#options = options
+    this.#backoff = new Backoff({ ...pauses, random: options.random })
     this.#progress = options.begun
     this.#wasAsked = options.wasAsked
     this.#progressAt = options.clock.now()
@@ -71,7 +72,7 @@ export class NodeTask {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { clock, random, ended } = this.#options
+    const { clock, ended } = this.#options
     for (;;) {
       const ending = await this.#try(signal)
       if (signal.aborted) return
@@ -79,8 +80,7 @@ export class NodeTask {
       if (result) return ended(result)
       this.#wasAsked = true
       this.#wasBroken = ending.kind === 'broken'
-      const ms = Math.min(longestPauseMs, firstPauseMs * 2 ** this.#tries++)
-      await clock.sleep(ms * (0.8 + 0.4 * random()), signal).catch(() => {})
+      await clock.sleep(this.#backoff.next(), signal).catch(() => {})
       if (signal.aborted) return
     }
   }
@@ -113,7 +113,7 @@ export class NodeTask {
     this.#seen.add(what)
     if (!isFurther) return
     this.#progressAt = this.#options.clock.now()
-    this.#tries = 0
+    this.#backoff.reset()
   }
 
   /**

@@ -1,3 +1,4 @@
+import { doubledMs } from '../../shared/backoff.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
@@ -97,7 +98,7 @@ export class Session {
 
 /** Milliseconds until the next try: the regular period; after failures 100 ms, doubling up to 1 s. */
 export function pauseMs(failures: number, period: number): number {
-  return failures === 0 ? period : Math.min(period, 1000, 100 * 2 ** (failures - 1))
+  return failures === 0 ? period : Math.min(period, doubledMs(100, 1000, failures - 1))
 }
 
 export function isLeaseGone(error: unknown): boolean {

@@ -1,5 +1,6 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { Coalescer } from '../../shared/coalesce.ts'
 import type { Log } from '../../shared/log.ts'
 import type { Metrics } from '../../shared/metrics.ts'
 import type { Random } from '../../shared/random.ts'
@@ -49,11 +50,12 @@ export class FallbackProber {
   #isStopped = false
   #probers: Probers | null = null
   #cancelTrust: () => void = () => {}
-  #cancelTelling: (() => void) | null = null
+  readonly #changed: Coalescer
 
   constructor(options: FallbackProberOptions) {
     this.#options = options
     this.#skew = new ClockSkew(options)
+    this.#changed = new Coalescer(options.clock, options.changed)
     options.store.condition?.onChange(() => this.#reconsider())
   }
 
@@ -162,7 +164,7 @@ export class FallbackProber {
     this.#probers = new Probers({
       ...this.#options,
       snapshot: () => snapshot.get(),
-      changed: () => this.#tell(),
+      changed: () => this.#changed.within(gatherMs),
     })
     this.#probers.match()
     metrics.adviceOwn.set(1)
@@ -179,16 +181,7 @@ export class FallbackProber {
   #end(): void {
     this.#probers?.stop()
     this.#probers = null
-    this.#cancelTelling?.()
-    this.#cancelTelling = null
+    this.#changed.cancel()
     this.#options.metrics.adviceOwn.set(0)
-  }
-
-  #tell(): void {
-    const { clock, changed } = this.#options
-    this.#cancelTelling ??= clock.after(gatherMs, () => {
-      this.#cancelTelling = null
-      changed()
-    })
   }
 }
