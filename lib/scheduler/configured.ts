@@ -3,21 +3,21 @@ import type { Config } from '../fleet/config.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import { type ClassRule, defaultParameters, type Parameters } from './parameters.ts'
 
-/** Who may wait for so many times longer than others expect expects it: 5 s of the default 60 s. */
-const patiencePerGoal = 12
-/** Probes after which what a swap did is seen. */
+/** The wait limit of a class over its goal for the first token: the default 60 s make a goal of 5 s. */
+const limitPerGoal = 12
+/** Probes until the snapshot shows what a swap did. */
 const settledProbes = 3
 
-/** The parameters as the configuration in force has them: always read anew, since it may change while requests wait. */
+/** The parameters by the config in force. They are getters: the config may change while requests wait. */
 export function configured(snapshot: CurrentSnapshot): Parameters {
   const config = () => snapshot.get().config
-  // A config is never changed in place.
+  // A config is never changed in place, so its identity tells whether it is the same.
   let read: { readonly config: Config; readonly rules: ReturnType<typeof classesOf> } | null = null
   const rules = () => {
     if (read?.config !== config()) read = { config: config(), rules: classesOf(config()) }
     return read.rules
   }
-  // V8 looks up all properties of an object by name once a getter takes the place of one of its values: those are left out.
+  // The values that getters replace are left out: V8 makes an object slow (dictionary mode) when a getter replaces a value.
   const {
     classes: _c,
     otherClass,
@@ -52,7 +52,7 @@ export function configured(snapshot: CurrentSnapshot): Parameters {
       get maxQueued() {
         return config().queue.max_length
       },
-      // Each class has its own, which the shell sees to.
+      // Each class has its own limit, which PendingAcquires enforces.
       maxWaitS: Number.POSITIVE_INFINITY,
     },
     swaps: {
@@ -69,7 +69,7 @@ function classesOf(config: Config): Readonly<Record<string, ClassRule>> {
   return Object.fromEntries(
     config.classes.map(({ name, max_wait = config.queue.max_wait }, rank) => {
       const limitS = max_wait / 1000
-      return [name, { rank, limitS, ttftS: Math.max(otherClass.ttftS, limitS / patiencePerGoal) }]
+      return [name, { rank, limitS, ttftS: Math.max(otherClass.ttftS, limitS / limitPerGoal) }]
     }),
   )
 }

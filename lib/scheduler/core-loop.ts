@@ -16,29 +16,29 @@ interface CoreLoopOptions {
   readonly clock: Clock
   readonly random: Random
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
-  /** What other instances do with the nodes, as far as is known: the same object as long as nothing changes. */
+  /** What other instances do with the nodes, as far as this one knows; the same object while nothing changes. */
   readonly usedElsewhere: () => Elsewhere
   /** Whether this instance leads. */
   readonly leads: () => boolean
-  /** Does what the core decided. */
+  /** Carries out a decision of the core. */
   readonly execute: (effect: Effect) => void
-  /** Called after each look at the queue. */
+  /** Called after each scheduling pass. */
   readonly afterPass: () => void
-  /** Called before each look at the queue that only time has caused. */
+  /** Called before each scheduling pass that the timer started. */
   readonly beforeTick: () => void
 }
 
 const turn = Promise.resolve()
 
 /**
- * Keeps the core informed and has it decide once in a turn of the event loop. Milliseconds outside, seconds inside: `now`
- * is where they meet.
+ * Feeds events to the core and runs one scheduling pass per turn of the event loop. Outside are milliseconds, inside
+ * seconds: `now` converts.
  */
 export class CoreLoop {
   readonly core: Core
   readonly #options: CoreLoopOptions
   readonly #facts: FleetFacts
-  /** What the core was last told of; null: something else has changed since. */
+  /** The snapshot that the core knows; null: breakers have changed since. */
   #shown: Snapshot | null = null
   #shownUse: Elsewhere | null = null
   #config: Snapshot['config']
@@ -60,7 +60,7 @@ export class CoreLoop {
     return this.#options.clock.now() / 1000
   }
 
-  /** Something outside of the core has changed. */
+  /** Call it when breakers, or what other instances do, have changed. */
   refresh(): void {
     this.#shown = null
     this.#planPass()
@@ -68,11 +68,11 @@ export class CoreLoop {
 
   tell(event: SchedulerEvent): void {
     this.core.take(event, this.now)
-    // With nobody waiting there is nothing to decide, but a tick that was set may have to go.
+    // With an empty queue there is nothing to decide, but a timer that is set must be cancelled.
     if (this.core.hasWork || this.#tick) this.#planPass()
   }
 
-  /** Tells the core what the fleet is now, where that has changed. Before everything that it is asked. */
+  /** Passes a changed fleet to the core. Call it before every question to the core. */
   syncFleet(): void {
     const snapshot = this.#options.snapshot.get()
     const used = this.#options.usedElsewhere()
@@ -88,11 +88,11 @@ export class CoreLoop {
     this.core.take({ type: 'fleet', nodes: this.#facts.read(snapshot) }, this.now)
   }
 
-  /** Coalesced: however much happens in a turn of the event loop, the queue is looked at once. */
+  /** Coalesces: all events of one turn of the event loop share one pass. */
   #planPass(): void {
     if (this.#isPassPlanned) return
     this.#isPassPlanned = true
-    // queueMicrotask would also make and enter a resource for async hooks.
+    // queueMicrotask would cost an async-hooks resource per call.
     void turn.then(() => this.#pass())
   }
 
@@ -105,7 +105,7 @@ export class CoreLoop {
     this.#setTick(now)
   }
 
-  /** The one timer, for what time alone changes: set only while there is something that waits. */
+  /** The only timer, for what time alone changes. It is set only while something waits. */
   #setTick(now: number): void {
     const at = this.core.nextTickAt(now)
     if (at !== null && this.#tick && this.#tick.at <= at) return
@@ -120,16 +120,16 @@ export class CoreLoop {
   #ticked(): void {
     this.#tick = null
     this.#options.beforeTick()
-    // What other instances run where may have changed.
+    // What other instances run may have changed.
     this.refresh()
   }
 }
 
-/** How far the predicted time to the first token was off. */
+/** Records the error of the predicted time to the first token. */
 function observeError(metrics: CoreLoopOptions['metrics'], entry: LoggedDecision): void {
   if (entry.ttft === null || !entry.decision) return
   const late = entry.ttft - entry.decision.ttft
-  if (!Number.isFinite(late)) return // nobody could tell when it would start
+  if (!Number.isFinite(late)) return // the start was unknown
   const direction = late > 0 ? 'late' : 'early'
   metrics.later(() => metrics.predictionError.observe({ direction }, Math.abs(late)))
 }

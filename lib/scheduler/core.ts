@@ -23,27 +23,27 @@ import { Tenants } from './queue/tenants.ts'
 import { estimateWait, type WaitEstimate } from './queue/wait-estimate.ts'
 import type { EntryPlan, QueueEntry } from './queue-entry.ts'
 
-/** Decisions that are kept to be looked at. */
+/** Decisions that the admin API can show. */
 const decisionsKept = 1000
 
 interface CoreOptions {
   readonly policy: Policy
   readonly parameters: Parameters
   readonly random: Random
-  /** Told of each request whose first token came. */
+  /** Called at the first token of each request. */
   readonly begun?: (entry: LoggedDecision) => void
 }
 
-/** A request in the queue, as it is shown. */
+/** A request in the queue, as the admin API shows it. */
 export interface QueuedRequest {
   readonly request: SchedulingRequest
-  /** Null while no pass has come so far. */
+  /** Null until a pass has placed it. */
   readonly plan: EntryPlan | null
 }
 
 /**
- * The scheduler: earliest finish, late binding, one queue (docs/routing.md). It owns all that is known of slots,
- * requests, memory, speeds, prefixes and tenants. It is told what happens, and answers what to do: no sockets, no timers.
+ * The scheduler: earliest finish, late binding, one queue (docs/routing.md). It owns all state of slots, requests, memory,
+ * speeds, prefixes and tenants. Events go in and effects come out: no sockets, no timers.
  */
 export class Core {
   readonly #rules: Parameters
@@ -95,7 +95,7 @@ export class Core {
     )
   }
 
-  /** Takes in what happened. Whoever tells something has `pass` run before the turn of the event loop ends. */
+  /** Takes in one event. The caller must run `pass` before the turn of the event loop ends. */
   take(event: SchedulerEvent, now: number): void {
     this.#inFlight.settle(now)
     switch (event.type) {
@@ -128,13 +128,13 @@ export class Core {
     }
   }
 
-  /** Decides on all that waits. */
+  /** Decides on every request that waits. */
   pass(now: number): Effect[] {
     this.#inFlight.settle(now)
     return this.hasWork ? this.#pass.run(now) : []
   }
 
-  /** When time alone may change something, in monotonic seconds; null while nothing waits. */
+  /** When time alone may change a decision, in monotonic seconds; null while nothing waits. */
   nextTickAt(now: number): number | null {
     if (!this.hasWork) return null
     const { oldest, changesAt } = this.#queue
@@ -142,7 +142,7 @@ export class Core {
     return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt, this.#inFlight.settlesAt)
   }
 
-  /** What would be decided on a request now, queued or not. Nothing is changed. */
+  /** What a pass would decide on a request now, queued or not. Changes nothing. */
   explain(request: SchedulingRequest, now: number): WaitEstimate {
     const list = this.#listFor(request, now)
     const entry = this.#queue.get(request.id) ?? this.#entryOf(request, list, now)
@@ -150,12 +150,12 @@ export class Core {
     return estimateWait(entry, { list, queue: this.#queue, queueLimits: this.#queueLimits, limits }, now)
   }
 
-  /** Chooses nodes by another policy from the next pass on. */
+  /** Another policy chooses the nodes from the next pass on. */
   usePolicy(policy: Policy): void {
     this.#pass.usePolicy(policy)
   }
 
-  /** Has everybody stand anew: the rules of the classes are others. */
+  /** Sorts the queue again: the rules of the classes have changed. */
   reclassify(now: number): void {
     for (const { request, since, plan, dueAt } of [...this.#queue.all()]) {
       this.#queue.remove(request.id, now)
@@ -167,55 +167,55 @@ export class Core {
     }
   }
 
-  /** Whether a request has a place now, or will have one once a slot is free, a pause ends or a trial tells. */
+  /** Whether a request has a place now, or will have one after a slot frees up, a pause ends or a trial succeeds. */
   couldServe(request: SchedulingRequest, now: number): boolean {
     const list = this.#listFor(request, now)
     return list.admitsAnywhere(this.#queue.get(request.id) ?? this.#entryOf(request, list, now))
   }
 
-  /** Whether breakers keep a request from so many of its nodes that they are not believed. */
+  /** Whether breakers exclude so many nodes of a request that the scheduler ignores them. */
   isPanic(request: SchedulingRequest, now: number): boolean {
     const list = this.#listFor(request, now)
     return list.isPanic(this.#entryOf(request, list, now))
   }
 
-  /** Whether a node has a request's model in memory, and could serve it with that. */
+  /** Whether a node has the model of a request in memory, with the same or with other options. */
   residence(node: string, { model, variant }: SchedulingRequest): 'same' | 'other' | 'none' {
     const runner = this.#fleet.node(node)?.loaded.get(model)
     if (!runner) return 'none'
     return runner.serves(variant) ? 'same' : 'other'
   }
 
-  /** How many requests for a model a node takes at once by now, configured or learned; null: the node is unknown. */
+  /** Slots of a model on a node, configured or learned; null: the node is unknown. */
   slots(node: string, { model, variant }: Pick<SchedulingRequest, 'model' | 'variant'>): number | null {
     return this.#fleet.node(node)?.runner(model, variant).slots ?? null
   }
 
-  /** The same of the models that a node has in memory. */
+  /** Slots of each model that a node has in memory. */
   slotsOf(node: string): ReadonlyMap<string, number> {
     const loaded = this.#fleet.node(node)?.loaded.values() ?? []
     return new Map(Array.from(loaded, ({ model, slots }) => [model, slots]))
   }
 
-  /** Seconds after which it may help to ask again for what a request in the queue asks for; varied (see Admission). */
+  /** Seconds after which the caller of a queued request should try again, with jitter (QueueLimits). */
   retryAfterS(id: string, now: number): number {
     const entry = this.#queue.get(id)
     return this.#queueLimits.retryAfterS(entry ? this.#pass.waitS(entry, now) : 0)
   }
 
-  /** Seconds until a request's model is loaded again, where that failed just now and is all that would help; varied. */
+  /** Seconds until the next attempt to load the model, with jitter, if a failed load is all that keeps a request waiting; else null. */
   loadRetryS(request: SchedulingRequest, now: number): number | null {
     const list = this.#listFor(request, now)
     const failed = failedLoadOf(this.#entryOf(request, list, now), list, now)
     return failed && this.#queueLimits.retryAfterS(failed.until - now)
   }
 
-  /** What a request in the queue waits for; null when nobody can tell, or when it is not there. */
+  /** What a queued request waits for; null when that is unknown, or when it is not in the queue. */
   plan(id: string): EntryPlan | null {
     return this.#queue.get(id)?.plan ?? null
   }
 
-  /** All that waits, as it will be served if nothing else happens. */
+  /** The queue in the order in which it will be served if nothing else happens. */
   queued(): QueuedRequest[] {
     const queued: QueuedRequest[] = []
     const order = this.#queue.inOrder()
@@ -226,12 +226,12 @@ export class Core {
     return queued
   }
 
-  /** The last 1,000 of those sent and of those not sent, the newest first. */
+  /** The last 1,000 requests that were sent and the last 1,000 that were not, the newest first. */
   decisions(): readonly LoggedDecision[] {
     return this.#log.latest()
   }
 
-  /** The nodes that other instances have to leave to this one for a while, and for which model. */
+  /** The nodes that other instances should leave to this one for a while, and for which model. */
   claims(now: number): ReadonlyMap<string, Claim> {
     const parts = { fleet: this.#fleet, lists: this.#lists, queue: this.#queue, rules: this.#rules.swaps }
     return claimsOf(parts, now)
@@ -245,7 +245,7 @@ export class Core {
     this.#learning.restore(state)
   }
 
-  /** Whether there is anything to decide: a request waits, or a swap does. */
+  /** Whether a pass could decide anything: a request waits, or a swap has victims that still run requests. */
   get hasWork(): boolean {
     return this.#queue.length > 0 || this.#swaps.isDraining
   }
@@ -260,14 +260,14 @@ export class Core {
     this.#log.unsent(entry.request, why, now)
   }
 
-  /** Puts a request into its line. The next pass decides whether it may stay there. */
+  /** Puts a request into the queue. The next pass decides whether it may stay. */
   #arrive(request: SchedulingRequest, now: number): void {
     if (this.#queue.get(request.id) || this.#inFlight.has(request.id)) return
     const list = this.#listFor(request, now)
-    // Of models that nobody has nothing is kept: callers choose the names.
+    // Callers choose model names, so unknown models leave no trace.
     if (list.runners.length > 0) this.#learning.arrived(request, now)
     const entry = this.#entryOf(request, list, now)
-    // Whoever comes back from a node that failed it was let in before.
+    // A request that comes back from a failed node was admitted before.
     const isNew = request.tried.size === 0
     const fleetS = charge(entry, this.#rules) * list.fleetPerToken(now)
     if (isNew) this.#reservation.requested(request.tenant, entry.rule.rank, fleetS, now)

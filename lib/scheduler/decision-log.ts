@@ -1,44 +1,44 @@
 import type { Decision, RefusalReason, SchedulingRequest, WithdrawalReason } from './events.ts'
 
-/** What came of a request that was sent to a node; `left`: its caller did not wait for the end. */
+/** The outcome of a request that was sent to a node; `left`: its caller disconnected before the end. */
 type SentOutcome = 'running' | 'answered' | 'failed' | 'busy' | 'left'
 
-/** What was decided, and what came of it. Moments are monotonic seconds. */
+/** One decision and its outcome. Times are monotonic seconds. */
 export interface LoggedDecision {
   readonly id: string
   readonly model: string
   readonly tenant: string
   readonly class: string
   readonly at: number
-  /** Seconds from its arrival until then. */
+  /** Seconds from its arrival until the decision. */
   readonly waited: number
-  /** Null where it was sent to no node. */
+  /** Null when it was not sent to a node. */
   readonly decision: Decision | null
   readonly outcome: SentOutcome | RefusalReason | WithdrawalReason
-  /** Seconds from arrival to the first token; null while there is none, when none came, and where nobody can tell. */
+  /** Seconds from arrival to the first token; null before it, without one, and when it is unknown. */
   readonly ttft: number | null
 }
 
-/** Changed by the log only. */
+/** Only the log changes it. */
 export type DecisionEntry = { -readonly [Key in keyof LoggedDecision]: LoggedDecision[Key] }
 
 /**
- * The last decisions, with predicted against actual times to the first token. Of those that were sent and of those that were
- * not as many are kept: a storm of refusals shall not push out what was served.
+ * The last decisions, with predicted and actual times to the first token. Sent and unsent requests have separate rings:
+ * a storm of refusals must not push out the served ones.
  */
 export class DecisionLog {
   readonly #sent: Ring
   readonly #unsent: Ring
   readonly #begun: (entry: LoggedDecision) => void
 
-  /** @param begun is told of each request whose first token came. */
+  /** @param begun called at the first token of each request. */
   constructor(keep: number, begun: (entry: LoggedDecision) => void) {
     this.#sent = new Ring(keep)
     this.#unsent = new Ring(keep)
     this.#begun = begun
   }
 
-  /** It was sent to a node. The log is to be told what comes of the entry. */
+  /** A request was sent to a node. Report its outcome with `begun` and `over`. */
   sent(request: SchedulingRequest, decision: Decision): DecisionEntry {
     const entry = entryOf(request, decision.at, decision, 'running')
     this.#sent.add(entry)
@@ -54,12 +54,12 @@ export class DecisionLog {
     entry.outcome = outcome
   }
 
-  /** It was refused, or left the queue. */
+  /** A request was refused, or left the queue. */
   unsent(request: SchedulingRequest, outcome: RefusalReason | WithdrawalReason, now: number): void {
     this.#unsent.add(entryOf(request, now, null, outcome))
   }
 
-  /** The newest first. */
+  /** All kept decisions, the newest first. */
   latest(): readonly LoggedDecision[] {
     return [...this.#sent.all(), ...this.#unsent.all()].sort((a, b) => b.at - a.at)
   }

@@ -4,8 +4,8 @@ import type { Prefix } from '../fleet/request-spec.ts'
 import type { AvailabilityBarrier } from './fleet/availability.ts'
 
 /**
- * What the core of the scheduler is told, and what it answers. Pure data: no sockets, no timers, no clock. Every time is
- * monotonic seconds, every rate per second, every size bytes; whoever stands around the core converts once.
+ * Events that go into the scheduler's core and effects that come out. Pure data: no sockets, no timers, no clock. Times are
+ * monotonic seconds, rates per second, sizes bytes; the shell around the core converts.
  */
 
 /** A request as the scheduler sees it. */
@@ -13,98 +13,98 @@ export interface SchedulingRequest {
   readonly id: string
   /** Canonical name. */
   readonly model: string
-  /** The runner options it needs, as canonical text; "" for the node's own (fleet/variant.ts). */
+  /** The runner options it needs, as canonical text; "" for the node's defaults (fleet/variant.ts). */
   readonly variant: string
   readonly tenant: string
   /** Name of its priority class. */
   readonly class: string
   /** Estimated from the body. */
   readonly promptTokens: number
-  /** At most so many tokens will be written; null when the caller set no limit. */
+  /** The caller's limit for output tokens; null: none. */
   readonly maxTokens: number | null
-  /** Its first token is told when it is written; absent: nobody can tell until its end. */
+  /** Its first token is reported when it is written; absent: nothing is known until its end. */
   readonly streams?: boolean
   /** It only embeds: nothing is decoded. */
   readonly embeds: boolean
-  /** From the first message on, each longer than the one before; empty when nothing is known. */
+  /** Prefixes of the conversation, the shortest first; empty when unknown. */
   readonly prefixes: readonly Prefix[]
-  /** Labels a node must have. */
+  /** Labels that its node must have. */
   readonly nodes: Labels
-  /** Nodes that failed it already. */
+  /** Nodes that have failed it. */
   readonly tried: ReadonlySet<string>
-  /** Its place in the queue, also when it comes again from a failed node. */
+  /** Its first arrival: it keeps its place in the queue after a node failed it. */
   readonly arrivedAt: number
 }
 
-/** A model in a node's memory, as `/api/ps` tells it. */
+/** A model in a node's memory, as `/api/ps` reports it. */
 export interface RunnerFacts {
   readonly model: string
-  /** What this cluster loaded it with; null where others did, and nothing is known but the context. */
+  /** The options that this cluster loaded it with; null: another client loaded it, and only its context is known. */
   readonly variant: string | null
   readonly size: number
   readonly sizeVram: number
   readonly contextLength: number
 }
 
-/** What is known of a node without having asked it to work. */
+/** What is known of a node from config, probes and breakers. */
 export interface NodeFacts {
   readonly name: string
-  /** May take new requests: its operator wants that. */
+  /** Its operator lets it take new requests. */
   readonly available: boolean
-  /** Advice: `slow` is preferred less, `down` is a last resort; absent: nothing bad is known. */
+  /** The leader's advice: `slow` nodes come after others, `down` nodes are a last resort; absent: healthy. */
   readonly advice?: 'slow' | 'down'
-  /** Static share, > 0. */
+  /** Configured weight, > 0. */
   readonly weight: number
-  /** How fast its operator believes it to be against the others, until that is learned; absent: 1. */
+  /** The operator's estimate of its relative speed, used until the speed is learned; absent: 1. */
   readonly expectedSpeed?: number
   readonly labels: Labels
   /** Configured slots per runner; null: learned. */
   readonly slots: number | null
-  /** Configured bytes of memory for models; null: learned from what was seen to fit. */
+  /** Configured bytes of memory for models; null: learned from the models that fitted at once. */
   readonly memory: number | null
-  /** Configured models at once; null: Ollama's default of three per GPU. */
+  /** Configured limit of models in memory; null: Ollama's default of three per GPU. */
   readonly maxLoaded: number | null
-  /** Bytes by canonical name of the models on its disk. */
+  /** Models on its disk: bytes by canonical name. */
   readonly models: ReadonlyMap<string, number>
   readonly resident: readonly RunnerFacts[]
-  /** Its prompt token counts leave out what was cached; absent: they hold it. */
+  /** Its prompt token counts exclude cached tokens; absent: they include them. */
   readonly countsEvaluated?: boolean
-  /** Models that something keeps off it; absent: none. */
+  /** Models that it gets no requests for at present, and why; absent: none. */
   readonly barriers?: ReadonlyMap<string, AvailabilityBarrier>
-  /** At most so many requests per runner while it is warmed up; absent: as many as it has slots. */
+  /** Requests per runner during slow start; absent: as many as it has slots. */
   readonly warmLimit?: number
-  /** One request is let through to see how it does, and nothing more until the next facts. */
+  /** Its breaker is half-open: one trial request may pass, and no other until the next facts. */
   readonly isOnTrial?: boolean
   /**
-   * For what a load may take room there: for `any` model whatever it takes the place of; the place of others only for one
-   * that is `missing` wherever the request may go; what is `free`; `none` at all. Absent: any.
+   * The memory that this instance may use there for a load. `any`: it may evict models. `missing`: it may evict only for a
+   * model that is in memory on no node the request may use. `free`: unused memory only. `none`: no load. Absent: any.
    */
   readonly room?: 'any' | 'missing' | 'free' | 'none'
-  /** An instance needs it for a model: requests for other models do not start there meanwhile. Absent: none does. */
+  /** An instance has claimed the node for a model: requests for other models do not start there meanwhile. Absent: no hold. */
   readonly hold?: NodeHold | null
 }
 
-/** Measurements of a finished request, Ollama's own where it tells them (docs/ollama.md#answers), durations in seconds. */
+/** Measurements of a finished request, from Ollama where it reports them (docs/ollama.md#answers). Durations in seconds. */
 export interface Timings {
   readonly total: number
   readonly load: number
   readonly promptEval: number
   readonly eval: number
   readonly promptTokens: number
-  /** Of them, those that were in the prompt cache; absent where the node does not tell: Ollama before 0.33.3. */
+  /** Prompt tokens that were in the prompt cache; absent: the node does not report them (Ollama before 0.33.3). */
   readonly cachedTokens?: number
   readonly outputTokens: number
-  /** The node did not tell `promptEval` itself: it holds a wait on the node as well, so slots learn nothing from it. */
+  /** llamero measured `promptEval`, so it includes the wait on the node and says nothing about slots. */
   readonly fromOutside?: true
-  /** The caller was slow to read: how long the bytes took says nothing about the node. */
+  /** The caller read slowly: the time that the bytes took says nothing about the node. */
   readonly isReadSlowly?: true
 }
 
-/** How a request ended that was sent to a node. */
+/** The end of a request that was sent to a node. */
 export interface RequestEnd {
-  /** Null when it failed, and where the node tells no times: then nothing is learned. */
+  /** Null: it failed, or the node reports no times. Then nothing is learned. */
   readonly timings: Timings | null
-  /** Tokens that were written; absent: it failed, unless there are timings. */
+  /** Output tokens; absent: it failed, unless there are timings. */
   readonly written?: number
 }
 
@@ -113,30 +113,30 @@ export type WithdrawalReason = 'left' | 'cancelled' | 'waited-too-long' | 'load-
 
 export type SchedulerEvent =
   | { readonly type: 'arrived'; readonly request: SchedulingRequest }
-  /** It is given up, waiting or served: `why` it may wait no more; absent: its caller left. */
+  /** It is withdrawn, waiting or running. `why` is set for a waiting one; absent: its caller disconnected. */
   | { readonly type: 'left'; readonly id: string; readonly why?: WithdrawalReason }
   | { readonly type: 'first-token'; readonly id: string }
-  /** Tokens streamed so far, told now and then. */
+  /** Tokens streamed so far, reported at intervals. */
   | { readonly type: 'tokens'; readonly id: string; readonly tokens: number }
-  /** It is over, served or failed. Whoever is tried elsewhere arrives again. */
+  /** It is over, answered or failed. A request that is retried on another node arrives again. */
   | ({ readonly type: 'ended'; readonly id: string } & RequestEnd)
-  /** The node said that its queue is full (503): our slots are wrong. Ends the attempt as well. */
+  /** The node answered 503, queue full: the slot count is too high. This ends the attempt as well. */
   | { readonly type: 'busy'; readonly id: string }
-  /** The whole fleet as it is now; whoever is missing is gone. The same object as last time: nothing new of that node. */
+  /** The whole fleet as it is now; a missing node has left. The same object as last time: the node is unchanged. */
   | { readonly type: 'fleet'; readonly nodes: readonly NodeFacts[] }
-  /** A swap that was asked for is over: the model is in memory after so many seconds of loading, or it could not be loaded. */
+  /** A requested swap is over: the model is in memory, or could not be loaded. `loadS` is the time that the load took. */
   | {
       readonly type: 'swapped'
       readonly node: string
       readonly model: string
       readonly ok: boolean
       readonly loadS: number
-      /** Victims that the node did not let go of in time; absent: none. */
+      /** Victims that the node did not unload in time; absent: none. */
       readonly kept?: readonly string[]
-      /** The node was asked to load it, and asked for a pause. */
+      /** The node answered the load with a request for a pause. */
       readonly isBusy?: boolean
     }
-  /** What time alone changes: ageing, time limits. */
+  /** Time has passed: ageing and time limits count. */
   | { readonly type: 'tick' }
 
 export type RefusalReason =
@@ -145,7 +145,7 @@ export type RefusalReason =
   | 'no-capacity'
   | 'waited-too-long'
   | 'no-node'
-  /** Where it could run its model could not be loaded just now. */
+  /** Its model could not be loaded on any node where it may run. */
   | 'load-failed'
 
 export type Effect =
@@ -156,12 +156,12 @@ export type Effect =
       readonly id: string
       readonly reason: RefusalReason
       readonly retryAfterS: number
-      /** Whose load failed, if that is the reason. */
+      /** The node where the load failed, if that is the reason. */
       readonly node?: string
     }
   /**
-   * Unload the victims, which run nothing and get nothing any more; when `/api/ps` confirms it, load the model. Told back
-   * as `swapped`.
+   * Unload the victims, which run no request and get none; load the model once `/api/ps` confirms that. The result comes
+   * back as `swapped`.
    */
   | {
       readonly type: 'swap'
@@ -169,11 +169,11 @@ export type Effect =
       readonly victims: readonly string[]
       readonly model: string
       readonly variant: string
-      /** Seconds that the load is expected to take. */
+      /** Expected duration of the load. */
       readonly loadS: number
     }
 
-/** One node as a place for one request: the terms of its cost, in seconds (docs/routing.md#cost). */
+/** One node as a place for one request, with its cost terms in seconds (docs/routing.md#cost). */
 export interface Candidate {
   readonly node: string
   readonly state: 'ready' | 'full' | 'loading' | 'absent'
@@ -185,11 +185,11 @@ export interface Candidate {
   readonly cost: number
 }
 
-/** Why a request went where it went. */
+/** Why a request went to its node. */
 export interface Decision {
   readonly at: number
   readonly reason: 'warm' | 'affinity' | 'cold-load' | 'spill'
-  /** The best few, the chosen one first. */
+  /** The chosen candidate, then the best others. */
   readonly candidates: readonly Candidate[]
   /** Predicted seconds from arrival to the first token. */
   readonly ttft: number

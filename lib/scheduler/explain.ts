@@ -6,31 +6,31 @@ import type { Candidate, Decision, SchedulingRequest } from './events.ts'
 import type { FleetAvailability, NodeAvailability } from './fleet/availability.ts'
 import type { WaitEstimate } from './queue/wait-estimate.ts'
 
-/** What makes a node unfit for an ask, whatever passes to it and its slots. */
+/** Why a node cannot serve a request, apart from its breakers and slots. */
 type Unfitness = 'off' | 'cordoned' | 'unknown' | 'down' | 'weight' | 'tried' | 'labels' | 'no-model'
 
-/** Where a node stands for an ask. */
+/** What one node means for a request. */
 interface NodeExplanation {
   readonly node: NodeView
   /**
-   * Why it is passed over now; null when it could take the request, if need be after a load. `variant`: its runner of the model is in
-   * use with other options; `swap`: it changes what it has in memory.
+   * Why the node is passed over now; null: it could take the request, if need be after a load. `variant`: its runner of
+   * the model is in use with other options. `swap`: a model swap is under way there.
    */
   readonly barrier: Unfitness | 'breaker' | 'busy' | 'full' | 'variant' | 'swap' | null
-  /** Requests of this instance running on it, of the model asked for. */
+  /** Requests of this instance for the model that run on it. */
   readonly running: number
-  /** Whether it has the model in memory; `other`: with other options. */
+  /** Whether the model is in its memory; `other`: with other options. */
   readonly residence: ReturnType<Core['residence']>
-  /** Its cost in seconds, term by term; null where nobody can tell when it could begin. */
+  /** Its cost in seconds, term by term; null when its start is unknown. */
   readonly candidate: Candidate | null
 }
 
 export interface Explanation extends WaitEstimate {
-  /** The node that would get it at once or after a load; else whether waiting helps (`full`). */
+  /** The node that would get the request, at once or after a load; else `full` if waiting helps, `down` if not. */
   readonly pick:
     | { readonly node: NodeView; readonly reason: Decision['reason'] }
     | { readonly none: 'down' | 'full' }
-  /** Whether nodes with bad answers, or advised down, may be used: breakers and advice keep the ask from more than half of its nodes. */
+  /** Breakers and advice exclude more than half of the request's nodes, so ejected and unhealthy nodes may be used. */
   readonly panic: boolean
   /** Every node of the fleet. */
   readonly perNode: readonly NodeExplanation[]
@@ -46,7 +46,7 @@ interface ExplainInputs {
   readonly now: number
 }
 
-/** What the scheduler would do now, and why: nothing is taken, nothing is sent. */
+/** What the scheduler would do now, and why. Takes no slot and sends nothing. */
 export function explain(
   request: SchedulingRequest,
   { snapshot, upstreams, core, running, now }: ExplainInputs,
@@ -56,7 +56,7 @@ export function explain(
   const candidates = new Map(estimate.candidates.map((candidate) => [candidate.node, candidate]))
   const barrierOf = (node: NodeView): NodeExplanation['barrier'] => {
     const closed =
-      unfitness(node, request) ?? guardOf(node, upstreams.availabilityOf(node.name, request.model), panic)
+      unfitness(node, request) ?? barrierBy(node, upstreams.availabilityOf(node.name, request.model), panic)
     if (closed) return closed
     const state = candidates.get(node.name)?.state
     if (state === undefined) return core.residence(node.name, request) === 'other' ? 'variant' : 'swap'
@@ -91,8 +91,8 @@ function unfitness(node: NodeView, { model, tried, nodes }: SchedulingRequest): 
   return node.onDisk.has(model) ? null : 'no-model'
 }
 
-/** What advice or the node's guards hold against it; in panic only what is certain. */
-function guardOf(
+/** The barrier that advice or the breaker sets; in panic only a certain one counts. */
+function barrierBy(
   { health }: NodeView,
   { barrier }: NodeAvailability,
   panic: boolean,

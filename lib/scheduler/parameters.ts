@@ -1,30 +1,30 @@
 /** What a priority class promises. */
 export interface ClassRule {
-  /** 0 goes first; strict, but for ageing. */
+  /** 0 goes first. Strict, except for ageing. */
   readonly rank: number
-  /** Seconds to the first token that its callers expect: the goal that requests are ordered by. */
+  /** Goal for the first token, in seconds: requests are ordered by it. */
   readonly ttftS: number
-  /** Nobody is let in whose first token is predicted to take longer, in seconds. */
+  /** A request is refused when its first token is predicted to take longer, in seconds. */
   readonly limitS: number
 }
 
-/** What the algorithm knows or does; each can be taken away, to see what it is worth (docs/routing.md#shape). */
+/** Parts of the algorithm. The bench switches each off to measure its worth (docs/routing.md#shape). */
 export interface Abilities {
-  /** Knows what is in memory; without, a node loads by itself what it is sent. */
+  /** Knows which models are in memory. Without it nodes load models by themselves. */
   readonly residency: boolean
-  /** Counts what a request does to the others. */
+  /** Counts how much a request slows the others. */
   readonly externality: boolean
   /** Learns how fast nodes are. */
   readonly speed: boolean
-  /** Waits here for a slot; without, on the node. */
+  /** Requests wait in the queue for a slot. Without it they wait on the node. */
   readonly lateBinding: boolean
-  /** Orders by latest start inside a tenant; without, by arrival. */
+  /** Orders the requests of a tenant by latest start. Without it by arrival. */
   readonly order: boolean
-  /** Shares among tenants; without, all are one. */
+  /** Shares the fleet among tenants. Without it all requests belong to one tenant. */
   readonly fairness: boolean
-  /** Keeps room for the others while one tenant asks for much more than its share. */
+  /** Reserves room for the others while one tenant asks for much more than its share. */
   readonly reservation: boolean
-  /** Expects prompts to be cached where their conversation was. */
+  /** Expects a prompt to be cached where its conversation ran. */
   readonly affinity: boolean
 }
 
@@ -32,19 +32,19 @@ export interface Abilities {
 export interface Parameters {
   readonly uses: Abilities
   readonly classes: Readonly<Record<string, ClassRule>>
-  /** Of requests whose class is not among them. */
+  /** For requests of any other class. */
   readonly otherClass: ClassRule
-  /** Share of tenants; 1 for those that are not among them. */
+  /** Share of each tenant; 1 for all others. */
   readonly tenantWeights: Readonly<Record<string, number>>
   readonly slots: {
     /** Before anything is learned. */
     readonly initial: number
-    /** Completions at the limit that must all have been prompt before it grows. */
+    /** Consecutive completions at the limit without a wait on the node before the limit grows. */
     readonly evidence: number
-    /** Wait on the node below which it had a slot, and above which it had none. */
+    /** A wait on the node below the first means that the request had a slot; above the second that it had none. */
     readonly promptWaitS: number
     readonly longWaitS: number
-    /** No growth for so long after a limit proved too high. */
+    /** The limit does not grow for this long after it proved too high. */
     readonly holdS: number
   }
   readonly learning: {
@@ -53,23 +53,23 @@ export interface Parameters {
     /** Bytes x tokens per second of prefill, on a node of speed 1. */
     readonly prefillBytesPerS: number
     readonly diskBytesPerS: number
-    /** β of docs/routing.md#cost: how much one more stream slows the others. */
+    /** How much one more stream slows the others: β of docs/routing.md#cost. */
     readonly slowdown: number
-    /** By which share streams are slower while their runner reads a prompt. */
+    /** Share of their speed that streams lose while their runner reads a prompt. */
     readonly stall: number
-    /** Samples that a prior counts as, and that a mean remembers at most. */
+    /** The weight of a prior, and the memory of a mean, in samples. */
     readonly priorWeight: number
     readonly memory: number
     readonly speedMemory: number
     readonly diskMemory: number
-    /** Output tokens while none were seen: the mean of the Azure conversation trace. */
+    /** Expected output tokens before the first answer: the mean of the Azure conversation trace. */
     readonly outputTokens: number
     readonly outputsKept: number
-    /** So many make a tenant's own outputs a better guess than everybody's. */
+    /** Answers after which a tenant's own outputs replace those of all tenants. */
     readonly outputsOfTenant: number
     /** Time constant of arrival rates. */
     readonly arrivalS: number
-    /** A runner partly outside of the GPU is slower by so much; 3-20 are seen. */
+    /** How many times slower a partly offloaded runner is; 3–20 were seen. */
     readonly offloadSlowdown: number
   }
   /** Weights of docs/routing.md#cost. */
@@ -80,69 +80,69 @@ export interface Parameters {
     readonly prefillStall: number
     readonly stalledStreams: number
     readonly timeSharing: number
-    /** Seconds of arrivals that make an evicted model certain to be missed. */
+    /** An evicted model counts as missed for certain when one request is expected in so many seconds. */
     readonly missedS: number
     readonly replicas: number
-    /** Costs that differ by less are equal. */
+    /** Costs that differ by less than this share are equal. */
     readonly tie: number
   }
   readonly queue: {
     /** Requests placed in one pass. */
     readonly window: number
-    /** A request rises one class after so long. */
+    /** A request rises one class each time it has waited this long. */
     readonly ageingS: number
-    /** Share of its goal after which a request is late, and how far it then steps back. */
+    /** A request is late after this share of its goal, and then steps back by so many seconds. */
     readonly late: number
     readonly stepBackS: number
-    /** Weight of an output token against a prompt token in what a tenant is charged (VTC). */
+    /** What a tenant is charged for an output token, in prompt tokens (VTC). */
     readonly outputWeight: number
     readonly tickS: number
   }
   readonly admission: {
     readonly maxQueued: number
-    /** Predicted work that a tenant may have waiting in one class, or as long as that may wait. */
+    /** Predicted seconds of work that a tenant may have queued in one class; at least the wait limit of the class. */
     readonly tenantS: number
-    /** Nobody waits longer. */
+    /** No request waits longer. */
     readonly maxWaitS: number
-    /** No class has a lower limit. */
+    /** The lowest wait limit of a class. */
     readonly leastLimitS: number
-    /** Requests in a row that start while somebody is late, until the queue counts as too long. */
+    /** Consecutive starts while some request is late, after which the queue counts as standing. */
     readonly evidence: number
     readonly jitter: number
   }
-  /** Of tenants that ask for much more than their share, while others ask as well (tenant-reservation.ts). */
+  /** For tenants that ask for much more than their share while others ask as well (tenant-reservation.ts). */
   readonly reservation: {
-    /** Time constant of what a tenant asks for: short, as slots are all taken within seconds. */
+    /** Time constant of a tenant's demand: short, because a flood takes all slots within seconds. */
     readonly demandS: number
-    /** Nobody is held back until all together ask for so many times what the fleet can serve. */
+    /** No tenant is held back until all together ask for so many times the capacity of the fleet. */
     readonly overload: number
-    /** Nor who asks for less than so many times the fair share of that. */
+    /** A tenant is held back when it asks for more than so many times its fair share of that. */
     readonly excess: number
-    /** Share of a model's slots that is kept free for the others, at most: less where they ask for less. */
+    /** Largest share of a model's slots that is kept free for the others; less where they ask for less. */
     readonly reserve: number
-    /** Who has asked for nothing for so long leaves the share to the others. */
+    /** A tenant without requests for this long leaves its share to the others. */
     readonly activeS: number
-    /** How old a share may be. */
+    /** How often fair shares are computed. */
     readonly levelS: number
   }
   readonly swaps: {
-    /** Begun in one pass for one model. */
+    /** Swaps that one pass may begin for one model. */
     readonly perModel: number
-    /** For victims to run dry. */
+    /** Limit for the victims' requests to end. */
     readonly drainS: number
-    /** A load is not counted on after so many seconds, and three times as long as it should take. */
+    /** A load counts as hung after so many seconds, and after three times its expected duration. */
     readonly hangS: number
-    /** After a swap that came to nothing, until the same is tried again on that node. */
+    /** Pause before a failed or cancelled swap is tried again on its node. */
     readonly pauseS: number
-    /** A request that waits for so long for a node that other instances keep busy claims it; a load, so long after twice its expected time. */
+    /** A request claims a node that other instances keep busy after so many seconds; a load after twice its expected duration and as many seconds. */
     readonly claimS: number
-    /** After a swap its result is believed more than facts, which may have been read before it. */
+    /** For this long after a swap its result overrides facts, which may be older. */
     readonly settleS: number
     /** Ollama's default, per GPU. */
     readonly maxLoaded: number
     /**
-     * Memory of a model that was never seen in one: so many times its file, and bytes for the rest. A guess too low makes
-     * Ollama evict by itself; one too high costs a model more than had to go, once.
+     * Estimated memory of a model that was never seen in memory: so many times its file, plus a fixed number of bytes. If
+     * it is too low, Ollama evicts by itself; if it is too high, one model too many is evicted, once.
      */
     readonly memoryPerByte: number
     readonly memoryBesides: number
@@ -203,9 +203,9 @@ export const defaultParameters: Parameters = {
     evidence: 30,
     jitter: 0.2,
   },
-  // By rehearsal: a noisy tenant is found out within about 2 s. Finding it later costs the others most of what this is for; sooner,
-  // it takes bursts for noise: so at load 1.2 two points fewer keep their goal, and none below 1. What is asked for is estimated
-  // a third too high, since prompts count as though nothing were cached: hence an overload of two fleets.
+  // From rehearsals: these values detect a noisy tenant within about 2 s. Slower detection loses most of the benefit. Faster
+  // detection mistakes bursts for floods: at load 1.2 two points fewer of the requests keep their goal, below load 1 none.
+  // Demand is overestimated by a third, because prompts count as uncached: hence an overload of two fleets.
   reservation: { demandS: 3, overload: 2, excess: 1.5, reserve: 0.5, activeS: 120, levelS: 0.25 },
   swaps: {
     perModel: 2,

@@ -4,14 +4,14 @@ import type { Runner } from './fleet/runner.ts'
 import type { ClassRule, Parameters } from './parameters.ts'
 
 /**
- * What keeps a request waiting: a slot of a runner, a model that is being loaded, or its tenant's share, as that asks for
- * much more than that and the others need the room.
+ * What a request waits for: a slot, a load, or its tenant's share, because the tenant asks for much more than its share
+ * while others need the room.
  */
 export interface EntryPlan {
-  /** Null: whichever has room first. */
+  /** Null: the first node with room. */
   readonly node: string | null
   readonly waitsFor: 'slot' | 'load' | 'share'
-  /** When it is predicted to start, in monotonic seconds. */
+  /** Predicted start, in monotonic seconds. */
   readonly startsAt: number
 }
 
@@ -19,37 +19,37 @@ export interface EntryPlan {
 export interface QueueEntry {
   readonly request: SchedulingRequest
   readonly rule: ClassRule
-  /** Not every node will do: it asks for labels, or some have failed it. */
+  /** It cannot use every node: it asks for labels, or nodes have failed it. */
   readonly isPicky: boolean
-  /** When it came into the queue: later than its arrival where another node failed it. */
+  /** When it entered the queue: later than its arrival if a node failed it. */
   readonly since: number
-  /** When it must start to keep its class's goal, in monotonic seconds. */
+  /** Latest start that keeps the goal of its class, in monotonic seconds. */
   readonly latestStart: number
   readonly cachedTokens: CachedTokens
-  /** Tokens it is expected to write. */
+  /** Expected output tokens. */
   readonly output: number
-  /** Seconds that the fleet needs for one such request, on average, with all that it runs at once. */
+  /** Mean seconds between two completions of its variant in the whole fleet. */
   readonly drainS: number
-  /** What the last pass planned; null when it came not so far. */
+  /** The plan of the last pass; null when the pass did not reach the request. */
   plan: EntryPlan | null
-  /** When it should have started by the first plan, in monotonic seconds; Infinity while there was none. */
+  /** The start by its first plan, in monotonic seconds; Infinity before a plan. */
   dueAt: number
 }
 
-/** Where a request stands now, and until when. */
+/** The priority of a request, and how long it is valid. */
 export interface QueuePriority {
   readonly rank: number
-  /** Inside its tenant the least goes first. */
+  /** Inside its tenant the lowest goes first. */
   readonly key: number
-  /** It will miss its class's goal. */
+  /** It will miss the goal of its class. */
   readonly isLate: boolean
   /** Monotonic seconds. */
   readonly until: number
 }
 
 /**
- * Classes are strict, but each `ageingS` of waiting lifts a request by one. Inside a tenant whoever must start first goes
- * first; who is late for the goal anyway steps back once, so as not to make others late (docs/routing.md#order).
+ * Classes are strict, but each `ageingS` of waiting lifts a request by one. Inside a tenant the earliest latest start goes
+ * first; a request that misses its goal anyway steps back once, so as not to make others late (docs/routing.md#order).
  */
 export function queuePriorityOf(
   { request, rule, latestStart }: QueueEntry,
@@ -57,7 +57,7 @@ export function queuePriorityOf(
   now: number,
 ): QueuePriority {
   const { ageingS, late, stepBackS } = rules.queue
-  // Moments rather than waits are compared, so that a standing never outlives its `until` by a rounding.
+  // Points in time are compared rather than waits, so that rounding never lets a priority outlive its `until`.
   const lateAt = request.arrivedAt + late * rule.ttftS
   let rank = rule.rank
   let risesAt = request.arrivedAt + ageingS
@@ -71,7 +71,7 @@ export function queuePriorityOf(
   return { rank, key, isLate, until }
 }
 
-/** Prompt tokens that a request has to have read on a runner. The last one is never cached. */
+/** Prompt tokens that a runner has to read for a request. The last token is never cached. */
 export function promptOn(runner: Runner, { request, cachedTokens }: QueueEntry): number {
   const promised = cachedTokens.size === 0 ? 0 : (cachedTokens.get(runner) ?? 0)
   if (promised === 0) return request.promptTokens

@@ -32,16 +32,16 @@ interface SchedulerOptions {
   readonly random: Random
   readonly log: Pick<Log, 'warn'>
   readonly metrics: Pick<Metrics, 'predictionError' | 'later'>
-  /** What other instances do with the nodes, as far as is known: the same object as long as nothing changes. */
+  /** What other instances do with the nodes, as far as this one knows; the same object while nothing changes. */
   readonly usedElsewhere: () => Elsewhere
   /** Whether this instance leads. */
   readonly leads: () => boolean
 }
 
 /**
- * The shell around the core: callers ask it for slots, it tells the core, and does what the core says.
+ * The shell around the core: it passes requests for slots to the core, and carries out the effects.
  *
- * Invariant: the core knows of exactly those in the waiting room and of what runs.
+ * Invariant: the core knows exactly the pending and the running requests.
  */
 export class Scheduler {
   readonly #snapshot: CurrentSnapshot
@@ -84,11 +84,10 @@ export class Scheduler {
   }
 
   /**
-   * Waits for a slot on a node that can serve the ask and has not failed it before.
+   * Waits for a slot on a node that can serve the request and has not failed it.
    *
-   * @throws ProxyError `all_nodes_down`, `queue_full`, `tenant_queue_full`, `no_capacity` or `queue_timeout`; what the
-   *   loader threw when the load it waited for failed, or failed just now and nobody else could serve it; the signal's
-   *   reason when it aborts.
+   * @throws ProxyError `all_nodes_down`, `queue_full`, `tenant_queue_full`, `no_capacity` or `queue_timeout`; the error of
+   *   the loader when the load failed that the request needs; the signal's reason when it aborts.
    */
   acquire(spec: RequestSpec, signal: AbortSignal): Promise<Grant> {
     if (signal.aborted) return Promise.reject(signal.reason)
@@ -99,28 +98,28 @@ export class Scheduler {
     return granted
   }
 
-  /** Takes a request out of the queue: its caller is told that an operator did. Whether it was there. */
+  /** Cancels a queued request on behalf of an operator. Returns whether it was queued. */
   cancel(id: string): boolean {
     return this.#remove(id, 'cancelled', new ProxyError('cancelled'))
   }
 
-  /** Something outside (snapshot, upstreams) changed. */
+  /** Call it when the snapshot or the upstreams have changed. */
   refresh(): void {
     this.#loop.refresh()
   }
 
-  /** Requests of this instance running on a node. */
+  /** Requests of this instance that run on a node. */
   running(node: string): number {
     return this.#running.on(node)
   }
 
-  /** How many requests for a model a node takes at once by now, configured or learned; null: the node is unknown here. */
+  /** Slots of a model on a node, configured or learned; null: the node is unknown. */
   slots(node: string, spec: Pick<RequestSpec, 'model' | 'variant'>): number | null {
     this.#loop.syncFleet()
     return this.#loop.core.slots(node, spec)
   }
 
-  /** The same of the models that a node has in memory. */
+  /** Slots of each model that a node has in memory. */
   slotsOf(node: string): ReadonlyMap<string, number> {
     this.#loop.syncFleet()
     return this.#loop.core.slotsOf(node)
@@ -139,12 +138,12 @@ export class Scheduler {
     }
   }
 
-  /** Requests waiting and milliseconds that the first of them has waited, by class; classes nobody waits in are absent. */
+  /** By class: pending requests, and the longest wait in milliseconds. Classes without requests are absent. */
   queuedByClass(): ReadonlyMap<string, { readonly count: number; readonly oldestMs: number }> {
     return this.#pending.byClass()
   }
 
-  /** All that waits, in the order in which it will be served if nothing else happens. Times are monotonic seconds. */
+  /** The queue in the order in which it will be served if nothing else happens. Times are monotonic seconds. */
   queued(): readonly QueuedRequest[] {
     return this.#loop.core.queued()
   }
@@ -158,23 +157,23 @@ export class Scheduler {
     return this.#loop.core.learned()
   }
 
-  /** Begins where another instance, or this one before its restart, left off. */
+  /** Continues with what another instance learned, or this one before its restart. */
   restore(state: LearnedState): void {
     this.#loop.core.restore(state)
   }
 
-  /** Whether a node that has not failed the ask could serve it, now or after waiting. Nothing is taken. */
+  /** Whether a node that has not failed the request could serve it, now or later. Takes no slot. */
   couldServe(spec: RequestSpec): boolean {
     this.#loop.syncFleet()
     return this.#loop.core.couldServe(schedulingRequestOf(spec, ''), this.#loop.now)
   }
 
-  /** Seconds until the ask's model is loaded again, where that failed just now and is all that would help; else null. */
+  /** Seconds until the next attempt to load the model, if a failed load is all that keeps the request waiting; else null. */
   loadRetryS(spec: RequestSpec): number | null {
     return this.#loop.core.loadRetryS(schedulingRequestOf({ ...spec, tried: new Set() }, ''), this.#loop.now)
   }
 
-  /** What would be decided on the ask now, and why, waiting or not. Nothing is taken. */
+  /** What the scheduler would decide on the request now, and why. Takes no slot. */
   explain(spec: RequestSpec): Explanation {
     this.#loop.syncFleet()
     return explain(schedulingRequestOf(spec, this.#pending.has(spec.id) ? spec.id : ''), {
@@ -186,7 +185,7 @@ export class Scheduler {
     })
   }
 
-  /** An id of its own, also for who asks twice under one. */
+  /** A unique id, also when two requests carry the same one. */
   #freeId(wanted: string): string {
     let id = wanted
     for (let nth = 2; this.#pending.has(id) || this.#running.has(id); nth++) id = `${wanted}-${nth}`
@@ -201,7 +200,7 @@ export class Scheduler {
     }
   }
 
-  /** Whether it was still waiting. @param reason that its caller is told. */
+  /** Returns whether the request was still pending. @param reason the error for its caller. */
   #remove(id: string, why: WithdrawalReason, reason: unknown): boolean {
     const pending = this.#pending.take(id)
     if (!pending) return false
@@ -233,7 +232,7 @@ export class Scheduler {
   #start({ id, node: name, decision }: Extract<Effect, { type: 'start' }>): void {
     const node = this.#snapshot.get().nodes.get(name)
     const pending = node && this.#pending.take(id)
-    if (!pending) return // cannot be: the core was told of both in this very turn
+    if (!pending) return // impossible: the core learned of the node and of the request in this turn
     const { model } = pending.spec
     const queuedMs = this.#clock.now() - pending.since
     const running = this.#running.start({ id, node, model, reason: decision.reason, queuedMs })
@@ -258,7 +257,7 @@ export class Scheduler {
     void this.#loads.begin({ node, victims, model, variant, api }, loadS)
   }
 
-  /** Whoever waits for the load is told how it failed, and may try elsewhere. */
+  /** Rejects the requests that wait for the load; they may try another node. */
   #loadFailed({ node, model, variant }: SwapOrder, error: unknown): void {
     for (const id of this.#pending.idsOf(model, variant))
       if (this.#loop.core.plan(id)?.node === node.name) this.#remove(id, 'load-failed', error)

@@ -201,7 +201,7 @@ suite('every route that a node answers, in its dialect:', () => {
         dialect,
         down,
         busy,
-        /^no Ollama server that has model .*: a \(takes no connections\); try again/,
+        /^no Ollama server that has model .*: a \(refuses connections\); try again/,
       )
       assert.equal(down.headers.get('retry-after'), '5')
     })

@@ -456,7 +456,7 @@ suite('/api/show', () => {
       [
         '{"model":"m"}',
         503,
-        /has model 'm:latest' can take requests for it: a \(takes no connections\); try again/,
+        /has model 'm:latest' can take requests for it: a \(refuses connections\); try again/,
       ],
       [JSON.stringify({ model: 'm', system: 'x'.repeat(70_000) }), 413, /larger than 65536 bytes/],
     ]

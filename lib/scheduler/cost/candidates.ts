@@ -6,37 +6,37 @@ import { fleetPerToken } from './capacity.ts'
 import { type CostRows, CostTable } from './cost-table.ts'
 import { type Flow, flowOf } from './flow.ts'
 
-/** The fleet's capacity is asked for with every request, and changes slowly: it is worked out once in so many seconds. */
+/** Seconds for which the fleet's capacity is cached: every request needs it, and it changes slowly. */
 const capacityS = 30
 
-/** Which rows a request may have now. */
+/** The rows that a request may use now. */
 interface Choice {
   readonly rows: readonly number[]
-  /** Those of a tier above this one are left out; null: none of the rows needs a check. */
+  /** Worst tier that is allowed; null: no row needs a check. */
   readonly upTo: Tier | null
-  /** Those that have no slot before then are left out, in monotonic seconds. */
+  /** Rows without a slot before then are left out, in monotonic seconds. */
   readonly before: number
 }
 
 /**
- * How gladly a place is used. `last`: its breaker is open because of bad answers, or a leader advises that its node is down;
- * such a place is used in panic only. `frozen`: this instance finds that its node answers nothing; it gets requests that were
- * nowhere so far and have no other place. `never`: this instance found nobody listening there a moment ago.
+ * Preference tiers. `last`: the breaker is open because of bad answers, or the leader says that the node is down; used in
+ * panic only. `frozen`: the node answers nothing; used for first attempts that have no other place. `never`: the node
+ * refused a connection a moment ago.
  */
 const tiers = { well: 0, slow: 1, last: 2, frozen: 3, never: 4 } as const
 type Tier = (typeof tiers)[keyof typeof tiers]
 
-/** Chooses a place among the rows of one variant: which of them a request may have, and which costs it least. */
+/** Chooses among the rows of one variant: which rows a request may use, and which one costs least. */
 export class Candidates extends CostTable {
   #flow: { readonly at: number; readonly flow: Flow } | null = null
   #capacity: { readonly at: number; readonly perToken: number } | null = null
   readonly #everyRow: readonly number[]
-  /** By row. Whatever changes a tier changes the facts of its node, and those make new lists. */
+  /** By row. A tier only changes with the facts of its node, and new facts make new lists. */
   readonly #tiers: readonly Tier[]
-  /** Whether any place is worse than `well`. */
+  /** Whether any row is worse than `well`. */
   readonly #isTiered: boolean
   readonly #worst = new WeakMap<QueueEntry, Tier>()
-  /** The last request that #hasRunner looked at: it is asked for row by row. Null after each change. */
+  /** The last answer of #hasRunner, which is needed row by row. Null after each change. */
   #lastAsked: { readonly entry: QueueEntry; readonly hasRunner: boolean } | null = null
 
   constructor(rows: CostRows, now: number) {
@@ -52,8 +52,8 @@ export class Candidates extends CostTable {
   }
 
   /**
-   * The row where a request costs least, or -1 when there is none that anybody knows the start of. Of those that cost about
-   * the same the one with most free slots, then any. A tier is used once no slot of a better one is free.
+   * The row where a request costs least, or -1 when no row has a known start. Among about equal costs the row with the most
+   * free slots wins, then chance. A tier is used when no slot of a better tier is free.
    */
   cheapest(entry: QueueEntry, random: Random, now: number): number {
     if (!this.#isTiered) return this.#cheapestOf(tiers.never, entry, random, now)
@@ -67,10 +67,10 @@ export class Candidates extends CostTable {
   }
 
   /**
-   * The row where a request of a tenant that is held back costs least, or -1 when there is none: more slots are free than the
-   * others' part, there and in all, and no other model of the node is slowed down.
+   * The cheapest row for a request of a tenant that is held back, or -1: a row with more free slots than are reserved for the
+   * others, there and in all, where no other model of the node is slowed down.
    *
-   * @param others what they ask for, as a share of what the fleet can serve.
+   * @param others demand of the other tenants, as a share of the fleet's capacity.
    */
   cheapestSpare(entry: QueueEntry, others: number, random: Random, now: number): number {
     if (!this.#hasSpare(this.allFree, this.allSlots, others)) return -1
@@ -78,27 +78,27 @@ export class Candidates extends CostTable {
     return this.#scan({ rows, upTo: null, before: now }, entry, random, now)
   }
 
-  /** The cheapest row with a free slot, or -1 when there is none that costs so few seconds. */
+  /** The cheapest row with a free slot that costs at most so many seconds, or -1. */
   cheapestFree(entry: QueueEntry, most: number, random: Random, now: number): number {
     if (this.allFree === 0) return -1
     const row = this.#scan({ rows: this.#freeFor(entry), upTo: null, before: now }, entry, random, now)
     return row >= 0 && this.cost(row, entry, now) <= most ? row : -1
   }
 
-  /** Rows with a free slot that a request may have. */
+  /** Rows with a free slot that a request may use. */
   #freeFor(entry: QueueEntry): readonly number[] {
     const rows = this.freeRows()
     return this.#needsCheck(entry) ? rows.filter((row) => this.#mayUse(row, entry, tiers.never)) : rows
   }
 
-  /** Whether a slot of a row may be had without taking it from others, and without slowing down another model of its node. */
+  /** Whether a slot of a row is beyond the reserve, and no other model of the node would be slowed down. */
   #isSpare(row: number, others: number): boolean {
     const runner = this.runners[row]
     if (!runner) return false
     return !runner.hasBusyNeighbours && this.#hasSpare(this.costTerms(row).freeSlots, runner.slots, others)
   }
 
-  /** Whether more slots are free than are kept for others who ask for such a share of the fleet: one at least, if there are two. */
+  /** Whether more slots are free than are reserved for others with such a demand: one at least, if there are two slots. */
   #hasSpare(free: number, slots: number, others: number): boolean {
     const { reserve } = this.context.rules.reservation
     return free > Math.min(reserve * slots, Math.max(1, others * slots))
@@ -107,7 +107,7 @@ export class Candidates extends CostTable {
   #cheapestOf(upTo: Tier, entry: QueueEntry, random: Random, now: number): number {
     const best = this.#scan(this.#choiceOf(upTo, entry), entry, random, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, entry, now)
-    // Of loads that were put off none may cost less, nor about the same.
+    // A postponed load may not cost less, nor about the same.
     const isDue = this.computeLoads(least * (1 + this.context.rules.cost.tie), now)
     return isDue ? this.#scan(this.#choiceOf(upTo, entry), entry, random, now) : best
   }
@@ -117,7 +117,7 @@ export class Candidates extends CostTable {
     return { rows: this.#everyRow, upTo: isChecked ? upTo : null, before: Number.POSITIVE_INFINITY }
   }
 
-  /** Whether there may be rows that a request may not have. */
+  /** Whether there may be rows that a request may not use. */
   #needsCheck({ isPicky }: QueueEntry): boolean {
     return isPicky || this.#isTiered || this.lastResorts > 0
   }
@@ -125,12 +125,12 @@ export class Candidates extends CostTable {
   #scan({ rows, upTo, before }: Choice, entry: QueueEntry, random: Random, now: number): number {
     const { tie } = this.context.rules.cost
     let best = -1
-    // Whoever costs more than any sum of seconds, or nothing that is a number, has no place.
+    // Infinity and NaN are no costs: a row with them is not chosen.
     let least = 1e300
     let latest = before
     let equals = 0
     for (const row of rows) {
-      // Most are passed over here: the wait alone costs more.
+      // Most rows end here: their wait alone costs more.
       if (!(this.start(row) < latest) || !this.#mayUse(row, entry, upTo)) continue
       const cost = this.cost(row, entry, now)
       if (!(cost <= least * (1 + tie))) continue
@@ -150,23 +150,20 @@ export class Candidates extends CostTable {
     return this.admits(row, entry) && this.#tierOf(row) <= upTo && this.mayMakeRoom(row, entry)
   }
 
-  /** Whether a request may go to a row's node. */
+  /** Whether a request may go to the node of a row. */
   admits(row: number, entry: QueueEntry): boolean {
     if (!this.#suits(row, entry)) return false
     const tier = this.#tierOf(row)
     return tier <= tiers.slow || tier <= this.#worstFor(entry)
   }
 
-  /** Whether this instance may make the room that a row needs, if it needs any. */
+  /** Whether this instance may make room for a row, if the row needs room. */
   mayMakeRoom(row: number, entry: QueueEntry): boolean {
     if (this.lastResorts === 0 || !this.costTerms(row).eviction?.isLastResort) return true
     return !this.#hasRunner(entry)
   }
 
-  /**
-   * Whether the model is in memory, or being loaded by a load that does not hang, where the request may go: what other nodes
-   * have is of no use to it.
-   */
+  /** Whether the model is in memory, or being loaded by a load that does not hang, on a node that the request may use. */
   #hasRunner(entry: QueueEntry): boolean {
     if (this.#lastAsked?.entry === entry) return this.#lastAsked.hasRunner
     const hasRunner = this.runners.some(
@@ -179,7 +176,7 @@ export class Candidates extends CostTable {
     return hasRunner
   }
 
-  /** Whether it is being loaded, and has not been for so long that its load may hang. */
+  /** Whether the runner is being loaded, and the load does not seem to hang. */
   #isComing(runner: Runner, row: number): boolean {
     const { swap } = runner.node
     if (swap?.runner !== runner) return false
@@ -192,9 +189,9 @@ export class Candidates extends CostTable {
   }
 
   /**
-   * Whether breakers and advice keep a request from more than half of its nodes. Then the requests may be bad, or the leader
-   * may be cut off from the nodes: an instance that believed every breaker and all advice would have no node left. A node
-   * that asked for a pause is well.
+   * Whether breakers and advice exclude more than half of a request's nodes. Then the requests may be bad, or the leader may
+   * be cut off from the nodes: an instance that obeyed every breaker and all advice would have no node left. A node that
+   * asked for a pause is healthy.
    */
   isPanic(entry: QueueEntry): boolean {
     return this.#worstFor(entry) >= tiers.last
@@ -227,19 +224,19 @@ export class Candidates extends CostTable {
     )
   }
 
-  /** Whether a request may start now: no row becomes free while a pass lasts. */
+  /** Whether a request may start now. No row becomes free during a pass. */
   get isOpen(): boolean {
     return this.allFree > 0 || !this.context.rules.uses.lateBinding
   }
 
-  /** Whether there is any place for a request, now or later. */
+  /** Whether a request has any place, now or later. */
   admitsAnywhere(entry: QueueEntry): boolean {
     return this.runners.some((_, row) => this.admits(row, entry))
   }
 
   /**
-   * How fast its requests are completed, as they are on average. It tells how long a line is in seconds, where placing
-   * everybody in it would take too long. As of the last tick.
+   * How fast requests for the variant are completed on average, as of the last tick. It converts the length of the queue to
+   * seconds, where placing every request would take too long.
    */
   flow(now: number): Flow {
     if (!this.#flow || now - this.#flow.at >= this.context.rules.queue.tickS)
@@ -247,7 +244,7 @@ export class Candidates extends CostTable {
     return this.#flow.flow
   }
 
-  /** Seconds of the whole fleet per token that a tenant is charged (see capacity.ts). */
+  /** Seconds of the whole fleet per token that a tenant is charged (capacity.ts). */
   fleetPerToken(now: number): number {
     if (!this.#capacity || now - this.#capacity.at >= capacityS)
       this.#capacity = { at: now, perToken: fleetPerToken(this.runners, this.context) }

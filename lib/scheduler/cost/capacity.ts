@@ -2,7 +2,7 @@ import type { Runner } from '../fleet/runner.ts'
 import { slowBytes } from './completion.ts'
 import type { CostContext } from './context.ts'
 
-/** Seconds of the whole fleet, if it did nothing else, per token that a tenant is charged; 0 when there is no place. */
+/** Seconds of the whole fleet, doing nothing else, per token that a tenant is charged; 0 without a node. */
 export function fleetPerToken(runners: readonly Runner[], context: CostContext): number {
   const { learning, rules } = context
   const model = runners[0]?.model ?? ''
@@ -14,7 +14,7 @@ export function fleetPerToken(runners: readonly Runner[], context: CostContext):
   return perS > 0 ? 1 / (perS * charged) : 0
 }
 
-/** Seconds that a node needs for one of many such requests, if it did nothing else and used all the runner's slots. */
+/** Seconds per request on a node that does nothing else and uses all slots of the runner. */
 function soloS(runner: Runner, context: CostContext, prompt: number, output: number): number {
   const { pace, slots } = runner
   const bytes = slowBytes(runner, context)

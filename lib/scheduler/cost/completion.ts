@@ -4,17 +4,17 @@ import type { Learning } from '../learning/learning.ts'
 import { fewestTokens } from '../learning/outputs.ts'
 import type { CostContext } from './context.ts'
 
-/** Output tokens still to come of a request that has written so many. */
+/** Expected remaining output tokens of a request that has written so many. */
 export function restOf(request: SchedulingRequest, written: number, learning: Learning): number {
   if (request.embeds) return 0
   const rest = learning.rest(request.tenant, request.model, written)
   return request.maxTokens === null ? rest : Math.max(0, Math.min(rest, request.maxTokens - written))
 }
 
-/** Bytes of the runner's model, more when it is partly outside of the GPU: as slow as it behaves. */
+/** Bytes that match the runner's speed: those of its model, and more when it is partly outside of the GPU. */
 export function slowBytes({ node, model, residence }: Runner, { rules }: CostContext): number {
   const bytes = node.facts.models.get(model) ?? residence?.size ?? 1
-  // Ollama's own numbers may differ by some overhead on either side.
+  // Ollama's two numbers may differ by some overhead.
   const isOffloaded = residence ? residence.sizeVram < 0.98 * residence.size : bytes > node.memory
   return Math.max(1, isOffloaded ? bytes * rules.learning.offloadSlowdown : bytes)
 }
@@ -22,13 +22,13 @@ export function slowBytes({ node, model, residence }: Runner, { rules }: CostCon
 /** Tokens that llama-server reads in one batch (`num_batch`: Ollama's default). */
 const batchTokens = 512
 
-/** Seconds that a batch full of prompts takes, by what is known. */
+/** Expected seconds for a full batch of prompt tokens. */
 export function batchS(runner: Runner, context: CostContext): number {
   const busy = Math.max(1, runner.node.busy)
   return (busy * batchTokens) / runner.pace.prefillRate(slowBytes(runner, context))
 }
 
-/** When each request that runs on a runner will end, in monotonic seconds. */
+/** Expected ends of the requests in flight on a runner, in monotonic seconds. */
 export function endsOf(runner: Runner, context: CostContext, now: number): number[] {
   const { inFlight, node, pace } = runner
   if (inFlight.size === 0) return []

@@ -5,11 +5,11 @@ import { type CostTerms, computeTerms, earliest } from './cost-terms.ts'
 
 const columns = 5
 
-/** What was worked out last for one runner. All lists that the runner is in share it. */
+/** The last costs of one runner. All lists with the runner share them. */
 export interface RunnerCost {
-  /** They hold for a tick while nothing happens on the node; null: they were never computed. */
+  /** Valid for a tick while nothing happens on the node; null: never computed. */
   terms: CostTerms | null
-  /** When each slot will be free, with what the pass under way has planned; null outside of a pass. */
+  /** When each slot will be free, including what the current pass has planned; null outside of a pass. */
   planned: number[] | null
 }
 
@@ -22,34 +22,34 @@ export interface CostRows {
 }
 
 /**
- * Every place of one variant, as columns of numbers: the inner loop of the scheduler runs over them, 48 times for each
- * pass over the queue. A row is written anew when something happened on its node, and once a tick since time changes it
- * too. What a load would cost takes most of that work, and is worked out only where one might be worth it.
+ * Every runner of one variant, as columns of numbers: the inner loop of the scheduler runs over them, up to 48 times in a
+ * pass. A row is computed again when something happened on its node, and once a tick, since time changes it too. The cost
+ * of a load is the most expensive part, so it is computed only where a load might be worth it.
  */
 export class CostTable {
   readonly runners: readonly Runner[]
   protected readonly context: CostContext
   readonly #costs: readonly RunnerCost[]
   readonly #terms: CostTerms[] = []
-  /** Monotonic seconds; moves with what a pass plans. */
+  /** Monotonic seconds; a pass moves it with each plan. */
   readonly #start: Float64Array
-  /** The rest of the cost, `columns` numbers a row: fixed, per prompt token, output token, token in common, tokens in common. */
+  /** The rest of the cost, `columns` numbers a row: fixed, per prompt token, per output token, per common token, common tokens. */
   readonly #rates: Float64Array
-  /** Slots of runners in memory, and those of them that are free: by row, and in all. */
+  /** Slots of runners in memory, and free slots: by row, and in all. */
   readonly #slots: Uint16Array
   readonly #free: Uint16Array
   protected allSlots = 0
   protected allFree = 0
-  /** Rows with a free slot, in order; null when some row has got one, or lost its last one, since that was asked. */
+  /** Rows with a free slot, in order; null: a row gained its first free slot or lost its last one since. */
   #freeRows: readonly number[] | null = null
-  /** Rows whose room only a request may make that can use no other runner of the model. */
+  /** Rows that need an eviction which only a request without another runner may cause. */
   protected lastResorts = 0
-  /** Rows that something happened to, each once. */
+  /** Rows whose nodes have changed, each once. */
   readonly #dirty: number[] = []
   readonly #isDirty: Uint8Array
-  /** Rows that something happened to and that need a load, not written anew so far. */
+  /** Changed rows that need a load, and whose costs are not computed yet. */
   readonly #postponed = new Set<number>()
-  /** Seconds that each of their loads takes at least. */
+  /** The shortest of their loads, in seconds. */
   #leastLoadS = Number.POSITIVE_INFINITY
   #turn = 0
   #turnedAt: number
@@ -71,9 +71,9 @@ export class CostTable {
     }
   }
 
-  /** Brings the rows up to date. Before everything else at a new time, and after each change. */
+  /** Brings the rows up to date. Call it first at a new time, and after each change. */
   refresh(now: number): void {
-    // Each request of a pass asks for it.
+    // Every request of a pass calls this, so the usual case must be cheap.
     if (now !== this.#freshAt || this.#dirty.length > 0) this.renew(now)
   }
 
@@ -91,7 +91,7 @@ export class CostTable {
     }
   }
 
-  /** Writes the postponed rows if a load might cost as little as that many seconds. Whether there were any. */
+  /** Computes the postponed rows if a load might cost at most so many seconds. Returns whether there were any. */
   computeLoads(cost: number, now: number): boolean {
     if (this.#postponed.size === 0 || this.#leastLoadS > cost) return false
     for (const row of this.#postponed) this.#write(row, now, this.#terms[row] ?? null)
@@ -128,19 +128,19 @@ export class CostTable {
     return rows
   }
 
-  /** Of a row of `runners`. */
+  /** The cost terms of a row. */
   costTerms(row: number): CostTerms {
     const terms = this.#terms[row]
     if (!terms) throw new RangeError(`row ${row}`)
     return terms
   }
 
-  /** When a row has a slot for one more request; Infinity when nobody can tell. */
+  /** When a row has a slot for one more request; Infinity: unknown. */
   start(row: number): number {
     return this.#start[row] ?? Number.POSITIVE_INFINITY
   }
 
-  /** Seconds that a request costs there. */
+  /** Cost of a request in a row, in seconds. */
   cost(row: number, entry: QueueEntry, now: number): number {
     const { request, cachedTokens, output } = entry
     const rates = this.#rates
@@ -156,7 +156,7 @@ export class CostTable {
     )
   }
 
-  /** Plans a request for the slot that is free first: whoever comes next in this pass finds it taken until then. */
+  /** Plans a request for the first free slot: the rest of the pass finds the slot taken until the request ends. */
   plan(row: number, seconds: number): void {
     const cost = this.#costs[row]
     if (!cost) return
@@ -166,7 +166,7 @@ export class CostTable {
     this.#start[row] = earliest(cost.planned)
   }
 
-  /** Forgets what a pass has planned. */
+  /** Forgets the plans of a pass for a row. */
   unplan(row: number): void {
     const cost = this.#costs[row]
     if (!cost) return
@@ -183,7 +183,7 @@ export class CostTable {
     this.#free[row] = free
   }
 
-  /** @param last the terms of last time, which hold while nothing happened on the node; null: time has passed. */
+  /** @param last the last terms, which are valid while nothing happens on the node; null: compute them again. */
   #write(row: number, now: number, last: CostTerms | null): void {
     const runner = this.runners[row]
     const cost = this.#costs[row]
@@ -210,12 +210,12 @@ export class CostTable {
   }
 }
 
-/** 1 for a row that counts among the last resorts. */
+/** 1 for a row that counts as a last resort. */
 function lastResort(terms: CostTerms | undefined): number {
   return terms?.eviction?.isLastResort ? 1 : 0
 }
 
-/** Whether it is neither in memory nor on its way there. */
+/** Whether the runner is neither in memory nor being loaded. */
 function needsLoad(runner: Runner): boolean {
   return runner.residence === null && runner.node.swap?.runner !== runner
 }

@@ -5,42 +5,42 @@ import type { CostContext } from './context.ts'
 import { type Eviction, evictionFor } from './eviction.ts'
 
 /**
- * What a runner costs whoever comes next (docs/routing.md#cost), as far as it does not depend on the request. Worked out
- * when something changed on its node, and kept: placing a request is then a few multiplications per node.
+ * The part of a runner's cost that does not depend on the request (docs/routing.md#cost). It is computed when something
+ * changed on the node, and kept: placing a request is then a few multiplications per node.
  */
 export interface CostTerms {
-  /** The node's stamp that they belong to. */
+  /** The stamp of the node when they were computed. */
   readonly stamp: number
-  /** When they were worked out: time alone changes some of them. */
+  /** When they were computed: time alone changes some of them. */
   readonly at: number
   readonly state: Candidate['state']
-  /** When a slot is free; 0: it is, Infinity: nobody can tell. */
+  /** When a slot is free; 0: now, Infinity: unknown. */
   readonly start: number
-  /** When each slot will be free; empty when one is. */
+  /** When each slot will be free; empty when one is free now. */
   readonly slotEnds: readonly number[]
   readonly freeSlots: number
   readonly prefillPerToken: number
   readonly decodePerToken: number
-  /** Slowdown of the runner's streams, per token that both write. */
+  /** Slowdown of the runner's streams, per common token. */
   readonly externalityPerToken: number
-  /** Tokens that those streams are expected to write. */
+  /** Expected output tokens of those streams. */
   readonly othersWrite: number
-  /** Seconds that others stall for a second of prefill. */
+  /** Seconds that others stall per second of prefill. */
   readonly stall: number
-  /** GPU time taken from other runners, per output token. */
+  /** GPU time that other runners lose per output token. */
   readonly sharingPerToken: number
   readonly eviction: Eviction | null
-  /** The weighted sums that the cost of a request is made of: seconds per prompt token, output token, token in common. */
+  /** The weighted sums that make the cost of a request: fixed seconds, and seconds per prompt, output and common token. */
   readonly fixed: number
   readonly perPromptToken: number
   readonly perOutputToken: number
   readonly perCommonToken: number
 }
 
-/** Of costs about equal one without a load is taken: of two loads that end together, the one under way. */
+/** Ties go to the row with more free slots: this makes a load lose every tie, also against a load under way. */
 const fewestSlots = -1
 
-/** When and in which state the next request finds a runner. */
+/** The state of a runner for the next request, and when it has a slot. */
 interface Opening {
   readonly state: Candidate['state']
   readonly slotEnds: readonly number[]
@@ -48,19 +48,19 @@ interface Opening {
   readonly eviction: Eviction | null
 }
 
-/** The terms as of now. */
+/** Computes the terms as of now. */
 export function computeTerms(runner: Runner, context: CostContext, now: number): CostTerms {
   const { node, pace, inFlight } = runner
   const { cost, uses } = context.rules
   const opening = openingOf(runner, context, now)
   const bytes = slowBytes(runner, context)
   const busy = 1 + node.busy - (inFlight.size > 0 ? 1 : 0)
-  // Whoever waits for a slot finds the others, but not the one that made way.
+  // A request that waits for a slot runs beside the others, but not beside the one that freed the slot.
   const others = Math.min(inFlight.size, runner.slots - 1)
   const solo = pace.usualSecondsPerToken(bytes)
   const { slowdown } = pace
   const decodePerToken = solo * (1 + slowdown * others) * busy
-  // Nobody knows what a runner will be reading once a slot is free.
+  // What a full runner will be reading once a slot is free is unknown.
   const readers = opening.state === 'ready' ? runner.time.readers : 0
   const prefillPerToken = busy / pace.prefillRateAmong(readers, bytes)
   const counts = uses.externality ? 1 : 0
@@ -94,12 +94,12 @@ function openingOf(runner: Runner, context: CostContext, now: number): Opening {
     const loadedAt = Math.max(now, swapEnd(runner, context, now))
     return { state: 'loading', slotEnds: Array(slots).fill(loadedAt), freeSlots, eviction: null }
   }
-  // A pause ends, and a trial tells: until then nobody knows.
+  // The start is unknown until the pause or the trial ends.
   if (runner.barrier === 'busy' || runner.barrier === 'trial' || node.isTried) return never
   if (runner.isHeld) return never
   if (runner.residence || !context.rules.uses.residency) {
     if (freeSlots > 0) return { state: 'ready', slotEnds: [], freeSlots, eviction: null }
-    // As many must end before the next starts as are too many: the last ones to end hold the slots.
+    // If more requests run than there are slots, the surplus must end first: the last ones to end hold the slots.
     const ends = endsOf(runner, context, now).sort((a, b) => a - b)
     return { state: 'full', slotEnds: ends.slice(-slots), freeSlots, eviction: null }
   }
@@ -109,14 +109,14 @@ function openingOf(runner: Runner, context: CostContext, now: number): Opening {
   return { state: 'absent', slotEnds: Array(slots).fill(loadedAt), freeSlots: fewestSlots, eviction }
 }
 
-/** Infinity for none. */
+/** The least number; Infinity if there is none. */
 export function earliest(ends: readonly number[]): number {
   let first = Number.POSITIVE_INFINITY
   for (const end of ends) if (end < first) first = end
   return first
 }
 
-/** When the swap under way for a runner will be over. The longer one is overdue, the longer it will be: it may hang. */
+/** Expected end of the swap for a runner. The longer it is overdue, the later the expected end: it may hang. */
 function swapEnd(runner: Runner, context: CostContext, now: number): number {
   const { swap } = runner.node
   if (!swap) return now
@@ -128,7 +128,7 @@ function swapEnd(runner: Runner, context: CostContext, now: number): number {
   return Math.max(now, ...ends) + runner.loadS
 }
 
-/** What a request costs, term by term. @param wait for a slot, seconds. @param prompt tokens to read. @param output tokens to write. */
+/** The cost of a request, term by term. @param wait seconds until a slot is free. @param prompt tokens to read. @param output tokens to write. */
 export function candidateOf(
   node: string,
   terms: CostTerms,

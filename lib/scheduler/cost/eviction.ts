@@ -3,21 +3,21 @@ import { endsOf } from './completion.ts'
 import type { CostContext } from './context.ts'
 import type { PricedVictim } from './victim-prices.ts'
 
-/** What must go for a runner to be loaded, and what that costs. */
+/** The models to evict before a runner can be loaded, and the cost. */
 export interface Eviction {
   readonly victims: readonly Runner[]
-  /** When the last victim will have run dry, in monotonic seconds. */
+  /** When the last request of a victim will have ended, in monotonic seconds. */
   readonly drainedAt: number
-  /** Seconds that others will miss the victims for. */
+  /** Seconds that other requests will lose without the victims. */
   readonly penalty: number
-  /** Only for a request that can use no other runner of the model: where many instances evict, each undoes the others' loads. */
+  /** Allowed only for a request that can use no other runner: many instances that evict would undo each other's loads. */
   readonly isLastResort: boolean
 }
 
 /**
- * The cheapest room for a runner on its node, or null while none can be made: a swap is under way there, or the same came
- * to nothing just now, or it is not for this instance to make it. A model that is larger than the memory may have it
- * alone: Ollama puts the rest elsewhere.
+ * The cheapest way to make room for a runner on its node. Null: a swap is under way there, the same swap failed a moment
+ * ago, or this instance may not make the room. A model that is larger than the memory gets all of it: Ollama offloads the
+ * rest to the CPU.
  */
 export function evictionFor(runner: Runner, context: CostContext, now: number): Eviction | null {
   const { node } = runner
@@ -34,7 +34,7 @@ export function evictionFor(runner: Runner, context: CostContext, now: number): 
   return { victims: chosen.map(({ victim }) => victim), drainedAt, penalty, isLastResort }
 }
 
-/** The cheapest that make room enough. */
+/** The cheapest victims that make enough room. */
 function chooseVictims(runner: Runner, context: CostContext, now: number): readonly PricedVictim[] {
   const { node } = runner
   const { fleet, rules } = context
@@ -48,11 +48,11 @@ function chooseVictims(runner: Runner, context: CostContext, now: number): reado
     room += each.size
     places++
   }
-  // Another variant of the model makes room in any case: Ollama keeps one.
+  // Another variant of the model is evicted in any case: Ollama keeps one runner per model.
   const other = priced.find(({ victim }) => victim.model === runner.model)
   if (other) evict(other)
   for (const each of priced) if ((room < 0 || places < 0) && each !== other) evict(each)
-  // The last one may have made the room alone.
+  // The last victims may have made enough room alone: keep the earlier ones that are not needed.
   for (const each of chosen.toReversed()) {
     if (each === other || room < each.size || places < 1) continue
     chosen.splice(chosen.indexOf(each), 1)
@@ -62,7 +62,7 @@ function chooseVictims(runner: Runner, context: CostContext, now: number): reado
   return chosen
 }
 
-/** The models in memory, the cheapest to be without first: worked out once for all that want their room. */
+/** The models in memory, the cheapest to evict first: computed once for all that want their room. */
 function victimsOf(node: HostNode, context: CostContext, now: number): readonly PricedVictim[] {
   const { tickS } = context.rules.queue
   const last = context.victims.get(node)
@@ -77,7 +77,7 @@ function victimsOf(node: HostNode, context: CostContext, now: number): readonly 
   return victims
 }
 
-/** Seconds to load it again, by how likely it is to be asked for soon; less where it has replicas (docs/routing.md#cost). */
+/** Seconds to load the victim again, times the probability of a request soon; less if it has replicas (docs/routing.md#cost). */
 function missed(victim: Runner, { fleet, learning, rules }: CostContext, now: number): number {
   const { missedS, replicas: weight } = rules.cost
   const replicas = fleet.replicas(victim)

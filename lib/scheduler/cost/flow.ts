@@ -1,17 +1,17 @@
 import type { Learning } from '../learning/learning.ts'
 import type { CostTable } from './cost-table.ts'
 
-/** What the fleet does for one variant, taken together. */
+/** The capacity of the whole fleet for one variant. */
 export interface Flow {
-  /** Requests per second that its runners in memory complete; those of the fastest place where none is. */
+  /** Requests per second that its runners in memory complete; without one, those of the fastest node. */
   readonly perS: number
-  /** Seconds per prompt token where it is fastest. */
+  /** Seconds per prompt token on the fastest node. */
   readonly prefillPerToken: number
   /** Seconds until the first runner is loaded; 0 when one is. */
   readonly loadS: number
 }
 
-/** How fast usual requests of a list's variant are completed. */
+/** How fast typical requests for the variant of a list are completed. */
 export function flowOf(list: Pick<CostTable, 'runners' | 'costTerms'>, learning: Learning): Flow {
   let [loaded, best, bestLoadS, prefillPerToken] = [0, 0, 0, Number.POSITIVE_INFINITY]
   const { prompt, decoding } = learning.usual(list.runners[0]?.model ?? '')

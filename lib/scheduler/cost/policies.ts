@@ -4,10 +4,10 @@ import type { Runner } from '../fleet/runner.ts'
 import type { QueueEntry } from '../queue-entry.ts'
 import type { Candidates } from './candidates.ts'
 
-/** The row of one of the nodes that have the model on disk, at once, as a load balancer in front of Ollama would; -1: none. */
+/** Chooses a row for a request at once, as a load balancer in front of Ollama would; -1: none. */
 export type Chooser = (list: Candidates, entry: QueueEntry) => number
 
-/** The chooser of a policy; null for the one that plans. */
+/** The chooser of a policy; null for earliest-finish, which plans. */
 export function chooserFor(policy: Policy, random: Random): Chooser | null {
   switch (policy) {
     case 'earliest-finish':
@@ -23,7 +23,7 @@ export function chooserFor(policy: Policy, random: Random): Chooser | null {
   }
 }
 
-/** More than any node runs: whoever has the model in memory and a slot comes before all others. */
+/** More than any node runs: a runner in memory with a free slot comes before all others. */
 const closed = 1e9
 
 function isOpen({ residence, inFlight, slots }: Runner): boolean {
@@ -39,7 +39,7 @@ function roundRobin(): Chooser {
   }
 }
 
-/** Where the score is lowest; any of equals. */
+/** The row with the lowest score; chance among equals. */
 function least(score: (runner: Runner) => number, random: Random): Chooser {
   return (list, entry) => {
     let [best, lowest, equals] = [-1, Number.POSITIVE_INFINITY, 0]

@@ -2,30 +2,30 @@ import type { Prefix } from '../../fleet/request-spec.ts'
 import type { SchedulingRequest } from '../events.ts'
 import type { Residence, Runner } from '../fleet/runner.ts'
 
-/** Runners that are remembered for one prefix: a system prompt is cached in many places. */
+/** Runners kept per prefix: a system prompt is cached in many places. */
 const placesKept = 4
-/** A long conversation is looked for from its end: so many messages back. */
+/** Prefixes looked up per request, from the longest on. */
 const depth = 64
 
 interface CachedPrefix {
   readonly runner: Runner
-  /** Of the load after which it was cached. */
+  /** The load after which it was cached. */
   readonly residence: Residence
   readonly tokens: number
 }
 
-/** Prompt tokens that are expected to be cached, by runner. */
+/** Prompt tokens that are probably cached, by runner. */
 export type CachedTokens = ReadonlyMap<Runner, number>
 
 const none: CachedTokens = new Map()
 
 /**
- * Where conversations were read last: what is cached there need not be read again. Of those that were read last half of `keep`
- * are remembered at least; older ones go together, so that no order of use has to be kept.
+ * The runners that read each conversation last: their caches save reading it again. Two generations replace an exact order
+ * of use: at least half of `keep` prefixes are known, and old ones go together.
  */
 export class PrefixIndex {
   readonly #keep: number
-  /** By hash; the newest place of a prefix comes first. */
+  /** By hash; the newest runner of a prefix comes first. */
   #recent = new Map<number, readonly CachedPrefix[]>()
   #older = new Map<number, readonly CachedPrefix[]>()
 
@@ -33,7 +33,7 @@ export class PrefixIndex {
     this.#keep = keep
   }
 
-  /** A runner has read the prompt. */
+  /** A runner has read the prompt of a request. */
   add({ prefixes }: SchedulingRequest, runner: Runner): void {
     const { residence } = runner
     if (!residence) return

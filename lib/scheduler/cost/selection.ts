@@ -9,10 +9,10 @@ interface FailedLoad {
   readonly until: number
 }
 
-/** So many candidates are told with a decision. */
-const told = 3
+/** Candidates that are recorded with a decision, the chosen one included. */
+const recorded = 3
 
-/** All places of a request by cost; those without a known start are left out. */
+/** All candidates of a request by cost; those without a known start are left out. */
 export function candidatesOf(entry: QueueEntry, list: Candidates, now: number): Candidate[] {
   list.computeLoads(Number.POSITIVE_INFINITY, now)
   return list.runners
@@ -23,17 +23,17 @@ export function candidatesOf(entry: QueueEntry, list: Candidates, now: number): 
     .sort((a, b) => a.cost - b.cost)
 }
 
-/** Why a request goes to a row, beside the best others; loads that were not worth working out are not among them. */
+/** Why a request goes to a row, with the best alternatives; postponed loads are not among them. */
 export function decisionOn(entry: QueueEntry, list: Candidates, row: number, now: number): Decision {
   const chosen = candidateIn(list, row, entry, now)
   const few: { readonly row: number; readonly cost: number }[] = []
   let isSpill = false
   for (let other = 0; other < list.runners.length; other++) {
     const wait = Math.max(0, list.start(other) - now)
-    if (other === row || !(wait < (few[told - 2]?.cost ?? Number.POSITIVE_INFINITY))) continue
+    if (other === row || !(wait < (few[recorded - 2]?.cost ?? Number.POSITIVE_INFINITY))) continue
     if (!list.admits(other, entry) || !list.mayMakeRoom(other, entry)) continue
     const cost = list.cost(other, entry, now)
-    // It would have been better off there, were it not for the wait.
+    // Without the wait the other row would have been cheaper.
     isSpill ||= cost - wait < chosen.cost && list.costTerms(other).state === 'full'
     insert(few, { row: other, cost })
   }
@@ -48,8 +48,8 @@ export function decisionOn(entry: QueueEntry, list: Candidates, row: number, now
 }
 
 /**
- * Where the load of a request's model failed just now, if there is no other place for it: the first to be tried again. Who was
- * sent to a node and failed there waits for that second chance.
+ * The failed load that a request waits for, if it has no other place: the first load to be tried again. A request that a
+ * node failed waits for that as well.
  */
 export function failedLoadOf(entry: QueueEntry, list: Candidates, now: number): FailedLoad | null {
   let first: FailedLoad | null = null
@@ -70,7 +70,7 @@ export function failedLoadOf(entry: QueueEntry, list: Candidates, now: number): 
 function insert<Each extends { readonly cost: number }>(few: Each[], each: Each): void {
   const at = few.findIndex(({ cost }) => each.cost < cost)
   few.splice(at < 0 ? few.length : at, 0, each)
-  if (few.length >= told) few.pop()
+  if (few.length >= recorded) few.pop()
 }
 
 function reasonOf(

@@ -5,7 +5,7 @@ export interface PricedVictim {
   readonly victim: Runner
   /** Bytes in memory. */
   readonly size: number
-  /** Seconds that others will miss it for. */
+  /** Seconds that other requests will lose without it. */
   readonly penalty: number
   /** When its last request will have ended, in monotonic seconds. */
   readonly drainedAt: number
@@ -20,5 +20,5 @@ export interface PricedVictims {
   readonly victims: readonly PricedVictim[]
 }
 
-/** What was worked out last, by node: every model that wants room on a node shares it. */
+/** The last prices by node: every model that wants room on a node shares them. */
 export type VictimPrices = WeakMap<HostNode, PricedVictims>

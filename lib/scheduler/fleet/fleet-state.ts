@@ -9,12 +9,12 @@ export class FleetState {
   readonly #learning: Learning
   readonly #rules: Parameters['swaps']
   readonly #nodes = new Map<string, NodeState>()
-  /** Nodes that left the fleet while requests ran there: when they come back, those still do. */
+  /** Nodes that left the fleet while requests ran there: the requests still run when the node comes back. */
   readonly #gone = new Map<string, NodeState>()
   #residencyStamp = 0
-  /** By model and variant, as far as anybody has asked since it changed. */
+  /** Cache of `replicas`, by model and variant. */
   readonly #replicas = new Map<string, number>()
-  /** Bytes in memory as last seen anywhere, by model. */
+  /** Bytes in memory as last seen on any node, by model. */
   readonly #sizes = new Map<string, number>()
 
   constructor(learning: Learning, rules: Parameters['swaps']) {
@@ -22,7 +22,7 @@ export class FleetState {
     this.#rules = rules
   }
 
-  /** Increases whenever something came into memory or left it, or the fleet changed. */
+  /** Increases when a model comes into memory or leaves it, and when the fleet changes. */
   get residencyStamp(): number {
     return this.#residencyStamp
   }
@@ -35,7 +35,7 @@ export class FleetState {
     return this.#nodes.values()
   }
 
-  /** Takes in the whole fleet; whoever is missing is forgotten, but not what it taught. */
+  /** Takes in the whole fleet. A missing node is forgotten, but not what was learned from it. */
   update(facts: readonly NodeFacts[], now: number): void {
     const names = new Set(facts.map(({ name }) => name))
     for (const [name, node] of this.#nodes) if (!names.has(name)) this.#lose(name, node)
@@ -48,7 +48,7 @@ export class FleetState {
     this.residencyChanged()
   }
 
-  /** Something came into memory or left it. */
+  /** Call it when a model came into memory or left it. */
   residencyChanged(): void {
     this.#residencyStamp++
     this.unfollow()
@@ -68,7 +68,7 @@ export class FleetState {
     for (const node of this.#nodes.values()) node.unfollow()
   }
 
-  /** Nodes with a runner in memory that does what this one does, and that new requests may use. */
+  /** Nodes with a usable runner in memory that serves the same variant. */
   replicas({ model, variant }: Runner): number {
     const key = `${model}\n${variant}`
     const known = this.#replicas.get(key)
@@ -82,7 +82,7 @@ export class FleetState {
     return count
   }
 
-  /** Bytes that a runner takes in memory: as it was last seen, else more than its file. */
+  /** Bytes of a runner in memory: as last seen, else estimated from its file. */
   size({ model, residence, node }: Runner): number {
     const seen = residence?.size ?? this.#sizes.get(model)
     if (seen !== undefined) return seen
@@ -105,7 +105,7 @@ export class FleetState {
   }
 }
 
-/** Whether neither its operator, advice nor a breaker keeps new requests from it. */
+/** Whether its operator, the leader's advice and its breaker all allow new requests. */
 function isUsable({ barrier, node }: Runner): boolean {
   const { available, advice } = node.facts
   const isKeptAway = barrier === 'ejected' || barrier === 'frozen' || barrier === 'refused'

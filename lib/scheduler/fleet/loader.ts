@@ -4,32 +4,32 @@ import type { Api } from '../../fleet/request-spec.ts'
 /** A change of what a node has in memory. */
 export interface SwapOrder {
   readonly node: NodeView
-  /** Canonical names of models to unload first; they run nothing. */
+  /** Canonical names of the models to unload first; they run no requests. */
   readonly victims: readonly string[]
   readonly model: string
   readonly variant: string
-  /** Of a request that waits for it: a model may only be for embeddings. */
+  /** The API of a request that waits for the load: a model may only serve embeddings. */
   readonly api: Api
 }
 
-/** What came of it: seconds that the load took, or the victims that the node did not let go of. */
+/** The result of a swap: the duration of the load in seconds, or the victims that the node did not unload. */
 export type Swapped = { readonly loadS: number } | { readonly kept: readonly string[] }
 
-/** A load that failed. `isBusy`: the node asked for a pause, as its availability tells, and nothing is wrong with the load. */
+/** A failed load. `isBusy`: the node only asked for a pause, which its availability shows; the load is not to blame. */
 export abstract class LoadError extends Error {
   abstract readonly isBusy: boolean
 }
 
-/** The gateway owns the way to the nodes; this is how the scheduler has models loaded. */
+/** How the scheduler loads models. The gateway implements it, since it owns the connections to the nodes. */
 export interface Loader {
   /**
-   * Resolves when the model is in memory, or when nothing was loaded because victims stayed. The load outlives whoever
-   * waits for it.
+   * Resolves when the model is in memory, or when nothing was loaded because victims stayed. The load goes on when the
+   * requests that wait for it leave.
    *
-   * @throws LoadError that tells those who wait for the load how it failed.
+   * @throws LoadError the reason, for the requests that wait for the load.
    */
   swap(order: SwapOrder): Promise<Swapped>
 
-  /** Has a node unload models that run nothing. */
+  /** Unloads models that run no requests from a node. */
   unload(node: NodeView, models: readonly string[]): Promise<void>
 }

@@ -4,7 +4,7 @@ import type { Log } from '../../shared/log.ts'
 import type { SchedulerEvent } from '../events.ts'
 import { LoadError, type Loader, type SwapOrder, type Swapped } from './loader.ts'
 
-/** A load is taken to hang after so many milliseconds, and so many times longer than it should (docs/routing.md#loads). */
+/** A load counts as hung after so many milliseconds, and after so many times its expected duration (docs/routing.md#loads). */
 const hungMs = 60_000
 const hungTimes = 3
 
@@ -12,42 +12,42 @@ interface LoadsOptions {
   readonly loader: Pick<Loader, 'swap'>
   readonly clock: Clock
   readonly log: Pick<Log, 'warn'>
-  /** How a load ended, for the core. */
+  /** Reports the end of a load to the core. */
   readonly tell: (event: Extract<SchedulerEvent, { type: 'swapped' }>) => void
-  /** A load failed; called before the core is told. @param error what its loader threw. */
+  /** A load failed; called before `tell`. @param error what the loader threw. */
   readonly failed: (order: SwapOrder, error: unknown) => void
 }
 
-/** Says something of one load, and for how long it has been under way. */
+/** Logs a warning about one load, with its duration so far. */
 type Warn = (message: string, fields?: object) => void
 
-/** Loads under way, at most one per node, and why the last ones failed. */
+/** Loads under way, at most one per node, and the errors of the last failed ones. */
 export class Loads {
   readonly #options: LoadsOptions
   readonly #underWay = new Map<string, SwapOrder>()
-  /** Of the last load of a model on a node, if it failed: what its loader threw. By node, then by model. */
+  /** What the loader threw when the last load of a model on a node failed. By node, then by model. */
   readonly #failures = new Map<string, Map<string, unknown>>()
 
   constructor(options: LoadsOptions) {
     this.#options = options
   }
 
-  /** Nodes that were asked for a load. */
+  /** Nodes with a load under way. */
   get nodes(): string[] {
     return [...this.#underWay.keys()]
   }
 
-  /** Why the last load of a model on a node failed; undefined when it did not. */
+  /** The error of the last load of a model on a node; undefined if it did not fail. */
   failure(node: string, model: string): unknown {
     return this.#failures.get(node)?.get(model)
   }
 
-  /** Forgets failures on nodes that left the fleet. */
+  /** Forgets the failures on nodes that left the fleet. */
   keepOnly(nodes: ReadonlyMap<string, unknown>): void {
     for (const name of this.#failures.keys()) if (!nodes.has(name)) this.#failures.delete(name)
   }
 
-  /** Has a model loaded, and tells when that is over. @param expectedS seconds that it should take. */
+  /** Loads a model and reports the end. @param expectedS expected duration in seconds. */
   async begin(order: SwapOrder, expectedS: number): Promise<void> {
     const { loader, clock } = this.#options
     const { name } = order.node
@@ -61,7 +61,7 @@ export class Loads {
     this.#underWay.set(name, order)
     const [result] = await Promise.allSettled([loader.swap(order)])
     cancelWarning()
-    // Its node left the fleet and came back meanwhile: what counts is the load that was begun there since.
+    // The node left the fleet and came back meanwhile: only the load that began there since counts.
     if (this.#underWay.get(name) !== order) return
     this.#underWay.delete(name)
     if (result.status === 'fulfilled') this.#end(order, result.value, warn)

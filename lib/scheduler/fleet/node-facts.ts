@@ -5,7 +5,7 @@ import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { NodeFacts } from '../events.ts'
 import type { AvailabilityBarrier, FleetAvailability } from './availability.ts'
 
-/** What the scheduler knows of nodes besides the snapshot. */
+/** Sources of facts about nodes, besides the snapshot. */
 interface FactSources {
   readonly upstreams: FleetAvailability
   /** What other instances do with the nodes, and what the nodes are held for. */
@@ -14,7 +14,7 @@ interface FactSources {
   readonly leads: () => boolean
 }
 
-/** What may change of a node while its view stays the same. */
+/** Facts that may change while the node's view stays the same. */
 type Passing = Required<Pick<NodeFacts, 'barriers' | 'warmLimit' | 'isOnTrial' | 'room' | 'hold'>>
 
 interface Known {
@@ -22,7 +22,7 @@ interface Known {
   readonly facts: NodeFacts & Passing
 }
 
-/** The fleet in the words of the scheduler's core. Of a node of which nothing changed, the same object as last time. */
+/** Facts of the fleet for the scheduler's core. An unchanged node yields the same object as last time. */
 export class FleetFacts {
   readonly #context: FactSources
   #known = new Map<string, Known>()
@@ -50,7 +50,7 @@ export class FleetFacts {
   }
 }
 
-/** Who else uses a node may be using all that is in its memory; of two loads at once Ollama may undo the first. */
+/** Another instance that uses a node may use every model in its memory; of two loads at once Ollama may undo the first. */
 function roomIn(elsewhere: 'runs' | 'loads' | undefined, own: Passing['room']): Passing['room'] {
   if (elsewhere === 'loads') return 'none'
   return elsewhere === 'runs' ? 'free' : own
@@ -96,7 +96,7 @@ function lasting({ name, spec, status, health, weight, resident }: NodeView): No
     models: new Map((status?.models ?? []).map((model) => [model.name, model.size])),
     resident: Array.from(resident, ([model, { size, size_vram, context_length }]) => ({
       model,
-      // Nobody tells who had it loaded; the core remembers what we did.
+      // Ollama does not report who loaded it; the core remembers its own loads.
       variant: null,
       size,
       sizeVram: size_vram,
@@ -105,14 +105,14 @@ function lasting({ name, spec, status, health, weight, resident }: NodeView): No
   }
 }
 
-/** Ollama counts cached tokens as part of a prompt since 0.30.1 (docs/routing.md#what-ollama-does). Who cannot be read is new. */
+/** Ollama counts cached tokens as part of a prompt since 0.30.1 (docs/routing.md#what-ollama-does). An unreadable version counts as new. */
 function countsEvaluated(version: string): boolean {
   const [, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(version)?.map(Number) ?? []
   if (major === undefined || minor === undefined || patch === undefined || major > 0) return false
   return minor < 30 || (minor === 30 && patch === 0)
 }
 
-/** Bytes; what an agent found out about its GPUs. */
+/** Bytes of GPU memory, as an agent reports them in a label. */
 function labelledMemory(mib: string | undefined): number | null {
   const bytes = Number(mib) * 2 ** 20
   return bytes > 0 ? bytes : null

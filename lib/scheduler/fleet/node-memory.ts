@@ -3,10 +3,10 @@ import type { NodeFacts, RunnerFacts } from '../events.ts'
 import type { Learning } from '../learning/learning.ts'
 import { type HostNode, type Residence, Runner, type Swap } from './runner.ts'
 
-/** Callers choose variants: so many that are not loaded are remembered. */
+/** Runners that are kept although they are not loaded: callers choose variants. */
 const idleKept = 200
 
-/** What one node has in memory: as facts tell it, and for a while after a swap as that left it. */
+/** What one node has in memory: by facts, and for a while after a swap by the result of the swap. */
 export class NodeMemory {
   readonly #node: HostNode
   readonly #learning: Learning
@@ -14,11 +14,11 @@ export class NodeMemory {
   readonly #loaded = new Map<string, Runner>()
   /** By model and variant. */
   readonly #idle = new Map<string, Runner>()
-  /** Until when we know better than facts what is in memory, by model. */
+  /** Until when the result of a swap overrides facts, by model. */
   readonly #settling = new Map<string, number>()
-  /** Bytes that were seen at once at most. */
+  /** Most bytes that were seen in memory at once. */
   #mostSeen = 0
-  /** It made room by itself when we had a model loaded: what was seen in its memory at once is all that fits. */
+  /** The node evicted a model by itself after a load of ours: no more fits than was seen at once. */
   #isFull = false
 
   constructor(node: HostNode, learning: Learning) {
@@ -30,19 +30,19 @@ export class NodeMemory {
     return this.#loaded
   }
 
-  /** Whether facts may tell something new even where they are those of last time. */
+  /** Whether unchanged facts may still bring news, because a swap overrides them. */
   get isSettling(): boolean {
     return this.#settling.size > 0
   }
 
-  /** Runners that have requests, though their model is not in memory: Ollama has to load it for them. */
+  /** Runners with requests in flight whose model is not in memory: Ollama has to load it for them. */
   *unloadedInUse(): Iterable<Runner> {
     for (const runner of this.#idle.values()) if (runner.inFlight.size > 0) yield runner
   }
 
   /**
-   * Bytes for models: configured; else without limit until it was seen to make room by itself, and then what was seen to
-   * fit. The largest model alone is taken to.
+   * Bytes for models: as configured; else no limit until the node evicted a model by itself, and then the most that was
+   * seen in memory. The largest model alone always counts as fitting.
    */
   bytes({ memory, models }: NodeFacts): number {
     if (memory !== null) return memory
@@ -69,7 +69,7 @@ export class NodeMemory {
     return made
   }
 
-  /** Takes in what is known from outside; what a swap has just done counts for more. */
+  /** Takes in facts; the result of a recent swap overrides them. */
   update({ resident }: NodeFacts, now: number): void {
     for (const [model, until] of this.#settling) if (until <= now) this.#settling.delete(model)
     let bytes = 0
@@ -85,10 +85,10 @@ export class NodeMemory {
   }
 
   /**
-   * A swap is over that was asked for, and its victims are gone, but for those that the node kept.
+   * A requested swap is over. Its victims are gone, except those that the node kept.
    *
-   * @param size bytes of the model that was loaded; null when it was not.
-   * @param until when facts may still be older than this.
+   * @param size bytes of the loaded model; null: it was not loaded.
+   * @param until when facts may still be older than the swap.
    */
   swapped({ runner, victims }: Swap, kept: readonly string[], size: number | null, until: number): void {
     for (const victim of victims) {
@@ -101,18 +101,18 @@ export class NodeMemory {
     this.#load(runner, { size, sizeVram: size, contextLength: 0 }, false)
   }
 
-  /** A model in memory according to facts. */
+  /** Facts show a model in memory. */
   #see(fact: RunnerFacts): void {
     const { model, variant, size, sizeVram, contextLength } = fact
     const residence = { size, sizeVram, contextLength }
     const known = this.#loaded.get(model)?.residence
-    // The same object: what is cached there still is.
+    // The same object: its prompt cache is still valid.
     if (known && this.#knows(fact)) Object.assign(known, residence)
-    // Whoever had it loaded, its context tells whom it serves.
+    // Another client may have loaded it: its context tells which variants it serves.
     else this.#load(this.runner(model, variant ?? contextVariant(contextLength)), residence, variant === null)
   }
 
-  /** Whether facts speak of the runner that we know, rather than of one with other options. */
+  /** Whether facts mean the known runner, rather than one with other options. */
   #knows({ model, variant, contextLength }: RunnerFacts): boolean {
     const loaded = this.#loaded.get(model)
     if (!loaded?.residence) return false
@@ -138,7 +138,7 @@ export class NodeMemory {
     runner.isForeign = false
   }
 
-  /** Whether we know better than facts where a model is: a swap has just moved it, or does. */
+  /** Whether a swap overrides facts about a model: one has just moved it, or is moving it. */
   #isOurs(model: string, now: number): boolean {
     const { swap } = this.#node
     const isSwapping = swap !== null && swap.askedAt !== null

@@ -5,14 +5,14 @@ import type { Parameters } from '../parameters.ts'
 import { NodeMemory } from './node-memory.ts'
 import type { HostNode, InFlightRequest, Runner, Swap, SwapPause } from './runner.ts'
 
-/** One node: what it has in memory, what runs there, and the swap under way. */
+/** One node: its memory, its requests in flight, and the swap under way. */
 export class NodeState implements HostNode {
   readonly name: string
   readonly gpu = new GpuClock()
   readonly #learning: Learning
   readonly #rules: Parameters['swaps']
   readonly #memory: NodeMemory
-  /** Until when no swap is tried again, by runner. */
+  /** Until when no swap is tried again, and why, by runner. */
   readonly #paused = new Map<Runner, SwapPause>()
   #isSeen = false
   #facts: NodeFacts
@@ -38,7 +38,7 @@ export class NodeState implements HostNode {
     return this.#swap
   }
 
-  /** Moves with everything that costs depend on. */
+  /** Increases with every change that costs depend on. */
   get stamp(): number {
     return this.#stamp
   }
@@ -71,12 +71,12 @@ export class NodeState implements HostNode {
     return this.#memory.loaded
   }
 
-  /** Runners that have requests, though their model is not in memory: Ollama has to load it for them. */
+  /** Runners with requests in flight whose model is not in memory: Ollama has to load it for them. */
   get unloadedInUse(): Iterable<Runner> {
     return this.#memory.unloadedInUse()
   }
 
-  /** Whether the one request that it is tried with has gone there, and nothing is known of it yet. */
+  /** Whether the trial request of its half-open breaker is under way. */
   get isTried(): boolean {
     return this.#isTried
   }
@@ -91,12 +91,12 @@ export class NodeState implements HostNode {
     return this.#memory.runner(model, variant)
   }
 
-  /** Takes in what is known from outside; what a swap has just done counts for more. The same object tells nothing new. */
+  /** Takes in facts; the result of a recent swap overrides them. The same object brings no news. */
   update(facts: NodeFacts, now: number): void {
     if (facts === this.#facts && !this.#memory.isSettling && this.#isSeen) return
     this.#facts = facts
     this.#isSeen = true
-    // Whatever a load failed of there, it may be over when the node is back.
+    // The cause of a failed load may be gone when the node is back.
     if (!facts.available || facts.advice === 'down') this.#paused.clear()
     this.#isTried = false
     this.#learning.node(this.name).expect(facts.expectedSpeed ?? 1)
@@ -113,7 +113,7 @@ export class NodeState implements HostNode {
     this.touch()
   }
 
-  /** Its first token was written. */
+  /** A request got its first token. */
   wrote(inFlight: InFlightRequest, now: number): void {
     const { time } = inFlight.runner
     if (inFlight.isReading) {
@@ -137,36 +137,36 @@ export class NodeState implements HostNode {
     this.touch()
   }
 
-  /** The victims have run dry, and the load was asked for. */
+  /** The requests of the victims have ended, and the load was requested. */
   asked(now: number): void {
     if (this.#swap) this.#swap = { ...this.#swap, askedAt: now }
     this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()
   }
 
-  /** Lets the victims live. */
+  /** Ends the swap; victims that are still loaded may take requests again. */
   unmark(): void {
     this.#swap = null
     this.touch()
   }
 
-  /** A swap for the runner came to nothing: it is not tried again for a while. @param isFailed the load was tried, and failed. */
+  /** A swap for the runner failed or was given up: it is not tried again for a while. @param isFailed the load itself failed. */
   pause(runner: Runner, isFailed: boolean, now: number): void {
-    // Callers choose variants, so runners come and go.
+    // Callers choose variants, so expired pauses must not pile up.
     for (const [other, { until }] of this.#paused) if (until <= now) this.#paused.delete(other)
     this.#paused.set(runner, { until: now + this.#rules.pauseS, isFailed })
   }
 
-  /** What keeps the runner from being loaded, if anything does. */
+  /** The pause that keeps the runner from being loaded, if there is one. */
   pauseOf(runner: Runner, now: number): SwapPause | null {
     const pause = this.#paused.get(runner)
     return pause && now < pause.until ? pause : null
   }
 
   /**
-   * The swap that was asked for is over, and its victims are gone either way, but for those that the node kept.
+   * The requested swap is over. Its victims are gone in any case, except those that the node kept.
    *
-   * @param size bytes that the model takes.
+   * @param size bytes of the model in memory.
    */
   swapped(isLoaded: boolean, kept: readonly string[], size: number, now: number): void {
     const swap = this.#swap

@@ -5,55 +5,55 @@ import { type GpuClock, type GpuTime, RunnerTime } from '../learning/contention.
 import type { RunnerPace } from '../learning/pace.ts'
 import type { AvailabilityBarrier } from './availability.ts'
 
-/** A request on a node. */
+/** A request that was sent to a node. */
 export interface InFlightRequest {
   readonly request: SchedulingRequest
   readonly runner: Runner
   readonly startedAt: number
-  /** Predicted. */
+  /** Predicted seconds to read its prompt. */
   readonly prefillS: number
-  /** Tokens of its prompt that the prefix map promised. */
+  /** Prompt tokens that the prefix index expected to be cached. */
   readonly cached: number
-  /** Streams of its runner when it began, itself included. */
+  /** Requests on its runner when it began, itself included. */
   readonly streams: number
   readonly decision: Decision
-  /** Prompts that its runner was reading when it began. */
+  /** Other prompts that its runner was reading when it began. */
   readonly readers: number
-  /** When the first other prompt came while its own was to be read, in monotonic seconds; Infinity: none did. Set by Flights only. */
+  /** When the first other prompt arrived before its own was read, in monotonic seconds; Infinity: none. Only InFlight sets it. */
   joinedAt: number
-  /** Seconds that the longest of those prompts takes to be read, as predicted. Set by Flights only. */
+  /** Predicted seconds to read the longest of those prompts. Only InFlight sets it. */
   otherPromptS: number
-  /** Whether its own is being read; false where nobody tells when that is over. Changed by its node only. */
+  /** Whether its prompt is being read; false if the end of reading is not reported. Only its node changes it. */
   isReading: boolean
-  /** What its runner had had of the GPU when it began, and when it began to write; null until then, or where nobody tells. */
+  /** GPU time of its runner when it began, and when it began to write; null before, or if that is not reported. */
   readonly begunWith: GpuTime
   wroteWith: GpuTime | null
-  /** In monotonic seconds; null while the prompt is read. */
+  /** In monotonic seconds; null until then. */
   firstTokenAt: number | null
   tokens: number
   toldAt: number
-  /** Tokens expected after those. */
+  /** Expected tokens after those. */
   rest: number
 }
 
-/** What is known of a model in memory. */
+/** A model in memory. */
 export interface Residence {
   readonly size: number
   readonly sizeVram: number
-  /** 0 while nobody has said. */
+  /** 0: not known yet. */
   readonly contextLength: number
 }
 
-/** A change of what a node has in memory: victims run dry, are unloaded, and the model is loaded (docs/routing.md#loads). */
+/** A model swap: the victims' requests end, the victims are unloaded, and the model is loaded (docs/routing.md#loads). */
 export interface Swap {
   readonly runner: Runner
   readonly victims: readonly Runner[]
   readonly since: number
-  /** When the victims were dry, and the load was asked for; null until then. */
+  /** When the victims ran no requests and the load was requested; null until then. */
   readonly askedAt: number | null
 }
 
-/** After a swap that came to nothing: until when the same is not tried again. */
+/** After a swap that failed or was given up: until when it is not tried again. */
 export interface SwapPause {
   /** Monotonic seconds. */
   readonly until: number
@@ -61,7 +61,7 @@ export interface SwapPause {
   readonly isFailed: boolean
 }
 
-/** The node of a runner, as runners, costs and requests see it; NodeState is that node. */
+/** The node of a runner, as runners, costs and requests see it. NodeState implements it. */
 export interface HostNode {
   readonly name: string
   readonly facts: NodeFacts
@@ -79,7 +79,7 @@ export interface HostNode {
   readonly memory: number
   /** The trial request of its half-open breaker is under way. */
   readonly isTried: boolean
-  /** What keeps a runner from being loaded, if anything does. */
+  /** The pause that keeps a runner from being loaded, if there is one. */
   pauseOf(runner: Runner, now: number): SwapPause | null
   /** Calls back on every change that costs depend on, until the residency of the fleet changes. */
   follow(changed: () => void): void
@@ -96,11 +96,11 @@ export class Runner {
   readonly variant: string
   readonly pace: RunnerPace
   readonly time: RunnerTime
-  /** Null: not in memory. Another object after each load, as nothing is cached after it. */
+  /** Null: not in memory. Each load makes a new object, since a load empties the prompt cache. */
   residence: Residence | null = null
-  /** Loaded by others: the options are a guess from its context, and may be the node's own. */
+  /** Another client loaded it: its options are guessed from its context, and may be the node's defaults. */
   isForeign = false
-  /** What runs on it, by request id; changed by its node only. */
+  /** Requests in flight by id. Only its node changes them. */
   readonly inFlight = new ChurnMap<string, InFlightRequest>()
 
   constructor(node: HostNode, model: string, variant: string, pace: RunnerPace) {
@@ -111,7 +111,7 @@ export class Runner {
     this.time = new RunnerTime(node.gpu)
   }
 
-  /** A runner with its node's own context also serves who asks for just as much (docs/ollama.md#requests). */
+  /** A runner with the node's default context also serves requests for exactly that context (docs/ollama.md#requests). */
   serves(variant: string): boolean {
     if (this.variant === variant || (this.isForeign && variant === '')) return true
     const { contextLength = 0 } = this.residence ?? {}
@@ -122,13 +122,13 @@ export class Runner {
     return this.node.facts.barriers?.get(this.model) ?? null
   }
 
-  /** Slots by configuration and experience. */
+  /** Slots, configured or learned, limited by slow start. */
   get slots(): number {
     const { slots, warmLimit = Number.POSITIVE_INFINITY } = this.node.facts
     return Math.min(this.pace.slots.count(slots), warmLimit)
   }
 
-  /** Whether other models of its node are in use: what runs on it takes GPU time from them. */
+  /** Whether other models of its node are in use: its requests would take GPU time from them. */
   get hasBusyNeighbours(): boolean {
     return this.node.busy > (this.inFlight.size > 0 ? 1 : 0)
   }
@@ -138,7 +138,7 @@ export class Runner {
     return this.pace.node.loadS(this.node.facts.models.get(this.model) ?? 0)
   }
 
-  /** Whether its node is held for another model, and it gets nothing meanwhile. */
+  /** Whether its node is held for another model, so that no request may start here meanwhile. */
   get isHeld(): boolean {
     const { hold } = this.node.facts
     return !!hold && hold.model !== this.model && (hold.victims === null || hold.victims.includes(this.model))

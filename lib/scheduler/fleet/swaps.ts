@@ -7,8 +7,8 @@ import type { Runner, Swap } from './runner.ts'
 type Swapped = Extract<SchedulerEvent, { type: 'swapped' }>
 
 /**
- * Swaps under way, one per node: mark the victims, which get nothing any more; when they have run dry, ask for the load;
- * be told. Ollama never has to evict by itself, which may hang it (docs/routing.md#loads).
+ * Swaps under way, one per node. Marked victims get no new requests; once their requests have ended, the load is requested;
+ * `swapped` reports its end. So Ollama never has to evict by itself, which may hang it (docs/routing.md#loads).
  */
 export class Swaps {
   readonly #fleet: FleetState
@@ -20,7 +20,7 @@ export class Swaps {
     this.#rules = rules
   }
 
-  /** Whether victims are running dry: time alone may end that. */
+  /** Whether victims still run requests: such a swap may end by time alone. */
   get isDraining(): boolean {
     for (const { swap } of this.#nodes) if (swap && swap.askedAt === null) return true
     return false
@@ -33,7 +33,7 @@ export class Swaps {
     this.#nodes.add(node)
   }
 
-  /** Asks for the loads whose victims are dry, and gives up those that take too long or that nobody waits for. */
+  /** Requests the loads whose victims run no requests. Gives up swaps that take too long, or that no request waits for. */
   advance(isWanted: (model: string) => boolean, now: number): Effect[] {
     const effects: Effect[] = []
     for (const node of this.#nodes) {

@@ -1,29 +1,29 @@
-/** What a runner had of its GPU, in sums that only grow: what a request had is the difference of two readings. */
+/** GPU time of a runner, in sums that only grow: a request had the difference of two readings. */
 export interface GpuTime {
   /** Monotonic seconds of the reading. */
   readonly at: number
   /** Seconds of the GPU that the runner had. */
   readonly had: number
-  /** Those of them in which it read a prompt. */
+  /** Those seconds in which it read a prompt. */
   readonly reading: number
-  /** Those of them that each prompt had, if the prompts read at one time had equal parts. */
+  /** Those seconds that each prompt had, if prompts share the runner equally. */
   readonly perPrompt: number
-  /** Seconds of the GPU, times the streams that wrote then, but for one. */
+  /** Seconds of the GPU, times the writing streams beyond the first. */
   readonly coRunning: number
 }
 
-/** The GPU of a node, of which its busy runners have equal parts (docs/routing.md#learning). */
+/** The GPU of a node, which its busy runners share equally (docs/routing.md#learning). */
 export class GpuClock {
   #busy = 0
   #each = 0
   #at = 0
 
-  /** Runners with requests running. */
+  /** Runners with requests in flight. */
   get busy(): number {
     return this.#busy
   }
 
-  /** Seconds of the GPU that a runner had by now which was always busy. */
+  /** Seconds of the GPU that an always busy runner has had by now. */
   each(now: number): number {
     if (this.#busy > 0) this.#each += Math.max(0, now - this.#at) / this.#busy
     this.#at = now
@@ -43,7 +43,7 @@ export class GpuClock {
   }
 }
 
-/** Follows what one runner does: who reads and who writes changes only when a request begins, writes or ends. */
+/** Sums up what one runner does. Readers and writers change only when a request begins, writes or ends. */
 export class RunnerTime {
   readonly #gpu: GpuClock
   #readers = 0
@@ -59,12 +59,12 @@ export class RunnerTime {
     this.#gpu = gpu
   }
 
-  /** Prompts being read. */
+  /** Requests whose prompts are being read. */
   get readers(): number {
     return this.#readers
   }
 
-  /** @param reads its prompt first, and `turned` will tell when that is over; otherwise it counts as writing from the start. */
+  /** @param reads it reads its prompt until `turned`; otherwise it counts as writing from the start. */
   began(reads: boolean, now: number): void {
     if (this.#readers + this.#writers === 0) this.#gpu.joined(now)
     this.#settle(now)
@@ -72,14 +72,14 @@ export class RunnerTime {
     else this.#writers++
   }
 
-  /** A prompt is read, and its answer begins. */
+  /** A request has read its prompt and begins to write. */
   turned(now: number): void {
     this.#settle(now)
     this.#readers--
     this.#writers++
   }
 
-  /** @param reads it still did. */
+  /** @param reads it was still reading. */
   ended(reads: boolean, now: number): void {
     this.#settle(now)
     if (reads) this.#readers--
@@ -87,7 +87,7 @@ export class RunnerTime {
     if (this.#readers + this.#writers === 0) this.#gpu.left(now)
   }
 
-  /** A reading. */
+  /** The sums as of now. */
   read(now: number): GpuTime {
     this.#settle(now)
     return {
@@ -112,19 +112,19 @@ export class RunnerTime {
   }
 }
 
-/** What a request had of the GPU, and who was beside it, on average over a time. */
+/** What a request had of the GPU, and how many others shared it, on average over a period. */
 export interface Contention {
   /** Its runner's share of the GPU. */
   readonly share: number
   /** Its own share of the GPU, if it read its prompt. */
   readonly promptShare: number
-  /** Other streams of its runner that wrote, if it wrote. */
+  /** Other writing streams of its runner, if it wrote. */
   readonly others: number
-  /** Share of the time in which its runner read a prompt. */
+  /** Share of the period in which its runner read a prompt. */
   readonly held: number
 }
 
-/** Between two readings; not a number where no time was between them. */
+/** The contention between two readings; NaN when no time passed. */
 export function contentionOf(from: GpuTime, to: GpuTime): Contention {
   const seconds = to.at - from.at
   const had = to.had - from.had

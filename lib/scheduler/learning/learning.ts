@@ -4,7 +4,7 @@ import { Outputs } from './outputs.ts'
 import { NodePace, type PaceRecord, RunnerPace } from './pace.ts'
 import { type MeanRecord, RunningMean } from './running-mean.ts'
 
-/** All that was learned, as JSON: what the leader publishes, and an instance begins with. */
+/** Everything learned, as JSON: the leader publishes it, and an instance starts with it. */
 export interface LearnedState {
   readonly nodes: Readonly<Record<string, LearnedNode>>
   /** Output tokens of the last answers, by model. */
@@ -19,7 +19,7 @@ export interface LearnedNode {
   readonly runners: Readonly<Record<string, PaceRecord>>
 }
 
-/** Requests per second, and when that was so. */
+/** Requests per second, as of a time. */
 interface Arrivals {
   rate: number
   at: number
@@ -30,31 +30,31 @@ interface KnownNode {
   readonly runners: Map<string, RunnerPace>
 }
 
-/** What the last requests for a model were. */
+/** Means over the last requests for a model. */
 interface Usual {
   readonly prompts: RunningMean
   readonly decoding: RunningMean
 }
 
-/** Requests that are remembered, to know what a usual one is. */
+/** Requests in the mean of a typical request. */
 const usualKept = 40
 
 const noVariants = () => new Map<string, Arrivals>()
 const noArrivals = (): Arrivals => ({ rate: 0, at: 0 })
 const newUsual = (): Usual => ({ prompts: new RunningMean(usualKept), decoding: new RunningMean(usualKept) })
 
-/** Variants are the callers' choice: a node remembers the pace of so many. */
+/** Caps: callers choose variants and tenants. */
 const runnersKept = 200
 const tenantOutputsKept = 1000
 const variantsKept = 100
 
-/** What requests taught. It outlives runners that are unloaded, and nodes that come and go. */
+/** Everything learned from requests. It outlives unloaded runners, and nodes that come and go. */
 export class Learning {
   readonly #rules: Parameters
   readonly #nodes = new Map<string, KnownNode>()
   readonly #outputs = new Map<string, Outputs>()
   readonly #tenantOutputs = new Map<string, Outputs>()
-  /** What requests for a model usually are. */
+  /** By model. */
   readonly #usual = new Map<string, Usual>()
   /** By model and variant. */
   readonly #arrivals = new Map<string, Map<string, Arrivals>>()
@@ -72,14 +72,14 @@ export class Learning {
     return obtain(runners, `${model}\n${variant}`, () => new RunnerPace(pace, this.#rules), runnersKept)
   }
 
-  /** Output tokens to expect of a tenant's request that has written so many. */
+  /** Expected remaining output tokens of a tenant's request that has written so many. */
   rest(tenant: string, model: string, written: number): number {
     const own = this.#tenantOutputs.get(`${tenant}\n${model}`)
     const isEnough = own !== undefined && own.count >= this.#rules.learning.outputsOfTenant
     return (isEnough ? own : this.#outputsOf(model)).rest(written)
   }
 
-  /** Output tokens of any request for the model. */
+  /** Expected output tokens of any request for the model. */
   output(model: string): number {
     return this.#outputsOf(model).rest(0)
   }
@@ -99,13 +99,13 @@ export class Learning {
     decoding.add(embeds ? 0 : 1)
   }
 
-  /** Prompt tokens of a usual request for a model, and the share of those that write an answer. */
+  /** Prompt tokens of a typical request for a model, and the share of requests that write an answer. */
   usual(model: string): { readonly prompt: number; readonly decoding: number } {
     const known = this.#usual.get(model)
     return { prompt: known?.prompts.or(0) ?? 0, decoding: known?.decoding.or(1) ?? 1 }
   }
 
-  /** Requests per second of late for those variants of a model that one runner `serves`. */
+  /** Recent requests per second for the variants of a model that one runner `serves`. */
   arrivalRate(model: string, serves: (variant: string) => boolean, now: number): number {
     let rate = 0
     for (const [variant, arrivals] of this.#arrivals.get(model) ?? [])
@@ -125,7 +125,7 @@ export class Learning {
     return { nodes: Object.fromEntries(nodes), outputs: Object.fromEntries(outputs) }
   }
 
-  /** Begins where another left off. */
+  /** Continues with the state of another instance. */
   restore({ nodes, outputs }: LearnedState): void {
     for (const [name, { speed, disk, runners }] of Object.entries(nodes)) {
       this.node(name).restore({ speed, disk })
@@ -153,7 +153,7 @@ export class Learning {
     new Outputs(this.#rules.learning.outputsKept, this.#rules.learning.outputTokens)
 }
 
-/** The value of a key, made when there is none; the oldest key makes room. */
+/** The value of a key, made when missing; the oldest key makes room. */
 function obtain<V>(map: Map<string, V>, key: string, make: () => V, keep = Number.POSITIVE_INFINITY): V {
   const known = map.get(key)
   if (known) return known

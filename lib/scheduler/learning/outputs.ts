@@ -1,13 +1,13 @@
-/** Fewer tokens than these are never expected of a request that still runs (docs/routing.md#learning). */
+/** Least expected remaining tokens of a running request (docs/routing.md#learning). */
 export const fewestTokens = 4
 
-/** How long answers are: the last of them, as a sample. Numbers of tokens. */
+/** A sample of the last answers' lengths, in tokens. */
 export class Outputs {
   readonly #keep: number
   readonly #prior: number
   readonly #ring: number[] = []
   #next = 0
-  /** How many wrote anything, and how much in all: every request asks for their mean. */
+  /** Answers with tokens, and their sum: every request needs the mean. */
   #written = 0
   #sum = 0
 
@@ -27,7 +27,7 @@ export class Outputs {
     this.#next = (this.#next + 1) % this.#keep
   }
 
-  /** Tokens still to come of an answer that has so many: the mean rest of those that were longer. */
+  /** Expected remaining tokens of an answer that has so many: the mean rest of the longer ones. */
   rest(written: number): number {
     if (written === 0) return this.#mean(this.#written, this.#sum, 0)
     let longer = 0

@@ -4,24 +4,24 @@ import { type MeanRecord, RunningMean } from './running-mean.ts'
 import { RelativeSlope } from './slopes.ts'
 import { SlotCount } from './slot-count.ts'
 
-/** A decode of fewer tokens says nothing about speed, nor does a prefill of fewer (docs/routing.md#learning). */
+/** Fewer decoded or prefilled tokens say nothing about speed (docs/routing.md#learning). */
 const leastTokens = 4
 const leastPrefill = 64
-/** Of fewer samples none is an outlier. */
+/** With fewer samples no sample is an outlier. */
 const fewSamples = 3
-/** Loads shorter than these were none; a second of each is no reading (docs/routing.md#learning). */
+/** A shorter load was no load; one second of each load is not spent reading the file (docs/routing.md#learning). */
 const leastLoadS = 0.5
 const loadOverheadS = 1
-/** What the priors of the slopes weigh: as much as 20 samples that differ by a stream, or by a sixth of their time. */
+/** Weights of the slopes' priors: as much as 20 samples that differ by one stream, or by a sixth of their time. */
 const slowdownWeight = 20
 const stallWeight = 0.5
-/** Whoever writes does so while a prompt is read, however slowly. */
+/** A stream keeps some speed while a prompt is read. */
 const mostStall = 0.95
 
-/** How fast one node is, whatever it runs. */
+/** How fast one node is, for all models. */
 export class NodePace {
   readonly #rules: Parameters
-  /** Logarithms: a speed twice as high is as far away as one half as high. */
+  /** Logarithms: twice the speed is as far away as half the speed. */
   readonly #logSpeed: RunningMean
   readonly #disk: RunningMean
   #expectedLogSpeed = 0
@@ -33,12 +33,12 @@ export class NodePace {
     this.#disk = new RunningMean(rules.learning.diskMemory)
   }
 
-  /** Against a node of speed 1. */
+  /** Relative to a node of speed 1. */
   get speed(): number {
     return this.#speed
   }
 
-  /** How fast it is taken to be while nothing is learned. */
+  /** Sets the speed that is assumed until one is learned. */
   expect(speed: number): void {
     this.#expectedLogSpeed = Math.log(speed)
     this.#measure()
@@ -68,25 +68,25 @@ export class NodePace {
     this.#measure()
   }
 
-  /** Asked for far more often than it changes. */
+  /** Computes the speed: it is read far more often than it changes. */
   #measure(): void {
     if (this.#rules.uses.speed) this.#speed = Math.exp(this.#logSpeed.or(this.#expectedLogSpeed))
   }
 }
 
-/** A prompt that was read, in tokens. */
+/** A prompt that a runner has read, in tokens. */
 interface PromptRead {
-  /** In all, as far as that is known. */
+  /** The whole prompt, as far as known. */
   readonly tokens: number
-  /** Expected to be cached, before `cachedShare`. */
+  /** Tokens that were expected to be cached, before `cachedShare`. */
   readonly expected: number
-  /** Those that were not cached; null where the node does not tell them from the others. */
+  /** Tokens that were not cached; null: the node does not report them. */
   readonly evaluated: number | null
-  /** Other prompts that the runner was reading when it came to this one; null: nobody knows when it was read. */
+  /** Other prompts that the runner was reading when this one began; null: when it was read is unknown. */
   readonly readers: number | null
 }
 
-/** What is stored of a runner: speeds of a lone request. Who is beside one is learned anew, as it is another matter tomorrow. */
+/** What is stored of a runner: the speeds of a lone request. Contention is not stored, as it changes from day to day. */
 export interface PaceRecord {
   /** Seconds per token. */
   readonly decode: MeanRecord
@@ -95,25 +95,25 @@ export interface PaceRecord {
   readonly slots: number | null
 }
 
-/** How fast one node runs one variant. `bytes` is the model's size, as slow as it behaves. */
+/** How fast one node runs one variant. `bytes` is the size that matches its speed (`slowBytes`). */
 export class RunnerPace {
   readonly node: NodePace
   readonly slots: SlotCount
   readonly #rules: Parameters
   /**
-   * Both slopes are fitted to what this runner's streams took, in seconds: as a ratio to what a lone one is believed to take
-   * a crowd that stays would make the belief follow it, and the slope vanish.
+   * Both slopes are fitted to the measured seconds of this runner's streams. Fitted to the ratio between them and the learned
+   * solo speed, a constant crowd would pull the solo speed along, and the slope would vanish.
    */
   readonly #slowdown: RelativeSlope
   readonly #stall: RelativeSlope
   readonly #decode: RunningMean
-  /** Seconds per token: of a rate the mean would say too much, as it is a guess how much was cached. */
+  /** Seconds per token. The mean of a rate would be too high, because the cached part is an estimate. */
   readonly #prefill: RunningMean
-  /** Of the time that streams wrote, the share in which prompts of others were read. */
+  /** Share of writing time in which prompts of other requests were read. */
   readonly #held: RunningMean
-  /** How much longer prompts took than those that were there before them explain. */
+  /** How much longer prompts took than the prompts before them explain. */
   readonly #crowd: RunningMean
-  /** Which share of the tokens that were expected to be cached was. */
+  /** Share of the expected cached tokens that were cached. */
   readonly #cached: RunningMean
 
   constructor(node: NodePace, rules: Parameters) {
@@ -130,12 +130,12 @@ export class RunnerPace {
     this.#cached = new RunningMean(memory)
   }
 
-  /** By how much one more stream slows the others. */
+  /** How much one more stream slows the others. */
   get slowdown(): number {
     return this.#slowdown.value
   }
 
-  /** By which share streams are slower while a prompt is read. */
+  /** Share of their speed that streams lose while a prompt is read. */
   get stall(): number {
     return -this.#stall.value
   }
@@ -147,7 +147,7 @@ export class RunnerPace {
     return this.#rules.uses.speed ? this.#decode.shrunk(prior, priorWeight) : prior
   }
 
-  /** The same, held up by prompts of others for as much of the time as of late. */
+  /** Seconds per output token of a lone stream that prompts of others stall as often as of late. */
   usualSecondsPerToken(bytes: number): number {
     const held = this.#held.shrunk(0, this.#rules.learning.priorWeight)
     return this.secondsPerToken(bytes) / (1 - this.stall * held)
@@ -160,13 +160,13 @@ export class RunnerPace {
     return 1 / (this.#rules.uses.speed ? this.#prefill.shrunk(prior, priorWeight) : prior)
   }
 
-  /** The same of one that finds so many prompts being read, while others come as of late. */
+  /** Prompt tokens per second of a request that finds so many prompts being read, while others arrive as of late. */
   prefillRateAmong(readers: number, bytes: number): number {
     const crowd = this.#crowd.shrunk(1, this.#rules.learning.priorWeight)
     return this.prefillRate(bytes) / (crowd * sharedBy(readers))
   }
 
-  /** How many of the tokens that the prefix map promises are worth counting on. */
+  /** Share of the prefix index's expected tokens that is really cached. */
   get cachedShare(): number {
     return this.#cached.shrunk(1, this.#rules.learning.priorWeight)
   }
@@ -198,7 +198,7 @@ export class RunnerPace {
     }
     const read = evaluated ?? tokens - (expected > 0 ? expected * this.cachedShare : 0)
     if (read <= (expected > 0 ? leastPrefill : 0)) return
-    // A prior may be far too fast. Far too slow is seldom: it looks so where a prompt was cached that was not expected to be.
+    // A prior may be far too fast, but seldom far too slow: an unexpected cache hit only makes it look slow.
     const most = this.#prefill.count < fewSamples ? Number.POSITIVE_INFINITY : 4 / rate
     this.#prefill.add(Math.min(most, Math.max(0.25 / rate, solo / read)))
   }
@@ -216,9 +216,8 @@ export class RunnerPace {
 }
 
 /**
- * How many times as long a prompt takes that finds so many others being read, with equal parts of the runner for all: the
- * mean while as many come as go (Coffman, Muntz and Trotter 1970, M/M/1 with processor sharing), but for a factor that
- * depends on how busy the runner is.
+ * How many times longer a prompt takes that finds so many others being read, if all share the runner equally: the mean in a
+ * steady state (Coffman, Muntz and Trotter 1970, M/M/1 with processor sharing), up to a factor for the runner's load.
  */
 function sharedBy(readers: number): number {
   return 1 + readers / 2

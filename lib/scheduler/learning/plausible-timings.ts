@@ -1,30 +1,30 @@
 import type { Timings } from '../events.ts'
 
-/** What this instance measured of a request, beside the timings that its node reports. Seconds. */
+/** What this instance measured of a request, to compare with the timings that its node reports. Seconds. */
 export interface Measured {
-  /** From when it was sent until its last byte. */
+  /** From sending it to its last byte. */
   readonly totalS: number
-  /** From then until its first byte, and from that until its last; null where the answer came whole. */
+  /** From sending it to its first byte, and from there to its last byte; null: the answer came whole. */
   readonly readS: number | null
   readonly writeS: number | null
   /** Its prompt, estimated from the body. */
   readonly promptTokens: number
-  /** At most so many tokens were asked for; null: no limit was set. */
+  /** The caller's limit for output tokens; null: none. */
   readonly maxTokens: number | null
 }
 
-/** The node's clock differs, and its request begins and ends at other moments than ours. */
+/** Tolerance: the node's clock differs, and measures between other points. */
 const slackShare = 1.05
 const slackS = 0.1
-/** Chunks may come together: of the time between the first and the last byte so much was spent writing. */
+/** Least share of the time between the first and the last byte that was spent writing: chunks may arrive together. */
 const leastWriting = 0.5
-/** If the timings explain less of the measured time, no speed is learned: the request waited on the node, or they are wrong. */
+/** If the timings explain less of the measured time, no speed is learned: the request waited on the node, or the timings are wrong. */
 const leastExplained = 0.5
 const leastReading = 0.25
-/** Templates, tools and images add to a prompt: the node may count so much more than was estimated from the body. */
+/** How far the node's token count may exceed the estimate from the body: templates, tools and images add to a prompt. */
 const promptTimes = 8
 const promptBesides = 4096
-/** No runner reads or writes faster. */
+/** No runner reads or writes faster, in tokens per second. */
 const mostReadPerS = 100_000
 const mostWrittenPerS = 2000
 
@@ -58,7 +58,7 @@ function notFaster(seconds: number, leastS: number): number {
   return seconds > 0 ? Math.max(seconds, leastS) : 0
 }
 
-/** For an embedding whose node reports no timings: all of its time is reading. */
+/** For an embedding without reported timings: all of its time counts as reading. */
 export function embeddingTimings({ totalS, promptTokens }: Measured): Timings {
   const solo = { load: 0, eval: 0, outputTokens: 0 }
   return { ...solo, total: totalS, promptEval: totalS, promptTokens, fromOutside: true }

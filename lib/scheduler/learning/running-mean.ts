@@ -1,10 +1,10 @@
-/** A mean and how many samples stand behind it, as it is stored. */
+/** A mean and its number of samples, as stored. */
 export interface MeanRecord {
   readonly mean: number
   readonly count: number
 }
 
-/** A mean that forgets: exact for the first `memory` samples, each later one weighs 1/`memory`. */
+/** A mean that forgets: exact for the first `memory` samples; each later sample weighs 1/`memory`. */
 export class RunningMean {
   readonly #memory: number
   #mean = 0

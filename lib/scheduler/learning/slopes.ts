@@ -1,17 +1,15 @@
-/** Older samples count for less by this much each. */
+/** Each new sample multiplies the weight of the older ones by this factor. */
 const forgetting = 0.98
 
 interface SlopePrior {
   readonly slope: number
-  /** It counts as much as samples do whose x have this sum of squared deviations. */
+  /** The prior weighs as much as samples whose x have this sum of squared deviations. */
   readonly weight: number
   readonly least: number
   readonly most: number
 }
 
-/**
- * Fits a line through samples; its slope over its intercept, so that it does no harm when all samples are off by one factor.
- */
+/** Fits a line through samples. The value is slope over intercept, so a common factor of all samples cancels. */
 export class RelativeSlope {
   readonly #prior: SlopePrior
   #weight = 0
@@ -37,7 +35,7 @@ export class RelativeSlope {
     this.#value = this.#fit()
   }
 
-  /** Asked for far more often than it changes. */
+  /** Stored: it is read far more often than it changes. */
   get value(): number {
     return this.#value
   }

@@ -2,31 +2,31 @@ import type { Parameters } from '../parameters.ts'
 
 /** A request that ended. */
 interface Completion {
-  /** Seconds it waited on the node: Ollama's total less all that it did. */
+  /** Seconds that it waited on the node: Ollama's total minus load, prefill and decode. */
   readonly nodeWaitS: number
-  /** Seconds of these that it may have waited although it had a slot. */
+  /** Part of that wait that a request with a slot may have as well. */
   readonly batchWaitS: number
-  /** Streams of the runner when it began, its own included. */
+  /** Requests on the runner when it began, itself included. */
   readonly streams: number
   /** Whether others wait for the model. */
   readonly isWanted: boolean
 }
 
-/** A request that the node turned away. */
+/** A request that the node refused as busy. */
 interface Refusal {
   readonly startedAt: number
-  /** Requests on the runner at that moment, its own included. */
+  /** Requests on the runner at that time, itself included. */
   readonly running: number
 }
 
 /**
- * How many requests one runner takes at once. Ollama's API does not tell (docs/routing.md#slots): configured, else learned
- * from how long requests wait on the node. A node that says it is full halves either.
+ * How many requests one runner takes at once. Ollama's API does not report it (docs/routing.md#slots), so it is configured,
+ * or learned from the waits on the node. A busy answer of the node halves it in both cases.
  */
 export class SlotCount {
   readonly #rules: Parameters['slots']
   #learned: number | null = null
-  /** The operator's number when that was learned: another one ends what was learned before. */
+  /** The configured number when it was learned: a new configuration discards what was learned. */
   #learnedUnder: number | null = null
   #limitedAt = Number.NEGATIVE_INFINITY
   #heldUntil = 0
@@ -36,7 +36,7 @@ export class SlotCount {
     this.#rules = rules
   }
 
-  /** @param configured the operator's number, which is never exceeded; null when there is none. */
+  /** @param configured the operator's number, which is never exceeded; null: none. */
   count(configured: number | null): number {
     this.#adopt(configured)
     if (configured === null) return this.#learned ?? this.#rules.initial
@@ -44,8 +44,8 @@ export class SlotCount {
   }
 
   /**
-   * A llama-server looks at new requests between two batches, so a request with a slot waits as well: for the batch under way,
-   * which is long while a prompt of another is read. A wait that this explains proves nothing either way.
+   * llama-server takes in new requests between two batches, so a request with a slot also waits for the current batch, which
+   * is long while another prompt is read. A wait that this explains is no evidence for either side.
    */
   completed(
     { nodeWaitS, batchWaitS, streams, isWanted }: Completion,
@@ -57,8 +57,8 @@ export class SlotCount {
     const { longWaitS, promptWaitS } = this.#rules
     if (nodeWaitS > longWaitS + batchWaitS) {
       this.#prompt = 0
-      // What the operator configured is lowered by a refusal only: waits may have other causes. Others that began when the
-      // limit was as high may have waited as well, and say no more than the first.
+      // Waits may have other causes, so only a refusal lowers a configured number. Requests that began under a higher limit
+      // waited for the same reason as the first one, and add no evidence.
       if (configured === null && streams <= count && count > 1) this.#limit(count - 1, now)
       return
     }
@@ -69,16 +69,16 @@ export class SlotCount {
     if (count < (configured ?? Number.POSITIVE_INFINITY)) this.#learned = count + 1
   }
 
-  /** The node said that it is full. */
+  /** The node answered that it is full. */
   refused({ startedAt, running }: Refusal, configured: number | null, now: number): void {
     const count = this.count(configured)
-    // Requests that were under way together are refused together: that is one sign, not many. And a node of which less than
-    // half was in use has other reasons than our count.
+    // Requests that were in flight together are refused together: that is one piece of evidence. A node with less than half
+    // of its slots in use refuses for another reason than the slot count.
     if (startedAt <= this.#limitedAt || 2 * running < count) return
     this.#limit(Math.max(1, Math.floor(count / 2)), now)
   }
 
-  /** What was learned where no number is configured; null when nothing was. */
+  /** The learned number if none is configured; null: nothing was learned. */
   record(): number | null {
     return this.#learnedUnder === null ? this.#learned : null
   }

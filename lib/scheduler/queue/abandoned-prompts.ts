@@ -1,6 +1,6 @@
 import type { InFlightRequest, Runner } from '../fleet/runner.ts'
 
-/** Shorter than this a slot is not worth being kept. */
+/** Slots are not kept for less than this. */
 const leastS = 0.05
 
 interface Abandoned {
@@ -10,8 +10,8 @@ interface Abandoned {
 }
 
 /**
- * Requests that lost their callers while the prompt was read. llama-server notices that between two batches only, and a batch
- * takes many seconds on a slow node: until then the slot is not free, and the next request would wait for it on the node.
+ * Requests whose callers disconnected while the prompt was read. llama-server notices that only between two batches, and a
+ * batch takes many seconds on a slow node. Until then the slot is not free: the next request would wait for it on the node.
  */
 export class AbandonedPrompts {
   #prompts: Abandoned[] = []
@@ -24,23 +24,23 @@ export class AbandonedPrompts {
     return first
   }
 
-  /** Keeps the slot of a request that is over, for as long as its node is busy with it. */
+  /** Keeps the slot of an abandoned request while its node is still busy with it. */
   keep(inFlight: InFlightRequest, seconds: number, now: number): void {
     if (!(seconds > leastS)) return
-    // Its caller may come again under the same id.
+    // The caller may send a new request under the same id.
     const request = { ...inFlight.request, id: `${inFlight.request.id} left ${this.#left++}` }
     const kept = { ...inFlight, request, startedAt: now, prefillS: seconds, rest: 0 }
     this.#prompts.push({ inFlight: kept, leftAt: now, until: now + seconds })
     inFlight.runner.node.began(kept)
   }
 
-  /** Frees the slots that were kept long enough, and those of models that are no longer in memory. */
+  /** Frees slots after their time, and slots of models that are no longer in memory. */
   settle(now: number): void {
     if (this.#prompts.length > 0)
       this.#release(({ until, inFlight }) => until <= now || inFlight.runner.residence === null, now)
   }
 
-  /** Another request of the runner got tokens after `since`: the batches that were under way at that time have ended. */
+  /** Another request of the runner got tokens after `since`: batches that were under way then have ended. */
   answered(runner: Runner, since: number, now: number): void {
     if (this.#prompts.length > 0)
       this.#release(({ inFlight, leftAt }) => inFlight.runner === runner && leftAt < since, now)

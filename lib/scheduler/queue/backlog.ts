@@ -36,12 +36,12 @@ export class Backlog {
     return this.#waiting === 0
   }
 
-  /** Seconds of the fleet's work. */
+  /** Sum of the requests' `drainS`. */
   get drainS(): number {
     return this.#drainS
   }
 
-  /** Some request is always late, or it is not yet known that all are in time again. */
+  /** Whether some request is always late. The last answer stands until there is enough evidence for the other. */
   get isStanding(): boolean {
     if (!this.#period) return false
     const { isLate, wasStanding, started } = this.#period
@@ -63,7 +63,7 @@ export class Backlog {
     if (this.#late++ === 0) this.#turn(true, now)
   }
 
-  /** A late request of the backlog waits no more, or will be in time again. */
+  /** A late request of the backlog left the queue, or is in time again. */
   lateLeft(now: number): void {
     if (--this.#late === 0) this.#turn(false, now)
   }

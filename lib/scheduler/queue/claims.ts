@@ -7,14 +7,14 @@ import type { Parameters } from '../parameters.ts'
 import type { QueueEntry } from '../queue-entry.ts'
 import type { FairQueue } from './fair-queue.ts'
 
-/** A model for which a node is to be left to this instance (see NodeClaim). */
+/** This instance needs a node for a model (see NodeClaim). */
 export interface Claim {
   readonly model: string
-  /** Since when the load, or the first request, waits; monotonic seconds. */
+  /** Since when the load or the first request waits, in monotonic seconds. */
   readonly since: number
   /** The models that make room; null: Ollama chooses them. */
   readonly victims: readonly string[] | null
-  /** What the node has to unload, now that the other instances have left it to this one; empty while they have not. */
+  /** Models to unload, once the other instances have left the node to this one; empty until then. */
   readonly inTheWay: readonly string[]
 }
 
@@ -28,9 +28,9 @@ interface ClaimParts {
 }
 
 /**
- * What keeps this instance waiting that only the other instances can end: Ollama unloads a model once that is idle, and they
- * keep it busy. One claim per node, the first of: a load of this instance, a request that was sent to a model which has left
- * the node's memory since, a request in the queue for a model that is nowhere in memory.
+ * Finds the waits that only other instances can end: Ollama unloads a model once it is idle, and they keep it busy. Each node
+ * has at most one claim, the first of: a load of this instance, a request in flight for a model that has left the node's
+ * memory since, a queued request for a model that is in memory nowhere.
  */
 export function claimsOf(
   { fleet, lists, queue, rules }: ClaimParts,
@@ -42,20 +42,20 @@ export function claimsOf(
     if (claim) claims.set(node.name, claim)
   }
   const seen = new Set<Candidates>()
-  for (const waiting of queue.all()) {
-    const { request, since } = waiting
-    if (now < since + rules.claimS) break // the others came later
+  for (const entry of queue.all()) {
+    const { request, since } = entry
+    if (now < since + rules.claimS) break // the queue is in order of arrival
     const list = lists.of(request, now)
     if (seen.has(list)) continue
     seen.add(list)
-    const node = nodeFor(waiting, list, now)
+    const node = nodeFor(entry, list, now)
     if (node !== null && !claims.has(node))
       claims.set(node, { model: request.model, since, victims: null, inTheWay: [] })
   }
   return claims
 }
 
-/** A load under way: its victims get nothing new, and once it is late, no other model does. */
+/** The claim of a load under way: its victims get no new requests, and once the load is late, no other model does. */
 function loadClaim(node: NodeState, { claimS }: Rules, now: number): Claim | null {
   const { swap } = node
   if (!swap || swap.askedAt === null) return null
@@ -78,12 +78,12 @@ function sentClaim(node: NodeState, { claimS }: Rules, now: number): Claim | nul
   return first && { ...first, inTheWay: inTheWay(node, first.model) }
 }
 
-/** Seconds after which a load is late. A slow disk is no reason to hold up the other models of a node. */
+/** Seconds after which a load is late. A slow disk alone must not hold up the other models of a node. */
 function lateS(runner: Runner, claimS: number): number {
   return 2 * runner.loadS + claimS
 }
 
-/** What keeps a model out of memory though the node is held for it and nothing else runs there. */
+/** The models that keep a model out of memory, although the node is held for it and no other model runs requests. */
 function inTheWay({ facts, loaded }: NodeState, model: string): readonly string[] {
   const { hold, room } = facts
   if (hold?.model !== model || room === 'free' || room === 'none') return []
@@ -92,14 +92,14 @@ function inTheWay({ facts, loaded }: NodeState, model: string): readonly string[
 }
 
 /**
- * The node that a request in the queue needs: the first by name where only the requests of other instances are in the way of a
- * load. Null where the request has a place, now or later.
+ * The node that a queued request needs: the first by name where only requests of other instances prevent a load. Null if the
+ * request has a place, now or later.
  */
-function nodeFor(waiting: QueueEntry, list: Candidates, now: number): string | null {
+function nodeFor(entry: QueueEntry, list: Candidates, now: number): string | null {
   list.computeLoads(Number.POSITIVE_INFINITY, now)
   let first: string | null = null
   for (const [row, runner] of list.runners.entries()) {
-    if (!list.admits(row, waiting)) continue
+    if (!list.admits(row, entry)) continue
     const { node } = runner
     if (runner.residence || list.start(row) < Number.POSITIVE_INFINITY) return null
     const isKeptBusy =

@@ -1,23 +1,23 @@
 import type { Parameters } from '../parameters.ts'
 import type { Tenants } from './tenants.ts'
 
-/** Seconds of the whole fleet's work asked for in a second, and when that was so. */
+/** Demand of one tenant: seconds of the whole fleet's work requested per second, as of a time. */
 interface Demand {
   rate: number
   at: number
-  /** As of the last level. */
+  /** As computed last. */
   isExcessive: boolean
 }
 
-/** What one is due that asks for much more than its share. */
+/** The limits of a tenant that asks for much more than its share. */
 interface Due {
-  /** What those ask for that do not ask for too much: seconds of the whole fleet's work in a second. */
+  /** Demand of all tenants within their shares: seconds of the whole fleet's work per second. */
   readonly others: number
-  /** Its weight against that of all who asked of late. */
+  /** Its weight, as a share of the weights of all active tenants. */
   readonly share: number
 }
 
-/** Who asks for how much of the fleet of late. */
+/** Tracks how much of the fleet each tenant has asked for lately. */
 export class DemandTracker {
   readonly #rules: Parameters['reservation']
   readonly #tenants: Tenants
@@ -25,7 +25,7 @@ export class DemandTracker {
   readonly #demands = new Map<string, Demand>()
   readonly #all: Demand = { rate: 0, at: 0, isExcessive: false }
   #weights = 0
-  /** Of those who do not ask for too much, as of the last level; null: there are none. */
+  /** Demand of all tenants within their shares, as computed last; null: no such tenant. */
   #fair: number | null = null
   #levelledAt = Number.NEGATIVE_INFINITY
 
@@ -48,7 +48,7 @@ export class DemandTracker {
     }
   }
 
-  /** Null for who does not ask for too much, as for all while that can be served, and where everybody does. */
+  /** Null: the tenant is within its share, the fleet can serve all demand, or every tenant exceeds its share. */
   excess(account: string, now: number): Due | null {
     if (now >= this.#levelledAt + this.#rules.levelS) this.#levelOut(now)
     if (this.#fair === null || !this.#demands.get(account)?.isExcessive) return null
@@ -56,8 +56,8 @@ export class DemandTracker {
   }
 
   /**
-   * Pours what the fleet can serve over all who ask, by weight: whoever asks for less leaves the rest to the others. Up to that
-   * level a demand is fair (max-min fairness).
+   * Divides the capacity of the fleet among the active tenants by weight; a tenant that asks for less leaves the rest to the
+   * others. A demand up to the resulting level is fair (max-min fairness).
    */
   #levelOut(now: number): void {
     this.#levelledAt = now

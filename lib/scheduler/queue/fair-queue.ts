@@ -13,20 +13,20 @@ interface Position extends QueuedEntry {
   priority: QueuePriority
 }
 
-/** What waits, in order: strict ranks, tenants by what they were served, latest start inside a tenant. */
+/** The queue in order: strict ranks, tenants by tokens served, latest start inside a tenant. */
 export class FairQueue {
   readonly #rules: Parameters
   readonly #tenants: Tenants
   /** By request id, in order of arrival. */
   readonly #positions = new ChurnMap<string, Position>()
-  /** By rank and tenant; sorted by key, equals by arrival. No line is empty. */
+  /** By rank and tenant; sorted by key, equals by arrival. No list is empty. */
   readonly #ranks: ChurnMap<string, Position[]>[] = []
   readonly #groups = new Groups()
   readonly #byModel = new ChurnMap<string, number>()
-  /** By model, a few each. No backlog is empty. */
+  /** By model; each has a few. No backlog is empty. */
   readonly #backlogs = new ChurnMap<string, Backlog[]>()
   #newcomers: QueueEntry[] = []
-  /** When the next standing changes. */
+  /** When the next priority changes. */
   #changesAt = Number.POSITIVE_INFINITY
 
   constructor(rules: Parameters, tenants: Tenants) {
@@ -38,12 +38,12 @@ export class FairQueue {
     return this.#positions.size
   }
 
-  /** Who has waited longest, counted from when it came into the queue. */
+  /** The request that entered the queue first. */
   get oldest(): QueueEntry | undefined {
     return this.#positions.values().next().value?.entry
   }
 
-  /** When somebody ages or becomes late, in monotonic seconds. */
+  /** When the next request ages or becomes late, in monotonic seconds. */
   get changesAt(): number {
     return this.#changesAt
   }
@@ -52,27 +52,27 @@ export class FairQueue {
     return this.#positions.get(id)?.entry
   }
 
-  /** Everybody, in no promised order. */
+  /** All requests, in the order in which they entered the queue. */
   *all(): Iterable<QueueEntry> {
     for (const { entry } of this.#positions.values()) yield entry
   }
 
-  /** How urgent a request is by now; 0 goes first. */
+  /** The current rank of a request; 0 goes first. */
   rankOf({ request, rule }: QueueEntry): number {
     return this.#positions.get(request.id)?.priority.rank ?? rule.rank
   }
 
-  /** What waits, by the places that it may have. */
+  /** The queued requests, grouped by the nodes that they may use. */
   get groups(): Iterable<Group> {
     return this.#groups.all()
   }
 
-  /** Requests that wait for a model. */
+  /** Queued requests for a model. */
   ofModel(model: string): number {
     return this.#byModel.get(model) ?? 0
   }
 
-  /** Requests for the same model that a request would find before it: as urgent, or more. */
+  /** Requests for the same model that are ahead of a request: as urgent, or more. */
   aheadOf({ request, rule }: QueueEntry): number {
     let ahead = 0
     for (const { priority, entry } of this.#positions.values())
@@ -85,15 +85,15 @@ export class FairQueue {
     return ahead
   }
 
-  /** Seconds of the fleet's work that a tenant has waiting in a class for a model. */
+  /** Seconds of the fleet's work that the tenant of a request has queued in its class for its model. */
   drainS(request: SchedulingRequest): number {
     return this.#backlogOf(request)?.drainS ?? 0
   }
 
   /**
-   * The request that goes when too many wait: in the least urgent rank, of the tenant with most requests, of its model with
-   * most requests the last. So neither a lower class nor one tenant nor one model keeps the others out. A request that comes
-   * from a failed node was let in before.
+   * The request that is removed when the queue is too long: in the least urgent rank, of the tenant with most requests, of
+   * its model with most requests, the last one. So no class, tenant or model keeps the others out. Requests that a node
+   * failed were admitted before, and stay.
    */
   get last(): QueueEntry | undefined {
     let longest: readonly Position[] = []
@@ -107,12 +107,12 @@ export class FairQueue {
     return most.at(-1)?.entry
   }
 
-  /** Whether a tenant's requests of a class for a model are late all the time: then waiting only adds delay. */
+  /** Whether the backlog of a request is a standing queue: its requests are always late, so waiting only adds delay. */
   isStanding(request: SchedulingRequest): boolean {
     return this.#backlogOf(request)?.isStanding ?? false
   }
 
-  /** @param isNew it is still to be decided whether it may wait. */
+  /** @param isNew whether it may wait is not decided yet. */
   add(entry: QueueEntry, isNew: boolean, now: number): void {
     const { request } = entry
     const { id, model, tenant } = request
@@ -134,7 +134,7 @@ export class FairQueue {
     this.#put(position, now)
   }
 
-  /** Whether it was still waiting. */
+  /** Returns whether the request was queued. */
   remove(id: string, now: number): boolean {
     const position = this.#positions.get(id)
     if (!position) return false
@@ -149,20 +149,20 @@ export class FairQueue {
     return true
   }
 
-  /** It has its slot. */
+  /** A request has got its slot. */
   started({ id, model, arrivedAt }: SchedulingRequest, now: number): void {
     this.remove(id, now)
     for (const backlog of this.#backlogs.get(model) ?? []) backlog.started(arrivedAt)
   }
 
-  /** Who came since this was asked last and still waits, the last one first. */
+  /** Requests that arrived since the last call and still wait, the last one first. */
   takeNewcomers(): QueueEntry[] {
     const newcomers = this.#newcomers.filter((entry) => this.get(entry.request.id) === entry)
     this.#newcomers = []
     return newcomers.reverse()
   }
 
-  /** Lets ageing and lateness count up to now. */
+  /** Updates the priorities that ageing and lateness have changed by now. */
   age(now: number): void {
     if (now < this.#changesAt) return
     this.#changesAt = Number.POSITIVE_INFINITY
@@ -178,7 +178,7 @@ export class FairQueue {
     }
   }
 
-  /** @param isOver groups that are passed over from then on, and not charged for. */
+  /** @param isOver tells groups to skip from then on; skipped requests are not charged. */
   inOrder(isOver: (group: Group) => boolean = () => false): QueueOrder {
     return new QueueOrder(this.#rules, this.#ranks.length, (rank) => this.#headsOf(rank), isOver)
   }
@@ -232,7 +232,7 @@ export class FairQueue {
   }
 }
 
-/** Where a place belongs: after all that are no later. */
+/** The index of a position: after all positions that are not later. */
 function indexIn(sameTenant: readonly Position[], position: Position): number {
   let [low, high] = [0, sameTenant.length]
   while (low < high) {
@@ -251,7 +251,7 @@ function isBefore(a: Position, b: Position): boolean {
 
 function add(sums: ChurnMap<string, number>, key: string, change: number): void {
   const sum = (sums.get(key) ?? 0) + change
-  // Sums of seconds leave a rounding behind.
+  // Sums of seconds leave rounding errors behind.
   if (Math.abs(sum) < 1e-9) sums.delete(key)
   else sums.set(key, sum)
 }

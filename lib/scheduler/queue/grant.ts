@@ -2,31 +2,31 @@ import type { NodeView } from '../../fleet/node.ts'
 import type { Reason } from '../../fleet/request-spec.ts'
 import type { SchedulerEvent, Timings } from '../events.ts'
 
-/** The right to run one request on a node. Leaving the `using` block gives the slot back, if nothing has before. */
+/** The right to run one request on a node. Leaving the `using` block gives the slot back, unless it was given back before. */
 export interface Grant extends Disposable {
   readonly node: NodeView
   readonly reason: Reason
-  /** Milliseconds spent waiting for it. */
+  /** Milliseconds spent in the queue. */
   readonly queuedMs: number
-  /** The first token is here. */
+  /** The first token arrived. */
   begun(): void
-  /** @param tokens written so far; asked now and then while others wait. */
+  /** @param tokens returns the tokens written so far; called at intervals while other requests wait. */
   watch(tokens: () => number): void
-  /** The answer is over. @param timings null where nobody can tell them. @param written tokens. */
+  /** The answer is complete. @param timings null: unknown. @param written output tokens. */
   end(timings: Timings | null, written: number): void
-  /** The node failed it. */
+  /** The node failed the request. */
   failed(): void
-  /** The node said that it is full. */
+  /** The node answered that it is full. */
   busy(): void
 }
 
 export interface GrantParts extends Pick<Grant, 'node' | 'reason' | 'queuedMs'> {
-  /** What the core knows it by. */
+  /** The id of the request in the core. */
   readonly id: string
   readonly model: string
 }
 
-/** Invariant: of the ways in which a request ends, the core is told one. */
+/** Invariant: the core gets exactly one end event per request. */
 export class RunningRequest implements Grant {
   readonly node: NodeView
   readonly reason: Reason
@@ -38,7 +38,7 @@ export class RunningRequest implements Grant {
   #tokens: (() => number) | null = null
   #isOver = false
 
-  /** @param whenOver told once, before the core is. */
+  /** @param whenOver called once, before the core gets the event. */
   constructor(
     { id, node, model, reason, queuedMs }: GrantParts,
     tell: (event: SchedulerEvent) => void,
@@ -61,7 +61,7 @@ export class RunningRequest implements Grant {
     this.#tokens = tokens
   }
 
-  /** Tells how far it is. */
+  /** Reports the tokens written so far. */
   report(): void {
     const tokens = this.#tokens?.() ?? 0
     if (tokens > 0) this.#tell({ type: 'tokens', id: this.id, tokens })

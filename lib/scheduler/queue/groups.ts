@@ -1,28 +1,28 @@
 import { ChurnMap } from '../../shared/churn-map.ts'
 import type { SchedulingRequest } from '../events.ts'
 
-/** Requests in the queue that may go to the same places: one variant, the same labels asked for, failed by the same nodes. */
+/** Queued requests that may use the same nodes: same variant, same labels, failed by the same nodes. */
 export interface Group {
   readonly model: string
   readonly variant: string
   readonly key: string
-  /** How many wait. */
+  /** Queued requests. */
   waiting: number
-  /** Whether one of its places has a free slot. The rest is the account that PassBudget keeps for the pass under way. */
+  /** Whether one of its runners has a free slot. This and the fields below belong to PassBudget and the current pass. */
   isOpen: boolean
-  /** Requests that the pass may still evaluate from the group's share. */
+  /** Evaluations left of the group's share. */
   left: number
-  /** The group's share once none of its places has a free slot. */
+  /** The group's share once no runner has a free slot. */
   whenBlocked: number
-  /** Requests that the pass has not evaluated. */
+  /** Requests that the pass has not evaluated yet. */
   unseen: number
-  /** When the group had its last share by time, in monotonic seconds. */
+  /** When the group got its last share by time, in monotonic seconds. */
   sharedAt: number
 }
 
 const unshared = { isOpen: false, left: 0, whenBlocked: 0, unseen: 0, sharedAt: Number.NEGATIVE_INFINITY }
 
-/** Counts the requests of each group. A group lasts as long as one of its requests waits. */
+/** Counts the requests of each group. A group exists while one of its requests waits. */
 export class Groups {
   readonly #groups = new ChurnMap<string, Group>()
 

@@ -3,20 +3,20 @@ import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { AvailabilityBarrier, FleetAvailability } from '../fleet/availability.ts'
 
-/** Nodes that an error names. */
+/** Nodes that an error text names. */
 const maxNamed = 5
 
-const guards: Readonly<Record<AvailabilityBarrier, string>> = {
+const barrierTexts: Readonly<Record<AvailabilityBarrier, string>> = {
   busy: 'asked for a pause',
-  trial: 'failed lately, and is tried again just now',
+  trial: 'failed lately; a trial request is under way',
   ejected: 'failed too many requests lately',
   frozen: 'takes connections and answers nothing',
-  refused: 'takes no connections',
+  refused: 'refuses connections',
 }
 
 /**
- * The nodes that have a model, and why none takes a request for it: `gpu-1 (down), gpu-2 (cordoned)`. Without names where the
- * config keeps them from callers; empty where no node has the model.
+ * The nodes that have a model, and why none takes a request for it: `gpu-1 (down), gpu-2 (cordoned)`. Without names if the
+ * config hides them from callers; empty if no node has the model.
  */
 export function holdersText(
   { model, tried }: Pick<RequestSpec, 'model' | 'tried'>,
@@ -44,7 +44,7 @@ function reasonOf(node: NodeView, tried: ReadonlySet<string>, barrier: Availabil
   if (spec.state !== 'active') return spec.state
   if (status === null) return 'not probed yet'
   if (!(weight > 0)) return 'weight 0'
-  if (barrier !== null) return guards[barrier]
+  if (barrier !== null) return barrierTexts[barrier]
   if (health === 'down') return 'down'
   return tried.has(name) ? 'failed this request' : 'cannot load it now'
 }

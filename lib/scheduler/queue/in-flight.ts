@@ -14,21 +14,21 @@ import type { FairQueue } from './fair-queue.ts'
 import { charge } from './queue-order.ts'
 import type { Tenants } from './tenants.ts'
 
-/** Batches are not alike: a wait is explained by one that takes so many times as long as expected. */
+/** A batch may take so many times longer than expected and still explain a wait. */
 const batchTimes = 2
-/** Longer than the prompt of a small request takes to be read. */
+/** More seconds than a small prompt takes to be read. */
 const leastReadS = 0.25
 
-/** A request is with its node after so many seconds. */
+/** Seconds after which a request has reached its node. */
 const leastSentS = 0.01
 
 interface AccountedRequest extends InFlightRequest {
-  /** What its tenant was charged. */
+  /** Tokens that its tenant was charged. */
   readonly charged: number
   readonly entry: DecisionEntry
 }
 
-/** What runs, from its start to its end, and what is learned from it. */
+/** Requests in flight, from start to end, and what is learned from them. */
 export class InFlight {
   readonly #context: CostContext
   readonly #rules: Parameters
@@ -102,7 +102,7 @@ export class InFlight {
     const inFlight = this.#byId.get(id)
     if (!inFlight || !(tokens > inFlight.tokens)) return
     this.firstToken(id, now)
-    // Some of the tokens may have come right after the last report.
+    // Some of the tokens may have arrived right after the last report.
     this.#abandoned.answered(inFlight.runner, inFlight.toldAt, now)
     inFlight.tokens = tokens
     inFlight.toldAt = now
@@ -110,7 +110,7 @@ export class InFlight {
     inFlight.runner.node.touch()
   }
 
-  /** It is over. Only an answer that was finished teaches anything: who fails fast is not fast (docs/routing.md#learning). */
+  /** A request ended. Only a complete answer is learned from: a node that fails fast is not fast (docs/routing.md#learning). */
   end(id: string, { timings: told, written }: RequestEnd, now: number): void {
     const inFlight = this.#byId.get(id)
     if (!inFlight) return
@@ -123,7 +123,7 @@ export class InFlight {
     this.#finish(inFlight, now, tokens)
   }
 
-  /** Its caller did not wait for the end. */
+  /** The caller disconnected before the end. */
   left(id: string, now: number): void {
     const inFlight = this.#byId.get(id)
     if (!inFlight) return
@@ -132,27 +132,27 @@ export class InFlight {
     if (inFlight.firstTokenAt === null) this.#abandoned.keep(inFlight, this.#readingS(inFlight, now), now)
   }
 
-  /** Gives back the slots that were kept for prompts without a caller, where their nodes are done with them by now. */
+  /** Frees the slots of abandoned prompts that their nodes have finished by now. */
   settle(now: number): void {
     this.#abandoned.settle(now)
   }
 
-  /** When the next of those slots will be given back, in monotonic seconds; Infinity: there is none. */
+  /** When the next of those slots will be free, in monotonic seconds; Infinity: none. */
   get settlesAt(): number {
     return this.#abandoned.endsAt
   }
 
-  /** Seconds for which the node goes on reading a prompt without a caller: to the end of the batch, or of the prompt. */
+  /** Seconds for which the node continues to read an abandoned prompt: to the end of the batch, or of the prompt. */
   #readingS({ runner, request, startedAt, prefillS }: InFlightRequest, now: number): number {
     const leftS = startedAt + prefillS - now
-    // Its node may not have seen it.
+    // It may not have reached its node.
     if (now - startedAt < leastSentS) return 0
-    // One that takes longer than predicted is likely to take as long again; of a whole answer nobody knows that it still does.
+    // An overdue prompt will probably take as long again. If the answer comes whole, the prompt may have been read already.
     const needS = request.streams || request.embeds ? Math.abs(leftS) : leftS
     return Math.min(needS, batchS(runner, this.#context))
   }
 
-  /** The node had no slot for it. */
+  /** The node had no slot for a request. */
   refused(id: string, now: number): void {
     const inFlight = this.#byId.get(id)
     if (!inFlight) return
@@ -162,7 +162,7 @@ export class InFlight {
     this.#finish(inFlight, now)
   }
 
-  /** An answer that came whole: only the node can tell when its first token was written. */
+  /** An answer came whole: only the node's timings show when the first token was written. */
   #beginWhole(inFlight: AccountedRequest, timings: Timings | null, now: number): void {
     const { entry, startedAt, request } = inFlight
     if (timings && (!timings.fromOutside || request.embeds))
@@ -178,7 +178,7 @@ export class InFlight {
     inFlight.runner.node.wrote(inFlight, now)
   }
 
-  /** Forgets it. A tenant pays for what was read and written, also when the caller left. */
+  /** Removes a request. Its tenant pays for what was read and written, even if the caller disconnected. */
   #finish(inFlight: AccountedRequest, now: number, written = inFlight.tokens): void {
     const { request, runner, charged, firstTokenAt } = inFlight
     const used = firstTokenAt === null ? 0 : request.promptTokens + this.#rules.queue.outputWeight * written
@@ -203,7 +203,7 @@ export class InFlight {
     pace.node.loaded(node.facts.models.get(request.model) ?? 0, timings.load)
   }
 
-  /** The rest of the total is a wait on the node. */
+  /** Learns slots from the wait on the node: the total minus load, prefill and decode. */
   #learnSlots(
     { request, runner, streams, startedAt, joinedAt, otherPromptS }: AccountedRequest,
     told: Timings,
@@ -219,18 +219,18 @@ export class InFlight {
   }
 }
 
-/** Whether its prompt may be read by now. Of an answer that comes whole nothing tells when that is over. */
+/** Whether its prompt may still be read. Nothing reports the end of reading if the answer comes whole. */
 function mayRead({ isReading, request, startedAt, prefillS }: InFlightRequest, now: number): boolean {
   return isReading || (!request.streams && now < startedAt + 2 * prefillS + leastReadS)
 }
 
-/** The other's prompt is read while the first request waits or has its own read. */
+/** The prompt of `other` is read while the first request waits or reads its own. */
 function joins(inFlight: InFlightRequest, other: InFlightRequest, now: number): void {
   inFlight.joinedAt = Math.min(inFlight.joinedAt, now)
   inFlight.otherPromptS = Math.max(inFlight.otherPromptS, other.prefillS)
 }
 
-/** As far as they can be true; null where there are none to learn from. */
+/** The plausible part of the timings; null: nothing to learn from. */
 function timingsOf(
   inFlight: InFlightRequest,
   told: Timings | null,
@@ -249,7 +249,7 @@ function timingsOf(
   return request.embeds && written !== undefined ? embeddingTimings(seen) : null
 }
 
-/** A node that counts only what it evaluates does not tell how long the prompt was: we know that about as well. */
+/** A node that counts only evaluated tokens does not report the length of the prompt: our estimate replaces it. */
 function promptRead({ request, cached, runner, wroteWith, readers }: InFlightRequest, timings: Timings) {
   const { promptTokens, cachedTokens } = timings
   const { countsEvaluated } = runner.node.facts

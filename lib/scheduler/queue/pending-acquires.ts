@@ -3,49 +3,49 @@ import { ChurnMap } from '../../shared/churn-map.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Grant } from './grant.ts'
 
-/** Whoever waits for a load is not told that no slot became free, and is looked at again after so many milliseconds. */
+/** A request that waits for a load has no slot timeout. Whether it still waits for one is checked at this interval. */
 const loadCheckMs = 1000
 
-/** A request that is no longer here, to be told what comes of it. */
+/** A request that waits for a slot, and how to settle it. */
 export interface PendingAcquire {
   readonly spec: RequestSpec
-  /** When it began to wait this time, in monotonic milliseconds. */
+  /** When it entered the queue, in monotonic milliseconds. */
   readonly since: number
   grant(grant: Grant): void
   refuse(reason: unknown): void
 }
 
-/** How long one may wait, in milliseconds. */
+/** Wait limits in milliseconds. */
 interface Limits {
   readonly slotMs: number
-  /** Beside that, as long as its model is being loaded. */
+  /** In addition, while its model is being loaded. */
   readonly loadMs: number
 }
 
 interface PendingAcquiresOptions {
   readonly clock: Clock
   readonly limitsOf: (spec: RequestSpec) => Limits
-  /** Whether a request waits for a load, and not for a slot. */
+  /** Whether a request waits for a load rather than a slot. */
   readonly awaitsLoad: (id: string) => boolean
-  /** Its caller gave it up; the reason of the signal is what it is to be told. */
+  /** The caller aborted the request. @param reason of its signal, for the rejection. */
   readonly aborted: (id: string, reason: unknown) => void
-  /** It has waited for as long as it may for a slot. */
+  /** The request has waited for a slot as long as it may. */
   readonly timedOut: (id: string, model: string, waitedMs: number) => void
 }
 
 interface PendingEntry extends PendingAcquire {
   readonly id: string
   readonly signal: AbortSignal
-  /** Ends its limit and its ear for the caller; null before it has them. */
+  /** Cancels the timer and the abort listener; null before `limit` sets them. */
   cancel: (() => void) | null
 }
 
-/** Whoever waits for a slot, and for how long they do: each leaves once, by `take`, to be told something. */
+/** Requests that wait for a slot, with their time limits. Each leaves once, by `take`, and is then settled. */
 export class PendingAcquires {
   readonly #options: PendingAcquiresOptions
-  /** By the id that the core knows them by. */
+  /** By their id in the core. */
   readonly #entries = new ChurnMap<string, PendingEntry>()
-  /** Most of them go at once: the others get their limits with the next `limit`. */
+  /** Requests without limits so far: most get a slot at once, so timers are only set by the next `limit`. */
   #newcomers: PendingEntry[] = []
 
   constructor(options: PendingAcquiresOptions) {
@@ -60,7 +60,7 @@ export class PendingAcquires {
     return this.#entries.has(id)
   }
 
-  /** Resolves or rejects as whoever takes it out says. */
+  /** Resolves or rejects when the request is taken out and settled. */
   add(id: string, spec: RequestSpec, signal: AbortSignal): Promise<Grant> {
     const since = this.#options.clock.now()
     return new Promise((grant, refuse) => {
@@ -70,10 +70,7 @@ export class PendingAcquires {
     })
   }
 
-  /**
-   * Those who came since the last time and are still here: from now on they leave with their callers, and when they have
-   * waited for too long, counted from when they came.
-   */
+  /** Gives the requests that arrived since the last call, and still wait, their time limit and abort listener. */
   limit(): void {
     if (this.#newcomers.length === 0) return
     const newcomers = this.#newcomers
@@ -81,7 +78,7 @@ export class PendingAcquires {
     for (const entry of newcomers) if (this.#entries.get(entry.id) === entry) this.#limit(entry)
   }
 
-  /** Takes a request out; undefined when it is not here any more. */
+  /** Takes a request out, to settle it; undefined: it is no longer pending. */
   take(id: string): PendingAcquire | undefined {
     const entry = this.#entries.get(id)
     if (!entry) return undefined
@@ -90,7 +87,7 @@ export class PendingAcquires {
     return entry
   }
 
-  /** Ids of those that wait for a variant. */
+  /** Ids of the requests that wait for a variant. */
   idsOf(model: string, variant: string): string[] {
     const ids: string[] = []
     for (const [id, { spec }] of this.#entries)
@@ -98,13 +95,13 @@ export class PendingAcquires {
     return ids
   }
 
-  /** How the first of those asks that wait for a model; undefined when none does. */
+  /** The API of the first request that waits for a model; undefined: none waits. */
   apiFor(model: string): Api | undefined {
     for (const { spec } of this.#entries.values()) if (spec.model === model) return spec.api
     return undefined
   }
 
-  /** Requests waiting and milliseconds that the first of them has waited, by class; classes nobody waits in are absent. */
+  /** By class: pending requests, and the longest wait in milliseconds. Classes without requests are absent. */
   byClass(): ReadonlyMap<string, { readonly count: number; readonly oldestMs: number }> {
     const now = this.#options.clock.now()
     const classes = new Map<string, { count: number; oldestMs: number }>()

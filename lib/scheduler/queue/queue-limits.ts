@@ -3,13 +3,13 @@ import type { Parameters } from '../parameters.ts'
 import type { QueueEntry } from '../queue-entry.ts'
 import type { FairQueue } from './fair-queue.ts'
 
-/** Least and most seconds that a caller is told to stay away. */
+/** Bounds of the Retry-After seconds. */
 const leastRetryS = 1
 const mostRetryS = 600
 
 /**
- * Who may wait. Whoever would wait too long is told so at once, while somebody else could still serve it; early refusals
- * keep the service good beyond saturation (docs/routing.md#admission).
+ * Decides which requests may wait. A request that would wait too long is refused at once, while its caller can still go
+ * elsewhere; early refusals keep the service good beyond saturation (docs/routing.md#admission).
  */
 export class QueueLimits {
   readonly #rules: Parameters
@@ -21,9 +21,9 @@ export class QueueLimits {
   }
 
   /**
-   * Judges a newcomer for whom no slot was free.
+   * Checks a newcomer that got no slot. Null: it may wait.
    *
-   * @param lines with it standing there.
+   * @param queue the queue, including the newcomer.
    * @param ttftS predicted seconds from its arrival to its first token.
    */
   check(
@@ -33,15 +33,15 @@ export class QueueLimits {
   ): 'queue-full' | 'tenant-full' | 'no-capacity' | null {
     const { maxQueued, tenantS, leastLimitS } = this.#rules.admission
     if (queue.drainS(request) > Math.max(tenantS, rule.limitS)) return 'tenant-full'
-    // A large model would never be loaded if nobody might wait for it. They are few: see `window`.
+    // A large model would never be loaded if no request might wait for it. Few can: a pass places at most `window` requests.
     if (plan?.waitsFor === 'load') return null
     if (queue.length > maxQueued) return 'queue-full'
-    // A standing queue means that it only adds delay: then nobody comes in who would miss the goal.
+    // A standing queue only adds delay: then a request that would miss its goal is refused.
     const limit = queue.isStanding(request) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
     return ttftS > limit ? 'no-capacity' : null
   }
 
-  /** Seconds after which asking again may help, varied so that callers do not come back together. */
+  /** Retry-After seconds, with jitter so that callers do not return together. */
   retryAfterS(waitS: number): number {
     const { jitter } = this.#rules.admission
     const varied = waitS * (1 + jitter * (2 * this.#random() - 1))

@@ -2,14 +2,14 @@ import type { Parameters } from '../parameters.ts'
 import type { QueueEntry, QueuePriority } from '../queue-entry.ts'
 import type { Group } from './groups.ts'
 
-/** A request in the queue as a pass finds it. */
+/** A queued request, as a pass finds it. */
 export interface QueuedEntry {
   readonly entry: QueueEntry
   readonly group: Group
   readonly priority: QueuePriority
 }
 
-/** How far the line of a tenant has been taken, as though the requests before that had started. */
+/** How far a walk has come in the requests of one tenant, and the tenant's counter as though those had started. */
 export interface QueueHead {
   readonly entries: readonly QueuedEntry[]
   at: number
@@ -18,23 +18,23 @@ export interface QueueHead {
 }
 
 /**
- * One walk over the queue in order: a tenant is charged for each request as though it had started already. The request that
- * came last may be removed; nothing else may change meanwhile. Not a generator: a pass walks over dozens of requests, and
- * resuming one takes longer than finding the next request.
+ * One walk over the queue in order. It charges a tenant for each request as though the request had started. The caller may
+ * remove the last returned request; nothing else may change meanwhile. It is not a generator: resuming one costs more than
+ * finding the next request, and a pass visits dozens.
  */
 export class QueueOrder {
   readonly #rules: Parameters
   readonly #isOver: (group: Group) => boolean
   readonly #ranks: number
-  /** The tenants' lines of a rank, asked for when the walk gets there. */
+  /** Returns the tenants' requests of a rank; called when the walk gets there. */
   readonly #headsOf: (rank: number) => QueueHead[]
   #rank = 0
   #heads: QueueHead[] = []
-  /** The line that the last request came from. */
+  /** The tenant of the last request. */
   #head: QueueHead | null = null
   #last: QueuedEntry | null = null
 
-  /** @param isOver groups that are passed over from then on, and not charged for. */
+  /** @param isOver tells groups to skip from then on; skipped requests are not charged. */
   constructor(
     rules: Parameters,
     ranks: number,
@@ -47,9 +47,9 @@ export class QueueOrder {
     this.#isOver = isOver
   }
 
-  /** Undefined once no more requests are left. */
+  /** The next request; undefined at the end. */
   next(): QueuedEntry | undefined {
-    // One that was removed has left its line, so that the line's next stands there.
+    // If the last request was removed, the next one has taken its index.
     if (this.#head && this.#head.entries[this.#head.at] === this.#last) this.#head.at++
     for (;;) {
       const least = leastServed(this.#heads)
@@ -67,7 +67,7 @@ export class QueueOrder {
     }
   }
 
-  /** Skips those of groups that are over. */
+  /** Skips the requests of groups that are over. */
   #nextOf(head: QueueHead): QueuedEntry | undefined {
     let next = head.entries[head.at]
     while (next && this.#isOver(next.group)) next = head.entries[++head.at]
@@ -75,7 +75,7 @@ export class QueueOrder {
   }
 }
 
-/** What a tenant is charged for a request before it ran: prompt, and output by its weight. */
+/** What a tenant is charged for a request before it runs: prompt tokens and weighted expected output. */
 export function charge(
   { request, output }: Pick<QueueEntry, 'request' | 'output'>,
   { queue }: Parameters,

@@ -4,7 +4,7 @@ import type { Effect } from '../events.ts'
 
 type Refusal = Extract<Effect, { type: 'refuse' }>
 
-/** What a caller is told who may not wait, or has waited for too long. @param holders see `holdersText`. */
+/** The error for a caller whose request may not wait, or has waited too long. @param holders see `holdersText`. */
 export function refusalOf(
   { reason, retryAfterS: retryAfter }: Pick<Refusal, 'reason' | 'retryAfterS'>,
   { model, tenant, queued, nodes }: Pick<RequestSpec, 'model' | 'tenant' | 'nodes'> & { queued: number },

@@ -2,16 +2,16 @@ import { ChurnMap } from '../../shared/churn-map.ts'
 import type { SchedulerEvent } from '../events.ts'
 import { type GrantParts, RunningRequest } from './grant.ts'
 
-/** Requests that have a slot, until they are over. */
+/** Requests of this instance that hold a slot. */
 export class RunningRequests {
-  /** By the id that the core knows them by. */
+  /** By their id in the core. */
   readonly #byId = new ChurnMap<string, RunningRequest>()
-  /** How many, by node, without the idle ones. */
+  /** Requests by node; idle nodes are absent. */
   readonly #counts = new Map<string, number>()
 
   readonly #tell: (event: SchedulerEvent) => void
 
-  /** @param tell the core. */
+  /** @param tell passes an event to the core. */
   constructor(tell: (event: SchedulerEvent) => void) {
     this.#tell = tell
   }
@@ -20,17 +20,17 @@ export class RunningRequests {
     return this.#byId.has(id)
   }
 
-  /** Requests running on a node. */
+  /** Requests that run on a node. */
   on(node: string): number {
     return this.#counts.get(node) ?? 0
   }
 
-  /** How many, by node, without the idle ones. */
+  /** Requests by node; idle nodes are absent. */
   get counts(): ReadonlyMap<string, number> {
     return this.#counts
   }
 
-  /** How many for a model, by node, without the idle ones. */
+  /** Requests for a model by node; idle nodes are absent. */
   countsOf(model: string): ReadonlyMap<string, number> {
     const counts = new Map<string, number>()
     for (const running of this.#byId.values()) if (running.model === model) add(counts, running.node.name, 1)
@@ -44,7 +44,7 @@ export class RunningRequests {
     return running
   }
 
-  /** Has all of them tell how far they are. */
+  /** Has each request report its tokens so far. */
   report(): void {
     for (const running of this.#byId.values()) running.report()
   }

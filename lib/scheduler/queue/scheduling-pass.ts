@@ -31,19 +31,19 @@ interface Parts {
 }
 
 /**
- * One look at the whole queue (docs/routing.md#queue-pass): in its order each request is given the place where it costs least,
- * as though all before it had theirs. Whoever's place is free now starts; the others hold, and so does their place.
+ * One pass over the queue (docs/routing.md#queue-pass): in order, each request gets the place where it costs least, given the
+ * places of all before it. It starts if the place is free now; else it waits, and the place is planned for it.
  */
 export class SchedulingPass {
   readonly #parts: Parts
   readonly #budget: PassBudget
   #chooser: Chooser | null
-  /** What the pass under way has decided. */
+  /** Decisions of the current pass. */
   #effects: Effect[] = []
   readonly #planned: { readonly list: Candidates; readonly row: number }[] = []
-  /** Where somebody is held back, and how urgent that is: the less urgent take nothing there. */
-  readonly #held = new Map<Candidates, { readonly rank: number; readonly startsAt: number }>()
-  /** Swaps that it began, by model. */
+  /** Lists where a tenant is held back, and at which rank: less urgent requests take no slot there. */
+  readonly #heldBack = new Map<Candidates, { readonly rank: number; readonly startsAt: number }>()
+  /** Swaps that the current pass began, by model. */
   readonly #begun = new Map<string, number>()
 
   constructor(parts: Parts, policy: Policy) {
@@ -65,16 +65,16 @@ export class SchedulingPass {
     else this.#plan(now)
     this.#limitNewcomers(now)
     this.#forget()
-    // Those that have just begun may have nothing to wait for.
+    // Swaps that have just begun may have no requests to wait for.
     this.#advanceSwaps(now)
     return this.#effects
   }
 
-  /** Forgets what was planned. */
+  /** Forgets the plans of the pass. */
   #forget(): void {
     for (let each = this.#planned.pop(); each; each = this.#planned.pop()) each.list.unplan(each.row)
-    // Each `clear` makes a new table, also of what is empty.
-    if (this.#held.size > 0) this.#held.clear()
+    // `clear` allocates a new table even if the map is empty.
+    if (this.#heldBack.size > 0) this.#heldBack.clear()
     if (this.#begun.size > 0) this.#begun.clear()
   }
 
@@ -83,7 +83,7 @@ export class SchedulingPass {
     this.#effects.push(...swaps.advance((model) => queue.ofModel(model) > 0, now))
   }
 
-  /** Refuses whoever has waited too long. */
+  /** Refuses requests that have waited too long. */
   #expire(now: number): void {
     const { queue, rules } = this.#parts
     const { maxWaitS } = rules.admission
@@ -91,11 +91,11 @@ export class SchedulingPass {
       this.#refuse(oldest, 'waited-too-long', this.waitS(oldest, now), now)
   }
 
-  /** Sends everybody on at once, for nodes to queue. */
+  /** Sends every request on at once; the nodes queue them. */
   #forward(choose: Chooser, now: number): void {
     for (const entry of [...this.#parts.queue.all()]) {
       const list = this.#listFor(entry, now)
-      // Whoever does not look at costs may well choose a place that has to load: its decision tells how long that takes.
+      // A policy that ignores costs may choose a row that needs a load: the decision records its duration.
       list.computeLoads(Number.POSITIVE_INFINITY, now)
       const row = choose(list, entry)
       if (row >= 0) this.#start(entry, list, row, now)
@@ -118,10 +118,10 @@ export class SchedulingPass {
     }
   }
 
-  /** Whether it left the queue. */
+  /** Returns whether the request left the queue. */
   #place(entry: QueueEntry, rank: number, list: Candidates, now: number): boolean {
     const { rules, random, reservation } = this.#parts
-    const held = this.#held.get(list)
+    const held = this.#heldBack.get(list)
     if (held && held.rank < rank) {
       entry.plan = { node: null, waitsFor: 'slot', startsAt: held.startsAt }
       return this.#refuseHopeless(entry, list, now)
@@ -143,8 +143,8 @@ export class SchedulingPass {
   }
 
   /**
-   * The row with a free slot that a request takes instead of the one it waits for, or -1. A wait that has outlasted its
-   * prediction is likely to last as long again: so much more the other may cost.
+   * The row with a free slot that a request takes instead of the one it waits for, or -1. An overdue wait will probably last
+   * as long again: the other row may cost that much more.
    */
   #freeInstead(entry: QueueEntry, list: Candidates, row: number, now: number): number {
     const overdueS = now - entry.dueAt
@@ -152,7 +152,7 @@ export class SchedulingPass {
     return list.cheapestFree(entry, list.cost(row, entry, now) + overdueS, this.#parts.random, now)
   }
 
-  /** Starts a request of a tenant that is held back if it takes nothing from the others; no place is kept for it. */
+  /** Starts a request of a held-back tenant if a slot beyond the others' reserve is free; no place is planned for it. */
   #placeInSpare(
     entry: QueueEntry,
     list: Candidates,
@@ -162,14 +162,14 @@ export class SchedulingPass {
     const { queue, random } = this.#parts
     const row = list.cheapestSpare(entry, others, random, now)
     if (row >= 0) return this.#start(entry, list, row, now)
-    // Its tenant's line gets what the others leave.
+    // The tenant's requests get what the others leave.
     const startsAt = now + queue.drainS(entry.request) / part
     entry.plan = { node: null, waitsFor: 'share', startsAt }
-    if (!this.#held.has(list)) this.#held.set(list, { rank: queue.rankOf(entry), startsAt })
+    if (!this.#heldBack.has(list)) this.#heldBack.set(list, { rank: queue.rankOf(entry), startsAt })
     return this.#refuseHopeless(entry, list, now)
   }
 
-  /** Refuses who has no place, now or later, or only where its model could not be loaded just now. */
+  /** Refuses a request that has no place, now or later, or only places where the load has just failed. */
   #refuseHopeless(entry: QueueEntry, list: Candidates, now: number): boolean {
     if (!list.admitsAnywhere(entry)) return this.#refuse(entry, 'no-node', 0, now)
     const failed = failedLoadOf(entry, list, now)
@@ -188,7 +188,7 @@ export class SchedulingPass {
     return true
   }
 
-  /** Keeps the place for the request while this pass lasts, and has the model loaded where it is not. */
+  /** Plans the place for the request during this pass, and begins a swap if the model is not in memory. */
   #hold(entry: QueueEntry, list: Candidates, row: number, now: number): void {
     const runner = list.runners[row]
     const { state, eviction } = list.costTerms(row)
@@ -210,7 +210,7 @@ export class SchedulingPass {
     return this.#parts.lists.of(request, now)
   }
 
-  /** Whether one more load of the model may begin in this pass. */
+  /** Begins a swap if the pass may begin one more for the model. Returns whether it did. */
   #begin(runner: Runner, eviction: NonNullable<CostTerms['eviction']>, now: number): boolean {
     const { rules, swaps } = this.#parts
     const begun = this.#begun.get(runner.model) ?? 0
@@ -220,12 +220,12 @@ export class SchedulingPass {
     return true
   }
 
-  /** Decides which newcomers may wait; the last ones to come are the first to go. */
+  /** Decides which newcomers may wait; the last to arrive is the first to be refused. */
   #limitNewcomers(now: number): void {
     const { queue, queueLimits } = this.#parts
     for (const entry of queue.takeNewcomers()) {
       const { request } = entry
-      // Another newcomer may have pushed it out.
+      // It may have been removed in favour of another newcomer.
       if (!queue.get(request.id)) continue
       const list = this.#listFor(entry, now)
       if (!list.admitsAnywhere(entry)) {
@@ -240,7 +240,7 @@ export class SchedulingPass {
     }
   }
 
-  /** Predicted seconds until it starts: as planned, else by how fast its line moves. */
+  /** Predicted seconds until the start: as planned, else by the speed of the queue. */
   waitS(entry: QueueEntry, now: number): number {
     const { request, plan } = entry
     if (plan) return Math.max(0, plan.startsAt - now)
@@ -249,7 +249,7 @@ export class SchedulingPass {
     return loadS + (perS > 0 ? ahead / perS : 0)
   }
 
-  /** @param node whose load failed, if that is the reason. */
+  /** @param node where the load failed, if that is the reason. */
   #refuse({ request }: QueueEntry, reason: RefusalReason, waitS: number, now: number, node?: string): true {
     const { queue, queueLimits, log } = this.#parts
     queue.remove(request.id, now)

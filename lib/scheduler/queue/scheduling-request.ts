@@ -1,7 +1,7 @@
 import { embeds, type RequestSpec } from '../../fleet/request-spec.ts'
 import type { SchedulingRequest } from '../events.ts'
 
-/** @param id that the core knows it by; one that is in use stands for what it is in use for. */
+/** @param id of the request in the core; an id in use means the queued or running request. */
 export function schedulingRequestOf(spec: RequestSpec, id: string): SchedulingRequest {
   const { promptTokens = 0, maxTokens = null, prefixes = [], streams = false, arrivedAt, api } = spec
   return {
@@ -21,7 +21,7 @@ export function schedulingRequestOf(spec: RequestSpec, id: string): SchedulingRe
   }
 }
 
-/** As the scheduler was asked for it. */
+/** The request as `acquire` got it. */
 export function requestSpecOf({ embeds, arrivedAt, ...request }: SchedulingRequest): RequestSpec {
   return { ...request, api: embeds ? 'ollama_embed' : 'ollama_chat', arrivedAt: arrivedAt * 1000 }
 }

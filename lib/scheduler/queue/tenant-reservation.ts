@@ -2,23 +2,23 @@ import type { Parameters } from '../parameters.ts'
 import { DemandTracker } from './demand-tracker.ts'
 import type { Tenants } from './tenants.ts'
 
-/** What a tenant is held to that asks for much more than its share. */
+/** Limits of a tenant that asks for much more than its share. */
 export interface ReservationLimits {
-  /** What the others ask for, as a share of all that the fleet can serve. */
+  /** Demand of the other tenants, as a share of the fleet's capacity. */
   readonly others: number
-  /** Share of the fleet that it can count on. */
+  /** Share of the fleet that the tenant gets at least. */
   readonly part: number
 }
 
 /**
- * Keeps room for the others while one tenant asks for much more than its share. The order of the queue alone comes too late:
- * before there is a queue whoever sends most has every slot, and keeps it for as long as answers take. As on telephone trunks
- * the last free places are not for the stream that overflows (trunk reservation). Nobody makes way for the less urgent.
+ * Reserves room for the others while one tenant asks for much more than its share. The order of the queue alone acts too
+ * late: before a queue forms, the tenant that sends most takes every slot, and keeps it while its answers run. As in trunk
+ * reservation on telephone lines, the last free slots are closed to the overflowing tenant. Less urgent demand does not count.
  */
 export class TenantReservation {
   readonly #rules: Parameters
   readonly #tenants: Tenants
-  /** By rank: what is asked for that is as urgent, or more. */
+  /** By rank: demand of that rank, and of more urgent ones. */
   readonly #byRank: DemandTracker[] = []
 
   constructor(rules: Parameters, tenants: Tenants) {
@@ -26,7 +26,7 @@ export class TenantReservation {
     this.#tenants = tenants
   }
 
-  /** A tenant asks for so many seconds of the whole fleet's work. */
+  /** A tenant requests so many seconds of the whole fleet's work. */
   requested(tenant: string, rank: number, fleetS: number, now: number): void {
     this.#byRank[rank] ??= new DemandTracker(this.#rules.reservation, this.#tenants)
     const account = this.#tenants.account(tenant)
@@ -34,7 +34,7 @@ export class TenantReservation {
       this.#byRank[lower]?.requested(account, fleetS, now)
   }
 
-  /** Null for whoever is not held back: who does not ask for too much, has less than its share of what runs, or is one of many such. */
+  /** Null: the tenant is not held back, because its demand is fair, it runs less than its share, or every tenant floods. */
   limits(tenant: string, rank: number, now: number): ReservationLimits | null {
     if (!this.#rules.uses.reservation) return null
     const account = this.#tenants.account(tenant)

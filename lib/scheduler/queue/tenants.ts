@@ -8,29 +8,29 @@ interface Account {
 }
 
 /**
- * Who was served how much: the virtual token counter (VTC, docs/routing.md#order). Whoever has had least goes first; who
- * comes back from idleness starts level with those that wait, so that nobody saves up.
+ * Tokens served by tenant: the virtual token counter (VTC, docs/routing.md#order). The tenant with the lowest counter goes
+ * first. A tenant that returns from idleness starts level with those that wait, so that idle time is not saved up.
  */
 export class Tenants {
   readonly #rules: Parameters
   readonly #accounts = new Map<string, Account>()
-  /** Of the tenant served last: where a newcomer starts when nobody waits. */
+  /** The counter of the tenant served last: a newcomer starts there when no tenant waits. */
   #level = 0
-  /** Requests of all of them. */
+  /** Running requests of all tenants. */
   #running = 0
 
   constructor(rules: Parameters) {
     this.#rules = rules
   }
 
-  /** Under which name a tenant is counted here. */
+  /** The name under which a tenant is counted. */
   account(tenant: string): string {
     return this.#rules.uses.fairness ? tenant : ''
   }
 
   weight(tenant: string): number {
     const { tenantWeights } = this.#rules
-    // Names are the operators' choice, and "constructor" is one.
+    // Operators choose the names, and "constructor" is a possible one.
     return (Object.hasOwn(tenantWeights, tenant) && tenantWeights[tenant]) || 1
   }
 
@@ -38,7 +38,7 @@ export class Tenants {
     return this.#accounts.get(tenant)?.counter ?? this.#level
   }
 
-  /** Of all requests that run, those of the tenant; 0 when it runs none. */
+  /** The tenant's share of all running requests. */
   runningShare(tenant: string): number {
     return (this.#accounts.get(tenant)?.running ?? 0) / Math.max(1, this.#running)
   }
@@ -54,7 +54,7 @@ export class Tenants {
     this.#close(tenant)
   }
 
-  /** A request of the tenant starts, and is expected to use so many tokens. */
+  /** A request of the tenant starts, with so many expected tokens. */
   began(tenant: string, tokens: number): void {
     const account = this.#open(tenant)
     this.#level = Math.max(this.#level, account.counter)
@@ -63,7 +63,7 @@ export class Tenants {
     this.#running++
   }
 
-  /** It is over, and used so many more than expected, or fewer. */
+  /** A request ended. @param tokens used beyond the expected ones; may be negative. */
   ended(tenant: string, tokens: number): void {
     const account = this.#open(tenant)
     account.counter += tokens / this.weight(tenant)
@@ -80,7 +80,7 @@ export class Tenants {
     return account
   }
 
-  /** Forgets an idle tenant that would start no lower as a newcomer. */
+  /** Forgets an idle tenant that would start at the same counter, or higher, as a newcomer. */
   #close(tenant: string): void {
     const account = this.#accounts.get(tenant)
     if (account && account.queued + account.running <= 0 && account.counter <= this.#level)

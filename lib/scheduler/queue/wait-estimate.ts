@@ -6,15 +6,15 @@ import type { FairQueue } from './fair-queue.ts'
 import type { QueueLimits } from './queue-limits.ts'
 import type { ReservationLimits } from './tenant-reservation.ts'
 
-/** What would be decided on a request now, and why. */
+/** What a pass would decide on a request now, and why. */
 export interface WaitEstimate {
-  /** Every place it has, the cheapest first. */
+  /** All its candidates, the cheapest first. */
   readonly candidates: readonly Candidate[]
-  /** What it waits for; null when it could start now, or when nobody can tell. */
+  /** What it would wait for; null: it could start now, or that is unknown. */
   readonly waitsFor: EntryPlan['waitsFor'] | null
-  /** Monotonic seconds; null when nobody can tell. */
+  /** Monotonic seconds; null: unknown. */
   readonly predictedStart: number | null
-  /** Why it would not be let in; null: it would, or was. */
+  /** Why it would be refused; null: it would be admitted, or was. */
   readonly refused: RefusalReason | null
 }
 
@@ -24,11 +24,11 @@ interface EstimateInputs {
   readonly list: Candidates
   readonly queue: FairQueue
   readonly queueLimits: QueueLimits
-  /** What its tenant is held to; null: nothing. */
+  /** Limits of its tenant; null: none. */
   readonly limits: ReservationLimits | null
 }
 
-/** Of a request in the queue, or of one as though it came now. Nothing is changed. */
+/** Estimates for a queued request, or for one as though it arrived now. Changes nothing. */
 export function estimateWait(entry: QueueEntry, around: EstimateInputs, now: number): WaitEstimate {
   const { list, queue } = around
   const candidates = candidatesOf(entry, list, now)
@@ -38,7 +38,7 @@ export function estimateWait(entry: QueueEntry, around: EstimateInputs, now: num
   return { candidates, ...expectation, refused }
 }
 
-/** As planned; else at the place that is best now, after those that go first. */
+/** As planned; else at the best candidate now, after the requests that go first. */
 function expect(
   entry: QueueEntry,
   best: Candidate | undefined,
@@ -57,7 +57,7 @@ function expect(
   return { waitsFor: best.state === 'full' || ahead > 0 ? 'slot' : null, predictedStart }
 }
 
-/** What a newcomer would be told. */
+/** Why a newcomer would be refused. */
 function refusalOf(
   entry: QueueEntry,
   { waitsFor, predictedStart }: Expectation,
@@ -75,6 +75,6 @@ function refusalOf(
   }
   const ttftS = predictedStart - now + request.promptTokens * list.flow(now).prefillPerToken
   const refusal = queueLimits.check(entry, withIt, ttftS)
-  // A more urgent one takes the place of the last.
+  // A more urgent request takes the place of the last one.
   return refusal === 'queue-full' && (queue.last?.rule.rank ?? 0) > rule.rank ? null : refusal
 }

@@ -32,7 +32,7 @@ test('each node that has the model is named with what keeps requests from it', (
   ]
   assert.equal(
     told(nodes, { c: 'refused' }, {}, ['d']),
-    'a (down), b (cordoned), c (takes no connections), d (failed this request)',
+    'a (down), b (cordoned), c (refuses connections), d (failed this request)',
   )
 })
 
