@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { link, open, rm, writeFile } from 'node:fs/promises'
+import { link, open, rm } from 'node:fs/promises'
 import { secretFileFault } from '../shared/process/secret-file.ts'
+import { createFile, syncDirectoryOf } from '../shared/process/write-file.ts'
 
 /**
  * The admin token in `file`, readable by its owner only, which the first to ask makes.
@@ -36,8 +37,10 @@ async function create(file: string): Promise<string | null> {
   const token = randomBytes(32).toString('base64url')
   const fresh = `${file}.${randomBytes(8).toString('hex')}`
   try {
-    await writeFile(fresh, `${token}\n`, { mode: 0o600, flag: 'wx', flush: true })
+    const written = await createFile(fresh, (each) => each.writeFile(`${token}\n`))
+    await written.close()
     await link(fresh, file)
+    await syncDirectoryOf(file)
     return token
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return read(file) // another was first

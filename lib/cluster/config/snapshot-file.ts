@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { type FileHandle, readFile, rename } from 'node:fs/promises'
 import { z } from 'zod'
 import type { NodeStatus } from '../../fleet/node.ts'
 import type { Log } from '../../shared/log.ts'
+import { createFile, syncDirectoryOf } from '../../shared/process/write-file.ts'
 import type { Entry } from '../../store/store.ts'
 import { statusSchema } from '../probing/stored-status.ts'
 import { allObjects, type StoredDocuments } from './documents.ts'
@@ -90,19 +90,13 @@ export class SnapshotFile {
   /** Resolves once the file is synced; an intact version exists at every moment. Rejects with the error of the disk. */
   async save(saved: Saved): Promise<void> {
     const fresh = `${this.#path}.new`
-    await rm(fresh, { force: true })
-    const file = await open(fresh, 'wx', 0o600)
-    try {
-      await writeSealed(file, saved)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
+    const file = await createFile(fresh, (each) => writeSealed(each, saved))
+    await file.close()
     await rename(this.#path, this.#previous).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error
     })
     await rename(fresh, this.#path)
-    await syncDirectory(dirname(this.#path))
+    await syncDirectoryOf(this.#path)
   }
 
   get #previous(): string {
@@ -152,13 +146,4 @@ function unseal(text: string): Saved | null {
 
 function digestOf(saved: unknown): string {
   return createHash('sha256').update(JSON.stringify(saved)).digest('hex')
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
 }

@@ -1,6 +1,6 @@
 import { type FileHandle, open, readFile, rename, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { createFile, syncDirectoryOf } from '../../shared/process/write-file.ts'
 import { StoreError } from '../store.ts'
 
 const magic = Buffer.from('llamero store 1\n')
@@ -45,7 +45,7 @@ export class Journal {
     })
     if (!bytes) {
       const file = await replace(path, first)
-      await syncDirectory(path)
+      await syncDirectoryOf(path)
       return { journal: new Journal(path, file, sizeWith(first)), payloads: [first], cutBytes: 0 }
     }
     const { payloads, end } = parse(bytes)
@@ -98,7 +98,7 @@ export class Journal {
     const old = this.#file
     this.#file = fresh
     this.#size = sizeWith(payload)
-    this.#repair = () => syncDirectory(this.#path)
+    this.#repair = () => syncDirectoryOf(this.#path)
     await old.close()
     await this.#repair()
     this.#repair = null
@@ -139,10 +139,10 @@ function parse(bytes: Buffer): { payloads: Buffer[]; end: number } {
 /** Writes a file beside `path` and renames it over `path`: at any moment there is the old file or the new one. */
 async function replace(path: string, payload: Buffer): Promise<FileHandle> {
   const fresh = `${path}.new`
-  const file = await open(fresh, 'w', 0o600)
+  const file = await createFile(fresh, (each) =>
+    writeAll(each, Buffer.concat([magic, ...framed(payload)]), 0),
+  )
   try {
-    await writeAll(file, Buffer.concat([magic, ...framed(payload)]), 0)
-    await file.sync()
     await rename(fresh, path)
     return file
   } catch (error) {
@@ -155,15 +155,5 @@ async function writeAll(file: FileHandle, bytes: Buffer, at: number): Promise<vo
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done)
     done += bytesWritten
-  }
-}
-
-/** A rename is on the disk only once its directory is. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(dirname(path), 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
   }
 }
