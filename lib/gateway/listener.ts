@@ -9,9 +9,9 @@ import type { Pipeline } from './pipeline.ts'
 
 const defaultLimits = {
   ...requestLimits,
-  /** Each stream needs a second socket, to its node, out of the 65,536 files of the service's unit. */
+  /** Each stream needs a second socket, to its node; the unit of the service allows 65,536 open files. */
   maxConnections: 25_000,
-  /** Requests of one connection that may wait behind the one being answered. */
+  /** Pipelined requests of one connection that may wait behind the one in progress. */
   maxPipelined: 100,
 }
 
@@ -19,7 +19,7 @@ interface ListenerOptions {
   readonly snapshot: CurrentSnapshot
   readonly metrics: Metrics
   readonly limits?: Partial<typeof defaultLimits>
-  /** Told of a connection that could not be accepted. */
+  /** Called when a connection could not be accepted. */
   readonly refused?: (error: Error) => void
 }
 
@@ -30,9 +30,9 @@ export class Listener {
   readonly #snapshot: CurrentSnapshot
   readonly #metrics: Metrics
   readonly #maxPipelined: number
-  /** Open connections by the caller's address. */
+  /** Open connections by caller address. */
   readonly #connections = new Map<string, number>()
-  /** Requests that wait for their turn on a connection; only of callers who pipeline. */
+  /** Pipelined requests that wait for the one before them, by connection. */
   readonly #pipelined = new WeakMap<Socket, number>()
   #closing: Promise<void> | null = null
 
@@ -50,7 +50,7 @@ export class Listener {
     this.#server.maxConnections = maxConnections
     this.#server.on('connection', (socket) => this.#admit(socket))
     this.#server.on('request', (request, response) => this.#serve(request, response, false))
-    // The caller waits for our word before it sends the body: authentication comes first, "100 Continue" after it.
+    // With Expect the caller sends its body only after "100 Continue": authentication comes first.
     this.#server.on('checkContinue', (request, response) => this.#serve(request, response, true))
     this.#server.on('checkExpectation', (_request, response) => {
       response.writeHead(417, { 'content-length': 0, connection: 'close' }).end()
@@ -68,7 +68,7 @@ export class Listener {
     return bind(this.#server, address)
   }
 
-  /** Takes no new connections, closes idle ones, and resolves when all are closed; `destroy` ends those left. */
+  /** Accepts no new connections, closes idle ones, and resolves when all are closed. `destroy` closes the rest. */
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       this.#server.close(() => resolve())
@@ -84,7 +84,7 @@ export class Listener {
 
   #admit(socket: Socket): void {
     const address = socket.remoteAddress
-    if (address === undefined) return // gone again already
+    if (address === undefined) return // closed already
     const open = this.#connections.get(address) ?? 0
     const limit = this.#snapshot.get().config.limits.connections_per_address
     if (limit > 0 && open >= limit) {
@@ -104,23 +104,23 @@ export class Listener {
   }
 
   #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
-    // Behind the last answer of its connection, which closes: nobody could be told anything. Node gives such a request
-    // the socket out of turn, and crashes the process when one is answered while an earlier one waits.
+    // The last response of this connection closes it, so this request cannot be answered. Node gives such a request
+    // the socket out of turn, and crashes the process when it is answered while an earlier one waits.
     if (!request.socket.writable) return
-    // Node gives a response its socket when the answers before it are out. Until then a pipelined request costs no slot,
-    // and nobody would tell it that the caller has left.
+    // Node gives a response its socket when the responses before it are out. Until then a pipelined request must not
+    // take a slot, and would not learn that the caller has left.
     if (response.socket === null) {
       this.#queue(request, response, expectsContinue)
       return
     }
-    // While draining, an answered connection must not be reused for the next request.
+    // While draining, a connection must not be used for another request.
     if (this.#closing !== null) response.shouldKeepAlive = false
     void this.#pipeline.handle(request, response, expectsContinue)
   }
 
   #queue(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
     const { socket } = request
-    if (socket.destroyed) return // by an earlier one of the same read
+    if (socket.destroyed) return // by an earlier request of the same read
     const waiting = (this.#pipelined.get(socket) ?? 0) + 1
     if (waiting > this.#maxPipelined) {
       this.#metrics.connectionsRefused.inc({ limit: 'pipelined' })
@@ -134,7 +134,7 @@ export class Listener {
     })
   }
 
-  /** What Node's parser could not read, or did not get in time. */
+  /** A request that Node's parser could not read, or did not get in time. */
   #break(error: NodeJS.ErrnoException, socket: Socket): void {
     if (!socket.writable || error.code === 'ECONNRESET') {
       socket.destroy()
@@ -144,14 +144,15 @@ export class Listener {
     const exchange = this.#pipeline.exchanges.on(socket)
     if (refusal.code === 'request_timeout' && exchange?.streamsBody) return
     if (!exchange || exchange.response.writableEnded) {
-      // There is no request to answer in a dialect: the status is all that is said.
+      // Without a parsed request the dialect is unknown: the status alone is sent.
       socket.end(bareAnswer(refusal.status), () => socket.destroy())
       return
     }
     const { request, response } = exchange
     response.shouldKeepAlive = false
     if (!response.headersSent) exchange.abort(refusal)
-    // Bytes after a whole request, in the middle of its answer; if it is not whole, it has been refused and lingers.
+    // Bytes that follow a complete request while its response is written. An incomplete request was refused already,
+    // and lingers.
     else if (request.complete) socket.destroy()
   }
 }

@@ -11,13 +11,13 @@ interface Observers {
   readonly metrics: Metrics
 }
 
-/** The one log line and the metrics of a finished request. The only place that counts requests. */
+/** Writes the one log line and the metrics of a finished request. No other place counts requests. */
 export function logAccess(exchange: Exchange, snapshot: Snapshot, { clock, log, metrics }: Observers): void {
   const { trace, request, response, signal } = exchange
   const durationMs = clock.now() - exchange.startedAt
   const left = trace.error instanceof ClientGone || signal.reason instanceof ClientGone
   const status = left ? 499 : response.statusCode
-  // Callers write the model's name: only names of the inventory may become labels.
+  // The caller wrote the model name: only names of the inventory may become label values.
   const model = snapshot.models.has(trace.model) ? trace.model : trace.model === '' ? '' : otherModel
   const { api, outcome, firstByteMs, tokens } = trace
   const labels = { api, model, code: status, outcome, cold: trace.reason === 'cold-load' }
@@ -54,7 +54,7 @@ export function logAccess(exchange: Exchange, snapshot: Snapshot, { clock, log, 
   })
 }
 
-/** A caller's mistake is worth a line, not an alarm; what is not in the catalogue is a bug of ours. */
+/** The caller's own mistakes are `info`. An error outside the catalogue is a bug of llamero. */
 function levelOf(error: unknown): 'info' | 'warn' | 'error' {
   if (!(error instanceof ProxyError)) return 'error'
   return error.status < 500 ? 'info' : 'warn'

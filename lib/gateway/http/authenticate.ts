@@ -11,35 +11,35 @@ import type { Exchange } from './exchange.ts'
 import { checkHost, proxyHeaderOf } from './keyless.ts'
 import type { Route } from './routes.ts'
 
-/** Who asks: the tenant that is counted, the models it may see, and what it may do. */
+/** The caller: its tenant, the models it may see, and what it may do. */
 export interface Caller {
   readonly tenant: string
   readonly models: readonly string[]
-  /** It has scope `admin`: it may change models. */
+  /** It has scope `admin`, and may change models. */
   readonly mayManage: boolean
-  /** What its key says otherwise than `callers` of the config. */
+  /** Options of its key, which override `callers` of the configuration. */
   readonly options?: KeyOptions
   /** The priority class its key names. */
   readonly class?: string
 }
 
-/** Callers without a key, where they are let in at all. */
+/** The caller without a key, where none is needed. */
 const anonymous: Caller = { tenant: 'anonymous', models: ['*'], mayManage: false }
 
-/** What a request's memory counts for: the caller's tenant, or where it has none its address. */
+/** The owner that body bytes count for: the tenant of the key, or the address of a caller without one. */
 export function ownerOf(caller: Caller, address: string | undefined): string {
   return caller === anonymous ? `address ${address}` : `tenant ${caller.tenant}`
 }
 
-/** Every token of ours begins with this, so anything else a client was made to send is no key. */
+/** Every llamero token begins with this. Clients that must send some key send others. */
 export const tokenPrefix = 'llm_'
 
 interface Door {
-  /** The listener is bound to loopback: only there may callers do without a key. */
+  /** The listener is bound to loopback: only there callers may do without a key. */
   readonly loopback: boolean
-  /** What is asked for needs no key anywhere. */
+  /** The route needs no key on any listener. */
   readonly open: boolean
-  /** Any of these scopes lets a caller in. */
+  /** A key with one of these scopes is accepted. */
   readonly scopes: readonly Scope[]
   readonly clock: Clock
 }
@@ -47,7 +47,7 @@ interface Door {
 const inference: readonly Scope[] = ['inference']
 
 /**
- * The caller of a request, as far as its route may be used by it.
+ * Finds the caller and checks that it may use the route.
  *
  * @throws ProxyError those of `identify`, and `admin_scope_required`.
  */
@@ -58,7 +58,7 @@ export function authenticate(
   { clock, loopback }: Pick<Door, 'clock' | 'loopback'>,
 ): Caller {
   const open = route.action === 'answer' && route.open
-  // A key with the scope admin alone is good for these.
+  // Routes for which a key with only the scope admin is accepted.
   const isForAdmins = route.kind === 'management' || (route.action === 'pass' && route.to === 'identity')
   const door = { clock, loopback, open, scopes: isForAdmins ? scopes : inference }
   const caller = identify(request, snapshot, door)
@@ -68,11 +68,11 @@ export function authenticate(
 }
 
 /**
- * Finds the caller by the token in `Authorization: Bearer` or `x-api-key`, else by its address, unless a proxy stands
- * between: the address is the proxy's then.
+ * Finds the caller by the token in `Authorization: Bearer` or `x-api-key`, else by its address. Behind a proxy the
+ * address is that of the proxy, and identifies no caller.
  *
- * Where callers may do without a key, a token that cannot be one of ours counts as none: SDKs insist on sending some key.
- * Unknown and revoked tokens get the same answer; a token that was good until it expired is told so.
+ * Where callers may do without a key, a token without the prefix of llamero counts as none: SDKs insist on sending
+ * some key. Unknown and revoked tokens get the same error; an expired token gets its own.
  *
  * @throws ProxyError `unauthorized`, `key_expired`, `anonymous_refused`, `foreign_host`, `inference_scope_required` for a key that is good for changes only, or `bad_request` for two tokens that differ.
  */
@@ -115,14 +115,14 @@ export function findKey(snapshot: Snapshot, token: string, scope: Scope, clock: 
   return key?.scopes.includes(scope) ? key : null
 }
 
-/** What the holder of an expired key is told; null for any other token. Keys expire by the clock of this machine. */
+/** The error for an expired key; null for any other token. Keys expire by the clock of this machine. */
 export function expiryOf(snapshot: Snapshot, token: string, clock: Clock): ProxyError | null {
   const key = snapshot.keys.get(hashToken(token))
   if (!key?.expires || !isExpired(key, clock)) return null
   return new ProxyError('key_expired', { expires: key.expires, now: clock.date().toISOString() })
 }
 
-/** Looked up by hash only: the token's text reaches nothing. */
+/** Keys are looked up by hash: the text of a token is stored and logged nowhere. */
 function validKey(snapshot: Snapshot, token: string, clock: Clock): KeyView | null {
   const key = snapshot.keys.get(hashToken(token))
   return key && !isExpired(key, clock) ? key : null
@@ -134,7 +134,7 @@ function isExpired({ expires }: KeyView, clock: Clock): boolean {
 
 type Auth = Config['auth']
 
-/** Who a caller without a key is, or null where it needs one. */
+/** The caller without a key at this address; null where a key is needed. */
 function guestAt(socket: IncomingMessage['socket'], auth: Auth, door: Door): Caller | null {
   const entry = entriesOf(auth).find(({ covers }) => covers(socket.remoteAddress ?? ''))?.entry
   if (entry && opens(entry, door))
@@ -161,7 +161,7 @@ interface AddressEntry {
   readonly covers: (address: string) => boolean
 }
 
-/** Compiled once for each version of the configuration. */
+/** Compiled once per version of the configuration. */
 const compiled = new WeakMap<Auth, readonly AddressEntry[]>()
 
 function entriesOf(auth: Auth): readonly AddressEntry[] {

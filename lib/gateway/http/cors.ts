@@ -4,16 +4,16 @@ import { matchesGlob } from '../../fleet/documents/glob.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Exchange } from './exchange.ts'
 
-/** Seconds for which a browser need not ask again. */
+/** Seconds for which a browser may keep the preflight response. */
 const preflightAge = 12 * 60 * 60
 const headerNames = /^[\w-]+(?:, ?[\w-]+)*$/
 
 /**
- * Gives the web pages of allowed origins leave to read the answer. Those of others are refused, as Ollama does
- * (docs/ollama.md#http): a page that cannot read answers could still set GPUs to work on a listener that asks for no key.
- * There is no leave to send cookies: the key is in a header, and no page has one by chance. Nodes never see an origin.
+ * Allows web pages of the configured origins to read responses. Pages of other origins are refused, as Ollama does
+ * (docs/ollama.md#http): a page that cannot read responses could still use GPUs on a listener that needs no key.
+ * Cookies are not allowed: the key is in a header. Nodes never see an origin.
  *
- * @returns whether the request was a preflight of such a page, which is answered with this.
+ * @returns whether the request was a preflight, which is answered now.
  * @throws ProxyError `foreign_origin`.
  */
 export function answerCors({ request, response, trace, publicId }: Exchange, { cors }: Config): boolean {
@@ -37,12 +37,12 @@ export function answerCors({ request, response, trace, publicId }: Exchange, { c
   return true
 }
 
-/** A page that came by this very address, through a proxy that serves it: its requests cross no border. */
+/** Whether the page was served from this address, through a proxy: then its requests are not cross-origin. */
 function isOwn(origin: string, host: string | undefined): boolean {
   return host !== undefined && URL.parse(origin)?.host === host
 }
 
-/** `null` is the origin of every page that hides its own. */
+/** Any page can have the origin `null`. */
 function isAllowed(origin: string, { origins }: Config['cors']): boolean {
   return origin !== 'null' && origins.some((glob) => matchesGlob(glob, origin))
 }

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Dialect } from '../../fleet/request-spec.ts'
 import type { ErrorCode, ProxyError } from '../../shared/errors.ts'
 
-/** Whether an answer of this type comes in pieces that mean something each. */
+/** Whether a response of this type is a stream of lines or events. */
 export function isStream(contentType: string): boolean {
   return contentType.startsWith('application/x-ndjson') || contentType.startsWith('text/event-stream')
 }
@@ -16,7 +16,7 @@ const kinds: Readonly<Record<number, string>> = {
   429: 'rate_limit_error',
 }
 
-/** What Ollama says as well, and it gives OpenAI's clients no code with it (docs/ollama.md#answers). */
+/** Errors that Ollama has too, for which it gives OpenAI clients no code (docs/ollama.md#answers). */
 const ollamasOwn: ReadonlySet<ErrorCode> = new Set([
   'missing_body',
   'bad_json',
@@ -26,7 +26,7 @@ const ollamasOwn: ReadonlySet<ErrorCode> = new Set([
   'model_not_pulled',
 ])
 
-/** An error as the caller's API writes it (docs/ollama.md#answers). */
+/** An error in the format of the caller's API (docs/ollama.md#answers). */
 export function errorBody(dialect: Dialect, error: ProxyError, requestId: string): object {
   const type =
     kinds[error.status] ??
@@ -44,12 +44,12 @@ export function errorBody(dialect: Dialect, error: ProxyError, requestId: string
   dialect satisfies never
 }
 
-/** Before which the client shall not ask again, in seconds; undefined when waiting does not help. */
+/** Seconds until a retry may help; undefined when waiting does not help. */
 type Wait = number | undefined
 
 /**
- * When to ask again, for whoever can tell time; and to the SDKs of OpenAI and Anthropic whether to, where the status
- * alone would mislead them (docs/ollama.md#answers). They ask again after any status of 500 or more, and 408, 409, 429.
+ * Headers that say when to retry. For the SDKs of OpenAI and Anthropic also whether to retry, where the status alone
+ * would mislead them (docs/ollama.md#answers): they retry 408, 409, 429 and every status from 500 on.
  */
 export function retryHeaders(dialect: Dialect, status: number, wait: Wait): Record<string, string> {
   const headers = wait === undefined ? {} : { 'retry-after': String(Math.ceil(wait)) }
@@ -60,12 +60,12 @@ export function retryHeaders(dialect: Dialect, status: number, wait: Wait): Reco
   return mayPass.has(status) ? {} : { 'x-should-retry': 'false' }
 }
 
-/** Statuses without a hint of when, that another try may not meet again. */
+/** Statuses that a retry without a known delay may not meet again. */
 const mayPass = new Set([408, 500, 502, 504])
 
 /**
- * The last words in a stream that cannot be finished, so that no client takes it for a whole answer. The leading line
- * break ends a line that was cut in the middle; after a whole line it is an empty one, which every reader skips.
+ * The error at the end of a broken stream, so that no client takes the stream for complete. The leading line break
+ * ends a line that was cut in the middle; readers skip an empty line.
  */
 export function streamError(dialect: Dialect, error: ProxyError, requestId: string): string {
   const json = JSON.stringify(errorBody(dialect, error, requestId))
@@ -80,7 +80,7 @@ export function streamError(dialect: Dialect, error: ProxyError, requestId: stri
   dialect satisfies never
 }
 
-/** Sends a JSON answer whole. */
+/** Sends a JSON response. */
 export function sendJson(
   response: ServerResponse,
   status: number,

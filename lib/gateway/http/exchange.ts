@@ -5,27 +5,25 @@ import type { Clock } from '../../shared/clock.ts'
 import type { ProxyError } from '../../shared/errors.ts'
 import type { Kind } from './routes.ts'
 
-// the whole request took too long
-
-/** Tokens of an answer, as its last line counts them, else as many as there were events. */
+/** Tokens of a response as its last line counts them; without that, the number of its events. */
 export interface Tokens {
   readonly input: number
-  /** Of `input`, those that were in the prompt cache; absent where the answer does not tell. */
+  /** Tokens of `input` that were in the prompt cache; absent when the response does not tell. */
   readonly cached?: number
   readonly output: number
 }
 
 export const noTokens: Tokens = { input: 0, output: 0 }
 
-/** The caller closed the connection: nobody's fault, and the end of all work for this request. */
+/** The caller closed the connection. All work for its request ends. */
 export class ClientGone extends Error {
   override readonly name = 'ClientGone'
 }
 
-/** What came of a request; the `outcome` label of the metrics. */
+/** The result of a request; the `outcome` label of the metrics. */
 export type RequestOutcome = 'ok' | 'client_cancelled' | 'upstream_error' | 'rejected' | 'timeout'
 
-/** What is known of a request so far, for its one log line and its metrics. */
+/** What is known of a request, for its log line and its metrics. */
 export interface Trace {
   api: Api | Kind | 'none'
   /** Canonical name; empty until a model of the inventory was found. */
@@ -35,45 +33,45 @@ export interface Trace {
   class: string
   node: string
   reason: Reason | ''
-  /** The job that carries it out; empty where there is none. */
+  /** Id of the job that carries the request out; empty without one. */
   job: string
   attempts: number
   queuedMs: number
   /** Milliseconds from the start to the first byte of the answer, or null. */
   firstByteMs: number | null
-  /** Of the answer; empty until a node answered. */
+  /** Content type of the response; empty until a node has responded. */
   contentType: string
-  /** Tokens read and written for the caller, as far as they are known. */
+  /** Tokens read and written for this request, as far as they are known. */
   tokens: Tokens
-  /** The node wrote its error into the stream itself. */
+  /** The node wrote its error into the stream. */
   errorIsInStream: boolean
   outcome: RequestOutcome
-  /** For the log: why it did not go well. */
+  /** The error, for the log. */
   error: unknown
 }
 
-/** One request and its answer on their way through the pipeline. */
+/** One request and its response. */
 export interface Exchange {
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  /** Ours, unique; the log's key. */
+  /** The unique request id of llamero; log lines carry it. */
   readonly id: string
-  /** The `x-request-id` the caller sees: its own when it is well-formed, else ours. */
+  /** The `x-request-id` of the response: the caller's own id when it is well-formed, else `id`. */
   readonly publicId: string
   readonly path: string
   readonly dialect: Dialect
   /** Monotonic milliseconds. */
   readonly startedAt: number
   /**
-   * Aborts all work for this request: with a ClientGone when the connection closes before the answer is out, with a
-   * ProxyError, which the caller is told, when we end it. The first reason stays.
+   * Aborts all work for this request: with a ClientGone when the connection closes before the response is out, with a
+   * ProxyError, which the caller gets, when llamero ends it. The first reason counts.
    */
   readonly signal: AbortSignal
   readonly abort: (reason: ClientGone | ProxyError) => void
-  /** The caller waits for "100 Continue" before it sends the body. */
+  /** The caller sent `Expect: 100-continue` and waits before it sends the body. */
   readonly expectsContinue: boolean
   readonly trace: Trace
-  /** Its body is passed on while it comes, and has a limit of time of its own. */
+  /** The body is sent on while it comes, and has its own time limit. */
   streamsBody: boolean
 }
 

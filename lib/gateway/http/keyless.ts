@@ -6,7 +6,7 @@ import { hostOf, isLocalHost } from '../../shared/net/hosts.ts'
 
 type Auth = Config['auth']
 
-/** Headers that proxies and content networks add, mostly with the address of their client; and `x-forwarded-*`. */
+/** Headers that proxies and content networks add; `x-forwarded-*` counts too. */
 const proxyHeaders: ReadonlySet<string> = new Set([
   'forwarded',
   'via',
@@ -32,23 +32,23 @@ const proxyHeaders: ReadonlySet<string> = new Set([
 ])
 
 /**
- * The header that shows that a request came through a proxy, or null. The address of its connection is the proxy's then,
- * and says nothing about the client.
+ * The header that shows that a request came through a proxy, or null. The address of the connection is then that of
+ * the proxy, and says nothing about the client.
  */
 export function proxyHeaderOf(headers: IncomingHttpHeaders): string | null {
   for (const name in headers) if (proxyHeaders.has(name) || name.startsWith('x-forwarded-')) return name
   return null
 }
 
-/** Whether a request names a host that web pages of strangers cannot name: see `isLocalHost`, and `auth.hosts`. */
+/** Whether the Host header names a host that a hostile web page cannot name: see `isLocalHost` and `auth.hosts`. */
 export function isTrustedHost({ host = '' }: IncomingHttpHeaders, { hosts }: Auth): boolean {
   return isLocalHost(host) || hosts.some((glob) => matchesGlob(glob, hostOf(host)))
 }
 
 /**
- * A web page that rebinds its name to our address asks with the rights of the browser's machine, and its origin looks like
- * our own. So a caller that shows no key must name a trusted host: always on a loopback listener, elsewhere when a web
- * page asks for what needs a right.
+ * A web page that rebinds its name to the address of llamero sends requests from the browser's machine, and its
+ * origin looks like llamero's own. So a caller without a key must name a trusted host: always on a loopback listener,
+ * elsewhere for requests from web pages to routes that need a right.
  *
  * @throws ProxyError `foreign_host`
  */
@@ -62,7 +62,10 @@ export function checkHost(
     throw new ProxyError('foreign_host', { host: (headers.host ?? '').slice(0, 200) })
 }
 
-/** Browsers send `Origin` with every method but GET and HEAD, and one of the others with those, unless a page hides it. */
+/**
+ * Browsers send `Origin` with every method but GET and HEAD. With those they send one of the other headers, unless
+ * the page prevents it.
+ */
 function isFromPage(headers: IncomingHttpHeaders): boolean {
   return (
     headers.origin !== undefined || headers.referer !== undefined || headers['sec-fetch-site'] !== undefined

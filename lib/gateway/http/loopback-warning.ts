@@ -3,8 +3,8 @@ import type { Log } from '../../shared/log.ts'
 import { inRanges } from '../../shared/net/address.ts'
 
 /**
- * What an operator with keys should know of callers on this machine: a reverse proxy that runs here and adds no header
- * makes every client one of them. Null when there is nothing to say.
+ * The warning for an operator with API keys whose callers on this machine need none: through a reverse proxy on this
+ * machine every client is such a caller. Null when there is nothing to warn of.
  */
 export function loopbackWarning({ config, keys }: Snapshot, isLoopback: boolean): string | null {
   const { auth } = config
@@ -16,7 +16,7 @@ export function loopbackWarning({ config, keys }: Snapshot, isLoopback: boolean)
   return `API keys exist, but auth.addresses[${rule}] lets callers on this machine in without one, and through a reverse proxy on this machine everybody may be such a caller; to ask all for a key, remove that range`
 }
 
-/** Logs the warning when it begins to apply, or changes. */
+/** Logs the warning when it first applies, and when it changes. */
 export function logLoopbackWarning(snapshot: CurrentSnapshot, isLoopback: boolean, log: Log): void {
   let logged: string | null = null
   snapshot.onSwap(() => {

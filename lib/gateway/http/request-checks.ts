@@ -4,16 +4,16 @@ import type { Via } from '../../shared/net/via.ts'
 import type { Exchange } from './exchange.ts'
 
 const maxTargetBytes = 8192
-/** These say who asks whom: of two, one reader takes the first and the next one the last. */
+/** Headers that must not be repeated: two readers could each take another value. */
 const singular = ['host', 'x-api-key', 'authorization']
-/** Up to 65535. */
+/** A port up to 65535. */
 const port = String.raw`(?:[0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])`
 const hostPattern = new RegExp(String.raw`^(?:[\w.-]+|\[[\da-f:.]+\])(?::${port})?$`, 'i')
 
 /**
- * Refuses what Node's parser lets through and no honest client sends: HTTP/0.9 and invented versions, a Host that is
- * none, a second one or a second key, absolute or asterisk targets, upgrades, any Transfer-Encoding but `chunked`. The
- * path that is checked here is the path that is routed and forwarded (docs/reliability.md#front-door).
+ * Refuses what Node's parser accepts and no correct client sends: unknown HTTP versions, a malformed Host, a repeated
+ * Host or key, absolute or asterisk targets, upgrades, any Transfer-Encoding but `chunked`. The path that is checked
+ * here is the path that is routed and forwarded (docs/reliability.md#front-door).
  *
  * @throws ProxyError with the reason.
  */
@@ -29,7 +29,7 @@ export function checkRequest({ request, path }: Exchange, via: Via): void {
 
 function checkHeaders(request: IncomingMessage, via: Via): void {
   const { upgrade, host, 'transfer-encoding': encoding } = request.headers
-  // An offer of HTTP/2 may be ignored; a websocket's client would wait for an answer that is none.
+  // An offer of HTTP/2 may be ignored. A websocket client would wait for a response to its upgrade.
   if (upgrade !== undefined && upgrade !== 'h2c')
     throw new ProxyError('bad_request', { reason: 'nothing here can be upgraded to' })
   if (encoding !== undefined && (encoding !== 'chunked' || request.httpVersion === '1.0')) {
@@ -37,7 +37,7 @@ function checkHeaders(request: IncomingMessage, via: Via): void {
   }
   const repeated = repeatedHeader(request.rawHeaders)
   if (repeated) throw new ProxyError('bad_request', { reason: `more than one ${repeated} header` })
-  // HTTP/1.0 needs none.
+  // HTTP/1.0 needs no Host.
   if (host !== undefined && !hostPattern.test(host))
     throw new ProxyError('bad_request', { reason: 'the Host header must be a host with or without a port' })
   if (request.headers.via !== undefined && via.isLoop(request.headers.via))

@@ -3,19 +3,19 @@ import type { Via } from '../../shared/net/via.ts'
 
 interface Framing {
   readonly caller: IncomingHttpHeaders
-  /** What the operator wants sent to this node. */
+  /** Headers that the operator configured for this node. */
   readonly node: Readonly<Record<string, string>>
   readonly host: string
-  /** Null where it is not known before it is sent. */
+  /** Null when it is not known before the body is sent. */
   readonly bodyBytes: number | null
   readonly requestId: string
   readonly via: Via
 }
 
-/** The caller's headers a node may see; the rest, credentials above all, stay here. */
+/** Headers of the caller that a node may see. Others, credentials above all, are not forwarded. */
 const forwarded: readonly string[] = ['accept', 'content-type', 'user-agent', 'traceparent', 'tracestate']
 
-/** The headers of a forwarded request: allow-listed, re-framed by the body's true length, Host set to the node's. */
+/** The headers of a forwarded request: from an allow-list, with the true length of the body and the node's Host. */
 export function requestHeaders({
   caller,
   node,

@@ -2,34 +2,37 @@ import { byModel, type Config } from '../../fleet/config.ts'
 import type { Api } from '../../fleet/request-spec.ts'
 import { ProxyError } from '../../shared/errors.ts'
 
-/** What is answered from memory, whatever the nodes do. */
+/** Answers from the snapshot, which need no node. */
 export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
 
 export type ManagedAction = 'pull' | 'push' | 'create' | 'copy' | 'delete'
 
-/** What a path is about. What is not forwarded is counted under it. */
+/** The kind of a path; requests that are not forwarded are counted by it. */
 export type Kind = 'inference' | 'inventory' | 'management' | 'node-identity' | 'other'
 
 export interface ForwardRoute {
   readonly action: 'forward'
   readonly kind: 'inference'
   readonly api: Api
-  /** Whether the answer comes in pieces, when the body's `stream` does not say. */
+  /** Whether the response is a stream when the body's `stream` does not say. */
   readonly streams: Streams
   readonly body: BodyKind
 }
 
-/** How a request's body is written: JSON is held whole, a form is passed on while it comes. */
+/** The format of a request body. JSON is read whole; a form is sent on while it comes. */
 export type BodyKind = 'json' | 'json-or-zstd' | 'form'
 
-/** Passed on as it is: to any node, to the one whose account may be used, or to the one that gets what is not known. */
+/**
+ * Requests that are sent on unchanged: to any node, to the node with the operator's account, or to the node for
+ * unknown paths.
+ */
 export interface PassRoute {
   readonly action: 'pass'
   readonly kind: Kind
   readonly to: 'any' | 'identity' | 'unknown'
 }
 
-/** What is done with a path: forwarded to a node, answered by this instance, or refused. */
+/** What is done with a path. */
 export type Route =
   | ForwardRoute
   | {
@@ -49,7 +52,7 @@ export type Action = Route['action']
 
 export type RouteOf<A extends Action> = Extract<Route, { readonly action: A }>
 
-/** Ollama's own routes stream unless told not to, those of the others only when asked (docs/ollama.md#requests). */
+/** Ollama's own routes stream unless `stream` is false; others stream only when asked (docs/ollama.md#requests). */
 type Streams = 'unless-off' | 'if-on' | 'never'
 
 interface Row {
@@ -58,8 +61,8 @@ interface Row {
 }
 
 /**
- * Every path of Ollama (docs/ollama.md#requests). Default deny: a path that is not here does not exist. Paths match
- * exactly; a query is neither needed nor forwarded.
+ * Every path of Ollama (docs/ollama.md#requests). A path that is not in the table does not exist. Paths match
+ * exactly; a query is ignored and not forwarded.
  */
 const table: ReadonlyMap<string, Row> = new Map([
   forward('/api/chat', 'ollama_chat', 'unless-off'),
@@ -73,7 +76,7 @@ const table: ReadonlyMap<string, Row> = new Map([
   forward('/v1/embeddings', 'openai_embeddings', 'never', 'json-or-zstd'),
   forward('/v1/systemone', 'ollama_systemone', 'never'),
   forward('/v1/audio/transcriptions', 'openai_transcriptions', 'never', 'form'),
-  // The heartbeat of the ollama CLI, which cannot send a key: it says only what every Ollama says.
+  // The ollama CLI asks this first and sends no key.
   answer('/', ['GET', 'HEAD'], 'running', true),
   answer('/api/version', ['GET', 'HEAD'], 'version'),
   answer('/api/status', ['GET'], 'status'),
@@ -94,15 +97,15 @@ const table: ReadonlyMap<string, Row> = new Map([
   pass('/api/experimental/model-recommendations', 'GET', 'inventory', 'any'),
 ])
 
-/** Paths that end in a name of the caller's. */
+/** Paths that end in a name. */
 const patterns: readonly [RegExp, Row][] = [
-  // Ollama takes no "/" here, and so does not find models with a namespace.
+  // Ollama accepts no "/" here, and so finds no model with a namespace.
   [/^\/v1\/models\/./, answer('', ['GET'], 'model')[1]],
   [/^\/api\/blobs\/[^/]+$/, { methods: ['HEAD', 'POST'], route: { action: 'blob', kind: 'management' } }],
   [/^\/api\/user\/keys\/[^/]+$/, pass('', 'DELETE', 'node-identity', 'identity')[1]],
 ]
 
-/** Paths that mean the same to every reader: no empty, dot or escaped segments. */
+/** Paths that every reader understands alike: no empty, dot or escaped segments. */
 const plainPath = /^\/(?:api|v1)(?:\/(?!\.{1,2}(?:\/|$))[\w.~:@-]+)+$/
 const passedMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])
 
@@ -129,7 +132,7 @@ function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'jso
   return [path, { methods: ['POST'], route }]
 }
 
-/** A path that is not known, of which the body may name a model. */
+/** An unknown path whose body may name a model. */
 function unlisted(path: string): ForwardRoute {
   const api = path.startsWith('/v1/') ? 'openai_unlisted' : 'ollama_unlisted'
   return { action: 'forward', kind: 'inference', api, streams: 'if-on', body: 'json' }

@@ -4,46 +4,46 @@ import type { Streamed } from '../body/streaming-body.ts'
 import type { UpstreamFault } from '../response/outcome.ts'
 import type { Limit, UpstreamRequest } from './upstream-request.ts'
 
-/** Most answers have begun before a silent node is looked at for the first time; from then on it is in such steps. */
+/** Milliseconds until a silent node is checked, and between checks. Most responses begin before the first check. */
 const firstSilenceCheckMs = 3000
 const silenceCheckMs = 1000
 /**
- * A connection that lived through an outage says so when one of the ends sends again, which they do more and more rarely
- * the longer it lasted. Milliseconds after which a new one is made to the node that is back.
+ * After a node is reachable again, an old connection may still work: TCP resends with growing pauses. After so many
+ * milliseconds a new connection is made instead.
  */
 const reviveMs = 3000
 
-/** An answer of a frozen node that has not gone on for as long does not go on, in milliseconds. */
+/** A response of a frozen node that has paused for so long will not go on, in milliseconds. */
 const stalledMs = 20_000
 
-/** Where an attempt is: before the head of the answer, within the answer, held up by a slow caller, or over. */
+/** The phase of an attempt: waiting for the head of the response, streaming, paused by a slow caller, or settled. */
 export type AttemptPhase = 'waiting' | 'streaming' | 'paused' | 'settled'
 
-/** The attempt that deadlines end. */
+/** An attempt, as its deadlines see it. */
 export interface TimedAttempt {
   readonly phase: AttemptPhase
-  /** The body that is being passed on; null when the node has all of it. */
+  /** The body that is being sent; null when the node has all of it. */
   readonly streamedBody: Streamed | null
   failWith(fault: UpstreamFault, cause: Error): void
 }
 
 /**
- * When an attempt must end though nothing happens: its node is silent, lost, ejected, or slower than another would be, its
- * answer stalls, or the whole request took too long. One timer at most, set to what comes first.
+ * The deadlines of an attempt: its node is silent, unreachable, ejected, or slower than another would be; its
+ * response stalls; or the whole request took too long. One timer at most, set to the nearest deadline.
  */
 export class AttemptDeadlines {
   readonly #request: UpstreamRequest
   readonly #clock: Clock
   readonly #attempt: TimedAttempt
   readonly #startedAt: number
-  /** When the current phase last made progress: the head or a byte came, or the caller read on. */
+  /** When the current phase last made progress: a byte was sent or received, or the caller read on. */
   #progressedAt: number
-  /** When a silent node is looked at next, in monotonic milliseconds. */
+  /** When the silence of the node is checked next, in monotonic milliseconds. */
   #silenceCheckAt: number
   #isOverdue = false
-  /** Why the node is to be left as soon as another can answer; null: it may well be working on the request. */
+  /** Why the attempt fails over as soon as another node can answer; null while its node may be working on it. */
   #leaveFor: Exclude<LeaveReason, 'slow'> | null = null
-  /** When the node could be reached again, after it was lost; null: it is not. */
+  /** When the node was reachable again after it was lost; null while it is not. */
   #reachableAt: number | null = null
   #sentAt: number
   #cancelTimer: () => void = () => {}
@@ -60,23 +60,23 @@ export class AttemptDeadlines {
     this.#silenceCheckAt = this.#sentAt + firstSilenceCheckMs
   }
 
-  /** When the node had the whole request, or when the attempt began, in monotonic milliseconds. */
+  /** When the whole request was sent, or before that when the attempt began, in monotonic milliseconds. */
   get sentAt(): number {
     return this.#sentAt
   }
 
-  /** A byte went or came, or the caller read on. */
+  /** A byte was sent or received, or the caller read on. */
   progressed(now: number): void {
     this.#progressedAt = now
   }
 
-  /** The node has the whole request: its time to answer begins. */
+  /** The whole request is sent: the time to respond begins. */
   requestSent(now: number): void {
     this.#sentAt = now
     this.#silenceCheckAt = now + firstSilenceCheckMs
   }
 
-  /** The answer has begun: its own limits may end sooner than the timer that was set for its head. */
+  /** The response has begun: its limits may end sooner than the timer that was set for its head. */
   headReceived(): void {
     if (this.#limit().at < this.#armedAt) this.arm()
   }
@@ -87,17 +87,17 @@ export class AttemptDeadlines {
     this.#checkSilence()
   }
 
-  /** The node can be reached again. */
+  /** The node is reachable again. */
   reachable(): void {
     if (this.#leaveFor === 'lost') this.#reachableAt ??= this.#clock.now()
   }
 
-  /** The node answers again: it may well be working on the request. */
+  /** The node answers again: it may be working on the request. */
   thawed(): void {
     if (this.#leaveFor === 'frozen') this.#leaveFor = null
   }
 
-  /** The node has answered nothing for long. */
+  /** The node has answered nothing for long: a paused response will not go on. */
   stall(): void {
     if (this.#clock.now() >= this.#progressedAt + stalledMs) this.#timeOut('stalled')
   }
@@ -106,7 +106,7 @@ export class AttemptDeadlines {
     this.#cancelTimer()
   }
 
-  /** One timer per attempt, set to the nearest limit or sooner: chunks only note the time, they set no timers. */
+  /** Sets the timer to the nearest limit, or sooner. Received chunks only note the time and set no timer. */
   arm(): void {
     this.#cancelTimer()
     this.#armedAt = this.#limit().at
@@ -117,18 +117,18 @@ export class AttemptDeadlines {
   #check(): void {
     const { at, fault } = this.#limit()
     if (this.#clock.now() < at) this.arm()
-    else if (fault === 'look') this.#checkSilence()
+    else if (fault === 'check-silence') this.#checkSilence()
     else this.#timeOut(fault)
   }
 
-  /** The node is silent. Worth leaving when it takes too long, or is not to be expected to answer, but only for another. */
+  /** Fails over from a silent node that is overdue or not expected to answer, but only when another node can answer. */
   #checkSilence(): void {
     const { responseDeadline } = this.#request
     const now = this.#clock.now()
     const expectedAt = this.#sentAt + responseDeadline.expectedMs()
     const isOverdue = now >= expectedAt
     if (isOverdue && !this.#isOverdue) responseDeadline.overdue(this.#sentAt)
-    // Hearing of it, others may have had it ejected, and this one may have left.
+    // `overdue` may eject the node, which ends this attempt.
     if (this.#attempt.phase !== 'waiting') return
     this.#isOverdue ||= isOverdue
     const fault = this.#failOverFault(isOverdue)
@@ -136,7 +136,7 @@ export class AttemptDeadlines {
       this.#timeOut(fault)
       return
     }
-    // What is expected changes with what others answer meanwhile.
+    // The expected time changes with other responses.
     const soonest = Math.min(Math.max(expectedAt, now + 1), now + firstSilenceCheckMs)
     this.#silenceCheckAt = isOverdue || this.#leaveFor ? now + silenceCheckMs : soonest
     this.arm()
@@ -158,10 +158,10 @@ export class AttemptDeadlines {
     )
   }
 
-  /** The nearest moment at which this attempt must end, and why. */
+  /** The nearest deadline of this attempt, and its fault. */
   #limit(): Limit {
     const whole: Limit = { at: this.#request.deadlineAt, fault: 'request-timeout' }
-    // Whoever reads slowly has a limit of its own: see Delivery.
+    // A slow caller has its own limit: see ResponseWriter.
     if (this.#attempt.phase === 'paused') return whole
     const step = this.#step()
     return step.at < whole.at ? step : whole
@@ -171,13 +171,13 @@ export class AttemptDeadlines {
     const { timeouts, responseDeadline } = this.#request
     const { phase, streamedBody } = this.#attempt
     if (phase === 'streaming' || streamedBody) {
-      // The caller who is waited for has a limit of its own as well: see Upload.
+      // While the caller is slow to send, its own limit counts: see StreamingBody.
       const progressedAt = streamedBody?.isAwaitingCaller ? this.#clock.now() : this.#progressedAt
       return { at: progressedAt + timeouts.between_tokens, fault: 'stalled' }
     }
     const last = this.#sentAt + responseDeadline.atMostMs
     return last <= this.#silenceCheckAt
       ? { at: last, fault: 'first-token-timeout' }
-      : { at: this.#silenceCheckAt, fault: 'look' }
+      : { at: this.#silenceCheckAt, fault: 'check-silence' }
   }
 }

@@ -2,13 +2,14 @@ import type { Socket } from 'node:net'
 
 type Written = (error?: Error | null) => void
 
-/** What the kernel says when the other end has closed. */
+/** Error codes of a write to a connection that the other end has closed. */
 const closedCodes: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET'])
 
 /**
- * Reads what came before a write failed. A server may answer in the middle of an upload and close: the answer then lies
- * in the kernel, which hands it out after the reset as well (tcp_recvmsg looks at its queue first). Node closes the socket
- * as soon as it hears of the failed write, so it hears of it when a turn of the event loop brings nothing more.
+ * Reads the response that came before a write failed. A server may respond in the middle of an upload and close: the
+ * response is then in the kernel, which returns it even after a reset (tcp_recvmsg reads its queue first). Node
+ * closes the socket as soon as it learns of the failed write, so the error is held back until a turn of the event
+ * loop reads nothing more.
  */
 export function readPastBrokenWrite(socket: Socket): void {
   if (Object.hasOwn(socket, '_write')) return
@@ -31,7 +32,7 @@ function isBrokenWrite(error: (Error & { code?: unknown }) | null | undefined): 
 async function readOut(socket: Socket): Promise<void> {
   for (let before = -1; !socket.destroyed && socket.bytesRead > before; ) {
     before = socket.bytesRead
-    // The first ends the iteration of the loop that found the write broken, the second the one that reads.
+    // The first turn ends the iteration in which the write failed; the second turn reads.
     await nextTurn()
     await nextTurn()
   }

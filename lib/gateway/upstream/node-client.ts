@@ -17,32 +17,32 @@ interface NodeClientOptions {
   readonly clock: Clock
 }
 
-/** What a node is asked, and how long it may take: milliseconds. */
+/** A request to a node, and its limits in milliseconds. */
 interface NodeClientRequest {
   readonly method: 'GET' | 'HEAD' | 'POST'
   readonly path: string
-  /** Who asks, as the node logs it. */
+  /** The request id that the node logs. */
   readonly requestId: string
   readonly headers?: IncomingHttpHeaders
   readonly body?: RequestBody
-  /** See Order. */
+  /** See UpstreamRequest. */
   readonly expectsContinue?: boolean
   readonly timeouts: Config['timeouts']
-  /** Until its answer begins. */
+  /** Until the response begins. */
   readonly silentMs: number
-  /** Until all is over; as for any request when it is absent. */
+  /** Until the response ends; `timeouts.request` when absent. */
   readonly wholeMs?: number
-  /** Why it is not waited for any longer. A bad answer to another request is no reason, unless this says so. */
+  /** Whether to give up for a reason. Bad responses to other requests are none, unless this says so. */
   readonly canFailOver?: (reason: LeaveReason) => boolean
   readonly signal?: AbortSignal
-  /** Of an answer that is kept; those of a usual answer when it is absent. */
+  /** The largest response that is kept; the usual limit when absent. */
   readonly maxAnswerBytes?: number
 }
 
 const never = new AbortController().signal
 const empty = Buffer.alloc(0)
 
-/** Requests to a node's own API whose answers are for us: whole in memory, or a failure. */
+/** Requests of llamero itself to a node's API. The response is read whole. */
 export class NodeClient {
   readonly #options: NodeClientOptions
 
@@ -77,7 +77,7 @@ export class NodeClient {
       expectsContinue,
       timeouts,
       responseDeadline: upTo(silentMs, canFailOver),
-      pulse: null, // its answer says nothing of how it serves a model
+      pulse: null, // its response says nothing about the models
       deadlineAt: clock.now() + wholeMs,
       signal,
       onResend: () => {},

@@ -79,7 +79,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     if (this.#phase === 'waiting') this.#deadlines.arm()
   }
 
-  /** It fails only when the exchange is over, which has settled this attempt. */
+  /** Sending fails only when the exchange is over, which has settled this call. */
   async #send(outgoing: ClientRequest, body: RequestBody): Promise<void> {
     const isAnswered = () => this.#phase !== 'waiting'
     try {
@@ -95,13 +95,13 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     } catch {
       return
     }
-    // An answer to half of it leaves the rest unsent: see #settle.
+    // After a response to part of the body the rest is not sent: see #settle.
     if (isAnswered()) return
     this.#streamedBody = null
     this.#deadlines.requestSent(this.#clock.now())
   }
 
-  /** Resolves when the node wants the body, has answered without it, is gone, or may know nothing of such questions. */
+  /** Resolves when the node wants the body, has responded, closes, or does not respond to Expect in time. */
   #untilContinue(outgoing: ClientRequest): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const cancel = this.#clock.after(continueMs, resolve)
@@ -109,10 +109,9 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     return promise.finally(cancel)
   }
 
-  /** The request has its socket. */
   sending(outgoing: ClientRequest): void {
     this.#readBefore = outgoing.socket?.bytesRead ?? 0
-    // The agent does so for sockets of its own.
+    // The keep-alive agent sets this for its own sockets.
     if (!Buffer.isBuffer(this.#request.body) && outgoing.socket) {
       outgoing.socket.setKeepAlive(keepAlive)
       readPastBrokenWrite(outgoing.socket)
@@ -120,7 +119,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     let interim = 0
     outgoing.on('information', () => {
       if (++interim > maxInterim)
-        this.failWith('bad-response', new Error('the node sends interim answers without an end'))
+        this.failWith('bad-response', new Error('the node sends too many interim (1xx) responses'))
     })
     outgoing.on('upgrade', (_answer, socket) => {
       socket.destroy()
@@ -128,7 +127,6 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     })
   }
 
-  /** The head of the answer is here. */
   receive(answer: IncomingMessage): void {
     if (this.#phase === 'settled') {
       answer.destroy()
@@ -154,13 +152,13 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     answer.on('data', (chunk: Buffer) => this.#take(chunk))
     answer.on('end', () => this.#finish())
     answer.on('close', () => {
-      // After every good answer as well, and an Error is not free: its stack is captured.
+      // This event also follows every complete response. An Error captures its stack, which is not free.
       if (this.#phase === 'settled') return
-      this.failWith('broken-off', new Error('the node closed the connection within its answer'))
+      this.failWith('broken-off', new Error('the node closed the connection before the end of its response'))
     })
   }
 
-  /** Whether the kernel has all of the request. */
+  /** Whether the whole request was written to the kernel. */
   get isSent(): boolean {
     return this.#streamedBody === null && this.#outgoing?.writableFinished === true
   }
@@ -198,7 +196,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     if (this.#phase === 'streaming') this.#deadlines.stall()
   }
 
-  /** http-proxy or the answer's stream reports an error. */
+  /** An error of http-proxy or of the response stream. */
   fail(error: Error): void {
     if (this.#phase === 'settled') return
     if (this.#phase !== 'waiting') {
@@ -218,7 +216,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     const next = this.#pieces?.add(chunk.length, now)
     if (next === 'give-up') {
       this.#request.upstream.takeTurns()
-      this.failWith('bad-response', new Error('the node cuts its answer into pieces of a few bytes'))
+      this.failWith('bad-response', new Error('the node sends its response in pieces of a few bytes'))
       return
     }
     if (next === 'pause') void this.#yieldTurn()
@@ -241,7 +239,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     return now
   }
 
-  /** The pieces of some reads of the socket in a row would hold up everybody else. */
+  /** Many small pieces in a row would hold up other requests: the next is read in a later turn. */
   async #yieldTurn(): Promise<void> {
     if (this.#answer) await readInTurn(this.#answer.socket)
     this.#pieces?.turnBegan(this.#clock.now())
@@ -253,7 +251,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     if (outcome) this.#settle(outcome)
   }
 
-  /** The node's headers are sent on: one that may not be is the node's fault, and throws. */
+  /** A malformed header of the node throws when it is sent on, which is the node's fault. */
   #guarded(pass: () => UpstreamOutcome | null): UpstreamOutcome | null {
     try {
       return pass()
@@ -275,7 +273,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     this.#settle({ kind: 'client-gone', reason: 'closed' })
   }
 
-  /** The node, or what it sent, is at fault. */
+  /** The node, or its response, is at fault. */
   failWith(fault: UpstreamFault, cause: Error): void {
     const { committed = false, tokens = noTokens } = this.#delivery ?? {}
     this.#settle({ kind: 'node-failed', fault, committed, tokens, cause })
@@ -290,7 +288,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     if (!waiting.delete(this)) streaming.delete(this)
     this.#request.signal.removeEventListener('abort', this.#abort)
     const isAnswered = outcome.kind === 'done' || outcome.kind === 'refused'
-    // An answer to half an upload is an answer; the rest of it would wait for nobody.
+    // After a response to part of an upload, nothing reads the rest.
     if (!isAnswered || this.#streamedBody !== null) this.closeUpstream()
     this.#resolve(outcome)
   }

@@ -3,11 +3,11 @@ import type { Clock } from '../../shared/clock.ts'
 import { asObject, parseObject } from '../response/ollama-json.ts'
 import type { UpstreamOutcome } from '../response/outcome.ts'
 
-/** How long a node may take to unload a model, and how often it is asked whether it has, in milliseconds. */
+/** Milliseconds that a node may take to unload a model, and between two checks. */
 const unloadMs = 10_000
 const pollMs = 100
 
-/** A request to a node's own API, for ourselves. */
+/** A request of llamero itself to a node's API. */
 export interface NodeRequest {
   readonly method: 'GET' | 'POST'
   readonly path: string
@@ -22,9 +22,9 @@ interface UnloadOptions {
 }
 
 /**
- * Has a node unload models, by their canonical names, and watches its memory. Ollama answers such a request at once, and
- * unloads when what runs is done (ollama: expireRunner in server/sched.go). Resolves to the models that it did not let go
- * of in time; null when the node does not tell what it has.
+ * Unloads models from a node, by their canonical names, and waits until they have left its memory. Ollama answers
+ * such a request at once, and unloads when the running requests are done (ollama: expireRunner in server/sched.go).
+ * Resolves to the models that stayed in memory; null when the node does not say what is loaded.
  *
  * @throws the signal's reason.
  */
@@ -43,7 +43,7 @@ export async function unload(
   }
 }
 
-/** Without a prompt it unloads, whatever the model can do (ollama: GenerateHandler in server/routes.go). */
+/** A request without a prompt unloads any model (ollama: GenerateHandler in server/routes.go). */
 function unloadRequest(model: string): NodeRequest {
   const body = JSON.stringify({ model, keep_alive: 0, stream: false })
   return { method: 'POST', path: '/api/generate', body, limitMs: unloadMs }
@@ -51,7 +51,7 @@ function unloadRequest(model: string): NodeRequest {
 
 const psRequest: NodeRequest = { method: 'GET', path: '/api/ps', body: '', limitMs: unloadMs }
 
-/** Canonical names of what is in the memory; null when the answer does not tell. */
+/** Canonical names of the loaded models; null when the response does not say. */
 function loadedIn(outcome: UpstreamOutcome): ReadonlySet<string> | null {
   if (outcome.kind !== 'refused' || outcome.status !== 200) return null
   const models = parseObject(outcome.body.toString('utf8'))?.['models']

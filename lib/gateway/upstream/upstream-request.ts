@@ -6,22 +6,22 @@ import type { RequestBody } from '../body/streaming-body.ts'
 import type { UpstreamFault } from '../response/outcome.ts'
 import type { AnswerHead, Delivery } from '../response/response-writer.ts'
 
-/** How long a node may be silent before its answer begins, in milliseconds from when it had the whole request. */
+/** The time to the head of a response, in milliseconds from when the whole request was sent. */
 export interface ResponseDeadline {
   readonly atMostMs: number
-  /** As what a request counts that left it for taking longer than it should. */
+  /** The fault of an attempt that failed over because it took longer than expected. */
   readonly overdueFault: UpstreamFault
-  /** How long it should be at most, as far as is known by now. */
+  /** The longest time that is expected, as far as is known now. */
   expectedMs(): number
-  /** It is silent for longer than that; told once. */
+  /** The node is silent for longer than expected. Called once. */
   overdue(sentAt: number): void
-  /** Whether the request may be sent to another node now. */
+  /** Whether the request may go to another node now. */
   canFailOver(reason: LeaveReason): boolean
-  /** Whether the request may be sent again now, to this node as well. */
+  /** Whether the request may be sent again now, also to this node. */
   canResend(): boolean
 }
 
-/** Waits that long, and no longer; leaves a node that cannot be reached, where another can be asked. */
+/** A deadline after a fixed time. `canFailOver` says for which reasons the request ends earlier. */
 export function upTo(
   atMostMs: number,
   canFailOver: (reason: LeaveReason) => boolean = () => false,
@@ -37,31 +37,31 @@ export function upTo(
   }
 }
 
-/** When an attempt must end or be looked at, in monotonic milliseconds, and why. */
+/** When an attempt must end or its silence be checked, in monotonic milliseconds, and the fault. */
 export interface Limit {
   readonly at: number
-  readonly fault: UpstreamFault | 'look'
+  readonly fault: UpstreamFault | 'check-silence'
 }
 
-/** One try at one node. */
+/** A request to one node. */
 export interface UpstreamRequest {
   readonly upstream: Upstream
   readonly method: string
   readonly path: string
-  /** Built by us from an allow-list (see requestHeaders): nothing of the caller's travels unseen. */
+  /** Built from an allow-list (see requestHeaders). */
   readonly headers: OutgoingHttpHeaders
   readonly body: RequestBody
-  /** A body that is passed on is sent when the node says that it wants it (Expect: 100-continue), or nothing for a second. */
+  /** Send the body only after "100 Continue", or after a second without a response. */
   readonly expectsContinue?: boolean
   readonly timeouts: Config['timeouts']
   readonly responseDeadline: ResponseDeadline
-  /** Told of each piece of the answer; null where it says nothing of how the node serves a model. */
+  /** Notes the time of each received piece; null when the response says nothing about a model. */
   readonly pulse: Pulse | null
-  /** Monotonic milliseconds at which the whole request must be over. */
+  /** When the whole request must be over, in monotonic milliseconds. */
   readonly deadlineAt: number
   readonly signal: AbortSignal
-  /** A kept-alive socket turned out to be closed: the request is sent once more, on a new one. */
+  /** The request is sent once more, because a kept-alive socket turned out to be closed. */
   readonly onResend: () => void
-  /** Called once, when the answer's head is here: where its body goes. */
+  /** Called once with the head of the response. Returns the delivery of its body. */
   readonly receive: (head: AnswerHead) => Delivery
 }
