@@ -8,14 +8,17 @@ import type { ForwardRoute } from '../http/routes.ts'
 import { type AdmittedRequest, specFor } from './admit.ts'
 import { chooseModel } from './model-routing.ts'
 
-/** A form has no fields for options. */
+/** A form has no options. */
 const noVariant = ''
-/** Of a form, read before it may wait for a slot: as much as Ollama keeps in memory, and some (middleware/openai.go). */
+/**
+ * Bytes of a form that are read before it waits for a slot: a little more than Ollama keeps in memory
+ * (middleware/openai.go).
+ */
 const formBytes = 32 * 1024 * 1024
 
 /**
- * `admit` for a form whose fields come one after the other. It is read to its end first, since a slot that waits for a
- * caller serves no other; of a very large one the rest is read while it is sent.
+ * `admit` for a form, in which one field follows another. It is read to its end first, since a slot that waits for a
+ * caller serves no other request; the rest of a very large form is read while it is sent.
  *
  * @throws ProxyError `bad_form`, `unsupported_encoding`, `no_audio`, those of reading an upload and of `chooseModel`.
  */

@@ -17,30 +17,30 @@ import { contextRule } from './resolve-model.ts'
 
 const noNodes: ReadonlySet<string> = new Set()
 
-/** A request that may come in: what the scheduler is asked for, and the bytes a node will get. */
+/** An admitted request: what the scheduler gets, and the bytes that a node gets. */
 export interface AdmittedRequest {
   readonly spec: RequestSpec
   readonly body: RequestBody
-  /** The model asked for was replaced because no node can serve it now. */
+  /** A fallback model was chosen because no node can serve the requested one now. */
   readonly isFallback: boolean
-  /** How the answers name the model, where a route's name for it is not the caller's. A fallback goes by its own. */
+  /** How responses name the model, when a route gave it another name. A fallback model keeps its own name. */
   readonly rename: ModelRename | null
   /** See `Adjustment`. */
   readonly adjusted: readonly string[]
-  /** Set where a model shall only leave the memory: its canonical name, and as the caller wrote it. */
+  /** Set when the request only unloads a model: its canonical name, and the name as the caller wrote it. */
   readonly unloads: { readonly model: string; readonly written: string } | null
 }
 
-/** A body and where in it the fields of `namesFor` its route are. */
+/** A body, and the positions of the fields of `namesFor`. */
 export interface ScannedBody {
   readonly bytes: Buffer
   readonly scanned: Scanned
 }
 
 /**
- * Decides whether a request may come in, for which model, and with which options.
+ * Decides whether a request is admitted, for which model, and with which options.
  *
- * @throws ProxyError `missing_model`, and those of `chooseModel` and `adjust`.
+ * @throws ProxyError `missing_model`, and those of `chooseModel` and `adjustOptions`.
  */
 export function admit(
   exchange: Exchange,
@@ -68,13 +68,13 @@ export function admit(
     spec: {
       ...specFor(exchange, route.api, caller, choice, variant),
       tried: unable,
-      // The longest prefix is the whole.
+      // The longest prefix is the whole prompt.
       promptTokens: prefixes.at(-1)?.tokens ?? promptTokens(scanned.prompt),
       maxTokens,
       prefixes,
       streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     },
-    // The original bytes travel on, but for what has to change.
+    // The original bytes are sent, except for the edits.
     body: applyEdits(bytes, model && chosen === asked ? edits : [...edits, ...named(bytes, scanned, chosen)]),
     isFallback,
     rename: !model || chosen === asked || isFallback ? null : { node: chosen, caller: name },
@@ -83,20 +83,20 @@ export function admit(
   }
 }
 
-/** The model that is meant, also where another would answer for it. */
+/** The model that the name stands for, even when a fallback would answer. */
 function namedBy({ asked, model, rule, isFallback }: ModelChoice): string {
   if (!isFallback) return model
   return rule?.model ? (canonicalName(rule.model) ?? rule.model) : asked
 }
 
-/** What a model must be capable of to answer an API that may name none. */
+/** The capability that a model needs, for an API with requests that name no model. */
 const capabilities: Readonly<Partial<Record<Api, string>>> = { ollama_systemone: 'decision' }
 
 function named(bytes: Buffer, body: Scanned, model: string): Edit[] {
   return editsOf(bytes, body, { set: new Map([['model', JSON.stringify(model)]]) })
 }
 
-/** Embedding has other words for a model that is absent (docs/ollama.md#answers). */
+/** Embedding routes have another text for an absent model (docs/ollama.md#answers). */
 function inWordsOf<T>(api: Api, choose: () => T): T {
   try {
     return choose()

@@ -5,7 +5,7 @@ import type { Caller } from '../http/authenticate.ts'
 import { maySee } from './model-routing.ts'
 
 /**
- * A model with a capability, for a request that names none: one in memory before others, then the first by name.
+ * A model with a capability, for a request that names no model: loaded models first, then by name.
  *
  * @throws ProxyError `no_capable_model`
  */
@@ -27,8 +27,8 @@ export function modelWith(capability: string, caller: Caller, snapshot: Snapshot
 const none: ReadonlySet<string> = new Set()
 
 /**
- * Nodes with a model that cannot serve it in this way, by their own lists: mostly their Ollama is too old. None where no
- * list tells of capabilities.
+ * Nodes with a model that, by their own capability lists, cannot serve the request: mostly their Ollama is too old.
+ * Empty when no node lists capabilities.
  *
  * @throws ProxyError `lacks_capability` when no node can.
  */

@@ -3,18 +3,21 @@ import type { Prefix } from '../../fleet/request-spec.ts'
 import type { PromptPiece, PromptPieces } from '../body/prompt-pieces.ts'
 import { chainBytes, chainText } from './prefix-hash.ts'
 
-/** Of JSON in most languages; Ollama's own estimate (docs/ollama.md#answers). */
+/** JSON of most languages; Ollama's own estimate (docs/ollama.md#answers). */
 const bytesPerToken = 4
-/** As the simulated node counts them. */
+/** As the simulated node counts images. */
 const tokensPerImage = 768
-/** Of a long conversation the last so many messages are told: the next request will have most of them. */
+/** Prefixes per request: the last messages of a long conversation, most of which the next request has too. */
 const prefixesTold = 64
 
-/** What is read before the conversation, wherever it stands in the body, and what the conversation may be called. */
+/**
+ * Fields that a model reads before the conversation, wherever they are in the body, and the fields of the
+ * conversation.
+ */
 const openings = ['tools', 'system', 'instructions']
 const conversations = ['messages', 'input', 'prompt', 'images']
 
-/** Whose prompt it is. */
+/** The tenant, model and session of a prompt. */
 interface Origin {
   readonly tenant: string
   readonly model: string
@@ -22,7 +25,7 @@ interface Origin {
   readonly session: string | null
 }
 
-/** Tokens that a body makes a model read, about. */
+/** Estimated tokens of a prompt. */
 export function promptTokens(pieces: PromptPieces): number {
   let tokens = 0
   for (const piece of pieces.of(openings)) tokens += tokensOf(piece)
@@ -31,20 +34,20 @@ export function promptTokens(pieces: PromptPieces): number {
 }
 
 /**
- * What a runner may have read of this prompt before: the opening, then one prefix per message, each hash made of all
- * before it.
+ * The prefixes of a prompt that a runner may have cached: the opening, then one prefix per message, each hash made of
+ * all before it.
  *
- * Other tenants' prefixes are others, or the time and `x-llamero-reason` of an answer would tell whether somebody else has
- * asked the same. Within a session the opening is known by its content, so that one system prompt is found wherever it
- * was read and a session's side tasks, such as finding a title, are not taken for it; what follows is known by its number:
- * whoever names a session vouches for it, and is found again however the messages are written.
+ * Hashes include the tenant: otherwise the time and `x-llamero-reason` of a response would show whether another
+ * tenant sent the same prompt. Within a session the opening is identified by its content, so that one system prompt
+ * is found on any runner, and side requests of the session, such as for a title, have another opening. Later messages
+ * are identified by their number: the session header says that they belong together, however they are written.
  */
 export function prefixesOf(bytes: Uint8Array, pieces: PromptPieces, origin: Origin): Prefix[] {
   const { tenant, model, session } = origin
   const opening = pieces.of(openings)
   const messages = pieces.of(conversations)
   const byNumber = session === null ? null : Buffer.from(session)
-  // The first message is an opening where others follow: most often it is the system's.
+  // The first of several messages counts as opening: most often it is the system prompt.
   const openingMessages = messages.length > 1 ? 1 : 0
   const all = [...opening, ...messages]
   let hash = chainText(chainText(0, tenant), model)
@@ -59,7 +62,7 @@ export function prefixesOf(bytes: Uint8Array, pieces: PromptPieces, origin: Orig
   return prefixes
 }
 
-/** A conversation that its caller names: our own header, or that of Open WebUI. */
+/** The session that the caller names: in the header of llamero, or in that of Open WebUI. */
 export function sessionOf(headers: IncomingHttpHeaders): string | null {
   const named = headers['x-llamero-session'] ?? headers['x-openwebui-chat-id']
   return typeof named === 'string' && named !== '' ? named : null

@@ -1,4 +1,4 @@
-/** Seconds of a Go duration's units. */
+/** Seconds per unit of a Go duration. */
 const units: Readonly<Record<string, number>> = {
   h: 3600,
   m: 60,
@@ -9,13 +9,13 @@ const units: Readonly<Record<string, number>> = {
   ns: 1e-9,
 }
 const goDuration = /^[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h))+)$/
-/** Some 30 years: Ollama has no longer one that is not "forever" or wraps around to it. */
+/** Some 30 years: for Ollama a longer time is "forever", or wraps around to it. */
 const foreverSeconds = 1e9
 
 /**
- * What a `keep_alive`, by its JSON text, does to everybody else: `unload` frees the memory right after the request,
- * `forever` never. Ollama takes seconds or a Go duration, and a negative one as forever (api/types.go,
- * Duration.UnmarshalJSON). What is neither a number nor a duration is `ordinary`: the node refuses it.
+ * The effect of a `keep_alive`, given as JSON text: `unload` frees the memory right after the request, `forever`
+ * never. Ollama takes seconds or a Go duration, and a negative value as forever (api/types.go,
+ * Duration.UnmarshalJSON). Any other text is `ordinary`: the node refuses it.
  */
 export function effectOf(json: string): 'unload' | 'forever' | 'ordinary' {
   const seconds = json.startsWith('"') ? secondsOf(JSON.parse(json) as string) : Number(json)
@@ -23,7 +23,7 @@ export function effectOf(json: string): 'unload' | 'forever' | 'ordinary' {
   return seconds < 1 ? 'unload' : 'ordinary'
 }
 
-/** NaN for what is no Go duration. */
+/** NaN when the text is no Go duration. */
 function secondsOf(text: string): number {
   if (text.length > 100 || !goDuration.test(text)) return Number.NaN
   let seconds = 0

@@ -6,28 +6,28 @@ import { ProxyError } from '../../shared/errors.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { classOf, resolve } from './resolve-model.ts'
 
-/** The model that a name of the caller's stands for. */
+/** The model that a request gets. */
 export interface ModelChoice {
-  /** Canonical, of the name as it was written. */
+  /** Canonical form of the requested name. */
   readonly asked: string
-  /** Canonical, of the model that shall answer. */
+  /** Canonical name of the model that shall answer. */
   readonly model: string
   /** The route that matched. */
   readonly rule: RouteView | null
-  /** The model asked for was replaced because no node can serve it now. */
+  /** A fallback model was chosen because no node can serve the requested one now. */
   readonly isFallback: boolean
   /** Priority class of the request. */
   readonly class: string
 }
 
 /**
- * Which model a caller means, and may mean.
+ * Chooses the model for a requested name, and checks that the caller may use it.
  *
  * @throws ProxyError `missing_model`, `bad_model`, `two_sources`, `cloud_refused`; `model_not_found` (also for a model the
  *   caller's key does not cover: the two must look alike); `no_config`, `no_nodes` and `not_ready` when there is nothing to judge by yet.
  */
 export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): ModelChoice {
-  // Those of the inventory are canonical, and known to every map that is asked for them on the way.
+  // Names in the inventory are canonical. The same string is used in all lookups.
   const asked = snapshot.models.get(name)?.name ?? canonicalName(name)
   if (!asked && name.trim() === '') throw new ProxyError('missing_model')
   if (!asked && namesTwoSources(name))
@@ -41,7 +41,7 @@ export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): M
   return { asked, model, rule, isFallback, class: classOf(rule, caller.class, snapshot) }
 }
 
-/** What the caller may do with a request's options: what its key does not say, the config does. */
+/** What the caller may do with options: by its key, else by the configuration. */
 export function rulesFor({ options }: Caller, { config }: Snapshot): Config['callers'] {
   return options ? { ...config.callers, ...options } : config.callers
 }
@@ -51,10 +51,10 @@ export function maySee(caller: Caller, model: string): boolean {
   return caller.models.some((glob) => matchesModel(glob, model))
 }
 
-/** Why there is no such model. */
+/** The error for an absent model. */
 export function absent(model: string, snapshot: Snapshot): ProxyError {
   if (snapshot.nodes.size === 0) return new ProxyError(snapshot.revision === '0' ? 'no_config' : 'no_nodes')
-  // Any of them may have it.
+  // A node that was not probed yet may have the model.
   const isUnseen = ({ spec, status }: NodeView) =>
     spec.state !== 'off' && (status === null || (status.health === 'slow' && status.version === ''))
   return [...snapshot.nodes.values()].some(isUnseen)

@@ -1,14 +1,14 @@
 import { randomInt } from 'node:crypto'
 
 /**
- * Of a longer piece its length and so many bytes at either end are hashed, so that a long prompt costs no more than a
- * short one. What changes in between alone goes unnoticed: then less is cached than expected, once.
+ * Of a long piece only the length and so many bytes at either end are hashed, so that a long prompt costs no more
+ * than a short one. A change in between goes unnoticed: then less is cached than expected, once.
  */
 const endBytes = 512
-/** Nobody outside can compute a hash, so nobody can make his prompt look like another tenant's. */
+/** With secrets, a caller cannot make its prompt look like that of another tenant. */
 const [secretA, secretB] = [randomInt(2 ** 32), randomInt(2 ** 32)]
 
-/** A hash of 53 bits of what went before and these bytes: quick, and never shown to anybody (the mixing is cyrb53's). */
+/** A fast hash of 53 bits of the hash before and these bytes; never shown to a caller (mixing as in cyrb53). */
 export function chainBytes(before: number, bytes: Uint8Array, start = 0, end = bytes.length): number {
   let a = secretA ^ before
   let b = secretB ^ (before / 2 ** 32) ^ (end - start)
@@ -21,7 +21,7 @@ export function chainBytes(before: number, bytes: Uint8Array, start = 0, end = b
   return mixed(a, b)
 }
 
-/** The same of a text that cannot be long: without making bytes of it. */
+/** The same for a short text, without converting it to bytes. */
 export function chainText(before: number, text: string): number {
   let a = secretA ^ before
   let b = secretB ^ (before / 2 ** 32) ^ text.length

@@ -9,10 +9,10 @@ import { effectOf } from './keep-alive-policy.ts'
 import { contextIn } from './resolve-model.ts'
 import { serverToolChanges } from './server-tools.ts'
 
-/** What is done to the options of one request. */
+/** The rules for the options of one request. */
 export interface Rules {
   readonly callers: CallerPolicy
-  /** The key has scope admin: its keep_alive passes as it is. */
+  /** The key has scope admin: its keep_alive is not changed. */
   readonly isAdmin: boolean
   /** For the model that shall answer. */
   readonly numCtx: ModelOptions['num_ctx']
@@ -20,16 +20,19 @@ export interface Rules {
 
 export interface Adjustment {
   readonly edits: readonly Edit[]
-  /** What was changed, as `x-llamero-adjusted` says it: names, and values of ours, in a fixed order. */
+  /** The changes, as `x-llamero-adjusted` lists them: names, and values of llamero, in a fixed order. */
   readonly adjusted: readonly string[]
-  /** See `Ask`. */
+  /** See `RequestSpec`. */
   readonly variant: string
   readonly maxTokens: number | null
-  /** Nothing is to be answered: the model shall leave the memory, and the caller may have that done. */
+  /** The request only unloads the model, and the caller may do that. */
   readonly unloads: boolean
 }
 
-/** Of Ollama's own routes. `shift` is no option but decides about the runner as well (docs/ollama.md#requests). */
+/**
+ * Fields of Ollama's own routes. `shift` is not in `options`, but also decides about the runner
+ * (docs/ollama.md#requests).
+ */
 const nativeNames = new FieldNames([
   'model',
   'stream',
@@ -43,14 +46,14 @@ const nativeNames = new FieldNames([
 const noMembers: Members = { start: 0, count: 0, fields: new Map() }
 const optionNames = new FieldNames([...loadOptions, 'num_predict'])
 
-/** What num_predict is called elsewhere; no other option has a name there (docs/ollama.md#requests). */
+/** The names of num_predict in other APIs; no other option has a name there (docs/ollama.md#requests). */
 const limitFields: Readonly<Partial<Record<Api, string>>> = {
   openai_chat: 'max_tokens',
   openai_completions: 'max_tokens',
   openai_responses: 'max_output_tokens',
   anthropic_messages: 'max_tokens',
 }
-/** Dialects with tools that a node may run by itself. */
+/** APIs with tools that a node may run itself. */
 const withServerTools: ReadonlySet<Api> = new Set([
   'openai_chat',
   'openai_responses',
@@ -60,7 +63,7 @@ const withServerTools: ReadonlySet<Api> = new Set([
 const plainNames = new FieldNames(['model', 'stream'])
 const namesByApi = new Map<Api, FieldNames>()
 
-/** The fields that a scan has to find for `adjust`: at the top, and in `options`. */
+/** The fields that a scan must find for `adjustOptions`: at the top, and in `options`. */
 export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
   if (isNative(api)) return [nativeNames, optionNames]
   const more = [limitFields[api] ?? [], withServerTools.has(api) ? 'tools' : []].flat()
@@ -71,7 +74,7 @@ export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
 }
 
 /**
- * Decides what of a request's options reaches a node. Pure: nothing is changed here.
+ * Decides which options reach a node. Pure: nothing is changed here.
  *
  * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
  */
@@ -79,7 +82,7 @@ export function adjustOptions(bytes: Buffer, body: Scanned, api: Api, rules: Rul
   if (isNative(api)) return adjustNative(bytes, body, api, rules)
   const limit = limitFields[api]
   const set = new Map<string, string>()
-  // Anthropic's dialect demands the field: a request without it is for the node to refuse.
+  // Anthropic's API requires the field: the node refuses a request without it.
   const isMissing = limit !== undefined && api === 'anthropic_messages' && !body.fields.has(limit)
   if (limit && !isMissing) capTokens(bytes, body, limit, rules.callers.num_predict, set)
   const tools = withServerTools.has(api)
@@ -137,7 +140,7 @@ function nativeEdits(
 ): Edit[] {
   const top = new Map<string, string>()
   const given = body.fields.get('options')
-  // Options that are neither an object nor null are for the node to refuse.
+  // The node refuses options that are neither an object nor null.
   const areAbsent = !given || valueText(bytes, given) === 'null'
   if (areAbsent && changes.set.size > 0) top.set('options', objectText(changes.set))
   return [
@@ -170,14 +173,14 @@ function refuseField(
   throw new ProxyError('option_refused', { field: name, reason })
 }
 
-/** `false`, `null` and `""` ask for nothing. */
+/** `false`, `null` and `""` have no effect. */
 function isOff(bytes: Buffer, field: Field): boolean {
   return field.end - field.start <= 5 && ['false', 'null', '""'].includes(valueText(bytes, field))
 }
 
 interface KeepAlive {
   readonly field: Field
-  /** `unload`: nothing but that; `unload-after`: what it asks for is answered first. */
+  /** `unload`: the request does nothing else. `unload-after`: its prompt is answered first. */
   readonly does: 'unload' | 'unload-after' | 'forever' | 'ordinary'
 }
 
@@ -192,8 +195,8 @@ function keepAliveOf(bytes: Buffer, body: Scanned, api: Api): KeepAlive | undefi
 }
 
 /**
- * The field, when it is to be taken out: by policy, or because it would pin the model or unload it after the answer, which
- * the caller did not come for.
+ * The keep_alive field when it is removed: by policy, or because it would pin the model, or unload it after the
+ * response.
  *
  * @throws ProxyError `option_refused` for a request that only unloads: without the field nothing would be left of it.
  */
@@ -206,7 +209,7 @@ function takesKeepAlive(given: KeepAlive | undefined, { isAdmin, callers }: Rule
   return given.does !== 'ordinary' || callers.keep_alive === 'ours' ? given.field : undefined
 }
 
-/** What a model is to answer; without it Ollama loads or unloads the model, and nothing else (server/routes.go). */
+/** The field with the prompt. Without a prompt Ollama only loads or unloads the model (server/routes.go). */
 const questions: Readonly<Partial<Record<Api, string>>> = {
   ollama_chat: 'messages',
   ollama_generate: 'prompt',
@@ -216,14 +219,14 @@ const questions: Readonly<Partial<Record<Api, string>>> = {
 
 function asksForAnswer(bytes: Buffer, { prompt }: Scanned, api: Api): boolean {
   const question = questions[api]
-  // Of a path that is not known nothing is known to unload.
+  // An unknown path is not known to unload.
   if (question === undefined) return true
   return prompt
     .of([question])
     .some(({ start, end }) => end - start > 4 || !['""', 'null'].includes(bytes.toString('utf8', start, end)))
 }
 
-/** A cap is for what callers ask for: who asks for nothing gets the node's own context. */
+/** A cap applies to callers that set num_ctx; without it the node uses its own context. */
 function setContext(bytes: Buffer, options: Members, rule: Rules['numCtx'], set: Map<string, string>): void {
   if (rule === undefined) return
   const asked = numberIn(bytes, options.fields.get('num_ctx'), 'num_ctx')
@@ -231,7 +234,7 @@ function setContext(bytes: Buffer, options: Members, rule: Rules['numCtx'], set:
   if (wanted !== undefined && wanted !== asked && !Number.isNaN(wanted)) set.set('num_ctx', String(wanted))
 }
 
-/** Without a number above 0 Ollama goes on for as long as the context allows. */
+/** Without a number above 0 Ollama generates until the context is full. */
 function capTokens(
   bytes: Buffer,
   object: Members,
@@ -244,7 +247,7 @@ function capTokens(
   if (asked === null || asked <= 0 || asked > cap) set.set(name, String(cap))
 }
 
-/** The most tokens that may be written; null without a limit. */
+/** The limit of generated tokens; null without one. */
 function limitIn(
   bytes: Buffer,
   { fields }: Members,
@@ -257,7 +260,7 @@ function limitIn(
 }
 
 function variantOf(bytes: Buffer, { options, fields }: Scanned, { removed, set }: OptionChanges): string {
-  // Most requests say nothing of it.
+  // Most requests set no load option.
   if (!options?.fields.size && set.size === 0 && !fields.has('shift')) return ''
   const load: Record<string, number | boolean> = {}
   for (const name of loadOptions) {
@@ -273,20 +276,20 @@ function variantOf(bytes: Buffer, { options, fields }: Scanned, { removed, set }
   return writeVariant(load satisfies LoadOptions)
 }
 
-/** What is of another type is for the node to refuse. */
+/** The node refuses values of another type. */
 function loadValue(text: string): number | boolean | null {
   if (text === 'true' || text === 'false') return text === 'true'
   const value = Math.trunc(Number(text === 'null' ? 'none' : text))
   return Number.isSafeInteger(value) ? value : null
 }
 
-/** Null when it is absent or null, NaN when it is no number. */
+/** Null when absent or null, NaN when not a number. */
 function numberIn(bytes: Buffer, field: Field | undefined, name: string): number | null {
   const text = field ? scalarText(bytes, field, name) : 'null'
   return text === 'null' ? null : Number(text)
 }
 
-/** Of an option that is a number, a flag or a short text. */
+/** Bytes of an option value: a number, a flag or a short text. */
 const maxScalarBytes = 1000
 
 function scalarText(bytes: Buffer, field: Field, name: string): string {

@@ -5,25 +5,25 @@ import { canonicalName, matchesModel } from '../../fleet/documents/names.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import type { RouteView, Snapshot } from '../../fleet/snapshot.ts'
 
-/** What the routes make of a model's name. */
+/** The model that the routes give for a name. */
 export interface Resolution {
   /** The route that matched. */
   readonly route: RouteView | null
-  /** The models that may answer, in the order they are wanted. */
+  /** The models that may answer, in order of preference. */
   readonly wanted: readonly string[]
-  /** The one that shall answer; null when no node has any of them. */
+  /** The model that shall answer; null when no node has any of them. */
   readonly model: string | null
-  /** The first of the wanted was replaced because no node can serve it now. */
+  /** A fallback was chosen because no node can serve the first model now. */
   readonly isFallback: boolean
 }
 
-/** Which model shall answer a request for `asked` (a canonical name). Pure: `admit` and `route test` both go by it. */
+/** Resolves a requested canonical name by the routes. Pure: `admit` and `route test` both use it. */
 export function resolve(asked: string, tenant: string, snapshot: Snapshot): Resolution {
   const route = snapshot.routes.find((each) => matches(each, asked, tenant)) ?? null
   const first = route?.model ? (canonicalName(route.model) ?? route.model) : asked
   const wanted = [first]
   for (const name of route?.fallback ?? []) wanted.push(canonicalName(name) ?? name)
-  // One that can be served now, else one that exists at all: its callers are told that it is down.
+  // The first that can be served now, else the first that exists: its error says that it is down.
   const model =
     wanted.find((name) => isServed(name, route, snapshot, isWell)) ??
     wanted.find((name) => isServed(name, route, snapshot)) ??
@@ -32,7 +32,7 @@ export function resolve(asked: string, tenant: string, snapshot: Snapshot): Reso
   return { route, wanted, model, isFallback: model !== first }
 }
 
-/** Whether a node that suits could answer what was resolved. */
+/** Whether a suitable node could answer. */
 export function isServable(
   { model, route }: Resolution,
   snapshot: Snapshot,
@@ -41,7 +41,7 @@ export function isServable(
   return model !== null && isServed(model, route, snapshot, suits)
 }
 
-/** What the context of a model's requests is set to: by the route that matched, else by the first match in `models`. */
+/** The rule for the context of a model: of the matching route, else of the first match in `models`. */
 export function contextRule(
   model: string,
   route: RouteView | null,
@@ -50,13 +50,13 @@ export function contextRule(
   return route?.options?.num_ctx ?? config.models.find(({ match }) => matchesModel(match, model))?.num_ctx
 }
 
-/** The class of a request: the route's, else its key's; "default" when that is none of the config's. */
+/** The class of a request: of the route, else of the key; "default" when the configuration has no such class. */
 export function classOf(route: RouteView | null, ofKey: string | undefined, { config }: Snapshot): string {
   const wanted = route?.class ?? ofKey
   return config.classes.find(({ name }) => name === wanted)?.name ?? defaultClass
 }
 
-/** The context a request is sent with, when `asked` is what it says itself; undefined: the node's own. */
+/** The context that a request is sent with, when it asks for `asked`; undefined: the node decides. */
 export function contextIn(rule: ModelOptions['num_ctx'], asked: number | undefined): number | undefined {
   if (typeof rule === 'number') return rule
   return rule && asked !== undefined ? Math.min(asked, rule.max) : asked

@@ -5,17 +5,17 @@ import { ScanError } from '../../shared/json/json-walk.ts'
 import type { Edit } from '../body/json-edit.ts'
 import { FieldNames, type Scanned, scan, valueText } from '../body/json-fields.ts'
 
-/** The tools of a request that its node would run, not its caller. */
+/** Tools of a request that its node, not its caller, would run. */
 interface ServerTools {
-  /** Their types, each once, in their order. */
+  /** Their types, without repetition, in order. */
   readonly types: readonly string[]
-  /** What takes them out of the body. */
+  /** The edits that remove them. */
   readonly edits: readonly Edit[]
 }
 
 interface ToolChanges {
   readonly edits: readonly Edit[]
-  /** As `x-llamero-adjusted` says them. */
+  /** As `x-llamero-adjusted` lists them. */
   readonly names: readonly string[]
 }
 
@@ -26,24 +26,24 @@ interface Span {
 
 const toolNames = new FieldNames(['type', 'execution', 'tools'])
 const maxTools = 1000
-/** Of all tools: each is scanned again, at once. */
+/** Bytes of all tools together: each is scanned again, in one turn. */
 const maxToolBytes = 512 * 1024
 const maxTypeBytes = 100
 
 /**
- * Types of tools that callers run themselves: functions, and those for which a vendor wrote the schema. All others are
- * taken for the server's own: Ollama runs `web_search*` itself, with its account at ollama.com and with further chats that
- * no queue sees (middleware/anthropic.go, middleware/openai.go), and may come to run more.
+ * Types of tools that callers run: functions, and tools with a schema by a vendor. All others count as server tools:
+ * Ollama runs `web_search*` itself, with its account at ollama.com and with further chats outside the queue
+ * (middleware/anthropic.go, middleware/openai.go), and may run more in future.
  */
 const callerRun =
   /^(?:|function|custom|(?:bash|text_editor|computer|memory)_\d{8}|computer|computer_use_preview|local_shell|apply_patch)$/
 
-/** What callers write into a type is echoed in a header. */
+/** The type is written by the caller and copied into a header. */
 const plainType = /^[\w.-]{1,50}$/
 const maxNamedTypes = 8
 
 /**
- * What the policy does to the tools of a request that its node would run.
+ * Applies the policy to the server tools of a request.
  *
  * @throws ProxyError `option_refused` where the policy says so, `bad_json`.
  */
@@ -66,7 +66,7 @@ export function serverToolChanges(
 }
 
 /**
- * Finds the tools in `tools` of a request that are not run by the caller.
+ * Finds the server tools in `tools` of a request.
  *
  * @throws ProxyError `bad_json` for more than 1,000 tools, or a tool with a field that Go would read in another way.
  */
@@ -85,14 +85,15 @@ function serverToolsIn(bytes: Buffer, body: Scanned): ServerTools {
   }
 }
 
-/** The type of a tool that the server runs; null when the caller runs it, or the node must refuse it. */
+/** The type of a server tool; null when the caller runs it, or the node refuses it. */
 function serverTypeOf(bytes: Buffer, { start, end }: Span, isMember = false): string | null {
   if (bytes[start] !== openBrace) return null
   const item = bytes.subarray(start, end)
   const tool = scanTool(item)
   const type = textOf(item, tool, 'type')
   if (type === null) return null
-  // OpenAI's tool_search may be the client's, and a namespace is what its members are (openai/responses.go, convertTools).
+  // OpenAI's tool_search may run on the client; a namespace is as its members are (openai/responses.go,
+  // convertTools).
   if (type === 'tool_search' && textOf(item, tool, 'execution') === 'client') return null
   if (type === 'namespace' && !isMember)
     return tool.prompt.of(['tools']).some((each) => serverTypeOf(item, each, true) !== null) ? type : null
@@ -109,7 +110,7 @@ function scanTool(item: Buffer): Scanned {
   }
 }
 
-/** A string; "" when it is absent or null, null when it is of another type. */
+/** A string; "" when absent or null, null when of another type. */
 function textOf(bytes: Buffer, { fields }: Scanned, name: string): string | null {
   const field = fields.get(name)
   if (!field) return ''
@@ -117,7 +118,7 @@ function textOf(bytes: Buffer, { fields }: Scanned, name: string): string | null
   return field.end - field.start > maxTypeBytes ? 'unknown' : (JSON.parse(valueText(bytes, field)) as string)
 }
 
-/** Takes items out of a list, each with one comma. */
+/** Removes items from a list, each with one comma. */
 function withoutItems(items: readonly Span[], isRemoved: (index: number) => boolean): Edit[] {
   const edits: Edit[] = []
   const lastKept = items.findLastIndex((_item, index) => !isRemoved(index))

@@ -3,15 +3,15 @@ import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Exchange } from '../http/exchange.ts'
 
-/** Milliseconds that nodes may take to be looked at for the first time, and between two tries meanwhile. */
+/** Milliseconds that the first probe of nodes may take, and between two checks. */
 export const firstProbeMs = 5000
 const pollMs = 50
 
 /**
- * What `judge` makes of the nodes as they are known now; where some have not been looked at so far, and the answer may lie
- * with those, as they are known then: a request takes a moment longer instead of being refused.
+ * The result of `decide` for the current snapshot. When it throws `not_ready`, because a node that was not probed yet
+ * may have the model, waits for the next snapshot, up to 5 s.
  *
- * @throws what `judge` throws, after 5 s also `not_ready`; the reason of the exchange's signal.
+ * @throws what `decide` throws; the reason of the exchange's signal.
  */
 export async function onceProbed<T>(
   decide: (snapshot: Snapshot) => T,

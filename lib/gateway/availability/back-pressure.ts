@@ -1,25 +1,26 @@
 import type { Backoff } from '../../shared/backoff.ts'
 import type { Clock } from '../../shared/clock.ts'
 
-/** The longest pause a node may ask for, in milliseconds. */
+/** The longest pause that a node may ask for, in milliseconds. */
 const maxRetryAfterMs = 60_000
 
 interface BackPressureOptions {
   readonly clock: Clock
   readonly backoff: Backoff
-  /** A request may go to the node again. */
+  /** Called when a request may go to the node again. */
   readonly resumed: () => void
-  /** The node answered well for the first time since it said that it was busy. */
+  /** Called at the first good response after the node was busy. */
   readonly relieved: () => void
 }
 
 /**
- * A node that said it is busy gets no request for a while, which grows as long as it says so; then one at a time, at
- * most one in each such while, until it answers well. Busy is not ill health: the breaker is not told.
+ * Pauses requests to a node that responded "busy". The pause grows while the node stays busy; after it, one request
+ * at a time is sent, at most one per pause, until a good response. Busy is not unhealthy: the breaker does not count
+ * it.
  */
 export class BackPressure {
   readonly #options: BackPressureOptions
-  /** `probing`: a request was sent after the pause, and nothing is known of it yet. */
+  /** `probing`: a request was sent after the pause, and its result is not known yet. */
   #phase: 'free' | 'paused' | 'ready' | 'probing' = 'free'
   #until = 0
   #cancelTimer: () => void = () => {}
@@ -33,39 +34,39 @@ export class BackPressure {
     return this.#phase === 'free' || this.#phase === 'ready'
   }
 
-  /** Whether nothing was heard of it since the last good answer. */
+  /** Whether the node has not been busy since its last good response. */
   get isFree(): boolean {
     return this.#phase === 'free'
   }
 
   /**
-   * The node said 503 busy or 429.
+   * The node responded 503 busy or 429.
    *
-   * @param retryAfterMs how long it asked to be left alone, in milliseconds; 60 s at most are granted.
+   * @param retryAfterMs the pause that it asked for, in milliseconds; 60 s at most count.
    */
   busy(retryAfterMs: number): void {
     const { clock, backoff } = this.#options
     const askedMs = Math.min(retryAfterMs, maxRetryAfterMs)
-    // Requests that were under way together are refused together: that is one sign, not many.
+    // Requests in flight together are refused together: that counts once.
     const ownMs = this.#phase === 'paused' ? this.#until - clock.now() : backoff.next()
     this.#wait('paused', Math.max(askedMs, ownMs))
   }
 
-  /** A request will go to the node. */
+  /** A request is about to be sent. */
   reserve(): void {
     if (this.#phase === 'ready') this.#wait('probing', this.#options.backoff.repeat())
   }
 
-  /** A request was answered well. */
+  /** A request got a good response. */
   recordSuccess(): void {
-    // While paused it is the late answer of an older request, which says nothing of now.
+    // During a pause this is the late response of an older request, which says nothing about now.
     if (this.#phase === 'free' || this.#phase === 'paused') return
     this.stop()
     this.#options.backoff.reset()
     this.#options.relieved()
   }
 
-  /** Ends its timer, and the pause. */
+  /** Ends the timer and the pause. */
   stop(): void {
     this.#cancelTimer()
     this.#phase = 'free'

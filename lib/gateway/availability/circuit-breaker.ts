@@ -4,35 +4,35 @@ import type { Clock } from '../../shared/clock.ts'
 import type { Random } from '../../shared/random.ts'
 import { FailureWindow, type WindowBucket } from './opossum.ts'
 
-/** The passive guard of a node is closed (takes requests), open (takes none) or half-open (takes one, on trial). */
+/** Closed: requests pass. Open: none pass. Half-open: one passes, with a permit. */
 export type BreakerState = 'closed' | 'open' | 'half-open'
 
 /**
- * What a try at a node says of its health. `refused`: nobody listens there, proof enough at once. `neutral`: nothing,
- * because the caller left or the node was merely busy.
+ * What an attempt says about the health of its node. `refused`: no connection came up, which is proof at once.
+ * `neutral`: nothing, because the caller left or the node was busy.
  */
 export type HealthSign = 'good' | 'bad' | 'refused' | 'neutral'
 
 /**
- * Why a breaker is not closed: no connection comes up, no request is answered, or what came back was bad, which may be the
- * requests' fault.
+ * Why a breaker is not closed: no connection comes up, no request gets a response, or too many responses failed,
+ * which may be the requests' fault.
  */
 export type OpenCause = 'refused' | 'silent' | 'passive'
 
 /**
- * How long a trial may take to its response headers, in milliseconds; never longer than the first pause. More than the
- * connect limit, so that an unreachable node is known as such. And with the longest pause (20 s + 20 %) it makes 29 s:
- * a node that recovers just after a trial began to hang is used again within 30 s. A cold load takes longer, but goes
- * on, and the next trial finds the model loaded.
+ * How long a half-open request may take to its response head, in milliseconds; never longer than the first pause.
+ * More than the connect limit, so that an unreachable node is known as such. With the longest pause (20 s + 20 %) it
+ * makes 29 s: a node that recovers just after a half-open request began to hang is used again within 30 s. A cold
+ * load takes longer, but goes on, and the next half-open request finds the model loaded.
  */
 const halfOpenLimitMs = 5000
-/** A trial may take as long as requests like it usually do there, up to this: a slow node is not a node that hangs. */
+/** A half-open request may take as long as similar requests usually do there, up to this limit, in milliseconds. */
 const slowHalfOpenMs = 60_000
 
-/** A request on its way, as the breaker sees it; told once what its response headers said. */
+/** A request in flight, as the breaker sees it; settled once, at the response head. */
 export interface HalfOpenPermit {
   settle(sign: HealthSign): void
-  /** The answer that had begun well did not end well: the request was a bad one after all. */
+  /** The response began well and broke later: the request counts as failed. */
   failAfterHead(): void
 }
 
@@ -41,24 +41,30 @@ interface BreakerOptions {
   readonly clock: Clock
   readonly random: Random
   readonly onState: (state: BreakerState) => void
-  /** A request was answered well, whenever it was sent. */
+  /** Called at each good response, also when the request was sent long ago. */
   readonly onSuccess?: () => void
-  /** What became of each request, as far as it says something of the node; of a good one at its head and at its end. */
+  /**
+   * Called with the result of each request that says something about the node; for a good one at its head and at its
+   * end.
+   */
   readonly onResult?: (isGood: boolean) => void
 }
 
-/** The state machine around the tally: opens when it trips, tries again after growing pauses with one request. */
+/**
+ * The circuit breaker of a node. It opens when the failure window trips, and lets one request through after pauses
+ * that grow.
+ */
 export class CircuitBreaker {
   readonly #options: BreakerOptions
   readonly #backoff: Backoff
   #window: FailureWindow
   #state: BreakerState = 'closed'
   #cause: OpenCause = 'passive'
-  /** Grows with every change of state: signs from before it say nothing about the node now. */
+  /** Grows with each change of state: results from before a change say nothing about the node now. */
   #epoch = 0
-  #permit: 'free' | 'claimed' | 'under-way' = 'free'
+  #permit: 'free' | 'reserved' | 'in-use' = 'free'
   #closedAt: number
-  /** Ends the pause, or the trial's time. */
+  /** Ends the pause, or the time of the half-open request. */
   #cancelTimer: () => void = () => {}
 
   constructor(options: BreakerOptions) {
@@ -83,22 +89,25 @@ export class CircuitBreaker {
     return this.#state === 'closed' || (this.#state === 'half-open' && this.#permit === 'free')
   }
 
-  /** A request will go to the node: when half-open it is the trial, and no other is let in until its time is up. */
+  /**
+   * A request is about to be sent. In the half-open state it takes the permit, and no other passes until its time is
+   * up.
+   */
   reserve(): void {
     if (this.#state !== 'half-open' || this.#permit !== 'free') return
-    this.#permit = 'claimed'
+    this.#permit = 'reserved'
     const { clock, settings } = this.#options
     const limitMs = Math.min(halfOpenLimitMs, settings.reset)
     this.#cancelTimer = clock.after(limitMs, () => this.#open('passive'))
   }
 
   /**
-   * A request is about to go to the node. The trial must be settled, if only as `neutral`.
+   * A request is sent now. Its permit must be settled, if only as `neutral`.
    *
-   * @param usualMs how long one like it usually takes there; asked only when it is a trial.
+   * @param usualMs how long a similar request usually takes there; called only for a half-open request.
    */
   begin(usualMs: () => number = () => 0): HalfOpenPermit {
-    const hasPermit = this.#state === 'half-open' && this.#permit !== 'under-way'
+    const hasPermit = this.#state === 'half-open' && this.#permit !== 'in-use'
     this.reserve()
     if (hasPermit) this.#usePermit(usualMs())
     let epoch = this.#epoch
@@ -112,7 +121,7 @@ export class CircuitBreaker {
         if (sign === 'good') this.#options.onSuccess?.()
         if (epoch !== this.#epoch) return
         counted = this.#record(sign, hasPermit)
-        epoch = this.#epoch // a trial that closed it belongs to what it began
+        epoch = this.#epoch // a half-open request that closed the breaker counts in the new window
       },
       failAfterHead: () => {
         if (phase !== 'begun' || epoch !== this.#epoch) return
@@ -123,38 +132,38 @@ export class CircuitBreaker {
     }
   }
 
-  /** No connection to the node comes up. */
+  /** A connection to the node did not come up. */
   connectFailed(): void {
     this.#options.onResult?.(false)
     this.#open('refused')
   }
 
-  /** A connection to the node comes up again: the next request tries it, without a pause. */
+  /** A connection to the node comes up again: the next request tries the node, without a pause. */
   connectSucceeded(): void {
     if (this.#state !== 'open' || this.#cause !== 'refused') return
     this.#cancelTimer()
     this.#move('half-open')
   }
 
-  /** The node takes requests and answers none. */
+  /** Opens: the node takes requests and responds to none. */
   trip(): void {
     this.#open('silent')
   }
 
-  /** The node spoke sensibly, if only to say that it is busy: a trial's question is answered. */
+  /** The node responded correctly, if only that it is busy: a half-open breaker closes. */
   markHealthy(): void {
     if (this.#state === 'half-open') this.#close()
   }
 
-  /** Ends its timers and learns nothing more; for a node that left the fleet. */
+  /** Ends the timers; later results change nothing. For a node that has left the fleet. */
   stop(): void {
-    this.#epoch = Number.NaN // equals no epoch: what is still on its way changes nothing
+    this.#epoch = Number.NaN // equals no epoch: requests in flight change nothing
     this.#cancelTimer()
     this.#window.stop()
   }
 
   #usePermit(usualMs: number): void {
-    this.#permit = 'under-way'
+    this.#permit = 'in-use'
     const { clock, settings } = this.#options
     const limitMs = Math.min(halfOpenLimitMs, settings.reset)
     if (usualMs * 2 <= limitMs) return
@@ -165,7 +174,7 @@ export class CircuitBreaker {
   #record(sign: HealthSign, hasPermit: boolean): WindowBucket | undefined {
     if (sign === 'refused') this.#open('refused')
     else if (hasPermit) this.#recordPermit(sign)
-    // The scheduler's panic rule sends requests past an open breaker: they are no trials.
+    // The panic rule of the scheduler sends requests past an open breaker: they have no permit.
     else if (this.#state !== 'closed') return
     else if (sign === 'bad') this.#window.recordFailure()
     else if (sign === 'good') return this.#window.recordSuccess()
@@ -175,11 +184,11 @@ export class CircuitBreaker {
   #recordPermit(sign: 'good' | 'bad' | 'neutral'): void {
     if (sign === 'good') this.#close()
     else if (sign === 'bad') this.#open('passive')
-    // A trial that says nothing leaves the node unproven: back to open, but not for longer than before.
+    // Without a result the node is unproven: open again, for a pause no longer than the last.
     else this.#open(this.#cause, { unproven: true })
   }
 
-  /** After a quiet time the first pause again: a node that flaps is tried more and more rarely. */
+  /** After a quiet time the pause is the first again; a node that flaps is tried more and more rarely. */
   #nextPauseMs(): number {
     const { clock, settings } = this.#options
     const isQuiet = this.#state === 'closed' && clock.now() - this.#closedAt >= settings.max_reset

@@ -1,52 +1,52 @@
-/** What is timed: to the first token, which the prompt decides, or to the end of an answer that comes whole. */
+/** What is timed: to the first token, which depends on the prompt, or to the end of an unstreamed response. */
 export type Timed = 'first-token' | 'whole'
 
-/** How long a node should take at most until its answer begins, and where that is known from. */
+/** The longest time that a response should take to begin, and where that is known from. */
 export interface Expected {
-  /** Milliseconds; infinite where nothing can be said. */
+  /** Milliseconds; infinite when unknown. */
   readonly ms: number
-  /** What answered the model before: this node, only others, or none so far. */
+  /** Which nodes have responded for the model before: this node, only others, or none. */
   readonly known: 'here' | 'elsewhere' | 'nowhere'
-  /** Milliseconds that it usually takes; 0 where that is not known. */
+  /** Usual time in milliseconds; 0 when unknown. */
   readonly usualMs: number
 }
 
-/** A request, as far as the time of its answer depends on it. */
+/** The facts of a request that its time depends on. */
 interface Sent {
   readonly node: string
   readonly model: string
   readonly timed: Timed
-  /** Of all bodies that the node reads now: it reads them together. */
+  /** Bytes of all bodies that the node reads now: it reads them together. */
   readonly bodyBytes: number
 }
 
-/** Milliseconds that are never too long, of a node that was never or seldom heard, and of one that is well known. */
+/** The least expected time in milliseconds, for a node with few known responses and for a well-known one. */
 const leastMs = 10_000
 const leastKnownMs = 3_000
-/** Answers that make a node's times well known. */
+/** Responses after which the times of a node are well known. */
 const wellKnown = 10
-/** A node may take this many times what is expected of it. */
+/** A node may take this many times its usual time. */
 const tolerance = 5
-/** A whole answer may take this much longer than the longest so far, or half as long again. */
+/** An unstreamed response may take this much longer than the longest so far, or half as long again. */
 const wholeSlackMs = 3_000
-/** A slow node, before anything is known of it: 200 ms, and 100 tokens of 4 bytes read per second. */
+/** Assumed for an unknown node, which is a slow one: 200 ms, and 100 tokens of 4 bytes read per second. */
 const priorBaseMs = 200
 const priorMsPerByte = 10 / 4
-/** Lengths of whole answers differ: the longest of one to two such periods counts, in milliseconds. */
+/** Unstreamed responses differ in length: the longest of the last one to two periods counts, in milliseconds. */
 const periodMs = 3_600_000
-/** But for so many of them, which something unknown may have delayed, and at most one less than are remembered. */
+/** The part of them that is ignored as delayed by something unknown, and how many of the longest are kept. */
 const outliers = 0.01
 const remembered = 8
 /**
- * A model that was never heard anywhere reads its first prompt, or hangs, and one that left the memory of its node is loaded
- * again, for longer than anybody knows if no load of it was seen: only after this long is that worth a try elsewhere, since
- * a load dies with the request that waits for it.
+ * A model without any known response reads its first prompt, or hangs; a model that is not in memory is loaded again.
+ * How long that takes is unknown until a load was seen. Only after this long is failing over worth it, since a load
+ * ends with the request that waits for it.
  */
 const unknownMs = 60_000
 
 /**
- * What is known of how long nodes take to begin their answers, learned from answers only: a node that does not answer at all
- * must not be given more time for that.
+ * Learns how long nodes take to respond, from responses only: a node that does not respond must not get more time for
+ * that.
  */
 export class ExpectedTimes {
   /** By node, then by model. */
@@ -54,7 +54,7 @@ export class ExpectedTimes {
   /** The longest load of each model on any node, in milliseconds. */
   readonly #loads = new Map<string, number>()
 
-  /** An answer of a resident model began after `tookMs`. */
+  /** A response of a loaded model began, or ended when unstreamed, after `tookMs`. */
   observe({ node, model, timed, bodyBytes }: Sent, tookMs: number, now: number): void {
     const models = this.#nodes.get(node) ?? new Map<string, Known>()
     this.#nodes.set(node, models)
@@ -69,7 +69,7 @@ export class ExpectedTimes {
     this.#loads.set(model, Math.max(tookMs, this.#loads.get(model) ?? 0))
   }
 
-  /** @param isResident the node has the model in memory, as far as is known. */
+  /** @param isResident the node had the model in memory when it was last probed. */
   of(sent: Sent, isResident: boolean, now: number): Expected {
     const expected = sent.timed === 'whole' ? this.#whole(sent, now) : this.#firstToken(sent)
     return isResident ? expected : { ...expected, ms: this.#withLoad(sent.model, expected.ms) }
@@ -80,7 +80,7 @@ export class ExpectedTimes {
     return load === undefined ? Math.max(unknownMs, ms) : ms + Math.max(leastKnownMs, tolerance * load)
   }
 
-  /** The node left the fleet. */
+  /** The node has left the fleet. */
   forget(node: string): void {
     this.#nodes.delete(node)
   }
@@ -91,7 +91,7 @@ export class ExpectedTimes {
       const least = own.count >= wellKnown ? leastKnownMs : leastMs
       return expected('here', least, own.factor * priorMs(bodyBytes))
     }
-    // As slow as the slowest: a deadline that is too short wastes what the node did.
+    // As slow as the slowest node: a deadline that is too short wastes the node's work.
     const others = this.#allOf(model).filter(({ firstToken }) => firstToken.count > 0)
     if (others.length > 0) {
       const factor = Math.max(1, ...others.map(({ firstToken }) => firstToken.factor))
@@ -100,7 +100,7 @@ export class ExpectedTimes {
     return { ...expected('nowhere', unknownMs, priorMs(bodyBytes)), usualMs: 0 }
   }
 
-  /** Any node may get the long questions next: the longest answer of all of them counts. */
+  /** Any node may get the next long request: the longest response of all nodes counts. */
   #whole({ node, model, bodyBytes }: Sent, now: number): Expected {
     const all = this.#allOf(model)
     const longest = Math.max(0, ...all.map(({ whole }) => whole.expectedMs(bodyBytes, now)))
@@ -130,8 +130,8 @@ function expected(known: Expected['known'], least: number, usualMs: number): Exp
 }
 
 /**
- * First tokens of one model on one node, as a factor on a slow node's time for a prompt of the same size. It rises at once
- * and falls slowly: a deadline that is too short wastes what the node did.
+ * Times to the first token of one model on one node, as a factor on the assumed time for a prompt of the same size.
+ * It rises at once and falls slowly: a deadline that is too short wastes the node's work.
  */
 class FirstTokens {
   factor = 0
@@ -144,7 +144,7 @@ class FirstTokens {
   }
 }
 
-/** Whole answers of one model on one node, of this period and the one before. */
+/** Unstreamed responses of one model on one node, in this period and the one before. */
 class WholeAnswers {
   count = 0
   #now = new Period()
@@ -157,7 +157,7 @@ class WholeAnswers {
     this.#now.observe(bodyBytes, tookMs)
   }
 
-  /** Of a prompt of that size; a longer one than any before may take longer in proportion. */
+  /** The expected time for a prompt of that size. A larger prompt than any before may take longer in proportion. */
   expectedMs(bodyBytes: number, now: number): number {
     this.#turn(now)
     const largest = Math.max(this.#now.largest, this.#before.largest)
@@ -177,7 +177,7 @@ class Period {
   /** The largest body, in bytes. */
   largest = 0
   #count = 0
-  /** Milliseconds of the longest answers, the longest first. */
+  /** Milliseconds of the longest responses, the longest first. */
   readonly #longest: number[] = []
 
   observe(bodyBytes: number, tookMs: number): void {

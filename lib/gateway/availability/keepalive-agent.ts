@@ -6,13 +6,16 @@ import { lookupNode } from '../../shared/net/node-address.ts'
 
 /** Kept-alive sockets to one node. */
 export interface KeepaliveAgent extends HttpAgent {
-  /** Closes idle sockets that nobody has taken since the last sweep. */
+  /** Closes idle sockets that were not used since the last call. */
   closeIdle(): void
-  /** Closes idle sockets, and from now on each when its answer is over. */
+  /** Closes idle sockets now, and the others when their response is over. */
   drain(): void
 }
 
-/** What Node's types leave out: how a ClientRequest asks for its socket. Libraries with agents of their own rely on it. */
+/**
+ * A method of Node's agent that its types omit: a ClientRequest asks for its socket with it. Other libraries with
+ * their own agents rely on it.
+ */
 interface Requested extends HttpAgent {
   readonly sockets: NodeJS.Dict<Socket[]>
   addRequest(request: ClientRequest, options: object): void
@@ -20,16 +23,18 @@ interface Requested extends HttpAgent {
 
 type AnyAgent = new (options: AgentOptions) => Requested
 
-/** Where Node's agent keeps its sockets: by the address and the settings of TLS, which are all the same here. */
+/**
+ * The name under which Node's agent keeps its sockets, usually address and TLS settings; here they are all the same.
+ */
 const name = 'node'
 
 /**
- * Node's agent for one node. Left to itself it copies the options of each request, writes the address's name from them
- * three times and sets two timers, to find one idle socket: a twentieth of all that a request costs.
+ * Node's agent, for one node. By default it copies the options of each request, builds the name of the address three
+ * times and sets two timers to find an idle socket: a twentieth of the cost of a request.
  */
 function toOneNode(Base: AnyAgent) {
   return class extends Base implements KeepaliveAgent {
-    /** Idle sockets not taken since the last sweep: the first of the list, since the last that came is the next to go. */
+    /** Idle sockets not used since the last `closeIdle`, at the front of the list: the last that came is used first. */
     #untaken = 0
 
     override getName(): string {
@@ -43,7 +48,7 @@ function toOneNode(Base: AnyAgent) {
         super.addRequest(request, options)
         return
       }
-      // As Node does it, but for a new id that async hooks would see: there are none.
+      // As Node does, but without a new id for async hooks: there are none.
       this.#untaken = Math.min(this.#untaken, idle.length)
       this.reuseSocket(socket, request)
       request.onSocket(socket)
@@ -71,15 +76,15 @@ const TlsAgent = toOneNode(HttpsAgent as unknown as AnyAgent)
 /**
  * An agent for a node. It has no limit of sockets: slots limit what runs, and a limit here would be a hidden queue.
  *
- * Node itself destroys an idle socket on which bytes come, since 24.21 at the latest: they would be read as the start of
- * the next caller's answer (case 35 of test/fault-table.md).
+ * Node destroys an idle socket that receives bytes, since 24.21 at the latest: they would be read as the start of the
+ * next response (case 35 of test/fault-table.md).
  */
 export function agentFor(spec: NodeSpec): KeepaliveAgent {
   const options = { keepAlive: true, maxFreeSockets: 256, ...optionsFor(spec) }
   return isTls(spec) ? new TlsAgent(options) : new PlainAgent(options)
 }
 
-/** An agent that connects to a node in the same way, anew for each request. */
+/** An agent with a new connection for each request. */
 export function freshAgentFor(spec: NodeSpec): HttpAgent {
   return isTls(spec) ? new HttpsAgent(optionsFor(spec)) : new HttpAgent(optionsFor(spec))
 }

@@ -11,7 +11,7 @@ import { BackPressure } from './back-pressure.ts'
 import { type BreakerState, CircuitBreaker } from './circuit-breaker.ts'
 import { SlowStart } from './slow-start.ts'
 
-/** Milliseconds for which a model that failed on a node, by itself, is not asked for there (docs/ollama.md#answers). */
+/** Milliseconds for which a model that failed on a node is blocked there (docs/ollama.md#answers). */
 const blockMs = 30_000
 
 interface NodeAvailabilityOptions {
@@ -20,22 +20,22 @@ interface NodeAvailabilityOptions {
   readonly random: Random
   /** Slots per model of the node. */
   readonly slots: () => number
-  /** More or less may pass than before. */
+  /** Called when more or fewer requests may pass than before. */
   readonly changed: () => void
   readonly onBreakerState: (state: BreakerState) => void
-  /** See Breaker. */
+  /** See CircuitBreaker. */
   readonly onResult: (isGood: boolean) => void
-  /** A request passes an open breaker, because too few nodes would be left otherwise. */
+  /** Called when a request passes an open breaker, because too few nodes would be left otherwise. */
   readonly onPanic: () => void
 }
 
-/** What may go to one node now: breaker, back-pressure and slow start together. */
+/** Which requests may go to one node now: breaker, back-pressure, slow start and blocked models together. */
 export class UpstreamAvailability implements NodeAvailability {
   readonly breaker: CircuitBreaker
   readonly #backPressure: BackPressure
   readonly #slowStart: SlowStart
   readonly #options: NodeAvailabilityOptions
-  /** Models that are not asked for here, and what lifts their bar. */
+  /** Blocked models, with the function that cancels the end of the block. */
   readonly #blocked = new Map<string, () => void>()
   #isFrozen = false
   #isStopped = false
@@ -60,7 +60,7 @@ export class UpstreamAvailability implements NodeAvailability {
     })
   }
 
-  /** What may pass for one model: what fails by itself is ejected by itself. */
+  /** Availability for one model: a blocked model counts as ejected. */
   forModel(model: string): NodeAvailability {
     if (!this.#blocked.has(model) || this.barrier !== null) return this
     const reserve = () => {
@@ -85,7 +85,7 @@ export class UpstreamAvailability implements NodeAvailability {
     return isUnproven && this.barrier === null
   }
 
-  /** Whether it is as open as can be, and nothing needs to be told of requests that pass. */
+  /** Whether nothing restricts the node, and passing requests need not be recorded. */
   get isOpen(): boolean {
     if (this.#isFrozen || this.limit !== alwaysAvailable.limit) return false
     return this.breaker.state === 'closed' && this.#backPressure.isFree && this.#blocked.size === 0
@@ -101,7 +101,7 @@ export class UpstreamAvailability implements NodeAvailability {
     this.#backPressure.reserve()
   }
 
-  /** The node said that it is busy: see BackPressure. */
+  /** The node responded that it is busy: see BackPressure. */
   busy(retryAfterMs = 0): void {
     if (this.#isStopped) return
     this.breaker.markHealthy()
@@ -109,7 +109,7 @@ export class UpstreamAvailability implements NodeAvailability {
     this.#options.changed()
   }
 
-  /** This model is not on the node, or its runner dies there: only it is kept away for a while. */
+  /** Blocks a model that is not on the node, or that has a dying runner there. */
   blockModel(model: string): void {
     if (this.#isStopped) return
     this.#blocked.get(model)?.()
@@ -125,7 +125,7 @@ export class UpstreamAvailability implements NodeAvailability {
     return this.#isFrozen
   }
 
-  /** The node answers nothing at all, or does again: a look at it tells, no request has to. */
+  /** The node responds to nothing, or does again. Checks find that out, without requests. */
   freeze(isFrozen: boolean): void {
     if (this.#isStopped || this.#isFrozen === isFrozen) return
     this.#isFrozen = isFrozen
@@ -133,13 +133,13 @@ export class UpstreamAvailability implements NodeAvailability {
     this.#options.changed()
   }
 
-  /** The node is back: few requests first. */
+  /** Begins a slow start of a node that is back. */
   warmUp(): void {
     this.#slowStart.begin()
     this.#options.changed()
   }
 
-  /** Ends every timer; for a node that left the fleet. */
+  /** Ends all timers. For a node that has left the fleet. */
   stop(): void {
     this.#isStopped = true
     this.breaker.stop()

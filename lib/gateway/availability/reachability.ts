@@ -1,35 +1,41 @@
 import type { Address } from '../../shared/net/address.ts'
 import type { VersionCheck } from './version-check.ts'
 
-/** How long a node says nothing until it is checked, and the time between two checks, in milliseconds. */
+/** Milliseconds of silence until a node is checked, and between two checks. */
 const silentMs = 500
 const everyMs = 1000
-/** The same between two checks of a node that is known to answer nothing: its kernel keeps each connection. */
+/** Milliseconds between two checks of a frozen node: its kernel keeps each connection. */
 const whileFrozenMs = 5000
 /**
- * Looks, half a second apart, for which a check is unanswered and nothing else is heard of a node before it counts as
- * frozen: 5 s, where a busy node takes 1.5 s. Looks, not time: a process that was stopped itself has looked once.
+ * Ticks of half a second with an unanswered check and no other sign of the node, until it counts as frozen: 5 s,
+ * where a busy node takes 1.5 s. Ticks, not time: a process that was itself stopped has one tick.
  */
 const frozenTicks = 10
-/** Looks after which answers that stopped in the middle do not go on: with the silence before, 25 s as for a lost connection. */
+/** Ticks until paused responses are given up: with the silence before, 25 s as for a lost connection. */
 const stalledTicks = 44
-/** Looks after which an answer says more of the trouble of its node than of the request. */
+/** Ticks after which the time of a response says more about the trouble of the node than about the request. */
 const troubledTicks = 5
-/** The same while a connection is being made, in milliseconds. */
+/** The same for a connection that does not come up, in milliseconds. */
 const troubledMs = 1000
-/** Checks of a frozen node that are left open: one over a connection that lives is answered when the node wakes up. */
+/** Unanswered checks of a frozen node that are kept: one is answered when the node wakes up. */
 const keptWhileFrozen = 2
 
 interface ReachabilityOptions {
-  /** Where to connect; null where nothing depends on that. @param isInDoubt the answer to this matters by itself. */
+  /**
+   * The address to check; null when nothing depends on it. @param isInDoubt the result matters even without a waiting
+   * request.
+   */
   readonly address: (now: number, isInDoubt: boolean) => Address | null
   readonly check: (address: Address) => VersionCheck
-  /** When anything was heard of the node last, in monotonic milliseconds. */
+  /** When the node last sent anything, in monotonic milliseconds. */
   readonly heardAt: () => number
-  /** No new connection comes up; told at each failure. */
+  /** Called at each connection that does not come up. */
   readonly lost: () => void
   readonly reachable: () => void
-  /** New connections come up, and nothing is answered; told at each look. @param isLong answers under way do not go on. */
+  /**
+   * Called at each tick while connections come up and nothing is answered. @param isLong paused responses will not go
+   * on.
+   */
   readonly frozen: (isLong: boolean) => void
   readonly thawed: () => void
 }
@@ -40,9 +46,9 @@ interface Unanswered {
 }
 
 /**
- * Whether a node can be reached: new connections come up, and its status route is answered over them. It is checked while
- * requests wait there in silence, and once it leaves a check unanswered until it answers one: a connection that is dead says
- * nothing by itself, and a node that is back is used at once.
+ * Whether a node is reachable: new connections come up, and its status route answers. It is checked while requests
+ * wait there in silence, and after an unanswered check until it answers one. A dead connection alone shows nothing;
+ * and a node that is back is used at once.
  */
 export class Reachability {
   readonly #options: ReachabilityOptions
@@ -54,7 +60,7 @@ export class Reachability {
   #troubledAt = Number.NEGATIVE_INFINITY
   /** The oldest first. */
   #unanswered: Unanswered[] = []
-  /** For which checks were unanswered and nothing else was heard. */
+  /** Ticks with an unanswered check and no other sign of the node. */
   #ticks = 0
 
   constructor(options: ReachabilityOptions) {
@@ -65,17 +71,17 @@ export class Reachability {
     return this.#isLost
   }
 
-  /** It takes connections and answers nothing. */
+  /** The node accepts connections and answers nothing. */
   get isFrozen(): boolean {
     return this.#isFrozen
   }
 
-  /** When a check was seen to be answered last, in monotonic milliseconds. */
+  /** When a check was last seen answered, in monotonic milliseconds. */
   get repliedAt(): number {
     return this.#repliedAt
   }
 
-  /** When the node was last seen to be lost, or a check to take seconds, in monotonic milliseconds. */
+  /** When the node was last unreachable, or took seconds to answer a check, in monotonic milliseconds. */
   get troubledAt(): number {
     return this.#troubledAt
   }
@@ -108,7 +114,7 @@ export class Reachability {
     this.#drop(0)
   }
 
-  /** Whatever is heard answers all that was asked before. */
+  /** Any byte of the node answers all earlier checks. */
   #listen(now: number): void {
     const [first] = this.#unanswered
     if (!first) return
@@ -141,14 +147,14 @@ export class Reachability {
     this.#options.reachable()
   }
 
-  /** Gives up the checks but for the last few. */
+  /** Ends all checks but the last few. */
   #drop(kept: number): void {
     for (const { check } of this.#unanswered.splice(0, Math.max(0, this.#unanswered.length - kept)))
       check.destroy()
   }
 }
 
-/** Whether a node that has been silent since then is worth a check. */
+/** Whether a node that has been silent since then is to be checked. */
 export function isQuiet(silentSince: number, now: number, forMs = silentMs): boolean {
   return now >= silentSince + forMs
 }

@@ -1,16 +1,16 @@
-/** Requests in a row of which the node says nothing, before it counts as one that answers none. */
+/** Overdue requests in a row until a model counts as silent. */
 const enough = 3
 
-/** The last sign of an answer; written for each piece of one, so it is a bare field. */
+/** When a response last made progress; written for each piece, so it is a bare field. */
 export interface Pulse {
   /** Monotonic milliseconds. */
   heardAt: number
 }
 
 /**
- * Whether one model on one node answers at all. A node may take requests, answer probes, and begin none of its answers: a
- * known deadlock of Ollama's scheduler (ollama issue 17408). Requests that were sent after the model was last heard and
- * are overdue speak for that; one piece of any answer speaks against it.
+ * Detects a model that does not respond on one node. A node may take requests, answer probes, and begin none of its
+ * responses: a known deadlock of Ollama's scheduler (ollama issue 17408). Overdue requests that were sent after the
+ * last progress count for that; one piece of any response counts against it.
  */
 export class Silence implements Pulse {
   heardAt = Number.NEGATIVE_INFINITY
@@ -19,7 +19,7 @@ export class Silence implements Pulse {
   #since = 0
   #countedAt = Number.NEGATIVE_INFINITY
 
-  /** A request that was sent then is overdue; to be told once for each. */
+  /** A request that was sent then is overdue. To be called once per request. */
   overdue(sentAt: number, now: number): void {
     if (sentAt <= this.heardAt) return
     if (this.#countedAt <= this.heardAt) this.#count = 0
@@ -29,12 +29,12 @@ export class Silence implements Pulse {
     this.#countedAt = now
   }
 
-  /** Since when it answers nothing, in monotonic milliseconds; null while it may well be that it works. */
+  /** Since when the model is silent, in monotonic milliseconds; null while it may work. */
   get since(): number | null {
     return this.#count >= enough && this.#countedAt > this.heardAt ? this.#since : null
   }
 
-  /** Requests that got no answer. */
+  /** Overdue requests since then. */
   get count(): number {
     return this.#count
   }

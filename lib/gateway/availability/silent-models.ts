@@ -3,12 +3,12 @@ import type { Log } from '../../shared/log.ts'
 import type { Metrics } from '../../shared/metrics.ts'
 import type { Upstream } from './upstream.ts'
 
-/** How long nothing was heard, in milliseconds, before that is told as a fault of the node. */
+/** Milliseconds of silence until it counts as a fault of the node. */
 const leastMs = 8_000
 
 interface SilentModelsOptions {
   readonly upstreams: () => Iterable<Upstream>
-  /** Whether a node had a model in memory when it was looked at last. */
+  /** Whether a node had a model in memory when it was last probed. */
   readonly hasInMemory: (node: string, model: string) => boolean
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
@@ -16,27 +16,28 @@ interface SilentModelsOptions {
 }
 
 /**
- * Finds nodes that take chats and answer none while others do, keeps requests from them, and tells the operator: only a
- * restart of Ollama there helps. Where another model of the node is answered, only the silent one is kept away.
+ * Finds nodes that take requests and respond to none while others do, keeps requests from them, and warns the
+ * operator: only a restart of Ollama there helps. When another model of the node responds, only the silent model is
+ * ejected.
  */
 export class SilentModels {
   readonly #options: SilentModelsOptions
-  /** Those that the operator was told of, by node. */
+  /** Silent models that a warning was logged for, by node. */
   readonly #told = new Map<string, Set<string>>()
 
   constructor(options: SilentModelsOptions) {
     this.#options = options
   }
 
-  /** A request for a model, sent to a node then, is silent for longer than it should be. */
+  /** A request for a model, sent to a node then, is overdue. */
   overdue(node: string, upstream: Upstream, model: string, sentAt: number): void {
     const silence = upstream.silence(model)
     silence.overdue(sentAt, this.#options.clock.now())
     const { since } = silence
     if (since === null || this.#options.clock.now() < since + leastMs) return
-    // Its passage is closed already, for all models.
+    // The node is unavailable already, for all models.
     if (upstream.isFrozen) return
-    // It is being loaded again, and answers when that is done.
+    // The model is being loaded again, and responds when that is done.
     if (!this.#options.hasInMemory(node, model)) return
     const othersHere = upstream.wasHeardSince(since, silence)
     if (!othersHere && !this.#answersElsewhere(upstream, since)) return
@@ -45,7 +46,7 @@ export class SilentModels {
     else upstream.breaker.trip()
   }
 
-  /** An answer for a model began. */
+  /** A response for a model began. */
   answered(node: string, model: string): void {
     const models = this.#told.get(node)
     if (!models?.delete(model)) return
@@ -53,7 +54,7 @@ export class SilentModels {
     this.#options.log.info('node answers chats again', { node, model })
   }
 
-  /** The node left the fleet, or nothing of it is silent any more. */
+  /** The node has left the fleet, or none of its models is silent any more. */
   forget(node: string): void {
     if (this.#told.delete(node)) this.#options.metrics.nodeSwallows.set({ node }, 0)
   }

@@ -1,21 +1,21 @@
 import type { Clock } from '../../shared/clock.ts'
 
-/** A node is warm after so many steps: 30 s with the usual ones (docs/routing.md#guard-rails). */
+/** Steps until a node is warm: 30 s with the default step (docs/routing.md#guard-rails). */
 const mostSteps = 6
 
 interface SlowStartOptions {
   readonly clock: Clock
   /** Milliseconds per step; 0 for no slow start. */
   readonly stepMs: number
-  /** The slots of a runner once it is warm. */
+  /** Slots of a runner when the node is warm. */
   readonly full: () => number
-  /** There are more slots than before. */
+  /** Called when there are more slots than before. */
   readonly stepped: () => void
 }
 
 /**
- * A node that returns is warmed, not flooded: one slot per runner at first, and one more with each step. A node of many
- * slots gets several a step: one at a time, a node of a hundred would be of little use for eight minutes.
+ * Warms up a node that is back: one slot per runner at first, more with each step. A node with many slots gets
+ * several per step: with one per step, a node of a hundred would take eight minutes.
  */
 export class SlowStart {
   readonly #options: SlowStartOptions
@@ -31,12 +31,12 @@ export class SlowStart {
     return this.#allowed
   }
 
-  /** The node has returned. */
+  /** The node is back. */
   begin(): void {
     if (this.#options.stepMs > 0) this.#allow(1)
   }
 
-  /** Ends its timer, and the slow start. */
+  /** Ends the timer and the slow start. */
   stop(): void {
     this.#cancelTimer()
     this.#allowed = Number.POSITIVE_INFINITY

@@ -22,49 +22,52 @@ import { SilentModels } from './silent-models.ts'
 import { Upstream } from './upstream.ts'
 import { VersionCheck } from './version-check.ts'
 
-/** Idle sockets are given up after 15 to 30 s, before anything between us and the node forgets them. */
+/** Idle sockets are closed after 15 to 30 s, before anything between llamero and the node forgets them. */
 const sweepMs = 15_000
 
-/** Milliseconds between two looks at the nodes to which requests wait in silence. */
+/** Milliseconds between two checks of nodes with silent requests. */
 const tickMs = 500
 
-/** The longest that a new connection may take which only shows that the node is there. */
+/** Milliseconds that the connection of a check may take. */
 const longestConnectMs = 2000
 
-/** Milliseconds between two warnings of the same thing about the same node. */
+/** Milliseconds between two equal warnings about a node. */
 const warnMs = 60_000
 
 interface Held {
   readonly upstream: Upstream
-  /** What it was made from: another address, other TLS or breaker settings need a new one. */
+  /** What it was made from: with another address, other TLS or breaker settings it is replaced. */
   readonly identity: string
 }
 
 interface UpstreamPoolOptions {
   readonly snapshot: CurrentSnapshot
-  /** Told of what requests meet at each node. */
+  /** Records the results of requests at each node. */
   readonly contacts?: Pick<Contacts, 'answered' | 'failed'>
   readonly via: Via
   readonly metrics: Metrics
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly clock: Clock
   readonly random: Random
-  /** Called when more or less may go to some node than before. */
+  /** Called when more or fewer requests may go to some node than before. */
   readonly changed: () => void
 }
 
-/** Every node's upstream, made on first use and dropped when the node leaves the fleet or moves. */
+/**
+ * The upstreams of all nodes. Each is created on first use, and stopped when its node leaves the fleet or its address
+ * changes.
+ */
 export class UpstreamPool implements FleetAvailability {
   readonly #options: UpstreamPoolOptions
   readonly #held = new Map<string, Held>()
-  /** How long nodes take to begin their answers. */
+  /** How long nodes take to respond. */
   readonly expected = new ExpectedTimes()
   readonly #silentModels: SilentModels
-  /** The passages that are not open: few, and each decision of the scheduler looks at every node. */
+  /** Nodes with some restriction: few, while each decision of the scheduler reads every node. */
   readonly #restricted = new Map<string, UpstreamAvailability>()
   #cancelSweep: (() => void) | null = null
   #cancelTick: (() => void) | null = null
-  /** Nodes that the last snapshot saw down. */
+  /** Nodes that were down in the last snapshot. */
   #down: ReadonlySet<string> = new Set()
 
   constructor(options: UpstreamPoolOptions) {
@@ -80,12 +83,12 @@ export class UpstreamPool implements FleetAvailability {
     })
   }
 
-  /** The upstream of a node; a request that still holds an older snapshot gets the newer way to it. */
+  /** The upstream of a node. A request with an older snapshot gets the newer upstream. */
   of(node: NodeView): Upstream {
     return this.#hold(node).upstream
   }
 
-  /** See Gate of the scheduler: nothing keeps requests from a node never used. */
+  /** See FleetAvailability: a node that was never used has no restriction. */
   availabilityOf(node: string, model: string): NodeAvailability {
     return this.#restricted.get(node)?.forModel(model) ?? alwaysAvailable
   }
@@ -94,7 +97,7 @@ export class UpstreamPool implements FleetAvailability {
     return this.#held.get(node)?.upstream.breaker.state ?? 'closed'
   }
 
-  /** Whether no connection of this instance to a node comes up, or none is answered; checked until it is. */
+  /** Whether no connection of this instance to a node comes up, or none is answered; checked until one is. */
   isUnresponsive(node: string): boolean {
     const upstream = this.#held.get(node)?.upstream
     return upstream !== undefined && (upstream.isLost || upstream.isFrozen)
@@ -108,18 +111,18 @@ export class UpstreamPool implements FleetAvailability {
     this.#restricted.clear()
   }
 
-  /** Whether a node had a model in memory when it was looked at last. */
+  /** Whether a node had a model in memory when it was last probed. */
   hasInMemory(node: string, model: string): boolean {
     return this.#options.snapshot.get().nodes.get(node)?.resident.has(model) ?? false
   }
 
-  /** A request for a model of a node is silent for longer than it should be. */
+  /** A request for a model of a node is overdue. */
   overdue(node: string, model: string, sentAt: number): void {
     const held = this.#held.get(node)
     if (held) this.#silentModels.overdue(node, held.upstream, model, sentAt)
   }
 
-  /** An answer for a model of a node began well. */
+  /** A response for a model of a node began well. */
   answered(node: string, model: string): void {
     this.#silentModels.answered(node, model)
   }
@@ -175,7 +178,7 @@ export class UpstreamPool implements FleetAvailability {
     }
   }
 
-  /** Says each thing of a node once a minute at most. */
+  /** Logs each warning about a node once a minute at most. */
   #warner(node: string): (message: string, status: number) => void {
     const { log, clock } = this.#options
     const said = new Map<string, number>()
@@ -232,7 +235,10 @@ export class UpstreamPool implements FleetAvailability {
     return availability
   }
 
-  /** A node that the leader sees up again is warmed up; one never seen down is not, so neither is any at our own start. */
+  /**
+   * Warms up a node that is up again in the snapshot. A node that was never seen down is not warmed up, so no node is
+   * at the start of this instance.
+   */
   #watchHealth(): void {
     const down = new Set<string>()
     for (const node of this.#options.snapshot.get().nodes.values()) {
@@ -244,7 +250,7 @@ export class UpstreamPool implements FleetAvailability {
     this.#down = down
   }
 
-  /** A host that lost its power says nothing: without this, its requests would wait until their time is up. */
+  /** A host without power sends no reset: without this, its requests would wait until their time is up. */
   #leave(node: string): void {
     this.#held.get(node)?.upstream.leaveAll('lost')
   }
@@ -265,14 +271,14 @@ export class UpstreamPool implements FleetAvailability {
     return JSON.stringify([spec.url, spec.tls, this.#options.snapshot.get().config.breaker])
   }
 
-  /** The gauge of a breaker. */
+  /** Sets the gauge of a breaker. */
   #show(node: string, state: BreakerState): void {
     for (const each of ['closed', 'open', 'half-open'] as const)
       this.#options.metrics.breakerState.set({ node, state: each }, each === state ? 1 : 0)
   }
 
   #drop(name: string, { upstream }: Held): void {
-    // A node that was edited has another breaker from now on; series of one that left are removed with the rest.
+    // An edited node gets a new breaker; the series of a removed node are removed with its others.
     if (upstream.breaker.state !== 'closed' && this.#options.snapshot.get().nodes.has(name))
       this.#show(name, 'closed')
     this.#held.delete(name)
@@ -284,7 +290,7 @@ export class UpstreamPool implements FleetAvailability {
   }
 }
 
-/** A node that sends odd answers to probes may yet answer what it was asked before. */
+/** A node with odd responses to probes may still respond to requests in flight. */
 function isUnreachable({ status }: NodeView): boolean {
   const fault = status?.fault ?? 'unreachable'
   return fault === 'unreachable' || fault === 'refused'

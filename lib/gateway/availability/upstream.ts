@@ -15,38 +15,38 @@ import { type Pulse, Silence } from './silence.ts'
 import type { VersionCheck } from './version-check.ts'
 
 /**
- * Why a request that waits for the first sign of its node may leave it. `slow`: it takes longer than it should. `lost`: no
- * new connection to the node comes up, so this one may be dead. `failing`: its breaker opened. `silent`: it answers no
- * request for this model. `frozen`: it answers nothing at all, not even its status route.
+ * Why a request may fail over before its response begins. `slow`: it takes longer than expected. `lost`: no new
+ * connection to the node comes up, so this one may be dead. `failing`: the breaker opened. `silent`: the model
+ * responds to no request. `frozen`: the node answers nothing, not even its status route.
  */
 export type LeaveReason = 'slow' | 'lost' | 'failing' | 'silent' | 'frozen'
 
-/** Where a node listens, in the parts that http-proxy asks for: those of a URL are worked out at each look. */
+/** The address of a node, in the parts that http-proxy reads; a URL would compute them at each read. */
 export type UpstreamTarget = Readonly<Pick<URL, 'protocol' | 'host' | 'hostname' | 'port' | 'href'>>
 
-/** How long an answer may pause, in milliseconds, before its node is checked. */
+/** How long a response may pause, in milliseconds, before the node is checked. */
 const pauseMs = 3000
 
-/** An attempt that waits for the first sign of its node. */
+/** An attempt that waits for the head of its response. */
 export interface WaitingAttempt {
   /** Monotonic milliseconds. */
   readonly waitingSince: number
-  /** The other end of its connection; null before there is one. */
+  /** The remote address of its connection; null before there is one. */
   readonly address: Address | null
   readonly bodyBytes: number
-  /** Told of its answer, as its order says. */
+  /** See UpstreamRequest. */
   readonly pulse: Pulse | null
-  /** Its node is not to be expected to answer: what can be served elsewhere need not wait for it. */
+  /** The node is not expected to respond: a request that another node can serve fails over. */
   leave(reason: Exclude<LeaveReason, 'slow'>): void
-  /** New connections to its node come up again. */
+  /** New connections to the node come up again. */
   reachable(): void
-  /** Its node answers again. */
+  /** The node answers again. */
   thawed(): void
 }
 
-/** An attempt whose answer has begun. */
+/** An attempt after its response has begun. */
 export interface StreamingAttempt {
-  /** Its node has answered nothing for so long that its answer does not go on. */
+  /** The node has answered nothing for so long that the response will not go on. */
   stall(): void
 }
 
@@ -56,29 +56,34 @@ interface UpstreamOptions {
   readonly via: Via
   readonly availability: UpstreamAvailability
   readonly check: (address: Address) => VersionCheck
-  /** The node takes connections and answers nothing; and when it answers again. */
+  /** Called when the node accepts connections and answers nothing, and when it answers again. */
   readonly onFrozen: () => void
   readonly onThawed: () => void
-  /** Tells the operator what is wrong with the way to the node. */
+  /** Logs what is wrong with the way to the node. */
   readonly warn: (message: string, status: number) => void
 }
 
-/** The way to one node: its kept-alive sockets, its breaker, what waits there, and what is known of its silence. */
+/**
+ * One node as this instance reaches it: kept-alive sockets, availability, attempts in progress, and checks of a
+ * silent node.
+ */
 export class Upstream {
   readonly target: UpstreamTarget
-  /** Under which a proxy has the node's API; "" without one. */
+  /** Path under which a proxy serves the node's API; "" without one. */
   readonly path: string
   readonly agent: KeepaliveAgent
   /** See `freshAgentFor`. */
   readonly freshAgent: Agent
-  /** The entry of this cluster in the requests' `Via`. */
+  /** The entry of this cluster in the Via header of requests. */
   readonly via: Via
   readonly availability: UpstreamAvailability
-  /** Attempts to which the node has not begun to answer. */
+  /** Attempts before the head of their response. */
   readonly waiting = new ChurnMap<WaitingAttempt, WaitingAttempt>()
-  /** Attempts to which it has. */
+  /** Attempts within their response. */
   readonly streaming = new ChurnMap<StreamingAttempt, StreamingAttempt>()
-  /** When anything of any answer came last, in monotonic milliseconds; written for each piece, so it is a bare field. */
+  /**
+   * When a byte of any response last came, in monotonic milliseconds; written for each piece, so it is a bare field.
+   */
   heardAt = Number.NEGATIVE_INFINITY
   readonly #silences = new Map<string, Silence>()
   readonly #reachability: Reachability
@@ -114,20 +119,21 @@ export class Upstream {
   }
 
   /**
-   * The node said 503 busy or 429: no new requests for a while. To be told before the request's trial is settled.
+   * The node responded 503 busy or 429: it gets no new requests for a while. To be called before the permit is
+   * settled.
    *
-   * @param retryAfterMs what its Retry-After asked for.
+   * @param retryAfterMs its Retry-After.
    */
   busy(retryAfterMs?: number): void {
     this.availability.busy(retryAfterMs)
   }
 
-  /** A model is not on the node, or its runner dies there: it is not asked for here for 30 s. */
+  /** Blocks a model for 30 s: it is not on the node, or its runner dies there. */
   blockModel(model: string): void {
     this.availability.blockModel(model)
   }
 
-  /** The node, or what is in front of it, refused a request. */
+  /** Warns of a refusal that the configuration of the node or of a proxy causes. */
   recordRefusal(refused: Refused): void {
     if (isUnauthorized(refused)) this.#warn('node refuses llamero: check its "headers"', refused.status)
     else if (isForeign(refused))
@@ -139,12 +145,12 @@ export class Upstream {
     this.#reachability.connectFailed(now)
   }
 
-  /** A new connection to the node did not come up, and none has since. */
+  /** Whether no connection to the node has come up since the last failure. */
   get isLost(): boolean {
     return this.#reachability.isLost
   }
 
-  /** The node takes connections and answers nothing, not even its status route. */
+  /** Whether the node accepts connections and answers nothing, not even its status route. */
   get isFrozen(): boolean {
     return this.#reachability.isFrozen
   }
@@ -159,7 +165,7 @@ export class Upstream {
     return this.#reachability.troubledAt > at
   }
 
-  /** What is known of the node's answers for one model. */
+  /** The silence detector of one model. */
   silence(model: string): Silence {
     let silence = this.#silences.get(model)
     if (!silence) {
@@ -169,7 +175,7 @@ export class Upstream {
     return silence
   }
 
-  /** Whether an answer came since then, for another model than the one of `besides`. */
+  /** Whether a response made progress since then, for a model other than that of `besides`. */
   wasHeardSince(at: number, besides: Silence | null = null): boolean {
     for (const silence of this.#silences.values())
       if (silence !== besides && silence.heardAt > at) return true
@@ -183,14 +189,14 @@ export class Upstream {
     return sum
   }
 
-  /** The node answers nothing for a model: what waits there for it leaves, and nothing follows for a while. */
+  /** Ejects a silent model: waiting requests fail over, and it is blocked for a while. */
   ejectModel(model: string): void {
     this.blockModel(model)
     const silence = this.silence(model)
     for (const each of this.waiting.values()) if (each.pulse === silence) each.leave('silent')
   }
 
-  /** To be told of each state of the breaker. */
+  /** To be called with each state of the breaker. */
   breakerMoved(state: BreakerState): void {
     const before = this.#breakerState
     this.#breakerState = state
@@ -204,8 +210,8 @@ export class Upstream {
   }
 
   /**
-   * One answer of the node is so costly that several in one turn of the event loop would hold up everybody else: from now on
-   * each connection is read in a turn of its own.
+   * Reads each connection of the node in its own turn of the event loop. For a node with so many small pieces that
+   * several responses in one turn would hold up other requests.
    */
   takeTurns(): void {
     for (const agent of [this.agent, this.freshAgent])
@@ -213,12 +219,12 @@ export class Upstream {
         if (!socket.isPaused()) void readInTurn(socket)
   }
 
-  /** To be called every now and then. */
+  /** To be called periodically. */
   tick(now: number): void {
     this.#reachability.tick(now)
   }
 
-  /** Idle sockets go at once; those in use end with their streams. */
+  /** Closes idle sockets; those in use end with their streams. */
   stop(): void {
     this.#isStopped = true
     this.availability.stop()
@@ -233,7 +239,7 @@ export class Upstream {
     this.availability.stop()
   }
 
-  /** Where the first request that waits in silence is connected to, without a look at name servers. */
+  /** The address that the first silent request is connected to, without asking a name server. */
   #addressToCheck(now: number, isInDoubt: boolean): Address | null {
     const own = { host: this.target.hostname.replace(/^\[|\]$/g, ''), port: portOf(this.target) }
     const [first] = this.waiting.values()

@@ -4,10 +4,13 @@ import type { Clock } from '../../shared/clock.ts'
 import type { Address } from '../../shared/net/address.ts'
 import { ownFaultOf } from '../../shared/process/own-fault.ts'
 
-/** Of the node or the way to it. Others (no name server, no file or port left here) say nothing of either. */
+/**
+ * Error codes of the node or the way to it. Others (no name server, no file or port left here) say nothing about
+ * either.
+ */
 const deadCodes: ReadonlySet<string> = new Set(['EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ENETDOWN'])
 
-/** Whether an error of a connection says that its other end cannot be reached. */
+/** Whether an error of a connection proves that the other end is unreachable. */
 export function provesUnreachable(error: Error & { code?: unknown; syscall?: unknown }): boolean {
   if (error.code === 'ECONNECT_TIMEOUT' || deadCodes.has(String(error.code))) return true
   const errors: unknown[] = error instanceof AggregateError ? error.errors : [error]
@@ -21,24 +24,24 @@ function failedToConnect(error: unknown): boolean {
 /** How a version check connects to its node. */
 export interface VersionCheckWay {
   readonly isTls: boolean
-  /** Makes a connection for each request. */
+  /** Opens a connection for each request. */
   readonly agent: Agent
   readonly path: string
   readonly headers: OutgoingHttpHeaders
-  /** The longest that the connection may take to come up, in milliseconds. */
+  /** Milliseconds that the connection may take to come up. */
   readonly connectMs: number
   readonly clock: Clock
 }
 
 /**
- * One `GET /api/version` over a connection of its own. Ollama answers it at once however busy its models are, so it tells a
- * node that works from one that is frozen: the kernel of a stopped process still accepts connections and acknowledges bytes.
+ * One `GET /api/version` over its own connection. Ollama answers it at once however busy its models are, so it tells
+ * a working node from a frozen one: the kernel of a stopped process still accepts connections and acknowledges bytes.
  *
- * A connection whose way is gone says nothing for as long as the kernel sends again, a quarter of an hour (tcp_retries2 in
- * tcp(7)), and Node cannot set TCP_USER_TIMEOUT: hence a new connection.
+ * A dead connection stays silent for as long as the kernel resends, a quarter of an hour (tcp_retries2 in tcp(7)),
+ * and Node cannot set TCP_USER_TIMEOUT: hence a new connection.
  */
 export class VersionCheck {
-  /** Whether the connection came up; null where that cannot be told. */
+  /** Whether the connection came up; null when that is unknown. */
   readonly connected: Promise<boolean | null>
   #isAnswered = false
   readonly #destroy: () => void
@@ -68,7 +71,7 @@ export class VersionCheck {
     request.on('error', (error) => {
       cancel()
       resolve(provesUnreachable(error) ? false : null)
-      // A connection that was up and broke: something there is awake.
+      // An established connection that breaks was closed by something that is awake.
       this.#isAnswered = true
     })
     this.#destroy = () => {
@@ -78,7 +81,7 @@ export class VersionCheck {
     }
   }
 
-  /** Whether the node said anything, also if that was no version. */
+  /** Whether the node answered, if only with an error. */
   get isAnswered(): boolean {
     return this.#isAnswered
   }

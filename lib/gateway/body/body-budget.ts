@@ -1,22 +1,22 @@
-/** What some bodies hold together. */
+/** Bytes held by all bodies. */
 interface Sum {
   held: number
 }
 
-/** How much bodies may hold, in bytes. */
+/** How many bytes bodies may hold. */
 export interface Room {
-  /** One body of this size passes, however small the budget is. */
+  /** One body of this size always fits, however small the budget is. */
   readonly alone: number
   /** All bodies of the instance. */
   readonly together: number
 }
 
-/** So much of each body counts for nobody in particular: small requests pass beside an owner that has used up its part. */
+/** Bytes of each body that do not count for its owner: small requests pass even when the owner has used up its part. */
 const smallBytes = 64 * 1024
-/** One owner may hold three times what is left then: three quarters of the budget alone, and two owners 43 % each. */
+/** An owner may hold three times what is then left: three quarters of the budget alone, two owners 43 % each. */
 const partOfRest = 3
 
-/** One request's part of the budget. Disposing it gives back all it took, once. */
+/** The part of the budget that one request holds. Disposing it releases all of it, once. */
 export class BodyShare implements Disposable {
   readonly #sum: Sum
   readonly #owners: Owners
@@ -30,14 +30,14 @@ export class BodyShare implements Disposable {
     this.#owner = owner
   }
 
-  /** Takes `bytes` more if they fit now. Returns whether it did. */
+  /** Takes `bytes` more if they fit now. Returns whether they did. */
   take(bytes: number, room: Room): boolean {
     if (!this.fits(bytes, room)) return false
     this.#add(bytes)
     return true
   }
 
-  /** Whether `bytes` more would fit now, beside what all hold and what the owner of this request holds. */
+  /** Whether `bytes` more would fit now, within the budget of all and of the owner. */
   fits(bytes: number, { alone, together }: Room): boolean {
     const held = this.#sum.held + bytes
     if (this.#closed || held > Math.max(alone, together)) return false
@@ -47,14 +47,14 @@ export class BodyShare implements Disposable {
     return owned <= Math.max(alone, partOfRest * (together - held))
   }
 
-  /** Gives back `bytes` that it took. */
+  /** Releases `bytes`. */
   release(bytes: number): void {
     if (!this.#closed) this.#add(-bytes)
   }
 
   [Symbol.dispose](): void {
     if (!this.#closed) this.#add(-this.#own)
-    this.#closed = true // a chunk that comes after the end counts for no request
+    this.#closed = true // a chunk that comes later counts for no request
   }
 
   #add(bytes: number): void {
@@ -66,12 +66,12 @@ export class BodyShare implements Disposable {
   }
 }
 
-/** Bytes of one body that count for its owner. */
+/** Bytes of a body that count for its owner. */
 function countedOf(bytes: number): number {
   return Math.max(0, bytes - smallBytes)
 }
 
-/** What the large bodies of each owner hold. */
+/** Bytes that the large bodies of each owner hold. */
 class Owners {
   readonly #held = new Map<string, number>()
 
@@ -87,8 +87,8 @@ class Owners {
 }
 
 /**
- * What the request bodies of this instance may weigh together; the one place that counts them. Bytes count when they have
- * come, not when a caller announces them: announcing costs the caller nothing.
+ * The budget of all request bodies of this instance; the only place that counts them. Bytes count when they have
+ * come, not when the caller announces them: announcing costs the caller nothing.
  */
 export class BodyBudget {
   readonly #sum: Sum = { held: 0 }

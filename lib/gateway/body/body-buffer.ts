@@ -6,16 +6,19 @@ export type BodyLimits = Config['limits']
 
 type Sizes = Pick<BodyLimits, 'body_bytes' | 'inflight_body_bytes'>
 
-/** Of the memory that a container may use, so much is for bodies: each may be copied once while it is changed. */
+/**
+ * The part of a container's memory limit that is for bodies is one in so many: each body may be copied once for
+ * edits.
+ */
 const partForBodies = 4
-/** Read once: it costs more than the rest of a small request's body. */
+/** Read once: the call costs more than the rest of a small body. */
 const ownMemory = process.constrainedMemory()
 
 /**
- * What the configuration leaves for bodies, within what the machine or the container of this process allows: the kernel
- * ends a process that takes more.
+ * The room for bodies: the configured limits, within the memory limit of the machine or container, beyond which the
+ * kernel ends the process.
  *
- * @param memory bytes; 0, or more than any machine has, where nothing limits them
+ * @param memory bytes; 0, or more than any machine has, when there is no limit
  */
 export function roomOf({ body_bytes, inflight_body_bytes }: Sizes, memory: number = ownMemory): Room {
   const allowed = memory > 0 ? Math.floor(memory / partForBodies) : Number.POSITIVE_INFINITY
@@ -25,24 +28,24 @@ export function roomOf({ body_bytes, inflight_body_bytes }: Sizes, memory: numbe
 const none = Buffer.alloc(0)
 
 /**
- * How many times larger a buffer becomes. Each step copies what is here: one for each piece that comes, however little room
- * is left, would cost seconds of CPU for one body.
+ * Growth factors of a buffer, tried in order. Each growth copies the bytes: growing by single pieces, when room is
+ * short, would cost seconds of CPU for one body.
  */
 const steps = [2, 1.5, 1.25] as const
 
 /**
- * Bytes of a request in one buffer, which is doubled as they come and counts as large as it is. Chunks kept as they come
- * would weigh a hundred times their bytes when each is one byte long.
+ * The bytes of a body in one buffer, which is doubled as they come and counts by its capacity. A list of chunks would
+ * take a hundred times its bytes when each is one byte long.
  */
 export class BodyBuffer {
   readonly #limits: Sizes
   readonly #share: BodyShare
   readonly #room: Room
-  /** What counts. */
+  /** The bytes that count. */
   #capacity = 0
-  /** No more room than this is made ahead of what comes. */
+  /** The capacity is not doubled beyond this. */
   #expected: number
-  /** As large as the capacity, or not allocated so far. */
+  /** As large as the capacity, or not allocated yet. */
   #buffer: Buffer = none
   #size = 0
 
@@ -54,7 +57,7 @@ export class BodyBuffer {
   }
 
   /**
-   * The caller says that so many bytes will come. Nothing is taken for them, but what would not fit now is not asked for.
+   * The caller announces so many bytes. They are not taken, but are refused at once when they would not fit.
    *
    * @throws ProxyError `body_too_large`, `bodies_full`.
    */
@@ -76,7 +79,7 @@ export class BodyBuffer {
     this.#append(chunk)
   }
 
-  /** Adds what may be lost: false when there is no room for it. */
+  /** Adds a chunk if there is room. Returns whether there was. */
   offer(chunk: Buffer): boolean {
     const size = this.#size + chunk.length
     if (size > this.#capacity && !this.#makeRoom(size)) return false
@@ -84,7 +87,7 @@ export class BodyBuffer {
     return true
   }
 
-  /** Puts `text` in the place of the bytes from `start` to `end`. @throws ProxyError `bodies_full`. */
+  /** Replaces the bytes from `start` to `end` by `text`. @throws ProxyError `bodies_full`. */
   replace(start: number, end: number, text: Buffer): void {
     const rest = this.bytes.subarray(end)
     const size = start + text.length + rest.length
@@ -95,7 +98,7 @@ export class BodyBuffer {
     this.#size = size
   }
 
-  /** Gives all of it back. */
+  /** Releases all bytes. */
   release(): void {
     this.#share.release(this.#capacity)
     this.#capacity = 0
@@ -112,7 +115,7 @@ export class BodyBuffer {
     return this.#size === this.#buffer.length ? this.#buffer : this.#buffer.subarray(0, this.#size)
   }
 
-  /** Doubles the capacity, as far as that is expected to be used; where there is no room for that, takes a smaller step. */
+  /** Doubles the capacity, up to the expected size; takes a smaller step when there is no room for that. */
   #makeRoom(size: number): boolean {
     return steps.some((step) =>
       this.#grow(Math.max(size, Math.min(Math.ceil(this.#capacity * step), this.#expected))),
@@ -126,7 +129,8 @@ export class BodyBuffer {
   }
 
   #append(chunk: Buffer): void {
-    // Most bodies come in one piece, with memory of its own. What was unfolded may be a small part of a large one.
+    // Most bodies come in one chunk with its own memory. A decompressed chunk may be a small part of a large
+    // allocation.
     const isAlone = chunk.length === chunk.buffer.byteLength
     if (isAlone && chunk.length === this.#capacity) this.#buffer = chunk
     else chunk.copy(this.#allocated(), this.#size)

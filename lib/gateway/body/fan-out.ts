@@ -1,15 +1,16 @@
 import { Writable } from 'node:stream'
 import { drained, type Streamed, type StreamingBody, type Transfer } from './streaming-body.ts'
 
-/** A node that takes the upload. */
+/** A node that receives the body. */
 interface Sink {
   readonly to: Writable
   readonly transfer: Transfer
 }
 
 /**
- * One upload for several nodes, read once: each piece goes to all before the next is read, so the slowest sets the pace
- * and memory stays constant. It begins when every branch is played or has left; a node whose connection closes is left out.
+ * Sends one body to several nodes and reads it once: each piece is written to all nodes before the next is read, so
+ * the slowest node sets the pace and memory stays constant. Begins when every branch is sent or has left; a node
+ * with a closed connection is left out.
  */
 export class FanOut {
   readonly branches: readonly Branch[]
@@ -24,14 +25,14 @@ export class FanOut {
     this.#awaited = new Set(this.branches)
   }
 
-  /** Resolves when all is sent. */
+  /** Adds a node. Resolves when all is sent. */
   join(branch: Branch, sink: Sink): Promise<void> {
     this.#sinks.push(sink)
     this.leave(branch)
     return this.#sent.promise
   }
 
-  /** Nobody waits for this branch any more. */
+  /** The branch will not be sent, or no longer. */
   leave(branch: Branch): void {
     if (!this.#awaited.delete(branch) || this.#awaited.size > 0 || this.#sinks.length === 0) return
     this.#body.sendTo(this.#all(), this.#transfer()).then(this.#sent.resolve, this.#sent.reject)
@@ -47,7 +48,7 @@ export class FanOut {
     }
   }
 
-  /** Every taker as one. It is closed when the last of them is. */
+  /** All sinks as one stream. It closes when the last sink closes. */
   #all(): Writable {
     const sinks = this.#sinks
     const all = new Writable({
@@ -68,11 +69,11 @@ export class FanOut {
   }
 }
 
-/** What one of the nodes is sent. */
+/** The body for one of the nodes. */
 class Branch implements Streamed {
   readonly #fanOut: FanOut
   readonly #body: StreamingBody
-  /** What the others take is not kept. */
+  /** Bytes are not kept for a second attempt. */
   readonly isWhole = false
 
   constructor(fanOut: FanOut, body: StreamingBody) {
@@ -92,7 +93,7 @@ class Branch implements Streamed {
     return this.#fanOut.join(this, { to, transfer })
   }
 
-  /** To be called when the attempt is over: it may never have come to be played. */
+  /** To be called when the attempt is over, since the body may never have been sent. */
   leave(): void {
     this.#fanOut.leave(this)
   }

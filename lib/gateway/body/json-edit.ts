@@ -1,21 +1,21 @@
 import { comma, isSpace } from '../../shared/json/json-bytes.ts'
 import type { Field, Members } from './json-fields.ts'
 
-/** Bytes to be replaced by an ASCII text. */
+/** A range of bytes to be replaced by ASCII text. */
 export interface Edit {
   readonly start: number
   readonly end: number
   readonly text: string
 }
 
-/** What becomes of an object's fields. One at most is removed: two that stand side by side would share a comma. */
+/** Changes of an object's fields. At most one field is removed: two neighbours would share a comma. */
 export interface Changes {
   readonly removed?: Field | undefined
-  /** JSON texts by name: in place of a scalar that stands there, else in front of the other fields. */
+  /** JSON texts by field name. They replace a scalar value, or are added in front of the other fields. */
   readonly set: ReadonlyMap<string, string>
 }
 
-/** The edits that carry out `changes`; all other bytes stay as the caller wrote them. */
+/** The edits for `changes`; all other bytes stay as the caller wrote them. */
 export function editsOf(
   bytes: Uint8Array,
   { start, count, fields }: Members,
@@ -37,7 +37,7 @@ export function editsOf(
   return edits
 }
 
-/** The body with its edits, which may come in any order but must not overlap. */
+/** Applies edits, which may come in any order but must not overlap. */
 export function applyEdits(bytes: Buffer, edits: readonly Edit[]): Buffer {
   if (edits.length === 0) return bytes
   const pieces: Buffer[] = []
@@ -49,7 +49,7 @@ export function applyEdits(bytes: Buffer, edits: readonly Edit[]): Buffer {
   return Buffer.concat([...pieces, bytes.subarray(copied)])
 }
 
-/** A field with the comma that goes when it goes: the one behind it, else the one before. */
+/** The range of a field and one comma: the one behind it, else the one before. */
 function withComma(bytes: Uint8Array, { key, end }: Field): { start: number; end: number } {
   let behind = end
   while (isSpace[bytes[behind] ?? 0] === 1) behind++

@@ -10,41 +10,41 @@ import {
 import { JsonWalk, ScanError, type WalkListener } from '../../shared/json/json-walk.ts'
 import { PromptPieces } from './prompt-pieces.ts'
 
-/** Where a field stands: its key, and the value's bytes. */
+/** The position of a field. */
 export interface Field {
-  /** Of the key's opening quote. */
+  /** Position of the key's opening quote. */
   readonly key: number
   readonly start: number
-  /** Behind the value; of an object or array the byte behind its bracket. */
+  /** Position behind the value; for an object or array, behind its opening bracket. */
   readonly end: number
 }
 
-/** What is known of an object's fields. */
+/** The fields of an object. */
 export interface Members {
-  /** Of the opening brace. */
+  /** Position of the opening brace. */
   readonly start: number
   readonly count: number
-  /** Those that were looked for, by name. */
+  /** The fields that were looked for, by name. */
   readonly fields: ReadonlyMap<string, Field>
 }
 
 export interface Scanned extends Members {
-  /** The value of `model`, with the bytes it spans (quotes included), or null when there is none. */
+  /** The value of `model` and its range (quotes included); null when absent. */
   readonly model: (Field & { readonly value: string }) | null
-  /** The value of `stream`; undefined when absent or not a boolean, which leaves the route's default. */
+  /** The value of `stream`; undefined when absent or no boolean: the default of the route holds. */
   readonly stream: boolean | undefined
-  /** The members of `options`, when that was looked for and is an object. */
+  /** The members of `options`, when looked for and an object. */
   readonly options: Members | null
-  /** Fields and items in all, at any depth. */
+  /** Number of fields and items at any depth. */
   readonly values: number
-  /** What a model will read. */
+  /** The prompt. */
   readonly prompt: PromptPieces
 }
 
 /** Names of fields to look for. */
 export class FieldNames {
   readonly #names: readonly string[]
-  /** By length, quotes included: a bit for the first letter of each name so long. Most keys are told apart by it. */
+  /** A bit for the first letter of each name, by length with quotes. It rejects most keys. */
   readonly #letters = new Uint32Array(32)
 
   constructor(names: readonly string[]) {
@@ -56,8 +56,8 @@ export class FieldNames {
   }
 
   /**
-   * The name that a key, quotes included, says in its own spelling. @throws ScanError where Go would take another spelling
-   * for it: it matches by Unicode case folding, so do these two mappings (ſ, K).
+   * The name that a key spells (range with quotes). @throws ScanError when Go would accept another spelling: it
+   * compares with Unicode case folding, as these two mappings do (ſ, K).
    */
   find(bytes: Buffer, from: number, to: number): string | undefined {
     if (!this.#mayMatch(bytes, from, to)) return undefined
@@ -70,7 +70,7 @@ export class FieldNames {
     return name
   }
 
-  /** Whether these bytes, quotes included, may spell one of the names. An escape or a byte beyond ASCII may hide one. */
+  /** Whether a key (range with quotes) may spell one of the names. An escape or a byte beyond ASCII may hide one. */
   #mayMatch(bytes: Uint8Array, from: number, to: number): boolean {
     const length = to - from
     const letters = this.#letters[length]
@@ -84,9 +84,12 @@ export class FieldNames {
   }
 }
 
-/** No spelling of a name is longer: six bytes for each letter of 30 at most. */
+/** The longest spelling of a name: six bytes for each of at most 30 letters. */
 const maxKeyBytes = 182
-/** Of one object. Honest requests have a score; the keys of some are decoded, which a million must not be. */
+/**
+ * Fields of one object. Usual requests have about twenty; some keys are decoded, which must not be done a million
+ * times.
+ */
 const maxFields = 1000
 
 const plainNames = new FieldNames(['model', 'stream'])
@@ -95,11 +98,11 @@ const noNames = new FieldNames([])
 /**
  * Scans one JSON object for the fields that routing and policy need.
  *
- * @param names what to look for, `model` and `stream` among it.
- * @param optionNames what to look for within `options`, where that is looked for.
- * @throws ScanError with the reason when the bytes are not exactly one JSON object, nest deeper than 64, or name a field
- *   that is looked for twice or in another case: Go would take the last of any spelling, and what is authorised must be
- *   what runs.
+ * @param names fields to look for, with `model` and `stream`.
+ * @param optionNames fields to look for within `options`, if that is looked for.
+ * @throws ScanError with the reason when the bytes are not exactly one JSON object, nest deeper than 64, or have a
+ * field that is looked for twice or in another case: Go would take the last of any spelling, and what is authorised
+ * must be what runs.
  */
 export function scan(bytes: Buffer, names = plainNames, optionNames = noNames): Scanned {
   const scanning = new Scan(bytes, names, optionNames)
@@ -107,7 +110,7 @@ export function scan(bytes: Buffer, names = plainNames, optionNames = noNames): 
   return scanning.result()
 }
 
-/** `scan` in steps, for a body that would take longer than anybody else may wait. */
+/** `scan` in steps, for a body that would block the event loop for too long. */
 export class Scan {
   readonly #bytes: Buffer
   readonly #prompt: PromptPieces
@@ -123,7 +126,7 @@ export class Scan {
     this.#optionNames = optionNames
   }
 
-  /** Reads about so many bytes more. Returns whether all is read. @throws ScanError */
+  /** Reads about so many bytes more. Returns whether all are read. @throws ScanError */
   read(bytes: number): boolean {
     if (!this.#isBodyRead) {
       if (!this.#body.read(bytes)) return false
@@ -138,7 +141,7 @@ export class Scan {
     return this.#options?.read(bytes) ?? true
   }
 
-  /** When all is read. */
+  /** The result, when all bytes are read. */
   result(): Scanned {
     const { start, count, fields } = this.#body
     return {
@@ -154,15 +157,15 @@ export class Scan {
   }
 }
 
-/** Of a longer value only the beginning is text, which is none of those that it is compared with. */
+/** Of a longer value only the beginning is read: it equals no expected value. */
 const maxTextBytes = 4096
 
-/** What a field says; the JSON text of a scalar. */
+/** The JSON text of a scalar field. */
 export function valueText(bytes: Buffer, { start, end }: Field): string {
   return bytes.toString('utf8', start, Math.min(end, start + maxTextBytes))
 }
 
-/** Reads one object: what `Members` tells, and with a prompt to be taken note of that nothing follows but white space. */
+/** Reads the members of one object, and with `prompt` also notes its pieces; then only white space may follow. */
 class MembersReader implements Members, WalkListener {
   readonly start: number
   readonly fields = new Map<string, Field>()
@@ -171,14 +174,14 @@ class MembersReader implements Members, WalkListener {
   readonly #names: FieldNames
   readonly #prompt: PromptPieces | null
   readonly #walk: JsonWalk
-  /** The field that was looked for and whose value is being walked; "" for none. */
+  /** Name of the wanted field that is being walked; "" for none. */
   #name = ''
   #key = 0
   #valueStart = 0
-  /** The value that is being walked is of the prompt. */
+  /** The value that is being walked belongs to the prompt. */
   #isPrompt = false
 
-  /** Of the object that begins at `from`, or behind white space. @throws ScanError */
+  /** Begins at the object at `from`, or behind white space. @throws ScanError */
   constructor(
     bytes: Buffer,
     names: FieldNames,
@@ -210,7 +213,7 @@ class MembersReader implements Members, WalkListener {
       this.#key = keyStart
       this.#valueStart = start
       const first = this.#bytes[start]
-      // An object or array is told by its bracket, which no reader of a value accepts.
+      // For an object or array the range is its bracket, which no reader of a value accepts.
       if (first === openBrace || first === openBracket) this.#keep(start + 1)
     }
     this.#isPrompt = this.#prompt?.begin(keyStart, keyEnd, start) ?? false
@@ -236,7 +239,7 @@ class MembersReader implements Members, WalkListener {
   }
 }
 
-/** No name of a model is longer, however it is spelled. */
+/** The longest model name, in any spelling. */
 const maxModelBytes = 4096
 
 function modelIn(bytes: Buffer, field: Field | undefined): Scanned['model'] {

@@ -1,13 +1,13 @@
 import { ProxyError } from '../../shared/errors.ts'
 
-/** The value of a field, and the bytes it spans. */
+/** The value of a field and its range. */
 export interface FormField {
   readonly value: string
   readonly start: number
   readonly end: number
 }
 
-/** Of the lines before a part, and of a value that is looked for. */
+/** Limits of the head of a part, and of the wanted value. */
 const maxHeadBytes = 16 * 1024
 const maxValueBytes = 1024
 const contentType = /^multipart\/form-data *; *boundary=(?:"([^"\\\r\n]{1,70})"|([\w'+./:=?-]{1,70})) *$/i
@@ -16,17 +16,17 @@ const parameter = /; *([\w!#$&+.^`|~*-]+) *= *(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))
 const blankLine = '\r\n\r\n'
 
 /**
- * Finds the first field of a name in a multipart form that is still coming, without looking at any byte twice. Go takes
- * the first as well; and what Go might read in another way than this, such as lines without a carriage return, is no form
- * here: what is authorised must be what runs (docs/ollama.md#requests).
+ * Finds the first field with a name in a multipart form that is still coming, without reading a byte twice. Go takes
+ * the first as well. A form that Go might read differently, such as one with bare line feeds, is refused: what is
+ * authorised must be what runs (docs/ollama.md#requests).
  */
 export class FormReader {
   readonly #wanted: string
   readonly #delimiter: Buffer
-  /** Where the next thing begins: the line break before a delimiter or behind it, or a part's content. */
+  /** Position of the next element: the line break before or behind a delimiter, or the content of a part. */
   #at = 0
   #place: 'opening' | 'head' | 'content' | 'wanted' = 'opening'
-  /** From here on the content was not searched yet. */
+  /** The content is not searched yet from here on. */
   #searched = 0
 
   /** @param type the form's Content-Type. @throws ProxyError `bad_form`. */
@@ -37,7 +37,7 @@ export class FormReader {
     this.#delimiter = Buffer.from(`\r\n--${match[1] ?? match[2]}`)
   }
 
-  /** The field, or null while it has not come. `bytes` are all that came so far. @throws ProxyError `bad_form`. */
+  /** The field, or null while it has not come. `bytes` are all bytes so far. @throws ProxyError `bad_form`. */
   find(bytes: Buffer): FormField | null {
     for (;;) {
       const before = this.#place
@@ -58,7 +58,7 @@ export class FormReader {
     this.#enter(bytes, opening.length)
   }
 
-  /** Behind a delimiter: another part, or nothing that matters. */
+  /** Reads behind a delimiter: another part, or the end. */
   #enter(bytes: Buffer, at: number): void {
     const mark = bytes.toString('latin1', at, at + 2)
     if (mark === '--') throw new ProxyError('missing_model')
@@ -74,7 +74,7 @@ export class FormReader {
     if (end < 0) return
     this.#place = isField(this.#wanted, bytes.toString('utf8', this.#at + 2, end)) ? 'wanted' : 'content'
     this.#at = end + blankLine.length
-    // The line break that ends the head may begin the next delimiter: then the content is empty.
+    // The line break that ends the head may also begin the next delimiter, when the content is empty.
     this.#searched = this.#at - 2
   }
 
@@ -104,7 +104,7 @@ function isField(wanted: string, head: string): boolean {
   const [text = '', second] = values('content-disposition')
   if (lines.includes(null) || second !== undefined || !disposition.test(text))
     throw bad('each part must have one Content-Disposition, "form-data", and no line that is no header')
-  // An encoding could spell anything.
+  // An encoding could hide any name.
   if (values('content-transfer-encoding').some((value) => !/^(?:binary|[78]bit)$/i.test(value ?? '')))
     throw bad('Content-Transfer-Encoding is not understood')
   const names = [...text.matchAll(parameter)].filter(([, name = '']) => /^name(?:\*|$)/i.test(name))

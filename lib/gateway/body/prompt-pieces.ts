@@ -1,6 +1,6 @@
 import { colon, comma, isBase64, isSpace, openBracket, wordAt } from '../../shared/json/json-bytes.ts'
 
-/** One text, or one item of a list, that a model will read: where it stands in the body, and what of it is no text. */
+/** A piece of the prompt: a text or an item of a list, with the images in it. */
 export interface PromptPiece {
   readonly start: number
   readonly end: number
@@ -8,25 +8,25 @@ export interface PromptPiece {
   readonly imageBytes: number
 }
 
-/** The fields whose values a model reads, in any dialect (docs/ollama.md#requests, docs/ollama.md#answers). */
+/** Fields that a model reads, in any API (docs/ollama.md#requests, docs/ollama.md#answers). */
 const names = ['system', 'instructions', 'tools', 'messages', 'input', 'prompt', 'images']
-/** Of a longer list the rest counts as one piece: nobody's conversation is that long. */
+/** Of a longer list the rest counts as one piece. */
 const maxPieces = 1024
-/** Bytes without a space, an escape or a full stop: no text in any language, but base64. */
+/** So many bytes without space, escape or full stop are base64, not text. */
 const unbrokenBytes = 128
 const maxMediaTypeBytes = 100
 
 /**
- * Remembers, while a body is scanned, where the pieces of its prompt are. Of a field that occurs twice the last counts, as
- * it does for Ollama; one in another case is not seen, which costs an estimate and nothing else.
+ * Notes the pieces of the prompt while a body is scanned. Of a repeated field the last counts, as for Ollama. A field
+ * in another case is missed, which only affects an estimate.
  */
 export class PromptPieces {
   readonly #bytes: Uint8Array
   readonly #pieces = new Map<string, PromptPiece[]>()
-  /** Those of the value that is being walked. */
+  /** The pieces of the current value. */
   #current: PromptPiece[] = []
   #isList = false
-  /** Where the next piece begins, or the comma before it. */
+  /** Position of the next piece, or of the comma before it. */
   #start = 0
   #images = 0
   #imageBytes = 0
@@ -35,14 +35,14 @@ export class PromptPieces {
     this.#bytes = bytes
   }
 
-  /** Of these fields, as far as they are there: one field after the other, the pieces of each in their order. */
+  /** The pieces of these fields, field by field, in order. */
   of(fields: readonly string[]): readonly PromptPiece[] {
     const found: PromptPiece[] = []
     for (const name of fields) for (const piece of this.#pieces.get(name) ?? []) found.push(piece)
     return found
   }
 
-  /** A field of the body begins. Returns whether it is of the prompt. */
+  /** A field of the body begins. Returns whether it belongs to the prompt. */
   begin(keyStart: number, keyEnd: number, start: number): boolean {
     const name = wordAt(this.#bytes, keyStart + 1, keyEnd - 1, names)
     if (name === undefined) return false
@@ -57,13 +57,13 @@ export class PromptPieces {
     if (!this.#isList || this.#current.length === maxPieces - 1) this.#add(end)
   }
 
-  /** Returns whether the items behind it are to be told apart as well. */
+  /** Returns whether later items are separate pieces too. */
   endItem(end: number): boolean {
     this.#add(end)
     return this.#current.length < maxPieces - 1
   }
 
-  /** A long string was passed: of an image no byte is text. */
+  /** A long string was passed. Bytes of an image are no text. */
   passString(start: number, end: number): void {
     if (!this.#isImage(start + 1)) return
     this.#images++
@@ -83,7 +83,7 @@ export class PromptPieces {
     this.#imageBytes = 0
   }
 
-  /** Base64 as such, or in a data URL. */
+  /** Whether a string is base64, plain or in a data URL. */
   #isImage(at: number): boolean {
     const scheme = this.#unbroken(at)
     if (scheme === 'data'.length && this.#bytes[at + scheme] === colon) {
@@ -93,7 +93,7 @@ export class PromptPieces {
     return scheme === unbrokenBytes
   }
 
-  /** Bytes of base64 in a row, as far as it matters. */
+  /** Number of base64 bytes in a row, up to a limit. */
   #unbroken(at: number): number {
     let length = 0
     while (length < unbrokenBytes && isBase64[this.#bytes[at + length] ?? 0] === 1) length++

@@ -7,7 +7,7 @@ import { BodyBuffer, type BodyLimits, roomOf } from './body-buffer.ts'
 import { type IncomingBody, type SlowBodies, slowestPace } from './slow-bodies.ts'
 import { createDecompressor, memoryOf, peekHead } from './zstd.ts'
 
-/** As Ollama limits what a compressed body unfolds to (server/routes.go, zstd request bodies). */
+/** Ollama's limit for decompressed bodies (server/routes.go, zstd request bodies). */
 const maxUnfoldedBytes = 20 * 1024 * 1024
 
 interface Reading {
@@ -17,8 +17,7 @@ interface Reading {
 }
 
 /**
- * Reads the whole body, whose bytes count against `share` as they come. What comes as zstd, where `zstd` allows it, is
- * unfolded.
+ * Reads the whole body into `share`. With `zstd`, a compressed body is decompressed.
  *
  * @throws ProxyError `body_too_large`, `bodies_full`, `body_too_slow`, `unsupported_encoding`, `broken_zstd`; the signal's
  *   reason when it aborts first.
@@ -28,7 +27,7 @@ export function readBody(exchange: Exchange, reading: Reading, zstd = false): Pr
   return read(exchange, reading)
 }
 
-/** @throws ProxyError `unsupported_encoding` for any but none, and zstd where it is allowed. */
+/** @throws ProxyError `unsupported_encoding` for encodings other than none, and zstd where allowed. */
 export function encodingOf({ request }: Exchange, zstd: boolean): 'identity' | 'zstd' {
   const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity'
   if (encoding === 'identity' || (zstd && encoding === 'zstd')) return encoding
@@ -46,7 +45,7 @@ function readPlain(exchange: Exchange, { limits, share, slow }: Reading): Promis
 async function readZstd(exchange: Exchange, { limits, share, slow }: Reading): Promise<BodyBuffer> {
   const { request, response, signal } = exchange
   const body_bytes = Math.min(limits.body_bytes, maxUnfoldedBytes)
-  // Folded as well, it can be no larger: what is not compressible grows by a few bytes only.
+  // A compressed body is no larger than its content, but for a few bytes.
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > limits.body_bytes) throw new ProxyError('body_too_large', { limit: limits.body_bytes })
   if (exchange.expectsContinue) response.writeContinue()
@@ -91,20 +90,21 @@ function collect(
     }
   }
   slow.add(watched)
-  // Not taken back when the body is here: then nothing listens to it any more.
+  // Not removed later: when the body is complete, the listener has no effect.
   signal.addEventListener('abort', () => fail(signal.reason), { once: true })
   source.on('data', add)
   source.on('end', () => {
     slow.delete(watched)
-    // Not with its bytes: a promise asks what it resolves to for a `then`, which a Buffer is slow to deny.
+    // Resolved with the buffer object, not its bytes: a promise reads `then` of its value, which is slow for a
+    // Buffer.
     resolve(body)
   })
-  // The connection broke within the body, or what it brought cannot be unfolded.
+  // The connection broke within the body, or it cannot be decompressed.
   source.on('error', fail)
   return promise
 }
 
-/** A class: V8 defines the getter of an object literal by a slow call, which would cost a hundredth of a small request. */
+/** A class: a getter in an object literal is slow in V8, a hundredth of a small request. */
 class WatchedBuffer implements IncomingBody {
   readonly isAwaitingCaller = true
   readonly pace = slowestPace

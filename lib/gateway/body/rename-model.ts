@@ -1,6 +1,6 @@
-/** What the answers to a request call its model, and what they shall call it. */
+/** The names of the model in the node's responses and for the caller. */
 export interface ModelRename {
-  /** As the node was asked for it, and answers. */
+  /** As the node got it, and writes it. */
   readonly node: string
   /** As the caller wrote it. */
   readonly caller: string
@@ -9,9 +9,9 @@ export interface ModelRename {
 const lineFeed = 0x0a
 
 /**
- * The bytes of whole lines, with the caller's name of the model in place of the node's. Quotes within a text are escaped,
- * so no text is changed; and only the first match of a line is, since every dialect names the model before all else that
- * could hold a field of that name (docs/ollama.md#answers).
+ * Replaces the node's model name by the caller's in whole lines. Quotes within a text are escaped, so no text is
+ * changed. Only the first match of a line is replaced, since every API writes the model before any field that could
+ * hold the same text (docs/ollama.md#answers).
  */
 export function renameModel(bytes: Buffer, { node, caller }: ModelRename): Buffer {
   const wanted = Buffer.from(`"model":${JSON.stringify(node)}`)

@@ -6,12 +6,12 @@ import { type FieldNames, Scan, type Scanned, scan } from './json-fields.ts'
 /** Names of fields to look for: at the top, and in `options`. */
 type Names = readonly [FieldNames?, FieldNames?]
 
-/** A body up to here is scanned at once, in 2 ms at most; a promise would cost a small request more than that. */
+/** A body up to this size is scanned at once, in at most 2 ms; a promise would cost a small request more. */
 const smallBytes = 64 * 1024
-/** Between two looks at the time: at most 30 ns of CPU each. */
+/** Bytes between two checks of the time, at most 30 ns of CPU each. */
 const stepBytes = 16 * 1024
 
-/** See `scan`: at once for a body that is small, else in turns. @throws ProxyError `bad_json`; the signal's reason. */
+/** Scans a small body at once, a large one in turns. @throws ProxyError `bad_json`; the signal's reason. */
 export function scanBody(bytes: Buffer, names: Names, signal: AbortSignal): Scanned | Promise<Scanned> {
   return bytes.length <= smallBytes ? scanAtOnce(bytes, names) : scanInTurns(bytes, names, signal)
 }

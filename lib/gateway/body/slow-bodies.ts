@@ -1,31 +1,31 @@
 import { ChurnMap } from '../../shared/churn-map.ts'
 import type { Clock } from '../../shared/clock.ts'
 
-/** How slowly a body may come. */
+/** The lowest speed of a body. */
 export interface BodyPace {
   readonly bytesPerS: number
-  /** Milliseconds that a caller may fall behind it at the beginning. */
+  /** Milliseconds that a caller may be behind at the beginning. */
   readonly graceMs: number
   /** Milliseconds that a caller may pause after it was faster. */
   readonly pauseMs: number
 }
 
-/** A body on its way from its caller. */
+/** A body that is being received. */
 export interface IncomingBody {
-  /** Bytes that have come. */
+  /** Bytes received. */
   readonly bytes: number
-  /** It is the caller that is waited for, not a node that takes in what came. */
+  /** Whether the caller is waited for, not a node that takes the bytes. */
   readonly isAwaitingCaller: boolean
-  /** May change while the body comes: then its grace begins again. */
+  /** May change; then the grace begins again. */
   readonly pace: BodyPace
-  /** Called once when it comes too slowly; then it is no longer watched. */
+  /** Called once when the body is too slow; it is no longer watched then. */
   tooSlow(): void
 }
 
-/** Of a request that holds no slot. */
+/** For a request without a slot. */
 export const slowestPace: BodyPace = { bytesPerS: 1024, graceMs: 10_000, pauseMs: 30_000 }
 
-/** Of a request that holds a slot of a node: nothing else runs there as long as its body comes. */
+/** For a request that holds a slot of a node: the slot is blocked while the body comes. */
 export const slotPace: BodyPace = { bytesPerS: 256 * 1024, graceMs: 10_000, pauseMs: 10_000 }
 
 const periodMs = 1000
@@ -33,13 +33,13 @@ const periodMs = 1000
 interface Watched {
   bytes: number
   pace: BodyPace
-  /** Milliseconds that are left to fall behind. */
+  /** Milliseconds that the caller may still fall behind. */
   leftMs: number
 }
 
 /**
- * Tells of bodies that come too slowly: each holds memory, a connection, and some a slot. A token bucket for each body,
- * filled by what comes and drained by waiting. One timer looks at all of them, so that a body costs nothing by the chunk.
+ * Detects slow bodies: each holds memory, a connection, and some a slot. One token bucket per body, filled by
+ * received bytes and drained by waiting. One timer checks all of them, so that a chunk costs nothing.
  */
 export class SlowBodies {
   readonly #clock: Clock
@@ -69,7 +69,7 @@ export class SlowBodies {
 
   #check(): void {
     this.#isArmed = false
-    // After a stall of our own there may be bytes that were not read in time.
+    // After a stall of this process, bytes may wait that were not read in time.
     const elapsedMs = Math.min(this.#clock.now() - this.#checkedAt, 2 * periodMs)
     for (const [body, watched] of this.#watched) {
       if (!isTooSlow(body, watched, elapsedMs)) continue

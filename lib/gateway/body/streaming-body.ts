@@ -8,36 +8,36 @@ import type { BodyShare } from './body-budget.ts'
 import { BodyBuffer } from './body-buffer.ts'
 import { type BodyPace, type IncomingBody, type SlowBodies, slotPace, slowestPace } from './slow-bodies.ts'
 
-/** What a node is sent. Only bytes, and an upload that is still whole, can be sent to another one as well. */
+/** The body for a node. Bytes, and a streamed body that is still whole, can also be sent to another node. */
 export type RequestBody = Buffer | Streamed
 
-/** A body that is passed on while it comes. */
+/** A body that is sent while it is received. */
 export interface Streamed {
-  /** Bytes, where it is known before they are sent. */
+  /** Bytes; null when unknown before it is sent. */
   readonly length: number | null
-  /** Whether all of it that was sent is still here. */
+  /** Whether all bytes sent so far are kept. */
   readonly isWhole: boolean
-  /** Whether it is the caller who is waited for. */
+  /** Whether the caller is waited for. */
   readonly isAwaitingCaller: boolean
   /**
-   * Sends it, from its beginning, to a node. Resolves when all is sent, the node has answered, or `to` was closed.
+   * Sends the body from its beginning. Resolves when all is sent, the node has responded, or `to` was closed.
    *
    * @throws the reason of the exchange's signal.
    */
   sendTo(to: Writable, transfer: Transfer): Promise<void>
 }
 
-/** How it goes with what is sent to a node. */
+/** The state of a transfer to a node. */
 export interface Transfer {
-  /** The node took something. */
+  /** The node took a piece. */
   progressed(): void
-  /** The node has answered: what is written now would only break the connection that brings its answer. */
+  /** The node has responded: further writes could break the connection that brings its response. */
   readonly isAnswered: boolean
 }
 
-/** Kept of what passes, beyond what had to be read to know where it goes: the whole of a small upload can be sent again. */
+/** Bytes that are kept beyond those that had to be read for routing: a small upload can be sent again. */
 const keptBytes = 1024 * 1024
-/** Of what is held, handed over at once. */
+/** Bytes of a kept body that are written at once. */
 const pieceBytes = 64 * 1024
 
 interface StreamingBodyOptions {
@@ -48,23 +48,23 @@ interface StreamingBodyOptions {
 }
 
 /**
- * A body that is passed on while it comes, of any size in constant memory: a piece is read from the caller when the node
- * has taken the one before. It begins to be read when it is first asked for, and has its own limits of time: a caller that
- * pauses for `timeouts.idle_upload`, or is slower than its pace, is told so.
+ * Sends a body of any size while it is received, in constant memory: a piece is read from the caller when the node
+ * has taken the one before. Reading begins with the first use. It has its own time limits: a caller that pauses for
+ * `timeouts.idle_upload`, or is slower than its pace, gets an error.
  */
 export class StreamingBody implements Streamed, IncomingBody, Disposable {
   readonly #exchange: Exchange
   readonly #idleMs: number
   readonly #clock: Clock
-  /** From the first byte on; null once a byte was passed on and not kept. */
+  /** All bytes from the first on; null after a byte was sent and not kept. */
   #held: BodyBuffer | null
   #mayHold = 0
-  /** What the caller has announced, with what was changed of it; null when it did not. */
+  /** The announced length, with replacements; null when not announced. */
   #length: number | null
-  /** The piece that is being read; it stays the same for whoever asks next when the one who asked is gone. */
+  /** The chunk that is being read; kept for the next reader when the one that asked is gone. */
   #nextChunk: Promise<Buffer | null> | null = null
   #isAwaitingCaller = false
-  /** Bytes that have come from the caller. */
+  /** Bytes received. */
   bytes = 0
   pace: BodyPace
   readonly #slow: SlowBodies
@@ -80,7 +80,7 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
     this.#held = new BodyBuffer(config.limits, share)
     this.#length = announced === undefined ? null : Number(announced)
     exchange.streamsBody = true
-    // Until all of it has come, the connection cannot be used again.
+    // The connection cannot be reused before the whole body has come.
     this.#signal = AbortSignal.any([exchange.signal, this.#over.signal])
     this.#keepAlive = exchange.response.shouldKeepAlive
     exchange.response.shouldKeepAlive = false
@@ -106,7 +106,7 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
     this.#exchange.abort(new ProxyError('body_too_slow', { rate: this.pace.bytesPerS }))
 
   /**
-   * Reads on until `find` finds something in what came so far, or the body ends.
+   * Reads until `find` finds something in the bytes so far, or the body ends.
    *
    * @throws ProxyError `body_too_large`, `bodies_full`, and what `find` throws; the reason of the exchange's signal.
    */
@@ -121,8 +121,8 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
   }
 
   /**
-   * Reads on, up to `bytes` in all, its end, or as far as there is room: what is here keeps no node waiting. The rest must
-   * come at the pace of a slot. @throws the reason of the exchange's signal.
+   * Reads ahead, up to `bytes` in all, the end, or as far as there is room: bytes that are here keep no node waiting.
+   * The rest must come at the pace of a slot. @throws the reason of the exchange's signal.
    */
   async readAhead(bytes: number): Promise<void> {
     const held = this.#heldBytes()
@@ -135,7 +135,7 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
     this.pace = slotPace
   }
 
-  /** Puts `text` in the place of bytes that have been read. @throws ProxyError `bodies_full`. */
+  /** Replaces bytes that have been read. @throws ProxyError `bodies_full`. */
   replace(start: number, end: number, text: string): void {
     const bytes = Buffer.from(text)
     this.#heldBytes().replace(start, end, bytes)
@@ -150,7 +150,7 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
       const next = piece?.length ? piece : await this.#pass(to)
       if (next === null) break
       sent += next.length
-      // An answer that came meanwhile is read before a write can find the connection closed.
+      // A response that came meanwhile is read before a write can find the connection closed.
       await turn()
       if (transfer.isAnswered) break
       transfer.progressed()
@@ -160,7 +160,7 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
     if (!to.destroyed && !transfer.isAnswered) to.end()
   }
 
-  /** The next piece from the caller, kept if there is room; null at the end, or when `to` was closed in the meantime. */
+  /** The next chunk from the caller, kept if there is room; null at the end, or when `to` was closed. */
   async #pass(to: Writable): Promise<Buffer | null> {
     const chunk = await this.#peek()
     if (to.destroyed || chunk === null) return null
@@ -182,7 +182,7 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
     return this.#nextChunk
   }
 
-  /** A piece as it came; null at the end. */
+  /** A chunk as it came; null at the end. */
   async #read(): Promise<Buffer | null> {
     const { request, response } = this.#exchange
     for (;;) {
@@ -199,7 +199,7 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
     return null
   }
 
-  /** Resolves when there is something to read, or the end is reached. */
+  /** Resolves when there is something to read, or the body has ended. */
   async #readable(): Promise<void> {
     const { request, abort } = this.#exchange
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -215,7 +215,7 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
     }
   }
 
-  /** Nobody wants the rest: whatever of it still comes is thrown away. */
+  /** The rest of the body is received and dropped. */
   [Symbol.dispose](): void {
     this.#slow.delete(this)
     this.#over.abort()
@@ -228,17 +228,17 @@ export class StreamingBody implements Streamed, IncomingBody, Disposable {
   }
 }
 
-/** Whether it can be sent from its beginning. */
+/** Whether a body can be sent again from its beginning. */
 export function canRepeat(body: RequestBody): boolean {
   return Buffer.isBuffer(body) || body.isWhole
 }
 
-/** Resolves when the event loop has looked at all connections. */
+/** Resolves after the event loop has polled all connections. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-/** Resolves when `to` takes more, or never will. */
+/** Resolves when `to` can take more, or is closed. */
 export function drained(to: Writable): Promise<void> {
   return new Promise((resolve) => {
     const settle = () => {

@@ -1,18 +1,18 @@
 import type { Readable } from 'node:stream'
 import { constants, createZstdDecompress, type ZstdDecompress } from 'node:zlib'
 
-/** Bytes that tell the window of a frame, however its header is composed (RFC 8878 §3.1.1). */
+/** Bytes of a frame header that contain its window size, in any form (RFC 8878 §3.1.1). */
 const headBytes = 18
 const magic = 0xfd2fb528
-/** More than the largest body that is unfolded could make use of. */
+/** More than the largest decompressed body can use. */
 const maxWindowBytes = 2 ** 25
 const minWindowLog = 10
-/** What libzstd takes beside the window: its tables, and a block at either end. */
+/** Memory of libzstd beside the window: tables, and a block at either end. */
 const contextBytes = 512 * 1024
-/** The largest block: unfolded in smaller pieces, each would take a turn of the thread pool. */
+/** The largest block. With smaller pieces each would take a turn of the thread pool. */
 const blockBytes = 128 * 1024
 
-/** The first bytes of a stream, which stay in it; fewer when it ends before. Rejects when it breaks. */
+/** The first bytes of a stream, which stay in it; fewer when it ends sooner. Rejects when it breaks. */
 export function peekHead(source: Readable): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
   const look = () => {
@@ -26,13 +26,13 @@ export function peekHead(source: Readable): Promise<Buffer> {
   return promise
 }
 
-/** Bytes that it takes to unfold what begins like this; null when it is not zstd, or asks for more than any body needs. */
+/** Memory for decompression; null when the head is not zstd, or asks for more than any body needs. */
 export function memoryOf(head: Buffer): number | null {
   const window = windowOf(head)
   return window !== null && window <= maxWindowBytes ? window + contextBytes : null
 }
 
-/** Unfolds the first frame, with the memory that it asks for. Node reads no frame behind it. */
+/** A decompressor for the first frame, with the memory that it asks for. Node reads no later frame. */
 export function createDecompressor(memoryBytes: number): ZstdDecompress {
   const windowLog = Math.ceil(Math.log2(memoryBytes - contextBytes))
   return createZstdDecompress({
@@ -41,7 +41,7 @@ export function createDecompressor(memoryBytes: number): ZstdDecompress {
   })
 }
 
-/** How far back the first frame may refer; one that is a single segment keeps all its content (RFC 8878 §3.1.1.1). */
+/** The window size of the first frame; for a single segment, the size of its content (RFC 8878 §3.1.1.1). */
 function windowOf(head: Buffer): number | null {
   if (head.length < 6 || head.readUInt32LE(0) !== magic) return null
   const descriptor = head.readUInt8(4)

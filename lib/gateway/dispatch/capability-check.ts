@@ -6,8 +6,9 @@ import type { Log } from '../../shared/log.ts'
 import { errorText, parseObject } from '../response/ollama-json.ts'
 import type { UpstreamFailure } from '../response/outcome.ts'
 
-/** Milliseconds between two warnings of one model on one node, and warnings that are remembered. */
+/** Milliseconds between two warnings about one model on one node. */
 const warnMs = 60_000
+/** Warnings that are remembered. */
 const maxRemembered = 1000
 
 interface Refusal {
@@ -16,22 +17,22 @@ interface Refusal {
   readonly spec: RequestSpec
 }
 
-/** Where a request goes that a node should have been able to serve. */
+/** A refusal that the capability list of another node contradicts. */
 export interface Contradiction {
-  /** Nodes with the model that cannot serve it either, by their own lists. */
+  /** Nodes with the model that, by their own lists, cannot serve the request either. */
   readonly incapable: readonly string[]
-  /** The model cannot even be spoken to there: it is not to be asked for on that node for a while. */
+  /** The model cannot complete prompts on that node: it is blocked there for a while. */
   readonly isUseless: boolean
 }
 
 /**
- * A node whose files were damaged may refuse with "does not support chat" what equal copies elsewhere can do. Only where the
- * list of another node says so is that the node's fault: else the caller asks for what the model cannot do anywhere.
+ * A node with damaged files may refuse with "does not support chat" what the same model elsewhere can do. The refusal
+ * is the node's fault only when the list of another node says so; otherwise the model cannot do it anywhere.
  */
 export class CapabilityCheck {
   readonly #clock: Clock
   readonly #log: Log
-  /** When a warning was logged, by node and model. */
+  /** When a warning was last logged, by node and model. */
   readonly #warned = new Map<string, number>()
 
   constructor(clock: Clock, log: Log) {
@@ -39,7 +40,7 @@ export class CapabilityCheck {
     this.#log = log
   }
 
-  /** Null when the refusal is to be believed, or is none of this kind. */
+  /** Null when nothing contradicts the refusal, or it names no capability. */
   contradictionOf({ failure, node, spec }: Refusal, { models, nodes }: Snapshot): Contradiction | null {
     if (failure.kind !== 'refused' || failure.status !== 400) return null
     const text = errorText(parseObject(failure.body.toString('utf8')) ?? {})

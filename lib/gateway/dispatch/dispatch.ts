@@ -19,23 +19,23 @@ import { rejectionOf } from './rejection.ts'
 import { RetryBudget } from './retry-budget.ts'
 import { type ActiveRequest, UpstreamAttempts, type UpstreamAttemptsOptions } from './upstream-attempt.ts'
 
-/** Milliseconds between two looks whether a node can be reached again. */
+/** Milliseconds between two checks whether a node is reachable again. */
 const pollMs = 500
 
 interface DispatchOptions extends Omit<UpstreamAttemptsOptions, 'canFailOver' | 'canResend'> {
   readonly scheduler: Scheduler
-  /** Whether what is known of the nodes may be from before this instance started. */
+  /** The instance has just started, and what it knows about nodes may be old. */
   readonly isStarting: () => boolean
   readonly log: Log
 }
 
-/** The part of a request's path that may repeat: wait for a slot, try the node, and on its failure try another. */
+/** Dispatches admitted requests: acquire a slot, send to the node, and on failure try another node. */
 export class Dispatch {
   readonly #options: DispatchOptions
   readonly #budget: RetryBudget
   readonly #attempts: UpstreamAttempts
   readonly #capabilities: CapabilityCheck
-  /** Requests that went elsewhere because another node could do what one refused. */
+  /** Exchanges that failed over because another node could do what one refused. */
   readonly #contradicted = new WeakSet<Exchange>()
 
   constructor(options: DispatchOptions) {
@@ -44,7 +44,7 @@ export class Dispatch {
     this.#capabilities = new CapabilityCheck(options.clock, options.log)
     this.#attempts = new UpstreamAttempts({
       ...options,
-      // The attempt under way counts, unless the node may never have had it.
+      // The attempt in progress counts, unless its node may not have received the request.
       canFailOver: (request, reason) =>
         this.#canRepeat(request, request.spec, request.history.count + (reason === 'lost' ? 0 : 1)),
       canResend: (request, node) => {
@@ -56,9 +56,9 @@ export class Dispatch {
   }
 
   /**
-   * Resolves when the caller has the answer, or the node's own refusal when no other node can do better.
+   * Resolves when the caller has the response, or the node's own refusal when no other node can do better.
    *
-   * @throws ProxyError when every try failed; the reason of the exchange's signal when that ended it.
+   * @throws ProxyError when every attempt failed; the reason of the exchange's signal when that ended it.
    */
   async run(exchange: Exchange, admitted: AdmittedRequest, snapshot: Snapshot): Promise<void> {
     const tried = new Set(admitted.spec.tried)
@@ -69,7 +69,7 @@ export class Dispatch {
     exchange.trace.class = spec.class
     this.#budget.recordRequest()
     const { scheduler, isStarting, clock, upstreams } = this.#options
-    // A node that was down then may be up, and is about to be looked at.
+    // A node that was down before the start may be up, and is probed soon.
     if (isStarting()) await until(() => !isStarting() || scheduler.couldServe(spec), clock, exchange.signal)
     let failure: UpstreamFailure | null = null
     do {
@@ -94,8 +94,8 @@ export class Dispatch {
   }
 
   /**
-   * A grant, or the failure of the load that it waited for; null when a node has failed already and no other is left: then
-   * that node's failure is the answer.
+   * A grant, or the failure of the load that it waited for. Null when an earlier attempt failed and no other node is
+   * left: the failure of that attempt is then the response.
    */
   async #acquire(
     { exchange, spec }: ActiveRequest,
@@ -130,7 +130,10 @@ export class Dispatch {
     return this.#options.scheduler.couldServe(spec) && (await this.#budget.wait(exchange.signal))
   }
 
-  /** Whether another node can do what this one says its model cannot: asked for once, and not of those that cannot either. */
+  /**
+   * Whether another node can do what this node refused. Happens once per request; nodes that cannot do it either are
+   * skipped.
+   */
   #isContradicted({ exchange, snapshot, spec, tried }: ActiveRequest, failure: UpstreamFailure): boolean {
     if (this.#contradicted.has(exchange)) return false
     const { node } = exchange.trace
@@ -147,20 +150,20 @@ export class Dispatch {
     return true
   }
 
-  /** Whether an attempt under way may be given up for another one. */
+  /** Whether the attempt in progress may be given up for another one. */
   #canRepeat(request: ActiveRequest, spec: RequestSpec, attempts: number): boolean {
     const { scheduler } = this.#options
     return this.#hasAttemptsLeft(request, attempts) && scheduler.couldServe(spec) && this.#budget.allows()
   }
 
-  /** Whether there is still time, and bytes, for another attempt after so many. */
+  /** Whether the request has attempts and time left, and its body can be sent again. */
   #hasAttemptsLeft({ exchange, admitted, snapshot }: ActiveRequest, attempts: number): boolean {
     const { routing, timeouts } = snapshot.config
     const isLate = this.#options.clock.now() >= exchange.startedAt + timeouts.request
     return attempts < routing.attempts && !isLate && canRepeat(admitted.body)
   }
 
-  /** Whether a request for which there was no place after all waits for another one: its nodes may have been lost again. */
+  /** Waits, if the request may still wait, for a node that is reachable again. False: no longer. */
   async #waitsForNode(request: ActiveRequest): Promise<boolean> {
     const { clock } = this.#options
     if (clock.now() >= lostUntil(request)) return false
@@ -168,7 +171,7 @@ export class Dispatch {
     return true
   }
 
-  /** A request that a node had is not refused because of an outage of all ways: it waits as long as for a slot. */
+  /** When all nodes became unreachable during the request, it waits for one as long as it may wait for a slot. */
   async #untilNodeIsBack(request: ActiveRequest): Promise<void> {
     const { scheduler, clock } = this.#options
     const endsAt = lostUntil(request)
@@ -176,7 +179,7 @@ export class Dispatch {
       await clock.sleep(pollMs, request.exchange.signal)
   }
 
-  /** A node had the request wait for a load that failed. What that says of the node was told once, by the loader. */
+  /** Records that the load the request waited for has failed. The loader has recorded what that says about the node. */
   #recordLoadFailure(
     { exchange: { trace }, tried, history }: ActiveRequest,
     { node, failure }: LoadFailed,
@@ -190,7 +193,7 @@ export class Dispatch {
   }
 }
 
-/** How long a request may wait for a node that can be reached, after its own was lost, in monotonic milliseconds. */
+/** Until when a request may wait for a reachable node after its own was lost, in monotonic milliseconds. */
 function lostUntil({ history: { lostAt }, snapshot }: ActiveRequest): number {
   return lostAt === null ? Number.NEGATIVE_INFINITY : lostAt + snapshot.config.queue.max_wait
 }

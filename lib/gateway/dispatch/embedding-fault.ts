@@ -5,8 +5,9 @@ import type { UpstreamFailure } from '../response/outcome.ts'
 import { isRunnerLost, judgeFailure, textOf } from './failure-policy.ts'
 
 /**
- * Ollama tells a runner that dies while it embeds as a mistake of the request: 400, with the address of that runner
- * (`EmbedHandler` in server/routes.go). A caller who did nothing wrong is told what happened; null for any other failure.
+ * When a runner dies while it embeds, Ollama responds 400 with the address of the runner, as if the request were
+ * wrong (`EmbedHandler` in server/routes.go). This makes the error that the caller gets instead; null for any other
+ * failure.
  */
 export function embeddingFault(
   failure: UpstreamFailure,
@@ -24,10 +25,10 @@ export function embeddingFault(
   return new ProxyError('node_failed', facts, { cause: new Error(said) })
 }
 
-/** What a runner of a chat model says, which reads as though llamero were to be started otherwise. */
+/** The text of a runner of a chat model, which reads as if llamero needed another setting. */
 const noEmbeddings = /This server does not support embeddings[^"\\]*/
 
-/** The same failure with the model named, where the node's words name nothing that the caller knows. */
+/** The same failure with the name of the model, where the node's text names nothing that the caller knows. */
 export function namingModel(
   failure: UpstreamFailure,
   { api: client, model }: Pick<RequestSpec, 'api' | 'model'>,

@@ -5,42 +5,47 @@ import { isForeign, isRoutersOwn } from '../response/not-ollama.ts'
 import { errorText, parseObject } from '../response/ollama-json.ts'
 import type { Refused, UpstreamFault, UpstreamOutcome } from '../response/outcome.ts'
 
-/** What a failed try means. */
+/** What a failed attempt means. */
 export interface FailureVerdict {
-  /** Whether another node should be asked. */
+  /** Whether another node should get the request. */
   readonly elsewhere: boolean
-  /** What it says of the node's health. */
+  /** What it says about the health of the node. */
   readonly sign: HealthSign
   /**
-   * What else it says: the node wants to be left alone for a while (`busy`), or only this model on it is not to be used
-   * (`model`): it is not there, or its runner dies.
+   * `busy`: the node is to get no requests for a while. `model`: only this model is not to be used there: it is not
+   * on the node, or its runner dies.
    */
   readonly effect?: 'busy' | 'model'
 }
 
 /**
- * How Ollama's reports begin when the node, not the request, is at fault (ollama: llm/llama_server.go). They must begin
- * the text: what comes later may quote the request.
+ * How Ollama's errors begin when the node is at fault (ollama: llm/llama_server.go). Later parts of the text may
+ * quote the request.
  */
 const nodeFaults =
   /^(model runner has unexpectedly stopped|llama-server (process|reported|error)|timed out waiting for llama-server|an error was encountered while running the model|unexpected server status|no slots available after|health resp|server not responding)/i
 /**
- * How a 500 begins that tells of files on the node's disk: Go's errors of the system, and of a model or a manifest that is
- * damaged (ollama: fs/ggml/ggml.go, manifest). A copy elsewhere may be well.
+ * How a 500 about files on the node's disk begins: errors of the operating system, and of damaged models or manifests
+ * (ollama: fs/ggml/ggml.go, manifest). A copy on another node may be intact.
  */
 const diskFaults =
   /^((open|stat|lstat|read|fork\/exec) .+: |invalid file magic|unsupported model format|invalid digest format|unexpected (eof|end of json input)$)/i
-/** What a runner says of memory, anywhere in its output (ollama: llm/status.go). */
+/** How a runner reports lack of memory, anywhere in its output (ollama: llm/status.go). */
 const memoryFaults = /cudamalloc failed|out of memory|failed to allocate/i
 /**
- * An embedding wraps every failure of the runner into a 400, or a 500 on `/api/embeddings` (ollama: EmbedHandler and
- * EmbeddingsHandler in server/routes.go). A bare "EOF" is the decoder's word on the request itself.
+ * Embedding routes wrap every failure of the runner into a 400, or a 500 on `/api/embeddings` (ollama: EmbedHandler
+ * and EmbeddingsHandler in server/routes.go). A bare "EOF" is the JSON decoder's error about the request.
  */
 const embedFaults =
   /^(do embedding request|error reading embed response)|: (unexpected )?eof$|connection refused$/i
-/** How reports on the request itself begin, which may go on with its own words (ollama: server/routes.go, llama.cpp). */
+/**
+ * How errors about the request begin; they may go on with words of the request (ollama: server/routes.go, llama.cpp).
+ */
 const ownFaults = /^(invalid |option |template:|json schema|failed to parse)/i
-/** Go quotes what it repeats of a request, in one of three ways: whatever a caller writes there is no report of a fault. */
+/**
+ * Go quotes text of the request in one of three ways. Quoted text is ignored: a caller could write an error of a node
+ * there.
+ */
 const quoted = /"(?:[^"\\]|\\.)*"|`[^`]*`|<[^>]*>/g
 
 const again = { elsewhere: true, sign: 'bad' } as const
@@ -54,7 +59,7 @@ const byFault: Readonly<Record<UpstreamFault, FailureVerdict>> = {
   'stale-socket': { elsewhere: true, sign: 'neutral' },
   reset: again,
   'first-token-timeout': again,
-  'answer-timeout': { elsewhere: true, sign: 'neutral' }, // long answers are no fault; see SilentModels
+  'answer-timeout': { elsewhere: true, sign: 'neutral' }, // a long response is no fault; see SilentModels
   'node-down': { elsewhere: true, sign: 'neutral' },
   'connection-lost': { elsewhere: true, sign: 'neutral' },
   ejected: { elsewhere: true, sign: 'neutral' },
@@ -66,22 +71,25 @@ const byFault: Readonly<Record<UpstreamFault, FailureVerdict>> = {
   'request-timeout': { elsewhere: false, sign: 'neutral' },
 }
 
-/** By status, where it alone tells. A caller must not be able to open a breaker: what a request can provoke is no fault. */
+/**
+ * Verdicts by status. A fault that a caller can provoke must not count against the node: one caller could open its
+ * breaker.
+ */
 const byStatus: Readonly<Record<number, FailureVerdict>> = {
   401: { elsewhere: true, sign: 'neutral' }, // a cloud model, and this node is not signed in
-  404: { elsewhere: true, sign: 'good', effect: 'model' }, // our inventory is older than its disk
+  404: { elsewhere: true, sign: 'good', effect: 'model' }, // the inventory is older than the disk of the node
   429: { elsewhere: true, sign: 'neutral', effect: 'busy' },
-  499: { elsewhere: true, sign: 'neutral' }, // it says that we left, and we did not
-  501: final, // an embedding by a model that only writes: no other node could do it
+  499: { elsewhere: true, sign: 'neutral' }, // the node says that llamero closed the connection, which it did not
+  501: final, // the model cannot embed: no other node could do it
   502: again,
-  503: { elsewhere: true, sign: 'neutral', effect: 'busy' }, // its queue is full: busy is not ill
+  503: { elsewhere: true, sign: 'neutral', effect: 'busy' }, // its queue is full, which is no fault
   504: again,
 }
 
 /** What a verdict depends on besides the outcome. */
 type Judged = Pick<RequestSpec, 'api' | 'model' | 'variant'>
 
-/** The failure classes (docs/ollama.md) as one pure table: how a try ended, and what follows from it. */
+/** Judges how an attempt ended (docs/ollama.md). Pure. */
 export function judgeFailure(outcome: UpstreamOutcome, spec: Judged): FailureVerdict {
   switch (outcome.kind) {
     case 'done':
@@ -91,7 +99,7 @@ export function judgeFailure(outcome: UpstreamOutcome, spec: Judged): FailureVer
     case 'node-failed': {
       const verdict = byFault[outcome.fault]
       const elsewhere = verdict.elsewhere && !outcome.committed
-      // What ends a stream may be the request's fault, as a status may.
+      // The error at the end of a stream may be the request's fault, as a status may.
       return outcome.fault === 'error-line'
         ? { ...judgeText(outcome.cause.message, spec, isNodeFault), elsewhere }
         : { ...verdict, elsewhere }
@@ -102,12 +110,12 @@ export function judgeFailure(outcome: UpstreamOutcome, spec: Judged): FailureVer
   outcome satisfies never
 }
 
-/** Statuses by which a proxy refuses what it does not like of the request itself, such as its size. */
+/** Statuses by which a proxy refuses a request for its size or form. */
 const byRequest: ReadonlySet<number> = new Set([400, 408, 411, 413, 414, 431])
 
 /**
- * What is in front of a node says nothing of its models. Whatever it can be made to say by a request alone must not open the
- * breaker; anything else speaks against the way to the node.
+ * A refusal by a proxy in front of a node says nothing about the models. A status that a request alone can provoke
+ * must not open the breaker; any other counts against the way to the node.
  */
 function judgeForeign({ status }: Refused): FailureVerdict {
   if (status === 429) return { elsewhere: true, sign: 'neutral', effect: 'busy' }
@@ -116,13 +124,14 @@ function judgeForeign({ status }: Refused): FailureVerdict {
 
 function judgeRefusal(refused: Refused, spec: Judged): FailureVerdict {
   if (isForeign(refused)) return judgeForeign(refused)
-  // An Ollama that lacks this API has others, and another node may be newer.
+  // This Ollama is older than the API; another node may be newer.
   if (isRoutersOwn(refused)) return { elsewhere: true, sign: 'good' }
   const { status, body } = refused
   const text = textOf(body)
-  // A cloud model's own limits, passed through with a reference: no other node can lift them.
+  // A limit of a cloud model, passed through with a reference: no other node can lift it.
   if (text.includes('(ref:')) return { elsewhere: false, sign: 'neutral' }
-  // Said by ollama.com, or of the way there: another node may get through, and its own models are well.
+  // An error of ollama.com or of the way to it: another node may get through, and the node's own models are not
+  // affected.
   if (isCloudName(spec.model) && (status === 429 || status >= 500))
     return { elsewhere: true, sign: 'neutral' }
   if (status === 403) return judgeForbidden(body)
@@ -134,20 +143,20 @@ function judgeRefusal(refused: Refused, spec: Judged): FailureVerdict {
   return status > 500 ? again : final
 }
 
-/** Its own refusals have a text; without one it does not like our Host or Origin, which it should never see. */
+/** Ollama's refusals have a text. An empty 403 refuses our Host or Origin, which should not happen. */
 function judgeForbidden(body: Buffer): FailureVerdict {
   return body.length === 0 ? again : { elsewhere: true, sign: 'neutral' }
 }
 
 /**
- * A runner that died of a model, or of what this request asks of it, may die again: the model alone is kept from the node
- * for a while. Nothing is held against the node: else one caller, whose request kills runners, would take its other
- * models from everybody.
+ * A runner that died may die again of the same model or request: only this model is blocked on the node for a while.
+ * Nothing counts against the node: otherwise one caller with requests that kill runners would take its other models
+ * from all callers.
  */
 function judgeText(text: string, { variant }: Judged, isFault: (text: string) => boolean): FailureVerdict {
   const said = text.replace(quoted, '').trim()
   if (ownFaults.test(said) || !isFault(said)) return final
-  // The request brought its own context or layers, which may be too much: the model as others use it may be well.
+  // The request set its own context or layers, which may need too much memory; the model with usual options may fit.
   if (variant !== '' && memoryFaults.test(said)) return { elsewhere: true, sign: 'neutral' }
   return modelFailed
 }
@@ -156,7 +165,7 @@ function isNodeFault(text: string): boolean {
   return nodeFaults.test(text) || memoryFaults.test(text)
 }
 
-/** Whether a text tells that the runner was lost while it embedded. */
+/** Whether a text says that the runner died while it embedded. */
 export function isRunnerLost(text: string): boolean {
   return embedFaults.test(text.replace(quoted, '').trim())
 }
@@ -165,7 +174,7 @@ function isEmbedFault(text: string): boolean {
   return isNodeFault(text) || embedFaults.test(text)
 }
 
-/** What an error of Ollama's says, or the whole of what is none. */
+/** The text of an Ollama error, or the whole body when it is none. */
 export function textOf(body: Buffer): string {
   const text = body.toString('utf8')
   const json = parseObject(text)

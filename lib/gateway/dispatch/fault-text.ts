@@ -1,8 +1,8 @@
 import type { UpstreamFault } from '../response/outcome.ts'
 
 /**
- * What a caller is told of a node's fault: what happened to the answer, and what to do. The words of `Fault` are labels of
- * metrics. An answer that was being sent is incomplete: a caller must not take it for whole.
+ * What happened to the response and what to do, in words for the caller. The names of `UpstreamFault` are metric
+ * labels. A response that had begun is incomplete, and its error says so.
  */
 const sentences: Readonly<Record<Exclude<UpstreamFault, 'error-line' | 'own-fault'>, string>> = {
   unreachable: 'it cannot be reached; try again in a few seconds',
@@ -26,16 +26,16 @@ const sentences: Readonly<Record<Exclude<UpstreamFault, 'error-line' | 'own-faul
     'the request took longer than a whole request may take; send it again with a shorter answer (num_predict, max_tokens)',
 }
 
-/** Faults of a node that another request may find over in a few seconds, and how many. */
+/** Faults that may be over in a few seconds, and how many seconds. */
 const passing: ReadonlySet<UpstreamFault> = new Set(['unreachable', 'connect-timeout', 'ejected'])
 const passingS = 5
 
-/** Seconds after which a retry may help; null where nobody can tell. */
+/** Seconds after which a retry may help; null when unknown. */
 export function retrySecondsOf(fault: UpstreamFault): number | null {
   return passing.has(fault) ? passingS : null
 }
 
-/** @param said the node's own words, where the fault is an error that it reported. */
+/** @param said the node's own error text, for the fault `error-line`. */
 export function faultText(fault: Exclude<UpstreamFault, 'own-fault'>, said: string): string {
   return fault === 'error-line' ? said : sentences[fault]
 }

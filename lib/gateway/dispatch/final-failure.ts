@@ -10,10 +10,10 @@ import type { NodeFailed, Refused, UpstreamFailure } from '../response/outcome.t
 import { faultText, retrySecondsOf } from './fault-text.ts'
 
 /**
- * The last try failed. What the node itself said is the most honest answer; where it said nothing, we do.
+ * Ends a request after its last attempt failed. The node's own error is passed on where there is one.
  *
- * @param retryAfterS until what failed is tried again; null where nobody can tell.
- * @throws ProxyError `node_failed` or `node_timeout`, and those of `toldInstead`.
+ * @param retryAfterS seconds until what failed is tried again; null when unknown.
+ * @throws ProxyError `node_failed` or `node_timeout`, and those of `replacementFor`.
  */
 export function failRequest(
   exchange: Exchange,
@@ -33,7 +33,7 @@ export function failRequest(
   sendRefusal(exchange, failure, retryAfterS)
 }
 
-/** Sends on what a node said, as it said it. */
+/** Passes a node's refusal on unchanged. */
 export function sendRefusal(exchange: Exchange, failure: Refused, retryAfterS: number | null = null): void {
   const { response, trace, publicId, dialect } = exchange
   const isBusy = failure.status === 503 || failure.status === 429
@@ -60,14 +60,14 @@ function errorOf({ fault, cause }: NodeFailed, retryAfterS: number | null): Prox
   return new ProxyError(timedOut ? 'node_timeout' : 'node_failed', facts, { cause })
 }
 
-/** Why a try failed, in a word; a label of the metrics. */
+/** Why an attempt failed; a metric label. */
 export function reasonOf(failure: UpstreamFailure): string {
   return failure.kind === 'node-failed' ? failure.fault : `status-${failure.status}`
 }
 
 /**
- * Whether a failure bears out the advice that the node is down: it was tried all the same because there was no other, and
- * no connection came up, so it never had the request.
+ * Whether a failure confirms the health `down` of its node: the node was tried because no other was left, no
+ * connection came up, and it never received the request.
  */
 export function provesDown(failure: UpstreamFailure, node: NodeView | undefined): failure is NodeFailed {
   const { fault = null } = failure.kind === 'node-failed' ? failure : {}

@@ -18,8 +18,8 @@ import { reasonOf } from './final-failure.ts'
 import { recordOutcome } from './record-outcome.ts'
 
 /**
- * A graphics card gives memory back 0.5 to 1.5 s after `/api/ps` has left out whom it belonged to
- * (docs/ollama.md#scheduling). To a load that begins before, Ollama sacrifices another model.
+ * Memory of a GPU is free 0.5 to 1.5 s after `/api/ps` stops listing the model that used it
+ * (docs/ollama.md#scheduling). When a load begins sooner, Ollama evicts another model.
  */
 const recoveryMs = 1_500
 
@@ -29,11 +29,11 @@ interface ModelLoaderOptions {
   readonly upstreams: UpstreamPool
   readonly clock: Clock
   readonly metrics: Metrics
-  /** See TriesOptions. */
+  /** See UpstreamAttemptsOptions. */
   readonly requestProbe: (node: string) => void
 }
 
-/** The load that a request waited for came to nothing. */
+/** The load that a request waited for has failed. */
 export class LoadFailed extends LoadError {
   override readonly name = 'LoadFailed'
   readonly node: string
@@ -47,16 +47,17 @@ export class LoadFailed extends LoadError {
 
   get isBusy(): boolean {
     const { failure } = this
-    // What this instance lacks says nothing of the model, and is soon over.
+    // Lack of files or ports of this instance says nothing about the model, and is soon over.
     if (failure.kind === 'node-failed') return failure.fault === 'own-fault'
     return [429, 503].includes(failure.status)
   }
 }
 
 /**
- * Loads that llamero owns. Ollama gives up a load when the request that began it leaves, and the next one starts from
- * nothing (docs/ollama.md#scheduling): so a request without a prompt loads the model, and whoever leaves leaves alone. Nor
- * is Ollama left to make room by itself, which may hang it (docs/ollama.md#scheduling).
+ * Loads models with requests of llamero itself. Ollama cancels a load when the request that began it leaves, and the
+ * next one starts from the beginning (docs/ollama.md#scheduling); a request of llamero without a prompt outlives the
+ * callers that wait for it. llamero also unloads the victims: when Ollama makes room by itself, it may hang
+ * (docs/ollama.md#scheduling).
  */
 export class ModelLoader implements Loader {
   readonly #options: ModelLoaderOptions
@@ -66,7 +67,7 @@ export class ModelLoader implements Loader {
     this.#options = options
   }
 
-  /** Gives up what is under way: nobody waits for it here any more, and it must not outlive the sockets to the nodes. */
+  /** Cancels the loads in progress. They must not outlive the sockets to the nodes. */
   stop(): void {
     this.#stopped.abort(new ProxyError('shutting_down'))
   }
@@ -76,7 +77,7 @@ export class ModelLoader implements Loader {
     const { clock, metrics, upstreams } = this.#options
     const { node, model } = order
     const kept = await this.#unload(order)
-    // Asked to load all the same, Ollama would wait for them with everybody else's loads behind.
+    // Ollama would wait for the victims, with all later loads behind this one.
     if (kept.length > 0) return { kept }
     metrics.modelLoads.inc({ node: node.name, model })
     const startedAt = clock.now()
@@ -95,7 +96,7 @@ export class ModelLoader implements Loader {
     requestProbe(node.name)
   }
 
-  /** One load is one sign of the node's health, however many wait for it. */
+  /** A load counts once for the health of the node, however many requests wait for it. */
   async #load(order: SwapOrder): Promise<UpstreamFailure | null> {
     const { upstreams, requestProbe, metrics } = this.#options
     const { node } = order
@@ -114,11 +115,11 @@ export class ModelLoader implements Loader {
       metrics.attempts.inc({ node: node.name, result })
       return failure
     } finally {
-      permit.settle('neutral') // as in Tries
+      permit.settle('neutral') // as in UpstreamAttempts
     }
   }
 
-  /** Which of the victims it did not let go of in time. A node that does not tell what it has is believed to have obeyed. */
+  /** Returns the victims that stayed in memory. When the node does not say what is loaded, they count as unloaded. */
   async #unload(order: SwapOrder): Promise<readonly string[]> {
     const { victims } = order
     if (victims.length === 0) return []
@@ -144,7 +145,7 @@ export class ModelLoader implements Loader {
       body: Buffer.from(body),
       timeouts: this.#timeouts,
       silentMs: limitMs,
-      // A frozen node may wake up, which is worth waiting for where nothing else helps.
+      // A frozen node may answer again: worth waiting for when no other node has the model.
       canFailOver: (reason) => reason !== 'failing' && (reason !== 'frozen' || this.#isElsewhere(order)),
       signal,
     })
@@ -152,7 +153,7 @@ export class ModelLoader implements Loader {
     return outcome
   }
 
-  /** Whether another node that answers has the model. */
+  /** Whether another node that responds has the model. */
   #isElsewhere({ node, model }: Pick<SwapOrder, 'node' | 'model'>): boolean {
     const { snapshot, upstreams } = this.#options
     const others = [...snapshot.get().nodes.values()].filter(({ name }) => name !== node.name)
@@ -166,7 +167,7 @@ export class ModelLoader implements Loader {
   }
 }
 
-/** What went wrong, in the node's own words where it said any. */
+/** The failure, in the node's own words where there are any. */
 function saidIn(failure: UpstreamFailure): string {
   if (failure.kind === 'node-failed') return failure.cause.message
   return errorText(parseObject(failure.body.toString('utf8')) ?? {}) ?? reasonOf(failure)
@@ -178,14 +179,14 @@ function failureOf(outcome: UpstreamOutcome): UpstreamFailure | null {
 }
 
 /**
- * Loaded; or refused as a request would be that the model cannot serve: what the caller asked for may be another, and
- * its own refusal names it as the caller did.
+ * Loaded, or refused for a reason of the load request: the caller's own request may want something else, and gets its
+ * own refusal.
  */
 function saysNothing(refused: Refused): boolean {
   return refused.status < 300 || (refused.status === 400 && !isForeign(refused))
 }
 
-/** The request without a prompt that loads what a request of `api` needs. */
+/** The request without a prompt that loads the model for requests of `api`. */
 function loadRequest({ node, api: client, model, variant }: SwapOrder, config: Config): NodeRequest {
   const limitMs = config.timeouts.first_token
   const { shift, ...options } = readVariant(variant)

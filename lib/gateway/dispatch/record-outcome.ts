@@ -8,11 +8,11 @@ interface NodeGuards {
   readonly node: string
   readonly upstream: Upstream
   readonly permit: HalfOpenPermit
-  /** See TriesOptions. */
+  /** See UpstreamAttemptsOptions. */
   readonly requestProbe: (node: string) => void
 }
 
-/** What an outcome says of its node goes to the node's guards. */
+/** Records what an outcome says about its node: breaker, back-pressure, blocked models and probes. */
 export function recordOutcome(
   outcome: UpstreamOutcome,
   spec: Pick<RequestSpec, 'api' | 'model' | 'variant'>,
@@ -20,7 +20,7 @@ export function recordOutcome(
 ): FailureVerdict {
   const verdict = judgeFailure(outcome, spec)
   if (outcome.kind === 'refused') upstream.recordRefusal(outcome)
-  // Before the permit is settled: a busy answer proves that the node lives.
+  // Before the permit is settled: a busy response proves that the node works.
   if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
   if (verdict.effect === 'model') upstream.blockModel(spec.model)
   if (verdict.effect === 'model' || verdict.sign === 'refused') requestProbe(node)

@@ -1,7 +1,7 @@
 import { type ErrorCode, ProxyError } from '../../shared/errors.ts'
 import { LoadFailed } from './model-loader.ts'
 
-/** Why the scheduler gave no slot, as a label; null: the exchange ended first. */
+/** Why the scheduler gave no slot, as a metric label; null when the exchange ended first. */
 export function rejectionOf(error: unknown): string | null {
   if (error instanceof LoadFailed) return 'load_failed'
   return error instanceof ProxyError ? (rejections[error.code] ?? null) : null

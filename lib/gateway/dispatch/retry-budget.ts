@@ -1,35 +1,34 @@
 import { orAborted } from '../../shared/abort.ts'
 import type { Clock } from '../../shared/clock.ts'
 
-/** Retries an instance may always make, per second. */
+/** Retries per second that an instance may always make. */
 const perSecond = 3
-/** Retries a busy one may make, per request. */
+/** Retries per request that a busy instance may make. */
 const perRequest = 0.1
 /**
- * Retries that may be saved up and spent at once, or a second's if that is more: no minutes of a busy time, since far fewer
- * requests may come from then on. Up to 150 requests a second that makes a tenth of them and 45 at most over any ten seconds,
- * which is within 1.2 attempts a request (P12) from 45 a second; the others wait for their turn.
+ * Retries that may be saved and spent at once, or those of one second if that is more. Savings of minutes would allow
+ * too many when traffic drops. Up to 150 requests a second the budget allows a tenth of them and at most 45 more in
+ * any ten seconds, which is within 1.2 attempts per request from 45 requests a second on; other retries wait.
  */
 const mostSaved = 5 * perSecond
-/** Seconds of it that may be waited for: as long as for a slot. */
+/** Seconds of budget that may be waited for: as long as for a slot. */
 const waitedSeconds = 60
 /** Milliseconds over which requests are counted. */
 const stepMs = 1000
-/** Milliseconds between two looks at the budget on behalf of those who wait for it. */
+/** Milliseconds between two checks of the budget for waiting retries. */
 const pollMs = 100
 
 /**
  * The retry budget: a token bucket that fills with a tenth of the requests, and with three a second at least. However
- * many nodes fail at once, retries cannot turn a brown-out into a storm (docs/reliability.md#retries). A retry that
- * comes too early waits for its token, in turn, since a late answer is better than none; more than a minute will pay for
- * are refused at once.
+ * many nodes fail at once, retries cannot overload the rest (docs/reliability.md#retries). A retry without a token
+ * waits for one, in order of arrival; a retry that would wait longer than a minute is refused at once.
  */
 export class RetryBudget {
   readonly #clock: Clock
   #tokens = mostSaved
   #requests = 0
   #filledAt: number
-  /** Retries it gains in a second. */
+  /** Retries gained per second. */
   #rate = perSecond
   readonly #waiting: (() => void)[] = []
 
@@ -38,26 +37,26 @@ export class RetryBudget {
     this.#filledAt = clock.now()
   }
 
-  /** A request came in. */
+  /** Counts a request. */
   recordRequest(): void {
     this.#requests++
   }
 
-  /** Whether there is a retry in it. */
+  /** Whether a retry is allowed now. */
   allows(): boolean {
     const elapsedMs = this.#clock.now() - this.#filledAt
     if (elapsedMs >= stepMs) this.#fill(elapsedMs)
     return this.#tokens >= 1
   }
 
-  /** Takes one retry out of it; false when there is none. */
+  /** Takes a retry; false when there is none. */
   spend(): boolean {
     if (!this.allows()) return false
     this.#tokens--
     return true
   }
 
-  /** Takes one as soon as there is one; resolves to false when that would take too long. @throws the signal's reason. */
+  /** Takes a retry when there is one; resolves to false when that would take too long. @throws the signal's reason. */
   async wait(signal: AbortSignal): Promise<boolean> {
     if (this.#waiting.length === 0 && this.spend()) return true
     if (this.#waiting.length >= this.#rate * waitedSeconds) return false

@@ -22,40 +22,42 @@ export interface UpstreamAttemptsOptions {
   readonly forwarder: Forwarder
   readonly clock: Clock
   readonly metrics: Metrics
-  /** Name of this instance. */
+  /** The name of this instance. */
   readonly instance: string
-  /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
+  /** Asks for a probe of a node that differs from the snapshot: it is unreachable, or lacks a model. */
   readonly requestProbe: (node: string) => void
-  /** Whether a request whose node is silent may be sent to another one now. */
+  /** Whether a request with a silent node may go to another node now. */
   readonly canFailOver: (request: ActiveRequest, reason: LeaveReason) => boolean
-  /** Whether it may be sent again now, to the same node as well. */
+  /** Whether a request may be sent again now, also to the same node. */
   readonly canResend: (request: ActiveRequest, node: string) => boolean
 }
 
-/** A request while it is being dispatched: what does not change from one try to the next. */
+/** A request during dispatch: what all its attempts share. */
 export interface ActiveRequest {
   readonly exchange: Exchange
   readonly admitted: AdmittedRequest
   readonly snapshot: Snapshot
   readonly spec: RequestSpec
-  /** Nodes that had the request and failed it. */
+  /** Nodes that have failed the request. */
   readonly tried: Set<string>
   readonly history: AttemptHistory
 }
 
-/** What has become of a request so far. */
+/** The attempts of a request so far. */
 export interface AttemptHistory {
-  /** Nodes that had it. One that could not be reached costs no more than the time of a connect. */
+  /** Attempts in which the node received the request. An unreachable node costs only the time of a connect. */
   count: number
-  /** It left a node for being slow. */
+  /** It failed over from a slow node. */
   hasFailedOver: boolean
-  /** That node, when it was sent there, and the time the node was given, where the answer was to come whole. */
+  /**
+   * The slow node, when the request was sent there, and how long it was given, where the response was to come whole.
+   */
   slowNode: { readonly node: string; readonly sentAt: number; readonly givenMs: number } | null
-  /** When a node that had it was lost first, in monotonic milliseconds: it waits until one can be reached. */
+  /** When its node was first lost, in monotonic milliseconds: the request then waits until a node is reachable. */
   lostAt: number | null
 }
 
-/** One try: where, and what the breaker learns from it. */
+/** One attempt: its node and its permit of the breaker. */
 interface Attempt {
   readonly grant: Grant
   readonly upstream: Upstream
@@ -64,7 +66,7 @@ interface Attempt {
   readonly sentAt: number
 }
 
-/** One request, one node: sent, answered, and what that teaches of the node. */
+/** Sends a request to one node and records what the outcome says about the node. */
 export class UpstreamAttempts {
   readonly #options: UpstreamAttemptsOptions
 
@@ -72,7 +74,7 @@ export class UpstreamAttempts {
     this.#options = options
   }
 
-  /** Sends a request to the node of its grant. Resolves to null when the caller has the answer. */
+  /** Sends a request to the node of its grant. Resolves to null when the caller has the response. */
   async run(request: ActiveRequest, grant: Grant): Promise<UpstreamFailure | null> {
     const { upstreams, forwarder } = this.#options
     let permit: HalfOpenPermit | null = null
@@ -84,7 +86,7 @@ export class UpstreamAttempts {
       const attempt = { grant, upstream, permit, sentAt: this.#options.clock.now() }
       return this.#conclude(request, attempt, await forwarder.send(this.#upstreamRequest(request, attempt)))
     } finally {
-      // However it ended; what was told already stands. By hand: V8 leaves `using` to its slow path (Node 24).
+      // Settles what is not settled yet. By hand: V8 leaves `using` to its slow path (Node 24).
       permit?.settle('neutral')
       grant[Symbol.dispose]()
     }
@@ -118,7 +120,7 @@ export class UpstreamAttempts {
       receive: (head) => {
         exchange.trace.contentType = head.contentType
         exchange.trace.firstByteMs = clock.now() - exchange.startedAt
-        // The breaker learns at the head: a good stream may go on for an hour.
+        // The breaker counts a success at the head: a good stream may go on for an hour.
         if (head.status < 400) {
           permit.settle('good')
           if (answersEarly(admitted)) grant.begun()
@@ -140,7 +142,7 @@ export class UpstreamAttempts {
     }
   }
 
-  /** How long the node may be silent: the model is in its memory by now, so only the prompt and its work take time. */
+  /** The model is loaded by now, so the time to the head depends on the prompt and on the work of the node. */
   #responseDeadline(request: ActiveRequest, grant: Grant, upstream: Upstream): ResponseDeadline {
     const { admitted, snapshot, spec, history } = request
     const { first_token, whole_answer } = snapshot.config.timeouts
@@ -152,12 +154,12 @@ export class UpstreamAttempts {
       overdueFault: isWhole ? 'answer-timeout' : 'first-token-timeout',
       expectedMs: () => this.#expected(request, grant, upstream).ms,
       overdue: (sentAt) => {
-        // A whole answer may be a long one: see #learnWhole.
+        // An unstreamed response may be long: see #observeWhole.
         if (!isWhole) upstreams.overdue(node, spec.model, sentAt)
       },
       canFailOver: (reason) => {
         const isKnownHere = !isWhole && this.#expected(request, grant, upstream).known === 'here'
-        // A slow model is slow everywhere: to begin again and again would serve nobody.
+        // A slow model is slow on every node: starting again and again would not help.
         if (reason === 'slow' && history.hasFailedOver && !isKnownHere) return false
         return canFailOver(request, reason)
       },
@@ -179,7 +181,10 @@ export class UpstreamAttempts {
     return upstreams.expected.of(sent, isResident, clock.now())
   }
 
-  /** That this node took less time than the one before was given tells that the answer was no long one. */
+  /**
+   * When this node took less time than the slow node before was given, the response was not a long one, and the other
+   * node was overdue.
+   */
   #observeWhole(request: ActiveRequest, attempt: Attempt): void {
     const { slowNode } = request.history
     const { upstreams, clock } = this.#options
@@ -188,19 +193,20 @@ export class UpstreamAttempts {
     this.#observe(request, attempt)
   }
 
-  /** How long an answer took that an outage of its node delayed tells of the outage. */
+  /** Records the time to the response, unless an outage of the node delayed it. */
   #observe({ admitted, spec }: ActiveRequest, { grant, upstream, sentAt }: Attempt): void {
     if (upstream.wasTroubledSince(sentAt)) return
     const { upstreams, clock } = this.#options
     const own = admitted.body.length ?? 0
     const timed: Timed = answersEarly(admitted) ? 'first-token' : 'whole'
-    // As in #expected, so that others who wait lengthen what is expected only where there are more of them than before.
+    // As in #expected, so that waiting requests lengthen the expected time only when there are more of them than
+    // before.
     const bodyBytes = timed === 'whole' ? own + upstream.waitingBytes : own
     const sent = { node: grant.node.name, model: spec.model, timed, bodyBytes }
     upstreams.expected.observe(sent, clock.now() - sentAt, clock.now())
   }
 
-  /** What the outcome says of the node goes to its breaker, and the outcome to the metrics. */
+  /** Records the outcome in the breaker, the grant, the metrics and the trace. */
   #conclude(request: ActiveRequest, attempt: Attempt, outcome: UpstreamOutcome): UpstreamFailure | null {
     const { grant, upstream, permit, sentAt } = attempt
     const { exchange, spec, admitted } = request
@@ -272,7 +278,7 @@ function recordFailure(
   else history.count++
 }
 
-/** Whether the time to the head of the answer depends on the prompt alone. */
+/** Whether the time to the head of the response depends on the prompt alone. */
 function answersEarly({ spec }: AdmittedRequest): boolean {
   return spec.streams || embeds(spec.api)
 }

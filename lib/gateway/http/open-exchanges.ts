@@ -3,7 +3,7 @@ import { ChurnMap } from '../../shared/churn-map.ts'
 import type { ProxyError } from '../../shared/errors.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 
-/** The exchanges whose last byte has not been handed to the kernel yet. */
+/** The exchanges with bytes that have not been handed to the kernel yet. */
 export class OpenExchanges {
   readonly #open = new ChurnMap<Exchange, Exchange>()
   #idle: PromiseWithResolvers<void> | null = null

@@ -132,7 +132,7 @@ function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'jso
   return [path, { methods: ['POST'], route }]
 }
 
-/** An unknown path whose body may name a model. */
+/** The route of an unknown path; its body must name a model. */
 function unlisted(path: string): ForwardRoute {
   const api = path.startsWith('/v1/') ? 'openai_unlisted' : 'ollama_unlisted'
   return { action: 'forward', kind: 'inference', api, streams: 'if-on', body: 'json' }

@@ -4,9 +4,9 @@ import { type NodeView, preferWell } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 
 /**
- * Where a tenant's blobs go, `management.copies` nodes: the same for each of them, since a node can create a model only of
- * files that are all its own. By rendezvous hashing, so that a node which comes or goes moves nobody else's; every
- * instance finds the same. Empty when no node may take them now.
+ * The nodes for a tenant's blobs, `management.copies` of them: the same for all its blobs, since a node can create a
+ * model only when it has all files. Chosen by rendezvous hashing: a node that joins or leaves moves no other tenant's
+ * blobs, and every instance chooses the same. Empty when no node may take them now.
  */
 export function homesOf(tenant: string, { nodes, config }: Snapshot): readonly NodeView[] {
   const { copies, nodes: labels } = config.management

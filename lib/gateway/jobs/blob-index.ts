@@ -4,10 +4,10 @@ import { ProxyError } from '../../shared/errors.ts'
 import type { NodeClient } from '../upstream/node-client.ts'
 
 const maxAsked = 8
-/** The node looks for a file. */
+/** Milliseconds for the response: the node only looks for a file. */
 const answerMs = 2000
 
-/** Which nodes have blobs: they are not in the inventory, since no model names them yet. */
+/** Finds the nodes that have blobs, which are in no inventory until a model names them. */
 export class BlobIndex {
   readonly #client: NodeClient
 
@@ -16,7 +16,7 @@ export class BlobIndex {
   }
 
   /**
-   * Those of `names` that have every one of `digests`.
+   * The nodes of `names` that have all `digests`.
    *
    * @throws ProxyError `bad_request` naming a blob that is missing, when none has all; the signal's reason.
    */
@@ -45,7 +45,7 @@ export class BlobIndex {
     })
   }
 
-  /** How many of the digests, from the first on, the node has. */
+  /** How many digests, from the first on, the node has. */
   async #countHad(
     node: NodeView,
     digests: readonly string[],
@@ -58,7 +58,7 @@ export class BlobIndex {
     return digests.length
   }
 
-  /** Whether a node has a blob; false also when it does not say so within two seconds. */
+  /** Whether a node has a blob; also false when it does not respond within two seconds. */
   async has(node: NodeView, digest: string, snapshot: Snapshot, signal: AbortSignal): Promise<boolean> {
     const outcome = await this.#client.send(node, {
       method: 'HEAD',

@@ -17,13 +17,16 @@ interface BlobUploadsOptions {
   readonly client: NodeClient
 }
 
-/** Of one blob, in milliseconds: a model of hundreds of GB over a home's uplink. Whoever stands still has other limits. */
+/**
+ * The time for one blob, in milliseconds: a model of hundreds of GB over a home uplink. A stalled upload has other
+ * limits.
+ */
 const uploadMs = 24 * 3_600_000
 const digestPattern = /^sha256[:-][0-9a-f]{64}$/i
 
 /**
- * `/api/blobs/:digest`: the files that a model is created from. They go straight to the nodes that will create it, and
- * nothing of them is kept here.
+ * `/api/blobs/:digest`: files that a model is created from. They are sent directly to the nodes that will create it,
+ * and not kept here.
  */
 export class BlobUploads {
   readonly #options: BlobUploadsOptions
@@ -40,7 +43,7 @@ export class BlobUploads {
     )
   }
 
-  /** `HEAD`: 200 when every node where the caller's blobs belong has this one. @throws ProxyError as `#receive`. */
+  /** `HEAD`: 200 when every node for the caller's blobs has this one. @throws ProxyError as `#receive`. */
   async #answerHead(exchange: Exchange, caller: Caller, snapshot: Snapshot): Promise<void> {
     const digest = digestOf(exchange.path)
     const { blobIndex } = this.#options
@@ -52,11 +55,11 @@ export class BlobUploads {
   }
 
   /**
-   * `POST`: 201 when every node where the caller's blobs belong has it now, 200 when all had it; a refusal of theirs as
-   * it came.
+   * `POST`: 201 when every node for the caller's blobs has it now, 200 when all had it before; a refusal of all is
+   * passed on.
    *
-   * @throws ProxyError `bad_request` for what is no digest, `no_place`, `node_failed` naming the nodes that do not have
-   *   it; the reason of the exchange's signal.
+   * @throws ProxyError `bad_request` for an invalid digest, `no_place`, `node_failed` naming the nodes that do not
+   * have it; the reason of the exchange's signal.
    */
   async #receive(exchange: Exchange, caller: Caller, body: StreamingBody, snapshot: Snapshot): Promise<void> {
     const path = `/api/blobs/${digestOf(exchange.path)}`
@@ -77,7 +80,7 @@ export class BlobUploads {
     conclude(exchange, nodes, outcomes)
   }
 
-  /** A write may have broken because the node had the blob and closed: then its answer was lost, not the blob. */
+  /** The write may have failed because the node had the blob and closed: then the response was lost, not the blob. */
   async #findAfterReset(
     node: NodeView,
     failed: UpstreamOutcome,
@@ -104,7 +107,8 @@ export class BlobUploads {
       requestId: exchange.id,
       headers: { 'content-type': 'application/octet-stream' },
       body,
-      // Ollama answers without reading where it has the blob (CreateBlobHandler), and closes: writing would break the answer.
+      // When Ollama has the blob, it responds without reading (CreateBlobHandler) and closes: a write would break the
+      // response.
       expectsContinue: true,
       timeouts,
       silentMs: timeouts.whole_answer,
@@ -115,7 +119,7 @@ export class BlobUploads {
   }
 }
 
-/** As Ollama takes it: the digest may be written as its file is named. @throws ProxyError `bad_request`. */
+/** Accepts a digest also in the form of its file name, as Ollama does. @throws ProxyError `bad_request`. */
 function digestOf(path: string): string {
   const digest = path.slice('/api/blobs/'.length)
   if (!digestPattern.test(digest)) throw new ProxyError('bad_request', { reason: 'invalid digest format' })
@@ -141,7 +145,7 @@ function conclude(
   const first = refused[0]
   const agree = refused.length === nodes.length && first !== undefined
   if (agree && (statuses.size === 1 || [...statuses].every((status) => status < 300))) {
-    // All had it, or some have it now: 200 or 201.
+    // All had it (200), or some have it only now (201).
     const instead = first.status < 300 ? null : replacementFor(first, exchange.path)
     if (instead) throw instead
     answer(exchange, Math.max(...statuses), statuses.size === 1 ? first.body : undefined)

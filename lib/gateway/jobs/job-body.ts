@@ -6,9 +6,9 @@ import { scanBody } from '../body/scan-body.ts'
 import type { ManagedAction } from '../http/routes.ts'
 import { type JobFields, type RequestedJob, readFields, readJobRequest } from './job-request.ts'
 
-/** A job is kept in the store until it is done, which takes nothing larger. */
+/** Bytes of a job, which is kept in the store until it is done. */
 export const maxJobBytes = 1024 * 1024
-/** Parsed at once; a model of a thousand files and as many messages has fewer. */
+/** Fields and items that are parsed in one turn; a model with a thousand files and messages has fewer. */
 const maxValues = 10_000
 
 const text = z.string().nullish()
@@ -16,7 +16,7 @@ const flag = z.boolean().nullish()
 const anything = z.unknown().optional()
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, 'invalid digest format')
 const files = z.record(z.string().min(1).max(1000), digest).nullish()
-/** Ollama's own client sends them empty. */
+/** Ollama's client sends these fields empty. */
 const neverPassedOn = z
   .literal('', { error: 'is not passed on to Ollama servers: leave it out' })
   .nullish()
@@ -25,7 +25,7 @@ const neverPassedOn = z
 const common = { model: text, name: text, stream: flag, llamero: wishSchema.optional() }
 const transfer = z.object({ ...common, insecure: flag, username: neverPassedOn, password: neverPassedOn })
 
-/** What of a body is read and reaches a node, by action (docs/ollama.md#requests, docs/ollama.md#model-management); what is not here does not. */
+/** The fields that are read and reach a node, by action (docs/ollama.md#requests, docs/ollama.md#model-management). */
 const schemas = {
   pull: transfer,
   push: transfer,
@@ -67,7 +67,7 @@ interface Fields extends JobFields {
   readonly llamero?: Wish | undefined
 }
 
-/** What is asked, and whether the answer is to come in pieces. */
+/** The job, and whether the response is a stream. */
 interface JobRequest {
   readonly job: RequestedJob
   readonly streams: boolean
@@ -76,14 +76,14 @@ interface JobRequest {
 /**
  * Reads the body of a management request.
  *
- * @throws ProxyError `bad_json`, `bad_request`, and those of `jobAsk`; the signal's reason.
+ * @throws ProxyError `bad_json`, `bad_request`, and those of `readJobRequest`; the signal's reason.
  */
 export async function readJobBody(
   action: ManagedAction,
   bytes: Buffer,
   signal: AbortSignal,
 ): Promise<JobRequest> {
-  // Of a known field there may be one, in its own spelling: Go would take the last of any.
+  // A known field must occur once, in its own spelling: Go would take the last of any spelling.
   const { values } = await scanBody(bytes, [names[action]], signal)
   if (values > maxValues)
     throw new ProxyError('bad_json', { reason: `more than ${maxValues} fields and items` })

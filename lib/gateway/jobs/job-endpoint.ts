@@ -19,7 +19,10 @@ interface JobEndpointOptions {
   readonly clock: Clock
 }
 
-/** Changes to models: understood, permitted and placed here, carried out by the leader as a job that the answer follows. */
+/**
+ * Changes to models. They are read, permitted and placed here; the leader carries them out as a job, and the response
+ * follows the job.
+ */
 export class JobEndpoint {
   readonly #options: JobEndpointOptions
 
@@ -28,7 +31,7 @@ export class JobEndpoint {
   }
 
   /**
-   * Resolves when the caller has been told how the job ended.
+   * Resolves when the caller has the result of the job.
    *
    * @throws ProxyError those of `readJobBody` and `submit`; the reason of the exchange's signal.
    */
@@ -59,9 +62,9 @@ export class JobEndpoint {
   }
 
   /**
-   * Accepts a job, and resolves to its id: that of a pull under way where it does the same already.
+   * Creates a job and resolves to its id; for a pull that is already in progress, to the id of that job.
    *
-   * @throws ProxyError those of `permit`, `place`, `BlobHolders.find` and `Jobs.submit`; the signal's reason.
+   * @throws ProxyError those of `permit`, `placeJob`, `BlobIndex.find` and `Jobs.submit`; the signal's reason.
    */
   async submit(job: RequestedJob, caller: Caller, snapshot: Snapshot, signal: AbortSignal): Promise<string> {
     permit(job, caller, snapshot.config)
@@ -88,8 +91,8 @@ export class JobEndpoint {
 type Wanted = Omit<JobSpec, 'created' | 'cancelled'>
 
 /**
- * The pull under way that does all that is wanted, if any. Ollama joins two pulls of a model as well. Only the newest job of
- * the model counts: after a delete that waits, the model has to be pulled again.
+ * The pull in progress that includes the wanted one, if any, as in Ollama. Only the newest job of the model counts:
+ * after a waiting delete, the model must be pulled again.
  *
  * @param jobs the newest first.
  */
@@ -108,7 +111,7 @@ function concerns({ model, body }: JobSpec, name: string): boolean {
   return model === name || others.some((other) => typeof other === 'string' && canonicalName(other) === name)
 }
 
-/** The fields of a job but for its model, whose name may be written in more than one way. */
+/** The fields of a job without its model, which has several spellings. */
 function howOf({ body }: Wanted): string {
   return JSON.stringify(
     Object.entries(body)
@@ -117,7 +120,7 @@ function howOf({ body }: Wanted): string {
   )
 }
 
-/** A job is kept under the model it makes; a copy under its source. */
+/** A job is kept under the model that it creates; a copy under its source. */
 function modelOf({ action, source, made }: RequestedJob): JobSpec['model'] {
   return (action === 'copy' ? source : (made ?? source))?.canonical ?? ''
 }

@@ -6,8 +6,8 @@ import type { Caller } from '../http/authenticate.ts'
 import { notFound, type RequestedJob } from './job-request.ts'
 
 /**
- * What the operator lets be done, and the caller's key covers. A node fetches from any host it is told to, within the
- * network it stands in (docs/ollama.md#security): so only from those that are named.
+ * Checks that the operator permits the job, and that the caller's key covers its models. A node fetches from any
+ * host, within its own network (docs/ollama.md#security): so only configured registries are permitted.
  *
  * @throws ProxyError `forbidden` naming the setting; that of `notFound` for a model the key does not cover.
  */

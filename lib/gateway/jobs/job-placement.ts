@@ -7,18 +7,18 @@ import { ProxyError } from '../../shared/errors.ts'
 import { absent } from '../admission/model-routing.ts'
 import { notFound, type RequestedJob } from './job-request.ts'
 
-/** Names of nodes, as a job wants them. */
+/** The nodes of a job, by name. */
 export interface JobPlacement {
   readonly nodes: readonly string[]
   readonly spares: readonly string[]
 }
 
 /**
- * Where a job is done: on the nodes that are named, else where the wish, the model's copies and the policy put it.
+ * Places a job: on the nodes that it names, else by its wish, the copies of the model, and the policy.
  *
- * @param havingBlobs the nodes that hold the blobs that are needed; null when none are.
- * @throws ProxyError `model_not_found`, `bad_request` or `conflict` for nodes that were named, `no_place`; `no_config`,
- *   `no_nodes` and `not_ready` when there is nothing to judge by yet.
+ * @param havingBlobs the nodes that hold the needed blobs; null when none are needed.
+ * @throws ProxyError `model_not_found`, `bad_request` or `conflict` for named nodes, `no_place`; `no_config`,
+ * `no_nodes` and `not_ready` when nothing is known yet.
  */
 export function placeJob(
   job: RequestedJob,
@@ -78,7 +78,7 @@ interface Choice {
 }
 type Chooser = (job: RequestedJob, labelled: readonly NodeView[], snapshot: Snapshot) => Choice
 
-/** Every copy is meant, and those of nodes that are down wait for them; a node that has departed may never be back. */
+/** Every copy. Jobs for nodes that are down wait for them; a departed node may never be back. */
 const everyHolder: Chooser = ({ source }, labelled) => ({
   nodes: labelled.filter(
     (node) => node.spec.state !== 'off' && !node.departed && has(node, source?.canonical),
@@ -89,7 +89,7 @@ const everyHolder: Chooser = ({ source }, labelled) => ({
 const choosers: Readonly<Record<JobAction, Chooser>> = {
   copy: everyHolder,
   delete: everyHolder,
-  /** Copies are pulled together, lest they drift apart; what they are too few for goes where most room is. */
+  /** All copies are pulled together, so that they stay equal; missing copies go where most disk is free. */
   pull: (job, labelled, { config }) => {
     const able = preferWell(labelled)
     const holders = able.filter((node) => has(node, job.made?.canonical))
@@ -106,7 +106,7 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
   },
   push: ({ source }, labelled) =>
     split(preferWell(labelled.filter((node) => has(node, source?.canonical))), 1),
-  /** Where it is in memory already it is kept there; then where memory is least used. */
+  /** Nodes that have the model in memory first; then those with the least used memory. */
   load: (job, labelled, { config }) => {
     const model = job.source?.canonical ?? ''
     const able = preferWell(labelled.filter((node) => has(node, model))).sort(
@@ -114,7 +114,7 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
     )
     return split(able, countOf(job, config.management.copies, able.length))
   },
-  /** Cordoned nodes too. What a node that is down was last seen to have is likely gone with its process. */
+  /** Cordoned nodes too. A node that is down has probably lost its memory. */
   unload: ({ source }, labelled) => {
     const having = labelled.filter((node) => node.resident.has(source?.canonical ?? ''))
     const well = having.filter(({ health }) => health !== 'down')
@@ -124,7 +124,7 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
   },
 }
 
-/** As many as the caller wants, all of which there must be; as many of those the policy wants as there are. */
+/** The number of nodes: exactly as many as the caller wants; of the policy's number, as many as there are. */
 function countOf(job: RequestedJob, byPolicy: NonNullable<Wish['copies']>, able: number): number {
   const { copies } = job.wish
   if (copies === 'all') return able

@@ -14,21 +14,21 @@ export interface ProgressLine {
   readonly completed?: number
 }
 
-/** What Ollama says before, between and after the layers, which have lines of their own (docs/ollama.md#model-management). */
+/** Texts of Ollama before and after the layers, which have their own lines (docs/ollama.md#model-management). */
 const phases: Partial<Record<JobAction, { readonly first: string; readonly last: readonly string[] }>> = {
   pull: { first: 'pulling manifest', last: ['verifying sha256 digest', 'writing manifest'] },
   push: { first: 'retrieving manifest', last: ['pushing manifest'] },
 }
 
 /**
- * The progress of many nodes as that of one: a layer's bytes are the sum over the nodes, and what comes after the layers
- * is said when the last node is there. A line comes out only when it says something new.
+ * Merges the progress of several nodes: the bytes of a layer are the sum over the nodes; a phase after the layers is
+ * reported when the last node has reached it. A line is written only when something has changed.
  */
 export class JobProgress {
   readonly #action: JobAction
   readonly #said = new Set<string>()
   readonly #layers = new Map<string, LayerProgress>()
-  /** What each node was last said to have trouble with. */
+  /** The last reported problem of each node. */
   readonly #troubles = new Map<string, string>()
   #status = ''
 
@@ -36,7 +36,7 @@ export class JobProgress {
     this.#action = action
   }
 
-  /** What is new in `job`; its end is not among it. */
+  /** The new lines of `job`, without its end. */
   next({ status }: JobView): ProgressLine[] {
     const nodes = Object.values(status?.nodes ?? {})
     const taking = nodes.filter(({ state }) => state !== 'failed' && state !== 'cancelled')
@@ -53,7 +53,7 @@ export class JobProgress {
     ]
   }
 
-  /** Why a node failed while others go on, or what it waits for: a caller must not wait in silence. */
+  /** Problems: why a node failed while others go on, or what it waits for. */
   #troubleLines(nodes: Readonly<Record<string, NodeProgress>>): ProgressLine[] {
     const lines: ProgressLine[] = []
     for (const [name, { state, error }] of Object.entries(nodes)) {
@@ -84,7 +84,7 @@ export class JobProgress {
     return lines
   }
 
-  /** Where the order of what nodes say is not known: the word of the first that has not ended. */
+  /** For actions without known phases: the status of the first node that has not ended. */
   #statuses(taking: readonly NodeProgress[]): ProgressLine[] {
     const status = taking.find((node) => node.status !== '' && !isOver(node.state))?.status ?? ''
     if (status === '' || status === 'success' || status === this.#status) return []
@@ -98,7 +98,7 @@ function rankOf({ state, status }: NodeProgress, last: readonly string[]): numbe
   return state === 'done' ? last.length : last.indexOf(status) + 1
 }
 
-/** Of a node that has not met the layer yet, none of it is there; of one that is done, all. */
+/** The sum over the nodes: a node without the layer has none of it, a finished node has all. */
 function sumOf(digest: string, nodes: readonly NodeProgress[]): LayerProgress {
   const size = Math.max(...nodes.map(({ layers }) => layers[digest]?.total ?? 0))
   const completed = nodes.map(({ state, layers }) =>

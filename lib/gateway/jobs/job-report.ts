@@ -1,16 +1,16 @@
 import type { JobState, JobView, NodeProgress } from '../../fleet/job.ts'
 
-/** How far a job is on one node, as callers and operators see it. */
+/** The progress of a job on one node, for callers and operators. */
 export interface NodeReport {
   readonly state: JobState
   readonly status: string
-  /** Bytes of all layers that are known by now. */
+  /** Bytes of all layers known so far. */
   readonly completed: number
   readonly total: number
   readonly error: string | null
 }
 
-/** By node; those of a job that no leader has seen yet wait. */
+/** Reports by node. Nodes of a job that no leader has read yet are waiting. */
 export function nodeReports({ spec, status }: JobView): Readonly<Record<string, NodeReport>> {
   const unseen = spec.nodes.map((name) => [name, waiting] as const)
   const seen = Object.entries(status?.nodes ?? {}).map(([name, node]) => [name, reportOf(node)] as const)
@@ -29,17 +29,17 @@ function reportOf({ state, status, layers, error }: NodeProgress): NodeReport {
   return { state, status, completed, total, error }
 }
 
-/** How a job that is over did not succeed. */
+/** Why a finished job did not succeed. */
 export interface JobFailure {
-  /** Names each node that failed, and why. */
+  /** The failed nodes and their errors. */
   readonly reason: string
   /** HTTP status. */
   readonly status: number
-  /** Somebody wanted it to end: nobody is to blame, nor to try again by itself. */
+  /** It was cancelled: no error, and no reason to retry. */
   readonly isCancelled: boolean
 }
 
-/** Null when every node that was to do it, or took the place of another, has done it. */
+/** Null when every node of the job, or its replacement, succeeded. */
 export function failureOf({ spec, status }: JobView): JobFailure | null {
   if (!status || status.state === 'done') return null
   const nodes = Object.entries(status.nodes)
@@ -59,10 +59,10 @@ function listed(what: string, names: readonly string[]): string[] {
   return names.length > 0 ? [`${what} ${names.join(', ')}`] : []
 }
 
-/** That llamero may not ask a node is no matter of the caller's key. */
+/** A node that refuses llamero is no matter of the caller's key. */
 const unauthorized: ReadonlySet<number | null> = new Set([401, 403, 407])
 
-/** The nodes' own when all say the same; 502 when none said anything, or not to the caller. */
+/** The status of the nodes when they agree; 502 when none has one, or it is not for the caller. */
 function statusOf(nodes: readonly NodeProgress[]): number {
   const codes = new Set(nodes.map(({ code }) => code))
   const [only] = codes

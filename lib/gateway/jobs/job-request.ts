@@ -6,27 +6,27 @@ import type { JobAction } from '../../fleet/job.ts'
 import type { Wish } from '../../fleet/job-wish.ts'
 import { ProxyError } from '../../shared/errors.ts'
 
-/** What a request wants done to models, as it was understood. */
+/** A job as it was requested. */
 export interface RequestedJob {
   readonly action: JobAction
-  /** The model the nodes must have, by its canonical name; null where they need none. */
+  /** The model that the nodes must have; null when none. */
   readonly source: Name | null
-  /** The model they have afterwards, where that is another. */
+  /** The model that they have afterwards; null when it is the source. */
   readonly made: Name | null
-  /** Blobs they must have, by digest. */
+  /** Digests of the blobs that they must have. */
   readonly digests: readonly string[]
   readonly wish: Wish
-  /** What each node gets: see JobSpec. */
+  /** The body that each node gets: see JobSpec. */
   readonly body: Readonly<Record<string, unknown>>
 }
 
 export interface Name {
   readonly canonical: string
-  /** As the caller wrote it: registries may tell upper case from lower. */
+  /** As the caller wrote it: registries may distinguish upper case. */
   readonly written: string
 }
 
-/** The fields of Ollama's that name models, and those that go to a node as they are. */
+/** Ollama's fields that name models, and fields that are sent to a node unchanged. */
 export interface JobFields {
   readonly model?: string | null | undefined
   readonly source?: string | null | undefined
@@ -37,11 +37,11 @@ export interface JobFields {
   readonly [other: string]: unknown
 }
 
-/** Those that may be done on fewer nodes than could. */
+/** Actions that may run on fewer nodes than could do them. */
 const counted: readonly JobAction[] = ['pull', 'create', 'load']
 
 /**
- * Understands what is asked, whoever asks it in whatever way.
+ * Reads a job from the fields of a request, of callers and of the admin API.
  *
  * @throws ProxyError `missing_model`, `bad_model`, `bad_request`.
  */
@@ -72,7 +72,7 @@ export function readJobRequest(action: JobAction, fields: JobFields, wish: Wish)
   }
 }
 
-/** A model is made from a base, whose files count then, or from files that were sent before (docs/ollama.md#model-management). */
+/** A model is created from a base model, or from files that were uploaded before (docs/ollama.md#model-management). */
 function createJob(job: Omit<RequestedJob, 'body'>, fields: JobFields): RequestedJob {
   const made = modelName(fields.model)
   const source = fields.from ? nameIn('from', fields.from) : null
@@ -103,7 +103,7 @@ function nameIn(field: string, text: string | null | undefined): Name {
   return name
 }
 
-/** Without a scheme, which could ask for plain HTTP, and `:local`, which is no tag. */
+/** Removes a scheme, which could ask for plain HTTP, and `:local`, which is no tag. */
 function readName(text: string): Name | null {
   const canonical = canonicalName(text)
   const written = text
@@ -113,7 +113,10 @@ function readName(text: string): Name | null {
   return canonical ? { canonical, written } : null
 }
 
-/** Of a model that no node has, or the caller may not see: the two must look alike. Ollama quotes them in two ways. */
+/**
+ * The error for a model that no node has, or that the caller may not see: the two must look alike. Ollama quotes the
+ * name in two ways.
+ */
 export function notFound({ action, source }: RequestedJob): ProxyError {
   const code = action === 'copy' ? 'source_not_found' : 'model_not_found'
   return new ProxyError(code, { model: (source?.written ?? '').slice(0, 400) })

@@ -7,7 +7,7 @@ import type { Exchange } from '../http/exchange.ts'
 import { JobProgress, type ProgressLine } from './job-progress.ts'
 import { failureOf, type JobFailure, nodeReports } from './job-report.ts'
 
-/** Proxies on the way cut connections that are silent for a minute, some sooner. */
+/** Milliseconds until a line is repeated: proxies close connections that are silent for a minute, some sooner. */
 const silenceMs = 5000
 
 type NodeReports = ReturnType<typeof nodeReports>
@@ -16,7 +16,7 @@ interface JobError {
   readonly error: string
 }
 
-/** A job whose caller waits for it, by its id. */
+/** A caller that waits for a job. */
 interface Waiting {
   readonly exchange: Exchange
   readonly jobs: Jobs
@@ -24,8 +24,8 @@ interface Waiting {
 }
 
 /**
- * Follows a job to its end as one Ollama would report it: NDJSON with a last line that says `success` only when every
- * node succeeded. The job goes on when the caller leaves.
+ * Streams the progress of a job as one Ollama would: NDJSON, and `success` as the last line only when every node
+ * succeeded. The job goes on when the caller leaves.
  *
  * @throws the reason of the exchange's signal.
  */
@@ -38,7 +38,7 @@ export async function streamJob(waiting: Waiting, clock: Clock): Promise<void> {
     const job = await end(waiting, (now) => {
       merged ??= new JobProgress(now.spec.action)
       stream.reports = nodeReports(now)
-      // What a caller does not read is not piled up: the next line is as new.
+      // For a slow caller no lines are queued: the next one is as new.
       if (stream.isFull && !isEnded(now)) return
       for (const line of merged.next(now)) stream.write(line)
     })
@@ -52,13 +52,13 @@ export async function streamJob(waiting: Waiting, clock: Clock): Promise<void> {
   }
 }
 
-/** Lines to a caller, the last of them again when there was none for a while. */
+/** Writes lines to a caller, and repeats the last one after a silence. */
 class ProgressStream {
   readonly #waiting: Waiting
   readonly #clock: Clock
   #last: ProgressLine | JobError = { status: 'waiting' }
   #cancelBeat = () => {}
-  /** What each line tells of the nodes. */
+  /** The node reports that each line carries. */
   reports: NodeReports = {}
 
   constructor(waiting: Waiting, clock: Clock) {
@@ -97,7 +97,7 @@ class ProgressStream {
 }
 
 /**
- * Answers when the job is over: with the last object, or nothing at all where Ollama sends none.
+ * Responds when the job is over: with the last object, or an empty body where Ollama sends none.
  *
  * @throws the reason of the exchange's signal.
  */

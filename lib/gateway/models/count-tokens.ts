@@ -10,15 +10,15 @@ import { sendJson } from '../http/error-response.ts'
 import type { Exchange } from '../http/exchange.ts'
 import { asObject, parseObject } from '../response/ollama-json.ts'
 
-/** As Ollama estimates `input_tokens` at the start of an answer (docs/ollama.md#answers). */
+/** Ollama's estimate for `input_tokens` at the start of a response (docs/ollama.md#answers). */
 const charactersPerToken = 4
-/** A body of more bytes, or values, is not parsed: that would hold everybody else up. */
+/** A larger body is not parsed: that would block the event loop. */
 const maxParsedBytes = 1024 * 1024
 const maxParsedValues = 5000
 
 /**
- * Answers `/v1/messages/count_tokens`, which Ollama does not have and Anthropic's clients ask for, with an estimate that
- * says so. @throws ProxyError `bad_json` and those of `chooseModel`.
+ * Answers `/v1/messages/count_tokens`, which Ollama lacks and clients of Anthropic use, with an estimate, as its
+ * header says. @throws ProxyError `bad_json` and those of `chooseModel`.
  */
 export function countTokens(
   exchange: Exchange,
@@ -44,7 +44,7 @@ async function answer(exchange: Exchange, caller: Caller, bytes: Buffer, snapsho
   exchange.trace.outcome = 'ok'
 }
 
-/** Tokens of the prompt of a body that `scan` has found well-formed, which also bounds its depth. */
+/** Estimated tokens of the prompt. The body was scanned, which bounds its depth. */
 function estimate(bytes: Buffer, { values, prompt }: Scanned): number {
   const mayParse = bytes.length <= maxParsedBytes && values <= maxParsedValues
   const asked = mayParse ? parseObject(bytes.toString('utf8')) : null
@@ -53,7 +53,7 @@ function estimate(bytes: Buffer, { values, prompt }: Scanned): number {
   return Math.max(1, Math.floor(characters / charactersPerToken))
 }
 
-/** Characters of all text, and of the JSON that tools take. The bytes of an image are no text. */
+/** Characters of all texts and of tool JSON. Image data does not count. */
 function charactersOf(value: unknown): number {
   if (typeof value === 'string') return value.length
   if (Array.isArray(value)) return value.reduce((sum: number, each) => sum + charactersOf(each), 0)

@@ -14,7 +14,7 @@ import type { AnswerName } from '../http/routes.ts'
 
 type ListName = Exclude<AnswerName, 'running' | 'model'>
 interface List {
-  /** What its body is made of: where all are the same in the next snapshot, so is the body. */
+  /** The parts of the snapshot that the body depends on: with the same parts, the body is reused. */
   readonly basis: (snapshot: Snapshot) => readonly [object, object?]
   readonly body: (snapshot: Snapshot, caller: Caller) => string
 }
@@ -42,18 +42,18 @@ const lists: Readonly<Record<ListName, List>> = {
       const models = visibleModels(snapshot, caller).map((model) =>
         openaiModel(model.shown ?? model.name, model),
       )
-      // Ollama's own quirk: null, not an empty list (docs/ollama.md#answers).
+      // As in Ollama: null, not an empty list (docs/ollama.md#answers).
       return JSON.stringify({ object: 'list', data: models.length > 0 ? models : null })
     },
   },
 }
 
-/** Bodies by what they list and for which rights, kept as long as their basis: polling clients ask every few seconds. */
+/** Bodies by basis, list and rights: polling clients ask every few seconds. */
 const cache = new WeakMap<object, WeakMap<object, Map<string, Buffer>>>()
-/** Each may be megabytes, and there may be as many rights as keys. */
+/** Kept bodies per basis. Each may be megabytes, and there may be as many rights as keys. */
 const maxKept = 16
 
-/** Answers a request from the snapshot. @throws ProxyError for a single model, see `chooseModel`. */
+/** Answers a request from the snapshot. @throws ProxyError those of `chooseModel`, for a single model. */
 export async function answerFromSnapshot(
   snapshot: Snapshot,
   name: AnswerName,
@@ -78,7 +78,7 @@ export async function answerFromSnapshot(
 function listed(snapshot: Snapshot, name: ListName, caller: Caller): Buffer {
   const list = lists[name]
   const kept = keptFor(list.basis(snapshot))
-  // Only routes tell tenants apart, and of those only the ones that make aliases.
+  // The tenant matters only for routes that make aliases.
   const tenant = aliasesOf(snapshot.routes).length > 0 ? caller.tenant : ''
   const key = `${name} ${JSON.stringify([caller.models, caller.options, tenant])}`
   const body = kept.get(key) ?? Buffer.from(list.body(snapshot, caller))
@@ -94,7 +94,7 @@ function keptFor([first, second = first]: readonly [object, object?]): Map<strin
   return kept
 }
 
-/** `/v1/models/:model`; the name is echoed as it was written. */
+/** `/v1/models/:model`. The name is returned as it was written. */
 function oneModel(snapshot: Snapshot, exchange: Exchange, caller: Caller): string {
   const name = decoded(exchange.path.slice('/v1/models/'.length))
   const { model } = chooseModel(name, caller, snapshot)
@@ -120,12 +120,12 @@ function visibleModels(snapshot: Snapshot, caller: Caller): InventoryModel[] {
   )
 }
 
-/** What a caller gets under the names that routes give to models, as if each were a copy made with `ollama cp`. */
+/** Models under the names that routes give them, as if copied with `ollama cp`. */
 function aliasedModels(snapshot: Snapshot, { tenant }: Caller): InventoryModel[] {
   const { routes, models } = snapshot
   const names = new Set(aliasesOf(routes).map(({ name }) => name))
   return [...names].flatMap((name) => {
-    if (models.has(name)) return [] // listed as itself
+    if (models.has(name)) return [] // listed under its own name
     const target = resolve(name, tenant, snapshot).wanted.find((each) => models.has(each))
     const model = target === undefined ? undefined : models.get(target)?.newest
     if (!model) return []
@@ -134,15 +134,15 @@ function aliasedModels(snapshot: Snapshot, { tenant }: Caller): InventoryModel[]
   })
 }
 
-/** Ollama's words for whether its models in the cloud can be used, and who decided that. */
+/** Ollama's `/api/status`: whether cloud models are disabled, and by what. */
 function cloudFor(caller: Caller, snapshot: Snapshot): object {
   const disabled = rulesFor(caller, snapshot).cloud === 'refuse'
   return { disabled, source: disabled ? 'config' : 'none' }
 }
 
 /**
- * One row for each node that has the model in memory. `model` is its name alone, by which clients find it; `name`, which
- * `ollama ps` prints (cmd/cmd.go, ListRunningHandler), tells rows of one model apart.
+ * One row per node that has the model in memory. Clients find it by `model`, the name alone; `name`, which `ollama
+ * ps` prints (cmd/cmd.go, ListRunningHandler), distinguishes rows of one model.
  */
 function visibleLoaded({ loaded, config }: Snapshot, caller: Caller): object[] {
   const visible = loaded.filter(({ model }) => maySee(caller, model.name))
@@ -163,7 +163,7 @@ function visibleLoaded({ loaded, config }: Snapshot, caller: Caller): object[] {
   })
 }
 
-/** As Ollama lists things. By the moment, not the text: each node writes dates in its own time zone. */
+/** Sorts the latest first, as Ollama does. By time, not by text: each node writes dates in its own time zone. */
 function latestFirst<T>(things: readonly T[], dateOf: (thing: T) => string): T[] {
   return things
     .map((thing) => ({ thing, at: Date.parse(dateOf(thing)) || 0 }))
@@ -171,10 +171,10 @@ function latestFirst<T>(things: readonly T[], dateOf: (thing: T) => string): T[]
     .map(({ thing }) => thing)
 }
 
-/** A new list is mostly made of the models of the one before: of thousands, few are ever written anew. */
+/** JSON of a model: of thousands of models, few differ in the next list. */
 const tags = new WeakMap<InventoryModel, string>()
 
-/** A model as `/api/tags` tells it, in JSON. */
+/** The JSON of a model in `/api/tags`. */
 function tag(model: InventoryModel): string {
   const { name, shown = name, modified_at, size, digest, details, capabilities } = model
   const json =
@@ -197,7 +197,7 @@ function openaiModel(id: string, { name, modified_at }: InventoryModel): object 
   return { id, object: 'model', created, owned_by: namespaceOf(name) }
 }
 
-/** The lowest version in use: a client that checks it must not be promised what some node cannot do. */
+/** The lowest version of nodes in use: a client must not expect what some node cannot do. */
 function lowestVersion(snapshot: Snapshot): string {
   const nodes = [...snapshot.nodes.values()].filter((node) => node.status?.version)
   const up = nodes.filter((node) => node.available && node.health !== 'down')

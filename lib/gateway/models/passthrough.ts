@@ -20,11 +20,11 @@ interface PassthroughOptions {
   readonly upstreams: UpstreamPool
   readonly forwarder: Forwarder
   readonly clock: Clock
-  /** A node is not what the snapshot says. */
+  /** See UpstreamAttemptsOptions. */
   readonly requestProbe: (node: string) => void
 }
 
-/** Requests that name no model: they go to a node as they are, without a slot, and its answer comes back as it is. */
+/** Sends requests that name no model to a node, without a slot, and passes the response on unchanged. */
 export class Passthrough {
   readonly #options: PassthroughOptions
 
@@ -62,16 +62,16 @@ export class Passthrough {
     if (route.to === 'any') return atLeastOne(available.slice(0, config.routing.attempts))
     const name = route.to === 'identity' ? config.node_identity.node : config.routing.unknown_paths
     if (name === undefined) throw new ProxyError('not_served', { path: exchange.path.slice(0, 200) })
-    // These act with the account of whoever runs the node.
+    // These paths act with the ollama.com account of the node.
     if (route.to === 'identity' && !caller.mayManage)
       throw new ProxyError('forbidden', { reason: 'this path needs an API key with the scope admin' })
     return atLeastOne(available.filter((node) => node.name === name))
   }
 
   /**
-   * Resolves when the caller has a node's answer, whatever it is.
+   * Resolves when the caller has a node's response.
    *
-   * @throws ProxyError that every node failed; the reason of the exchange's signal.
+   * @throws ProxyError when every node failed; the reason of the exchange's signal.
    */
   async #forward(
     exchange: Exchange,
@@ -89,7 +89,7 @@ export class Passthrough {
     failRequest(exchange, failure)
   }
 
-  /** Null when the caller has the answer of a node, whatever it says; else how the last node failed. */
+  /** Null when the caller has the response of a node; else the failure of the last node. */
   async #firstAnswer(
     exchange: Exchange,
     nodes: readonly NodeView[],

@@ -20,26 +20,27 @@ import { Recent } from './show-cache.ts'
 interface ShowCacheOptions {
   readonly client: NodeClient
   readonly upstreams: UpstreamPool
-  /** A node is not what the snapshot says: it cannot be reached, or lacks a model. */
+  /** See UpstreamAttemptsOptions. */
   readonly requestProbe: (node: string) => void
 }
 
-/** What is asked about a model, in full: equal questions have equal answers, as long as the digest is the same. */
+/** A question about a model. Equal questions have equal responses, as long as the digest is the same. */
 interface Question {
   readonly model: string
   readonly verbose: boolean
   readonly userAgent: string | undefined
 }
 
-/** A question names a model; a larger body is not read. */
+/** Bytes of a request, which only names a model. */
 const maxBodyBytes = 64 * 1024
-/** Verbose, with every token of a large vocabulary. */
+/** Bytes of a verbose response with a large vocabulary. */
 const maxAnswerBytes = 32 * 1024 * 1024
 const maxKeptBytes = 64 * 1024 * 1024
 
 /**
- * `/api/show`: from any node that has the model, the newest copy first, without a slot since no runner is needed; then
- * from memory. Invariant: at most one request per node and question is under way, which outlives whoever asked first.
+ * `/api/show`: answered by any node that has the model, the newest copy first, without a slot since no runner is
+ * needed; then from the cache. Invariant: at most one request per node and question is in flight; it goes on when its
+ * first caller leaves.
  */
 export class ShowCache {
   readonly #options: ShowCacheOptions
@@ -51,7 +52,7 @@ export class ShowCache {
   }
 
   /**
-   * Resolves when the caller has the answer, or the last node's own refusal.
+   * Resolves when the caller has the response, or the refusal of the last node.
    *
    * @throws ProxyError `bad_json`, `all_nodes_down`, those of `chooseModel`, or that every node failed; the reason of the
    *   exchange's signal.
@@ -87,7 +88,7 @@ export class ShowCache {
     failRequest(exchange, failure)
   }
 
-  /** What a newer Ollama said of the newest copy, unless one that is newer still can be asked. */
+  /** The cached response of the newest version that has the newest copy, unless a newer one can be asked. */
   #cachedAnswer(question: Question, newest: string, holders: readonly NodeView[]): Buffer | null {
     const copies = holders.filter(({ onDisk }) => onDisk.get(question.model) === newest)
     for (const node of copies.sort((a, b) => compareVersions(versionOf(b), versionOf(a)))) {
@@ -104,7 +105,7 @@ export class ShowCache {
 
   #request(node: NodeView, question: Question, snapshot: Snapshot): Promise<UpstreamOutcome> {
     const key = keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
-    // Others may have asked it while the node before failed.
+    // Another request may have got it while the node before failed.
     const cached = this.#cache.get(key)
     if (cached) return Promise.resolve(asAnswer(cached))
     const flightKey = `${node.name} ${key}`
@@ -140,7 +141,7 @@ export class ShowCache {
       headers: { 'content-type': 'application/json', ...(userAgent && { 'user-agent': userAgent }) },
       body: Buffer.from(JSON.stringify({ model, ...(verbose && { verbose }) })),
       timeouts,
-      // It only reads a file: as patient as with a node that falls silent.
+      // The node only reads a file: the limit is that of a pause between tokens.
       silentMs: timeouts.between_tokens,
       maxAnswerBytes,
     })
@@ -151,7 +152,7 @@ function newestDigest(model: string, { models }: Snapshot): string {
   return models.get(model)?.newest.digest ?? ''
 }
 
-/** Those advised down last, else those with the newest copy first, and of these the ones whose Ollama says most of it. */
+/** Nodes that are down come last; then by the newest copy, by health, and by the newest Ollama. */
 function holdersOf(model: string, newest: string, { models, nodes }: Snapshot): NodeView[] {
   const isOlder = (node: NodeView) => Number(node.onDisk.get(model) !== newest)
   const isDown = (node: NodeView) => Number(node.health === 'down')
@@ -166,7 +167,7 @@ function holdersOf(model: string, newest: string, { models, nodes }: Snapshot): 
     )
 }
 
-/** As the node gave it. */
+/** A cached body as an outcome. */
 function asAnswer(body: Buffer): UpstreamOutcome {
   return { kind: 'refused', status: 200, contentType: 'application/json', body, retryAfterMs: null }
 }
@@ -175,7 +176,10 @@ function versionOf({ status }: NodeView): string {
   return status?.version ?? ''
 }
 
-/** Ollama writes the name into the answer, and for Copilot another `general.basename` (GetModelInfo in server/routes.go). */
+/**
+ * Ollama writes the name into the response, and another `general.basename` for Copilot (GetModelInfo in
+ * server/routes.go).
+ */
 function keyOf({ model, verbose, userAgent }: Question, digest: string, version: string): string {
   return [model, digest, version, verbose, userAgent?.startsWith('GitHubCopilotChat/') ?? false].join(' ')
 }
@@ -188,7 +192,7 @@ function readQuestion(body: Buffer): { readonly name: string; readonly verbose: 
   return { name, verbose: question['verbose'] === true }
 }
 
-/** Ollama's own word on the request, which no other node would change. */
+/** Whether Ollama refused the request itself, as any other node would. */
 function isFinal(outcome: UpstreamOutcome): boolean {
   if (outcome.kind !== 'refused' || isForeign(outcome) || isUnauthorized(outcome)) return false
   return outcome.status < 500 && outcome.status !== 404

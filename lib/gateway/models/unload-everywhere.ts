@@ -11,16 +11,16 @@ import { unload } from '../upstream/unload.ts'
 interface UnloadEverywhereOptions {
   readonly client: NodeClient
   readonly clock: Clock
-  /** A node is not what the snapshot says: its models are not what they were. */
+  /** See UpstreamAttemptsOptions. */
   readonly requestProbe: (node: string) => void
 }
 
-/** What there is to unload: the model by its canonical name, and as the caller wrote it. */
+/** The model to unload: its canonical name, and as the caller wrote it. */
 type Wanted = Pick<RequestSpec, 'api' | 'model'> & { readonly written: string }
 
 /**
- * `ollama stop`: the model leaves the memory of every node, and the caller hears of it when it has. The store is not
- * needed: the nodes are asked from here.
+ * `ollama stop`: unloads a model from every node, and responds when it is unloaded. The nodes are asked directly,
+ * without the store.
  */
 export class UnloadEverywhere {
   readonly #options: UnloadEverywhereOptions
@@ -33,7 +33,7 @@ export class UnloadEverywhere {
   async answer(exchange: Exchange, wanted: Wanted, snapshot: Snapshot): Promise<void> {
     const { model } = wanted
     exchange.trace.model = model
-    // A copy on disk may have been loaded since the last probe, and a node that is advised down may be well.
+    // A copy on disk may have been loaded since the last probe, and a node with health `down` may be up.
     const nodes = [...snapshot.nodes.values()].filter(
       ({ spec, departed, onDisk, resident }) =>
         spec.state !== 'off' && !departed && (onDisk.has(model) || resident.has(model)),
@@ -80,7 +80,7 @@ export class UnloadEverywhere {
   }
 }
 
-/** As Ollama answers each of its routes (server/routes.go). */
+/** The response of each route of Ollama (server/routes.go). */
 function unloadAnswer({ api: client, written }: Wanted, date: Date): object {
   const end = { done: true, done_reason: 'unload' }
   const head = { model: written, created_at: date.toISOString() }

@@ -1,11 +1,11 @@
 import { BodyBudget, type BodyShare } from '../body/body-budget.ts'
 import { BodyBuffer } from '../body/body-buffer.ts'
 
-/** What the answers of nodes that are held back may weigh together, of all instances in this process: it has one memory. */
+/** The budget of all held responses, of all instances in this process, which share its memory. */
 const budget = new BodyBudget()
 const togetherBytes = 256 * 1024 * 1024
 
-/** An answer that is held until it is whole. Its pieces are merged: a node may write it byte by byte. */
+/** A response that is held until it is complete. Its pieces are merged: a node may write it byte by byte. */
 export class HeldPieces implements Disposable {
   readonly #maxBytes: number
   readonly #share: BodyShare
@@ -21,7 +21,7 @@ export class HeldPieces implements Disposable {
     return this.#held.bytes
   }
 
-  /** Adds a piece; false when the answer is too large with it, or there is no room for it now. */
+  /** Adds a piece; false when the response is then too large, or there is no room for it now. */
   add(piece: Buffer): boolean {
     return this.#held.size + piece.length <= this.#maxBytes && this.#held.offer(piece)
   }
@@ -31,7 +31,7 @@ export class HeldPieces implements Disposable {
   }
 }
 
-/** Bytes of answers held now, by every instance in this process. */
+/** Bytes of responses held now, by every instance in this process. */
 export function heldAnswerBytes(): number {
   return budget.held
 }

@@ -1,16 +1,16 @@
 import type { ServerResponse } from 'node:http'
 
-/** A larger piece is not worth a copy. */
+/** Larger pieces are not copied. */
 const maxCopiedBytes = 16 * 1024
 const carriageReturn = 0x0d
 const lineFeed = 0x0a
 
 /**
- * Writes one piece of a streamed answer. Node writes a chunk as four pieces, gathered on the next tick; framed by us it
- * is one buffer and one write, which makes a streamed token about a third cheaper (`npm run bench`).
+ * Writes one piece of a streamed response. Node writes a chunk as four pieces, gathered on the next tick; framed here
+ * it is one buffer and one write, which makes a streamed token about a third cheaper (`npm run bench`).
  *
- * The head must be out: its first piece goes with it through `response`. Both ways lead through the same socket, so the
- * order of what is written is the order of the calls.
+ * The head must be written: the first piece goes with it through `response`. Both ways use the same socket, so the
+ * order of the bytes is the order of the calls.
  */
 export function writeChunk(response: ServerResponse, piece: Buffer): void {
   const { socket } = response
@@ -18,7 +18,7 @@ export function writeChunk(response: ServerResponse, piece: Buffer): void {
   else socket.write(framed(piece))
 }
 
-/** A chunk as RFC 9112 §7.1 has it. */
+/** A chunk of RFC 9112 §7.1. */
 function framed(piece: Buffer): Buffer {
   const size = piece.length.toString(16)
   const start = size.length + 2

@@ -6,7 +6,7 @@ import type { AnswerHead, ApiRecipient, Delivery } from './response-writer.ts'
 import { StreamDelivery } from './stream-delivery.ts'
 import { WholeDelivery } from './whole-delivery.ts'
 
-/** The delivery that fits the answer. */
+/** The delivery for a response. */
 export function deliver(head: AnswerHead, recipient: ApiRecipient): Delivery {
   if (head.status >= 400) return new HeldDelivery(head)
   if (isUnlisted(recipient.api)) return new PassDelivery(head, recipient)

@@ -3,11 +3,14 @@ import { HeldPieces } from './answer-memory.ts'
 import type { UpstreamOutcome } from './outcome.ts'
 import type { AnswerHead, Delivery } from './response-writer.ts'
 
-/** An error is a sentence, or a page of a proxy before the node; what is asked of a node for ourselves may be longer. */
+/** Limits of an error, which is a sentence or a page of a proxy, and of a response to llamero itself. */
 const maxErrorBytes = 64 * 1024
 const maxAnswerBytes = 1024 * 1024
 
-/** An answer that is for us: an error is read whole before anything is decided, since another node may do better. */
+/**
+ * A response that is read whole before anything is decided: an error, since another node may do better, or a response
+ * to llamero itself.
+ */
 export class HeldDelivery implements Delivery {
   readonly #head: AnswerHead
   readonly #held: HeldPieces
@@ -23,7 +26,7 @@ export class HeldDelivery implements Delivery {
 
   take(chunk: Buffer): UpstreamOutcome | null {
     if (this.#held.add(chunk)) return null
-    const cause = new Error('the answer is larger than such an answer may be')
+    const cause = new Error('the response is too large')
     return { kind: 'node-failed', fault: 'bad-response', committed: false, tokens: noTokens, cause }
   }
 
@@ -43,7 +46,9 @@ export class HeldDelivery implements Delivery {
   }
 }
 
-/** `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), as milliseconds from now; null when there is none to read. */
+/**
+ * `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), as milliseconds from now; null when absent or unreadable.
+ */
 function retryAfterMs(value: string | undefined): number | null {
   if (value === undefined) return null
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now()

@@ -2,35 +2,35 @@ import { ProxyError } from '../../shared/errors.ts'
 import { errorText, parseObject } from './ollama-json.ts'
 import type { Refused } from './outcome.ts'
 
-/** What the router of Ollama says itself, in plain text (gin: default404Body, default405Body). */
+/** Texts of Ollama's router (gin: default404Body, default405Body). */
 const routersOwn: ReadonlySet<string> = new Set(['404 page not found', '405 method not allowed'])
-/** Nobody let llamero in: at a proxy, or at ollama.com on behalf of the node. Callers have nothing to do with it. */
+/** Statuses with which a proxy, or ollama.com, refuses llamero. The caller cannot change that. */
 const unauthorized: ReadonlySet<number> = new Set([401, 403, 407])
 
-/** Whether a refusal came from something in front of Ollama: each error of Ollama's own is JSON with its text. */
+/** Whether a refusal came from something in front of Ollama: every error of Ollama is JSON with a text. */
 export function isForeign(refused: Refused): boolean {
   return ollamaError(refused) === null && !isRoutersOwn(refused) && refused.body.length > 0
 }
 
-/** Whether a refusal is no JSON at all, where any JSON is welcome. */
+/** Whether a refusal is no JSON, where any JSON is accepted. */
 export function isPage(refused: Refused): boolean {
   const isJson = parseObject(refused.body.toString('utf8')) !== null
   return !isJson && !isRoutersOwn(refused) && (refused.body.length > 0 || isUnauthorized(refused))
 }
 
-/** Whether a refusal is of llamero, by whatever asks for credentials before the model is asked. */
+/** Whether llamero itself was refused for lack of credentials. */
 export function isUnauthorized({ status }: Refused): boolean {
   return unauthorized.has(status)
 }
 
-/** Ollama does not know the path: it is older than the API that was asked for. */
+/** Whether Ollama does not know the path: it is older than the API. */
 export function isRoutersOwn({ body }: Refused): boolean {
   return body.length < 64 && routersOwn.has(body.toString('latin1').trim())
 }
 
 /**
- * How a refusal that is not for the caller's eyes is told: a page, or a demand for credentials, which would look as if the
- * caller's own were wrong. Null where the refusal itself is the best answer.
+ * The error in place of a refusal that the caller must not get: a page, or a demand for credentials, which would look
+ * as if the caller's own were wrong. Null when the refusal itself is the best response.
  */
 export function replacementFor(refused: Refused, path: string): ProxyError | null {
   const { status, retryAfterMs } = refused

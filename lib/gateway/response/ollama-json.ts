@@ -2,17 +2,17 @@ import type { Timings } from '../../scheduler/events.ts'
 import { isModestJson } from '../../shared/json/json-shape.ts'
 import type { Tokens } from '../http/exchange.ts'
 
-/** What can be read out of the JSON of a node's answer, in any dialect (docs/ollama.md#answers). */
+/** A JSON object in a node's response, in any API (docs/ollama.md#answers). */
 export type Json = Readonly<Record<string, unknown>>
 
-/** What a node says is believed up to here: no context is longer, and no request takes ten days. */
+/** The largest believed values: no context is longer, and no request takes ten days. */
 const mostTokens = 1e7
 const mostNs = 1e15
 
-/** A shorter text is parsed in a millisecond, whatever it is. */
+/** A text up to this length is parsed in a millisecond, in any shape. */
 const shortLength = 16 * 1024
 
-/** The object the text is, or null when it is anything else, or would hold up everybody else while it is parsed. */
+/** Parses an object; null for any other text, and for one that would block the event loop. */
 export function parseObject(text = ''): Json | null {
   if (text.length > shortLength && !isModestJson(text)) return null
   try {
@@ -26,7 +26,7 @@ export function asObject(value: unknown): Json | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : null
 }
 
-/** The sentence in an error of any dialect, or null when it is none. Ollama may nest one as JSON in JSON. */
+/** The text of an error in any API; null when it is no error. Ollama may nest one as JSON in JSON. */
 export function errorText(json: Json): string | null {
   const error = json['error'] ?? asObject(json['response'])?.['error']
   if (error === undefined || error === null) return null
@@ -36,7 +36,7 @@ export function errorText(json: Json): string | null {
   return (inner && errorText(inner)) ?? text
 }
 
-/** The tokens an answer or the last line of a stream counts; `output` is the count where it names none. */
+/** The token counts of a response or of the last line of a stream; `output` is used when it has none. */
 export function tokensOf(counts: Json | null, output: number): Tokens {
   const usage =
     asObject(counts?.['usage']) ?? asObject(asObject(counts?.['response'])?.['usage']) ?? counts ?? {}
@@ -50,9 +50,8 @@ export function tokensOf(counts: Json | null, output: number): Tokens {
 }
 
 /**
- * Ollama's own durations, ns there, in the answer or last line of a generation or an embedding. Null for a request without a
- * prompt, which only loads or unloads. What an embedding, or an older Ollama, does not tell apart counts as reading the
- * prompt: the rest of the total.
+ * Ollama's own durations (ns) in a generation or an embedding. Null for a request without a prompt, which only loads
+ * or unloads. Time that an embedding, or an older Ollama, does not break down counts as reading the prompt.
  */
 export function timingsOf(final: Json): Timings | null {
   const total = first(final, ['total_duration'], mostNs)
@@ -77,7 +76,7 @@ export function timingsOf(final: Json): Timings | null {
   }
 }
 
-/** The first of these that is a whole number from 0 to `most`: with any other, sums and means would be nothing any more. */
+/** The first field with a whole number from 0 to `most`: other values would spoil sums and means. */
 function first(counts: Json, names: readonly string[], most: number): number | null {
   for (const name of names) {
     const value = counts[name]

@@ -1,39 +1,39 @@
 import type { Timings } from '../../scheduler/events.ts'
 import type { Tokens } from '../http/exchange.ts'
 
-/** What a node did wrong. */
+/** The fault of a failed attempt. */
 export type UpstreamFault =
   | 'unreachable' // refused, no route, unknown host, TLS not acceptable
-  | 'own-fault' // not the node's: this process is out of files, ports or memory
+  | 'own-fault' // this process, not the node, is out of files, ports or memory
   | 'connect-timeout'
-  | 'stale-socket' // a kept-alive socket was closed under us before any byte came back
-  | 'reset' // the connection broke before the answer's head
+  | 'stale-socket' // the node closed a kept-alive socket before any byte came back
+  | 'reset' // the connection broke before the response head
   | 'first-token-timeout'
-  | 'answer-timeout' // a whole answer takes far longer than any before, and may well come
-  | 'node-down' // it cannot be reached any more, and had not begun to answer
-  | 'connection-lost' // the connection did not live through an outage of the way: asked again, there too
-  | 'ejected' // its breaker opened, or it answers nothing, and it had not begun to answer
-  | 'bad-response' // no HTTP, or a status no answer may have
-  | 'broken-off' // the connection broke within the answer
-  | 'stalled' // no byte of the answer for too long
-  | 'truncated' // a proper end, but not of what was asked for: the last line says so, or is missing
+  | 'answer-timeout' // an unstreamed response takes far longer than any before
+  | 'node-down' // the node became unreachable before the response began
+  | 'connection-lost' // the connection did not survive an outage of the network
+  | 'ejected' // the node was ejected or frozen before the response began
+  | 'bad-response' // no HTTP, or an unacceptable head
+  | 'broken-off' // the connection broke within the response
+  | 'stalled' // no byte of the response for too long
+  | 'truncated' // the response ended properly before its last line
   | 'error-line' // an error in the stream itself
   | 'request-timeout' // the whole request took too long
 
-/** The node said no, and nothing of it has been sent to the caller yet. */
+/** The node refused the request. Nothing was sent to the caller yet. */
 export interface Refused {
   readonly kind: 'refused'
   readonly status: number
   readonly contentType: string
   readonly body: Buffer
-  /** Milliseconds the node asked to be left alone. */
+  /** The pause that the node asked for, in milliseconds. */
   readonly retryAfterMs: number | null
 }
 
 export interface NodeFailed {
   readonly kind: 'node-failed'
   readonly fault: UpstreamFault
-  /** Bytes of the answer have reached the caller: nobody else can answer any more. */
+  /** Bytes of the response have reached the caller: no other node can answer any more. */
   readonly committed: boolean
   /** Tokens that reached the caller. */
   readonly tokens: Tokens
@@ -42,12 +42,12 @@ export interface NodeFailed {
 
 export type UpstreamFailure = Refused | NodeFailed
 
-/** How a try at a node ended. */
+/** How an attempt ended. */
 export type UpstreamOutcome =
   | {
       readonly kind: 'done'
       readonly tokens: Tokens
-      /** Null where nothing can be told honestly. */
+      /** Null when unknown. */
       readonly timings: Timings | null
     }
   | { readonly kind: 'client-gone'; readonly reason: string }

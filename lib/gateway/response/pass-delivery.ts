@@ -2,7 +2,7 @@ import { noTokens } from '../http/exchange.ts'
 import type { UpstreamOutcome } from './outcome.ts'
 import { type Delivery, type Recipient, ResponseWriter } from './response-writer.ts'
 
-/** An answer of which nothing is known: it goes out as it comes, whatever its status. */
+/** Passes a response of an unknown API on as it comes. */
 export class PassDelivery extends ResponseWriter<Recipient> implements Delivery {
   readonly tokens = noTokens
 

@@ -4,56 +4,56 @@ import { type ModelRename, renameModel } from '../body/rename-model.ts'
 import type { Tokens } from '../http/exchange.ts'
 import type { UpstreamOutcome } from './outcome.ts'
 
-/** The head of a node's answer. */
+/** The head of a node's response. */
 export interface AnswerHead {
   readonly status: number
   readonly contentType: string
   readonly headers: IncomingHttpHeaders
 }
 
-/** Takes the body of a node's answer to where it belongs. */
+/** Takes the body of a node's response. */
 export interface Delivery {
-  /** A piece of the body. An outcome ends the attempt there and then. */
+  /** Takes a piece of the body. An outcome ends the attempt at once. */
   take(chunk: Buffer): UpstreamOutcome | null
-  /** The body ended as HTTP says it should. */
+  /** The body ended properly. */
   finish(): UpstreamOutcome
-  /** The attempt is over: what is held is given back. */
+  /** The attempt is over: releases held bytes. */
   close(): void
-  /** The caller reads slower than the node writes. */
+  /** The caller reads more slowly than the node writes. */
   readonly isFull: boolean
   /** Calls `resume` once, when the caller can take more. */
   onceWritable(resume: () => void): void
-  /** Bytes of the answer have reached the caller. */
+  /** Bytes of the response have reached the caller. */
   readonly committed: boolean
   /** Tokens that have reached the caller. */
   readonly tokens: Tokens
 }
 
-/** The caller, and how it is written to. */
+/** The caller, and what to send besides the body. */
 export interface Recipient {
   readonly response: ServerResponse
-  /** Milliseconds without progress after which a caller who does not read is cut off. */
+  /** Milliseconds without progress until a caller that does not read is cut off. */
   readonly idleWriteMs: number
-  /** Null where the node answers with the name that the caller wrote: then no byte is changed. */
+  /** Null when the node uses the caller's name for the model: then no byte is changed. */
   readonly rename: ModelRename | null
-  /** Sent with the answer, besides what is let through of the node's. */
+  /** Headers besides those of the node that are passed on. */
   readonly responseHeaders: OutgoingHttpHeaders
 }
 
-/** A caller of an API that is known. */
+/** The caller of a known API. */
 export interface ApiRecipient extends Recipient {
   readonly api: Api
-  /** Lines of a stream that no client can read, told once at its end. */
+  /** Called at the end with the number of unreadable lines of the stream. */
   readonly malformed: (lines: number) => void
-  /** Seconds since the node was sent the request. */
+  /** Seconds since the request was sent to the node. */
   readonly elapsedS: () => number
 }
 
-/** What deliveries to a caller have in common. */
+/** The common part of deliveries to a caller. */
 export class ResponseWriter<To extends Recipient = ApiRecipient> {
   protected readonly head: AnswerHead
   protected readonly recipient: To
-  /** The caller kept the node waiting. */
+  /** The caller made the node wait. */
   protected isSlow = false
 
   constructor(head: AnswerHead, recipient: To) {
@@ -74,7 +74,7 @@ export class ResponseWriter<To extends Recipient = ApiRecipient> {
   onceWritable(resume: () => void): void {
     this.isSlow = true
     const { socket } = this.recipient.response
-    // The socket's own limit, since it sees a reader who takes little at a time. Node closes the connection.
+    // The limit of the socket sees a reader that takes little at a time. Node then closes the connection.
     socket?.setTimeout(this.recipient.idleWriteMs)
     socket?.once('drain', () => {
       socket.setTimeout(0)
@@ -87,7 +87,7 @@ export class ResponseWriter<To extends Recipient = ApiRecipient> {
     return rename ? renameModel(bytes, rename) : bytes
   }
 
-  /** Headers of an answer that reach the caller; hop-by-hop ones and cookies are the node's own business. */
+  /** Writes the head. Hop-by-hop headers and cookies of the node are not passed on. */
   protected commit(length?: number | string): void {
     const { status, headers } = this.head
     const sent = { ...this.recipient.responseHeaders }

@@ -6,18 +6,18 @@ import type { NodeFailed, UpstreamFault, UpstreamOutcome } from './outcome.ts'
 import { type AnswerHead, type ApiRecipient, type Delivery, ResponseWriter } from './response-writer.ts'
 import { errorAtStart, type StreamEnd, StreamParser } from './stream-parser.ts'
 
-/** A longer line, or event, is not waited for. */
+/** A longer line or event is sent in parts. */
 const maxPartialBytes = 64 * 1024
-/** Seconds: to write less than this long says more of our event loop than of the node. */
+/** Seconds. A shorter generation time says more about our event loop than about the node. */
 const leastMeasuredS = 0.25
 
 /**
- * A stream goes out piece by piece, untouched. A line, or an event, goes out whole: half of one says nothing, and an error
- * after it would be read as its end. The node's length is not passed on: bytes of an error would fill it up.
+ * Sends a stream piece by piece, unchanged. A line or an event is sent whole: after half of one, an error would be
+ * read as its end. The node's content-length is not passed on, since an error may follow.
  */
 export class StreamDelivery extends ResponseWriter implements Delivery {
   readonly #parser: StreamParser
-  /** The beginning of a line or event whose end has not come. */
+  /** The beginning of an incomplete line or event. */
   readonly #partial = new MergedBytes()
   /** Seconds to the head, which Ollama writes with the first token. */
   readonly #headS: number
@@ -72,7 +72,7 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
     return null
   }
 
-  /** What may go out now; the rest waits for its end, unless it is too long to wait for. */
+  /** The bytes that can be sent now. An incomplete line waits for its end, unless it is too long. */
   #upToBoundary(chunk: Buffer): Buffer | null {
     const known = this.#partial.size
     if (known === 0 && this.#parser.boundary(chunk) === chunk.length) return chunk
@@ -92,7 +92,10 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
     return { kind: 'done', tokens, timings: told ?? this.#measured(tokens) }
   }
 
-  /** As seen from here, where the node counts tokens but tells no times: a reader who dawdles makes no node slow. */
+  /**
+   * Times measured here, when the node counts tokens but sends no times. Null for a slow caller, which does not make
+   * the node slow.
+   */
   #measured({ input, cached, output }: Tokens): Timings | null {
     if (input === 0 || this.isSlow) return null
     const total = this.recipient.elapsedS()

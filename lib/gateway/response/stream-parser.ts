@@ -4,12 +4,12 @@ import { MergedBytes } from '../../shared/merged-bytes.ts'
 import type { Tokens } from '../http/exchange.ts'
 import { asObject, errorText, type Json, parseObject, timingsOf, tokensOf } from './ollama-json.ts'
 
-/** How a stream ended, judged by its last lines. The timings are the node's own. */
+/** How a stream ended, by its last lines. The timings are the node's own. */
 export type StreamEnd =
   | { readonly kind: 'complete'; readonly tokens: Tokens; readonly timings: Timings | null }
-  /** An OpenAI stream that said why it finished, and then lacks only its `[DONE]`. */
+  /** An OpenAI stream with a finish reason but without `[DONE]`. */
   | { readonly kind: 'lacks-done'; readonly tokens: Tokens; readonly timings: null }
-  /** Its last line is an error; the caller has read it. */
+  /** The last line is an error, which the caller has read. */
   | { readonly kind: 'error'; readonly text: string }
   | { readonly kind: 'truncated' }
 
@@ -23,27 +23,27 @@ const lineEnd = Buffer.from('\n')
 const eventEnd = Buffer.from('\n\n')
 const windowsEventEnd = Buffer.from('\r\n\r\n')
 const done = '[DONE]'
-/** The other fields an event may have (WHATWG HTML, server-sent events), and its comments. */
+/** Other fields and comments of an event (WHATWG HTML, server-sent events). */
 const otherField = /^(?:event|id|retry)?:|^(?:event|id|retry)$/
 
-/** 1 for the bytes that one of them begins with: a node may send a million lines that are none. */
+/** 1 for first bytes of those: a node may send a million other lines. */
 const beginsOther = Uint8Array.from({ length: 256 }, (_, byte) =>
   ':eir'.includes(String.fromCharCode(byte)) ? 1 : 0,
 )
 
 /**
- * Watches a stream go by without changing it and remembers its last two lines: an error ends a stream, and so does the
- * line that says it is complete, so nothing else need be parsed (docs/ollama.md#answers). Per chunk this is a
- * search for line ends and two comparisons.
+ * Reads a stream without changing it, and keeps its last two lines: an error or the line that says "complete" is the
+ * last one, so nothing else need be parsed (docs/ollama.md#answers). Per chunk this is a search for line ends and two
+ * comparisons.
  */
 export class StreamParser {
   readonly #api: Api
   readonly #isSse: boolean
-  /** Events so far: one token each, more or less. */
+  /** Events so far, about one token each. */
   events = 0
-  /** Lines that no client can read. They travel on as they are. */
+  /** Unreadable lines. They are sent on unchanged. */
   malformed = 0
-  /** Less than one line, and bounded: of an endless one only the beginning is kept. */
+  /** The unfinished line. Of an endless line only the beginning is kept. */
   readonly #unfinished = new MergedBytes()
   #last: Buffer | null = null
   #beforeLast: Buffer | null = null
@@ -63,11 +63,11 @@ export class StreamParser {
   }
 
   /**
-   * Where the last whole line of `bytes` ends, or in an event stream the last whole event; 0 when none ends behind `from`,
-   * up to which they were looked at before.
+   * The end of the last complete line of `bytes`, or in an event stream of the last complete event; 0 when none ends
+   * behind `from`, up to which the bytes were searched before.
    */
   boundary(bytes: Buffer, from = 0): number {
-    // Most pieces end where a line, or an event, does.
+    // Most pieces end with a line or an event.
     const isLine = bytes[bytes.length - 1] === lineFeed
     if (isLine && (!this.#isSse || bytes[bytes.length - 2] === lineFeed) && bytes.length > from)
       return bytes.length
@@ -92,7 +92,7 @@ export class StreamParser {
         timings: timingsOf(final),
       }
     }
-    // With include_usage the chunk after the finish carries the counts and no choices.
+    // With include_usage, the chunk after the finish has the counts and no choices.
     const finish = isEmptyArray(final['choices']) ? before : final
     if (hasFinished(finish))
       return { kind: 'lacks-done', tokens: tokensOf(final, this.events), timings: null }
@@ -128,7 +128,7 @@ export class StreamParser {
   }
 }
 
-/** Behind the last `mark` that ends behind `from`; 0 when there is none. */
+/** The position behind the last `mark` that ends behind `from`; 0 when there is none. */
 function endOf(mark: Buffer, bytes: Buffer, from: number): number {
   const start = Math.max(0, from - mark.length + 1)
   const at = (start > 0 ? bytes.subarray(start) : bytes).lastIndexOf(mark)
@@ -136,8 +136,8 @@ function endOf(mark: Buffer, bytes: Buffer, from: number): number {
 }
 
 /**
- * The text of an error that is the very first thing in a stream, or null. Ollama's OpenAI routes swallow it and show a
- * chunk of no model instead (docs/ollama.md#answers).
+ * The text of an error at the start of a stream, or null. Ollama's OpenAI routes drop such an error and send a chunk
+ * without a model (docs/ollama.md#answers).
  */
 export function errorAtStart(chunk: Buffer, contentType: string): string | null {
   const isSse = contentType.startsWith('text/event-stream')
@@ -149,7 +149,10 @@ export function errorAtStart(chunk: Buffer, contentType: string): string | null 
   return errorText(first)
 }
 
-/** Of a line that was too long to keep, generate's with a huge `context`, the beginning says that it is the last. */
+/**
+ * A line that was too long to keep, such as that of generate with a huge `context`, says at its beginning that it is
+ * the last.
+ */
 function endlessFinal(line: string): Json | null {
   return line.length >= maxLineBytes && line.includes('"done":true,') ? { done: true } : null
 }

@@ -6,11 +6,11 @@ import { errorText, parseObject, timingsOf, tokensOf } from './ollama-json.ts'
 import type { UpstreamFault, UpstreamOutcome } from './outcome.ts'
 import { type Delivery, ResponseWriter } from './response-writer.ts'
 
-/** An answer that is not streamed is held until it is whole, so that another node can still replace it: up to this size. */
+/** An unstreamed response up to this size is held until it is complete, so that another node can still replace it. */
 const heldBytes = 1024 * 1024
 const parsedBytes = 64 * 1024
 
-/** An answer that makes sense only whole. */
+/** An unstreamed response. */
 export class WholeDelivery extends ResponseWriter implements Delivery {
   readonly #held = new HeldPieces(heldBytes)
   readonly tokens = noTokens
@@ -46,12 +46,15 @@ export class WholeDelivery extends ResponseWriter implements Delivery {
     this.#held[Symbol.dispose]()
   }
 
-  /** A transcript in plain text may say anything, and nothing. */
+  /** A plain-text transcript may have any content, or none. */
   get #isText(): boolean {
     return this.recipient.api === 'openai_transcriptions' && this.head.contentType.startsWith('text/plain')
   }
 
-  /** Too large to be held: from here on it is the caller's, and can no longer be replaced. A name further on stays. */
+  /**
+   * Too large to be held: it is sent from now on, and no other node can replace it. A model name in later bytes is
+   * not changed.
+   */
   #release(chunk: Buffer): void {
     const length = this.head.headers['content-length']
     const begun = Buffer.concat([this.#held.bytes, chunk])
@@ -75,8 +78,8 @@ interface Flaw {
 }
 
 /**
- * Whether a whole answer is one: Ollama ends a generation that broke off like any other, but for `done`. Only small ones
- * are parsed: a large one is a list of numbers, and reading it would hold everybody else up.
+ * Checks a complete response: Ollama ends an aborted generation like any other, except for `done`. Only small bodies
+ * are parsed: a large one is a list of numbers, and parsing it would block the event loop.
  */
 function check(api: Api, body: Buffer): Flaw | Reading {
   if (body.length === 0) return { fault: 'truncated', text: 'the answer is empty' }
