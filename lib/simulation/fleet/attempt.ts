@@ -1,13 +1,15 @@
 import type { Timings } from '../../scheduler/events.ts'
 import type { RunnerRequest } from '../ollama-model/runner-scheduler.ts'
-import type { RehearsedPrompt } from './prompt-cache.ts'
 
 /** A request as a node gets it. Exactly one of `onEnd` and `onBusy` is called, once, unless it is cancelled. */
-export interface AttemptOptions extends RehearsedPrompt {
+export interface AttemptOptions {
   readonly model: string
   /** 0: it only loads the model. */
   readonly promptTokens: number
   readonly outputTokens: number
+  readonly conversation: number
+  /** Tokens of its prompt that were there before in its conversation. */
+  readonly reusableTokens: number
   /** How long the model stays in memory after it; null: the node's own time. */
   readonly keepAlive: number | null
   onFirstToken(): void

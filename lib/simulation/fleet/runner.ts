@@ -1,8 +1,9 @@
 import { ModelRunner } from '../ollama-model/model-runner.ts'
+import { type HeldSlot, RunnerSlots } from '../ollama-model/runner-slots.ts'
 import type { NodeAttempt } from './attempt.ts'
+import { type ConversationPrompt, conversationPrompts } from './conversation-prompts.ts'
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
 import type { SharedGpu, Stream } from './gpu.ts'
-import { RehearsedPromptCache } from './prompt-cache.ts'
 import type { Timeline } from './timeline.ts'
 
 /** What a token of context takes grows as the root of the weights: 128 KiB with 5 GB, near 320 KiB with 40 GB. */
@@ -23,8 +24,8 @@ interface StreamRunnerOptions {
 /** A loaded model of a rehearsed node: its slots compute streams on the node's GPU. Times are seconds, memory is bytes. */
 export class StreamRunner extends ModelRunner {
   readonly #options: StreamRunnerOptions
-  readonly #cache: RehearsedPromptCache
-  readonly #waiting: NodeAttempt[] = []
+  readonly #slots: RunnerSlots<ConversationPrompt>
+  readonly #waiting = new Set<NodeAttempt>()
   readonly #running = new Set<NodeAttempt>()
 
   constructor(options: StreamRunnerOptions) {
@@ -32,7 +33,10 @@ export class StreamRunner extends ModelRunner {
     const { name } = model
     super({ clock: timeline.clock, key: name, name, memory: footprint(model), keepAlive, onExpired })
     this.#options = options
-    this.#cache = new RehearsedPromptCache(node.slots, node.promptCache / contextBytes(model.size))
+    this.#slots = new RunnerSlots(node.slots, conversationPrompts, {
+      tokens: node.promptCache / contextBytes(model.size),
+      prompts: Number.POSITIVE_INFINITY,
+    })
   }
 
   /** Serves an attempt that has entered. */
@@ -44,37 +48,27 @@ export class StreamRunner extends ModelRunner {
       this.leave()
       return
     }
-    attempt.leave = () => this.#leaveLine(attempt)
-    this.#waiting.push(attempt)
-    this.#fill()
+    this.#waiting.add(attempt)
+    let leaveQueue = () => {}
+    attempt.leave = () => {
+      leaveQueue()
+      this.#waiting.delete(attempt)
+      this.leave()
+    }
+    leaveQueue = this.#slots.enter(promptOf(attempt, attempt.options.promptTokens), (slot) => {
+      this.#waiting.delete(attempt)
+      this.#begin(attempt, slot)
+    })
   }
 
   /** Ends and returns all attempts. */
   abandon(): NodeAttempt[] {
     const left = [...this.#running, ...this.#waiting]
-    for (const _ of this.#waiting.splice(0)) this.leave()
-    for (const attempt of this.#running) attempt.hangUp()
+    for (const attempt of [...this.#waiting, ...this.#running]) attempt.hangUp()
     return left
   }
 
-  #leaveLine(attempt: NodeAttempt): void {
-    this.#waiting.splice(this.#waiting.indexOf(attempt), 1)
-    this.leave()
-  }
-
-  /** Gives free slots to those who wait longest. */
-  #fill(): void {
-    for (;;) {
-      const [attempt] = this.#waiting
-      if (!attempt) return
-      const slot = this.#cache.take(attempt.options)
-      if (!slot) return
-      this.#waiting.shift()
-      this.#begin(attempt, slot)
-    }
-  }
-
-  #begin(attempt: NodeAttempt, slot: NonNullable<ReturnType<RehearsedPromptCache['take']>>): void {
+  #begin(attempt: NodeAttempt, slot: HeldSlot<ConversationPrompt>): void {
     const { timeline, gpu, plan, speed, model } = this.#options
     const { promptTokens, outputTokens } = attempt.options
     const stream: Stream = {
@@ -93,8 +87,7 @@ export class StreamRunner extends ModelRunner {
     }
     const leave = (tokens: number) => {
       this.#running.delete(attempt)
-      slot.release(tokens, timeline.now)
-      this.#fill()
+      slot.release(promptOf(attempt, tokens))
       this.leave()
     }
     attempt.written = () => {
@@ -109,4 +102,11 @@ export class StreamRunner extends ModelRunner {
     attempt.started(timeline.now, slot.cachedTokens)
     gpu.add(stream)
   }
+}
+
+function promptOf(
+  { options: { conversation, reusableTokens } }: NodeAttempt,
+  tokens: number,
+): ConversationPrompt {
+  return { conversation, reusableTokens, tokens }
 }

@@ -8,6 +8,7 @@ import { aModel, type ModelDefinition } from '../../../lib/simulation/http/disk/
 import { fingerprintOf } from '../../../lib/simulation/http/engine/options.ts'
 import { Pacer } from '../../../lib/simulation/http/engine/pacer.ts'
 import { PacedRunner } from '../../../lib/simulation/http/engine/runner.ts'
+import { enterSlot } from '../../../lib/simulation/http/engine/slots.ts'
 import { countTokens, embeddingOf } from '../../../lib/simulation/http/engine/tokens.ts'
 
 const talker = aModel({ name: 'talker', promptTps: 1000, decodeTps: 50, text: 'one two three four' })
@@ -26,9 +27,10 @@ function aRunner(model: ModelDefinition, { vramShare = 1, parallel = 4, speed = 
     const answer = answerTo(model, readGenerate({ model: model.name, prompt, raw: true, options }))
     let cached = 0
     const run = async (): Promise<GenerationTimings> => {
-      using _slot = await runner.slots.enter(leaving.signal)
+      using slot = await enterSlot(runner.slots, prompt, leaving.signal)
       return await generate({
         runner,
+        slot,
         prompt,
         promptTokens: countTokens(prompt),
         answer,

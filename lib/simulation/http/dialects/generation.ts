@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { Clock } from '../../../shared/clock.ts'
 import type { Pacer } from '../engine/pacer.ts'
 import type { PacedRunner } from '../engine/runner.ts'
+import type { SlotLease } from '../engine/slots.ts'
 import { RunnerFailure } from '../refusal.ts'
 import type { Answer } from './answer.ts'
 
@@ -27,6 +28,7 @@ export interface GenerationTimings {
 
 interface Generation {
   readonly runner: PacedRunner
+  readonly slot: SlotLease
   readonly prompt: string
   readonly promptTokens: number
   readonly answer: Answer
@@ -45,7 +47,7 @@ interface Generation {
  * @throws RunnerFailure where the answer says so; the pacer's reason when the client leaves.
  */
 export async function generate(generation: Generation): Promise<GenerationTimings> {
-  const { runner, prompt, promptTokens, answer, clock, pacer } = generation
+  const { runner, slot, prompt, promptTokens, answer, clock, pacer } = generation
   const waitMs = runner.batches.waitMs(clock.now())
   if (waitMs > 0) await pacer.wait(waitMs)
   const startedAt = clock.now()
@@ -55,7 +57,7 @@ export async function generate(generation: Generation): Promise<GenerationTiming
   try {
     await decode(generation, said)
   } finally {
-    runner.prompts.remember(prompt + said.join(''))
+    slot.computed(prompt + said.join(''))
   }
   const call = answer.toolCall ? Math.ceil(JSON.stringify(answer.toolCall).length / 4) : 0
   return {
@@ -70,14 +72,14 @@ export async function generate(generation: Generation): Promise<GenerationTiming
 /** Computes what the prompt cache does not have, at least one token. Resolves to the tokens that it has. */
 async function prefill({
   runner,
-  prompt,
+  slot,
   promptTokens,
   pacer,
   clock,
   speed,
   onCached,
 }: Generation): Promise<number> {
-  const cached = Math.min(runner.prompts.cachedTokens(prompt), promptTokens)
+  const cached = Math.min(slot.cachedTokens, promptTokens)
   onCached(cached)
   const tokens = Math.max(1, promptTokens - cached)
   const msPerToken = promptMsPerToken(runner, speed)

@@ -7,7 +7,7 @@ import { countTokens, embeddingOf } from '../engine/tokens.ts'
 import { Fields } from '../json.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
 import { Refusal, RunnerFailure } from '../refusal.ts'
-import { enterSlot } from './inference.ts'
+import { takeSlot } from './inference.ts'
 
 /** What a request for embeddings wants, whichever endpoint it came to. */
 interface EmbedAsk {
@@ -112,7 +112,7 @@ async function compute(
   if (ask.input.length === 0) return nothing
   const tokens = ask.input.map((text) => tokensOf(text, lease.runner.shape.ctx, ask.truncate))
   const promptTokens = tokens.reduce((sum, count) => sum + count, 0)
-  using _slot = await enterSlot(machine, exchange, lease.runner)
+  using _slot = await takeSlot(machine, exchange, lease.runner, '')
   if (exchange.plan.failure) throw new RunnerFailure(exchange.plan.failure.text)
   // Ollama starts the runner of a model that writes without its embedding routes.
   if (!model.capabilities.includes('embedding'))

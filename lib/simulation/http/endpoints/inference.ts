@@ -7,6 +7,7 @@ import type { ModelDefinition } from '../disk/models.ts'
 import { parseName } from '../disk/names.ts'
 import { fingerprintOf } from '../engine/options.ts'
 import type { PacedRunner } from '../engine/runner.ts'
+import { enterSlot, type SlotLease } from '../engine/slots.ts'
 import { countTokens, hashOf } from '../engine/tokens.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
 import { childError, Refusal, RunnerFailure } from '../refusal.ts'
@@ -51,19 +52,20 @@ export async function infer(
   if (ask.blank) return reply.whole(200, writer.idle('load', ask.stream))
   refuseUnfit(model, ask)
   const promptTokens = promptTokensOf(ask, lease.runner)
-  using _slot = await enterSlot(machine, exchange, lease.runner)
-  await new Speaker(machine, exchange, ask, writer).answer(lease.runner, promptTokens, loadMs)
+  using slot = await takeSlot(machine, exchange, lease.runner, ask.prompt)
+  await new Speaker(machine, exchange, ask, writer).answer(lease.runner, slot, { promptTokens, loadMs })
 }
 
 /** Waits for one of the runner's slots, and notes when there is a wait. */
-export function enterSlot(
+export function takeSlot(
   { ledger }: Machine,
   { id, signal }: NodeExchange,
   runner: PacedRunner,
-): Promise<Disposable> {
+  prompt: string,
+): Promise<SlotLease> {
   const { model, parallel } = runner.shape
   if (runner.slots.active >= parallel) ledger.record({ type: 'sem-wait', request: id, model: model.name })
-  return runner.slots.enter(signal)
+  return enterSlot(runner.slots, prompt, signal)
 }
 
 /** Carries one answer from the runner to the client, as a stream or as a whole. */
@@ -81,12 +83,16 @@ class Speaker {
     this.#writer = writer
   }
 
-  async answer(runner: PacedRunner, promptTokens: number, loadMs: number): Promise<void> {
+  async answer(
+    runner: PacedRunner,
+    slot: SlotLease,
+    { promptTokens, loadMs }: { readonly promptTokens: number; readonly loadMs: number },
+  ): Promise<void> {
     const { plan } = this.#exchange
     const planned = answerTo(runner.shape.model, this.#ask)
     const answer = plan.failure ? { ...planned, failure: plan.failure } : planned
     try {
-      const timings = await this.#generate(runner, promptTokens, answer)
+      const timings = await this.#generate(runner, slot, promptTokens, answer)
       await this.#finish(answer, timings, loadMs)
     } catch (error) {
       if (!(error instanceof RunnerFailure) || !this.#exchange.reply.begun) throw error
@@ -96,13 +102,18 @@ class Speaker {
     }
   }
 
-  #generate(runner: PacedRunner, promptTokens: number, answer: Answer): Promise<GenerationTimings> {
+  #generate(
+    runner: PacedRunner,
+    slot: SlotLease,
+    promptTokens: number,
+    answer: Answer,
+  ): Promise<GenerationTimings> {
     const { clock, speed, ledger } = this.#machine
     const { prompt } = this.#ask
     const { pacer } = this.#exchange
     const emit = (piece: GeneratedPiece) => this.#speak(piece, runner)
     const onCached = (tokens: number) => ledger.cached(tokens)
-    return generate({ runner, prompt, promptTokens, answer, clock, pacer, speed, emit, onCached })
+    return generate({ runner, slot, prompt, promptTokens, answer, clock, pacer, speed, emit, onCached })
   }
 
   #speak(piece: GeneratedPiece, runner: PacedRunner): Promise<void> | undefined {

@@ -1,9 +1,9 @@
 import { ModelRunner, type ModelRunnerOptions } from '../../ollama-model/model-runner.ts'
+import { RunnerSlots } from '../../ollama-model/runner-slots.ts'
 import type { ModelDefinition } from '../disk/models.ts'
 import type { Fingerprint } from './options.ts'
 import { PromptBatches } from './prompt-batches.ts'
-import { PromptCache } from './prompt-cache.ts'
-import { Slots } from './slots.ts'
+import { hostMemoryOf, textPrompts } from './text-prompts.ts'
 
 /** How a model is loaded: decided once per load. */
 export interface RunnerShape {
@@ -19,8 +19,7 @@ export interface RunnerShape {
 /** A loaded model of a node with sockets. Its times are clock milliseconds, its memory is MiB of VRAM. */
 export class PacedRunner extends ModelRunner {
   readonly shape: RunnerShape
-  readonly slots: Slots
-  readonly prompts: PromptCache
+  readonly slots: RunnerSlots<string>
   readonly batches = new PromptBatches()
 
   constructor(
@@ -36,8 +35,7 @@ export class PacedRunner extends ModelRunner {
       keepAlive: options.keepAliveMs,
     })
     this.shape = shape
-    this.slots = new Slots(parallel)
-    this.prompts = new PromptCache(model.kvMiBPer1kCtx)
+    this.slots = new RunnerSlots(parallel, textPrompts, hostMemoryOf(model.kvMiBPer1kCtx))
   }
 
   /** How many times slower than with every layer in VRAM. */

@@ -1,62 +1,51 @@
-import { invariant } from '../../ollama-model/invariant.ts'
+import type { HeldSlot, RunnerSlots } from '../../ollama-model/runner-slots.ts'
+import { charactersPerToken } from './tokens.ts'
 
-interface Waiter {
-  readonly admit: () => void
+/** A slot of a runner, held until the lease is disposed of. */
+export class SlotLease implements Disposable {
+  readonly #slot: HeldSlot<string>
+  readonly #release: () => void
+  #computed: string
+
+  constructor(slot: HeldSlot<string>, prompt: string) {
+    this.#slot = slot
+    this.#computed = prompt.slice(0, slot.cachedTokens * charactersPerToken)
+    this.#release = once(() => slot.release(this.#computed))
+  }
+
+  /** Tokens of the prompt that need no computing. */
+  get cachedTokens(): number {
+    return this.#slot.cachedTokens
+  }
+
+  /** The slot now knows `text`, a prompt and as much of its answer as was computed. */
+  computed(text: string): void {
+    this.#computed = text
+  }
+
+  [Symbol.dispose](): void {
+    this.#release()
+  }
 }
 
-/**
- * The semaphore of one runner: first come, first served, without a limit on who waits (docs/ollama.md#scheduling). Leaving the
- * queue frees the place at once.
- */
-export class Slots {
-  readonly #size: number
-  readonly #waiting = new Set<Waiter>()
-  #active = 0
-
-  constructor(size: number) {
-    this.#size = size
-  }
-
-  get active(): number {
-    return this.#active
-  }
-
-  /** Resolves to a slot, given back when disposed of. Rejects with the signal's reason when it aborts first. */
-  async enter(signal: AbortSignal): Promise<Disposable> {
+/** Resolves when it is the request's turn. Rejects with the signal's reason when its client leaves the queue first. */
+export function enterSlot(
+  slots: RunnerSlots<string>,
+  prompt: string,
+  signal: AbortSignal,
+): Promise<SlotLease> {
+  return new Promise((resolve, reject) => {
     signal.throwIfAborted()
-    if (this.#active >= this.#size) await this.#turn(signal)
-    else this.#active++
-    invariant(this.#active <= this.#size, 'more active requests than slots')
-    return { [Symbol.dispose]: once(() => this.#leave()) }
-  }
-
-  /** Waits until a leaving request hands its slot over: the count of active ones does not change. */
-  #turn(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const leave = () => {
-        this.#waiting.delete(waiter)
-        reject(signal.reason)
-      }
-      const waiter = {
-        admit: () => {
-          signal.removeEventListener('abort', leave)
-          resolve()
-        },
-      }
-      this.#waiting.add(waiter)
-      signal.addEventListener('abort', leave, { once: true })
-    })
-  }
-
-  #leave(): void {
-    const [next] = this.#waiting
-    if (!next) {
-      this.#active--
-      return
+    const leave = () => {
+      leaveQueue()
+      reject(signal.reason)
     }
-    this.#waiting.delete(next)
-    next.admit()
-  }
+    signal.addEventListener('abort', leave, { once: true })
+    const leaveQueue = slots.enter(prompt, (slot) => {
+      signal.removeEventListener('abort', leave)
+      resolve(new SlotLease(slot, prompt))
+    })
+  })
 }
 
 /** `task`, done at most once: disposing twice is harmless. */
