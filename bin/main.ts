@@ -6,10 +6,10 @@ import { version } from '../lib/version.ts'
 
 const { argv, stdin, stdout, stderr } = process
 const streams = { stdout, stderr, executable: fileURLToPath(new URL('llamero.js', import.meta.url)) }
-// What `ps` shows. No flag takes a secret.
+// For `ps`. No flag takes a secret.
 process.title = ['llamero', ...argv.slice(2)].join(' ')
 
-// A command under way ends with exit code 130; serve, quickstart, agent and simulate take the signal themselves.
+// A running command ends with exit code 130; serve, quickstart, agent and simulate handle the signal themselves.
 const interrupted = new AbortController()
 process.once('SIGINT', () => interrupted.abort())
 
@@ -27,7 +27,7 @@ try {
     signal: interrupted.signal,
     settings: () => settings,
     editor: editor(),
-    // A command of the CLI must not wait until an instance is loaded.
+    // Imported on demand: a CLI command must not load the code of an instance.
     run: {
       serve: async (flags) => (await import('../lib/commands/serve.ts')).serve(flags, streams),
       quickstart: async (flags) => (await import('../lib/commands/quickstart.ts')).quickstart(flags, streams),

@@ -10,8 +10,8 @@ import { viaLlamero } from '../shared/net/via.ts'
 import type { AdminContext } from './context.ts'
 
 /**
- * On a loopback listener, refuses requests whose Host does not name this machine: a page that a browser here shows could
- * reach us through DNS rebinding. A caller that shows the admin token or an admin's key is no such page.
+ * On a loopback listener, refuses requests with a Host that does not name this machine: a web page in a browser here could
+ * reach llamero through DNS rebinding. A caller with the admin token or an admin's key is no web page.
  */
 export function localHost(admin: AdminContext): Middleware {
   const isLocal = isLoopback(admin.listen.host)
@@ -26,8 +26,8 @@ export function localHost(admin: AdminContext): Middleware {
 }
 
 /**
- * Who may use the admin API: reads are open on a loopback listener, unless `auth.anonymous` says otherwise or a proxy
- * passed the request on; a change, and any read from elsewhere, needs the admin token or an API key of scope `admin`.
+ * Checks permission for the admin API. Reads are open on a loopback listener, unless `auth.anonymous` says otherwise or a proxy
+ * passed the request on. A change, and a read from elsewhere, needs the admin token or an API key of scope `admin`.
  * No request may come from a web page of another origin.
  */
 export function access(admin: AdminContext): Middleware {

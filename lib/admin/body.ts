@@ -4,7 +4,7 @@ import { ProxyError } from '../shared/errors.ts'
 
 const limitBytes = 256 * 1024
 
-/** Reads JSON bodies, also compressed ones; the limit is for what they unfold to. Whatever is wrong with one is the caller's. */
+/** Reads JSON bodies, also compressed ones; the limit is for the decompressed size. Every fault is the caller's (4xx). */
 export function jsonBodies(): Middleware {
   const parse = bodyParser({
     enableTypes: ['json'],
@@ -21,7 +21,7 @@ export function jsonBodies(): Middleware {
     })
 }
 
-/** No document of ours has half of it; to write what is nested ten thousand deep takes more stack than there is. */
+/** Documents of llamero need less than half of it; writing a body of ten thousand levels would overflow the stack. */
 const maxDepth = 32
 
 function isDeeperThan(levels: number, value: unknown): boolean {

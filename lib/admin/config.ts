@@ -14,10 +14,11 @@ import {
 } from './documents.ts'
 import type { Handlers } from './handlers.ts'
 
-/** The settings are everybody's: no text replaces them that its writer has not seen. */
-const unseen = 'say what you have seen: If-Match with its "modified", or If-None-Match: * when there was none'
+/** All operators share the settings: a writer must have seen the text that the new one replaces. */
+const unseen =
+  'send the revision that this text replaces: If-Match with its "modified", or If-None-Match: * when there was none'
 
-/** The settings of the whole cluster: what is in force, the text it comes from, and changes to that text. */
+/** The settings of the whole cluster: reads what is in force and its text, and changes that text. */
 export function configHandlers(admin: AdminContext): Handlers<typeof configEndpoints> {
   const { keys, store, cluster, snapshot, log } = admin
 
@@ -56,7 +57,7 @@ export function configHandlers(admin: AdminContext): Handlers<typeof configEndpo
     acceptStore: async () => {
       const suspect = cluster.suspect
       if (suspect === null)
-        throw new ProxyError('conflict', { reason: 'the store is believed: nothing to accept' })
+        throw new ProxyError('conflict', { reason: 'the store is not suspect: there is nothing to accept' })
       await cluster.acceptEmpty()
       log.warn('store accepted by an operator', { suspect })
       return { accepted: suspect }

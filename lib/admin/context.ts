@@ -19,11 +19,11 @@ export interface AdminContext {
   /** Name of this instance. */
   readonly instance: string
   readonly listen: Address
-  /** Where this instance listens, once it does. */
+  /** The addresses on which this instance listens, once it does. */
   readonly listeners: () => readonly Address[]
   /** The data listener is bound to loopback. */
   readonly loopback: boolean
-  /** Bearer token that may do everything. */
+  /** Bearer token with every permission. */
   readonly token: string
   readonly store: Store
   readonly keys: Keys
@@ -39,6 +39,6 @@ export interface AdminContext {
   readonly clock: Clock
   readonly log: Log
   readonly isDraining: () => boolean
-  /** Takes this instance out of service for load balancers, and back; a stop that has begun cannot be taken back. */
+  /** Takes this instance out of service for load balancers, or puts it back; a shutdown that has begun cannot be undone. */
   readonly setDraining: (draining: boolean) => void
 }

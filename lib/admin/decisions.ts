@@ -5,7 +5,7 @@ import type { AdminContext } from './context.ts'
 import { candidateRow, seconds } from './estimate.ts'
 import type { Handlers } from './handlers.ts'
 
-/** Where the last requests of this instance were sent and why, or why not, and how well that was predicted. The newest first. */
+/** The last decisions of this instance, the newest first: the node or the refusal, the reason, and the predicted and actual TTFT. */
 export function decisionHandlers({
   instance,
   scheduler,
@@ -25,7 +25,7 @@ export function decisionHandlers({
   }
 }
 
-/** @param epochMs the date of the clock's origin, as far as the machine's date can be believed. */
+/** @param epochMs the date of the clock's origin, by the machine's wall clock. */
 function row(
   { id, model, tenant, class: named, at, waited, decision, outcome, ttft }: LoggedDecision,
   epochMs: number,

@@ -31,13 +31,13 @@ export function checkDocument<S extends z.ZodType>(text: string, schema: S): z.o
 /**
  * The text with the patch applied; the operator's comments and order of fields survive.
  *
- * @throws ProxyError `invalid` when the text, which anyone may have put there, has no fields to change.
+ * @throws ProxyError `invalid` when the stored text has no fields to change; any client of etcd may have written it.
  */
 export function patchText(text: string, patch: Patch): string {
   const document = parseYaml(text)
   if (!('contents' in document)) {
     const json = parseJson(text)
-    // Too large to be read as YAML, which would keep its layout.
+    // Too large for the YAML parser, which would keep its layout.
     if (json !== undefined) return `${JSON.stringify(patched(json, patch), null, 2)}\n`
     throw new ProxyError('invalid', { reason: describeFaults(document) })
   }
@@ -45,7 +45,8 @@ export function patchText(text: string, patch: Patch): string {
     change(document, [], patch)
     return String(document)
   } catch (cause) {
-    const reason = 'the stored text is not a document with such fields: write it anew as a whole'
+    const reason =
+      'the stored text has no such fields to change: replace the whole document (llamero config apply -f FILE)'
     throw new ProxyError('invalid', { reason }, { cause })
   }
 }
@@ -67,7 +68,7 @@ function change(document: Document, path: readonly string[], value: unknown): vo
   else if (document.hasIn(path)) document.deleteIn(path)
 }
 
-/** The document that the body is, or carries as it is written: `{"text": "..."}`, which keeps its comments. */
+/** The body as a document, or the text in `{"text": "..."}`, which keeps its comments. */
 export function textOf(body: Readonly<Record<string, unknown>>): string {
   const { text, ...rest } = body
   if (typeof text === 'string' && Object.keys(rest).length === 0) return text
@@ -92,14 +93,14 @@ export function storedDocument(
   }
 }
 
-/** A text somebody has seen, by its revision. */
+/** The revision of a text that the caller has seen. */
 export interface SeenRevision {
   readonly modified: bigint
 }
 
 /**
- * What the caller builds upon: the revision in `If-Match`, nothing (null) by `If-None-Match: *`, or undefined when it does
- * not say.
+ * The version that the caller changes: the revision in `If-Match`, null (no document) by `If-None-Match: *`, or undefined
+ * without either header.
  */
 export function seenBy(headers: IncomingHttpHeaders): SeenRevision | null | undefined {
   const [, modified] = /^"?(\d{1,19})"?$/.exec(headers['if-match'] ?? '') ?? []
@@ -108,7 +109,7 @@ export function seenBy(headers: IncomingHttpHeaders): SeenRevision | null | unde
 }
 
 /**
- * Writes a document unless somebody else has changed it since `known` was read, null being that there was none.
+ * Writes a document unless it has changed since `known` was read; null: there was none.
  *
  * @returns its new revision.
  * @throws ProxyError `conflict`.
@@ -123,7 +124,7 @@ export async function writeDocument(
   const { succeeded, revision } = await store.commit({ when: [when], apply: [{ type: 'put', key, value }] })
   if (!succeeded) {
     throw new ProxyError('conflict', {
-      reason: known ? 'somebody else changed it meanwhile; look and try again' : 'it exists already',
+      reason: known ? 'the document has changed meanwhile; read it and try again' : 'it exists already',
     })
   }
   return revision

@@ -3,10 +3,10 @@ import type { Candidate } from '../scheduler/events.ts'
 import type { Explanation } from '../scheduler/explain.ts'
 import type { WaitEstimate } from '../scheduler/queue/wait-estimate.ts'
 
-/** So many places are told of each request: more would bury the few that count in a fleet of a thousand nodes. */
+/** Nodes shown per request: in a fleet of a thousand nodes more would hide the few that matter. */
 const toldCandidates = 10
 
-/** What a request has to expect. @param now monotonic seconds. */
+/** The estimate for a request. @param now monotonic seconds. */
 export function estimateRow({ candidates, waitsFor, predictedStart, refused }: WaitEstimate, now: number) {
   return {
     refused,
@@ -17,7 +17,7 @@ export function estimateRow({ candidates, waitsFor, predictedStart, refused }: W
   } satisfies EstimateAnswer
 }
 
-/** Nodes that cannot take a request now, and why: those that have its model, or would be allowed to, come first. */
+/** Nodes that cannot take a request now, with the reason. Nodes that have its model or match its labels come first. */
 export function excludedRows({ perNode }: Explanation): ExcludedNodes {
   const rank = (barrier: string | null) => (barrier === 'no-model' ? 2 : barrier === 'labels' ? 1 : 0)
   const excluded = perNode
@@ -34,7 +34,7 @@ export function excludedRows({ perNode }: Explanation): ExcludedNodes {
   }
 }
 
-/** The terms of a place's cost; `cost_seconds` is their weighted sum (docs/routing.md#cost). */
+/** The cost terms of a candidate node; `cost_seconds` is their weighted sum (docs/routing.md#cost). */
 export function candidateRow(candidate: Candidate): CandidateAnswer {
   return {
     node: candidate.node,
@@ -48,7 +48,7 @@ export function candidateRow(candidate: Candidate): CandidateAnswer {
   }
 }
 
-/** To the millisecond: estimates are no better than that. */
+/** Rounded to milliseconds, the precision of estimates. */
 export function seconds(value: number): number {
   return Math.round(value * 1000) / 1000
 }

@@ -3,7 +3,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import { StoreError } from '../store/store.ts'
 
-/** Writes whatever is thrown below it as `{"error": {"code", "message"}}`; stacks go to the log only. */
+/** Answers every error of the inner middleware as `{"error": {"code", "message"}}`; stacks go only to the log. */
 export function failures(log: Log): Middleware {
   return async (context, next) => {
     try {
@@ -14,7 +14,7 @@ export function failures(log: Log): Middleware {
       context.status = error.status
       if (error.retryAfter !== undefined) context.set('retry-after', String(error.retryAfter))
       context.body = { error: { code: error.code, message: error.message } }
-      // What is left of a refused body would stand in the way of the next request of its connection.
+      // The unread rest of a refused body would block the next request of the connection.
       context.req.unpipe()
       context.req.resume()
     }
@@ -25,7 +25,7 @@ function asProxyError(thrown: unknown): ProxyError {
   if (thrown instanceof ProxyError) return thrown
   if (thrown instanceof StoreError)
     return new ProxyError('store_unavailable', { reason: thrown.message }, { cause: thrown })
-  // http-errors of koa and its body parser: a broken or too large body.
+  // http-errors of koa and its body parser: a broken body or one above the limit.
   const status = (thrown as { status?: unknown }).status
   if (typeof status === 'number' && status >= 400 && status < 500) {
     return new ProxyError('bad_request', { reason: (thrown as Error).message }, { cause: thrown })

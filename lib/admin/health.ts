@@ -6,7 +6,7 @@ import { isServable, resolve } from '../gateway/admission/resolve-model.ts'
 import type { AdminContext } from './context.ts'
 import { type Handlers, Reply } from './handlers.ts'
 
-/** For load balancers, VIP managers and Prometheus: cheap, open, and never asking the store or a node. */
+/** For load balancers, VIP managers and Prometheus: cheap, open, without a call to the store or a node. */
 export function healthHandlers(admin: AdminContext): Handlers<typeof healthEndpoints> {
   return {
     readLiveness: () => 'alive\n',
@@ -41,21 +41,21 @@ function unreadiness(
     return `cut off: this instance reaches none of ${cutOff.nodes} nodes, instance ${cutOff.peer} does; check its network`
   if (model === undefined) return null
   const current = snapshot.get()
-  // As for a request, so that an alias is ready when its model is.
+  // Resolved as for a request, so that an alias is ready when its model is.
   const resolution = resolve(canonicalName(model) ?? '', 'anonymous', current)
-  // Advice alone never stops traffic: when one leader errs, a load balancer would take out every instance.
+  // Advice alone never stops traffic: on one leader's error a load balancer would take out every instance.
   const mayServe = (node: NodeView) => !upstreams.isUnresponsive(node.name) && !cluster.findsDown(node)
   return isServable(resolution, current, mayServe) ? null : 'no node can serve this model'
 }
 
-/** What only changes and advice wait for: requests go on. */
+/** The condition of the store. It affects only changes and advice: requests go on. */
 function storeLine({ store }: AdminContext): string {
   const trouble = store.condition?.trouble
   if (!trouble) return ''
   return `store: ${trouble.refuses === 'writes' ? 'read-only' : 'refused'}, ${trouble.reason}\n`
 }
 
-/** Gauges that are states, not events, are read when they are asked for. */
+/** Gauges of states, not of events, are set at each scrape. */
 function readGauges({ cluster, metrics, pipeline, scheduler, snapshot }: AdminContext): void {
   cluster.measure()
   metrics.bodyBytes.set(pipeline.bodies.heldBytes)

@@ -4,13 +4,13 @@ import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
 import type { Handlers } from './handlers.ts'
 
-/** The llamero processes. An order to one is obeyed by that one only: the others say where it listens. */
+/** The llamero processes. Only the named instance obeys an order; the others answer with its address. */
 export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceEndpoints> {
   const { cluster, instance: own, log } = admin
 
   const drain = (id: string, draining: boolean) => {
     checkOwn(id, admin)
-    log.info(draining ? 'asked to drain' : 'asked to drain no more')
+    log.info(draining ? 'drain requested' : 'drain cancelled')
     admin.setDraining(draining)
     return { id: own, draining: admin.isDraining() }
   }
@@ -20,9 +20,10 @@ export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceE
 
     stepDown: async ({ params, body: { to = null } }) => {
       checkOwn(params.id, admin)
-      if (!cluster.isLeader()) throw conflict(`instance "${own}" does not lead`)
+      if (!cluster.isLeader())
+        throw conflict(`instance "${own}" is not the leader; send this to the leader: llamero instance list`)
       if (to !== null) checkSuccessor(to, admin)
-      log.info('asked to step down', { to })
+      log.info('step-down requested', { to })
       await cluster.stepDown(to)
       return { id: own, to }
     },
@@ -32,17 +33,15 @@ export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceE
   }
 }
 
-/** An order is not passed on: where an instance says it listens is no place to send a token to. */
+/** Orders are not forwarded: the address in another instance's record must not get the caller's token. */
 function checkOwn(id: string, { instance: own, cluster }: AdminContext): void {
   if (id === own) return
   const other = known(id, cluster.view.instances())
-  throw conflict(
-    `this is instance "${own}"; ask "${id}" itself, which listens on ${other.admin}: --admin-url http://${other.admin}`,
-  )
+  throw conflict(`this is instance "${own}"; send this to "${id}": --admin-url http://${other.admin}`)
 }
 
 function checkSuccessor(to: string, { instance: own, cluster }: AdminContext): void {
-  if (to === own) throw conflict(`instance "${own}" leads already`)
+  if (to === own) throw conflict(`instance "${own}" is the leader already`)
   if (known(to, cluster.view.instances()).draining)
     throw conflict(`instance "${to}" is draining and cannot lead`)
 }
@@ -57,7 +56,7 @@ function conflict(reason: string): ProxyError {
   return new ProxyError('conflict', { reason })
 }
 
-/** The others' numbers are up to a second old, our own are live. */
+/** Numbers of other instances are up to a second old; those of this one are live. */
 function row(
   { boot: _boot, successor: _successor, question: _question, ...record }: InstanceRecord,
   admin: AdminContext,

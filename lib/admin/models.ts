@@ -7,7 +7,7 @@ import { ProxyError } from '../shared/errors.ts'
 import type { AdminContext } from './context.ts'
 import type { Handlers } from './handlers.ts'
 
-/** Which model is where: on disk, and in memory. */
+/** The models on disk and in memory, by node. */
 export function modelHandlers({ snapshot }: Pick<AdminContext, 'snapshot'>): Handlers<typeof modelEndpoints> {
   return {
     listModels: () => {
@@ -63,12 +63,12 @@ function memoryOf({ size, size_vram, context_length, expires_at, digest }: Loade
   return { size, size_vram, context_length, expires_at, digest }
 }
 
-/** The names that routes give to models: each as its model, under its own name. */
+/** Aliases that routes make: each a row with the fields of its model under the name of the alias. */
 function aliasRows(snapshot: Snapshot): ModelAnswer[] {
   const rows = aliasesOf(snapshot.routes)
     .filter(({ name, model }) => snapshot.models.has(model) && !snapshot.models.has(name))
     .map(({ name, model }) => ({ ...row(model, snapshot), name, alias_of: model }))
-  // Routes of several tenants may make the same alias.
+  // Routes of several tenants may define the same alias.
   return [...new Map(rows.map((each) => [`${each.name} ${each.alias_of}`, each])).values()]
 }
 

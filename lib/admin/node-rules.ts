@@ -5,13 +5,13 @@ import { ProxyError } from '../shared/errors.ts'
 import { type Address, formatAddress, isLoopback, parseAddress } from '../shared/net/address.ts'
 import { isOwnHost } from '../shared/net/hosts.ts'
 
-/** A node as answers show it: its headers may hold secrets. */
+/** A node without its headers: they may contain secrets. */
 export function withoutHeaders({ headers: _, ...spec }: NodeSpec): Omit<NodeSpec, 'headers'> {
   return spec
 }
 
 /**
- * A node's headers are meant for one server: a change of its URL must say what becomes of each.
+ * The headers of a node are meant for one server: a change of the URL must repeat or remove each of them.
  *
  * @param named the `headers` of the change: null removes all of them.
  * @throws ProxyError `invalid`
@@ -22,7 +22,7 @@ export function checkHeadersStay(before: NodeSpec | null, after: NodeSpec, named
   const silent = Object.keys(after.headers).filter((name) => !said.includes(name) && name in before.headers)
   if (silent.length === 0) return
   throw new ProxyError('invalid', {
-    reason: `url: the headers of this node (${silent.join(', ')}) were given for ${before.url} and do not follow it to ${after.url}: give them again in "headers", or remove them with "headers": null`,
+    reason: `url: the headers of this node (${silent.join(', ')}) were set for ${before.url} and are not sent to ${after.url}: set them again in "headers", or remove them with "headers": null`,
   })
 }
 
@@ -40,7 +40,7 @@ export function checkIsNoListener({ url }: NodeSpec, listeners: readonly Address
   })
 }
 
-/** Where other instances listen, as far as their records tell: not where one listens at every address, or on loopback. */
+/** The listeners of other instances by their records, without those on loopback or on every address. */
 export function listenersOf(instances: readonly InstanceRecord[]): Address[] {
   return instances
     .flatMap(({ data, admin }) => [parseAddress(data), parseAddress(admin)])
@@ -52,7 +52,7 @@ function isAt(target: Address, listener: Address): boolean {
   if (target.port !== listener.port) return false
   if (target.host === listener.host) return true
   if (listener.host === '0.0.0.0' || listener.host === '::') return isOwnHost(target.host)
-  // Connections to "any address" go to loopback, and the name may lead to any address of it.
+  // A connection to "any address" goes to loopback; "localhost" may resolve to any loopback address.
   const isNamed = [target.host, listener.host].some(leadsToLoopback)
   return isNamed && [target.host, listener.host].every((host) => leadsToLoopback(host) || isLoopback(host))
 }

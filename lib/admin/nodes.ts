@@ -10,7 +10,7 @@ import { checkDocument, checkName, patchText, textOf, writeDocument } from './do
 import { type Handlers, Reply } from './handlers.ts'
 import { checkHeadersStay, checkIsNoListener, listenersOf, withoutHeaders } from './node-rules.ts'
 
-/** The Ollama servers: what is wanted of each, what is observed, and how to change it. */
+/** The Ollama servers: the wanted and the observed state of each, and changes to it. */
 export function nodeHandlers(admin: AdminContext): Handlers<typeof nodeEndpoints> {
   return {
     listNodes: () => ({ nodes: rows(admin) }),
@@ -46,7 +46,7 @@ export function nodeHandlers(admin: AdminContext): Handlers<typeof nodeEndpoints
       const [key, remembered] = [keys.node(name), keys.remembered(name)]
       const [existing, memory] = await Promise.all([store.get(key), store.get(remembered)])
       if (!existing && !memory) throw new ProxyError('not_found', { kind: 'node', name })
-      // A removal is an order: unlike a departure it leaves nothing to remember.
+      // The operator's removal also deletes the memory of a departed node.
       await store.commit({
         when: [],
         apply: [
@@ -74,7 +74,7 @@ async function write(
   return spec
 }
 
-/** @throws ProxyError `conflict` where another node leads to the same server, however its URL is written. */
+/** @throws ProxyError `conflict` when another node has the same server, also under another spelling of its URL. */
 async function checkIsNoTwin({ store, keys }: AdminContext, name: string, url: string): Promise<void> {
   const { entries } = await store.list(`${keys.root}nodes/`)
   const twin = entries.find((entry) => entry.key !== keys.node(name) && leadsTo(url, entry))
@@ -89,12 +89,12 @@ function leadsTo(url: string, { value }: Entry): boolean {
   return spec !== null && sameServerKey(spec.url) === sameServerKey(url)
 }
 
-/** A node that has departed has no document to change. */
+/** The error for a change of a node without a document; a departed node has none. */
 function absentNode({ snapshot }: AdminContext, name: string): ProxyError {
   const departed = snapshot.get().nodes.get(name)?.departed
   if (!departed) return new ProxyError('not_found', { kind: 'node', name })
   return new ProxyError('conflict', {
-    reason: `node "${name}" is not registered any more (${departed.reason}); start its agent again, register it with "llamero node add", or forget it with "llamero node remove ${name}"`,
+    reason: `node "${name}" is no longer registered (${departed.reason}); start its agent again, register it with "llamero node add", or forget it with "llamero node remove ${name}"`,
   })
 }
 
@@ -103,7 +103,7 @@ function specOf(text: string): NodeSpec | null {
   return parsed.ok ? parsed.value : null
 }
 
-/** Every node, and every document that would be one if it were valid. */
+/** Every node, and every invalid document of a node. */
 function rows(admin: AdminContext): NodeAnswer[] {
   const nodes = [...admin.snapshot.get().nodes.values()]
   const rejected = rejectedNodes(admin)
@@ -113,7 +113,7 @@ function rows(admin: AdminContext): NodeAnswer[] {
   return [...known, ...others.map(([name, faults]) => rejectedRow(name, faults))]
 }
 
-/** What is wrong with the documents of nodes that are not in force as they are stored, by name. */
+/** The faults of rejected documents of nodes, by name. */
 function rejectedNodes({ cluster, keys }: AdminContext): Map<string, readonly DocumentFault[]> {
   return new Map(
     cluster.rejected().flatMap(({ key, verdict }) => {
@@ -123,14 +123,14 @@ function rejectedNodes({ cluster, keys }: AdminContext): Map<string, readonly Do
   )
 }
 
-/** A document of which no version was ever valid: there is no node, and an operator who wrote it looks for one. */
+/** A row for a document that was never valid: there is no node, but its operator looks for one. */
 function rejectedRow(name: string, faults: readonly DocumentFault[]): NodeAnswer {
   return {
     name,
     url: '',
     state: 'rejected',
     health: 'unknown',
-    reason: 'its document is not valid, so it gets no requests',
+    reason: 'its document is invalid, so it gets no requests',
     since: null,
     weight: 0,
     slots: 0,
@@ -180,7 +180,7 @@ function row(
     loaded: [...node.resident.keys()],
     models: [...node.onDisk.keys()],
     vram_bytes: (status?.loaded ?? []).reduce((sum, model) => sum + model.size_vram, 0),
-    // Why its document is not in force as it is stored: its last valid version is.
+    // Why the stored document is not in force; the last valid version is.
     rejected,
   }
 }

@@ -3,7 +3,7 @@ import { openApi } from '../api/openapi.ts'
 import { version } from '../version.ts'
 import type { Handlers } from './handlers.ts'
 
-/** The description of this API, made when it is first asked for. */
+/** The description of this API, made at the first request. */
 export function openApiHandlers(): Handlers<typeof openApiEndpoints> {
   let document: ReturnType<typeof openApi> | null = null
   return {

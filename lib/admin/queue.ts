@@ -8,10 +8,10 @@ import type { AdminContext } from './context.ts'
 import { estimateRow, excludedRows, seconds } from './estimate.ts'
 import type { Handlers } from './handlers.ts'
 
-/** So many of a list are told with their places: looking for them costs as much as a decision, on every node. */
+/** Rows of a list with their candidates: finding these costs as much as a scheduling decision, on every node. */
 const explainedRows = 20
 
-/** What waits in this instance, in the order in which it will be served, and why. Nothing of what callers wrote is told. */
+/** The waiting requests of this instance in serving order, each with its reason. Their content is never shown. */
 export function queueHandlers({
   instance,
   scheduler,
@@ -74,7 +74,7 @@ function explained({ request }: QueuedRequest, scheduler: Scheduler, now: number
   return { ...estimateRow(explanation, now), ...excludedRows(explanation) }
 }
 
-/** What is known of a request without looking at its places. */
+/** What is known of a request without a search for candidates. */
 function planned({ plan }: QueuedRequest, now: number) {
   return {
     waits_for: plan?.waitsFor ?? null,

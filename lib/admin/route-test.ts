@@ -14,7 +14,7 @@ import type { AdminContext } from './context.ts'
 import { estimateRow } from './estimate.ts'
 import type { Handlers } from './handlers.ts'
 
-/** What this instance would do with a request now, by the very code that would do it; nothing is sent. */
+/** What this instance would do with a request now. The code that serves requests decides; nothing is sent. */
 export function routeTestHandlers(admin: AdminContext): Handlers<typeof routeTestEndpoints> {
   return {
     testRoute: ({ body: { model, tenant, class: ofKey, num_ctx } }) => {

@@ -26,13 +26,13 @@ import { statusHandlers } from './status.ts'
 
 const defaultLimits = {
   ...requestLimits,
-  /** Of the service's 65,536 files most are for requests: operators and monitoring need few. */
+  /** Most of the service's 65,536 files are for requests; operators and monitoring need few. */
   maxConnections: 1000,
 }
-/** Milliseconds after which a caller that neither sends nor reads is cut off. */
+/** Milliseconds without traffic after which a connection is closed. */
 const silentMs = 120_000
 
-/** The compiler demands a handler for every endpoint; what is no endpoint has no way in. */
+/** The compiler demands a handler for every endpoint; other paths cannot be routed. */
 function handlersOf(admin: AdminContext): Handlers<typeof endpoints> {
   return {
     ...healthHandlers(admin),
@@ -56,7 +56,7 @@ export class AdminServer {
   readonly #server: Server
   readonly #listen: Address
 
-  /** @param limits where the listener's own are too patient for a test. */
+  /** @param limits shorter ones for tests. */
   constructor(admin: AdminContext, limits: Partial<typeof defaultLimits> = {}) {
     this.#listen = admin.listen
     const open = new Router()
@@ -64,7 +64,7 @@ export class AdminServer {
     addRoutes(endpoints, handlersOf(admin), ({ access }) => (access === 'open' ? open : guarded))
 
     const app = new Koa()
-    app.silent = true // `failures` logs; koa's own printing would include stacks
+    app.silent = true // `failures` logs errors; koa would print stacks
     app.use(failures(admin.log))
     app.use(localHost(admin))
     app.use(open.routes())
@@ -81,7 +81,7 @@ export class AdminServer {
     this.#server.timeout = silentMs
     this.#server.on('connect', (_request, socket) => socket.destroy())
     this.#server.on('drop', () => admin.metrics.connectionsRefused.inc({ limit: 'admin' }))
-    // Without a listener for it, an accept(2) that fails would end the process.
+    // Without this listener a failed accept(2) would end the process.
     this.#server.on('error', (error) => admin.ownFaults.note(error))
   }
 
@@ -90,7 +90,7 @@ export class AdminServer {
     return bind(this.#server, this.#listen)
   }
 
-  /** Takes no new connections and cuts those open: answers here are short. */
+  /** Refuses new connections and closes open ones: answers of this listener are short. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#server.closeAllConnections()

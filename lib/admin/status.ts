@@ -9,18 +9,18 @@ import { version } from '../version.ts'
 import type { AdminContext } from './context.ts'
 import type { Handlers } from './handlers.ts'
 
-/** Of the hundred the store keeps. */
+/** Terms shown, of the hundred that the store keeps. */
 const shownTerms = 5
-/** Of nodes that have departed, and of the models of each. */
+/** Departed nodes shown, and models of each. */
 const shownDeparted = 10
-/** Of models whose copies differ, and of the nodes of each. */
+/** Models with differing copies shown, and nodes of each. */
 const shownDiffering = 10
 const shownWarned = 20
 const shownRejected = 50
-/** Of nodes that requests avoid. */
+/** Nodes shown that requests avoid. */
 const shownUnwell = 10
 
-/** The cluster at a glance. Everything but the look at the store comes from memory. */
+/** The cluster at a glance. Only the condition of the store takes a call; everything else is in memory. */
 export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpoints> {
   const startedAt = admin.clock.now()
   const fleetWarnings = new FleetWarnings()
@@ -58,7 +58,7 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
         source: cluster.configSource,
         suspect: cluster.suspect,
         revision,
-        // An instance whose own revision is as high has judged every change an operator made.
+        // An instance with a revision this high has checked every change of an operator.
         stored: String(newestOf(documents)),
         active: cluster.view.instances().map(({ id, revision }) => ({ id, revision })),
         rejected: rejected
@@ -86,7 +86,7 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
   return { readStatus }
 }
 
-/** Documents besides nodes that are in force and yet worth a second look. */
+/** Documents in force with warnings, other than nodes. */
 function warned({ cluster: { view }, keys }: AdminContext) {
   const places = [
     keys.config,
@@ -109,13 +109,13 @@ function differing(models: readonly ModelView[]) {
   }
 }
 
-/** Who led last, the newest term first. */
+/** The last terms of leaders, the newest first. */
 function lastTerms({ cluster }: AdminContext) {
   const terms = [...cluster.view.terms()].slice(0, shownTerms)
   return terms.map(([fence, term]) => ({ fence: String(fence), ...term }))
 }
 
-/** Whether the store does what it is asked: `ok`, `read-only`, `refused` (not even reading is allowed) or `unreachable`. */
+/** The state of the store: `ok`, `read-only`, `refused` (not even reading is allowed) or `unreachable`. */
 function conditionOf({
   cluster,
   store,
@@ -132,13 +132,13 @@ function conditionOf({
   return { ok: state === 'ok', state, problem }
 }
 
-/** How fast the store answers, and which of its members do: within a second, for every call of a store ends by then. */
+/** The round trip and the members of the store, within a second: the time limit of a store call. */
 async function lookAtStore(admin: AdminContext) {
   const [round_trip_ms, members] = await Promise.all([roundTripMs(admin), admin.store.members?.() ?? []])
   return { round_trip_ms, members }
 }
 
-/** Milliseconds one read takes now; null when the store does not answer. */
+/** Milliseconds of one read now; null when the store does not answer. */
 async function roundTripMs({ store, cluster, keys, clock }: AdminContext): Promise<number | null> {
   if (!cluster.following) return null
   const startedAt = clock.now()
@@ -146,7 +146,7 @@ async function roundTripMs({ store, cluster, keys, clock }: AdminContext): Promi
     await store.get(keys.leader)
     return Math.round((clock.now() - startedAt) * 10) / 10
   } catch {
-    return null // the status is what tells that the store is down
+    return null // `conditionOf` reports that the store is down
   }
 }
 
@@ -189,7 +189,7 @@ function firstDeparted(nodes: readonly NodeView[]) {
     .map(({ models, ...node }) => ({ ...node, models: models.slice(0, shownDeparted) }))
 }
 
-/** Of all instances: the others' numbers are up to a second old, ours are live. */
+/** Sums over all instances. Numbers of other instances are up to a second old; those of this one are live. */
 function requests({ cluster, scheduler, instance }: AdminContext) {
   const loads = [...cluster.view.loads()].filter(([id]) => id !== instance).map(([, load]) => load)
   const all = [...loads, scheduler.summary()]

@@ -4,10 +4,10 @@ import { secretFileFault } from '../shared/process/secret-file.ts'
 import { createFile, syncDirectoryOf } from '../shared/process/write-file.ts'
 
 /**
- * The admin token in `file`, readable by its owner only, which the first to ask makes.
+ * The admin token in `file`, readable only by its owner. The first instance creates it.
  *
- * Instances that share a state directory may start in the same moment: the file gets its name when it is whole, and
- * the name is given once (`link` never replaces), so that all of them read the same token.
+ * Instances that share a state directory may start at the same moment: the complete file gets its name by `link`, which
+ * never replaces a file, so that all of them read the same token.
  * @throws {Error} when the file is empty, open to other users or another user's, or cannot be read or made.
  */
 export async function readOrCreateToken(file: string): Promise<string> {
@@ -24,7 +24,7 @@ async function read(file: string): Promise<string | null> {
   })
   if (handle === null) return null
   try {
-    // Of the file that is read, not of what has its name a moment later.
+    // Checks the open file, not the file that may have its name a moment later.
     const fault = secretFileFault(file, await handle.stat())
     if (fault !== null) throw new Error(fault)
     return (await handle.readFile('utf8')).trim()
@@ -43,7 +43,7 @@ async function create(file: string): Promise<string | null> {
     await syncDirectoryOf(file)
     return token
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return read(file) // another was first
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return read(file) // another instance was first
     throw error
   } finally {
     await rm(fresh, { force: true })

@@ -10,7 +10,7 @@ import {
 } from './documents.ts'
 import type { Endpoints, Wire } from './endpoint.ts'
 
-/** The settings as an operator would write them: durations are text. */
+/** The settings in the form that an operator writes: durations are text. */
 export const effectiveConfig = z.custom<z.input<typeof configSchema>>(
   (value) => configSchema.safeParse(value).success,
 )
@@ -18,7 +18,7 @@ export const effectiveConfig = z.custom<z.input<typeof configSchema>>(
 const configAnswer = z.object({
   effective: effectiveConfig.describe('what is in force, with every default'),
   ...storedFields,
-  unknown_keys: z.array(rejectedDocument).describe('keys in the store that no instance reads'),
+  unknown_keys: z.array(rejectedDocument).describe('keys in the store that llamero does not know'),
 })
 export type ConfigAnswer = Wire<typeof configAnswer>
 
@@ -40,7 +40,7 @@ export const configEndpoints = {
   writeConfig: {
     method: 'put',
     path: '/admin/v1/config',
-    summary: 'Replaces the settings; the caller says which text it has seen.',
+    summary: 'Replaces the settings; If-Match or If-None-Match names the version that the caller has seen.',
     headers: seenHeaders,
     body: { fields: z.strictObject(textFields) },
     answer: { json: configWritten },
@@ -60,11 +60,11 @@ export const configEndpoints = {
     answer: { json: configChanged },
     errors: ['invalid', 'conflict'],
   },
-  // For a store that was wiped or emptied on purpose: until then the last good documents stay in force.
+  // For a store that was emptied on purpose: until this call the last good documents stay in force.
   acceptStore: {
     method: 'post',
     path: '/admin/v1/config/accept',
-    summary: 'Puts in force what a store says that is suspected of having lost its documents.',
+    summary: 'Puts the documents of a suspect store in force: one that looks wiped or emptied.',
     answer: { json: z.object({ accepted: z.string().describe('why the store was suspect') }) },
     errors: ['conflict'],
   },
@@ -78,7 +78,7 @@ export const configEndpoints = {
         folder: z
           .enum(['config', 'nodes', 'routes', 'keys'])
           .default('config')
-          .describe('what kind of document it is'),
+          .describe('the kind of the document'),
       }),
     },
     answer: { json: z.object({ ok: z.boolean(), errors: z.array(faultAnswer) }) },

@@ -8,20 +8,20 @@ const decisionAnswer = z.object({
   model: z.string(),
   tenant: z.string(),
   class: z.string().describe('priority class'),
-  node: z.string().nullable().describe('where it was sent; null when it was sent nowhere'),
+  node: z.string().nullable().describe('the node it was sent to; null: none'),
   reason: z
     .enum(['warm', 'affinity', 'cold-load', 'spill'])
     .nullable()
-    .describe('why it was sent there; null when it was sent nowhere'),
+    .describe('why that node was chosen; null: none was'),
   outcome: z
     .enum(['running', 'answered', 'failed', 'busy', 'left', 'cancelled', ...refusalReasons])
-    .describe('what came of it'),
+    .describe('how it ended'),
   waited_seconds: z.number(),
   predicted_ttft_seconds: z.number().nullable().describe('from arrival to the first token'),
   actual_ttft_seconds: z
     .number()
     .nullable()
-    .describe('null while there is none, when none came, and where it cannot be told'),
+    .describe('null before the first token, when none came, and when it is not known'),
   candidates: z.array(candidateAnswer).describe('the best few nodes, the chosen one first'),
 })
 export type DecisionAnswer = Wire<typeof decisionAnswer>
@@ -34,10 +34,10 @@ export const decisionEndpoints = {
     path: '/admin/v1/decisions',
     summary: 'Where the last requests of this instance were sent and why, the newest first.',
     query: z.strictObject({
-      outcome: z.string().exactOptional().describe('only those with this outcome'),
-      model: z.string().exactOptional().describe('only those for this model'),
-      tenant: z.string().exactOptional().describe('only those of this tenant'),
-      limit: z.coerce.number().int().min(1).max(1000).default(100).describe('most decisions to tell of'),
+      outcome: z.string().exactOptional().describe('only decisions with this outcome'),
+      model: z.string().exactOptional().describe('only decisions for this model'),
+      tenant: z.string().exactOptional().describe('only decisions for this tenant'),
+      limit: z.coerce.number().int().min(1).max(1000).default(100).describe('the longest list to return'),
     }),
     answer: { json: decisionList },
     errors: ['invalid'],

@@ -5,7 +5,7 @@ export const faultAnswer = z.object({
   path: z.string().describe('dotted path of the field; "" for the document itself'),
   line: z.int().nullable().describe('line of the text, from 1; null where it cannot be told'),
   message: z.string(),
-  hint: z.string().exactOptional().describe('what may have been meant'),
+  hint: z.string().exactOptional().describe('what was probably meant'),
 })
 
 export const rejectedDocument = z.object({
@@ -14,22 +14,22 @@ export const rejectedDocument = z.object({
 })
 export type RejectedDocument = Wire<typeof rejectedDocument>
 
-/** Fields of a document as it is stored, and the verdict on it. */
+/** Fields of a stored document and of the verdict on it. */
 export const storedFields = {
-  text: z.string().nullable().describe('the document as its operator wrote it; null when there is none'),
+  text: z.string().nullable().describe('the document as the operator wrote it; null when there is none'),
   modified: z.string().nullable().describe('its revision: what If-Match takes; null when there is none'),
   ok: z.boolean().describe('whether this text is in force'),
-  errors: z.array(faultAnswer).describe('why it is not; the last good version stays in force'),
-  warnings: z.array(z.string()).describe('what is in force and yet worth a second look'),
+  errors: z.array(faultAnswer).describe('why it is not; the last valid version stays in force'),
+  warnings: z.array(z.string()).describe('warnings about a document that is in force'),
 }
 export const storedAnswer = z.object(storedFields)
-/** A document as it is stored, and the verdict on it. */
+/** A stored document and the verdict on it. */
 export type StoredAnswer = Wire<typeof storedAnswer>
 
-/** The text of a document, which keeps its comments and the order of its fields. */
+/** A document as text, with its comments and the order of its fields. */
 export const textFields = { text: z.string().describe('the whole document, as YAML or JSON') }
 
-/** A body that is the document itself, or carries its text. */
+/** A body that is the document, or contains its text. */
 export const documentOrText = <S extends z.ZodType>(document: S) =>
   z.union([document, z.strictObject(textFields)])
 
@@ -40,7 +40,7 @@ export const patchBody = z
     'fields to set; null removes one; labels and other maps are merged, everything else is replaced. Comments survive',
   )
 
-/** Request headers by which a change says what it builds upon. */
+/** Request headers that name the version which a change replaces. */
 export const seenHeaders = {
   'if-match': 'the revision ("modified") that the caller has seen: 409 when the document has changed since',
   'if-none-match': '"*": the document must not exist yet, else 409',

@@ -1,32 +1,32 @@
 import type { z } from 'zod'
 import type { ErrorCode } from '../shared/errors.ts'
 
-/** Marks every JSON answer: fields are only ever added to this version. */
+/** In every JSON answer. Within a version fields are only added. */
 export const apiVersion = 'llamero/v1'
 
 /**
- * One method of one path of the admin listener. The router and the OpenAPI document are both made from these, and the types
- * of handlers and of the CLI are inferred from their schemas.
+ * One method of one path of the admin listener. The router and the OpenAPI document are made from these; the types of handlers
+ * and of the CLI are inferred from their schemas.
  */
 export interface Endpoint {
   readonly method: 'get' | 'put' | 'patch' | 'post' | 'delete'
   /** `:name` stands for a parameter. */
   readonly path: `/${string}`
-  /** One sentence for the reader of the document. */
+  /** One sentence for the OpenAPI document. */
   readonly summary: string
-  /** `open`: for load balancers and monitoring, without a token; by default see `access` of the admin listener. */
+  /** `open`: without a token, for load balancers and monitoring. Default: see `access` of the admin listener. */
   readonly access?: 'open'
   /** What each parameter of the path means. */
   readonly params?: Readonly<Record<string, string>>
   /** Without it the path takes no parameters; a path without a token ignores them. */
   readonly query?: z.ZodObject
-  /** Request headers with a meaning of their own, and that meaning. */
+  /** Request headers that the handler reads, with their meaning. */
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Body
   /** Statuses of success; 200 by default. */
   readonly statuses?: readonly number[]
   readonly answer: Answer
-  /** What the handler refuses with, besides what every request may meet. */
+  /** Error codes of the handler, besides those of every request. */
   readonly errors?: readonly ErrorCode[]
 }
 
@@ -40,15 +40,15 @@ type Body =
   | { readonly document: z.ZodType }
 
 type Answer =
-  /** JSON that begins with `apiVersion`, which its handler leaves out. */
+  /** JSON. The router puts `apiVersion` in front, so handlers leave it out. */
   | { readonly json: z.ZodObject }
   /** JSON of another format. */
   | { readonly foreign: z.ZodObject }
-  /** Text, and what status 503 says instead where the endpoint asks a question. */
+  /** Text; `no` is the text of status 503 where the endpoint answers a yes/no question. */
   | { readonly text: string; readonly no?: string; readonly type?: string }
   | null
 
-/** What a schema describes, as it is on the wire and as TypeScript reads it. */
+/** The type of a schema's values on the wire. */
 export type Wire<S extends z.ZodType> = DeepReadonly<z.output<S>>
 
 export type DeepReadonly<T> = T extends readonly (infer Item)[]
@@ -57,7 +57,7 @@ export type DeepReadonly<T> = T extends readonly (infer Item)[]
     ? { readonly [Field in keyof T]: DeepReadonly<T[Field]> }
     : T
 
-/** What a handler answers, and a client gets. */
+/** The type of an endpoint's answer, for its handler and its clients. */
 export type ContentOf<E extends Endpoint> = E['answer'] extends { readonly json: infer S extends z.ZodType }
   ? Wire<S>
   : E['answer'] extends { readonly foreign: infer S extends z.ZodType }

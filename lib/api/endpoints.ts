@@ -22,7 +22,7 @@ export const openApiEndpoints = {
   },
 } as const satisfies Endpoints
 
-/** All that the admin listener answers, by operation, in the order in which paths are matched. */
+/** Every endpoint of the admin listener by operation, in the order in which paths are matched. */
 export const endpoints = {
   ...healthEndpoints,
   ...openApiEndpoints,

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-/** What is answered in place of anything that was refused or failed. */
+/** The answer to every request that was refused or failed. */
 export const errorAnswer = z.object({
   error: z.object({
     code: z.string().describe('from the catalogue of errors; later versions may add some'),

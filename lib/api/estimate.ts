@@ -7,14 +7,14 @@ export const candidateAnswer = z.object({
   state: z
     .enum(['ready', 'full', 'loading', 'absent'])
     .describe('of the model there: in memory with a free slot, without one, being loaded, not in memory'),
-  start_seconds: z.number().describe('until it could begin'),
+  start_seconds: z.number().describe('until it could start'),
   prefill_seconds: z.number().describe('for its prompt'),
   decode_seconds: z.number().describe('for its answer'),
-  externality_seconds: z.number().describe('by which it slows the other requests there'),
-  eviction_seconds: z.number().describe('to load again what would be evicted for it'),
+  externality_seconds: z.number().describe('by which it slows other requests there'),
+  eviction_seconds: z.number().describe('to load evicted models again'),
   cost_seconds: z.number().describe('the weighted sum of these terms'),
 })
-/** A node as a place for a request: the terms of its cost, and their weighted sum. */
+/** A node that could serve a request, with its cost terms and their weighted sum. */
 export type CandidateAnswer = Wire<typeof candidateAnswer>
 
 /** Why a node is excluded. */
@@ -45,14 +45,11 @@ export type ExcludedNode = Wire<typeof excludedNode>
 
 /** Fields about the nodes that cannot take a request now. */
 export const excludedFields = {
-  excluded_total: z
-    .int()
-    .nullable()
-    .describe('nodes that cannot take it now; null where that was not looked for'),
+  excluded_total: z.int().nullable().describe('nodes that cannot take it now; null: not computed'),
   excluded_nodes: z
     .array(excludedNode)
     .nullable()
-    .describe('the first of these nodes: those that have its model, or that its route allows, come first'),
+    .describe('the first of these nodes; nodes that have its model or match its route come first'),
 }
 const excludedNodes = z.object(excludedFields)
 export type ExcludedNodes = Wire<typeof excludedNodes>
@@ -66,27 +63,27 @@ export const refusalReasons = [
   'load-failed',
 ] as const
 
-/** Fields of what a request has to expect. */
+/** Fields of the estimate for a request. */
 export const estimateFields = {
   refused: z
     .enum(refusalReasons)
     .nullable()
     .exactOptional()
-    .describe('why it would be refused at once, if it would; absent where that was not looked for'),
+    .describe('why it would be refused at once; null: it would not; absent: not computed'),
   waits_for: z
     .enum(['slot', 'load', 'share'])
     .nullable()
-    .describe('null when it could start now, or when that cannot be told'),
-  starts_in_seconds: z.number().nullable().describe('null when that cannot be told'),
+    .describe('null when it could start now, or when that is not known'),
+  starts_in_seconds: z.number().nullable().describe('null when that is not known'),
   places: z
     .int()
     .nullable()
-    .describe('nodes that could serve it; null where that was not looked for, as far back in a list'),
+    .describe('nodes that could serve it; null: not computed, as for later rows of a list'),
   candidates: z
     .array(candidateAnswer)
     .nullable()
-    .describe('the best of these nodes, the cheapest first; null where that was not looked for'),
+    .describe('the best of these nodes, the cheapest first; null: not computed'),
 }
 export const estimateAnswer = z.object(estimateFields)
-/** What a request has to expect. */
+/** The estimate for a request: what it waits for, until when, and the nodes that could serve it. */
 export type EstimateAnswer = Wire<typeof estimateAnswer>

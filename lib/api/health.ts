@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Endpoints } from './endpoint.ts'
 
-/** For load balancers, VIP managers and Prometheus: cheap, open, and never asking the store or a node. */
+/** For load balancers, VIP managers and Prometheus: cheap, open, without a call to the store or a node. */
 export const healthEndpoints = {
   readLiveness: {
     method: 'get',
@@ -15,7 +15,7 @@ export const healthEndpoints = {
     path: '/readyz',
     summary: 'Whether this instance should get requests, or requests for one model.',
     access: 'open',
-    // A model that is not one name counts as none: a load balancer must not take out an instance for that.
+    // A malformed `model` is ignored: a load balancer must not take out an instance for it.
     query: z.object({
       model: z
         .string()

@@ -5,8 +5,8 @@ const instanceAnswer = z.object({
   id: z.string(),
   version: z.string(),
   host: z.string().exactOptional().describe('host name of its machine; older versions leave it out'),
-  data: z.string().describe('where it serves requests'),
-  admin: z.string().describe('where its admin listener is'),
+  data: z.string().describe('address of its data listener'),
+  admin: z.string().describe('address of its admin listener'),
   started: z.string().describe('date'),
   role: z.enum(['leader', 'standby']),
   draining: z.boolean().describe('out of service for load balancers'),
@@ -22,7 +22,7 @@ const drainAnswer = z.object({ id: z.string(), draining: z.boolean() })
 
 const params = { id: 'id of the instance that answers' }
 
-/** An order to an instance is obeyed by that one only: another one answers 409 and says where it listens. */
+/** Only the named instance obeys an order: any other answers 409 with its address. */
 export const instanceEndpoints = {
   listInstances: {
     method: 'get',
@@ -37,7 +37,7 @@ export const instanceEndpoints = {
     params,
     body: {
       fields: z
-        .strictObject({ to: z.string().optional().describe('id of the instance that shall lead next') })
+        .strictObject({ to: z.string().optional().describe('id of the instance to lead next') })
         .prefault({}),
     },
     answer: {
@@ -48,7 +48,7 @@ export const instanceEndpoints = {
   drain: {
     method: 'post',
     path: '/admin/v1/instances/:id/drain',
-    summary: 'Takes the instance out of service for load balancers; it goes on serving.',
+    summary: 'Takes the instance out of service for load balancers; it goes on serving requests.',
     params,
     answer: { json: drainAnswer },
     errors: ['not_found', 'conflict'],

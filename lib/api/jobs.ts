@@ -12,15 +12,15 @@ export const jobAnswer = z.object({
   state: jobState,
   created: z.string().describe('date'),
   ended: z.string().nullable().describe('date; null until it ended'),
-  tenant: z.string().describe('that began it; "operator" for jobs begun by this API'),
+  tenant: z.string().describe('of the caller; "operator" for jobs of this API'),
   nodes: z
     .record(
       z.string(),
       z.object({
         state: jobState,
-        status: z.string().describe("the node's last word: Ollama's status line"),
-        completed: z.int().describe('bytes of all layers known by now'),
-        total: z.int().describe('bytes of all layers known by now'),
+        status: z.string().describe('the last status line of Ollama there'),
+        completed: z.int().describe('bytes of all layers known so far'),
+        total: z.int().describe('bytes of all layers known so far'),
         error: z.string().nullable().describe('why it failed, or what it waits for'),
       }),
     )
@@ -35,7 +35,7 @@ const jobMade = z.object({ job: z.string().describe('id of the job') })
 
 const params = { id: 'id of the job' }
 
-/** A job that is begun: it goes on whether its caller stays or not. */
+/** An endpoint that creates a job, which goes on without its caller. */
 const order = <Action extends string, Fields extends z.ZodRawShape>(
   action: Action,
   summary: string,
@@ -68,13 +68,13 @@ export const jobEndpoints = {
   listJobs: {
     method: 'get',
     path: '/admin/v1/jobs',
-    summary: 'Every model job that is still kept, the newest first.',
+    summary: 'The model jobs, running and recently ended, the newest first.',
     answer: { json: jobList },
   },
   readJob: {
     method: 'get',
     path: '/admin/v1/jobs/:id',
-    summary: 'One model job, and how far it is on each node.',
+    summary: 'One model job, with its progress on each node.',
     params,
     answer: { json: jobAnswer },
     errors: ['not_found'],
@@ -82,7 +82,7 @@ export const jobEndpoints = {
   cancelJob: {
     method: 'delete',
     path: '/admin/v1/jobs/:id',
-    summary: 'Asks for a job to be cancelled; its nodes are left as they are then.',
+    summary: 'Cancels a job; nodes keep what they have by then.',
     params,
     statuses: [202],
     answer: { json: jobMade },

@@ -9,10 +9,10 @@ const keyAnswer = z.object({
   tenant: z.string(),
   scopes: z.array(z.enum(scopes)),
   models: z.array(z.string()).describe('names or globs of the models it may use'),
-  options: keyOptionsSchema.describe('what it may set otherwise than "callers" in the config says'),
+  options: keyOptionsSchema.describe('exceptions from "callers" in the config'),
   class: z.string().nullable().describe('priority class of its requests; null: the default'),
   expires: z.string().nullable().describe('date; null: never'),
-  warnings: z.array(z.string()).describe('what is in force and yet worth a second look'),
+  warnings: z.array(z.string()).describe('warnings about a key that is in force'),
 })
 export type KeyAnswer = Wire<typeof keyAnswer>
 

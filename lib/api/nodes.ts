@@ -13,16 +13,16 @@ export const nodeAnswer = z.object({
   state: z
     .enum([...nodeStates, 'departed', 'rejected'])
     .describe(
-      'what its operator wants; departed: it was registered by an agent that is gone, and is remembered; rejected: no version of its document was ever valid',
+      'what the operator wants; departed: its agent withdrew it or is gone; rejected: no version of its document was ever valid',
     ),
-  health: z.enum(seenHealths).describe('as the probes found it; unknown before the first one'),
+  health: z.enum(seenHealths).describe('by the probes; unknown before the first one'),
   reason: z.string().describe('why the health is what it is'),
   since: z.string().nullable().describe('date of the last change of health; null before the first probe'),
-  weight: z.number().describe('share of requests against the other nodes'),
-  slots: z.int().describe('requests at once: the least of its models in memory, as configured or learned'),
+  weight: z.number().describe('speed relative to the other nodes'),
+  slots: z.int().describe('requests at once: the smallest of its models in memory, configured or learned'),
   slots_by_model: z.record(z.string(), z.int()).describe('of each model in memory'),
   labels: z.record(z.string(), z.string()),
-  source: z.enum(['operator', 'agent']).describe('which of them registered it'),
+  source: z.enum(['operator', 'agent']).describe('what registered it'),
   version: z.string().describe("Ollama's version; empty before it has answered"),
   running: z.int().describe('requests running on it, from all instances'),
   running_by_instance: z.record(z.string(), z.int()),
@@ -32,15 +32,13 @@ export const nodeAnswer = z.object({
   vram_bytes: z.int().describe('GPU memory that its loaded models take'),
   rejected: z
     .array(faultAnswer)
-    .describe(
-      'why its document is not in force as it is stored: its last valid version is, if there was one',
-    ),
+    .describe('why the stored document is not in force; the last valid version is, if there was one'),
 })
 export type NodeAnswer = Wire<typeof nodeAnswer>
 
 const nodeList = z.object({ nodes: z.array(nodeAnswer) })
 
-/** Headers are left out: they may hold secrets. */
+/** Without headers: they may contain secrets. */
 const writtenNode = z.object({
   name: z.string(),
   ...nodeSchema.omit({ headers: true }).shape,
@@ -53,7 +51,7 @@ export const nodeEndpoints = {
   listNodes: {
     method: 'get',
     path: '/admin/v1/nodes',
-    summary: 'The Ollama servers: what is wanted of each, and what is observed.',
+    summary: 'The Ollama servers: the wanted and the observed state of each.',
     answer: { json: nodeList },
   },
   readNode: {

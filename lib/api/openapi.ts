@@ -15,7 +15,7 @@ import { waitingAnswer } from './queue.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
-/** Schemas that several operations share, by their names in the document: those that callers send, and those they get. */
+/** Schemas that several operations share, by their names in the document: `sent` by callers, `told` to them. */
 const sent = { Config: configSchema, NodeSpec: nodeSchema, RouteSpec: routeSchema, Patch: patchBody }
 const told = {
   Error: errorAnswer,
@@ -34,7 +34,7 @@ const told = {
 type OpenApiDocument = Json & { readonly openapi: string }
 
 /**
- * The OpenAPI 3.1 document of `endpoints`. It takes tens of milliseconds, in turns of a few: requests go on meanwhile.
+ * The OpenAPI 3.1 document of `endpoints`. It takes tens of milliseconds, in slices of a few, so that requests go on.
  *
  * @param version of llamero.
  */
@@ -57,7 +57,7 @@ export async function openApi(endpoints: Endpoints, version: string): Promise<Op
     info: {
       title: 'llamero admin API',
       version,
-      description: `Every JSON answer carries "apiVersion": "${apiVersion}"; within it fields are only ever added.`,
+      description: `Every JSON answer carries "apiVersion": "${apiVersion}"; within it fields are only added.`,
     },
     paths,
     components: {
@@ -77,7 +77,7 @@ export async function openApi(endpoints: Endpoints, version: string): Promise<Op
   }
 }
 
-/** The schema of a JSON answer as it is on the wire; null: it is no JSON. */
+/** The schema of a JSON answer on the wire; null: the answer is not JSON. */
 export function jsonOf(answer: NonNullable<Endpoint['answer']>): z.ZodObject | null {
   if ('foreign' in answer) return answer.foreign
   if ('json' in answer) return z.object({ apiVersion: z.literal(apiVersion), ...answer.json.shape })
@@ -225,10 +225,10 @@ interface Converted {
 
 function tidy({ zodSchema, jsonSchema }: Converted): void {
   if (zodSchema === effectiveConfig) jsonSchema.$ref = refTo('Config')
-  // zod says of an answer that it has no other fields; the next version may have.
+  // zod forbids further fields in an answer; the next version may add some.
   const { def } = zodSchema._zod
   if (def.type === 'object' && !('catchall' in def && def.catchall)) delete jsonSchema.additionalProperties
-  // What every integer of JavaScript keeps to says nothing of this one.
+  // The bounds of JavaScript's integers say nothing about this field.
   if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
   if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
 }

@@ -3,8 +3,8 @@ import type { ContentOf, DeepReadonly, Endpoint } from './endpoint.ts'
 import type { endpoints } from './endpoints.ts'
 
 /**
- * What the endpoints say of a path below `/admin/v1`, as a client writes it: `/jobs/${id}`, `/queue?limit=100`. Types only:
- * the schemas themselves are for the server.
+ * Types of a path below `/admin/v1`, as a client writes it: `/jobs/${id}`, `/queue?limit=100`. Only types: the CLI does not
+ * load the schemas.
  */
 
 type Method = Endpoint['method']
@@ -12,10 +12,10 @@ type Method = Endpoint['method']
 /** The path itself where there is such an endpoint, else never. */
 export type KnownPath<M extends Method, Path extends string> = [At<M, Path>] extends [never] ? never : Path
 
-/** What is answered there; null: nothing. */
+/** The answer of the path; null: none. */
 export type AnswerAt<M extends Method, Path extends string> = Answer<At<M, Path>>
 
-/** What may be sent there. */
+/** The body that the path takes. */
 export type BodyAt<M extends Method, Path extends string> = SentTo<At<M, Path>>
 
 type Answer<Each> = Each extends Endpoint ? (Each['answer'] extends null ? null : ContentOf<Each>) : never
@@ -24,7 +24,7 @@ type SentTo<Each> = Each extends { readonly body: { readonly fields: infer S ext
   ? Sent<z.input<S>>
   : object
 
-/** JSON leaves out what is undefined. */
+/** JSON leaves out undefined fields. */
 type Sent<Fields> = {
   readonly [Name in keyof Fields]: object extends Pick<Fields, Name>
     ? DeepReadonly<Fields[Name]> | undefined
@@ -38,7 +38,7 @@ type At<M extends Method, Path extends string> = Find<
 
 type WithoutQuery<Path extends string> = Path extends `${infer Bare}?${string}` ? Bare : Path
 
-/** The endpoint that has the very path, else those whose parameters can take the values in it. */
+/** The endpoint with exactly this path, else the endpoints with parameters that match it. */
 type Find<Each extends Endpoint, Path extends string> = Path extends string
   ? [Named<Each, Path>] extends [never]
     ? Matching<Each, Path>

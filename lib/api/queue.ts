@@ -9,12 +9,12 @@ const waitingFields = {
   tenant: z.string(),
   class: z.string().describe('priority class'),
   waited_seconds: z.number(),
-  node: z.string().nullable().describe('where it is planned to go; null while there is no plan'),
+  node: z.string().nullable().describe('the planned node; null while there is none'),
   ...estimateFields,
   ...excludedFields,
 }
 export const waitingAnswer = z.object(waitingFields)
-/** A request that waits, and what it has to expect. */
+/** A waiting request and its estimate. */
 export type WaitingAnswer = Wire<typeof waitingAnswer>
 
 const queueAnswer = z.object({
@@ -22,18 +22,18 @@ const queueAnswer = z.object({
   total: z.int().describe('requests that wait in this instance'),
   by_class: z.record(z.string(), z.int()),
   by_tenant: z.record(z.string(), z.int()),
-  waiting: z.array(waitingAnswer).describe('the first of them, in the order in which they will be served'),
+  waiting: z.array(waitingAnswer).describe('the first of them, in serving order'),
 })
 export type QueueAnswer = Wire<typeof queueAnswer>
 
 const waitingDetail = z.object({
   instance: z.string(),
-  position: z.int().describe('in the order in which requests will be served, from 1'),
+  position: z.int().describe('in serving order, from 1'),
   ...waitingFields,
   prompt_tokens: z.int().describe('estimated from the body'),
-  max_tokens: z.int().nullable().describe('that may be written; null: the caller set no limit'),
+  max_tokens: z.int().nullable().describe('the longest answer; null: the caller set no limit'),
   labels: z.record(z.string(), z.string()).describe('that a node must have'),
-  failed_on: z.array(z.string()).describe('nodes that failed it already'),
+  failed_on: z.array(z.string()).describe('nodes on which it has failed'),
 })
 export type WaitingDetail = Wire<typeof waitingDetail>
 
@@ -43,9 +43,9 @@ export const queueEndpoints = {
   listQueue: {
     method: 'get',
     path: '/admin/v1/queue',
-    summary: 'What waits in this instance, in the order in which it will be served, and why.',
+    summary: 'The waiting requests of this instance in serving order, and why each waits.',
     query: z.strictObject({
-      limit: z.coerce.number().int().min(1).max(1000).default(100).describe('most requests to tell of'),
+      limit: z.coerce.number().int().min(1).max(1000).default(100).describe('the longest list to return'),
     }),
     answer: { json: queueAnswer },
     errors: ['invalid'],
@@ -53,7 +53,7 @@ export const queueEndpoints = {
   readWaiting: {
     method: 'get',
     path: '/admin/v1/queue/:id',
-    summary: 'One waiting request, and what it has to expect.',
+    summary: 'One waiting request and its estimate.',
     params,
     answer: { json: waitingDetail },
     errors: ['not_found'],

@@ -5,17 +5,17 @@ import { estimateAnswer, exclusions } from './estimate.ts'
 import { seenHealths } from './nodes.ts'
 
 const routeTestAnswer = z.object({
-  asked: z.string().describe('the model that was asked for, by its canonical name'),
+  asked: z.string().describe('the requested model, by its canonical name'),
   tenant: z.string(),
   route: z.string().nullable().describe('name of the route that matches; null: none'),
-  wanted: z.array(z.string()).describe('the models that may answer, in order'),
-  labels: z.record(z.string(), z.string()).describe('what the route demands of nodes'),
+  wanted: z.array(z.string()).describe('the models to try, in order'),
+  labels: z.record(z.string(), z.string()).describe('labels that the route requires of nodes'),
   class: z.string().describe('priority class'),
   model: z.string().nullable().describe('the model that would answer; null: no node has any of them'),
-  num_ctx: z.int().nullable().describe("context that is asked for; null: the node's own"),
+  num_ctx: z.int().nullable().describe("requested context in tokens; null: the node's own"),
   panic: z
     .boolean()
-    .describe('breakers and advice keep it from most nodes that have the model, so they are not believed'),
+    .describe('breakers or advice exclude most nodes that have the model, so both are ignored'),
   nodes: z.array(
     z.object({
       name: z.string(),
@@ -38,9 +38,9 @@ const routeTestAnswer = z.object({
       reason: z.enum(['warm', 'affinity', 'cold-load', 'spill', 'fallback']),
     })
     .nullable()
-    .describe('where it would be sent; null: nowhere now'),
-  refusal: z.enum(['no-model', 'down', 'full']).nullable().describe('why it would be sent nowhere'),
-  estimate: estimateAnswer.exactOptional().describe('what it would have to expect; absent without a model'),
+    .describe('the node it would be sent to; null: none now'),
+  refusal: z.enum(['no-model', 'down', 'full']).nullable().describe('why it would be sent to no node'),
+  estimate: estimateAnswer.exactOptional().describe('its estimate; absent without a model'),
 })
 export type RouteTestAnswer = Wire<typeof routeTestAnswer>
 

@@ -8,7 +8,7 @@ const routeAnswer = z.object({
   in_force: z
     .object(routeSchema.shape)
     .nullable()
-    .describe('the version in force, with every default; null when no version was ever good'),
+    .describe('the version in force, with every default; null when no version was ever valid'),
   ...storedFields,
 })
 export type RouteAnswer = Wire<typeof routeAnswer>
@@ -37,7 +37,7 @@ export const routeEndpoints = {
   writeRoute: {
     method: 'put',
     path: '/admin/v1/routes/:name',
-    summary: 'Makes a routing rule, or replaces its document.',
+    summary: 'Creates a routing rule, or replaces its document.',
     params,
     headers: seenHeaders,
     body: { document: documentOrText(routeSchema) },
@@ -45,11 +45,11 @@ export const routeEndpoints = {
     answer: { json: writtenRoute },
     errors: ['invalid', 'conflict'],
   },
-  // Makes the route when there is none: every field has a default.
+  // Creates the route when there is none: every field has a default.
   changeRoute: {
     method: 'patch',
     path: '/admin/v1/routes/:name',
-    summary: 'Changes some fields of a routing rule; makes it when there is none.',
+    summary: 'Changes some fields of a routing rule; creates it when there is none.',
     params,
     body: { document: patchBody },
     statuses: [200, 201],

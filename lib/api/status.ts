@@ -22,8 +22,8 @@ const term = z.object({
   fence: z.string().describe('revision of the leader key: later terms have higher ones'),
   instance: z.string(),
   since: z.string().describe('date'),
-  until: z.string().nullable().describe('date at which the next term began; null while it lasts'),
-  why: z.string().nullable().describe('why it ended, as the next leader saw it'),
+  until: z.string().nullable().describe('date of the next term; null: this one still lasts'),
+  why: z.string().nullable().describe('why it ended, by the next leader'),
 })
 
 const store = z.object({
@@ -31,18 +31,18 @@ const store = z.object({
   ok: z.boolean(),
   state: z
     .enum(['ok', 'read-only', 'refused', 'unreachable'])
-    .describe('refused: not even reading is allowed'),
+    .describe('refused: not even reads are allowed'),
   problem: z
     .object({
       kind: z.enum(['no-space', 'corrupt', 'no-permission', 'disk-full', 'unwritable']),
       since: z.string().describe('date'),
       reason: z.string(),
-      todo: z.string().describe('what an operator can do'),
+      todo: z.string().describe('the remedy'),
     })
     .nullable()
-    .describe('what it refuses although it answers; null: nothing'),
-  last_contact_seconds: z.number().nullable().describe('since it was heard; null before the first time'),
-  round_trip_ms: z.number().nullable().describe('that one read takes now; null when it does not answer'),
+    .describe('why it refuses calls although it answers; null: it does not'),
+  last_contact_seconds: z.number().nullable().describe('since its last answer; null before the first one'),
+  round_trip_ms: z.number().nullable().describe('of one read now; null when it does not answer'),
   members: z
     .array(
       z.object({
@@ -57,22 +57,25 @@ const store = z.object({
 const config = z.object({
   source: z
     .enum(['store', 'snapshot', 'none'])
-    .describe("where the documents in force come from; snapshot: the one on the instance's disk"),
-  suspect: z.string().nullable().describe('why what the store says is not put in force; null when it is'),
+    .describe("source of the documents in force; snapshot: the copy on the instance's disk"),
+  suspect: z
+    .string()
+    .nullable()
+    .describe('why the documents of the store are not put in force; null: they are'),
   revision: z.string().describe('store revision of what is in force on this instance'),
   stored: z
     .string()
     .describe(
-      'revision of the last change an operator made: an instance with a revision as high has judged every change',
+      'revision of the last change of an operator: an instance with a revision this high has checked every change',
     ),
   active: z
     .array(z.object({ id: z.string(), revision: z.string() }))
-    .describe('what each instance has in force'),
-  rejected: z.array(rejectedDocument).describe('the first documents that are not in force, and why'),
-  rejected_total: z.int().describe('documents that are not in force'),
+    .describe('the revision in force on each instance'),
+  rejected: z.array(rejectedDocument).describe('the first rejected documents, with their faults'),
+  rejected_total: z.int().describe('number of rejected documents'),
   warned: z
     .array(z.object({ key: z.string(), warnings: z.array(z.string()) }))
-    .describe('documents besides nodes that are in force and yet worth a second look'),
+    .describe('documents in force with warnings, other than nodes'),
 })
 
 const nodes = z.object({
@@ -81,17 +84,17 @@ const nodes = z.object({
   slow: z.int(),
   down: z.int(),
   cordoned: z.int(),
-  rejected: z.int().describe('documents of nodes that are not in force as they are stored'),
+  rejected: z.int().describe('rejected documents of nodes'),
   unwell: z.int().describe('nodes that requests avoid: down, slow, or with an open breaker'),
   unwell_first: z.array(unwellNode).describe('the first of them, the worst first'),
-  departed: z.int().describe('nodes of agents that are not registered any more'),
-  departed_first: z.array(departedNode).describe('those that departed last, the newest first'),
+  departed: z.int().describe('nodes of agents that are no longer registered'),
+  departed_first: z.array(departedNode).describe('the last departed nodes, the newest first'),
 })
 
 const models = z.object({
   on_disk: z.int(),
   loaded: z.int(),
-  differing: z.int().describe('models of which some nodes have an older copy than others'),
+  differing: z.int().describe('models with an older copy on some nodes'),
   differing_first: z.array(z.object({ name: z.string(), older_on: z.array(z.string()) })),
 })
 
@@ -107,7 +110,9 @@ const statusAnswer = z.object({
       cut_off: z
         .string()
         .nullable()
-        .describe('the instance that reaches nodes while this one reaches none; null otherwise'),
+        .describe(
+          'an instance that reaches nodes while this one reaches none; null: this one is not cut off',
+        ),
     })
     .describe('the instance that answers'),
   leader: z.object({ id: z.string(), fence: z.string() }).nullable().describe('null: no instance leads'),
@@ -115,13 +120,13 @@ const statusAnswer = z.object({
   store,
   advice: z
     .enum(['leader', 'own'])
-    .describe('health and weights in force: those of the leader, or found by this instance'),
+    .describe('source of health and weights: the leader, or probes of this instance'),
   config,
   nodes,
   models,
   instances: z.int(),
   requests: z.object({ running: z.int(), queued: z.int() }).describe('of all instances'),
-  warnings: z.array(z.string()).describe('what an operator should know'),
+  warnings: z.array(z.string()).describe('warnings for the operator'),
 })
 export type StatusAnswer = Wire<typeof statusAnswer>
 

@@ -9,9 +9,9 @@ interface AdminClientOptions {
   readonly url: string
   readonly token: () => string | null
   readonly clock: Clock
-  /** Milliseconds one request may take, from connecting to the last byte of the answer. */
+  /** Time limit of one request in milliseconds, from connecting to the last byte of the answer. */
   readonly timeoutMs: number
-  /** Aborts what is under way: the user pressed Ctrl-C. */
+  /** Aborts running requests: the user pressed Ctrl-C. */
   readonly signal: AbortSignal
 }
 
@@ -25,7 +25,7 @@ interface Request<M extends Method, Path extends string> {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** The admin API as the CLI speaks it. Whatever goes wrong comes out as a Failure with the exit code it deserves. */
+/** The client of the admin API. Every error becomes a CliFailure with its exit code. */
 export class AdminClient {
   readonly #options: AdminClientOptions
   readonly #base: string
@@ -40,7 +40,7 @@ export class AdminClient {
     return this.send<'get', Path>({ method: 'get', path })
   }
 
-  /** The document of the answer; null when it has none (204). */
+  /** The JSON document of the answer; null without one (204). */
   async send<M extends Method, const Path extends string>(
     request: Request<M, Path>,
   ): Promise<AnswerAt<M, Path>> {
@@ -59,7 +59,7 @@ export class AdminClient {
       throw new CliFailure(
         exits.unavailable,
         `cannot reach ${this.#base} (${reason})`,
-        'is it running? llamero serve',
+        'check that an instance runs there (llamero serve), or set --admin-url',
         { cause: error },
       )
     } finally {
@@ -75,7 +75,7 @@ export class AdminClient {
     return fetch(`${this.#base}/admin/v1${path}`, {
       method: method.toUpperCase(),
       signal,
-      // The token is for this address only, wherever it may point to.
+      // A redirect must not carry the token to another address.
       redirect: 'manual',
       body: body === undefined ? null : JSON.stringify(body),
       headers: {
@@ -100,7 +100,7 @@ function baseOf(text: string): string {
     throw new CliFailure(
       exits.usage,
       'the admin URL must not contain credentials',
-      'put the token into LLAMERO_ADMIN_TOKEN',
+      'set LLAMERO_ADMIN_TOKEN instead',
     )
   return `${url.origin}${url.pathname.replace(/\/+$/, '')}`
 }
@@ -125,7 +125,7 @@ function objectOf(text: string): Record<string, unknown> | null {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null
   } catch {
-    return null // not JSON: the caller says so
+    return null // not JSON: the caller reports it
   }
 }
 

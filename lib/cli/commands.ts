@@ -3,11 +3,11 @@ import type { Finish } from './context.ts'
 import type { Invocation } from './invocation.ts'
 
 interface TopCommand {
-  /** With its arguments, as commander takes it. */
+  /** With its arguments, in commander's notation. */
   readonly usage: string
   readonly alias?: string
   readonly description: string
-  /** Loads the modules of the command; resolves to what adds its options, actions and subcommands. */
+  /** Loads the modules of the command; resolves to the function that adds its options, actions and subcommands. */
   readonly load: () => Promise<(command: Command, invocation: Invocation, finish: Finish) => void>
 }
 
@@ -41,7 +41,7 @@ const topCommands: readonly TopCommand[] = [
   },
   {
     usage: 'node',
-    description: 'the Ollama servers requests go to',
+    description: 'the Ollama servers that get the requests',
     load: async () => (await import('./commands/node.ts')).fillNode,
   },
   {
@@ -77,7 +77,7 @@ const topCommands: readonly TopCommand[] = [
   },
   {
     usage: 'queue',
-    description: 'what waits in the instance asked, and where it sent the last requests',
+    description: 'the requests that wait in this instance, and where it sent the last ones',
     load: async () => (await import('./commands/queue.ts')).fillQueue,
   },
   {
@@ -97,7 +97,7 @@ const topCommands: readonly TopCommand[] = [
   },
   {
     usage: 'env',
-    description: 'the settings in force here, and where each comes from',
+    description: 'the settings of this executable, each with its source',
     load: async () => (await import('./commands/env.ts')).fillEnv,
   },
   {
@@ -108,8 +108,8 @@ const topCommands: readonly TopCommand[] = [
 ]
 
 /**
- * Adds every command to `program`, but fills only the one that the command line is about: loading all of them would take
- * several times as long as what one command does.
+ * Adds every command to `program`, but fills only the command that the command line names: loading all of them would take
+ * several times as long as running one.
  */
 export async function addCommands(
   program: Command,

@@ -1,9 +1,9 @@
 import type { Clock } from '../shared/clock.ts'
 
-/** Called with the exit code of a command that ran until it was told to stop. */
+/** Called with the exit code of a command that ran until a signal stopped it. */
 export type Finish = (exitCode: number) => void
 
-/** One setting of this instance with its effective value and where that came from. */
+/** One setting of this instance, with its effective value and the source of the value. */
 export interface Setting {
   readonly name: string
   /** As typed: `--listen`; "" when it has none. */
@@ -16,7 +16,7 @@ export interface Setting {
   readonly secret: boolean
 }
 
-/** Flags given to a long-running command, as typed but for the dashes: `log-level`. */
+/** Flags of a long-running command, without their dashes: `log-level`. */
 export type CommandFlags = Record<string, string | boolean>
 
 /** The Ollama server to simulate. */
@@ -24,18 +24,18 @@ export interface SimulateOptions {
   readonly name: string
   /** 0: any free port. */
   readonly port: number
-  /** Names from the simulator's own models; empty for all of them. */
+  /** Names of models that the simulator knows; empty: all of them. */
   readonly models: readonly string[]
   /** Factor on the simulator's pace: 2 is twice as fast. */
   readonly speed: number
   readonly slots: number
 }
 
-/** The Ollama beside an agent, and the node it is registered as. */
+/** The Ollama on the host of an agent, and the node as which the agent registers it. */
 export interface AgentOptions {
   /** The local Ollama's URL. */
   readonly ollama: string
-  /** Its URL as instances on other hosts reach it. */
+  /** The URL at which instances on other hosts reach it. */
   readonly announce: string
   readonly labels: Readonly<Record<string, string>>
   readonly slots: number | undefined
@@ -43,23 +43,23 @@ export interface AgentOptions {
   readonly keepAlive: number | string | undefined
 }
 
-/** What `llamero simulate` was asked for. */
+/** The options of `llamero simulate`. */
 export interface RehearsalRequest {
   /** File; undefined: the default fleet. */
   readonly fleet: string | undefined
-  /** File; undefined: requests are made up. */
+  /** File; undefined: generated requests. */
   readonly trace: string | undefined
-  /** Empty: all of them, and the yardstick. */
+  /** Empty: all of them, and the ideal policy to compare with. */
   readonly policies: readonly string[]
   /** Share of the fleet's capacity. */
   readonly load: number
   readonly requests: number
   readonly seeds: number
   readonly scenario: string
-  /** Seconds to the first token, and tokens per second after it, that callers should get. */
+  /** The service level: seconds to the first token, and tokens per second after it. */
   readonly ttft: number
   readonly pace: number
-  /** Seconds after which callers without a token give up; null: never. */
+  /** Seconds after which a caller that has received no token leaves; null: never. */
   readonly patience: number | null
   /** File for a plot. */
   readonly plot: string | undefined
@@ -71,7 +71,7 @@ export interface RehearsedFigure {
   readonly sd: number
 }
 
-/** How one policy did. */
+/** The results of one policy. */
 export interface RehearsedPolicy {
   readonly policy: string
   readonly slo: RehearsedFigure
@@ -87,10 +87,10 @@ export interface RehearsedPolicy {
   readonly worst_tenant_slo: RehearsedFigure
 }
 
-/** All that the command line touches outside itself. */
+/** Everything outside the CLI that commands use. */
 export interface CliContext {
   readonly adminUrl: string
-  /** Called when a request is sent, so that commands without one need no token. */
+  /** Called when a request is sent: commands that send none need no token. */
   readonly adminToken: () => string | null
   readonly stdin: NodeJS.ReadableStream & { isTTY?: boolean }
   readonly stdout: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
@@ -103,18 +103,18 @@ export interface CliContext {
   readonly settings: () => readonly Setting[]
   /** Shell command that opens a file for editing. */
   readonly editor: string
-  /** Commands that run until they are told to stop; each resolves to its exit code. */
+  /** Commands that run until a signal stops them; each resolves to its exit code. */
   readonly run: {
     serve(flags: CommandFlags): Promise<number>
     quickstart(flags: CommandFlags): Promise<number>
     agent(flags: CommandFlags, options: AgentOptions): Promise<number>
     simulateNode(options: SimulateOptions): Promise<number>
-    /** Ends by itself. `onRound` is awaited before each round. */
+    /** Ends without a signal. `onRound` is awaited before each round. */
     rehearse(
       request: RehearsalRequest,
       onRound: (policy: string, round: number) => Promise<void>,
     ): Promise<{ readonly policies: readonly RehearsedPolicy[] }>
   }
-  /** The fleet rehearsed with when none is given, as the text of a fleet file. */
+  /** The default fleet of the rehearsal, as the text of a fleet file. */
   defaultFleet(): Promise<string>
 }

@@ -1,12 +1,12 @@
 import { Document, isScalar, Scalar, visit } from 'yaml'
 import { escapeInJson, steering } from '../shared/steering.ts'
 
-/** A document as JSON that is safe on a terminal: what would steer that is escaped, and means the same. */
+/** A document as JSON that is safe on a terminal: control characters are escaped, which keeps the meaning. */
 export function jsonText(document: unknown, indent?: number): string {
   return escapeInJson(JSON.stringify(document, null, indent))
 }
 
-/** The same as YAML. Only scalars in double quotes can hold escapes. */
+/** The same as YAML. Only scalars in double quotes can contain escapes. */
 export function yamlText(document: unknown): string {
   const yaml = new Document(document)
   visit(yaml, {

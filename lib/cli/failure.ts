@@ -13,7 +13,7 @@ export const exits = {
 } as const
 export type Exit = (typeof exits)[keyof typeof exits]
 
-/** A command that cannot do what it was asked: what went wrong, the exit code, and where known the next command to try. */
+/** A command that failed: the reason, the exit code, and if known the next command to try. */
 export class CliFailure extends Error {
   override readonly name = 'Failure'
   readonly exit: Exit

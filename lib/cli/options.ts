@@ -7,33 +7,33 @@ export type Output = (typeof outputs)[number]
 /** Options of a command that asks the admin API for a document and prints it. */
 export interface RequestOptions {
   readonly output: Output
-  /** Milliseconds one request may take. */
+  /** Time limit of a request in milliseconds. */
   readonly timeout: number
 }
 
 /** Adds `-o` to a command that prints data. */
 export function withOutput(command: Command): Command {
   return command.addOption(
-    new Option('-o, --output <format>', 'how to print it').choices(outputs).default('table'),
+    new Option('-o, --output <format>', 'output format').choices(outputs).default('table'),
   )
 }
 
-/** Milliseconds one request to the admin API may take unless the caller says otherwise. */
+/** Default time limit of a request to the admin API, in milliseconds. */
 export const requestTimeoutMs = 10_000
 
 /** Adds `--timeout` to a command that sends requests to the admin API. */
 export function withTimeout(command: Command): Command {
-  return command.addOption(timeoutOption('time one request may take', requestTimeoutMs))
+  return command.addOption(timeoutOption('time limit of one request', requestTimeoutMs))
 }
 
-/** `--timeout`, whose meaning the command says. */
+/** `--timeout` with a description by the command. */
 export function timeoutOption(meaning: string, defaultMs: number): Option {
   return new Option('--timeout <duration>', meaning)
     .argParser(durationOption)
     .default(defaultMs, formatDuration(defaultMs))
 }
 
-/** Adds `--yes` to a command that asks before it acts. */
+/** Adds `--yes` to a command that asks for confirmation. */
 export function withYes(command: Command): Command {
   return command.option('-y, --yes', 'do not ask for confirmation')
 }
@@ -58,7 +58,7 @@ export function numberOption(min: number, max = Number.MAX_SAFE_INTEGER): (text:
   }
 }
 
-/** A number where the text is one. */
+/** The text as a number, if it is one. */
 export function secondsOrText(text: string): number | string {
   return text.trim() === '' || Number.isNaN(Number(text)) ? text : Number(text)
 }

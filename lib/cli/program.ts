@@ -9,20 +9,20 @@ import { usageHint } from './usage-hint.ts'
 
 export type { CliContext } from './context.ts'
 
-/** The longest a timer takes. */
+/** The longest delay of a timer, in milliseconds. */
 const foreverMs = 2 ** 31 - 1
 
 /**
- * Runs one command line (without node and script) and resolves to its exit code. Never throws, never ends the process:
- * set `process.exitCode` from it, so that piped output is still written out.
+ * Runs one command line (without node and script) and resolves to its exit code. Never throws and never ends the process: set
+ * `process.exitCode` from the result, so that piped output is still written.
  */
 export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
   let exitCode: number = exits.ok
   const program = new Command('llamero')
   const invocation = new Invocation(context, () => program.opts<GlobalOptions>())
-  // The clock's timers do not keep the process alive; a command under way must.
+  // The clock's timers do not keep the process alive; a running command must.
   const awake = setInterval(() => {}, foreverMs)
-  // `llamero node list | head -1`: the reader has left, and that is fine.
+  // `llamero node list | head -1`: the reader has closed the pipe, which is no error.
   context.stdout.on('error', () => {})
   try {
     configure(program, context)
@@ -53,14 +53,14 @@ function configure(program: Command, { version, stdout, stderr }: CliContext): v
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
-      // Reported with all other errors instead, by `afterParser`.
+      // `afterParser` reports it, like all other errors.
       outputError: () => {},
       getOutHelpWidth: () => stdout.columns ?? 100,
       getErrHelpWidth: () => stderr.columns ?? 100,
     })
 }
 
-/** A command in a list of commands. That it has options goes without saying, and is not known before it is filled. */
+/** The line of a command in a list of commands. Its options are left out: they are known only after it is filled. */
 function subcommandTerm(command: Command): string {
   const args = command.registeredArguments.map((argument) => {
     const name = `${argument.name()}${argument.variadic ? '...' : ''}`
@@ -72,7 +72,7 @@ function subcommandTerm(command: Command): string {
 const exitCodeHelp = `
 Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 invalid, 7 unavailable, 8 waited too long`
 
-/** Commander ends a command line by throwing: after help or the version, which is no error, or on a wrong one. */
+/** Commander ends a command line by throwing: after help or the version (no error), or on a wrong command line. */
 function afterParser(
   error: CommanderError,
   terminal: Terminal,

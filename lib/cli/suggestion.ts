@@ -2,8 +2,8 @@ import { didYouMean } from '../shared/did-you-mean.ts'
 import { CliFailure, exits } from './failure.ts'
 
 /**
- * The outcome of `call`; where it found nothing called `name`, the failure says which of the `known` names may have
- * been meant, or else the command that lists them.
+ * The result of `call`. When it finds nothing named `name`, the failure suggests the closest of the `known` names, or the
+ * command that lists them.
  */
 export async function suggesting<T>(
   name: string,
@@ -15,7 +15,7 @@ export async function suggesting<T>(
     return await call
   } catch (error) {
     if (!(error instanceof CliFailure) || error.exit !== exits.notFound) throw error
-    // The list is a courtesy: without it the first failure still stands.
+    // Without the list there is no suggestion, and the first failure is reported.
     const meant = didYouMean(name, await known().catch(() => []))
     const hint = meant ? `did you mean "${meant}"?` : (error.hint ?? listCommand)
     throw new CliFailure(error.exit, error.message, hint, { cause: error })

@@ -2,16 +2,16 @@ import type { Command } from 'commander'
 import { didYouMean } from '../shared/did-you-mean.ts'
 
 /**
- * Turns commander's message into ours: one line that says what is wrong, one that says what to type instead.
- * `error: unknown command 'nod'\n(Did you mean node?)` is how commander suggests; for `--flag=value` it does not.
+ * Turns a message of commander into an error and a hint: one line with the fault, one with what to type instead.
+ * Commander suggests by `error: unknown command 'nod'\n(Did you mean node?)`; for `--flag=value` it makes no suggestion.
  */
 export function usageHint(message: string, program: Command, argv: readonly string[]) {
   const [first = '', suggestion] = message.split('\n')
-  // The value is not repeated: it may be a secret that was never meant for a command line.
+  // The value is not repeated: it may be a secret.
   const what = first.replace(/^(error: unknown option '--[^=]+)=.*$/s, "$1'")
   const command = commandOf(program, argv)
   const word = /^error: unknown command '(.*)'$/.exec(what)?.[1] ?? ''
-  // A synonym says more than what is spelled alike: "route get" is no slip of "route set".
+  // A synonym comes before a similar spelling: "route get" is no typing error for "route set".
   const synonym = synonymOf(word, command)
   if (synonym !== null) return { what, hint: `did you mean "${pathOf(command)} ${synonym}"?` }
   const meant = suggestion?.match(/^\(Did you mean (.*)\?\)$/)?.[1]
@@ -24,7 +24,7 @@ export function usageHint(message: string, program: Command, argv: readonly stri
   return { what, hint: near ? `did you mean ${near}?` : `${pathOf(command)} --help` }
 }
 
-/** Words of other command lines, and what may be meant by them here: the first that a noun has. */
+/** Verbs of other command lines, with the verbs here that they may mean; the first that the noun has is suggested. */
 const synonyms: Readonly<Record<string, readonly string[]>> = {
   show: ['get', 'where', 'list'],
   get: ['show', 'list'],
@@ -51,7 +51,7 @@ function namesOf(command: Command): string[] {
   return command.commands.map((each) => each.name())
 }
 
-/** The command that a command line leads to, as far as its words are commands. */
+/** The innermost command that the words of a command line name. */
 function commandOf(program: Command, argv: readonly string[]): Command {
   let command = program
   for (const word of argv) {

@@ -76,11 +76,14 @@ suite('instances in the admin API', () => {
     assert.equal((await fetch(`${instance.adminUrl}/leader`)).status, 200)
   })
 
-  test('a leader steps down when it is asked to, and says so when it does not lead', async () => {
+  test('a leader steps down when it is asked to, and says so when it is not the leader; send this to the leader: llamero instance list', async () => {
     assert.equal((await call('POST', '/test/step-down')).status, 200)
     assert.equal((await fetch(`${instance.adminUrl}/leader`)).status, 503)
     const again = await call('POST', '/test/step-down')
-    assert.deepEqual([again.status, again.body.error.message], [409, 'instance "test" does not lead'])
+    assert.deepEqual(
+      [again.status, again.body.error.message],
+      [409, 'instance "test" is not the leader; send this to the leader: llamero instance list'],
+    )
     await until(async () => (await fetch(`${instance.adminUrl}/leader`)).ok, 'it leads again', 10_000)
   })
 

@@ -147,7 +147,7 @@ suite('llamero agent', () => {
     assert.match(metrics, /^llamero_node_up\{node="gpu-1"\} 0$/m)
     assert.match(
       (await instance.cli('node', 'cordon', 'gpu-1')).stderr,
-      /not registered any more \(its agent was stopped/,
+      /no longer registered \(its agent was stopped/,
     )
 
     assert.equal((await instance.cli('node', 'remove', 'gpu-1', '--yes')).code, 0)

@@ -42,7 +42,10 @@ test('no admin listener: the URL that was tried, what to start, exit code 7', as
   await once(closed, 'close')
   const { code, err } = await llamero(`status --admin-url ${url}/`)
   assert.equal(code, 7)
-  assert.equal(err, `error: cannot reach ${url} (ECONNREFUSED)\n  hint: is it running? llamero serve\n`)
+  assert.equal(
+    err,
+    `error: cannot reach ${url} (ECONNREFUSED)\n  hint: check that an instance runs there (llamero serve), or set --admin-url\n`,
+  )
 })
 
 test('an admin listener that never answers is given up after --timeout', { timeout: 10_000 }, async (t) => {

@@ -211,7 +211,7 @@ test('config accept asks with the doubt in the question, and says when there is 
   assert.equal(code, 0)
   assert.match(
     err,
-    /^all nodes are gone\. Put in force what it says\? \[y\/N\] what the store says is in force/,
+    /^all nodes are gone\. Put its documents in force\? \[y\/N\] the documents of the store are in force/,
   )
   assert.equal((await llamero('config accept', { url: doubtful.url })).code, 2)
   const believed = await fakeAdmin(t, {

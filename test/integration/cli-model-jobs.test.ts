@@ -384,6 +384,6 @@ test('model cancel ends a job that is under way, and nothing else', async (t) =>
   )
   assert.equal(received.at(-1)?.method, 'DELETE')
   const over = await llamero('model cancel job-2', { url })
-  assert.deepEqual([over.code, over.err], [0, 'job-2: is over already: done\n'])
+  assert.deepEqual([over.code, over.err], [0, 'job-2: has ended already: done\n'])
   assert.equal(received.at(-1)?.method, 'GET')
 })

@@ -290,7 +290,7 @@ test('queue decisions compares predicted and actual times to the first token, an
   const none = await llamero('queue decisions', { url })
   assert.deepEqual(
     [none.code, none.err],
-    [0, 'instance a remembers no such request\n  hint: llamero queue list\n'],
+    [0, 'instance a has no such request among its last ones\n  hint: llamero queue list\n'],
   )
 })
 

@@ -168,7 +168,7 @@ test('route test tells a fallback, the labels that the route demands, and the cl
   const { url, received } = await fakeAdmin(t, { 'POST /routes/test': { body } })
   const { out } = await llamero('route test --model gpt-4 --class interactive', { url })
   assert.deepEqual(received[0]?.body, { model: 'gpt-4', class: 'interactive' })
-  assert.match(out, /^model +llama3:latest, since no node can serve qwen3:8b now$/m)
+  assert.match(out, /^model +llama3:latest, because no node can serve qwen3:8b now$/m)
   assert.match(out, /^nodes +those labelled zone=a\nclass +batch$/m)
 })
 
@@ -182,7 +182,7 @@ test('route test asks for a context, and says what keeps a node of another varia
   const { code, out } = await llamero('route test --model gpt-4 --num-ctx 8192', { url })
   assert.deepEqual([code, received[0]?.body], [0, { model: 'gpt-4', num_ctx: 8192 }])
   assert.match(out, /^num_ctx +8192$/m)
-  assert.match(out, /^panic +breakers keep it from more than half of the nodes/m)
+  assert.match(out, /^panic +breakers are open on more than half of the nodes/m)
   assert.match(out, /^a +excluded +its runner of the model is in use with other options /m)
   assert.match(out, /^b +chosen +has the model loaded with other options /m)
   assert.equal((await llamero('route test gpt-4 --num-ctx 0', { url })).code, 2)

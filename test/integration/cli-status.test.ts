@@ -231,7 +231,7 @@ test('status says when an instance goes by its own disk and eyes, and how to acc
   const { code, out, err } = await llamero('status', { url })
   assert.equal(code, 0)
   assert.match(out, /^config {4}stale: from this instance's disk, revision 840, /m)
-  assert.match(out, /^nodes {5}5: 4 up, 1 down, 1 cordoned; as this instance sees them$/m)
+  assert.match(out, /^nodes {5}5: 4 up, 1 down, 1 cordoned; as probed by this instance$/m)
   assert.match(err, /not put in force: all nodes are gone\n {2}hint: .*llamero config accept/)
   assert.deepEqual(JSON.parse((await llamero('status -o json', { url })).out), body)
 })

@@ -7,8 +7,8 @@ interface Changes {
 }
 
 /**
- * What `queue.max_wait=30s probes.rise=3` asks the API to change; an empty value removes a field. Whether a field exists
- * and takes the value is for the API to judge.
+ * The patch that `queue.max_wait=30s probes.rise=3` describes; an empty value removes a field. The API checks whether the
+ * field exists and accepts the value.
  *
  * @throws Failure (usage)
  */
@@ -22,7 +22,7 @@ export function configChanges(assignments: readonly string[]): Changes {
 }
 
 function place(changes: Changes, [field = '', ...rest]: readonly string[], value: unknown): void {
-  // Never through a prototype: a field may be called anything.
+  // No prototype: a field may have any name, also `__proto__`.
   const own = Object.hasOwn(changes, field) ? changes[field] : undefined
   const inner = rest.length === 0 ? value : isChanges(own) ? own : {}
   Object.defineProperty(changes, field, {
@@ -38,7 +38,7 @@ function isChanges(value: unknown): value is Changes {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** The value as YAML reads it: a number, a truth value, a list, or text. */
+/** The value as YAML: a number, a boolean, a list, or text. */
 function scalar(path: string, text: string): unknown {
   const document = parseDocument(text, { version: '1.2', schema: 'core', logLevel: 'error' })
   const [fault] = document.errors

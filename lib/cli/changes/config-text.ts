@@ -5,7 +5,7 @@ import type { Invocation } from '../invocation.ts'
 import { textDiff } from '../terminal/text-diff.ts'
 import type { DocumentTarget, TextTarget } from './document-file.ts'
 
-/** The document as it is stored; null when there is none. */
+/** The stored document; null when there is none. */
 export async function storedText(admin: AdminClient, { path }: TextTarget): Promise<StoredAnswer | null> {
   try {
     const stored = await admin.get(path)
@@ -16,7 +16,7 @@ export async function storedText(admin: AdminClient, { path }: TextTarget): Prom
   }
 }
 
-/** Stores a text over what was seen, null being nothing; over whatever there is when nobody looked. */
+/** Stores a text in place of the version seen (null: there was none); undefined replaces any version. */
 export function putText(
   admin: AdminClient,
   path: DocumentTarget['path'],
@@ -32,9 +32,9 @@ function condition(seen: StoredAnswer | null | undefined): Record<string, string
 }
 
 /**
- * Shows what changes from the first text to the second, each under its name.
+ * Shows the difference between two named texts.
  *
- * @returns whether anything does.
+ * @returns whether there is one.
  */
 export function showDiff(
   { terminal }: Invocation,

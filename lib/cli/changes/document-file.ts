@@ -8,10 +8,10 @@ import type { Invocation } from '../invocation.ts'
 import { nodePath } from './node-changes.ts'
 import { routePath } from './route-changes.ts'
 
-/** Which document of the cluster a file is about; its path is that of the admin API. */
+/** The document of the cluster that a file belongs to, with its path in the admin API. */
 export type DocumentTarget = TextTarget | NodeTarget
 
-/** A document whose text the admin API shows. */
+/** A document with a text that the admin API shows. */
 export interface TextTarget {
   /** For people. */
   readonly name: string
@@ -19,7 +19,7 @@ export interface TextTarget {
   readonly folder: 'config' | 'routes'
 }
 
-/** A node's text may hold secrets: the API takes it, and does not show it. */
+/** The text of a node may contain secrets: the API accepts it and never shows it. */
 interface NodeTarget {
   readonly name: string
   readonly path: ReturnType<typeof nodePath>
@@ -31,7 +31,7 @@ export interface TargetOptions {
   readonly node?: string
 }
 
-/** Adds the options that say which document a file is about; without one it is the config. */
+/** Adds the options that name the document of a file; the default is the config. */
 export function withTarget(command: Command): Command {
   return command
     .option('--route <name>', 'the file is this route')
@@ -65,12 +65,12 @@ export async function readText(file: string, { context }: Invocation): Promise<s
   }
 }
 
-/** What is wrong with a text, by the code that judges what is stored. */
+/** The faults of a text, found by the code that checks stored documents. */
 export async function faultsOf(
   text: string,
   folder: DocumentTarget['folder'],
 ): Promise<readonly DocumentFault[]> {
-  // Takes longer to load than all else of the command, and most commands check nothing.
+  // Loading these takes longer than the rest of the command, and most commands check nothing.
   const [{ readDocument }, { schemas }] = await Promise.all([
     import('../../fleet/documents/document.ts'),
     import('../../fleet/document-schemas.ts'),
@@ -79,7 +79,7 @@ export async function faultsOf(
   return parsed.ok ? [] : parsed.faults
 }
 
-/** Says every fault of a text. @throws Failure (invalid) when there is one. */
+/** Prints every fault of a text. @throws Failure (invalid) when there is one. */
 export async function requireValid(
   text: string,
   folder: DocumentTarget['folder'],

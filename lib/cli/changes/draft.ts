@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { CliFailure, exits } from '../failure.ts'
 
-/** A text on its way through the user's editor, in a file that nobody else can read. */
+/** A text that the user edits, in a file that only the user can read. */
 export class EditDraft {
   readonly file: string
   #isKept = false
@@ -14,7 +14,7 @@ export class EditDraft {
     this.file = file
   }
 
-  /** @param name of the file: its ending tells editors the language. */
+  /** @param name of the file; editors derive the language from its ending. */
   static async create(name: string): Promise<EditDraft> {
     return new EditDraft(join(await mkdtemp(join(tmpdir(), 'llamero-')), name))
   }
@@ -22,7 +22,7 @@ export class EditDraft {
   /**
    * Opens the text in the editor; resolves to what was saved.
    *
-   * @param editor a shell command: it may have arguments.
+   * @param editor a shell command, with or without arguments.
    * @throws Failure when the editor fails.
    */
   async edit(text: string, editor: string): Promise<string> {
@@ -38,13 +38,13 @@ export class EditDraft {
     return readFile(this.file, 'utf8')
   }
 
-  /** Leaves the file with this text for the user, whose work could not be written. */
+  /** Keeps the file with this text, because the text could not be stored. */
   async keep(text: string): Promise<void> {
     this.#isKept = true
     await writeFile(this.file, text, { mode: 0o600 })
   }
 
-  /** Removes the file, unless it is kept. */
+  /** Removes the file, unless `keep` was called. */
   async discard(): Promise<void> {
     if (!this.#isKept) await rm(dirname(this.file), { recursive: true, force: true })
   }

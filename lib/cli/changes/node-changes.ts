@@ -4,7 +4,7 @@ import { didYouMean } from '../../shared/did-you-mean.ts'
 import { CliFailure, exits } from '../failure.ts'
 import { splitAssignment } from './assignment.ts'
 
-/** Fields `node set` takes. `headers` may hold secrets and `tls` certificates: neither belongs on a command line. */
+/** Fields that `node set` takes. `headers` may contain secrets and `tls` certificates: neither belongs on a command line. */
 export const settableFields = [
   'url',
   'weight',
@@ -16,7 +16,7 @@ export const settableFields = [
 ] as const
 
 export const keepAliveHelp =
-  'how long models that llamero loads stay in its memory (its OLLAMA_KEEP_ALIVE), such as 30m; own: as it says itself'
+  'how long models that llamero loads stay in its memory, such as 30m; own: its OLLAMA_KEEP_ALIVE'
 
 /** Path of a node in the admin API. @throws Failure (usage) when the name cannot be one: it becomes part of a URL. */
 export function nodePath(name: string): `/nodes/${string}` {
@@ -25,7 +25,7 @@ export function nodePath(name: string): `/nodes/${string}` {
   return `/nodes/${name}`
 }
 
-/** The address as the API stores it. @throws Failure (usage) that names the fault. */
+/** The URL in the form that the API stores. @throws Failure (usage) that names the fault. */
 export function nodeUrl(text: string): string {
   const fault = nodeUrlFault(text)
   if (fault) throw new CliFailure(exits.usage, fault)
@@ -37,7 +37,7 @@ export function labelsOf(assignments: readonly string[]): Record<string, string>
   return Object.fromEntries(assignments.map((text) => splitAssignment(text, '--label takes KEY=VALUE')))
 }
 
-/** What `weight=2 labels.zone=a slots=` asks the API to change; null removes. @throws Failure (usage) */
+/** The patch that `weight=2 labels.zone=a slots=` describes; null removes a field. @throws Failure (usage) */
 export function changesOf(assignments: readonly string[]): Record<string, unknown> {
   const changes: Record<string, unknown> = {}
   const labels: Record<string, string | null> = {}
@@ -61,7 +61,7 @@ function known(field: string): string {
   )
 }
 
-/** A number where the text is one: whether the field takes it is for the API to judge. */
+/** The text as a number, if it is one. The API checks whether the field accepts it. */
 function fieldValue(field: string, value: string): unknown {
   if (value === '') return null
   if (field === 'url') return nodeUrl(value)

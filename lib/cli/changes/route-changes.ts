@@ -3,7 +3,7 @@ import { didYouMean } from '../../shared/did-you-mean.ts'
 import { CliFailure, exits } from '../failure.ts'
 import { splitAssignment } from './assignment.ts'
 
-/** Fields `route set` takes, besides labels of nodes. */
+/** Fields that `route set` takes, besides labels of nodes. */
 export const settableFields = ['match.model', 'match.tenant', 'model', 'fallback', 'class'] as const
 
 /** Path of a route in the admin API. @throws Failure (usage) when the name cannot be one: it becomes part of a URL. */
@@ -21,7 +21,7 @@ interface Changes {
   class?: string | null
 }
 
-/** What `match.model=gpt-* fallback=a,b nodes.zone=` asks the API to change; null removes. @throws Failure (usage) */
+/** The patch that `match.model=gpt-* fallback=a,b nodes.zone=` describes; null removes a field. @throws Failure (usage) */
 export function routeChanges(assignments: readonly string[]): Changes {
   const changes: Changes = {}
   for (const text of assignments) {

@@ -7,7 +7,7 @@ import type { Invocation } from '../invocation.ts'
 import { numberOption, repeated, secondsOrText } from '../options.ts'
 import { flagOptions, flagsOf } from './serve.ts'
 
-/** Settings that mean something to an agent; `name` is the node's here. */
+/** Settings that an agent uses; here `name` is the name of the node. */
 const agentSettings = ['etcd', 'cluster', 'etcd_ca', 'etcd_cert', 'etcd_key', 'log_level', 'log_format']
 
 interface Options {
@@ -24,7 +24,7 @@ export function fillAgent(agent: Command, { context }: Invocation, finish: Finis
   const { settings, run } = context
   agent
     .option('--ollama <url>', 'the local Ollama', 'http://127.0.0.1:11434')
-    .option('--announce <url>', 'its address for the instances; default: that of --ollama')
+    .option('--announce <url>', 'URL at which the instances reach it; default: that of --ollama')
     .option('--label <key=value>', 'a label that routes can select; may be repeated', repeated)
     .option(
       '--slots <number>',
@@ -33,7 +33,7 @@ export function fillAgent(agent: Command, { context }: Invocation, finish: Finis
     )
     .option(
       '--weight <number>',
-      'how fast it is against the others, until that is learned; 0: no requests',
+      'its speed relative to the other nodes, until that is learned; 0: no requests',
       numberOption(0),
     )
     .option('--keep-alive <duration>', keepAliveHelp, secondsOrText)
@@ -46,19 +46,19 @@ export function fillAgent(agent: Command, { context }: Invocation, finish: Finis
   })
 }
 
-/** @throws Failure (usage) when the instances could not reach what would be announced. */
+/** @throws Failure (usage) when the instances could not reach the announced address. */
 function addresses({ ollama, announce }: Pick<Options, 'ollama' | 'announce'>) {
   const local = nodeUrl(ollama)
   if (announce !== undefined) return { ollama: local, announce: nodeUrl(announce) }
   if (isReachable(new URL(local).hostname)) return { ollama: local, announce: local }
   throw new CliFailure(
     exits.usage,
-    `${local} means another machine on every instance: say how they reach this one`,
+    `the address ${local} means another machine on each instance: announce an address at which they reach this host`,
     'add --announce http://HOST:11434',
   )
 }
 
-/** Whether an address means the same machine wherever it is used. */
+/** Whether an address means the same machine on every host. */
 function isReachable(hostname: string): boolean {
   const host = hostname.replace(/^\[|\]$/g, '')
   return !isLoopback(host) && host !== '0.0.0.0' && host !== '::'

@@ -7,19 +7,19 @@ import { EditDraft } from '../changes/draft.ts'
 import { CliFailure, exits } from '../failure.ts'
 import type { Invocation } from '../invocation.ts'
 
-/** Begins a line that is ours and never stored. */
+/** Begins a line that llamero adds and never stores. */
 const mark = '#~'
 const header = [
-  `${mark} The settings of the whole cluster. They are applied when you save and leave the editor.`,
+  `${mark} The settings of the whole cluster. They are applied when you save and close the editor.`,
   `${mark} Lines that begin with "${mark}" are left out. "llamero config get" shows every field and its default.`,
 ]
 
 /**
  * Edits the stored text (docs/etcd.md#validation): opened again with its faults on top until it is valid, then written unless
- * somebody else has written meanwhile.
+ * the stored text has changed meanwhile.
  *
- * @throws Failure (invalid) when an invalid text is saved again as it was; (conflict) with both changes shown. The text is
- *   kept in its file then.
+ * @throws Failure (invalid) when an invalid text is saved again without a change; (conflict) with both changes
+ *   shown. In both cases the text is kept in its file.
  */
 export async function editConfig(invocation: Invocation, timeoutMs: number): Promise<void> {
   const { terminal } = invocation
@@ -40,7 +40,7 @@ export async function editConfig(invocation: Invocation, timeoutMs: number): Pro
   }
 }
 
-/** The text as the user left it, valid; null when it is as it was. */
+/** The edited text, which is valid; null when it has not changed. */
 async function editUntilValid(
   draft: EditDraft,
   base: string,
@@ -63,7 +63,7 @@ async function editUntilValid(
   }
 }
 
-/** The text under our lines; the faults' line numbers are those of the file the user sees. */
+/** The text below the lines that llamero adds; line numbers of faults count from the start of the file. */
 function marked(text: string, faults: readonly DocumentFault[]): string {
   const above = header.length + faults.length
   const lines = faults.map(({ path, line, message, hint }) => {
@@ -84,11 +84,11 @@ interface Attempt {
   readonly admin: AdminClient
   readonly base: ConfigAnswer
   readonly text: string
-  /** Where the text is kept. */
+  /** The file that keeps the text. */
   readonly file: string
 }
 
-/** The failure of a write, with the user's work kept, and on a conflict with what both have changed. */
+/** The failure of a write: the text is kept, and on a conflict both changes are shown. */
 async function explained(error: unknown, { admin, base, text, file }: Attempt, invocation: Invocation) {
   if (!(error instanceof CliFailure)) return error
   const kept = `yours is kept in ${file}`
@@ -99,7 +99,7 @@ async function explained(error: unknown, { admin, base, text, file }: Attempt, i
   showDiff(invocation, 'config', { base: base.text ?? '', theirs: theirs.text ?? '' })
   return new CliFailure(
     exits.conflict,
-    `somebody else has changed the config meanwhile; ${kept}`,
+    `the config has changed meanwhile; ${kept}`,
     `llamero config diff ${file}, then llamero config apply -f ${file}`,
     { cause: error },
   )

@@ -28,35 +28,35 @@ Examples:
   llamero config set 'management.nodes={zone: a}'
   llamero config set queue.max_wait=`
 
-/** `llamero config …`: the settings of the whole cluster. @param finish told the exit code of `config diff`. */
+/** `llamero config …`: the settings of the whole cluster. @param finish gets the exit code of `config diff`. */
 export function fillConfig(config: Command, invocation: Invocation, finish: Finish): void {
   withOutput(withTimeout(config.command('get [path]')))
     .alias('show')
-    .description('what is in force, with every default; or one field of it')
-    .option('--stored', 'the text as it is stored instead')
+    .description('the settings in force, with every default; or one of them')
+    .option('--stored', 'print the stored text instead')
     .action((path, options) => get(invocation, path, options))
   withTimeout(config.command('set <path=value...>'))
-    .description('change fields; "path=" removes one, so that its default holds')
-    .option('--dry-run', 'show what would change, and change nothing')
+    .description('change fields; "path=" removes a field, which restores its default')
+    .option('--dry-run', 'show what would change, and write nothing')
     .addHelpText('after', setExamples)
     .action((assignments, options) => set(invocation, assignments, options))
   withTimeout(config.command('edit'))
     .description('change the stored text in $VISUAL or $EDITOR')
     .action(({ timeout }) => editConfig(invocation, timeout))
   withTarget(config.command('validate <file>'))
-    .description('check a file ("-" for stdin) without asking any server')
+    .description('check a file ("-" for stdin) without a server')
     .action((file, options) => validate(invocation, file, options))
   withTimeout(config.command('diff <file>'))
-    .description('compare what is stored with a file; exit code 0 same, 1 different, more for trouble')
+    .description('compare the stored text with a file; exit code 0 same, 1 different, more on an error')
     .option('--route <name>', 'the file is this route')
     .action(async (file, options) => finish(await diff(invocation, file, options)))
   withYes(withTimeout(config.command('accept')))
-    .description('put in force what the store says, although it looks wiped or emptied')
+    .description('put the documents of a suspect store in force: one that looks wiped or emptied')
     .action((options) => accept(invocation, options))
   withTarget(withTimeout(config.command('apply')))
-    .description('store a file, unless somebody changes the same document meanwhile')
+    .description('store a file, unless the stored document changes meanwhile')
     .requiredOption('-f, --file <file>', 'the file, "-" for stdin')
-    .option('--dry-run', 'show what would change, and change nothing')
+    .option('--dry-run', 'show what would change, and write nothing')
     .action((options) => apply(invocation, options))
 }
 
@@ -112,7 +112,7 @@ async function set(invocation: Invocation, assignments: readonly string[], optio
   invocation.terminal.say(options.dryRun ? 'nothing was written' : `config: written, revision ${modified}`)
 }
 
-/** The outcome of a change; where a value was not valid, the failure says where examples are. */
+/** The result of a change. For an invalid value the failure says where to find examples. */
 async function howToWrite<T>(change: Promise<T>): Promise<T> {
   try {
     return await change
@@ -140,7 +140,7 @@ async function diff(
     const stored = await storedText(invocation.admin(timeout), target)
     return showDiff(invocation, target.name, { stored: stored?.text ?? '', new: text }) ? 1 : exits.ok
   } catch (error) {
-    // As diff(1) does: 1 is a difference, never a failure.
+    // Like diff(1): 1 is a difference, never a failure.
     if (!(error instanceof CliFailure) || error.exit !== exits.failure) throw error
     throw new CliFailure(exits.usage, error.message, error.hint, { cause: error })
   }
@@ -152,7 +152,7 @@ async function apply(invocation: Invocation, options: TargetOptions & ChangeOpti
   const text = await readText(file, invocation)
   await requireValid(text, target.folder, file, invocation)
   const admin = invocation.admin(timeout)
-  // There is nothing to compare a node's text with.
+  // The API does not show the text of a node, so there is nothing to compare with.
   const stored = target.folder === 'nodes' ? undefined : await storedText(admin, target)
   if (stored !== undefined && !showDiff(invocation, target.name, { stored: stored?.text ?? '', new: text }))
     return invocation.terminal.say(`${target.name}: unchanged`)
@@ -165,8 +165,8 @@ async function accept(invocation: Invocation, { timeout, yes }: { timeout: numbe
   const admin = invocation.admin(timeout)
   await invocation.consent(yes, async () => {
     const { config } = await admin.get('/status')
-    return `${config.suspect ?? 'The store is believed'}. Put in force what it says?`
+    return `${config.suspect ?? 'The store is not suspect'}. Put its documents in force?`
   })
   await admin.send({ method: 'post', path: '/config/accept' })
-  invocation.terminal.say('what the store says is in force', 'llamero status')
+  invocation.terminal.say('the documents of the store are in force', 'llamero status')
 }

@@ -5,19 +5,19 @@ import { formatDuration } from '../../shared/duration.ts'
 import { CliFailure, exits } from '../failure.ts'
 import { count } from '../terminal/format.ts'
 
-/** Milliseconds between two looks at the node. */
+/** Milliseconds between two requests for the state. */
 const lookEveryMs = 1000
 
 /**
  * How long a node must be seen idle before it counts as drained: an instance takes up to 1 s to learn of the cordon and
- * tells its load once a second (docs/etcd.md#key-layout), so a single look at zero proves nothing.
+ * publishes its load once a second (docs/etcd.md#key-layout), so a single zero proves nothing.
  */
 const quietMs = 3000
 
-/** One look at what is being drained. */
+/** The state of a drain at one moment. */
 export interface DrainState {
   readonly idle: boolean
-  /** What is still waited for. */
+  /** What the drain still waits for. */
   readonly line: string
 }
 
@@ -27,15 +27,15 @@ interface DrainOptions {
   readonly signal: AbortSignal
   readonly timeoutMs: number
   readonly look: () => Promise<DrainState>
-  /** Told what is waited for, whenever that changes. */
+  /** Called with what the drain waits for, on every change. */
   readonly progress: (line: string) => void
-  /** What is said when time is up: the state it stays in, and what to try. */
+  /** For the failure after the time limit: the state it stays in, and what to try. */
   readonly late: { readonly state: string; readonly hint: string }
 }
 
 /**
- * Waits until what takes no new requests has become idle; resolves to the milliseconds it took.
- * @throws Failure (timed out) when it does not in time.
+ * Waits until a cordoned node or a draining instance is idle; resolves to the milliseconds it took.
+ * @throws Failure (timed out) after the time limit.
  */
 export async function waitUntilIdle(options: DrainOptions): Promise<number> {
   const { clock, signal, timeoutMs, progress, late } = options
@@ -62,7 +62,7 @@ export async function waitUntilIdle(options: DrainOptions): Promise<number> {
   }
 }
 
-/** One look. An instance that cannot be reached for a moment is no reason to give up: the requests still run. */
+/** The current state. An instance that is out of reach for a moment ends nothing: the requests still run. */
 async function observe({ name, look }: DrainOptions): Promise<DrainState> {
   try {
     return await look()
@@ -72,7 +72,7 @@ async function observe({ name, look }: DrainOptions): Promise<DrainState> {
   }
 }
 
-/** What a node that is being drained is waited for. */
+/** The state of a node that is being drained. */
 export function seenNode(node: NodeAnswer): DrainState {
   return { idle: node.state !== 'active' && node.running === 0, line: waitingForNode(node) }
 }
@@ -86,7 +86,7 @@ function waitingForNode({ name, state, running, running_by_instance }: NodeAnswe
   return `${name}: ${count(running, 'request')} running on instance${instances.length === 1 ? '' : 's'} ${instances.join(', ')}`
 }
 
-/** What an instance that is being drained is waited for. */
+/** The state of an instance that is being drained. */
 export function seenInstance({ id, draining, running, queued }: InstanceAnswer): DrainState {
   const busy = running + queued
   const rest = busy === 0 ? 'none left; waiting for load balancers' : `${running} running, ${queued} queued`

@@ -4,7 +4,7 @@ import type { Invocation } from '../invocation.ts'
 import { type Output, withOutput } from '../options.ts'
 import { type Column, table } from '../terminal/table.ts'
 
-/** `llamero env`: the settings of this executable, without asking any server. */
+/** `llamero env`: the settings of this executable, without a server. */
 export function fillEnv(env: Command, { context, terminal }: Invocation): void {
   withOutput(env).action(({ output }: { output: Output }) => {
     const settings = context.settings().map(redacted)
@@ -12,7 +12,7 @@ export function fillEnv(env: Command, { context, terminal }: Invocation): void {
   })
 }
 
-/** `llamero version`: of this executable, without asking any server. */
+/** `llamero version`: the version of this executable, without a server. */
 export function fillVersion(command: Command, { context, terminal }: Invocation): void {
   command.action(() => terminal.print(`llamero ${context.version}`))
 }

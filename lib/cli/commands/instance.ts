@@ -24,16 +24,16 @@ export function fillInstance(instance: Command, invocation: Invocation): void {
     .description('all registered instances')
     .action((options) => list(invocation, options))
   withYes(instance.command('step-down'))
-    .description('let another instance lead; asked of the leader itself')
-    .option('--to <id>', 'the instance that shall lead')
+    .description('hand leadership over; send it to the leader (--admin-url)')
+    .option('--to <id>', 'the instance to lead next')
     .addOption(timeoutOption('how long to wait for the next leader', 10_000))
     .action((options) => stepDown(invocation, options))
   instance
     .command('drain [id]')
-    .description('take the instance asked out of service and wait until it is idle')
+    .description('take the instance at --admin-url out of service and wait until it is idle')
     .addOption(timeoutOption('how long to wait', 300_000))
     .option('--no-wait', 'take it out of service and return')
-    .option('--cancel', 'put it into service again')
+    .option('--cancel', 'put it back into service')
     .action((id, options) => drain(invocation, id, options))
 }
 
@@ -84,7 +84,7 @@ async function stepDown(invocation: Invocation, { to, timeout, yes }: StepDownOp
   invocation.terminal.say(`${leader.id} leads now, fence ${leader.fence}; before: ${former.id}`)
 }
 
-/** Milliseconds between two looks for the next leader: there is one within half a second (docs/etcd.md#faults). */
+/** Milliseconds between two requests for the next leader, which is elected within half a second (docs/etcd.md#faults). */
 const lookEveryMs = 100
 
 async function nextLeader({ context }: Invocation, admin: AdminClient, fence: string, timeoutMs: number) {
@@ -143,7 +143,7 @@ async function drain(
 async function instanceOf(admin: AdminClient, id: string): Promise<InstanceAnswer> {
   const { instances } = await admin.get('/instances')
   const found = instances.find((instance) => instance.id === id)
-  if (!found) throw new CliFailure(exits.notFound, `instance ${id} is not registered any more`)
+  if (!found) throw new CliFailure(exits.notFound, `instance ${id} is no longer registered`)
   return found
 }
 

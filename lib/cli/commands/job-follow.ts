@@ -7,16 +7,15 @@ import type { Invocation } from '../invocation.ts'
 import type { Output } from '../options.ts'
 import { JobDisplay } from '../terminal/job-display.ts'
 
-/** Milliseconds between two looks at a job. */
+/** Milliseconds between two requests for a job. */
 const lookEveryMs = 500
-/** How long an instance may be away, or not yet know of the job, before that is the end of following it. */
+/** How long an instance may be out of reach, or not know the job yet, before following it fails. */
 const patienceMs = 30_000
 
 /**
- * Shows how a job gets on until it is over, then prints it. A caller who leaves does not stop it, and is told so.
+ * Shows the progress of a job until it ends, then prints it. Ctrl-C does not stop the job, and a message says so.
  *
- * @throws Failure when it did not succeed on every node, with the reason of each; `unavailable` when no instance answers
- *   for long.
+ * @throws Failure when it failed on a node, with the reason of each; `unavailable` when no instance answers for long.
  */
 export async function followJob(
   invocation: Invocation,
@@ -61,12 +60,12 @@ async function untilOver(invocation: Invocation, admin: AdminClient, id: string)
   }
 }
 
-/** An instance hears of a new job from the store, a moment after whoever asked for it. */
+/** An instance learns of a new job from the store, a moment after the caller got the job's id. */
 function mayPass({ exit }: CliFailure): boolean {
   return exit === exits.unavailable || exit === exits.notFound
 }
 
-/** What did not succeed where, and what to type next. */
+/** What failed on which nodes, and the next command. */
 function failureOf(job: JobAnswer): CliFailure {
   const { id, action, model, state, nodes } = job
   const failed = nodesIn(job, 'failed')
@@ -80,7 +79,7 @@ function failureOf(job: JobAnswer): CliFailure {
   return new CliFailure(exits.failure, `${model}: ${parts.join('; ')}`, nextCommand(job))
 }
 
-/** Those whose every part is in the job are tried again where they were not done; of others the node is looked at. */
+/** A job that names all its fields can be repeated on the nodes that failed; for others the hint shows the failed node. */
 function nextCommand(job: JobAnswer): string {
   const { id, action, model, nodes } = job
   const left = Object.keys(nodes).filter((name) => nodes[name]?.state !== 'done')
@@ -114,7 +113,7 @@ const past: Readonly<Record<string, string>> = {
   unload: 'unloaded from',
 }
 
-/** An action this CLI does not know yet is named as it came. */
+/** An action that this CLI does not know yet keeps its name. */
 function pastOf(action: string): string {
   return past[action] ?? `${action} done on`
 }

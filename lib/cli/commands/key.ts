@@ -20,9 +20,9 @@ export function fillKey(key: Command, invocation: Invocation): void {
       'model it may use: a name, or a glob such as "qwen3*"; may be repeated',
       repeated,
     )
-    .option('--class <class>', 'priority class of its requests, where no route says another')
+    .option('--class <class>', 'priority class of its requests, unless a route sets another')
     .option('--expires <when>', 'a date (2027-01-31), a date with time, or a duration from now (720h)')
-    .option('-q, --quiet', 'print the token and nothing else')
+    .option('-q, --quiet', 'print only the token')
     .action((name, options) => create(invocation, name, options))
   withOutput(withTimeout(key.command('list')))
     .alias('ls')
@@ -126,7 +126,7 @@ function expiryOf(text: string, now: Date): string {
   return new Date(at).toISOString()
 }
 
-/** Milliseconds of an ISO date. Nothing else that `Date.parse` would make something of. */
+/** Milliseconds of an ISO date. `Date.parse` alone would accept other formats too. */
 function dateOf(text: string): number | null {
   if (!/^\d{4}-\d\d-\d\d(T\d\d:\d\d.*)?$/.test(text)) return null
   const at = Date.parse(text)

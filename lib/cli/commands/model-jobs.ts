@@ -11,12 +11,12 @@ import { table } from '../terminal/table.ts'
 import { jobColumns, jobFacts } from '../views/job-view.ts'
 import { followJob } from './job-follow.ts'
 
-/** `llamero model jobs` and `llamero model cancel`: what is being done to models. */
+/** `llamero model jobs` and `llamero model cancel`: jobs that change models. */
 export function addModelJobs(model: Command, invocation: Invocation): void {
   withOutput(withTimeout(model.command('jobs [id]')))
-    .description('what is being done to models, or all about one such job')
-    .option('-a, --all', 'those that are over as well')
-    .option('-w, --watch', 'follow the job until it is over')
+    .description('jobs that change models, or the details of one job')
+    .option('-a, --all', 'include ended jobs')
+    .option('-w, --watch', 'follow the job until it ends')
     .addHelpText(
       'after',
       `
@@ -27,7 +27,7 @@ Examples:
     )
     .action((id, options) => (id === undefined ? list(invocation, options) : show(invocation, id, options)))
   withTimeout(model.command('cancel <id>'))
-    .description('end a job; nodes keep what they have got by then')
+    .description('cancel a job; nodes keep what they have by then')
     .action((id, options) => cancel(invocation, id, options))
 }
 
@@ -64,7 +64,7 @@ async function cancel(invocation: Invocation, id: string, { timeout }: RequestOp
   const { terminal } = invocation
   const admin = invocation.admin(timeout)
   const { state } = await getJob(admin, id)
-  if (isOver(state)) return terminal.say(`${id}: is over already: ${state}`)
+  if (isOver(state)) return terminal.say(`${id}: has ended already: ${state}`)
   await admin.send({ method: 'delete', path: `/jobs/${id}` })
   terminal.say(`${id}: is being cancelled`, `llamero model jobs ${id}`)
 }

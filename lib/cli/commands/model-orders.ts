@@ -7,7 +7,7 @@ import { numberOption, type RequestOptions, repeated, withOutput, withTimeout, w
 import { bytes } from '../terminal/format.ts'
 import { followJob } from './job-follow.ts'
 
-/** `pull`, of `model` and in short. */
+/** `model pull` and its short form `pull`. */
 export function fillPull(pull: Command, invocation: Invocation): void {
   withCopies(ordered(pull))
     .addHelpText(
@@ -25,7 +25,7 @@ Examples:
     .action((model, options) => order(invocation, 'pull', { model }, options))
 }
 
-/** `rm`, of `model` and in short. */
+/** `model rm` and its short form `rm`. */
 export function fillRemove(rm: Command, invocation: Invocation): void {
   withYes(ordered(rm))
     .addHelpText(
@@ -38,7 +38,7 @@ Examples:
     .action((model, options) => remove(invocation, model, options))
 }
 
-/** What changes models: `pull`, `rm`, `copy`, `load` and `unload`. */
+/** Commands that change models: `pull`, `rm`, `copy`, `load` and `unload`. */
 export function addModelOrders(model: Command, invocation: Invocation): void {
   fillPull(model.command('pull <model>').description('fetch a model from its registry to nodes'), invocation)
   const rm = model.command('rm <model>').alias('remove').description('remove a model from the disks of nodes')
@@ -52,7 +52,7 @@ export function addModelOrders(model: Command, invocation: Invocation): void {
     )
   withCopies(ordered(model.command('load <model>')))
     .option('--num-ctx <tokens>', 'size of the context it is loaded with', numberOption(1))
-    .description('bring a model into the memory of nodes that have it')
+    .description('load a model into the memory of nodes that have it')
     .addHelpText(
       'after',
       `
@@ -64,7 +64,7 @@ Examples:
       order(invocation, 'load', { model: name, num_ctx: numCtx }, options),
     )
   ordered(model.command('unload <model>'))
-    .description('take a model out of the memory of nodes')
+    .description('unload a model from the memory of nodes')
     .addHelpText('after', '\nExample:\n  llamero model unload llama3.2:3b --nodes gpu-b')
     .action((name, options) => order(invocation, 'unload', { model: name }, options))
 }
@@ -82,20 +82,20 @@ interface Order {
   readonly num_ctx?: number | undefined
 }
 
-/** Options of every command that is carried out as a job. */
+/** Options of every command that becomes a job. */
 function ordered(command: Command): Command {
   return withOutput(withTimeout(command))
     .addOption(
-      new Option('--nodes <names>', 'on these nodes only, separated by commas')
+      new Option('--nodes <names>', 'only on these nodes, separated by commas')
         .argParser(namesOption)
         .conflicts(['copies', 'label']),
     )
-    .option('--label <key=value>', 'on nodes with this label only; may be repeated', repeated)
+    .option('--label <key=value>', 'only on nodes with this label; may be repeated', repeated)
     .option('--detach', "print the job's id and return, instead of following it")
 }
 
 function withCopies(command: Command): Command {
-  return command.option('--copies <number>', 'on so many nodes, or "all"', copiesOption)
+  return command.option('--copies <number>', 'on this many nodes, or "all"', copiesOption)
 }
 
 async function order(

@@ -13,7 +13,7 @@ export function fillModel(model: Command, invocation: Invocation): void {
   fillList(model.command('list').alias('ls').description('models on disk, over all nodes'), invocation)
   fillPs(model.command('ps').description('models in memory, per node'), invocation)
   withOutput(withTimeout(model.command('where <model>')))
-    .description('the nodes that have a model: which version, and whether in memory')
+    .description('the nodes that have a model, with its version and whether it is in memory')
     .action((name, options) => where(invocation, name, options))
   withOutput(withTimeout(model.command('show <model>')))
     .description('all about one model')
@@ -22,12 +22,12 @@ export function fillModel(model: Command, invocation: Invocation): void {
   addModelJobs(model, invocation)
 }
 
-/** `list`, of `model` and in short. */
+/** `model list` and its short form `list`. */
 export function fillList(command: Command, invocation: Invocation): void {
   withOutput(withTimeout(command)).action((options) => list(invocation, options))
 }
 
-/** `ps`, of `model` and in short. */
+/** `model ps` and its short form `ps`. */
 export function fillPs(command: Command, invocation: Invocation): void {
   withOutput(withTimeout(command)).action((options) => ps(invocation, options))
 }

@@ -30,7 +30,7 @@ import { table } from '../terminal/table.ts'
 import { nodeColumns, nodeFacts } from '../views/node-view.ts'
 import { seenNode, waitUntilIdle } from './drain.ts'
 
-/** `llamero node …`: the Ollama servers requests are forwarded to. */
+/** `llamero node …`: the Ollama servers. */
 export function fillNode(node: Command, invocation: Invocation): void {
   const data = (nameAndArgs: string) => withOutput(withTimeout(node.command(nameAndArgs)))
 
@@ -38,7 +38,7 @@ export function fillNode(node: Command, invocation: Invocation): void {
     .description('register an Ollama server')
     .option(
       '--weight <number>',
-      'how fast it is against the others, until that is learned; 0: no requests',
+      'its speed relative to the other nodes, until that is learned; 0: no requests',
       numberOption(0),
     )
     .option(
@@ -108,7 +108,7 @@ async function add(invocation: Invocation, name: string, url: string, options: A
     terminal.say(`${name}: added`, `llamero node show ${name}`)
   } catch (error) {
     if (!ifNotExists || !(error instanceof CliFailure) || error.exit !== exits.conflict) throw error
-    // The name may be taken, or the URL by another node: only the first is what --if-not-exists is about.
+    // Either the name or the URL is taken: --if-not-exists covers only the name.
     const existing = await existingNode(admin, path)
     if (!existing) throw error
     terminal.show(existing, output, () => '')
@@ -158,7 +158,7 @@ async function set(
   invocation.terminal.say(`${name}: ${saidOf(changes)}`)
 }
 
-/** What a change did, in the words of the commands. */
+/** What a change did, in the verbs of the commands. */
 function saidOf(changes: Readonly<Record<string, unknown>>): string {
   const [only, ...others] = Object.entries(changes)
   if (others.length > 0 || only?.[0] !== 'state') return 'changed'

@@ -10,15 +10,15 @@ import { watching } from '../terminal/watch.ts'
 import { termsHelp } from '../views/estimate-view.ts'
 import { decisionColumns, queueView, waitingFacts } from '../views/queue-view.ts'
 
-/** The most that the admin API tells of anything here. */
+/** The longest list that the admin API returns. */
 const mostRows = 1000
 
-/** `llamero queue …`: what waits in the instance asked, and where it sent the last requests. */
+/** `llamero queue …`: the requests that wait in one instance, and where it sent the last ones. */
 export function fillQueue(queue: Command, invocation: Invocation): void {
   withLimit(withOutput(withTimeout(queue.command('list'))))
     .alias('ls')
-    .description('the requests that wait, in the order in which they will be served')
-    .option('-w, --watch', 'show it anew every two seconds')
+    .description('the waiting requests, in the order in which they will be served')
+    .option('-w, --watch', 'refresh every two seconds')
     .addHelpText(
       'after',
       `
@@ -31,22 +31,22 @@ Why one of them waits: llamero queue show ID. Where they went: llamero queue dec
     )
     .action((options) => list(invocation, options))
   withOutput(withTimeout(queue.command('show <id>')))
-    .description('why a request waits: its places, and what each would cost')
+    .description('why a request waits: the nodes that could serve it, and the cost of each')
     .addHelpText('after', `${termsHelp}\n\nExample:\n  llamero queue show ID`)
     .action((id, options) => show(invocation, id, options))
   withYes(withTimeout(queue.command('cancel <id>')))
-    .description('send a waiting request away; its caller gets an error (503)')
+    .description('remove a request from the queue; its caller gets an error (503)')
     .addHelpText('after', '\nExample:\n  llamero queue cancel ID --yes')
     .action((id, options) => cancel(invocation, id, options))
   withLimit(withOutput(withTimeout(queue.command('decisions'))))
     .description(
-      'where the last requests were sent and why, or why they were not; predicted and actual time to the first token',
+      'where the last requests were sent and why, or why they were refused; predicted and actual time to the first token',
     )
     .option('--model <model>', 'those for this model')
     .option('--tenant <tenant>', 'those of this tenant')
     .option(
       '--outcome <outcome>',
-      'those of which this came: answered, running, failed, left, no-capacity, ...',
+      'only with this outcome: answered, running, failed, left, no-capacity, ...',
     )
     .addHelpText(
       'after',
@@ -122,7 +122,7 @@ async function decisions(invocation: Invocation, options: DecisionOptions): Prom
     table(decisionColumns(context.clock.date()), answer.decisions, look),
   )
   if (answer.decisions.length === 0)
-    terminal.say(`instance ${answer.instance} remembers no such request`, 'llamero queue list')
+    terminal.say(`instance ${answer.instance} has no such request among its last ones`, 'llamero queue list')
 }
 
 function withLimit(command: Command): Command {
@@ -133,7 +133,7 @@ function getWaiting(admin: AdminClient, id: string): Promise<WaitingDetail> {
   return known(admin, id, admin.get(pathOf(id)))
 }
 
-/** A request that is not found has started or left, if it was not misspelt. */
+/** A request that is not in the queue has started or left, or its id is misspelt. */
 function known<T>(admin: AdminClient, id: string, call: Promise<T>): Promise<T> {
   const ids = async () => (await admin.get(`/queue?limit=${mostRows}`)).waiting.map((each) => each.id)
   return suggesting(

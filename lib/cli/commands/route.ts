@@ -18,14 +18,14 @@ export function fillRoute(route: Command, invocation: Invocation): void {
     .description('all routes, in the order they are tried')
     .action((options) => list(invocation, options))
   withOutput(withTimeout(route.command('set <name> <field=value...>')))
-    .description('make or change a route; "field=" removes a field')
+    .description('create or change a route; "field=" removes a field')
     .addHelpText('after', `\nFields: ${settableFields.join(', ')} (comma-separated), nodes.LABEL`)
     .action((name, assignments, options) => set(invocation, name, assignments, options))
   withOutput(withTimeout(route.command('test [model]')))
     .description('explain where a request for a model would go now; sends nothing')
     .option('--model <model>', 'the model, instead of the argument')
     .option('--tenant <tenant>', 'who asks')
-    .option('--class <class>', 'the priority class of its key')
+    .option('--class <class>', 'the priority class of the key')
     .option('--num-ctx <tokens>', 'options.num_ctx of the request', tokenCount)
     .addHelpText(
       'after',
@@ -50,7 +50,7 @@ async function list(invocation: Invocation, { output, timeout }: RequestOptions)
     for (const warning of warnings) terminal.say(printable(`warning: route ${name}: ${warning}`))
   if (answer.routes.length === 0)
     terminal.say(
-      'no routes: each model is answered by itself',
+      'no routes: each model answers under its own name',
       'llamero route set NAME match.model=GLOB model=MODEL',
     )
 }
@@ -89,7 +89,7 @@ interface TestOptions extends RequestOptions {
   readonly class?: string
 }
 
-/** Ends as a request would: well where one could go or wait, else as not found or unavailable. */
+/** The exit code follows the request: success when it could go or wait, else not found or unavailable. */
 async function test(
   invocation: Invocation,
   argument: string | undefined,

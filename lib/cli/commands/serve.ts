@@ -14,7 +14,7 @@ export function fillQuickstart(quickstart: Command, { context }: Invocation, fin
   quickstart.action(async () => finish(await context.run.quickstart(flagsOf(quickstart))))
 }
 
-/** A flag per setting that may have one, and the file the others are in. */
+/** One flag for each setting that has one, and the flag for the settings file. */
 export function flagOptions(settings: readonly Setting[]): Option[] {
   const own = settings.filter(({ flag, secret }) => flag !== '' && !secret)
   return [

@@ -25,30 +25,27 @@ interface SimulateOptions {
   readonly output: Output
 }
 
-/** `simulate`: traffic on nodes that do not exist; `simulate node`: such a node. */
+/** `simulate`: traffic on virtual nodes; `simulate node`: a simulated Ollama server on a real port. */
 export function fillSimulate(simulate: Command, invocation: Invocation, finish: Finish): void {
   const { run } = invocation.context
   withOutput(simulate)
-    .option('--fleet <file>', 'nodes and models; see --print-fleet')
-    .option('--print-fleet', 'print the fleet used without --fleet, as a file to start from')
-    .option(
-      '--trace <file>',
-      'CSV of timestamp_s,prompt_tokens,output_tokens; without it requests are made up',
-    )
-    .option('--policy <name>', 'a way to choose nodes; may be repeated; all without it', repeated)
+    .option('--fleet <file>', 'file with nodes and models; see --print-fleet')
+    .option('--print-fleet', 'print the default fleet, as a file to start from')
+    .option('--trace <file>', 'CSV of timestamp_s,prompt_tokens,output_tokens; default: generated requests')
+    .option('--policy <name>', 'a policy that chooses nodes; may be repeated; default: all', repeated)
     .option('--load <share>', "of the fleet's capacity", numberOption(0.01, 100), 0.7)
-    .option('--requests <number>', 'how many, of the trace or made up', numberOption(10, 1_000_000), 5000)
-    .option('--seeds <number>', 'rounds, each with other luck', numberOption(1, 1000), 3)
+    .option('--requests <number>', 'number of requests', numberOption(10, 1_000_000), 5000)
+    .option('--seeds <number>', 'rounds, each with another random seed', numberOption(1, 1000), 3)
     .option('--scenario <name>', 'steady, noisy-tenant, slow-node or dead-node', 'steady')
     .option('--pace <number>', 'tokens per second that callers should get', numberOption(0), 5)
-    .option('--plot <file>', 'draw waiting times and queues: an SVG')
+    .option('--plot <file>', 'write a plot of waiting times and queues, as SVG')
     .addOption(
       new Option('--ttft <duration>', 'time to the first token that callers should get')
         .argParser(durationOption)
         .default(5000, '5s'),
     )
     .addOption(
-      new Option('--patience <duration>', 'callers without a token give up after it').argParser(
+      new Option('--patience <duration>', 'callers without a token leave after this time').argParser(
         durationOption,
       ),
     )
@@ -78,7 +75,7 @@ async function rehearse({ context, terminal }: Invocation, options: SimulateOpti
   if (options.printFleet) return terminal.write(await context.defaultFleet())
   const onRound = async (policy: string, round: number) => {
     if (context.stderr.isTTY) terminal.progress(`${policy}, round ${round} of ${options.seeds}`)
-    // A round keeps the event loop busy: here is the time to notice Ctrl-C.
+    // A round blocks the event loop; Ctrl-C is noticed here, between rounds.
     await setImmediate()
     signal.throwIfAborted()
   }

@@ -22,11 +22,13 @@ async function status(invocation: Invocation, { output, timeout }: RequestOption
       problem.todo,
     )
   else if (!answer.store.ok)
-    invocation.terminal.say('warning: the store does not answer: requests go on, changes must wait')
+    invocation.terminal.say(
+      'warning: the store does not answer: requests go on, changes are refused until it does',
+    )
   if (answer.config.suspect !== null)
     invocation.terminal.say(
-      `warning: what the store says is not put in force: ${answer.config.suspect}`,
-      'restore it, or if it is meant: llamero config accept',
+      `warning: the store is suspect, and its documents are not put in force: ${answer.config.suspect}`,
+      'restore the store, or accept it as it is: llamero config accept',
     )
   for (const warning of answer.warnings ?? []) invocation.terminal.say(`warning: ${printable(warning)}`)
   if (answer.nodes.total === 0)
@@ -68,11 +70,11 @@ function nodesLine({ nodes, advice }: StatusAnswer): string {
   const slow = nodes.slow ? `${nodes.slow} slow, ` : ''
   const departed = nodes.departed ? `, ${nodes.departed} departed` : ''
   const rejected = nodes.rejected ? `, ${count(nodes.rejected, 'document')} rejected` : ''
-  const source = advice === 'own' ? '; as this instance sees them' : ''
+  const source = advice === 'own' ? '; as probed by this instance' : ''
   return `${nodes.total}: ${nodes.up} up, ${slow}${nodes.down} down, ${nodes.cordoned} cordoned${departed}${rejected}${source}`
 }
 
-/** Who led since when, the newest first, and why it ended. */
+/** The terms of the last leaders, the newest first: since when, and why each ended. */
 function termsLine({ terms = [] }: StatusAnswer): string {
   return terms
     .map(({ instance, since, until, why }) => {
@@ -99,7 +101,7 @@ function storeLine({ store, config }: StatusAnswer): string {
   ].join(', ')
 }
 
-/** An instance whose revision is below the last change has not seen it yet. */
+/** An instance with a revision below the last change has not seen it yet. */
 function configLine(config: StatusAnswer['config']): string {
   const { source, revision, stored, active } = config
   const behind = active.filter((instance) => BigInt(instance.revision) < BigInt(stored))
@@ -132,7 +134,7 @@ function unwell({ unwell = 0, unwell_first: first = [] }: StatusAnswer['nodes'])
   return lines.join('') + (rest > 0 ? `down or slow: ${rest} more, see llamero node list\n` : '')
 }
 
-/** Nodes of agents that are not registered any more. */
+/** Nodes of agents that are no longer registered. */
 function departures({ departed = 0, departed_first: first = [] }: StatusAnswer['nodes']): string {
   const lines = first.map(({ name, since, reason, models }) => {
     const had = models.length > 0 ? `; it had ${models.join(', ')}` : ''
@@ -145,7 +147,7 @@ function departures({ departed = 0, departed_first: first = [] }: StatusAnswer['
   return lines.join('') + more + hint
 }
 
-/** Models that are not the same on all their nodes. */
+/** Models with different copies on their nodes. */
 function differences({ differing = 0, differing_first: first = [] }: StatusAnswer['models']): string {
   const lines = first.map(
     ({ name, older_on }) => `differs: ${printable(`${name}, older on ${older_on.join(', ')}`)}\n`,
@@ -154,7 +156,7 @@ function differences({ differing = 0, differing_first: first = [] }: StatusAnswe
   return lines.join('') + (rest > 0 ? `differs: ${rest} more, see llamero model list\n` : '')
 }
 
-/** What the verdicts on documents in force warn of. */
+/** The warnings about documents in force. */
 function warned({ warned: documents = [] }: StatusAnswer['config']): string {
   return documents
     .map(
@@ -169,7 +171,7 @@ function rejections(config: StatusAnswer['config']): string {
   return config.rejected.map(rejection).join('') + (rest > 0 ? `rejected: ${rest} more documents\n` : '')
 }
 
-/** The faults of a document whose last good version stays in force. */
+/** The faults of a rejected document; its last valid version stays in force. */
 function rejection({ key, errors }: RejectedDocument): string {
   const lines = errors.map(({ path, line, message, hint }) => {
     const where = [line === null ? '' : `line ${line}: `, path ? `${path}: ` : ''].join('')

@@ -2,14 +2,14 @@ import { formatDuration } from '../../shared/duration.ts'
 
 const units = ['B', 'KB', 'MB', 'GB', 'TB'] as const
 
-/** Bytes as Ollama writes them: decimal units, one digit after the point below ten. `274 MB`, `3.3 GB`. */
+/** Bytes in Ollama's format: decimal units, one digit after the point below ten. `274 MB`, `3.3 GB`. */
 export function bytes(count: number): string {
   const power = count < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(count) / 3))
   const value = count / 1000 ** power
   return `${value >= 10 || Number.isInteger(value) ? Math.floor(value) : value.toFixed(1)} ${units[power]}`
 }
 
-/** How long ago an ISO date was: `12d`; "-" when there is none. */
+/** The age of an ISO date: `12d`; "-" without a date. */
 export function age(iso: string | null, now: Date): string {
   const at = Date.parse(iso ?? '')
   return Number.isNaN(at) ? '-' : formatDuration(Math.max(0, now.getTime() - at))
@@ -20,11 +20,11 @@ export function until(iso: string, now: Date): string {
   const ms = Date.parse(iso) - now.getTime()
   if (Number.isNaN(ms)) return '-'
   if (ms <= 0) return 'Stopping...'
-  // keep_alive -1 is a date centuries away.
+  // Ollama reports keep_alive -1 as a date centuries away.
   return ms > 100 * 365 * 86_400_000 ? 'Forever' : `${formatDuration(ms)} from now`
 }
 
-/** Where a loaded model lives, in Ollama's words: `100% GPU`, `100% CPU`, `40%/60% CPU/GPU`. */
+/** The memory that holds a loaded model, in Ollama's words: `100% GPU`, `100% CPU`, `40%/60% CPU/GPU`. */
 export function processor(size: number, sizeVram: number): string {
   if (sizeVram === 0) return '100% CPU'
   if (sizeVram >= size) return '100% GPU'

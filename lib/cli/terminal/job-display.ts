@@ -4,15 +4,15 @@ import { JobPace } from './pace.ts'
 import { type ProgressRow, progressBars, progressLine } from './progress-bars.ts'
 import type { Terminal } from './terminal.ts'
 
-/** Milliseconds between two lines about one node that say nothing but how far it is, where they cannot be redrawn. */
+/** Milliseconds between two progress lines of one node, where lines cannot be redrawn. */
 const lineEveryMs = 5000
 
-/** A job under way before the operator's eyes: bars that are redrawn on a terminal, a line now and then elsewhere. */
+/** Shows a running job: bars that are redrawn on a terminal, progress lines elsewhere. */
 export class JobDisplay {
   readonly #terminal: Terminal
   readonly #clock: Clock
   readonly #paces = new Map<string, JobPace>()
-  /** By node: what its last line was about. */
+  /** The last line of each node. */
   readonly #told = new Map<string, { readonly at: number; readonly row: ProgressRow }>()
 
   constructor(terminal: Terminal, clock: Clock) {
@@ -41,7 +41,7 @@ export class JobDisplay {
   }
 }
 
-/** That it is in another state is told at once, how it gets on from time to time. */
+/** A new state is shown at once, progress from time to time. */
 function isNews(row: ProgressRow, told: ProgressRow, sinceMs: number): boolean {
   if (row.state !== told.state || row.error !== told.error) return true
   return sinceMs >= lineEveryMs && (row.status !== told.status || row.completed !== told.completed)

@@ -2,11 +2,11 @@ import type { JobState } from '../../fleet/job.ts'
 import { formatDuration } from '../../shared/duration.ts'
 import { bytes } from './format.ts'
 
-/** How far a job is on one node. */
+/** The progress of a job on one node. */
 export interface ProgressRow {
   readonly node: string
   readonly state: JobState
-  /** The node's last word. */
+  /** The last status line of the node. */
   readonly status: string
   /** Bytes. */
   readonly completed: number
@@ -23,14 +23,14 @@ export interface Screen {
   readonly rows: number
 }
 
-/** Of "pulling" and as much of a digest as Ollama shows. It does not vary, so that the bars stay where they are. */
+/** The width of "pulling" and the part of a digest that Ollama shows. It is fixed, so that the bars do not move. */
 const wordsWidth = 20
 const shortestBar = 8
 const longestBar = 50
 
 /**
- * One line per node in the look of `ollama pull`: none is wider than the screen, and together they leave two rows of it
- * free, since what has scrolled away cannot be drawn again. Nodes for which no row is left are counted in the last line.
+ * One line per node, like `ollama pull`. No line is wider than the screen, and two rows of the screen stay free, because
+ * lines that have scrolled away cannot be redrawn. The last line counts the nodes without a row.
  */
 export function progressBars(rows: readonly ProgressRow[], screen: Screen): string[] {
   const room = Math.max(2, screen.rows - 2)
@@ -42,7 +42,7 @@ export function progressBars(rows: readonly ProgressRow[], screen: Screen): stri
   return hidden.length > 0 ? [...lines, `and ${hidden.length} more: ${countsOf(hidden)}`] : lines
 }
 
-/** The same as one line of a log: without a bar, and as long as it gets. */
+/** The same for a log: one line without a bar, of any length. */
 export function progressLine(row: ProgressRow): string {
   const measures = isMeasured(row) ? [percentOf(row), sizesOf(row), ...paceOf(row)] : []
   return `${row.node}: ${[wordsOf(row), ...measures].join(' ')}`
@@ -58,11 +58,11 @@ function lineOf(row: ProgressRow, nameWidth: number, width: number): string {
   const barWidth = width - `${name}  ${words}  ${percent} ▕▏ ${numbers}`.length
   if (barWidth >= shortestBar)
     return `${name}  ${words}  ${percent} ${barOf(row, Math.min(longestBar, barWidth))} ${numbers}`
-  // Where it is narrow, how far it is matters more than with what.
+  // On a narrow screen the percentage matters more than the status words.
   return barWidth >= -3 ? `${name}  ${words}  ${percent} ${numbers}` : `${name}  ${percent} ${numbers}`
 }
 
-/** Whether a bar says more about it than words. */
+/** Whether the row gets a bar instead of words. */
 function isMeasured({ state, total, error }: ProgressRow): boolean {
   return total > 0 && error === null && (state === 'running' || state === 'done')
 }
@@ -72,7 +72,7 @@ function wordsOf({ state, status, error }: ProgressRow): string {
   return state === 'running' && status !== '' ? status : state
 }
 
-/** Rounded down, as the bar is: 100% is said only of what is complete. */
+/** Rounded down, like the bar: only a complete row shows 100%. */
 function percentOf(row: ProgressRow): string {
   return `${Math.floor(shareOf(row) * 100)}%`
 }
@@ -90,14 +90,14 @@ function sizesOf({ completed, total }: ProgressRow, width = 0): string {
   return `${bytes(completed).padStart(width)}/${bytes(total).padStart(width)}`
 }
 
-/** How fast it goes and how long it will take; empty when it stands still or is over. */
+/** The rate and the remaining time; empty when nothing moves or the job has ended. */
 function paceOf({ state, completed, total, rate }: ProgressRow): string[] {
   if (state !== 'running' || rate === null || rate < 1) return []
   const seconds = Math.ceil(Math.max(0, total - completed) / rate)
   return [`${bytes(Math.round(rate))}/s`, seconds < 10 ? `${seconds}s` : formatDuration(seconds * 1000)]
 }
 
-/** What changes, and what went wrong, before what does not change any more. */
+/** Running and failed rows come before finished ones. */
 const interest: readonly JobState[] = ['running', 'failed', 'waiting', 'cancelled', 'done']
 
 function byInterest(rows: readonly ProgressRow[]): ProgressRow[] {

@@ -4,21 +4,21 @@ export interface Column<Row> {
   readonly title: string
   readonly cell: (row: Row) => string
   readonly align?: 'right'
-  /** Shown with `-o wide` only. */
+  /** Shown only with `-o wide`. */
   readonly wide?: true
 }
 
 export interface TableLook {
   readonly wide: boolean
   readonly colour: boolean
-  /** Columns of the terminal; null when the output is piped, where nothing is ever cut. */
+  /** Columns of the terminal; null when the output is piped: cells are not cut then. */
   readonly width: number | null
 }
 
 const gap = '  '
 const narrowest = 12
 
-/** Rows under a header, without borders, aligned: the look of `ollama ls` and `kubectl get`. Ends in a newline. */
+/** Aligned rows under a header, without borders, like `ollama ls` and `kubectl get`. Ends with a newline. */
 export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[], look: TableLook): string {
   const shown = columns.filter((column) => look.wide || !column.wide)
   const cells = rows.map((row) => shown.map((column) => printable(column.cell(row))))
@@ -52,12 +52,12 @@ export function facts(pairs: readonly (readonly [name: string, value: string])[]
     .join('')
 }
 
-/** Text of others without control and formatting characters: a name must not steer the terminal. */
+/** Foreign text without control and formatting characters: a name must not send commands to the terminal. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?')
 }
 
-/** Cuts the widest column, and only that, when the rows would wrap. */
+/** Cuts only the widest column when the rows would wrap. */
 function fit(widths: readonly number[], limit: number | null): number[] {
   const total = widths.reduce((sum, width) => sum + width, 0) + gap.length * (widths.length - 1)
   if (limit === null || total <= limit) return [...widths]
@@ -88,7 +88,7 @@ const tones = {
   cancelled: 'gray',
 } as const
 
-/** Colours a cell by the state word it begins with: colour repeats what the word says, it never says it alone. */
+/** Colours a cell by the state word at its start. Colour only repeats the word: output without colour says the same. */
 function tint(text: string): string {
   const word = /^[a-z]+(?![\w-])/i.exec(text)?.[0].toLowerCase() ?? ''
   const tone = Object.hasOwn(tones, word) ? tones[word as keyof typeof tones] : null

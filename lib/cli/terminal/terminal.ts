@@ -9,28 +9,28 @@ const eraseLine = '\r\u001b[K'
 const eraseBelow = '\u001b[J'
 const clearScreen = '\u001b[H\u001b[2J'
 
-/** The streams a command speaks through: data to stdout, everything said to people to stderr. */
+/** The output streams of a command: data goes to stdout, messages for people to stderr. */
 export class Terminal {
   readonly #context: CliContext
   readonly #colour: () => boolean
   #progressShown = false
-  /** Lines above the cursor that the next ones take the place of. */
+  /** Lines above the cursor that the next ones replace. */
   #drawn = 0
 
-  /** @param colour read when something is written: `--no-color` is known only once the command line is parsed. */
+  /** @param colour read on every write: `--no-color` is known only after the command line is parsed. */
   constructor(context: CliContext, colour: () => boolean) {
     this.#context = context
     this.#colour = colour
   }
 
-  /** Writes an answer as the caller asked: the document itself, or the view made of it for people. */
+  /** Writes an answer in the output format of the command line: the document itself, or the view for people. */
   show(document: unknown, output: Output, view: (look: TableLook) => string): void {
     this.#context.stdout.write(this.#render(document, output, view))
   }
 
   /**
-   * The same for what is looked at again and again: on a terminal in place of the last look, else after it. Where people
-   * read, each look says when it was; JSON comes one document a line, YAML as a stream of documents.
+   * The same for a watched document: on a terminal it replaces the last version, elsewhere it follows it. Each view for
+   * people starts with its time; JSON is one document per line, YAML a stream of documents.
    */
   showAgain(document: unknown, output: Output, view: (look: TableLook) => string): void {
     const { stdout, clock } = this.#context
@@ -42,7 +42,7 @@ export class Terminal {
     }
   }
 
-  /** A document's own text: as it is into a file or another program, without what steers a terminal on one. */
+  /** The text of a document: unchanged into a file or a pipe, without control characters on a terminal. */
   write(text: string): void {
     const { stdout } = this.#context
     stdout.write(stdout.isTTY ? text.split('\n').map(printable).join('\n') : text)
@@ -52,13 +52,13 @@ export class Terminal {
     this.#context.stdout.write(`${text}\n`)
   }
 
-  /** One sentence, with the next command worth trying where there is one. */
+  /** One sentence, and if given the next command to try. */
   say(text: string, hint?: string): void {
     this.endProgress()
     this.#context.stderr.write(`${printable(text)}\n${hint ? `  hint: ${printable(hint)}\n` : ''}`)
   }
 
-  /** What a command waits for: one line that renews itself on a terminal, one line each elsewhere. */
+  /** What a command waits for: one line that is redrawn on a terminal, one line per change elsewhere. */
   progress(text: string): void {
     const { stderr } = this.#context
     const line = printable(text)
@@ -66,13 +66,13 @@ export class Terminal {
     this.#progressShown = true
   }
 
-  /** Where lines can be drawn again; null elsewhere. */
+  /** The size of the terminal on which lines can be redrawn; null when stderr is no terminal. */
   get screen(): Screen | null {
     const { isTTY, columns = 80, rows = 24 } = this.#context.stderr
     return isTTY ? { columns, rows } : null
   }
 
-  /** Puts lines in the place of those that were drawn before. Each must fit the `screen`, and so must all together. */
+  /** Replaces the lines drawn before. The lines must fit the `screen` in width and height. */
   redraw(lines: readonly string[]): void {
     const up = this.#drawn > 0 ? `\u001b[${this.#drawn}A` : ''
     const text = lines.map((line) => `${eraseLine}${printable(line)}\n`).join('')
@@ -85,7 +85,7 @@ export class Terminal {
     return this.#context.stdin.isTTY === true && this.#context.stderr.isTTY === true
   }
 
-  /** Asks a yes/no question; anything but yes is no, and so is the end of the input. */
+  /** Asks a yes/no question. Any answer but yes, and the end of the input, means no. */
   async confirm(question: string): Promise<boolean> {
     const { stdin, stderr, signal } = this.#context
     stderr.write(`${printable(question)} [y/N] `)
@@ -111,7 +111,7 @@ export class Terminal {
     })
   }
 
-  /** What was waited for is there. */
+  /** Ends the progress line. */
   endProgress(): void {
     if (this.#progressShown && this.#context.stderr.isTTY) this.#context.stderr.write(eraseLine)
     this.#progressShown = false

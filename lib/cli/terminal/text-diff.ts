@@ -2,13 +2,13 @@ import { styleText } from 'node:util'
 import { createTwoFilesPatch, FILE_HEADERS_ONLY } from 'diff'
 import { printable } from './table.ts'
 
-/** A text and what it is called. */
+/** A text and its name in the diff. */
 export interface Version {
   readonly name: string
   readonly text: string
 }
 
-/** What changes from one text to another, as `diff -u` writes it; "" when nothing does. */
+/** The difference of two texts in the format of `diff -u`; "" when they are equal. */
 export function textDiff(from: Version, to: Version, colour: boolean): string {
   if (from.text === to.text) return ''
   const patch = createTwoFilesPatch(from.name, to.name, from.text, to.text, undefined, undefined, {

@@ -2,11 +2,11 @@ import type { Invocation } from '../invocation.ts'
 import type { Output } from '../options.ts'
 import type { TableLook } from './table.ts'
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two requests. */
 const lookEveryMs = 2000
 
 /**
- * Shows a document again and again, until the caller presses Ctrl-C: in place on a terminal, one after the other elsewhere.
+ * Shows a document repeatedly until Ctrl-C: redrawn in place on a terminal, one after the other elsewhere.
  */
 export async function watching<T>(
   invocation: Invocation,

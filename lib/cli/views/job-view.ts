@@ -17,7 +17,7 @@ export function jobColumns(now: Date): readonly Column<JobAnswer>[] {
   ]
 }
 
-/** All there is to say about one job. */
+/** The details of one job. */
 export function jobFacts(job: JobAnswer, now: Date, look: TableLook): string {
   const { id, action, model, state, tenant, created, ended, nodes } = job
   const head = facts(
@@ -45,7 +45,7 @@ const nodeColumns: readonly Column<{ readonly node: string } & JobAnswer['nodes'
   { title: 'ERROR', cell: ({ error }) => error ?? '-' },
 ]
 
-/** "-" for what is not counted in bytes. */
+/** "-" without a size in bytes. */
 function sizeOf(count: number, total: number): string {
   return total === 0 ? '-' : bytes(count)
 }

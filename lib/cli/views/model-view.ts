@@ -20,7 +20,7 @@ function nameOf({ name, alias_of }: ModelAnswer): string {
   return alias_of ? `${name} (alias of ${alias_of})` : name
 }
 
-/** Those with an older copy than the others are marked: it is not the one whose digest is shown. */
+/** Marks nodes with an older copy: their digest differs from the one shown. */
 function nodesOf({ nodes, older_on = [] }: ModelAnswer): string {
   return nodes.map((node) => (older_on.includes(node) ? `${node} (older)` : node)).join(', ')
 }
@@ -58,7 +58,7 @@ export function copyColumns(now: Date): readonly Column<CopyAnswer>[] {
   ]
 }
 
-/** All there is to say about one model. */
+/** The details of one model. */
 export function modelFacts(model: ModelDetail, now: Date, { colour }: TableLook): string {
   return facts(
     [
@@ -77,7 +77,7 @@ export function modelFacts(model: ModelDetail, now: Date, { colour }: TableLook)
   )
 }
 
-/** A model may be in the memory of a node that has no copy on disk any more. */
+/** A model may be in the memory of a node after its copy on disk was removed. */
 function versionOf({ disk }: CopyAnswer): string {
   if (!disk) return 'none on disk'
   return disk.newest ? 'newest' : 'older'

@@ -12,17 +12,17 @@ const slotsOf = ({ slots, slots_by_model: byModel = {} }: NodeAnswer) =>
 const rejectionOf = ({ rejected = [] }: NodeAnswer) =>
   rejected.length === 0 ? '' : `document rejected: ${describeFaults(rejected)}`
 
-/** Of a node whose last change was rejected, what is in force is the version before. */
+/** The state; marked when the last change was rejected and the version before is in force. */
 const stateOf = (node: NodeAnswer) =>
   node.rejected?.length && node.state !== 'rejected' ? `${node.state} (change rejected)` : node.state
 
-/** Why a node is not as its operator would have it; empty when it is. */
+/** Why a node does not serve as its operator wants; empty when it does. */
 const troubleOf = (node: NodeAnswer) =>
   [rejectionOf(node), node.health === 'up' || node.state === 'rejected' ? '' : node.reason]
     .filter((part) => part !== '')
     .join('; ')
 
-/** Columns of `node list`: reasons only where there are any. @param now for ages. */
+/** Columns of `node list`; the column of reasons only when there is one. @param now for ages. */
 export function nodeColumns(now: Date, nodes: readonly NodeAnswer[]): readonly Column<NodeAnswer>[] {
   const isTroubled = nodes.some((node) => troubleOf(node) !== '')
   return [
@@ -47,7 +47,7 @@ export function nodeColumns(now: Date, nodes: readonly NodeAnswer[]): readonly C
   ]
 }
 
-/** All there is to say about one node. */
+/** The details of one node. */
 export function nodeFacts(node: NodeAnswer, now: Date, { colour }: TableLook): string {
   return facts(
     [

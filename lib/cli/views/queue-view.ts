@@ -6,7 +6,7 @@ import { age, pairs } from '../terminal/format.ts'
 import { type Column, facts, type TableLook, table } from '../terminal/table.ts'
 import { candidateTable, excludedTable, exclusionText, expectation } from './estimate-view.ts'
 
-/** What waits, in order, and how many of each class and tenant. */
+/** The waiting requests in order, and their number per class and tenant. */
 export function queueView(queue: QueueAnswer, look: TableLook): string {
   const { total, waiting, by_class, by_tenant, instance } = queue
   if (total === 0) return ''
@@ -43,7 +43,7 @@ function waitsFor({ waits_for, node, starts_in_seconds, excluded_nodes }: Waitin
   return node === null ? waits_for : `${waits_for} on ${node}`
 }
 
-/** What keeps a request from the first few nodes that it could have gone to. */
+/** The first few excluded nodes of a request, each with its reason. */
 function obstacles(nodes: readonly ExcludedNode[]): string {
   const rest = nodes.length - shownObstacles
   const first = nodes.slice(0, shownObstacles)
@@ -53,13 +53,13 @@ function obstacles(nodes: readonly ExcludedNode[]): string {
   )
 }
 
-/** The places that cost least. */
+/** The cheapest nodes. */
 function bestOf({ candidates }: WaitingAnswer): string {
   const best = (candidates ?? []).slice(0, 3)
   return best.map(({ node, cost_seconds }) => `${node} ${formatSeconds(cost_seconds)}`).join(', ') || '-'
 }
 
-/** Tenants may be as many as requests. */
+/** There may be as many tenants as requests. */
 const shownNames = 8
 
 function tally(counts: Readonly<Record<string, number>>, { wide }: TableLook): string {
@@ -69,7 +69,7 @@ function tally(counts: Readonly<Record<string, number>>, { wide }: TableLook): s
   return pairs(Object.fromEntries(shown)).replaceAll(',', ', ') + (rest > 0 ? `, and ${rest} more` : '')
 }
 
-/** All there is to say about one request that waits. */
+/** The details of one waiting request. */
 export function waitingFacts(waiting: WaitingDetail, look: TableLook): string {
   const { id, model, variant, tenant, waited_seconds, position, instance, prompt_tokens, max_tokens } =
     waiting
@@ -129,7 +129,7 @@ export function decisionColumns(now: Date): readonly Column<DecisionAnswer>[] {
   ]
 }
 
-/** The other places, with what they would have cost. */
+/** The other nodes, each with its cost. */
 function insteadOf({ candidates: [, ...others] }: DecisionAnswer): string {
   return others.map(({ node, cost_seconds }) => `${node} ${formatSeconds(cost_seconds)}`).join(', ') || '-'
 }

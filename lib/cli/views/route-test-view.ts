@@ -5,7 +5,7 @@ import { candidateTable, exclusionText, expectation } from './estimate-view.ts'
 
 type Row = RouteTestAnswer['nodes'][number]
 
-/** The explanation of `route test`: what the routes make of the model, each node's part, and the choice. */
+/** The output of `route test`: the route and the model it leads to, a verdict on each node, and the choice. */
 export function routeTestView(answer: RouteTestAnswer, look: TableLook): string {
   const { asked, tenant, route, wanted, num_ctx, panic, nodes, choice } = answer
   const labels = pairs(answer.labels ?? {})
@@ -40,11 +40,11 @@ export function routeTestView(answer: RouteTestAnswer, look: TableLook): string 
 }
 
 const panicLine =
-  'breakers keep it from more than half of the nodes that have the model, so open ones are used too'
+  'breakers are open on more than half of the nodes that have the model, so nodes with an open breaker are used too'
 
 function modelLine({ wanted, model }: RouteTestAnswer): string {
-  if (model === null) return 'none: no node has one of them'
-  return model === wanted[0] ? model : `${model}, since no node can serve ${wanted[0]} now`
+  if (model === null) return 'none: no node has any of them'
+  return model === wanted[0] ? model : `${model}, because no node can serve ${wanted[0]} now`
 }
 
 function verdict(name: string, excluded: string | null, choice: RouteTestAnswer['choice']): string {
@@ -59,7 +59,7 @@ function why(row: Row): string {
   return `has the model ${what}${slowness(row)}`
 }
 
-/** A slow node is preferred less, never passed over. */
+/** A slow node costs more, but is never excluded. */
 function slowness({ health, health_reason: reason }: Row): string {
   return health === 'slow' ? `; slow${reason ? `: ${reason}` : ''}` : ''
 }

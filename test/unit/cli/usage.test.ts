@@ -93,7 +93,7 @@ const wrongLines: readonly [line: string, what: string, hint: string][] = [
   ['route set chat modle=a', '"modle" is not a field that can be set', 'did you mean "model"?'],
   ['route set chat zone=a', '"zone" is not a field that can be set', 'nodes.KEY'],
   ['route set ../keys model=a', 'cannot be the name of a route', ''],
-  ['route remove chat', 'no terminal to ask for confirmation on', 'add --yes'],
+  ['route remove chat', 'this command needs a confirmation, and there is no terminal to ask on', 'add --yes'],
   ['config set queue', '"queue" has no "="', 'write PATH=VALUE'],
   ['config apply', "required option '-f, --file <file>' not specified", 'llamero config apply --help'],
   ['config apply -f x --route ..', 'cannot be the name of a route', ''],
@@ -108,12 +108,12 @@ const wrongLines: readonly [line: string, what: string, hint: string][] = [
   ['pull m --copies 0', 'Write a whole number from 1, or "all".', 'llamero pull --help'],
   ['model load m --nodes a --copies 2', "'--nodes <names>' cannot be used with option '--copies", 'llamero'],
   ['model pull m --nodes a,,b', 'separated by commas', 'llamero model pull --help'],
-  ['model rm m', 'no terminal to ask for confirmation on', 'add --yes'],
+  ['model rm m', 'this command needs a confirmation, and there is no terminal to ask on', 'add --yes'],
   ['model where a//b', '"a//b" cannot be the name of a model', ''],
   ['model jobs --watch', '--watch follows one job', 'llamero model jobs ID --watch'],
   ['model jobs job-1 --all', '--all is for the list of jobs', 'llamero model jobs job-1'],
   ['model cancel ../keys', 'cannot be the id of a job', ''],
-  ['node remove gpu-a', 'no terminal to ask for confirmation on', 'add --yes'],
+  ['node remove gpu-a', 'this command needs a confirmation, and there is no terminal to ask on', 'add --yes'],
 ]
 for (const [line, what, hint] of wrongLines) {
   test(`"llamero ${line}" is a usage error that says what to type instead`, async () => {

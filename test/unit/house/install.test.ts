@@ -65,6 +65,6 @@ test('an older Node is told in one line which one is needed, the one that packag
   const needed = engines.node.replace('>=', '')
   assert.match(
     stderr,
-    new RegExp(`^error: llamero needs Node ${needed} or newer, and this is 24\\.20\\.1: [^\\n]+\\n$`),
+    new RegExp(`^error: llamero needs Node ${needed} or newer, and this is Node 24\\.20\\.1: [^\\n]+\\n$`),
   )
 })
