@@ -26,7 +26,7 @@ const slotsEach = 2
 export function corePassUs({ nodes, queued, decisions }: Situation): number {
   const slots = nodes * loaded * slotsEach
   const { core, decide } = crowdedCore(nodes, someTimings().total / slots)
-  // Whoever began while the fleet was empty is gone before anything is measured.
+  // Requests that started on the empty fleet end before the measurement.
   const warmUp = Math.max(decisions, 2 * slots)
   while (core.queued().length < queued) decide({ ends: false })
   for (let nth = 0; nth < warmUp; nth++) decide({ ends: true })
@@ -60,7 +60,7 @@ function crowdedCore(nodes: number, stepS: number) {
   return { core, decide }
 }
 
-/** Nobody is refused: the queue is to be as long as it is. */
+/** No request is refused, so that the queue keeps its length. */
 const patient = someParameters({
   admission: { maxQueued: 1e9, tenantS: 1e9, maxWaitS: 1e9, leastLimitS: 1e9, evidence: 1e9 },
   otherClass: { rank: 0, ttftS: 5, limitS: 1e9 },

@@ -16,7 +16,7 @@ const models = Array.from({ length: 10 }, (_, index) => `model-${index}:latest`)
 
 /**
  * What the scheduler takes for one pass over the queue, in microseconds, at p99: every slot of the fleet is taken, the
- * queue stays as long as it is, and each slot that comes back goes to somebody in it. One request's
+ * queue stays as long as it is, and each freed slot goes to a request in it. One request's
  * waiting, the pass over the queue and the handing over of the slot are timed together.
  */
 export async function passUs({ nodes, queued, decisions }: Situation): Promise<number> {
@@ -47,7 +47,7 @@ export async function passUs({ nodes, queued, decisions }: Situation): Promise<n
     await decide()
     timings.push((performance.now() - since) * 1000)
   }
-  // Nobody is left waiting: their time limits would fire in the middle of a later measure.
+  // The queue is emptied: pending time limits would fire during a later measurement.
   while (running.length > 0) {
     for (const grant of running.splice(0)) grant[Symbol.dispose]()
     await new Promise((resolve) => setImmediate(resolve))

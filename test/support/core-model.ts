@@ -4,7 +4,7 @@ import { Core } from '../../lib/scheduler/core.ts'
 import type { Effect, NodeFacts, SchedulerEvent, SchedulingRequest } from '../../lib/scheduler/events.ts'
 import { aNode, aRequest, someParameters, someTimings } from './core.ts'
 
-/** Model "only" is on one node, so that its line can be followed; the others are on both, and there is room for two. */
+/** Model "only" is on one node, so that its queue can be checked; the others are on both nodes, which have room for two. */
 const sizes = { a: 9, b: 9, c: 9 }
 const nodesOf = (isUp: boolean, resident: ReadonlyMap<string, ReadonlySet<string>>): NodeFacts[] =>
   [
@@ -53,7 +53,7 @@ interface Running {
   readonly node: string
 }
 
-/** What the shell around the core knows: slots, requests, memory. It checks each effect against that. */
+/** A reference model of slots, requests and memory, which checks each effect. */
 class Reference {
   now = 1000
   readonly core = new Core({ policy: 'earliest-finish', parameters, random: () => 0.5 })
@@ -66,7 +66,7 @@ class Reference {
   readonly swaps = new Map<string, Extract<Effect, { type: 'swap' }>>()
   isUp = true
   #ids = 0
-  /** A node that said it is full has fewer slots from then on. */
+  /** A node that answered that it is full has fewer slots from then on. */
   #wasBusy = false
 
   constructor() {
@@ -79,7 +79,11 @@ class Reference {
     const effects = this.core.pass(this.now)
     for (const effect of effects) this.#check(effect)
     this.#checkOrder(effects, before)
-    assert.equal(this.core.queued().length, this.waiting.size, 'the queue is who arrived and has no answer')
+    assert.equal(
+      this.core.queued().length,
+      this.waiting.size,
+      'the queue holds the requests that arrived and have no answer',
+    )
   }
 
   play(step: Step): void {
@@ -107,7 +111,7 @@ class Reference {
     } else this.#end(step.do, step.which)
   }
 
-  /** Everything that runs ends, and every load succeeds, until nobody waits. */
+  /** Ends every running request and every load until the queue is empty. */
   drain(): void {
     for (let round = 0; this.waiting.size + this.running.size > 0; round++) {
       assert.ok(round < 400, `${[...this.waiting.keys()]} starve`)
@@ -120,7 +124,7 @@ class Reference {
     assert.equal(this.core.nextTickAt(this.now), null, 'and then no time needs to be told')
   }
 
-  /** When nothing runs every slot is there: one node's models are asked for as often as it has slots. */
+  /** Every slot is free when nothing runs: a node's models are requested as often as it has slots. */
   checkSlots(): void {
     for (const [node, loaded] of this.resident) {
       if (node === 'n2' && !this.isUp) continue
@@ -157,7 +161,7 @@ class Reference {
     if (how === 'leave') this.tell({ type: 'left', id })
     else if (how === 'busy') this.#busy(id)
     else this.tell({ type: 'ended', id, timings: how === 'finish' ? someTimings() : null })
-    // Whoever saw no answer yet may be tried elsewhere, with its old place.
+    // A request without a first token may be tried elsewhere, and keeps its place.
     if (how === 'retry' && running)
       this.#arrive({ ...running.request, tried: new Set([...running.request.tried, running.node]) })
   }

@@ -13,7 +13,7 @@ import type { Random } from '../../lib/shared/random.ts'
 
 const giga = 1e9
 
-/** Groups of parameters that a test changes; the rest of each group stays as it is. */
+/** Parameters that a test changes, by group; the rest of each group keeps its defaults. */
 export type Changes = { readonly [Group in keyof Parameters]?: Partial<Parameters[Group]> }
 
 export function someParameters(changes: Changes = {}): Parameters {
@@ -26,7 +26,7 @@ export function someParameters(changes: Changes = {}): Parameters {
   return { ...defaultParameters, ...Object.fromEntries(groups) }
 }
 
-/** A core of which every event is followed by a pass, on a clock that the test moves. */
+/** A core that runs a pass after every event, on a clock that the test moves. */
 export function aCore(
   nodes: readonly NodeFacts[],
   changes: Changes = {},
@@ -47,7 +47,7 @@ export function aCore(
     core,
     clock,
     tell,
-    /** Lets so many seconds pass, and tells the core. */
+    /** Advances the clock by so many seconds, and sends a tick. */
     after: (seconds: number, ...events: readonly SchedulerEvent[]) => {
       clock.now += seconds
       return tell({ type: 'tick' }, ...events)
@@ -59,7 +59,7 @@ export function aCore(
             ({ type: 'arrived', request: aRequest({ arrivedAt: clock.now, ...request }) }) as const,
         ),
       ),
-    /** Told of a request that was served; it lasted as long as its node says, if not longer. */
+    /** Ends an answered request; the clock advances to its reported duration if needed. */
     end: (id: string, timings: Partial<Timings> = {}) => {
       const told = someTimings(timings)
       clock.now = Math.max(clock.now, (startedAt.get(id) ?? 0) + told.total)
@@ -86,7 +86,7 @@ export function aRequest(request: Partial<SchedulingRequest> = {}): SchedulingRe
   }
 }
 
-/** A node of 24 GB with one slot; `loaded` are the models of its disk that are in memory. Sizes in GB. */
+/** A node with 24 GB and one slot; `loaded` names the models in memory. Sizes in GB. */
 export function aNode(
   facts: Partial<Omit<NodeFacts, 'models' | 'resident'>> & {
     readonly models?: Readonly<Record<string, number>>
@@ -113,7 +113,7 @@ export function aResident(facts: Partial<RunnerFacts> & { readonly model: string
   return { variant: '', size, sizeVram: size, contextLength: 4096, ...facts }
 }
 
-/** Of a request of 1000 and 100 tokens that waited for nothing, at the speed of the priors. */
+/** Timings of a request with 1000 prompt and 100 output tokens, without a wait, at the speed of the priors. */
 export function someTimings(timings: Partial<Timings> = {}): Timings {
   const { load = 0, promptEval = 1000 / 1500, eval: decode = 100 / 60 } = timings
   return {
@@ -127,7 +127,7 @@ export function someTimings(timings: Partial<Timings> = {}): Timings {
   }
 }
 
-/** Effects in a few words, to compare with. */
+/** Effects as short text, for comparison. */
 export function briefly(effects: readonly Effect[]): string[] {
   return effects.map((effect) => {
     if (effect.type === 'start') return `${effect.id} on ${effect.node}`
@@ -136,5 +136,5 @@ export function briefly(effects: readonly Effect[]): string[] {
   })
 }
 
-/** Parameters that forget one ability. */
+/** Parameters without one ability. */
 export const without = (ability: keyof Abilities): Changes => ({ uses: { [ability]: false } })

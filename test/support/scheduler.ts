@@ -20,7 +20,7 @@ interface SchedulerSketch {
 /** Other instances do nothing. */
 export const usedNowhere: Elsewhere = { uses: new Map(), holds: new Map() }
 
-/** Every node loads whatever it is asked to, at once. */
+/** Every node loads every model at once. */
 export const quickLoader: Loader = { swap: async () => ({ loadS: 0 }), unload: async () => {} }
 
 /** The scheduler alone, over a snapshot made by hand. */

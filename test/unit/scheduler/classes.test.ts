@@ -9,7 +9,7 @@ import { aScheduler } from '../../support/scheduler.ts'
 
 const patient = { queue: { max_wait: '1h' } }
 
-/** One node with one slot, which is taken. */
+/** One node whose only slot is taken. */
 async function arrange(config: Record<string, unknown> = patient) {
   const current = new CurrentSnapshot()
   const fleet = (shown: Record<string, unknown>) =>
@@ -34,7 +34,7 @@ async function arrange(config: Record<string, unknown> = patient) {
         },
         (error) => served.push(`${id}: ${error instanceof ProxyError ? error.code : error}`),
       ),
-    /** The slot comes back: who got it, one after the other. */
+    /** Frees the slot repeatedly; returns the order in which requests got it. */
     async order() {
       held[Symbol.dispose]()
       await clock.runUntilIdle()
@@ -45,7 +45,7 @@ async function arrange(config: Record<string, unknown> = patient) {
 }
 
 suite('the classes of waiting requests', () => {
-  test('the more urgent goes first, and within a class who came first', async () => {
+  test('the more urgent class goes first, and within a class the first to arrive', async () => {
     const { ask, clock, order, scheduler } = await arrange()
     for (const [id, name] of [
       ['b1', 'batch'],
@@ -67,7 +67,7 @@ suite('the classes of waiting requests', () => {
     assert.equal(scheduler.queuedByClass().size, 0)
   })
 
-  test('each 30 s of waiting lift a request by one class, and none above the first', async () => {
+  test('each 30 s of waiting lift a request by one class, up to the first', async () => {
     const until = async (ageMs: number, name: string, other: string) => {
       const { ask, clock, order } = await arrange()
       ask('old', name)
@@ -84,7 +84,7 @@ suite('the classes of waiting requests', () => {
     assert.equal(await until(600_000, 'interactive', 'interactive'), 'old rival new')
   })
 
-  test('a stream of urgent requests starves nobody: the least urgent is served soon after a minute', async () => {
+  test('a stream of urgent requests starves no class: the least urgent request is served soon after a minute', async () => {
     const { ask, clock, served, order } = await arrange()
     ask('interactive', 'interactive', 2000)
     ask('batch', 'batch')
@@ -97,7 +97,7 @@ suite('the classes of waiting requests', () => {
     assert.equal(served.indexOf('batch'), 30)
   })
 
-  test('a request waits for as long as its class may, else for queue.max_wait', async () => {
+  test('the wait limit is that of the class, or else queue.max_wait', async () => {
     const { ask, clock, served } = await arrange({
       queue: { max_wait: '5s' },
       classes: [
@@ -117,7 +117,7 @@ suite('the classes of waiting requests', () => {
     assert.deepEqual(served.slice(2), ['batch: queue_timeout'])
   })
 
-  test('where the config says nothing, batch may wait for ten minutes and the others for one', async () => {
+  test('by default batch requests may wait for ten minutes and others for one', async () => {
     const { ask, clock, served } = await arrange({})
     for (const name of ['batch', 'default', 'interactive']) ask(name, name)
     await clock.advance(60_000)
@@ -128,7 +128,7 @@ suite('the classes of waiting requests', () => {
     assert.equal(served[2], 'batch: queue_timeout')
   })
 
-  test('tenants are served by their shares of queue.shares, from when the config says so', async () => {
+  test('tenants are served by queue.shares from the moment of the config change', async () => {
     const { clock, scheduler, show, order, served } = await arrange()
     const turns = () => served.splice(0).map((id) => id[0])
     const queue = (round: number) => {
@@ -164,7 +164,7 @@ suite('the classes of waiting requests', () => {
     )
   })
 
-  test('whose class is taken out of the config while it waits, waits on as the default', async () => {
+  test('a request whose class is removed from the config while it waits continues in the default class', async () => {
     const { ask, show, order } = await arrange()
     ask('urgent', 'interactive')
     ask('default', 'default')

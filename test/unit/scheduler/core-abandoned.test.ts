@@ -7,7 +7,7 @@ const patience: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWait
 const slow = (slots = 1) => aNode({ slots, expectedSpeed: 12 / 1500 })
 const reads = { streams: true, promptTokens: 5000 }
 
-suite('a caller who leaves while its prompt is read', () => {
+suite('a caller that disconnects while its prompt is read', () => {
   test('leaves the slot taken until the batch is over (372)', () => {
     const { arrive, after, tell } = aCore([slow()], patience)
     arrive({ id: 'leaves', ...reads })
@@ -25,7 +25,7 @@ suite('a caller who leaves while its prompt is read', () => {
     after(4)
     assert.deepEqual(briefly(tell({ type: 'left', id: 'leaves' })), [])
     assert.deepEqual(briefly(after(5.9)), [])
-    assert.ok((core.nextTickAt(clock.now) ?? 0) <= clock.now + 0.11, 'it asks to be told of the time')
+    assert.ok((core.nextTickAt(clock.now) ?? 0) <= clock.now + 0.11, 'a tick is requested')
     assert.deepEqual(briefly(after(0.2)), ['next on n'])
   })
 
@@ -44,7 +44,7 @@ suite('a caller who leaves while its prompt is read', () => {
     }
   })
 
-  test('frees the slot when the model is in memory no more (372)', () => {
+  test('frees the slot when the model is no longer in memory (372)', () => {
     const { arrive, after, tell } = aCore([slow()], patience)
     arrive({ id: 'leaves', ...reads })
     after(1, { type: 'left', id: 'leaves' })
@@ -53,7 +53,7 @@ suite('a caller who leaves while its prompt is read', () => {
     assert.deepEqual(briefly(arrive({ id: 'next' })), ['next on n'])
   })
 
-  test('takes no second slot when it comes again under the same id (372)', () => {
+  test('takes no second slot when it retries under the same id (372)', () => {
     const { arrive, after } = aCore([slow()], patience)
     arrive({ id: 'again', ...reads })
     after(1, { type: 'left', id: 'again' })
@@ -61,7 +61,7 @@ suite('a caller who leaves while its prompt is read', () => {
     assert.deepEqual(briefly(after(43)), ['again on n'])
   })
 
-  test('is one of two requests under one id when it comes again while another slot is free (372)', () => {
+  test('counts as one of two requests under one id when it retries while another slot is free (372)', () => {
     const { arrive, after } = aCore([slow(2)], patience)
     arrive({ id: 'again', ...reads })
     after(1, { type: 'left', id: 'again' })
@@ -70,7 +70,7 @@ suite('a caller who leaves while its prompt is read', () => {
     assert.deepEqual(briefly(after(43)), ['next on n'])
   })
 
-  test('frees the slot at once where the prompt was read, or could not have reached the node (372)', () => {
+  test('frees the slot at once if the prompt was read, or cannot have reached the node (372)', () => {
     const { arrive, after, tell } = aCore([slow()], patience)
     arrive({ id: 'writes', ...reads }, { id: 'next', ...reads })
     after(1, { type: 'first-token', id: 'writes' })

@@ -3,21 +3,21 @@ import { suite, test } from 'node:test'
 import type { SchedulingRequest } from '../../../lib/scheduler/events.ts'
 import { aCore, aNode, aRequest, briefly, type Changes, someTimings } from '../../support/core.ts'
 
-/** One slot; a request of 1000 and 100 tokens takes 2/3 + 5/3 s of it. */
+/** One slot; a request of 1000 prompt and 100 output tokens holds it for 2/3 + 5/3 s. */
 const node = aNode()
 const eachS = 1000 / 1500 + 100 / 60
-/** The same of an answer as long as most are. */
+/** The same for an answer of the default expected length. */
 const averageS = 1000 / 1500 + 211 / 60
 const open: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, evidence: 1e9 } }
 const many = (count: number, request: Partial<SchedulingRequest> = {}) =>
   Array.from({ length: count }, (_, nth) => ({ id: `r${nth}`, ...request }))
 
 suite('admission', () => {
-  test('who would wait too long for the first token is told so at once, and how long', () => {
+  test('a request that would wait too long for its first token is refused at once, with the time to retry', () => {
     const { arrive } = aCore([node], { admission: { tenantS: 1e6 } })
     const effects = arrive(...many(12))
     const refused = effects.filter((effect) => effect.type === 'refuse')
-    // 10 s of waiting and reading: the one that runs and three more.
+    // 10 s of waiting and reading: the running request and three more.
     assert.deepEqual(
       refused.map(({ id }) => id),
       many(8).map((_, nth) => `r${11 - nth}`),
@@ -31,19 +31,19 @@ suite('admission', () => {
     [0.25, 0.9],
     [0.999_999, 1.2],
   ] as const)
-    test(`who is refused is told to wait ${factor} times as long as predicted, at a throw of ${roll}`, () => {
+    test(`a refused caller is told to retry after ${factor} times the predicted wait, for the random number ${roll}`, () => {
       const { arrive } = aCore([node], { admission: { tenantS: 1e6 } }, 'earliest-finish', () => roll)
       const refused = arrive(...many(12)).find((effect) => effect.type === 'refuse')
       assert.ok(Math.abs((refused?.retryAfterS ?? 0) - 11 * eachS * factor) < 0.01, `${refused?.retryAfterS}`)
     })
 
-  test('a class of its own limit is let in for longer', () => {
+  test('a class with a higher limit may wait longer', () => {
     const classes = { patient: { rank: 0, ttftS: 5, limitS: 200 } }
     const { arrive } = aCore([node], { classes, admission: { tenantS: 1e6 } })
     assert.deepEqual(briefly(arrive(...many(12, { class: 'patient' }))), ['r0 on n'])
   })
 
-  test('a tenant may have one minute of work waiting', () => {
+  test('a tenant may have one minute of work queued', () => {
     const { arrive } = aCore([node], { ...open, admission: { ...open.admission, tenantS: 10.5 * averageS } })
     const effects = arrive(...many(14, { tenant: 'greedy' }))
     assert.deepEqual(
@@ -58,7 +58,7 @@ suite('admission', () => {
     batch: { rank: 1, ttftS: 50, limitS: 600 },
   }
 
-  test('the work that a tenant has waiting in one class keeps it out of no other', () => {
+  test('the queued work of a tenant in one class does not keep it out of another class', () => {
     const { arrive } = aCore([node], { ...open, classes, admission: { ...open.admission, tenantS: 60 } })
     const effects = arrive(...many(200, { tenant: 'greedy', class: 'batch' }))
     const refused = effects.filter((effect) => effect.type === 'refuse')
@@ -68,7 +68,7 @@ suite('admission', () => {
     assert.deepEqual(briefly(arrive({ id: 'x', tenant: 'greedy', class: 'urgent' })), [])
   })
 
-  test('where too many wait the less urgent make room, the longest line first, and nobody who comes from a failed node', () => {
+  test('when the queue is too long, requests of the lowest class are removed, those of the tenant with most first, and none that a node failed', () => {
     const { core, arrive } = aCore([node], {
       ...open,
       classes,
@@ -84,36 +84,36 @@ suite('admission', () => {
     assert.deepEqual(
       briefly(arrive({ id: 'u4', class: 'urgent' })),
       ['u4 queue-full'],
-      'nobody is left to go',
+      'no removable request is left',
     )
     assert.equal(core.queued().length, 4)
   })
 
-  test('so many wait in all, and the last to come are refused', () => {
+  test('beyond the maximum length the last to arrive are refused', () => {
     const { arrive } = aCore([node], { ...open, admission: { ...open.admission, maxQueued: 3 } })
     assert.deepEqual(briefly(arrive(...many(6))), ['r0 on n', 'r5 queue-full', 'r4 queue-full'])
   })
 
-  test('who comes back from a failed node is let in whatever the limits', () => {
+  test('a request that comes back from a failed node is admitted despite the limits', () => {
     const { arrive } = aCore([node], { ...open, admission: { ...open.admission, maxQueued: 0 } })
     arrive({ id: 'first' })
     assert.deepEqual(briefly(arrive({ id: 'back', tried: new Set(['gone']) })), [])
     assert.deepEqual(briefly(arrive({ id: 'new' })), ['new queue-full'])
   })
 
-  test('nobody waits longer than the time limit', () => {
+  test('no request waits longer than the time limit', () => {
     const { core, clock, arrive, after } = aCore([node], {
       ...open,
       admission: { ...open.admission, maxWaitS: 60 },
     })
     arrive({ id: 'first' }, { id: 'waits' })
     assert.deepEqual(briefly(after(59.9)), [])
-    assert.ok((core.nextTickAt(clock.now) ?? 0) <= 1060.0001, 'it asks to be told of the time')
+    assert.ok((core.nextTickAt(clock.now) ?? 0) <= 1060.0001, 'a tick is requested')
     assert.deepEqual(briefly(after(0.1)), ['waits waited-too-long'])
-    assert.equal(core.nextTickAt(clock.now), null, 'and no more when nobody waits')
+    assert.equal(core.nextTickAt(clock.now), null, 'and none while the queue is empty')
   })
 
-  test('a caller that leaves the queue is forgotten at once', () => {
+  test('a request whose caller disconnects leaves the queue at once', () => {
     const { core, arrive, end, tell } = aCore([node], open)
     arrive({ id: 'first' }, { id: 'leaves' }, { id: 'stays' })
     tell({ type: 'left', id: 'leaves' })
@@ -121,13 +121,13 @@ suite('admission', () => {
     assert.deepEqual(briefly(end('first')), ['stays on n'])
   })
 
-  test('a caller that leaves while it is served gives its slot back', () => {
+  test('a caller that disconnects during its answer gives the slot back', () => {
     const { arrive, tell } = aCore([node], open)
     arrive({ id: 'first' }, { id: 'next' })
     assert.deepEqual(briefly(tell({ type: 'left', id: 'first' })), ['next on n'])
   })
 
-  /** One after the other starts, 7 s apart, and for each another comes: the line is never shorter than three. */
+  /** Requests start 7 s apart, and another arrives for each: the queue is never shorter than three. */
   function longLine(starts: number) {
     const classes = { patient: { rank: 0, ttftS: 5, limitS: 1000 } }
     const cluster = aCore([node], { classes, admission: { tenantS: 1e6, maxWaitS: 1e6 } })
@@ -144,20 +144,20 @@ suite('admission', () => {
     return cluster
   }
 
-  test('where 30 in a row start while others of a tenant are late, only those of it come in who can be served in time', () => {
-    // The four that came before any was late prove nothing.
+  test('after 30 starts in a row while requests of a tenant are late, only its requests that can meet the goal are admitted', () => {
+    // The first four arrived before any was late: they are no evidence.
     const { arrive } = longLine(36)
     assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), ['late no-capacity'])
     assert.deepEqual(briefly(arrive({ id: 'other', class: 'patient', tenant: 'other' })), [])
     assert.deepEqual(briefly(arrive({ id: 'back', tried: new Set(['x']) })), [])
   })
 
-  test('a line that is late for a minute or three is not too long', () => {
+  test('a queue that is late for one to three minutes is no standing queue', () => {
     const { arrive } = longLine(25)
     assert.deepEqual(briefly(arrive({ id: 'late', class: 'patient' })), [])
   })
 
-  /** A node whose model has one slot, where each answer takes half a second of 20 tokens. */
+  /** A node with one slot, where each answer takes half a second for 20 tokens. */
   function bursts(changes: Changes = {}) {
     const small = aNode({ models: { a: 1 } })
     const otherClass = { rank: 0, ttftS: 5, limitS: 60 }
@@ -177,7 +177,7 @@ suite('admission', () => {
         for (let nth = 0; nth < count; nth++)
           note(arrive({ id: `r${ids++}`, promptTokens: 20, maxTokens: null, ...request }))
       },
-      /** Lets time pass, in which answers end. */
+      /** Advances the time; answers end meanwhile. */
       pass(seconds: number) {
         const until = clock.now + seconds
         for (let next = running.shift(); next; next = running.shift()) {
@@ -196,7 +196,7 @@ suite('admission', () => {
   }
 
   for (const gap of [24.9, 25, 27, 300])
-    test(`five bursts of 50 that are served in 25 s each are let in, one every ${gap} s (384)`, () => {
+    test(`five bursts of 50 that are served in 25 s each are admitted, one every ${gap} s (384)`, () => {
       const { burst, pass, refused } = bursts()
       for (let nth = 0; nth < 5; nth++) {
         burst(50)
@@ -205,7 +205,7 @@ suite('admission', () => {
       assert.deepEqual(refused, [])
     })
 
-  test('a second burst is let in while the first is half served (384)', () => {
+  test('a second burst is admitted while the first is half served (384)', () => {
     const { burst, pass, refused } = bursts()
     burst(50)
     pass(15)
@@ -213,7 +213,7 @@ suite('admission', () => {
     assert.deepEqual(refused, [])
   })
 
-  test('where one class has a standing queue another class of the tenant is let in for as long as before (384)', () => {
+  test('a standing queue in one class does not change the limit of another class of the tenant (384)', () => {
     const classes = {
       chat: { rank: 0, ttftS: 5, limitS: 60 },
       batch: { rank: 1, ttftS: 5, limitS: 600 },
@@ -229,7 +229,7 @@ suite('admission', () => {
     assert.deepEqual(refused.slice(before), [])
   })
 
-  test('the work that a tenant has waiting for one model keeps it out of no other (381)', () => {
+  test('the queued work of a tenant for one model does not keep it out of another model (381)', () => {
     const nodes = [node, aNode({ name: 'other', models: { b: 5 }, loaded: ['b'] })]
     const { arrive } = aCore(nodes, { ...open, admission: { ...open.admission, tenantS: 30 } })
     const effects = arrive(...many(50))
@@ -238,7 +238,7 @@ suite('admission', () => {
     assert.deepEqual(briefly(arrive({ id: 'y', model: 'b' })), [], 'it may wait as well')
   })
 
-  test('where too many wait for one model, the last of them makes room for another model (381)', () => {
+  test('when too many wait for one model, the last of them makes room for another model (381)', () => {
     const nodes = [node, aNode({ name: 'other', models: { b: 5 }, loaded: ['b'] })]
     const { arrive } = aCore(nodes, { ...open, admission: { ...open.admission, maxQueued: 10 } })
     arrive(...many(11))
@@ -257,7 +257,7 @@ suite('admission', () => {
       assert.deepEqual(briefly(arrive({ id: 'r', ...request })), ['r no-node'])
     })
 
-  test('who waits is refused when the last node goes', () => {
+  test('queued requests are refused when the last node leaves', () => {
     const { arrive, tell } = aCore([node], open)
     arrive({ id: 'first' }, { id: 'waits' })
     assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [{ ...node, available: false }] })), [
@@ -267,7 +267,7 @@ suite('admission', () => {
     assert.deepEqual(briefly(tell({ type: 'ended', id: 'first', timings: null })), [])
   })
 
-  test('a node that left the fleet for a moment still runs what it ran, and its victims live', () => {
+  test('a node that left the fleet for a moment keeps its requests, and its victims stay loaded', () => {
     const { arrive, end, tell } = aCore([aNode({ models: { a: 15, b: 15 } })], open)
     arrive({ id: 'first' })
     arrive({ id: 'b1', model: 'b' })
@@ -277,7 +277,7 @@ suite('admission', () => {
     assert.deepEqual(briefly(end('first')), ['second on n'])
   })
 
-  test('an id that is there already, or unknown, changes nothing', () => {
+  test('a known id that arrives again, and an unknown id that ends, change nothing', () => {
     const { core, arrive, tell } = aCore([node], open)
     arrive({ id: 'first' }, { id: 'waits' })
     assert.deepEqual(briefly(arrive({ id: 'first' }, { id: 'waits' })), [])
@@ -287,18 +287,18 @@ suite('admission', () => {
     assert.deepEqual(tell({ type: 'swapped', node: 'n', model: 'a', ok: true, loadS: 1 }), [])
   })
 
-  test('requests that only embed are not expected to write, so more of them may wait', () => {
+  test('embedding requests write nothing, so more of them may wait', () => {
     const waiting = (request: Partial<SchedulingRequest>) => {
       const { core, arrive } = aCore([node])
       arrive(...many(40, request))
       return core.queued().length
     }
-    // To read a prompt takes 0.7 s here, and to write an answer 1.7 s more.
+    // Reading a prompt takes 0.7 s here, writing an answer 1.7 s more.
     const [writing, embedding] = [waiting({ embeds: false }), waiting({ embeds: true })]
     assert.ok(writing > 0 && embedding >= 3 * writing && embedding < 39, `${writing}, ${embedding}`)
   })
 
-  test('a newcomer is explained as it would be treated: after those as urgent, or refused', () => {
+  test('the explanation of a newcomer matches its treatment: after requests as urgent, or refused', () => {
     const { core, clock, arrive } = aCore([node], { classes, admission: { tenantS: 60 } })
     arrive(...many(13, { class: 'batch' }))
     const outlook = (request: Partial<SchedulingRequest>) =>

@@ -27,7 +27,7 @@ function talked(node: string, changes: Changes = {}) {
 
 suite('affinity', () => {
   for (const node of ['n1', 'n2'])
-    test(`the next turn goes where the last one was read (${node})`, () => {
+    test(`the next turn goes to the node that read the last one (${node})`, () => {
       const { arrive } = talked(node)
       assert.deepEqual(reasonOf(arrive({ id: 'turn2', prefixes: talk(4), promptTokens: 2000 })), [
         node,
@@ -35,7 +35,7 @@ suite('affinity', () => {
       ])
     })
 
-  test('what is cached need not be read: it is a term of the cost', () => {
+  test('cached tokens need not be read: they lower the prefill cost', () => {
     const { core, clock } = talked('n1')
     const { candidates } = core.explain(
       aRequest({ id: 'x', prefixes: talk(4), promptTokens: 2000 }),
@@ -45,7 +45,7 @@ suite('affinity', () => {
     assert.equal(((prefill['n1'] ?? 0) / (prefill['n2'] ?? 1)).toFixed(1), '0.5')
   })
 
-  test('it is no rule: a busy node with the prompt loses to an idle one', () => {
+  test('affinity is a cost, not a rule: a busy node with the prompt loses to an idle one', () => {
     const { arrive } = talked('n1')
     const [others] = [new Set(['n2'])]
     arrive({ id: 'busy1', tried: others, maxTokens: 4000 }, { id: 'busy2', tried: others, maxTokens: 4000 })
@@ -55,7 +55,7 @@ suite('affinity', () => {
     ])
   })
 
-  test('nothing is cached any more when the model was unloaded in between', () => {
+  test('an unload empties the cache', () => {
     const { core, clock, tell } = talked('n1')
     tell({ type: 'fleet', nodes: nodes.map((node) => ({ ...node, resident: [] })) })
     tell({ type: 'fleet', nodes: nodes.map((node) => ({ ...node, resident: [aResident({ model: 'a' })] })) })
@@ -63,7 +63,7 @@ suite('affinity', () => {
     assert.equal(new Set(candidates.map(({ prefill }) => prefill.toFixed(9))).size, 1)
   })
 
-  test('a promise that the node does not keep is believed less each time', () => {
+  test('expected cache hits that do not occur lower the expectation', () => {
     const { core, clock, arrive, after, end } = aCore([aNode()], patience)
     const promise = () => {
       const { candidates } = core.explain(aRequest({ id: 'x', prefixes: talk(2) }), clock.now)
@@ -73,13 +73,13 @@ suite('affinity', () => {
     for (let nth = 0; nth < 10; nth++) {
       arrive({ id: `${nth}`, prefixes: talk(2) })
       after(1)
-      // Read as a whole each time.
+      // The node reads the whole prompt each time.
       end(`${nth}`, { promptEval: 1000 / 1500 })
     }
     assert.ok(promise() > 0.5 * whole, `${promise()} of ${whole}`)
   })
 
-  test('the conversations used least are forgotten', () => {
+  test('the least recently used conversations are forgotten', () => {
     const { core, clock, arrive, after, end } = aCore([aNode()], { ...patience, prefixes: 4 } as Changes)
     for (const first of [100, 200, 300]) {
       arrive({ id: `${first}`, prefixes: talk(2, first) })
@@ -91,13 +91,13 @@ suite('affinity', () => {
     assert.ok(prefill(100) > 2 * prefill(300))
   })
 
-  test('without affinity a conversation is like any request', () => {
+  test('without affinity a conversation is scheduled like any request', () => {
     const { core, clock } = talked('n1', without('affinity'))
     const { candidates } = core.explain(aRequest({ id: 'x', prefixes: talk(4) }), clock.now)
     assert.equal(new Set(candidates.map(({ prefill }) => prefill.toFixed(9))).size, 1)
   })
 
-  test('a retry does not go where it failed, and nobody goes where the labels differ', () => {
+  test('a retry avoids the node that failed it, and no request goes to a node with other labels', () => {
     const labelled = nodes.map((node) => ({ ...node, labels: { gpu: node.name } }))
     const { arrive } = aCore(labelled, patience)
     assert.deepEqual(briefly(arrive({ id: 'x', tried: new Set(['n1']) })), ['x on n2'])

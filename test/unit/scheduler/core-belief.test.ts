@@ -5,7 +5,7 @@ import { aCore, aNode, aRequest, briefly, type Changes, someTimings } from '../.
 
 const patience: Changes = { admission: { tenantS: 1e6, leastLimitS: 1e6, maxWaitS: 1e6, evidence: 1e9 } }
 
-/** Serves requests that take two seconds to read and four to write, of which the node tells its own story. */
+/** Serves requests that take two seconds to read and four to write; the node reports other timings. */
 function served(
   told: Partial<Timings>,
   { request = {}, count = 30 }: { request?: Partial<SchedulingRequest>; count?: number } = {},
@@ -28,7 +28,7 @@ function expectedOf({ core, clock }: ReturnType<typeof aCore>) {
   return candidate
 }
 
-suite('times that cannot be true', () => {
+suite('impossible timings', () => {
   const lies: readonly (readonly [what: string, told: Partial<Timings>])[] = [
     ['18 tokens in 1 ns', { outputTokens: 18, promptEval: 1e-9, eval: 1e-9, total: 1e-9 }],
     ['no time at all', { promptEval: 0, eval: 0, total: 0, load: 0 }],
@@ -40,9 +40,9 @@ suite('times that cannot be true', () => {
   ]
   for (const [what, told] of lies)
     for (const streams of [true, false])
-      test(`a node that tells of ${what} looks neither instant nor dead, ${streams ? 'streamed' : 'whole'} (385)`, () => {
+      test(`a node that reports ${what} looks neither instant nor dead, ${streams ? 'streamed' : 'whole'} (385)`, () => {
         const { decode, prefill, cost } = expectedOf(served(told, { request: { streams } }))
-        // In truth 2 s and 4 s; while nothing can be learned, what a model of this size takes as a rule: 0.7 s and 1/60 s a token.
+        // The truth is 2 s and 4 s. Without learning the prior for this size holds: 0.7 s and 1/60 s a token.
         assert.ok(prefill >= (streams ? 0.5 : 0.1) && prefill <= 8, `prefill ${prefill}`)
         assert.ok(decode >= 0.25 && decode <= 60, `decode ${decode}`)
         assert.ok(cost < 60, `cost ${cost}`)
@@ -62,16 +62,16 @@ suite('times that cannot be true', () => {
     assert.equal(running, 'v')
   })
 
-  test('a caller who reads slowly makes no node slow (385)', () => {
+  test('a caller that reads slowly does not make its node look slow (385)', () => {
     const honest = expectedOf(served({ promptEval: 2, eval: 0.5, total: 2.5, isReadSlowly: true }))
     assert.ok(honest.decode < 0.8, `${honest.decode}`)
   })
 
-  test('a wait that has outlasted its prediction takes a free slot (385)', () => {
+  test('a request whose wait is overdue takes a free slot elsewhere (385)', () => {
     const nodes = [aNode({ name: 'fast', expectedSpeed: 1000 }), aNode({ name: 'idle', expectedSpeed: 0.5 })]
     const { arrive, after } = aCore(nodes, patience)
     arrive({ id: 'first' })
-    assert.deepEqual(briefly(arrive({ id: 'x' })), [], 'it is taken to be free at once')
+    assert.deepEqual(briefly(arrive({ id: 'x' })), [], 'the slot is expected to be free at once')
     const started: string[] = []
     let seconds = 0
     for (; started.length === 0 && seconds < 30; seconds++) started.push(...briefly(after(1)))
@@ -79,7 +79,7 @@ suite('times that cannot be true', () => {
     assert.ok(seconds < 8, `after ${seconds} s`)
   })
 
-  test('a wait that is as long as predicted takes no slot that costs more (385)', () => {
+  test('a request whose wait is not overdue takes no slot that costs more (385)', () => {
     const nodes = [aNode({ name: 'fast' }), aNode({ name: 'slow', expectedSpeed: 0.05 })]
     const { arrive, after, end } = aCore(nodes, patience)
     arrive({ id: 'first' }, { id: 'x' })
@@ -104,7 +104,7 @@ suite('embeddings', () => {
     ['by what was seen from here, where the node tells no times', () => null],
   ] as const
   for (const [how, timingsOf] of stories)
-    test(`a slow node is known from a fast one ${how} (364)`, () => {
+    test(`a slow node is told from a fast one ${how} (364)`, () => {
       const cluster = aCore([aNode({ name: 'slow' }), aNode({ name: 'fast' })], patience)
       for (const [node, other, seconds] of [
         ['slow', 'fast', 4],
@@ -123,7 +123,7 @@ suite('embeddings', () => {
       assert.deepEqual(briefly(cluster.arrive({ id: 'next', ...embeds })), ['next on fast'])
     })
 
-  test('what they took is told beside what was predicted, and they teach no slots (364)', () => {
+  test('actual times are recorded beside predicted ones, and slots are not learned (364)', () => {
     const { core, arrive, after } = aCore([aNode({ slots: null })], patience)
     for (let nth = 0; nth < 20; nth++) {
       arrive({ id: `r${nth}`, ...embeds }, { id: `s${nth}`, ...embeds })

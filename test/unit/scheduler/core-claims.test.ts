@@ -6,7 +6,7 @@ const models = { a: 20, b: 20 }
 const claimsOf = ({ core, clock }: ReturnType<typeof aCore>) => Object.fromEntries(core.claims(clock.now))
 
 suite('an instance claims a node', () => {
-  test('for requests that it sent to a model which has left the memory since, once they are late', () => {
+  test('for late requests in flight whose model has left the memory since', () => {
     const fleet = aCore([aNode({ models, slots: 2 })])
     fleet.arrive({ id: 'sent' })
     fleet.after(1, { type: 'fleet', nodes: [aNode({ models, slots: 2, loaded: ['b'], room: 'free' })] })
@@ -17,7 +17,7 @@ suite('an instance claims a node', () => {
     assert.deepEqual(claimsOf(fleet), {})
   })
 
-  test('for a load at once if that has victims, and against every other model once it is late', () => {
+  test('for a load: at once against its victims, and against every other model once it is late', () => {
     const fleet = aCore([aNode({ models, loaded: ['b'] })])
     assert.deepEqual(briefly(fleet.arrive({ id: 'waits' })), ['n: b for a'])
     assert.deepEqual(fleet.core.claims(fleet.clock.now).get('n')?.victims, ['b'])
@@ -27,7 +27,7 @@ suite('an instance claims a node', () => {
     assert.deepEqual(claimsOf(fleet), {})
   })
 
-  test('for a request in the queue that only the requests of other instances keep from a load', () => {
+  test('for a queued request whose load only requests of other instances prevent', () => {
     const fleet = aCore([aNode({ models, loaded: ['b'], room: 'free' })], { otherClass: { limitS: 60 } })
     fleet.arrive({ id: 'waits' })
     fleet.after(4)
@@ -36,14 +36,14 @@ suite('an instance claims a node', () => {
     assert.deepEqual(claimsOf(fleet), { n: { model: 'a', since: 1000, victims: null, inTheWay: [] } })
   })
 
-  test('for no request that has a slot to wait for', () => {
+  test('for no request that can wait for a slot', () => {
     const fleet = aCore([aNode({ models: { a: 5 } })])
     fleet.arrive({ id: 'runs' }, { id: 'waits' })
     fleet.after(60)
     assert.deepEqual(claimsOf(fleet), {})
   })
 
-  test('and has unloaded what is in the way once the others have left the node to it', () => {
+  test('and unloads the models in the way once the others have left the node to it', () => {
     const fleet = aCore([aNode({ models, slots: 2 })])
     fleet.arrive({ id: 'sent' })
     const now = (room: 'free' | 'any') =>
@@ -60,7 +60,7 @@ suite('a node that is held for a model', () => {
   const both = { models: { a: 5, b: 5 }, loaded: ['a', 'b'] }
   const held = (victims: readonly string[] | null) => aNode({ ...both, hold: { model: 'a', victims } })
 
-  test('starts requests for that model, keeps others in the queue, and starts those when the hold ends', () => {
+  test('starts requests for that model, and keeps the others in the queue until the hold ends', () => {
     const fleet = aCore([held(null)])
     assert.deepEqual(briefly(fleet.arrive({ id: 'for-a' }, { id: 'for-b', model: 'b' })), ['for-a on n'])
     assert.deepEqual(briefly(fleet.after(20)), [])

@@ -14,7 +14,7 @@ function close(actual: number | undefined, expected: number, what = ''): void {
   assert.ok(actual !== undefined && Math.abs(actual - expected) < 1e-6, `${what} ${actual}, not ${expected}`)
 }
 
-/** The terms of the only candidate, or of a node's. */
+/** The cost terms of the only candidate, or of a node. */
 function termsOf(candidates: readonly Candidate[], node = 'n'): Candidate {
   const candidate = candidates.find((each) => each.node === node)
   assert.ok(candidate)
@@ -22,7 +22,7 @@ function termsOf(candidates: readonly Candidate[], node = 'n'): Candidate {
 }
 
 suite('the cost of a place', () => {
-  test('on an idle node it is reading the prompt, and a quarter of writing the answer', () => {
+  test('on an idle node is the time to read the prompt and a quarter of the time to write the answer', () => {
     const { core, clock } = aCore([aNode()])
     const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     assert.equal(terms.state, 'ready')
@@ -31,18 +31,18 @@ suite('the cost of a place', () => {
     close(terms.cost, prefill + 0.25 * decode, 'cost')
   })
 
-  test('a stream of the same runner slows both, and stalls while the prompt is read', () => {
+  test('counts that another stream of the runner slows both, and stalls while the prompt is read', () => {
     const { core, clock, arrive } = aCore([aNode({ slots: 4 })])
     arrive({ id: 'first' })
     const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     close(terms.decode, decode * 1.15, 'decode')
-    // 100 tokens in common at 0.6 x 0.15 of a token's time, and 0.3 of the prefill for one stream.
+    // 100 common tokens at 0.6 x 0.15 of the time per token, and 0.3 of the prefill for one stream.
     const externality = (100 * 0.6 * 0.15) / 60 + 0.3 * prefill
     close(terms.externality, externality, 'externality')
     close(terms.cost, prefill + 0.25 * decode * 1.15 + 0.8 * externality, 'cost')
   })
 
-  test('a second runner shares the GPU: all takes twice as long, and the other stream pays a quarter', () => {
+  test('counts that a second runner shares the GPU: all takes twice as long, and the other stream pays a quarter', () => {
     const node = aNode({ models: { a: 5, b: 5 }, loaded: ['a', 'b'] })
     const { core, clock, arrive } = aCore([node])
     arrive({ model: 'b', id: 'other' })
@@ -52,7 +52,7 @@ suite('the cost of a place', () => {
     close(terms.externality, 0.3 * 2 * prefill + 0.25 * 2 * decode, 'externality')
   })
 
-  test('a full runner costs the wait until as many have ended as are too many', () => {
+  test('of a full runner includes the wait until the surplus requests have ended', () => {
     const { core, clock, arrive } = aCore([aNode({ slots: 1 })])
     arrive({ id: 'first' })
     const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
@@ -60,11 +60,11 @@ suite('the cost of a place', () => {
     close(terms.start, prefill + decode, 'start')
   })
 
-  test('a model that is not in memory costs its load, and what its victims will be missed', () => {
+  test('of a model that is not in memory includes its load and the penalty for its victims', () => {
     const node = aNode({ models: { a: 5, b: 20 }, loaded: ['b'] })
     const { core, clock, arrive } = aCore([node, aNode({ name: 'other', models: { b: 20 }, loaded: [] })])
     arrive({ id: 'popular', model: 'b' })
-    // What b does is over; one arrival in 90 s of memory makes it missed by 45/90.
+    // b is idle; one arrival in 90 s of memory makes a penalty of 45/90 loads.
     core.take({ type: 'left', id: 'popular' }, clock.now)
     const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
     assert.equal(terms.state, 'absent')
@@ -72,7 +72,7 @@ suite('the cost of a place', () => {
     close(terms.eviction, (1 + 20 / 1.5) * 0.5, 'eviction')
   })
 
-  test('a model with replicas is missed less', () => {
+  test('has a lower penalty for a victim with replicas', () => {
     const node = aNode({ models: { a: 5, b: 20 }, loaded: ['b'] })
     const { core, clock, arrive } = aCore([node, aNode({ name: 'other', models: { b: 20 }, loaded: ['b'] })])
     arrive({ id: 'popular', model: 'b' })
@@ -81,7 +81,7 @@ suite('the cost of a place', () => {
     close(terms.eviction, ((1 + 20 / 1.5) * 0.5) / 2.4, 'eviction')
   })
 
-  test('who waits for a busy victim waits for its end, and then for the load', () => {
+  test('includes the wait for the requests of a busy victim, and then the load', () => {
     const node = aNode({ models: { a: 5, b: 20 }, loaded: ['b'] })
     const { core, clock, arrive } = aCore([node])
     arrive({ id: 'busy', model: 'b' })
@@ -89,21 +89,21 @@ suite('the cost of a place', () => {
     close(terms.start, 4 * (prefill + decode) + 1 + 5 / 1.5, 'start')
   })
 
-  test('embedding decodes nothing', () => {
+  test('of an embedding includes no decode', () => {
     const { core, clock } = aCore([aNode()])
     const { decode: written, cost } = termsOf(core.explain(aRequest({ embeds: true }), clock.now).candidates)
     assert.equal(written, 0)
     close(cost, prefill, 'cost')
   })
 
-  test('a model partly outside of the GPU is taken for eight times as slow', () => {
+  test('assumes that a model partly outside of the GPU is eight times slower', () => {
     const node = aNode()
     const half = node.resident.map((runner) => ({ ...runner, sizeVram: runner.size / 2 }))
     const { core, clock } = aCore([{ ...node, resident: half }])
     close(termsOf(core.explain(aRequest(), clock.now).candidates).decode, 8 * decode, 'decode')
   })
 
-  test('without its externality term a place costs only what it does to the request itself', () => {
+  test('without the externality term only counts the time of the request itself', () => {
     const { core, clock, arrive } = aCore([aNode({ slots: 4 })], without('externality'))
     arrive({ id: 'first' })
     const terms = termsOf(core.explain(aRequest(), clock.now).candidates)
@@ -111,7 +111,7 @@ suite('the cost of a place', () => {
     close(terms.cost, prefill + 0.25 * decode * 1.15, 'cost')
   })
 
-  test('of places that cost about the same the one with more free slots is taken', () => {
+  test('decides a tie for the place with more free slots', () => {
     const { arrive } = aCore([aNode({ name: 'few', slots: 2 }), aNode({ name: 'many', slots: 4 })])
     const [effect] = arrive({ id: 'r' })
     assert.ok(effect?.type === 'start')

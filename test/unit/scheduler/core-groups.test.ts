@@ -10,7 +10,7 @@ const patience: Changes = {
 const full = aNode({ name: 'full', labels: { pool: 'x' } })
 const other = (facts: Parameters<typeof aNode>[0] = {}) => aNode({ name: 'other', ...facts })
 
-/** One slot that is taken, and so many that wait for it. */
+/** One taken slot, and so many requests that wait for it. */
 function crowd(nodes: readonly NodeFacts[], count: number, request: Partial<SchedulingRequest> = {}) {
   const cluster = aCore(nodes, patience)
   const asks = Array.from({ length: count + 1 }, (_, nth) => ({ id: `w${nth}`, ...request }))
@@ -20,7 +20,7 @@ function crowd(nodes: readonly NodeFacts[], count: number, request: Partial<Sche
 
 suite('requests that wait for a full node', () => {
   for (const count of [50, 100, 300])
-    test(`${count} of them keep none for another model from an idle node (381)`, () => {
+    test(`${count} of them do not keep a request for another model from an idle node (381)`, () => {
       const nodes = [full, other({ models: { b: 5 }, loaded: ['b'] })]
       const { arrive } = crowd(nodes, count)
       assert.deepEqual(briefly(arrive({ id: 'x', model: 'b' })), ['x on other'])
@@ -41,7 +41,7 @@ suite('requests that wait for a full node', () => {
     ],
     ['another tenant and model', other({ models: { b: 5 }, loaded: ['b'] }), { model: 'b', tenant: 'u' }, {}],
     ['the same model without their labels', other(), {}, { nodes: { pool: 'x' } }],
-    ['the same model, where theirs failed them', other(), {}, { tried: new Set(['other']) }],
+    ['the same model, if the node failed only them', other(), {}, { tried: new Set(['other']) }],
   ]
   for (const [what, node, ask, waits] of siblings)
     test(`100 of them do not hold up ${what} (381)`, () => {
@@ -53,7 +53,7 @@ suite('requests that wait for a full node', () => {
       )
     })
 
-  test('100 of them for each of 60 variants hold up none for an idle node (381)', () => {
+  test('100 of them for each of 60 variants do not hold up a request for an idle node (381)', () => {
     const cluster = aCore([full, other({ models: { b: 5 }, loaded: ['b'] })], patience)
     const asks = Array.from({ length: 6000 }, (_, nth) => ({ id: `w${nth}`, variant: `v${nth % 60}` }))
     cluster.arrive(...asks)
@@ -63,7 +63,7 @@ suite('requests that wait for a full node', () => {
     assert.deepEqual(briefly(cluster.arrive({ id: 'y', model: 'b' })), ['y on other'])
   })
 
-  test('they start in order as soon as slots become free, whatever else waits (381)', () => {
+  test('start in order as slots become free, regardless of other queued requests (381)', () => {
     const nodes = [full, other({ models: { b: 5 }, loaded: ['b'] })]
     const { arrive, end } = crowd(nodes, 60)
     arrive(...Array.from({ length: 60 }, (_, nth) => ({ id: `b${nth}`, model: 'b' })))
@@ -72,7 +72,7 @@ suite('requests that wait for a full node', () => {
     assert.deepEqual(briefly(end('w1')), ['w2 on full'])
   })
 
-  test('all that fit start in one pass, however many they are (381)', () => {
+  test('start in one pass if there are slots, in any number (381)', () => {
     const { arrive } = aCore([aNode({ slots: 200 })], patience)
     assert.equal(arrive(...Array.from({ length: 200 }, (_, nth) => ({ id: `w${nth}` }))).length, 200)
   })

@@ -20,7 +20,7 @@ function serve({ arrive, end, after }: Cluster, model: string, each: readonly Pa
 
 const repeat = <Value>(count: number, value: Value): Value[] => Array.from({ length: count }, () => value)
 
-/** Seconds per token, and of prefill per prompt token, that are expected of a lone request. */
+/** Expected decode seconds per token, and prefill seconds per prompt token, of a lone request. */
 function expected({ core, clock }: Cluster, model = 'a', node = 'n') {
   const request = aRequest({ id: 'asked', model, maxTokens: 1, promptTokens: 1000 })
   const candidate = core.explain(request, clock.now).candidates.find((each) => each.node === node)
@@ -35,27 +35,27 @@ function near(actual: number, wanted: number, tolerance: number): void {
 suite('learning', () => {
   test('after ten answers speeds are known within 15 %', () => {
     const cluster = aCore([aNode()], patience)
-    // Four times slower than the prior at decoding, and three times at reading.
+    // Decode is four times slower than the prior, prefill three times.
     serve(cluster, 'a', repeat(10, { promptEval: 2, eval: 100 / 15 }))
     near(expected(cluster).perToken, 1 / 15, 0.15)
     near(expected(cluster).prefill, 2 / 1000, 0.15)
   })
 
-  test('a model that never ran on a node is expected to be as slow there as the others were', () => {
+  test('the prior of a new model on a node follows the speed of the other models there', () => {
     const cluster = aCore([aNode({ models, loaded: ['a', 'b'] })], patience)
     serve(cluster, 'a', repeat(3, { eval: 100 / 15 }))
     // 10 GB at a quarter of 30 tokens/s.
     near(expected(cluster, 'b').perToken, 4 / 30, 0.01)
   })
 
-  test('a lone sample is drawn towards the prior by the weight of three', () => {
+  test('a single sample is averaged with the prior, which weighs three', () => {
     const cluster = aCore([aNode()], { ...patience, learning: { speedMemory: 1e9 } })
     serve(cluster, 'a', [{ eval: 100 / 15 }])
-    // The prior follows the node's speed, which this sample alone has taught: both say the same.
+    // The prior follows the node's speed, which comes from this sample alone: both are equal.
     near(expected(cluster).perToken, 1 / 15, 0.01)
   })
 
-  test('who fails teaches nothing, however fast', () => {
+  test('a failed request teaches nothing, even if it fails fast', () => {
     const cluster = aCore([aNode()], patience)
     const before = expected(cluster)
     for (let nth = 0; nth < 20; nth++) {
@@ -79,13 +79,13 @@ suite('learning', () => {
     for (let nth = 0; nth < 12; nth++) {
       cluster.arrive({ id: `${nth}`, prefixes })
       cluster.after(1)
-      // The first is read whole, the others but for their last 100 tokens.
+      // The first prompt is read whole; of the others only the last 100 tokens.
       cluster.end(`${nth}`, { promptEval: nth === 0 ? 1000 / 1500 : 100 / 1500 })
     }
     near(expected(cluster).prefill, before, 0.15)
   })
 
-  test('a node that counts only what it evaluates says so of a cached prompt, and of one that was forgotten', () => {
+  test('a node that counts only evaluated tokens shows whether a prompt was cached or not', () => {
     const prefixes = [{ hash: 1, tokens: 900 }]
     const old = () => aCore([{ ...aNode(), countsEvaluated: true }], patience)
     const ask = (cluster: Cluster, evaluated: number) => {
@@ -104,7 +104,7 @@ suite('learning', () => {
     near(expected(forgotten).prefill, 1 / 1500, 0.05)
   })
 
-  test('a node that tells how much of a prompt was cached is as fast as it reads the rest (374)', () => {
+  test('if a node reports cached tokens, its speed is that of the remaining tokens (374)', () => {
     const prefixes = [{ hash: 1, tokens: 900 }]
     const learned = (cachedTokens?: number) => {
       const cluster = aCore([aNode()], patience)
@@ -117,7 +117,7 @@ suite('learning', () => {
       return expected(cluster).prefill
     }
     near(learned(900), 1 / 1500, 0.1)
-    assert.ok(learned() < 0.5 / 1500, 'where it does not tell, nobody can know')
+    assert.ok(learned() < 0.5 / 1500, 'without a report the cached part is unknown')
 
     const told = aCore([aNode()], patience)
     for (let nth = 0; nth < 12; nth++) {
@@ -133,7 +133,7 @@ suite('learning', () => {
     near(candidates[0]?.prefill ?? 0, 100 / 1500, 0.05)
   })
 
-  test('streams beside it explain a slow answer', () => {
+  test('co-running streams explain a slow answer', () => {
     const cluster = aCore([aNode({ slots: 4 })], patience)
     for (let round = 0; round < 5; round++) {
       const ids = [0, 1, 2, 3].map((nth) => `${round}.${nth}`)
@@ -144,17 +144,17 @@ suite('learning', () => {
     near(expected(cluster).perToken, 1 / 60, 0.05)
   })
 
-  test('loads tell how fast the disk is', () => {
+  test('loads teach the speed of the disk', () => {
     const cluster = aCore([aNode({ models: { a: 5 }, loaded: [] })], patience)
     cluster.arrive({ id: 'r' })
     cluster.tell({ type: 'swapped', node: 'n', model: 'a', ok: true, loadS: 11 })
     cluster.tell({ type: 'left', id: 'r' })
     cluster.after(10, { type: 'fleet', nodes: [aNode({ models: { a: 5 }, loaded: [] })] })
-    // Half a GB per second.
+    // The disk reads half a GB per second.
     near(expected(cluster).start, 11, 0.001)
   })
 
-  test('how long answers are is learned, and never beyond what the caller allows', () => {
+  test("the length of answers is learned, and capped by the caller's limit", () => {
     const cluster = aCore([aNode()], patience)
     serve(cluster, 'a', repeat(20, { outputTokens: 60, eval: 1 }))
     const decodeOf = (maxTokens: number | null) =>
@@ -163,14 +163,14 @@ suite('learning', () => {
     near(decodeOf(10) / expected(cluster).perToken, 10, 0.001)
   })
 
-  test('without its speeds every node is taken for the same', () => {
+  test('without speed learning all nodes count as equal', () => {
     const cluster = aCore([aNode()], { ...patience, ...without('speed') })
     const before = expected(cluster)
     serve(cluster, 'a', repeat(10, { promptEval: 2, eval: 7 }))
     assert.deepEqual(expected(cluster), before)
   })
 
-  test('what one core learned another begins with', () => {
+  test('another core starts with the learned state of the first', () => {
     const first = aCore([aNode()], patience)
     serve(first, 'a', repeat(10, { promptEval: 2, eval: 100 / 15, outputTokens: 100 }))
     const second = aCore([aNode()], patience)
@@ -178,7 +178,7 @@ suite('learning', () => {
     assert.deepEqual(expected(second), expected(first))
   })
 
-  test('a decision is kept with the time to the first token that was predicted, and that it took', () => {
+  test('a decision is kept with the predicted and the actual time to the first token', () => {
     const cluster = aCore([aNode()], patience)
     cluster.arrive({ id: 'r' })
     cluster.after(3, { type: 'first-token', id: 'r' })
@@ -189,12 +189,12 @@ suite('learning', () => {
   })
 })
 
-suite('the log of decisions', () => {
+suite('the decision log', () => {
   const one = (id: string) => ({ id, tenant: id })
   const logged = ({ core }: ReturnType<typeof aCore>) =>
     Object.fromEntries(core.decisions().map(({ id, outcome, ttft }) => [id, [outcome, ttft]]))
 
-  test('tells what came of each request, sent or not', () => {
+  test('records the outcome of each request, sent or not', () => {
     const scene = aCore([aNode({ slots: 4 })], {
       ...patience,
       admission: { ...patience.admission, maxQueued: 1 },
@@ -223,7 +223,7 @@ suite('the log of decisions', () => {
     )
   })
 
-  test('of an answer that came whole tells the first token as the node timed it, and nothing where nobody can tell', () => {
+  test('records the first token of a whole answer as the node timed it, or nothing if that is unknown', () => {
     const scene = aCore([aNode({ slots: 3 })], patience)
     const { arrive, after, end, tell } = scene
     arrive(one('whole'), one('seen from outside'), one('untimed'))
@@ -238,7 +238,7 @@ suite('the log of decisions', () => {
     })
   })
 
-  test('a storm of refusals pushes out nothing that was served', () => {
+  test('keeps served requests in a storm of refusals', () => {
     const scene = aCore([aNode()], { ...patience, admission: { ...patience.admission, maxQueued: 0 } })
     scene.arrive(one('served'))
     for (let nth = 0; nth < 1500; nth++) scene.arrive(one(`r${nth}`))
@@ -248,7 +248,7 @@ suite('the log of decisions', () => {
   })
 })
 
-/** The same, but with one slot for each runner. */
+/** The same with one slot per runner. */
 function learnedOne(core: Cluster['core']) {
   const nodes = Object.entries(core.learned().nodes).map(([name, { runners, ...node }]) => {
     const each = Object.entries(runners).map(([key, runner]) => [key, { ...runner, slots: 1 }] as const)
@@ -257,12 +257,12 @@ function learnedOne(core: Cluster['core']) {
   return Object.fromEntries(nodes)
 }
 
-suite('slots that nobody configured', () => {
+suite('slots without a configured number', () => {
   const node = aNode({ slots: null })
   const flood = (cluster: Cluster) =>
     cluster.arrive(...Array.from({ length: 40 }, (_, nth) => ({ id: `waits${nth}` })))
 
-  /** Ends what runs, with so many seconds of waiting on the node; says how many run then. */
+  /** Ends the running requests with so many seconds of waiting on the node; returns how many run then. */
   function turn(cluster: Cluster, running: string[], waitS: number): void {
     const id = running.shift()
     assert.ok(id !== undefined)
@@ -278,7 +278,7 @@ suite('slots that nobody configured', () => {
     return { cluster, running }
   }
 
-  test('begin with one', () => {
+  test('start at one', () => {
     assert.equal(begin().running.length, 1)
   })
 
@@ -290,10 +290,10 @@ suite('slots that nobody configured', () => {
     assert.equal(running.length, 2)
   })
 
-  test('shrink when one waited there, and do not grow again for ten minutes', () => {
+  test('shrink when a request waited there, and do not grow again for ten minutes', () => {
     const { cluster, running } = begin()
     for (let nth = 0; nth < 8; nth++) turn(cluster, running, 0.01)
-    // The first of the two was alone when it began, and proves nothing.
+    // The first of the two was alone when it began, and is no evidence.
     turn(cluster, running, 1.5)
     assert.equal(running.length, 2)
     turn(cluster, running, 1.5)
@@ -305,7 +305,7 @@ suite('slots that nobody configured', () => {
     assert.equal(running.length, 2)
   })
 
-  /** Four slots to begin with, and ten times four requests at once, of which each waits so long on the node. */
+  /** Starts with four slots; ten times four requests at once, and each waits so long on the node. */
   function four(waitS: number, { streams = true } = {}) {
     const cluster = aCore([aNode({ slots: null })], { ...patience, slots: { initial: 4 } })
     const { core, arrive, after, end } = cluster
@@ -326,15 +326,15 @@ suite('slots that nobody configured', () => {
 
   for (const waitS of [0.1, 0.3, 0.4])
     for (const streams of [true, false])
-      test(`stay as they are where requests wait ${waitS} s for the batch of another's prompt, ${streams ? 'streamed' : 'whole'} (362)`, () => {
+      test(`stay the same when requests wait ${waitS} s for a batch of another prompt, ${streams ? 'streamed' : 'whole'} (362)`, () => {
         assert.equal(four(waitS, { streams }).count, 4)
       })
 
-  test('shrink where requests wait for longer than a batch takes (362)', () => {
+  test('shrink when requests wait longer than a batch takes (362)', () => {
     assert.ok(four(3).count < 4)
   })
 
-  test('are those of the operator from the moment that they are configured, whatever was learned (362)', () => {
+  test('follow a configured number from the moment it is set, despite what was learned (362)', () => {
     const { cluster, count } = four(3)
     const { core } = cluster
     assert.ok(count < 4)
@@ -348,7 +348,7 @@ suite('slots that nobody configured', () => {
     assert.equal(restored.core.slots('n', aRequest()), 8)
   })
 
-  test('are halved when the node says that it is full, and so are those configured', () => {
+  test('are halved when the node answers that it is full, also if configured', () => {
     const cluster = aCore([aNode({ slots: 4 })], patience)
     cluster.arrive(...[1, 2, 3, 4].map((nth) => ({ id: `${nth}` })))
     const rest: SchedulerEvent[] = [2, 3, 4].map((nth) => ({ type: 'left', id: `${nth}` }))
@@ -356,7 +356,7 @@ suite('slots that nobody configured', () => {
     assert.equal(cluster.arrive(...[5, 6, 7, 8].map((nth) => ({ id: `${nth}` }))).length, 2)
   })
 
-  /** How many of sixteen slots are left after so many of the requests on them were turned away, all in one moment. */
+  /** How many of sixteen slots are left after the node refused so many requests at one time. */
   const leftAfter = (running: number, refusals: number) => {
     const ids = Array.from({ length: running }, (_, nth) => `${nth}`)
     const cluster = aCore([aNode({ slots: 16 })], patience)
@@ -366,11 +366,11 @@ suite('slots that nobody configured', () => {
     return cluster.arrive(...Array.from({ length: 20 }, (_, nth) => ({ id: `next${nth}` }))).length
   }
 
-  test('are halved once, however many requests are turned away in one moment', () => {
+  test('are halved once, even if the node refuses many requests at one time', () => {
     assert.equal(leftAfter(16, 16), 8)
   })
 
-  test('stay when a node of which less than half is in use says that it is full', () => {
+  test('stay when the node answers that it is full with less than half of them in use', () => {
     assert.equal(leftAfter(8, 1), 8)
     assert.equal(leftAfter(7, 1), 16)
   })

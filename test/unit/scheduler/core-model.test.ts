@@ -1,6 +1,6 @@
 import { test } from 'node:test'
 import { checkCore } from '../../support/core-model.ts'
 
-test('whatever happens, no slot is lost or given twice, victims get nothing, and nobody starves', () => {
+test('in any order of events no slot is lost or given twice, victims get no requests, and no request starves', () => {
   checkCore(10_000)
 })

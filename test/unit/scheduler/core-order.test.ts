@@ -16,7 +16,7 @@ const patience: Changes = {
   admission: { tenantS: 1e6, maxWaitS: 1e6, leastLimitS: 1e6, evidence: 1e9 },
 }
 
-/** One slot, taken by "first"; then the others arrive `apart` seconds after each other, and are served one by one. */
+/** One slot, taken by "first"; the others arrive `apart` seconds after each other, and are served one by one. */
 function served(
   requests: readonly Partial<SchedulingRequest>[],
   { apart = 0, changes = {} as Changes } = {},
@@ -40,11 +40,11 @@ function served(
 }
 
 suite('the order of the queue', () => {
-  test('requests of a kind are served as they came', () => {
+  test('equal requests are served in order of arrival', () => {
     assert.deepEqual(served([{ id: 'x' }, { id: 'y' }, { id: 'z' }], { apart: 0.1 }), ['x', 'y', 'z'])
   })
 
-  test('inside a tenant whoever must start first goes first', () => {
+  test('inside a tenant the earliest latest start goes first', () => {
     const requests = [
       { id: 'can wait', class: 'patient' },
       { id: 'short', promptTokens: 10 },
@@ -53,7 +53,7 @@ suite('the order of the queue', () => {
     assert.deepEqual(served(requests), ['long', 'short', 'can wait'])
   })
 
-  test('goals that are others since a change of the configuration count for who waits already', () => {
+  test('new goals of a config change apply to queued requests', () => {
     let ttftS = 60
     const parameters = {
       ...someParameters(patience),
@@ -75,7 +75,7 @@ suite('the order of the queue', () => {
     assert.deepEqual(briefly(core.pass(1002)), ['old on n'])
   })
 
-  test('without an order of goals it is first come, first served', () => {
+  test('without ordering by goals it is first come, first served', () => {
     const requests = [
       { id: 'short', promptTokens: 10 },
       { id: 'long', promptTokens: 3000 },
@@ -83,7 +83,7 @@ suite('the order of the queue', () => {
     assert.deepEqual(served(requests, { apart: 0.1, changes: without('order') }), ['short', 'long'])
   })
 
-  test('a higher class goes first, whenever it came', () => {
+  test('a higher class goes first, even if it arrived later', () => {
     const requests = [
       { id: 'x', class: 'low' },
       { id: 'y', class: 'high' },
@@ -91,21 +91,21 @@ suite('the order of the queue', () => {
     assert.deepEqual(served(requests, { apart: 1 }), ['y', 'x'])
   })
 
-  test('a low class rises after 30 s of waiting, and then competes as one of the higher', () => {
+  test('a request rises one class after 30 s of waiting, and then competes as an equal', () => {
     const { arrive, after, end } = aCore([aNode()], patience)
     arrive({ id: 'first' })
     arrive({ id: 'old', class: 'low', arrivedAt: 1000 })
     after(30)
     arrive({ id: 'new', class: 'high', arrivedAt: 1030 })
-    // Both are late by then but for "new", which comes 25 s after the other's goal has passed.
+    // All but "new" are late by then; "new" arrives 25 s after the goal of "old" has passed.
     after(0.1)
     assert.deepEqual(briefly(end('first')), ['new on n'])
     arrive({ id: 'newer', class: 'high', arrivedAt: 1030.1 })
     after(6)
-    assert.deepEqual(briefly(end('new')), ['old on n'], 'a late one is not overtaken by late ones')
+    assert.deepEqual(briefly(end('new')), ['old on n'], 'late requests do not overtake each other')
   })
 
-  test('who is late for its goal steps back once, and not behind those that come 30 s later', () => {
+  test('a request that misses its goal steps back once, but not behind requests that arrive 30 s later', () => {
     const { arrive, after, end } = aCore([aNode()], patience)
     arrive({ id: 'first' })
     arrive({ id: 'late', arrivedAt: 1000 })
@@ -117,7 +117,7 @@ suite('the order of the queue', () => {
     assert.deepEqual(briefly(end('in time')), ['late on n'])
   })
 
-  test('a request that comes back from a failed node has its old place', () => {
+  test('a request that comes back from a failed node keeps its place', () => {
     const { arrive, after, tell } = aCore(
       [aNode({ slots: 1 }), aNode({ name: 'bad', available: false })],
       patience,
@@ -133,7 +133,7 @@ suite('the order of the queue', () => {
     assert.deepEqual(briefly(tell({ type: 'ended', id: 'first', timings: null })), ['back on n'])
   })
 
-  test('tenants take turns by what they were served, however many one of them sends', () => {
+  test('tenants take turns by tokens served, even if one of them sends more requests', () => {
     const flood = ['a1', 'a2', 'a3', 'a4'].map((id) => ({ id, tenant: 'a' }))
     const requests = [...flood, { id: 'b1', tenant: 'b' }, { id: 'b2', tenant: 'b' }]
     const order = served(requests, { apart: 0.01 })
@@ -143,7 +143,7 @@ suite('the order of the queue', () => {
     )
   })
 
-  test('a tenant of twice the weight is served twice as much', () => {
+  test('a tenant with twice the weight gets twice the tokens', () => {
     const requests = [1, 2, 3, 4, 5, 6].flatMap((nth) => [
       { id: `a${nth}`, tenant: 'a' },
       { id: `b${nth}`, tenant: 'b' },
@@ -152,7 +152,7 @@ suite('the order of the queue', () => {
     assert.equal(order.slice(0, 9).filter((id) => id.startsWith('a')).length, 6)
   })
 
-  test('a tenant pays for what was written for it also where the node tells no times', () => {
+  test('a tenant pays for its output tokens also if the node reports no timings', () => {
     const { arrive, tell } = aCore([aNode()], patience)
     arrive({ id: 'a0', tenant: 'a' }, { id: 'b0', tenant: 'b' })
     tell({ type: 'ended', id: 'a0', timings: null, written: 5000 })
@@ -160,7 +160,7 @@ suite('the order of the queue', () => {
     assert.deepEqual(briefly(tell({ type: 'ended', id: 'b0', timings: null, written: 10 })), ['b1 on n'])
   })
 
-  test('who was idle starts level with those that wait, and has saved nothing up', () => {
+  test('a tenant that was idle starts level with those that wait, and has saved nothing', () => {
     const { arrive, after, end } = aCore([aNode()], patience)
     arrive({ id: 'first', tenant: 'busy' })
     let running = 'first'
@@ -181,11 +181,11 @@ suite('the order of the queue', () => {
     }
     assert.ok(
       order.some((id) => id.startsWith('busy')),
-      `${order} are not all of the tenant that was idle`,
+      `${order} must not all belong to the tenant that was idle`,
     )
   })
 
-  test('without fairness the tenant that sends more gets more', () => {
+  test('without fairness a tenant that sends more gets more', () => {
     const requests = ['a1', 'a2', 'a3', 'b1'].map((id) => ({ id, tenant: id.slice(0, 1) }))
     assert.deepEqual(served(requests, { apart: 0.01, changes: without('fairness') }), [
       'a1',
@@ -195,7 +195,7 @@ suite('the order of the queue', () => {
     ])
   })
 
-  test('the queue tells who waits in the order of service, and for what', () => {
+  test('the queue lists its requests in the order of service, with what they wait for', () => {
     const { core, arrive } = aCore([aNode()], patience)
     arrive({ id: 'first' })
     arrive({ id: 'x' }, { id: 'y', class: 'low' }, { id: 'z' })

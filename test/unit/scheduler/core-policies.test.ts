@@ -10,7 +10,7 @@ const nodes = [
   aNode({ name: 'large', models, loaded: ['b'], weight: 3, slots: 4 }),
 ]
 
-/** Where the requests go, one after the other. */
+/** The nodes that the requests go to, in order. */
 function sent(policy: Policy, requests: readonly Partial<SchedulingRequest>[]): string[] {
   const { arrive } = aCore(nodes, {}, policy)
   return requests.map((request, nth) =>
@@ -22,8 +22,8 @@ function sent(policy: Policy, requests: readonly Partial<SchedulingRequest>[]): 
 
 const four = [{}, {}, {}, {}]
 
-suite('the policies to compare with', () => {
-  test('least connections: where fewest run, whatever is in memory', () => {
+suite('the baseline policies', () => {
+  test('least connections: the node with fewest requests, regardless of memory', () => {
     const [first, ...rest] = sent('least-connections', four)
     const other = first === 'small' ? 'large' : 'small'
     assert.equal(rest[0], other)
@@ -38,17 +38,17 @@ suite('the policies to compare with', () => {
     assert.deepEqual(sent('round-robin', [{ tried: new Set(['small']) }, {}]), ['large', 'small'])
   })
 
-  test('weighted: by what runs for the weight', () => {
+  test('weighted: by running requests per weight', () => {
     const where = sent('weighted', [{}, {}, {}])
     assert.deepEqual([where[0], where[1]], ['large', 'large'])
   })
 
-  test('resident first: where the model is in memory, until that is full', () => {
+  test('resident first: nodes with the model in memory, until they are full', () => {
     assert.deepEqual(sent('resident-first', [{ model: 'a' }, { model: 'a' }]), ['small', 'large'])
     assert.deepEqual(sent('resident-first', [{ model: 'b' }, { model: 'b' }]), ['large', 'large'])
   })
 
-  test('tell how long the first token is predicted to take, also where the model has to be loaded', () => {
+  test('predict the time to the first token, also if the model has to be loaded', () => {
     const { arrive } = aCore([aNode({ models, loaded: ['a'] })], {}, 'round-robin')
     for (const [nth, model] of ['b', 'a', 'b'].entries()) {
       const [effect] = arrive({ id: `r${nth}`, model })
@@ -57,7 +57,7 @@ suite('the policies to compare with', () => {
   })
 
   for (const policy of ['least-connections', 'round-robin', 'weighted', 'resident-first'] as const)
-    test(`${policy} sends everybody on at once, loads nothing, and refuses only where no node is`, () => {
+    test(`${policy} sends every request on at once, loads nothing, and refuses only without a node`, () => {
       const { arrive } = aCore(nodes, {}, policy)
       const effects = arrive(...Array.from({ length: 60 }, (_, nth) => ({ id: `r${nth}` })), {
         id: 'z',
@@ -67,7 +67,7 @@ suite('the policies to compare with', () => {
       assert.deepEqual(briefly(effects.filter(({ type }) => type !== 'start')), ['z no-node'])
     })
 
-  test('without knowing what is in memory a request goes to where it is not', () => {
+  test('without residency a request may go to a node without its model in memory', () => {
     const { arrive } = aCore([aNode({ loaded: [] })], { uses: { residency: false } })
     assert.deepEqual(briefly(arrive({ id: 'r' })), ['r on n'])
   })

@@ -9,12 +9,12 @@ const changes: Changes = {
   otherClass: { rank: 0, ttftS: 5, limitS: 1000 },
   admission: { tenantS: 1e6, maxWaitS: 1e6, leastLimitS: 1e6, evidence: 1e9 },
 }
-/** One request is about 1.6 s of the fleet's work there. */
+/** One request takes about 1.6 s of this fleet's work. */
 const node = aNode({ slots: 4, models: { a: 5, b: 5, c: 5 }, loaded: ['a', 'b'] })
-/** So many requests that come at once. */
+/** So many requests that arrive at once. */
 const flood = (count = 8, request = {}) =>
   Array.from({ length: count }, (_, nth) => ({ id: `noise${nth}`, tenant: 'noisy', ...request }))
-/** Of a tenant of its own. */
+/** Requests of another tenant. */
 const light = (id: string, request = {}) => ({ id, tenant: id, ...request })
 
 function starts(effects: Parameters<typeof briefly>[0]): number {
@@ -25,7 +25,7 @@ suite('a tenant that asks for much more than its share', () => {
   test('leaves slots to the others, which start at once', () => {
     const { core, arrive } = aCore([node], changes)
     arrive(light('first'))
-    assert.deepEqual(briefly(arrive(...flood())), ['noise0 on n'], 'only what is its share of what runs')
+    assert.deepEqual(briefly(arrive(...flood())), ['noise0 on n'], 'only its share of the running requests')
     assert.deepEqual(
       core.queued().map(({ plan }) => [plan?.waitsFor, plan?.node]),
       Array(7).fill(['share', null]),
@@ -34,7 +34,7 @@ suite('a tenant that asks for much more than its share', () => {
     assert.deepEqual(briefly(arrive(light('third'))), ['third on n'])
   })
 
-  test('gets its share, be it with the last slot', () => {
+  test('gets its share, even with the last slot', () => {
     const { arrive } = aCore([node], changes)
     arrive(light('first'))
     arrive(...flood())
@@ -46,13 +46,13 @@ suite('a tenant that asks for much more than its share', () => {
     assert.equal(starts(arrive(...flood())), 4)
   })
 
-  test('has every slot again once the others have asked for nothing for two minutes', () => {
+  test('has every slot again once the others have sent nothing for two minutes', () => {
     const { arrive, after, end } = aCore([node], changes)
     arrive(light('first'))
     after(1)
     end('first')
     after(110)
-    assert.equal(starts(arrive(...flood())), 3, 'one is kept for who asks for little')
+    assert.equal(starts(arrive(...flood())), 3, 'one slot is reserved for the other tenant')
     const again = aCore([node], changes)
     again.arrive(light('first'))
     again.after(1)
@@ -61,7 +61,7 @@ suite('a tenant that asks for much more than its share', () => {
     assert.equal(starts(again.arrive(...flood())), 4)
   })
 
-  test('is held back no longer than it asks for so much', () => {
+  test('is held back only while it asks for so much', () => {
     const { arrive, after } = aCore([node], changes)
     arrive(light('first'))
     arrive(...flood())
@@ -69,7 +69,7 @@ suite('a tenant that asks for much more than its share', () => {
     assert.equal(starts(after(9)), 2)
   })
 
-  test('slows down no other model of a node, and has none loaded', () => {
+  test('slows down no other model of a node, and loads no model', () => {
     const { arrive, after } = aCore([node], changes)
     arrive(light('first', { model: 'a' }))
     arrive(...flood(1, { model: 'a' }))
@@ -79,19 +79,19 @@ suite('a tenant that asks for much more than its share', () => {
     assert.equal(starts(arrive(light('second', { model: 'b' }))), 1)
   })
 
-  test('may have as much as its weight says', () => {
+  test('may have the share of its weight', () => {
     const { arrive } = aCore([node], { ...changes, tenantWeights: { noisy: 9 } })
     arrive(light('first'))
     assert.equal(starts(arrive(...flood())), 3)
   })
 
-  test('makes no way for the less urgent', () => {
+  test('is not held back for less urgent requests', () => {
     const { arrive } = aCore([node], changes)
     arrive(light('first', { class: 'low' }))
     assert.equal(starts(arrive(...flood(8, { class: 'high' }))), 3)
   })
 
-  test('is not passed by the less urgent while it is held back', () => {
+  test('is not overtaken by less urgent requests while it is held back', () => {
     const { core, arrive } = aCore([node], changes)
     arrive(light('first', { class: 'high' }))
     arrive(...flood(8, { class: 'high' }))
@@ -100,13 +100,13 @@ suite('a tenant that asks for much more than its share', () => {
     assert.deepEqual(briefly(arrive(light('third', { class: 'high' }))), ['third on n'])
   })
 
-  test('is one like all others where tenants share nothing', () => {
+  test('is not held back without fairness among tenants', () => {
     const { arrive } = aCore([node], { ...changes, ...without('fairness') })
     arrive(light('first'))
     assert.equal(starts(arrive(...flood())), 3)
   })
 
-  test('is told so, and refused at once where its line gets too long', () => {
+  test('waits for its share, and is refused at once when its queue gets too long', () => {
     const { core, clock, arrive } = aCore([node])
     arrive(light('first'))
     const effects = arrive(...flood(30))
@@ -120,7 +120,7 @@ suite('a tenant that asks for much more than its share', () => {
   })
 })
 
-test('of several tenants those are held back that ask for more than is left by who asks for less', () => {
+test('of several tenants those are held back that ask for more than the smaller demands leave', () => {
   const parameters = someParameters()
   const tenants = new Tenants(parameters)
   const reservation = new TenantReservation(parameters, tenants)

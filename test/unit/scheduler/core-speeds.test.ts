@@ -3,18 +3,18 @@ import { suite, test } from 'node:test'
 import type { Core } from '../../../lib/scheduler/core.ts'
 import { aCore, aNode, aRequest, someTimings } from '../../support/core.ts'
 
-/** What a node is really like, whatever it runs. */
+/** The true speeds of a node, for all models. */
 interface Truth {
   /** Of a lone stream. */
   readonly secondsPerToken: number
   readonly promptTokensPerS: number
-  /** By how much each further stream of a runner slows the others. */
+  /** How much each further stream of a runner slows the others. */
   readonly slowdown: number
-  /** By which share streams are slower while their runner reads a prompt. */
+  /** Share of their speed that streams lose while their runner reads a prompt. */
   readonly stall: number
 }
 
-/** Requests for a model, one after the other: each comes after a pause, reads, and writes, for so many seconds. */
+/** Requests for a model in sequence. Each one pauses, reads and writes for so many seconds. */
 interface Lane {
   readonly model: string
   readonly pause: number
@@ -32,10 +32,10 @@ interface Request {
   outputTokens: number
 }
 
-/** Four times slower than the priors at both. */
+/** Four times slower than both priors. */
 const truth: Truth = { secondsPerToken: 4 / 60, promptTokensPerS: 1500 / 4, slowdown: 0.15, stall: 0.65 }
 
-/** Has a core see so many seconds of a node's work, as that goes in truth. */
+/** Feeds a core so many seconds of a node with the true speeds. */
 function watch(lanes: readonly Lane[], seconds: number, is: Truth): Core {
   const models = { a: 5, b: 5 }
   const { core, clock, tell } = aCore([
@@ -88,7 +88,7 @@ function stepsOf(lanes: readonly Lane[], seconds: number) {
   return steps.sort((a, b) => a.at - b.at)
 }
 
-/** Busy runners have equal parts of the GPU, prompts equal parts of their runner, and streams slow each other. */
+/** Busy runners share the GPU equally, prompts share their runner equally, and streams slow each other. */
 function serve(running: readonly Request[], seconds: number, is: Truth): void {
   const busy = new Set(running.map(({ lane }) => lane.model)).size
   for (const request of running) {
@@ -101,7 +101,7 @@ function serve(running: readonly Request[], seconds: number, is: Truth): void {
   }
 }
 
-/** By which shares the learned speeds of model a are wrong after so many seconds, in which it answers ten times or more. */
+/** Relative errors of the learned speeds of model a after so many seconds, with ten answers or more. */
 function errors(lanes: readonly Lane[], seconds: number, is = truth) {
   const learned = watch(lanes, seconds, is).learned().nodes['n']?.runners['a\n']
   assert.ok(learned && learned.decode.count >= 10)
@@ -118,40 +118,41 @@ function assertWithin(share: number, { decode, prefill }: ReturnType<typeof erro
 const short: Lane = { model: 'a', pause: 0.3, reads: 0.01, writes: 4 }
 const long: Lane = { model: 'a', pause: 3.7, reads: 0.01, writes: 11 }
 const usual: Lane = { model: 'a', pause: 1.1, reads: 1, writes: 8 }
-/** Its answers are too short to teach anything. */
+/** Its answers are too short to learn from. */
 const reader: Lane = { model: 'a', pause: 2, reads: 3, writes: 0.1 }
 const other: Lane = { model: 'b', pause: 3.7, reads: 2, writes: 6 }
 
-suite('the speeds of a lone request are learned within 5 % from ten', () => {
-  test('that were alone', () => assertWithin(0.001, errors([usual], 110)))
+suite('the speeds of a lone request are learned within 5 % from ten requests', () => {
+  test('that ran alone', () => assertWithin(0.001, errors([usual], 110)))
 
   test('while streams come and go', () => assertWithin(0.05, errors([short, long], 45)))
 
   test('while the prompts of others are read', () => assertWithin(0.05, errors([usual, reader], 110)))
 
-  test('while another runner is now busy, now idle', () => assertWithin(0.05, errors([usual, other], 110)))
+  test('while another runner alternates between busy and idle', () =>
+    assertWithin(0.05, errors([usual, other], 110)))
 
-  test('while the other runner answers whole, so that nobody tells what it does', () =>
+  test('while the other runner answers whole, so that its phases are unknown', () =>
     assertWithin(0.05, errors([usual, { ...other, isWhole: true }], 110)))
 
   test('while all of that happens', () =>
     assertWithin(0.05, errors([usual, { ...reader, pause: 6 }, short, other], 40)))
 })
 
-suite('a node that is not as believed', () => {
-  test('teaches how much a prompt that is read holds up its streams', () => {
+suite('a node that differs from the priors', () => {
+  test('teaches how much reading a prompt stalls its streams', () => {
     for (const stall of [0, 0.95])
       assertWithin(0.1, errors([usual, { ...reader, pause: 12 }], 600, { ...truth, stall }))
   })
 
   test('teaches how much streams slow each other', () => {
-    // Now one writes, now six.
+    // One stream and six streams alternate.
     const burst = Array.from({ length: 5 }, () => ({ ...long, pause: 25 }))
     assertWithin(0.1, errors([short, ...burst], 600, { ...truth, slowdown: 0.5 }))
   })
 })
 
-/** So many come within seconds, each followed by its next: many slots are full, and stay so. */
+/** So many start within seconds, and each is followed by another: many slots are full, and stay full. */
 const crowd = (size: number): Lane[] =>
   Array.from({ length: size }, (_, nth) => ({
     model: 'a',
@@ -160,9 +161,9 @@ const crowd = (size: number): Lane[] =>
     writes: 15,
   }))
 
-suite('a node that was never seen but crowded', () => {
+suite('a node that was always crowded', () => {
   for (const size of [8, 32, 100])
-    test(`by ${size} streams is not taken for half as fast as it is`, () => {
+    test(`by ${size} streams does not look half as fast as it is`, () => {
       for (const slowdown of [0.05, 0.15, 0.33]) {
         const { decode } = errors(crowd(size), 60, { ...truth, slowdown })
         assert.ok(decode < 1, `${slowdown}: a lone stream is believed to take ${1 + decode} times as long`)
@@ -170,7 +171,7 @@ suite('a node that was never seen but crowded', () => {
     })
 })
 
-test('whoever leaves, fails or is turned away makes nobody look fast or slow', () => {
+test('abandoned, failed and refused requests make no node look fast or slow', () => {
   const { core, clock, tell, arrive, after, end } = aCore([aNode({ slots: 8 })])
   const believed = () => {
     const asked = aRequest({ id: 'asked', maxTokens: 1, arrivedAt: clock.now })
@@ -187,7 +188,7 @@ test('whoever leaves, fails or is turned away makes nobody look fast or slow', (
     after(1, { type: 'first-token', id: 'fails' })
     tell({ type: 'left', id: 'gone' }, { type: 'ended', id: 'fails', timings: null })
     tell({ type: 'busy', id: 'turned away' }, { type: 'ended', id: 'turned away', timings: someTimings() })
-    // Until then the node is busy with what "gone" left behind.
+    // Until then the node is busy with the prompt that "gone" left behind.
     after(0.5)
     arrive({ id: 'alone', streams: true })
     after(1000 / 1500, { type: 'first-token', id: 'alone' })
@@ -197,22 +198,22 @@ test('whoever leaves, fails or is turned away makes nobody look fast or slow', (
   assert.deepEqual(believed(), before)
 })
 
-suite('what is expected of the next request', () => {
+suite('the prediction for the next request', () => {
   const expected = (core: Core, now: number) => {
     const [candidate] = core.explain(aRequest({ id: 'next', maxTokens: 1, arrivedAt: now }), now).candidates
     assert.ok(candidate)
     return candidate
   }
 
-  test('counts on being held up by prompts as often as others were', () => {
+  test('includes stalls by prompts as often as others had them', () => {
     const held = watch([usual, reader], 100, truth)
     const free = watch([usual], 100, truth)
-    // Prompts are read for most of the time, and then a third is written of what else would be.
+    // Prompts are read most of the time, and streams write at a third of their speed meanwhile.
     const slower = expected(held, 2000).decode / expected(free, 2000).decode
     assert.ok(slower > 1.3 && slower < 1.7, `${slower}`)
   })
 
-  test('counts on sharing the runner with a prompt that is being read', () => {
+  test('includes sharing the runner with a prompt that is being read', () => {
     const { core, clock, arrive, after } = aCore([aNode({ slots: 8 })])
     const alone = expected(core, clock.now).prefill
     arrive({ id: 'r', streams: true })

@@ -7,12 +7,12 @@ const patience: Changes = {
   otherClass: { rank: 0, ttftS: 5, limitS: 1000 },
   admission: { tenantS: 1e6, maxWaitS: 1e6, leastLimitS: 1e6 },
 }
-/** Room for one of its two models. */
+/** A node with room for one of its two models. */
 const crowded = aNode({ models: { a: 15, b: 15 }, loaded: ['a'] })
 const swapped = { type: 'swapped', node: 'n', model: 'b', ok: true, loadS: 4 } as const
 
 suite('swaps', () => {
-  test('a fleet of one with its model in memory needs none', () => {
+  test('a single node with its model in memory needs none', () => {
     const { arrive } = aCore([aNode()])
     assert.deepEqual(briefly(arrive({ id: 'r' })), ['r on n'])
   })
@@ -26,7 +26,7 @@ suite('swaps', () => {
     assert.equal(effects[0].decision.reason, 'cold-load')
   })
 
-  test('a model that nobody has seen in memory is taken to need more than its file', () => {
+  test('a model that was never in memory is estimated to need more than its file', () => {
     const { arrive, end, tell } = aCore([aNode({ models: { a: 11, b: 11 }, loaded: [] })], patience)
     assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), ['n: nothing for a'])
     tell({ ...swapped, model: 'a' })
@@ -34,18 +34,18 @@ suite('swaps', () => {
     assert.deepEqual(briefly(arrive({ id: 'b1', model: 'b' })), ['n: a for b'], 'of 24 GB')
   })
 
-  test('a busy victim gets nothing more, runs dry, and goes', () => {
+  test('a busy victim gets no new requests, and is unloaded once its requests have ended', () => {
     const { arrive, after, end, tell } = aCore([crowded], patience)
     assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), ['a1 on n'])
     assert.deepEqual(briefly(arrive({ id: 'b1', model: 'b' })), [])
     after(1)
-    assert.deepEqual(briefly(arrive({ id: 'a2', model: 'a' })), [], 'nothing to a victim')
+    assert.deepEqual(briefly(arrive({ id: 'a2', model: 'a' })), [], 'a victim gets no request')
     assert.deepEqual(briefly(end('a1')), ['n: a for b'])
-    assert.deepEqual(briefly(after(1)), [], 'nor while the model loads')
+    assert.deepEqual(briefly(after(1)), [], 'nor does it while the model loads')
     assert.deepEqual(briefly(tell(swapped)), ['b1 on n'])
   })
 
-  test('a victim that does not run dry in 60 s stays, and the swap is not tried again at once', () => {
+  test('a victim whose requests do not end in 60 s stays, and the swap is not tried again at once', () => {
     const { arrive, after } = aCore([crowded], patience)
     arrive({ id: 'a1', model: 'a' })
     arrive({ id: 'b1', model: 'b' })
@@ -56,7 +56,7 @@ suite('swaps', () => {
     assert.deepEqual(briefly(after(1)), ['n: a for b'], 'but after 30 s')
   })
 
-  test('a swap that nobody waits for any more is given up', () => {
+  test('a swap that no request waits for is given up', () => {
     const { arrive, after } = aCore([crowded], patience)
     arrive({ id: 'a1', model: 'a' })
     arrive({ id: 'b1', model: 'b' })
@@ -65,7 +65,7 @@ suite('swaps', () => {
     assert.deepEqual(briefly(arrive({ id: 'a2', model: 'a' })), ['a2 on n'])
   })
 
-  test('one swap per node, and two per model at once', () => {
+  test('at most one swap per node, and two per model, are under way', () => {
     const empty = ['n1', 'n2', 'n3', 'n4'].map((name) => aNode({ name, models: { a: 5, b: 5 }, loaded: [] }))
     const { arrive } = aCore(empty, patience)
     const many = Array.from({ length: 8 }, (_, nth) => ({ id: `a${nth}`, model: 'a' }))
@@ -76,7 +76,7 @@ suite('swaps', () => {
     ])
   })
 
-  test('a load that failed is not tried again for 30 s: who can be served nowhere else is told so at once', () => {
+  test('a failed load is not tried again for 30 s: requests without another node are refused at once', () => {
     const { core, clock, arrive, after, tell } = aCore([aNode({ loaded: [] })], patience)
     arrive({ id: 'r' })
     assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false })), ['r load-failed'])
@@ -92,7 +92,7 @@ suite('swaps', () => {
     assert.deepEqual(briefly(arrive({ id: 'later' })), ['n: nothing for a'])
   })
 
-  test('who comes from a node that failed it otherwise waits until the load is tried again elsewhere', () => {
+  test('a request that another node failed waits until the load is tried again', () => {
     const nodes = [aNode({ name: 'warm' }), aNode({ name: 'bad', loaded: [] })]
     const { arrive, after, tell } = aCore(nodes, patience)
     arrive({ id: 'first', nodes: {}, tried: new Set(['warm']) })
@@ -102,13 +102,13 @@ suite('swaps', () => {
     assert.deepEqual(briefly(after(1)), ['bad: nothing for a'])
   })
 
-  test('a load that a busy node put off is not taken for a failure', () => {
+  test('a load that a busy node put off does not count as failed', () => {
     const { arrive, tell } = aCore([aNode({ loaded: [] })], patience)
     arrive({ id: 'r' })
     assert.deepEqual(briefly(tell({ ...swapped, model: 'a', ok: false, isBusy: true })), ['n: nothing for a'])
   })
 
-  test('where another node can do better, a load that failed refuses nobody', () => {
+  test('a failed load refuses no request that another node can serve', () => {
     const nodes = [aNode({ name: 'bad', loaded: [] }), aNode({ name: 'good', loaded: ['a'] })]
     const { arrive, tell } = aCore(nodes, patience)
     arrive({ id: 'runs' })
@@ -120,7 +120,7 @@ suite('swaps', () => {
     )
   })
 
-  test('a load that failed is tried again after 30 s also where the fleet is told of all the time', () => {
+  test('a failed load is tried again after 30 s, also while fleet updates keep coming', () => {
     const empty = aNode({ loaded: [] })
     const { arrive, after, tell } = aCore([empty], patience)
     arrive({ id: 'r', tried: new Set(['other']) })
@@ -130,7 +130,7 @@ suite('swaps', () => {
     assert.deepEqual(loads, [[30, 'n: nothing for a']])
   })
 
-  test('a load that was put off by its node is asked for as soon as that takes requests again', () => {
+  test('a load that its node put off is requested as soon as the node takes requests again', () => {
     const empty = aNode({ loaded: [] })
     const { arrive, tell } = aCore([empty], patience)
     arrive({ id: 'r' })
@@ -140,7 +140,7 @@ suite('swaps', () => {
     assert.deepEqual(briefly(tell({ type: 'fleet', nodes: [{ ...empty }] })), ['n: nothing for a'])
   })
 
-  test('a load that failed on a node which was gone since is tried again as soon as that is back', () => {
+  test('a failed load is tried again as soon as its node comes back after it was gone', () => {
     const empty = aNode({ loaded: [] })
     const { arrive, tell } = aCore([empty, aNode({ name: 'm', models: {} })], patience)
     arrive({ id: 'r' })
@@ -150,14 +150,14 @@ suite('swaps', () => {
     assert.deepEqual(briefly(arrive({ id: 's' })), ['n: nothing for a'])
   })
 
-  test('victims that the node does not let go of stay, and are used', () => {
+  test('victims that the node does not unload stay in use', () => {
     const { arrive, tell } = aCore([crowded], patience)
     arrive({ id: 'b1', model: 'b' })
-    assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), [], 'not while they are to go')
+    assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), [], 'not while they are victims')
     assert.deepEqual(briefly(tell({ ...swapped, ok: false, kept: ['a'] })), ['a1 on n'])
   })
 
-  test('of two loads that would end together the one under way is waited for', () => {
+  test('of two loads with the same end the one under way wins', () => {
     const nodes = ['n1', 'n2'].map((name) => aNode({ name, slots: 4, loaded: [] }))
     for (const [before, then] of [
       [0, 0.9],
@@ -171,19 +171,19 @@ suite('swaps', () => {
     }
   })
 
-  test('a load that takes much longer than predicted is not waited for where another node can load', () => {
+  test('a request does not wait for a load that is much overdue if another node can load', () => {
     const nodes = ['n1', 'n2'].map((name) => aNode({ name, slots: 4, loaded: [] }))
     const { arrive, after } = aCore(nodes, patience)
     const [first] = arrive({ id: 'r' })
-    // 5 GB: 4.3 s.
+    // Loading 5 GB takes 4.3 s.
     assert.deepEqual(after(4.5), [])
-    assert.deepEqual(after(2), [], 'as overdue as that it may still be first')
+    assert.deepEqual(after(2), [], 'with this delay it may still end first')
     const [second] = after(4)
     assert.ok(first?.type === 'swap' && second?.type === 'swap')
     assert.notEqual(second.node, first.node)
   })
 
-  test('what a runner is missed for are the requests that it serves, not those for other variants', () => {
+  test('the penalty of a victim counts only requests for variants that it serves', () => {
     const models = { a: 5, b: 20 }
     const others = { variant: '{"num_ctx":8192}' }
     const resident = (variant: string) => [aResident({ model: 'b', size: 20e9, variant })]
@@ -201,7 +201,7 @@ suite('swaps', () => {
     assert.deepEqual([eviction['plain'], (eviction['large'] ?? 0).toFixed(1)], [0, '14.3'])
   })
 
-  test('facts that were read before a variant was loaded do not make it another', () => {
+  test('facts from before the load of a variant do not change the variant', () => {
     const large = '{"num_ctx":8192}'
     const idle = aNode({ loaded: [] })
     const seen = (contextLength: number) => ({
@@ -223,7 +223,7 @@ suite('swaps', () => {
     )
   })
 
-  test('facts that were read before a swap ended do not undo it', () => {
+  test('facts from before the end of a swap do not undo it', () => {
     const { arrive, after, end, tell } = aCore([crowded], patience)
     arrive({ id: 'b1', model: 'b' })
     tell(swapped)
@@ -239,13 +239,13 @@ suite('swaps', () => {
     )
   })
 
-  test('another variant of the model in memory is the victim itself', () => {
+  test('another variant of the model in memory is the victim', () => {
     const node = aNode()
     const { arrive } = aCore([node], patience)
     assert.deepEqual(briefly(arrive({ id: 'r', variant: '{"num_ctx":8192}' })), ['n: a for a'])
   })
 
-  test('a runner that others loaded serves the requests that name its context, and those that name nothing', () => {
+  test('a runner that another client loaded serves requests for its context, and requests without one', () => {
     const foreign = { ...aNode({ slots: 2 }), resident: [aResident({ model: 'a', variant: null })] }
     const { arrive } = aCore([foreign], patience)
     assert.deepEqual(briefly(arrive({ id: 'r', variant: '{"num_ctx":4096}' }, { id: 's' })), [
@@ -256,15 +256,11 @@ suite('swaps', () => {
   })
 
   const rooms: readonly [what: string, node: Parameters<typeof aNode>[0], victims: string][] = [
-    [
-      'what fits beside the others evicts nothing',
-      { models: { a: 5, b: 5, c: 10 }, loaded: ['a', 'b'] },
-      'nothing',
-    ],
+    ['a model that fits evicts nothing', { models: { a: 5, b: 5, c: 10 }, loaded: ['a', 'b'] }, 'nothing'],
     ['as few as make room', { models: { a: 5, b: 12, c: 14 }, loaded: ['a', 'b'] }, 'b'],
     ['not more models than Ollama keeps', { models: { a: 1, b: 1, c: 1 }, maxLoaded: 1, loaded: ['a'] }, 'a'],
     [
-      'a model larger than the memory has it alone',
+      'a model larger than the memory evicts all others',
       { models: { a: 5, b: 5, c: 40 }, loaded: ['a', 'b'] },
       'a+b',
     ],
@@ -277,18 +273,22 @@ suite('swaps', () => {
       assert.equal([...swap.victims].sort().join('+') || 'nothing', victims)
     })
 
-  test('without a configured memory what was seen to fit is what fits', () => {
+  test('without configured memory the most that was seen at once fits', () => {
     const models = { a: 5, b: 5, c: 5, d: 9 }
     const seen = aNode({ memory: null, models, loaded: ['a', 'b'] })
     const { arrive, tell } = aCore([seen], patience)
     tell({ type: 'fleet', nodes: [{ ...seen, resident: [aResident({ model: 'a' })] }] })
-    assert.deepEqual(briefly(arrive({ id: 'c', model: 'c' })), ['n: nothing for c'], '10 GB were seen')
+    assert.deepEqual(
+      briefly(arrive({ id: 'c', model: 'c' })),
+      ['n: nothing for c'],
+      '10 GB were seen at once',
+    )
     tell({ ...swapped, model: 'c' })
     const [swap] = arrive({ id: 'b', model: 'b' })
     assert.ok(swap === undefined || swap.type === 'swap')
   })
 
-  test('a model is loaded where it costs least to be without the victims', () => {
+  test('a model is loaded where the victims have the lowest penalty', () => {
     const models = { a: 10, b: 20 }
     const { arrive } = aCore(
       [
@@ -302,7 +302,7 @@ suite('swaps', () => {
     assert.deepEqual(briefly(arrive({ id: 'a1', model: 'a' })), ['empty: nothing for a'])
   })
 
-  test('a request would rather wait for a slot than for a load, when that is sooner', () => {
+  test('a request waits for a slot rather than a load if the slot is sooner', () => {
     const models = { a: 15 }
     const { core, clock, arrive } = aCore(
       [aNode({ name: 'warm', models }), aNode({ name: 'cold', models, loaded: [] })],
@@ -312,11 +312,11 @@ suite('swaps', () => {
     arrive({ id: 'second', maxTokens: 10 })
     const { waitsFor, predictedStart } = core.explain(aRequest({ id: 'second' }), clock.now)
     assert.equal(waitsFor, 'slot')
-    // 15 GB: 2 s to read the prompt, and 5 s for 100 tokens.
+    // 15 GB take 2 s to read the prompt, and 5 s for 100 tokens.
     assert.equal(predictedStart?.toFixed(3), (1000 + 7).toFixed(3))
   })
 
-  test('sizes that Ollama tells count more than those on disk', () => {
+  test('sizes that Ollama reports override those on disk', () => {
     const node = aNode({ models: { a: 5, b: 5 }, loaded: [] })
     const large = aResident({ model: 'a', size: 20 * giga })
     const { arrive } = aCore([{ ...node, resident: [large] }], patience)

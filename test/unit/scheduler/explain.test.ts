@@ -30,7 +30,7 @@ const upstreamsWith = (barriers: Record<string, AvailabilityBarrier>): FleetAvai
 const never = new AbortController().signal
 const clock = new VirtualClock()
 
-test('every node is told why it is passed over, and the choice is that of the scheduler', async () => {
+test('the explanation gives the reason for each node that is passed over, and the choice of the scheduler', async () => {
   const upstreams = upstreamsWith({ broken: 'ejected', paused: 'busy' })
   const scheduler = aScheduler(aSnapshot({ nodes }), { upstreams, clock })
   const onBusy = new Set(nodes.map(({ name }) => name).filter((name) => name !== 'busy'))
@@ -71,7 +71,7 @@ test('every node is told why it is passed over, and the choice is that of the sc
   )
 })
 
-test('when nothing is free, the explanation says whether waiting helps', async () => {
+test('without a free slot the explanation says whether waiting helps', async () => {
   const scheduler = aScheduler(aLoadedFleet({ nodes: [{ name: 'busy', slots: 1 }] }), { clock })
   await scheduler.acquire(anAsk(), never)
   assert.deepEqual(scheduler.explain(anAsk()).pick, { none: 'full' })
@@ -79,7 +79,7 @@ test('when nothing is free, the explanation says whether waiting helps', async (
   assert.deepEqual(scheduler.summary(), { running: { busy: 1 }, queued: 0 }, 'nothing was taken')
 })
 
-test('in panic, nodes with bad answers are shown as possible, and those that refuse are not (P7)', () => {
+test('in panic ejected nodes are possible, and nodes that refuse connections are not (P7)', () => {
   const scheduler = aScheduler(aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] }), {
     upstreams: upstreamsWith({ a: 'ejected', b: 'refused', c: 'refused' }),
     clock,

@@ -12,7 +12,7 @@ const around = {
   leads: () => true,
 }
 
-test('Ollama counts cached tokens since 0.30.1, and whoever has another kind of version is taken to be newer', () => {
+test('Ollama counts cached tokens since 0.30.1, and an unreadable version counts as newer', () => {
   const snapshot = aSnapshot({ nodes: [{ name: 'n' }] })
   const counts = (version: string) => {
     const nodes = [...snapshot.nodes].map(
@@ -26,7 +26,7 @@ test('Ollama counts cached tokens since 0.30.1, and whoever has another kind of 
     assert.equal(counts(version), false, version)
 })
 
-test('of a node of which nothing changed it tells the same object, and a new one when somebody else uses it', () => {
+test('an unchanged node yields the same facts object, and a new one when another instance uses it', () => {
   const used = new Map<string, 'runs' | 'loads'>()
   const facts = new FleetFacts({ ...around, usedElsewhere: () => ({ uses: used, holds: new Map() }) })
   const snapshot = aSnapshot({ nodes: [{ name: 'n' }] })

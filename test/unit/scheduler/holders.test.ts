@@ -8,7 +8,7 @@ import { aSnapshot, type NodeSketch } from '../../support/fleet.ts'
 
 const model = 'm:latest'
 
-/** What the error says of the nodes that have the model. */
+/** The part of the error text about the nodes that have the model. */
 function told(
   nodes: readonly NodeSketch[],
   barriers: Readonly<Record<string, AvailabilityBarrier>> = {},
@@ -22,7 +22,7 @@ function told(
   return holdersText({ model, tried: new Set(tried) }, snapshot, upstreams)
 }
 
-test('each node that has the model is named with what keeps requests from it', () => {
+test('each node with the model is named with the reason why it gets no request', () => {
   const nodes: readonly NodeSketch[] = [
     { name: 'a', health: 'down' },
     { name: 'b', state: 'cordoned' },
@@ -36,12 +36,12 @@ test('each node that has the model is named with what keeps requests from it', (
   )
 })
 
-test('of many nodes the first five are named, and how many more there are', () => {
+test('of many nodes the error names five, and the number of the others', () => {
   const nodes = Array.from({ length: 7 }, (_, n) => ({ name: `n${n}`, health: 'down' as const }))
   assert.match(told(nodes), /^n0 \(down\), .*n4 \(down\) and 2 more$/)
 })
 
-test('where callers must not see names of nodes, only the reasons are told', () => {
+test('if callers must not see node names, the error gives only the reasons', () => {
   const nodes: readonly NodeSketch[] = [
     { name: 'secret-a', health: 'down' },
     { name: 'secret-b', health: 'down' },
@@ -53,7 +53,7 @@ test('where callers must not see names of nodes, only the reasons are told', () 
   )
 })
 
-test('the error says which nodes, why and what to do', () => {
+test('the error names the nodes, the reasons and what to do', () => {
   const facts = { model, holders: told([{ name: 'a', health: 'down' }]) }
   assert.equal(
     new ProxyError('all_nodes_down', facts).message,

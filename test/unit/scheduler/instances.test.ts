@@ -11,7 +11,7 @@ import { aScheduler } from '../../support/scheduler.ts'
 const loadMs = 10_000
 const publishMs = 1000
 
-/** Two instances, the first of which leads, over two nodes with room for one model each, that take 10 s to load. */
+/** Two instances, of which the first leads, and two nodes with room for one model each; a load takes 10 s. */
 function twoInstances() {
   const clock = new VirtualClock()
   const resident = new Map<string, string>()
@@ -57,13 +57,13 @@ function twoInstances() {
   return {
     swaps,
     ask,
-    /** Asks, and has it served at once when it is its turn. */
+    /** Sends a request, which is answered as soon as it starts. */
     serve: (nth: number, model: string) =>
       void ask(nth, model).then(
         (grant) => grant.end(null, 0),
         () => {},
       ),
-    /** Lets seconds pass; after each, what the instances do is known to both. */
+    /** Advances the time; each second the instances learn what the other does. */
     pass: async (seconds: number) => {
       for (let second = 0; second < seconds; second++) {
         await clock.advance(publishMs)
@@ -73,7 +73,7 @@ function twoInstances() {
   }
 }
 
-test('two instances at a slow start do not load over each other, nor unload what the other has loaded', async () => {
+test('two instances with slow loads neither overwrite nor unload what the other loads', async () => {
   const { ask, serve, pass, swaps } = twoInstances()
   const first = ask(0, 'm:latest')
   await pass(2)

@@ -12,7 +12,7 @@ class Busy extends LoadError {
 
 const { nodes } = aSnapshot({ nodes: [{ name: 'a' }] })
 
-/** One load on node a, of 10 s as is expected unless it is said otherwise, that ends when told to. */
+/** One load on node a, expected to take 10 s by default; the test ends it. */
 function begin(expectedS = 10) {
   const clock = new VirtualClock()
   const warnings: unknown[] = []
@@ -39,8 +39,8 @@ function begin(expectedS = 10) {
   return { clock, warnings, told, end, loads, of }
 }
 
-suite('what an operator is told of loads', () => {
-  test('that one hangs: once, after a minute', async () => {
+suite('the log of model loads', () => {
+  test('warns that a load hangs: once, after a minute', async () => {
     const { clock, warnings, end, of } = begin()
     await clock.advance(59_000)
     assert.deepEqual(warnings, [])
@@ -51,7 +51,7 @@ suite('what an operator is told of loads', () => {
     assert.equal(warnings.length, 1)
   })
 
-  test('not that a large one takes long, before it takes three times as long as it should', async () => {
+  test('does not warn of a long load before it takes three times its expected duration', async () => {
     const { clock, warnings, of } = begin(100)
     await clock.advance(299_000)
     assert.deepEqual(warnings, [])
@@ -59,7 +59,7 @@ suite('what an operator is told of loads', () => {
     assert.deepEqual(warnings, [of('a model load hangs', 300)])
   })
 
-  test('that one failed, why, and after how long', async () => {
+  test('says that a load failed, why, and after how long', async () => {
     const { clock, warnings, end, of } = begin()
     await clock.advance(12_000)
     end.reject(new Error('out of memory'))
@@ -67,7 +67,7 @@ suite('what an operator is told of loads', () => {
     assert.deepEqual(warnings, [of('a model load failed', 12, { reason: 'out of memory' })])
   })
 
-  test('that its victims did not go', async () => {
+  test('says that the victims were not unloaded', async () => {
     const { clock, warnings, told, end, of } = begin()
     await clock.advance(10_000)
     end.resolve({ kept: ['n:latest'] })
@@ -82,7 +82,7 @@ suite('what an operator is told of loads', () => {
     ['its node put it off', new Busy()],
     ['this instance stops', new ProxyError('shutting_down')],
   ] as const)
-    test(`nothing where ${what}`, async () => {
+    test(`is silent when ${what}`, async () => {
       const { clock, warnings, told, end } = begin()
       end.reject(error)
       await clock.advance(100_000)
@@ -91,7 +91,7 @@ suite('what an operator is told of loads', () => {
     })
 })
 
-test('why a load failed is remembered until one succeeds, or its node leaves the fleet', async () => {
+test('the error of a load is kept until a load succeeds, or its node leaves the fleet', async () => {
   const { clock, loads, end } = begin()
   const error = new Error('out of memory')
   end.reject(error)

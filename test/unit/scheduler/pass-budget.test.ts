@@ -7,7 +7,7 @@ import { aRequest } from '../../support/core.ts'
 
 const { window } = defaultParameters.queue
 
-/** Groups with so many requests each; the first of them has a free slot. */
+/** Groups with so many requests each; the first group has a free slot. */
 function aPass(groups: number, each: number) {
   const all = new Groups()
   const joined = Array.from({ length: groups * each }, (_, nth) =>
@@ -20,7 +20,7 @@ function aPass(groups: number, each: number) {
 
 suite('budget of a queue pass', () => {
   for (const groups of [1, 2, 10, 48])
-    test(`is one window where the only free slot of ${groups} groups is taken at once (381)`, () => {
+    test(`is one window when the only free slot of ${groups} groups is taken at once (381)`, () => {
       const { budget, joined } = aPass(groups, 100)
       let evaluated = 0
       for (const [nth, group] of joined.entries()) {

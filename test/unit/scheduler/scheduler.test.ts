@@ -44,7 +44,7 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   )
 }
 
-/** What may happen at one tick: a wait ends or its caller leaves, the only slot comes back, somebody new asks. */
+/** Events of one tick: a wait times out, a caller disconnects, the only slot frees up, a new request arrives. */
 const momentEvents = ['run out', 'leave', 'free', 'arrive'] as const
 type Moment = readonly (typeof momentEvents)[number][]
 
@@ -56,7 +56,7 @@ function momentsOf(length: number): Moment[] {
 
 const fullFleet = aLoadedFleet({ nodes: [{ name: 'a' }], config: { queue: { max_wait: '100ms' } } })
 
-/** What comes of such a moment: the outcomes of each event's ask, and what runs in the end. */
+/** The result of such a tick: the outcome of each request, and what runs in the end. */
 async function play(events: Moment) {
   const { acquire, clock, scheduler } = arrange(fullFleet)
   const holder = await acquire()
@@ -78,7 +78,7 @@ async function play(events: Moment) {
   return { outcomes, ...scheduler.summary() }
 }
 
-/** What must come of it, when the events are taken strictly one after the other. */
+/** The expected result, with the events taken strictly one after the other. */
 function inOrder(events: Moment): Awaited<ReturnType<typeof play>> {
   const outcomes: string[][] = events.map(() => [])
   const waiting = [...events.keys()].filter((n) => events[n] === 'run out' || events[n] === 'leave')
@@ -101,7 +101,7 @@ function inOrder(events: Moment): Awaited<ReturnType<typeof play>> {
 }
 
 suite('the scheduler', () => {
-  test('prefers a node where the model is resident, however busy it is', async () => {
+  test('prefers a node with the model in memory, even a busy one', async () => {
     const { acquire } = arrange(
       aLoadedFleet({
         nodes: [
@@ -115,7 +115,7 @@ suite('the scheduler', () => {
     assert.deepEqual([first.node.name, second.node.name, second.reason], ['b', 'b', 'warm'])
   })
 
-  test('has the model loaded on another node once the wait for a slot is longer than that takes', async () => {
+  test('loads the model on another node once the wait for a slot exceeds the load', async () => {
     const nodes = [
       { name: 'a', bytes: 5e9, loaded: [] },
       { name: 'b', bytes: 5e9 },
@@ -125,10 +125,14 @@ suite('the scheduler', () => {
     const second = acquire()
     assert.equal(await isSettled(second), false, 'a slot will be free sooner')
     void acquire().catch(() => {})
-    assert.equal((await second).node.name, 'a', 'who waits longest has what was loaded for the next')
+    assert.equal(
+      (await second).node.name,
+      'a',
+      'the request that waits longest gets what was loaded for the next',
+    )
   })
 
-  test('takes a node of more weight for a faster one, while it has learned nothing', async () => {
+  test('assumes that a node with more weight is faster until it has learned its speed', async () => {
     const { acquire } = arrange(
       aLoadedFleet({
         nodes: [
@@ -144,7 +148,7 @@ suite('the scheduler', () => {
     assert(heavy > 5 && heavy < 9, `${heavy} of 9`)
   })
 
-  test('never runs more than its slots on a node, and serves who waits in the order of arrival', async () => {
+  test('never exceeds the slots of a node, and serves the queue in order of arrival', async () => {
     const { acquire } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 1 }] }))
     const first = await acquire()
     const waiting = [acquire({ id: '2' }), acquire({ id: '3' })]
@@ -156,7 +160,7 @@ suite('the scheduler', () => {
     await waiting[1]
   })
 
-  test('lets nobody overtake between a freed slot and its handing over', async () => {
+  test('lets no request overtake between a freed slot and its grant', async () => {
     const { acquire } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 1 }] }))
     const first = await acquire()
     const waiter = acquire()
@@ -185,7 +189,7 @@ suite('the scheduler', () => {
     assert.equal(await isSettled(later), false)
   })
 
-  test('a waiting request does not hold up one for another model', async () => {
+  test('a queued request does not hold up a request for another model', async () => {
     const { acquire } = arrange(
       aLoadedFleet({ nodes: [{ name: 'a', slots: 1, models: ['m:latest', 'n:latest'] }] }),
     )
@@ -194,7 +198,7 @@ suite('the scheduler', () => {
     assert.equal((await acquire({ model: 'n:latest' })).node.name, 'a')
   })
 
-  test('refuses with the reason when every holder is cordoned or refused the connection a moment ago', async () => {
+  test('refuses with the reason when every node with the model is cordoned, or refused a connection a moment ago', async () => {
     const { acquire } = arrange(
       aLoadedFleet({
         nodes: [{ name: 'a', health: 'down' }, { name: 'b', state: 'cordoned' }, { name: 'c' }],
@@ -207,19 +211,19 @@ suite('the scheduler', () => {
   const advised = (...healths: readonly ('up' | 'slow' | 'down')[]) =>
     aLoadedFleet({ nodes: healths.map((health, nth) => ({ name: 'abc'[nth] ?? '', slots: 1, health })) })
 
-  test('uses a node advised down when no other is left, also where the others failed already (301)', async () => {
+  test('uses a node that the leader calls down when no other is left, also if the others failed the request (301)', async () => {
     assert.equal((await arrange(advised('down')).acquire()).node.name, 'a')
     const { acquire } = arrange(advised('up', 'up', 'down'))
     assert.equal((await acquire({ tried: new Set(['a', 'b']) })).node.name, 'c')
   })
 
-  test('keeps from a node advised down while half of the nodes are well, and waits for those (301)', async () => {
+  test('avoids a node that the leader calls down while half of the nodes are healthy, and waits for those (301)', async () => {
     const { acquire } = arrange(advised('up', 'down'))
     assert.equal((await acquire()).node.name, 'a')
     assert.equal(await isSettled(acquire()), false)
   })
 
-  test('does not believe advice against more than half of the nodes, but prefers the others (301)', async () => {
+  test('ignores advice against more than half of the nodes, but prefers the others (301)', async () => {
     const { acquire } = arrange(advised('down', 'up', 'down'))
     const names = [(await acquire()).node.name, (await acquire()).node.name, (await acquire()).node.name]
     assert.equal(names[0], 'b')
@@ -233,21 +237,21 @@ suite('the scheduler', () => {
     assert.deepEqual(names.sort(), ['a', 'b', 'c'])
   })
 
-  test('a slow node that has the model comes before one advised down (302)', async () => {
+  test('a slow node with the model comes before one that the leader calls down (302)', async () => {
     const { acquire } = arrange(advised('down', 'slow', 'down'))
     assert.equal((await acquire()).node.name, 'b')
   })
 
   const four = aLoadedFleet({ nodes: ['a', 'b', 'c', 'd'].map((name) => ({ name })) })
 
-  test('while half of the nodes are admitted, ejected ones get nothing (P7)', async () => {
+  test('while half of the nodes are available, ejected ones get no requests (P7)', async () => {
     const { acquire } = arrange(four, upstreamsWith({ a: 'ejected', b: 'ejected' }))
     const names = [(await acquire()).node.name, (await acquire()).node.name]
     assert.deepEqual(names.sort(), ['c', 'd'])
     assert.equal(await isSettled(acquire()), false)
   })
 
-  test('when fewer than half are admitted it uses those with bad answers as well, never those that refuse (P7, 158)', async () => {
+  test('with fewer than half available it also uses ejected nodes, but never those that refuse connections (P7, 158)', async () => {
     const { acquire } = arrange(four, upstreamsWith({ a: 'ejected', b: 'ejected', c: 'refused' }))
     const names = []
     for (let n = 0; n < 3; n++) names.push((await acquire()).node.name)
@@ -256,7 +260,7 @@ suite('the scheduler', () => {
     assert.equal(await isSettled(acquire()), false)
   })
 
-  test('a node that asked for a pause is well: it makes no panic, and who could have it waits (P7)', async () => {
+  test('a node that asked for a pause is healthy: it causes no panic, and its requests wait (P7)', async () => {
     const { acquire } = arrange(
       aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b' }] }),
       upstreamsWith({ a: 'busy', b: 'ejected' }),
@@ -264,7 +268,7 @@ suite('the scheduler', () => {
     assert.equal(await isSettled(acquire()), false)
   })
 
-  test('counts only nodes that could serve the ask: tried ones, others by label or without the model do not matter (P7)', async () => {
+  test('counts only nodes that could serve the request: not tried ones, nor those with other labels or without the model (P7)', async () => {
     const nodes = [
       { name: 'ejected', labels: { gpu: 'big' } },
       { name: 'tried', labels: { gpu: 'big' } },
@@ -276,7 +280,7 @@ suite('the scheduler', () => {
     assert.equal((await acquire(ask)).node.name, 'ejected')
   })
 
-  test('waits for a node that asked for a pause or is on trial, rather than to give up', async () => {
+  test('waits for a node that asked for a pause or is half-open, rather than refusing', async () => {
     for (const barrier of ['busy', 'trial'] as const) {
       const { acquire, scheduler } = arrange(
         aLoadedFleet({ nodes: [{ name: 'a' }] }),
@@ -287,7 +291,7 @@ suite('the scheduler', () => {
     }
   })
 
-  test('could serve elsewhere when an untried node is free or full, and not when all others are out', async () => {
+  test('could serve elsewhere if an untried node is free or full, and not if all others are unavailable', async () => {
     const nodes = [{ name: 'a' }, { name: 'b', slots: 1 }]
     const silent = anAsk({ tried: new Set(['a']) })
     const { acquire, scheduler } = arrange(aLoadedFleet({ nodes }))
@@ -301,14 +305,14 @@ suite('the scheduler', () => {
     assert.equal(scheduler.couldServe(anAsk({ tried: new Set(['a', 'b']) })), false)
   })
 
-  test('runs no more on a node that warms up than its slow start allows', async () => {
+  test('runs no more requests on a node in slow start than that allows', async () => {
     const { acquire } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 4 }] }), upstreamsWith({}, 2))
     await acquire()
     await acquire()
     assert.equal(await isSettled(acquire()), false)
   })
 
-  test('uses only nodes that carry the labels asked for', async () => {
+  test('uses only nodes with the requested labels', async () => {
     const { acquire } = arrange(
       aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b', labels: { gpu: 'big' } }] }),
     )
@@ -324,7 +328,7 @@ suite('the scheduler', () => {
     await assert.rejects(acquire(), hasCode('queue_full'))
   })
 
-  test('gives up waiting after the configured time', async () => {
+  test('refuses a request after the configured wait', async () => {
     const { acquire, clock, scheduler } = arrange(
       aLoadedFleet({ nodes: [{ name: 'a' }], config: { queue: { max_wait: '5s' } } }),
     )
@@ -335,7 +339,7 @@ suite('the scheduler', () => {
     assert.equal(scheduler.summary().queued, 0)
   })
 
-  test('a caller who leaves frees its place in the queue', async () => {
+  test('a caller that disconnects frees its place in the queue', async () => {
     const { acquire, scheduler } = arrange(aLoadedFleet({ nodes: [{ name: 'a' }] }))
     const first = await acquire()
     const leaver = new AbortController()
@@ -346,7 +350,7 @@ suite('the scheduler', () => {
     assert.deepEqual(scheduler.summary(), { running: {}, queued: 0 })
   })
 
-  test('a node that appears or recovers takes the waiting requests', async () => {
+  test('a node that appears or recovers takes the queued requests', async () => {
     const { acquire, current } = arrange(aLoadedFleet({ nodes: [{ name: 'a' }] }))
     await acquire()
     const waiter = acquire()
@@ -354,7 +358,7 @@ suite('the scheduler', () => {
     assert.equal((await waiter).node.name, 'b')
   })
 
-  test('giving a slot back twice frees it once', async () => {
+  test('a slot that is given back twice is freed once', async () => {
     const { acquire, scheduler } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 2 }] }))
     const grant = await acquire()
     await acquire()
@@ -363,13 +367,13 @@ suite('the scheduler', () => {
     assert.equal(scheduler.running('a'), 1)
   })
 
-  test('of waits that run out, callers who leave and a slot that comes back at one tick, each has one outcome, by order (170)', async () => {
-    // Not a sample of 10^5 but all there are of up to six events.
+  test('timeouts, disconnects and a freed slot at one tick have one outcome each, in their order (170)', async () => {
+    // All sequences of up to six events, not a sample.
     const all = [0, 1, 2, 3, 4, 5, 6].flatMap(momentsOf)
     assert.deepEqual(await Promise.all(all.map(play)), all.map(inOrder))
   })
 
-  test('loses and doubles no slot in any order of arrivals, endings, departures and swaps of models', async () => {
+  test('neither loses nor doubles a slot in any order of arrivals, ends, disconnects and model swaps', async () => {
     const step = fc.constantFrom('arrive', 'arrive other', 'finish', 'abort', 'swap')
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.nat(), async (steps, seed) => {

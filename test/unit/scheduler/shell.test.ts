@@ -28,7 +28,7 @@ function arrange(snapshot: Snapshot) {
   const scheduler = aScheduler(snapshot, { current, clock, upstreams, loader: { swap } })
   const acquire = (ask: Partial<RequestSpec> = {}) =>
     scheduler.acquire(anAsk({ arrivedAt: clock.now(), ...ask }), new AbortController().signal)
-  /** What comes of an ask, in a word: where it runs, or why not. */
+  /** The outcome of a request in a word: where it runs, or why not. */
   const ask = (fields: Partial<RequestSpec> = {}) => {
     const told = { outcome: 'waits' }
     void acquire(fields).then(
@@ -77,7 +77,7 @@ suite('a model that is not in memory', () => {
     assert.equal(asked.outcome, 'a cold-load')
   })
 
-  test('is loaded even where nobody may wait for a slot', async () => {
+  test('is loaded even if no request may wait for a slot', async () => {
     const { ask, loads, clock } = arrange(cold({ queue: { max_length: 0 } }))
     const asked = ask()
     await clock.advance(0)
@@ -86,7 +86,7 @@ suite('a model that is not in memory', () => {
     assert.equal(asked.outcome, 'a cold-load')
   })
 
-  test('and cannot be loaded is told to who waited for that node; who comes again is served by another', async () => {
+  test('fails the requests that waited for its load; a retry is served by another node', async () => {
     const { ask, loads, clock } = arrange(cold({}, ['a', 'b']))
     const asked = ask()
     await clock.advance(0)
@@ -102,7 +102,7 @@ suite('a model that is not in memory', () => {
   })
 })
 
-test('a load that a node took with it when it left the fleet is not taken for one begun after its return', async () => {
+test('a load from before a node left the fleet is not mistaken for one after its return', async () => {
   const { ask, loads, current, scheduler, clock } = arrange(cold())
   const first = ask()
   await clock.advance(0)
@@ -122,7 +122,7 @@ test('a load that a node took with it when it left the fleet is not taken for on
 })
 
 suite('a running request', () => {
-  test('is asked for its tokens at the tick, while others wait', async () => {
+  test('reports its tokens at each tick while others wait', async () => {
     const { acquire, ask, clock } = arrange(warm())
     let looks = 0
     const running = await acquire()
@@ -138,7 +138,7 @@ suite('a running request', () => {
     assert(looks <= 12)
   })
 
-  test('ends once, in whichever way it is told', async () => {
+  test('ends once, by the first of its end calls', async () => {
     const { acquire, scheduler, clock } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 3 }] }))
     const [first, second, third] = [await acquire(), await acquire({ id: '2' }), await acquire({ id: '3' })]
     first.end(null, 0)
@@ -151,7 +151,7 @@ suite('a running request', () => {
     assert.deepEqual(scheduler.summary().running, {})
   })
 
-  test('that is told that the node is full halves the slots used there', async () => {
+  test('halves the slots of its node when that answers that it is full', async () => {
     const { acquire, ask, clock } = arrange(aLoadedFleet({ nodes: [{ name: 'a', slots: 2 }] }))
     const refused = await acquire()
     refused.busy()
@@ -165,7 +165,7 @@ suite('a running request', () => {
 })
 
 suite('the queue', () => {
-  test('is told about, and an operator may take a request out of it', async () => {
+  test('can be listed, and an operator can cancel a request in it', async () => {
     const { acquire, ask, scheduler, clock } = arrange(warm())
     await acquire({ id: 'runs' })
     const waiting = ask({ id: 'waits' })
@@ -181,7 +181,7 @@ suite('the queue', () => {
     assert.deepEqual([waiting.outcome, scheduler.summary().queued], ['cancelled', 0])
   })
 
-  test('takes nobody in who would wait for longer than its class may, and says so at once', async () => {
+  test('refuses a request at once that would wait longer than its class may', async () => {
     const slow = aLoadedFleet({ nodes: [{ name: 'a', slots: 1, bytes: 40e9 }] })
     const { acquire, ask, clock } = arrange(slow)
     await acquire()
@@ -191,7 +191,7 @@ suite('the queue', () => {
     assert.match(asks[9]?.outcome ?? '', /^(no_capacity|tenant_queue_full)$/)
   })
 
-  test('is given up for a policy that sends requests on at once, as soon as the config says so', async () => {
+  test('empties as soon as the config sets a policy that sends requests on at once', async () => {
     const { acquire, ask, current, clock } = arrange(warm())
     await acquire()
     const waiting = ask()
@@ -202,7 +202,7 @@ suite('the queue', () => {
     assert.equal(waiting.outcome, 'a warm')
   })
 
-  test('what was learned goes from one scheduler to the next', async () => {
+  test('passes what was learned to the next scheduler', async () => {
     const timings = { total: 5, load: 0, promptEval: 1, eval: 4, promptTokens: 100, outputTokens: 40 }
     const teacher = arrange(warm())
     const grant = await teacher.acquire({ promptTokens: 100 })
@@ -215,7 +215,7 @@ suite('the queue', () => {
   })
 })
 
-test('the slots in force are those configured, else those learned (362)', () => {
+test('the slots in force are the configured ones, else the learned ones (362)', () => {
   const snapshot = (slots?: number) =>
     aSnapshot({ nodes: [{ name: 'a', loaded: ['m:latest'], ...(slots !== undefined && { slots }) }] })
   const current = new CurrentSnapshot()

@@ -15,7 +15,7 @@ interface Company {
   readonly elsewhere?: Record<string, 'runs' | 'loads'>
   readonly leads?: boolean
   readonly barrierOf?: (node: string) => AvailabilityBarrier | null
-  /** Where loads do not end. */
+  /** Nodes whose loads never end. */
   readonly hangs?: string
 }
 
@@ -55,7 +55,7 @@ const small = contextVariant(4096)
 const loaded = ['m:latest']
 
 suite('variants', () => {
-  test('who needs another than the busy one has it loaded once that has run dry, and nobody is let in before', async () => {
+  test('another variant than the busy one is loaded once the requests of that have ended; no new ones start before', async () => {
     const { acquire, swaps, clock, scheduler } = arrange([{ name: 'a', slots: 4, loaded }])
     const holder = await acquire('')
     const waiting = acquire(large)
@@ -70,7 +70,7 @@ suite('variants', () => {
     assert.equal((await late).reason, 'cold-load')
   })
 
-  test('who needs another than the busy one goes where nothing is in the way', async () => {
+  test('a request for another variant than the busy one goes to a node where nothing is in the way', async () => {
     const { acquire, swaps } = arrange([
       { name: 'a', slots: 4, loaded },
       { name: 'b', slots: 4 },
@@ -81,7 +81,7 @@ suite('variants', () => {
     assert.deepEqual(swaps, [`b: nothing for m:latest ${large}`])
   })
 
-  test('the node that has it is preferred to one without the model', async () => {
+  test('a node with the variant in memory is preferred to one without the model', async () => {
     const { acquire } = arrange([
       { name: 'empty', weight: 5 },
       { name: 'same', loaded, context: 8192 },
@@ -90,7 +90,7 @@ suite('variants', () => {
     assert.deepEqual([node.name, reason], ['same', 'warm'])
   })
 
-  test('a runner with its own context serves who asks for as much, and one that we loaded with a context not who asks for none', async () => {
+  test('a runner with the default context serves requests for exactly that context; one that we loaded with a context does not serve requests without one', async () => {
     const { acquire, clock } = arrange([{ name: 'a', loaded }])
     for (const variant of ['', small]) {
       const served = await acquire(variant)
@@ -104,7 +104,7 @@ suite('variants', () => {
     assert.equal((await acquire('')).reason, 'cold-load')
   })
 
-  test('what was loaded is forgotten when the model leaves the memory', async () => {
+  test('the options of a load are forgotten when the model leaves the memory', async () => {
     const { acquire, show, clock } = arrange([{ name: 'a' }])
     const first = await acquire(large)
     first[Symbol.dispose]()
@@ -115,7 +115,7 @@ suite('variants', () => {
     assert.equal((await acquire('')).reason, 'warm')
   })
 
-  test('what other instances may be using is never unloaded', async () => {
+  test('models that other instances may be using are never unloaded', async () => {
     const nodes = [{ name: 'a', loaded, models: ['m:latest', 'n:latest'], max_loaded: 1 }]
     const alone = arrange(nodes)
     await alone.acquire('', { model: 'n:latest' })
@@ -130,13 +130,13 @@ suite('variants', () => {
     }
   })
 
-  test('while another instance has a model loaded on a node, no load is asked for beside it', async () => {
+  test('no load is requested on a node where another instance is loading', async () => {
     const { acquire, swaps } = arrange([{ name: 'a' }, { name: 'b' }], { elsewhere: { a: 'loads' } })
     assert.equal((await acquire('')).node.name, 'b')
     assert.deepEqual(swaps, ['b: nothing for m:latest '])
   })
 
-  test('only the leader unloads one model for a replica of another; for one that is nowhere, each instance does', async () => {
+  test('only the leader unloads a model for a replica of another; for a model that is nowhere in memory, each instance does', async () => {
     const models = ['m:latest', 'n:latest']
     const nodes = [
       { name: 'a', slots: 1, bytes: 5e9, loaded, models, max_loaded: 1 },
@@ -166,7 +166,7 @@ suite('variants', () => {
   ]
   for (const [why, unusable, ask] of useless)
     for (const leads of [true, false])
-      test(`${leads ? 'the leader' : 'a standby'} makes room for a model that only a node has which ${why} (361)`, async () => {
+      test(`${leads ? 'the leader' : 'a standby'} makes room for a model that is only in memory on a node that ${why} (361)`, async () => {
         const nodes = [unusable, { ...other, labels: { pool: 'x' } }]
         const { acquire, swaps } = arrange(nodes, { leads })
         const grant = await acquire('', ask)
@@ -174,7 +174,7 @@ suite('variants', () => {
         assert.deepEqual(swaps, ['b: n:latest for m:latest '])
       })
 
-  test('a standby makes room where the breaker of the only node with the model is open (361)', async () => {
+  test('a standby makes room when the breaker of the only node with the model is open (361)', async () => {
     const { acquire, swaps } = arrange([holder, other, { ...other, name: 'c' }], {
       leads: false,
       barrierOf: (name) => (name === 'a' ? 'refused' : null),
@@ -183,7 +183,7 @@ suite('variants', () => {
     assert.equal(swaps.length, 1)
   })
 
-  test('a standby that makes room for one request has the others for its model wait for that load (361)', async () => {
+  test('other requests for the model wait for the load of a standby (361)', async () => {
     const cordoned = { ...holder, state: 'cordoned' } as const
     const { acquire, swaps, clock } = arrange([cordoned, other, { ...other, name: 'c' }], { leads: false })
     for (let nth = 0; nth < 4; nth++) acquire('').catch(() => {})
@@ -191,7 +191,7 @@ suite('variants', () => {
     assert.equal(swaps.length, 1)
   })
 
-  test('a standby makes room for a model whose load on another node hangs (305)', async () => {
+  test('a standby makes room when the load of the model on another node hangs (305)', async () => {
     const empty = { ...node, name: 'a', loaded: [] }
     const { acquire, swaps, clock } = arrange([empty, other], { leads: false, hangs: 'a' })
     const granted = acquire('')
@@ -202,7 +202,7 @@ suite('variants', () => {
     assert.equal((await granted).node.name, 'b')
   })
 
-  test('a standby makes no room where another instance uses the node (361)', async () => {
+  test('a standby makes no room on a node that another instance uses (361)', async () => {
     const cordoned = { ...holder, state: 'cordoned' } as const
     const { acquire, swaps, clock } = arrange([cordoned, other], { leads: false, elsewhere: { b: 'runs' } })
     acquire('').catch(() => {})
