@@ -12,7 +12,7 @@ import { isWorldReadable } from './shared/process/secret-file.ts'
 
 /**
  * This instance's own settings: flag > environment > file > default. The only reader of the process's environment.
- * What the whole cluster shares lives in the store (`R/config`), not here.
+ * Settings of the whole cluster live in the store (`R/config`), not here.
  */
 export interface Settings {
   readonly listen: Address
@@ -22,11 +22,11 @@ export interface Settings {
   readonly cluster: string
   readonly name: string
   readonly state: string
-  /** Reads the PEM files anew, with a SettingsError when it cannot. Null: etcd is spoken to in clear. */
+  /** Reads the PEM files again; throws a SettingsError when it cannot. Null: no TLS to etcd. */
   readonly etcdTls: (() => { readonly ca: Buffer; readonly cert?: Buffer; readonly key?: Buffer }) | null
   readonly logLevel: LogLevel
   readonly logFormat: LogFormat
-  /** Milliseconds that SIGTERM gives to load balancers, and then to the answers that run. */
+  /** Milliseconds that SIGTERM gives to load balancers, and then to running requests. */
   readonly patience: { readonly graceMs: number; readonly drainMs: number }
 }
 
@@ -54,7 +54,7 @@ interface Definition {
   /** The default in words, where it depends on the machine. */
   readonly fallbackText?: string
   readonly help: string
-  /** Whether a value can be meant for this setting: tells a misspelt variable from one of another program. */
+  /** Whether a value fits this setting: tells a misspelt variable from a variable of another program. */
   readonly fits: (value: string) => boolean
   readonly secret?: boolean
 }
@@ -171,7 +171,7 @@ const definitions = {
 type Name = keyof typeof definitions
 const names = Object.keys(definitions) as Name[]
 
-/** The files for TLS to etcd, each with the one that it needs beside it. */
+/** The files for TLS to etcd, each with the other file that it needs. */
 const tlsFiles = [
   ['etcd_ca', null],
   ['etcd_cert', 'etcd_key'],
@@ -183,7 +183,7 @@ const longestPatienceMs = 24 * 3_600_000
 /** Settings that only the CLI reads: `serve` has no flag for them. */
 const cliOnly: readonly Name[] = ['admin_url', 'admin_token']
 
-/** What documentation says of each setting, on any machine: `flag` is "" for settings that only the CLI reads. */
+/** Every setting as the documentation shows it, on any machine: `flag` is "" for settings that only the CLI reads. */
 export const settingReference = names.map((name) => {
   const { env, fallback, fallbackText, help }: Definition = definitions[name]
   return { name, flag: flagOf(name), env, fallback: fallbackText ?? fallback(), help }
@@ -288,7 +288,7 @@ export async function loadSettings(flags: Flags = {}): Promise<Settings> {
   })
 }
 
-/** What is set for TLS to etcd and would have no effect: an operator who wants TLS must not get an open connection. */
+/** TLS settings that would have no effect are refused: the operator wants TLS and must not get an open connection. */
 function wouldBeIgnored(
   etcd: readonly string[],
   isSet: (name: Name) => boolean,
@@ -320,13 +320,13 @@ export function adminToken(lines: readonly SettingLine[]): string | null {
   try {
     return readFileSync(adminTokenFile(value('state')), 'utf8').trim()
   } catch {
-    return null // no instance runs here, or it is not ours to read: the admin API will say what it needs
+    return null // no instance runs here, or the file is another user's: the admin API will say what it needs
   }
 }
 
 /**
- * Whether what is written to a file descriptor goes to systemd's journal itself: it says so by the device and inode of the
- * stream (systemd.exec(5), $JOURNAL_STREAM).
+ * Whether a file descriptor leads to systemd's journal: $JOURNAL_STREAM holds the device and inode of the journal's stream
+ * (systemd.exec(5)).
  */
 export function isJournal(descriptor: 1 | 2): boolean {
   const named = environment['JOURNAL_STREAM']
@@ -348,7 +348,7 @@ export function adminTokenFile(state: string): string {
   return join(state, 'admin-token')
 }
 
-/** Without an authority of its own, etcd's certificate must be signed by one this machine trusts. */
+/** Without LLAMERO_ETCD_CA, an authority that this machine trusts must have signed etcd's certificate. */
 function machineAuthorities(): Buffer {
   return Buffer.from(getCACertificates().join('\n'))
 }
@@ -370,7 +370,7 @@ async function readFile(flags: Flags): Promise<Record<string, string | undefined
     throw new SettingsError(`${path}: cannot be read: ${(error as NodeJS.ErrnoException).code}`)
   }
   if (text.replace(/^\s*#.*$/gm, '').trim() === '') return {} // a file of comments sets nothing
-  // Most machines have no such file, and what reads it takes longer to load than all else that a command of the CLI needs.
+  // Loaded only when there is a file: its reader takes longer to load than the rest of a CLI command, and most machines have none.
   const [{ readDocument }, { z }] = await Promise.all([
     import('./fleet/documents/document.ts'),
     import('zod'),
@@ -394,7 +394,7 @@ function isSecret(name: Name): boolean {
   return secret
 }
 
-/** What is wrong with who can read the files that settings name, in sentences for a warning. */
+/** Warnings about files named by settings that other users can read. */
 export async function exposedFiles(flags: Flags = {}): Promise<string[]> {
   const path = (await settingLines(flags)).find(({ name }) => name === 'etcd_key')?.value ?? ''
   const key = path === '' ? undefined : statSync(path, { throwIfNoEntry: false })
@@ -407,7 +407,7 @@ export async function exposedFiles(flags: Flags = {}): Promise<string[]> {
  * is a misspelling. All others may be another program's: Kubernetes sets LLAMERO_PORT=tcp://… and a dozen more in every
  * container beside a Service named "llamero" (kubernetes.io, "Accessing the Service: environment variables").
  *
- * @returns those that are no misspelling, for a warning.
+ * @returns the variables that are no misspelling, for a warning.
  * @throws SettingsError for a misspelling.
  */
 export function unknownVariables(variables: Readonly<NodeJS.ProcessEnv> = environment): string[] {

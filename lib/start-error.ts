@@ -2,7 +2,7 @@ import { userInfo } from 'node:os'
 import { messageOf } from './shared/errors.ts'
 import { type Address, formatAddress } from './shared/net/address.ts'
 
-/** Why a process of ours cannot start: one line that names what is wrong, why, and what to do. */
+/** Why a llamero process cannot start: one line that names the fault, the reason and the remedy. */
 export class StartError extends Error {
   override readonly name = 'StartError'
 }
@@ -12,7 +12,7 @@ const listeners = {
   admin: { what: 'the admin listener', setting: '--admin or LLAMERO_ADMIN' },
 } as const
 
-/** Why a listener cannot have its address. */
+/** Why a listener cannot be bound to its address. */
 export function listenError(listener: keyof typeof listeners, address: Address, cause: unknown): StartError {
   const { what, setting } = listeners[listener]
   const told = formatAddress(address)
@@ -28,7 +28,7 @@ export function listenError(listener: keyof typeof listeners, address: Address, 
   return new StartError(reason, { cause })
 }
 
-/** Why nothing can be kept in the state directory. An error that says what to do is returned as it is. */
+/** Why the state directory cannot be written. An error without a system code already says what to do and is returned as it is. */
 export function stateError(directory: string, cause: unknown): unknown {
   const { code, path = directory } = cause as NodeJS.ErrnoException
   if (code === undefined) return cause
@@ -47,13 +47,13 @@ export function stateError(directory: string, cause: unknown): unknown {
   return new StartError(reasons[code] ?? `${cannot}: ${code}; ${another}`, { cause })
 }
 
-/** Says what to do about a log that cannot be written. */
+/** Writes to standard error what to do about a log that cannot be written. */
 export function sayLogLoss(cause: Error): void {
   const line = logLoss(cause)
   if (line !== null) process.stderr.write(`error: ${line}\n`)
 }
 
-/** Null when the reader of the log has left, which is no fault. */
+/** Null when the reader of the log has closed its pipe, which is no fault. */
 function logLoss(cause: unknown): string | null {
   const code = codeOf(cause)
   if (code === 'EPIPE') return null
@@ -68,7 +68,7 @@ function codeOf(cause: unknown): string {
   return (cause as NodeJS.ErrnoException).code ?? ''
 }
 
-/** Who we run as; the number where the user has no name. */
+/** The user of this process; its number when it has no name. */
 function userName(): string {
   try {
     return userInfo().username

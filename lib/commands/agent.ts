@@ -51,7 +51,7 @@ export async function agent(flags: Flags, options: AgentOptions, { stderr }: Str
   }
 }
 
-/** The composition of an agent, started. */
+/** Builds an agent and starts it. */
 function run(
   settings: Settings,
   { ollama, announce }: AgentOptions,
@@ -102,7 +102,7 @@ function run(
   }
 }
 
-/** The node's document; what nvidia-smi says of the GPUs are labels that the operator may overrule. */
+/** The node's document. Facts from nvidia-smi become labels, which the operator may overrule. */
 async function documentOf({ announce, labels, slots, weight, keepAlive }: AgentOptions): Promise<string> {
   const all = { ...(await gpuLabels()), ...labels }
   const text = `${JSON.stringify({ url: announce, weight, slots, keep_alive: keepAlive, labels: all })}\n`

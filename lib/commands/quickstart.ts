@@ -22,7 +22,7 @@ interface Node {
 
 const localOllama = 'http://127.0.0.1:11434'
 
-/** Three simulated nodes of different speed, so that routing has something to choose. */
+/** Three simulated nodes of different speed, so that routing has a choice. */
 const fleet = [
   { name: 'sim-fast', speed: 8, slots: 4 },
   { name: 'sim-medium', speed: 4, slots: 2 },
@@ -59,11 +59,11 @@ async function answersAsOllama(url: string): Promise<boolean> {
     const answer = await fetch(`${url}/api/version`, { signal: AbortSignal.timeout(1000) })
     return typeof ((await answer.json()) as { version?: unknown }).version === 'string'
   } catch {
-    return false // nobody there, or not an Ollama
+    return false // the port is closed, or the program behind it is not Ollama
   }
 }
 
-/** A simulated node in a process of its own: it can be killed like a real one, and ends when we do. */
+/** A simulated node in its own process: it can be killed like a real node, and ends with this process. */
 async function simulated({ name, speed, slots }: (typeof fleet)[number], executable: string): Promise<Node> {
   const args = ['simulate', 'node', name, '--port', '0', '--speed', String(speed), '--slots', String(slots)]
   const child = fork(executable, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
@@ -71,7 +71,7 @@ async function simulated({ name, speed, slots }: (typeof fleet)[number], executa
   return { name, url: message.url, slots, child }
 }
 
-/** The fleet is ours alone here, so what an earlier quickstart left behind is replaced. */
+/** Replaces the nodes of an earlier quickstart: this cluster belongs to quickstart alone. */
 async function register({ store, keys }: Parts, nodes: readonly Node[]): Promise<void> {
   const { entries } = await store.list(`${keys.root}nodes/`)
   await store.commit({
@@ -112,7 +112,7 @@ async function cliFor({ admin }: App, flags: Flags, executable: string): Promise
   ].join(' ')
 }
 
-/** An address by which this machine reaches a listener: one on every address is on loopback too. */
+/** An address by which this machine reaches a listener: a listener on every address is on loopback too. */
 function reachable({ host, port }: Address): Address {
   const loopback: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' }
   return { host: loopback[host] ?? host, port }
@@ -142,7 +142,7 @@ function welcome(app: App, nodes: readonly Node[], cli: string): string {
   ].join('\n')
 }
 
-/** A request that is answered; off loopback callers need a key. */
+/** A request that works; off loopback, callers need a key. */
 function firstRequest({ data, snapshot }: App, cli: string): string[] {
   const { models, keys } = snapshot.get()
   const model = [...models.keys()].find((name) => !name.includes('embed')) ?? 'MODEL'

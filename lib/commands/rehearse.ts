@@ -10,11 +10,11 @@ import { plot } from '../simulation/fleet/plot.ts'
 import { type Scenario, scenarios } from '../simulation/fleet/scenario.ts'
 import { readTrace } from '../simulation/fleet/trace.ts'
 
-/** The yardstick: our policy where every model is in memory wherever it fits alone (docs/routing.md#results). */
+/** The yardstick: llamero's policy on nodes that hold every model that fits there alone in memory (docs/routing.md#results). */
 export const reference = 'reference'
 
 /**
- * Rehearses traffic on a fleet that does not exist, with the scheduler that serves the real one.
+ * Rehearses traffic on a simulated fleet, with the scheduler that serves a real fleet.
  *
  * @param onRound awaited before each round of a policy; a round takes up to seconds.
  * @throws ProxyError `invalid` when a file or a name is wrong.
@@ -43,7 +43,7 @@ export async function rehearse(
   return reportOf(request, scenario, comparison)
 }
 
-/** A policy, or the yardstick, by its name; `parameters` are the core's. @throws ProxyError `invalid` */
+/** A policy, or the yardstick, by its name; `parameters` are those of the scheduler's core. @throws ProxyError `invalid` */
 export function contestant(name: string, parameters = defaultParameters): Contestant {
   const allResident = name === reference
   const policy: Policy = allResident ? 'earliest-finish' : oneOf(policies, name, 'policy')

@@ -11,9 +11,9 @@ import {
 import { messageOf } from '../shared/errors.ts'
 import { priorityOf } from '../shared/winston.ts'
 
-/** After a bug: what is still to be said and written gets this long. */
+/** Milliseconds for the last errors and log lines after a bug. */
 const crashMs = 1_200
-/** At the end: a reader of the log who is slower than this misses its last lines. */
+/** Milliseconds for the last log lines at the end; a slower reader of the log misses them. */
 const flushMs = 2_000
 
 interface Streams {
@@ -38,8 +38,8 @@ export async function start(
   stderr: NodeJS.WritableStream,
   prepare?: (parts: Parts) => Promise<void>,
 ): Promise<App | number> {
-  // Where objects live long, V8 makes the next ones there old at birth, and never unlearns it: once some hundred streams
-  // have been open for seconds, a quarter of all garbage waits for a full collection, at a twentieth of the CPU.
+  // V8 allocates objects in the old space when earlier objects of the same place lived long, and never unlearns it. After
+  // some hundred streams of seconds, a quarter of all garbage would wait for a full collection, at a twentieth of the CPU.
   setFlagsFromString('--no-allocation-site-pretenuring')
   try {
     const strangers = unknownVariables()
@@ -53,17 +53,17 @@ export async function start(
   }
 }
 
-/** Why a service does not start, for a person or the journal. */
+/** Why a service does not start, for the operator or the journal. */
 export function lastWords(reason: string): string {
   return `${isJournal(2) ? priorityOf('error') : ''}error: ${reason}\n`
 }
 
-/** An instance, or whatever else stops like one. */
+/** An instance, or an agent: it stops in the same way. */
 type Stoppable = Pick<App, 'log' | 'stop' | 'patience'>
 
 /**
- * Resolves when `app` has stopped and its log is written. SIGTERM drains with a grace for load balancers, SIGINT (a
- * person at the keyboard) without; the second of either stops at once.
+ * Resolves when `app` has stopped and its log is written. SIGTERM drains with a grace for load balancers, SIGINT (the
+ * operator at the keyboard) without. A second signal stops at once.
  */
 export async function untilStopped(app: Stoppable): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
@@ -76,22 +76,22 @@ export async function untilStopped(app: Stoppable): Promise<void> {
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
-  // The terminal was closed; without one it is an administrator's habit, which must not end the service.
+  // With a terminal: it was closed. Without: operators send SIGHUP to reload, which must not end the service.
   process.on('SIGHUP', (signal) => {
     if (process.stdin.isTTY) stop(signal)
     else app.log.info('nothing to reload: changes in the store apply at once, settings at the next start')
   })
-  process.on('SIGUSR1', () => {}) // else it would open a debugger's port
+  process.on('SIGUSR1', () => {}) // by default, Node opens a debugger's port
   process.on('uncaughtException', (error: unknown) => void crash(app, error))
   await promise
-  // A reader who is stuck would keep the process from ending.
+  // A stuck reader of the log would keep the process from ending.
   setTimeout(() => process.exit(), flushMs).unref()
   await app.log.flush()
 }
 
 /**
- * A bug: nothing can be trusted after it. Callers get their last words, the log is written, and within two seconds the
- * process ends with 1, whatever hangs. The service manager starts us again, the other instances go on.
+ * After a bug no state can be trusted. Callers get an error, the log is written, and within two seconds the process ends
+ * with 1, even if a part hangs. The service manager restarts this instance; the other instances go on.
  */
 async function crash(app: Stoppable, error: unknown): Promise<void> {
   setTimeout(() => process.exit(1), crashMs)

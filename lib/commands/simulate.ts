@@ -7,7 +7,7 @@ interface Streams {
   readonly stderr: NodeJS.WritableStream
 }
 
-/** `llamero simulate node`: runs one simulated Ollama until a signal, or until the process that forked it is gone. */
+/** `llamero simulate node`: runs one simulated Ollama until a signal, or until its parent process is gone. */
 export async function simulateNode(options: SimulateOptions, { stdout, stderr }: Streams): Promise<number> {
   const { name, port, speed, slots } = options
   const known = quickstartModels.map((model) => model.name)
@@ -35,7 +35,7 @@ export async function simulateNode(options: SimulateOptions, { stdout, stderr }:
   stdout.write(`simulated node ${name} on ${node.url}: ${models.map((model) => model.name).join(', ')}\n`)
   await promise
   await node.stop()
-  // An open channel to the process that forked us would keep both alive, each waiting for the other.
+  // An open channel to the parent process would keep both alive, each waiting for the other.
   if (process.connected) process.disconnect()
   return 0
 }

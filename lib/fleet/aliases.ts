@@ -1,7 +1,7 @@
 import { canonicalName } from './documents/names.ts'
 import type { RouteView } from './snapshot.ts'
 
-/** A name that a route gives to a model of another name. */
+/** A name that a route maps to another model. */
 export interface Alias {
   /** Canonical. */
   readonly name: string
@@ -9,7 +9,7 @@ export interface Alias {
   readonly model: string
 }
 
-/** By the list of routes, which is made anew when one of them changes. */
+/** By the list of routes, which is replaced when a route changes. */
 const known = new WeakMap<readonly RouteView[], readonly Alias[]>()
 
 /** The aliases that routes make, in their order: an exact name in `match.model`, and a `model` that answers instead. */

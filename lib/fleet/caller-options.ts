@@ -24,7 +24,7 @@ const fields = {
 }
 
 /**
- * `callers` in `R/config`: which options of a caller's reach a node, since some cost everybody else
+ * `callers` in `R/config`: which options of a caller reach a node, since some cost all other callers
  * (docs/ollama.md#security). The defaults are for ordinary users.
  */
 export const callersSchema = z.strictObject({

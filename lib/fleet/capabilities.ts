@@ -1,12 +1,12 @@
 import type { NodeView } from './node.ts'
 
-/** What Ollama calls in its refusals by another word than in its lists (ollama: server/routes.go, server/images.go). */
+/** Ollama's words in refusals that differ from the words in its lists (ollama: server/routes.go, server/images.go). */
 const otherWords: ReadonlyMap<string, string> = new Map([
   ['chat', 'completion'],
   ['generate', 'completion'],
 ])
 
-/** The capability that a model lacks, as `capabilities` in `/api/tags` names it; null when the text is no such refusal. */
+/** The capability that a model lacks, as `capabilities` in `/api/tags` names it; null when the text is another error. */
 export function missingCapability(text: string): string | null {
   const word = / does not support ([a-z]+)$/m.exec(text)?.[1]
   return word === undefined ? null : (otherWords.get(word) ?? word)

@@ -4,17 +4,17 @@ import type { InventoryModel, NodeStatus, NodeView } from './node.ts'
 /** How many nodes list these capabilities for equal copies on one version. By the capabilities, as `listOf` spells them. */
 type Lists = Map<string, number>
 
-/** What the nodes say of one model. */
+/** The nodes' lists for one model. */
 interface Tally {
-  /** By digest and version of Ollama: what must not differ. */
+  /** By digest and version of Ollama: the lists must be equal. */
   readonly alike: Map<string, Lists>
-  /** Of them, how many have more than one list. */
+  /** How many of them have more than one list. */
   differing: number
 }
 
 /**
- * Counts what copies of models can do, node by node: what a node said before is taken back when it says something else. So the
- * price of a change is that of one node's models, however many nodes there are.
+ * Counts the capabilities of copies of models, node by node: a node's earlier list is subtracted when it sends another one. A
+ * change costs one pass over that node's models, however many nodes there are.
  */
 export class CapabilityTally {
   readonly #counted = new Map<string, NodeStatus>()
@@ -26,7 +26,7 @@ export class CapabilityTally {
     return this.#suspects
   }
 
-  /** Counts the nodes as they are now. Yields after every model, where it may be left for a while but not for good. */
+  /** Counts the nodes as they are now. Yields after every model; the caller may pause there, and must finish. */
   *follow(nodes: ReadonlyMap<string, NodeView>): Generator<void, void> {
     for (const name of this.#counted.keys()) if (!nodes.has(name)) yield* this.#replace(name, null)
     for (const [name, node] of nodes) yield* this.#replace(name, statusInService(node))
@@ -64,7 +64,7 @@ export class CapabilityTally {
   }
 }
 
-/** Capabilities for people and for comparing: the order in which a node lists them says nothing. */
+/** Capabilities as text, for people and for comparing: the order of a node's list has no meaning. */
 export function listOf(capabilities: readonly string[]): string {
   return capabilities.toSorted().join(', ')
 }

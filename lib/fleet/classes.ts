@@ -2,10 +2,10 @@ import { z } from 'zod'
 import { givenDuration } from './documents/field-schemas.ts'
 import { isObjectName, objectNameRule } from './documents/names.ts'
 
-/** The class of requests for which neither a route nor a key names one. */
+/** The class of requests for which neither a route nor a key names a class. */
 export const defaultClass = 'default'
 
-/** The name of a class, where a document refers to it: one that is unknown costs a warning, not the document. */
+/** The name of a class in another document: an unknown class causes a warning, not the rejection of the document. */
 export const className = z.string().refine(isObjectName, objectNameRule)
 
 /** `classes` in `R/config`: how urgent requests are, the most urgent first. */
@@ -32,7 +32,7 @@ export const classesSchema = z
   })
 type Classes = z.output<typeof classesSchema>
 
-/** Where a class stands in the order, 0 being the most urgent. One that is not there (any more) stands where "default" does. */
+/** The rank of a class, 0 being the most urgent. An unknown class ranks like "default". */
 export function placeOf(name: string, classes: Classes): number {
   const at = classes.findIndex((each) => each.name === name)
   return at >= 0 ? at : classes.findIndex((each) => each.name === defaultClass)

@@ -1,6 +1,6 @@
 import type { Clock } from '../shared/clock.ts'
 
-/** What this instance met at one node last, in monotonic milliseconds; -Infinity: never. */
+/** The last contacts of this instance with one node, in monotonic milliseconds; -Infinity: never. */
 export interface Contact {
   /** A request of this instance was answered. */
   readonly answeredAt: number
@@ -14,23 +14,23 @@ interface Kept {
   answeredAt: number
   probedAt: number
   failedAt: number
-  /** How many of the windows below had an answer, and when the last one ends. */
+  /** How many windows (`windowMs`) had an answer, and when the last one ends. */
   windows: number
   windowEnds: number
-  /** The listeners are to be told of the next answer, also if the one before was good. */
+  /** Whether listeners are to be called at the next answer, even if the last one was good. */
   isAwaited: boolean
 }
 
 const ages = Number.NEGATIVE_INFINITY
 const never: Contact = { answeredAt: ages, probedAt: ages, failedAt: ages }
-/** Milliseconds in which any number of answers of a node count once: other instances are told of it at most as often. */
+/** Milliseconds in which any number of answers of a node count once, and are published once. */
 const windowMs = 5000
-/** Milliseconds after which others are not told any more of a node that has not answered since. */
+/** Milliseconds without an answer after which a node is no longer published. */
 const forgottenMs = 60_000
 
 /**
- * What this instance learns of the nodes from its own traffic: the evidence that advice of a leader is held against. Written
- * by the gateway with every outcome and by probes, read by the control side.
+ * What this instance learns of the nodes from its own requests: evidence against which the leader's advice is checked.
+ * Written by the gateway with every outcome and by probes, read by the control plane.
  */
 export class Contacts {
   readonly #clock: Clock
@@ -45,7 +45,7 @@ export class Contacts {
     return this.#kept.get(node) ?? never
   }
 
-  /** A request of this instance was answered, by whatever the node says to work that it does. */
+  /** A request of this instance was answered, by an answer that shows that the node works. */
   answered(node: string): void {
     const kept = this.#keep(node)
     const now = this.#clock.now()
@@ -59,7 +59,7 @@ export class Contacts {
     if (isNews) this.#tell(node)
   }
 
-  /** Has the listeners told of the next answer of a node. */
+  /** Has the listeners called at the next answer of a node. */
   expectNews(node: string): void {
     this.#keep(node).isAwaited = true
   }
@@ -77,7 +77,7 @@ export class Contacts {
     if (isTurn) this.#tell(node)
   }
 
-  /** For other instances: a number by node that moves when the node has answered again. Empty when nothing was asked of late. */
+  /** For other instances: a number by node that grows when the node answers again. Empty when no node was asked lately. */
   windows(): Readonly<Record<string, number>> {
     const since = this.#clock.now() - forgottenMs
     const told: Record<string, number> = {}

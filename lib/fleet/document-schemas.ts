@@ -3,7 +3,7 @@ import { apiKeySchema } from './api-key.ts'
 import { type Config, configSchema, routeSchema } from './config.ts'
 import { nodeSchema } from './node.ts'
 
-/** What the documents of each folder must look like: whoever checks one, checks it by this. */
+/** The schema of the documents of each folder. */
 export const schemas = {
   config: configSchema,
   nodes: nodeSchema,

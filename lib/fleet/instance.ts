@@ -13,15 +13,15 @@ export interface InstanceRecord {
   readonly started: string
   readonly role: 'leader' | 'standby'
   readonly draining: boolean
-  /** The instance that shall lead next: every other one holds back while a record names it. */
+  /** The instance that is to lead next: every other instance waits while a record names it. */
   readonly successor: string | null
-  /** What it asks the others; left out when it asks nothing. */
+  /** Its question to the other instances; absent when it has none. */
   readonly question?: Question
   /** Store revision of the snapshot in force on it, in decimal. */
   readonly revision: string
 }
 
-/** Which of these nodes does another instance reach? Asked by one that does not reach them itself. */
+/** Which of these nodes does another instance reach? Asked by an instance that does not reach them itself. */
 export interface Question {
   readonly id: string
   readonly nodes: readonly string[]
@@ -31,9 +31,9 @@ export interface Question {
 export interface Term {
   readonly instance: string
   readonly since: string
-  /** When the next one began; null while it lasts. */
+  /** When the next term began; null while it lasts. */
   readonly until: string | null
-  /** Why it ended, as the next leader saw it; null where that is not known. */
+  /** Why it ended, as the next leader saw it; null when unknown. */
   readonly why: string | null
 }
 
@@ -45,11 +45,11 @@ export interface AgentRecord {
   readonly announce: string
   /** ISO date. */
   readonly since: string
-  /** Whether the node stands as the agent announces it. */
+  /** Whether the node is registered as the agent announces it. */
   readonly registered: boolean
-  /** Why it does not, where the local Ollama is the reason. */
+  /** Why it is not, when the local Ollama is the reason. */
   readonly reason?: string
-  /** The agent was stopped in order; its record stays until its lease ends, to say so. */
+  /** The agent was stopped cleanly; its record says so until its lease ends. */
   readonly stopped?: boolean
 }
 

@@ -8,8 +8,7 @@ const wishFields = {
 }
 
 /**
- * The fields of a request for a model job: `others`, and where the caller wants it to be done. What is not said of that is
- * decided by the policy.
+ * The fields of a request for a model job: `others`, and the nodes for it. The policy of the cluster decides what is left out.
  */
 export function withWish<Shape extends z.ZodRawShape>(others: Shape) {
   return z

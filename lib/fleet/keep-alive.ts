@@ -15,9 +15,9 @@ export const keepAliveSchema = z.union(
 type KeepAlive = z.output<typeof keepAliveSchema>
 
 /**
- * What a load by llamero says of how long the model stays: as its node's document says, else `routing.keep_alive`. Where
- * that is "own" it says nothing, and OLLAMA_KEEP_ALIVE of the node counts. Requests to what is in memory never say
- * anything: a duration given to a runner that Ollama is evicting hangs every load on its node (ollama#17408).
+ * The `keep_alive` of a load by llamero: that of the node's document, else `routing.keep_alive`. For "own" none is sent, and
+ * OLLAMA_KEEP_ALIVE of the node counts. Requests to a loaded model never send one: a duration given to a runner that Ollama
+ * is evicting hangs every load on its node (ollama#17408).
  */
 export function keepAliveOf(
   node: { readonly keep_alive?: KeepAlive | undefined } | undefined,

@@ -6,9 +6,9 @@ export interface ModelView {
   readonly name: string
   /** The newest copy by `modified_at`: what `/api/tags` shows when digests differ between nodes. */
   readonly newest: InventoryModel
-  /** Names of the nodes that hold it on disk, whatever their health. */
+  /** Names of the nodes that hold it on disk, healthy or not. */
   readonly holders: readonly string[]
-  /** Those of them whose copy has another digest than the newest. */
+  /** The holders with another digest than the newest copy. */
   readonly olderOn: readonly string[]
 }
 
@@ -18,10 +18,10 @@ type Models = ReadonlyMap<string, ModelView>
 type Copies = ReadonlyMap<string, InventoryModel>
 
 /**
- * Every model of the nodes in service, by canonical name, in the order of names. Those that no node has gained, lost or
- * changed are the ones of `former`; when that goes for all of them, so is the map.
+ * Every model of the nodes in service, by canonical name, in the order of names. Models that no node gained, lost or
+ * changed are taken over from `former`; when no model changed, the map itself is.
  *
- * @param names the nodes that may be others than in `former`.
+ * @param names the nodes that may differ from `former`
  */
 export function modelsOf(
   nodes: Nodes,
@@ -47,12 +47,12 @@ export function byName([a]: readonly [string, unknown], [b]: readonly [string, u
   return a < b ? -1 : 1
 }
 
-/** What is known of a node whose models and residents count; null for one that is `off`. */
+/** The status of a node in service; null for a node that is `off`. */
 export function statusInService(node: NodeView | undefined): NodeStatus | null {
   return node && node.spec.state !== 'off' ? node.status : null
 }
 
-/** By model, the nodes whose copy of it is another than before, or is new, or is gone. */
+/** By model, the nodes with a changed, new or removed copy of it. */
 function changesOf(nodes: Nodes, former: Nodes, names: Iterable<string>): Map<string, string[]> {
   const changes = new Map<string, string[]>()
   const note = (model: string, node: string) => {
@@ -69,7 +69,7 @@ function changesOf(nodes: Nodes, former: Nodes, names: Iterable<string>): Map<st
   return changes
 }
 
-/** From what is known of a model, if it is, and the nodes whose copies are not what they were. */
+/** The new view of a model, from its former view and the nodes with changed copies. */
 function modelOf(
   name: string,
   known: ModelView | undefined,
@@ -80,7 +80,7 @@ function modelOf(
   const isTouched = new Set(touched)
   const kept = former.filter((node) => !isTouched.has(node))
   const now = touched.filter((node) => copiesOn(nodes.get(node)).has(name)).sort()
-  // Each copy is compared with the newest before it: holders that follow the known ones leave nothing to look at again.
+  // Each copy is compared with the newest before it: holders behind the known ones need no second look at those.
   const isAppended = kept.length === former.length && (kept.at(-1) ?? '') < (now[0] ?? '')
   const holders = isAppended ? [...kept, ...now] : [...kept, ...now].sort()
   const newest = isAppended
@@ -88,7 +88,7 @@ function modelOf(
     : newestOf(name, holders, null, nodes)
   if (!newest) return null
   const isOlder = (node: string) => copiesOn(nodes.get(node)).get(name)?.digest !== newest.digest
-  // As long as the newest is the same, only copies that were touched can have become older, or no longer be.
+  // While the newest copy is the same, only touched copies can change whether they are older.
   const suspects =
     newest.digest === known?.newest.digest
       ? [...known.olderOn.filter((node) => !isTouched.has(node)), ...now].sort()
@@ -105,7 +105,7 @@ function newestOf(name: string, holders: readonly string[], before: InventoryMod
   return newest
 }
 
-/** By the list they are made of: a status never changes. */
+/** By the list of the status, which never changes. */
 const known = new WeakMap<readonly InventoryModel[], Copies>()
 const none: Copies = new Map()
 
@@ -123,7 +123,7 @@ function isSame(before: InventoryModel | undefined, after: InventoryModel): bool
   return before?.modified_at === after.modified_at && isDeepStrictEqual(before, after)
 }
 
-/** By the moment, not the text: each node writes dates in its own time zone. Copies of one digest are one version. */
+/** Compares moments, not texts: each node writes dates in its own time zone. Copies with one digest are equal. */
 function isNewer(model: InventoryModel, than: InventoryModel): boolean {
   if (model.digest === than.digest) return false
   return (Date.parse(model.modified_at) || 0) > (Date.parse(than.modified_at) || 0)

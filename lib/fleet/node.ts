@@ -5,7 +5,7 @@ import { keepAliveSchema } from './keep-alive.ts'
 import { nodeStates } from './node-states.ts'
 import { nodeUrlFault, nodeUrlOf } from './node-url.ts'
 
-/** A node's URL, as it is kept: without a slash at its end. */
+/** A node's URL without a final slash. */
 const nodeUrlRule = z.string().transform((text, context) => {
   const fault = nodeUrlFault(text)
   if (fault === null) return nodeUrlOf(text)
@@ -13,7 +13,7 @@ const nodeUrlRule = z.string().transform((text, context) => {
   return z.NEVER
 })
 
-/** Headers that say how a message is framed or where it goes are ours to set. */
+/** Only llamero sets the headers that frame or address a message. */
 const ownHeaders = [
   'connection',
   'content-length',
@@ -101,7 +101,7 @@ export type NodeSpec = z.output<typeof nodeSchema>
 export interface InventoryModel {
   /** Canonical name (names.ts). */
   readonly name: string
-  /** The name as the node shows it, where that has capitals: it keeps the case in which the model was pulled. */
+  /** The name as the node shows it, if it has capitals: Ollama keeps the case in which the model was pulled. */
   readonly shown?: string
   readonly digest: string
   readonly size: number
@@ -111,7 +111,7 @@ export interface InventoryModel {
   readonly capabilities?: readonly string[]
 }
 
-/** A model in a node's memory, as `/api/ps` tells it. */
+/** A model in a node's memory, as in `/api/ps`. */
 export interface LoadedModel {
   readonly name: string
   /** See `InventoryModel`. */
@@ -128,18 +128,18 @@ export interface LoadedModel {
 export const nodeHealths = ['up', 'slow', 'down'] as const
 export type NodeHealth = (typeof nodeHealths)[number]
 
-/** What the last failed probe met: `answer` is an answer that Ollama would not give, or a connection closed by the node. */
+/** The last failed probe: `answer` is an answer that Ollama would not give, or a connection closed by the node. */
 export const probeFaults = ['refused', 'unreachable', 'timeout', 'answer'] as const
 export type ProbeFault = (typeof probeFaults)[number]
 
 /** `R/state/nodes/<name>`: what the leader observed. Written whole, guarded by the fence, only when it changes. */
 export interface NodeStatus {
-  /** The leader's term; readers drop a status whose fence is older than one they have seen. A bigint in decimal. */
+  /** The leader's term; readers drop a status with an older fence than they have seen. A bigint in decimal. */
   readonly fence: string
   readonly health: NodeHealth
-  /** Why, in words for the operator: "3 probes in a row: connect ECONNREFUSED". */
+  /** Why, for the operator: "3 probes in a row: connect ECONNREFUSED". */
   readonly reason: string
-  /** What `health` rests on when it is not `up`; absent in statuses of older versions. */
+  /** The cause of a `health` that is not `up`; absent in statuses of older versions. */
   readonly fault?: ProbeFault
   /** ISO date of the last change of `health`. */
   readonly since: string
@@ -157,24 +157,24 @@ export interface NodeStatus {
 export interface NodeDeparture {
   /** ISO date. */
   readonly since: string
-  /** In words for the operator. */
+  /** For the operator. */
   readonly reason: string
 }
 
-/** A node as requests see it: what is wanted and what was observed, in one frozen object. */
+/** A node as requests see it: its document and its observed status, in one frozen object. */
 export interface NodeView {
   readonly name: string
   readonly spec: NodeSpec
-  /** Null until a leader has looked at the node once. */
+  /** Null until a leader has probed the node once. */
   readonly status: NodeStatus | null
-  /** Set for a node that is remembered, and not registered any more: it is down, and what it had is listed. */
+  /** Set for a remembered node that is no longer registered: it is down, and its models are still listed. */
   readonly departed: NodeDeparture | null
-  /** Active, and probed at least once: it may take new requests. Its health is advice on whom to prefer, never a bar. */
+  /** Active, and probed at least once: it may take new requests. Its health only decides which nodes are preferred. */
   readonly available: boolean
   /** `unknown` until the first probe. */
   readonly health: NodeHealth | 'unknown'
   readonly slots: number
-  /** Effective share, whatever the health: 0 takes no requests. */
+  /** Effective share, also of unhealthy nodes: 0 takes no requests. */
   readonly weight: number
   /** Digest by canonical model name. */
   readonly onDisk: ReadonlyMap<string, string>
@@ -189,7 +189,7 @@ export function byHealth(a: NodeView, b: NodeView): number {
   return ranks[a.health] - ranks[b.health]
 }
 
-/** The nodes that may take new requests: those advised down only where there is no other. */
+/** The nodes that may take new requests: nodes advised down only when there are no others. */
 export function preferWell(nodes: Iterable<NodeView>): NodeView[] {
   const available = [...nodes].filter((node) => node.available)
   const well = available.filter(({ health }) => health !== 'down')

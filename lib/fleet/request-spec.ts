@@ -15,17 +15,17 @@ export type Api =
   | 'ollama_unlisted'
   | 'openai_unlisted'
 
-/** Whether nothing is written in answer, but the prompt turned into numbers. */
+/** Whether the answer is an embedding instead of text. */
 export function embeds(api: Api): boolean {
   return api === 'ollama_embed' || api === 'ollama_embeddings' || api === 'openai_embeddings'
 }
 
-/** Whether all that is known of it is that it names a model. */
+/** Whether llamero knows only the model of these requests. */
 export function isUnlisted(api: Api): boolean {
   return api === 'ollama_unlisted' || api === 'openai_unlisted'
 }
 
-/** How errors and streams are written for a caller. */
+/** The format of errors and streams for a caller. */
 export type Dialect = 'ollama' | 'openai' | 'anthropic'
 
 /** The messages of a conversation up to one of them, as a hash, and how many tokens they are. */
@@ -34,12 +34,12 @@ export interface Prefix {
   readonly tokens: number
 }
 
-/** What a request wants: all that the scheduler may know of it. */
+/** What a request needs: all that the scheduler knows of it. */
 export interface RequestSpec {
   /** Request id. */
   readonly id: string
   readonly api: Api
-  /** Canonical name of the model that shall answer. */
+  /** Canonical name of the model. */
   readonly model: string
   /** Its load-time options, as `writeVariant` writes them: a runner loaded with others must be loaded again to serve it. */
   readonly variant: string
@@ -48,17 +48,17 @@ export interface RequestSpec {
   readonly class: string
   /** Labels a node must have. */
   readonly nodes: Readonly<Record<string, string>>
-  /** When the request came, in monotonic milliseconds: its place in the queue, also when it is sent on from a failed node. */
+  /** When the request arrived, in monotonic milliseconds: its place in the queue, also when it is retried after a failed node. */
   readonly arrivedAt: number
-  /** The answer begins with its first token; absent: when all is done. */
+  /** The answer begins with its first token; absent: when the answer is complete. */
   readonly streams?: boolean
-  /** Nodes that failed it already. */
+  /** Nodes that already failed this request. */
   readonly tried: ReadonlySet<string>
-  /** Estimated from the body; absent where that is not read before it is sent. */
+  /** Estimated from the body; absent when the body is streamed to the node unread. */
   readonly promptTokens?: number
-  /** At most so many tokens will be written; null or absent when the caller set no limit. */
+  /** Most tokens of the answer; null or absent when the caller set no limit. */
   readonly maxTokens?: number | null
-  /** From the first message on, each longer than the one before; empty or absent when nothing is known. */
+  /** From the first message on, each longer than the one before it; empty or absent when unknown. */
   readonly prefixes?: readonly Prefix[]
 }
 

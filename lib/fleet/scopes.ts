@@ -1,3 +1,3 @@
-/** What a key, or an address without one, may do. */
+/** What a key, or an address without a key, may do. */
 export const scopes = ['inference', 'admin'] as const
 export type Scope = (typeof scopes)[number]

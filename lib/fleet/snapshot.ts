@@ -17,7 +17,7 @@ export interface Residency {
   readonly model: LoadedModel
 }
 
-/** The frozen view of the world that a request reads once. Built whole, swapped whole. */
+/** The frozen view of fleet and configuration that a request reads once. Built whole, swapped whole. */
 export interface Snapshot {
   /** Store revision it was built from, in decimal; "0" before the first list. */
   readonly revision: string
@@ -64,8 +64,8 @@ export const emptyDocuments: Documents = {
 }
 
 /**
- * Builds the snapshot; pure, so the same documents give the same world on every instance. What did not change since
- * `former` is taken over from it as it is: any snapshot will do, a similar one saves the work.
+ * Builds the snapshot; pure, so the same documents give the same snapshot on every instance. Unchanged parts are taken over
+ * from `former`: any snapshot will do, a similar one saves the work.
  */
 export function buildSnapshot(documents: Documents, former: Snapshot = noSnapshot): Snapshot {
   const { config, statuses, departed } = documents
@@ -89,15 +89,15 @@ export function buildSnapshot(documents: Documents, former: Snapshot = noSnapsho
   })
 }
 
-/** What is new of a node: what is left out is as it was. */
+/** The change of a node: absent fields stay as they were. */
 export interface NodeChange {
   readonly spec?: NodeSpec
   readonly status?: NodeStatus | null
 }
 
 /**
- * The same world but for some nodes, at the price of those, however many others there are. Nodes that are new come last,
- * out of order, and need a spec to be there at all.
+ * The same snapshot with some nodes changed; the cost depends on the changed nodes only. New nodes come last, out of order,
+ * and need a spec.
  */
 export function withNodes(
   former: Snapshot,
@@ -158,7 +158,7 @@ function viewOf(
   })
 }
 
-/** Where control meets data: the cluster side swaps it, the gateway reads it once per request. */
+/** The snapshot in force: the control plane swaps it, the gateway reads it once per request. */
 export class CurrentSnapshot {
   #snapshot: Snapshot = buildSnapshot(emptyDocuments)
   #ready = false

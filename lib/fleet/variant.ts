@@ -9,7 +9,7 @@ export const loadOptions = [
   'use_mmap',
 ] as const
 
-/** What a runner is asked to be loaded with, besides its model. */
+/** The load-time options of a runner. */
 export type LoadOptions = Readonly<Record<string, number | boolean>>
 
 /** The canonical text of load-time options: equal for requests that one runner can serve; "" for none. */

@@ -7,7 +7,7 @@ import type { Snapshot } from './snapshot.ts'
 
 type Nodes = Snapshot['nodes']
 
-/** Versions of Ollama that answer the same request in another way than those before, oldest first. */
+/** Versions of Ollama that answer the same request differently from earlier versions, oldest first. */
 const changes: readonly { readonly version: string; readonly what: string }[] = [
   {
     version: '0.15.5',
@@ -23,14 +23,14 @@ const changes: readonly { readonly version: string; readonly what: string }[] = 
 const maxNamed = 5
 
 /**
- * What an operator should know of the nodes together: each may be well, and answers still depend on the node. Told in turns
- * of the event loop, for 1,000 nodes have 100,000 copies of models; later only what changed is looked at.
+ * Warnings about the nodes as a whole: each may be healthy, and answers still depend on the node. Computed in turns of the
+ * event loop, since 1,000 nodes have 100,000 copies of models; later only changed nodes are read.
  */
 export class FleetWarnings {
   readonly #tally = new CapabilityTally()
   #nodes: Nodes | null = null
   #warnings: readonly string[] = []
-  /** One at a time works on the tally. */
+  /** The last computation: only one at a time may use the tally. */
   #last: Promise<void> = Promise.resolve()
 
   /** @param nodes of a snapshot, which the next one shares unless they change */
@@ -74,7 +74,7 @@ function versionWarnings(nodes: readonly NodeView[]): string[] {
   })
 }
 
-/** Copies that are equal, on nodes of one version, can do the same: one that cannot has damaged files. */
+/** Equal copies on nodes of one version have the same capabilities: a copy with fewer has damaged files. */
 function capabilityWarning(model: string, nodes: Nodes): string {
   const byList = new Map<string, string[]>()
   for (const [name, node] of nodes) {

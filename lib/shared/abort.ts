@@ -1,4 +1,4 @@
-/** What `promise` resolves to. @throws the signal's reason when it aborts first; the work goes on. */
+/** Resolves like `promise`. @throws the signal's reason when it aborts first; the work behind `promise` goes on. */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted()
   const { promise: aborted, reject } = Promise.withResolvers<never>()

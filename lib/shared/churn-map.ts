@@ -1,10 +1,10 @@
-/** Removals after which a small roster moves. */
+/** Removals after which a small map is copied. */
 const leastRemovals = 32
 
 /**
- * A Map for what comes and goes with every request. V8 links each table that a Map has outgrown to the next one: once one
- * of them is old, all later ones stay alive until the next full collection, with all that was in them, and the garbage of
- * every request is copied instead of dropped. A roster moves to a new Map before that chain grows long.
+ * A Map for entries that come and go with every request. V8 links each table that a Map has outgrown to the next table.
+ * Once one of them is in the old space, all later tables and their entries stay alive until the next full collection, and
+ * the garbage of every request is copied instead of dropped. This map is copied to a new Map before that chain grows long.
  */
 export class ChurnMap<K, V> {
   #map = new Map<K, V>()
@@ -26,7 +26,7 @@ export class ChurnMap<K, V> {
     this.#map.set(key, value)
   }
 
-  /** Whether it was there. */
+  /** Returns whether the key was there. */
   delete(key: K): boolean {
     if (!this.#map.delete(key)) return false
     if (++this.#removals > Math.max(leastRemovals, this.#map.size)) {
@@ -36,7 +36,7 @@ export class ChurnMap<K, V> {
     return true
   }
 
-  /** In the order in which they came. */
+  /** In the order of insertion. */
   values(): MapIterator<V> {
     return this.#map.values()
   }

@@ -4,11 +4,11 @@ import type { Random } from './random.ts'
 interface LoopOptions {
   readonly clock: Clock
   readonly random: Random
-  /** Milliseconds between the end of one round and the start of the next; read anew each time. */
+  /** Milliseconds between the end of one round and the start of the next; asked before each pause. */
   readonly periodMs: () => number
   /** Share of the period by which each pause varies, so that instances do not march in step. */
   readonly jitter?: number
-  /** One round: look, decide, act. It handles its own errors: a rejection ends nothing but that round. */
+  /** One round: look, decide, act. It handles its own errors: a rejection only ends that round. */
   readonly round: (signal: AbortSignal) => Promise<void>
 }
 
@@ -33,7 +33,7 @@ export class ControlLoop {
     this.#running = this.#running.then(() => this.#run(signal))
   }
 
-  /** Aborts the round under way and waits for it to end. Safe to call twice. */
+  /** Aborts the running round and waits for its end. Safe to call twice. */
   async stop(): Promise<void> {
     this.#stopping?.abort()
     this.#stopping = null
@@ -41,7 +41,7 @@ export class ControlLoop {
     await this.#running
   }
 
-  /** Starts the next round now, or right after the one under way. */
+  /** Starts the next round now, or right after the running round. */
   poke(): void {
     this.#poked = true
     this.#cancelPause()

@@ -1,13 +1,13 @@
 const none = Buffer.alloc(0)
 
 /**
- * Bytes that come in pieces, in one buffer that is doubled as they come. Kept as they came, pieces of one byte would weigh
- * a hundred times as much, and putting them together each time takes the square of their number.
+ * Bytes that arrive in pieces, in one buffer that doubles when it is full. A list of one-byte pieces would take a hundred
+ * times the memory, and joining them at each piece takes quadratic time.
  */
 export class MergedBytes {
   #buffer: Buffer = none
   #size = 0
-  /** Bytes of the buffer that are ours to write: none while it is the first piece itself, which most often is the only one. */
+  /** Bytes of the buffer that may be written: 0 while the buffer is the first piece itself, which most often is the only one. */
   #capacity = 0
 
   get size(): number {

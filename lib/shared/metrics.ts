@@ -3,7 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 /** Seconds, from a cached answer to a cold load from a slow disk. */
 const latencyBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640]
 
-/** What tells the requests of one series from others. */
+/** The labels of one series of requests. */
 export interface RequestLabels {
   readonly api: string
   readonly model: string
@@ -15,13 +15,13 @@ export interface RequestLabels {
 /** The label of requests for models that no node has: callers write those names. */
 export const otherModel = '_other'
 
-/** What counters, gauges and histograms have in common. */
+/** The common part of counters, gauges and histograms. */
 interface Labelled {
   get(): Promise<{ readonly values: readonly { readonly labels: Readonly<Record<string, string>> }[] }>
   remove(labels: Readonly<Record<string, string>>): void
 }
 
-/** What may wait to be counted. */
+/** Counts that wait to be added. */
 const maxUncounted = 64
 
 interface RequestSeries {
@@ -34,7 +34,7 @@ interface RequestSeries {
 
 /**
  * Every metric of an instance, declared once. Labels are bounded: `node` is a registered node, `model` a model of the
- * inventory or `_other`, `class` one of the
+ * inventory or `_other`, `class` a class of the
  * config, never text from a caller.
  */
 export class Metrics {
@@ -245,8 +245,8 @@ export class Metrics {
   }
 
   /**
-   * Counts before anybody looks. What is counted of every request is counted for many of them together: one at a time it
-   * would find prom-client's code gone from the processor's caches, and cost as much as the choice of a node.
+   * Adds the waiting counts before the metrics are read. The counts of many requests are added together: added one by one,
+   * prom-client's code would have left the processor's caches, and a count would cost as much as the choice of a node.
    */
   later(count: () => void): void {
     this.#uncounted.push(count)
@@ -257,7 +257,7 @@ export class Metrics {
     for (const count of this.#uncounted.splice(0)) count()
   }
 
-  /** The series of requests like this one. prom-client would sort and join the labels anew for every value. */
+  /** The series of requests like this one. prom-client would sort and join the labels for every value. */
   request(labels: RequestLabels): RequestSeries {
     const { api, model, code, outcome, cold } = labels
     const key = `${api} ${model} ${code} ${outcome} ${cold}`
@@ -280,8 +280,8 @@ export class Metrics {
   }
 
   /**
-   * Removes the series of what is gone: a node that left the fleet, a model that no node has, a class that the config names
-   * no more. To be called again from time to time: a request that outlives its node counts once more.
+   * Removes the series of nodes that left the fleet, of models that no node has and of classes that are no longer in the
+   * config. Call it from time to time: a request that outlives its node adds a series again.
    */
   async keepOnly(label: 'node' | 'model' | 'class', isKnown: (value: string) => boolean): Promise<void> {
     const isGone = (value: string | undefined) =>

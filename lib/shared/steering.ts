@@ -1,6 +1,6 @@
-/** What steers a terminal, or hides the order of what it shows. Line feeds and tabs are layout. */
+/** Characters that control a terminal or hide the order of its text. Line feeds and tabs are layout. */
 export const steering = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
-/** Most text has nothing to look at: this test costs a fifth of the one above. */
+/** Most text matches neither: this test costs a fifth of the test above. */
 const unusual = /[^\n\t\x20-\x7e]/
 
 /** JSON that is safe on a terminal, and means the same: JSON.stringify leaves DEL, the C1 controls and bidi characters. */

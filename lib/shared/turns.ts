@@ -2,8 +2,8 @@
 const turnMs = 4
 
 /**
- * Turns of the event loop for work that is longer than others may wait: one piece of it in each turn, whatever it belongs
- * to, so that ten large bodies at once hold up the others no longer than one.
+ * Turns of the event loop for long work: one piece of all long work in each turn, so that ten large bodies at once hold up
+ * other requests no longer than one does.
  */
 class Turns {
   readonly #waiting: (() => void)[] = []
@@ -16,7 +16,7 @@ class Turns {
     })
   }
 
-  /** For work that has begun in the turn of something else. */
+  /** For work that has begun in the turn of another task. */
   begin(): Turn {
     return new Turn()
   }
@@ -35,10 +35,10 @@ class Turn {
   }
 }
 
-/** Of this process: it has one event loop. */
+/** One for the process: it has one event loop. */
 export const turns = new Turns()
 
-/** Stops reading a socket until it is its turn. */
+/** Pauses a socket until its next turn. */
 export async function readInTurn(socket: { pause(): unknown; resume(): unknown }): Promise<void> {
   socket.pause()
   await turns.next()

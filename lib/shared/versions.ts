@@ -1,4 +1,4 @@
-/** Order of two versions of Ollama: `0.9.6` comes before `0.32.10`, and what is no version before both. */
+/** Order of two versions of Ollama: `0.9.6` comes before `0.32.10`, and a text that is no version before both. */
 export function compareVersions(a: string, b: string): number {
   return a.localeCompare(b, 'en', { numeric: true })
 }
@@ -10,7 +10,7 @@ export function isBefore(version: string, release: string): boolean {
   return nth >= 0 && (a[nth] ?? 0) < (b[nth] ?? 0)
 }
 
-/** Whether it says which release it is of. */
+/** Whether a version names a release. */
 export function isRelease(version: string): boolean {
   return numbersOf(version).some((number) => number > 0)
 }

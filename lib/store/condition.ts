@@ -4,12 +4,12 @@ import type { Metrics } from '../shared/metrics.ts'
 
 export const troubleKinds = ['no-space', 'corrupt', 'no-permission', 'disk-full', 'unwritable'] as const
 
-/** What a store that answers refuses to do until an operator acts. */
+/** What a reachable store refuses until the operator acts. */
 export interface Trouble {
   readonly kind: (typeof troubleKinds)[number]
   /** Whether at least reading works. */
   readonly refuses: 'writes' | 'everything'
-  /** Both for people: what is wrong, and what to do about it. */
+  /** For the operator: what is wrong, and what to do about it. */
   readonly reason: string
   readonly todo: string
 }
@@ -18,16 +18,16 @@ interface Options {
   readonly clock: Clock
   readonly log: Log
   readonly metrics?: Metrics
-  /** Milliseconds without a refusal after which a call that succeeds ends a trouble: some keys may be refused and others not. */
+  /** Milliseconds without a refusal after which a successful call ends a trouble: some keys may be refused and others not. */
   readonly settleMs: number
 }
 
-/** Milliseconds until an operator who did nothing is told again. */
+/** Milliseconds between two reminders while the operator has not acted. */
 const repeatMs = 60_000
 
 /**
- * Whether a store within reach does what it is asked: ok, or in trouble of one kind. It begins with the first refusal and ends
- * with a call of the refused sort that succeeds.
+ * Whether a reachable store does what it is asked: ok, or in trouble of one kind. Trouble begins with the first refusal and
+ * ends when a call of the refused kind succeeds.
  */
 export class Condition {
   readonly #options: Options
@@ -53,7 +53,7 @@ export class Condition {
 
   refused(trouble: Trouble): void {
     const { clock, log } = this.#options
-    // Where even reading is refused, a refused write is no news, and does not keep the trouble alive.
+    // While reads are refused, a refused write says nothing new, and does not prolong the trouble.
     if (trouble.refuses === 'writes' && this.#trouble?.refuses === 'everything') return
     this.#refusedAt = clock.now()
     const isNew = trouble.kind !== this.#trouble?.kind || trouble.refuses !== this.#trouble.refuses
@@ -70,17 +70,17 @@ export class Condition {
     if (isNew) this.#become({ ...trouble, since: clock.date() })
   }
 
-  /** Something was written. */
+  /** A write succeeded. */
   wrote(): void {
     this.#end()
   }
 
-  /** Something was read. */
+  /** A read succeeded. */
   read(): void {
     if (this.#trouble?.refuses === 'everything') this.#end()
   }
 
-  /** What the store says of itself has nothing of that kind any more. */
+  /** The store itself reports no trouble of these kinds any more. */
   cleared(...kinds: readonly Trouble['kind'][]): void {
     if (this.#trouble && kinds.includes(this.#trouble.kind)) this.#end()
   }

@@ -11,7 +11,7 @@ const maxPauseMs = 800
 const pauseJitter = 0.25
 /** A watch that stood this long, in milliseconds, ends a row of failures. */
 const steadyMs = 1000
-/** Milliseconds between two looks for a watch that died in silence, and for events on their way to arrive. */
+/** Milliseconds between two probes for a silently dead watch, and the grace for events on their way. */
 const probeMs = 10_000
 const graceMs = 200
 
@@ -27,7 +27,7 @@ interface Options extends Omit<Runtime, 'metrics'> {
   readonly changed: (keys: ReadonlySet<string>) => void
 }
 
-/** Why a watch is over and everything is listed anew. */
+/** Why a watch ended and the prefix is relisted. */
 type Reason = 'compacted' | 'lost' | 'silent' | 'stopped'
 
 /**
@@ -74,7 +74,7 @@ export class Informer {
     })
   }
 
-  /** What is under the prefix, as far as known. Read it anew after each `changed`. */
+  /** The entries under the prefix, as far as known. Read it again after each `changed`. */
   get entries(): ReadonlyMap<string, Entry> {
     return this.#entries
   }
@@ -100,8 +100,8 @@ export class Informer {
   }
 
   /**
-   * `clock.now()` at which `entries` were last known to be all there is: a list, a change that arrived, or a probe that
-   * found nothing missing. Null before the first list.
+   * `clock.now()` at which `entries` were last known to be complete: a list, a change that arrived, or a probe that found
+   * nothing missing. Null before the first list.
    */
   get inStepMs(): number | null {
     return this.#inStepMs
@@ -162,8 +162,8 @@ export class Informer {
   }
 
   /**
-   * A half-open connection looks like a quiet one: compare what the store has with what arrived. A call that fails says
-   * nothing about the watch, and ends this look only.
+   * A half-open connection looks like a quiet one: the probe compares the store with what arrived. A failed call says
+   * nothing about the watch, and ends this probe only.
    */
   async #look(signal: AbortSignal): Promise<void> {
     const { clock, prefix, store } = this.#options
@@ -177,7 +177,7 @@ export class Informer {
       return
     }
     await clock.sleep(graceMs, signal)
-    // Whatever arrived in the meantime came through this watch, or through a new one.
+    // All changes of the meantime came through this watch, or through a new one.
     if (this.#break === breakWatch && this.#revision === revision) breakWatch('silent')
   }
 
@@ -199,9 +199,9 @@ export class Informer {
   }
 
   /**
-   * etcd may tell a change twice (3.4.24) or go back in time (3.4.25): only what is newer than what is known of the key
-   * counts. New revisions come in their order and each in one piece, so an absent key is known to be absent up to the
-   * revision reached: a put told again after its delete brings nothing back.
+   * etcd may send a change twice (3.4.24) or go back in time (3.4.25): only a change newer than the known entry counts.
+   * New revisions come in order and each in one piece, so an absent key is known to be absent up to the revision reached:
+   * a put sent again after its delete brings nothing back.
    */
   #apply(changes: readonly Change[]): void {
     this.#touch()
@@ -242,7 +242,7 @@ export class Informer {
   }
 }
 
-/** Revisions alone do not tell: a wiped store counts from the beginning again. */
+/** Revisions alone are not enough: a wiped store counts from the beginning again. */
 function differing(before: ReadonlyMap<string, Entry>, after: ReadonlyMap<string, Entry>): string[] {
   const keys = [...before.keys()].filter((key) => !after.has(key))
   for (const [key, { modified, value }] of after) {

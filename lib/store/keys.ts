@@ -48,7 +48,7 @@ export class Keys {
     return `${this.root}load/${id}`
   }
 
-  /** The row of one term. */
+  /** The record of one term of a leader. */
   term(fence: bigint): string {
     return `${this.root}history/${fence}`
   }
@@ -75,7 +75,7 @@ export class Keys {
     return `${this.root}status/${key.slice(this.root.length)}`
   }
 
-  /** What a key is: its folder and the name within it. Null for keys outside the layout. */
+  /** The folder of a key and the name within it. Null for keys outside the layout. */
   parse(key: string): { readonly folder: Folder; readonly name: string } | null {
     if (!key.startsWith(this.root)) return null
     const start = this.root.length
@@ -85,7 +85,7 @@ export class Keys {
     const folder = key.slice(start, end)
     if (!isFolder(folder)) return null
     const name = key.slice(end + 1)
-    // Neither "nodes" nor "config/" is a key of the layout: what stands there would pass for another document.
+    // Neither "nodes" nor "config/" is a key of the layout: its value would pass for another document.
     if (name === '' && (key.length > end || !single.has(folder))) return null
     return { folder, name }
   }

@@ -3,11 +3,11 @@ import { type Operation, StoreError, type Transaction } from './store.ts'
 /** etcd's defaults for `--max-txn-ops` and (less room for its envelope) `--max-request-bytes`. */
 const maxOperations = 128
 const maxBytes = 1_500_000
-/** Bytes of a batch of writes, less than the limit: the conditions come on top. */
+/** Bytes of a batch of writes. Below the limit, because the conditions add to them. */
 const maxBatchBytes = 1_400_000
 
 /**
- * Refuses what etcd would refuse, before it is sent: both stores then say no to the same transactions in the same words.
+ * Refuses the transactions that etcd would refuse, before they are sent: both stores then refuse the same ones with the same error.
  *
  * @throws StoreError `denied`
  */
@@ -49,7 +49,7 @@ export function batchesOf(operations: readonly Operation[]): Operation[][] {
 }
 
 /**
- * A prefix that does not end in "/" also takes the neighbours whose names begin alike (docs/etcd.md#key-layout).
+ * A prefix that does not end in "/" also covers neighbours with a longer name (docs/etcd.md#key-layout).
  *
  * @throws StoreError `denied`
  */

@@ -62,11 +62,11 @@ export interface Committed {
 
 export interface Lease {
   readonly id: string
-  /** What was granted, which may be more than was asked: etcd's minimum is two seconds. */
+  /** The TTL granted, which may be longer than asked: etcd's minimum is two seconds. */
   readonly ttlMs: number
 }
 
-/** Told about one watch. After `broken` nothing more comes: list again, then watch again. */
+/** Receives the changes of one watch. After `broken` nothing more comes: list again, then watch again. */
 export interface WatchHandler {
   /** Changes in the order of their revisions; `revision` is that of the last. */
   changed(changes: readonly Change[], revision: bigint): void
@@ -97,7 +97,7 @@ export class StoreError extends Error {
 
 /** One of the servers a store consists of. */
 export interface Member {
-  /** Its own name for itself, "" while it does not answer. */
+  /** Its own name, "" while it does not answer. */
   readonly name: string
   readonly endpoint: string
   /** Whether it answered just now. */
@@ -111,13 +111,13 @@ export interface Store {
   /** Every entry whose key begins with `prefix` (which must end in "/"), at one revision, in the order of keys. */
   list(prefix: string): Promise<{ readonly entries: readonly Entry[]; readonly revision: bigint }>
   /**
-   * A cheap look at what is under `prefix`: how many entries, and the largest `modified` among them (0n when none).
-   * Whoever follows a watch compares it with what arrived (docs/etcd.md#informer).
+   * A cheap summary of the entries under `prefix`: their number, and the largest `modified` among them (0n when none).
+   * The informer compares it with the changes that arrived (docs/etcd.md#informer).
    */
   newest(prefix: string): Promise<{ readonly count: number; readonly modified: bigint }>
   /**
    * Resolves once the watch stands; then every change under `prefix` with a revision >= `from` reaches the handler, the
-   * first of them possibly before the promise resolves. A `from` that is no longer kept is told as `broken('compacted')`.
+   * first of them possibly before the promise resolves. For a `from` that is no longer kept, `broken('compacted')` is called.
    */
   watch(prefix: string, from: bigint, handler: WatchHandler): Promise<Watch>
   commit(transaction: Transaction): Promise<Committed>
@@ -126,19 +126,19 @@ export interface Store {
   renew(lease: string): Promise<number>
   /** Ends a lease and deletes its keys. A lease that is already gone is no error. */
   revoke(lease: string): Promise<void>
-  /** Asks each member for itself, within a second; for a store that has members. Never rejects. */
+  /** Asks each member for its own state, within a second; only for a store with members. Never rejects. */
   members?(): Promise<readonly Member[]>
-  /** What the store refuses although it answers; for one that may. */
+  /** What the store refuses although it answers; absent for a store that never does. */
   readonly condition?: Pick<Condition, 'trouble' | 'onChange'>
-  /** Milliseconds after which a call counts as unanswered now, for a store that adapts them; a second otherwise. */
+  /** Milliseconds after which a call counts as unanswered now; absent where that is always a second. */
   readonly deadlineMs?: number
-  /** How many instances use this store: for one that must not be overrun when it comes back. */
+  /** Sets how many instances use this store: it spreads their reconnects, so that a returning store is not overrun. */
   sharedBy?(instances: number): void
   /** Ends watches and connections. Later calls reject with `closed`. Safe to call twice. */
   close(): Promise<void>
 }
 
-/** The largest `modified` of some entries, 0n when there are none: what `newest` tells of those in the store. */
+/** The largest `modified` of some entries, 0n when there are none: the value that `newest` returns for the store. */
 export function newestOf(entries: Iterable<Pick<Entry, 'modified'>>): bigint {
   let newest = 0n
   for (const { modified } of entries) if (modified > newest) newest = modified

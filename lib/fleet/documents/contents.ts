@@ -10,14 +10,14 @@ export function describeFaults(faults: readonly DocumentFault[]): string {
     })
     .join('; ')
 }
-/** What a document's text says, before any schema. */
+/** The content of a document's text, before any schema. */
 export interface Contents {
   readonly value: unknown
-  /** 1-based line of a field; null when the text has no such field. */
+  /** 1-based line of a field; null when the text does not have it. */
   lineOf(path: readonly PropertyKey[]): number | null
 }
 
-/** What is wrong with one place of a document. */
+/** One fault of a document. */
 export interface DocumentFault {
   /** Dotted path of the field, "" for the document itself. */
   readonly path: string
@@ -30,7 +30,7 @@ export interface DocumentFault {
 /** Maps and lists open at once. */
 export const maxDepth = 100
 
-/** Reported of one document; the other faults of a thousand follow from the first ones. */
+/** Most faults reported of one document; of a thousand, most follow from the first ones. */
 const maxFaults = 20
 /** Characters of a path or message, which may quote the document. */
 const maxTextLength = 300

@@ -2,7 +2,7 @@ import { type Contents, type DocumentFault, maxDepth, refusal } from './contents
 import { locateJson, parseJson } from './json-document.ts'
 import { readYaml } from './yaml-document.ts'
 
-/** etcd refuses 1.5 MiB, and no honest document comes near this. */
+/** etcd refuses 1.5 MiB, and no honest document is nearly this long. */
 const maxDocumentBytes = 256 * 1024
 /** Fields and items of a whole document, each alias counted as what it stands for. */
 const maxValues = 10_000
@@ -29,13 +29,13 @@ function checked(contents: Contents | readonly DocumentFault[]): Contents | read
   return reason === null ? contents : refusal(reason)
 }
 
-/** What a value has too much of; null when all is within the limits. */
+/** Which limit a value exceeds; null when none. */
 function excess(value: unknown): string | null {
   let left = maxValues
   const visit = (each: unknown, depth: number): string | null => {
     if (--left < 0) return `has more than ${maxValues} fields and items`
     if (typeof each !== 'object' || each === null) return null
-    // An alias may stand for what it is part of.
+    // An alias may stand for a value that contains it.
     if (depth > maxDepth) return `is nested deeper than ${maxDepth}`
     const entries = Object.values(each)
     if (entries.length > maxEntries) return `has a map or list with more than ${maxEntries} entries`

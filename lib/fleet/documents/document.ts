@@ -32,7 +32,7 @@ function check<S extends z.ZodType>({ value, lineOf }: Contents, schema: S): Par
 
 type Tell = (lineOf: Contents['lineOf']) => DocumentFault
 
-/** The faults of an issue, told only when they are reported: an issue may name thousands of fields. */
+/** The faults of an issue, made only when they are reported: an issue may name thousands of fields. */
 function faultsIn(issue: core.$ZodIssue, schema: z.ZodType): Tell[] {
   const path = issue.path.map(String).join('.')
   if (issue.code !== 'unrecognized_keys')
@@ -60,7 +60,7 @@ function hintFor(key: string, known: readonly string[]): string {
   return meant ? `did you mean "${meant}"?` : `known fields: ${known.join(', ')}`
 }
 
-/** What schemas say of their fields, which takes milliseconds to work out. */
+/** The fields of each schema, cached: computing them takes milliseconds. */
 const shapes = new WeakMap<z.ZodType, Shape>()
 
 /** The field at `path` as a schema describes it; undefined where it knows none, as in a map with names of any kind. */

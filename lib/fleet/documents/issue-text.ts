@@ -6,7 +6,7 @@ const unsaid = ''
 /** How schemas are asked, so that `issueText` can tell what was found. */
 export const inOurWords: core.ParseContext<core.$ZodIssue> = { reportInput: true, error: () => unsaid }
 
-/** What a schema knows of a field, in the terms of JSON Schema. */
+/** A schema's description of a field, in the terms of JSON Schema. */
 export interface Shape {
   readonly properties?: Readonly<Record<string, Shape>>
   readonly items?: Shape
@@ -18,7 +18,7 @@ export interface Shape {
 const maxQuoted = 60
 const maxListed = 12
 
-/** Fields whose values may be secrets: what stands there is never repeated, in logs and verdicts above all. */
+/** Fields that may hold secrets: their values are never repeated, above all in logs and verdicts. */
 const secret: ReadonlySet<PropertyKey> = new Set(['headers', 'hash', 'ca', 'token'])
 
 /** What an operator or a caller reads of an issue: what the field must be, an example, and what was found. */

@@ -17,11 +17,11 @@ export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    return undefined // it may be YAML, and if it is not then YAML's reader tells where it is wrong
+    return undefined // it may be YAML; if not, the YAML reader names the place of the fault
   }
 }
 
-/** What a document says whose text is JSON, and says `value`; or its faults: JSON.parse takes the last of equal keys. */
+/** The contents of a JSON document with the value `value`, or its faults: JSON.parse takes the last of equal keys. */
 export function locateJson(text: string, value: unknown): Contents | readonly DocumentFault[] {
   const { root, duplicates } = new Places(text)
   if (duplicates.length > 0)

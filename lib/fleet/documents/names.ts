@@ -7,7 +7,7 @@ import { matchesGlob } from './glob.ts'
 const defaultHost = 'registry.ollama.ai'
 const defaultNamespace = 'library'
 const latestTag = ':latest'
-/** Most names come like this, and are canonical: `:local` says where a model runs, not which it is. */
+/** Most names have this form and are canonical: `:local` says where a model runs, not which it is. */
 const plain = /^[a-z0-9_][a-z0-9_.-]{0,79}:(?!local$)[a-z0-9_][a-z0-9_.-]{0,79}$/
 const part = /^[a-z0-9_][a-z0-9_.-]{0,79}$/
 const namespacePart = /^[a-z0-9_][a-z0-9_-]{0,79}$/
@@ -26,7 +26,7 @@ export function canonicalName(name: string): string | null {
     .toLowerCase()
     .replace(/^https?:\/\//, '')
     .replace(/:local$/, '')
-    // Of a model in the cloud that has a tag: the name under which a node lists it.
+    // A cloud model with a tag: the name under which a node lists it.
     .replace(/(:[^:/]+):cloud$/, '$1-cloud')
   const slash = text.lastIndexOf('/')
   const colon = text.lastIndexOf(':')
@@ -73,7 +73,7 @@ function spelledLike(pattern: string, name: string): string {
 /** Whether a name means a model that ollama.com runs: `name:cloud`, `name:tag:cloud`, `name:tag-cloud` (docs/ollama.md#requests). */
 export function isCloudName(name: string): boolean {
   const text = name.trim().toLowerCase()
-  // Of most names the end says enough.
+  // The end of most names is enough.
   return text.endsWith('cloud') && /:([^/:]*-)?cloud$/.test(text)
 }
 
@@ -97,6 +97,6 @@ export function isObjectName(text: string): boolean {
   return /^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i.test(text)
 }
 
-/** Said to whoever gave a name that `isObjectName` refuses. */
+/** The rule that `isObjectName` checks, for error texts. */
 export const objectNameRule =
   'a name is 1-63 letters, digits, ".", "_" or "-", and begins and ends with a letter or digit'

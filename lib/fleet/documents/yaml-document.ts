@@ -36,7 +36,7 @@ export function readYaml(text: string): Contents | readonly DocumentFault[] {
  */
 export function parseYaml(text: string): Document.Parsed | readonly DocumentFault[] {
   const { stackTraceLimit } = Error
-  // The package makes an error of each of thousands of faults, most of whose cost is the stack.
+  // The package makes an Error of each of thousands of faults, and most of its cost is the stack.
   Error.stackTraceLimit = 0
   try {
     return parseWithinLimits(text)
@@ -47,7 +47,7 @@ export function parseYaml(text: string): Document.Parsed | readonly DocumentFaul
 
 function parseWithinLimits(text: string): Document.Parsed | readonly DocumentFault[] {
   const parser = new Parser()
-  // Its own check of keys takes the square of their number.
+  // Its own check of keys takes quadratic time.
   const composer = new Composer({ version: '1.2', schema: 'core', uniqueKeys: false })
   const limits = new TokenLimits()
   const documents: Document.Parsed[] = []
@@ -125,7 +125,7 @@ function faultyKeys(document: Document.Parsed): FaultyKey[] {
 /** Undefined when an alias names nothing. */
 function contentsOf(document: Document.Parsed): unknown {
   try {
-    // The package would count what aliases stand for in the square of their number; the reader of the value counts too.
+    // The package would count the values of aliases in quadratic time; the reader of the value counts them too.
     return document.toJS({ maxAliasCount: -1 })
   } catch {
     return undefined

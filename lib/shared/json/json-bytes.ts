@@ -25,7 +25,7 @@ export const isEscape = table('"\\/bfnrt')
 /** 1 for bytes that end the plain run inside a string: the quote, the backslash and control characters. */
 const endsRun = table('"\\', (byte) => byte < 0x20)
 
-/** So much of a string is looked at byte by byte: for a short one, views of its memory would cost more than they save. */
+/** Bytes of a string that are read one by one: for a short string, views of its memory cost more than they save. */
 const shortBytes = 256
 
 function table(characters: string, also: (byte: number) => boolean = () => false): Uint8Array {
@@ -33,7 +33,7 @@ function table(characters: string, also: (byte: number) => boolean = () => false
   return Uint8Array.from({ length: 256 }, (_, byte) => (known.has(byte) || also(byte) ? 1 : 0))
 }
 
-/** Which of these words in ASCII the bytes spell, letter by letter: no text is made of them. */
+/** Which of these ASCII words the bytes spell, compared byte by byte: no string is made. */
 export function wordAt(
   bytes: Uint8Array,
   from: number,

@@ -9,13 +9,13 @@ const closeBrace = 0x7d
 
 /** Brackets that may be open at once. */
 const maxDepth = 64
-/** Objects, lists and fields together: each costs the parser ten times what an item of a list does. */
+/** Objects, lists and fields together: each costs the parser ten times as much as an item of a list. */
 const maxParts = 20_000
 const maxItems = 250_000
 
 /**
  * Whether `JSON.parse` of this text takes milliseconds, if it is JSON at all. A megabyte of brackets takes it a tenth of a
- * second, and the event loop waits; to look at each character takes some 3 ns.
+ * second, in which the event loop waits; this check takes some 3 ns a character.
  */
 export function isModestJson(text: string): boolean {
   let depth = 0

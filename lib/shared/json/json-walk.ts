@@ -26,14 +26,14 @@ export class ScanError extends Error {
 }
 
 const maxDepth = 64
-/** Of the outermost object and those within. */
+/** Nesting: the outermost object counts as 1. */
 const maxKeyBytes = 64 * 1024
-/** In a row. Bodies are padded by some, but not with so much. */
+/** In a row. Some callers pad bodies, but not by so much. */
 const maxSpaceBytes = 1024 * 1024
 const maxDigits = 1000
 const literals = ['true', 'false', 'null']
 
-/** Strings of fewer bytes are not told of. */
+/** Shorter strings are not reported. */
 const longStringBytes = 512
 
 export interface WalkListener {
@@ -42,9 +42,9 @@ export interface WalkListener {
    * its value is to be followed.
    */
   field(keyStart: number, keyEnd: number, valueStart: number): boolean
-  /** A value that is followed ended. */
+  /** A followed value ended. */
   valueEnded(end: number): void
-  /** An item of an array that is followed ended. Returns whether those behind it shall be told of as well. */
+  /** An item of a followed array ended. Returns whether later items are to be reported too. */
   itemEnded(end: number): boolean
   /** A string of the document is at least 512 bytes long, quotes included. */
   longString(start: number, end: number): void
@@ -62,9 +62,9 @@ export class JsonWalk {
   /** The brackets that are open. */
   readonly #closers: number[] = []
   #at: number
-  /** Where the string begins that the walk stopped in; -1 when it stopped in none. */
+  /** Where the string begins in which the walk stopped; -1 when it stopped outside a string. */
   #stringStart = -1
-  /** Ends of values at most so deep are told: 1 is the outermost object's, 2 those within. */
+  /** Ends of values down to this depth are reported: 1 is the outermost object's, 2 those within. */
   #toldDepth = 0
 
   constructor(bytes: Uint8Array, at: number, listener: WalkListener) {
@@ -76,7 +76,7 @@ export class JsonWalk {
   /** Fields and items so far, at any depth. */
   values = 0
 
-  /** Where it is. */
+  /** The position in bytes. */
   get at(): number {
     return this.#at
   }
@@ -111,7 +111,7 @@ export class JsonWalk {
     return true
   }
 
-  /** @throws ScanError when something follows, besides white space. */
+  /** @throws ScanError when anything but white space follows. */
   end(): void {
     this.#space()
     if (this.#at < this.#bytes.length) throw new ScanError(`unexpected byte after the object at ${this.#at}`)
@@ -131,7 +131,7 @@ export class JsonWalk {
     }
   }
 
-  /** In an object, consumes the key and its colon; tells of the outermost object's. */
+  /** In an object, consumes the key and its colon; reports keys of the outermost object. */
   #beforeValue(): void {
     if (this.#closers.at(-1) !== closeBrace) return
     this.#space()
@@ -172,7 +172,7 @@ export class JsonWalk {
     else if (closers[1] !== closeBracket || !this.#listener.itemEnded(this.#at)) this.#toldDepth = 1
   }
 
-  /** Goes on in a string that is a value. False when it stopped at `until`. */
+  /** Continues in a string value. False when it stopped at `until`. */
   #string(until: number): boolean {
     if (!this.#skipString(until)) return false
     const start = this.#stringStart
@@ -182,7 +182,7 @@ export class JsonWalk {
     return true
   }
 
-  /** Goes to behind the closing quote. False when that is not before `until`. */
+  /** Moves behind the closing quote. False when that is not before `until`. */
   #skipString(until: number): boolean {
     const bytes = this.#bytes
     const to = Math.min(until, bytes.length)

@@ -12,7 +12,7 @@ export function parseAddress(text: string): Address | null {
   const port = Number(match?.[2])
   if (!match || port > 65_535) return null
   const host = (match[1] ?? '').replace(/^\[|\]$/g, '')
-  // No host means this machine only, as for Ollama: who wants every interface writes 0.0.0.0.
+  // No host means this machine only, as for Ollama: 0.0.0.0 means every interface.
   return { host: host === '' ? '127.0.0.1' : host, port }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Whether an error says that no connection came up: the name was not found or not allowed, or connect(2) failed, for any
+ * Whether an error means that no connection was made: the name was not found or not allowed, or connect(2) failed, for any
  * reason. Firewalls and routes of this machine have codes of their own (EACCES, EPERM, EINVAL): no list of codes is complete.
  */
 export function isConnectError(error: unknown): boolean {

@@ -17,8 +17,8 @@ const machine = hostname().toLowerCase()
 
 /**
  * Whether a Host header names this machine or its network, by the rule of Ollama's own listener on loopback
- * (server/routes.go, allowedHostsMiddleware): no owner of a public domain can make a browser send one of these names, so a
- * web page that rebinds its own name to 127.0.0.1 is told apart (CVE-2024-28224).
+ * (server/routes.go, allowedHostsMiddleware): no owner of a public domain can make a browser send one of these names. This
+ * refuses a web page that rebinds its own name to 127.0.0.1 (CVE-2024-28224).
  */
 export function isLocalHost(header: string): boolean {
   const host = hostOf(header)
@@ -34,7 +34,7 @@ export function hostOf(header: string): string {
   return host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host
 }
 
-/** Where the host ends: before the colon of a port, which may be empty. Each request asks, so without regular expressions. */
+/** Where the host ends: before the colon of a port, which may be empty. Called by each request, so without regular expressions. */
 function hostEnd(header: string): number {
   let end = header.length
   while (end > 0 && isDigit[header.charCodeAt(end - 1)] === 1) end--

@@ -24,7 +24,7 @@ const refusedNames: ReadonlySet<string> = new Set([
 
 /**
  * Whether a node must not have this host: link-local addresses, and the metadata services of clouds, which give the
- * machine's credentials to everybody who asks from it. By the host of a URL, so of every spelling of an address.
+ * machine's credentials to any program on it. Takes the host of a URL, which has one spelling for each address.
  */
 export function isRefusedHost(hostname: string): boolean {
   const host = hostname
@@ -40,7 +40,7 @@ type LookupCallback = (
   family?: number,
 ) => void
 
-/** `dns.lookup` for connections to nodes: a name does not lead where an address may not. */
+/** `dns.lookup` for connections to nodes: a name must not lead to a refused address. */
 export function lookupNode(hostname: string, options: LookupOptions, callback: LookupCallback): void {
   lookup(hostname, { ...options, all: true }, (error, addresses) => {
     if (error) return callback(error, [])
@@ -52,7 +52,7 @@ export function lookupNode(hostname: string, options: LookupOptions, callback: L
   })
 }
 
-/** A name that leads to a refused address only. */
+/** The error for a name with refused addresses only. */
 class RefusedAddress extends Error {
   readonly code = 'ERR_REFUSED_ADDRESS'
 

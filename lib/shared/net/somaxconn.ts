@@ -5,7 +5,7 @@ import { listenBacklog } from './address.ts'
 /** Linux only; each network namespace, and so each container, has its own value. */
 const file = '/proc/sys/net/core/somaxconn'
 
-/** Warns when the kernel cuts the listen backlog that the listeners ask for. Other systems than Linux say nothing. */
+/** Warns when the kernel cuts the listen backlog that the listeners ask for. Does nothing on systems without /proc. */
 export async function checkSomaxconn(log: Log, path = file): Promise<void> {
   const text = await readFile(path, 'utf8').catch(() => '')
   const somaxconn = Number.parseInt(text, 10)

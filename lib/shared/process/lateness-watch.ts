@@ -1,8 +1,8 @@
 import type { Clock } from '../clock.ts'
 
 /**
- * For how long timers of this process come late while it watches: a busy event loop, a starved or stopped process. What a
- * process missed meanwhile says nothing about the others.
+ * Sums up how late the timers of this process fire: its event loop is busy, or the process starved or stopped. Messages that
+ * it missed meanwhile say nothing about other processes.
  */
 export class LatenessWatch {
   readonly #clock: Clock
@@ -11,7 +11,7 @@ export class LatenessWatch {
   #dueAt = 0
   #cancel: () => void = () => {}
 
-  /** @param tickMs between two looks at the time; shorter stretches than this are not noticed. */
+  /** @param tickMs milliseconds between two ticks; shorter delays are not noticed */
   constructor(clock: Clock, tickMs: number) {
     this.#clock = clock
     this.#tickMs = tickMs

@@ -1,10 +1,10 @@
 import { closeSync, openSync } from 'node:fs'
 import { isIP } from 'node:net'
 
-/** What this process may run out of. */
+/** A resource that this process may run out of. */
 export type OwnResource = 'files' | 'ports' | 'memory'
 
-/** What is missing, in words. */
+/** The resource in words. */
 export const ownResourceNames: Readonly<Record<OwnResource, string>> = {
   files: 'file descriptors',
   ports: 'local ports',
@@ -25,7 +25,7 @@ interface SystemError extends Error {
   readonly syscall?: string
 }
 
-/** How a look-up of a host name fails that could not open its socket: the resolver does not say why (getaddrinfo(3)). */
+/** Errors of a look-up of a host name that could not open its socket: the resolver does not say why (getaddrinfo(3)). */
 const lookupCodes: ReadonlySet<string> = new Set([
   'EAI_AGAIN',
   'EAI_SYSTEM',
@@ -35,14 +35,14 @@ const lookupCodes: ReadonlySet<string> = new Set([
 ])
 
 /**
- * What of our own was missing when a system call failed; null when the failure says something of the other side. Such a
- * failure is no sign of a node's health.
+ * The resource that this process lacked when a system call failed; null when the peer caused the failure. A lack of this
+ * process is no sign of a node's health.
  *
  * @param hasFiles whether a file can be opened now
  */
 export function ownFaultOf(error: unknown, hasFiles: () => boolean = canOpenFile): OwnResource | null {
   if (!(error instanceof Error)) return null
-  // Node tries each address of a name; one that answered "no" is a word of the other side.
+  // Node tries each address of a name: one refusal comes from the peer.
   if (error instanceof AggregateError && error.errors.length > 0) {
     const faults = error.errors.map((each) => ownFaultOf(each, hasFiles))
     return faults.every((fault) => fault !== null) ? (faults[0] ?? null) : null

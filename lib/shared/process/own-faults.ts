@@ -10,7 +10,7 @@ interface OwnFaultsOptions {
   readonly hasFiles?: () => boolean
 }
 
-/** Milliseconds between two looks whether files can be opened: libuv closes connections that it has no file for unsaid. */
+/** Milliseconds between two checks that files can be opened: libuv closes connections for which it has no file in silence. */
 const lookEveryMs = 1000
 /** Milliseconds without another failure after which a lack is over. */
 const quietMs = 5000
@@ -21,11 +21,11 @@ const hints: Readonly<Record<OwnResource, string>> = {
   memory: 'give the machine or the container more memory, or lower limits.connections_per_address',
 }
 
-/** What this instance lacks itself: told once, shown to load balancers while it lasts, and held against no node. */
+/** Resources that this instance itself lacks: logged once, shown to load balancers while it lasts, held against no node. */
 export class OwnFaults {
   readonly #options: OwnFaultsOptions
   readonly #hasFiles: () => boolean
-  /** When each lack was met last, in monotonic milliseconds. */
+  /** When each lack was last seen, in monotonic milliseconds. */
   readonly #metAt = new Map<OwnResource, number>()
   #cancel: () => void = () => {}
 
@@ -45,13 +45,13 @@ export class OwnFaults {
     this.#cancel()
   }
 
-  /** Takes note of a failed call, if it failed for want of something of ours. */
+  /** Records a failed call, if it failed because this process lacks a resource. */
   note(error: unknown): void {
     const lack = ownFaultOf(error, this.#hasFiles)
     if (lack) this.#meet(lack)
   }
 
-  /** Why this instance can do nothing for a caller now, in words; null when it lacks nothing. */
+  /** Why this instance cannot serve callers now; null when it lacks nothing. */
   get reason(): string | null {
     const [lack] = this.#metAt.keys()
     return lack ? `out of ${ownResourceNames[lack]}` : null

@@ -2,9 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /**
- * `<pid>.<start>` of a process that runs, or null when there is none. Process ids come round again, after a reboot or in a
- * container even the same one: where /proc tells it, the start of the process in clock ticks since boot makes the
- * identity unique.
+ * `<pid>.<start>` of a running process, or null when there is none. Process ids are reused, in a container often the same
+ * one after each start. Where /proc has it, the start of the process in clock ticks since boot makes the identity unique.
  */
 export async function processIdentity(pid: number): Promise<string | null> {
   if (!isRunning(pid)) return null

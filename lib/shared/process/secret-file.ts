@@ -2,13 +2,13 @@ import type { Stats } from 'node:fs'
 
 type Access = Pick<Stats, 'mode' | 'uid'>
 
-/** Our own user; null where there are none (Windows). */
+/** The user of this process; null where there are none (Windows). */
 const self = process.geteuid?.() ?? null
 
 /**
- * Why a file is no secret of ours: others can read or write it, or it is another user's, which may know what it wrote there.
+ * Why a file is not secret: other users can read or write it, or it belongs to another user, which may know its content.
  *
- * @returns what is wrong and what to type; null when nothing is.
+ * @returns the fault and the command that mends it; null when the file is secret
  */
 export function secretFileFault(path: string, { mode, uid }: Access, user = self): string | null {
   if (user === null) return null
@@ -18,7 +18,7 @@ export function secretFileFault(path: string, { mode, uid }: Access, user = self
   return `${path} is open to other users (mode ${octal(mode)}): run "chmod 600 ${path}", or remove it if others may have read it`
 }
 
-/** Why others can put files of theirs into a directory of ours; null when they cannot. */
+/** Why other users can put files into a directory of this process; null when they cannot. */
 export function directoryFault(path: string, { mode, uid }: Access, user = self): string | null {
   if (user === null) return null
   if (uid !== user && uid !== 0) return `${path} belongs to user ${uid}, which can replace what is in it`

@@ -10,8 +10,8 @@ export interface StoreStep {
 type Living = Pick<ReadonlySet<string>, 'has'>
 
 /**
- * Decides transactions on top of what is stored without touching it, so that a batch becomes visible only once it is on
- * the disk. As in etcd, a transaction that changes nothing makes no revision.
+ * Decides transactions on top of the stored entries without touching them, so that a batch becomes visible only once it is
+ * on the disk. As in etcd, a transaction that changes nothing makes no revision.
  */
 export class StepDraft {
   readonly #stored: ReadonlyMap<string, Entry>
@@ -46,7 +46,7 @@ export class StepDraft {
     return { succeeded: true, revision: this.#revision, found: [] }
   }
 
-  /** Deletes every entry whose lease is not in `leases`, at one revision. */
+  /** Deletes every entry under a lease that is not in `leases`, at one revision. */
   sweep(leases: Living): void {
     const revision = this.#revision + 1n
     const keys = new Set([...this.#stored.keys(), ...this.#changed.keys()])

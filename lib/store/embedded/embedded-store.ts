@@ -23,9 +23,9 @@ import { Journal, JournalGone } from './journal.ts'
 import { Leases } from './leases.ts'
 import { decode, encode } from './record.ts'
 
-/** The journal is rewritten when it is larger than this and than twice what is live. */
+/** The journal is rewritten when it is larger than this, and larger than twice its live content. */
 const rewriteBytes = 1024 * 1024
-/** Milliseconds without a refusal after which a write shows that there is room: where there is little, a small one may fit. */
+/** Milliseconds without a refusal after which a write shows that there is room: on an almost full disk, a small write may fit. */
 const settleMs = 2500
 /** Milliseconds until the keys of an expired lease are deleted again, after the disk refused. */
 const sweepRetryMs = 1000
@@ -194,7 +194,7 @@ export class EmbeddedStore implements Store {
     })
   }
 
-  /** Deletes every entry whose lease has ended. */
+  /** Deletes every entry under an ended lease. */
   async #sweep(): Promise<void> {
     await this.#enqueue((draft) => {
       draft.sweep(this.#leases)
@@ -214,11 +214,11 @@ export class EmbeddedStore implements Store {
       await this.#write(this.#waiting.splice(0))
       if (this.#journal.size > Math.max(rewriteBytes, 2 * this.#liveBytes)) await this.#rewrite()
     }
-    // In the same turn as the last look at the queue: whoever comes next starts anew.
+    // In the same turn as the last check of the queue: the next transaction starts a new write.
     this.#draining = null
   }
 
-  /** Decides a batch, writes it at once, then lets it be seen. */
+  /** Decides a batch, writes it, then makes it visible. */
   async #write(batch: readonly Waiting[]): Promise<void> {
     const draft = new StepDraft(this.#entries, this.#revision)
     const settle = batch.map(({ decide, done }) => {
@@ -264,7 +264,7 @@ export class EmbeddedStore implements Store {
 
   async #rewrite(): Promise<void> {
     const everything = this.#everything()
-    // Also when it fails: the next try comes after as much growth again, not after every write.
+    // Also on failure: the next try comes after the same growth, not after every write.
     this.#liveBytes = Math.max(everything.length, this.#journal.size)
     try {
       await this.#journal.rewrite(everything)

@@ -4,11 +4,11 @@ import { processIdentity } from '../../shared/process/process-identity.ts'
 import { StoreError } from '../store.ts'
 
 /**
- * Locks `file` for this process and returns what gives it back. The lock is a file `<file>.lock.<pid>.<start>`, so a dead
- * process's is known by its name and may be removed at any time: that name never comes again.
+ * Locks `file` for this process and returns the function that unlocks it. The lock is a file `<file>.lock.<pid>.<start>`: a
+ * dead process is known by its name, and its lock may be removed at any time, since that name is never used again.
  *
- * Everyone first puts a claim and then looks for others: of two that start at the same time the later sees the earlier.
- * Both may refuse, never both go on. It holds among the processes that see each other's ids, so not across containers.
+ * Every process first makes a claim and then looks for other claims: of two that start together, the later sees the earlier.
+ * Both may refuse; never do both go on. This holds for processes that see each other's ids, so not across containers.
  *
  * @throws StoreError `denied` when a living process, this one included, has it
  */
@@ -40,7 +40,7 @@ function held(file: string, pid: number): StoreError {
   )
 }
 
-/** The identities, `<pid>.<start>`, of those who have a claim on the file. */
+/** The identities, `<pid>.<start>`, of the processes with a claim on the file. */
 async function claimsOn(file: string): Promise<string[]> {
   const prefix = `${basename(file)}.lock.`
   const names = await readdir(dirname(file))

@@ -19,7 +19,7 @@ export class History {
   /** The newest revision that is not kept any more. */
   #forgotten: bigint
 
-  /** @param revision where the history begins: what lies before was never in memory. */
+  /** @param revision where the history begins: earlier steps were never in memory. */
   constructor(revision: bigint, log: Log) {
     this.#forgotten = revision
     this.#log = log
@@ -54,7 +54,7 @@ export class History {
     if (seen.length > 0) this.#guarded(() => handler.changed(seen, revision))
   }
 
-  /** A commit must not fail because of who watches it. */
+  /** A failing watcher must not fail the commit. */
   #guarded(task: () => void): void {
     try {
       task()

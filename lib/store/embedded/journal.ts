@@ -7,20 +7,20 @@ const magic = Buffer.from('llamero store 1\n')
 /** Before each payload: its length and its CRC-32, both unsigned 32 bits, big-endian. */
 const headBytes = 8
 
-/** The file was removed, or another is in its place: what is written to the open one would be lost with the next start. */
+/** The file was removed or replaced: writes to the open file would be lost with the next start. */
 export class JournalGone extends Error {}
 
 /**
  * An append-only file of records that survives a crash at any byte.
  *
- * The first record replaces everything before it and is put in place by rename, so it is whole or the file is damaged.
- * Any later one may be torn by a crash: it was never acknowledged and is cut off when the file is opened.
+ * The first record is written with the whole file and put in place by rename: it is whole, or the file is damaged. A crash
+ * may tear any later record: it was never acknowledged, and is cut off when the file is opened.
  */
 export class Journal {
   readonly #path: string
   #file: FileHandle
   #size: number
-  /** What a failed write left to be undone; no record goes to disk before that is done. */
+  /** Undoes a failed write; no record goes to disk before that. */
   #repair: (() => Promise<void>) | null = null
 
   private constructor(path: string, file: FileHandle, size: number) {
@@ -72,7 +72,7 @@ export class Journal {
       await writeAll(this.#file, bytes, this.#size)
       await this.#file.datasync()
     } catch (error) {
-      // Whole records may lie beyond the failure: the next, shorter ones would not cover them.
+      // Whole records may lie behind the failure, and shorter records would not overwrite them.
       const size = this.#size
       this.#repair = () => this.#file.truncate(size)
       throw error

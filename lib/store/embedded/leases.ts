@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../shared/clock.ts'
 import { type Lease, StoreError } from '../store.ts'
 
-/** A lease's time to live, in milliseconds, and what cancels its expiry. */
+/** A lease's time to live, in milliseconds, and the function that cancels its expiry. */
 interface Term {
   readonly ttlMs: number
   readonly cancel: () => void
@@ -42,7 +42,7 @@ export class Leases {
     return term.ttlMs
   }
 
-  /** Ends a lease now. One that is gone already is no error. */
+  /** Ends a lease now. It is no error if the lease is already gone. */
   end(id: string): void {
     this.#terms.get(id)?.cancel()
     this.#terms.delete(id)

@@ -24,7 +24,7 @@ export function encode({ revision, changes }: StoreStep): Buffer {
   return Buffer.from(JSON.stringify(stored))
 }
 
-/** What the records of a journal, applied in their order, amount to. */
+/** The content that the records of a journal, applied in order, result in. */
 export function decode(payloads: readonly Buffer[]): { entries: Map<string, Entry>; revision: bigint } {
   const entries = new Map<string, Entry>()
   let revision = 0n

@@ -9,11 +9,11 @@ const slowShare = 0.5
 const connectMs = 3000
 /** By how much a deadline grows with each round in which every endpoint was asked in vain. */
 const growth = 2
-/** The longest deadline as a share of a lease's TTL: a leader, who trusts a renewal for 0.7 of it, gets two calls into that. */
+/** The longest deadline as a share of a lease's TTL: a leader trusts a renewal for 0.7 TTL, enough for two calls. */
 const ttlShare = 0.3
 /** TTL of leases, in milliseconds, as long as none was granted. */
 const usualTtlMs = 10_000
-/** Milliseconds for which a longer deadline stays after an answer that was slow, or after a call in vain. */
+/** Milliseconds for which a longer deadline stays after a slow answer, or after an unanswered call. */
 const slowMemoryMs = 60_000
 const vainMemoryMs = 5000
 
@@ -26,9 +26,9 @@ interface Round {
 const fresh: Round = { calls: 0, waited: false }
 
 /**
- * How long to wait for an answer of etcd. A short deadline finds the member that is well when another one hangs. Once every
- * endpoint was asked in vain etcd itself may be slow (its disk, or the way to it), and deadlines grow, as far as the TTL of
- * leases leaves room, until answers are prompt again.
+ * How long to wait for an answer of etcd. A short deadline finds a healthy member when another one hangs. When no endpoint
+ * answers, etcd itself may be slow (its disk, or the network), and deadlines grow, as far as the TTL of leases leaves room,
+ * until answers are prompt again.
  */
 export class CallDeadlines {
   readonly #endpoints: number
@@ -44,14 +44,14 @@ export class CallDeadlines {
     this.#now = now
   }
 
-  /** Whether deadlines are longer than they are as long as etcd is prompt. */
+  /** Whether deadlines are longer than while etcd is prompt. */
   get isPatient(): boolean {
     return this.#now() < this.#until && this.#deadlineMs > promptMs
   }
 
   /**
-   * The deadline of a call that begins now. With patience, one that first has to connect gets more time, for up to three more
-   * round trips; not too much, for the peer may accept connections and never say hello.
+   * The deadline of a call that begins now. While deadlines are long, a call that first has to connect gets more time, for up
+   * to three more round trips; not much more, since the peer may accept connections and never finish the handshake.
    */
   deadlineMs(isConnected: boolean): number {
     if (!this.isPatient) return promptMs
@@ -60,7 +60,7 @@ export class CallDeadlines {
       : Math.max(this.#deadlineMs, Math.min(2 * this.#deadlineMs, connectMs))
   }
 
-  /** A lease was granted: what is done under it has to fit into its TTL. */
+  /** A lease was granted: calls under it have to fit into its TTL. */
   granted(ttlMs: number): void {
     this.#longestMs = ttlMs * ttlShare
     this.#deadlineMs = Math.min(this.#deadlineMs, this.#longestMs)
@@ -80,7 +80,7 @@ export class CallDeadlines {
     if (waited) this.#remember(Math.min(deadlineMs * growth, this.#longestMs), vainMemoryMs)
   }
 
-  /** Between rounds the deadline that they need must not be forgotten: each may take as long as it. */
+  /** Keeps the deadline longer than a round lasts: each call of the round may take the whole deadline. */
   #remember(deadlineMs: number, forMs: number): void {
     this.#deadlineMs = deadlineMs
     this.#until = Math.max(this.#until, this.#now() + forMs + 2 * deadlineMs * this.#endpoints)

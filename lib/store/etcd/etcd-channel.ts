@@ -67,12 +67,12 @@ export const requireLeader: Interceptor = (options, nextCall) =>
     },
   })
 
-/** Whether the peer has taken the connection and said hello. */
+/** Whether the peer has accepted the connection and finished the handshake. */
 export function isReady(channel: Channel): boolean {
   return channel.getConnectivityState(false) === connectivityState.READY
 }
 
-/** Tells when the peer has taken the connection and said hello, which a frozen process does not. Never, when it is closed before. */
+/** Calls `ready` when the peer has accepted the connection and finished the handshake, which a frozen process does not. */
 export function whenReady(channel: Channel, ready: () => void): void {
   const state = channel.getConnectivityState(false)
   if (state === connectivityState.READY) ready()
@@ -86,7 +86,7 @@ function hostOf(target: string): string {
   return target.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
 }
 
-/** TLS as gRPC does it, but for the server name: an IP address is none (RFC 6066 section 3, Node's DEP0123). */
+/** TLS as in gRPC, except for the server name: an IP address must not be sent as one (RFC 6066 section 3, Node's DEP0123). */
 function secured(secureContext: SecureContext, host: string): ChannelCredentials {
   const secure = credentials.createFromSecureContext(secureContext)
   const create = secure._createSecureConnector.bind(secure)
@@ -113,8 +113,8 @@ function handshake(socket: Socket, secureContext: SecureContext, host: string): 
 }
 
 /**
- * A channel that could not connect tries once more even if it is closed meanwhile: twice the connections while etcd is
- * away, and when it is back one that nothing owns. With these credentials nothing connects after the close.
+ * A channel that could not connect tries once more even if it was closed meanwhile: that doubles the connections while etcd
+ * is down, and leaves one without an owner when etcd is back. These credentials refuse to connect after the close.
  */
 function mortal(secure: ChannelCredentials, life: Life): ChannelCredentials {
   const create = secure._createSecureConnector.bind(secure)

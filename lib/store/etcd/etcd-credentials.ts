@@ -14,14 +14,14 @@ export interface EtcdTls {
 }
 
 interface Options {
-  /** Reads the files; may throw. Left out: etcd is spoken to in clear. */
+  /** Reads the files; may throw. Absent: no TLS. */
   readonly tls?: () => EtcdTls
   readonly clock: Clock
   readonly log: Log
   readonly metrics?: Metrics
 }
 
-/** Milliseconds until an operator who did nothing is told again. */
+/** Milliseconds between two reminders while the operator has not acted. */
 const repeatMs = 60_000
 
 interface Usable {
@@ -33,8 +33,8 @@ interface Usable {
 
 /**
  * Authority, certificate and key for connections to etcd, read from their files for every new connection: they are rotated
- * by replacing the files. Files that do not fit together stay out of force, and those read before stay in force: one of
- * them may be a copy that systemd made at start (`LoadCredential=`), or be written at this moment.
+ * by replacing the files. While the files do not fit together, the last ones that did stay in force: one file may be a copy
+ * that systemd made at start (`LoadCredential=`), or be written at this moment.
  */
 export class EtcdCredentials {
   readonly #options: Options
@@ -45,7 +45,7 @@ export class EtcdCredentials {
     this.#options = options
   }
 
-  /** For a new connection; null: in clear. @throws StoreError when there are none that can be used */
+  /** For a new connection; null: no TLS. @throws StoreError when no usable files were ever read */
   current(): SecureContext | null {
     const { tls, clock, metrics, log } = this.#options
     if (!tls) return null
@@ -82,7 +82,7 @@ export class EtcdCredentials {
 
 /** @throws when a file is no PEM, or the key is not that of the certificate. */
 function usable({ ca, cert, key }: EtcdTls): Omit<Usable, 'readAt'> {
-  new X509Certificate(ca) // createSecureContext says nothing of an authority that it cannot read
+  new X509Certificate(ca) // createSecureContext ignores an authority that it cannot read
   const context = createSecureContext({ ca, ...(cert && { cert }), ...(key && { key }) })
   return { context, validTo: cert ? new X509Certificate(cert).validTo : null }
 }

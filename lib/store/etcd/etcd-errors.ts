@@ -10,7 +10,7 @@ const sentences: Record<StoreFault, string> = {
   closed: 'the store is closed',
 }
 
-/** What an operator can do, by what TLS says of a failed connection. Only for people: decisions go by the fault. */
+/** What the operator can do, by the TLS error of a failed connection. For the text only: decisions go by the fault. */
 const advice: readonly (readonly [said: RegExp, advice: string])[] = [
   [
     /unable to (verify|get)|self[- ]signed/i,
@@ -27,7 +27,7 @@ const advice: readonly (readonly [said: RegExp, advice: string])[] = [
   ],
 ]
 
-/** What etcd refuses until an operator acts, by its words (etcd's `api/v3rpc/rpctypes/error.go`). */
+/** What etcd refuses until the operator acts, by the text of its error (etcd's `api/v3rpc/rpctypes/error.go`). */
 const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuses'>])[] = [
   [
     /database space exceeded/i,
@@ -63,13 +63,13 @@ const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuse
   ],
 ]
 
-/** Alarms of etcd by the names it gives them (`etcdctl alarm list`), and the words of its refusals. */
+/** Alarms of etcd by their names (`etcdctl alarm list`), and the text of the matching refusal. */
 const alarms = [
   ['NOSPACE', 'database space exceeded'],
   ['CORRUPT', 'corrupt cluster'],
 ] as const
 
-/** @param operation what was being done, a word of the Store interface. */
+/** @param operation the method of the Store interface that failed */
 export function storeErrorOf(operation: string, cause: unknown): StoreError {
   if (cause instanceof StoreError) return cause
   const fault = faultOf(cause)
@@ -78,7 +78,7 @@ export function storeErrorOf(operation: string, cause: unknown): StoreError {
   return new StoreError(fault, todo === null ? sentence : `${sentence}; ${todo}`, { cause })
 }
 
-/** Null when time may heal it. */
+/** Advice for the operator; null when the fault may pass by itself. */
 export function adviceOn(cause: unknown): string | null {
   const trouble = troubleIn(messageOf(cause))
   if (trouble) return `${trouble.reason}: ${trouble.todo}`
@@ -86,7 +86,7 @@ export function adviceOn(cause: unknown): string | null {
 }
 
 /**
- * The trouble that a refused call tells of; null when it tells of the call only.
+ * The trouble behind a refused call; null when only this call was refused.
  *
  * @param isRead whether it would have changed nothing
  */
@@ -95,7 +95,7 @@ export function troubleOf(cause: unknown, isRead: boolean): Trouble | null {
   return trouble && { ...trouble, refuses: isRead || trouble.kind === 'corrupt' ? 'everything' : 'writes' }
 }
 
-/** The trouble that a member tells of itself, by the `errors` of its status. */
+/** The trouble in the `errors` of a member's status. */
 export function alarmIn(errors: readonly string[]): Trouble | null {
   const alarm = alarms.find(([name]) => errors.some((error) => error.includes(name)))
   return alarm ? troubleOf(new Error(alarm[1]), false) : null

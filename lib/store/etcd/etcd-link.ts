@@ -11,7 +11,7 @@ import { adviceOn, storeErrorOf, troubleOf } from './etcd-errors.ts'
 import { EtcdClient } from './etcd3.ts'
 import { reconnectPauseMs } from './reconnect-pause.ts'
 
-/** Milliseconds until an operator who did nothing is told again. */
+/** Milliseconds between two reminders while the operator has not acted. */
 const repeatMs = 60_000
 
 /** Milliseconds without a refusal after which a write that succeeds shows that etcd takes writes again. */
@@ -22,7 +22,7 @@ type Effect = 'read' | 'write' | 'other'
 export interface EtcdOptions {
   /** `http://host:port` or `https://host:port`, at least one. */
   readonly endpoints: readonly string[]
-  /** Asked for each new client: certificates are rotated by replacing their files. May throw. */
+  /** Called for each new client: certificates are rotated by replacing their files. May throw. */
   readonly tls?: () => EtcdTls
   readonly clock: Clock
   /** Spreads the connections of many instances. */
@@ -36,7 +36,7 @@ export interface EtcdOptions {
  * a fresh one for the next endpoint and stays there while it answers.
  *
  * A fresh client is the only cure for a peer that accepts and never answers (grpc-js has no connect timeout,
- * docs/etcd.md#connection). Nothing is retried here: a transaction may have happened, and every caller has its own patience.
+ * docs/etcd.md#connection). Nothing is retried here: a transaction may have happened, and every caller has its own deadline.
  */
 export class EtcdLink {
   readonly #options: EtcdOptions
@@ -45,16 +45,16 @@ export class EtcdLink {
   readonly #credentials: EtcdCredentials
   readonly #patience: CallDeadlines
   readonly condition: Condition
-  /** Whether somebody has just taken the client's connection: after its first answer that is no news any more. */
+  /** Whether the endpoint accepted the client's connection and has not answered a call yet. */
   #isTaken = false
-  /** Endpoints at which nobody was there when they were left. The next round passes them over, once. */
+  /** Endpoints that did not accept the last connection. The next round skips them once. */
   readonly #silent = new Set<string>()
   #closed = false
   #answered = true
-  /** What an operator was last told to do, and until when not to repeat it. */
+  /** The last advice in the log, and until when not to repeat it. */
   #advised: { readonly todo: string | null; readonly until: number } = { todo: null, until: 0 }
   #instances = 1
-  /** In a row; and until when no client is made. */
+  /** Failures in a row, and until when no client is made. */
   #failures = 0
   #restUntil = Number.NEGATIVE_INFINITY
 
@@ -110,24 +110,24 @@ export class EtcdLink {
     this.#patience.granted(ttlMs)
   }
 
-  /** How many instances ask the same etcd: the more, the longer each leaves it alone after a failure. */
+  /** Sets how many instances use the same etcd: the more, the longer each pauses after a failure. */
   sharedBy(instances: number): void {
     this.#instances = instances
   }
 
-  /** A stream of `client` ended with an error: when etcd is out of reach, so is it for everything on the same connection. */
+  /** A stream of `client` ended with an error. If etcd is unreachable for it, the whole connection is dropped. */
   lost(client: EtcdClient, error: Error | undefined): void {
     if (error instanceof StoreError && error.fault === 'unavailable') this.#drop(client, 0)
   }
 
-  /** A client of its own for one endpoint, which the caller closes. @throws StoreError without usable certificates */
+  /** A separate client for one endpoint; the caller closes it. @throws StoreError without usable certificates */
   clientOf(endpoint: string): EtcdClient {
     return new EtcdClient(endpoint, this.#credentials.current(), (isConnected) =>
       this.#patience.deadlineMs(isConnected),
     )
   }
 
-  /** Later calls reject with `closed`; calls under way end within their deadline. Streams are their owners' to end. */
+  /** Later calls reject with `closed`; running calls end within their deadline. The owner of a stream ends it. */
   close(): void {
     this.#closed = true
     this.#client?.close()
@@ -161,12 +161,12 @@ export class EtcdLink {
     return endpoints[turn % endpoints.length] ?? ''
   }
 
-  /** Over a long way the time of a call may go by until the connection stands: the next one has it. */
+  /** On a slow network a call's time may pass until the connection is made: the next call can use it. */
   #isWorthKeeping(client: EtcdClient): boolean {
     return this.#patience.isPatient && isReady(client.channel)
   }
 
-  /** Of all that fails together only the first drops the client they shared; open streams outlive it. */
+  /** Of calls that fail together, only the first drops their shared client; open streams outlive it. */
   #drop(client: EtcdClient, tookMs: number, error?: StoreError): void {
     if (client !== this.#client) return
     this.#patience.unanswered(tookMs)
@@ -180,8 +180,8 @@ export class EtcdLink {
   }
 
   /**
-   * Goes on to the next endpoint. While members elect a new leader all but the lost one are there and answer nothing: to ask
-   * that one again before them would take longer than the election.
+   * Goes on to the next endpoint. While members elect a new raft leader, all but the lost member accept connections and
+   * answer nothing: asking the lost member again first would take longer than the election.
    */
   #turnOn(): void {
     const { endpoints } = this.#options
@@ -199,7 +199,7 @@ export class EtcdLink {
     this.#note(true, trouble ? undefined : error)
   }
 
-  /** One line when etcd ceases to answer or does again; of what only an operator can mend, one a minute while it lasts. */
+  /** Logs once when etcd stops or resumes answering, and once a minute while only the operator can mend it. */
   #note(answered: boolean, error?: StoreError): void {
     const { log, metrics } = this.#options
     metrics?.storeUp.set(answered ? 1 : 0)

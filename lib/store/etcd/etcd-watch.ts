@@ -10,12 +10,12 @@ import {
   watchRequest,
 } from './etcd3.ts'
 
-/** Deadlines of a call for a watch to stand: the stream has none of its own. */
+/** Deadlines of a call that a watch may take to stand: the stream has no deadline of its own. */
 const openDeadlines = 2
 
 /**
- * One watch on one raw stream: opening, then standing, then ended. It never resumes by itself: where to go on from is
- * known only to who applied the changes (docs/etcd.md#informer).
+ * One watch on one raw stream: opening, then standing, then ended. It never resumes by itself: only the informer knows
+ * which changes are applied (docs/etcd.md#informer).
  */
 export class EtcdWatch implements Watch {
   readonly #stream: WatchStream
@@ -69,7 +69,7 @@ export class EtcdWatch implements Watch {
 
   #receive(message: WatchMessage): void {
     if (this.#state === 'ended') return
-    // First of all: etcd may say "created" and "canceled" in one message.
+    // Checked first: etcd may say "created" and "canceled" in one message.
     if (message.canceled) this.#cancelled(message)
     else if (message.created) this.#stand(BigInt(message.header.revision))
     else if (message.events.length > 0) this.#deliver(message.events)
@@ -88,7 +88,7 @@ export class EtcdWatch implements Watch {
   #stand(revision: bigint): void {
     this.#state = 'standing'
     this.#opened.resolve()
-    // A store that is behind what it said before was wiped or restored, or this member lags: it would wait in silence.
+    // A store behind its own earlier revision was wiped or restored, or this member lags: the watch would wait in silence.
     if (revision + 1n < this.#from) {
       this.#fail(
         new StoreError('unavailable', `etcd is at revision ${revision}, behind the watch's ${this.#from}`),

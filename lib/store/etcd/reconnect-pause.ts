@@ -1,11 +1,11 @@
-/** Instances for which nothing has to be spread: the pauses of those who call are enough. */
+/** Up to so many instances need no spreading: the pauses of their callers are enough. */
 const few = 10
 /** Connections a second that all instances together open, on average: by chance it is twice that in some second. */
 const connectsPerSecond = 12
 
 /**
- * Milliseconds a client leaves a store alone that did not answer. All clients lose a store at the same moment; each waits
- * for its turn at random, so that however many they are the store gets no more than it can take (docs/etcd.md#connection).
+ * Milliseconds that a client pauses after a store did not answer. All clients lose a store at the same moment; each waits a
+ * random time, so that the store gets no more connections than it can take (docs/etcd.md#connection).
  *
  * @param instances how many connect to the same store, this one included
  * @param failures in a row: after the first one any moment of the turn will do; later ones keep the order, or the late
