@@ -39,7 +39,7 @@ export const configSchema = z.strictObject({
         .enum(policies)
         .default('earliest-finish')
         .describe(
-          'how nodes are chosen; all but earliest-finish are there to compare with, and send requests on at once',
+          'how nodes are chosen; all but earliest-finish exist for comparison, and send requests on at once',
         ),
       attempts: z.int().min(1).max(10).default(3).describe('nodes tried for one request before it fails'),
       keep_alive: keepAliveSchema
@@ -196,14 +196,14 @@ export const configSchema = z.strictObject({
         .array(
           z.strictObject({
             cidr: z.array(cidr).min(1).max(100).describe('ranges of addresses, such as "127.0.0.1/32"'),
-            tenant: z.string().min(1).max(100).default('default').describe('who its callers count as'),
+            tenant: z.string().min(1).max(100).default('default').describe('tenant of its callers'),
             scopes: z.array(z.enum(scopes)).min(1).default(['inference']).describe('what they may do'),
           }),
         )
         .max(100)
         .default([])
         .describe(
-          'callers who may do without a key, by the address of their connection, never by a header, and never through a proxy that shows itself; the first that matches counts',
+          'callers that need no key, by the address of their connection, never by a header, and never through a proxy that shows itself; the first that matches counts',
         ),
     })
     .prefault({}),

@@ -62,8 +62,8 @@ export class Condition {
       const { reason, todo } = trouble
       log.warn(
         trouble.refuses === 'writes'
-          ? 'the store is read-only; traffic goes on'
-          : 'the store refuses everything; traffic goes on with what is known',
+          ? 'the store is read-only: requests go on'
+          : 'the store refuses everything: requests go on with the last configuration',
         { reason, todo },
       )
     }
@@ -88,7 +88,7 @@ export class Condition {
   #end(): void {
     const { clock, log, settleMs } = this.#options
     if (this.#trouble === null || clock.now() - this.#refusedAt < settleMs) return
-    log.info('the store takes writes again', { reason: `no more: ${this.#trouble.reason}` })
+    log.info('the store takes writes again', { reason: `over: ${this.#trouble.reason}` })
     this.#become(null)
   }
 

@@ -133,7 +133,7 @@ export class Informer {
       watch.close()
     } catch (error) {
       if (this.#failures === 0)
-        log.warn('the store cannot be followed; what is known stays', { prefix, error })
+        log.warn('the store cannot be followed: the last copy stays in use', { prefix, error })
     }
     this.#failures = clock.now() - standingSinceMs >= steadyMs ? 0 : this.#failures + 1
   }
@@ -190,7 +190,7 @@ export class Informer {
     this.#inStepMs = this.#lastContactMs
     if (this.#brokenBy) {
       metrics?.relists.inc({ reason: this.#brokenBy })
-      log.info('listed the store anew', { prefix, reason: this.#brokenBy })
+      log.info('relisted the store', { prefix, reason: this.#brokenBy })
       this.#brokenBy = null
     }
     const keys = differing(before, this.#entries)
@@ -233,7 +233,7 @@ export class Informer {
     try {
       changed(dirty)
     } catch (error) {
-      log.error('changes of the store not applied', { prefix, error })
+      log.error('changes of the store were not applied', { prefix, error })
     }
   }
 

@@ -92,7 +92,7 @@ export class ChangeBatcher {
     try {
       work()
     } catch (error) {
-      this.#options.log.error('changes of the store not applied', { error })
+      this.#options.log.error('changes of the store were not applied', { error })
     }
   }
 }

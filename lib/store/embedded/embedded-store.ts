@@ -281,7 +281,7 @@ function troubleOf(file: string, cause: unknown): Trouble {
       kind: 'unwritable',
       refuses: 'writes',
       reason: `${file} was removed or replaced while llamero runs`,
-      todo: 'put it back, or restart llamero, which then begins with what it finds there',
+      todo: 'put it back, or restart llamero, which then starts with the file it finds',
     }
   const { code = 'unknown error' } = cause as NodeJS.ErrnoException
   return code === 'ENOSPC' || code === 'EDQUOT'
@@ -295,6 +295,6 @@ function troubleOf(file: string, cause: unknown): Trouble {
         kind: 'unwritable',
         refuses: 'writes',
         reason: `${file} cannot be written (${code})`,
-        todo: 'check the disk, its mount, who may write there, and the limits of the process',
+        todo: 'check the disk, its mount, its permissions, and the limits of the process',
       }
 }

@@ -229,6 +229,6 @@ function closed(): StoreError {
 function resting(): StoreError {
   return new StoreError(
     'unavailable',
-    'etcd did not answer, and is not asked again yet: many instances take turns',
+    'etcd did not answer; this instance waits for its turn to reconnect, since many instances share this etcd',
   )
 }

@@ -51,7 +51,7 @@ export class EtcdWatch implements Watch {
     const { prefix, from, handler } = request
     const watch = new EtcdWatch(await client.watchStream(), from, handler, open)
     const cancelTimer = clock.after(openMs, () =>
-      watch.#fail(new StoreError('unavailable', `the watch did not stand after ${openMs} ms`)),
+      watch.#fail(new StoreError('unavailable', `etcd did not confirm the watch within ${openMs} ms`)),
     )
     watch.#stream.write(watchRequest(prefix, from))
     try {

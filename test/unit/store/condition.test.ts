@@ -31,7 +31,7 @@ test('a refusal is told once a minute with what to do, and ends with a write tha
     await clock.advance(1000)
   }
   assert.equal(lines.length, 1)
-  assert.match(lines[0] ?? '', /read-only; traffic goes on .*it is full.*make room/)
+  assert.match(lines[0] ?? '', /read-only: requests go on .*it is full.*make room/)
   assert.equal(condition.trouble?.since.toISOString(), '2026-01-01T00:00:00.000Z')
   const shown = async () => (await metrics.storeTrouble.get()).values.filter(({ value }) => value === 1)
   assert.deepEqual(
