@@ -1,5 +1,6 @@
+import { decodeSlowdown } from '../ollama-model/decoding.ts'
+import { streamPenalty } from '../ollama-model/shared-gpu.ts'
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
-import { streamPenalty } from './gpu.ts'
 
 /** What requests are like on average. */
 export interface MeanRequest {
@@ -24,7 +25,7 @@ export function capacity(plan: FleetPlan, speeds: ReadonlyMap<string, number>, m
   return plan.nodes.reduce((sum, node) => {
     const { slots } = node
     const prefill = mean.newTokens / plan.prefill
-    const decode = ((mean.outputTokens / plan.decode) * (1 + streamPenalty * (slots - 1))) / slots
+    const decode = ((mean.outputTokens / plan.decode) * decodeSlowdown(slots, streamPenalty)) / slots
     return sum + (speeds.get(node.name) ?? node.speed) / (size * (prefill + decode))
   }, 0)
 }

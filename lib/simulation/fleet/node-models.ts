@@ -1,16 +1,11 @@
+import { ollamaDefaults } from '../ollama-model/defaults.ts'
 import { type RunnerEvent, type RunnerHost, RunnerScheduler } from '../ollama-model/runner-scheduler.ts'
+import type { SharedGpu } from '../ollama-model/shared-gpu.ts'
 import type { NodeAttempt } from './attempt.ts'
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
-import type { SharedGpu } from './gpu.ts'
 import { StreamRunner } from './runner.ts'
 import type { Timeline } from './timeline.ts'
 
-/** `OLLAMA_MAX_QUEUE`. */
-const pendingLimit = 512
-/** `OLLAMA_KEEP_ALIVE`, seconds. */
-const keepAlive = 300
-/** Seconds until the memory of a runner that ended is free. */
-const recoveryTime = 0.8
 /** Seconds of a load that are not reading from the disk. */
 const startTime = 1
 
@@ -41,8 +36,8 @@ export class NodeModels {
         memory: node.memory,
         heldMemory: 0,
         mostLoaded: node.maxLoaded,
-        mostPending: pendingLimit,
-        recoveryTime,
+        mostPending: ollamaDefaults.maxQueue,
+        recoveryTime: ollamaDefaults.recoveryS,
         // No model of a rehearsal runs on the CPU, so a load has to wait for its memory.
         countsUnloading: true,
       },
@@ -109,7 +104,7 @@ export class NodeModels {
           node,
           speed,
           model: this.#modelOf(attempt),
-          keepAlive,
+          keepAlive: ollamaDefaults.keepAliveS,
           onExpired,
         }),
       onReady: (attempt, runner) => runner.take(attempt),

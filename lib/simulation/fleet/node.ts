@@ -1,8 +1,8 @@
 import type { NodeFacts } from '../../scheduler/events.ts'
+import { SharedGpu } from '../ollama-model/shared-gpu.ts'
 import { type AttemptOptions, NodeAttempt } from './attempt.ts'
 import { canHold } from './capacity.ts'
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
-import { SharedGpu } from './gpu.ts'
 import { NodeModels } from './node-models.ts'
 import type { Timeline } from './timeline.ts'
 
@@ -40,7 +40,7 @@ export class RehearsedNode {
     this.#models = new Map(
       fleet.models.filter((model) => canHold(node, model)).map((model) => [model.name, model]),
     )
-    this.#gpu = new SharedGpu(timeline)
+    this.#gpu = new SharedGpu(timeline.clock)
     this.#inMemory = new NodeModels({
       timeline,
       gpu: this.#gpu,

@@ -1,9 +1,9 @@
 import { ModelRunner } from '../ollama-model/model-runner.ts'
 import { type HeldSlot, RunnerSlots } from '../ollama-model/runner-slots.ts'
+import type { SharedGpu, Stream } from '../ollama-model/shared-gpu.ts'
 import type { NodeAttempt } from './attempt.ts'
 import { type ConversationPrompt, conversationPrompts } from './conversation-prompts.ts'
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
-import type { SharedGpu, Stream } from './gpu.ts'
 import type { Timeline } from './timeline.ts'
 
 /** What a token of context takes grows as the root of the weights: 128 KiB with 5 GB, near 320 KiB with 40 GB. */

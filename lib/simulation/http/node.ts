@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type Clock, RealClock } from '../../shared/clock.ts'
 import { bind } from '../../shared/net/address.ts'
+import { ollamaDefaults } from '../ollama-model/defaults.ts'
 import { Blobs } from './disk/blobs.ts'
 import { Downloads } from './disk/downloads.ts'
 import { layersOf } from './disk/layers.ts'
@@ -182,8 +183,13 @@ function runnersOf(
   options: SimulatedNodeOptions,
   around: Pick<NodeRunnersOptions, 'clock' | 'ledger' | 'heldMiB'>,
 ): NodeRunners {
-  const { gpus = defaultGpus, numParallel = 1, maxLoadedModels = 0, maxQueue = 512 } = options
-  const { keepAliveMs = 300_000 } = options
+  const {
+    gpus = defaultGpus,
+    numParallel = 1,
+    maxLoadedModels = 0,
+    maxQueue = ollamaDefaults.maxQueue,
+  } = options
+  const { keepAliveMs = ollamaDefaults.keepAliveS * 1000 } = options
   return new NodeRunners({ ...around, gpus, numParallel, maxLoadedModels, maxQueue, keepAliveMs })
 }
 

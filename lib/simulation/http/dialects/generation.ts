@@ -1,12 +1,13 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Clock } from '../../../shared/clock.ts'
+import { decodeSlowdown } from '../../ollama-model/decoding.ts'
 import type { Pacer } from '../engine/pacer.ts'
 import type { PacedRunner } from '../engine/runner.ts'
 import type { SlotLease } from '../engine/slots.ts'
 import { RunnerFailure } from '../refusal.ts'
 import type { Answer } from './answer.ts'
 
-/** How much each further active slot slows a runner's decoding down. */
+/** Of each further active slot. A rehearsal has its own, which its published tables rest on. */
 const batchPenalty = 0.35
 /** Unpaced tokens let the event loop turn this often. */
 const burst = 32
@@ -100,7 +101,7 @@ async function decode(
   for (const piece of piecesOf(answer)) {
     failWhenDue(runner, answer, tokens)
     // Paced by when a token is due, not by pauses: a late timer delays one token, not the whole answer.
-    dueAt += msPerToken * (1 + (runner.slots.active - 1) * batchPenalty)
+    dueAt += msPerToken * decodeSlowdown(runner.slots.active, batchPenalty)
     const early = dueAt - clock.now()
     if (early > 0) await pacer.wait(early)
     else if (tokens % burst === burst - 1) await turn()

@@ -1,3 +1,4 @@
+import { ollamaDefaults } from '../../ollama-model/defaults.ts'
 import type { ModelDefinition } from '../disk/models.ts'
 import type { Fingerprint } from './options.ts'
 import type { RunnerShape } from './runner.ts'
@@ -11,7 +12,6 @@ export interface Gpu {
 
 /** Another model may fill this share of what is free; more evicts something first (docs/ollama.md#scheduling). */
 const usableShare = 0.8
-const discreteRecoverMs = 800
 
 /** The GPUs of one node: what a model needs of their VRAM, and whether it fits into what is free. */
 export class GpuMemory {
@@ -21,7 +21,7 @@ export class GpuMemory {
 
   constructor(gpus: readonly Gpu[]) {
     this.totalMiB = gpus.reduce((sum, gpu) => sum + gpu.totalMiB, 0)
-    this.recoverMs = gpus.some((gpu) => gpu.discrete) ? discreteRecoverMs : 0
+    this.recoverMs = gpus.some((gpu) => gpu.discrete) ? ollamaDefaults.recoveryS * 1000 : 0
   }
 
   /** Tokens of context of a request: by VRAM when the request does not say, at most what the model was trained for. */

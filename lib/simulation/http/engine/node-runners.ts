@@ -1,4 +1,5 @@
 import type { Clock } from '../../../shared/clock.ts'
+import { ollamaDefaults } from '../../ollama-model/defaults.ts'
 import {
   type RunnerEvent,
   type RunnerHost,
@@ -65,7 +66,7 @@ export class NodeRunners {
         clock,
         memory: this.#memory.totalMiB,
         heldMemory: heldMiB,
-        mostLoaded: maxLoadedModels || 3 * Math.max(gpus.length, 1),
+        mostLoaded: maxLoadedModels || ollamaDefaults.modelsPerGpu * Math.max(gpus.length, 1),
         mostPending: maxQueue,
         recoveryTime: this.#memory.recoverMs,
         countsUnloading: false,

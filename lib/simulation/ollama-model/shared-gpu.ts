@@ -1,15 +1,16 @@
-import type { Timeline } from './timeline.ts'
+import { decodeSlowdown } from './decoding.ts'
+import type { ModelClock } from './model-runner.ts'
 
-/** A stream is slower by so much for each other one that its runner decodes (docs/routing.md#results). */
+/** Of each further stream that a runner decodes (docs/routing.md#results). */
 export const streamPenalty = 0.15
-/** What is left to the decodes of a runner while it reads a prompt. */
+/** Share of its speed at which a runner decodes while it reads a prompt. */
 const decodeShareDuringPrefill = 0.35
 
-/** One request on a runner: first its prompt is read, then tokens are written. */
+/** One request on a runner: first its prompt is read, then its tokens are written. */
 export interface Stream {
-  /** Which runner it is on. */
+  /** The runner that computes it. */
   readonly runner: string
-  /** Tokens per second that the runner reads, and one stream of it writes, with the GPU to itself. */
+  /** Tokens per second that the runner reads, and that one stream writes, with the GPU to itself. */
   readonly prefill: number
   readonly decode: number
   /** Its prompt is still being read. */
@@ -27,19 +28,22 @@ interface Load {
 }
 
 /**
- * The GPU of one node, shared: busy runners get equal parts of it, prompts of one runner share that runner's part, and
- * decodes slow each other down. Speeds change whenever a stream comes, goes or turns from reading to writing; only then
- * is it worked out how far everybody is.
+ * The GPU of one node. Busy runners get equal parts of it, prompts of one runner share that runner's part, and its streams slow
+ * each other down. Rates are constant between two events: a stream comes, goes, or turns from reading to writing. Only then
+ * are the streams brought up to date.
+ *
+ * Nodes with sockets do not use it. They emit single tokens when these are due, their prompts are read in batches that other
+ * prompts wait for, and one runner does not slow another: tests need durations that follow from one request.
  */
 export class SharedGpu {
-  readonly #timeline: Timeline
+  readonly #clock: ModelClock
   readonly #streams = new Map<Stream, number>()
   #speed = 1
   #settledAt = 0
   #cancelNext: () => void = () => {}
 
-  constructor(timeline: Timeline) {
-    this.#timeline = timeline
+  constructor(clock: ModelClock) {
+    this.#clock = clock
   }
 
   add(stream: Stream): void {
@@ -54,7 +58,7 @@ export class SharedGpu {
     this.#plan()
   }
 
-  /** From now on everything takes `1 / factor` as long. */
+  /** From now on every stream takes `1 / factor` of the time. */
   setSpeed(factor: number): void {
     this.settle()
     this.#speed = factor
@@ -63,7 +67,7 @@ export class SharedGpu {
 
   /** Brings the streams' tokens up to date. */
   settle(): void {
-    const { now } = this.#timeline
+    const now = this.#clock.now()
     const seconds = now - this.#settledAt
     this.#settledAt = now
     if (seconds === 0) return
@@ -73,7 +77,7 @@ export class SharedGpu {
     }
   }
 
-  /** Sets everybody's speed, and when the next of them gets where it is going. */
+  /** Sets the rate of every stream, and plans the next end of a prompt or of a stream. */
   #plan(): void {
     this.#cancelNext()
     const loads = this.#loads()
@@ -88,7 +92,7 @@ export class SharedGpu {
       next = stream
     }
     const stream = next
-    this.#cancelNext = stream ? this.#timeline.after(soonest, () => this.#arrive(stream)) : () => {}
+    this.#cancelNext = stream ? this.#clock.after(soonest, () => this.#arrive(stream)) : () => {}
   }
 
   #arrive(stream: Stream): void {
@@ -119,6 +123,6 @@ export class SharedGpu {
 function rateOf(stream: Stream, load: Load | undefined): number {
   const { prefilling, decoding } = load ?? { prefilling: 1, decoding: 1 }
   if (stream.isReading) return stream.prefill / prefilling
-  const alone = stream.decode / (1 + streamPenalty * (decoding - 1))
+  const alone = stream.decode / decodeSlowdown(decoding, streamPenalty)
   return prefilling > 0 ? alone * decodeShareDuringPrefill : alone
 }
