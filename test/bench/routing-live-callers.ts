@@ -1,8 +1,8 @@
 import { Agent, request as open } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { RehearsedOutcome } from '../../lib/simulation/fleet/tally.ts'
+import type { TrafficOutcome } from '../../lib/simulation/fleet/tally.ts'
 import type { Timeline } from '../../lib/simulation/fleet/timeline.ts'
-import type { RehearsedRequest } from '../../lib/simulation/fleet/traffic.ts'
+import type { TrafficRequest } from '../../lib/simulation/fleet/traffic.ts'
 import type { Pace } from './routing-live-pace.ts'
 
 /** Who has not been answered so long after the last request was sent is lost; seconds of the timeline. */
@@ -29,14 +29,14 @@ const untold = { cachedTokens: 0 }
 export class Callers {
   readonly #options: CallersOptions
   readonly #agent = new Agent({ keepAlive: true })
-  readonly #outcomes = new Map<RehearsedRequest, RehearsedOutcome>()
+  readonly #outcomes = new Map<TrafficRequest, TrafficOutcome>()
 
   constructor(options: CallersOptions) {
     this.#options = options
   }
 
   /** Sends each request when its time has come, and resolves to what became of them. */
-  async sendAll(requests: readonly RehearsedRequest[], timeline: Timeline): Promise<RehearsedOutcome[]> {
+  async sendAll(requests: readonly TrafficRequest[], timeline: Timeline): Promise<TrafficOutcome[]> {
     const { pace } = this.#options
     const beginsAt = pace.now + settlePeriod
     const moved = requests.map((request) => ({ ...request, at: request.at + beginsAt }))
@@ -54,7 +54,7 @@ export class Callers {
     this.#agent.destroy()
   }
 
-  #send(request: RehearsedRequest, index: number): void {
+  #send(request: TrafficRequest, index: number): void {
     const { port, pace, tokens } = this.#options
     const body = bodyOf(request, index)
     const headers = {
@@ -65,7 +65,7 @@ export class Callers {
       'x-model': request.model,
     }
     let firstTokenAt: number | null = null
-    const end = (how: RehearsedOutcome['end']) => {
+    const end = (how: TrafficOutcome['end']) => {
       if (!this.#outcomes.has(request))
         this.#outcomes.set(request, { request, end: how, firstTokenAt, endedAt: pace.now, ...untold })
     }
@@ -91,7 +91,7 @@ export class Callers {
 }
 
 /** A chat whose messages are its conversation's: each as long as a prefix of the trace is longer than the one before. */
-function bodyOf({ model, prefixes }: RehearsedRequest, index: number): string {
+function bodyOf({ model, prefixes }: TrafficRequest, index: number): string {
   let before = 0
   const messages = prefixes.map(({ hash, tokens }) => {
     const length = Math.max(0, (tokens - before) * bytesPerToken - emptyMessage)

@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Timings } from '../../lib/scheduler/events.ts'
-import type { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
-import type { RehearsedRequest } from '../../lib/simulation/fleet/traffic.ts'
+import type { VirtualNode } from '../../lib/simulation/fleet/node.ts'
+import type { TrafficRequest } from '../../lib/simulation/fleet/traffic.ts'
 import { keepAliveMs } from '../../lib/simulation/http/engine/options.ts'
 import type { Pace } from './routing-live-pace.ts'
 
@@ -23,16 +23,16 @@ interface ChatBody {
 }
 
 interface LiveNodeOptions {
-  readonly node: RehearsedNode
+  readonly node: VirtualNode
   readonly pace: Pace
-  readonly requests: readonly RehearsedRequest[]
+  readonly requests: readonly TrafficRequest[]
 }
 
 /** A node of the rehearsal behind a socket: as much of Ollama's HTTP as a proxy in front of it uses. */
 export class LiveNode {
-  readonly #node: RehearsedNode
+  readonly #node: VirtualNode
   readonly #pace: Pace
-  readonly #requests: readonly RehearsedRequest[]
+  readonly #requests: readonly TrafficRequest[]
   readonly #server: Server
   /** Each writes what its stream has to say since the last time. */
   readonly #streams = new Set<() => void>()

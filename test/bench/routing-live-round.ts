@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { seededRandom } from '../../lib/shared/random.ts'
-import { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
+import { VirtualNode } from '../../lib/simulation/fleet/node.ts'
 import { type RoundOptions, requestsFor, speedsOf } from '../../lib/simulation/fleet/round.ts'
 import { type Goal, type Tally, tally } from '../../lib/simulation/fleet/tally.ts'
 import { Timeline } from '../../lib/simulation/fleet/timeline.ts'
@@ -43,7 +43,7 @@ export async function playLive({ start }: LiveContestant, round: LiveRound): Pro
   await using cleanup = new AsyncDisposableStack()
   const nodes = await Promise.all(
     fleet.nodes.map((plan) => {
-      const node = new RehearsedNode(timeline, fleet, plan, speeds.get(plan.name) ?? plan.speed)
+      const node = new VirtualNode(timeline, fleet, plan, speeds.get(plan.name) ?? plan.speed)
       return LiveNode.start({ node, pace, requests })
     }),
   )

@@ -6,7 +6,7 @@ import { defaultParameters } from '../../lib/scheduler/parameters.ts'
 import type { Random } from '../../lib/shared/random.ts'
 import type { Contestant } from '../../lib/simulation/fleet/comparison.ts'
 import type { Decider } from '../../lib/simulation/fleet/decider.ts'
-import type { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
+import type { VirtualNode } from '../../lib/simulation/fleet/node.ts'
 
 /** What was predicted, and what it was. */
 interface Prediction {
@@ -75,13 +75,13 @@ interface Sent {
 
 class ObservedCore implements Decider {
   readonly #core: Core
-  readonly #nodes: readonly RehearsedNode[]
+  readonly #nodes: readonly VirtualNode[]
   readonly #known: Knowledge
   readonly #waiting = new Map<string, SchedulingRequest>()
   readonly #sent = new Map<string, Sent>()
   readonly #completions = new Map<string, number>()
 
-  constructor(core: Core, nodes: readonly RehearsedNode[], known: Knowledge) {
+  constructor(core: Core, nodes: readonly VirtualNode[], known: Knowledge) {
     this.#core = core
     this.#nodes = nodes
     this.#known = known
@@ -169,14 +169,14 @@ function newCore(random: Random): Core {
 }
 
 /** Seconds per token of some model, node by node. */
-function slownessOf(nodes: readonly RehearsedNode[]): number[] {
+function slownessOf(nodes: readonly VirtualNode[]): number[] {
   return nodes.map((node) => node.truth()[0]?.secondsPerToken ?? 1)
 }
 
 /** What was learned, with each node so many times slower. */
 function slowed(
   learned: LearnedState,
-  nodes: readonly RehearsedNode[],
+  nodes: readonly VirtualNode[],
   times: readonly number[],
 ): LearnedState {
   const scaled = ({ mean, count }: MeanRecord, factor: number) => ({ mean: mean * factor, count })

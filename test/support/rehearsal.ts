@@ -8,7 +8,7 @@ import type {
 import type { AttemptOptions } from '../../lib/simulation/fleet/attempt.ts'
 import type { Decider } from '../../lib/simulation/fleet/decider.ts'
 import { type FleetPlan, readFleetPlan } from '../../lib/simulation/fleet/fleet-plan.ts'
-import { RehearsedNode } from '../../lib/simulation/fleet/node.ts'
+import { VirtualNode } from '../../lib/simulation/fleet/node.ts'
 import { Timeline } from '../../lib/simulation/fleet/timeline.ts'
 
 /** What every load balancer does: to the node with the fewest requests, at once. It keeps what it is told, but for how far streams are. */
@@ -75,7 +75,7 @@ export interface Heard {
 export function aNode({ loaded = '', node: more = '', memory = 64 } = {}) {
   const timeline = new Timeline()
   const fleet = smallFleet(more, memory)
-  const node = new RehearsedNode(timeline, fleet, fleet.nodes[0]!, 1)
+  const node = new VirtualNode(timeline, fleet, fleet.nodes[0]!, 1)
   node.preload(loaded)
   const ask = (model: string, options: Partial<AttemptOptions> = {}) => {
     const heard: Heard = {}

@@ -7,7 +7,7 @@ import { NodeModels } from './node-models.ts'
 import type { Timeline } from './timeline.ts'
 
 /** A swap that a scheduler asked for. */
-export interface RehearsedSwap {
+export interface OrderedSwap {
   readonly victims: readonly string[]
   readonly model: string
   /** With the seconds of loading; null when it did not come about. */
@@ -21,7 +21,7 @@ const orderedKeepAlive = 3600
  * One node of the rehearsal (docs/ollama.md#scheduling, docs/routing.md#results): takes requests, answers them
  * after as long as the real one would, and loads and evicts models on its own when it is asked for one it has not loaded.
  */
-export class RehearsedNode {
+export class VirtualNode {
   readonly plan: PlannedNode
   readonly #timeline: Timeline
   readonly #models: ReadonlyMap<string, PlannedModel>
@@ -69,7 +69,7 @@ export class RehearsedNode {
   }
 
   /** Unloads the victims once they are idle, then loads the model. */
-  swap({ victims, model, onEnd }: RehearsedSwap): void {
+  swap({ victims, model, onEnd }: OrderedSwap): void {
     const load = loadOf(model, orderedKeepAlive, onEnd)
     if (this.#isUp) this.#inMemory.clear(victims, () => this.submit(load))
     else onEnd(null)
@@ -126,7 +126,7 @@ export class RehearsedNode {
 }
 
 /** An attempt that only loads a model. */
-function loadOf(model: string, keepAlive: number, onEnd: RehearsedSwap['onEnd']): AttemptOptions {
+function loadOf(model: string, keepAlive: number, onEnd: OrderedSwap['onEnd']): AttemptOptions {
   return {
     model,
     promptTokens: 0,

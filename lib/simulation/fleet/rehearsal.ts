@@ -1,15 +1,15 @@
 import type { Effect, SchedulerEvent, SchedulingRequest, Timings } from '../../scheduler/events.ts'
 import type { NodeAttempt } from './attempt.ts'
 import type { Decider } from './decider.ts'
-import type { RehearsedNode } from './node.ts'
-import type { RehearsedOutcome } from './tally.ts'
+import type { VirtualNode } from './node.ts'
+import type { TrafficOutcome } from './tally.ts'
 import type { Timeline } from './timeline.ts'
-import type { RehearsedRequest } from './traffic.ts'
+import type { TrafficRequest } from './traffic.ts'
 
 interface RehearsalOptions {
   readonly timeline: Timeline
-  readonly nodes: readonly RehearsedNode[]
-  readonly requests: readonly RehearsedRequest[]
+  readonly nodes: readonly VirtualNode[]
+  readonly requests: readonly TrafficRequest[]
   readonly decider: Decider
   /** Seconds after which callers without a token give up; null: never. */
   readonly patience: number | null
@@ -17,7 +17,7 @@ interface RehearsalOptions {
 
 /** A request that has not ended. */
 interface Open {
-  readonly request: RehearsedRequest
+  readonly request: TrafficRequest
   readonly tried: Set<string>
   attempts: number
   firstTokenAt: number | null
@@ -33,7 +33,7 @@ export interface Sample {
 
 export interface RehearsalCourse {
   /** In the order of arrival, one for each request. */
-  readonly outcomes: readonly RehearsedOutcome[]
+  readonly outcomes: readonly TrafficOutcome[]
   readonly samples: readonly Sample[]
   readonly loads: number
   /** Loads that no scheduler ordered: Ollama's own, for a request to a node that had not loaded its model. */
@@ -53,9 +53,9 @@ const longestWait = 6 * 3600
 /** Runs requests against nodes as the decider says, on virtual time: the shell around the scheduler's core, without sockets. */
 export class Rehearsal {
   readonly #options: RehearsalOptions
-  readonly #nodes: ReadonlyMap<string, RehearsedNode>
+  readonly #nodes: ReadonlyMap<string, VirtualNode>
   readonly #open = new Map<string, Open>()
-  readonly #outcomes = new Map<string, RehearsedOutcome>()
+  readonly #outcomes = new Map<string, TrafficOutcome>()
   readonly #samples: Sample[] = []
   /** Models being unloaded, by node. */
   readonly #victims = new Map<string, readonly string[]>()
@@ -88,7 +88,7 @@ export class Rehearsal {
     }
   }
 
-  #arrive(request: RehearsedRequest): void {
+  #arrive(request: TrafficRequest): void {
     const open: Open = { request, tried: new Set(), attempts: 0, firstTokenAt: null, attempt: null }
     this.#open.set(request.id, open)
     this.#take({ type: 'arrived', request: workOf(open) })
@@ -182,7 +182,7 @@ export class Rehearsal {
     else this.#take({ type: 'arrived', request: workOf(open) })
   }
 
-  #end(open: Open, end: RehearsedOutcome['end']): void {
+  #end(open: Open, end: TrafficOutcome['end']): void {
     const { request, firstTokenAt } = open
     const { cachedTokens = 0 } = open.attempt ?? {}
     const endedAt = this.#options.timeline.now
@@ -202,7 +202,7 @@ export class Rehearsal {
     })
   }
 
-  #node(name: string): RehearsedNode {
+  #node(name: string): VirtualNode {
     const node = this.#nodes.get(name)
     if (!node) throw new Error(`the decider named a node that does not exist: ${name}`)
     return node

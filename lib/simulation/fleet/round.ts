@@ -2,13 +2,13 @@ import { type Random, seededRandom } from '../../shared/random.ts'
 import { capacity } from './capacity.ts'
 import type { Decider } from './decider.ts'
 import type { FleetPlan } from './fleet-plan.ts'
-import { RehearsedNode } from './node.ts'
+import { VirtualNode } from './node.ts'
 import { Rehearsal, type RehearsalCourse } from './rehearsal.ts'
 import { disturb, type Scenario, withNoise } from './scenario.ts'
 import { mean } from './tally.ts'
 import { Timeline } from './timeline.ts'
 import { generateTrace, type TraceRow } from './trace.ts'
-import { atRate, type RehearsedRequest, requestsOf } from './traffic.ts'
+import { atRate, requestsOf, type TrafficRequest } from './traffic.ts'
 
 /** What is rehearsed, whoever decides. */
 export interface RoundOptions {
@@ -26,7 +26,7 @@ export interface RoundOptions {
 }
 
 /** Makes who decides. The nodes are for yardsticks only: they tell what nobody could know. */
-export type DeciderOf = (random: Random, nodes: readonly RehearsedNode[]) => Decider
+export type DeciderOf = (random: Random, nodes: readonly VirtualNode[]) => Decider
 
 /** Of the same seed come the same nodes and the same requests, for every decider. */
 export function rehearse(options: RoundOptions, deciderOf: DeciderOf): RehearsalCourse {
@@ -35,7 +35,7 @@ export function rehearse(options: RoundOptions, deciderOf: DeciderOf): Rehearsal
   const speeds = speedsOf(fleet, seededRandom(seed))
   const timeline = new Timeline()
   const nodes = fleet.nodes.map(
-    (node) => new RehearsedNode(timeline, fleet, node, speeds.get(node.name) ?? node.speed),
+    (node) => new VirtualNode(timeline, fleet, node, speeds.get(node.name) ?? node.speed),
   )
   if (allResident) for (const node of nodes) node.preload(node.facts().models.keys())
   const requests = requestsFor(options, speeds)
@@ -48,7 +48,7 @@ export function rehearse(options: RoundOptions, deciderOf: DeciderOf): Rehearsal
 export function requestsFor(
   { fleet, trace, load, requests, scenario, seed }: RoundOptions,
   speeds: Speeds,
-): RehearsedRequest[] {
+): TrafficRequest[] {
   const random = seededRandom(seed + 1_000_003)
   const rows = trace ? someOf(trace, requests, random) : generateTrace(requests, random)
   const unscaled = requestsOf(rows, fleet.models, random)

@@ -1,7 +1,7 @@
-import type { RehearsedNode } from './node.ts'
-import type { RehearsedOutcome } from './tally.ts'
+import type { VirtualNode } from './node.ts'
+import type { TrafficOutcome } from './tally.ts'
 import type { Timeline } from './timeline.ts'
-import type { RehearsedRequest } from './traffic.ts'
+import type { TrafficRequest } from './traffic.ts'
 
 /** What goes wrong at half time. */
 export const scenarios = ['steady', 'noisy-tenant', 'slow-node', 'dead-node'] as const
@@ -15,7 +15,7 @@ const slowDown = 8
 const aftermath = { 'noisy-tenant': 2 * noise.seconds, other: 600 }
 
 /** Adds the requests of the noisy tenant: for 60 s three times what the fleet can serve, each like one of the others. */
-export function withNoise(requests: readonly RehearsedRequest[], capacity: number): RehearsedRequest[] {
+export function withNoise(requests: readonly TrafficRequest[], capacity: number): TrafficRequest[] {
   const from = halfTime(requests)
   const added = Array.from({ length: Math.round(noise.capacities * capacity * noise.seconds) }, (_, at) => {
     const model = requests[at % requests.length]
@@ -28,8 +28,8 @@ export function withNoise(requests: readonly RehearsedRequest[], capacity: numbe
 export function disturb(
   scenario: Scenario,
   timeline: Timeline,
-  nodes: readonly RehearsedNode[],
-  requests: readonly RehearsedRequest[],
+  nodes: readonly VirtualNode[],
+  requests: readonly TrafficRequest[],
 ): void {
   const node = nodes.toSorted((a, b) => b.plan.speed - a.plan.speed)[0]
   if (scenario === 'slow-node') timeline.at(halfTime(requests), () => node?.slowDown(slowDown))
@@ -37,13 +37,13 @@ export function disturb(
 }
 
 /** Whether a request arrived soon after half time. */
-export function isAftermath(scenario: Scenario, outcomes: readonly RehearsedOutcome[]) {
+export function isAftermath(scenario: Scenario, outcomes: readonly TrafficOutcome[]) {
   const from = halfTime(outcomes.map(({ request }) => request))
   const to = from + (scenario === 'noisy-tenant' ? aftermath[scenario] : aftermath.other)
-  return ({ request }: RehearsedOutcome): boolean => request.at >= from && request.at < to
+  return ({ request }: TrafficOutcome): boolean => request.at >= from && request.at < to
 }
 
-function noisy(like: RehearsedRequest, index: number, at: number, others: number): RehearsedRequest {
+function noisy(like: TrafficRequest, index: number, at: number, others: number): TrafficRequest {
   return {
     ...like,
     id: `n${index + 1}`,
@@ -55,6 +55,6 @@ function noisy(like: RehearsedRequest, index: number, at: number, others: number
   }
 }
 
-function halfTime(requests: readonly RehearsedRequest[]): number {
+function halfTime(requests: readonly TrafficRequest[]): number {
   return (requests.at(-1)?.at ?? 0) / 2
 }

@@ -1,8 +1,8 @@
-import type { RehearsedRequest } from './traffic.ts'
+import type { TrafficRequest } from './traffic.ts'
 
 /** What became of a request. Times in seconds of the rehearsal. */
-export interface RehearsedOutcome {
-  readonly request: RehearsedRequest
+export interface TrafficOutcome {
+  readonly request: TrafficRequest
   /** `lost`: still waiting when the rehearsal was over. */
   readonly end: 'served' | 'refused' | 'failed' | 'left' | 'lost'
   /** Null when no token came. */
@@ -45,7 +45,7 @@ export interface Tally {
 const warmUp = 0.1
 
 /** Counts what became of the requests, without the first tenth. */
-export function tally(outcomes: readonly RehearsedOutcome[], goal: Goal): Tally {
+export function tally(outcomes: readonly TrafficOutcome[], goal: Goal): Tally {
   const counted = outcomes.slice(Math.floor(warmUp * outcomes.length))
   const served = counted.filter(({ end }) => end === 'served')
   const ttfts = served.map(ttftOf).sort((a, b) => a - b)
@@ -73,13 +73,13 @@ export function tally(outcomes: readonly RehearsedOutcome[], goal: Goal): Tally 
   }
 }
 
-function prefixHits(served: readonly RehearsedOutcome[]): number {
+function prefixHits(served: readonly TrafficOutcome[]): number {
   const reusable = served.reduce((sum, { request }) => sum + request.reusableTokens, 0)
   return served.reduce((sum, { cachedTokens }) => sum + cachedTokens, 0) / Math.max(1, reusable)
 }
 
 /** Seconds to the first token of a request that got one. */
-export function ttftOf({ request, firstTokenAt, endedAt }: RehearsedOutcome): number {
+export function ttftOf({ request, firstTokenAt, endedAt }: TrafficOutcome): number {
   return (firstTokenAt ?? endedAt) - request.at
 }
 
@@ -100,11 +100,11 @@ function quantile(sorted: readonly number[], share: number): number {
 }
 
 /** Share that was served within the goal. */
-export function shareWithin(outcomes: readonly RehearsedOutcome[], goal: Goal): number {
+export function shareWithin(outcomes: readonly TrafficOutcome[], goal: Goal): number {
   return outcomes.filter((outcome) => isWithin(outcome, goal)).length / Math.max(1, outcomes.length)
 }
 
-function isWithin(outcome: RehearsedOutcome, goal: Goal): boolean {
+function isWithin(outcome: TrafficOutcome, goal: Goal): boolean {
   const { request, end, firstTokenAt, endedAt } = outcome
   if (end !== 'served' || firstTokenAt === null) return false
   return ttftOf(outcome) <= goal.ttft && request.outputTokens >= goal.pace * (endedAt - firstTokenAt)

@@ -5,7 +5,7 @@ import type { PlannedModel } from './fleet-plan.ts'
 import type { TraceRow } from './trace.ts'
 
 /** One request of a rehearsal. */
-export interface RehearsedRequest {
+export interface TrafficRequest {
   readonly id: string
   /** Seconds. */
   readonly at: number
@@ -45,7 +45,7 @@ export function requestsOf(
   rows: readonly TraceRow[],
   models: readonly PlannedModel[],
   random: Random,
-): RehearsedRequest[] {
+): TrafficRequest[] {
   const bySession = new Map<string, Turn>()
   const open: Turn[] = []
   const shares = models.map(({ share }) => share)
@@ -106,7 +106,7 @@ function reusable({ promptTokens, reusableTokens }: TraceRow, { tokens }: Turn):
 }
 
 /** The same requests, arriving so many a second on average. */
-export function atRate(requests: readonly RehearsedRequest[], perSecond: number): RehearsedRequest[] {
+export function atRate(requests: readonly TrafficRequest[], perSecond: number): TrafficRequest[] {
   const first = requests[0]?.at ?? 0
   const span = (requests.at(-1)?.at ?? 0) - first
   const factor = span > 0 ? requests.length / perSecond / span : 0

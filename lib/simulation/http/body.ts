@@ -5,17 +5,17 @@ import type { DecodedBody } from './machine.ts'
 import { Refusal } from './refusal.ts'
 
 /** How a path takes the bodies of its requests. */
-export type SimulatedBodyKind = 'json' | 'json-or-zstd' | 'form' | 'stream'
+export type NodeBodyKind = 'json' | 'json-or-zstd' | 'form' | 'stream'
 
 const mostDecompressed = 20 * 1024 * 1024
 const zstdPaths = ['chat/completions', 'completions', 'embeddings', 'responses', 'messages']
-const kinds: ReadonlyMap<string, SimulatedBodyKind> = new Map([
+const kinds: ReadonlyMap<string, NodeBodyKind> = new Map([
   ...zstdPaths.map((path) => [`/v1/${path}`, 'json-or-zstd'] as const),
   ['/v1/audio/transcriptions', 'form'],
 ])
 
 /** Compressed bodies are understood on five routes only (docs/ollama.md#requests). */
-export function bodyKindOf(path: string): SimulatedBodyKind {
+export function bodyKindOf(path: string): NodeBodyKind {
   return path.startsWith('/api/blobs/') ? 'stream' : (kinds.get(path) ?? 'json')
 }
 
@@ -33,7 +33,7 @@ export async function bytesOf(request: IncomingMessage): Promise<Buffer | null> 
 /** What the body says, or why it cannot be read. */
 export async function decoded(
   bytes: Buffer,
-  kind: SimulatedBodyKind,
+  kind: NodeBodyKind,
   { headers }: IncomingMessage,
 ): Promise<DecodedBody> {
   try {

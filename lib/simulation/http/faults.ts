@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import type { SimulatedFailure } from './dialects/answer.ts'
+import type { PlannedFailure } from './dialects/answer.ts'
 import type { Stall } from './disk/downloads.ts'
 import type { Ledger } from './ledger.ts'
 
@@ -43,7 +43,7 @@ export interface FaultPlan {
   /** Every chunk is written in pieces of `bytes` bytes, `ms` milliseconds apart. */
   readonly drip?: { readonly bytes: number; readonly ms: number }
   readonly stall?: { readonly after: number; readonly ms: number }
-  readonly failure?: SimulatedFailure
+  readonly failure?: PlannedFailure
   readonly downloadStall?: Stall
   /** What a pull fetches is not what its digest says. */
   readonly corruptDownload?: true

@@ -10,7 +10,7 @@ import type { Pacer } from './engine/pacer.ts'
 import type { FaultPlan } from './faults.ts'
 import type { Ledger } from './ledger.ts'
 import type { Refusal } from './refusal.ts'
-import type { SimulatedReply } from './reply.ts'
+import type { NodeReply } from './reply.ts'
 
 /** What stands behind the HTTP face of a node; the endpoints work with it. */
 export interface Machine {
@@ -44,7 +44,7 @@ export interface NodeExchange {
   readonly upload: Readable
   readonly plan: FaultPlan
   readonly pacer: Pacer
-  readonly reply: SimulatedReply
+  readonly reply: NodeReply
   /** Aborts when the client leaves, or a fault cuts the answer. */
   readonly signal: AbortSignal
 }

@@ -9,7 +9,7 @@ const lingerMs = 500
  * The one way an answer reaches the socket: headers leave with the first chunk, each chunk in one write, and the faults of
  * the plan strike here.
  */
-export class SimulatedReply {
+export class NodeReply {
   readonly #response: ServerResponse
   readonly #plan: FaultPlan
   readonly #pacer: Pacer

@@ -8,7 +8,7 @@ import type { FaultPlan, Faults } from './faults.ts'
 import { isRecord } from './json.ts'
 import type { RequestEntry } from './ledger.ts'
 import type { DecodedBody, Machine } from './machine.ts'
-import { SimulatedReply } from './reply.ts'
+import { NodeReply } from './reply.ts'
 
 const calm: FaultPlan = {}
 const unread: DecodedBody = { value: undefined }
@@ -55,7 +55,7 @@ async function answer(machine: Machine, faults: Faults, visit: Visit): Promise<v
   const isWelcome = isLocalHost(request.headers.host ?? '') && isOriginAllowed(request.headers)
   const plan = isWelcome ? faults.claim({ method, path, model: modelOf(entry.body) }, id) : calm
   const pacer = new Pacer(machine.clock, signal)
-  const reply = new SimulatedReply(response, plan, pacer, (reason) => leaving.abort(reason))
+  const reply = new NodeReply(response, plan, pacer, (reason) => leaving.abort(reason))
   if (!isWelcome) return reply.whole(403, { type: '', text: '' })
   if (isCrossOrigin(request.headers)) {
     const isPreflight = method === 'OPTIONS'

@@ -6,7 +6,7 @@ import { defaultFleetText, readFleetPlan } from '../../../lib/simulation/fleet/f
 import { plot } from '../../../lib/simulation/fleet/plot.ts'
 import { deviation, mean, tally } from '../../../lib/simulation/fleet/tally.ts'
 import { generateTrace, readTrace } from '../../../lib/simulation/fleet/trace.ts'
-import { type RehearsedRequest, requestsOf } from '../../../lib/simulation/fleet/traffic.ts'
+import { requestsOf, type TrafficRequest } from '../../../lib/simulation/fleet/traffic.ts'
 import { LeastConnections, smallFleet } from '../../support/rehearsal.ts'
 
 test('the default fleet is the one that docs/routing.md describes', () => {
@@ -98,7 +98,7 @@ test('three of five requests continue an earlier one: same model, same tenant, a
 })
 
 test('a tally leaves out the first tenth, and counts the refused among those who did not get what they should', () => {
-  const request = (at: number, tenant: string): RehearsedRequest => ({
+  const request = (at: number, tenant: string): TrafficRequest => ({
     id: `${at}`,
     at,
     tenant,

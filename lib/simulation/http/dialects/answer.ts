@@ -2,7 +2,7 @@ import { seededRandom } from '../../../shared/random.ts'
 import type { ModelDefinition, ToolCall } from '../disk/models.ts'
 import { hashOf, piecesOf } from '../engine/tokens.ts'
 import { isRecord } from '../json.ts'
-import type { SimulatedRequest } from './request.ts'
+import type { GenerateRequest } from './request.ts'
 
 /** What the model is going to say, decided before the first token is computed. One piece is one token. */
 export interface Answer {
@@ -11,11 +11,11 @@ export interface Answer {
   readonly toolCall: ToolCall | null
   readonly doneReason: 'stop' | 'length'
   /** Where the runner fails, or null. */
-  readonly failure: SimulatedFailure | null
+  readonly failure: PlannedFailure | null
 }
 
 /** The runner fails with `text` after that many tokens. */
-export interface SimulatedFailure {
+export interface PlannedFailure {
   readonly after: number
   readonly text: string
 }
@@ -26,7 +26,7 @@ const failureText = 'an error was encountered while running the model: simulated
  * The answer of `model` to `ask`, the same on every node. The request option `x_fake` (`outTokens`, `thinkTokens`,
  * `toolCall`, `failAt`) overrides the model: real Ollama ignores unknown options, so a proxy has to pass it on.
  */
-export function answerTo(model: ModelDefinition, ask: SimulatedRequest): Answer {
+export function answerTo(model: ModelDefinition, ask: GenerateRequest): Answer {
   const wish = wishOf(ask)
   const toolCall = ask.capabilities.includes('tools') ? (wish.toolCall ?? model.toolCall ?? null) : null
   const thinks = model.capabilities.includes('thinking') && ask.think !== false
@@ -42,14 +42,14 @@ export function answerTo(model: ModelDefinition, ask: SimulatedRequest): Answer 
   }
 }
 
-function contentOf(model: ModelDefinition, ask: SimulatedRequest, outTokens: number | null): string[] {
+function contentOf(model: ModelDefinition, ask: GenerateRequest, outTokens: number | null): string[] {
   const pieces = piecesOf(textOf(model, ask))
   const missing = Math.max(0, (outTokens ?? 0) - pieces.length)
   const wished = pieces.concat(filler(model.name + ask.question, missing)).slice(0, outTokens ?? undefined)
   return stopped(wished, ask.options['stop'])
 }
 
-function textOf(model: ModelDefinition, ask: SimulatedRequest): string {
+function textOf(model: ModelDefinition, ask: GenerateRequest): string {
   if (typeof model.text === 'function') return model.text(ask.question)
   if (model.text !== undefined) return model.text
   if (ask.json) return JSON.stringify({ simulated: true, model: model.name })
@@ -87,7 +87,7 @@ function stopped(pieces: string[], stop: unknown): string[] {
   return cuts.length === 0 ? pieces : piecesOf(text.slice(0, Math.min(...cuts)))
 }
 
-function limitOf(ask: SimulatedRequest): number {
+function limitOf(ask: GenerateRequest): number {
   const limit = ask.options['num_predict']
   return typeof limit === 'number' && limit > 0 ? Math.floor(limit) : Number.POSITIVE_INFINITY
 }
@@ -99,7 +99,7 @@ interface Wish {
   readonly failAt: number | null
 }
 
-function wishOf(ask: SimulatedRequest): Wish {
+function wishOf(ask: GenerateRequest): Wish {
   const wish = isRecord(ask.options['x_fake']) ? ask.options['x_fake'] : {}
   return {
     outTokens: count(wish['outTokens']),

@@ -1,10 +1,10 @@
 import { Fields } from '../json.ts'
 import { Refusal } from '../refusal.ts'
 import { checkBase64 } from './images.ts'
-import { conversation, type Message, type SimulatedRequest } from './request.ts'
+import { conversation, type GenerateRequest, type Message } from './request.ts'
 
 /** The body of `/v1/messages` (docs/ollama.md#answers). @throws Refusal 400. */
-export function readMessages(body: unknown): SimulatedRequest {
+export function readMessages(body: unknown): GenerateRequest {
   const fields = new Fields(body, 'MessagesRequest')
   const model = fields.text('model')
   const limit = fields.number('max_tokens') ?? 0

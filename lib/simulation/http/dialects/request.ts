@@ -4,7 +4,7 @@ import { childError, Refusal, RunnerFailure } from '../refusal.ts'
 import { checkBase64, checkImageUrl } from './images.ts'
 
 /** What a generating request wants, whichever dialect it came in. */
-export interface SimulatedRequest {
+export interface GenerateRequest {
   /** As the caller wrote it: answers echo it. */
   readonly model: string
   readonly stream: boolean
@@ -33,7 +33,7 @@ export interface SimulatedRequest {
 }
 
 /** The body of `/api/chat`. @throws Refusal 400. */
-export function readChat(body: unknown): SimulatedRequest {
+export function readChat(body: unknown): GenerateRequest {
   const fields = new Fields(body, 'ChatRequest')
   const messages = fields.list('messages').map((message) => nativeMessage(message))
   const tools = fields.list('tools').length > 0
@@ -49,7 +49,7 @@ export function readChat(body: unknown): SimulatedRequest {
 }
 
 /** The body of `/api/generate`. @throws Refusal 400. */
-export function readGenerate(body: unknown): SimulatedRequest {
+export function readGenerate(body: unknown): GenerateRequest {
   const fields = new Fields(body, 'GenerateRequest')
   const prompt = fields.text('prompt')
   const raw = fields.flag('raw') ?? false
@@ -65,7 +65,7 @@ export function readGenerate(body: unknown): SimulatedRequest {
 }
 
 /** The body of `/v1/chat/completions`. @throws Refusal 400. */
-export function readChatCompletion(body: unknown): SimulatedRequest {
+export function readChatCompletion(body: unknown): GenerateRequest {
   const fields = new Fields(body, 'ChatCompletionRequest')
   const messages = fields.list('messages').flatMap((message) => openaiMessages(message))
   if (fields.list('messages').length === 0) throw new Refusal(400, "[] is too short - 'messages'")
@@ -83,7 +83,7 @@ export function readChatCompletion(body: unknown): SimulatedRequest {
 }
 
 /** The body of `/v1/completions`: templated, so a generate request in another coat. @throws Refusal 400. */
-export function readCompletion(body: unknown): SimulatedRequest {
+export function readCompletion(body: unknown): GenerateRequest {
   const fields = new Fields(body, 'CompletionRequest')
   const prompt = fields.text('prompt')
   return {

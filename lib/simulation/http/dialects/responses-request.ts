@@ -1,12 +1,12 @@
 import { Fields } from '../json.ts'
 import { Refusal } from '../refusal.ts'
 import { checkImageUrl } from './images.ts'
-import { conversation, type Message, type SimulatedRequest } from './request.ts'
+import { conversation, type GenerateRequest, type Message } from './request.ts'
 
 const efforts = ['high', 'medium', 'low', 'max', 'none']
 
 /** The body of `/v1/responses` (docs/ollama.md#answers). @throws Refusal 400. */
-export function readResponses(body: unknown): SimulatedRequest {
+export function readResponses(body: unknown): GenerateRequest {
   const fields = new Fields(body, 'ResponsesRequest')
   const instructions = fields.text('instructions')
   const system: Message[] = instructions === '' ? [] : [{ role: 'system', content: instructions, images: 0 }]

@@ -8,7 +8,7 @@ import { Refusal } from '../refusal.ts'
 import { Progress } from './progress.ts'
 import { dropUnused, fetchModel } from './transfer.ts'
 
-interface CreateAsk {
+interface CreateRequest {
   readonly name: ModelName
   /** Empty when the model is made from files. */
   readonly from: string
@@ -20,7 +20,7 @@ interface CreateAsk {
 }
 
 /** The body of `/api/create`. @throws Refusal 400. */
-export function readCreate(body: unknown): CreateAsk {
+export function readCreate(body: unknown): CreateRequest {
   const fields = new Fields(body, 'CreateRequest')
   const name = parseName(fields.text('model') || fields.text('name'))
   if (!name) throw new Refusal(400, 'invalid model name')
@@ -38,7 +38,7 @@ export function readCreate(body: unknown): CreateAsk {
 }
 
 /** `/api/create`: only blobs on this node's disk count (docs/ollama.md#model-management). */
-export async function create(machine: Machine, exchange: NodeExchange, ask: CreateAsk): Promise<void> {
+export async function create(machine: Machine, exchange: NodeExchange, ask: CreateRequest): Promise<void> {
   const progress = new Progress(exchange.reply, ask.stream)
   await progress.run(async () => {
     const base = ask.from
@@ -62,7 +62,7 @@ export async function create(machine: Machine, exchange: NodeExchange, ask: Crea
 async function baseOf(
   machine: Machine,
   exchange: NodeExchange,
-  { from }: CreateAsk,
+  { from }: CreateRequest,
   progress: Progress,
 ): Promise<ModelDefinition> {
   const name = parseName(from)
@@ -72,7 +72,7 @@ async function baseOf(
   return { ...model, parent: model.name }
 }
 
-async function filed({ blobs }: Machine, ask: CreateAsk, progress: Progress): Promise<ModelDefinition> {
+async function filed({ blobs }: Machine, ask: CreateRequest, progress: Progress): Promise<ModelDefinition> {
   const stored = [...ask.files].map(([file, digest]) => {
     const blob = blobs.get(digest)
     if (!blob && !/\.(gguf|safetensors)$/.test(file)) throw new Refusal(400, 'unknown type')
@@ -88,7 +88,7 @@ async function filed({ blobs }: Machine, ask: CreateAsk, progress: Progress): Pr
 }
 
 /** The base under the new name with the texts laid on top; its digest follows from its layers. */
-function modelled(base: ModelDefinition, { name, texts }: CreateAsk): ModelDefinition {
+function modelled(base: ModelDefinition, { name, texts }: CreateRequest): ModelDefinition {
   const added = Object.entries(texts).map(([kind, text]) => textLayer(kindOf(kind), text))
   const kinds = new Set<Layer['kind']>([...added.map(({ kind }) => kind), 'config'])
   const kept = layersOf(base).filter(({ kind }) => !kinds.has(kind))

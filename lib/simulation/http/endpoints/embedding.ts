@@ -10,7 +10,7 @@ import { Refusal, RunnerFailure } from '../refusal.ts'
 import { takeSlot } from './inference.ts'
 
 /** What a request for embeddings wants, whichever endpoint it came to. */
-interface EmbedAsk {
+interface EmbedRequest {
   readonly model: string
   readonly input: readonly string[]
   readonly keepAliveMs: number | null
@@ -22,7 +22,7 @@ interface EmbedAsk {
 }
 
 /** The body of `/api/embed`. @throws Refusal 400. */
-export function readEmbed(body: unknown): EmbedAsk {
+export function readEmbed(body: unknown): EmbedRequest {
   const fields = new Fields(body, 'EmbedRequest')
   return {
     ...nativePart(fields),
@@ -33,14 +33,14 @@ export function readEmbed(body: unknown): EmbedAsk {
 }
 
 /** The body of `/api/embeddings`: one prompt. @throws Refusal 400. */
-export function readEmbeddings(body: unknown): EmbedAsk {
+export function readEmbeddings(body: unknown): EmbedRequest {
   const fields = new Fields(body, 'EmbeddingRequest')
   const prompt = fields.text('prompt')
   return { ...nativePart(fields), input: prompt === '' ? [] : [prompt], truncate: true, dimensions: 0 }
 }
 
 /** The body of `/v1/embeddings`. @throws Refusal 400. */
-export function readEmbeddingList(body: unknown): EmbedAsk {
+export function readEmbeddingList(body: unknown): EmbedRequest {
   const fields = new Fields(body, 'EmbedRequest')
   const encoding = fields.text('encoding_format')
   if (!['', 'float', 'base64'].includes(encoding.toLowerCase())) {
@@ -64,18 +64,22 @@ export function readEmbeddingList(body: unknown): EmbedAsk {
 }
 
 /** `/api/embed`: a failure of the runner is a 400 here (docs/ollama.md#answers). */
-export async function embed(machine: Machine, exchange: NodeExchange, ask: EmbedAsk): Promise<void> {
+export async function embed(machine: Machine, exchange: NodeExchange, ask: EmbedRequest): Promise<void> {
   const { vectors, outcome } = await failingAs(400, compute(machine, exchange, ask, 'embed'))
   await exchange.reply.whole(200, { type: jsonUtf8Type, text: embedBody(ask.model, vectors, outcome) })
 }
 
-export async function embeddings(machine: Machine, exchange: NodeExchange, ask: EmbedAsk): Promise<void> {
+export async function embeddings(machine: Machine, exchange: NodeExchange, ask: EmbedRequest): Promise<void> {
   const { vectors } = await compute(machine, exchange, ask, 'embeddings')
   const text = JSON.stringify({ embedding: vectors[0] ?? [] })
   await exchange.reply.whole(200, { type: jsonUtf8Type, text })
 }
 
-export async function embeddingList(machine: Machine, exchange: NodeExchange, ask: EmbedAsk): Promise<void> {
+export async function embeddingList(
+  machine: Machine,
+  exchange: NodeExchange,
+  ask: EmbedRequest,
+): Promise<void> {
   const { vectors, outcome } = await failingAs(400, compute(machine, exchange, ask, 'embed'))
   const text = embeddingListBody(ask.model, vectors, outcome.promptTokens, ask.base64)
   await exchange.reply.whole(200, { type: jsonType, text })
@@ -94,7 +98,7 @@ const crashedText = 'do embedding request: Post "http://127.0.0.1:34567/embeddin
 async function compute(
   machine: Machine,
   exchange: NodeExchange,
-  ask: EmbedAsk,
+  ask: EmbedRequest,
   wording: 'embed' | 'embeddings',
 ): Promise<Computed> {
   const { clock, ledger, runners, shelf, speed } = machine

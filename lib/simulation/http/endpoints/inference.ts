@@ -2,7 +2,7 @@ import { isBefore } from '../../../shared/versions.ts'
 import { type Answer, answerTo } from '../dialects/answer.ts'
 import type { Head, Writer } from '../dialects/dialect.ts'
 import { type GeneratedPiece, type GenerationTimings, generate } from '../dialects/generation.ts'
-import type { SimulatedRequest } from '../dialects/request.ts'
+import type { GenerateRequest } from '../dialects/request.ts'
 import type { ModelDefinition } from '../disk/models.ts'
 import { parseName } from '../disk/names.ts'
 import { fingerprintOf } from '../engine/options.ts'
@@ -16,7 +16,7 @@ import { childError, Refusal, RunnerFailure } from '../refusal.ts'
 const tokensPerImage = 768
 
 /** The two native handlers that generate: the `/v1` routes are coats of theirs. */
-export interface SimulatedEndpoint {
+export interface GenerateEndpoint {
   readonly wording: 'chat' | 'generate'
   readonly writer: (head: Head) => Writer
   /** Thinking asked of a model that cannot is let pass (docs/ollama.md#requests). */
@@ -27,8 +27,8 @@ export interface SimulatedEndpoint {
 export async function infer(
   machine: Machine,
   exchange: NodeExchange,
-  ask: SimulatedRequest,
-  endpoint: SimulatedEndpoint,
+  ask: GenerateRequest,
+  endpoint: GenerateEndpoint,
 ): Promise<void> {
   const { runners, ledger, shelf, clock } = machine
   const { signal, reply, plan, id } = exchange
@@ -53,7 +53,7 @@ export async function infer(
   refuseUnfit(model, ask)
   const promptTokens = promptTokensOf(ask, lease.runner)
   using slot = await takeSlot(machine, exchange, lease.runner, ask.prompt)
-  await new Speaker(machine, exchange, ask, writer).answer(lease.runner, slot, { promptTokens, loadMs })
+  await new AnswerWriter(machine, exchange, ask, writer).answer(lease.runner, slot, { promptTokens, loadMs })
 }
 
 /** Waits for one of the runner's slots, and notes when there is a wait. */
@@ -69,14 +69,14 @@ export function takeSlot(
 }
 
 /** Carries one answer from the runner to the client, as a stream or as a whole. */
-class Speaker {
+class AnswerWriter {
   readonly #machine: Machine
   readonly #exchange: NodeExchange
-  readonly #ask: SimulatedRequest
+  readonly #ask: GenerateRequest
   readonly #writer: Writer
   #spoken = 0
 
-  constructor(machine: Machine, exchange: NodeExchange, ask: SimulatedRequest, writer: Writer) {
+  constructor(machine: Machine, exchange: NodeExchange, ask: GenerateRequest, writer: Writer) {
     this.#machine = machine
     this.#exchange = exchange
     this.#ask = ask
@@ -155,7 +155,7 @@ function withoutTerminator(text: string): string {
   return before < 0 ? '' : text.slice(0, before + end.length)
 }
 
-function headOf(machine: Machine, exchange: NodeExchange, ask: SimulatedRequest): Head {
+function headOf(machine: Machine, exchange: NodeExchange, ask: GenerateRequest): Head {
   return {
     model: ask.model,
     id: hashOf(`${machine.seed} ${exchange.id}`) % 999,
@@ -167,7 +167,7 @@ function headOf(machine: Machine, exchange: NodeExchange, ask: SimulatedRequest)
   }
 }
 
-function refuseIncapable(model: ModelDefinition, ask: SimulatedRequest, endpoint: SimulatedEndpoint): void {
+function refuseIncapable(model: ModelDefinition, ask: GenerateRequest, endpoint: GenerateEndpoint): void {
   const asked = JSON.stringify(ask.model)
   if (ask.think === true && !endpoint.relaxedThinking && !model.capabilities.includes('thinking')) {
     throw new Refusal(400, `${asked} does not support thinking`)
@@ -181,7 +181,7 @@ function refuseIncapable(model: ModelDefinition, ask: SimulatedRequest, endpoint
 }
 
 /** What Ollama leaves to the runner to refuse, when the model is loaded. */
-function refuseUnfit({ capabilities }: ModelDefinition, { unfit, images }: SimulatedRequest): void {
+function refuseUnfit({ capabilities }: ModelDefinition, { unfit, images }: GenerateRequest): void {
   if (unfit) throw unfit
   if (images > 0 && !capabilities.includes('vision')) {
     throw childError(
@@ -192,7 +192,7 @@ function refuseUnfit({ capabilities }: ModelDefinition, { unfit, images }: Simul
 }
 
 /** Ollama drops old messages until the prompt fits, unless the request forbids it: then the child's own error comes out. */
-function promptTokensOf(ask: SimulatedRequest, runner: PacedRunner): number {
+function promptTokensOf(ask: GenerateRequest, runner: PacedRunner): number {
   const tokens = countTokens(ask.prompt) + tokensPerImage * ask.images
   const { ctx } = runner.shape
   if (tokens <= ctx || ask.truncate) return Math.min(tokens, ctx)

@@ -45,13 +45,13 @@ export function ps({ clock, runners }: Machine, exchange: NodeExchange): Promise
   return send(exchange, { models })
 }
 
-interface ShowAsk {
+interface ShowRequest {
   readonly model: string
   readonly verbose: boolean
 }
 
 /** The model a body of `/api/show` names. @throws Refusal 400. */
-export function readShow(body: unknown): ShowAsk {
+export function readShow(body: unknown): ShowRequest {
   const fields = new Fields(body, 'ShowRequest')
   const model = fields.text('model') || fields.text('name')
   if (model === '') throw new Refusal(400, 'model is required')
@@ -59,7 +59,7 @@ export function readShow(body: unknown): ShowAsk {
 }
 
 /** `/api/show`. The template and the Modelfile say what this is. */
-export function show({ shelf }: Machine, exchange: NodeExchange, ask: ShowAsk): Promise<void> {
+export function show({ shelf }: Machine, exchange: NodeExchange, ask: ShowRequest): Promise<void> {
   const { model, modifiedAt } = shelf.manifestOf(ask.model, 'chat')
   const { license, parameters, system, template = '{{ .Prompt }}' } = model
   return send(exchange, {
@@ -84,7 +84,7 @@ function modelfileOf({ name, parent, system }: ModelDefinition): string {
 }
 
 /** Arrays come out as null unless asked for, and Copilot is told the requested name (docs/ollama.md#answers). */
-function modelInfoOf(model: ModelDefinition, ask: ShowAsk, { headers }: NodeExchange) {
+function modelInfoOf(model: ModelDefinition, ask: ShowRequest, { headers }: NodeExchange) {
   const isCopilot = headers['user-agent']?.startsWith('GitHubCopilotChat/') ?? false
   return {
     'general.architecture': model.family,

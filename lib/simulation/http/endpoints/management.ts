@@ -4,7 +4,7 @@ import type { Machine, NodeExchange } from '../machine.ts'
 import { Refusal } from '../refusal.ts'
 import { dropUnused } from './transfer.ts'
 
-interface CopyAsk {
+interface CopyRequest {
   readonly source: string
   readonly destination: string
 }
@@ -16,7 +16,7 @@ export function readDelete(body: unknown): string {
 }
 
 /** The body of `/api/copy`. @throws Refusal 400. */
-export function readCopy(body: unknown): CopyAsk {
+export function readCopy(body: unknown): CopyRequest {
   const fields = new Fields(body, 'CopyRequest')
   return { source: fields.text('source'), destination: fields.text('destination') }
 }
@@ -33,7 +33,7 @@ export function remove(machine: Machine, { reply }: NodeExchange, text: string):
 }
 
 /** `/api/copy`: the same blobs and digest under a second name. */
-export function copy(machine: Machine, { reply }: NodeExchange, ask: CopyAsk): Promise<void> {
+export function copy(machine: Machine, { reply }: NodeExchange, ask: CopyRequest): Promise<void> {
   const { shelf, clock } = machine
   const source = nameIn(ask, 'source')
   const destination = nameIn(ask, 'destination')
@@ -45,7 +45,7 @@ export function copy(machine: Machine, { reply }: NodeExchange, ask: CopyAsk): P
   return reply.whole(200, { type: '', text: '' })
 }
 
-function nameIn(ask: CopyAsk, field: keyof CopyAsk): ModelName {
+function nameIn(ask: CopyRequest, field: keyof CopyRequest): ModelName {
   const name = parseName(ask[field])
   if (!name) throw new Refusal(400, `${field} ${JSON.stringify(ask[field])} is invalid`)
   return name

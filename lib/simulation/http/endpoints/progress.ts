@@ -2,7 +2,7 @@ import { jsonUtf8Type } from '../dialects/dialect.ts'
 import { nativeErrors } from '../dialects/native.ts'
 import { goJson } from '../json.ts'
 import { Refusal } from '../refusal.ts'
-import type { SimulatedReply } from '../reply.ts'
+import type { NodeReply } from '../reply.ts'
 
 /** One line of a progress stream; zeros are left out, as Go does. */
 interface ProgressLine {
@@ -20,11 +20,11 @@ export const tickMs = 60
  * or with `stream: false` the last line alone, and a failure is a 500.
  */
 export class Progress {
-  readonly #reply: SimulatedReply
+  readonly #reply: NodeReply
   readonly #isStream: boolean
   #last = ''
 
-  constructor(reply: SimulatedReply, isStream: boolean) {
+  constructor(reply: NodeReply, isStream: boolean) {
     this.#reply = reply
     this.#isStream = isStream
   }

@@ -18,22 +18,22 @@ import {
   readEmbeddings,
 } from './embedding.ts'
 import { cloudModel, cloudStatus, isAway, recommendations, signOut, unauthorized } from './identity.ts'
-import { infer, type SimulatedEndpoint } from './inference.ts'
+import { type GenerateEndpoint, infer } from './inference.ts'
 import { heartbeat, modelList, modelOf, ps, readShow, show, tags, version } from './inventory.ts'
 import { copy, readCopy, readDelete, remove } from './management.ts'
-import { readTranscription, type TranscriptionAsk, transcriptionEndpoint } from './transcription.ts'
+import { readTranscription, type TranscriptionRequest, transcriptionEndpoint } from './transcription.ts'
 import { pull, push, readPull, readPush } from './transfer.ts'
 import { headBlob, postBlob } from './upload.ts'
 
 type Handler = (machine: Machine, exchange: NodeExchange) => Promise<void>
 type Methods = Readonly<Record<string, Handler>>
 
-const chat: SimulatedEndpoint = { wording: 'chat', writer: chatWriter }
-const generate: SimulatedEndpoint = { wording: 'generate', writer: generateWriter }
-const chatCompletion: SimulatedEndpoint = { wording: 'chat', writer: chatCompletionWriter }
-const completion: SimulatedEndpoint = { wording: 'generate', writer: completionWriter }
-const responses: SimulatedEndpoint = { wording: 'chat', writer: responsesWriter }
-const messages: SimulatedEndpoint = { wording: 'chat', writer: messagesWriter, relaxedThinking: true }
+const chat: GenerateEndpoint = { wording: 'chat', writer: chatWriter }
+const generate: GenerateEndpoint = { wording: 'generate', writer: generateWriter }
+const chatCompletion: GenerateEndpoint = { wording: 'chat', writer: chatCompletionWriter }
+const completion: GenerateEndpoint = { wording: 'generate', writer: completionWriter }
+const responses: GenerateEndpoint = { wording: 'chat', writer: responsesWriter }
+const messages: GenerateEndpoint = { wording: 'chat', writer: messagesWriter, relaxedThinking: true }
 
 /** Every path of the node, with its methods in the order that a 405 lists them. */
 const routes: Readonly<Record<string, Methods>> = {
@@ -123,13 +123,13 @@ function redirected(method: string, location: string): Handler {
   return (_machine, { reply }) => reply.whole(isRead ? 301 : 307, body, { Location: location })
 }
 
-function transcribe(machine: Machine, exchange: NodeExchange, ask: TranscriptionAsk): Promise<void> {
+function transcribe(machine: Machine, exchange: NodeExchange, ask: TranscriptionRequest): Promise<void> {
   return infer(machine, exchange, ask, transcriptionEndpoint(ask))
 }
 
 function generating(
   read: (body: unknown) => Parameters<typeof infer>[2],
-  endpoint: SimulatedEndpoint,
+  endpoint: GenerateEndpoint,
   errors: ErrorStyle,
 ) {
   return taking(

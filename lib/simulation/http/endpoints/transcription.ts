@@ -1,16 +1,16 @@
 import { type GenerationOutcome, type Head, jsonType, type Writer } from '../dialects/dialect.ts'
-import { readChat, type SimulatedRequest } from '../dialects/request.ts'
+import { type GenerateRequest, readChat } from '../dialects/request.ts'
 import { Fields, goString } from '../json.ts'
 import { Refusal } from '../refusal.ts'
-import type { SimulatedEndpoint } from './inference.ts'
+import type { GenerateEndpoint } from './inference.ts'
 
 /** What a form of `/v1/audio/transcriptions` wants: a chat about a file, of which only name and size count. */
-export interface TranscriptionAsk extends SimulatedRequest {
+export interface TranscriptionRequest extends GenerateRequest {
   readonly plainText: boolean
 }
 
 /** The form of `/v1/audio/transcriptions`. @throws Refusal 400. */
-export function readTranscription(body: unknown): TranscriptionAsk {
+export function readTranscription(body: unknown): TranscriptionRequest {
   const fields = new Fields(body, 'TranscriptionRequest')
   const file = fields.record('file')
   if (file['name'] === undefined) throw new Refusal(400, 'file is required')
@@ -23,7 +23,7 @@ export function readTranscription(body: unknown): TranscriptionAsk {
 }
 
 /** How the answer to `ask` is written: as a whole, in JSON or as plain text (docs/ollama.md#answers). */
-export function transcriptionEndpoint({ plainText }: TranscriptionAsk): SimulatedEndpoint {
+export function transcriptionEndpoint({ plainText }: TranscriptionRequest): GenerateEndpoint {
   const textOf = ({ answer }: GenerationOutcome) => answer.content.join('')
   const write = (text: string) => (plainText ? text : `{"text":${goString(text)}}\n`)
   const wholeType = plainText ? 'text/plain; charset=utf-8' : jsonType

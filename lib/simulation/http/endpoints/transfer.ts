@@ -8,29 +8,29 @@ import { Refusal } from '../refusal.ts'
 import { Progress, tickMs } from './progress.ts'
 
 /** A pull or a push of one model. */
-interface TransferAsk {
+interface TransferRequest {
   readonly name: ModelName
   readonly stream: boolean
 }
 
 /** The body of `/api/pull`. @throws Refusal 400. */
-export function readPull(body: unknown): TransferAsk {
+export function readPull(body: unknown): TransferRequest {
   return readTransfer(body, 'PullRequest')
 }
 
 /** The body of `/api/push`. @throws Refusal 400. */
-export function readPush(body: unknown): TransferAsk {
+export function readPush(body: unknown): TransferRequest {
   return readTransfer(body, 'PushRequest')
 }
 
 /** `/api/pull` (docs/ollama.md#model-management). */
-export async function pull(machine: Machine, exchange: NodeExchange, ask: TransferAsk): Promise<void> {
+export async function pull(machine: Machine, exchange: NodeExchange, ask: TransferRequest): Promise<void> {
   const progress = new Progress(exchange.reply, ask.stream)
   await progress.run(() => fetchModel(machine, exchange, ask.name, progress))
 }
 
 /** `/api/push`: nothing leaves the process, but it takes as long as the network would. */
-export async function push(machine: Machine, exchange: NodeExchange, ask: TransferAsk): Promise<void> {
+export async function push(machine: Machine, exchange: NodeExchange, ask: TransferRequest): Promise<void> {
   const progress = new Progress(exchange.reply, ask.stream)
   await progress.run(async () => {
     await progress.say('retrieving manifest')
@@ -136,7 +136,7 @@ function refuseCorrupt({ blobs }: Machine, [layer]: readonly Layer[]): void {
   throw new Refusal(500, `digest mismatch, file must be downloaded again: want ${layer.digest}, got ${got}`)
 }
 
-function readTransfer(body: unknown, struct: string): TransferAsk {
+function readTransfer(body: unknown, struct: string): TransferRequest {
   const fields = new Fields(body, struct)
   const name = parseName(fields.text('model') || fields.text('name'))
   if (!name) throw new Refusal(400, 'invalid model name')
