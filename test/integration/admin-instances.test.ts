@@ -76,7 +76,7 @@ suite('instances in the admin API', () => {
     assert.equal((await fetch(`${instance.adminUrl}/leader`)).status, 200)
   })
 
-  test('a leader steps down when it is asked to, and says so when it is not the leader; send this to the leader: llamero instance list', async () => {
+  test('a leader steps down when it is asked to, and a standby refuses', async () => {
     assert.equal((await call('POST', '/test/step-down')).status, 200)
     assert.equal((await fetch(`${instance.adminUrl}/leader`)).status, 503)
     const again = await call('POST', '/test/step-down')
