@@ -181,7 +181,10 @@ export class Candidates extends CostTable {
     const { swap } = runner.node
     if (swap?.runner !== runner) return false
     const { hangS } = this.context.rules.swaps
-    return swap.askedAt === null || this.costTerms(row).at < swap.askedAt + Math.max(hangS, 3 * runner.loadS)
+    return (
+      swap.requestedAt === null ||
+      this.costTerms(row).at < swap.requestedAt + Math.max(hangS, 3 * runner.loadS)
+    )
   }
 
   #tierOf(row: number): Tier {

@@ -120,8 +120,8 @@ export function earliest(ends: readonly number[]): number {
 function swapEnd(runner: Runner, context: CostContext, now: number): number {
   const { swap } = runner.node
   if (!swap) return now
-  if (swap.askedAt !== null) {
-    const due = swap.askedAt + runner.loadS
+  if (swap.requestedAt !== null) {
+    const due = swap.requestedAt + runner.loadS
     return due + 2 * Math.max(0, now - due)
   }
   const ends = swap.victims.flatMap((victim) => endsOf(victim, context, now))

@@ -10,7 +10,7 @@ export class FleetState {
   readonly #rules: Parameters['swaps']
   readonly #nodes = new Map<string, NodeState>()
   /** Nodes that left the fleet while requests ran there: the requests still run when the node comes back. */
-  readonly #gone = new Map<string, NodeState>()
+  readonly #departed = new Map<string, NodeState>()
   #residencyStamp = 0
   /** Cache of `replicas`, by model and variant. */
   readonly #replicas = new Map<string, number>()
@@ -38,10 +38,10 @@ export class FleetState {
   /** Takes in the whole fleet. A missing node is forgotten, but not what was learned from it. */
   update(facts: readonly NodeFacts[], now: number): void {
     const names = new Set(facts.map(({ name }) => name))
-    for (const [name, node] of this.#nodes) if (!names.has(name)) this.#lose(name, node)
-    for (const [name, node] of this.#gone) if (node.active === 0) this.#gone.delete(name)
+    for (const [name, node] of this.#nodes) if (!names.has(name)) this.#remove(name, node)
+    for (const [name, node] of this.#departed) if (node.active === 0) this.#departed.delete(name)
     for (const each of facts) {
-      const node = this.#nodes.get(each.name) ?? this.#meet(each)
+      const node = this.#nodes.get(each.name) ?? this.#add(each)
       for (const { model, size } of each.resident) this.#sizes.set(model, size)
       node.update(each, now)
     }
@@ -90,16 +90,16 @@ export class FleetState {
     return memoryPerByte * (node.facts.models.get(model) ?? 0) + memoryBesides
   }
 
-  #lose(name: string, node: NodeState): void {
+  #remove(name: string, node: NodeState): void {
     this.#nodes.delete(name)
-    node.unmark()
+    node.endSwap()
     node.unfollow()
-    this.#gone.set(name, node)
+    this.#departed.set(name, node)
   }
 
-  #meet(facts: NodeFacts): NodeState {
-    const node = this.#gone.get(facts.name) ?? new NodeState(facts, this.#learning, this.#rules)
-    this.#gone.delete(facts.name)
+  #add(facts: NodeFacts): NodeState {
+    const node = this.#departed.get(facts.name) ?? new NodeState(facts, this.#learning, this.#rules)
+    this.#departed.delete(facts.name)
     this.#nodes.set(facts.name, node)
     return node
   }

@@ -77,11 +77,11 @@ export class NodeMemory {
     this.#mostSeen = Math.max(this.#mostSeen, bytes)
     const seen = new Set(resident.map(({ model }) => model))
     for (const runner of [...this.#loaded.values()])
-      if (!seen.has(runner.model) && !this.#isOurs(runner.model, now)) {
+      if (!seen.has(runner.model) && !this.#isOverridden(runner.model, now)) {
         this.#isFull ||= this.isSettling
         this.#unload(runner)
       }
-    for (const fact of resident) if (!this.#isOurs(fact.model, now)) this.#see(fact)
+    for (const fact of resident) if (!this.#isOverridden(fact.model, now)) this.#addSeen(fact)
   }
 
   /**
@@ -102,18 +102,18 @@ export class NodeMemory {
   }
 
   /** Facts show a model in memory. */
-  #see(fact: RunnerFacts): void {
+  #addSeen(fact: RunnerFacts): void {
     const { model, variant, size, sizeVram, contextLength } = fact
     const residence = { size, sizeVram, contextLength }
     const known = this.#loaded.get(model)?.residence
     // The same object: its prompt cache is still valid.
-    if (known && this.#knows(fact)) Object.assign(known, residence)
+    if (known && this.#isKnown(fact)) Object.assign(known, residence)
     // Another client may have loaded it: its context tells which variants it serves.
     else this.#load(this.runner(model, variant ?? contextVariant(contextLength)), residence, variant === null)
   }
 
   /** Whether facts mean the known runner, rather than one with other options. */
-  #knows({ model, variant, contextLength }: RunnerFacts): boolean {
+  #isKnown({ model, variant, contextLength }: RunnerFacts): boolean {
     const loaded = this.#loaded.get(model)
     if (!loaded?.residence) return false
     if (variant !== null) return variant === loaded.variant
@@ -139,9 +139,9 @@ export class NodeMemory {
   }
 
   /** Whether a swap overrides facts about a model: one has just moved it, or is moving it. */
-  #isOurs(model: string, now: number): boolean {
+  #isOverridden(model: string, now: number): boolean {
     const { swap } = this.#node
-    const isSwapping = swap !== null && swap.askedAt !== null
+    const isSwapping = swap !== null && swap.requestedAt !== null
     if (isSwapping && (swap.runner.model === model || swap.victims.some((victim) => victim.model === model)))
       return true
     return (this.#settling.get(model) ?? Number.NEGATIVE_INFINITY) > now

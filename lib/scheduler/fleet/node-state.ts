@@ -118,7 +118,7 @@ export class NodeState implements HostNode {
     const { time } = inFlight.runner
     if (inFlight.isReading) {
       inFlight.isReading = false
-      time.turned(now)
+      time.promptRead(now)
       inFlight.wroteWith = time.read(now)
     }
     this.touch()
@@ -132,20 +132,20 @@ export class NodeState implements HostNode {
     this.touch()
   }
 
-  mark(runner: Runner, victims: readonly Runner[], now: number): void {
-    this.#swap = { runner, victims, since: now, askedAt: null }
+  beginSwap(runner: Runner, victims: readonly Runner[], now: number): void {
+    this.#swap = { runner, victims, since: now, requestedAt: null }
     this.touch()
   }
 
   /** The requests of the victims have ended, and the load was requested. */
-  asked(now: number): void {
-    if (this.#swap) this.#swap = { ...this.#swap, askedAt: now }
+  loadRequested(now: number): void {
+    if (this.#swap) this.#swap = { ...this.#swap, requestedAt: now }
     this.#isTried = this.#facts.isOnTrial ?? false
     this.touch()
   }
 
   /** Ends the swap; victims that are still loaded may take requests again. */
-  unmark(): void {
+  endSwap(): void {
     this.#swap = null
     this.touch()
   }
@@ -172,6 +172,6 @@ export class NodeState implements HostNode {
     const swap = this.#swap
     if (!swap) return
     this.#memory.swapped(swap, kept, isLoaded ? size : null, now + this.#rules.settleS)
-    this.unmark()
+    this.endSwap()
   }
 }

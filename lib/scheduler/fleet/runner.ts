@@ -50,7 +50,7 @@ export interface Swap {
   readonly victims: readonly Runner[]
   readonly since: number
   /** When the victims ran no requests and the load was requested; null until then. */
-  readonly askedAt: number | null
+  readonly requestedAt: number | null
 }
 
 /** After a swap that failed or was given up: until when it is not tried again. */

@@ -22,14 +22,14 @@ export class Swaps {
 
   /** Whether victims still run requests: such a swap may end by time alone. */
   get isDraining(): boolean {
-    for (const { swap } of this.#nodes) if (swap && swap.askedAt === null) return true
+    for (const { swap } of this.#nodes) if (swap && swap.requestedAt === null) return true
     return false
   }
 
   begin(runner: Runner, victims: readonly Runner[], now: number): void {
     const node = this.#fleet.node(runner.node.name)
     if (!node) return
-    node.mark(runner, victims, now)
+    node.beginSwap(runner, victims, now)
     this.#nodes.add(node)
   }
 
@@ -39,7 +39,7 @@ export class Swaps {
     for (const node of this.#nodes) {
       const { swap } = node
       if (!swap || this.#fleet.node(node.name) !== node) this.#nodes.delete(node)
-      else if (swap.askedAt === null) this.#drain(node, swap, isWanted, effects, now)
+      else if (swap.requestedAt === null) this.#drain(node, swap, isWanted, effects, now)
     }
     return effects
   }
@@ -47,7 +47,7 @@ export class Swaps {
   swapped({ node: name, model, ok, loadS: tookS, kept = [], isBusy = false }: Swapped, now: number): void {
     const node = this.#fleet.node(name)
     const swap = node?.swap
-    if (!node || !swap || swap.askedAt === null || swap.runner.model !== model) return
+    if (!node || !swap || swap.requestedAt === null || swap.runner.model !== model) return
     if (ok) swap.runner.pace.node.loaded(node.facts.models.get(model) ?? 0, tookS)
     node.swapped(ok, kept, this.#fleet.size(swap.runner), now)
     if (!ok && !isBusy) node.pause(swap.runner, kept.length === 0, now)
@@ -65,11 +65,11 @@ export class Swaps {
     const isOverdue = now >= swap.since + this.#rules.drainS
     if (isOverdue) node.pause(swap.runner, false, now)
     if (isOverdue || !node.facts.available || !isWanted(model)) {
-      node.unmark()
+      node.endSwap()
       return
     }
     if (swap.victims.some(({ inFlight }) => inFlight.size > 0)) return
-    node.asked(now)
+    node.loadRequested(now)
     const victims = swap.victims.map((victim) => victim.model)
     effects.push({ type: 'swap', node: node.name, victims, model, variant, loadS: swap.runner.loadS })
   }

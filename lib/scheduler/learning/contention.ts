@@ -64,7 +64,7 @@ export class RunnerTime {
     return this.#readers
   }
 
-  /** @param reads it reads its prompt until `turned`; otherwise it counts as writing from the start. */
+  /** @param reads it reads its prompt until `promptRead`; otherwise it counts as writing from the start. */
   began(reads: boolean, now: number): void {
     if (this.#readers + this.#writers === 0) this.#gpu.joined(now)
     this.#settle(now)
@@ -73,7 +73,7 @@ export class RunnerTime {
   }
 
   /** A request has read its prompt and begins to write. */
-  turned(now: number): void {
+  promptRead(now: number): void {
     this.#settle(now)
     this.#readers--
     this.#writers++

@@ -58,13 +58,13 @@ export function claimsOf(
 /** The claim of a load under way: its victims get no new requests, and once the load is late, no other model does. */
 function loadClaim(node: NodeState, { claimS }: Rules, now: number): Claim | null {
   const { swap } = node
-  if (!swap || swap.askedAt === null) return null
-  const { runner, askedAt, victims } = swap
-  const isLate = now >= askedAt + lateS(runner, claimS)
+  if (!swap || swap.requestedAt === null) return null
+  const { runner, requestedAt, victims } = swap
+  const isLate = now >= requestedAt + lateS(runner, claimS)
   if (!isLate && victims.length === 0) return null
   const { model } = runner
-  if (isLate) return { model, since: askedAt, victims: null, inTheWay: inTheWay(node, model) }
-  return { model, since: askedAt, victims: victims.map((victim) => victim.model), inTheWay: [] }
+  if (isLate) return { model, since: requestedAt, victims: null, inTheWay: inTheWay(node, model) }
+  return { model, since: requestedAt, victims: victims.map((victim) => victim.model), inTheWay: [] }
 }
 
 function sentClaim(node: NodeState, { claimS }: Rules, now: number): Claim | null {
