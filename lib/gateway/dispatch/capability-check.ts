@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { claims, missingCapability } from '../../fleet/capabilities.ts'
 import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
@@ -33,7 +34,7 @@ export class CapabilityCheck {
   readonly #clock: Clock
   readonly #log: Log
   /** When a warning was last logged, by node and model. */
-  readonly #warned = new Map<string, number>()
+  readonly #warned = new LRUCache<string, number>({ max: maxRemembered })
 
   constructor(clock: Clock, log: Log) {
     this.#clock = clock
@@ -60,7 +61,6 @@ export class CapabilityCheck {
     const key = `${node} ${model}`
     const now = this.#clock.now()
     if (now - (this.#warned.get(key) ?? Number.NEGATIVE_INFINITY) < warnMs) return
-    if (this.#warned.size >= maxRemembered) this.#warned.clear()
     this.#warned.set(key, now)
     const hint = 'its files may be damaged: pull the model again on that node'
     this.#log.warn('a node refuses what another with the model can do', { node, model, reason, hint })

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { aliasesOf } from '../../fleet/aliases.ts'
 import { namespaceOf } from '../../fleet/documents/names.ts'
 import type { InventoryModel } from '../../fleet/node.ts'
@@ -48,8 +49,11 @@ const lists: Readonly<Record<ListName, List>> = {
   },
 }
 
-/** Bodies by basis, list and rights: polling clients ask every few seconds. */
-const cache = new WeakMap<object, WeakMap<object, Map<string, Buffer>>>()
+/** By list and rights. */
+type Bodies = LRUCache<string, Buffer>
+
+/** Bodies by basis: polling clients ask every few seconds. */
+const cache = new WeakMap<object, WeakMap<object, Bodies>>()
 /** Kept bodies per basis. Each may be megabytes, and there may be as many rights as keys. */
 const maxKept = 16
 
@@ -82,14 +86,13 @@ function listed(snapshot: Snapshot, name: ListName, caller: Caller): Buffer {
   const tenant = aliasesOf(snapshot.routes).length > 0 ? caller.tenant : ''
   const key = `${name} ${JSON.stringify([caller.models, caller.options, tenant])}`
   const body = kept.get(key) ?? Buffer.from(list.body(snapshot, caller))
-  if (kept.size >= maxKept && !kept.has(key)) kept.clear()
   kept.set(key, body)
   return body
 }
 
-function keptFor([first, second = first]: readonly [object, object?]): Map<string, Buffer> {
-  const bySecond = cache.get(first) ?? new WeakMap<object, Map<string, Buffer>>()
-  const kept = bySecond.get(second) ?? new Map<string, Buffer>()
+function keptFor([first, second = first]: readonly [object, object?]): Bodies {
+  const bySecond = cache.get(first) ?? new WeakMap<object, Bodies>()
+  const kept = bySecond.get(second) ?? new LRUCache<string, Buffer>({ max: maxKept })
   cache.set(first, bySecond.set(second, kept))
   return kept
 }

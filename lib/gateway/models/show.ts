@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { byHealth, type NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { holdersText } from '../../scheduler/queue/holders.ts'
@@ -15,7 +16,6 @@ import { isForeign, isUnauthorized } from '../response/not-ollama.ts'
 import { parseObject } from '../response/ollama-json.ts'
 import type { UpstreamFailure, UpstreamOutcome } from '../response/outcome.ts'
 import type { NodeClient } from '../upstream/node-client.ts'
-import { Recent } from './show-cache.ts'
 
 interface ShowCacheOptions {
   readonly client: NodeClient
@@ -35,7 +35,7 @@ interface Question {
 const maxBodyBytes = 64 * 1024
 /** Bytes of a verbose response with a large vocabulary. */
 const maxAnswerBytes = 32 * 1024 * 1024
-const maxKeptBytes = 64 * 1024 * 1024
+const maxCacheBytes = 64 * 1024 * 1024
 
 /**
  * `/api/show`: answered by any node that has the model, the newest copy first, without a slot since no runner is
@@ -44,7 +44,12 @@ const maxKeptBytes = 64 * 1024 * 1024
  */
 export class ShowCache {
   readonly #options: ShowCacheOptions
-  readonly #cache = new Recent(maxKeptBytes)
+  readonly #cache = new LRUCache<string, Buffer>({
+    maxSize: maxCacheBytes,
+    // A single body must not displace most others.
+    maxEntrySize: maxCacheBytes / 2,
+    sizeCalculation: (body) => Math.max(1, body.length),
+  })
   readonly #inFlight = new Map<string, Promise<UpstreamOutcome>>()
 
   constructor(options: ShowCacheOptions) {
@@ -122,7 +127,7 @@ export class ShowCache {
 
   #keep(node: NodeView, model: string, key: string, outcome: UpstreamOutcome): void {
     if (outcome.kind === 'refused') {
-      if (outcome.status < 300 && node.onDisk.get(model)) this.#cache.keep(key, outcome.body)
+      if (outcome.status < 300 && node.onDisk.get(model)) this.#cache.set(key, outcome.body)
       if (outcome.status !== 404) return
     }
     this.#options.requestProbe(node.name)
