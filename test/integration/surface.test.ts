@@ -121,10 +121,10 @@ suite('every path of Ollama:', () => {
       assert.match(answer.type, path === '/' ? /^text\/plain/ : /^application\/json/)
       if (expected !== 'ok') assert.deepEqual(node.received, [])
       if (expected === 'admin only' && method !== 'HEAD')
-        assert.match(answer.text, /key of scope admin.*llamero key create/)
+        assert.match(answer.text, /needs the scope admin.*llamero key create/)
       if (expected === 'refused' && method !== 'HEAD') {
         assert.match(answer.text, errorShapes[dialect])
-        assert(answer.text.includes(`llamero does not serve ${path} `), answer.text)
+        assert(answer.text.includes(`llamero does not serve ${path}: `), answer.text)
       }
       const metrics = await gateway.metrics.registry.metrics()
       assert.match(metrics, new RegExp(`requests_total\\{api="${api}"`))
