@@ -116,7 +116,7 @@ suite('a caller who leaves', () => {
     await leave(caller, gateway, () => allClosed(node))
   })
 
-  test('while it reads nothing and the node is held back (160 paused)', async () => {
+  test('while it reads nothing and the node is paused (160 paused)', async () => {
     await using flood = await startFlood()
     await using gateway = await gatewayTo([{ name: 'n', url: flood.node.url, loaded: ['m:latest'] }])
     const caller = call(gateway)
@@ -166,7 +166,7 @@ async function startFlood() {
   }
 }
 
-test('a stalled reader costs less than a MiB here, and nobody else a thing (P16, 125)', async () => {
+test('a stalled reader costs less than a MiB, and does not slow others (P16, 125)', async () => {
   const streams = 40
   await using flood = await startFlood()
   await using other = await startRawNode((socket) => socket.write(rawAnswer('{"done":true}')))
@@ -198,7 +198,7 @@ function heldBytes(): number {
   return heapUsed + arrayBuffers
 }
 
-test('a node that swallows connects fails within the connect limit, and another answers (137)', async () => {
+test('a node that accepts no connection fails within the connect limit, and another answers (137)', async () => {
   await using hole = await blackHole()
   await using good = await startRawNode((socket) => socket.write(rawAnswer('{"done":true}')))
   const nodes = [
@@ -218,7 +218,7 @@ for (const [what, health, fault] of [
   ['whose probes time out', 'slow', 'timeout'],
   ['whose status routes answer nonsense', 'down', 'answer'],
 ] as const) {
-  test(`a node ${what} keeps what it has not begun to answer (302)`, async () => {
+  test(`a node ${what} keeps requests without a response (302)`, async () => {
     let answer = () => {}
     await using busy = await startRawNode((socket) => {
       answer = () => void socket.write(rawAnswer('{"done":true}'))
@@ -244,7 +244,7 @@ for (const [what, health, fault] of [
   })
 }
 
-test('a node that goes down without a word loses what it has not begun to answer (137)', async () => {
+test('a node that vanishes loses requests without a response (137)', async () => {
   await using mute = await startRawNode(() => {})
   await using good = await startRawNode((socket) => socket.write(rawAnswer('{"done":true}')))
   const nodes = (health: 'up' | 'down') => [

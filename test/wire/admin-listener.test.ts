@@ -27,12 +27,12 @@ async function aListener(limits: ConstructorParameters<typeof AdminServer>[1]) {
 }
 
 suite('the admin listener', () => {
-  test('gives up on headers that do not come (347)', async () => {
+  test('times out when headers do not come (347)', async () => {
     await using listener = await aListener({ headersTimeout: 100 })
     assert.match(await exchangeBytes(listener.port, head), /^HTTP\/1.1 408 /)
   })
 
-  test('gives up on a body that does not come (347)', async () => {
+  test('times out when a body does not come (347)', async () => {
     await using listener = await aListener({ headersTimeout: 100, requestTimeout: 200 })
     const bytes =
       'PUT /admin/v1/nodes/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nAuthorization: Bearer x\r\n'
@@ -40,7 +40,7 @@ suite('the admin listener', () => {
     assert.match(answer, /^HTTP\/1.1 408 /)
   })
 
-  test('takes so many connections and no more, and counts those it refuses (347)', async () => {
+  test('limits its connections, and counts those it refuses (347)', async () => {
     await using listener = await aListener({ maxConnections: 2 })
     const open = [0, 1].map(() => connect(listener.port, '127.0.0.1'))
     await Promise.all(open.map((socket) => once(socket, 'connect')))
@@ -53,7 +53,7 @@ suite('the admin listener', () => {
     for (const socket of open) socket.destroy()
   })
 
-  test('closes a connection after so many requests (347)', async () => {
+  test('closes a connection after its limit of requests (347)', async () => {
     await using listener = await aListener({ maxRequestsPerSocket: 3 })
     const answer = await exchangeBytes(listener.port, `${head}\r\n`.repeat(3))
     assert.equal(answer.match(/HTTP\/1.1 200 OK/g)?.length, 3)
@@ -136,7 +136,7 @@ suite('a body for the admin API', () => {
     }
   })
 
-  test('is refused with 413 where it is larger than 256 KiB, as it comes or unfolded (347)', async () => {
+  test('is refused with 413 when larger than 256 KiB, compressed or not (347)', async () => {
     const large = JSON.stringify({ text: 'x'.repeat(300_000) })
     const bomb = gzipSync(Buffer.alloc(200 * 1024 * 1024, 0x20))
     assert.ok(bomb.length < 256 * 1024)
@@ -150,7 +150,7 @@ suite('a body for the admin API', () => {
     }
   })
 
-  test('that was refused does not stand in the way of the next request of its connection (347)', async () => {
+  test('that was refused does not block the next request of its connection (347)', async () => {
     const bomb = gzipSync(Buffer.alloc(200 * 1024 * 1024, 0x20))
     const headers = `Host: localhost\r\nAuthorization: Bearer ${instance.token}\r\nContent-Type: application/json\r\n`
     const first = `PUT /admin/v1/nodes/n HTTP/1.1\r\n${headers}Content-Encoding: gzip\r\nContent-Length: ${bomb.length}\r\n\r\n`
@@ -160,7 +160,7 @@ suite('a body for the admin API', () => {
     assert.match(answer, /^HTTP\/1.1 413 [\s\S]*HTTP\/1.1 200 OK/)
   })
 
-  test('that is nested without an end is refused with 400 (347)', async () => {
+  test('that is nested too deeply is refused with 400 (347)', async () => {
     for (const body of [
       `{"labels":${'{"a":'.repeat(40_000)}1${'}'.repeat(40_000)}}`,
       `{"labels":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,

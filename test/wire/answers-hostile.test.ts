@@ -23,7 +23,7 @@ function writes(text: string) {
 
 suite('an answer that a node writes byte by byte', () => {
   const answerOf = (bytes: number) => `{"message":{"content":"${'x'.repeat(bytes)}"},"done":true}`
-  test('is held in twice its bytes, within a budget, and given back (346)', () => {
+  test('is held in twice its bytes, within a budget, and released (346)', () => {
     const held = new HeldPieces(kib * kib)
     for (let n = 0; n < 200 * kib; n++) assert(held.add(Buffer.from('x')))
     assert(heldAnswerBytes() >= 200 * kib && heldAnswerBytes() <= 400 * kib, `${heldAnswerBytes()} bytes`)
@@ -108,7 +108,7 @@ suite('an error of a node', () => {
     ['of brackets', '['.repeat(60 * kib)],
     ['of JSON in JSON', `{"error":${JSON.stringify(`{"error":${'['.repeat(30_000)}`)}}`],
   ] as const) {
-    test(`${what} is no answer for its caller, and stops nothing (346)`, async () => {
+    test(`${what} is not passed on, and blocks nothing (346)`, async () => {
       const length = `Content-Length: ${body.length}\r\n\r\n${body}`
       await using wire = await startWireGateway({
         serve: writes(`HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n${length}`),
@@ -135,7 +135,7 @@ suite('a head of an answer', () => {
   }
 })
 
-test('no piece of a stream takes long, however a node cuts it (346)', (test) => {
+test('no piece of a stream takes long, in any chunks (346)', (test) => {
   const report = new CpuReport()
   const line = (bytes: number) => Buffer.from(`{"message":{"content":"${'x'.repeat(bytes)}"}}\n`)
   for (const [name, text, type] of [
@@ -165,7 +165,7 @@ function readAll(type: string, text: Buffer, size: number): void {
   tail.end()
 }
 
-test('whole lines and events are found by what is new in each piece (346)', () => {
+test('complete lines and events are found by reading only new bytes (346)', () => {
   const text = fc
     .array(fc.constantFrom('\r', '\n', 'x', '\r\n\r\n'), { maxLength: 12 })
     .map((parts) => parts.join(''))

@@ -20,7 +20,7 @@ function every(socket: Socket, ms: number, beat: () => void): void {
 
 suite('a node that answers oddly', () => {
   for (const status of ['204 No Content', '304 Not Modified']) {
-    test(`with a body under ${status} gets none of it to this caller or the next (144)`, async () => {
+    test(`with a body under ${status} passes none of it to this caller or the next (144)`, async () => {
       await using wire = await startWireGateway({
         serve: (socket) =>
           socket.write(rawAnswer('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison', { status })),
@@ -37,7 +37,7 @@ suite('a node that answers oddly', () => {
 
   for (const number of ['1e999', '-1e999', '-5', '1e300', '0.5', '0'])
     for (const streams of [true, false])
-      test(`with ${number} for every count and time, ${streams ? 'streamed' : 'whole'}, is passed on, and not believed`, async () => {
+      test(`with ${number} for every count and time, ${streams ? 'streamed' : 'whole'}, is passed on, and not counted`, async () => {
         const counts = ['prompt_eval_count', 'prompt_eval_cached_count', 'eval_count']
         const times = ['total', 'load', 'prompt_eval', 'eval'].map((name) => `${name}_duration`)
         const numbers = [...counts, ...times].map((name) => `"${name}":${number}`)
@@ -55,7 +55,7 @@ suite('a node that answers oddly', () => {
         assert.doesNotMatch(JSON.stringify(wire.gateway.scheduler.learned()), /"mean":null/)
       })
 
-  test('a thousand times in advance is heard once (145)', async () => {
+  test('with a thousand interim responses is answered once (145)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) =>
         socket.write(
@@ -69,7 +69,7 @@ suite('a node that answers oddly', () => {
   })
 
   for (const status of ['100 Continue', '102 Processing', '103 Early Hints']) {
-    test(`with ${status} for ever is given up like one that says nothing (145)`, async () => {
+    test(`with ${status} for ever times out like a silent one (145)`, async () => {
       await using wire = await startWireGateway({
         config: { timeouts: { first_token: '300ms' }, routing: { attempts: 1 } },
         serve: (socket) => every(socket, 20, () => socket.write(`HTTP/1.1 ${status}\r\n\r\n`)),
@@ -97,7 +97,7 @@ suite('a node that answers oddly', () => {
     })
   }
 
-  test('with an error under status 200 is a failure, and the error is told with 502 (150)', async () => {
+  test('with an error under status 200 is a failure, and the error is sent with 502 (150)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) => socket.write(rawAnswer('{"error":"no such thing"}')),
     })
@@ -105,7 +105,7 @@ suite('a node that answers oddly', () => {
     await wire.assertWell()
   })
 
-  test('with a page of HTML under status 500 is told in JSON, without the page, and asked again (150, 321)', async () => {
+  test('with an HTML page under status 500 gives a JSON error without the page, and is asked again (150, 321)', async () => {
     const page = '<html><body>Oops</body></html>'
     await using wire = await startWireGateway({
       serve: (socket) =>
@@ -119,7 +119,7 @@ suite('a node that answers oddly', () => {
     await wire.assertWell()
   })
 
-  test('with trailers keeps them to itself (147)', async () => {
+  test('with trailers does not pass them on (147)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) =>
         socket.write(
@@ -132,7 +132,7 @@ suite('a node that answers oddly', () => {
     await wire.assertWell()
   })
 
-  test('without end is ended by the limit of the whole request, and says so (148)', async () => {
+  test('without end is ended by the limit of the whole request, with an error (148)', async () => {
     await using wire = await startWireGateway({
       config: { timeouts: { request: '1s' } },
       serve: (socket) => {
@@ -146,7 +146,7 @@ suite('a node that answers oddly', () => {
     await wire.assertWell()
   })
 
-  test('in a drip is served while it drips, and ended by the limit of the whole request (149)', async () => {
+  test('in slow pieces is served until the limit of the whole request (149)', async () => {
     await using wire = await startWireGateway({
       config: { timeouts: { between_tokens: '400ms', request: '1500ms' } },
       serve: (socket) => {
@@ -161,7 +161,7 @@ suite('a node that answers oddly', () => {
     await wire.assertWell()
   })
 
-  test('in a drip slower than the limit between tokens is given up by it (149)', async () => {
+  test('in pieces slower than the limit between tokens times out (149)', async () => {
     await using wire = await startWireGateway({
       config: { timeouts: { between_tokens: '200ms', request: '5s' } },
       serve: (socket) => {
@@ -175,7 +175,7 @@ suite('a node that answers oddly', () => {
     await wire.assertWell()
   })
 
-  test('with the time of another century is passed on byte for byte (159)', async () => {
+  test('with a date in another century is passed on byte for byte (159)', async () => {
     const body = '{"created_at":"1970-01-01T00:00:00+14:00","message":{"content":"x"},"done":true}'
     await using wire = await startWireGateway({
       serve: (socket) =>
@@ -188,7 +188,7 @@ suite('a node that answers oddly', () => {
 })
 
 suite('a node that changes under a request', () => {
-  test('by leaving the fleet finishes its stream, and its socket is not kept (157)', async () => {
+  test('by leaving the fleet finishes its stream, and its socket is closed (157)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) => {
         socket.write(ndjson + chunk(line('one')))
@@ -206,7 +206,7 @@ suite('a node that changes under a request', () => {
     await wire.assertWell()
   })
 
-  test('by failing its probes finishes its stream, and is asked further while there is no other (154, 301)', async () => {
+  test('by failing its probes finishes its stream, and gets requests while there is no other node (154, 301)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) => {
         socket.write(ndjson + chunk(line('one')))
@@ -222,7 +222,7 @@ suite('a node that changes under a request', () => {
     await wire.assertWell()
   })
 
-  test('by another server with other models behind its address is asked once, and its refusal is told (155)', async () => {
+  test('by another server behind its address is asked once, and its refusal is passed on (155)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) =>
         socket.write(rawAnswer(`{"error":"model 'm' not found"}`, { status: '404 Not Found' })),

@@ -67,7 +67,7 @@ suite('a caller', () => {
     ['resets', (socket: Socket) => socket.resetAndDestroy()],
     ['closes', (socket: Socket) => socket.destroy()],
   ] as const) {
-    test(`that ${how} its connection has the node's request closed within a second (162)`, async () => {
+    test(`that ${how} its connection has its request to the node closed within a second (162)`, async () => {
       await using wire = await startWireGateway({ serve: endless })
       const { socket, received } = call(wire)
       await eventually(() => received() > 0, 'the stream has begun')
@@ -79,7 +79,7 @@ suite('a caller', () => {
     })
   }
 
-  test('that vanishes, and so reads no more, is given up by the limit for idle writes (162)', async () => {
+  test('that vanishes is cut off by the limit for idle writes (162)', async () => {
     const piece = chunk(line('x'.repeat(100_000)))
     await using wire = await startWireGateway({
       config: { timeouts: { idle_write: '300ms' } },
@@ -102,7 +102,7 @@ suite('a caller', () => {
 })
 
 suite('a stream', () => {
-  test('passes byte for byte, wherever the node cuts lines and characters (163)', async () => {
+  test('passes byte for byte, with lines and characters cut at any place (163)', async () => {
     const text = Buffer.from(line('日本語 🦙 é') + line('two') + done)
     await using wire = await startWireGateway({
       serve: (socket) => {
@@ -121,7 +121,7 @@ suite('a stream', () => {
     await wire.assertWell()
   })
 
-  test('hands on each piece when it comes (164)', async () => {
+  test('sends each piece when it comes (164)', async () => {
     const sentAt: number[] = []
     const delays: number[] = []
     const count = 51

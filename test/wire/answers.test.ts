@@ -138,7 +138,7 @@ suite('a node that, before the first byte,', () => {
     assert.deepEqual(pair.gateway.doubted, ['bad'], 'the leader was asked to look')
   })
 
-  test('fails again and again is left out, however well its probes find it (153)', async () => {
+  test('fails again and again gets no request, even with good probes (153)', async () => {
     await using pair = await ask((socket) => socket.resetAndDestroy(), { withHealthy: true })
     const { current, upstreams } = pair.gateway
     for (let n = 0; n < 5; n++) assert.match(await pair.send(), /"healthy":true/)
@@ -169,7 +169,7 @@ suite('a node that, within its answer,', () => {
     ],
   ]
   for (const [name, serve] of broken) {
-    test(`${name}, ends in an error line and a cut, never in a proper end, and is not asked twice`, async () => {
+    test(`${name}, ends in an error line and a cut, never in a proper end, without a second attempt`, async () => {
       await using alone = await ask(serve, { withHealthy: true })
       const answer = await alone.send()
       assert.match(answer, /^HTTP\/1.1 200 OK[\s\S]*\n{"error":"[^"]+"}\n/)
@@ -223,7 +223,7 @@ suite('sockets to a node', () => {
     assert.deepEqual(await results(pair.gateway, 'bad'), { done: 1, reset: 1 })
   })
 
-  test('bytes after an answer reach no later caller (35)', async () => {
+  test('bytes after a response reach no later caller (35)', async () => {
     await using alone = await ask((socket) => {
       healthy(socket)
       setTimeout(() => socket.write(rawAnswer('{"poison":true}')), 20)

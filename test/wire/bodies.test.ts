@@ -92,7 +92,7 @@ async function forwarded(body: Buffer, config = {}) {
 
 suite('a body', () => {
   for (const name of ['m', 'M', 'm:latest', 'library/m', '\\u006d']) {
-    test(`is served for the model however it is written: ${name} (65, 67)`, async () => {
+    test(`is served for the model in any spelling: ${name} (65, 67)`, async () => {
       const body = Buffer.from(`{"mod\\u0065l":"${name}","messages":[]}`)
       const { status, received } = await forwarded(body)
       assert.equal(status, '200')
@@ -128,7 +128,7 @@ suite('a body', () => {
     assert.equal(status, '200')
   })
 
-  test('with a name of its own making never becomes a label (66)', async () => {
+  test('with an invented model name never becomes a label (66)', async () => {
     await using wire = await startWireGateway()
     for (const name of ['evil-label', 'registry.evil/a/b', '__proto__']) {
       assert.match(await wire.send(post('/api/chat', model(name)), /\r\n\r\n./), /^HTTP\/1.1 404 /)
@@ -219,7 +219,7 @@ suite('a body in zstd', () => {
   }
   const windowOf = (log: number) => ({ [constants.ZSTD_c_windowLog]: log })
 
-  test('that unfolds to more than 20 MiB is refused as soon as it does (57)', async () => {
+  test('that decompresses to more than 20 MiB is refused as soon as it does (57)', async () => {
     await using wire = await startWireGateway()
     const bomb = await packedStream(200)
     assert(bomb.length < 200_000)
@@ -229,7 +229,7 @@ suite('a body in zstd', () => {
     assert.equal(wire.gateway.pipeline.bodies.heldBytes, 0)
   })
 
-  test('that wants more memory than the largest body could use is refused, however small it is (57)', async () => {
+  test('that needs more memory than the largest body could use is refused, even when small (57)', async () => {
     await using wire = await startWireGateway()
     for (const [windowLog, status] of [
       [25, 200],
@@ -242,7 +242,7 @@ suite('a body in zstd', () => {
     await wire.assertWell()
   })
 
-  test('counts with the memory that unfolding it takes, until it is unfolded (348)', async () => {
+  test('counts with the memory for its decompression, until that is done (348)', async () => {
     const config = { limits: { body_bytes: 65_536, inflight_body_bytes: 8 * 1024 * 1024 } }
     await using wire = await startWireGateway({ config, serve: () => {} })
     const large = zstdPost('/v1/chat/completions', await packedStream(0, windowOf(22)))

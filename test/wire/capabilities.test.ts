@@ -63,7 +63,7 @@ async function fleet(
 }
 
 suite('a node that says its model cannot chat', () => {
-  test('is not believed where another holder can: the request goes there, and the node is warned of (371)', async () => {
+  test('is not believed when another node can: the request fails over, with a warning about the node (371)', async () => {
     await using at = await fleet(
       { a: ['embedding'], b: ['completion'], c: ['insert'] },
       { a: 'chat', c: 'chat' },
@@ -83,13 +83,13 @@ suite('a node that says its model cannot chat', () => {
     assert.equal(at.gateway.upstreams.breakerState('a'), 'closed')
   })
 
-  test('is not believed where its own list and those of others say that it can (371)', async () => {
+  test('is not believed when its own list and those of others say that it can (371)', async () => {
     await using at = await fleet({ a: ['completion'], b: ['completion'] }, { a: 'chat' })
     assert.equal((await at.chat()).status, 200)
     assert.deepEqual(at.asked(), [1, 1])
   })
 
-  test('is believed where no other can, or nothing is listed (371)', async () => {
+  test('is believed when no other can, or nothing is listed (371)', async () => {
     for (const list of [['embedding'], []]) {
       await using at = await fleet({ a: list, b: list }, { a: 'chat', b: 'chat' })
       for (let nth = 0; nth < 20; nth++) {
@@ -102,14 +102,14 @@ suite('a node that says its model cannot chat', () => {
     }
   })
 
-  test('is not believed, and neither are those asked that cannot by their own lists (371)', async () => {
+  test('is not believed, and nodes that cannot by their own lists are skipped (371)', async () => {
     const lists = { a: ['embedding'], b: ['insert'], c: ['completion'] }
     await using at = await fleet(lists, { a: 'chat', b: 'chat' })
     assert.equal((await at.chat()).status, 200)
     assert.deepEqual(at.asked(), [1, 0, 1])
   })
 
-  test('is believed where those that can were asked before and failed (371)', async () => {
+  test('is believed when the nodes that can have failed before (371)', async () => {
     await using at = await fleet({ a: ['completion'], b: ['embedding'] }, { a: breaks, b: 'chat' })
     const answer = await at.chat()
     assert.equal(answer.status, 400)
@@ -117,7 +117,7 @@ suite('a node that says its model cannot chat', () => {
     assert.deepEqual([at.warnings(), at.gateway.doubted], [[], []])
   })
 
-  test('is asked about elsewhere once: when the other refuses too, that is the answer (371)', async () => {
+  test('fails over once: when the other refuses too, its refusal is the response (371)', async () => {
     const able = ['completion']
     await using at = await fleet({ a: able, b: able, c: able }, { a: 'chat', b: 'chat', c: 'chat' })
     const answer = await at.chat()
@@ -130,7 +130,7 @@ suite('a node that says its model cannot chat', () => {
   })
 })
 
-test('a node that lacks a capability of the model keeps it for those who do without (371)', async () => {
+test('a node that lacks a capability of the model still serves requests without it (371)', async () => {
   await using at = await fleet({ a: ['completion'], b: ['completion', 'thinking'] }, { a: 'thinking' })
   for (let nth = 0; nth < 2; nth++) {
     const answer = await at.chat({ think: true })

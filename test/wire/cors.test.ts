@@ -70,7 +70,7 @@ suite('a web page', () => {
     })
   }
 
-  test('that came by the address it asks is no stranger', async () => {
+  test('from the same address is not cross-origin', async () => {
     await using wire = await startWireGateway({ config: { auth: { hosts: ['chat.example'] } } })
     assert.match(
       await wire.send(get('/api/tags', 'Host: chat.example\r\nOrigin: https://chat.example\r\n')),
@@ -83,7 +83,7 @@ suite('a web page', () => {
     assert.match(await wire.send(get('/api/tags', 'Host: chat.example\r\nOrigin: junk\r\n')), / 403 /)
   })
 
-  test('is told before its request what it may send, without a key', async () => {
+  test('gets a preflight response without a key', async () => {
     await using wire = await startWireGateway({ loopback: false })
     const wanted = 'authorization, content-type,x-api-key, x-stainless-lang'
     const answer = await wire.send(
@@ -98,7 +98,7 @@ suite('a web page', () => {
     await wire.assertWell()
   })
 
-  test('is told nothing of headers that are none', async () => {
+  test('gets no malformed header name back', async () => {
     await using wire = await startWireGateway()
     const answer = await wire.send(
       preflight('http://localhost:1', 'Access-Control-Request-Headers: a b; c\r\n'),
@@ -107,7 +107,7 @@ suite('a web page', () => {
     assert.equal(headersOf(answer)['access-control-allow-headers'], undefined)
   })
 
-  test('can read that its key is wrong', async () => {
+  test('can read the error about its key', async () => {
     await using wire = await startWireGateway({ loopback: false })
     const answer = await wire.send(
       post('/api/chat', chat, 'Origin: http://localhost:1\r\nAuthorization: Bearer llm_wrong\r\n'),

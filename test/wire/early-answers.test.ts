@@ -72,7 +72,7 @@ suite('an answer that comes before the upload is read', () => {
     for (let n = 0; n < rounds; n++) assert.equal((await fleet.send(blobPath, body)).status, 200)
   })
 
-  test('of one node that has the blob keeps it from no other (363)', async () => {
+  test('of one node that has the blob does not stop the upload to others (363)', async () => {
     const holder = await startRawNode((socket, bytes) => {
       if (bytes.startsWith('POST')) answerEarly(socket, had)
     })
@@ -87,7 +87,7 @@ suite('an answer that comes before the upload is read', () => {
     assert.equal(stored, body.length)
   })
 
-  test('of a node that refuses a form is told (363)', async () => {
+  test('of a node that refuses a form is passed on (363)', async () => {
     const said = '{"error":"invalid multipart form"}'
     const node = await startRawNode((socket, bytes, nth) => {
       // What was lost with a broken write is asked for again, before anything is written.
@@ -106,7 +106,7 @@ suite('an answer that comes before the upload is read', () => {
     }
   })
 
-  test('of a node that refuses a large chat is told (363)', async () => {
+  test('of a node that refuses a large chat is passed on (363)', async () => {
     const said = '{"error":"invalid image"}'
     const node = await startRawNode((socket, _bytes, nth) => {
       if (nth === 0) answerEarly(socket, rawAnswer(said, { status: '400 Bad Request' }))

@@ -108,13 +108,13 @@ const dialects: readonly Dialect[] = [
 for (const { name, path, type, piece, end, told } of dialects) {
   const whole = head(type) + chunk(piece) + chunk(end) + lastChunk
   suite(`a stream of ${name}`, () => {
-    test('that is whole goes through byte by byte (165)', async () => {
+    test('that is complete passes byte by byte (165)', async () => {
       const { text, line } = await ask(path, (socket) => socket.write(whole))
       assert.equal(text, piece + end)
       assert.equal(line.fields['outcome'], 'ok')
     })
 
-    test('that ends properly without its last line is a failure, and says so (141, 166)', async () => {
+    test('that ends properly without its last line is a failure, with an error (141, 166)', async () => {
       const { answer, text, line } = await ask(path, (socket) =>
         socket.write(head(type) + chunk(piece) + lastChunk),
       )
@@ -125,20 +125,20 @@ for (const { name, path, type, piece, end, told } of dialects) {
       assert.equal(line.fields['tokens_out'], 1)
     })
 
-    test('that falls silent is cut, and says so (149, 166)', async () => {
+    test('that falls silent is cut, with an error (149, 166)', async () => {
       const { answer, text, line } = await ask(path, (socket) => socket.write(head(type) + chunk(piece)))
       assert.match(text, told)
       assert(!answer.endsWith(lastChunk))
       assert.equal(line.fields['outcome'], 'timeout')
     })
 
-    test('that dies before its first byte is healed by another node', async () => {
+    test('that dies before its first byte fails over', async () => {
       const { text, line } = await ask(path, (socket) => socket.end(head(type) + lastChunk), whole)
       assert.equal(text, piece + end)
       assert.equal(line.fields['attempts'], 2)
     })
 
-    test('that begins with an error is healed by another node', async () => {
+    test('that begins with an error fails over', async () => {
       const error = type.startsWith('text')
         ? data({ error: { message: 'out of memory' } })
         : '{"error":"out of memory"}\n'
@@ -168,7 +168,7 @@ test("a node's own error line reaches the caller once, as it is, and then the co
   assert.equal(asked, 0, 'no other node is asked once the caller has a byte')
 })
 
-test('a malformed line in the middle goes through as it is, and is counted', async () => {
+test('a malformed line in the middle passes unchanged, and is counted', async () => {
   const stream = '{"message":{"content":"a"},"done":false}\nwhat is this\n{"done":true}\n'
   const { text, line, malformed } = await ask('/api/chat', (socket) =>
     socket.write(head('application/x-ndjson') + chunk(stream) + lastChunk),
@@ -178,7 +178,7 @@ test('a malformed line in the middle goes through as it is, and is counted', asy
   assert.equal(malformed, 1)
 })
 
-test('an OpenAI stream that said why it finished gets the [DONE] its node forgot', async () => {
+test('an OpenAI stream with a finish reason gets the missing [DONE]', async () => {
   const finish = data({ model: 'm', choices: [{ delta: {}, finish_reason: 'stop' }] })
   const { answer, text, line } = await ask('/v1/chat/completions', (socket) =>
     socket.write(head('text/event-stream') + chunk(finish) + lastChunk),
@@ -212,7 +212,7 @@ const halfWays: readonly [name: string, serve: Serve][] = [
 
 suite('an answer that is not streamed, of a node that', () => {
   for (const [name, serve] of halfWays) {
-    test(`${name}, is never half an answer, and is healed by another node (141)`, async () => {
+    test(`${name}, never gives an incomplete response, and another node answers (141)`, async () => {
       const alone = await ask('/api/chat', serve)
       assert.match(alone.answer, /^HTTP\/1\.1 50[24] [\s\S]*{"error":"[^"]+"}$/)
       const healed = await ask('/api/chat', serve, wholeAnswer)
@@ -222,7 +222,7 @@ suite('an answer that is not streamed, of a node that', () => {
     })
   }
 
-  test('sends more than is held, goes through as it comes, and is cut when the node dies (168)', async () => {
+  test('sends more than is held, passes while it comes, and is cut when the node dies (168)', async () => {
     const large = `{"embeddings":"${'x'.repeat(3_000_000)}"}`
     const whole = await ask('/api/embed', (socket) => socket.write(rawAnswer(large)))
     assert(whole.answer.endsWith(large))

@@ -155,7 +155,7 @@ suite('a body', () => {
     })
   }
 
-  test('that stops in the middle is given up when its time is over, and no node is bothered (27)', async () => {
+  test('that stops in the middle times out, and no node gets it (27)', async () => {
     await using wire = await startWireGateway()
     // The listener's own limit is a minute; Node lets it be set on the server that the first request shows.
     const hurry = (message: unknown) => {
@@ -176,7 +176,7 @@ suite('a body', () => {
     await wire.assertWell()
   })
 
-  test('whose caller leaves in the middle bothers no node, and is nobody else’s fault (32)', async () => {
+  test('of a caller that leaves in the middle reaches no node, and counts against none (32)', async () => {
     await using wire = await startWireGateway()
     const caller = connect(wire.gateway.port, '127.0.0.1', () =>
       caller.write(`POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n${chat}`, () =>
@@ -190,7 +190,7 @@ suite('a body', () => {
     await wire.assertWell()
   })
 
-  test('longer than its length is followed by what must be a request of its own (33)', async () => {
+  test('longer than its length is followed by bytes that must be a separate request (33)', async () => {
     await using wire = await startWireGateway()
     const tooLong = `${post('/api/chat', chat)}${get('/api/version', 'Host: x\r\nAuthorization: Bearer llm_wrong\r\n')}garbage`
     const answers = statuses(await wire.send(`${tooLong}\r\n\r\n`))
@@ -200,7 +200,7 @@ suite('a body', () => {
     await wire.assertWell()
   })
 
-  test('of GET is passed over, and the next request is read where it begins (31)', async () => {
+  test('of GET is skipped, and the next request is read from its beginning (31)', async () => {
     await using wire = await startWireGateway()
     const answers = await wire.send(smuggling('GET', '/api/version') + get('/nothing'))
     assert.deepEqual(statuses(answers), ['200', '404'])
@@ -208,7 +208,7 @@ suite('a body', () => {
     await wire.assertWell()
   })
 
-  test('that is still on its way when the node answers is not held against the caller (36)', async () => {
+  test('that is still coming when the node responds does not fail the request (36)', async () => {
     const answered: string[] = []
     await using wire = await startWireGateway({
       serve: (socket, _bytes, nth) => {
@@ -225,7 +225,7 @@ suite('a body', () => {
     await wire.assertWell()
   })
 
-  test('that is expected is asked for once, and its credentials stay here (37)', async () => {
+  test('with Expect gets one 100 Continue, and its credentials are not forwarded (37)', async () => {
     await using wire = await startWireGateway()
     const body = `{"model":"m","x":"${'x'.repeat(2_000_000)}"}`
     const request = post('/api/chat', body, 'Expect: 100-continue\r\nAuthorization: Bearer secret\r\n')
@@ -244,7 +244,7 @@ suite('a body', () => {
     await wire.assertWell()
   })
 
-  test('with an offer of HTTP/2 is served in HTTP/1.1, and the offer goes no further (40)', async () => {
+  test('with an offer of HTTP/2 is served in HTTP/1.1, and the offer is not forwarded (40)', async () => {
     await using wire = await startWireGateway()
     const offer = 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n'
     assert.match(await wire.send(post('/api/chat', chat, offer), /"done":true/), /^HTTP\/1.1 200 OK/)

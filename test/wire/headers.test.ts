@@ -119,7 +119,7 @@ suite('the headers of a request', () => {
     })
   }
 
-  test('are judged as they came, also those that Connection names (43)', async () => {
+  test('are checked as received, also those that Connection names (43)', async () => {
     const keys = new Map([['team', apiKeySchema.parse({ hash: hashToken('llm_valid') })]])
     await using wire = await startWireGateway({ keys, loopback: false })
     const named = 'Connection: close, Authorization, X-Api-Key\r\n'
@@ -158,7 +158,7 @@ suite('the headers of a request', () => {
     ['a delete character', Buffer.from('a\u007fb')],
     ['a tab', Buffer.from('a\tb')],
   ] as const) {
-    test(`that hold ${what} are passed on or refused, and are no fault of a node (54)`, async () => {
+    test(`with ${what} are passed on or refused, and count against no node (54)`, async () => {
       await using wire = await startWireGateway()
       const headers = ['User-Agent: ', 'Accept: ', 'Traceparent: '].map((name) =>
         Buffer.concat([Buffer.from(name), value, Buffer.from('\r\n')]),
@@ -187,7 +187,7 @@ suite('the headers of a request', () => {
 })
 
 suite('the headers of an answer', () => {
-  test('are not those of the connection to the node, and set no cookies (45, 59)', async () => {
+  test('contain no hop-by-hop headers of the node, and set no cookies (45, 59)', async () => {
     const extra =
       'Connection: close\r\nKeep-Alive: timeout=1\r\nSet-Cookie: a=b\r\nTrailer: X\r\nServer: s\r\n'
     await using wire = await startWireGateway({
@@ -199,7 +199,7 @@ suite('the headers of an answer', () => {
     await wire.assertWell()
   })
 
-  test('give no page leave to read it, whatever the node says (58)', async () => {
+  test('allow no page to read it, whatever headers the node sends (58)', async () => {
     await using wire = await startWireGateway({
       serve: (socket) =>
         socket.write(rawAnswer('{"done":true}', { extra: 'Access-Control-Allow-Origin: *\r\n' })),

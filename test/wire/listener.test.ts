@@ -87,7 +87,7 @@ suite('a caller who is slow', { concurrency: 3 }, () => {
     ],
   ]
   for (const [name, bytes] of slow) {
-    test(`${name} is told 408 and closed, takes no slot, and delays nobody`, async () => {
+    test(`${name} gets 408, is closed, takes no slot, and delays no other`, async () => {
       await using gateway = await start({ limits: quick })
       using caller = await call(gateway.port, bytes)
       assert.match(await exchangeBytes(gateway.port, version), /^HTTP\/1.1 200/)
@@ -100,7 +100,7 @@ suite('a caller who is slow', { concurrency: 3 }, () => {
     })
   }
 
-  test('in sending its body is told so in its dialect, and the log says 408 (124)', async () => {
+  test("in sending its body gets 408 in its API's format, as the log says (124)", async () => {
     await using gateway = await start({ limits: quick })
     using caller = await call(gateway.port, post(chat).slice(0, -5))
     await eventually(
@@ -110,7 +110,7 @@ suite('a caller who is slow', { concurrency: 3 }, () => {
     await eventually(() => gateway.lines.some(({ fields }) => fields['status'] === 408), 'the log says 408')
   })
 
-  test('in getting its answer from a slow node is not cut off by the limit for requests (128)', async () => {
+  test('in getting its response from a slow node is not cut off by the limit for requests (128)', async () => {
     const serve = (socket: Socket) => {
       socket.write(`${ndjson}6\r\n{"a":1\r\n`)
       setTimeout(() => socket.write('f\r\n,"done":true}\n\n\r\n0\r\n\r\n'), 900)
@@ -127,7 +127,7 @@ suite('a caller who does not fetch its answer', () => {
   const models = Array.from({ length: 40_000 }, (_, n) => `model-${n}-${'x'.repeat(40)}:latest`)
   const config = { timeouts: { idle_write: '1s' } }
 
-  test('is cut off when the answer has been written but does not move (125)', async () => {
+  test('is cut off when the written response makes no progress (125)', async () => {
     await using gateway = await start({ models, config })
     using caller = await call(gateway.port)
     caller.socket.pause()
@@ -142,7 +142,7 @@ suite('a caller who does not fetch its answer', () => {
     await eventually(() => idle, 'the connection is closed', 3000)
   })
 
-  test('is served to the end when it is slow but goes on (125)', async () => {
+  test('is served to the end when it reads slowly (125)', async () => {
     await using gateway = await start({ models, config })
     using caller = await call(gateway.port)
     caller.socket.pause()
@@ -193,7 +193,7 @@ suite('connections', () => {
     await eventually(() => caller.closed, 'the idle connection is closed', 5000)
   })
 
-  test('end after their number of requests, with a word of warning, and 503 for what came too late', async () => {
+  test('end after their limit of requests, with Connection: close, and 503 for later ones', async () => {
     await using gateway = await start({ limits: { maxRequestsPerSocket: 2 } })
     const answer = await exchangeBytes(gateway.port, get('/api/version').repeat(3))
     const heads = answer.split('HTTP/1.1 ').slice(1)
@@ -221,7 +221,7 @@ suite('heads', () => {
   })
 
   // Node's parser skips them, and what they cost is bounded.
-  test('may follow empty lines, of which even a megabyte is skipped, in less than 100 ms (17)', async () => {
+  test('may follow empty lines, even a megabyte, skipped in less than 100 ms (17)', async () => {
     await using gateway = await start()
     for (const lines of [1, 100, 500_000]) {
       const before = process.cpuUsage()
@@ -233,7 +233,7 @@ suite('heads', () => {
 })
 
 suite('pipelined requests', () => {
-  test('are answered in order, each by itself (18)', async () => {
+  test('are answered in order, one at a time (18)', async () => {
     await using gateway = await start()
     const answer = await exchangeBytes(gateway.port, (get('/api/version') + get('/nothing')).repeat(20))
     assert.deepEqual(
@@ -242,7 +242,7 @@ suite('pipelined requests', () => {
     )
   })
 
-  test('wait for their turn without a slot, and are forgotten with their caller (18, 160)', async () => {
+  test('wait without a slot, and end with their caller (18, 160)', async () => {
     await using gateway = await start({ serve: () => {} })
     using caller = await call(gateway.port, post(chat).repeat(3))
     await eventually(() => gateway.node.received.length === 1, 'the first is with the node')
@@ -254,7 +254,7 @@ suite('pipelined requests', () => {
     assert.equal(gateway.node.received.length, 1)
   })
 
-  test('of which there are ten thousand end the connection, at bounded cost (19)', async () => {
+  test('close the connection when there are ten thousand, at bounded cost (19)', async () => {
     await using gateway = await start({ serve: () => {} })
     const before = process.memoryUsage().rss
     using caller = await call(gateway.port, post(chat).repeat(10_000))
@@ -267,7 +267,7 @@ suite('pipelined requests', () => {
     assert.match(await exchangeBytes(gateway.port, version), /^HTTP\/1.1 200/)
   })
 
-  test('behind the last answer of their connection are not served, least of all out of turn (18, 33)', async () => {
+  test('behind the last response of their connection are not served (18, 33)', async () => {
     await using gateway = await start()
     for (let round = 1; round <= 10; round++) {
       // Refused before its body is in, so its answer is the last. What follows is read at once, in the parser's two
@@ -287,7 +287,7 @@ suite('pipelined requests', () => {
     assert.match(await exchangeBytes(gateway.port, version), /^HTTP\/1.1 200/)
   })
 
-  test('that are no HTTP cut the answer they run into, and put no byte into it (33)', async () => {
+  test('that are no HTTP cut the current response, and add no byte to it (33)', async () => {
     const serve = (socket: Socket) => socket.write(`${ndjson}8\r\n{"a":1}\n\r\n`)
     await using gateway = await start({ serve })
     using caller = await call(gateway.port, post(chat))
@@ -322,7 +322,7 @@ suite('request bodies', () => {
   const config = { limits: { body_bytes: 65_536, inflight_body_bytes: 100_000 } }
   const large = bodyOf(60_000)
 
-  test('that do not fit beside those held are refused with 503 until those are gone (71)', async () => {
+  test('that do not fit beside held bodies get 503 until those are released (71)', async () => {
     await using gateway = await start({ serve: () => {}, config })
     using holder = await call(gateway.port, post(large))
     await eventually(() => gateway.node.received.length === 1, 'the first is with the node')
@@ -336,7 +336,7 @@ suite('request bodies', () => {
     await eventually(() => gateway.node.received.length === 2, 'the next is with the node')
   })
 
-  test('that do not fit are refused before they are asked for (38, 71)', async () => {
+  test('that do not fit are refused before 100 Continue (38, 71)', async () => {
     await using gateway = await start({ serve: () => {}, config })
     using _holder = await call(gateway.port, post(large))
     await eventually(() => gateway.node.received.length === 1, 'the first is with the node')
@@ -344,7 +344,7 @@ suite('request bodies', () => {
     assert.match(await exchangeBytes(gateway.port, head, /\{"error":/), /^HTTP\/1.1 503 /)
   })
 
-  test('that are announced and do not come take nothing from others (344)', async () => {
+  test('that are announced and do not come take no memory from others (344)', async () => {
     await using gateway = await start({ config })
     const head = post(large).slice(0, -large.length)
     const idlers = await Promise.all(Array.from({ length: 8 }, () => call(gateway.port, head)))
@@ -353,7 +353,7 @@ suite('request bodies', () => {
     for (const idler of idlers) idler[Symbol.dispose]()
   })
 
-  test('that come slower than 1 KiB a second are told 408 in their dialect (344)', async () => {
+  test('slower than 1 KiB a second get 408 in the format of their API (344)', async () => {
     await using gateway = await start({ clock: new RealClock(0.01) })
     for (const framing of ['Content-Length: 9999', 'Transfer-Encoding: chunked']) {
       using caller = await call(
@@ -382,7 +382,7 @@ suite('request bodies', () => {
     assert.deepEqual(gateway.node.received, [])
   })
 
-  test('in chunks of one byte weigh no more than twice their bytes', async () => {
+  test('in chunks of one byte take no more than twice their bytes', async () => {
     await using gateway = await start({ serve: () => {} })
     const body = bodyOf(20_000)
     const chunks = [...body].map((byte) => `1\r\n${byte}\r\n`).join('')
@@ -394,7 +394,7 @@ suite('request bodies', () => {
     assert(gateway.pipeline.bodies.heldBytes <= 40_000, `${gateway.pipeline.bodies.heldBytes} bytes`)
   })
 
-  test('that break off or break their framing are told 400 in the dialect, and reach no node (26, 32)', async () => {
+  test('that break off or break their framing get 400 in the format of their API, and reach no node (26, 32)', async () => {
     await using gateway = await start()
     using broken = await call(
       gateway.port,

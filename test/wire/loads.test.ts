@@ -49,7 +49,7 @@ async function fleet(config: Record<string, unknown> = {}) {
 }
 
 suite('a model that must be loaded first', () => {
-  test('is loaded once for all who wait for it, and then asked', async () => {
+  test('is loaded once for all waiting requests, and then asked', async () => {
     await using at = await fleet()
     const answers = [at.ask(), at.ask(), at.ask()]
     await eventually(() => at.gateway.scheduler.summary().queued === 3, 'three wait')
@@ -66,7 +66,7 @@ suite('a model that must be loaded first', () => {
     assert.equal(at.cold.loading.length, 1, 'what was just loaded is not loaded again')
   })
 
-  test('goes on loading when the caller who began it leaves, and serves the next', async () => {
+  test('goes on loading when the first caller leaves, and serves the next', async () => {
     await using at = await fleet()
     const caller = new AbortController()
     const left = at.ask({}, caller.signal).catch(() => 'left')
@@ -82,7 +82,7 @@ suite('a model that must be loaded first', () => {
     assert.equal(at.cold.loading.length, 1)
   })
 
-  test('is loaded as its request will need it: with its context, without its prompt, to stay for an hour', async () => {
+  test('is loaded for its request: with its context, without its prompt, for an hour', async () => {
     await using at = await fleet()
     const answer = at.ask({ options: { num_ctx: 8192, temperature: 1 }, messages: [{ content: 'secret' }] })
     await eventually(() => at.cold.loading.length === 1, 'the load has begun')
@@ -96,7 +96,7 @@ suite('a model that must be loaded first', () => {
     await (await answer).text()
   })
 
-  test('stays as long as the node says of itself where the config leaves it to the nodes (369)', async () => {
+  test('stays as long as the node decides when the configuration leaves it to the nodes (369)', async () => {
     await using at = await fleet({ routing: { keep_alive: 'own' } })
     const answer = at.ask()
     await eventually(() => at.cold.loading.length === 1, 'the load has begun')
@@ -105,7 +105,7 @@ suite('a model that must be loaded first', () => {
     await (await answer).text()
   })
 
-  test('whose load fails speaks once against the node, however many waited for it', async () => {
+  test('with a failed load counts once against the node, for all waiting requests', async () => {
     await using at = await fleet()
     const answers = Array.from({ length: 8 }, () => at.ask())
     await eventually(() => at.gateway.scheduler.summary().queued === 8, 'all wait')
@@ -120,7 +120,7 @@ suite('a model that must be loaded first', () => {
     )
   })
 
-  test('whose load fails is answered by another node, or with what the node said', async () => {
+  test('with a failed load is answered by another node, or with the error of the node', async () => {
     const failure = rawAnswer('{"error":"llama-server process has terminated: exit status 1"}', {
       status: '500 Internal Server Error',
     })
@@ -146,7 +146,7 @@ suite('a model that must be loaded first', () => {
 })
 
 suite('a node without room for the model', () => {
-  test('unloads another that runs nothing, and loads when that is seen to be gone', async () => {
+  test('unloads an idle model, and loads when that has left the memory', async () => {
     const heard: string[] = []
     let looks = 0
     await using node = await startRawNode((socket, bytes) => {
@@ -175,7 +175,7 @@ suite('a node without room for the model', () => {
     ])
   })
 
-  test('that does not let go of the other within 10 s is not asked to load, and serves with that again', async () => {
+  test('that keeps the other model for 10 s is not asked to load, and serves the other again', async () => {
     const heard: string[] = []
     await using node = await startRawNode((socket, bytes) => {
       // The check of a node that says nothing for 0.5 s, which are 5 ms here.
@@ -199,7 +199,7 @@ suite('a node without room for the model', () => {
     assert.equal(await waits, 'left')
   })
 
-  test('loses nothing else: the load begins when the memory of what was unloaded is free again', async () => {
+  test('keeps its other models: the load begins when the freed memory is available', async () => {
     const clock = new RealClock(0.1)
     const [sizeMiB, totalMiB] = [4000, 10_240]
     const models = ['a', 'b', 'c'].map((name) =>
@@ -263,7 +263,7 @@ suite('a node that has the model in memory and says nothing', () => {
     assert(tookMs >= 10_000 && tookMs < 200_000, `${tookMs} ms`)
   })
 
-  test('keeps it for the whole budget of 300 s when nobody else could answer (138)', async () => {
+  test('keeps it for all of 300 s when no other node could answer (138)', async () => {
     const { answer, tookMs } = await silent(['mute'])
     assert.equal(answer.status, 504)
     assert(tookMs >= 300_000, `${tookMs} ms`)

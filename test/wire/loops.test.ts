@@ -6,7 +6,7 @@ import { chat, get, post, startWireGateway } from '../support/wire-gateway.ts'
 const keys = new Map([['team', apiKeySchema.parse({ hash: hashToken('llm_valid') })]])
 const bearer = 'Authorization: Bearer llm_valid\r\n'
 
-test('a request that has been here already is answered 508 on every path, before anything else (349)', async () => {
+test('a request that has passed this cluster gets 508 on every path, before anything else (349)', async () => {
   await using wire = await startWireGateway({ keys })
   await wire.send(post('/api/chat', chat))
   const via = /^via: (.*)$/im.exec(wire.node.received.join(''))?.[1] ?? ''
@@ -30,7 +30,7 @@ test('a request that has been here already is answered 508 on every path, before
   await wire.assertWell()
 })
 
-test('the proxies that a request has passed are told to the node, with this cluster behind them (349)', async () => {
+test('the node gets the Via of the request, with this cluster appended (349)', async () => {
   await using wire = await startWireGateway({ keys })
   const answer = await wire.send(post('/api/chat', chat, `Via: 1.1 edge, 1.1 llamero-other\r\n${bearer}`))
   assert.match(answer, /^HTTP\/1\.1 200 /)

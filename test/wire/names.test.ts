@@ -118,20 +118,20 @@ suite('the bytes of an answer', () => {
     })
   }
 
-  test('are framed by their own length, also when they are too many to be held', async () => {
+  test('have their own length, also when they are too many to be held', async () => {
     const { text, length } = await through('mine', large, 'application/json', 200_000)
     assert.equal(text, large.replace('m:latest', 'mine'))
     assert.equal(length, String(large.length - 4))
   })
 
-  test('hold any name that a caller can write', () => {
+  test('contain any name that a caller can write', () => {
     const caller = 'ns/"Ü\\\n'
     const answer = renameModel(Buffer.from('{"model":"m:latest"}'), { node: 'm:latest', caller })
     assert.equal(JSON.parse(answer.toString()).model, caller)
   })
 })
 
-test('a name that asks for two sources is refused in the words of Ollama, in every dialect', async () => {
+test('a name with two sources is refused with the text of Ollama, in every API', async () => {
   await using node = await startRawNode(() => {})
   await using gateway = await startGateway(aSnapshot({ nodes: [{ name: 'a', url: node.url }] }))
   for (const model of ['m:local:cloud', 'm:8b-cloud:Local']) {

@@ -135,7 +135,7 @@ const ownErrors: readonly OwnError[] = [
 
 suite('an error that a request brings on itself', () => {
   for (const { title, path, request, status, text } of ownErrors) {
-    test(`${title}: one try each, no breaker opens, others are served (365)`, async () => {
+    test(`${title}: one attempt each, no breaker opens, others are served (365)`, async () => {
       const serve = () =>
         startRawNode((socket, bytes) => {
           if (!bytes.endsWith('}')) return
@@ -192,7 +192,7 @@ suite('an embedding', () => {
     return { status: answer.status, text: await answer.text() }
   }
 
-  test('that loses its runner is no mistake of the caller, and shows no address of the node', async () => {
+  test('that loses its runner is no mistake of the caller, and the error has no address of the node', async () => {
     const said = 'do embedding request: Post "http://127.0.0.1:34567/embedding": EOF'
     for (const path of paths)
       for (const status of [400, 500]) {
@@ -219,7 +219,7 @@ suite('an embedding', () => {
       }
   })
 
-  test('that is a mistake of the caller is refused in the words of Ollama', async () => {
+  test('that is a mistake of the caller is refused with the text of Ollama', async () => {
     const said = 'the input length exceeds the context length'
     assert.deepEqual(await embed('/api/embed', 400, said), {
       status: 400,
@@ -228,7 +228,7 @@ suite('an embedding', () => {
   })
 })
 
-test('a request that kills every runner it meets takes no other model from anybody (365)', async () => {
+test('a request that kills every runner blocks no other model (365)', async () => {
   const died = rawAnswer(JSON.stringify({ error: 'llama-server process has terminated: signal: killed' }), {
     status: '500 Internal Server Error',
     extra: 'Connection: close\r\n',
@@ -259,7 +259,7 @@ test('a request that kills every runner it meets takes no other model from anybo
   assert.equal((await ask({ model: 'm', ...hello })).status, 200, 'where all are kept from it one is tried')
 })
 
-test('an embedding by a chat model that is nowhere in memory loads it once, and not elsewhere (365)', async () => {
+test('an embedding by a chat model that is not in memory loads it on one node only (365)', async () => {
   const models = [aModel({ name: 'm', loadMs: 1 })]
   const started = await Promise.all(['a', 'b'].map((name) => SimulatedNode.start({ name, models })))
   const nodes = started.map(({ name, url }) => ({ name, url }))

@@ -67,7 +67,7 @@ const told: readonly [status: number, told: number, text: RegExp][] = [
 
 suite('a page of a proxy in front of a node', () => {
   for (const [status, told_, text] of told) {
-    test(`with status ${status} is healed by another node, and said nothing by of the model (321)`, async () => {
+    test(`with status ${status} fails over, and blocks no model (321)`, async () => {
       await using pair = await arrange({ status }, true)
       const answer = await pair.ask()
       assert.deepEqual([answer.status, answer.headers.get('x-llamero-node')], [200, 'b'])
@@ -91,12 +91,12 @@ suite('a page of a proxy in front of a node', () => {
     })
   }
 
-  test('that tells when to ask again is told with that (321)', async () => {
+  test('with Retry-After gives an error with Retry-After (321)', async () => {
     await using alone = await arrange({ status: 503 })
     assert.equal((await alone.ask()).headers.get('retry-after'), '5')
   })
 
-  test('that a caller can provoke opens no breaker, one that speaks of the way does (321)', async () => {
+  test('that a caller can provoke opens no breaker; one about the way to the node does (321)', async () => {
     for (const [status, state] of [
       [413, 'closed'],
       [400, 'closed'],
@@ -111,7 +111,7 @@ suite('a page of a proxy in front of a node', () => {
     }
   })
 
-  test('is told to the operator once a minute (321)', async () => {
+  test('is logged once a minute (321)', async () => {
     for (const [status, message] of [
       [401, /node refuses llamero: check its "headers"/],
       [413, /not Ollama: check its URL and the proxy/],
@@ -139,7 +139,7 @@ suite('a demand for credentials', () => {
     }
   })
 
-  test('in the JSON of a proxy goes elsewhere, and bars no model (321)', async () => {
+  test('in the JSON of a proxy fails over, and blocks no model (321)', async () => {
     for (const body of ['{"message":"no API key found"}', '{"error":"Unauthorized"}', '']) {
       await using pair = await arrange({ status: 401, type: json, body }, true)
       assert.equal((await pair.ask()).status, 200)
@@ -150,7 +150,7 @@ suite('a demand for credentials', () => {
   })
 })
 
-test('an Ollama that is too old for an API says so in plain text: asked elsewhere, and not held to be ill (321)', async () => {
+test('an Ollama that is too old for an API fails over, and stays healthy (321)', async () => {
   const said = { status: 404, type: 'text/plain', body: '404 page not found' }
   await using pair = await arrange(said, true)
   for (let n = 0; n < 6; n++) assert.equal((await pair.ask('/v1/messages')).status, 200)

@@ -77,14 +77,14 @@ const refused: readonly WireCase[] = [
 suite('of paths, refused are', () => refuses(refused))
 
 suite('a path', () => {
-  test('is followed by a query that means nothing (79)', async () => {
+  test('may have a query, which is ignored (79)', async () => {
     await using wire = await startWireGateway()
     assert.match(await wire.send(post('/api/chat?x=//y/../z#', chat), /"done":true/), /^HTTP\/1.1 200 OK/)
     assert.match(wire.node.received.join(''), /^POST \/api\/chat HTTP\/1.1\r\n/)
     await wire.assertWell()
   })
 
-  test('with a key in its query has none, and the log does not keep it (86)', async () => {
+  test('with a key in its query counts as without a key, and the log omits it (86)', async () => {
     const token = 'llm_valid-secret'
     const keys = new Map([['team', apiKeySchema.parse({ hash: hashToken(token) })]])
     await using wire = await startWireGateway({ keys, loopback: false })

@@ -24,7 +24,7 @@ suite('a request for a node without a free slot', () => {
     ['/v1/messages', /"type":"rate_limit_error"/],
   ] as const
   for (const [path, words] of routes) {
-    test(`is refused on ${path} with 429 and Retry-After when the queue is full, and who waits is served (169)`, async () => {
+    test(`is refused on ${path} with 429 and Retry-After when the queue is full, and waiting requests are served (169)`, async () => {
       const { wire, working, first, finish } = await startFull({ max_length: 1 })
       await using _wire = wire
       const second = wire.send(post('/api/chat', chat), /"done":true/)
@@ -42,7 +42,7 @@ suite('a request for a node without a free slot', () => {
     })
   }
 
-  test('is refused with 503 and Retry-After when it has waited for as long as it may (169)', async () => {
+  test('is refused with 503 and Retry-After after its longest wait (169)', async () => {
     const { wire, first, finish } = await startFull({ max_wait: '100ms' })
     await using _wire = wire
     const refusal = await wire.send(post('/api/chat', chat), /\{"error":/)

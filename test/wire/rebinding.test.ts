@@ -39,7 +39,7 @@ suite('a web page that rebinds its host name to a listener', () => {
       assert.equal(wire.node.received.length, 0)
     })
 
-  test('is told in the dialect of the path (341)', async () => {
+  test('gets the error in the format of the path (341)', async () => {
     await using wire = await startWireGateway()
     const ask = (path: string) => wire.send(withHost(post(path, chat), 'evil.example'))
     assert.match(
@@ -49,7 +49,7 @@ suite('a web page that rebinds its host name to a listener', () => {
     assert.match(await ask('/v1/messages'), /"type":"error".*"permission_error"/)
   })
 
-  test('is refused by address rules on every other listener too, and so is what it only reads (341)', async () => {
+  test('is refused by address rules on every other listener too, also for reads (341)', async () => {
     await using wire = await startWireGateway({ loopback: false, config: { auth: loopbackRule } })
     for (const page of [
       'Origin: http://evil.example',
@@ -118,7 +118,7 @@ suite('a caller on loopback', () => {
     'WL-Proxy-Client-IP: 127.0.0.1',
   ]
   for (const header of proxied)
-    test(`that came through a proxy (${header}) needs a key, whatever its address (342)`, async () => {
+    test(`that came through a proxy (${header}) needs a key at any address (342)`, async () => {
       for (const loopback of [true, false]) {
         await using wire = await startWireGateway({
           keys,
@@ -141,7 +141,7 @@ suite('a caller on loopback', () => {
       }
     })
 
-  test('needs a key where auth.anonymous is none, but for the heartbeat and by address rules (342)', async () => {
+  test('needs a key when auth.anonymous is none, except for the heartbeat and by address rules (342)', async () => {
     const auth = { hosts: ['x'], anonymous: 'none' }
     await using wire = await startWireGateway({ keys, config: { auth } })
     const refusal = await wire.send(post('/api/chat', chat))

@@ -120,7 +120,7 @@ suite('a request line', () => {
 })
 
 suite('pipelined requests', () => {
-  test('are answered in order, each on its own authority (18)', async () => {
+  test('are answered in order, each with its own key (18)', async () => {
     const token = 'llm_valid'
     const keys = new Map([['team', apiKeySchema.parse({ hash: hashToken(token) })]])
     await using wire = await startWireGateway({
@@ -140,7 +140,7 @@ suite('pipelined requests', () => {
     await wire.assertWell()
   })
 
-  test('by the ten thousand are answered in order, as far as they are (19)', async () => {
+  test('in tens of thousands are answered in order until the connection closes (19)', async () => {
     await using wire = await startWireGateway()
     const count = 10_000
     const id = (n: number) => `pipelined-${String(n).padStart(5, '0')}`

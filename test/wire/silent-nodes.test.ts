@@ -105,7 +105,7 @@ for (const stream of [true, false]) {
   const kind = stream ? 'streamed' : 'whole'
 
   suite(`a node that swallows chats but answers probes (${kind})`, () => {
-    test('is left after seconds, ejected by its third silence, and told of (305)', async () => {
+    test('loses a request after seconds, is ejected after the third, and is logged (305)', async () => {
       await using fleet = await arrange()
       const { gateway, nodes } = fleet
       const [a] = nodes
@@ -132,7 +132,7 @@ for (const stream of [true, false]) {
       assert.equal(await swallows(gateway, 'a'), 0)
     })
 
-    test('takes all that wait there along when it is ejected, and no more time than before (305)', async () => {
+    test('loses all waiting requests when it is ejected, and gets no more time than before (305)', async () => {
       await using fleet = await arrange()
       const { gateway, nodes } = fleet
       const [a] = nodes
@@ -154,7 +154,7 @@ for (const stream of [true, false]) {
 }
 
 suite('a node that is silent', () => {
-  test('while it answers others is slow, and not ejected (305)', async () => {
+  test('but responds to others is slow, and not ejected (305)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes } = fleet
     const [a] = nodes
@@ -174,7 +174,7 @@ suite('a node that is silent', () => {
     assert.equal(await swallows(gateway, 'a'), 0)
   })
 
-  test('with whole answers that are long everywhere is not ejected for them (305)', async () => {
+  test('with unstreamed responses that are long on every node is not ejected (305)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes } = fleet
     await warmUp(gateway, { stream: false })
@@ -185,14 +185,14 @@ suite('a node that is silent', () => {
     assert.equal(await swallows(gateway, 'a'), 0)
   })
 
-  test('with a model that nobody answered before keeps its first request for 14 s (312)', async () => {
+  test('keeps the first request for an unknown model for 14 s (312)', async () => {
     await using fleet = await arrange()
     for (const each of fleet.nodes) each.delayMs = ms(14_000)
     const answer = await ask(fleet.gateway)
     assert.deepEqual([answer.status, answer.node, answer.attempts], [200, 'a', 1])
   })
 
-  test('with a model that nobody answered before loses its request once another node answered it (305)', async () => {
+  test('loses the request for an unknown model once another node has responded for it (305)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes, snapshot } = fleet
     const [a, b] = nodes
@@ -211,7 +211,7 @@ suite('a node that is silent', () => {
     assert(performance.now() - since < ms(50_000), 'it did not wait for the minute of an unknown model')
   })
 
-  test('loses a request once for being slow, and the next node keeps it (312)', async () => {
+  test('loses a request once for being slow; the next node keeps it (312)', async () => {
     await using fleet = await arrange({ names: ['a', 'b', 'c'] })
     const { gateway, nodes, snapshot } = fleet
     // Only a is known, and fast.
@@ -228,7 +228,7 @@ suite('a request that waits in silence', () => {
   for (const stream of [true, false]) {
     const kind = stream ? 'streamed' : 'whole'
 
-    test(`leaves a node to which no new connection comes up (304, ${kind})`, async () => {
+    test(`fails over from a node that accepts no new connection (304, ${kind})`, async () => {
       await using fleet = await arrange()
       const { gateway, nodes } = fleet
       const [a] = nodes
@@ -242,7 +242,7 @@ suite('a request that waits in silence', () => {
       assert.equal(gateway.upstreams.breakerState('a'), 'open', 'no other request has to find out')
     })
 
-    test(`leaves with the rest when the breaker of its node opens (304, ${kind})`, async () => {
+    test(`fails over with the others when the breaker of its node opens (304, ${kind})`, async () => {
       await using fleet = await arrange()
       const { gateway, nodes, snapshot } = fleet
       const [a] = nodes
@@ -257,7 +257,7 @@ suite('a request that waits in silence', () => {
     })
   }
 
-  test('and has nobody to go to looks again until another node is there (304)', async () => {
+  test('without another node waits until one is available (304)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes, snapshot } = fleet
     const [a] = nodes
@@ -275,7 +275,7 @@ suite('a request that waits in silence', () => {
     assert.deepEqual(await answer.then(({ node, attempts }) => [node, attempts]), ['b', 2])
   })
 
-  test('and whose only node is back after an outage is sent there again (304)', async () => {
+  test('is sent again to its only node after an outage (304)', async () => {
     await using fleet = await arrange({ names: ['a'] })
     const { gateway, nodes } = fleet
     const [a] = nodes
@@ -294,7 +294,7 @@ suite('a request that waits in silence', () => {
     assert.deepEqual(await results(gateway, 'a'), { 'connection-lost': 1, done: 1 })
   })
 
-  test('is served as soon as any node can be reached after an outage of all (304)', async () => {
+  test('is served as soon as any node is reachable after an outage of all (304)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes } = fleet
     const [a, b] = nodes
@@ -308,7 +308,7 @@ suite('a request that waits in silence', () => {
     assert.deepEqual(await answer.then(({ status, node }) => [status, node]), [200, 'b'])
   })
 
-  test('stays where it is while new connections come up, however long it takes (304)', async () => {
+  test('stays with its node while new connections come up (304)', async () => {
     await using fleet = await arrange()
     const [a] = fleet.nodes
     a.delayMs = ms(20_000)
@@ -341,7 +341,7 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
       })
     }
 
-  test('is found out by callers that leave after 2 s (305)', async () => {
+  test('is detected by callers that leave after 2 s (305)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes } = fleet
     nodes[0].isFrozen = true
@@ -358,7 +358,7 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
     assert(count > 1, 'it was asked')
   })
 
-  test('is asked again as soon as it answers (305)', async () => {
+  test('gets requests again as soon as it answers (305)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes } = fleet
     nodes[0].isFrozen = true
@@ -372,7 +372,7 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
   })
 
   for (const loaded of [['m:latest'], []])
-    test(`is asked all the same where no other has the model, and answers late: ${loaded.length} in memory (305)`, async () => {
+    test(`gets the request when no other node has the model, and responds late: ${loaded.length} in memory (305)`, async () => {
       await using fleet = await arrange({ names: ['a'], loaded })
       const { gateway, nodes } = fleet
       nodes[0].isFrozen = true
@@ -386,7 +386,7 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
     })
 
   for (const stream of [true, false])
-    test(`teaches no patience by answers that it delayed: ${stream ? 'streamed' : 'whole'} (305)`, async () => {
+    test(`does not lengthen the expected time by delayed responses: ${stream ? 'streamed' : 'whole'} (305)`, async () => {
       await using fleet = await arrange({ names: ['a'] })
       const { gateway, nodes } = fleet
       await warmUp(gateway, { stream })
@@ -402,7 +402,7 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
       assert.equal(expected(), before)
     })
 
-  test('loses what waits there once another node has the model (305)', async () => {
+  test('loses waiting requests once another node has the model (305)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes, snapshot } = fleet
     const alone = { name: 'a', url: nodes[0].node.url, loaded: ['m:latest'], slots: 8 }
@@ -414,7 +414,7 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
     assert.equal((await answer).node, 'b')
   })
 
-  test('is told from one that is busy: whose status routes take 1.5 s, and an answer 14 s (302)', async () => {
+  test('differs from a busy one with status routes of 1.5 s and responses of 14 s (302)', async () => {
     await using fleet = await arrange()
     const { gateway, nodes } = fleet
     for (const each of nodes) Object.assign(each, { statusMs: ms(1500), delayMs: ms(14_000) })

@@ -70,7 +70,7 @@ suite('an upload', () => {
     ['the model first', model + file(1000) + end],
     ['the file first', file(300_000) + model + end],
   ] as const) {
-    test(`goes to its node as it came, with ${what} (75)`, async () => {
+    test(`is sent to its node unchanged, with ${what} (75)`, async () => {
       await using gateway = await start([listen])
       assert.match(await exchangeBytes(gateway.port, sized(form), /heard/), /^HTTP\/1.1 200 OK/)
       assert.equal(gateway.body(0), form)
@@ -79,7 +79,7 @@ suite('an upload', () => {
     })
   }
 
-  test('without a length goes on without one', async () => {
+  test('without a length is sent without one', async () => {
     await using gateway = await start([listen])
     assert.match(
       await exchangeBytes(gateway.port, chunked(model + file(10) + end), /heard/),
@@ -89,7 +89,7 @@ suite('an upload', () => {
     assert(!/content-length/i.test(gateway.nodes[0]?.received[0] ?? ''))
   })
 
-  test('for a model that goes by another name asks for that one', async () => {
+  test('for a model with another name in a route asks for that one', async () => {
     const routes = { r: { match: { model: 'whisper*' }, model: 'm' } }
     await using gateway = await start([listen], {}, routes)
     const form = file(100) + part('model', 'whisper-1') + part('language', 'en') + end
@@ -102,7 +102,7 @@ suite('an upload', () => {
     )
   })
 
-  test('of great size goes on while it comes, and the connection serves the next request', async () => {
+  test('of great size is sent while it comes, and the connection serves the next request', async () => {
     await using gateway = await start([listen], passedOn)
     const caller = aCaller(gateway.port)
     const form = model + file(200_000) + end
@@ -118,7 +118,7 @@ suite('an upload', () => {
     assert.match(caller.received, /"version"/)
   })
 
-  test('waits for a node that reads slowly, in little memory, of whatever size it is', async () => {
+  test('of any size waits for a slow node in little memory', async () => {
     await using gateway = await start([(socket, _chunk, nth) => void (nth === 0 && socket.pause())], passedOn)
     const caller = aCaller(gateway.port)
     const bytes = 64 * 1024 * 1024
@@ -138,7 +138,7 @@ suite('an upload', () => {
     caller.socket.destroy()
   })
 
-  test('goes elsewhere when its node fails and all of it is still here', async () => {
+  test('fails over when its node fails and all of it is kept', async () => {
     await using gateway = await start([(socket) => void socket.destroy(), listen])
     const form = model + file(500_000) + end
     assert.match(await exchangeBytes(gateway.port, sized(form), /heard/), /^HTTP\/1.1 200[\s\S]*attempts: 2/i)
@@ -158,7 +158,7 @@ suite('an upload', () => {
     assert.equal(gateway.pipeline.bodies.heldBytes, 0)
   })
 
-  test('whose caller leaves ends at the node', async () => {
+  test('ends at the node when its caller leaves', async () => {
     await using gateway = await start([listen], passedOn)
     const caller = aCaller(gateway.port)
     caller.socket.write(sized(model + file(200_000) + end).slice(0, -500))
@@ -188,7 +188,7 @@ suite('an upload', () => {
     })
   }
 
-  test('may take longer than a request that is read whole', async () => {
+  test('may take longer than a body that is read whole', async () => {
     const limits = { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 }
     await using node = await startRawNode(listen)
     const nodes = [{ name: 'a', url: node.url, loaded: ['m:latest'] }]
@@ -201,7 +201,7 @@ suite('an upload', () => {
     await eventually(() => caller.received.includes('heard'), 'the caller has its answer')
   })
 
-  test('that a node refuses before its end is answered with what the node said', async () => {
+  test('that a node refuses before its end gets the error of the node', async () => {
     const refuses: Serve = (socket, _chunk, nth) =>
       void (nth === 0 && socket.write(rawAnswer('{"error":{"message":"no"}}', { status: '400 Bad Request' })))
     await using gateway = await start([refuses], passedOn)
@@ -212,7 +212,7 @@ suite('an upload', () => {
     await eventually(() => gateway.nodes[0]?.closedAt[0] !== undefined, 'the node is left')
   })
 
-  test('that a node does not take in is left after a while', async () => {
+  test('that a node does not read times out', async () => {
     await using gateway = await start([(socket) => void socket.pause()], {
       ...passedOn,
       timeouts: { between_tokens: '200ms' },
@@ -221,7 +221,7 @@ suite('an upload', () => {
     assert.match(await answer, /^HTTP\/1.1 504 /)
   })
 
-  test('in plain text, even of silence, is an answer', async () => {
+  test('gets an empty plain-text transcript as a response', async () => {
     const silent: Serve = (socket) => void socket.write(rawAnswer('', { type: 'text/plain; charset=utf-8' }))
     await using gateway = await start([silent])
     const answer = await exchangeBytes(gateway.port, sized(model + file(1) + end), /\r\n\r\n$/)
@@ -230,7 +230,7 @@ suite('an upload', () => {
 })
 
 suite('a form that comes slowly', () => {
-  test('takes no slot before it is here (344)', async () => {
+  test('takes no slot before it has come (344)', async () => {
     await using gateway = await start([listen])
     const caller = aCaller(gateway.port)
     const form = sized(model + file(300_000) + end)
@@ -242,7 +242,7 @@ suite('a form that comes slowly', () => {
     await eventually(() => caller.received.includes('heard'), 'the caller has its answer')
   })
 
-  test('is given up when it comes slower than 1 KiB a second (344)', async () => {
+  test('times out when slower than 1 KiB a second (344)', async () => {
     await using gateway = await start([listen], {}, {}, { clock: new RealClock(0.01) })
     const caller = aCaller(gateway.port)
     caller.socket.write(`${head('Content-Length: 99999')}${model}${file(10).slice(0, -20)}`)
@@ -254,7 +254,7 @@ suite('a form that comes slowly', () => {
     assert.equal(gateway.pipeline.bodies.heldBytes, 0)
   })
 
-  test('once it holds a slot, is given up when it comes slower than 256 KiB a second (344)', async () => {
+  test('with a slot times out when slower than 256 KiB a second (344)', async () => {
     await using gateway = await start([listen], passedOn, {}, { clock: new RealClock(0.01) })
     const caller = aCaller(gateway.port)
     caller.socket.write(`${head('Content-Length: 9999999')}${model}${file(200_000).slice(0, -20)}`)
@@ -265,7 +265,7 @@ suite('a form that comes slowly', () => {
     assert.deepEqual(gateway.scheduler.summary().running, {})
   })
 
-  test('for a model that hears nothing is refused with 400 (344)', async () => {
+  test('for a model without audio is refused with 400 (344)', async () => {
     await using gateway = await start([listen], {}, {}, {}, ['completion', 'vision'])
     const answer = await exchangeBytes(
       gateway.port,
@@ -309,7 +309,7 @@ suite('of uploads, refused are', () => {
     })
   }
 
-  test('one that is no form, one that is packed, and one whose model comes too late (57, 70, 75)', async () => {
+  test('no form, a compressed form, and a model field that comes too late (57, 70, 75)', async () => {
     await using gateway = await start([listen], { limits: { body_bytes: 65_536 } })
     const form = sized(model + end)
     for (const [bytes, status] of [

@@ -32,7 +32,7 @@ const refused = (field: string) => (error: unknown) =>
   error instanceof ProxyError && error.code === 'option_refused' && error.facts['field'] === field
 
 suite("a caller's options", () => {
-  test('that hurt nobody go through untouched, byte for byte', () => {
+  test('without effect on others are sent unchanged, byte for byte', () => {
     const text =
       '{ "model":"m", "OPTIONS2":1, "options":{"seed":9007199254740993,"temperature":1e-0}, "Think":1}'
     const { isUntouched, said, variant } = adjusted(text)
@@ -180,7 +180,7 @@ suite("a caller's options", () => {
   const pinning = ['-1', '-0.5', '1e99', '"-5m"', '"-1s"', '"-1ns"', '"9999999h"']
   const bothPolicies = ['ours', 'caller'] as const
 
-  test('a keep_alive that would pin the model is taken out, however it is written and whatever the policy (335)', () => {
+  test('a keep_alive that would pin the model is removed in any spelling, under any policy (335)', () => {
     for (const keep_alive of bothPolicies)
       for (const value of pinning)
         for (const rest of ['', ',"prompt":"x"', ',"messages":[{"role":"user","content":"x"}]']) {
@@ -189,7 +189,7 @@ suite("a caller's options", () => {
         }
   })
 
-  test('a keep_alive that would unload the model after an answer is taken out, whatever the policy (335)', () => {
+  test('a keep_alive that would unload the model after the response is removed under any policy (335)', () => {
     const asking: readonly [Api, string][] = [
       ['ollama_generate', '"prompt":"x"'],
       ['ollama_chat', '"messages":[{"role":"user","content":"x"}]'],
@@ -207,7 +207,7 @@ suite("a caller's options", () => {
         }
   })
 
-  test('a request that does nothing but unload is refused to all but administrators (335)', () => {
+  test('a request that only unloads is refused without the scope admin (335)', () => {
     for (const keep_alive of bothPolicies)
       for (const value of unloading)
         for (const rest of ['', ',"prompt":""', ',"messages":[]', ',"messages": [ ]', ',"prompt":null']) {
@@ -217,14 +217,14 @@ suite("a caller's options", () => {
         }
   })
 
-  test('a keep_alive that is no duration is for the node to refuse where it passes (335)', () => {
+  test('a keep_alive that is no duration is sent to the node, which refuses it (335)', () => {
     const body = '{"model":"m","keep_alive":"-1"}'
     assert.equal(adjusted(body, { callers: { keep_alive: 'caller' } }).body, body)
     assert.equal(adjusted(body).said, 'keep_alive')
     assert.equal(adjusted('{"model":"m","keep_alive":"1h30m"}').said, 'keep_alive')
   })
 
-  test('the rendered prompt is refused by default, raw and template where the policy says so', () => {
+  test('_debug_render_only is refused by default, raw and template by policy', () => {
     assert.throws(() => adjusted('{"model":"m","_debug_render_only":true}'), refused('_debug_render_only'))
     adjusted('{"model":"m","raw":true,"template":"x"}')
     const callers = { raw: 'refuse', template: 'refuse' } as const
@@ -235,7 +235,7 @@ suite("a caller's options", () => {
     )
   })
 
-  test('a second or differently written field that the policy looks at is refused', () => {
+  test('a repeated or differently spelled field that the policy reads is refused', () => {
     for (const body of [
       '{"Keep_Alive":0}',
       '{"\u212aeep_alive":0}',
@@ -250,12 +250,12 @@ suite("a caller's options", () => {
     assert.doesNotThrow(() => adjusted('{"Keep_Alive":0}', { api: 'openai_chat' }))
   })
 
-  test('an object where a number belongs is refused, since its end is not looked for', () => {
+  test('an object in place of a number is refused', () => {
     for (const options of ['"num_gpu":{}', '"num_ctx":[1]'])
       assert.throws(() => adjusted(`{"options":{${options}}}`, { numCtx: 8192 }), /must not be an object/)
   })
 
-  test('what remains of any body is equal to what it was, whatever is taken out and put in', () => {
+  test('edits change no other field of any body', () => {
     const value = fc.jsonValue({ maxDepth: 2 })
     const key = fc
       .string()
@@ -293,7 +293,7 @@ suite('the variant of a request', () => {
   const variant = (fields: object, sketch: Sketch = {}) =>
     adjusted(JSON.stringify({ model: 'm', ...fields }), sketch).variant
 
-  test('is the canonical text of what decides about the runner, and of nothing else', () => {
+  test('is the canonical text of the load options, and of nothing else', () => {
     assert.equal(variant({ options: { temperature: 1, num_predict: 5 } }), '')
     assert.equal(
       variant({ options: { use_mmap: true, num_ctx: 8192, seed: 1 }, shift: false }),
@@ -302,7 +302,7 @@ suite('the variant of a request', () => {
     assert.equal(variant({ options: { num_ctx: null, num_batch: '1' } }), '')
   })
 
-  test('is that of what the node gets: pinned, capped and dropped options count as they are sent', () => {
+  test('is that of the options as they are sent: pinned, capped or dropped', () => {
     assert.equal(variant({ options: { num_ctx: 4096, num_gpu: 3 } }, { numCtx: 8192 }), '{"num_ctx":8192}')
     const callers = { num_gpu: 'pass' } as const
     assert.equal(variant({ options: { num_gpu: 3 } }, { callers }), '{"num_gpu":3}')
@@ -315,21 +315,21 @@ suite('the most tokens of an answer', () => {
   const most = (fields: object, sketch: Sketch = {}) =>
     adjusted(JSON.stringify({ model: 'm', ...fields }), sketch).maxTokens
 
-  test('are those the caller asks for, in the words of its dialect', () => {
+  test('are those the caller asks for, in the field of its API', () => {
     assert.equal(most({ options: { num_predict: 5 } }), 5)
     assert.equal(most({ max_tokens: 5 }, { api: 'openai_chat' }), 5)
     assert.equal(most({ max_tokens: 5 }, { api: 'anthropic_messages' }), 5)
     assert.equal(most({ max_output_tokens: 5 }, { api: 'openai_responses' }), 5)
   })
 
-  test('are the cap where that is lower, or nothing was asked for', () => {
+  test('are the cap when that is lower, or the caller set none', () => {
     const callers = { num_predict: 3 }
     assert.equal(most({ options: { num_predict: 5 } }, { callers }), 3)
     assert.equal(most({}, { callers }), 3)
     assert.equal(most({ options: { num_predict: 2 } }, { callers }), 2)
   })
 
-  test('are not known without a number above 0', () => {
+  test('are unknown without a number above 0', () => {
     for (const num_predict of [undefined, null, -1, 0, '5', {}, []])
       assert.equal(most({ options: { num_predict } }), null, JSON.stringify(num_predict))
   })

@@ -11,7 +11,7 @@ const final = {
   eval_duration: 1e9,
 }
 
-test('the prompt tokens that were cached are read where Ollama tells them, and missing where it does not (374)', () => {
+test('cached prompt tokens are read when Ollama sends them, and absent otherwise (374)', () => {
   assert.equal(timingsOf({ ...final, prompt_eval_cached_count: 90 })?.cachedTokens, 90)
   assert.equal(timingsOf({ ...final, prompt_eval_cached_count: 0 })?.cachedTokens, 0)
   assert.ok(!('cachedTokens' in (timingsOf(final) ?? {})))
@@ -22,7 +22,7 @@ test('the prompt tokens that were cached are read where Ollama tells them, and m
     )
 })
 
-test('so they are in the words of OpenAI (374)', () => {
+test('cached prompt tokens are read from the fields of OpenAI too (374)', () => {
   const chat = { prompt_tokens: 100, completion_tokens: 10, prompt_tokens_details: { cached_tokens: 90 } }
   assert.deepEqual(tokensOf({ usage: chat }, 0), { input: 100, cached: 90, output: 10 })
   const responses = { input_tokens: 100, output_tokens: 10, input_tokens_details: { cached_tokens: 90 } }
@@ -30,7 +30,7 @@ test('so they are in the words of OpenAI (374)', () => {
   assert.deepEqual(tokensOf({ usage: { prompt_tokens: 100 } }, 7), { input: 100, output: 7 })
 })
 
-test('an embedding is timed by its total without the load, and so is a prompt that nobody timed (364)', () => {
+test('an embedding is timed by its total without the load, and so is a prompt without its own duration (364)', () => {
   const embedding = {
     model: 'e',
     embeddings: [[0.1]],

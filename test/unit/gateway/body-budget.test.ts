@@ -12,7 +12,7 @@ const step = fc.oneof(
   fc.record({ act: fc.constant('end' as const), share: fc.nat(20) }),
 )
 
-test('whatever requests do, the budget is never exceeded, never negative, and whole at the end (71)', () => {
+test('the budget is never exceeded, never negative, and whole at the end (71)', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
       const budget = new BodyBudget()
@@ -68,7 +68,7 @@ test('an owner that has used up its part still sends small requests (344)', () =
   for (let n = 0; n < 100; n++) assert(budget.open('tenant a').take(64 * 1024, large))
 })
 
-test('what an owner gave back is its to take again (344)', () => {
+test('an owner can take again what it released (344)', () => {
   const budget = new BodyBudget()
   for (let round = 0; round < 5; round++) {
     const shares = Array.from({ length: 5 }, () => budget.open('tenant a'))

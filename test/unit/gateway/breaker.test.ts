@@ -44,7 +44,7 @@ function arrange({
 }
 
 suite('the breaker', () => {
-  test('opens at the first refused connection, and says that nobody listens', async () => {
+  test('opens at the first refused connection, with the cause "refused"', async () => {
     const { breaker, report } = arrange()
     await report('refused')
     assert.deepEqual([breaker.admits, breaker.cause], [false, 'refused'])
@@ -66,7 +66,7 @@ suite('the breaker', () => {
     assert.equal(breaker.state, 'closed')
   })
 
-  test('stays closed however many callers leave or find the node busy (176)', async () => {
+  test('stays closed when callers leave or the node is busy (176)', async () => {
     const { breaker, report } = arrange()
     await report(...Array.from({ length: 100 }, () => 'neutral' as const))
     assert.equal(breaker.state, 'closed')
@@ -84,7 +84,7 @@ suite('the breaker', () => {
     assert.equal(breaker.cause, null)
   })
 
-  test('half-open: a request that was given its slot is the trial before it is sent', async () => {
+  test('half-open: a request takes the permit with its slot, before it is sent', async () => {
     const { breaker, clock, report } = arrange()
     await report('refused')
     await clock.advance(resetMs)
@@ -94,7 +94,7 @@ suite('the breaker', () => {
     assert.equal(breaker.state, 'closed')
   })
 
-  test('half-open: a caller who leaves proves nothing, so it opens again, for no longer than before (173)', async () => {
+  test('half-open: when the caller leaves, it opens again, for no longer than before (173)', async () => {
     const { breaker, clock, report } = arrange()
     await report('refused')
     await clock.advance(resetMs)
@@ -104,7 +104,7 @@ suite('the breaker', () => {
     assert.equal(breaker.admits, true)
   })
 
-  test('half-open: a trial that hangs ends at its deadline, and its late success counts for nothing (173)', async () => {
+  test('half-open: a request that hangs ends at its deadline, and its late success does not count (173)', async () => {
     const { breaker, clock, report, states } = arrange()
     await report('refused')
     await clock.advance(resetMs)
@@ -151,7 +151,7 @@ suite('the breaker', () => {
     })
   }
 
-  test('a request whose answer broke counts once, as a bad one: half of good ones keep it closed', async () => {
+  test('a request with a broken response counts once, as a failure: an equal number of good ones keeps it closed', async () => {
     const { breaker, clock, report } = arrange()
     for (let n = 0; n < 8; n++) {
       await report('good')
@@ -169,7 +169,7 @@ suite('the breaker', () => {
     assert.equal(breaker.state, 'open')
   })
 
-  test('a trial that closed it and whose answer then breaks counts against what it began', async () => {
+  test('a half-open request that closed it and then breaks counts in the new window', async () => {
     const { breaker, clock, report } = arrange()
     await report('refused')
     await clock.advance(resetMs)
@@ -182,7 +182,7 @@ suite('the breaker', () => {
     assert.equal(breaker.state, 'open')
   })
 
-  test('an answer that breaks after the breaker moved on, or that never began well, says nothing', async () => {
+  test('a response that breaks after a change of state, or never began well, does not count', async () => {
     const { breaker, clock, report } = arrange()
     const old = Array.from({ length: 10 }, () => breaker.begin())
     for (const trial of old) trial.settle('good')
@@ -207,7 +207,7 @@ suite('the breaker', () => {
     assert.deepEqual(pauses().slice(0, 5), [resetMs, 2 * resetMs, maxMs, maxMs, maxMs])
   })
 
-  test('a node that flaps keeps its long pauses; one that was well for a while begins with the first (152)', async () => {
+  test('a node that flaps keeps its long pauses; after a healthy time the pause is the first again (152)', async () => {
     const { clock, report, pauses } = arrange()
     const fallAfter = async (quietMs: number) => {
       await clock.advance(quietMs)
@@ -222,7 +222,7 @@ suite('the breaker', () => {
     assert.deepEqual(pauses(), [resetMs, 2 * resetMs, maxMs, resetMs])
   })
 
-  test('a recovered node is used again within 30 s, even with the longest jitter and after a trial that hung (173)', async () => {
+  test('a recovered node is used again within 30 s, even with the longest jitter and after a half-open request that hung (173)', async () => {
     for (const die of [0, 0.5, 0.999]) {
       const { breaker, clock, report } = arrange({ random: () => die })
       await report('refused')
@@ -257,7 +257,7 @@ suite('the breaker', () => {
     }
   })
 
-  test('a trial may take twice as long as answers usually do there, so that a slow node is closed again (305)', async () => {
+  test('a half-open request may take twice the usual time, so that the breaker of a slow node closes (305)', async () => {
     const { breaker, clock, report } = arrange()
     await report('bad', 'bad', 'bad', 'bad', 'bad')
     await clock.advance(resetMs)
@@ -274,7 +274,7 @@ suite('the breaker', () => {
     assert.equal(hanging.breaker.state, 'open')
   })
 
-  test('a node to which connections come up again is tried without a pause, but not one with bad answers (304)', async () => {
+  test('a node that accepts connections again is tried without a pause, but not one with bad responses (304)', async () => {
     const { breaker, report } = arrange()
     await report('refused')
     breaker.connectSucceeded()
@@ -287,7 +287,7 @@ suite('the breaker', () => {
     assert.equal(bad.breaker.state, 'open')
   })
 
-  test('requests sent past an open breaker change nothing, but that nobody listens any more', async () => {
+  test('requests sent past an open breaker change nothing, except that a refused connection is noted', async () => {
     const { breaker, report } = arrange()
     await report('bad', 'bad', 'bad', 'bad', 'bad')
     await report('good', 'bad', 'neutral')
@@ -296,7 +296,7 @@ suite('the breaker', () => {
     assert.deepEqual([breaker.state, breaker.cause], ['open', 'refused'])
   })
 
-  test('once shut down it has no timers, and no late sign brings one back (157)', async () => {
+  test('once stopped it has no timers, and no late result sets one (157)', async () => {
     const { breaker, clock, report, states } = arrange()
     const late = breaker.begin()
     const streaming = breaker.begin()

@@ -23,7 +23,7 @@ const hastyServer = `
 `
 
 for (const pieces of [1, 3])
-  test(`an answer that came before ${pieces} broken writes is read, and then the error is told (363)`, async () => {
+  test(`a response that came before ${pieces} broken writes is read before the error (363)`, async () => {
     const isClosed = new Int32Array(new SharedArrayBuffer(4))
     const worker = new Worker(hastyServer, { eval: true, workerData: isClosed })
     try {

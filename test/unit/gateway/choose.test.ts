@@ -4,7 +4,7 @@ import { buildSnapshot } from '../../../lib/fleet/snapshot.ts'
 import { absent } from '../../../lib/gateway/admission/model-routing.ts'
 import { aDocuments } from '../../support/fleet.ts'
 
-test('a model is not said to be absent while a slow node has not told what it has (302)', () => {
+test('a model is not called absent before a slow node has listed its models (302)', () => {
   for (const [health, version, code] of [
     ['slow', '', 'not_ready'],
     ['slow', '0.12.6', 'model_not_found'],

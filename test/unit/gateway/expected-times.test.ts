@@ -33,7 +33,7 @@ function arrange() {
 }
 
 suite('the first token', () => {
-  test('of a node that answered is expected within 5 times what it took, and 10 s, or 3 s once well known (305)', () => {
+  test('of a known node is expected within 5 times its usual time, and 10 s, or 3 s once well known (305)', () => {
     const { answer, of } = arrange()
     answer('a', 100_000, 4000)
     assert.equal(of('a', 100_000).ms, 20_000)
@@ -49,7 +49,7 @@ suite('the first token', () => {
     assert(of('a', 1_000_000).ms > 400_000, `${of('a', 1_000_000).ms}`)
   })
 
-  test('that comes later than before is believed at once, an earlier one little by little', () => {
+  test('raises the expected time at once when late, and lowers it slowly when early', () => {
     const { answer, of } = arrange()
     answer('a', 10_000, 1000, { n: 200 })
     answer('a', 10_000, 20_000)
@@ -58,7 +58,7 @@ suite('the first token', () => {
     assert(of('a', 10_000).ms > 80_000)
   })
 
-  test('of a node that never answered is expected as late as from the slowest that did (312)', () => {
+  test('of an unknown node is expected as late as of the slowest known one (312)', () => {
     const { answer, of } = arrange()
     answer('fast', 1000, 30)
     answer('slow', 1000, 27_000)
@@ -66,7 +66,7 @@ suite('the first token', () => {
     assert.equal(of('fast', 1000).ms, 10_000, 'its own times count first')
   })
 
-  test('of a model that nobody answered is given a minute, and longer for a long prompt (312)', () => {
+  test('of a model without any response has a minute, and longer for a long prompt (312)', () => {
     const { answer, of } = arrange()
     answer('a', 100, 40)
     const unknown = of('a', 100, { model: 'other' })
@@ -74,14 +74,14 @@ suite('the first token', () => {
     assert(of('a', 1_000_000, { model: 'other' }).ms > 10_000_000, 'a long prompt takes a slow node long')
   })
 
-  test('of a model that left the memory of its node is given a minute to be loaded again (312)', () => {
+  test('of a model that is not in memory any more has a minute more to load (312)', () => {
     const { answer, of } = arrange()
     answer('a', 100, 40, { n: 20 })
     assert.equal(of('a', 100, { isResident: false }).ms, 60_000)
     assert.equal(of('a', 100).ms, 3000)
   })
 
-  test('of a node that left is forgotten', () => {
+  test('of a removed node is forgotten', () => {
     const { answer, of, times } = arrange()
     answer('a', 100, 40)
     times.forget('a')
@@ -92,7 +92,7 @@ suite('the first token', () => {
 suite('a whole answer', () => {
   const timed = 'whole'
 
-  test('has no limit of its own before one was heard (312)', () => {
+  test('has no limit before the first response (312)', () => {
     const { answer, of } = arrange()
     answer('a', 100, 40)
     assert.deepEqual(of('a', 100, { timed }), { ms: Number.POSITIVE_INFINITY, known: 'nowhere', usualMs: 0 })
@@ -110,7 +110,7 @@ suite('a whole answer', () => {
     assert.equal(of('c', 100, { timed }).known, 'elsewhere')
   })
 
-  test('that was long is remembered for an hour at least, and for two at most', () => {
+  test('that was long counts for an hour at least, and for two at most', () => {
     const { answer, of, pass } = arrange()
     const hour = 3_600_000
     pass(10 * hour)
@@ -140,7 +140,7 @@ suite('a whole answer', () => {
 })
 
 suite('a model that left the memory of its node', () => {
-  test('may take five times its longest load on top, or a minute where none was seen (305)', () => {
+  test('may take five times its longest load on top, or a minute without a known load (305)', () => {
     const { answer, of, times } = arrange()
     answer('a', 100, 40, { n: 20 })
     assert.equal(of('a', 100, { isResident: false }).ms, 60_000)

@@ -17,13 +17,13 @@ test('a kept socket is stale within half a second of the write, and only while n
   }
 })
 
-test('a connection whose other end does not answer its keep-alive is lost, which is no bad sign of the node (304)', () => {
+test('a connection without answers to its keep-alive is lost, which does not count against the node (304)', () => {
   assert.equal(faultOf(failed('ETIMEDOUT'), { ...onKept, forMs: 90_000 }), 'connection-lost')
 })
 
 const ofCall = (code: string, syscall: string) => Object.assign(failed(code), { syscall })
 
-test('whatever connect says proves a node unreachable, but no name server, nor what lacks here (304)', () => {
+test('an error of connect proves a node unreachable; an error of the name server or of this process does not (304)', () => {
   for (const code of [
     'ECONNREFUSED',
     'EHOSTUNREACH',
@@ -45,7 +45,7 @@ test('whatever connect says proves a node unreachable, but no name server, nor w
   assert(!provesUnreachable(each('EMFILE', 'EMFILE')))
 })
 
-test('a node to which no connection comes up did not close one, whatever the reason is (303)', () => {
+test('a failed connect is never a closed connection (303)', () => {
   for (const code of ['EACCES', 'EPERM', 'EINVAL', 'ENETDOWN', 'ETIMEDOUT', 'ECONNREFUSED'])
     assert.equal(faultOf(ofCall(code, 'connect'), onKept), 'unreachable', code)
   assert.equal(faultOf(ofCall('ENOTFOUND', 'getaddrinfo'), onKept), 'unreachable')

@@ -7,7 +7,7 @@ import { BodyBuffer, roomOf } from '../../../lib/gateway/body/body-buffer.ts'
 
 const { limits } = defaultConfig
 
-test('a body is what came, in however many pieces, whether its length was announced or not, and all of it counts', () => {
+test('a body in any number of pieces, announced or not, is complete, and all of it counts', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 50 })), fc.boolean(), (pieces, isAnnounced) => {
       const budget = new BodyBudget()
@@ -25,7 +25,7 @@ test('a body is what came, in however many pieces, whether its length was announ
   )
 })
 
-test('a piece with memory of its own is kept, a small part of a large one is copied out of it', () => {
+test('a piece with its own memory is kept; a small part of a large allocation is copied', () => {
   const held = () => new BodyBuffer(limits, new BodyBudget().open('tenant a'))
   const own = Buffer.from(new ArrayBuffer(300))
   const alone = held()
@@ -49,7 +49,7 @@ test('bodies hold no more than a quarter of the memory that a container may use,
   assert.equal(budget.open('b').take(1024, small), false)
 })
 
-test('a body that grows into the last of the room is copied no more often for that (344)', () => {
+test('a body that grows into the last of the room is not copied more often (344)', () => {
   const mib = 64 * 1024
   const sizes = { body_bytes: 64 * mib, inflight_body_bytes: 100 * mib }
   for (const other of [0, 10, 40, 50, 66, 68, 73].map((n) => n * mib)) {

@@ -94,7 +94,7 @@ suite('the body of a management request', () => {
     })
   }
 
-  test('may have keys of ours deeper down as often as it likes', async () => {
+  test('may repeat known keys at a deeper level', async () => {
     const { job: ask } = await read(
       'create',
       '{"model":"n","from":"m","messages":[{"MODEL":1},{"model":"}{","from":2}]}',
@@ -102,7 +102,7 @@ suite('the body of a management request', () => {
     assert.equal(ask.made?.canonical, 'n:latest')
   })
 
-  test('names the blobs a node must have: files only where there is no base', async () => {
+  test('lists the blobs that a node must have: files only without a base model', async () => {
     const other = digest.replace('0', '1')
     const files = { files: { 'm.gguf': digest }, adapters: { 'a.gguf': other } }
     assert.deepEqual((await read('create', { model: 'n', ...files })).job.digests, [digest, other])
@@ -115,7 +115,7 @@ suite('the policy', () => {
   const judged = async (action: ManagedAction, body: object, management: object = {}) =>
     permit((await read(action, body)).job, caller, configSchema.parse({ management }))
 
-  test('lets models of named registries through, and says which setting names them', async () => {
+  test('permits models of configured registries, and names the setting', async () => {
     await judged('pull', { model: 'm' })
     await judged('pull', { model: 'registry.ollama.ai/library/m' })
     await judged('pull', { model: 'HF.co/a/m' }, { registries: ['hf.co'] })
@@ -125,7 +125,7 @@ suite('the policy', () => {
     await assert.rejects(judged('push', { model: 'hf.co/a/m' }, { push: true }), /management.registries/)
   })
 
-  test('lets nothing be pushed, nor insecure, unless it is set', async () => {
+  test('permits neither push nor insecure unless configured', async () => {
     await assert.rejects(judged('push', { model: 'm' }), { status: 403, message: /management.push/ })
     await judged('push', { model: 'm' }, { push: true })
     await assert.rejects(judged('pull', { model: 'm', insecure: true }), {
@@ -135,7 +135,7 @@ suite('the policy', () => {
     await judged('pull', { model: 'm', insecure: true }, { insecure: true })
   })
 
-  test('keeps a key to its models, and hides that others are there', async () => {
+  test('limits a key to its models, and hides the others', async () => {
     await assert.rejects(judged('delete', { model: 'secret' }), /model 'secret' not found/)
     await assert.rejects(judged('copy', { source: 'secret', destination: 'm2' }), /model "secret" not found/)
     await assert.rejects(judged('copy', { source: 'm', destination: 'secret' }), /key does not cover/)

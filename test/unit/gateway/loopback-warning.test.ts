@@ -9,7 +9,7 @@ import { aSnapshot } from '../../support/fleet.ts'
 const keys = new Map([['team', apiKeySchema.parse({ hash: hashToken('llm_x') })]])
 const withAuth = (auth: object, some = keys) => aSnapshot({ keys: some, config: { auth } })
 
-test('callers on loopback that need no key are warned of only where keys exist (342)', () => {
+test('the warning about loopback callers without a key is given only when keys exist (342)', () => {
   assert.match(loopbackWarning(withAuth({}), true) ?? '', /auth\.anonymous: none/)
   assert.equal(loopbackWarning(withAuth({}, new Map()), true), null)
   assert.equal(loopbackWarning(withAuth({}), false), null)
@@ -23,7 +23,7 @@ test('callers on loopback that need no key are warned of only where keys exist (
   assert.equal(loopbackWarning(withAuth(rule('10.0.0.0/8')), true), null)
 })
 
-test('the log has the warning when it begins to apply, and not at each new snapshot (342)', () => {
+test('the warning is logged when it first applies, not at each snapshot (342)', () => {
   const warned: string[] = []
   const log: Log = { error() {}, warn: (message) => void warned.push(message), info() {}, debug() {} }
   const snapshot = new CurrentSnapshot()

@@ -38,14 +38,14 @@ function written({ status, total, completed }: ProgressLine): string {
 }
 
 suite('the progress of two nodes', () => {
-  test('begins as that of one, before anybody has begun', () => {
+  test('begins like that of one node, before any has begun', () => {
     assert.deepEqual(told([null, { a: progress({ state: 'waiting' }), b: progress({ state: 'waiting' }) }]), [
       ['pulling manifest'],
       [],
     ])
   })
 
-  test('tells at once what a node waits for or failed of, once each (366)', () => {
+  test('reports at once, and once, why a node waits or failed (366)', () => {
     const waits = progress({ error: 'trying again: connect ECONNREFUSED' })
     const failed = progress({ state: 'failed', error: 'no space left on device' })
     assert.deepEqual(
@@ -66,7 +66,7 @@ suite('the progress of two nodes', () => {
     ])
   })
 
-  test('is the sum of their bytes, and says nothing twice', () => {
+  test('is the sum of their bytes, without repetition', () => {
     assert.deepEqual(
       told([
         { a: progress(layer(10)), b: progress() },
@@ -83,7 +83,7 @@ suite('the progress of two nodes', () => {
     )
   })
 
-  test('gets to its last phases when both have, and through those that were too short to be seen', () => {
+  test('reaches a last phase when both nodes have, including phases too short to be seen', () => {
     const verifying = progress({ status: 'verifying sha256 digest', ...layer(100) })
     const done = progress({ state: 'done', status: 'success', ...layer(100) })
     assert.deepEqual(
@@ -112,7 +112,7 @@ suite('the progress of two nodes', () => {
     assert.deepEqual(told([{ a: failed, b: failed }]), [['pulling manifest']])
   })
 
-  test('of a create is what the first at work says', () => {
+  test('of a create is the status of the first node at work', () => {
     assert.deepEqual(
       told(
         [
@@ -167,7 +167,7 @@ suite('the end of a job', () => {
   }
 })
 
-test('a report adds the layers of a node up, and knows those no leader has seen yet', () => {
+test('a report sums the layers of a node, and includes nodes that no leader has read yet', () => {
   const job = aJob({
     a: progress({ layers: { x: { total: 10, completed: 4 }, y: { total: 5, completed: 9 } } }),
   })

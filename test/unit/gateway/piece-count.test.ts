@@ -21,7 +21,7 @@ function told(pieces: {
 }
 
 suite('the pieces of an answer', () => {
-  test('of a few bytes each end it when they come all at once (346)', () => {
+  test('of a few bytes each end the response when they come at once (346)', () => {
     assert.deepEqual(told({ count: 10_000, bytes: 1, everyMs: 0.001 }), ['give-up'])
     assert.deepEqual(told({ count: 10_000, bytes: 20, everyMs: 0.1 }), ['give-up'])
   })
@@ -32,7 +32,7 @@ suite('the pieces of an answer', () => {
     assert.deepEqual(told({ count: 1000, bytes: 80, everyMs: 0 }), ['pause', 'pause'])
   })
 
-  test('that were read with those before a pause are taken until the next turn (346)', () => {
+  test('that were read before a pause are accepted until the next turn (346)', () => {
     const count = new PieceCount(0)
     const all = Array.from({ length: 2000 }, () => count.add(80, 0))
     assert.deepEqual([all.indexOf('pause'), all.lastIndexOf('pause')], [499, 499])

@@ -33,11 +33,11 @@ function placed(
 
 suite('a new model goes', () => {
   const model = 'new'
-  test('to the node with most room, and spares the others in that order', () => {
+  test('to the node with the most free disk; the others are spares in that order', () => {
     assert.deepEqual(placed('pull', { model }), { nodes: 'c', spares: 'b a' })
   })
 
-  test('to as many nodes as the policy says, and as there are', () => {
+  test('to as many nodes as the policy says, if there are as many', () => {
     assert.equal(placed('pull', { model }, { management: { copies: 2 } }).nodes, 'c b')
     assert.equal(placed('pull', { model }, { management: { copies: 9 } }).nodes, 'c b a')
     assert.equal(placed('pull', { model }, { management: { copies: 'all' } }).nodes, 'c b a')
@@ -58,7 +58,7 @@ suite('a new model goes', () => {
     })
   })
 
-  test('to as many as the caller wants, or nowhere', () => {
+  test('to exactly as many nodes as the caller wants, or is refused', () => {
     assert.equal(placed('pull', { model }, { wish: { copies: 2 } }).nodes, 'c b')
     assert.throws(() => placed('pull', { model }, { wish: { copies: 4 } }), /4 are wanted, and 3 could/)
   })
@@ -73,17 +73,17 @@ suite('a new model goes', () => {
     ['f', /node f is off/],
     ['z', /there is no node named "z"/],
   ] as const) {
-    test(`not to ${name} when that is named, and why is said`, () => {
+    test(`not to ${name} when that is named, with the reason`, () => {
       assert.throws(() => placed('pull', { model }, { wish: { nodes: ['a', name] } }), fault)
     })
   }
 })
 
-test('a job that names a node goes there also when a leader advises that it is down (301)', () => {
+test('a job that names a node goes there even when its health is down (301)', () => {
   assert.equal(placed('pull', { model: 'new' }, { wish: { nodes: ['d'] } }).nodes, 'd')
 })
 
-test('a job goes to nodes advised down only when no other could do it (301)', () => {
+test('a job goes to nodes that are down only when no other could do it (301)', () => {
   const zone = { labels: { zone: 'w' } }
   const well = [
     { name: 'a', ...zone },
@@ -96,17 +96,17 @@ test('a job goes to nodes advised down only when no other could do it (301)', ()
 })
 
 suite('a model that is there', () => {
-  test('is pulled again by all who have it, lest they drift apart', () => {
+  test('is pulled again on all its nodes, so that copies stay equal', () => {
     assert.deepEqual(placed('pull', { model: 'BOTH' }), { nodes: 'a b', spares: 'c' })
     assert.equal(placed('pull', { model: 'both' }, { wish: { copies: 1 } }).nodes, 'a b')
     assert.equal(placed('pull', { model: 'both' }, { wish: { copies: 3 } }).nodes, 'a b c')
   })
 
-  test('on a node out of reach only is pulled to another', () => {
+  test('on an unreachable node only is pulled to another', () => {
     assert.equal(placed('pull', { model: 'kept' }).nodes, 'c')
   })
 
-  test('is deleted and copied wherever it is, but for nodes that are off', () => {
+  test('is deleted and copied on all its nodes, except those that are off', () => {
     assert.equal(placed('delete', { model: 'both' }).nodes, 'a b d')
     assert.equal(placed('copy', { source: 'old', destination: 'new' }).nodes, 'a')
     assert.equal(placed('delete', { model: 'kept' }).nodes, 'e')
@@ -135,7 +135,7 @@ suite('a model that is there', () => {
     assert.throws(() => placed('unload', { model: 'old' }), /in its memory/)
   })
 
-  test('is not found otherwise, in the words of Ollama', () => {
+  test('is not found otherwise, with the text of Ollama', () => {
     assert.throws(() => placed('delete', { model: 'none' }), /^ProxyError: model 'none' not found$/)
     assert.throws(
       () => placed('copy', { source: 'none', destination: 'x' }),
@@ -144,7 +144,7 @@ suite('a model that is there', () => {
   })
 })
 
-test('a model is made from files where those are', () => {
+test('a model is created from files on the nodes that have them', () => {
   const fields = { model: 'new', files: { 'm.gguf': `sha256:${'0'.repeat(64)}` } }
   assert.equal(placed('create', fields, {}, new Set(['b', 'c'])).nodes, 'b c')
   assert.equal(placed('create', fields, { wish: { copies: 1 } }, new Set(['b', 'c'])).nodes, 'b')
@@ -154,7 +154,7 @@ test('a model is made from files where those are', () => {
   )
 })
 
-test('without nodes, or a look at them, nothing is placed', () => {
+test('without nodes, or before their first probe, nothing is placed', () => {
   const ask = readJobRequest('pull', { model: 'm' }, {})
   assert.throws(() => placeJob(ask, aSnapshot()), { code: 'no_nodes' })
   const unseen = aSnapshot({ nodes: [{ name: 'a', health: 'unknown' }] })
@@ -186,7 +186,7 @@ suite('a node that departed', () => {
     ]),
   })
 
-  test('holds up no deletion of the other copies, and is no place for a job (310)', () => {
+  test('does not delay the deletion of other copies, and gets no job (310)', () => {
     assert.deepEqual(placeJob(readJobRequest('delete', { model: 'both' }, {}), snapshot).nodes, ['here'])
     assert.throws(() => placeJob(readJobRequest('delete', { model: 'lost' }, {}), snapshot), {
       code: 'no_place',

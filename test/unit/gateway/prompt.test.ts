@@ -30,7 +30,7 @@ function shared(a: ReturnType<typeof prefixes>, b: ReturnType<typeof prefixes>):
 }
 
 suite('the prefixes of a conversation', () => {
-  test('are one per message, each longer than the one before, and go on when it goes on', () => {
+  test('are one per message, each longer than the one before, and grow with it', () => {
     const [before, after] = [prefixes({ messages: first }), prefixes({ model: 'm', messages: continued })]
     assert.deepEqual(after.slice(0, 2), before)
     assert.equal(after.length, 4)
@@ -52,13 +52,13 @@ suite('the prefixes of a conversation', () => {
     assert.equal(shared(prefixes({ messages: edited }), prefixes({ messages: continued })), 1)
   })
 
-  test('are no other tenant’s, nor another model’s', () => {
+  test('differ between tenants and between models', () => {
     const ours = prefixes({ messages: continued })
     assert.equal(shared(prefixes({ messages: continued }, { tenant: 'next door' }), ours), 0)
     assert.equal(shared(prefixes({ messages: continued }, { model: 'other' }), ours), 0)
   })
 
-  test('begin with the tools and the system prompt, wherever these stand', () => {
+  test('begin with the tools and the system prompt, at any place in the body', () => {
     const system = 'be brief'
     const tools = [{ name: 'look', input_schema: { type: 'object' } }]
     const [opening, ...rest] = [prefixes({ messages: first, system, tools }), prefixes({ messages: first })]
@@ -68,7 +68,7 @@ suite('the prefixes of a conversation', () => {
     assert.equal(shared(opening, prefixes({ tools, system, messages: [say('other')] })), 2)
   })
 
-  test('of a long conversation are the last 64, and of one without an end still few', () => {
+  test('of a long conversation are the last 64, and of a huge one few', () => {
     const long = Array.from({ length: 100 }, (_, n) => say(`message ${n}`))
     const told = prefixes({ messages: long })
     assert.equal(told.length, 64)
@@ -76,7 +76,7 @@ suite('the prefixes of a conversation', () => {
     assert.equal(prefixes({ messages: Array.from({ length: 50_000 }, () => 1) }).length, 64)
   })
 
-  test('tell long messages apart by their length and their ends', () => {
+  test('distinguish long messages by their length and their ends', () => {
     const long = (text: string) => prefixes({ messages: [say('a'.repeat(3000) + text)] })
     assert.equal(shared(long('b'), long('c')), 0)
     assert.equal(shared(long('b'), long('bb')), 0)
@@ -87,7 +87,7 @@ suite('the prefixes of a conversation', () => {
 suite('a named session', () => {
   const session = 'chat-1'
 
-  test('is found again however its messages are written, and shares its opening with others', () => {
+  test('is found again when its messages are written differently, and shares its opening with others', () => {
     const here = prefixes({ messages: continued }, { session })
     const rewritten = continued.map(({ role, content }) => ({ content, role }))
     const again = prefixes({ messages: [continued[0], ...rewritten.slice(1)] }, { session })
@@ -95,7 +95,7 @@ suite('a named session', () => {
     assert.equal(shared(prefixes({ messages: continued }, { session: 'chat-2' }), here), 1)
   })
 
-  test('finds a growing prompt, but takes no side task with another opening for itself', () => {
+  test('finds a growing prompt, but no side request with another opening', () => {
     const prompt = (text: string) => ({ system: 'you go on', prompt: text })
     const here = prefixes(prompt('once'), { session })
     assert.equal(shared(prefixes(prompt('once upon a time'), { session }), here), 2)
@@ -104,7 +104,7 @@ suite('a named session', () => {
     assert.equal(shared(prefixes({ messages: title }, { session }), chat), 0)
   })
 
-  test('is named by our header, else by that of Open WebUI', () => {
+  test('is named by the header of llamero, else by that of Open WebUI', () => {
     assert.equal(sessionOf({ 'x-llamero-session': 'a', 'x-openwebui-chat-id': 'b' }), 'a')
     assert.equal(sessionOf({ 'x-openwebui-chat-id': 'b' }), 'b')
     assert.equal(sessionOf({ 'x-llamero-session': '' }), null)
@@ -128,7 +128,7 @@ suite('the length of a prompt', () => {
       assert(Math.abs(tokens({ model: 'm', ...body, format: text }) - 500) < 30, `${tokens(body)}`)
     })
 
-  test('counts an image as an image in any dialect, and no byte of it as text', () => {
+  test('counts an image as an image in any API, and no byte of it as text', () => {
     const image = Buffer.alloc(90_000, 'any bytes').toString('base64')
     const url = `data:image/png;base64,${image}`
     const bodies = [
@@ -144,7 +144,7 @@ suite('the length of a prompt', () => {
     }
   })
 
-  test('is 0 where there is none', () => {
+  test('is 0 without a prompt', () => {
     assert.equal(tokens({ model: 'm', messages: [] }), 0)
   })
 })

@@ -26,7 +26,7 @@ test('when everything fails, a tenth of the requests is retried, and at least th
   assert(Math.abs((await storm(10)) - 60 * 3) <= 3)
 })
 
-test('fifteen may be retried at once, and no more (172)', () => {
+test('fifteen retries at once are allowed, and no more (172)', () => {
   const budget = new RetryBudget(new VirtualClock())
   let granted = 0
   while (budget.spend()) granted++
@@ -60,7 +60,7 @@ function sum<K extends string>(steps: readonly Record<K, number>[], key: K): num
   return steps.reduce((total, step) => total + step[key], 0)
 }
 
-test('a retry that comes too early waits for its turn, and one that would wait too long is refused at once', async () => {
+test('a retry without budget waits its turn; one that would wait too long is refused at once', async () => {
   const clock = new VirtualClock()
   const budget = new RetryBudget(clock)
   while (budget.spend());
@@ -78,7 +78,7 @@ test('a retry that comes too early waits for its turn, and one that would wait t
   assert.deepEqual(granted, [...Array(180).keys()])
 })
 
-test('a retry whose caller leaves while it waits leaves its turn to the next', async () => {
+test('a waiting retry gives its turn to the next when its caller leaves', async () => {
   const clock = new VirtualClock()
   const budget = new RetryBudget(clock)
   while (budget.spend());

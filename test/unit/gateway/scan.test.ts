@@ -19,13 +19,13 @@ suite('the body scanner', () => {
     assert.equal(scanText('{"mod\\u0065l":"a\\u003ab"}').model?.value, 'a:b')
   })
 
-  test('leaves stream open when it is absent or no boolean', () => {
+  test('leaves stream undefined when absent or no boolean', () => {
     for (const body of ['{}', '{"stream":null}', '{"stream":"false"}', '{"stream":0}', '{"stream":[]}']) {
       assert.equal(scanText(body).stream, undefined, body)
     }
   })
 
-  test('refuses a second or differently written model, which Ollama would read otherwise', () => {
+  test('refuses a repeated or differently spelled model, which Ollama would read differently', () => {
     for (const body of [
       '{"model":"a","model":"b"}',
       '{"Model":"a"}',
@@ -48,13 +48,13 @@ suite('the body scanner', () => {
     assert.doesNotThrow(() => scanText(`{"a":${'['.repeat(63)}${']'.repeat(63)}}`))
   })
 
-  test('refuses more fields than any request has, before their names cost anything', () => {
+  test('refuses too many fields before it decodes their names', () => {
     const fields = (count: number) => `{${Array.from({ length: count }, (_, n) => `"m${n}":0`).join()}}`
     assert.doesNotThrow(() => scanText(fields(1000)))
     assert.throws(() => scanText(fields(1001)), /more than 1000 fields/)
   })
 
-  test('finds the end of long strings, wherever they lie in memory', () => {
+  test('finds the end of long strings at any place in memory', () => {
     const ends = ['"', '\\n"', '\u0001"']
     for (let offset = 0; offset < 4; offset++) {
       for (const [end, length] of ends.flatMap((end) =>
@@ -88,7 +88,7 @@ suite('the body scanner', () => {
     )
   })
 
-  test('refuses what JSON.parse refuses, and everything that is no object', () => {
+  test('refuses what JSON.parse refuses, and everything but objects', () => {
     const object = fc.object({ maxDepth: 2 }).map((value) => JSON.stringify(value))
     const broken = fc.tuple(object, fc.nat(), fc.string({ maxLength: 2 })).map(([text, at, insert]) => {
       const cut = at % (text.length + 1)
@@ -166,7 +166,7 @@ suite('a scan in steps', () => {
     }
   }
 
-  test('of any size finds what a scan at once finds (345)', () => {
+  test('finds the same as a scan at once, with steps of any size (345)', () => {
     const body = fc
       .record(
         {
@@ -195,7 +195,7 @@ suite('a scan in steps', () => {
     )
   })
 
-  test('takes no step that is much longer than asked for, whatever the bytes are (345)', () => {
+  test('takes no step much longer than asked for, with any bytes (345)', () => {
     const mib = 1024 * 1024
     const bodies = ['x'.repeat(mib), '\\n'.repeat(mib / 2), ' '.repeat(1000)].map(
       (text) => `{"model":"m","x":"${text}"}`,
@@ -208,7 +208,7 @@ suite('a scan in steps', () => {
     }
   })
 
-  test('refuses tokens that nothing honest holds: they could not be stopped in (345)', () => {
+  test('refuses tokens that are too long to be read in steps (345)', () => {
     for (const [text, reason] of [
       [`{"model":"m","${'k'.repeat(70_000)}":1}`, /field name is longer/],
       [`{"model":"m","x":${'1'.repeat(2000)}}`, /more than 1000 digits/],

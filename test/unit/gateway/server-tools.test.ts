@@ -63,7 +63,7 @@ suite('tools of a request', () => {
     'no tool',
     null,
   ]
-  test('that the caller runs, or the node must refuse, stay byte for byte (353)', () => {
+  test('that the caller runs, or the node refuses, stay byte for byte (353)', () => {
     for (const api of apis)
       for (const tool of callerRun) {
         const text = withTools(tool, tool)
@@ -71,7 +71,7 @@ suite('tools of a request', () => {
       }
   })
 
-  test('pass or are refused where the policy says so (353)', () => {
+  test('pass or are refused by policy (353)', () => {
     const text = withTools({ type: 'web_search' }, { type: 'function', name: 'f' })
     for (const api of apis) {
       assert.equal(adjusted(text, api, { server_tools: 'pass' }).body, text)
@@ -83,7 +83,7 @@ suite('tools of a request', () => {
     }
   })
 
-  test('that are hidden by another spelling are found or refused (353)', () => {
+  test('in another spelling are found or refused (353)', () => {
     const tools = (item: string, key = 'tools') => `{"model":"m","max_tokens":1,"${key}":[${item}]}`
     for (const item of ['{"type":"web\\u005fsearch"}', '{"t\\u0079pe":"web_search"}'])
       assert.deepEqual(JSON.parse(adjusted(tools(item), 'anthropic_messages').body).tools, [], item)
@@ -109,7 +109,7 @@ suite('tools of a request', () => {
     assert.equal(adjusted(tools(Array(1000).fill('{}').join()), 'openai_responses').said, '')
   })
 
-  test('are left over as they were, whichever are taken out, and in any layout (353)', () => {
+  test('stay unchanged when others are removed, in any layout (353)', () => {
     const tool = fc.constantFrom<object>(
       { type: 'web_search' },
       { type: 'mcp' },

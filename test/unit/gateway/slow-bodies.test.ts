@@ -41,7 +41,7 @@ function start() {
   return { clock, slow, body }
 }
 
-test('a body that does not come is given up after ten seconds (344)', async () => {
+test('a body that does not come times out after ten seconds (344)', async () => {
   const { clock, body } = start()
   await pass(clock, body, 10, 0)
   assert.equal(body.failedAt, null)
@@ -49,7 +49,7 @@ test('a body that does not come is given up after ten seconds (344)', async () =
   assert(body.failedAt)
 })
 
-test('a byte now and then does not help, a KiB a second does (344)', async () => {
+test('single bytes do not keep a body alive, a KiB a second does (344)', async () => {
   const trickle = start()
   await pass(trickle.clock, trickle.body, 12, 10)
   assert(trickle.body.failedAt)
@@ -58,7 +58,7 @@ test('a byte now and then does not help, a KiB a second does (344)', async () =>
   assert.equal(steady.body.failedAt, null)
 })
 
-test('what came fast before does not pay for an hour of silence (344)', async () => {
+test('a fast beginning does not pay for an hour of silence (344)', async () => {
   const { clock, body } = start()
   body.bytes = 1e9
   await pass(clock, body, 25, 0)
@@ -67,14 +67,14 @@ test('what came fast before does not pay for an hour of silence (344)', async ()
   assert(body.failedAt)
 })
 
-test('time in which the node is waited for does not count (344)', async () => {
+test('time spent waiting for the node does not count (344)', async () => {
   const { clock, body } = start()
   body.isAwaitingCaller = false
   await pass(clock, body, 3600, 0)
   assert.equal(body.failedAt, null)
 })
 
-test('with a slot its pace is another, with ten seconds of grace (344)', async () => {
+test('with a slot the pace is faster, with ten seconds of grace (344)', async () => {
   const { clock, body } = start()
   await pass(clock, body, 60, 100_000)
   body.pace = slotPace
@@ -84,7 +84,7 @@ test('with a slot its pace is another, with ten seconds of grace (344)', async (
   assert(body.failedAt)
 })
 
-test('a body that is here is no longer watched, and no timer runs for none (344)', async () => {
+test('a complete body is no longer watched, and no timer is left (344)', async () => {
   const { clock, slow, body } = start()
   slow.delete(body)
   await clock.advance(60_000)

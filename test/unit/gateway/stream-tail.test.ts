@@ -40,7 +40,7 @@ suite('a native stream', () => {
     assert.equal(read('{ "done" : true }\n').kind, 'complete', 'written by another hand')
   })
 
-  test('that ends without done:true was cut short, however properly it ends', () => {
+  test('that ends without done:true is truncated, even with a proper end', () => {
     assert.equal(read(line('a')).kind, 'truncated')
     assert.equal(read('').kind, 'truncated')
     assert.equal(read(line('a') + last.slice(0, 20)).kind, 'truncated')
@@ -50,7 +50,7 @@ suite('a native stream', () => {
     assert.equal(read(`${JSON.stringify(call)}\n`).kind, 'truncated')
   })
 
-  test('that ends in an error line says what it says', () => {
+  test('that ends in an error line has its text', () => {
     assert.deepEqual(read(`${line('a')}{"error":"out of memory"}\n`), {
       kind: 'error',
       text: 'out of memory',
@@ -58,7 +58,7 @@ suite('a native stream', () => {
     })
   })
 
-  test('has its malformed lines counted, wherever they are', () => {
+  test('has its malformed lines counted', () => {
     assert.deepEqual(read(`${line('a')}garbage\n${line('b')}{"cut":\n${last}`).malformed, 2)
   })
 
@@ -84,12 +84,12 @@ suite('an OpenAI stream', () => {
     })
   })
 
-  test('that said why it finished lacks only [DONE]', () => {
+  test('with a finish reason lacks only [DONE]', () => {
     assert.equal(read(delta(null) + delta('stop'), openai).kind, 'lacks-done')
     assert.equal(read(delta('length') + usage, openai).kind, 'lacks-done')
   })
 
-  test('that just ends, as Ollama lets it when its runner dies, was cut short', () => {
+  test('that just ends, as when a runner of Ollama dies, is truncated', () => {
     assert.equal(read(delta(null), openai).kind, 'truncated')
     const swallowed = event({ model: '', choices: [{ delta: { content: '' }, finish_reason: null }] })
     assert.equal(read(delta(null) + swallowed, openai).kind, 'truncated')
@@ -126,7 +126,7 @@ suite('the other streams', () => {
   })
 })
 
-test('how a stream is cut into chunks changes nothing (163)', () => {
+test('the chunks of a stream do not matter (163)', () => {
   const streams: readonly [string, Case][] = [
     [`${line('ä€😀')}garbage\n${line('b')}${last}`, {}],
     [line('a'), {}],

@@ -26,7 +26,7 @@ function aNode(memories: readonly (readonly string[])[]) {
   return { requests, send }
 }
 
-test('an unload is over when the node has none of the models in memory any more (367)', async () => {
+test('an unload ends when none of the models is in memory (367)', async () => {
   const clock = new VirtualClock()
   const { requests, send } = aNode([['A', 'b:1', 'c:latest'], ['A', 'c:latest'], ['c:latest']])
   const unloaded = unload(['a:latest', 'b:1'], { send, clock, signal })
@@ -52,7 +52,7 @@ test('a model in use is named after ten seconds, and not before (367)', async ()
   assert.deepEqual(kept, ['a:latest'])
 })
 
-test('a node that does not tell what it has is not said to have unloaded anything (367)', async () => {
+test('a node that does not list its memory counts as unknown (367)', async () => {
   const clock = new VirtualClock()
   const silent: UpstreamOutcome = {
     kind: 'node-failed',

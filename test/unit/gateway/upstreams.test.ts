@@ -69,7 +69,7 @@ const fiveBad = ['bad', 'bad', 'bad', 'bad', 'bad'] as const
 const one = (slots: number) => aLoadedFleet({ nodes: [{ name: 'a', slots }] })
 
 suite('a node that returns', () => {
-  test('has one slot per model and one more each 5 s, and who waits is served with each step (P8)', async () => {
+  test('has one slot per model and one more each 5 s, and each step serves waiting requests (P8)', async () => {
     const fleet = arrange(one(4))
     await fleet.settle('a', 'refused')
     await fleet.clock.advance(5000)
@@ -85,7 +85,7 @@ suite('a node that returns', () => {
     assert.deepEqual(seen, [1, 2, 3, 4, 4])
   })
 
-  test('is warm within 30 s, however many slots it has (P8)', async () => {
+  test('is warm within 30 s with any number of slots (P8)', async () => {
     const fleet = arrange(one(100))
     await fleet.settle('a', 'refused')
     await fleet.clock.advance(5000)
@@ -99,7 +99,7 @@ suite('a node that returns', () => {
     assert.deepEqual(seen, [1, 18, 35, 52, 69, 86, 100])
   })
 
-  test('is warmed up per model: another model has a first slot of its own (P8)', async () => {
+  test('is warmed up per model: another model has its own first slot (P8)', async () => {
     const fleet = arrange(
       aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }),
     )
@@ -110,7 +110,7 @@ suite('a node that returns', () => {
     assert.equal((await fleet.acquire('n:latest')).node.name, 'a')
   })
 
-  test('after the leader saw it down is warmed up; one never seen down has every slot (P8)', async () => {
+  test('that was down is warmed up; one never seen down has every slot (P8)', async () => {
     const nodes = (health: 'up' | 'down') => aLoadedFleet({ nodes: [{ name: 'a', slots: 4, health }] })
     const fleet = arrange(nodes('up'))
     fleet.current.swap(nodes('up'))
@@ -141,7 +141,7 @@ suite('a node that returns', () => {
 suite('panic', () => {
   const three = aLoadedFleet({ nodes: ['a', 'b', 'c'].map((name) => ({ name, slots: 4 })) })
 
-  test('when all nodes answer badly they are still tried, and a metric says so (P7)', async () => {
+  test('when all nodes fail they are still tried, and a metric counts it (P7)', async () => {
     const fleet = arrange(three)
     for (const name of ['a', 'b', 'c']) await fleet.settle(name, ...fiveBad)
     assert.equal(fleet.upstreams.breakerState('a'), 'open')
@@ -150,20 +150,20 @@ suite('panic', () => {
     assert.equal(await fleet.panics(), 2)
   })
 
-  test('one ejected node of three gets nothing and no panic is counted (P7)', async () => {
+  test('one ejected node of three gets no request, and no panic is counted (P7)', async () => {
     const fleet = arrange(three)
     await fleet.settle('a', ...fiveBad)
     const names = (await fill(fleet)).map(({ node }) => node.name)
     assert.deepEqual([names.includes('a'), names.length, await fleet.panics()], [false, 8, 0])
   })
 
-  test('nodes that refuse connections stay out: there is nobody (158)', async () => {
+  test('nodes that refuse connections get no request (158)', async () => {
     const fleet = arrange(three)
     for (const name of ['a', 'b', 'c']) await fleet.settle(name, 'refused')
     await assert.rejects(fleet.acquire(), { code: 'all_nodes_down' })
   })
 
-  test('of a node on trial only one slot is handed out, however many wait, until the trial tells (173)', async () => {
+  test('a half-open node gets one request until its result is known, however many wait (173)', async () => {
     const fleet = arrange(one(4))
     await fleet.settle('a', 'refused')
     await fleet.clock.advance(5000)
@@ -176,7 +176,7 @@ suite('panic', () => {
 })
 
 suite('a node that says it is busy', () => {
-  test('gets no request of any model for the first pause; its asks wait, and its breaker stays closed (176)', async () => {
+  test('gets no request of any model for the first pause; requests wait, and its breaker stays closed (176)', async () => {
     const fleet = arrange(
       aLoadedFleet({ nodes: [{ name: 'a', slots: 4, models: ['m:latest', 'n:latest'] }] }),
     )
@@ -189,7 +189,7 @@ suite('a node that says it is busy', () => {
     assert.deepEqual(fleet.scheduler.summary(), { running: { a: 1 }, queued: 1 })
   })
 
-  test('is let alone as long as it asks for, but for 60 s at most', async () => {
+  test('pauses as long as it asks for, but for 60 s at most', async () => {
     for (const [askedMs, grantedMs] of [
       [1, 5000],
       [12_000, 12_000],
@@ -204,7 +204,7 @@ suite('a node that says it is busy', () => {
     }
   })
 
-  test('is let alone longer each time, once for requests refused together; a good answer forgets it', async () => {
+  test('pauses longer each time, once for requests refused together; a good response resets it', async () => {
     const fleet = arrange(one(4))
     const { clock, upstreams } = fleet
     const pauseMs = async () => {
@@ -240,7 +240,7 @@ suite('a node that says it is busy', () => {
     assert.equal(fleet.scheduler.running('a'), 3)
   })
 
-  test('to a trial has answered that it lives: the breaker closes', async () => {
+  test('to a half-open request has proved that it works: the breaker closes', async () => {
     const fleet = arrange(one(1))
     await fleet.settle('a', 'refused')
     await fleet.clock.advance(5000)
@@ -253,7 +253,7 @@ suite('a node that says it is busy', () => {
     )
   })
 
-  test('and leaves the fleet takes its timers along (157)', async () => {
+  test('and leaves the fleet leaves no timers (157)', async () => {
     const fleet = arrange(one(4))
     const left = fleet.upstream('a')
     left.busy()
@@ -320,7 +320,7 @@ suite('a model that fails on a node by itself', () => {
   const both = () =>
     aLoadedFleet({ nodes: [{ name: 'a', weight: 2, models: ['m:latest', 'o:latest'] }, { name: 'b' }] })
 
-  test('is asked for elsewhere for 30 s, while other models go on there (151)', async () => {
+  test('is blocked there for 30 s, while other models go on (151)', async () => {
     const fleet = arrange(both())
     fleet.upstream('a').blockModel('m:latest')
     assert.equal((await fleet.acquire()).node.name, 'b')
@@ -329,7 +329,7 @@ suite('a model that fails on a node by itself', () => {
     assert.equal((await fleet.acquire()).node.name, 'a')
   })
 
-  test('is asked for there when nobody else has it', async () => {
+  test('is asked for there when no other node has it', async () => {
     const fleet = arrange(one(1))
     fleet.upstream('a').blockModel('m:latest')
     assert.equal((await fleet.acquire()).node.name, 'a')
@@ -337,7 +337,7 @@ suite('a model that fails on a node by itself', () => {
   })
 })
 
-test('the gauge of a breaker says closed once its node was edited: that node has another breaker (309)', async () => {
+test('the gauge of a breaker says closed once its node was edited, which has a new breaker (309)', async () => {
   const fleet = arrange(one(4))
   await fleet.settle('a', 'refused')
   assert.deepEqual(await fleet.gauge('a'), ['open'])
@@ -370,7 +370,7 @@ suite('a node whose answers do not begin', () => {
     for (let n = 0; n < count; n++) fleet.upstreams.overdue('a', 'm:latest', sentAt)
   }
 
-  test('is ejected by the third while another node answers (305)', async () => {
+  test('is ejected after the third silent request while another node responds (305)', async () => {
     const fleet = arrange(pair())
     await swallow(fleet, 2, ['b', 'n:latest'])
     assert.equal(fleet.upstreams.breakerState('a'), 'closed')
@@ -387,7 +387,7 @@ suite('a node whose answers do not begin', () => {
     assert.deepEqual(fleet.warnings, [])
   })
 
-  test('keeps its other models where it answers for them (305)', async () => {
+  test('keeps its other models when they respond (305)', async () => {
     const fleet = arrange(pair())
     await swallow(fleet, 3, ['a', 'n:latest'])
     assert.equal(fleet.upstreams.breakerState('a'), 'closed')
@@ -395,7 +395,7 @@ suite('a node whose answers do not begin', () => {
     assert.equal(fleet.upstreams.availabilityOf('a', 'n:latest').barrier, null)
   })
 
-  test('is kept while no other node answers either: that may be the requests (305)', async () => {
+  test('is kept while no other node responds either: the requests may be the cause (305)', async () => {
     const fleet = arrange(pair())
     hear(fleet, 'b', 'm:latest')
     await swallow(fleet, 10)
@@ -403,7 +403,7 @@ suite('a node whose answers do not begin', () => {
     assert.deepEqual(fleet.warnings, [])
   })
 
-  test('is kept when it was heard after they were sent, and they count anew from there (305)', async () => {
+  test('is kept when a later response made progress, and the count starts again (305)', async () => {
     const fleet = arrange(pair())
     await swallow(fleet, 2, ['b', 'm:latest'])
     hear(fleet, 'a', 'm:latest')
