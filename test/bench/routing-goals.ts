@@ -27,7 +27,7 @@ interface Check {
   readonly goal: string
   readonly wanted: string
   readonly measured: string
-  /** Null: nobody has set a goal. */
+  /** Null: there is no goal. */
   readonly isMet: boolean | null
 }
 

@@ -16,11 +16,11 @@ import { type LiveRound, playLive } from './routing-live-round.ts'
  * while time goes 20 times as fast, beside the rehearsal of the same requests on the same nodes. Writes RESULTS-LIVE.md;
  * with `--quick` it only prints what it found. Linux only: costs are read from /proc.
  *
- * The nodes are those of the rehearsal, behind HTTP: whatever differs between live and rehearsed comes of sockets, of event
+ * The nodes are those of the rehearsal, behind HTTP: any difference between live and rehearsed comes from sockets, event
  * loops, and of how much can be seen of a node from outside. Scaled is all that the nodes do, and every constant of
  * llamero's (routing-live-clock.ts): loads, limits, ageing, ticks, probes. So all seconds are the rehearsal's, and a goal
  * of 5 s is one of 0.25 s on the wall. Not scaled is what the machine itself takes: a millisecond of it counts as 20, to
- * the disadvantage of whoever computes most, which is llamero. The others have no constants that matter here.
+ * the disadvantage of the program that computes most, llamero. The others have no constants that matter here.
  */
 const usage =
   'usage: npm run bench:routing:live -- [TRACE.csv] [--quick] [--load 0.7] [--speed 20] [--requests 1500]'

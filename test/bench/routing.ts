@@ -107,7 +107,7 @@ function nothingKnown(): Knowledge {
   return { decode: [], prefill: [], writing: [], reading: [] }
 }
 
-/** Our policy where nobody is let in whose first token is predicted to take longer, in seconds. */
+/** Our policy with a limit: it refuses a request when its first token is predicted to take longer, in seconds. */
 function withLimit(limitS: number): Contestant {
   const { otherClass, admission } = defaultParameters
   const parameters = {
@@ -141,7 +141,7 @@ function heading(): string {
 Written by \`npm run bench:routing${names === '' ? '' : ` -- ${names}`}\` on ${today}, from ${names === '' ? 'made-up requests' : names}: ${requests} requests a
 round, the first tenth not counted, seeds ${seeds.join(', ')} (ablations ${manySeeds.join(', ')}), mean ± standard deviation over them. Times in seconds of the
 rehearsal, so the machine does not matter. SLO: first token within 5 s and 5 tokens/s after it, of all requests including the refused,
-but not of the noisy tenant's; who is not refused never gives up. "reference": our policy with every model in memory wherever it fits
+but not of the noisy tenant's; a request that is not refused never gives up. "reference": our policy with every model in memory wherever it fits
 alone. diff: SLO points to the first row, seed by seed, ± standard error. to victims: requests sent to a model about to be unloaded. soon
 after: SLO of what arrived within 2 min of the noise's start, or 10 min of half time. cached: share of the reusable prompt tokens that were.
 `

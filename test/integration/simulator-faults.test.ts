@@ -73,7 +73,7 @@ test('without a fault: one HTTP chunk for each line, and the terminating one', a
   await kept.text()
 })
 
-test('refuse closes the door, accept opens it at the same port, and what was loaded stays', async (t) => {
+test('refuse closes the port, accept opens the same port again, and loaded models stay', async (t) => {
   const node = await aNode(t)
   await raw(node)
   await node.control.refuse()
@@ -83,7 +83,7 @@ test('refuse closes the door, accept opens it at the same port, and what was loa
   assert.equal(node.stats().loads, 1)
 })
 
-test('a stream under way goes on while the node refuses', async (t) => {
+test('an open stream goes on while the node refuses connections', async (t) => {
   const clock = new VirtualClock()
   const node = await aNode(t, { clock, models: [{ ...models[0]!, decodeTps: 10 }] })
   const seen = raw(node)
@@ -133,7 +133,7 @@ test('dropped after the headers: the head, and not one byte of a body', async (t
   }
 })
 
-test('a truncated answer ends in good order, without its last line', async (t) => {
+test('a truncated answer ends cleanly, without its last line', async (t) => {
   const node = await aNode(t)
   for (const count of [0, 2]) {
     node.control.truncate(count, { times: 1 })
@@ -244,7 +244,7 @@ test('a failure within a stream is swallowed by every /v1 route: on two an empty
   }
 })
 
-test('a dropped terminator leaves the rest of the stream whole, and its end in good order', async (t) => {
+test('a dropped terminator leaves the rest of the stream whole, and ends it cleanly', async (t) => {
   const node = await aNode(t)
   node.control.dropTerminator()
   const stream = { ...chat, stream: true, max_tokens: 9, input: 'hi' }
@@ -309,7 +309,7 @@ test('a busy node may say when to come back, and an error of its child comes as 
   assert.deepEqual(JSON.parse(error).error, { code: 500, message: 'Compute error.', type: 'server_error' })
 })
 
-test('crashed runners fail what they compute, in-band or as 400 on embed, and the next request loads anew', async (t) => {
+test('crashed runners fail what they compute, in-band or as 400 on embed, and the next request loads again', async (t) => {
   const clock = new VirtualClock()
   const model = { ...models[0]!, decodeTps: 10, promptTps: 10, capabilities: ['completion', 'embedding'] }
   const node = await aNode(t, { clock, models: [model] })
@@ -403,7 +403,7 @@ test('a slow reader holds the answer back, and leaving then frees the slot', asy
   assert.equal(node.stats().models['m:latest']?.inFlight, 0)
 })
 
-test('stopping twice is harmless, cuts what is under way and frees the port', async (t) => {
+test('stopping twice is harmless, cuts open answers and frees the port', async (t) => {
   const node = await aNode(t, { models: [{ ...models[0]!, decodeTps: 0.01 }] })
   const cut = raw(node)
   while (node.requests.length === 0) await new Promise((resolve) => setImmediate(resolve))

@@ -64,7 +64,7 @@ const json = 'application/json; charset=utf-8'
 const messages = [{ role: 'user', content: 'hi' }]
 const think = false
 
-test('the heartbeat, the version and the ways to be wrong about a path', async () => {
+test('the heartbeat, the version and answers to wrong paths', async () => {
   assert.deepEqual(await call('GET', '/'), {
     status: 200,
     type: 'text/plain; charset=utf-8',

@@ -11,7 +11,7 @@ import { type FleetPlan, readFleetPlan } from '../../lib/simulation/fleet/fleet-
 import { VirtualNode } from '../../lib/simulation/fleet/node.ts'
 import { Timeline } from '../../lib/simulation/fleet/timeline.ts'
 
-/** What every load balancer does: to the node with the fewest requests, at once. It keeps what it is told, but for how far streams are. */
+/** A load balancer: each request goes at once to the node with the fewest requests. It keeps all events except `tokens`. */
 export class LeastConnections implements Decider {
   readonly events: SchedulerEvent[] = []
   #nodes: readonly NodeFacts[] = []
@@ -63,7 +63,7 @@ nodes: [{ name: n, memory: ${memory}, disk: 1, slots: 2 ${node && `, ${node}`} }
 models: [{ name: a, size: 10 }, { name: b, size: 5 }, { name: c, size: 5 }]
 `)
 
-/** What was heard of one request, and when. */
+/** Events of one request, and their times. */
 export interface Heard {
   firstTokenAt?: number
   endedAt?: number
@@ -71,7 +71,7 @@ export interface Heard {
   busy?: true
 }
 
-/** One node with models in memory, and a short way to ask it. */
+/** One node with models in memory, and short ways to use it. */
 export function aNode({ loaded = '', node: more = '', memory = 64 } = {}) {
   const timeline = new Timeline()
   const fleet = smallFleet(more, memory)

@@ -1,7 +1,7 @@
 import type { Timings } from '../../scheduler/events.ts'
 import type { RunnerRequest } from '../ollama-model/runner-scheduler.ts'
 
-/** A request as a node gets it. Exactly one of `onEnd` and `onBusy` is called, once, unless it is cancelled. */
+/** A request as a node gets it. Exactly one of `onEnd` and `onBusy` is called, once, unless its caller hangs up. */
 export interface AttemptOptions {
   readonly model: string
   /** 0: it only loads the model. */
@@ -10,28 +10,28 @@ export interface AttemptOptions {
   readonly conversation: number
   /** Tokens of its prompt that were there before in its conversation. */
   readonly reusableTokens: number
-  /** How long the model stays in memory after it; null: the node's own time. */
+  /** Seconds that the model stays in memory afterwards; null: the runner's own keep-alive. */
   readonly keepAlive: number | null
   onFirstToken(): void
-  /** With what Ollama says of it; null when it failed. */
+  /** With Ollama's measurements; null when it failed. */
   onEnd(timings: Timings | null): void
   /** The node's queue is full. */
   onBusy(): void
 }
 
-/** How far an attempt is: Ollama's measurements are differences of these times. */
+/** The progress of an attempt: Ollama's measurements are differences of its times. */
 export class NodeAttempt implements RunnerRequest {
   readonly options: AttemptOptions
   readonly #arrivedAt: number
   #admittedAt = 0
   #startedAt = 0
   #firstTokenAt = 0
-  /** Takes it out of where it is; null before and after. */
+  /** Takes it out of the queue or slot that it is in; null before and after. */
   leave: (() => void) | null = null
   /** Tokens written so far. */
   written: () => number = () => 0
   #left = false
-  /** Of its prompt, those that need not be read. */
+  /** Tokens of its prompt that need not be read. */
   cachedTokens = 0
 
   constructor(options: AttemptOptions, now: number) {
@@ -52,14 +52,14 @@ export class NodeAttempt implements RunnerRequest {
     return this.#left
   }
 
-  /** Its caller is gone: nothing more happens to it, wherever it was. */
+  /** Its caller left: nothing more happens to it. */
   hangUp(): void {
     this.#left = true
     this.leave?.()
     this.leave = null
   }
 
-  /** Its model is in memory; what it waited is Ollama's `load_duration`. */
+  /** Its model is in memory. Its wait so far is Ollama's `load_duration`. */
   admitted(now: number): void {
     this.#admittedAt = now
   }

@@ -4,7 +4,7 @@ import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from '
 
 /** What requests are like on average. */
 export interface MeanRequest {
-  /** Of the prompt, those that were not there before in its conversation. */
+  /** Tokens of the prompt that its conversation did not have before. */
   readonly newTokens: number
   readonly outputTokens: number
 }
@@ -30,7 +30,7 @@ export function capacity(plan: FleetPlan, speeds: ReadonlyMap<string, number>, m
   }, 0)
 }
 
-/** Whether a node can hold a model at all; it has no others on its disk. */
+/** Whether a node can hold a model at all. Its disk has only the models that it can hold. */
 export function canHold(node: PlannedNode, model: PlannedModel): boolean {
   return footprint(model) <= node.memory
 }

@@ -3,7 +3,7 @@ import { type DeciderOf, type RoundOptions, rehearse } from './round.ts'
 import { isAftermath, noisyTenant } from './scenario.ts'
 import { deviation, type Goal, mean, shareWithin, type Tally, tally, ttftOf } from './tally.ts'
 
-/** Who takes part in a comparison. */
+/** One policy or yardstick of a comparison. */
 export interface Contestant {
   readonly name: string
   /** A yardstick: rehearsed with every model in memory. */
@@ -11,7 +11,7 @@ export interface Contestant {
   readonly deciderOf: DeciderOf
 }
 
-/** Mean over the seeds, and how much they differ (standard deviation). */
+/** Mean and standard deviation over the seeds. */
 export interface Figure {
   readonly mean: number
   readonly sd: number
@@ -50,7 +50,7 @@ export interface Comparison {
 /**
  * Rehearses every contestant with every seed: the same nodes and requests for all.
  *
- * @param onRound awaited before each round: a round keeps the event loop for seconds.
+ * @param onRound awaited before each round: a round blocks the event loop for seconds.
  */
 export async function compare(
   options: ComparisonOptions,
@@ -64,7 +64,7 @@ export async function compare(
     for (const [index, seed] of options.seeds.entries()) {
       await onRound(name, index + 1)
       const course = rehearse({ ...options, allResident, seed }, deciderOf)
-      // Of a tenant who asks for too much it is only of interest what the others get.
+      // The noisy tenant's own requests do not count: only what the others get is of interest.
       const outcomes = course.outcomes.filter(({ request }) => request.tenant !== noisyTenant)
       const after = outcomes.filter(isAftermath(options.scenario, outcomes))
       const { loads, unorderedLoads, victimStarts } = course
@@ -81,11 +81,11 @@ export async function compare(
 
 /** One rehearsal of one contestant. */
 interface RoundResult extends Tally {
-  /** Share within the goal of those that arrived soon after something went wrong, or could have. */
+  /** Share within the goal, of the requests that arrived soon after half time. */
   readonly aftermathSlo: number
   readonly loads: number
   readonly unorderedLoads: number
-  /** Requests sent to a model that was to be unloaded. */
+  /** Requests sent to a model that was about to be unloaded. */
   readonly victimStarts: number
 }
 

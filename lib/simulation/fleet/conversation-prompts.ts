@@ -3,13 +3,13 @@ import type { PromptRules } from '../ollama-model/prompt-cache.ts'
 /** A prompt of a rehearsal: no text, only the conversation that it continues and how long it is. */
 export interface ConversationPrompt {
   readonly conversation: number
-  /** Of the prompt, those that were there before in its conversation. */
+  /** Tokens of the prompt that its conversation had before. */
   readonly reusableTokens: number
-  /** Of the prompt, and in a slot also of the answer. */
+  /** Tokens of the prompt; in a slot also those of the answer. */
   readonly tokens: number
 }
 
-/** A prompt finds in a cache what its own conversation left there. */
+/** A cache helps a prompt only with what the same conversation left there. */
 export const conversationPrompts: PromptRules<ConversationPrompt> = {
   tokensOf: ({ tokens }) => tokens,
   commonTokens: (known, prompt) =>

@@ -1,11 +1,11 @@
 import type { Effect, SchedulerEvent } from '../../scheduler/events.ts'
 
-/** Who decides: the scheduler's core, or whatever is to be compared with it. Times are seconds of the rehearsal. */
+/** Decides where requests go: the scheduler's core, or a policy to compare with it. Times are seconds of the rehearsal. */
 export interface Decider {
-  /** Hears what happened. */
+  /** Takes an event. */
   take(event: SchedulerEvent, now: number): void
-  /** Says what is to be done, once all that happened at one time was told. */
+  /** Decides, after it has taken all events of one time. */
   pass(now: number): readonly Effect[]
-  /** When it wants to be told that time has passed; null: when something happens. */
+  /** Time of its next tick; null: it waits for an event. */
   nextTickAt(now: number): number | null
 }

@@ -22,7 +22,7 @@ const schema = z.strictObject({
         disk: z.number().positive().default(1),
         slots: z.int().min(1).max(256).default(4),
         max_loaded: z.int().min(1).max(100).default(3),
-        /** GB of host memory per runner that keep prompts for longer than its slots do. */
+        /** GB of host memory per runner that keep prompts which its slots gave up. */
         prompt_cache: z.number().min(0).default(0),
       }),
     )
@@ -32,7 +32,7 @@ const schema = z.strictObject({
       z.strictObject({
         name: z.string().min(1).max(200),
         size: gigabytes,
-        /** How often it is asked for, next to the others; by default Zipf 0.9 in the order they are listed. */
+        /** How often callers ask for it, relative to the others; by default Zipf 0.9 in the order of the list. */
         popularity: z.number().positive().optional(),
       }),
     )
@@ -60,7 +60,7 @@ export interface PlannedModel {
   readonly share: number
 }
 
-/** What is rehearsed with: nodes and models, without a node or a model. */
+/** The nodes and models of a rehearsal. */
 export interface FleetPlan {
   /** Bytes of model times tokens that speed 1 decodes in a second. */
   readonly decode: number

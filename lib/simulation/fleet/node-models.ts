@@ -23,7 +23,7 @@ interface NodeModelsOptions {
 export class NodeModels {
   readonly #options: NodeModelsOptions
   readonly #scheduler: RunnerScheduler<NodeAttempt, StreamRunner>
-  /** Each is asked again whenever the memory of a runner is free. */
+  /** Each runs again whenever the memory of a runner is free. */
   readonly #unloadChecks = new Set<() => void>()
   #loads = { all: 0, unordered: 0 }
 
@@ -79,7 +79,7 @@ export class NodeModels {
     check()
   }
 
-  /** The machine is gone: returns all attempts that it had. */
+  /** The node died: returns all its attempts. */
   abandon(): NodeAttempt[] {
     const { waiting, runners } = this.#scheduler
     const onRunners = runners.flatMap((runner) => runner.abandon())

@@ -10,16 +10,16 @@ import type { Timeline } from './timeline.ts'
 export interface OrderedSwap {
   readonly victims: readonly string[]
   readonly model: string
-  /** With the seconds of loading; null when it did not come about. */
+  /** With the seconds of the load; null when the swap failed. */
   onEnd(loadS: number | null): void
 }
 
-/** Ollama's own is five minutes; a model that was loaded on purpose stays. */
+/** Seconds. Ollama's own keep-alive is five minutes; a model that a swap loaded stays longer. */
 const orderedKeepAlive = 3600
 
 /**
- * One node of the rehearsal (docs/ollama.md#scheduling, docs/routing.md#results): takes requests, answers them
- * after as long as the real one would, and loads and evicts models on its own when it is asked for one it has not loaded.
+ * One node of the rehearsal (docs/ollama.md#scheduling, docs/routing.md#results): it answers requests
+ * after the time that a real node takes, and loads and evicts models by itself for requests to models not in memory.
  */
 export class VirtualNode {
   readonly plan: PlannedNode
@@ -31,7 +31,7 @@ export class VirtualNode {
   #speed: number
   #isUp = true
 
-  /** @param speed what it is really like, near to what its plan says. */
+  /** @param speed its true speed, near to its plan's. */
   constructor(timeline: Timeline, fleet: FleetPlan, node: PlannedNode, speed: number) {
     this.plan = node
     this.#timeline = timeline
@@ -55,7 +55,7 @@ export class VirtualNode {
     return this.#isUp
   }
 
-  /** Models put in memory so far, and those of them that nobody ordered. */
+  /** Loads so far, and those that no swap ordered. */
   get loads(): { readonly all: number; readonly unordered: number } {
     return this.#inMemory.loads
   }
@@ -83,7 +83,7 @@ export class VirtualNode {
     }
   }
 
-  /** What nobody is told: how fast it is with each model, alone. */
+  /** Its true speed with each model, alone, which no scheduler is told. */
   truth(): { model: string; secondsPerToken: number; prefillPerS: number }[] {
     const { decode, prefill } = this.#fleet
     return Array.from(this.#models.values(), ({ name, size }) => ({
@@ -93,19 +93,19 @@ export class VirtualNode {
     }))
   }
 
-  /** From now on everything takes so many times as long. */
+  /** From now on every stream takes `times` times as long. */
   slowDown(times: number): void {
     this.#speed /= times
     this.#gpu.setSpeed(1 / times)
   }
 
-  /** It is gone, with all that it was doing. */
+  /** The node dies, and all its attempts fail. */
   kill(): void {
     this.#isUp = false
     for (const attempt of this.#inMemory.abandon()) attempt.options.onEnd(null)
   }
 
-  /** What a scheduler may know of it. */
+  /** What a scheduler may know of the node. */
   facts(): NodeFacts {
     const { name, speed, slots, memory, maxLoaded } = this.plan
     return {

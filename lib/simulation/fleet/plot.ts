@@ -19,7 +19,7 @@ const left = 60
 const right = 180
 const height = 260
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999999']
-/** A curve of more points looks no different. */
+/** More points would not change the picture. */
 const mostPoints = 400
 
 /** Draws how long callers waited for their first token (cumulative, log scale), and how many waited over time. */
@@ -96,7 +96,7 @@ function linear(most: number, ticks: readonly number[], label: Axis['label']): A
   return { ticks, label, place: (value) => value / most }
 }
 
-/** What is less than `least` is drawn there. */
+/** A value below `least` is drawn at `least`. */
 function logarithmic(least: number, most: number): Axis {
   const from = Math.log10(least)
   const to = Math.ceil(Math.log10(most))

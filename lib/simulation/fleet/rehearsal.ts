@@ -36,21 +36,21 @@ export interface RehearsalCourse {
   readonly outcomes: readonly TrafficOutcome[]
   readonly samples: readonly Sample[]
   readonly loads: number
-  /** Loads that no scheduler ordered: Ollama's own, for a request to a node that had not loaded its model. */
+  /** Loads that no scheduler ordered: Ollama's own, for a request to a node without its model in memory. */
   readonly unorderedLoads: number
-  /** Requests sent to a model that was to be unloaded. */
+  /** Requests sent to a model that was about to be unloaded. */
   readonly victimStarts: number
 }
 
-/** How often nodes are looked at, seconds. */
+/** Seconds between two polls of the nodes. */
 const pollPeriod = 1
 const samplePeriod = 5
-/** How often a request may fail before its caller is told. */
+/** Attempts of a request before its caller gets an error. */
 const mostAttempts = 3
-/** Who has not been served so long after the last arrival never will be, seconds. */
+/** Seconds after the last arrival; a request that still waits is lost. */
 const longestWait = 6 * 3600
 
-/** Runs requests against nodes as the decider says, on virtual time: the shell around the scheduler's core, without sockets. */
+/** Runs requests on nodes as the decider says, on virtual time: the shell of the scheduler's core, without sockets. */
 export class Rehearsal {
   readonly #options: RehearsalOptions
   readonly #nodes: ReadonlyMap<string, VirtualNode>
@@ -62,7 +62,7 @@ export class Rehearsal {
   #victimStarts = 0
   #isPassPlanned = false
   #cancelTick: () => void = () => {}
-  /** The nodes as they were told last, to tell only changes. */
+  /** The nodes as the decider knows them: it is told only changes. */
   #told = ''
 
   constructor(options: RehearsalOptions) {
@@ -103,7 +103,7 @@ export class Rehearsal {
     this.#end(open, 'left')
   }
 
-  /** Nodes are looked at now and then: what changed is told, and how far the streams are. */
+  /** Polls the nodes: tells the decider what changed, and how many tokens each stream has. */
   #poll(): void {
     const nodes = this.#options.nodes.map((node) => node.facts())
     const facts = JSON.stringify(nodes.map(({ available, resident }) => [available, resident]))
@@ -172,7 +172,7 @@ export class Rehearsal {
   #ended(open: Open, timings: Timings | null): void {
     this.#take({ type: 'ended', id: open.request.id, timings })
     if (timings) this.#end(open, 'served')
-    // Whoever has seen a token cannot be served again from the start.
+    // A caller that has seen a token cannot be served again from the start.
     else if (open.firstTokenAt !== null) this.#end(open, 'failed')
     else this.#tryAgain(open)
   }

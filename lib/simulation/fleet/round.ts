@@ -10,25 +10,25 @@ import { Timeline } from './timeline.ts'
 import { generateTrace, type TraceRow } from './trace.ts'
 import { atRate, requestsOf, type TrafficRequest } from './traffic.ts'
 
-/** What is rehearsed, whoever decides. */
+/** One rehearsal, the same for every decider. */
 export interface RoundOptions {
   readonly fleet: FleetPlan
-  /** Null: rows are made up. */
+  /** Null: rows are generated. */
   readonly trace: readonly TraceRow[] | null
   /** Share of the fleet's capacity. */
   readonly load: number
   readonly requests: number
   readonly scenario: Scenario
-  /** Every model is in memory wherever it could be alone: nothing is ever loaded. */
+  /** Every model is in the memory of every node that could hold it alone, so no model is ever loaded. */
   readonly allResident: boolean
   readonly patience: number | null
   readonly seed: number
 }
 
-/** Makes who decides. The nodes are for yardsticks only: they tell what nobody could know. */
+/** Makes the decider. Only yardsticks use the nodes: these tell what no scheduler can know. */
 export type DeciderOf = (random: Random, nodes: readonly VirtualNode[]) => Decider
 
-/** Of the same seed come the same nodes and the same requests, for every decider. */
+/** The same seed gives every decider the same nodes and requests. */
 export function rehearse(options: RoundOptions, deciderOf: DeciderOf): RehearsalCourse {
   const { allResident, patience, scenario, seed } = options
   const fleet = allResident ? roomy(options.fleet) : options.fleet
@@ -44,7 +44,7 @@ export function rehearse(options: RoundOptions, deciderOf: DeciderOf): Rehearsal
   return new Rehearsal({ timeline, nodes, requests, decider, patience }).run()
 }
 
-/** What callers will ask for, on nodes of these speeds. */
+/** The requests of callers, for nodes of these speeds. */
 export function requestsFor(
   { fleet, trace, load, requests, scenario, seed }: RoundOptions,
   speeds: Speeds,
@@ -62,18 +62,18 @@ export function requestsFor(
 
 type Speeds = ReadonlyMap<string, number>
 
-/** What each node is really like, which nobody is told. */
+/** The true speed of each node, which no scheduler is told. */
 export function speedsOf({ nodes, jitter }: FleetPlan, random: Random): Speeds {
   return new Map(nodes.map(({ name, speed }) => [name, speed * (1 + jitter * (2 * random() - 1))]))
 }
 
-/** So many rows in a run, from somewhere in the trace. */
+/** `count` consecutive rows from a random place in the trace. */
 function someOf(trace: readonly TraceRow[], count: number, random: Random): readonly TraceRow[] {
   const from = Math.floor(random() * Math.max(0, trace.length - count + 1))
   return trace.slice(from, from + count)
 }
 
-/** The same fleet with memory for all that each node could hold alone. */
+/** The same fleet, with room on each node for every model. */
 function roomy(fleet: FleetPlan): FleetPlan {
   const models = fleet.models.length
   return { ...fleet, nodes: fleet.nodes.map((node) => ({ ...node, maxLoaded: models })) }

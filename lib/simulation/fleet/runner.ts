@@ -6,7 +6,7 @@ import { type ConversationPrompt, conversationPrompts } from './conversation-pro
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
 import type { Timeline } from './timeline.ts'
 
-/** What a token of context takes grows as the root of the weights: 128 KiB with 5 GB, near 320 KiB with 40 GB. */
+/** Memory of a token of context: it grows as the root of the weights, 128 KiB with 5 GB, near 320 KiB with 40 GB. */
 const contextBytes = (weights: number) => 128 * 1024 * Math.sqrt(weights / 5e9)
 
 interface StreamRunnerOptions {

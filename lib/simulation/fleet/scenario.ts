@@ -7,11 +7,11 @@ import type { TrafficRequest } from './traffic.ts'
 export const scenarios = ['steady', 'noisy-tenant', 'slow-node', 'dead-node'] as const
 export type Scenario = (typeof scenarios)[number]
 
-/** The tenant who asks for too much. */
+/** The tenant that asks for too much. */
 export const noisyTenant = 'noisy'
 const noise = { capacities: 3, seconds: 60 }
 const slowDown = 8
-/** Seconds after half time that show how bad it was: twice the noise; for a node as many as the goal says (docs/routing.md#results, G8). */
+/** Seconds after half time that count as the aftermath: twice the noise; for a node, as G8 says (docs/routing.md#results). */
 const aftermath = { 'noisy-tenant': 2 * noise.seconds, other: 600 }
 
 /** Adds the requests of the noisy tenant: for 60 s three times what the fleet can serve, each like one of the others. */
@@ -24,7 +24,7 @@ export function withNoise(requests: readonly TrafficRequest[], capacity: number)
   return [...requests, ...added.flat()].sort((a, b) => a.at - b.at)
 }
 
-/** Plans what happens to a node: the fastest becomes eight times slower, or is gone. */
+/** Plans the fault of a node: the fastest node becomes eight times slower, or dies. */
 export function disturb(
   scenario: Scenario,
   timeline: Timeline,

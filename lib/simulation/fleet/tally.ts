@@ -1,6 +1,6 @@
 import type { TrafficRequest } from './traffic.ts'
 
-/** What became of a request. Times in seconds of the rehearsal. */
+/** The end of a request. Times are seconds of the rehearsal. */
 export interface TrafficOutcome {
   readonly request: TrafficRequest
   /** `lost`: still waiting when the rehearsal was over. */
@@ -8,11 +8,11 @@ export interface TrafficOutcome {
   /** Null when no token came. */
   readonly firstTokenAt: number | null
   readonly endedAt: number
-  /** Of its prompt, those that were in a cache. */
+  /** Tokens of its prompt that were in a cache. */
   readonly cachedTokens: number
 }
 
-/** What callers should get. */
+/** The service level that callers should get. */
 export interface Goal {
   /** Seconds to the first token, at most. */
   readonly ttft: number
@@ -25,7 +25,7 @@ export interface Tally {
   readonly requests: number
   /** Share of all requests that were served within the goal. */
   readonly slo: number
-  /** Of the tenant who fared worst. */
+  /** Of the tenant with the lowest share. */
   readonly worstTenantSlo: number
   /** Of each tenant. */
   readonly tenantSlo: Readonly<Record<string, number>>
@@ -41,10 +41,10 @@ export interface Tally {
   readonly failed: number
 }
 
-/** The share of requests at the beginning that do not count: the fleet is not yet what it will be. */
+/** Share of requests at the start that do not count: the fleet warms up. */
 const warmUp = 0.1
 
-/** Counts what became of the requests, without the first tenth. */
+/** Counts how the requests ended, without the first tenth. */
 export function tally(outcomes: readonly TrafficOutcome[], goal: Goal): Tally {
   const counted = outcomes.slice(Math.floor(warmUp * outcomes.length))
   const served = counted.filter(({ end }) => end === 'served')

@@ -2,13 +2,13 @@ import { ProxyError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import { burst, draw, type Quantiles } from './chance.ts'
 
-/** One request of a trace: when, and how much. */
+/** One request of a trace: its time and its tokens. */
 export interface TraceRow {
   /** Seconds. */
   readonly at: number
   readonly promptTokens: number
   readonly outputTokens: number
-  /** Which conversation it belongs to, and how many tokens of the prompt were there before; null when the trace is silent. */
+  /** Its conversation, and the tokens of its prompt that the conversation had before; null when the trace does not say. */
   readonly session: string | null
   readonly reusableTokens: number | null
 }
@@ -17,7 +17,7 @@ const required = ['timestamp_s', 'prompt_tokens', 'output_tokens'] as const
 
 /**
  * Reads a trace: CSV with a header of `timestamp_s,prompt_tokens,output_tokens` and, if known,
- * `session,reusable_prefix_tokens`; other columns are passed over. Rows are in the order of their times.
+ * `session,reusable_prefix_tokens`; other columns are ignored. Rows are in the order of their times.
  *
  * @throws ProxyError `invalid` with the number of the first line that is wrong.
  */

@@ -21,7 +21,7 @@ export interface TrafficRequest {
 /** See docs/routing.md#results. */
 const tenantShares = [55, 25, 15, 5] as const
 const continuing = 0.6
-/** Who goes on does so with one of so many conversations, those used last. */
+/** A turn continues one of this many conversations, the most recent ones. */
 const openConversations = 100
 /** At least a quarter of a prompt is new, where the trace does not say how much. */
 const mostReusable = 0.75
@@ -105,7 +105,7 @@ function reusable({ promptTokens, reusableTokens }: TraceRow, { tokens }: Turn):
   return Math.floor(Math.min(tokens, mostReusable * promptTokens))
 }
 
-/** The same requests, arriving so many a second on average. */
+/** The same requests at this mean rate. */
 export function atRate(requests: readonly TrafficRequest[], perSecond: number): TrafficRequest[] {
   const first = requests[0]?.at ?? 0
   const span = (requests.at(-1)?.at ?? 0) - first

@@ -17,12 +17,12 @@ export interface FaultOptions {
   readonly times?: number | 'always' | Budget
 }
 
-/** How many requests are still to be struck. Faults of several nodes may share one: whichever node is asked first strikes. */
+/** Requests that a fault still strikes. Faults of several nodes may share one count: the first node that is asked strikes. */
 export interface Budget {
   left: number
 }
 
-/** What a struck request goes through. One answer is counted in chunks: lines, events, or one whole body. */
+/** What happens to a struck request. An answer is counted in chunks: lines, events, or one whole body. */
 export interface FaultPlan {
   readonly blackhole?: true
   readonly answer?: {
@@ -30,26 +30,26 @@ export interface FaultPlan {
     readonly body: string
     readonly headers: Readonly<Record<string, string>>
   }
-  /** `retryAfter` in seconds; null: no such header, as real ones do. */
+  /** `retryAfter` in seconds; null: no header, as real Ollama. */
   readonly busy?: { readonly retryAfter: number | null }
   readonly cut?: {
     readonly after: number
     readonly how: 'reset' | 'reset-after-headers' | 'reset-in-chunk' | 'end'
   }
-  /** A chunk that is no JSON goes out after that many. */
+  /** A chunk that is no JSON goes out after this many. */
   readonly garbage?: { readonly after: number }
-  /** The stream ends in good order, but for its terminator. */
+  /** The stream ends cleanly, without its terminator. */
   readonly unterminated?: true
   /** Every chunk is written in pieces of `bytes` bytes, `ms` milliseconds apart. */
   readonly drip?: { readonly bytes: number; readonly ms: number }
   readonly stall?: { readonly after: number; readonly ms: number }
   readonly failure?: PlannedFailure
   readonly downloadStall?: Stall
-  /** What a pull fetches is not what its digest says. */
+  /** What a pull fetches does not match its digest. */
   readonly corruptDownload?: true
   /** The name of the registry's host cannot be resolved, as in a network without a way out. */
   readonly registryAway?: true
-  /** A blob cannot grow beyond that. */
+  /** A blob cannot grow beyond this size. */
   readonly diskFull?: { readonly atMiB: number }
 }
 
@@ -60,18 +60,18 @@ interface Fault {
   readonly budget: Budget
 }
 
-/** What only the node as a whole can do. */
+/** What only the node itself can do. */
 export interface NodeSwitch {
   refuse(): Promise<void>
   accept(): Promise<void>
-  /** @param killed its runners stay, and what they hold of the memory. */
+  /** @param killed its runners survive and keep their memory. */
   restart(downMs: number, killed: boolean): Promise<void>
   crashRunners(): void
 }
 
 const calm: FaultPlan = {}
 
-/** The faults of one node. Several may strike one request; `clear` ends those that strike requests. */
+/** The faults of one node. Several may strike one request; `clear` ends all faults that strike requests. */
 export class Faults {
   readonly #ledger: Ledger
   readonly #node: NodeSwitch
@@ -82,7 +82,7 @@ export class Faults {
     this.#node = node
   }
 
-  /** Closes the listening socket, so that connects are refused; streams under way go on. */
+  /** Closes the listening socket, so that connects are refused; open streams go on. */
   refuse(): Promise<void> {
     this.#log('refuse')
     return this.#node.refuse()
@@ -108,7 +108,7 @@ export class Faults {
     return this.#node.restart(downMs, true)
   }
 
-  /** Kills what is loaded: answers under way fail at their next token, and the next request loads anew. */
+  /** Kills all runners: open answers fail at their next token, and the next request loads its model again. */
   crashRunners(): void {
     this.#log('crashRunners')
     this.#node.crashRunners()
@@ -129,12 +129,12 @@ export class Faults {
     this.#add('dropAfterHeaders', { cut: { after: 0, how: 'reset-after-headers' } }, options)
   }
 
-  /** Ends the answer in good order after `chunks` chunks, with no last line. */
+  /** Ends the answer cleanly after `chunks` chunks, without its last line. */
   truncate(chunks: number, options?: FaultOptions): void {
     this.#add('truncate', { cut: { after: chunks, how: 'end' } }, options)
   }
 
-  /** Ends the answer in good order without its terminator: the line with `done`, `[DONE]`, or the closing event. */
+  /** Ends the answer cleanly without its terminator: the line with `done`, `[DONE]`, or the closing event. */
   dropTerminator(options?: FaultOptions): void {
     this.#add('dropTerminator', { unterminated: true }, options)
   }
@@ -175,13 +175,13 @@ export class Faults {
     this.#add('status', { answer: { status, body: text, headers } }, options)
   }
 
-  /** An error with the child's own status, whose text is the child's body: JSON inside JSON (docs/ollama.md#answers). */
+  /** An error with the status and the body of Ollama's child process: JSON inside JSON (docs/ollama.md#answers). */
   childError(status: number, message: string, options?: FaultOptions): void {
     const child = JSON.stringify({ error: { code: status, message, type: 'server_error' } })
     this.status(status, { error: child }, {}, options)
   }
 
-  /** Every request for a model that is not ready gets the 503 of a full queue. */
+  /** Every request for a model that is not loaded gets the 503 of a full queue. */
   busy({ retryAfter, ...options }: FaultOptions & { readonly retryAfter?: number } = {}): void {
     this.#add('busy', { busy: { retryAfter: retryAfter ?? null } }, options)
   }
@@ -211,7 +211,7 @@ export class Faults {
     this.#add('diskFull', { diskFull: { atMiB } }, options)
   }
 
-  /** Ends every fault that strikes requests which have yet to come. */
+  /** Ends every fault that strikes future requests. */
   clear(): void {
     this.#faults = []
   }

@@ -73,7 +73,7 @@ export interface NodeStats {
 
 type Arrival = Pick<RequestRecord, 'method' | 'path' | 'rawHeaders'>
 
-/** What was seen of a node: written by its parts, read by whoever watches it. */
+/** Events and requests of a node: its parts write them, tests and the log read them. */
 export class Ledger {
   readonly #clock: Clock
   readonly #events: NodeEvent[] = []
@@ -182,7 +182,7 @@ export class Ledger {
   }
 }
 
-/** A record whose owner still writes to it. */
+/** A record that is still written to. */
 export type RequestEntry = { -readonly [Key in keyof RequestRecord]: RequestRecord[Key] }
 
 /** Drops the older half at once, so that keeping costs little per entry. */

@@ -16,7 +16,7 @@ import type { NodeReply } from './reply.ts'
 export interface Machine {
   readonly clock: Clock
   readonly version: string
-  /** Models of ollama.com: forbidden, or allowed to a node that nobody signed in to. */
+  /** Models of ollama.com: forbidden, or allowed on a node without an account. */
   readonly cloud: 'off' | 'signed-out'
   /** Multiplies the models' speeds. */
   readonly speed: number
@@ -31,7 +31,7 @@ export interface Machine {
   readonly runners: NodeRunners
 }
 
-/** One request under way, and the way its answer goes out. */
+/** One open request, and the way to answer it. */
 export interface NodeExchange {
   /** The request's number in the ledger. */
   readonly id: number

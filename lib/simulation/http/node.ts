@@ -29,7 +29,7 @@ export interface SimulatedNodeOptions {
   readonly port?: number
   readonly clock?: Clock
   readonly version?: string
-  /** Whether models of ollama.com are forbidden; nobody is signed in. */
+  /** Whether models of ollama.com are forbidden. The node has no account. */
   readonly cloud?: 'off' | 'signed-out'
   /** None: a CPU node. */
   readonly gpus?: readonly Gpu[]
@@ -49,7 +49,7 @@ type Disk = Pick<Machine, 'shelf' | 'blobs' | 'downloads'>
 
 const defaultGpus: readonly Gpu[] = [{ id: 'gpu0', totalMiB: 24_576, discrete: true }]
 
-/** One simulated Ollama, on loopback unless told otherwise, which a client cannot tell from a real one. */
+/** One simulated Ollama, by default on loopback. A client cannot tell it from a real one. */
 export class SimulatedNode {
   readonly name: string
   readonly port: number
@@ -140,7 +140,7 @@ export class SimulatedNode {
       socket.once('close', () => this.#ledger.disconnected())
     })
     this.#server.on('request', (request, response) => {
-      // A connection kept from before the node began to refuse is no way in.
+      // A node that refuses connections also resets those it kept alive.
       if (!this.#server.listening) request.socket.resetAndDestroy()
       else void serve(machine, this.control, request, response)
     })

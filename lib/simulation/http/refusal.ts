@@ -21,7 +21,7 @@ export class RunnerFailure extends Refusal {
   }
 }
 
-/** An error of the child process, whose body becomes the text: JSON inside JSON (ollama: llm/llama_server.go, StatusError). */
+/** An error of the child process. Its body becomes the text: JSON inside JSON (ollama: llm/llama_server.go, StatusError). */
 export function childError(status: number, message: string): Refusal {
   const type =
     status < 500 ? 'invalid_request_error' : status === 501 ? 'not_supported_error' : 'server_error'

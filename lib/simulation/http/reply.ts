@@ -13,7 +13,7 @@ export class NodeReply {
   readonly #response: ServerResponse
   readonly #plan: FaultPlan
   readonly #pacer: Pacer
-  /** Ends the request's signal: whoever computes the answer stops. */
+  /** Aborts the request's signal, so that the computing of the answer stops. */
   readonly #abort: (reason: Error) => void
   #chunks = 0
 
@@ -48,7 +48,7 @@ export class NodeReply {
   }
 
   /**
-   * An answer without a body to a request whose own was not read. Go closes its side of the connection, and half a second
+   * An answer without a body to a request with an unread body. Go closes its side of the connection, and half a second
    * later the other, so that no reset overtakes the answer (net/http, closeWriteAndWait). Node would read the rest.
    */
   async unread(status: number): Promise<void> {
@@ -65,7 +65,7 @@ export class NodeReply {
     this.#response.statusCode = status
     if (type) this.#response.setHeader('Content-Type', type)
     for (const [name, value] of Object.entries(headers)) this.#response.setHeader(name, value)
-    // Go closes a connection when the client asks for it, whatever the handler says.
+    // Go closes a connection when the client asks for it; the handler cannot prevent that.
     if (!this.#response.shouldKeepAlive) this.#response.removeHeader('Connection')
   }
 

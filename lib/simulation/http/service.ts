@@ -14,7 +14,7 @@ const calm: FaultPlan = {}
 const unread: DecodedBody = { value: undefined }
 const jsonType = 'application/json; charset=utf-8'
 
-/** Serves one HTTP request from its head to the end of its connection's interest in it. */
+/** Serves one HTTP request from its head until its answer has ended or its client has left. */
 export async function serve(
   machine: Machine,
   faults: Faults,
@@ -34,7 +34,7 @@ export async function serve(
   try {
     await answer(machine, faults, { request, response, entry, body, leaving })
   } catch (error) {
-    // A left client or a cut answer ends whatever was waiting for it; anything else is a bug of ours.
+    // The signal aborts every wait when the client leaves or a fault cuts the answer. Any other error is a bug of the simulator.
     if (!leaving.signal.aborted) throw error
   }
   if (entry.abortedAt === null) ledger.ended(entry)

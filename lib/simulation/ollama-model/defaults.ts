@@ -1,4 +1,4 @@
-/** What an Ollama does that nobody configured (docs/ollama.md#scheduling). Times are seconds. */
+/** Ollama's settings without configuration (docs/ollama.md#scheduling). Times are seconds. */
 export const ollamaDefaults = {
   /** `OLLAMA_MAX_QUEUE`. */
   maxQueue: 512,

@@ -30,7 +30,7 @@ export interface RunnerHost<Request, Runner> {
   /** Memory that its load takes. */
   memoryFor(request: Request, freeMemory: number): number
   loadTime(request: Request): number
-  /** Makes the runner whose load has ended. */
+  /** Makes the runner at the end of its load. */
   start(request: Request, memory: number, onExpired: () => void): Runner
   /** The request holds its runner until it calls `runner.leave()`. */
   onReady(request: Request, runner: Runner): void
@@ -57,7 +57,7 @@ export interface RunnerSchedulerOptions {
 /**
  * Which models are loaded (docs/ollama.md#scheduling). A request for a loaded runner passes at once. Every other waits in one
  * FIFO that has one dispatcher, and the dispatcher blocks while it evicts and loads: pending -> (evicting)* -> loading ->
- * ready -> unloading -> gone. A request whose client left keeps its place in the FIFO until it is popped.
+ * ready -> unloading -> gone. When its client leaves, a request keeps its place in the FIFO until it is popped.
  */
 export class RunnerScheduler<Request extends RunnerRequest, Runner extends ModelRunner> {
   readonly #options: RunnerSchedulerOptions
@@ -88,7 +88,7 @@ export class RunnerScheduler<Request extends RunnerRequest, Runner extends Model
     return used
   }
 
-  /** The requests that wait for an unload, for a load or in the FIFO, without those whose client left. */
+  /** Requests that wait for an unload, for a load or in the FIFO, and that still have their client. */
   get waiting(): readonly Request[] {
     return [...(this.#head ? [this.#head] : []), ...this.#pending].filter(({ left }) => !left)
   }

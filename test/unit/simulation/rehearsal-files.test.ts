@@ -97,7 +97,7 @@ test('three of five requests continue an earlier one: same model, same tenant, a
   assert.ok(Math.abs((shares.get('tenant-1')?.length ?? 0) / requests.length - 0.55) < 0.06)
 })
 
-test('a tally leaves out the first tenth, and counts the refused among those who did not get what they should', () => {
+test('a tally leaves out the first tenth and counts refused requests as outside the goal', () => {
   const request = (at: number, tenant: string): TrafficRequest => ({
     id: `${at}`,
     at,
@@ -134,7 +134,7 @@ test('a tally leaves out the first tenth, and counts the refused among those who
   assert.deepEqual([tenantSlo, worstTenantSlo], [{ x: 6 / 7, y: 0 }, 0])
 })
 
-test('a comparison says how all did, round by round, and can be drawn', async () => {
+test('a comparison reports every contestant, round by round, and can be drawn', async () => {
   const rounds: string[] = []
   const options = {
     fleet: smallFleet(),

@@ -27,7 +27,7 @@ test('a request alone reads its prompt and writes its tokens at the speed of its
   })
 })
 
-test('a request for a model that is on disk only waits for it, and says so', () => {
+test('a request for a model that is on disk only waits for it, and its load_duration says so', () => {
   const { ask, until, node } = aNode()
   const { heard } = ask('a')
   until(100)
@@ -43,7 +43,7 @@ test('two requests of one runner share its reading, and slow each other by 15 % 
   for (const { heard } of both) endsAt(heard, 4, 4 + 50 / (10 / 1.15))
 })
 
-test('a prompt that is read leaves 35 % to those of its runner who write', () => {
+test('while a runner reads a prompt, its streams write at 35 % of their speed', () => {
   const { ask, until, timeline } = aNode({ loaded: 'a' })
   const first = ask('a')
   let second = first
@@ -76,7 +76,7 @@ test('a third request waits for a slot, and Ollama does not count that as loadin
   near(total - promptEval - evaluated, 4 + 5.75)
 })
 
-test('who waits for a load holds up all behind it, but not those whose model is in memory', () => {
+test('a request that waits for a load blocks the queue behind it, but no request for a model in memory', () => {
   const { ask, until } = aNode({ loaded: 'a', node: 'max_loaded: 1' })
   const [first, b, c] = [ask('a'), ask('b'), ask('c')]
   until(1)
@@ -88,7 +88,7 @@ test('who waits for a load holds up all behind it, but not those whose model is 
   near(c.heard.timings?.load, (b.heard.endedAt ?? Number.NaN) + 0.8 + 6)
 })
 
-test('of the models in memory an idle one goes first, then the one that may stay for the shortest time', () => {
+test('the victim is an idle model, and of several the one with the shortest keep-alive', () => {
   const busy = aNode({ node: 'max_loaded: 2' })
   busy.ask('a', { outputTokens: 1000 })
   busy.ask('b')
@@ -106,7 +106,7 @@ test('of the models in memory an idle one goes first, then the one that may stay
   assert.deepEqual(idle.resident(), ['a', 'c'])
 })
 
-test('a model goes when there is no memory for another one', () => {
+test('a model is evicted when there is no memory for another', () => {
   const roomy = aNode({ loaded: 'a', memory: 20 })
   roomy.ask('b')
   roomy.until(20)
@@ -119,7 +119,7 @@ test('a model goes when there is no memory for another one', () => {
   near(heard.timings?.load, 0.8 + 6)
 })
 
-test('a model that nobody uses leaves memory after five minutes', () => {
+test('an unused model leaves memory after five minutes', () => {
   const { ask, until, resident } = aNode()
   ask('a')
   until(18 + 299)
@@ -139,7 +139,7 @@ test('a slot remembers its conversation', () => {
   assert.equal(heard.timings?.promptTokens, 300, 'cached tokens are counted')
 })
 
-test('what a slot had to forget is found in the memory of the host, if it has any to spare', () => {
+test('a prompt that a slot gave up is found in host memory, if the node has any', () => {
   const readingTime = (gigabytes: number) => {
     const { ask, until } = aNode({ loaded: 'a', node: `prompt_cache: ${gigabytes}` })
     for (const [index, conversation] of [1, 2, 3].entries()) {
@@ -154,7 +154,7 @@ test('what a slot had to forget is found in the memory of the host, if it has an
   near(readingTime(8), 0.5)
 })
 
-test('a caller who hangs up frees the slot at once, and is not heard of again', () => {
+test('a caller that hangs up frees the slot at once and gets no more events', () => {
   const { ask, until } = aNode({ loaded: 'a' })
   const [gone, stays] = [ask('a'), ask('a')]
   const next = ask('a')
@@ -168,7 +168,7 @@ test('a caller who hangs up frees the slot at once, and is not heard of again', 
   near(next.heard.firstTokenAt, 5.5)
 })
 
-test('a caller who hangs up while its model is read ends the reading: the next begins anew', () => {
+test('a caller that hangs up during a load wastes it: the next request loads from the start', () => {
   const { ask, until } = aNode()
   const gone = ask('a')
   const { heard } = ask('a')
@@ -178,7 +178,7 @@ test('a caller who hangs up while its model is read ends the reading: the next b
   near(heard.firstTokenAt, 5 + 11 + 2)
 })
 
-test('a caller who hangs up in line is not loaded for', () => {
+test('a model is not loaded for a caller that hung up in the queue', () => {
   const { ask, until, node, resident } = aNode()
   ask('a')
   const gone = ask('b')
@@ -189,7 +189,7 @@ test('a caller who hangs up in line is not loaded for', () => {
   assert.deepEqual([resident(), node.loads.all], [['a'], 1])
 })
 
-test('the 513th request that waits for a load is told that the queue is full', () => {
+test('the 513th request that waits for a load gets the answer that the queue is full', () => {
   const { ask } = aNode()
   const all = Array.from({ length: 514 }, () => ask('a'))
   assert.equal(
@@ -199,7 +199,7 @@ test('the 513th request that waits for a load is told that the queue is full', (
   )
 })
 
-test('a swap unloads its victims, loads its model, and says how long that took', () => {
+test('a swap unloads its victims, loads its model and reports the seconds of the load', () => {
   const { node, until, resident } = aNode({ loaded: 'ab', node: 'max_loaded: 2' })
   let took: number | null = null
   const onEnd = (seconds: number | null) => {
@@ -214,7 +214,7 @@ test('a swap unloads its victims, loads its model, and says how long that took',
   assert.deepEqual(node.loads, { all: 1, unordered: 0 })
 })
 
-test('a node that dies fails all that it was doing, and all that comes after', () => {
+test('a node that dies fails all its requests, and all later ones', () => {
   const { node, ask, until } = aNode({ loaded: 'a', node: 'max_loaded: 1' })
   const all = [ask('a'), ask('a'), ask('a'), ask('b'), ask('c')]
   until(3)
@@ -228,7 +228,7 @@ test('a node that dies fails all that it was doing, and all that comes after', (
   assert.equal(node.facts().available, false)
 })
 
-test('a node that dies before a victim has left says that the swap came to nothing', () => {
+test('a node that dies before a victim has left reports that the swap failed', () => {
   const { node, ask, until } = aNode({ loaded: 'a' })
   ask('a')
   const ends: (number | null)[] = []
@@ -239,7 +239,7 @@ test('a node that dies before a victim has left says that the swap came to nothi
   assert.deepEqual(ends, [null])
 })
 
-test('a node that becomes slower is so from then on', () => {
+test('a node that becomes slower stays slower', () => {
   const { node, ask, until } = aNode({ loaded: 'a' })
   const { heard } = ask('a')
   until(3)

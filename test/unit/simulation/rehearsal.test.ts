@@ -26,7 +26,7 @@ function run(options: Partial<RoundOptions> = {}) {
   return { ...rehearse({ ...steady, ...options }, () => decider), events: decider.events }
 }
 
-test('things happen in the order of their times, and in that of their planning at one time', () => {
+test('actions run in the order of their times, and at one time in the order they were planned', () => {
   const timeline = new Timeline()
   const random = seededRandom(3)
   const happened: [number, number][] = []
@@ -43,14 +43,14 @@ test('things happen in the order of their times, and in that of their planning a
   )
 })
 
-test('the same seed makes the same things happen, another seed others', () => {
+test('the same seed gives the same outcomes, another seed others', () => {
   const [once, again, other] = [run(), run(), run({ seed: 2 })]
   assert.deepEqual(once, again)
   assert.notDeepEqual(once.outcomes, other.outcomes)
 })
 
 for (const scenario of ['steady', 'noisy-tenant', 'slow-node', 'dead-node'] as const) {
-  test(`every request ends exactly once: ${scenario}, with callers who give up`, () => {
+  test(`every request ends exactly once: ${scenario}, with callers that give up`, () => {
     const { outcomes, events } = run({ scenario, patience: 20, load: 0.9 })
     const ids = new Set(outcomes.map(({ request }) => request.id))
     assert.equal(ids.size, outcomes.length)
@@ -72,7 +72,7 @@ function isAboutOne(event: SchedulerEvent) {
   return event.type === 'arrived' || event.type === 'ended' || event.type === 'left' || event.type === 'busy'
 }
 
-test('what waits at a node that dies is served by another', () => {
+test('a request that waits at a node that dies is served by another node', () => {
   const { outcomes, events } = run({ scenario: 'dead-node', load: 0.9 })
   const failures = events.filter((event) => event.type === 'ended' && event.timings === null)
   const failed = outcomes.filter(({ end }) => end === 'failed')
@@ -82,11 +82,11 @@ test('what waits at a node that dies is served by another', () => {
   for (const event of events) {
     if (event.type === 'first-token') seen.add(event.id)
     if (event.type === 'arrived')
-      assert.ok(!seen.has(event.request.id), 'nobody begins again in front of a caller')
+      assert.ok(!seen.has(event.request.id), 'no request starts again after its caller has seen a token')
   }
 })
 
-test('the tenant who asks for three times the capacity does so for a minute from half time on', () => {
+test('the noisy tenant asks for three times the capacity for a minute from half time on', () => {
   const { outcomes } = run({ scenario: 'noisy-tenant' })
   const half = (run().outcomes.at(-1)?.request.at ?? 0) / 2
   const noise = outcomes.filter(({ request }) => request.tenant === 'noisy').map(({ request }) => request.at)

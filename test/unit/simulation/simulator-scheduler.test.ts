@@ -89,7 +89,7 @@ test('four wait for a load in progress, the rest get 503, and a ready model pass
   assert.equal(ledger.stats().maxPending, 4)
 })
 
-test('who left the queue keeps the place in it until it is popped', async () => {
+test('a request whose client left keeps its place in the queue until it is popped', async () => {
   const { clock, acquire } = aScheduler({ maxQueue: 1 })
   const leaving = new AbortController()
   const loading = acquire(big)
@@ -146,7 +146,7 @@ test('two models that do not fit together evict each other, and wait for the VRA
   )
 })
 
-test('a card that is no discrete one gives its memory back at once', async () => {
+test('a GPU that is not discrete gives its memory back at once', async () => {
   const { visit, times } = aScheduler({ gpus: [{ ...gpu, discrete: false }] })
   for (const model of [big, rival]) await visit(model)
   assert.deepEqual(times('unload'), times('evict'))

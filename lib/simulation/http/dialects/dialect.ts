@@ -9,7 +9,7 @@ export interface Head {
   /** A number from 0 to 998: the ids of the OpenAI layer are made of it and are not unique (docs/ollama.md#answers). */
   readonly id: number
   readonly includeUsage: boolean
-  /** See Ask. */
+  /** As in `GenerateRequest`. */
   readonly logprobs: number | null
   /** Ollama counts the prompt tokens that were cached since 0.33.3. */
   readonly tellsCached: boolean
@@ -32,7 +32,7 @@ export interface GenerationOutcome {
 export interface Writer {
   readonly streamType: string
   readonly wholeType: string
-  /** What else the head of a stream says. */
+  /** Further headers of a stream. */
   readonly streamHeaders?: Readonly<Record<string, string>>
   /** One token of a stream. */
   piece(piece: GeneratedPiece): string

@@ -9,7 +9,7 @@ interface TokenLogprob {
 }
 
 /**
- * What Ollama says of each token with `logprobs` (api/types.go, Logprob): made up, the same on every node, and the token
+ * What Ollama reports of each token with `logprobs` (api/types.go, Logprob): made up, the same on every node, and the token
  * that was taken is the likeliest. @param top how many others are named; null: nothing was asked for.
  */
 export function logprobsJson(tokens: readonly string[], top: number | null): string | null {

@@ -114,7 +114,7 @@ function end(
     ['load_duration', nanoseconds(loadMs)],
     ['prompt_eval_count', timings.promptTokens],
   ])
-  // A pointer in Go: zero is told.
+  // A pointer in Go: zero is written.
   const cached = tellsCached ? `,"prompt_eval_cached_count":${timings.cachedTokens}` : ''
   const evaluation = fields([
     ['prompt_eval_duration', nanoseconds(timings.promptMs)],

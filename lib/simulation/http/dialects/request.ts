@@ -3,7 +3,7 @@ import { Fields, isRecord } from '../json.ts'
 import { childError, Refusal, RunnerFailure } from '../refusal.ts'
 import { checkBase64, checkImageUrl } from './images.ts'
 
-/** What a generating request wants, whichever dialect it came in. */
+/** A request to generate, the same for every dialect. */
 export interface GenerateRequest {
   /** As the caller wrote it: answers echo it. */
   readonly model: string
@@ -14,7 +14,7 @@ export interface GenerateRequest {
   readonly options: Readonly<Record<string, unknown>>
   readonly shift: boolean
   readonly truncate: boolean
-  /** Nothing to answer: the model is only loaded, or unloaded. */
+  /** It asks for no answer: the model is only loaded or unloaded. */
   readonly blank: boolean
   /** The text the runner reads, role marks included. */
   readonly prompt: string
@@ -28,7 +28,7 @@ export interface GenerateRequest {
   readonly raw: boolean
   /** How many other tokens are to be named with the likelihood of each; null: no likelihoods are wanted. */
   readonly logprobs: number | null
-  /** Why the runner will not take it once the model is loaded; null when it will. */
+  /** Why the runner refuses it once the model is loaded; null when it does not. */
   readonly unfit: RunnerFailure | Refusal | null
 }
 
@@ -82,7 +82,7 @@ export function readChatCompletion(body: unknown): GenerateRequest {
   }
 }
 
-/** The body of `/v1/completions`: templated, so a generate request in another coat. @throws Refusal 400. */
+/** The body of `/v1/completions`: a generate request in OpenAI's fields. @throws Refusal 400. */
 export function readCompletion(body: unknown): GenerateRequest {
   const fields = new Fields(body, 'CompletionRequest')
   const prompt = fields.text('prompt')

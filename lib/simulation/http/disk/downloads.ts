@@ -58,7 +58,7 @@ export class Downloads {
     return this.#bytesPerMs === 0 ? 0 : bytes / this.#bytesPerMs
   }
 
-  /** Forgets everything under way, as a process that dies. */
+  /** Forgets all downloads, as a process that dies does. */
   forget(): void {
     this.#running.clear()
   }

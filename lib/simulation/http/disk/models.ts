@@ -39,11 +39,11 @@ export interface ModelDefinition {
   readonly embedDim: number
   /** Tokens of thinking before the answer, for a model with the capability `thinking`. */
   readonly thinkTokens: number
-  /** The call such a model makes when a request brings tools. */
+  /** The tool call that the model answers with when a request brings tools. */
   readonly toolCall?: ToolCall
   /** What it says; without it a text made from the model's name and the last thing the user said. */
   readonly text?: string | ((question: string) => string)
-  /** Families that Ollama serves one request at a time, whatever OLLAMA_NUM_PARALLEL says (docs/ollama.md#scheduling). */
+  /** Ollama serves its family one request at a time and ignores OLLAMA_NUM_PARALLEL (docs/ollama.md#scheduling). */
   readonly seqParallel1: boolean
   /** What it is made of; without it weights and a config, made up from its digest. */
   readonly layers?: readonly Layer[]
@@ -85,7 +85,7 @@ export function aModel(given: Partial<ModelDefinition> & Pick<ModelDefinition, '
   }
 }
 
-/** What the quick start's nodes hold. Loads are short, so that a first try answers within a second or two. */
+/** The models of the quick start's nodes. Loads are short: a first request is answered within two seconds. */
 export const quickstartModels: readonly ModelDefinition[] = [
   aModel({ name: 'llama3.2:3b', sizeMiB: 1926, loadMs: 600 }),
   aModel({

@@ -9,7 +9,7 @@ import type { Machine, NodeExchange } from '../machine.ts'
 import { Refusal, RunnerFailure } from '../refusal.ts'
 import { takeSlot } from './inference.ts'
 
-/** What a request for embeddings wants, whichever endpoint it came to. */
+/** A request for embeddings, the same for every endpoint. */
 interface EmbedRequest {
   readonly model: string
   readonly input: readonly string[]

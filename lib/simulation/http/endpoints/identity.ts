@@ -3,7 +3,7 @@ import { parseName } from '../disk/names.ts'
 import { goJson } from '../json.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
 
-// A simulated node has no account at ollama.com: what needs one is refused as on a real node nobody signed in to.
+// A simulated node has no account at ollama.com: a request that needs one is refused as on a real node without an account.
 
 /** `/api/status`: whether models of ollama.com may be used (OLLAMA_NO_CLOUD). */
 export function cloudStatus({ cloud }: Machine, exchange: NodeExchange): Promise<void> {

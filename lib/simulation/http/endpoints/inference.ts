@@ -15,11 +15,11 @@ import { childError, Refusal, RunnerFailure } from '../refusal.ts'
 /** An image is worth this many tokens. */
 const tokensPerImage = 768
 
-/** The two native handlers that generate: the `/v1` routes are coats of theirs. */
+/** The two native handlers that generate; the `/v1` routes call them. */
 export interface GenerateEndpoint {
   readonly wording: 'chat' | 'generate'
   readonly writer: (head: Head) => Writer
-  /** Thinking asked of a model that cannot is let pass (docs/ollama.md#requests). */
+  /** A request to think is accepted for a model that cannot think (docs/ollama.md#requests). */
   readonly relaxedThinking?: true
 }
 
@@ -56,7 +56,7 @@ export async function infer(
   await new AnswerWriter(machine, exchange, ask, writer).answer(lease.runner, slot, { promptTokens, loadMs })
 }
 
-/** Waits for one of the runner's slots, and notes when there is a wait. */
+/** Waits for a slot of the runner; the ledger records the wait. */
 export function takeSlot(
   { ledger }: Machine,
   { id, signal }: NodeExchange,
@@ -148,7 +148,7 @@ class AnswerWriter {
   }
 }
 
-/** What a stream closes with, but for its last line or event. */
+/** The end of a stream without its last line or event. */
 function withoutTerminator(text: string): string {
   const end = text.endsWith('\n\n') ? '\n\n' : '\n'
   const before = text.slice(0, -end.length).lastIndexOf(end)
@@ -180,7 +180,7 @@ function refuseIncapable(model: ModelDefinition, ask: GenerateRequest, endpoint:
   }
 }
 
-/** What Ollama leaves to the runner to refuse, when the model is loaded. */
+/** Refuses what Ollama's runner refuses once the model is loaded. */
 function refuseUnfit({ capabilities }: ModelDefinition, { unfit, images }: GenerateRequest): void {
   if (unfit) throw unfit
   if (images > 0 && !capabilities.includes('vision')) {

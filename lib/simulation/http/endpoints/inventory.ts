@@ -133,7 +133,7 @@ function loadedModel(runner: PacedRunner, expiresAt: Date) {
   }
 }
 
-/** `format` is where nobody can take the model for a real one. */
+/** `format` says that the model is simulated. */
 function detailsOf(model: ModelDefinition) {
   return {
     parent_model: model.parent ?? '',

@@ -16,7 +16,7 @@ interface ProgressLine {
 export const tickMs = 60
 
 /**
- * The answer of a job that takes its time (docs/ollama.md#model-management): NDJSON, whose failures are lines under 200 once it has begun,
+ * The answer of a long job (docs/ollama.md#model-management): NDJSON, whose failures are lines under 200 once it has begun,
  * or with `stream: false` the last line alone, and a failure is a 500.
  */
 export class Progress {

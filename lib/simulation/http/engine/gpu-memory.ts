@@ -6,11 +6,11 @@ import type { RunnerShape } from './runner.ts'
 export interface Gpu {
   readonly id: string
   readonly totalMiB: number
-  /** A discrete card gives its memory back some time after a runner has gone. */
+  /** A discrete card gives memory back some time after the end of a runner. */
   readonly discrete: boolean
 }
 
-/** Another model may fill this share of what is free; more evicts something first (docs/ollama.md#scheduling). */
+/** Another model may fill this share of the free VRAM; a larger one evicts a runner first (docs/ollama.md#scheduling). */
 const usableShare = 0.8
 
 /** The GPUs of one node: what a model needs of their VRAM, and whether it fits into what is free. */

@@ -11,13 +11,13 @@ interface Reading {
 
 /**
  * The prompts that one runner reads, batch by batch. llama-server looks at new requests between two batches only: a request
- * that has a slot waits for the end of the batch under way, which no duration of its answer counts but the total. Times are
+ * that has a slot waits for the end of the current batch. Only the total duration of its answer counts that wait. Times are
  * clock milliseconds.
  */
 export class PromptBatches {
   readonly #readings = new Set<Reading>()
 
-  /** Milliseconds until no batch is under way that began before now. */
+  /** Milliseconds until every batch that began before now has ended. */
   waitMs(now: number): number {
     let longest = 0
     for (const reading of this.#readings) {
@@ -27,7 +27,7 @@ export class PromptBatches {
     return longest
   }
 
-  /** A prompt is read from now on. Disposed of earlier, as its caller left, it is read to the end of the batch under way. */
+  /** Reads a prompt from now on. When its caller leaves, the disposal lets the current batch end first. */
   begin(clock: Clock, tokens: number, msPerToken: number): Disposable {
     const startedAt = clock.now()
     const batchMs = batchTokens * msPerToken
@@ -42,7 +42,7 @@ export class PromptBatches {
   }
 }
 
-/** When the batch under way ends, or the prompt if that is sooner. */
+/** The end of the current batch, or of the prompt if that is sooner. */
 function batchEnd({ startedAt, endsAt, batchMs }: Reading, now: number): number {
   return Math.min(endsAt, startedAt + batchMs * (Math.floor((now - startedAt) / batchMs) + 1))
 }
