@@ -69,7 +69,7 @@ suite('a request that would wait', () => {
       const seconds = Number(answer.headers.get('retry-after'))
       // One runs and two wait, half a minute each.
       assert.ok(seconds > 60 && seconds < 120, `${seconds}`)
-      assert.ok((await answer.text()).includes(`than the Ollama servers can; try again in ${seconds} s`))
+      assert.ok((await answer.text()).includes(`wait for them; try again in ${seconds} s`))
       if (path === '/api/chat') continue
       assert.equal(Math.ceil(Number(answer.headers.get('retry-after-ms')) / 1000), seconds)
       assert.equal(answer.headers.get('x-should-retry'), 'true')
