@@ -1,6 +1,6 @@
 import type { JobAnswer, jobEndpoints } from '../api/jobs.ts'
 import type { JobAction, JobView } from '../fleet/job.ts'
-import type { Wish } from '../fleet/job-wish.ts'
+import type { NodeChoice } from '../fleet/node-choice.ts'
 import type { Caller } from '../gateway/http/authenticate.ts'
 import { nodeReports } from '../gateway/jobs/job-report.ts'
 import { type JobFields, readJobRequest } from '../gateway/jobs/job-request.ts'
@@ -12,7 +12,7 @@ import type { Handlers } from './handlers.ts'
 const operator: Caller = { tenant: 'operator', models: ['*'], mayManage: true }
 
 /** A job that needs only the name of a model. */
-type Order = Wish & { readonly model: string }
+type Order = NodeChoice & { readonly model: string }
 
 type JobContext = Pick<AdminContext, 'jobs' | 'management' | 'snapshot' | 'log'>
 
@@ -20,7 +20,7 @@ type JobContext = Pick<AdminContext, 'jobs' | 'management' | 'snapshot' | 'log'>
 export function jobHandlers(admin: JobContext): Handlers<typeof jobEndpoints> {
   const { jobs, management, snapshot, log } = admin
 
-  const begin = async (action: JobAction, fields: JobFields, { copies, nodes, labels }: Wish) => {
+  const begin = async (action: JobAction, fields: JobFields, { copies, nodes, labels }: NodeChoice) => {
     // Submitting waits only for the store, which has time limits of its own.
     const { signal } = new AbortController()
     try {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { jobActions, jobStates } from '../fleet/job.ts'
-import { withWish } from '../fleet/job-wish.ts'
+import { withNodeChoice } from '../fleet/node-choice.ts'
 import type { Endpoints, Wire } from './endpoint.ts'
 
 const jobState = z.enum(jobStates)
@@ -45,7 +45,7 @@ const order = <Action extends string, Fields extends z.ZodRawShape>(
     method: 'post',
     path: `/admin/v1/models/${action}`,
     summary,
-    body: { fields: withWish(fields) },
+    body: { fields: withNodeChoice(fields) },
     statuses: [202],
     answer: { json: jobMade },
     errors: [

@@ -1,5 +1,5 @@
 import { Document, isScalar, Scalar, visit } from 'yaml'
-import { escapeInJson, steering } from '../shared/steering.ts'
+import { controlCharacters, escapeInJson } from '../shared/control-characters.ts'
 
 /** A document as JSON that is safe on a terminal: control characters are escaped, which keeps the meaning. */
 export function jsonText(document: unknown, indent?: number): string {
@@ -13,11 +13,11 @@ export function yamlText(document: unknown): string {
     Scalar: (_, scalar) => quote(scalar),
     Pair: (_, { key }) => quote(key),
   })
-  return String(yaml).replace(steering, escapeOf)
+  return String(yaml).replace(controlCharacters, escapeOf)
 }
 
 function quote(scalar: unknown): void {
-  if (isScalar(scalar) && typeof scalar.value === 'string' && scalar.value.search(steering) >= 0)
+  if (isScalar(scalar) && typeof scalar.value === 'string' && scalar.value.search(controlCharacters) >= 0)
     scalar.type = Scalar.QUOTE_DOUBLE
 }
 

@@ -35,14 +35,14 @@ interface Streams {
 export async function agent(flags: Flags, options: AgentOptions, { stderr }: Streams): Promise<number> {
   try {
     const settings = await loadSettings(flags)
-    const strangers = unknownVariables()
+    const unknown = unknownVariables()
     if (settings.etcd.length === 0)
       throw new SettingsError(
         'an agent needs the etcd that the instances share\n  hint: set LLAMERO_ETCD=http://HOST:2379',
       )
     const running = run(settings, options, await documentOf(options))
     for (const reason of await exposedFiles(flags)) running.log.warn('a secret is not safe', { reason })
-    for (const variable of strangers) running.log.warn('unknown environment variable', { variable })
+    for (const variable of unknown) running.log.warn('unknown environment variable', { variable })
     await untilStopped(running)
     return 0
   } catch (error) {

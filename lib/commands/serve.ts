@@ -42,10 +42,10 @@ export async function start(
   // some hundred streams of seconds, a quarter of all garbage would wait for a full collection, at a twentieth of the CPU.
   setFlagsFromString('--no-allocation-site-pretenuring')
   try {
-    const strangers = unknownVariables()
+    const unknown = unknownVariables()
     const app = await startApp(await loadSettings(flags), prepare)
     for (const reason of await exposedFiles(flags)) app.log.warn('a secret is not safe', { reason })
-    for (const variable of strangers) app.log.warn('unknown environment variable', { variable })
+    for (const variable of unknown) app.log.warn('unknown environment variable', { variable })
     return app
   } catch (error) {
     stderr.write(lastWords(messageOf(error)))

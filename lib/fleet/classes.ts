@@ -33,7 +33,7 @@ export const classesSchema = z
 type Classes = z.output<typeof classesSchema>
 
 /** The rank of a class, 0 being the most urgent. An unknown class ranks like "default". */
-export function placeOf(name: string, classes: Classes): number {
+export function rankOf(name: string, classes: Classes): number {
   const at = classes.findIndex((each) => each.name === name)
   return at >= 0 ? at : classes.findIndex((each) => each.name === defaultClass)
 }

@@ -1,4 +1,4 @@
-import { placeOf } from '../fleet/classes.ts'
+import { rankOf } from '../fleet/classes.ts'
 import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
 import type { RequestSpec } from '../fleet/request-spec.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
@@ -195,7 +195,7 @@ export class Scheduler {
   #limitsOf({ class: name }: RequestSpec) {
     const { classes, queue, timeouts } = this.#snapshot.get().config
     return {
-      slotMs: classes[placeOf(name, classes)]?.max_wait ?? queue.max_wait,
+      slotMs: classes[rankOf(name, classes)]?.max_wait ?? queue.max_wait,
       loadMs: timeouts.first_token,
     }
   }

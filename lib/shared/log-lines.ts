@@ -1,6 +1,6 @@
+import { escapeInJson } from './control-characters.ts'
 import { messageOf } from './errors.ts'
 import type { LogFields, LogLevel } from './log.ts'
-import { escapeInJson } from './steering.ts'
 
 /** One event of the log. */
 export interface LogEvent {

@@ -61,7 +61,7 @@ suite('two instances whose etcd is written to by hand', () => {
     await etcd.stop()
   })
 
-  test('have a leader again within seconds, whatever was put over its key, and fail no request (307)', async () => {
+  test('have a leader again within seconds after any value was put over its key, and fail no request (307)', async () => {
     await using load = new Load(() => instances.map(({ url }) => url), 'm:1b', 1)
     await put('leader', 'x')
     await leader(4000)

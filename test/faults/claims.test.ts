@@ -103,7 +103,7 @@ describe('a candidate on etcd', () => {
     await leadsByTheKey()
   })
 
-  it('whose lease is revoked before its claim campaigns anew within a second, and leads with a key only', async () => {
+  it('whose lease is revoked before its claim campaigns again within a second, and leads only with a key', async () => {
     const revoked = Promise.withResolvers<void>()
     store.afterGrant = async ({ id }) => {
       await operator.revoke(id)

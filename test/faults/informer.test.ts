@@ -31,7 +31,7 @@ describe('three informers on one etcd have all it has, and nothing else, after i
     })
   }
 
-  it('compacted every second during changes, and list anew once for each break', async () => {
+  it('compacted every second during changes, and relist once for each break', async () => {
     const before = await campaign.relists()
     const breaks = 2
     for (let second = 0; second < 2 * breaks; second++) {

@@ -20,7 +20,7 @@ suite('three etcd members', { concurrency: 2 }, () => {
     }
   })
 
-  test('without a quorum a leader steps down within 0.7 of its TTL, and who follows knows that it does not', async (test) => {
+  test('without a quorum a leader steps down within 0.7 of its TTL, and followers know that they do not lead', async (test) => {
     const quorum = await Quorum.start()
     try {
       const { demotedMs, unfollowedMs } = await quorum.lost()

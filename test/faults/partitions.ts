@@ -168,7 +168,7 @@ export function partitions(faultMs: number): void {
       assert.equal(await leader(), leading)
     })
 
-    test('answers under way on a node that vanishes are given by another (304)', async () => {
+    test('answers that run on a node that vanishes come from another node (304)', async () => {
       const since = performance.now()
       const asked = Promise.all(machines.map(({ instance }) => askOnce(instance.url, slow)))
       await until(() => nodes.some(isAnswering), 'a node answers', 3000)
@@ -197,7 +197,7 @@ export function partitions(faultMs: number): void {
       assert(tookMs <= expectedMs + mostExtraMs, `${Math.round(tookMs)} ms after the way was back`)
     })
 
-    test('a node that swallows chats but answers probes is left (305)', async () => {
+    test('requests leave a node that swallows chats but answers probes (305)', async () => {
       const chats = (node: SimulatedNode) => node.requests.filter(({ path }) => path === '/api/chat').length
       await served(machines, async () => {
         await until(() => nodes.some((node) => chats(node) > 60), 'a node is well known', 10_000)

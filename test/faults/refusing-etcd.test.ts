@@ -95,7 +95,7 @@ suite('two instances and an etcd over its quota', () => {
     await etcd.stop()
   })
 
-  test('say so, look for themselves, list nothing anew, fail no request, and follow again when it has room (308)', async (t) => {
+  test('say so, read the store directly, do not relist, fail no request, and follow again when it has room (308)', async (t) => {
     const leaderId = (await statusOf(instances[0] as InstanceProcess)).leader?.id
     const leader = instances.find(({ name }) => name === leaderId) as InstanceProcess
     await using load = new Load(() => instances.map(({ url }) => url), 'm:1b', 1)
@@ -141,7 +141,7 @@ suite('two instances and an etcd over its quota', () => {
     assert.deepEqual(load.failures, [])
   })
 
-  test('say that it has an alarm for corrupt data, and follow again when that is gone (308)', async () => {
+  test('say that etcd has an alarm for corrupt data, and follow again when the alarm is gone (308)', async () => {
     const client = new Etcd3({ hosts: etcd.endpoint })
     await using load = new Load(() => instances.map(({ url }) => url), 'm:1b', 1)
     try {
@@ -223,7 +223,7 @@ suite('an instance whose etcd user may only read', () => {
     await rm(dir, { recursive: true })
   })
 
-  test('says so and what to grant, serves by what it sees itself, and registers once it may write (308)', async () => {
+  test('says what to grant, serves by its own probes, and registers once it may write (308)', async () => {
     await assertTold(instance, 'no-permission', 'read-only', /grant it a role with readwrite on the prefix/)
     await until(async () => (await healthOf(instance, 'n')) === 'up', 'it looks for itself', 12_000)
     await using load = new Load(() => [instance.url], 'm:1b', 1)

@@ -93,7 +93,7 @@ suite('an etcd that answers slowly', { concurrency: true }, () => {
     })
 
   for (const delayMs of [250, 400])
-    test(`a leader leads on when the way becomes ${delayMs} ms long each way (306)`, async () => {
+    test(`a leader goes on leading when the network delay becomes ${delayMs} ms each way (306)`, async () => {
       await using candidate = await Candidate.start(`sudden-${delayMs}`, etcd, 1, 0)
       await candidate.leads(5000)
       for (const road of candidate.roads) road.set({ delayMs })
@@ -102,7 +102,7 @@ suite('an etcd that answers slowly', { concurrency: true }, () => {
       await candidate.leadsOn(2000)
     })
 
-  test('an endpoint that is well is found with short deadlines beside one that hangs (306)', async () => {
+  test('a healthy endpoint is found with short deadlines beside one that hangs (306)', async () => {
     await using candidate = await Candidate.start('one-hangs', etcd, 2, 0)
     candidate.roads[0]?.set({ accept: 'silent' })
     await candidate.leads(4000)

@@ -150,7 +150,7 @@ describe('etcd that knows its users by the CN of their certificates', () => {
     await store.close()
   }
 
-  it('of an authority we do not trust: says which file to set', async () => {
+  it('of an untrusted authority: says which file to set', async () => {
     const store = await connect(etcd, stranger, llamero)
     await fails(store, own, 'unavailable', /not signed by the authority we trust: set LLAMERO_ETCD_CA/)
   })

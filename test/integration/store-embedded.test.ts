@@ -60,7 +60,7 @@ describe('the file of the embedded store', () => {
     assert.equal((await put('/a/z', '')).revision, before.revision + 1n)
   })
 
-  it('forgets what was under a lease, but never gives a revision twice', async () => {
+  it('drops entries under a lease at restart, but never gives a revision twice', async () => {
     await put('/a/leader', 'before')
     const { id } = await store.grant(60_000)
     const fence = await put('/a/leader', 'me', id)
@@ -132,7 +132,7 @@ describe('the file of the embedded store', () => {
     store = await open(file)
   })
 
-  it('recovers every earlier commit whichever byte of the last one is wrong, or when zeros follow', async () => {
+  it('recovers every earlier commit when any byte of the last one is wrong, or when zeros follow', async () => {
     await put('/a/1', 'value 1')
     const { size } = await stat(file)
     await put('/a/2', 'value 2')
@@ -212,7 +212,7 @@ describe('the file of the embedded store', () => {
     assert.equal((await store.get('/a/x'))?.value, 'still mine')
   })
 
-  it('is taken over from a dead process, whatever process has its number now', async () => {
+  it('is taken over from a dead process, also when another process has its id now', async () => {
     await store.close()
     for (const claim of ['999999999.1', `${process.pid}.1`]) await writeFile(`${file}.lock.${claim}`, '')
     store = await open(file)

@@ -31,7 +31,7 @@ storeContract('the etcd store', async () => {
 })
 
 describe('the etcd store with no member that answers', () => {
-  it('asks those that are there twice before it asks again the one that is not', async () => {
+  it('asks reachable members twice before it asks the unreachable one again', async () => {
     const asked: string[] = []
     const sessions: { destroy(): void }[] = []
     // It takes the connection, as the kernel does for a process that is frozen, and says nothing.
@@ -69,7 +69,7 @@ describe('the etcd store with no member that answers', () => {
 })
 
 describe('the etcd store beside other clients', () => {
-  it('sees what etcdctl writes, and is told of a compacted revision', async () => {
+  it('sees writes of etcdctl, and learns that a revision is compacted', async () => {
     const store = connect([shared.endpoint])
     await etcdctl(shared.endpoint, 'put', '/by-hand/a', 'one')
     await etcdctl(shared.endpoint, 'put', '/by-hand/a', 'two')
@@ -86,7 +86,7 @@ describe('the etcd store beside other clients', () => {
     await store.close()
   })
 
-  it('breaks a watch from a revision that etcd has not come to: its history is another one', async () => {
+  it('breaks a watch from a revision that etcd has not reached: its history is another one', async () => {
     const store = connect([shared.endpoint])
     const { revision } = await store.list('/future/')
     const broken: string[] = []
@@ -190,7 +190,7 @@ describe('the etcd store behind an endpoint that accepts and never answers', () 
     await store.close()
   })
 
-  it('works as soon as the only endpoint is healed, calls and watches', async () => {
+  it('works as soon as the only endpoint is back, calls and watches', async () => {
     const store = connect([muted])
     const handler = { changed() {}, broken() {} }
     for (let attempt = 0; attempt < 2; attempt++) {
@@ -285,7 +285,7 @@ describe('the etcd store while etcd is away', () => {
     await store.close()
   })
 
-  it('ends a watch whose connection died without a word', async () => {
+  it('ends a watch when its connection dies silently', async () => {
     const { revision } = await store.list('/away/')
     const broken: string[] = []
     await store.watch('/away/', revision + 1n, { changed() {}, broken: (reason) => broken.push(reason) })

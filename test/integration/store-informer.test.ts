@@ -73,14 +73,14 @@ describe('the informer on etcd', () => {
   const relists = async () =>
     (await metrics.relists.get()).values.map(({ labels, value }) => `${labels.reason} ${value}`)
 
-  it('sees what is put by hand within a second', async () => {
+  it('sees a put by hand within a second', async () => {
     const startedMs = performance.now()
     await etcdctl(etcd.endpoint, 'put', `${prefix}by-hand`, 'v')
     await eventually('the key', () => reported.has(`${prefix}by-hand`), 1000 + performance.now() - startedMs)
     assert.equal(informer.entries.get(`${prefix}by-hand`)?.value, 'v')
   })
 
-  it('sees what changed while it was cut off', async () => {
+  it('sees changes of the time in which it was cut off', async () => {
     await put('gone', '')
     await put('changed', 'before')
     await converge()
@@ -95,7 +95,7 @@ describe('the informer on etcd', () => {
     assert.deepEqual(await relists(), ['lost 1'])
   })
 
-  it('sees what changed while it was cut off and etcd was compacted', async () => {
+  it('sees changes of the time in which it was cut off and etcd was compacted', async () => {
     road.cut()
     for (let n = 0; n < 20; n++) await put('a', String(n))
     await remove('a')
@@ -119,7 +119,7 @@ describe('the informer on etcd', () => {
     await converge()
   })
 
-  it('keeps what it knows while etcd is dead, and follows again after it is back', async () => {
+  it('keeps its copy while etcd is dead, and follows again when etcd is back', async () => {
     const known = new Map(informer.entries)
     await etcd.kill('SIGKILL')
     await sleep(1500)

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type Wish, wishSchema } from '../../fleet/job-wish.ts'
+import { type NodeChoice, nodeChoiceSchema } from '../../fleet/node-choice.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { FieldNames } from '../body/json-fields.ts'
 import { scanBody } from '../body/scan-body.ts'
@@ -22,7 +22,7 @@ const neverPassedOn = z
   .nullish()
   .transform(() => undefined)
 
-const common = { model: text, name: text, stream: flag, llamero: wishSchema.optional() }
+const common = { model: text, name: text, stream: flag, llamero: nodeChoiceSchema.optional() }
 const transfer = z.object({ ...common, insecure: flag, username: neverPassedOn, password: neverPassedOn })
 
 /** The fields that are read and reach a node, by action (docs/ollama.md#requests, docs/ollama.md#model-management). */
@@ -30,7 +30,7 @@ const schemas = {
   pull: transfer,
   push: transfer,
   delete: z.object(common),
-  copy: z.object({ source: text, destination: text, llamero: wishSchema.optional() }),
+  copy: z.object({ source: text, destination: text, llamero: nodeChoiceSchema.optional() }),
   create: z.object({
     ...common,
     from: text,
@@ -64,7 +64,7 @@ const names: Readonly<Record<ManagedAction, FieldNames>> = {
 interface Fields extends JobFields {
   readonly name?: string | null | undefined
   readonly stream?: boolean | null | undefined
-  readonly llamero?: Wish | undefined
+  readonly llamero?: NodeChoice | undefined
 }
 
 /** The job, and whether the response is a stream. */

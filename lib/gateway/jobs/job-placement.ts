@@ -1,7 +1,7 @@
 import { matchesLabels } from '../../fleet/documents/field-schemas.ts'
 import type { JobAction } from '../../fleet/job.ts'
-import type { Wish } from '../../fleet/job-wish.ts'
 import { type NodeView, preferWell } from '../../fleet/node.ts'
+import type { NodeChoice } from '../../fleet/node-choice.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { absent } from '../admission/model-routing.ts'
@@ -125,7 +125,7 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
 }
 
 /** The number of nodes: exactly as many as the caller wants; of the policy's number, as many as there are. */
-function countOf(job: RequestedJob, byPolicy: NonNullable<Wish['copies']>, able: number): number {
+function countOf(job: RequestedJob, byPolicy: NonNullable<NodeChoice['copies']>, able: number): number {
   const { copies } = job.wish
   if (copies === 'all') return able
   if (copies === undefined) return byPolicy === 'all' ? able : Math.min(byPolicy, able)

@@ -3,7 +3,7 @@ import { describeFaults } from '../../fleet/documents/contents.ts'
 import { readValue } from '../../fleet/documents/document.ts'
 import { canonicalName } from '../../fleet/documents/names.ts'
 import type { JobAction } from '../../fleet/job.ts'
-import type { Wish } from '../../fleet/job-wish.ts'
+import type { NodeChoice } from '../../fleet/node-choice.ts'
 import { ProxyError } from '../../shared/errors.ts'
 
 /** A job as it was requested. */
@@ -15,7 +15,7 @@ export interface RequestedJob {
   readonly made: Name | null
   /** Digests of the blobs that they must have. */
   readonly digests: readonly string[]
-  readonly wish: Wish
+  readonly wish: NodeChoice
   /** The body that each node gets: see JobSpec. */
   readonly body: Readonly<Record<string, unknown>>
 }
@@ -45,7 +45,7 @@ const counted: readonly JobAction[] = ['pull', 'create', 'load']
  *
  * @throws ProxyError `missing_model`, `bad_model`, `bad_request`.
  */
-export function readJobRequest(action: JobAction, fields: JobFields, wish: Wish): RequestedJob {
+export function readJobRequest(action: JobAction, fields: JobFields, wish: NodeChoice): RequestedJob {
   if (wish.copies !== undefined && !counted.includes(action))
     throw new ProxyError('bad_request', { reason: `"copies" does not apply to ${action}` })
   const job = { action, source: null, made: null, digests: [], wish }

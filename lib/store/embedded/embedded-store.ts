@@ -16,12 +16,12 @@ import {
   type Watch,
   type WatchHandler,
 } from '../store.ts'
-import { StepDraft, type StoreStep } from './draft.ts'
 import { lock } from './file-lock.ts'
 import { History } from './history.ts'
 import { Journal, JournalGone } from './journal.ts'
 import { Leases } from './leases.ts'
 import { decode, encode } from './record.ts'
+import { StepDraft, type StoreStep } from './step-draft.ts'
 
 /** The journal is rewritten when it is larger than this, and larger than twice its live content. */
 const rewriteBytes = 1024 * 1024

@@ -1,6 +1,6 @@
 import type { Log } from '../../shared/log.ts'
 import type { Change, Watch, WatchHandler } from '../store.ts'
-import type { StoreStep } from './draft.ts'
+import type { StoreStep } from './step-draft.ts'
 
 /** Steps kept for watches that start in the past: a client lists, then watches from the next revision. */
 const maxSteps = 1000

@@ -1,5 +1,5 @@
 import type { Entry } from '../store.ts'
-import type { StoreStep } from './draft.ts'
+import type { StoreStep } from './step-draft.ts'
 
 /** A step as the journal keeps it. Revisions are decimal strings: JSON's numbers end at 53 bits. */
 interface Stored {

@@ -6,7 +6,7 @@ import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 
 const load = (reached?: Record<string, number>) => ({ running: {}, queued: 0, ...(reached && { reached }) })
 
-test('others are told of answers of a node at most every five seconds, and not of old ones (302)', async () => {
+test('answers of a node are published at most every five seconds, and old ones are not (302)', async () => {
   const clock = new VirtualClock()
   const contacts = new Contacts(clock)
   contacts.failed('b')

@@ -93,7 +93,7 @@ test('a node URL with a path, credentials or another scheme is refused with the 
   }
 })
 
-test('headers that frame a message or would break it, and certificates that are none, are refused', () => {
+test('headers that frame or break a message, and invalid certificates, are refused', () => {
   const url = 'http://h:1'
   for (const fields of [
     { headers: { Host: 'x' } },
@@ -107,7 +107,7 @@ test('headers that frame a message or would break it, and certificates that are 
   assert(readDocument(JSON.stringify({ url, headers: { Authorization: 'Bearer x' } }), nodeSchema).ok)
 })
 
-test('a field that is missing is told to be required', () => {
+test('a missing field is reported as required', () => {
   const parsed = readDocument('labels: {}', nodeSchema)
   assert(!parsed.ok)
   assert.deepEqual(
@@ -133,7 +133,7 @@ test('a wrong value in JSON is named with its line, in lists too (343)', () => {
   assert.deepEqual([fault?.path, fault?.line], ['models.1.num_ctx', 4])
 })
 
-test('of many faults the first are told, and how many more there are (343)', () => {
+test('of many faults the first are reported, with the number of the others (343)', () => {
   const many = faults(
     JSON.stringify(Object.fromEntries(Array.from({ length: 500 }, (_, at) => [`f${at}`, 1]))),
   )
@@ -141,7 +141,7 @@ test('of many faults the first are told, and how many more there are (343)', () 
   assert.equal(many.at(-1)?.message, 'and 481 more faults')
 })
 
-test('a circle of aliases, one without its anchor, and keys that are no text are faults (343)', () => {
+test('a circle of aliases, an alias without its anchor and keys that are not text are faults (343)', () => {
   assert.match(describeFaults(faults('a: &x [*x]')), /nested deeper/)
   assert.match(describeFaults(faults('a: *x')), /anchor/)
   assert.match(describeFaults(faults('? [a, b]\n: 1\n')), /key that is not plain text/)

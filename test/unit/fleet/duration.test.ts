@@ -16,7 +16,7 @@ test('a duration is written in the largest unit that needs no fraction', () => {
   for (const [ms, text] of cases) assert.equal(writeDuration(ms), text)
 })
 
-test('whatever is written is read back as it was', () => {
+test('a written duration is read back as it was', () => {
   fc.assert(fc.property(fc.nat(7 * 86_400_000), (ms) => parseDuration(writeDuration(ms)) === ms))
 })
 

@@ -39,7 +39,7 @@ function nodesOf(sketches: Sketches) {
   return buildSnapshot({ ...documents, statuses }).nodes
 }
 
-test('versions that answer differently are warned of, with the nodes that are behind (374)', async () => {
+test('versions that answer differently cause a warning that names the older nodes (374)', async () => {
   const [warning, ...rest] = await warningsFor({
     a: { version: '0.33.1' },
     b: { version: '0.32.9' },
@@ -52,7 +52,7 @@ test('versions that answer differently are warned of, with the nodes that are be
   assert.deepEqual(rest, [])
 })
 
-test('versions on one side of a change, unknown ones and nodes that are off are no reason to warn (374)', async () => {
+test('versions on one side of a change, unknown versions and nodes that are off cause no warning (374)', async () => {
   assert.deepEqual(await warningsFor({ a: { version: '0.33.1' }, b: { version: '0.32.10-rc0' } }), [])
   assert.deepEqual(await warningsFor({ a: { version: '0.32.9' }, b: { version: '0.31.0' } }), [])
   assert.deepEqual(
@@ -75,7 +75,7 @@ test('versions are compared as numbers (374)', () => {
     assert.equal(isBefore(version, release), expected, version)
 })
 
-test('equal copies that can do different things on one version are warned of (371)', async () => {
+test('equal copies with different capabilities on one version cause a warning (371)', async () => {
   const chats = { capabilities: ['completion', 'tools'] }
   const [warning, ...rest] = await warningsFor({
     a: chats,
@@ -92,7 +92,7 @@ test('equal copies that can do different things on one version are warned of (37
   assert.deepEqual(await warningsFor({ a: chats, b: {} }), [], 'old versions do not tell')
 })
 
-test('a node of which only the version changes is counted under that (371)', async () => {
+test('a node that changes only its version is counted under the new version (371)', async () => {
   const warnings = new FleetWarnings()
   const nodes = nodesOf({ a: { capabilities: ['tools'] }, b: { capabilities: [] } })
   assert.equal((await warnings.of(nodes)).length, 1)
@@ -126,7 +126,7 @@ test('warnings of copies follow the nodes, as if each time were the first (371)'
   )
 })
 
-test('no turn of the event loop is long for what 1,000 nodes with 100 models are warned of (374)', async () => {
+test('no turn of the event loop is long while 1,000 nodes with 100 models are checked (374)', async () => {
   const documents = aDocuments({ nodes: Array.from({ length: 1000 }, (_, n) => ({ name: `n${n}` })) })
   const models = (status: NodeStatus, list: readonly string[]) =>
     Array.from({ length: 100 }, (_, nth) =>

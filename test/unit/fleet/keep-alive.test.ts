@@ -4,7 +4,7 @@ import { configSchema } from '../../../lib/fleet/config.ts'
 import { keepAliveOf, keepAliveSchema } from '../../../lib/fleet/keep-alive.ts'
 import { nodeSchema } from '../../../lib/fleet/node.ts'
 
-test('a load says what the node says, else what the config says, and nothing where either says own (369)', () => {
+test('a load sends the keep_alive of the node, else of the config, and none for "own" (369)', () => {
   const node = (keep_alive?: number | string) =>
     nodeSchema.parse({ url: 'http://h:1', ...(keep_alive !== undefined && { keep_alive }) })
   const config = (keep_alive?: number | string) => configSchema.parse({ routing: { keep_alive } })
@@ -16,7 +16,7 @@ test('a load says what the node says, else what the config says, and nothing whe
   assert.deepEqual(keepAliveOf(node(), config('own')), {})
 })
 
-test('a keep_alive is what Ollama understands, or own; one that unloads at once is none (369)', () => {
+test('a keep_alive is a value that Ollama takes, or own; a value that unloads at once is refused (369)', () => {
   const isValid = (value: unknown) => keepAliveSchema.safeParse(value).success
   for (const value of ['30m', '1h30m', '-1s', '0.5s', 300, -1, 'own']) assert.ok(isValid(value), `${value}`)
   for (const value of ['0s', 0, '', '5', 'ever', '1d', null, true, '-'])

@@ -24,7 +24,7 @@ test('every spelling of a model name has one canonical form', () => {
   assert.equal(canonicalName('host:5000/ns/m'), 'host:5000/ns/m:latest')
 })
 
-test('what Ollama would refuse is no model name', () => {
+test('a name that Ollama would refuse is no model name', () => {
   for (const name of [
     '',
     ':',
@@ -107,7 +107,7 @@ for (const [pattern, covers, leavesOut] of patterns)
     for (const name of leavesOut) assert.ok(!matchesModel(pattern, name), name)
   })
 
-test('a name without wildcards covers the model of its canonical name and no other (331)', () => {
+test('a pattern without wildcards covers the model of that canonical name and no other (331)', () => {
   const name = fc.stringMatching(/^[a-z]{1,2}(:[a-z]{1,2})?$/)
   fc.assert(
     fc.property(name, name, (pattern, other) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodePathOf, nodeUrlFault, nodeUrlOf, sameServerKey } from '../../../lib/fleet/node-url.ts'
 
-test('a node may be under a path, which is kept without a slash at its end (321)', () => {
+test('a node URL may have a path, which is kept without a final slash (321)', () => {
   for (const [text, kept, path] of [
     ['http://gw/ollama', 'http://gw/ollama', '/ollama'],
     ['https://gw:8443/ollama/', 'https://gw:8443/ollama', '/ollama'],

@@ -58,7 +58,7 @@ function plain(snapshot: Snapshot) {
   return { ...snapshot, nodes: [...snapshot.nodes], models: [...snapshot.models] }
 }
 
-test('the same documents give the same snapshot, whatever was in force before', () => {
+test('the same documents give the same snapshot, independent of the former one', () => {
   fc.assert(
     fc.property(fleets, (sketches) => {
       let documents = emptyDocuments

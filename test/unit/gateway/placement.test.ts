@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { JobAction } from '../../../lib/fleet/job.ts'
-import type { Wish } from '../../../lib/fleet/job-wish.ts'
+import type { NodeChoice } from '../../../lib/fleet/node-choice.ts'
 import { buildSnapshot } from '../../../lib/fleet/snapshot.ts'
 import { placeJob } from '../../../lib/gateway/jobs/job-placement.ts'
 import { type JobFields, readJobRequest } from '../../../lib/gateway/jobs/job-request.ts'
@@ -20,7 +20,7 @@ const nodes = [
 function placed(
   action: JobAction,
   fields: JobFields,
-  { wish = {}, management = {} }: { wish?: Wish; management?: object } = {},
+  { wish = {}, management = {} }: { wish?: NodeChoice; management?: object } = {},
   having?: ReadonlySet<string>,
 ) {
   const { nodes: chosen, spares } = placeJob(

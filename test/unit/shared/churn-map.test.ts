@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ChurnMap } from '../../../lib/shared/churn-map.ts'
 
-test('a roster keeps its entries in order, however many came and went', () => {
+test('a churn map keeps its entries in order, however many come and go', () => {
   const roster = new ChurnMap<number, string>()
   roster.set(-1, 'first')
   for (let n = 0; n < 1000; n++) {

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { MergedBytes } from '../../../lib/shared/merged-bytes.ts'
 
-test('what is merged is what came, in however many pieces, and no piece is written into (346)', () => {
+test('merged bytes equal the pieces that came, however many, and no piece is overwritten (346)', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 20 })), fc.nat(20), (pieces, taken) => {
       const merged = new MergedBytes()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Metrics } from '../../../lib/shared/metrics.ts'
 
-test('what is counted later is there whenever anybody looks', async () => {
+test('counts that wait are in the metrics whenever they are read', async () => {
   const metrics = new Metrics()
   metrics.later(() => metrics.decisions.inc({ reason: 'only-node' }))
   metrics.later(() => metrics.queueSeconds.observe({ class: 'interactive', outcome: 'granted' }, 0.2))
@@ -11,14 +11,14 @@ test('what is counted later is there whenever anybody looks', async () => {
   assert.match(text, /^llamero_queue_wait_seconds_count\{class="interactive",outcome="granted"\} 1$/m)
 })
 
-test('where nobody looks, what is to be counted does not pile up', () => {
+test('waiting counts do not pile up while the metrics are not read', () => {
   const metrics = new Metrics()
   let counted = 0
   for (let n = 0; n < 1000; n++) metrics.later(() => counted++)
   assert.ok(counted > 900, `${1000 - counted} wait`)
 })
 
-test('the series of what is gone are removed from every metric, those of what is there and of no model stay (352)', async () => {
+test('series of removed nodes, models and classes leave every metric; those of existing ones and of no model stay (352)', async () => {
   const metrics = new Metrics()
   for (const name of ['kept', 'gone']) {
     const node = name

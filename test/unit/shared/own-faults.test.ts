@@ -18,7 +18,7 @@ suite('a failed call', () => {
     ['ENOBUFS', 'memory'],
     ['ENOMEM', 'memory'],
   ] as const)
-    test(`with ${code} is for want of our own ${resource} (309)`, () => {
+    test(`with ${code} means that this process lacks ${resource} (309)`, () => {
       assert.equal(ownFaultOf(failed(code), yes), resource)
       assert.equal(
         ownFaultOf(new Error('fetch failed', { cause: failed(code) }), yes),
@@ -28,23 +28,23 @@ suite('a failed call', () => {
     })
 
   for (const code of ['ECONNREFUSED', 'ECONNRESET', 'EHOSTUNREACH', 'ETIMEDOUT', 'EPIPE', 'toString', ''])
-    test(`with ${code || 'no code'} is no fault of ours (309)`, () => {
+    test(`with ${code || 'no code'} means no lack of this process (309)`, () => {
       assert.equal(ownFaultOf(failed(code), no), null)
     })
 
-  test('for want of a local port is ours, but not of an IPv6 address on a machine without IPv6 (309)', () => {
+  test('without a local port is our fault, but not for an IPv6 address on a machine without IPv6 (309)', () => {
     assert.equal(ownFaultOf(failed('EADDRNOTAVAIL', { address: '10.0.0.1' }), yes), 'ports')
     assert.equal(ownFaultOf(failed('EADDRNOTAVAIL', { address: 'fd00::1' }), yes), null)
   })
 
-  test('of a look-up is ours where no file can be opened: the resolver does not say so (309)', () => {
+  test('of a look-up is our fault while no file can be opened: the resolver does not say so (309)', () => {
     for (const code of ['EAI_AGAIN', 'ENOTFOUND']) {
       assert.equal(ownFaultOf(failed(code), no), 'files')
       assert.equal(ownFaultOf(failed(code), yes), null)
     }
   })
 
-  test('of several addresses is ours only when each was: one that answered says something (309)', () => {
+  test('of several addresses is our fault only when all are: a refusal by one comes from the peer (309)', () => {
     const each = (...codes: string[]) => new AggregateError(codes.map((code) => failed(code)))
     assert.equal(ownFaultOf(each('EMFILE', 'EMFILE'), yes), 'files')
     assert.equal(ownFaultOf(each('EMFILE', 'ECONNREFUSED'), yes), null)
@@ -69,7 +69,7 @@ function someFaults() {
 }
 
 suite('what an instance lacks', () => {
-  test('is told once, with what to do, shown while it lasts, and told to be over (309)', async () => {
+  test('is logged once with the remedy, shown while it lasts, and logged when it is over (309)', async () => {
     const { clock, lines, faults, count, lacks } = someFaults()
     assert.equal(faults.reason, null)
     for (let n = 0; n < 3; n++) {
@@ -91,7 +91,7 @@ suite('what an instance lacks', () => {
     faults.stop()
   })
 
-  test('is noticed without a failed call: the kernel takes connections that nobody hears of (309)', async () => {
+  test('is noticed without a failed call: the kernel accepts connections that the process never sees (309)', async () => {
     const { clock, faults, become } = someFaults()
     become(false)
     await clock.advance(1000)
@@ -104,7 +104,7 @@ suite('what an instance lacks', () => {
     faults.stop()
   })
 
-  test('is not what a node fails with (309)', async () => {
+  test('is no failure of a node (309)', async () => {
     const { faults, count } = someFaults()
     faults.note(failed('ECONNREFUSED'))
     assert.equal(faults.reason, null)

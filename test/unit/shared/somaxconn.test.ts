@@ -20,7 +20,7 @@ async function linesFor(text: string | null) {
 }
 
 suite('the check of somaxconn', () => {
-  test('warns below the backlog that is asked for, with what to type (383)', async () => {
+  test('warns when somaxconn is below the wanted backlog, with the command that raises it (383)', async () => {
     const [line, ...rest] = await linesFor('128\n')
     assert.equal(rest.length, 0)
     assert.equal(line?.level, 'warn')

@@ -39,7 +39,7 @@ test('a line of the log is one JSON object with time, level, message and fields'
   assert.equal(stream.text.split('\n').length, 2, 'a line break in a field is escaped')
 })
 
-test('errors are told with their code and causes, without a stack; bigints as numbers are', () => {
+test('errors are logged with their code and causes, without a stack; bigints like numbers', () => {
   const stream = new Sink()
   const cause = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
   createLog({ level: 'info', format: 'json', stream }).warn('failed', {
@@ -50,7 +50,7 @@ test('errors are told with their code and causes, without a stack; bigints as nu
   assert.deepEqual([line?.['error'], line?.['fence']], ['no answer: refused [ECONNREFUSED]', '7'])
 })
 
-test('lines that nobody need act on leave together soon, before the next warning', ({ mock }) => {
+test('info lines are written together soon, and before the next warning', ({ mock }) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   const stream = new Sink()
   const log = createLog({ level: 'info', format: 'json', stream })
@@ -65,7 +65,7 @@ test('lines that nobody need act on leave together soon, before the next warning
   assert.deepEqual(messages(), ['first', 'second', 'third', 'fourth'])
 })
 
-test('what is below the level is not written', () => {
+test('lines below the level are not written', () => {
   const stream = new Sink()
   const log = createLog({ level: 'warn', format: 'text', stream })
   log.info('quiet')
@@ -73,7 +73,7 @@ test('what is below the level is not written', () => {
   assert.match(stream.text, /^\d\d:\d\d:\d\d error loud node=a\n$/)
 })
 
-test('a reader who is stuck costs bounded memory, and is told what it missed', async () => {
+test('a stuck reader costs bounded memory, and learns how many lines were dropped', async () => {
   const stream = new Sink()
   const log = createLog({ level: 'info', format: 'json', stream })
   stream.stuck = []
@@ -90,7 +90,7 @@ test('a reader who is stuck costs bounded memory, and is told what it missed', a
   assert.equal(stream.lines().at(-1)?.['message'], 'after')
 })
 
-test('a log is flushed when its last line is with the reader, and not before (P25)', async () => {
+test('a flush ends when the reader has the last line, and not before (P25)', async () => {
   const stream = new Sink()
   const log = createLog({ level: 'info', format: 'json', stream })
   await log.flush()
@@ -113,7 +113,7 @@ test('a log is flushed when its last line is with the reader, and not before (P2
   )
 })
 
-test('each line that goes to the journal tells it the level, in both formats, and also that lines were dropped (311)', async () => {
+test('each line for the journal carries its level, in both formats; so does the line about dropped lines (311)', async () => {
   for (const format of ['json', 'text'] as const) {
     const stream = new Sink()
     const log = createLog({ level: 'debug', format, stream, journal: true })
@@ -143,7 +143,7 @@ test('each line that goes to the journal tells it the level, in both formats, an
 /** As a hostile node may write it: an escape sequence, its 8-bit form, an override of direction, a line separator. */
 const nasty = '\u001b[2J\u009b31m\u202e\u2028\u007f'
 
-test('text of others is cut, and steers no terminal: as a field, in a list, as an error and its cause (352)', () => {
+test('foreign text is cut and cannot control a terminal: as a field, in a list, as an error and its cause (352)', () => {
   for (const format of ['json', 'text'] as const) {
     const stream = new Sink()
     const long = nasty + 'x'.repeat(1_000_000)

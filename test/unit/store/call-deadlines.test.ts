@@ -63,7 +63,7 @@ test('fast reads beside slow writes do not shorten the deadline of the writes (3
   }
 })
 
-test('deadlines are short again soon after a member that hung, and a minute after answers that were slow (306)', () => {
+test('deadlines are short again soon after a hung member, and a minute after slow answers (306)', () => {
   const hung = aPatience(1)
   hung.call(10_000)
   hung.clock.now += 9000
@@ -77,7 +77,7 @@ test('deadlines are short again soon after a member that hung, and a minute afte
   assert.equal(slow.deadline(), 750)
 })
 
-test('refused connections ask for no patience (306)', () => {
+test('refused connections do not lengthen deadlines (306)', () => {
   const { patience, deadline } = aPatience(2)
   for (let n = 0; n < 100; n++) patience.unanswered(1)
   assert.equal(deadline(), 750)
@@ -86,7 +86,7 @@ test('refused connections ask for no patience (306)', () => {
   assert.equal(deadline(), 1500, 'one of them was waited for')
 })
 
-test('a call that first has to connect gets twice the time, once there is patience (306)', () => {
+test('a call that first has to connect gets twice the time, once deadlines are longer (306)', () => {
   const { patience, call } = aPatience(1)
   assert.equal(patience.deadlineMs(false), 750)
   call(10_000)

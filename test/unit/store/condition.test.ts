@@ -24,7 +24,7 @@ function aCondition() {
   return { clock, metrics, lines, changes, condition }
 }
 
-test('a refusal is told once a minute with what to do, and ends with a write that succeeds (308)', async () => {
+test('a refusal is logged once a minute with the remedy, and ends with a write that succeeds (308)', async () => {
   const { clock, metrics, lines, changes, condition } = aCondition()
   for (let second = 0; second < 59; second++) {
     condition.refused(full)
@@ -55,7 +55,7 @@ test('a refusal is told once a minute with what to do, and ends with a write tha
   assert.deepEqual(changes, ['no-space', null, 'no-space', null], 'the store says that it has room')
 })
 
-test('where some keys are refused and others are not, the trouble stays and is no news each time (308)', async () => {
+test('while some keys are refused and others are not, the trouble stays and is not logged each time (308)', async () => {
   const { clock, lines, changes, condition } = aCondition()
   for (let n = 0; n < 50; n++) {
     condition.refused(full)
@@ -67,7 +67,7 @@ test('where some keys are refused and others are not, the trouble stays and is n
   assert.deepEqual(changes, ['no-space'])
 })
 
-test('where even reading is refused, refused writes are no news, and reading ends that trouble (308)', async () => {
+test('while reads are refused, refused writes are not logged, and a read ends the trouble (308)', async () => {
   const { clock, lines, condition } = aCondition()
   for (let n = 0; n < 10; n++) {
     condition.refused(barred)
@@ -80,7 +80,7 @@ test('where even reading is refused, refused writes are no news, and reading end
   assert.equal(condition.trouble, null)
 })
 
-test('what etcd refuses for good is told from what it refuses of one call (308)', () => {
+test('lasting refusals of etcd are told apart from refusals of one call (308)', () => {
   for (const [said, isRead, kind, refuses] of [
     ['etcdserver: mvcc: database space exceeded', false, 'no-space', 'writes'],
     ['etcdserver: corrupt cluster', false, 'corrupt', 'everything'],

@@ -143,7 +143,7 @@ describe('the informer', () => {
     assert.ok(age() >= 30_000, 'the store is away')
   })
 
-  it('lists anew at once when the change after its list was swallowed before its watch stood', async () => {
+  it('relists at once when the change after its list was lost before its watch stood', async () => {
     store.put('/a')
     const watch = store.watch.bind(store)
     store.watch = async (...request) => {
@@ -222,7 +222,7 @@ describe('the informer', () => {
     assert.deepEqual(reports, [])
   })
 
-  it('brings no deleted key back when its put is told again, in the same message or in a later one', async () => {
+  it('brings no deleted key back when its put arrives again, in the same message or in a later one', async () => {
     await started()
     const put = store.put('/a')
     store.delete('/a')
@@ -252,7 +252,7 @@ describe('the informer', () => {
   })
 
   for (const reason of ['compacted', 'lost'] as const) {
-    it(`lists anew after ${reason}, and reports the differences only`, async () => {
+    it(`relists after ${reason}, and reports the differences only`, async () => {
       for (const key of ['/changed', '/gone', '/same']) store.put(key)
       await started()
       store.break(reason)
@@ -268,7 +268,7 @@ describe('the informer', () => {
     })
   }
 
-  it('sees that a wiped store counts its revisions anew', async () => {
+  it('sees that a wiped store counts its revisions from the beginning', async () => {
     store.put('/a', 'before')
     store.put('/b')
     await started()
@@ -282,7 +282,7 @@ describe('the informer', () => {
     assert.equal(informer.revision, 1n)
   })
 
-  it('keeps what it knows while the store is away, and asks at growing distances of at most a second', async () => {
+  it('keeps its copy while the store is unreachable, and retries with growing pauses of at most a second', async () => {
     store.put('/a')
     await started()
     await clock.advance(5000)
@@ -321,7 +321,7 @@ describe('the informer', () => {
     assert.deepEqual(await relists(), { silent: 1 })
   })
 
-  it('does not list anew while the watch tells what the store has', async () => {
+  it('does not relist while the watch is up to date', async () => {
     store.put('/a')
     await started()
     for (let second = 0; second < 60; second++) {
@@ -332,7 +332,7 @@ describe('the informer', () => {
     assert.ok(clock.now() - (informer.lastContactMs ?? 0) <= 1000)
   })
 
-  it('keeps a watch over which nothing comes while the probe cannot be answered', async () => {
+  it('keeps a quiet watch while the probe is not answered', async () => {
     store.put('/a')
     await started()
     store.isDown = true

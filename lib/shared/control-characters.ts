@@ -1,11 +1,11 @@
 /** Characters that control a terminal or hide the order of its text. Line feeds and tabs are layout. */
-export const steering = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+export const controlCharacters = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 /** Most text matches neither: this test costs a fifth of the test above. */
 const unusual = /[^\n\t\x20-\x7e]/
 
 /** JSON that is safe on a terminal, and means the same: JSON.stringify leaves DEL, the C1 controls and bidi characters. */
 export function escapeInJson(json: string): string {
-  return unusual.test(json) ? json.replace(steering, escapeOf) : json
+  return unusual.test(json) ? json.replace(controlCharacters, escapeOf) : json
 }
 
 /** One escape for each half of a character above U+FFFF. */

@@ -10,17 +10,17 @@ const wishFields = {
 /**
  * The fields of a request for a model job: `others`, and the nodes for it. The policy of the cluster decides what is left out.
  */
-export function withWish<Shape extends z.ZodRawShape>(others: Shape) {
+export function withNodeChoice<Shape extends z.ZodRawShape>(others: Shape) {
   return z
     .strictObject({ ...others, ...wishFields })
     .refine((fields) => isOneChoice(fields), 'where "nodes" are named, "copies" and "labels" choose none')
 }
 
-export const wishSchema = withWish({})
-export type Wish = z.output<typeof wishSchema>
+export const nodeChoiceSchema = withNodeChoice({})
+export type NodeChoice = z.output<typeof nodeChoiceSchema>
 
 /** The nodes are either named or chosen. */
 function isOneChoice(fields: object): boolean {
-  const { nodes, copies, labels }: Wish = fields
+  const { nodes, copies, labels }: NodeChoice = fields
   return !nodes || (copies === undefined && !labels)
 }
