@@ -203,7 +203,7 @@ export class Core {
     return this.#queueLimits.retryAfterS(entry ? this.#pass.waitS(entry, now) : 0)
   }
 
-  /** Seconds until the next attempt to load the model, with jitter, if a failed load is all that keeps a request waiting; else null. */
+  /** Seconds until the next attempt to load the model, with jitter; null unless a failed load is all that a request waits for. */
   loadRetryS(request: SchedulingRequest, now: number): number | null {
     const list = this.#listFor(request, now)
     const failed = failedLoadOf(this.#entryOf(request, list, now), list, now)

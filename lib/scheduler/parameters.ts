@@ -134,7 +134,7 @@ export interface Parameters {
     readonly hangS: number
     /** Pause before a failed or cancelled swap is tried again on its node. */
     readonly pauseS: number
-    /** A request claims a node that other instances keep busy after so many seconds; a load after twice its expected duration and as many seconds. */
+    /** Seconds after which a request claims a node that other instances keep busy; a load adds twice its expected duration. */
     readonly claimS: number
     /** For this long after a swap its result overrides facts, which may be older. */
     readonly settleS: number

@@ -107,7 +107,7 @@ export class Candidates extends CostTable {
   #cheapestOf(upTo: Tier, entry: QueueEntry, random: Random, now: number): number {
     const best = this.#scan(this.#choiceOf(upTo, entry), entry, random, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, entry, now)
-    // A postponed load may not cost less, nor about the same.
+    // Postponed loads that might cost less, or about the same, are computed first.
     const isDue = this.computeLoads(least * (1 + this.context.rules.cost.tie), now)
     return isDue ? this.#scan(this.#choiceOf(upTo, entry), entry, random, now) : best
   }

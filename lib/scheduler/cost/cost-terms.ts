@@ -128,7 +128,7 @@ function swapEnd(runner: Runner, context: CostContext, now: number): number {
   return Math.max(now, ...ends) + runner.loadS
 }
 
-/** The cost of a request, term by term. @param wait seconds until a slot is free. @param prompt tokens to read. @param output tokens to write. */
+/** The cost of a request with so many tokens, term by term. @param wait seconds until a slot is free. */
 export function candidateOf(
   node: string,
   terms: CostTerms,

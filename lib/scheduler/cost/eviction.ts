@@ -52,7 +52,7 @@ function chooseVictims(runner: Runner, context: CostContext, now: number): reado
   const other = priced.find(({ victim }) => victim.model === runner.model)
   if (other) evict(other)
   for (const each of priced) if ((room < 0 || places < 0) && each !== other) evict(each)
-  // The last victims may have made enough room alone: keep the earlier ones that are not needed.
+  // A later victim may have made enough room alone: spare those that are not needed.
   for (const each of chosen.toReversed()) {
     if (each === other || room < each.size || places < 1) continue
     chosen.splice(chosen.indexOf(each), 1)

@@ -105,7 +105,7 @@ function lasting({ name, spec, status, health, weight, resident }: NodeView): No
   }
 }
 
-/** Ollama counts cached tokens as part of a prompt since 0.30.1 (docs/routing.md#what-ollama-does). An unreadable version counts as new. */
+/** Since 0.30.1 Ollama counts cached tokens (docs/routing.md#what-ollama-does). An unreadable version counts as newer. */
 function countsEvaluated(version: string): boolean {
   const [, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(version)?.map(Number) ?? []
   if (major === undefined || minor === undefined || patch === undefined || major > 0) return false

@@ -18,7 +18,7 @@ const slackShare = 1.05
 const slackS = 0.1
 /** Least share of the time between the first and the last byte that was spent writing: chunks may arrive together. */
 const leastWriting = 0.5
-/** If the timings explain less of the measured time, no speed is learned: the request waited on the node, or the timings are wrong. */
+/** Below this share of the measured time no speed is learned: the request waited on the node, or the timings are wrong. */
 const leastExplained = 0.5
 const leastReading = 0.25
 /** How far the node's token count may exceed the estimate from the body: templates, tools and images add to a prompt. */
