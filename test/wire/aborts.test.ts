@@ -34,7 +34,7 @@ const isIdle = (gateway: Gateway) => {
   return queued === 0 && Object.keys(running).length === 0
 }
 
-/** The caller leaves now: within 50 ms nothing of its request is left, and it is nobody's fault. */
+/** The caller leaves now: within 50 ms nothing of its request is left, and nothing counts against a node. */
 async function leave(caller: Socket, gateway: Gateway, gone: () => boolean): Promise<void> {
   const logged = gateway.lines.length
   const leftAt = performance.now()
@@ -52,11 +52,11 @@ async function leave(caller: Socket, gateway: Gateway, gone: () => boolean): Pro
 const allClosed = ({ received, closedAt }: RawNode) =>
   received.every((_, index) => closedAt[index] !== undefined)
 
-/** Connects of this process that have no answer yet. */
+/** Pending connects of this process. */
 const connecting = () =>
   process.getActiveResourcesInfo().filter((resource) => resource === 'ConnectWrap').length
 
-/** A port whose listener accepts nothing more: a connect to it hangs, as one into a black hole does. */
+/** A port with a full backlog: a connect to it hangs. */
 async function blackHole() {
   const script = `require('net').createServer().listen({port:0,host:'127.0.0.1',backlog:1},function(){process.stdout.write(this.address().port+'\\n')})`
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -144,7 +144,7 @@ suite('a caller who leaves', () => {
   })
 })
 
-/** A node that writes an answer without end as fast as it may. */
+/** A node that writes an endless response as fast as possible. */
 async function startFlood() {
   const piece = Buffer.from(chunk(line.repeat(500)))
   let held = 0
@@ -160,7 +160,7 @@ async function startFlood() {
   })
   return {
     node,
-    /** It has wanted to write for 300 ms, and could not. */
+    /** It could not write for 300 ms. */
     isHeldBack: () => held > 0 && performance.now() - held > 300,
     [Symbol.asyncDispose]: () => node[Symbol.asyncDispose](),
   }
@@ -189,10 +189,10 @@ test('a stalled reader costs less than a MiB, and does not slow others (P16, 125
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Of this process: the gateway's, and what little the two ends of the test need. */
+/** Memory of this process: the gateway, and the two ends of the test. */
 function heldBytes(): number {
   collectGarbage()
-  // The bytes of dead buffers are given back in the background: the second time waits for what the first began.
+  // Memory of dead buffers is freed in the background: the second collection waits for the first.
   collectGarbage()
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers

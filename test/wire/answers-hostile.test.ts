@@ -12,7 +12,7 @@ const kib = 1024
 const head = (status: string, type: string) =>
   `HTTP/1.1 ${status}\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`
 
-/** Each byte in a chunk of its own. */
+/** Each byte in its own chunk. */
 function byBytes(text: string): string {
   return [...text].map((byte) => `1\r\n${byte}\r\n`).join('')
 }
@@ -90,14 +90,14 @@ suite('an answer that a node writes byte by byte', () => {
       )
       let longest = Number.POSITIVE_INFINITY
       for (let round = 0; round < 5 && longest > 15; round++) {
-        // Of a new gateway each time: the breaker of the node opens.
+        // With a new gateway each time: the breaker of the node opens.
         await using wire = await startWireGateway({ serve: (socket) => void socket.write(endless) })
         const ask = () => wire.send(post('/api/chat', chat), /\r\n\r\n./)
         const measured = await longestTurnMs(() => Promise.all([ask(), ask(), ask(), ask()]), { rounds: 1 })
         longest = Math.min(longest, measured)
       }
       test.diagnostic(`${longest.toFixed(1)} ms`)
-      // 64 KiB of one-byte chunks cost Node's parser 7 ms, and cannot be stopped half-way.
+      // 64 KiB of one-byte chunks take Node's parser 7 ms, and cannot be interrupted.
       assert(longest <= 30, `${longest.toFixed(1)} ms`)
     })
 })

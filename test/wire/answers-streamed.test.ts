@@ -17,7 +17,7 @@ const line = (content: string) => `${JSON.stringify({ message: { content }, done
 const done = `${JSON.stringify({ message: { content: '' }, done: true })}\n`
 const end = '0\r\n\r\n'
 
-/** The body of an answer in chunks, put together. */
+/** The decoded body of a chunked response. */
 function unchunk(answer: Buffer): Buffer {
   const pieces: Buffer[] = []
   for (let at = answer.indexOf('\r\n\r\n') + 4; ; ) {
@@ -29,7 +29,7 @@ function unchunk(answer: Buffer): Buffer {
   }
 }
 
-/** A caller that sends the request and keeps all it is sent until its connection closes. */
+/** A caller that sends the request and keeps what it gets until its connection closes. */
 function call(
   wire: WireGateway,
   options = {},

@@ -23,7 +23,7 @@ const timeouts = {
 
 type Serve = (socket: Socket, chunk: string, nth: number) => void
 
-/** How the tries at a node ended, counted. */
+/** The results of the attempts, counted. */
 async function results({ metrics }: Awaited<ReturnType<typeof startGateway>>, node: string) {
   const series = (await metrics.attempts.get()).values.filter(({ labels }) => labels.node === node)
   return Object.fromEntries(series.map(({ labels, value }) => [labels.result, value]))
@@ -53,7 +53,10 @@ async function ask(
   }
 }
 
-/** What a node may do before the caller has a byte. Alone it gives the status; with a healthy node beside it nobody notices. */
+/**
+ * Faults of a node before the first byte of its response. Alone it gives the status; beside a healthy node the caller
+ * notices nothing.
+ */
 const beforeFirstByte: readonly [name: string, serve: Serve, status: number][] = [
   ['resets the connection (140)', (socket) => socket.resetAndDestroy(), 502],
   ['closes without a byte', (socket) => socket.end(), 502],
@@ -182,7 +185,7 @@ suite('a node that, within its answer,', () => {
 
 suite('sockets to a node', () => {
   test('a kept-alive socket that the node closes as we write is replaced silently (139)', async () => {
-    // The second request on a connection is reset, as if the node's idle limit had struck at that moment.
+    // The second request on a connection is reset, as if the idle limit of the node ended at that moment.
     await using alone = await ask((socket, _bytes, nth) =>
       nth === 0 ? healthy(socket) : socket.resetAndDestroy(),
     )

@@ -207,7 +207,7 @@ suite('a body in zstd', () => {
     })
   }
 
-  /** Of so many spaces before a request: the size is not known at its beginning. */
+  /** Compresses so many spaces before a request, without the size in the header. */
   const packedStream = async (mebibytes: number, params = {}) => {
     const stream = createZstdCompress({ params })
     const chunks: Buffer[] = []

@@ -11,7 +11,7 @@ const refusal = (what: string) =>
 
 const breaks = 'breaks the connection'
 
-/** Nodes a (asked first), b and c, which answer as `answers` says and list these capabilities. */
+/** Nodes a (asked first), b and c, with these responses and capability lists. */
 async function fleet(
   lists: Readonly<Record<string, readonly string[]>>,
   refuses: Readonly<Record<string, string>>,

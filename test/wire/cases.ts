@@ -5,7 +5,7 @@ export interface Group {
   readonly cases: Readonly<Record<number, string>>
 }
 
-/** What the suite owes a test or a sentence. `npm run fault-table` lists the tests that cite these numbers. */
+/** All cases. `npm run fault-table` lists the tests that cite these numbers. */
 export const groups: readonly Group[] = [
   {
     name: 'C-A',

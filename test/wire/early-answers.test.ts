@@ -7,8 +7,8 @@ import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { type RawNode, rawAnswer, startRawNode } from '../support/wire.ts'
 
-// A node may answer before it has read what it is sent, and close: what is still being written then meets a closed
-// connection. The answer counts, not the broken write.
+// A node may respond before it has read the body, and close: a write then meets a closed connection. The response
+// counts, not the failed write.
 
 const token = 'llm_operator'
 const keys = new Map([
@@ -17,7 +17,7 @@ const keys = new Map([
 const body = Buffer.alloc(4_000_000, 'x')
 const rounds = 6
 
-/** Answers what came so far, and closes with a reset, since nobody reads the rest. */
+/** Responds to the bytes so far, and closes with a reset, since the rest is not read. */
 function answerEarly(socket: Socket, answer: string): void {
   socket.pause()
   socket.write(answer, () => socket.destroy())
@@ -90,7 +90,7 @@ suite('an answer that comes before the upload is read', () => {
   test('of a node that refuses a form is passed on (363)', async () => {
     const said = '{"error":"invalid multipart form"}'
     const node = await startRawNode((socket, bytes, nth) => {
-      // What was lost with a broken write is asked for again, before anything is written.
+      // The response that a failed write lost is asked for again, before the body is written.
       if (nth === 1 || bytes.includes('100-continue'))
         answerEarly(socket, rawAnswer(said, { status: '400 Bad Request' }))
     })

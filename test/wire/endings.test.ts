@@ -17,7 +17,7 @@ const head = (type: string) =>
   `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`
 const data = (json: unknown) => `data: ${JSON.stringify(json)}\n\n`
 
-/** A request against a broken node alone, or with one beside it that answers `whole`. */
+/** A request to a broken node, alone or beside one that answers `whole`. */
 async function ask(path: string, serve: Serve, whole?: string) {
   const bad = await startRawNode((socket) => serve(socket))
   const good = await startRawNode((socket) => socket.write(whole ?? ''))
@@ -42,7 +42,7 @@ async function ask(path: string, serve: Serve, whole?: string) {
   return outcome
 }
 
-/** The body of a chunked answer, as far as it came. */
+/** The decoded body of a chunked response, as far as it came. */
 function dechunk(answer: string): string {
   const start = answer.indexOf('\r\n\r\n') + 4
   return answer
@@ -55,10 +55,10 @@ interface Dialect {
   readonly name: string
   readonly path: string
   readonly type: string
-  /** One piece of an answer, and what makes it whole. */
+  /** One piece of a response, and its end. */
   readonly piece: string
   readonly end: string
-  /** How the caller is told. */
+  /** The error in the stream. */
   readonly told: RegExp
 }
 

@@ -8,7 +8,7 @@ const chunk = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${te
 const headOf = (type: string) =>
   `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`
 
-/** How each API streams, and how the error reaches its caller. */
+/** The stream of each API, and its errors. */
 const dialects = [
   {
     path: '/api/chat',
@@ -46,7 +46,7 @@ const ends: readonly (readonly [name: string, end: (socket: Socket) => void, tol
     /the answer ended before it was complete; send the request again/,
   ],
 ]
-/** Words that are labels of metrics and say nothing to a caller. */
+/** Metric labels, which must not reach a caller. */
 const labels = /broken-off|truncated|stalled|unreachable|stale-socket|bad-response|first-token|error-line/
 
 suite('a caller is told in a sentence what to do', () => {

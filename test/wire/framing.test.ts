@@ -21,7 +21,7 @@ const hex = length.toString(16)
 const withLength = (lines: string) => `POST /api/chat HTTP/1.1\r\nHost: x\r\n${lines}\r\n\r\n${chat}`
 const withEncoding = (lines: string) => `POST /api/chat HTTP/1.1\r\nHost: x\r\n${lines}\r\n\r\n${chatChunks}`
 const withHead = (lines: string) => `GET /api/tags HTTP/1.1\r\nHost: x\r\n${lines}\r\n\r\n`
-/** A body that is a request of its own, for whoever loses count. */
+/** A body that is itself a request, for a parser that loses count. */
 const smuggled = `POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n${chat}`
 const smuggling = (method: string, path: string) =>
   `${method} ${path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${smuggled.length.toString(16)}\r\n${smuggled}\r\n0\r\n\r\n`
@@ -157,7 +157,7 @@ suite('a body', () => {
 
   test('that stops in the middle times out, and no node gets it (27)', async () => {
     await using wire = await startWireGateway()
-    // The listener's own limit is a minute; Node lets it be set on the server that the first request shows.
+    // The limit of the listener is a minute; it is set on the server of the first request.
     const hurry = (message: unknown) => {
       Object.assign((message as { server: Server }).server, { requestTimeout: 500, headersTimeout: 500 })
     }
@@ -194,7 +194,7 @@ suite('a body', () => {
     await using wire = await startWireGateway()
     const tooLong = `${post('/api/chat', chat)}${get('/api/version', 'Host: x\r\nAuthorization: Bearer llm_wrong\r\n')}garbage`
     const answers = statuses(await wire.send(`${tooLong}\r\n\r\n`))
-    // What is sent in one packet is read in one go: the end of the connection may overtake the earlier answers.
+    // Bytes of one packet are read at once: the end of the connection may overtake earlier responses.
     assert.deepEqual(answers, ['200', '401', '400'].slice(-answers.length))
     assert.equal(wire.node.received.join('').split('POST ').length - 1 <= 1, true)
     await wire.assertWell()

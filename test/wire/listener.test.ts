@@ -29,7 +29,7 @@ interface Sketch {
   readonly clock?: RealClock
 }
 
-/** A gateway in front of one node of bare bytes that, unless told otherwise, answers at once. */
+/** A gateway with one raw node, which by default responds at once. */
 async function start({
   serve = (socket) => socket.write(rawAnswer('{"done":true}')),
   config = {},
@@ -123,7 +123,7 @@ suite('a caller who is slow', { concurrency: 3 }, () => {
 })
 
 suite('a caller who does not fetch its answer', () => {
-  /** Some ten megabytes, which no kernel takes off our hands. */
+  /** Some ten megabytes, more than the kernel buffers. */
   const models = Array.from({ length: 40_000 }, (_, n) => `model-${n}-${'x'.repeat(40)}:latest`)
   const config = { timeouts: { idle_write: '1s' } }
 
@@ -147,8 +147,8 @@ suite('a caller who does not fetch its answer', () => {
     using caller = await call(gateway.port)
     caller.socket.pause()
     caller.socket.write(get('/api/tags', 'Connection: close\r\n'))
-    // A megabyte every 250 ms: the whole takes more than twice the limit. With less the kernel, which tells that there is
-    // room only when a third of its buffer is free, would keep quiet for longer than the limit.
+    // A megabyte every 250 ms: all of it takes more than twice the limit. The kernel reports room only when a third
+    // of its buffer is free: with less than a megabyte that would take longer than the limit.
     while (!caller.closed && !caller.received.endsWith(']}')) {
       const enough = caller.received.length + 1_000_000
       caller.socket.resume()
@@ -220,7 +220,7 @@ suite('heads', () => {
     assert.match(await send(`a: ${'b'.repeat(16 * 1024)}\r\n`), /^HTTP\/1.1 431/)
   })
 
-  // Node's parser skips them, and what they cost is bounded.
+  // Node's parser skips them at bounded cost.
   test('may follow empty lines, even a megabyte, skipped in less than 100 ms (17)', async () => {
     await using gateway = await start()
     for (const lines of [1, 100, 500_000]) {
@@ -270,8 +270,8 @@ suite('pipelined requests', () => {
   test('behind the last response of their connection are not served (18, 33)', async () => {
     await using gateway = await start()
     for (let round = 1; round <= 10; round++) {
-      // Refused before its body is in, so its answer is the last. What follows is read at once, in the parser's two
-      // buffers: the rest of the body and a request that waits, then one for which Node has the socket free again.
+      // Refused before its body has come, so this response is the last. What follows is read at once, in the two
+      // buffers of the parser: the rest of the body and a waiting request, then one for which Node has a free socket.
       const waiting = get('/waiting')
       const rest = 'x'.repeat(64 * 1024 - waiting.length)
       using caller = await call(

@@ -13,7 +13,7 @@ const loaded = rawAnswer('{"done":true,"done_reason":"load"}')
 const isLoad = (bytes: string) => bytes.includes('x-request-id: llamero-load')
 const isWhole = (bytes: string) => bytes.endsWith('}')
 
-/** A node that has the model on disk only; it finishes its load when told to. */
+/** A node that has the model on disk only; the test finishes its load. */
 async function startColdNode() {
   const loading: Socket[] = []
   const requests: string[] = []
@@ -237,7 +237,7 @@ suite('a node that has the model in memory and says nothing', () => {
   const clock = new RealClock(0.01)
   const stream = JSON.stringify({ model: 'm', stream: true })
 
-  /** Its chats get no answer; its cheap routes answer, so it is not taken for frozen. */
+  /** Its chats get no response; its status routes answer, so it does not count as frozen. */
   async function silent(nodes: readonly string[]) {
     const mute = await startRawNode((socket, chunk) => {
       if (chunk.startsWith('GET /api/version')) socket.end(rawAnswer('{"version":"0.9.6"}'))

@@ -83,7 +83,7 @@ suite('the bytes of an answer', () => {
   ].join('\n')}\n`
   const large = `{"model":"m:latest","embeddings":[[${'0.5,'.repeat(400_000)}1]]}`
 
-  /** What a caller of `model` gets when the node sends `bytes`, cut at every `step`. */
+  /** The response for a caller of `model` when the node sends `bytes`, cut at every `step`. */
   const through = async (model: string, bytes: string, type: string, step: number) => {
     await using node = await startRawNode(async (socket) => {
       const head = `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nContent-Length: ${bytes.length}\r\n\r\n`

@@ -11,7 +11,7 @@ interface OwnError {
   readonly path: string
   readonly request: object
   readonly status: number
-  /** What Ollama says of it. */
+  /** The error of Ollama. */
   readonly text: string
 }
 
@@ -21,7 +21,7 @@ const noImages = inJson(500, 'image input is not supported - hint: you may need 
 const image = { messages: [{ role: 'user', content: 'what is this?', images: ['iVBORw0KGgo='] }] }
 const hello = { messages: [{ role: 'user', content: 'hello' }] }
 
-/** Errors that a request brings on itself, as Ollama 0.33 words them. */
+/** Errors that a request causes, with the texts of Ollama 0.33. */
 const ownErrors: readonly OwnError[] = [
   {
     title: 'an embedding by a chat model',

@@ -4,7 +4,7 @@ import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { rawAnswer, startRawNode } from '../support/wire.ts'
 
-// What a proxy in front of a node says is not Ollama's word: each error of Ollama's own is JSON with its text.
+// Errors of a proxy in front of a node are not Ollama's, whose errors are JSON with a text.
 
 const page = '<html><head><title>Sorry</title></head><body>nginx</body></html>'
 const paths = ['/api/chat', '/v1/chat/completions', '/v1/messages', '/api/embed'] as const
@@ -15,7 +15,7 @@ interface Said {
   readonly body?: string
 }
 
-/** Node a, behind a proxy that answers so, and b, which serves if it is there. */
+/** Node a, behind a proxy with this response, and b, which serves if present. */
 async function arrange({ status, type = 'text/html', body = page }: Said, withOther = false) {
   let asked = 0
   const proxied = await startRawNode((socket, bytes) => {
@@ -48,7 +48,7 @@ async function arrange({ status, type = 'text/html', body = page }: Said, withOt
   }
 }
 
-/** How a page with that status is told when there is nobody else to ask. */
+/** The error for a page with that status when no other node can answer. */
 const told: readonly [status: number, told: number, text: RegExp][] = [
   [200, 502, /not an answer of Ollama/],
   [400, 502, /is not Ollama answered .*\(status 400\)/],

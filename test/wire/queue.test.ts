@@ -4,7 +4,7 @@ import { suite, test } from 'node:test'
 import { eventually, rawAnswer } from '../support/wire.ts'
 import { chat, post, startWireGateway } from '../support/wire-gateway.ts'
 
-/** A node with one slot, whose answers wait for the test. */
+/** A node with one slot; the test releases its responses. */
 async function startFull(queue: Record<string, unknown>) {
   const working: Socket[] = []
   const wire = await startWireGateway({

@@ -7,18 +7,18 @@ import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, type RawNode, rawAnswer, startRawNode } from '../support/wire.ts'
 
-/** Clock milliseconds pass twenty times as fast, so that seconds of patience take a test milliseconds. */
+/** The clock runs twenty times as fast, so that seconds of waiting take milliseconds. */
 const scale = 0.05
 const ms = (clockMs: number) => clockMs * scale
 
 type Gateway = Awaited<ReturnType<typeof startGateway>>
 
-/** A node that answers until it is told to be silent: it then takes requests, and says nothing of them. */
+/** A node that responds until the test makes it silent: it then accepts requests without a response. */
 interface Mutable {
   readonly node: RawNode
   /** It answers no chats. */
   isMute: boolean
-  /** It answers nothing at all, and all that came meanwhile later. */
+  /** It responds to nothing, and later to all that came meanwhile. */
   isFrozen: boolean
   /** Milliseconds until it answers its status routes. */
   statusMs: number
@@ -69,7 +69,7 @@ async function arrange({ names = ['a', 'b'], loaded = ['m:latest'], config = {} 
   }
 }
 
-/** Node a, for what is under way there only. */
+/** Node a, only for requests in flight. */
 function cordoned({ url }: RawNode) {
   return { name: 'a', url, loaded: ['m:latest'], slots: 8, weight: 50, state: 'cordoned' as const }
 }
@@ -87,7 +87,7 @@ async function ask(gateway: Gateway, { stream = true } = {}) {
   }
 }
 
-/** Enough answers that a node's times are well known. */
+/** Enough responses that the times of a node are well known. */
 async function warmUp(gateway: Gateway, kind = {}): Promise<void> {
   for (let n = 0; n < 12; n++) assert.equal((await ask(gateway, kind)).node, 'a')
 }

@@ -20,11 +20,13 @@ const sized = (form: string) => `${head(`Content-Length: ${form.length}`)}${form
 const chunked = (form: string) =>
   `${head('Transfer-Encoding: chunked')}${form.length.toString(16)}\r\n${form}\r\n0\r\n\r\n`
 
-/** So that a form is passed on as soon as its model is known: by default no slot is taken before 32 MiB of it came. */
+/**
+ * With this limit a form is sent as soon as its model is known; by default no slot is taken before 32 MiB have come.
+ */
 const passedOn = { limits: { body_bytes: 150_000 } }
 
 type Serve = (socket: Socket, chunk: string, nth: number) => void
-/** Answers when the form has come to its end. */
+/** Responds at the end of the form. */
 const listen: Serve = (socket, chunk) => void (chunk.includes(end) && socket.write(heard))
 
 /** A gateway in front of nodes of bare bytes that have the model `m` loaded. */
@@ -55,7 +57,7 @@ async function start(
   }
 }
 
-/** A caller who sends what it is told to, and keeps what it gets. */
+/** A caller that sends what the test says, and keeps what it gets. */
 function aCaller(port: number) {
   const socket = connect(port, '127.0.0.1')
   const caller = { socket, received: '', closed: false }

@@ -14,7 +14,7 @@ interface Sketch extends Partial<Omit<Rules, 'callers'>> {
   readonly api?: Api
 }
 
-/** The body that a node gets, and what is said of it. */
+/** The body that a node gets, and the list of changes. */
 function adjusted(text: string, { callers = {}, api = 'ollama_chat', isAdmin = false, numCtx }: Sketch = {}) {
   const bytes = Buffer.from(text)
   const rules = { callers: callersSchema.parse(callers), isAdmin, numCtx }

@@ -12,7 +12,7 @@ import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 const { reset: resetMs, max_reset: maxMs } = defaultConfig.breaker
 const trialLimitMs = 5000
 
-/** With the default `random` nothing is jittered. */
+/** The default `random` adds no jitter. */
 function arrange({
   random = () => 0.5,
   clock = new VirtualClock(),

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { readPastBrokenWrite } from '../../../lib/gateway/upstream/broken-write.ts'
 
-/** Answers the first bytes that come and resets the connection, while the thread that sent them does something else. */
+/** Responds to the first bytes and resets the connection, while the thread that sent them is busy. */
 const hastyServer = `
   const { createServer } = require('node:net')
   const { parentPort, workerData } = require('node:worker_threads')

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { PieceCount } from '../../../lib/gateway/response/piece-count.ts'
 
-/** What is told of pieces like these, besides to go on, in the order it is told. */
+/** The results for these pieces other than "go-on", in order. */
 function told(pieces: {
   readonly count: number
   readonly bytes: number

@@ -7,7 +7,7 @@ import { placeJob } from '../../../lib/gateway/jobs/job-placement.ts'
 import { type JobFields, readJobRequest } from '../../../lib/gateway/jobs/job-request.ts'
 import { aDocuments, aSnapshot } from '../../support/fleet.ts'
 
-/** The disk of `a` is the fullest; `d` cannot be asked for anything new. */
+/** The disk of `a` is the fullest; `d` takes no new requests. */
 const nodes = [
   { name: 'a', models: ['old:latest', 'both:latest', 'x:1'], loaded: ['both:latest'] },
   { name: 'b', models: ['both:latest'], labels: { zone: 'west' } },

@@ -23,7 +23,7 @@ const tokens = (body: object) => {
   return promptTokens(scan(bytes).prompt)
 }
 
-/** How many prefixes of `a` are those of `b` as well. */
+/** The number of prefixes that `a` and `b` share. */
 function shared(a: ReturnType<typeof prefixes>, b: ReturnType<typeof prefixes>): number {
   const hashes = new Set(b.map(({ hash }) => hash))
   return a.filter(({ hash }) => hashes.has(hash)).length

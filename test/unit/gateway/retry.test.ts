@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { RetryBudget } from '../../../lib/gateway/dispatch/retry-budget.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 
-/** Retries granted while every request wants one, over a minute at so many requests per second. */
+/** Retries granted within a minute of so many requests per second, all of which fail. */
 async function storm(perSecond: number): Promise<number> {
   const clock = new VirtualClock()
   const budget = new RetryBudget(clock)

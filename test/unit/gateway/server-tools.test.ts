@@ -9,7 +9,7 @@ import { scan } from '../../../lib/gateway/body/json-fields.ts'
 import { ProxyError } from '../../../lib/shared/errors.ts'
 import { ScanError } from '../../../lib/shared/json/json-walk.ts'
 
-/** The body that a node gets, and what is said of it. */
+/** The body that a node gets, and the list of changes. */
 function adjusted(text: string, api: Api, callers: Partial<CallerPolicy> = {}) {
   const bytes = Buffer.from(text)
   const rules = { callers: callersSchema.parse(callers), isAdmin: false, numCtx: undefined }

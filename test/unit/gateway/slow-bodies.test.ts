@@ -25,7 +25,7 @@ class Body implements IncomingBody {
   }
 }
 
-/** Lets seconds pass in which so many bytes come. */
+/** Lets seconds pass, with so many bytes in each. */
 async function pass(clock: VirtualClock, body: Body, seconds: number, bytesPerS: number) {
   for (let second = 0; second < seconds; second++) {
     body.bytes += bytesPerS

@@ -44,7 +44,7 @@ suite('a native stream', () => {
     assert.equal(read(line('a')).kind, 'truncated')
     assert.equal(read('').kind, 'truncated')
     assert.equal(read(line('a') + last.slice(0, 20)).kind, 'truncated')
-    // Words of the model, and arguments of a tool, are no end.
+    // Text of the model, and arguments of a tool, end no stream.
     assert.equal(read(line('{"done":true}')).kind, 'truncated')
     const call = { message: { tool_calls: [{ function: { arguments: { done: true } } }] }, done: false }
     assert.equal(read(`${JSON.stringify(call)}\n`).kind, 'truncated')

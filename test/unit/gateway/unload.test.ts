@@ -13,7 +13,7 @@ const answer = (body: unknown, status = 200): UpstreamOutcome => ({
   retryAfterMs: null,
 })
 
-/** A node whose memory at each look is one of these. */
+/** A node that lists these models, one list per request. */
 function aNode(memories: readonly (readonly string[])[]) {
   const requests: string[] = []
   let looks = 0

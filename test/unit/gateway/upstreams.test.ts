@@ -10,7 +10,7 @@ import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { aLoadedFleet, anAsk, aSnapshot } from '../../support/fleet.ts'
 import { aScheduler } from '../../support/scheduler.ts'
 
-/** The real scheduler and the real upstreams; nodes are what the test says of their answers. */
+/** The real scheduler and upstreams; the test decides how nodes respond. */
 function arrange(snapshot: Snapshot, random: Random = () => 0.5) {
   const current = new CurrentSnapshot()
   current.swap(snapshot)
@@ -52,7 +52,7 @@ function arrange(snapshot: Snapshot, random: Random = () => 0.5) {
   return { current, clock, upstreams, scheduler, acquire, upstream, settle, panics, gauge, warnings }
 }
 
-/** Takes slots until the next ask has to wait; that one is counted as queued. */
+/** Takes slots until the next request must wait; that one counts as queued. */
 async function fill({ acquire, scheduler, clock }: ReturnType<typeof arrange>, model?: string) {
   const granted: Grant[] = []
   while (scheduler.summary().queued === 0) {
