@@ -162,7 +162,7 @@ function countNodes(nodes: readonly NodeView[]) {
   }
 }
 
-/** Nodes that requests avoid: those that are down or slow, or whose breaker is open on this instance; the worst first. */
+/** Nodes that requests avoid: down, slow, or with an open breaker on this instance; the worst first. */
 function unwell(nodes: readonly NodeView[], { upstreams }: AdminContext) {
   const found = nodes
     .filter(({ departed }) => !departed)

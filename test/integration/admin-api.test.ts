@@ -81,7 +81,7 @@ suite('the admin API of a whole instance', () => {
       signal: callers.signal,
     }).catch(() => null)
 
-  test('answers what its schemas say to every change', async () => {
+  test('answers every change by its schema', async () => {
     const name = 'other'
     const node = { url: 'http://127.0.0.1:9', labels: { a: '1' } }
     await call('writeNode', { params: { name }, body: node })
@@ -116,7 +116,7 @@ suite('the admin API of a whole instance', () => {
     await call('undrain', { params: { id: 'test' } })
   })
 
-  test('answers what its schemas say to every read, with something of each kind there', async () => {
+  test('answers every read by its schema, with documents of each kind stored', async () => {
     const { app } = instance
     const text = 'match: {modle: x}\n'
     await app.store.commit({ when: [], apply: [{ type: 'put', key: app.keys.route('bad'), value: text }] })
@@ -153,7 +153,7 @@ suite('the admin API of a whole instance', () => {
     await call('cancelWaiting', { params: samples.readWaiting ?? {} })
   })
 
-  test('refuses in the words and with the statuses that its document lists', async () => {
+  test('refuses with the codes and statuses that the OpenAPI document lists', async () => {
     const document: OpenApi = await call('readOpenApi')
     const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
     const checkListed = (id: Id, { status, text }: { readonly status: number; readonly text: string }) => {

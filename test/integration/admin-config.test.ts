@@ -44,14 +44,14 @@ suite('the config in the admin API', () => {
     assert.deepEqual([body.text, body.ok, body.errors], [first, true, []])
   })
 
-  test('that is rejected shows its faults, and the last good version is what is in force', async () => {
+  test('a rejected text is shown with its faults beside the last valid version', async () => {
     await put('queue:\n  max_wiat: 5s\n')
     const { body } = await call('GET', 'config')
     assert.equal(body.effective.queue.max_wait, '30s')
     assert.deepEqual([body.ok, body.errors[0].line, body.errors[0].path], [false, 2, 'queue.max_wiat'])
   })
 
-  test('is told with the keys beside it that no instance reads', async () => {
+  test('lists unknown keys of the store', async () => {
     const slip = `${instance.app.keys.root}confg`
     await instance.app.store.commit({ when: [], apply: [{ type: 'put', key: slip, value: first }] })
     const unknown = async () => (await call('GET', 'config')).body.unknown_keys
@@ -63,7 +63,7 @@ suite('the config in the admin API', () => {
     await until(async () => (await unknown()).length === 0, 'it is gone', 5000)
   })
 
-  test('is written over what was seen only', async () => {
+  test('is replaced only by a writer that names the revision it has seen', async () => {
     const modified = await put(first)
     const text = 'queue: {max_wait: 45s}\n'
     assert.equal((await call('PUT', 'config', { text })).status, 400)
@@ -77,7 +77,7 @@ suite('the config in the admin API', () => {
     assert.equal(next.status, 200)
   })
 
-  test('refuses an invalid text and a body that is none', async () => {
+  test('refuses an invalid text and a body without a text', async () => {
     const seen = { 'if-match': await put(first) }
     const invalid = await call('PUT', 'config', { text: 'queue: {max_wiat: 5s}\n' }, seen)
     assert.equal(invalid.status, 422)
@@ -110,7 +110,7 @@ suite('the config in the admin API', () => {
     assert.equal((await call('PATCH', 'config', { queue: { max_length: 'many' } })).status, 422)
   })
 
-  test('that is no document of fields is not patched, but written anew', async () => {
+  test('a text without fields cannot be patched, only replaced', async () => {
     for (const text of ['just words', 'queue: [', 'queue: 5\n']) {
       const modified = await put(text)
       const patched = await call('PATCH', 'config', { queue: { max_length: 5 } })
@@ -120,7 +120,7 @@ suite('the config in the admin API', () => {
     }
   })
 
-  test('a text of any folder is checked without being written', async () => {
+  test('a text of any kind of document is validated without being written', async () => {
     const verdict = async (body: object) => (await call('POST', 'config/validate', body)).body
     assert.deepEqual((await verdict({ text: first })).ok, true)
     assert.equal((await verdict({ folder: 'routes', text: 'model: a\n' })).ok, true)
@@ -132,7 +132,7 @@ suite('the config in the admin API', () => {
     assert.equal((await call('POST', 'config/validate', { folder: 'others', text: '' })).status, 422)
   })
 
-  test('there is nothing to accept while the store is believed', async () => {
+  test('accept is refused while the store is not suspect', async () => {
     assert.equal((await call('POST', 'config/accept')).status, 409)
   })
 })

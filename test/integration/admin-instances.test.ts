@@ -68,7 +68,7 @@ suite('instances in the admin API', () => {
     }
   })
 
-  test('leadership goes to nobody who cannot take it', async () => {
+  test('a step-down towards an instance that cannot lead is refused', async () => {
     assert.equal((await call('POST', '/test/step-down', { to: 'nobody' })).status, 404)
     assert.equal((await call('POST', '/test/step-down', { to: 'test' })).status, 409)
     assert.match((await call('POST', '/test/step-down', { to: 'other' })).body.error.message, /draining/)

@@ -51,7 +51,7 @@ test('a model is shown with each copy of it, by any spelling of its name', async
   }
 })
 
-test('what is no name of a model, or of none that is there, is not found', async () => {
+test('an invalid name and an unknown model are not found', async () => {
   await using admin = await startModelAdmin(aFleet())
   for (const name of ['none', '%2E%2E%2Fx', '%20', '%zz', 'loaded:latest']) {
     const { status, body } = await admin.ask('GET', `models/${name}`)

@@ -90,7 +90,7 @@ suite('the queue in the admin API', () => {
     scene.after(seconds)
   }
 
-  test('tells what waits in its order, for what and where, and how many of each class and tenant', async () => {
+  test('lists the waiting requests in serving order, with reason and node, and counts them by class and tenant', async () => {
     arrive({ id: 'running' })
     arrive({ id: 'first', tenant: 'web' }, { id: 'second', tenant: 'ops', class: 'batch' })
     await pass(0.5)
@@ -120,7 +120,7 @@ suite('the queue in the admin API', () => {
     assert.ok(candidates?.some(({ node, state }) => node === 'warm' && state === 'full'))
   })
 
-  test('looks for places of the first twenty only, and lists as many as it is asked for', async () => {
+  test('computes candidates of the first twenty requests, and lists as many requests as the limit says', async () => {
     arrive(...Array.from({ length: 30 }, (_, n) => ({ id: `r${n}`, tenant: `t${n}` })))
     const { total, waiting: all }: QueueAnswer = (await ask('GET', 'queue')).body
     assert.deepEqual([total, all.length], [29, 29])
@@ -132,7 +132,7 @@ suite('the queue in the admin API', () => {
       assert.equal((await ask('GET', `queue?${query}`)).status, 422, query)
   })
 
-  test('tells of one request all but what its caller wrote', async () => {
+  test('shows one request without its content', async () => {
     arrive({ id: 'running' })
     arrive({
       id: 'r/1',
@@ -152,7 +152,7 @@ suite('the queue in the admin API', () => {
     assert.deepEqual([unknown.status, unknown.body.error.message], [404, 'no waiting request named "none"'])
   })
 
-  test('tells why each node cannot take a request', async () => {
+  test('shows why each excluded node cannot take a request', async () => {
     arrive({ id: 'running' })
     arrive({ id: 'again', tried: new Set(['cold']) })
     for (const { excluded_total, excluded_nodes } of [
@@ -165,7 +165,7 @@ suite('the queue in the admin API', () => {
       )
   })
 
-  test('sends one away at the word of an operator only, who is told when it does not wait any more', async () => {
+  test('cancels a request for an operator only, and answers 404 when it no longer waits', async () => {
     arrive({ id: 'running' })
     arrive({ id: 'tired' })
     assert.equal((await fetch(`${url}/queue/tired`, { method: 'DELETE' })).status, 401)
@@ -181,7 +181,7 @@ suite('the queue in the admin API', () => {
     assert.deepEqual(retryHeaders('openai', status, retryAfter), { 'x-should-retry': 'false' })
   })
 
-  test('tells the last decisions with their reasons, and the predicted and the actual first token', async () => {
+  test('lists the last decisions with their reasons, and the predicted and actual time to the first token', async () => {
     arrive({ id: 'one', tenant: 'web' })
     await pass(2)
     scene.tell({ type: 'first-token', id: 'one' })
@@ -210,7 +210,7 @@ suite('the queue in the admin API', () => {
     assert.partialDeepStrictEqual(candidates[0], chosen)
   })
 
-  test('finds decisions by model, however it is written, and by tenant, at most so many', async () => {
+  test('filters decisions by model in any spelling and by tenant, up to the limit', async () => {
     arrive({ id: 'one', tenant: 'web' })
     scene.end('one')
     arrive({ id: 'two', tenant: 'ops' })
@@ -225,7 +225,7 @@ suite('the queue in the admin API', () => {
     assert.match(error.message, /did you mean "model"/)
   })
 
-  test('a route test tells what a request would wait for, until when, and what each node would cost', async () => {
+  test('a route test shows what a request would wait for, until when, and the cost of each node', async () => {
     arrive({ id: 'running' })
     const { body } = await ask('POST', 'routes/test', { model: 'm' })
     const { waits_for, starts_in_seconds, candidates } = body.estimate

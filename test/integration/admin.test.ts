@@ -32,7 +32,7 @@ suite('the admin listener', () => {
     return { status: response.status, body: text === '' ? null : JSON.parse(text) }
   }
 
-  test('says that it lives, is ready and leads', async () => {
+  test('answers that it is alive, ready and leading', async () => {
     assert.equal((await get('/livez')).status, 200)
     assert.equal((await get('/readyz')).status, 200)
     assert.equal((await get('/readyz?model=llama3.2:3b')).status, 200)
@@ -148,7 +148,7 @@ suite('the admin listener', () => {
     await until(async () => (await config()).rejected_total === 0, 'they are gone', 15_000)
   })
 
-  test('refuses wrong documents, naming the field, and keeps what was', async () => {
+  test('refuses a wrong document, names the field, and keeps the stored one', async () => {
     const before = await instance.app.store.get(instance.app.keys.node('node-0'))
     for (const [body, reason] of [
       [{ slots: 'many' }, /slots/],

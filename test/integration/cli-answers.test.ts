@@ -61,7 +61,7 @@ test('an admin listener that never answers is given up after --timeout', { timeo
   assert.match(stderr.text, /no answer within 90s/)
 })
 
-test('something else on the admin port is called what it is', async (t) => {
+test('another program on the admin port is reported as such', async (t) => {
   const { url } = await fakeAdmin(t, {
     'GET /status': (response) => response.end('<html>hello</html>'),
     'GET /nodes': (response) => response.writeHead(302, { location: '/elsewhere' }).end(),
@@ -77,7 +77,7 @@ test('something else on the admin port is called what it is', async (t) => {
   }
 })
 
-test('a reader that leaves early does no harm', async (t) => {
+test('a closed pipe is no error', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /nodes': { body: { nodes: [] } } })
   const gone = new Writable({ write: (_chunk, _encoding, done) => done(new Error('write EPIPE')) })
   assert.equal((await llamero('node list', { url, stdout: gone })).code, 0)

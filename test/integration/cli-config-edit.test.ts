@@ -43,7 +43,7 @@ async function anEditor(...expressions: string[]): Promise<string> {
 const shown = async () => (await readFile(join(folder, 'log'), 'utf8')).split('====\n').slice(0, -1)
 const fileOf = (text = '') => /^mode 600 file (.*)$/m.exec(text)?.[1] ?? ''
 
-test('what is saved is written over what was read, without our lines, and the file is gone', async (t) => {
+test('the saved text replaces the version that was read, without the added lines, and the file is removed', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'GET /config': { body: config },
     'PUT /config': { body: {} },
@@ -59,7 +59,7 @@ test('what is saved is written over what was read, without our lines, and the fi
   assert.ok(!existsSync(fileOf(first)))
 })
 
-test('nothing is written when nothing was changed, or everything deleted', async (t) => {
+test('an unchanged or emptied text is not written', async (t) => {
   const { url, received } = await fakeAdmin(t, { 'GET /config': { body: config } })
   for (const expression of ['', 'd']) {
     const { code, err } = await llamero('config edit', { url, editor: await anEditor(expression) })
@@ -69,7 +69,7 @@ test('nothing is written when nothing was changed, or everything deleted', async
   assert.ok(received.every(({ method }) => method === 'GET'))
 })
 
-test('a config that does not exist yet is made, and only if nobody else makes one', async (t) => {
+test('a missing config is created, unless another writer creates it first', async (t) => {
   const none = { ...config, text: null, modified: null }
   const { url, received } = await fakeAdmin(t, { 'GET /config': { body: none }, 'PUT /config': { body: {} } })
   const { code } = await llamero('config edit', { url, editor: await anEditor('$a queue: {max_length: 5}') })
@@ -96,7 +96,7 @@ test('an invalid text is opened again with its faults on top, at the lines the u
   assert.deepEqual(received[1]?.body, { text: stored.replace('30s', '45s') })
 })
 
-test('an invalid text saved again as it was ends as exit code 6, and is kept', async (t) => {
+test('an invalid text saved again unchanged ends with exit code 6, and is kept', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /config': { body: config } })
   const { code, err } = await llamero('config edit', { url, editor: await anEditor('s/30s/soon/') })
   const file = fileOf((await shown())[0])
@@ -123,7 +123,7 @@ test('on a conflict both changes are shown and the text is kept', async (t) => {
   assert.equal(await readFile(file, 'utf8'), stored.replace('30s', '60s'))
 })
 
-test('a write that fails otherwise keeps the text as well', async (t) => {
+test('a write that fails for another reason keeps the text as well', async (t) => {
   const { url } = await fakeAdmin(t, {
     'GET /config': { body: config },
     'PUT /config': refusal(503, 'store_unavailable', 'the store cannot be reached'),

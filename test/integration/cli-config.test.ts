@@ -42,7 +42,7 @@ test('config get shows what is in force, one field of it, or the stored text', a
   assert.deepEqual(await llamero('config show', { url }), whole)
 })
 
-test('config set of a value that is not valid says where examples are', async (t) => {
+test('config set of an invalid value says where to find examples', async (t) => {
   const reason = 'auth.hosts: must be a list, such as [name], not the text "name"'
   const { url } = await fakeAdmin(t, { 'PATCH /config': refusal(422, 'invalid', reason) })
   const { code, err } = await llamero('config set auth.hosts=name', { url })
@@ -53,7 +53,7 @@ test('config set of a value that is not valid says where examples are', async (t
   assert.match((await llamero('config set --help')).out, /llamero config set 'auth\.hosts=\[/)
 })
 
-test('config get of a field that does not exist is exit code 3, with the one that may be meant', async (t) => {
+test('config get of an unknown field is exit code 3 and suggests a similar one', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /config': { body: config } })
   const typo = await llamero('config get queue.max_wiat', { url })
   assert.deepEqual(
@@ -76,12 +76,12 @@ test('config get warns of keys in the store that no instance reads', async (t) =
   )
 })
 
-test('config get says when the stored text is not what is in force', async (t) => {
+test('config get says when the stored text is not in force', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /config': { body: { ...config, ok: false } } })
   assert.match((await llamero('config get', { url })).err, /rejected; the last good one stays in force/)
 })
 
-test('config set sends values as YAML reads them and shows the difference', async (t) => {
+test('config set sends values as YAML and shows the difference', async (t) => {
   const body = { before: stored, text: stored.replace('30s', '60s'), modified: '900' }
   const { url, received } = await fakeAdmin(t, {
     'PATCH /config': { body },
@@ -136,7 +136,7 @@ test('config validate checks routes and nodes as well', async () => {
   assert.equal((await llamero(`config validate ${file} --route chat --node gpu-a`)).code, 2)
 })
 
-test('config diff ends as diff does: 0 same, 1 different, more for trouble', async (t) => {
+test('config diff has the exit codes of diff: 0 same, 1 different, more on an error', async (t) => {
   const { url } = await fakeAdmin(t, {
     'GET /config': { body: config },
     'GET /routes/chat': { body: { text: 'model: a\n', modified: '5', ok: true, errors: [] } },
@@ -155,7 +155,7 @@ test('config diff ends as diff does: 0 same, 1 different, more for trouble', asy
   assert.equal((await llamero(`config diff ${other}`)).code, 7)
 })
 
-test('config apply writes over what it has seen, and nothing when nothing would change', async (t) => {
+test('config apply replaces only the version it has read, and writes nothing without a difference', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'GET /config': { body: config },
     'PUT /config': { body: {} },
@@ -172,7 +172,7 @@ test('config apply writes over what it has seen, and nothing when nothing would 
   assert.deepEqual([same.code, same.err], [0, 'config: unchanged\n'])
 })
 
-test('config apply makes what is not there, of routes and nodes too', async (t) => {
+test('config apply creates missing documents, also routes and nodes', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'GET /config': { body: absent },
     'PUT /config': { body: {} },
@@ -202,7 +202,7 @@ test('config apply asks no server about an invalid file, and a lost race is a co
   assert.equal((await llamero('config apply', { url })).code, 2)
 })
 
-test('config accept asks with the doubt in the question, and says when there is none', async (t) => {
+test('config accept shows why the store is suspect in its question, and says when it is not', async (t) => {
   const doubtful = await fakeAdmin(t, {
     'GET /status': { body: { config: { suspect: 'all nodes are gone' } } },
     'POST /config/accept': { body: {} },

@@ -27,7 +27,7 @@ const instances = {
   ],
 }
 
-test('instance list shows who leads, who drains, and what each has in force', async (t) => {
+test('instance list shows the leader, draining instances, and the revision in force on each', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /instances': { body: instances } })
   const { code, out, err } = await llamero('instance list', { url })
   assert.deepEqual([code, err], [0, ''])
@@ -55,7 +55,7 @@ function led(...leaders: ({ id: string; fence: string } | null)[]): Answer {
 
 const former = { id: 'a', fence: '10' }
 
-test('step-down asks the leader, waits for the next one and names it', async (t) => {
+test('step-down is sent to the leader, waits for the next one and names it', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'GET /status': led(former, former, null, { id: 'b', fence: '20' }),
     'POST /instances/a/step-down': { body: {} },
@@ -76,7 +76,7 @@ test('step-down asks before it acts, and only yes is yes', async (t) => {
   assert.ok(received.every(({ method }) => method === 'GET'))
 })
 
-test('step-down that another instance wins is a conflict; one that nobody wins times out', async (t) => {
+test('step-down is a conflict when another instance wins, and times out when none does', async (t) => {
   const wrong = await fakeAdmin(t, {
     'GET /status': led(former, { id: 'c', fence: '20' }),
     'POST /instances/a/step-down': { body: {} },
@@ -95,7 +95,7 @@ test('step-down that another instance wins is a conflict; one that nobody wins t
   assert.match(stderr.text, /^error: no instance leads after 2\.0s/)
 })
 
-test('step-down without a leader, towards a stranger, or asked of a standby says so', async (t) => {
+test('step-down fails with the reason: no leader, an unknown successor, a standby', async (t) => {
   const none = await fakeAdmin(t, { 'GET /status': led(null) })
   assert.equal((await llamero('instance step-down -y', { url: none.url })).code, 7)
 
@@ -117,7 +117,7 @@ test('step-down without a leader, towards a stranger, or asked of a standby says
   assert.equal(refused.err, 'error: this is instance "b"; ask "a" itself\n')
 })
 
-test('drain takes the instance asked out of service and waits until it is idle', async (t) => {
+test('drain takes the instance out of service and waits until it is idle', async (t) => {
   const looks = [
     { running: 2, queued: 1 },
     { running: 0, queued: 0 },

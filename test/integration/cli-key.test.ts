@@ -27,7 +27,7 @@ test('a new key: its token alone on stdout, everything else on stderr', async (t
   assert.deepEqual(received.at(-1)?.body, { id: 'ci', expires: '2027-01-31T00:00:00.000Z' })
 })
 
-test('key list shows what each key may do, key revoke asks and ends one', async (t) => {
+test('key list shows the permissions of each key; key revoke asks and revokes one', async (t) => {
   const keys = [
     { id: 'ci', tenant: 'build', scopes: ['inference', 'admin'], models: ['*'], expires: null },
     {

@@ -85,7 +85,7 @@ for (const [line, action, body] of orders) {
   })
 }
 
-test('a pull is followed to its end, with a line whenever there is news', async (t) => {
+test('a pull is followed to its end, with a line for each change', async (t) => {
   const both = (a: number, b: number) => aJob({ 'gpu-a': pulling(a), 'gpu-b': pulling(b) })
   const { url } = await fakeAdmin(t, {
     'POST /models/pull': accepted,
@@ -138,7 +138,7 @@ test('on a terminal each node has a bar, and the bars are drawn in the same plac
   assert.ok(second.endsWith('\n<qwen3:8b: pulled to gpu-a, gpu-b in 41s\n'), second)
 })
 
-test('what a node says cannot steer the terminal', async (t) => {
+test('text of a node cannot send control characters to the terminal', async (t) => {
   const evil = aJob({ 'gpu-a': { status: 'pulling\u001b[2J\u001b]0;x' } })
   const { url } = await fakeAdmin(t, {
     'POST /models/pull': accepted,
@@ -150,7 +150,7 @@ test('what a node says cannot steer the terminal', async (t) => {
   }
 })
 
-test('a job that failed on some nodes says where, why, and how to try those again', async (t) => {
+test('a job that failed on some nodes names them, the reasons, and the command that retries them', async (t) => {
   const { url } = await fakeAdmin(t, { 'POST /models/pull': accepted, 'GET /jobs/job-1': looks(halfDone) })
   const { code, err } = await run('model pull qwen3:8b', url)
   assert.equal(code, 1)
@@ -215,7 +215,7 @@ for (const [line, action, job, code, said] of ends) {
   })
 }
 
-test('-o json prints the job as one document when it is over, also when it failed', async (t) => {
+test('-o json prints the ended job as one document, also when it failed', async (t) => {
   for (const [job, code] of [
     [finished, 0],
     [halfDone, 1],
@@ -259,7 +259,7 @@ test('Ctrl-C leaves the job alone, and says so', async (t) => {
   assert.ok(received.every(({ method }) => method !== 'DELETE'))
 })
 
-test('an instance that is away for a moment, or has not heard of the job yet, does not end the following', async (t) => {
+test('an instance that is briefly out of reach, or does not know the job yet, does not end the follow', async (t) => {
   const { url } = await fakeAdmin(t, {
     'POST /models/pull': accepted,
     'GET /jobs/job-1': looks(
@@ -275,7 +275,7 @@ test('an instance that is away for a moment, or has not heard of the job yet, do
   assert.ok(!err.includes('error'), err)
 })
 
-test('an instance that stays away does, with the command that follows the job again', async (t) => {
+test('an instance that stays out of reach ends the follow, with the command that follows again', async (t) => {
   const { url } = await fakeAdmin(t, {
     'POST /models/pull': accepted,
     'GET /jobs/job-1': looks(aJob({ 'gpu-a': pulling(1e9) }), refusal(503, 'store_unavailable', 'away')),
@@ -288,7 +288,7 @@ test('an instance that stays away does, with the command that follows the job ag
 
 const aModel = { name: 'qwen3:8b', size: 5.2e9, nodes: ['gpu-a', 'gpu-b'], loaded_on: ['gpu-b'] }
 
-test('rm says what it would remove from where before it does', async (t) => {
+test('rm names the model and the nodes before it removes', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'GET /models/qwen3%3A8b': { body: aModel },
     'POST /models/delete': accepted,
@@ -315,7 +315,7 @@ test('rm says what it would remove from where before it does', async (t) => {
   assert.equal(received.at(-1)?.method, 'POST')
 })
 
-test('a model that no node has is answered with the name that may have been meant', async (t) => {
+test('an unknown model is answered with a similar name', async (t) => {
   const { url } = await fakeAdmin(t, {
     'GET /models': { body: { models: [{ name: 'llama3.2:3b' }, { name: 'qwen3:8b' }] } },
     'POST /models/load': refusal(404, 'model_not_found', "model 'qwen2:8b' not found"),
@@ -333,7 +333,7 @@ const listed = [
   aJob({ 'gpu-a': { state: 'done' } }, { id: 'job-2', action: 'load', state: 'done' }),
 ]
 
-test('model jobs shows what is being done, and with --all what is over', async (t) => {
+test('model jobs lists running jobs, and with --all ended ones', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /jobs': { body: { apiVersion: 'llamero/v1', jobs: listed } } })
   const all = [
     'ID     ACTION  MODEL     STATE    DONE  NODES         AGE',
@@ -348,7 +348,7 @@ test('model jobs shows what is being done, and with --all what is over', async (
   assert.deepEqual(document, { apiVersion: 'llamero/v1', jobs: listed.slice(0, 1) })
 })
 
-test('model jobs without any says what to type', async (t) => {
+test('an empty list of model jobs names the next command', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /jobs': { body: { jobs: [] } } })
   assert.equal(
     (await llamero('model jobs', { url })).err,
@@ -357,7 +357,7 @@ test('model jobs without any says what to type', async (t) => {
   assert.match((await llamero('model jobs --all', { url })).err, /no jobs yet/)
 })
 
-test('model jobs ID tells all about one, and --watch follows it', async (t) => {
+test('model jobs ID shows the details of one job, and --watch follows it', async (t) => {
   const { url } = await fakeAdmin(t, {
     'GET /jobs/job-1': { body: halfDone },
     'GET /jobs': { body: { jobs: [halfDone] } },
@@ -372,7 +372,7 @@ test('model jobs ID tells all about one, and --watch follows it', async (t) => {
   assert.deepEqual([unknown.code, unknown.err.split('hint: ')[1]], [3, 'did you mean "job-1"?\n'])
 })
 
-test('model cancel ends a job that is under way, and nothing else', async (t) => {
+test('model cancel ends a running job, and refuses an ended one', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'GET /jobs/job-1': { body: aJob({ 'gpu-a': pulling(1e9) }) },
     'GET /jobs/job-2': { body: { ...finished, id: 'job-2' } },

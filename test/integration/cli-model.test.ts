@@ -56,7 +56,7 @@ test('model list and model ps look like "ollama list" and "ollama ps", with the 
   assert.match((await llamero('list -o wide', { url })).out, /3\.2B +Q4_K_M/)
 })
 
-test('model list says of which model a name is an alias (333)', async (t) => {
+test('model list shows the model of an alias (333)', async (t) => {
   const model = {
     name: 'assistant:latest',
     alias_of: 'llama3.2:3b',
@@ -128,7 +128,7 @@ test('model where shows which copy each node has, on disk and in memory', async 
   assert.deepEqual(JSON.parse((await llamero('model where qwen3:8b -o json', { url })).out), detail)
 })
 
-test('model show tells all about one model', async (t) => {
+test('model show prints the details of one model', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /models/qwen3%3A8b': { body: detail } })
   assert.equal(
     (await llamero('model show qwen3:8b', { url })).out,

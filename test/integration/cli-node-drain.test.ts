@@ -19,7 +19,7 @@ function draining(looks: readonly Record<string, number>[]): Record<string, Answ
   }
 }
 
-test('drain cordons, tells what it waits for, and ends when the node is idle', async (t) => {
+test('drain cordons, shows what it waits for, and ends when the node is idle', async (t) => {
   const { url, received } = await fakeAdmin(t, draining([{ a: 1, b: 1 }, { a: 1, b: 1 }, { b: 1 }, {}]))
   const clock = new VirtualClock()
   const { done, stdout, stderr } = start('node drain gpu-b', { url, clock })
@@ -40,7 +40,7 @@ test('drain cordons, tells what it waits for, and ends when the node is idle', a
   )
 })
 
-test('drain on a terminal renews one line', async (t) => {
+test('drain on a terminal redraws one line', async (t) => {
   const { url } = await fakeAdmin(t, draining([{ a: 2 }, { a: 1 }, {}]))
   const clock = new VirtualClock()
   const { done, stderr } = start('node drain gpu-b', { url, clock, tty: true })
@@ -67,7 +67,7 @@ test('drain --no-wait cordons and returns', async (t) => {
   assert.equal(received.length, 1)
 })
 
-test('a command that only waits for time keeps its process alive', async (t) => {
+test('a command that only waits for a timer keeps its process alive', async (t) => {
   const { url } = await fakeAdmin(t, draining([{ a: 1 }, {}]))
   const moduleUrl = (path: string) => JSON.stringify(new URL(`../../lib/${path}`, import.meta.url).href)
   const program = `
@@ -85,7 +85,7 @@ test('a command that only waits for time keeps its process alive', async (t) => 
   assert.equal(code, 0)
 })
 
-test('Ctrl-C ends a command with exit code 130; an interrupted drain says what it leaves behind', async (t) => {
+test('Ctrl-C ends a command with exit code 130; an interrupted drain names the state it leaves', async (t) => {
   const { url } = await fakeAdmin(t, { ...draining([{ a: 1 }]), 'GET /status': () => {} })
   for (const line of ['node drain gpu-b', 'status']) {
     const stop = new AbortController()

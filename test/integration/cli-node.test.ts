@@ -80,14 +80,14 @@ test('-o json prints the API document itself, and -o yaml the same document', as
   assert.deepEqual(JSON.parse((await llamero('node show gpu-a -o json', { url })).out), nodes.nodes[0])
 })
 
-test('a fleet without nodes says which command adds the first', async (t) => {
+test('an empty node list names the command that adds a node', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /nodes': { body: { nodes: [] } } })
   const { code, err } = await llamero('node list', { url })
   assert.equal(code, 0)
   assert.equal(err, 'no nodes yet\n  hint: llamero node add NAME http://HOST:11434\n')
 })
 
-test('node show says all there is about one node', async (t) => {
+test('node show prints the details of one node', async (t) => {
   const { url } = await fakeAdmin(t, {
     'GET /nodes/gpu-a': {
       body: aNode({ name: 'gpu-a', running: 3, running_by_instance: { a: 2, b: 1 }, vram_bytes: 24e9 }),
@@ -129,7 +129,7 @@ test('node add sends only the fields that were given', async (t) => {
   assert.deepEqual(received[0]?.body, { url: 'https://gpu-d' })
 })
 
-test('node add of a name that exists is a conflict, or nothing at all with --if-not-exists', async (t) => {
+test('node add of an existing name is a conflict, or with --if-not-exists a success without a change', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'PUT /nodes/gpu-a': refusal(409, 'conflict', 'node "gpu-a" exists already', 'llamero node set gpu-a'),
     'GET /nodes/gpu-a': { body: nodes.nodes[0] },
@@ -160,7 +160,7 @@ test('a URL that another node has is a conflict, with --if-not-exists too (156)'
   }
 })
 
-test('node set, cordon and uncordon change just what was asked for', async (t) => {
+test('node set, cordon and uncordon send only the named fields', async (t) => {
   const { url, received } = await fakeAdmin(t, { 'PATCH /nodes/gpu-a': { body: {} } })
   const set = await llamero('node set gpu-a weight=2 slots= url=http://h:1/ labels.zone=b labels.old=', {
     url,
@@ -203,7 +203,7 @@ test('node remove asks on a terminal, and only yes is yes', async (t) => {
   assert.equal(deleted(), 2)
 })
 
-test('a name that is not registered is exit code 3, with the name that may have been meant', async (t) => {
+test('an unknown name is exit code 3 and suggests a similar one', async (t) => {
   const missing = refusal(404, 'not_found', 'no node named "gpu-q"')
   const { url } = await fakeAdmin(t, {
     'GET /nodes': { body: nodes },

@@ -52,7 +52,7 @@ const queue: QueueAnswer = {
 }
 const empty: QueueAnswer = { ...queue, total: 0, by_class: {}, by_tenant: {}, waiting: [] }
 
-test('queue list shows what waits for what, and how many of each class and tenant', async (t) => {
+test('queue list shows each waiting request with its reason, and counts them by class and tenant', async (t) => {
   const { url, received } = await fakeAdmin(t, { 'GET /queue?limit=100': { body: queue } })
   const { code, out, err } = await llamero('queue list', { url })
   assert.deepEqual([code, err], [0, ''])
@@ -77,7 +77,7 @@ test('queue list shows what waits for what, and how many of each class and tenan
   assert.ok(received.every(({ path }) => path === '/queue?limit=100'))
 })
 
-test('queue list of an empty queue says so, and where to look next', async (t) => {
+test('queue list of an empty queue names the next command', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /queue?limit=5': { body: empty } })
   const { code, out, err } = await llamero('queue list --limit 5', { url })
   assert.deepEqual(
@@ -135,7 +135,7 @@ const detail: WaitingDetail = {
   failed_on: ['gpu-c'],
 }
 
-test('queue show tells why a request waits, and what each node would cost it', async (t) => {
+test('queue show explains why a request waits, and the cost of each node', async (t) => {
   const { url } = await fakeAdmin(t, {
     'GET /queue/r1': { body: detail },
     'GET /queue/r3': refusal(404, 'not_found', 'no waiting request named "r3"'),
@@ -181,7 +181,7 @@ test('queue show of a request that no node could serve says so', async (t) => {
   assert.match(out, /\n\nno node can take it now: llamero node list\n$/)
 })
 
-test('queue show and queue list say of each node why it cannot take a request', async (t) => {
+test('queue show and queue list show why each excluded node cannot take a request', async (t) => {
   const health = { health: 'up', health_reason: 'the first probe was answered' } as const
   const excluded_nodes = [
     {
@@ -225,7 +225,7 @@ test('queue show and queue list say of each node why it cannot take a request', 
   )
 })
 
-test('queue cancel asks, naming the request, and tells when it does not wait any more', async (t) => {
+test('queue cancel names the request and asks, and says when the request no longer waits', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'GET /queue/r1': { body: detail },
     'DELETE /queue/r1': { status: 204 },
@@ -262,7 +262,7 @@ const decision: DecisionAnswer = {
   candidates,
 }
 
-test('queue decisions compares predicted and actual times to the first token, and tells what else there was', async (t) => {
+test('queue decisions shows predicted and actual times to the first token, and the other candidates', async (t) => {
   const unsent = { node: null, reason: null, predicted_ttft_seconds: null, actual_ttft_seconds: null }
   const decisions = [
     decision,

@@ -30,7 +30,7 @@ const routes: { routes: RouteAnswer[] } = {
   ],
 }
 
-test('route list and key list say what the verdicts warn of (332)', async (t) => {
+test('route list and key list print the warnings of verdicts (332)', async (t) => {
   const [route] = routes.routes
   const { url } = await fakeAdmin(t, {
     'GET /routes': { body: { routes: [{ ...route, warnings: ['no node has model "x"'] }] } },
@@ -44,7 +44,7 @@ test('route list and key list say what the verdicts warn of (332)', async (t) =>
   assert.equal((await llamero('key list', { url })).err, 'warning: key ci: models "y"\n')
 })
 
-test('route list shows what is in force, and what is stored but is not', async (t) => {
+test('route list shows routes in force and rejected ones', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /routes': { body: routes } })
   const { code, out } = await llamero('route list', { url })
   assert.equal(code, 0)
@@ -63,7 +63,7 @@ test('route list shows what is in force, and what is stored but is not', async (
   assert.match((await llamero('route list', { url: empty.url })).err, /hint: llamero route set/)
 })
 
-test('route set sends just the fields given, and an empty value removes one', async (t) => {
+test('route set sends only the given fields, and an empty value removes one', async (t) => {
   const written = { name: 'chat', match: { model: 'gpt-*' } }
   const { url, received } = await fakeAdmin(t, { 'PATCH /routes/chat': { body: written } })
   const line =
@@ -152,7 +152,7 @@ test('route test explains each node and the choice', async (t) => {
   assert.deepEqual(JSON.parse((await llamero('route test gpt-4 -o json', { url })).out), aTest({}))
 })
 
-test('route test says of slow nodes that they are, and why a node is down', async (t) => {
+test('route test marks slow nodes, and shows why a node is down', async (t) => {
   const nodes = [
     aTestedNode({ name: 'a', health: 'slow', health_reason: '3 probes in a row: no answer within 1000 ms' }),
     aTestedNode({ name: 'b', excluded: 'down', health: 'down', health_reason: 'connect ECONNREFUSED' }),
@@ -163,7 +163,7 @@ test('route test says of slow nodes that they are, and why a node is down', asyn
   assert.match(out, /^b +excluded +down: connect ECONNREFUSED /m)
 })
 
-test('route test tells a fallback, the labels that the route demands, and the class', async (t) => {
+test('route test shows a fallback, the labels that the route requires, and the class', async (t) => {
   const body = aTest({ model: 'llama3:latest', labels: { zone: 'a' }, class: 'batch' })
   const { url, received } = await fakeAdmin(t, { 'POST /routes/test': { body } })
   const { out } = await llamero('route test --model gpt-4 --class interactive', { url })
@@ -172,7 +172,7 @@ test('route test tells a fallback, the labels that the route demands, and the cl
   assert.match(out, /^nodes +those labelled zone=a\nclass +batch$/m)
 })
 
-test('route test asks for a context, and says what keeps a node of another variant out, and what panic means', async (t) => {
+test('route test takes a context size, and explains an excluded node with another variant and the panic mode', async (t) => {
   const nodes = [
     aTestedNode({ name: 'a', running: 1, excluded: 'variant' }),
     aTestedNode({ name: 'b', running: 1, other_variant: true }),
@@ -190,7 +190,7 @@ test('route test asks for a context, and says what keeps a node of another varia
   assert.equal((await llamero('route test a --model b', { url })).code, 2)
 })
 
-test('route test shows what each node would cost, what a request would wait for and when it would start', async (t) => {
+test('route test shows the cost of each node, what a request would wait for and when it would start', async (t) => {
   const full = aCandidate({ state: 'full', start_seconds: 1.25, cost_seconds: 2 })
   const estimate: EstimateAnswer = {
     waits_for: 'slot',
@@ -242,7 +242,7 @@ for (const [because, exit, said] of refusals) {
   })
 }
 
-test('route remove asks, and knows what was meant', async (t) => {
+test('route remove asks, and suggests a similar name', async (t) => {
   const { url, received } = await fakeAdmin(t, {
     'GET /routes': { body: routes },
     'DELETE /routes/chat': { status: 204 },

@@ -106,7 +106,7 @@ test('status counts the rejected documents that it does not list', async (t) => 
   assert.match(out, /\nrejected: \/llamero\/prod\/nodes\/a\n {2}is empty\nrejected: 6 more documents\n$/)
 })
 
-test('status tells slow nodes, and an instance that reaches none while another one does (302, 303)', async (t) => {
+test('status shows slow nodes, and an instance that is cut off while another one is not (302, 303)', async (t) => {
   const instance = { ...aStatus({}).instance, cut_off: 'proxy-b' }
   const nodes = { ...noNodes, total: 3, up: 1, slow: 2 }
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes, instance }) } })
@@ -136,7 +136,7 @@ test('status shows the cluster on one screen', async (t) => {
   )
 })
 
-test('status names the first models that are not the same everywhere', async (t) => {
+test('status names the first models with differing copies', async (t) => {
   const differing_first = [{ name: 'llama3:8b\u001b', older_on: ['gpu-a', 'gpu-b'] }]
   const models = { on_disk: 11, loaded: 7, differing: 3, differing_first }
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ models }) } })
@@ -146,7 +146,7 @@ test('status names the first models that are not the same everywhere', async (t)
   )
 })
 
-test('status -o wide tells the last terms, and why the former ones ended', async (t) => {
+test('status -o wide shows the last terms of leaders, and why they ended', async (t) => {
   const terms = [
     { fence: '812', instance: 'proxy-b', since: '2026-11-23T02:00:00Z', until: null, why: null },
     {
@@ -164,7 +164,7 @@ test('status -o wide tells the last terms, and why the former ones ended', async
   )
 })
 
-test('status names what is wrong: store, leader, rejected documents with line and hint', async (t) => {
+test('status names each fault: store, leader, rejected documents with line and hint', async (t) => {
   const body = aStatus({
     leader: null,
     store: {
@@ -224,7 +224,7 @@ test('status names the member of the store that does not answer', async (t) => {
   assert.match(out, /^store {5}ok, etcd, 1\/2 members, round trip 2 ms, down: http:\/\/e2:2379$/m)
 })
 
-test('status says when an instance goes by its own disk and eyes, and how to accept a doubtful store', async (t) => {
+test('status says when an instance uses its snapshot on disk and its own probes, and how to accept a suspect store', async (t) => {
   const config = { ...aStatus({}).config, source: 'snapshot' as const, suspect: 'all nodes are gone' }
   const body = aStatus({ config, advice: 'own' })
   const { url } = await fakeAdmin(t, { 'GET /status': { body } })
@@ -236,7 +236,7 @@ test('status says when an instance goes by its own disk and eyes, and how to acc
   assert.deepEqual(JSON.parse((await llamero('status -o json', { url })).out), body)
 })
 
-test('status says what the instance warns of (342)', async (t) => {
+test('status prints the warnings of the instance (342)', async (t) => {
   const { url } = await fakeAdmin(t, {
     'GET /status': { body: aStatus({ warnings: ['keys \u001b[1mexist'] }) },
   })
@@ -244,7 +244,7 @@ test('status says what the instance warns of (342)', async (t) => {
   assert.deepEqual([code, err], [0, 'warning: keys ?[1mexist\n'])
 })
 
-test('status shows what verdicts warn of (331, 332)', async (t) => {
+test('status prints the warnings of verdicts (331, 332)', async (t) => {
   const { config } = aStatus({})
   const warned = [{ key: '/llamero/default/routes/chat', warnings: ['no node has model "x"'] }]
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ config: { ...config, warned } }) } })

@@ -28,7 +28,7 @@ interface CallersOptions {
 /** Nothing of a whole answer is sent before its end: it shall be there within a second or two. */
 const wordsOfWhole = 4
 
-/** Callers of every dialect, who ask again as soon as they are answered, and judge every answer. */
+/** Callers of every dialect. Each sends its next request as soon as the last is answered, and checks every answer. */
 export class Callers {
   readonly asked: Asked[] = []
   /** Most answers that had begun and not ended at the same moment. */

@@ -65,7 +65,7 @@ function configOf({ nodes }: ChaosOptions) {
     routing: { attempts: nodes },
     timeouts: { first_token: '5s', between_tokens: '5s', whole_answer: '8s' },
     probes: { interval: '1s', fall: 2 },
-    // As patient as class `batch`: nodes that were ill come back slowly, and whom a full cluster turns away is not asked here.
+    // As patient as class `batch`: nodes recover slowly, and refusals of a full cluster are not the subject here.
     classes: [{ name: 'default', max_wait: '10m' }],
   }
 }

@@ -66,7 +66,7 @@ export async function spawnMember(
 ): Promise<{ readonly etcd: Etcd; readonly healthy: Promise<void> }> {
   const program = await findEtcd()
   const endpoint = flags['listen-client-urls'] ?? ''
-  // In clear, whatever clients speak.
+  // Without TLS, also when clients use TLS.
   const metrics = `http://127.0.0.1:${await freePort()}`
   const all: Flags = {
     ...flags,

@@ -20,7 +20,7 @@ export interface Conduct {
  * A TCP relay on loopback that fails on demand while the server behind it goes on.
  *
  * `set` is for the connections that exist and for all later ones; `script` says what becomes of the next ones, each on
- * its own and for as long as it lives. It draws no random numbers: whoever does, from a seed, repeats a run.
+ * its own and for as long as it lives. It draws no random numbers: a test that draws them from a seed can repeat a run.
  */
 export class FaultProxy {
   readonly #server: Server

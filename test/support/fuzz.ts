@@ -10,7 +10,7 @@ import { post, startWireGateway } from './wire-gateway.ts'
 
 /** Milliseconds. A caller that sent half a request is waited for no longer. */
 const quietMs = 60
-/** Within this an answer of a node has ended, whatever the node does. */
+/** Every answer of a node ends within this time, even of a faulty node. */
 const answerMs = 5000
 /** Quick, but not so quick that a busy machine fails a healthy answer. */
 const timeouts = {

@@ -10,7 +10,7 @@ export class Load {
   #stopped = false
   readonly #workers: Promise<void>[]
 
-  /** @param urls where the requests go, in turn; read anew for each request, so that one may leave the list. */
+  /** @param urls where the requests go, in turn; read for each request, so that a URL may leave the list. */
   constructor(urls: () => readonly string[], model: string, concurrency: number) {
     this.#workers = Array.from({ length: concurrency }, (_, n) => this.#work(urls, model, n))
   }

@@ -1,6 +1,6 @@
 /**
- * `npm run cluster`: an etcd, three instances and three simulated nodes on this machine, to watch and to break. Says who
- * leads whenever that changes. Ctrl-C ends every process and removes every file.
+ * `npm run cluster`: an etcd, three instances and three simulated nodes on this machine, to watch and to break. Prints
+ * the leader on every change. Ctrl-C ends every process and removes every file.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -81,7 +81,7 @@ async function register(nodes: readonly Node[], store: EtcdStore): Promise<void>
   await store.commit({ when: [], apply })
 }
 
-/** Says who leads, now and whenever that changes. Resolves to the first leader. */
+/** Prints the leader, now and on every change. Resolves to the first leader. */
 async function followLeader(
   store: EtcdStore,
   instances: readonly InstanceProcess[],

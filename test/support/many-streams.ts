@@ -62,7 +62,7 @@ export async function holdStreams({ streams, ms, mostMiB }: Sketch): Promise<voi
   await eventually(() => held().descriptors <= idle.descriptors + 2, 'every socket is closed', 10_000)
 }
 
-/** A caller who keeps only the end of what it reads. */
+/** A caller that keeps only the end of its answer. */
 function call(port: number) {
   const socket = connect(port, '127.0.0.1')
   const caller = { socket, pieces: 0, tail: '' }
@@ -79,7 +79,7 @@ function held() {
   globalThis.gc?.()
   return {
     descriptors: readdirSync('/proc/self/fd').length,
-    /** Sockets and timers, and whatever else keeps an event loop busy. */
+    /** Sockets, timers and other resources of the event loop. */
     resources: process.getActiveResourcesInfo().length,
     mib: Math.round(process.memoryUsage.rss() / 1024 ** 2),
   }

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { StoreError } from '../../lib/store/store.ts'
 
 /**
- * Asks a store until it answers: a busy machine may keep etcd from its disk for longer than a call may take, and whoever only
- * looks on, or writes what may be written twice, has time.
+ * Asks a store until it answers: on a busy machine etcd may wait for its disk longer than the time limit of a call. Only for reads,
+ * and for writes that may be repeated.
  */
 export async function patiently<T>(ask: () => Promise<T>, withinMs = 10_000): Promise<T> {
   for (const startedAt = performance.now(); ; ) {

@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** Where unpacked programs are kept: in a folder of the user's, since what lies in a folder of all users may be anybody's. */
+/** The cache of unpacked programs: a folder of the user, because other users may write to a shared one. */
 function cacheFolder(): string {
   return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'llamero')
 }

@@ -11,7 +11,7 @@ import {
 
 interface Opened {
   readonly store: Store
-  /** Closes the store and whatever serves it. */
+  /** Closes the store and its server. */
   close(): Promise<void>
 }
 

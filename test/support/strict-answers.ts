@@ -1,6 +1,6 @@
 import { type Agent, type IncomingMessage, request } from 'node:http'
 
-/** An API in which a question can be asked, and how its answers are read: strictly, by nobody's client library. */
+/** A chat API with a strict reader of its answers, which uses no client library. */
 export interface Dialect {
   readonly path: string
   body(question: Question): object
@@ -30,7 +30,7 @@ type Json = any
 export type Verdict = 'complete' | 'error' | 'refused' | `wrong: ${string}`
 
 export interface Answer {
-  /** Nobody heard of it again for `longestMs`. */
+  /** No byte arrived for `longestMs`. */
   readonly hung: boolean
   readonly status: number
   readonly text: string
@@ -154,7 +154,7 @@ export function judge(dialect: Dialect, { stream }: Question, answer: Answer, ex
   }
   if (last !== 'error') return answer.ended ? 'wrong: silently truncated' : 'wrong: cut without a word'
   if (!expected.startsWith(said)) return 'wrong: it says something else'
-  // What comes before the first word, such as `message_start`, has begun the answer: nobody else can give it any more.
+  // An event before the first word, such as `message_start`, begins the answer: no other node can give it after that.
   return frames.length === 1 ? 'refused' : 'error'
 }
 

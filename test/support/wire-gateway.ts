@@ -6,7 +6,7 @@ import { aSnapshot } from './fleet.ts'
 import { startGateway } from './gateway.ts'
 import { eventually, exchangeBytes, type RawNode, rawAnswer, startRawNode } from './wire.ts'
 
-/** Whatever nobody caught in this process; node:test reports only what a test that is still running caused. */
+/** Uncaught errors of this process; node:test reports only those of a test that is still running. */
 const crashes: unknown[] = []
 process.on('uncaughtExceptionMonitor', (error) => crashes.push(error))
 process.on('unhandledRejection', (reason) => crashes.push(reason))

@@ -53,7 +53,7 @@ function addresses({ ollama, announce }: Pick<Options, 'ollama' | 'announce'>) {
   if (isReachable(new URL(local).hostname)) return { ollama: local, announce: local }
   throw new CliFailure(
     exits.usage,
-    `the address ${local} means another machine on each instance: announce an address at which they reach this host`,
+    `the address ${local} means another machine on every instance: announce an address at which they reach this host`,
     'add --announce http://HOST:11434',
   )
 }

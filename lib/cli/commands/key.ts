@@ -13,7 +13,7 @@ import { type Column, printable, table } from '../terminal/table.ts'
 export function fillKey(key: Command, invocation: Invocation): void {
   withOutput(withTimeout(key.command('create <name>')))
     .description('create a key; its token is printed once')
-    .option('--tenant <tenant>', 'who it belongs to')
+    .option('--tenant <tenant>', 'its tenant')
     .option('--scope <scope>', `what it may do: ${scopes.join(', ')}; may be repeated`, scopeOption)
     .option(
       '--model <pattern>',

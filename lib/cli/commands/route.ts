@@ -24,7 +24,7 @@ export function fillRoute(route: Command, invocation: Invocation): void {
   withOutput(withTimeout(route.command('test [model]')))
     .description('explain where a request for a model would go now; sends nothing')
     .option('--model <model>', 'the model, instead of the argument')
-    .option('--tenant <tenant>', 'who asks')
+    .option('--tenant <tenant>', 'tenant of the request')
     .option('--class <class>', 'the priority class of the key')
     .option('--num-ctx <tokens>', 'options.num_ctx of the request', tokenCount)
     .addHelpText(

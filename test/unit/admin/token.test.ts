@@ -15,14 +15,14 @@ suite('the admin token', () => {
   })
   afterEach(() => rm(state, { recursive: true }))
 
-  test('is one for all who start in the same moment, and nothing else is left behind', async () => {
+  test('is the same for all instances that start at the same moment, and no other file is left', async () => {
     const tokens = await Promise.all(Array.from({ length: 8 }, () => readOrCreateToken(file())))
     assert.equal(new Set(tokens).size, 1)
     assert.match(tokens[0] ?? '', /^[\w-]{43}$/)
     assert.deepEqual(await readdir(state), ['admin-token'])
   })
 
-  test('is whole whenever somebody looks: an instance that starts beside must not take an empty one', async () => {
+  test('is complete whenever the file exists: an instance that starts at the same time must not read an empty one', async () => {
     for (let round = 0; round < 50; round++) {
       let isMade = false
       const making = readOrCreateToken(file()).finally(() => (isMade = true))

@@ -20,7 +20,7 @@ function aStore() {
   return { clock, store: new MemoryStore(clock) }
 }
 
-/** An agent for gpu-1 whose local Ollama is as healthy as the test says. */
+/** An agent for gpu-1; the test sets the health of its local Ollama. */
 function anAgent(store: MemoryStore, announce = 'http://10.0.0.1:11434') {
   const link = new Link(store)
   const said: string[] = []
@@ -78,7 +78,7 @@ test('nothing is written as long as nothing changes', async () => {
   await agent.stop()
 })
 
-test('a node whose Ollama has not been probed yet is not registered', async () => {
+test('a node is not registered before its Ollama was probed', async () => {
   const { clock, store } = aStore()
   const { agent, become } = anAgent(store)
   become(null)
@@ -114,7 +114,7 @@ test('a node goes when its Ollama goes down and comes back with it, one line eac
   await agent.stop()
 })
 
-test('an agent whose Ollama is slow stays registered, and says so once', async () => {
+test('an agent beside a slow Ollama stays registered, and logs that once', async () => {
   const { clock, store } = aStore()
   const { agent, become, document } = anAgent(store)
   agent.start()
@@ -129,7 +129,7 @@ test('an agent whose Ollama is slow stays registered, and says so once', async (
   await agent.stop()
 })
 
-test('a stopped agent withdraws its node, and leaves the word that it was stopped until its lease ends (310)', async () => {
+test('a stopped agent withdraws its node, and leaves a record of the stop until its lease ends (310)', async () => {
   const { clock, store } = aStore()
   const { agent } = anAgent(store)
   agent.start()
@@ -223,7 +223,7 @@ test("an operator's document is left alone, before and after; the agent says so 
   assert.equal(store.value(node), '{"url": "http://10.0.0.8:11434"}', "an operator's document outlives it")
 })
 
-test('neither is it withdrawn when the Ollama goes down', async () => {
+test("an operator's document is not withdrawn when the Ollama goes down", async () => {
   const { clock, store } = aStore()
   const { agent, become } = anAgent(store)
   agent.start()
@@ -235,7 +235,7 @@ test('neither is it withdrawn when the Ollama goes down', async () => {
   await agent.stop()
 })
 
-test('an operator who is faster by a moment wins, whether the agent was about to put or to delete', async () => {
+test("an operator's write just before the agent's put or delete wins", async () => {
   for (const health of ['up', 'down'] as const) {
     const { clock, store } = aStore()
     const { agent, link, become } = anAgent(store)
@@ -253,7 +253,7 @@ test('an operator who is faster by a moment wins, whether the agent was about to
   }
 })
 
-test('of two agents of one name the first has it; the other takes over when the first is gone', async () => {
+test('of two agents with one name the first owns the node; the second takes over when the first is gone', async () => {
   const { clock, store } = aStore()
   const first = anAgent(store)
   const second = anAgent(store, 'http://10.0.0.2:11434')
@@ -271,7 +271,7 @@ test('of two agents of one name the first has it; the other takes over when the 
   await second.agent.stop()
 })
 
-test('a write whose answer was lost is recognised as its own', async () => {
+test("a write with a lost answer is recognised as the agent's own", async () => {
   const { clock, store } = aStore()
   const { agent, link, become, document, said } = anAgent(store)
   become(null)
@@ -308,7 +308,7 @@ test('a node moves to the new lease while the old one, given up for lost, still 
   await agent.stop()
 })
 
-test("the verdict on an operator's document warns for as long as an agent of its name is there", async () => {
+test("the verdict on an operator's document warns while an agent of its name runs", async () => {
   const { clock, store } = aStore()
   const instance = new Cluster({
     store: new Link(store),

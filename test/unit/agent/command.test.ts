@@ -84,7 +84,7 @@ for (const own of [
   })
 }
 
-test('what cannot be a node is refused before anything starts', async () => {
+test('an invalid node is refused before the agent starts', async () => {
   for (const line of [
     '--announce gpu-1:11434',
     '--ollama ftp://x',

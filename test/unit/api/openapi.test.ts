@@ -66,7 +66,7 @@ suite('the OpenAPI document', () => {
     }
   })
 
-  test('says what every operation answers, and how a caller shows that it may', () => {
+  test('describes the answers and the authentication of every operation', () => {
     for (const { operationId, path, method, summary, responses, security } of operations) {
       assert.match(summary, /^[A-Z].*\.$/, operationId)
       const statuses = Object.keys(responses)
@@ -97,7 +97,7 @@ suite('the OpenAPI document', () => {
       assert.deepEqual([$id, $schema], [undefined, undefined])
   })
 
-  test('lets answers gain fields, and refuses fields of requests that are not known', () => {
+  test('allows new fields in answers, and forbids unknown fields in requests', () => {
     const { schemas } = document.components
     assert.equal(schemas.Node.additionalProperties, undefined)
     assert.equal(schemas.NodeSpec.additionalProperties, false)

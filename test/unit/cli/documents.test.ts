@@ -17,7 +17,7 @@ const nasty = [
 ]
 const unsafe = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
 
-test('JSON and YAML for a terminal hold nothing that steers it, as values and as keys, and mean the same (351)', () => {
+test('JSON and YAML for a terminal contain no control characters in values and keys, and keep their meaning (351)', () => {
   for (const text of nasty) {
     const document = { name: text, list: [text, { [text]: text }], [`key ${text}`]: 1 }
     for (const written of [jsonText(document), jsonText(document, 2)]) {
@@ -30,7 +30,7 @@ test('JSON and YAML for a terminal hold nothing that steers it, as values and as
   }
 })
 
-test('whatever a document holds, that is so (351)', () => {
+test('any document is printed without control characters (351)', () => {
   const piece = fc.oneof(
     fc.constantFrom(...nasty, '\n', '\t', ': ', '# ', '- '),
     fc.string({ unit: 'binary', maxLength: 5 }),
@@ -50,7 +50,7 @@ test('whatever a document holds, that is so (351)', () => {
   )
 })
 
-test('text without such characters looks as ever (351)', () => {
+test('text without control characters is printed unchanged (351)', () => {
   const document = { name: 'llama3:8b', note: 'two\nlines\n', smile: '🦙 é' }
   assert.equal(jsonText(document), JSON.stringify(document))
   assert.equal(yamlText(document), 'name: llama3:8b\nnote: |\n  two\n  lines\nsmile: 🦙 é\n')

@@ -58,7 +58,7 @@ async function drain(at: (second: number) => NodeAnswer | CliFailure, timeoutMs 
   return { ...(await done), lines }
 }
 
-test('each change of what is waited for is told once', async () => {
+test("each change of the drain's state is reported once", async () => {
   const { lines } = await drain((second) => {
     if (second < 5) return aNode({ b: 1, a: 1, c: 0 })
     return aNode(second < 8 ? { a: 1 } : {})
@@ -76,7 +76,7 @@ test('a node counts as drained only after 3 s of quiet, because counts and the c
   assert.equal(late.tookMs, 6000)
 })
 
-test('a node whose cordon is not in force yet is not drained, however idle it looks', async () => {
+test('an idle node does not count as drained before its cordon is in force', async () => {
   const { tookMs, lines } = await drain((second) => aNode({}, second < 4 ? 'active' : 'cordoned'))
   assert.equal(tookMs, 7000)
   assert.equal(lines[0], 'gpu-b: the cordon is not in force yet')
@@ -89,7 +89,7 @@ test('a node that stays busy ends the wait at the timeout with what it waited fo
   assert.match(failure?.hint ?? '', /llamero node uncordon gpu-b/)
 })
 
-test('an admin listener that is away for a moment does not end the wait, and proves nothing', async () => {
+test('an admin listener that is briefly out of reach does not end the wait, and does not count as idle', async () => {
   const away = new CliFailure(exits.unavailable, 'cannot reach http://x')
   const { tookMs, lines } = await drain((second) => (second === 2 ? away : aNode({})))
   assert.equal(tookMs, 6000)

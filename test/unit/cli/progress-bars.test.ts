@@ -65,7 +65,7 @@ test('on a wide screen a bar is not longer than the eye can follow', () => {
   assert.match(line, /▕█{31} {19}▏/)
 })
 
-test('on a low screen what changes is shown, and the rest is counted', () => {
+test('on a low screen changing rows are shown, and the rest is counted', () => {
   assert.deepEqual(
     progressBars([...rows].reverse(), { columns: 90, rows: 6 }).map((line) => line.slice(0, 40)),
     [
@@ -77,7 +77,7 @@ test('on a low screen what changes is shown, and the rest is counted', () => {
   )
 })
 
-test('as lines of a log they say the same without bars', () => {
+test('log lines show the same without bars', () => {
   assert.deepEqual(rows.map(progressLine), [
     'gpu-a: pulling e7b273f96360 63% 8.7 GB/13 GB 112 MB/s 46s',
     'gpu-bb: pulling manifest',
@@ -95,16 +95,16 @@ test('a bar is full only when everything is there, and never more than full', ()
   )
 })
 
-test('what is waited for is said', () => {
+test('a waiting node shows what it waits for', () => {
   const row = aRow({ node: 'a', completed: 5, total: 9, error: 'the node is down' })
   assert.equal(progressLine(row), 'a: running: the node is down')
 })
 
-test('a node that stands still has no rate and no end in sight', () => {
+test('a node without progress has no rate and no remaining time', () => {
   assert.equal(progressLine({ ...pulling, rate: 0 }), 'gpu-a: pulling e7b273f96360 63% 8.7 GB/13 GB')
 })
 
-test('a pace is that of the last ten seconds, once there is enough to tell', () => {
+test('a pace covers the last ten seconds, once enough time was measured', () => {
   const pace = new JobPace()
   assert.equal(pace.rate, null)
   pace.observe(0, 0)
@@ -116,7 +116,7 @@ test('a pace is that of the last ten seconds, once there is enough to tell', () 
   assert.equal(pace.rate, 0)
 })
 
-test('a pace is measured anew when a node begins anew', () => {
+test('a pace starts again when a node starts again', () => {
   const pace = new JobPace()
   pace.observe(0, 1000)
   pace.observe(5000, 6000)

@@ -50,7 +50,7 @@ test('of a fleet of many nodes the ten best places are told, to the millisecond,
   assert.match(candidateTable(row, look), /\nn9 .*\nand 2 nodes more\n$/)
 })
 
-test('a state that this command line does not know is shown as it came', () => {
+test('an unknown state is shown as received', () => {
   const table = candidateTable({ places: 1, candidates: [aCandidate({ state: 'melting' as 'full' })] }, look)
   assert.match(table, /^gpu-a {2}melting /m)
 })
@@ -62,7 +62,7 @@ test('a queue of many tenants names the largest, all with -o wide', () => {
   assert.match(queueView(queue, { ...look, wide: true }), /^by tenant +t0=20, .*, t9=11$/m)
 })
 
-test('names of others do not steer the terminal', () => {
+test('foreign names cannot send control characters to the terminal', () => {
   const shown = candidateTable({ places: 1, candidates: [aCandidate({ node: 'a\u001b[2J' })] }, look)
   assert.ok(!shown.includes('\u001b'))
 })

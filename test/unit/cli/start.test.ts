@@ -37,7 +37,7 @@ suite('a command of the CLI', () => {
       )
     })
 
-  test('is found behind global options, whatever their values look like', async () => {
+  test('is found behind global options with any values', async () => {
     for (const line of ['--admin-url env version', '--no-color version', 'version --admin-url=env']) {
       const { code, out } = await llamero(line)
       assert.deepEqual([code, out], [0, 'llamero 1.2.3\n'], line)

@@ -60,14 +60,14 @@ test('colour repeats the state word, keeps the alignment and touches no other ce
   assert.equal(coloured.replace(/\u001b\[\d+m/g, ''), plain)
 })
 
-test('control characters in a name cannot steer the terminal', () => {
+test('control characters in a name do not reach the terminal', () => {
   const text = table(columns, [{ name: 'a\u001b[2J\nb\u202e', health: 'up', running: 0 }], piped)
   assert.ok(text.includes('a?[2J?b?'), text)
   assert.equal(text.split('\n').length, 3)
   assert.equal(facts([['name', 'x\r\u0007']], false), 'name  x??\n')
 })
 
-test('facts show a dash for what is not known', () => {
+test('facts show a dash for an unknown value', () => {
   const lines = facts(
     [
       ['version', ''],
@@ -90,7 +90,7 @@ test('sizes are written as Ollama writes them', () => {
   ])
 })
 
-test('a loaded model says where it lives and until when, in the words of "ollama ps"', () => {
+test('a loaded model shows its memory and expiry in the words of "ollama ps"', () => {
   assert.deepEqual(
     [processor(100, 100), processor(100, 0), processor(100, 60)],
     ['100% GPU', '100% CPU', '40%/60% CPU/GPU'],

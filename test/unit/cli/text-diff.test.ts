@@ -15,7 +15,7 @@ test('colour repeats what the signs say', () => {
   assert.ok(textDiff(from, to, true).includes('\u001b[31m-b: 2\u001b[39m\n'))
 })
 
-test('a text cannot steer the terminal', () => {
+test('control characters of a text do not reach the terminal', () => {
   const to = { name: 'new', text: 'a: \u001b[2J\n' }
   assert.ok(!textDiff(from, to, false).includes('\u001b'))
 })

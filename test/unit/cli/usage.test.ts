@@ -219,7 +219,7 @@ test('help goes to stdout when asked for, to stderr as a usage error when a comm
   }
 })
 
-test('a failure nobody foresaw is one line and exit code 1, never a throw', async () => {
+test('an unexpected failure is one line and exit code 1, never a throw', async () => {
   const broken = () => assert.fail('the settings file is unreadable')
   const { code, err } = await llamero('env', { settings: broken })
   assert.equal(code, 1)

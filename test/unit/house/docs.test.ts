@@ -16,7 +16,7 @@ for await (const path of glob(['README.md', 'CHANGELOG.md', 'docs/**/*.md'], { c
   pages.set(path, readFileSync(join(root, path), 'utf8'))
 
 suite('the generated references', () => {
-  test('are as "npm run docs" would write them now', async () => {
+  test('are up to date: "npm run docs" would write the same', async () => {
     for (const [name, text] of await referencePages()) {
       const path = join(referenceDirectory, name)
       const stored = existsSync(path) ? readFileSync(path, 'utf8') : ''
@@ -24,7 +24,7 @@ suite('the generated references', () => {
     }
   })
 
-  test('say of every field of every document what it means', () => {
+  test('describe every field of every document', () => {
     const silent = Object.entries(schemas).flatMap(([folder, schema]) =>
       fieldsOf(schema)
         .filter(([, , , meaning]) => meaning === '')
@@ -35,7 +35,7 @@ suite('the generated references', () => {
 })
 
 suite('the documentation', () => {
-  test('says of every error code what to do', () => {
+  test('has a remedy for every error code', () => {
     const text = pages.get('docs/troubleshooting.md') ?? ''
     assert.deepEqual(
       errorCodes.filter((code) => !text.includes(`\`${code}\``)),

@@ -42,7 +42,7 @@ suite('the fault table', () => {
     assert.deepEqual(stale, [], remedy)
   })
 
-  test('is as it would be written now', () => {
+  test('is up to date: it would be written the same', () => {
     assert.equal(render(rows), table, remedy)
   })
 })

@@ -48,7 +48,7 @@ suite('before each script, what is missing is installed:', () => {
     assert.deepEqual(missingPackages(locked, installed, machine), ['node_modules/a'])
   })
 
-  test('nothing, where all is there', () => {
+  test('nothing, when everything is installed', () => {
     assert.deepEqual(missingPackages(locked, locked, machine), [])
     assert.deepEqual(missingPackages(locked, locked, { os: 'win32', cpu: 'x64', libc: 'glibc' }), [])
   })

@@ -27,7 +27,7 @@ suite('the runner ends a test file, by its name,', () => {
     return { status, said: stdout + stderr }
   }
 
-  test('whose set-up failed and left a server open', () => {
+  test('after a failed set-up that left a server open', () => {
     const text = `import { createServer } from 'node:net'
       suite('s', () => { before(() => { createServer().listen(0); throw new Error('no luck') }); test('t', () => {}) })`
     const { status, said } = run('broken', text)
@@ -36,7 +36,7 @@ suite('the runner ends a test file, by its name,', () => {
     assert.match(said, /no luck/)
   })
 
-  test('whose tests passed and left a process', () => {
+  test('after passed tests that left a process', () => {
     const text = `import { spawn } from 'node:child_process'
       test('t', (t) => { const child = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60000)']); process.on('exit', () => child.kill()) })`
     const { status, said } = run('leaving', text)
@@ -44,14 +44,14 @@ suite('the runner ends a test file, by its name,', () => {
     assert.match(said, /leaving\.test\.mjs is over, but leaves something open .*ProcessWrap/)
   })
 
-  test('that takes longer than all of it may', () => {
+  test('after its time limit', () => {
     const text = "test('t', () => new Promise((resolve) => setTimeout(resolve, 60000)))"
     const { status, said } = run('slow', text, { TEST_FILE_MS: '300' })
     assert.equal(status, 1)
     assert.match(said, /slow\.test\.mjs takes too long \(300 ms\)/)
   })
 
-  test('and no file that ends by itself', () => {
+  test('but not a file that ends by itself', () => {
     assert.equal(run('fine', "test('t', () => {})").status, 0)
   })
 })

@@ -22,7 +22,7 @@ suite('why an instance cannot start is one line with path, setting and remedy:',
       assert.match(message, /set another with --state or LLAMERO_STATE$/)
     })
 
-  test('what says already what to do stays as it is', () => {
+  test('an error that names its remedy is unchanged', () => {
     const error = new Error('x holds no token: remove it, and the next start makes a new one')
     assert.equal(stateError('/var/x', error), error)
   })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type Answer, type Dialect, dialects, judge } from '../../support/strict-answers.ts'
 
-// The judge of the chaos test: what it lets pass, nobody else sees.
+// The chaos test relies on this check alone: a fault that it misses stays unseen.
 
 interface Sample {
   /** Says `one `, then `two`. */

@@ -42,7 +42,7 @@ for (const name of ['llamero.service', 'llamero-agent.service']) {
   suite(name, () => {
     const { path, unit, directives } = read(name)
 
-    test('is well-formed: systemd itself has nothing to complain about', () => {
+    test("is well-formed by systemd's own check", () => {
       if (!hasTool) {
         for (const line of unit.split('\n'))
           assert.match(line, /^($|#|\[(Unit|Service|Install)\]$|[A-Z]\w+=)/)
