@@ -46,7 +46,7 @@ suite('clients of one Ollama work unchanged against three:', () => {
   })
 
   test('ollama is told which key changes models', async () => {
-    await assert.rejects(ollama.pull({ model: 'chatty:1b' }), /needs a key of scope admin/)
+    await assert.rejects(ollama.pull({ model: 'chatty:1b' }), /needs the scope admin/)
     await assert.rejects(
       ollama.delete({ model: 'chatty:1b' }),
       /llamero key create NAME --scope inference --scope admin/,

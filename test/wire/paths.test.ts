@@ -14,7 +14,7 @@ import {
 
 const notThere = /^HTTP\/1.1 40[04] /
 const notServed = /^HTTP\/1.1 403 [\s\S]*llamero does not serve/
-const adminOnly = /^HTTP\/1.1 403 [\s\S]*needs a key of scope admin/
+const adminOnly = /^HTTP\/1.1 403 [\s\S]*needs the scope admin/
 const paths = (cited: string, targets: readonly string[]): WireCase[] =>
   targets.map((target) => ({
     name: `${target} ${cited}`,
