@@ -4,10 +4,7 @@ import type { Jobs } from '../fleet/job.ts'
 import type { NodeView } from '../fleet/node.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { LearnedState } from '../scheduler/learning/learning.ts'
-import type { Clock } from '../shared/clock.ts'
-import type { Log } from '../shared/log.ts'
-import type { Metrics } from '../shared/metrics.ts'
-import type { Random } from '../shared/random.ts'
+import type { Runtime } from '../shared/runtime.ts'
 import { Informer } from '../store/informer.ts'
 import type { Keys } from '../store/keys.ts'
 import type { Entry, Store } from '../store/store.ts'
@@ -26,15 +23,11 @@ import type { CutOff } from './probing/reach.ts'
 import { ownFence } from './probing/stored-status.ts'
 import { readInstance } from './records.ts'
 
-export interface ClusterOptions {
+export interface ClusterOptions extends Runtime {
   readonly store: Store
   readonly keys: Keys
   /** Swapped with every change of the documents, statuses or own observations. */
   readonly snapshot: CurrentSnapshot
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
   readonly instance: {
     /** Its id: an object name. */
     readonly name: string

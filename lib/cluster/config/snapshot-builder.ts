@@ -7,10 +7,7 @@ import {
   type Snapshot,
   withNodes,
 } from '../../fleet/snapshot.ts'
-import type { Clock } from '../../shared/clock.ts'
-import type { Log } from '../../shared/log.ts'
-import type { Metrics } from '../../shared/metrics.ts'
-import type { Random } from '../../shared/random.ts'
+import type { Runtime } from '../../shared/runtime.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry } from '../../store/store.ts'
 import type { FallbackProber } from '../probing/fallback-prober.ts'
@@ -36,7 +33,7 @@ import { entriesOf, type Saved, savedDocuments } from './snapshot-file.ts'
 import { isUnknownKey } from './unknown-keys.ts'
 import { WipeGuard } from './wipe-guard.ts'
 
-interface SnapshotBuilderOptions {
+interface SnapshotBuilderOptions extends Runtime {
   readonly store: ConstructorParameters<typeof WipeGuard>[0]['store']
   readonly keys: Keys
   readonly snapshot: CurrentSnapshot
@@ -46,10 +43,6 @@ interface SnapshotBuilderOptions {
   readonly cache: Pick<SnapshotCache, 'saveWithin'> | null
   /** What the requests of this instance meet at the nodes: it outweighs the advice that a node is down. */
   readonly contacts: Pick<Contacts, 'of' | 'expectNews' | 'forget' | 'onTurn'>
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
 }
 
 /** Where the configuration in force comes from. */

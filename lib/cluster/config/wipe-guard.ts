@@ -1,9 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { Clock } from '../../shared/clock.ts'
 import { ControlLoop } from '../../shared/control-loop.ts'
-import type { Log } from '../../shared/log.ts'
-import type { Metrics } from '../../shared/metrics.ts'
-import type { Random } from '../../shared/random.ts'
+import type { Runtime } from '../../shared/runtime.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry, Operation, Store } from '../../store/store.ts'
 import { allObjects, type Judged, judge, noObjects, type StoredDocuments } from './documents.ts'
@@ -30,13 +27,9 @@ interface Content<Uid> {
   readonly objects: StoredDocuments
 }
 
-interface WipeGuardOptions {
+interface WipeGuardOptions extends Runtime {
   readonly store: Pick<Store, 'kind' | 'list' | 'get' | 'commit'>
   readonly keys: Keys
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
   /** Called when the lists have confirmed a deletion: offer the documents again, as confirmed. */
   readonly confirmed: () => void
 }

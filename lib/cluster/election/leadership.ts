@@ -1,8 +1,5 @@
 import type { InstanceRecord } from '../../fleet/instance.ts'
-import type { Clock } from '../../shared/clock.ts'
-import type { Log } from '../../shared/log.ts'
-import type { Metrics } from '../../shared/metrics.ts'
-import type { Random } from '../../shared/random.ts'
+import type { Runtime } from '../../shared/runtime.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry, Store } from '../../store/store.ts'
 import { Controller } from '../leader/controller.ts'
@@ -11,13 +8,9 @@ import { Handover, holdsBack } from './handover.ts'
 
 type ControllerOptions = ConstructorParameters<typeof Controller>[0]
 
-interface LeadershipOptions {
+interface LeadershipOptions extends Runtime {
   readonly store: Store
   readonly keys: Keys
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
   readonly instance: { readonly name: string }
   readonly ttlMs: number
   /** Whether this instance may become the leader: registered, not draining, not cut off. */

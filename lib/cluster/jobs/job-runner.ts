@@ -1,11 +1,8 @@
 import { isOver, type JobAction } from '../../fleet/job.ts'
 import { keepAliveOf } from '../../fleet/keep-alive.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
-import type { Clock } from '../../shared/clock.ts'
 import { ControlLoop } from '../../shared/control-loop.ts'
-import type { Log } from '../../shared/log.ts'
-import type { Metrics } from '../../shared/metrics.ts'
-import type { Random } from '../../shared/random.ts'
+import type { Runtime } from '../../shared/runtime.ts'
 import type { Keys } from '../../store/keys.ts'
 import { batchesOf } from '../../store/limits.ts'
 import type { Entry, Operation } from '../../store/store.ts'
@@ -25,7 +22,7 @@ interface View {
   readonly revision: bigint
 }
 
-interface JobRunnerOptions {
+interface JobRunnerOptions extends Runtime {
   /** The fence of the term. */
   readonly fence: bigint
   /** Writes as the leader. Returns the revision, or null when this instance is not the leader any more. */
@@ -34,10 +31,6 @@ interface JobRunnerOptions {
   /** Probes a node after its models changed. Resolves when the store has the result. */
   readonly refresh: (node: string) => Promise<void>
   readonly keys: Keys
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
 }
 
 const periodMs = 1000

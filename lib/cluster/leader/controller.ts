@@ -1,10 +1,7 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { LearnedState } from '../../scheduler/learning/learning.ts'
-import type { Clock } from '../../shared/clock.ts'
 import { ControlLoop } from '../../shared/control-loop.ts'
-import type { Log } from '../../shared/log.ts'
-import type { Metrics } from '../../shared/metrics.ts'
-import type { Random } from '../../shared/random.ts'
+import type { Runtime } from '../../shared/runtime.ts'
 import type { Keys } from '../../store/keys.ts'
 import { batchesOf } from '../../store/limits.ts'
 import type { Entry, Operation } from '../../store/store.ts'
@@ -40,7 +37,7 @@ interface View {
   readonly revision: bigint
 }
 
-interface ControllerOptions {
+interface ControllerOptions extends Runtime {
   /** The fence of the term. */
   readonly fence: bigint
   readonly instance: { readonly name: string }
@@ -57,10 +54,6 @@ interface ControllerOptions {
   /** What this instance's scheduler learned. */
   readonly learned: () => LearnedState
   readonly keys: Keys
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
 }
 
 const periodMs = 1000

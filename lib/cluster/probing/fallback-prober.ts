@@ -1,9 +1,6 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
-import type { Clock } from '../../shared/clock.ts'
 import { Coalescer } from '../../shared/coalesce.ts'
-import type { Log } from '../../shared/log.ts'
-import type { Metrics } from '../../shared/metrics.ts'
-import type { Random } from '../../shared/random.ts'
+import type { Runtime } from '../../shared/runtime.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry, Store } from '../../store/store.ts'
 import { readHeartbeat } from '../records.ts'
@@ -12,14 +9,10 @@ import type { Evidence } from './prober.ts'
 import { Probers } from './probers.ts'
 import type { Observation } from './stored-status.ts'
 
-interface FallbackProberOptions {
+interface FallbackProberOptions extends Runtime {
   readonly store: Pick<Store, 'condition'>
   readonly keys: Keys
   readonly snapshot: { get(): Snapshot }
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
   readonly evidence: Evidence
   /** Whether this instance leads: then no other instance writes its statuses. */
   readonly leads: () => boolean

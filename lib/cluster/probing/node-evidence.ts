@@ -1,10 +1,7 @@
 import { Contacts } from '../../fleet/contacts.ts'
 import type { InstanceRecord, LoadSummary } from '../../fleet/instance.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
-import type { Clock } from '../../shared/clock.ts'
-import type { Log } from '../../shared/log.ts'
-import type { Metrics } from '../../shared/metrics.ts'
-import type { Random } from '../../shared/random.ts'
+import type { Runtime } from '../../shared/runtime.ts'
 import type { Keys } from '../../store/keys.ts'
 import type { Entry } from '../../store/store.ts'
 import { readInstance, readLoad } from '../records.ts'
@@ -15,13 +12,9 @@ import type { Evidence } from './prober.ts'
 import { type CutOff, Reach } from './reach.ts'
 import { Respondent } from './respondent.ts'
 
-interface NodeEvidenceOptions {
+interface NodeEvidenceOptions extends Runtime {
   readonly keys: Keys
   readonly snapshot: { get(): Snapshot }
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
   readonly instance: { readonly name: string }
   readonly contacts?: Contacts
   /** Another way to probe a node. */

@@ -1,26 +1,20 @@
 import type { Contacts } from '../../fleet/contacts.ts'
 import { byHealth, type NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
-import type { Clock } from '../../shared/clock.ts'
 import { ControlLoop } from '../../shared/control-loop.ts'
-import type { Log } from '../../shared/log.ts'
-import type { Metrics } from '../../shared/metrics.ts'
 import type { Random } from '../../shared/random.ts'
+import type { Runtime } from '../../shared/runtime.ts'
 import type { Finding } from './health.ts'
 import type { Inquiry } from './inquiry.ts'
 import type { PeerReports } from './peer-reports.ts'
 import { type ProbeOnce, reaches } from './probe-once.ts'
 
-interface ReachOptions {
+interface ReachOptions extends Runtime {
   readonly snapshot: () => Snapshot
   readonly contacts: Contacts
   readonly peers: PeerReports
   readonly inquiry: Inquiry
   readonly probe: ProbeOnce
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly metrics: Metrics
   /** Called when `cutOff` has changed. */
   readonly changed: () => void
 }
