@@ -191,7 +191,7 @@ suite('llamero agent', () => {
   })
 })
 
-test('llamero agent without etcd ends with 2 and says what it needs', async () => {
+test('llamero agent without etcd exits with 2 and names the setting it needs', async () => {
   const { code, stderr } = await llamero(['agent', '--announce', 'http://gpu-1:11434'])
   assert.equal(code, 2)
   assert.equal(

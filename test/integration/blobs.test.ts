@@ -105,7 +105,7 @@ suite('a blob', () => {
     assert.equal((await house.blob('HEAD', digestOf(bytes))).status, 200)
   })
 
-  test('whose bytes are others is refused as Ollama refuses it, and what is no digest as well', async () => {
+  test('with other bytes is refused like by Ollama, and so is an invalid digest', async () => {
     await using house = await start({ copies: 'all' })
     const wrong = await house.blob('POST', digestOf(Buffer.from('other')), gguf)
     assert.equal(wrong.status, 400)
@@ -115,7 +115,7 @@ suite('a blob', () => {
     assert.equal((await house.blob('POST', 'sha256:12', gguf)).text, '{"error":"invalid digest format"}')
   })
 
-  test('that did not reach a node is told with its name; the others have it', async () => {
+  test('that did not reach a node is answered with the name of that node; the others have it', async () => {
     await using house = await start({ copies: 'all' })
     const [dead] = house.nodes
     await dead?.control.refuse()

@@ -82,7 +82,7 @@ async function until(condition: () => boolean, withinMs: number): Promise<number
 const put = (key: string, value: string) =>
   operator.commit({ when: [], apply: [{ type: 'put', key, value }] })
 
-test('three instances agree on one leader, whose key holds the bare id', async () => {
+test('three instances agree on one leader; the leader key holds the bare id', async () => {
   const [leader] = leaders()
   assert.equal((await etcdctl(etcd.endpoint, 'get', '--print-value-only', keys.leader)).trim(), leader?.name)
   for (const { cluster } of instances) {

@@ -235,7 +235,7 @@ test('jobs for one model on one node take turns in their order', async () => {
   assert.equal(await has(node, big.name), false)
 })
 
-test('a node that leaves the fleet fails its part of a job, and says so', async () => {
+test('a node that leaves the fleet fails its part of a job, with the reason', async () => {
   await aNode('other')
   await aNode('x', { netMiBps: 100 })
   const id = await aPull(['x'])

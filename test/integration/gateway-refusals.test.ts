@@ -34,7 +34,7 @@ suite('a request that cannot be served is told why:', () => {
     assert.match(text, /llamero node add NAME http:\/\/HOST:11434/)
   })
 
-  test('nodes of which one that nobody has looked at yet may have the model', async () => {
+  test('nodes, one of them not probed yet and possibly with the model', async () => {
     const fleet = aSnapshot({
       nodes: [
         { name: 'a', health: 'unknown' },
@@ -108,7 +108,7 @@ suite('keys', () => {
     aSnapshot({ nodes: [{ name: 'a', models: ['m:latest', 'secret:latest'] }], keys })
   const outside = { loopback: false }
 
-  test('off loopback a caller without a key is told the way out', async () => {
+  test('off loopback a caller without a key is told how to get one', async () => {
     const { status, text } = await ask(fleet(), '/api/tags', {}, outside)
     assert.equal(status, 403)
     assert.match(text, /llamero key create NAME/)

@@ -4,7 +4,7 @@ import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 import { freePort } from '../support/processes.ts'
 
-test('hosts that died a moment ago, as all that have the model, are told with Retry-After before anybody marks them down (310)', async () => {
+test('a request for a model only on hosts that just died gets a reason and Retry-After before the hosts are marked down (310)', async () => {
   const nodes = await Promise.all(
     ['a', 'b'].map(async (name) => ({
       name,

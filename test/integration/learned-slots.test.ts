@@ -6,7 +6,7 @@ import { SimulatedNode } from '../../lib/simulation/http/node.ts'
 import { aSnapshot } from '../support/fleet.ts'
 import { startGateway } from '../support/gateway.ts'
 
-test('slots that nobody configured are learned from how long requests wait on the node', async () => {
+test('slots without a setting are learned from the waiting times of requests on the node', async () => {
   // Ten times faster: an answer of half a second takes 50 ms.
   const clock = new RealClock(0.1)
   const text = 'word '.repeat(20)

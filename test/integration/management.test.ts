@@ -57,7 +57,7 @@ suite('who may change models', () => {
     assert.equal(await statusOf(gateway, bearer(tokens.admin), '/api/chat'), 403)
   })
 
-  test('is nobody without a key, on loopback too', async () => {
+  test('no caller without a key, on loopback too', async () => {
     await using gateway = await startGateway(aSnapshot({ nodes, keys }))
     assert.equal(await statusOf(gateway, {}), 403)
     assert.equal(await statusOf(gateway, bearer('any')), 403)
@@ -80,7 +80,7 @@ suite('who may change models', () => {
     })
   }
 
-  test('is nobody who only says to come from there', async () => {
+  test('no caller that only claims such an address in a header', async () => {
     const config = { auth: { addresses: [{ cidr: ['10.0.0.0/8'], scopes: ['admin'] }] } }
     await using gateway = await startGateway(aSnapshot({ nodes, keys, config }), { loopback: false })
     const forged = { 'x-forwarded-for': '10.0.0.1', forwarded: 'for=10.0.0.1', 'x-real-ip': '10.0.0.1' }
@@ -160,7 +160,7 @@ suite('a pull on two nodes', () => {
     assert.deepEqual([whole.status, error, llamero.job], [502, lines.at(-1).error, 'job-2'])
   })
 
-  test('is joined by a second pull of the name, whoever asks and however it is written (366)', async () => {
+  test('is joined by a second pull of the same model, by any caller and in any spelling (366)', async () => {
     await using gateway = await startGateway(aSnapshot({ nodes, keys }))
     const first = await ask(gateway, '/api/pull', { model: 'm' })
     const second = await ask(
@@ -222,7 +222,7 @@ suite('a pull on two nodes', () => {
     await eventually(() => gateway.lines.at(-1)?.fields['outcome'] === 'client_cancelled', 'it is logged')
   })
 
-  test('says something every five seconds', async () => {
+  test('writes a line every five seconds', async () => {
     const clock = new VirtualClock()
     await using gateway = await startGateway(aSnapshot({ nodes, keys }), { clock })
     const response = await ask(gateway, '/api/pull', { model: 'm' })

@@ -50,7 +50,7 @@ test('requests that follow each other share one socket, those at once have one e
   await node.hasConnections(2)
 })
 
-test('a sweep closes the idle sockets that nobody has taken since the last', async () => {
+test('a sweep closes the sockets that stayed idle since the last sweep', async () => {
   using node = await arrange()
   const [first, second] = [node.begin(), node.begin()]
   await Promise.all([node.end(first), node.end(second)])

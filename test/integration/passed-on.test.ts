@@ -151,7 +151,7 @@ suite('a path that is not known', () => {
     assert.deepEqual(gateway.b.received, [])
   })
 
-  test('whose node breaks off is not asked for again, and never looks answered', async () => {
+  test('that the node breaks off is not sent again, and never looks complete', async () => {
     const half = 'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf'
     await using node = await startRawNode((socket) => void socket.end(half))
     const nodes = [{ name: 'b', url: node.url }]

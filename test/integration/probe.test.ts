@@ -80,7 +80,7 @@ test('a node to which no connection comes up is unreachable, which is no timeout
   }
 })
 
-test('a node where nobody listens has refused (302)', async () => {
+test('a node without a listener has refused (302)', async () => {
   using probe = aProbe('http://127.0.0.1:1')
   assert.deepEqual(await probe.look(500), { kind: 'refused', reason: 'connection refused' })
 })

@@ -165,7 +165,7 @@ suite('300 requests that wait for a full node', () => {
 })
 
 suite('a load that failed on the only node', () => {
-  test('is told to whoever comes before it is tried again, at once and with the reason of the node', async () => {
+  test("is answered at once with the node's reason until the load is tried again", async () => {
     let loads = 0
     await using node = await startRawNode((socket, bytes) => {
       if (!bytes.endsWith('}')) return

@@ -274,7 +274,7 @@ suite('the lists', () => {
     ])
   })
 
-  test('are written once for all who may see the same, as long as nothing changes', async () => {
+  test('are built once for all callers with the same rights, until something changes', async () => {
     let written = 0
     let sorted = 0
     const details = { toJSON: () => ({ written: ++written }) }
@@ -357,7 +357,7 @@ suite('/api/show', () => {
     assert.equal(node.received.join('').match(/POST/g)?.length, 2)
   })
 
-  test('needs no slot, is asked once for all who ask together, and of the next node when one fails', async () => {
+  test('needs no slot, is one call for all concurrent callers, and goes to the next node when one fails', async () => {
     let release = () => {}
     const released = new Promise<void>((resolve) => {
       release = resolve
@@ -410,7 +410,7 @@ suite('/api/show', () => {
     assert.match((await show(gateway.url, { model: 'm', verbose: true })).text, /"by":"older"/)
   })
 
-  test('is asked for again of a node whose Ollama was upgraded, and passed on with fields of its own (374)', async () => {
+  test('is asked again after an upgrade of Ollama on the node, and passed on with its new fields (374)', async () => {
     const thinking = { values: ['low', 'high'], default: 'high' }
     await using old = await startRawNode((socket) => socket.write(rawAnswer('{"capabilities":["thinking"]}')))
     await using upgraded = await startRawNode((socket) =>
@@ -443,7 +443,7 @@ suite('/api/show', () => {
     )
   })
 
-  test('says what is wrong', async () => {
+  test('names the fault', async () => {
     const nodes = [{ name: 'a', health: 'down' as const, models: ['m:latest', 'secret:latest'] }]
     await using gateway = await startGateway(aSnapshot({ nodes, keys: aKey(['m:*']) }), { loopback: false })
     const cases: readonly [body: string, status: number, text: RegExp][] = [

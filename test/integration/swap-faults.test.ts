@@ -67,7 +67,7 @@ suite('a node that is killed', { concurrency: true }, () => {
       assert.deepEqual(await Promise.all(answers), whole(6))
     })
 
-  test('while victims run dry costs those that run on it a retry, and who waits nothing', async () => {
+  test('while evicted models drain costs running requests a retry, and waiting ones nothing', async () => {
     await using at = await fleet()
     const running = Array.from({ length: 4 }, () => at.ask('a'))
     await eventually(
@@ -99,7 +99,7 @@ test('an instance that stops in the middle of a swap asks its node for nothing m
   assert.equal(at.asked('load'), undefined)
 })
 
-test('who waits for a load that hangs is served by another node', async () => {
+test('a request that waits for a hanging load is served by another node', async () => {
   await using at = await fleet()
   // Only the load names it in full.
   const times = { left: 1 }
@@ -110,7 +110,7 @@ test('who waits for a load that hangs is served by another node', async () => {
   assert(performance.now() - startedAt < 10_000, 'the load has 300 s')
 })
 
-test('whatever a foreign client loads on a node, nobody is lost, and the other models come back', async () => {
+test('loads by a foreign client on a node lose no request, and the other models come back', async () => {
   await using at = await fleet()
   for (let round = 0; round < 3; round++) {
     const foreign = at.nodes.map(({ url }) => generate(url, 'b'))

@@ -78,7 +78,7 @@ suite('a request that only unloads a model, of a caller who may', () => {
     assert.equal((await running).eval_count, 30)
   })
 
-  test('names a node that does not tell, and says nothing of success (367)', async () => {
+  test('names a node that does not answer, and reports no success (367)', async () => {
     await using at = await fleet()
     at.nodes[0]?.control.status(500, { error: 'x' }, {}, { match: { path: '/api/ps' } })
     at.nodes[2]?.control.status(500, { error: 'x' }, {}, { match: { path: '/api/ps' } })
@@ -87,7 +87,7 @@ suite('a request that only unloads a model, of a caller who may', () => {
     assert.match(await answer.text(), /a did not tell whether model 'm:latest' was unloaded/)
   })
 
-  test('of a model that is in use for longer than ten seconds is told so, with the node (367)', async () => {
+  test('of a model in use for longer than ten seconds gets an error that names the node (367)', async () => {
     await using busy = await startRawNode((socket, bytes) => {
       if (bytes.startsWith('GET /api/ps')) socket.write(rawAnswer('{"models":[{"name":"m:latest"}]}'))
       else if (bytes.endsWith('}')) socket.write(rawAnswer('{}'))

@@ -88,7 +88,7 @@ suite('an instance whose state directory is on a full disk', () => {
     )
   }
 
-  test('says so, refuses changes with the reason, serves on, and takes changes again when there is room (311)', async () => {
+  test('logs it, refuses changes with the reason, goes on serving, and takes changes again when there is space (311)', async () => {
     await using load = new Load(() => [instance.url], 'm:1b', 1)
     await fill()
     await assertFull()
@@ -103,7 +103,7 @@ suite('an instance whose state directory is on a full disk', () => {
     assert.deepEqual(load.failures, [])
   })
 
-  test('starts there, says so, and serves what it has (311)', async () => {
+  test('starts there, logs it, and serves what it has (311)', async () => {
     instance.signal('SIGKILL')
     await instance.exited()
     await fill()

@@ -58,7 +58,7 @@ suite('npm run cluster', () => {
     assert.match(out, /^ +etcdctl --endpoints http:\/\/127\.0\.0\.1:\d+ get --prefix \/llamero\/default\/$/m)
   })
 
-  test('names the leader and how to kill it, and says who leads then', async () => {
+  test('names the leader and how to kill it, and then the next leader', async () => {
     const [, name, pid = ''] = leaders()[0]!
     assert.match(out, new RegExp(`^ +kill -9 ${pid} +# the leader`, 'm'))
     process.kill(Number(pid), 'SIGKILL')

@@ -30,7 +30,7 @@ function caller(base: string) {
   }
 }
 
-test('an instance that is out of file descriptors says so, blames no node, and recovers (309)', async () => {
+test('an instance without free file descriptors logs it, blames no node, and recovers (309)', async () => {
   const models = [aModel({ name: 'm:1b', loadMs: 10, promptTps: 10_000, decodeTps: 50 })]
   await using stack = new AsyncDisposableStack()
   const nodes = await Promise.all(

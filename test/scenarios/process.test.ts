@@ -68,13 +68,13 @@ suite('llamero serve that cannot start says so in one line:', () => {
     }
   })
 
-  test('an unknown flag, exit 2, with the one that was meant', async () => {
+  test('an unknown flag, exit 2, with a similar one', async () => {
     const { code, stderr } = await serve(['--lisen', 'x'])
     assert.equal(code, 2)
     assert.match(stderr, /--lisen[\s\S]*--listen/)
   })
 
-  test('a misspelt variable, exit 2, with the one that was meant', async () => {
+  test('a misspelt variable, exit 2, with a similar one', async () => {
     const { code, stderr } = await serve([], { LLAMERO_LISTNE: '0.0.0.0:11434' })
     assert.deepEqual(
       [code, stderr],
@@ -82,7 +82,7 @@ suite('llamero serve that cannot start says so in one line:', () => {
     )
   })
 
-  test('an unknown field in the file, exit 2, with its line and the one that was meant', async () => {
+  test('an unknown field in the file, exit 2, with its line and a similar one', async () => {
     const file = join(state, 'llamero.yaml')
     await writeFile(file, '# mine\nlog_levle: debug\n')
     const { code, stderr } = await serve(['--config', file])
@@ -112,7 +112,7 @@ suite('llamero serve that cannot start says so in one line:', () => {
 })
 
 suite('an instance whose log cannot be written', { skip: process.platform !== 'linux' }, () => {
-  test('says so once, on standard error, with what to do, and serves', async () => {
+  test('reports it once on standard error, with the remedy, and goes on serving', async () => {
     const state = await mkdtemp(join(tmpdir(), 'llamero-process-'))
     const admin = `127.0.0.1:${await freePort()}`
     const full = await open('/dev/full', 'w')

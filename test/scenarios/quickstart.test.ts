@@ -67,7 +67,7 @@ suite('the quick start', () => {
   })
 })
 
-test('the quick start off loopback tells how to make a key, and a request that is answered with it', async () => {
+test('the quick start off loopback prints how to make a key, and a request that works with it', async () => {
   const settings = { LLAMERO_LISTEN: `0.0.0.0:${await freePort()}` }
   const instance = await InstanceProcess.start('open', settings, 'quickstart')
   try {

@@ -46,7 +46,7 @@ suite('an instance that is told to stop', { concurrency: 2 }, () => {
     return Object.assign(instance, { [Symbol.asyncDispose]: () => instance.stop() })
   }
 
-  test('accepts until the grace is over, then gives every answer its last words, refuses who waits, and exits with 0 (196)', async () => {
+  test('accepts until the grace ends, then ends every answer with an error, refuses waiting requests, and exits with 0 (196)', async () => {
     await using instance = await start('draining', patience, 2)
     const native = await ask(instance, '/api/chat')
     const openai = await ask(instance, '/v1/chat/completions')
