@@ -2,7 +2,7 @@ import type { ModelClock } from '../ollama-model/model-runner.ts'
 
 interface Entry {
   readonly at: number
-  /** Breaks ties: what was planned first happens first, so that a seed decides everything. */
+  /** Breaks ties: the action planned first runs first, so that a seed decides everything. */
   readonly order: number
   /** Null: cancelled. */
   action: (() => void) | null
@@ -24,7 +24,7 @@ export class Timeline {
     return { now: () => this.#now, after: (seconds, action) => this.after(seconds, action) }
   }
 
-  /** Plans an action; a time that is over means now. Returns the cancel function, safe to call at any time. */
+  /** Plans an action; a past time means now. Returns the cancel function, safe to call at any time. */
   at(time: number, action: () => void): () => void {
     const entry: Entry = { at: Math.max(time, this.#now), order: this.#planned++, action }
     this.#rise(entry)
@@ -33,7 +33,7 @@ export class Timeline {
     }
   }
 
-  /** Plans an action so many seconds from now. */
+  /** Plans an action `seconds` from now. */
   after(seconds: number, action: () => void): () => void {
     return this.at(this.#now + seconds, action)
   }

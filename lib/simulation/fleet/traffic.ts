@@ -25,7 +25,7 @@ const continuing = 0.6
 const openConversations = 100
 /** At least a quarter of a prompt is new, where the trace does not say how much. */
 const mostReusable = 0.75
-/** Prompts are messages of so many tokens: the blocks that traces with sessions compare prompts by. */
+/** Prompts are made of messages of this many tokens: traces with sessions compare prompts by these blocks. */
 const messageTokens = 512
 
 interface Turn {
@@ -38,8 +38,8 @@ interface Turn {
 }
 
 /**
- * Makes requests of a trace's rows: each continues an earlier conversation, as the trace says or three in five, or begins
- * one, of some tenant with some model. Times are the trace's own.
+ * Makes requests of a trace's rows. A request continues an earlier conversation as the trace says, else with a probability of
+ * three in five; the others begin one, with a random tenant and model. Times are those of the trace.
  */
 export function requestsOf(
   rows: readonly TraceRow[],

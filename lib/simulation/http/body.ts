@@ -30,7 +30,7 @@ export async function bytesOf(request: IncomingMessage): Promise<Buffer | null> 
   return Buffer.concat(chunks)
 }
 
-/** What the body says, or why it cannot be read. */
+/** The decoded body, or the refusal of a body that cannot be read. */
 export async function decoded(
   bytes: Buffer,
   kind: NodeBodyKind,

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
 const methods = 'GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS'
-/** Neither x-api-key nor anthropic-version is among them (docs/ollama.md#answers). */
+/** x-api-key and anthropic-version are not among them (docs/ollama.md#answers). */
 const allowed =
   'Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta,X-Stainless-Arch,X-Stainless-Async,' +
   'X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,X-Stainless-Lang,X-Stainless-Os,' +
@@ -11,12 +11,12 @@ const preflightVary = ['Origin', 'Access-Control-Request-Method', 'Access-Contro
 
 type Headers = Readonly<Record<string, string | readonly string[]>>
 
-/** Whether a request is for gin-contrib/cors to see: one without an Origin, or from the node's own, is not. */
+/** Whether gin-contrib/cors handles the request. It does not when the request has no Origin, or the node's own. */
 export function isCrossOrigin({ origin, host }: IncomingHttpHeaders): boolean {
   return origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`
 }
 
-/** What an answer to a page of another, allowed origin says besides. */
+/** Further headers of an answer to a page of another, allowed origin. */
 export function crossOriginHeaders(origin = '', isPreflight = false): Headers {
   const shared = { 'Access-Control-Allow-Origin': origin }
   if (!isPreflight) return { ...shared, Vary: 'Origin' }

@@ -32,7 +32,7 @@ function parseFirst(text: string): unknown {
   }
 }
 
-/** Where the object, array or string that opens `text` closes; null when it never does. */
+/** End of the object, array or string that opens `text`; null when it does not close. */
 function endOfValue(text: string): number | null {
   let depth = 0
   for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {

@@ -1,6 +1,6 @@
 import type { Clock } from '../../shared/clock.ts'
 
-/** Long runs keep the latest of these many events and requests, so that a benchmark does not eat the memory. */
+/** Long runs keep the latest of these many events and requests, so that a benchmark does not fill the memory. */
 const most = 20_000
 
 export type EventType =
@@ -31,7 +31,7 @@ export interface NodeEvent {
   readonly fault?: string
 }
 
-/** One request as it came in, and how it ended. Times in clock milliseconds. */
+/** One request as it arrived, and its end. Times in clock milliseconds. */
 export interface RequestRecord {
   readonly id: number
   readonly method: string
@@ -63,7 +63,7 @@ export interface NodeStats {
   /** Loads lost because the client left. */
   readonly wastedLoads: number
   readonly evictions: number
-  /** Evictions because the same model was wanted with other options. */
+  /** Evictions for a request that needs the same model with other options. */
   readonly reloads: number
   readonly maxPending: number
   readonly tokens: number

@@ -6,8 +6,8 @@ import type { FaultPlan } from './faults.ts'
 const lingerMs = 500
 
 /**
- * The one way an answer reaches the socket: headers leave with the first chunk, each chunk in one write, and the faults of
- * the plan strike here.
+ * Writes an answer to the socket. The headers leave with the first chunk, each chunk is one write, and the faults of the plan
+ * strike here.
  */
 export class NodeReply {
   readonly #response: ServerResponse
@@ -26,7 +26,7 @@ export class NodeReply {
     response.removeHeader('connection')
   }
 
-  /** Whether a byte of the answer is out. */
+  /** Whether a byte of the answer has been written. */
   get begun(): boolean {
     return this.#response.headersSent
   }
@@ -69,7 +69,7 @@ export class NodeReply {
     if (!this.#response.shouldKeepAlive) this.#response.removeHeader('Connection')
   }
 
-  /** Writes one chunk. A promise when the next one has to wait, for a slow reader or a fault. */
+  /** Writes one chunk. Returns a promise when a slow reader or a fault delays the next chunk. */
   chunk(text: string): Promise<void> | undefined {
     if (!this.#isCalm) return this.#struck(text)
     return this.#response.write(text) ? undefined : this.#drained()
@@ -110,7 +110,7 @@ export class NodeReply {
     })
   }
 
-  /** Cuts the answer where the plan says so, before or within the chunk `next`, once everything written so far has left the process. */
+  /** Cuts the answer where the plan says so, before or within the chunk `next`, after all that was written has left the process. */
   async #cutWhenDue(next: string): Promise<void> {
     const { cut } = this.#plan
     if (cut?.after !== this.#chunks) return
@@ -131,7 +131,7 @@ export class NodeReply {
   }
 }
 
-/** A line that is cut in the middle of a word, framed as the stream's others are. */
+/** A line that ends in the middle of a word, framed as the other lines of the stream. */
 function garbageFor(response: ServerResponse): string {
   const line = '{"model":"simul'
   return response.getHeader('Content-Type') === eventStreamType ? `data: ${line}\n\n` : `${line}\n`

@@ -39,7 +39,7 @@ export class Blobs {
     this.#complete.delete(digest)
   }
 
-  /** What a starting server does: partial blobs go, and so do those that no manifest names (docs/ollama.md#model-management). */
+  /** As a starting server does: deletes partial blobs, and blobs that no manifest names (docs/ollama.md#model-management). */
   prune(named: ReadonlySet<string>): void {
     this.#partial.clear()
     for (const digest of this.#complete.keys()) if (!named.has(digest)) this.#complete.delete(digest)

@@ -9,7 +9,7 @@ export interface Stall {
   readonly ms: number
 }
 
-/** One client's share in a download, given up by disposing of it. */
+/** One client's share in a download, given up when it is disposed of. */
 export interface Share extends Disposable {
   /** Bytes, now. */
   readonly completed: number
@@ -24,8 +24,9 @@ interface Download {
 }
 
 /**
- * The blobs that a node is fetching. Clients of one blob share its download, which goes on while there is one and leaves a
- * partial blob behind when the last has gone (docs/ollama.md#model-management). How far it is follows from the clock: there are no timers.
+ * The blobs that a node is fetching. Clients of one blob share its download, which goes on as long as one client stays and
+ * leaves a partial blob when the last client leaves (docs/ollama.md#model-management). Its progress is computed from the
+ * clock, without timers.
  */
 export class Downloads {
   readonly #clock: Clock

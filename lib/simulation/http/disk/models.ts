@@ -41,13 +41,13 @@ export interface ModelDefinition {
   readonly thinkTokens: number
   /** The tool call that the model answers with when a request brings tools. */
   readonly toolCall?: ToolCall
-  /** What it says; without it a text made from the model's name and the last thing the user said. */
+  /** The text of its answers; by default made from the model's name and the user's last message. */
   readonly text?: string | ((question: string) => string)
   /** Ollama serves its family one request at a time and ignores OLLAMA_NUM_PARALLEL (docs/ollama.md#scheduling). */
   readonly seqParallel1: boolean
-  /** What it is made of; without it weights and a config, made up from its digest. */
+  /** Its blobs; by default weights and a config made from its digest. */
   readonly layers?: readonly Layer[]
-  /** What `/api/create` made it from, and with. */
+  /** The base and the texts that `/api/create` made it from. */
   readonly parent?: string
   readonly system?: string
   readonly template?: string

@@ -3,7 +3,7 @@ import { layersOf } from './layers.ts'
 import type { ModelDefinition } from './models.ts'
 import { type ModelName, parseName } from './names.ts'
 
-/** How an endpoint words what is wrong with a model's name (docs/ollama.md#answers). */
+/** The wording of an endpoint's errors about a model's name (docs/ollama.md#answers). */
 export type Wording = 'chat' | 'generate' | 'embed' | 'embeddings'
 
 /** A model under one of its names. */

@@ -50,7 +50,7 @@ interface ShowRequest {
   readonly verbose: boolean
 }
 
-/** The model a body of `/api/show` names. @throws Refusal 400. */
+/** The model that a body of `/api/show` names. @throws Refusal 400. */
 export function readShow(body: unknown): ShowRequest {
   const fields = new Fields(body, 'ShowRequest')
   const model = fields.text('model') || fields.text('name')
@@ -58,7 +58,7 @@ export function readShow(body: unknown): ShowRequest {
   return { model, verbose: fields.flag('verbose') ?? false }
 }
 
-/** `/api/show`. The template and the Modelfile say what this is. */
+/** `/api/show`. The template and the Modelfile say that the model is simulated. */
 export function show({ shelf }: Machine, exchange: NodeExchange, ask: ShowRequest): Promise<void> {
   const { model, modifiedAt } = shelf.manifestOf(ask.model, 'chat')
   const { license, parameters, system, template = '{{ .Prompt }}' } = model
@@ -83,7 +83,7 @@ function modelfileOf({ name, parent, system }: ModelDefinition): string {
   return system === undefined ? from : `${from}SYSTEM ${system}\n`
 }
 
-/** Arrays come out as null unless asked for, and Copilot is told the requested name (docs/ollama.md#answers). */
+/** Arrays are null unless asked for, and Copilot gets the requested name (docs/ollama.md#answers). */
 function modelInfoOf(model: ModelDefinition, ask: ShowRequest, { headers }: NodeExchange) {
   const isCopilot = headers['user-agent']?.startsWith('GitHubCopilotChat/') ?? false
   return {

@@ -21,7 +21,7 @@ export function readCopy(body: unknown): CopyRequest {
   return { source: fields.text('source'), destination: fields.text('destination') }
 }
 
-/** `/api/delete`: what is loaded stays loaded (docs/ollama.md#scheduling). */
+/** `/api/delete`: a loaded model stays loaded (docs/ollama.md#scheduling). */
 export function remove(machine: Machine, { reply }: NodeExchange, text: string): Promise<void> {
   const name = parseName(text)
   if (!name) throw new Refusal(400, `name ${JSON.stringify(text)} is invalid`)

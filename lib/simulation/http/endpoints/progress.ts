@@ -16,8 +16,8 @@ interface ProgressLine {
 export const tickMs = 60
 
 /**
- * The answer of a long job (docs/ollama.md#model-management): NDJSON, whose failures are lines under 200 once it has begun,
- * or with `stream: false` the last line alone, and a failure is a 500.
+ * The answer of a long job (docs/ollama.md#model-management): NDJSON. After its first line a failure
+ * is a line too, under status 200. With `stream: false` the answer is the last line alone, and a failure is a 500.
  */
 export class Progress {
   readonly #reply: NodeReply
@@ -35,7 +35,7 @@ export class Progress {
     if (this.#isStream) await this.#write(this.#last)
   }
 
-  /** Runs the job to its end and says how it ended. @throws Refusal when it failed before its first line. */
+  /** Runs the job to its end and reports the result. @throws Refusal when it failed before its first line. */
   async run(job: () => Promise<void>): Promise<void> {
     try {
       await job()

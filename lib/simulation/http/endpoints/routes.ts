@@ -79,7 +79,7 @@ interface Route {
   readonly tail: string
 }
 
-/** What answers `method` on `path`, be it 404 or 405. */
+/** The handler of `method` on `path`; it may be that of a 404 or a 405. */
 export function routeOf(method: string, path: string): Route {
   const { methods, tail } = matched(path)
   const slashless = path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : null
@@ -112,7 +112,7 @@ function plain(status: number, text: string, headers: Readonly<Record<string, st
   return (_machine, { reply }) => reply.whole(status, { type: 'text/plain', text }, headers)
 }
 
-/** gin's RedirectTrailingSlash: a method with a body has to be used again. */
+/** gin's RedirectTrailingSlash: 307 keeps the method of a request with a body. */
 function redirected(method: string, location: string): Handler {
   const isRead = method === 'GET' || method === 'HEAD'
   const page = `<a href="${location}">Moved Permanently</a>.\n\n`
@@ -141,7 +141,7 @@ function generating(
 
 type Run<T> = (machine: Machine, exchange: NodeExchange, ask: T) => Promise<void>
 
-/** Models of ollama.com that the node has no copy of are not its own to answer for. */
+/** Refuses a model of ollama.com without a copy on the node. */
 function local<T extends { readonly model: string }>(
   run: Run<T>,
   what = 'remote model is unavailable',
@@ -150,7 +150,7 @@ function local<T extends { readonly model: string }>(
     isAway(machine, ask.model) ? cloudModel(machine, exchange, what) : run(machine, exchange, ask)
 }
 
-/** A handler of a request with a body: `read` says what it wants, `run` answers; either may refuse. */
+/** A handler of a request with a body: `read` decodes the body, `run` answers; either may refuse. */
 function taking<T>(read: (body: unknown) => T, run: Run<T>, errors: ErrorStyle): Handler {
   return async (machine, exchange) => {
     const { body, reply } = exchange
@@ -176,7 +176,7 @@ function taking<T>(read: (body: unknown) => T, run: Run<T>, errors: ErrorStyle):
   }
 }
 
-/** Real nodes do not say how long a full queue lasts; a fault may. */
+/** Real nodes send no Retry-After with a full queue; a fault may. */
 function waitFor({ status }: Refusal, { plan }: NodeExchange): Readonly<Record<string, string>> {
   if (status !== 503 || plan.busy?.retryAfter == null) return {}
   return { 'Retry-After': String(plan.busy.retryAfter) }

@@ -4,7 +4,7 @@ import { Fields, goString } from '../json.ts'
 import { Refusal } from '../refusal.ts'
 import type { GenerateEndpoint } from './inference.ts'
 
-/** What a form of `/v1/audio/transcriptions` wants: a chat about a file, of which only name and size count. */
+/** A form of `/v1/audio/transcriptions`: a chat about a file. Only the name and the size of the file count. */
 export interface TranscriptionRequest extends GenerateRequest {
   readonly plainText: boolean
 }

@@ -70,7 +70,7 @@ export async function fetchModel(
   await progress.say('success')
 }
 
-/** Deletes the blobs of `model` that no manifest names any more; whether there were any. */
+/** Deletes the blobs of `model` that no manifest names any more; returns whether there were any. */
 export function dropUnused({ shelf, blobs }: Machine, model: ModelDefinition): boolean {
   const named = shelf.digests
   const unused = layersOf(model).filter(({ digest }) => !named.has(digest))
@@ -123,12 +123,12 @@ function unreachable({ full }: ModelName, method: 'Get' | 'Head', what: string):
   return new Refusal(500, `${method} ${JSON.stringify(url)}: dial tcp: lookup ${host}: no such host`)
 }
 
-/** The error of a write to a disk that is full. */
+/** The error of a write to a full disk. */
 export function diskFull(path: string): Refusal {
   return new Refusal(500, `write ${path}: no space left on device`)
 }
 
-/** The first blob that came now is thrown away: what came was something else. */
+/** Drops the first blob of this pull: its bytes do not match its digest. */
 function refuseCorrupt({ blobs }: Machine, [layer]: readonly Layer[]): void {
   if (!layer) return
   blobs.remove(layer.digest)

@@ -10,13 +10,16 @@ const empty = { type: '', text: '' }
 const digestPattern = /^sha256[:-][0-9a-fA-F]{64}$/
 const ggufMagic = 'GGUF'
 
-/** `HEAD /api/blobs/:digest`: 200, 404, or 400 on what is no digest, without a body. */
+/** `HEAD /api/blobs/:digest`: 200, 404, or 400 for a malformed digest, without a body. */
 export function headBlob({ blobs }: Machine, { tail, reply }: NodeExchange): Promise<void> {
   if (!digestPattern.test(tail)) return reply.whole(400, empty)
   return reply.whole(blobs.has(keyOf(tail)) ? 200 : 404, empty)
 }
 
-/** `POST /api/blobs/:digest`: the body is hashed as it comes and never held; 201, or 200 and the end of the connection, unread, when it is there. */
+/**
+ * `POST /api/blobs/:digest`: the body is hashed as it comes and never held. 201; or, when the blob exists, 200 with the body
+ * unread, and the connection ends.
+ */
 export async function postBlob({ blobs }: Machine, exchange: NodeExchange): Promise<void> {
   const { tail, reply, pacer } = exchange
   if (!digestPattern.test(tail)) return reply.whole(400, errorBody(400, 'invalid digest format'))

@@ -1,7 +1,7 @@
 import { parseDuration } from '../../../shared/duration.ts'
 import { Refusal } from '../refusal.ts'
 
-/** What a runner was started with: a request that wants something else makes Ollama reload it (docs/ollama.md#requests). */
+/** The load-time options of a runner. Ollama reloads the runner for a request with others (docs/ollama.md#requests). */
 export interface Fingerprint {
   /** Null: automatic. */
   readonly numCtx: number | null
@@ -45,8 +45,8 @@ export function fingerprintOf(options: Readonly<Record<string, unknown>>, shift:
 }
 
 /**
- * Whether a runner loaded as `had`, with `ctx` tokens of context, has to be loaded again for `want`.
- * @param wantCtx the context `want` comes to, clipped to what the model was trained for.
+ * Whether a runner loaded as `had`, with `ctx` tokens of context, must be reloaded for `want`.
+ * @param wantCtx the context of `want`, at most what the model was trained for.
  */
 export function needsReload(had: Fingerprint, ctx: number, want: Fingerprint, wantCtx: number): boolean {
   const bothAutomatic = had.numCtx === null && want.numCtx === null

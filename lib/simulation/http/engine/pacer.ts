@@ -1,7 +1,7 @@
 import type { Clock } from '../../../shared/clock.ts'
 
 /**
- * The waits of one request, which all end when its client leaves. One abort listener serves the whole request: a listener
+ * The waits of one request. All end when its client leaves. One abort listener serves the whole request: a listener
  * for each token would cost more than the token.
  */
 export class Pacer {
@@ -22,7 +22,7 @@ export class Pacer {
 
   /**
    * Resolves when `begin`'s callback is called; rejects with the signal's reason when the client leaves first.
-   * @param begin starts what is waited for and returns how to give it up.
+   * @param begin starts the wait and returns how to cancel it.
    */
   until(begin: (done: () => void) => () => void): Promise<void> {
     return new Promise((resolve, reject) => {
