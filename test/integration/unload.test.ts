@@ -84,7 +84,7 @@ suite('a request that only unloads a model, of a caller who may', () => {
     at.nodes[2]?.control.status(500, { error: 'x' }, {}, { match: { path: '/api/ps' } })
     const answer = await post(`${at.gateway.url}/api/generate`, { model: 'm', keep_alive: 0 })
     assert.equal(answer.status, 502)
-    assert.match(await answer.text(), /a did not tell whether model 'm:latest' was unloaded/)
+    assert.match(await answer.text(), /a did not say whether model 'm:latest' was unloaded/)
   })
 
   test('of a model in use for longer than ten seconds gets an error that names the node (367)', async () => {

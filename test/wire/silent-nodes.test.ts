@@ -318,7 +318,8 @@ suite('a request that waits in silence', () => {
 })
 
 suite('a node that is frozen: it takes connections and answers nothing', () => {
-  const frozen = 'node takes connections and answers nothing: look whether its machine or Ollama there hangs'
+  const frozen =
+    'node accepts connections and answers nothing: check whether its machine or Ollama there hangs'
 
   for (const stream of [true, false])
     for (const loaded of [['m:latest'], []]) {

@@ -203,7 +203,7 @@ function keepAliveOf(bytes: Buffer, body: Scanned, api: Api): KeepAlive | undefi
 function takesKeepAlive(given: KeepAlive | undefined, { isAdmin, callers }: Rules): Field | undefined {
   if (!given || isAdmin) return undefined
   if (given.does === 'unload') {
-    const reason = 'to unload a model takes a key with scope "admin"'
+    const reason = 'unloading a model needs a key with scope "admin"'
     throw new ProxyError('option_refused', { field: 'keep_alive', reason })
   }
   return given.does !== 'ordinary' || callers.keep_alive === 'ours' ? given.field : undefined

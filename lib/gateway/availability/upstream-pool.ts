@@ -141,7 +141,7 @@ export class UpstreamPool implements FleetAvailability {
       warn: this.#warner(name),
       onFrozen: () =>
         log.warn(
-          'node takes connections and answers nothing: look whether its machine or Ollama there hangs',
+          'node accepts connections and answers nothing: check whether its machine or Ollama there hangs',
           {
             node: name,
           },

@@ -31,7 +31,7 @@ function checkHeaders(request: IncomingMessage, via: Via): void {
   const { upgrade, host, 'transfer-encoding': encoding } = request.headers
   // An offer of HTTP/2 may be ignored. A websocket client would wait for a response to its upgrade.
   if (upgrade !== undefined && upgrade !== 'h2c')
-    throw new ProxyError('bad_request', { reason: 'nothing here can be upgraded to' })
+    throw new ProxyError('bad_request', { reason: 'the Upgrade header is not supported' })
   if (encoding !== undefined && (encoding !== 'chunked' || request.httpVersion === '1.0')) {
     throw new ProxyError('bad_request', { reason: 'Transfer-Encoding must be exactly "chunked"' })
   }

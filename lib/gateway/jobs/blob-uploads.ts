@@ -129,7 +129,7 @@ function digestOf(path: string): string {
 function homes({ tenant }: Caller, snapshot: Snapshot): readonly NodeView[] {
   const nodes = homesOf(tenant, snapshot)
   if (nodes.length > 0) return nodes
-  const reason = 'each that could is down, cordoned or has other labels'
+  const reason = 'every suitable server is down, cordoned or has other labels'
   throw new ProxyError('no_place', { action: 'take files for', model: '', reason })
 }
 

@@ -15,10 +15,10 @@ export function permit(job: RequestedJob, caller: Caller, { management }: Config
   const { action, source, made, body } = job
   if (action === 'push' && !management.push)
     throw forbidden(
-      "models are not pushed: it is done with one Ollama server's own account; an operator can set management.push",
+      'pushing uses the ollama.com account of one Ollama server; an operator can allow it with management.push',
     )
   if (body['insecure'] === true && !management.insecure)
-    throw forbidden('"insecure" is not let through; an operator can set management.insecure')
+    throw forbidden('"insecure" is not permitted; an operator can allow it with management.insecure')
   if (source && !maySee(caller, source.canonical)) throw notFound(job)
   if (made && !maySee(caller, made.canonical))
     throw forbidden(`this key does not cover model '${made.written}'`)
@@ -26,7 +26,7 @@ export function permit(job: RequestedJob, caller: Caller, { management }: Config
   const registry = remote && registryOf(remote.canonical)
   if (registry && !management.registries.includes(registry))
     throw forbidden(
-      `models of ${registry} are not let through; an operator can add it to management.registries`,
+      `models of ${registry} are not permitted; an operator can add it to management.registries`,
     )
 }
 

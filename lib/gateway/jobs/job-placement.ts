@@ -68,7 +68,7 @@ function chosen(job: RequestedJob, able: readonly NodeView[], snapshot: Snapshot
   const labelled = able.filter(({ spec }) => matchesLabels(job.wish.labels ?? {}, spec.labels))
   const placement = choosers[job.action](job, labelled, snapshot)
   if (placement.nodes.length === 0)
-    throw noPlace(job, 'each that could is cordoned, off, not probed yet or has other labels')
+    throw noPlace(job, 'every suitable server is cordoned, off, not probed yet or has other labels')
   return { nodes: placement.nodes.map(nameOf), spares: placement.spares.map(nameOf) }
 }
 
@@ -129,7 +129,7 @@ function countOf(job: RequestedJob, byPolicy: NonNullable<NodeChoice['copies']>,
   const { copies } = job.wish
   if (copies === 'all') return able
   if (copies === undefined) return byPolicy === 'all' ? able : Math.min(byPolicy, able)
-  if (copies > able) throw noPlace(job, `${copies} are wanted, and ${able} could`)
+  if (copies > able) throw noPlace(job, `${copies} copies are requested, and ${able} servers could take one`)
   return copies
 }
 

@@ -45,11 +45,11 @@ export class UnloadEverywhere {
     )
     if (busy.length > 0)
       throw new ProxyError('conflict', {
-        reason: `model '${model}' is still in use on ${busy.join(', ')}: it is unloaded there when its requests are done`,
+        reason: `model '${model}' is still in use on ${busy.join(', ')}: it is unloaded there when its requests have ended`,
       })
     if (silent.length > 0)
       throw new ProxyError('node_failed', {
-        reason: `${silent.map(({ name }) => name).join(', ')} did not tell whether model '${model}' was unloaded`,
+        reason: `${silent.map(({ name }) => name).join(', ')} did not say whether model '${model}' was unloaded`,
       })
     const body = JSON.stringify(unloadAnswer(wanted, this.#options.clock.date()))
     sendJson(exchange.response, 200, body, { 'x-request-id': exchange.publicId })

@@ -60,7 +60,10 @@ suite('a new model goes', () => {
 
   test('to exactly as many nodes as the caller wants, or is refused', () => {
     assert.equal(placed('pull', { model }, { wish: { copies: 2 } }).nodes, 'c b')
-    assert.throws(() => placed('pull', { model }, { wish: { copies: 4 } }), /4 are wanted, and 3 could/)
+    assert.throws(
+      () => placed('pull', { model }, { wish: { copies: 4 } }),
+      /4 copies are requested, and 3 servers could/,
+    )
   })
 
   test('to the nodes that are named, each once', () => {
