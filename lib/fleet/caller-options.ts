@@ -70,6 +70,8 @@ const numCtx = z.union(
 export const modelOptionsSchema = z.strictObject({
   num_ctx: numCtx
     .exactOptional()
-    .describe('tokens of context: a number pins it for every request, {max: N} caps what callers ask for'),
+    .describe(
+      'tokens of context: a number pins it for every request on /api, {max: N} caps what callers ask for there; /v1 has no such field',
+    ),
 })
 export type ModelOptions = z.output<typeof modelOptionsSchema>

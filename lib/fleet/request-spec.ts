@@ -50,7 +50,7 @@ export interface RequestSpec {
   readonly nodes: Readonly<Record<string, string>>
   /** When the request arrived, in monotonic milliseconds: its place in the queue, also when it is retried after a failed node. */
   readonly arrivedAt: number
-  /** The answer begins with its first token; absent: when the answer is complete. */
+  /** Whether the answer is streamed. A streamed answer begins with its first token, any other when it is complete. */
   readonly streams?: boolean
   /** Nodes that already failed this request. */
   readonly tried: ReadonlySet<string>

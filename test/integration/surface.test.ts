@@ -64,7 +64,7 @@ type Row = readonly [
   expected: 'ok' | 'refused' | 'admin only',
   api: string,
 ]
-/** The paths of docs/ollama.md#requests, one by one. */
+/** The paths of docs/architecture.md#what-a-client-sees, one by one. */
 const rows: readonly Row[] = [
   ['HEAD', '/', 'ollama', 'ok', 'inventory'],
   ['GET', '/', 'ollama', 'ok', 'inventory'],

@@ -87,14 +87,22 @@ suite('a caller on loopback', () => {
       '192.168.1.1',
     ]
     for (const host of [...own, 'host.docker.internal:11435', ...addresses, '[fd00::1]:11435'])
-      assert.equal(statusOf(await wire.send(withHost(post('/api/chat', chat), host))), 200, host)
+      assert.equal(
+        statusOf(await wire.send(withHost(post('/api/chat', chat), host), /"done":true/)),
+        200,
+        host,
+      )
   })
 
   test('may name what auth.hosts names, and any host with a key (341)', async () => {
     const config = { auth: { hosts: ['llm.example.com', '*.corp.example'] } }
     await using wire = await startWireGateway({ keys, config })
     for (const host of ['llm.example.com:443', 'LLM.example.com', 'a.b.corp.example'])
-      assert.equal(statusOf(await wire.send(withHost(post('/api/chat', chat), host))), 200, host)
+      assert.equal(
+        statusOf(await wire.send(withHost(post('/api/chat', chat), host), /"done":true/)),
+        200,
+        host,
+      )
     const foreign = (headers: string) => wire.send(withHost(post('/api/chat', chat, headers), 'corp.example'))
     assert.equal(statusOf(await foreign('')), 403)
     assert.equal(statusOf(await foreign('Authorization: Bearer ollama\r\n')), 403)
@@ -125,7 +133,8 @@ suite('a caller on loopback', () => {
           loopback,
           config: { auth: { hosts: ['x'], ...loopbackRule } },
         })
-        const ask = (more: string) => wire.send(post('/api/chat', chat, `${header}\r\n${more}`))
+        const ask = (more: string) =>
+          wire.send(post('/api/chat', chat, `${header}\r\n${more}`), /"done":true/)
         const refusal = await ask('')
         assert.equal(statusOf(refusal), 403)
         assert.match(refusal, /came through a proxy .*llamero key create/)
@@ -134,7 +143,7 @@ suite('a caller on loopback', () => {
         assert.equal(wire.node.received.length, 0)
         assert.equal(statusOf(await ask(bearer)), 200)
         assert.equal(
-          statusOf(await wire.send(get('/', `Host: x\r\n${header}\r\n`))),
+          statusOf(await wire.send(get('/', `Host: x\r\n${header}\r\n`), /is running/)),
           200,
           'the heartbeat is open',
         )

@@ -49,10 +49,10 @@ const maxNamed = 3
  * replace them. The store is recognised by its uid.
  *
  *     trusted   the documents in the store are in force; also as long as no uid is known
- *     emptied   same uid, but every node or every key is gone: a slip, or what the operator wants
+ *     emptied   same uid, but every node or every API key is gone: a slip, or what the operator wants
  *     foreign   another uid, or none any more: the store was wiped or swapped
  *
- *     trusted -> emptied   every node of an operator is gone, or every key where there were several
+ *     trusted -> emptied   no node is left, and an operator had registered some; or no API key is left of several
  *     trusted -> foreign   the uid is another one or gone, and documents in force are missing
  *     emptied -> trusted   a document is back, three lists over 30 s agree, or an operator accepts the store
  *     foreign -> trusted   every document in force is back, or an operator accepts the store
@@ -199,7 +199,7 @@ function doubtOf(known: Content<string | null>, offered: Content<StoreUid | null
   return { kind: 'foreign', reason: `${what}, and it lacks ${list(lost)} of ${before.length} documents` }
 }
 
-/** The last key of all may be revoked, and that takes effect at once: only keys in the plural are protected. */
+/** The last API key of all may be revoked, and that takes effect at once: only several are protected. */
 function doubtEmptied(known: StoredDocuments, offered: StoredDocuments): Doubt | null {
   const emptied = [
     { what: 'node', least: 1, before: [...known.nodes.values()], after: [...offered.nodes.values()] },

@@ -48,8 +48,10 @@ const ownFaults = /^(invalid |option |template:|json schema|failed to parse)/i
  */
 const quoted = /"(?:[^"\\]|\\.)*"|`[^`]*`|<[^>]*>/g
 
+/** Another node may be asked, as long as the caller has no byte (see `judgeFailure`), and the node did badly. */
 const again = { elsewhere: true, sign: 'bad' } as const
 const modelFailed = { elsewhere: true, sign: 'neutral', effect: 'model' } as const
+/** No other node would do better: the node did its part. */
 const final = { elsewhere: false, sign: 'good' } as const
 
 const byFault: Readonly<Record<UpstreamFault, FailureVerdict>> = {
@@ -79,7 +81,7 @@ const byStatus: Readonly<Record<number, FailureVerdict>> = {
   401: { elsewhere: true, sign: 'neutral' }, // a cloud model, and this node is not signed in
   404: { elsewhere: true, sign: 'good', effect: 'model' }, // the inventory is older than the disk of the node
   429: { elsewhere: true, sign: 'neutral', effect: 'busy' },
-  499: { elsewhere: true, sign: 'neutral' }, // the node says that llamero closed the connection, which it did not
+  499: { elsewhere: true, sign: 'neutral' }, // "client closed request": something between llamero and the node did
   501: final, // the model cannot embed: no other node could do it
   502: again,
   503: { elsewhere: true, sign: 'neutral', effect: 'busy' }, // its queue is full, which is no fault
@@ -98,6 +100,7 @@ export function judgeFailure(outcome: UpstreamOutcome, spec: Judged): FailureVer
       return { elsewhere: false, sign: 'neutral' }
     case 'node-failed': {
       const verdict = byFault[outcome.fault]
+      // The caller has bytes already: no other node can go on where they end, and a second beginning would be no answer.
       const elsewhere = verdict.elsewhere && !outcome.committed
       // The error at the end of a stream may be the request's fault, as a status may.
       return outcome.fault === 'error-line'

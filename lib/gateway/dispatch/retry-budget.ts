@@ -7,8 +7,8 @@ const perSecond = 3
 const perRequest = 0.1
 /**
  * Retries that may be saved and spent at once, or those of one second if that is more. Savings of minutes would allow
- * too many when traffic drops. Up to 150 requests a second the budget allows a tenth of them and at most 45 more in
- * any ten seconds, which is within 1.2 attempts per request from 45 requests a second on; other retries wait.
+ * too many when traffic drops. In ten seconds the budget allows 30 retries or a tenth of the requests, whichever is more,
+ * and 15 saved ones. From 45 requests a second on that is at most 1.2 attempts per request. Other retries wait.
  */
 const mostSaved = 5 * perSecond
 /** Seconds of budget that may be waited for: as long as for a slot. */

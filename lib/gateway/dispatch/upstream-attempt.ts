@@ -182,8 +182,8 @@ export class UpstreamAttempts {
   }
 
   /**
-   * When this node took less time than the slow node before was given, the response was not a long one, and the other
-   * node was overdue.
+   * A request left a slow node and was answered here. If the answer took no longer than the time that the slow node had
+   * been given, the answer is not a long one: then the slow node was overdue, and that is recorded.
    */
   #observeWhole(request: ActiveRequest, attempt: Attempt): void {
     const { slowNode } = request.history

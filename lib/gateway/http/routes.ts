@@ -61,8 +61,9 @@ interface Row {
 }
 
 /**
- * Every path of Ollama (docs/ollama.md#requests). A path that is not in the table does not exist. Paths match
- * exactly; a query is ignored and not forwarded.
+ * The paths of llamero, which are those of Ollama and `/v1/messages/count_tokens` (docs/architecture.md#what-a-client-sees).
+ * A path that is neither here nor in `patterns` does not exist, unless `routing.unknown_paths` says where such paths go.
+ * Paths match exactly; a query is ignored and not forwarded.
  */
 const table: ReadonlyMap<string, Row> = new Map([
   forward('/api/chat', 'ollama_chat', 'unless-off'),
