@@ -56,8 +56,9 @@ export async function startApp(settings: Settings, prepare?: (parts: Parts) => P
   const control = await controlPlane(foundation, data)
   const shutdown = new Shutdown(foundation, data, control)
 
-  const bound = await openPorts(foundation, data.listener, control, prepare)
   await checkSomaxconn(log)
+  // Nothing is awaited from here to the handlers of signals: one that came in between would end a process that has callers.
+  const bound = await openPorts(foundation, data.listener, control, prepare)
   data.ownFaults.start()
   log.info('serving', {
     version,

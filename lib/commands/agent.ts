@@ -40,8 +40,9 @@ export async function agent(flags: Flags, options: AgentOptions, { stderr }: Str
       throw new SettingsError(
         'an agent needs the etcd that the instances share\n  hint: set LLAMERO_ETCD=http://HOST:2379',
       )
+    const exposed = await exposedFiles(flags)
     const running = run(settings, options, await documentOf(options))
-    for (const reason of await exposedFiles(flags)) running.log.warn('a secret is not safe', { reason })
+    for (const reason of exposed) running.log.warn('a secret is not safe', { reason })
     for (const variable of unknown) running.log.warn('unknown environment variable', { variable })
     await untilStopped(running)
     return 0

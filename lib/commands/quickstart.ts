@@ -46,8 +46,9 @@ export async function quickstart(flags: Flags, streams: Streams): Promise<number
   try {
     const app = await start({ cluster: 'quickstart', 'log-level': 'warn', ...flags }, streams.stderr, prepare)
     if (typeof app === 'number') return app
+    const stopped = untilStopped(app)
     streams.stdout.write(welcome(app, nodes, await cliFor(app, flags, streams.executable)))
-    await untilStopped(app)
+    await stopped
     return 0
   } finally {
     for (const { child } of nodes) child?.kill()

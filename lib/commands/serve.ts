@@ -43,8 +43,10 @@ export async function start(
   setFlagsFromString('--no-allocation-site-pretenuring')
   try {
     const unknown = unknownVariables()
-    const app = await startApp(await loadSettings(flags), prepare)
-    for (const reason of await exposedFiles(flags)) app.log.warn('a secret is not safe', { reason })
+    const settings = await loadSettings(flags)
+    const exposed = await exposedFiles(flags)
+    const app = await startApp(settings, prepare)
+    for (const reason of exposed) app.log.warn('a secret is not safe', { reason })
     for (const variable of unknown) app.log.warn('unknown environment variable', { variable })
     return app
   } catch (error) {
@@ -62,7 +64,8 @@ export function lastWords(reason: string): string {
 type Stoppable = Pick<App, 'log' | 'stop' | 'patience'>
 
 /**
- * Resolves when `app` has stopped and its log is written. SIGTERM drains with a grace for load balancers, SIGINT (the
+ * Resolves when `app` has stopped and its log is written. To be called as soon as `app` has started: it handles signals
+ * from then on. SIGTERM drains with a grace for load balancers, SIGINT (the
  * operator at the keyboard) without. A second signal stops at once.
  */
 export async function untilStopped(app: Stoppable): Promise<void> {
