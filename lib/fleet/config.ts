@@ -263,6 +263,8 @@ export const routeSchema = z.strictObject({
     .describe('models to use, in order, when no node can serve the first'),
   nodes: labels.default({}).describe('labels a node must have'),
   options: modelOptionsSchema.optional().describe('options of these requests, before those of "models"'),
-  class: className.exactOptional().describe('priority class of these requests, whatever their key says'),
+  class: className
+    .exactOptional()
+    .describe('priority class of these requests, also when their key names another class'),
 })
 export type RouteSpec = z.output<typeof routeSchema>
