@@ -54,7 +54,9 @@ test('an instance without free file descriptors logs it, blames no node, and rec
   const chatOf = (each: ReturnType<typeof caller>) => each.ask('/api/chat', chat)
   const first = callers.slice(0, 1)
   await until(async () => (await Promise.all(first.map(chatOf)))[0]?.status === 200, 'n answers', 10_000)
+  // Each connection is opened now: when no file is left, a new one would be closed unread.
   for (const each of callers) await each.ask('/api/version')
+  await admin.ask('/livez')
 
   const idle: Socket[] = []
   stack.defer(() => {
