@@ -127,7 +127,7 @@ function conditionOf({
     kind: trouble.kind,
     since: trouble.since.toISOString(),
     reason: trouble.reason,
-    todo: trouble.todo,
+    remedy: trouble.remedy,
   }
   return { ok: state === 'ok', state, problem }
 }

@@ -37,7 +37,7 @@ const store = z.object({
       kind: z.enum(['no-space', 'corrupt', 'no-permission', 'disk-full', 'unwritable']),
       since: z.string().describe('date'),
       reason: z.string(),
-      todo: z.string().describe('the remedy'),
+      remedy: z.string().describe('what to do about it'),
     })
     .nullable()
     .describe('why it refuses calls although it answers; null: it does not'),

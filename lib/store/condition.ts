@@ -11,7 +11,7 @@ export interface Trouble {
   readonly refuses: 'writes' | 'everything'
   /** For the operator: what is wrong, and what to do about it. */
   readonly reason: string
-  readonly todo: string
+  readonly remedy: string
 }
 
 interface Options {
@@ -59,12 +59,12 @@ export class Condition {
     const isNew = trouble.kind !== this.#trouble?.kind || trouble.refuses !== this.#trouble.refuses
     if (isNew || clock.now() - this.#toldAt >= repeatMs) {
       this.#toldAt = clock.now()
-      const { reason, todo } = trouble
+      const { reason, remedy } = trouble
       log.warn(
         trouble.refuses === 'writes'
           ? 'the store is read-only: requests go on'
           : 'the store refuses everything: requests go on with the last configuration',
-        { reason, todo },
+        { reason, remedy },
       )
     }
     if (isNew) this.#become({ ...trouble, since: clock.date() })

@@ -81,9 +81,9 @@ class Fixture {
 }
 
 /** One line at least says what to do, and it is not buried under others. */
-function assertTold(lines: readonly string[], todo: RegExp): void {
+function assertTold(lines: readonly string[], remedy: RegExp): void {
   assert.ok(
-    lines.some((line) => todo.test(line)),
+    lines.some((line) => remedy.test(line)),
     lines.join('\n'),
   )
   assert.ok(lines.length <= 5, lines.join('\n'))

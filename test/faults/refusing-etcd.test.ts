@@ -21,7 +21,7 @@ interface Status {
   readonly store: {
     readonly ok: boolean
     readonly state: string
-    readonly problem: { readonly kind: string; readonly reason: string; readonly todo: string } | null
+    readonly problem: { readonly kind: string; readonly reason: string; readonly remedy: string } | null
   }
   readonly advice: string
   readonly leader: { readonly id: string } | null
@@ -47,7 +47,7 @@ async function assertTold(
   instance: InstanceProcess,
   kind: string,
   state: string,
-  todo: RegExp,
+  remedy: RegExp,
 ): Promise<void> {
   await until(
     async () => (await statusOf(instance)).store.state === state,
@@ -57,11 +57,11 @@ async function assertTold(
   const { store } = await statusOf(instance)
   assert.equal(store.ok, false)
   assert.equal(store.problem?.kind, kind)
-  assert.match(store.problem?.todo ?? '', todo)
+  assert.match(store.problem?.remedy ?? '', remedy)
   assert.equal(await metric(instance, `llamero_store_trouble{kind="${kind}"}`), 1)
   const { stdout, stderr } = await instance.cli('status')
   assert.match(stdout, state === 'read-only' ? /READ-ONLY since/ : /REFUSED since/)
-  assert.match(stderr, todo)
+  assert.match(stderr, remedy)
   const ready = await fetch(`${instance.adminUrl}/readyz`)
   assert.equal(ready.status, 200, 'traffic goes on')
   assert.match(await ready.text(), new RegExp(`^ready\nstore: ${state}, `))
@@ -69,7 +69,7 @@ async function assertTold(
     .split('\n')
     .filter((line) => /the store (is read-only|refuses everything)/.test(line))
   assert.equal(lines.length, 1, lines.join('\n'))
-  assert.match(lines[0] ?? '', todo)
+  assert.match(lines[0] ?? '', remedy)
 }
 
 suite('two instances and an etcd over its quota', () => {
@@ -151,7 +151,7 @@ suite('two instances and an etcd over its quota', () => {
         await until(async () => (await statusOf(instance)).store.state === 'refused', 'refused', 16_000)
         const { problem } = (await statusOf(instance)).store
         assert.equal(problem?.kind, 'corrupt')
-        assert.match(problem?.todo ?? '', /endpoint hashkv/)
+        assert.match(problem?.remedy ?? '', /endpoint hashkv/)
       }
       await client.maintenance.alarm({ action: 'Deactivate', alarm: 'Corrupt' })
       for (const instance of instances)

@@ -130,7 +130,7 @@ describe('etcd that knows its users by the CN of their certificates', () => {
       /do not fit together; those read before stay/.test(`${message}`),
     )
     assert.equal(alarms.length, 1, 'one line in a minute')
-    assert.match(String(alarms[0]?.['todo']), /LoadCredential\), restart the unit/)
+    assert.match(String(alarms[0]?.['remedy']), /LoadCredential\), restart the unit/)
     assert.match(String(alarms[0]?.['validTo']), /GMT/)
     files = other
     await ask()

@@ -19,7 +19,7 @@ async function status(invocation: Invocation, { output, timeout }: RequestOption
   if (problem)
     invocation.terminal.say(
       `warning: the store takes no changes: ${problem.reason}; requests go on`,
-      problem.todo,
+      problem.remedy,
     )
   else if (!answer.store.ok)
     invocation.terminal.say(

@@ -169,7 +169,8 @@ export class Registry {
         instance: id,
         holder: place,
         effect: 'this instance is not ready and does not lead',
-        todo: 'give each instance a unique name (LLAMERO_NAME) and restart it; the registration of a process that was killed ends within seconds',
+        remedy:
+          'give each instance a unique name (LLAMERO_NAME) and restart it; the registration of a process that was killed ends within seconds',
       })
     this.#rival = { boot, place, until: clock.now() + ttlMs }
     this.#record = null

@@ -37,7 +37,8 @@ export class ClockSkew {
       log.warn('the clocks of this machine and of the leader differ', {
         leader,
         aheadSeconds: Math.round(aheadMs / 1000),
-        todo: "check the time synchronisation of both machines (timedatectl): API keys expire by each machine's own clock",
+        remedy:
+          "check the time synchronisation of both machines (timedatectl): API keys expire by each machine's own clock",
       })
   }
 }

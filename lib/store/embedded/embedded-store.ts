@@ -98,8 +98,8 @@ export class EmbeddedStore implements Store {
       return await EmbeddedStore.#openLocked(file, options, await lock(file))
     } catch (error) {
       if (error instanceof StoreError) throw error
-      const { reason, todo } = troubleOf(file, error)
-      throw new StoreError('denied', `the store cannot be opened: ${reason}; ${todo}`, { cause: error })
+      const { reason, remedy } = troubleOf(file, error)
+      throw new StoreError('denied', `the store cannot be opened: ${reason}; ${remedy}`, { cause: error })
     }
   }
 
@@ -281,7 +281,7 @@ function troubleOf(file: string, cause: unknown): Trouble {
       kind: 'unwritable',
       refuses: 'writes',
       reason: `${file} was removed or replaced while llamero runs`,
-      todo: 'put it back, or restart llamero, which then starts with the file it finds',
+      remedy: 'put it back, or restart llamero, which then starts with the file it finds',
     }
   const { code = 'unknown error' } = cause as NodeJS.ErrnoException
   return code === 'ENOSPC' || code === 'EDQUOT'
@@ -289,12 +289,12 @@ function troubleOf(file: string, cause: unknown): Trouble {
         kind: 'disk-full',
         refuses: 'writes',
         reason: `disk full: no room to write ${file}`,
-        todo: 'free space on it, or move the state directory (LLAMERO_STATE)',
+        remedy: 'free space on it, or move the state directory (LLAMERO_STATE)',
       }
     : {
         kind: 'unwritable',
         refuses: 'writes',
         reason: `${file} cannot be written (${code})`,
-        todo: 'check the disk, its mount, its permissions, and the limits of the process',
+        remedy: 'check the disk, its mount, its permissions, and the limits of the process',
       }
 }

@@ -73,7 +73,8 @@ export class EtcdCredentials {
         error: messageOf(cause),
         readAt: readAt.toISOString(),
         validTo,
-        todo: 'replace LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY together; where systemd copies one of them at start (LoadCredential), restart the unit',
+        remedy:
+          'replace LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY together; where systemd copies one of them at start (LoadCredential), restart the unit',
       })
     }
     return this.#usable.context

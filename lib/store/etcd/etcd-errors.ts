@@ -34,7 +34,8 @@ const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuse
     {
       kind: 'no-space',
       reason: 'the quota of etcd is used up',
-      todo: 'compact, defragment, and disarm the alarm with etcdctl (compaction, defrag, alarm disarm), or raise --quota-backend-bytes',
+      remedy:
+        'compact, defragment, and disarm the alarm with etcdctl (compaction, defrag, alarm disarm), or raise --quota-backend-bytes',
     },
   ],
   [
@@ -42,7 +43,8 @@ const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuse
     {
       kind: 'corrupt',
       reason: 'etcd has an alarm for corrupt data',
-      todo: 'find the member with "etcdctl alarm list" and "etcdctl endpoint hashkv --cluster", replace it, then "etcdctl alarm disarm"',
+      remedy:
+        'find the member with "etcdctl alarm list" and "etcdctl endpoint hashkv --cluster", replace it, then "etcdctl alarm disarm"',
     },
   ],
   [
@@ -50,7 +52,7 @@ const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuse
     {
       kind: 'no-permission',
       reason: "the user that our certificate's CN names may not do this",
-      todo: 'grant it a role with readwrite on the prefix (etcdctl role grant-permission)',
+      remedy: 'grant it a role with readwrite on the prefix (etcdctl role grant-permission)',
     },
   ],
   [
@@ -58,7 +60,7 @@ const troubles: readonly (readonly [said: RegExp, trouble: Omit<Trouble, 'refuse
     {
       kind: 'no-permission',
       reason: 'etcd requires authentication',
-      todo: 'set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY to a certificate whose CN is a user of etcd',
+      remedy: 'set LLAMERO_ETCD_CERT and LLAMERO_ETCD_KEY to a certificate whose CN is a user of etcd',
     },
   ],
 ]
@@ -73,15 +75,15 @@ const alarms = [
 export function storeErrorOf(operation: string, cause: unknown): StoreError {
   if (cause instanceof StoreError) return cause
   const fault = faultOf(cause)
-  const todo = adviceOn(cause)
+  const remedy = adviceOn(cause)
   const sentence = `${sentences[fault]} (${operation})`
-  return new StoreError(fault, todo === null ? sentence : `${sentence}; ${todo}`, { cause })
+  return new StoreError(fault, remedy === null ? sentence : `${sentence}; ${remedy}`, { cause })
 }
 
 /** Advice for the operator; null when the fault may pass by itself. */
 export function adviceOn(cause: unknown): string | null {
   const trouble = troubleIn(messageOf(cause))
-  if (trouble) return `${trouble.reason}: ${trouble.todo}`
+  if (trouble) return `${trouble.reason}: ${trouble.remedy}`
   return advice.find(([said]) => said.test(messageOf(cause)))?.[1] ?? null
 }
 

@@ -52,7 +52,7 @@ export class EtcdLink {
   #closed = false
   #answered = true
   /** The last advice in the log, and until when not to repeat it. */
-  #advised: { readonly todo: string | null; readonly until: number } = { todo: null, until: 0 }
+  #advised: { readonly remedy: string | null; readonly until: number } = { remedy: null, until: 0 }
   #instances = 1
   /** Failures in a row, and until when no client is made. */
   #failures = 0
@@ -213,11 +213,11 @@ export class EtcdLink {
   }
 
   #isAdviceDue({ cause }: StoreError): boolean {
-    const todo = adviceOn(cause)
-    if (todo === null) return false
+    const remedy = adviceOn(cause)
+    if (remedy === null) return false
     const now = this.#options.clock.now()
-    const isDue = todo !== this.#advised.todo || now >= this.#advised.until
-    if (isDue) this.#advised = { todo, until: now + repeatMs }
+    const isDue = remedy !== this.#advised.remedy || now >= this.#advised.until
+    if (isDue) this.#advised = { remedy, until: now + repeatMs }
     return isDue
   }
 }

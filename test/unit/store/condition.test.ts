@@ -6,8 +6,13 @@ import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 import { Condition, type Trouble } from '../../../lib/store/condition.ts'
 import { alarmIn, troubleOf } from '../../../lib/store/etcd/etcd-errors.ts'
 
-const full: Trouble = { kind: 'no-space', refuses: 'writes', reason: 'it is full', todo: 'make room' }
-const barred: Trouble = { kind: 'no-permission', refuses: 'everything', reason: 'who asks?', todo: 'say it' }
+const full: Trouble = { kind: 'no-space', refuses: 'writes', reason: 'it is full', remedy: 'make room' }
+const barred: Trouble = {
+  kind: 'no-permission',
+  refuses: 'everything',
+  reason: 'who asks?',
+  remedy: 'say it',
+}
 
 function aCondition() {
   const clock = new VirtualClock()
@@ -90,7 +95,7 @@ test('lasting refusals of etcd are told apart from refusals of one call (308)', 
   ] as const) {
     const trouble = troubleOf(new Error(said), isRead)
     assert.deepEqual([trouble?.kind, trouble?.refuses], [kind, refuses], said)
-    assert.ok(trouble?.reason && trouble.todo)
+    assert.ok(trouble?.reason && trouble.remedy)
   }
   assert.equal(troubleOf(new Error('etcdserver: request is too large'), false), null)
   assert.equal(alarmIn(['memberID:9372538179322589801 alarm:NOSPACE '])?.kind, 'no-space')
