@@ -1,6 +1,7 @@
 import type { Elsewhere } from '../fleet/instance.ts'
 import type { CurrentSnapshot, Snapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
+import { Coalescer } from '../shared/coalesce.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Random } from '../shared/random.ts'
 import { configured } from './configured.ts'
@@ -43,11 +44,13 @@ export class CoreLoop {
   #shownUse: Elsewhere | null = null
   #config: Snapshot['config']
   #isPassPlanned = false
-  #tick: { readonly at: number; readonly cancel: () => void } | null = null
+  /** The only timer, for what time alone changes. It is set only while something waits. */
+  readonly #tick: Coalescer
 
   constructor(options: CoreLoopOptions) {
     const { snapshot, random } = options
     this.#options = options
+    this.#tick = new Coalescer(options.clock, () => this.#ticked())
     this.#facts = new FleetFacts(options)
     this.#config = snapshot.get().config
     const { policy } = this.#config.routing
@@ -105,20 +108,13 @@ export class CoreLoop {
     this.#setTick(now)
   }
 
-  /** The only timer, for what time alone changes. It is set only while something waits. */
   #setTick(now: number): void {
     const at = this.core.nextTickAt(now)
-    if (at !== null && this.#tick && this.#tick.at <= at) return
-    this.#tick?.cancel()
-    this.#tick = null
-    if (at === null) return
-    const { clock } = this.#options
-    const ms = Math.max(1, Math.ceil(at * 1000 - clock.now()))
-    this.#tick = { at, cancel: clock.after(ms, () => this.#ticked()) }
+    if (at === null) this.#tick.cancel()
+    else this.#tick.by(Math.max(Math.ceil(at * 1000), this.#options.clock.now() + 1))
   }
 
   #ticked(): void {
-    this.#tick = null
     this.#options.beforeTick()
     // What other instances run may have changed.
     this.refresh()

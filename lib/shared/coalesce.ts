@@ -18,10 +18,14 @@ export class Coalescer {
 
   /** Has the task run within `ms` milliseconds, and never inside of this call. */
   within(ms: number): void {
-    const at = this.#clock.now() + ms
+    this.by(this.#clock.now() + ms)
+  }
+
+  /** The same, by a time of the clock. */
+  by(at: number): void {
     if (this.#due && this.#due.at <= at) return
     this.cancel()
-    const cancel = this.#clock.after(ms, () => {
+    const cancel = this.#clock.after(at - this.#clock.now(), () => {
       this.#due = null
       this.#run()
     })

@@ -1,4 +1,5 @@
 import type { Clock } from '../../shared/clock.ts'
+import { Coalescer } from '../../shared/coalesce.ts'
 import type { Log } from '../../shared/log.ts'
 import type { Informer } from '../../store/informer.ts'
 import type { Keys } from '../../store/keys.ts'
@@ -32,11 +33,12 @@ export class ChangeBatcher {
   #changed = new Set<string>()
   readonly #unread = new Set<string>()
   #takenAt = Number.NEGATIVE_INFINITY
-  /** Cancels the timer of a pause, or of the next slice. */
-  #cancel: (() => void) | null = null
+  /** After a pause, or for the next slice. */
+  readonly #reading: Coalescer
 
   constructor(options: ChangeBatcherOptions) {
     this.#options = options
+    this.#reading = new Coalescer(options.clock, () => this.#read())
   }
 
   /** Called with the keys of entries that are new, changed or gone. */
@@ -46,21 +48,20 @@ export class ChangeBatcher {
       this.#unread.add(key)
     }
     const isPatient = [...keys].every((key) => this.#options.keys.parse(key)?.folder === 'state/nodes')
-    if (isPatient && this.#cancel) return
+    if (isPatient && this.#reading.isDue) return
     const { clock } = this.#options
     const pauseMs = isPatient ? this.#takenAt + gapMs - clock.now() : 0
-    if (pauseMs > 0) this.#cancel = clock.after(pauseMs, () => this.#read())
+    if (pauseMs > 0) this.#reading.within(pauseMs)
     else this.#read()
   }
 
   stop(): void {
-    this.#cancel?.()
-    this.#cancel = null
+    this.#reading.cancel()
   }
 
   /** Prepares one slice, then lets other work run. After the last slice all changes are put in force together. */
   #read(): void {
-    const { clock, informer, builder } = this.#options
+    const { informer, builder } = this.#options
     this.stop()
     const slice: Entry[] = []
     let chars = 0
@@ -71,7 +72,7 @@ export class ChangeBatcher {
       slice.push(entry)
       chars += entryChars + entry.value.length
       if (chars < sliceChars) continue
-      this.#cancel = clock.after(0, () => this.#read())
+      this.#reading.within(0)
       this.#guarded(() => builder.prepare(slice))
       return
     }

@@ -1,5 +1,6 @@
 import { ChurnMap } from '../../shared/churn-map.ts'
 import type { Clock } from '../../shared/clock.ts'
+import { Coalescer } from '../../shared/coalesce.ts'
 
 /** The lowest speed of a body. */
 export interface BodyPace {
@@ -45,30 +46,29 @@ export class SlowBodies {
   readonly #clock: Clock
   readonly #watched = new ChurnMap<IncomingBody, Watched>()
   #checkedAt = 0
-  #isArmed = false
+  readonly #checking: Coalescer
 
   constructor(clock: Clock) {
     this.#clock = clock
+    this.#checking = new Coalescer(clock, () => this.#check())
   }
 
   add(body: IncomingBody): void {
     const { pace } = body
     this.#watched.set(body, { bytes: body.bytes, pace, leftMs: pace.graceMs })
-    if (!this.#isArmed) this.#arm()
+    if (!this.#checking.isDue) this.#checkLater()
   }
 
   delete(body: IncomingBody): void {
     this.#watched.delete(body)
   }
 
-  #arm(): void {
-    this.#isArmed = true
+  #checkLater(): void {
     this.#checkedAt = this.#clock.now()
-    this.#clock.after(periodMs, () => this.#check())
+    this.#checking.within(periodMs)
   }
 
   #check(): void {
-    this.#isArmed = false
     // After a stall of this process, bytes may wait that were not read in time.
     const elapsedMs = Math.min(this.#clock.now() - this.#checkedAt, 2 * periodMs)
     for (const [body, watched] of this.#watched) {
@@ -76,7 +76,7 @@ export class SlowBodies {
       this.#watched.delete(body)
       body.tooSlow()
     }
-    if (this.#watched.size > 0) this.#arm()
+    if (this.#watched.size > 0) this.#checkLater()
   }
 }
 
