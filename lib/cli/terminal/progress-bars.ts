@@ -1,6 +1,8 @@
 import type { JobState } from '../../fleet/job.ts'
 import { formatDuration } from '../../shared/duration.ts'
+import { columnsOf, cutTo, padTo } from './columns.ts'
 import { bytes } from './format.ts'
+import { printable } from './table.ts'
 
 /** The progress of a job on one node. */
 export interface ProgressRow {
@@ -35,9 +37,9 @@ const longestBar = 50
 export function progressBars(rows: readonly ProgressRow[], screen: Screen): string[] {
   const room = Math.max(2, screen.rows - 2)
   const shown = rows.length <= room ? rows : byInterest(rows).slice(0, room - 1)
-  const nameWidth = Math.max(0, ...shown.map(({ node }) => node.length))
+  const nameWidth = Math.max(0, ...shown.map(({ node }) => columnsOf(node)))
   const width = screen.columns - 1
-  const lines = shown.map((row) => lineOf(row, nameWidth, width).slice(0, width).trimEnd())
+  const lines = shown.map((row) => cutTo(width, lineOf(row, nameWidth, width)).trimEnd())
   const hidden = rows.filter((row) => !shown.includes(row))
   return hidden.length > 0 ? [...lines, `and ${hidden.length} more: ${countsOf(hidden)}`] : lines
 }
@@ -49,13 +51,13 @@ export function progressLine(row: ProgressRow): string {
 }
 
 function lineOf(row: ProgressRow, nameWidth: number, width: number): string {
-  const name = row.node.padEnd(nameWidth)
+  const name = padTo(nameWidth, row.node)
   if (!isMeasured(row)) return `${name}  ${wordsOf(row)}`
-  const words = wordsOf(row).slice(0, wordsWidth).padEnd(wordsWidth)
+  const words = padTo(wordsWidth, cutTo(wordsWidth, wordsOf(row)))
   const [rate = '', left = ''] = paceOf(row)
   const percent = percentOf(row).padStart(4)
   const numbers = `${sizesOf(row, 6)}  ${rate.padStart(8)}  ${left.padStart(4)}`
-  const barWidth = width - `${name}  ${words}  ${percent} ▕▏ ${numbers}`.length
+  const barWidth = width - columnsOf(`${name}  ${words}  ${percent} ▕▏ ${numbers}`)
   if (barWidth >= shortestBar)
     return `${name}  ${words}  ${percent} ${barOf(row, Math.min(longestBar, barWidth))} ${numbers}`
   // On a narrow screen the percentage matters more than the status words.
@@ -68,8 +70,8 @@ function isMeasured({ state, total, error }: ProgressRow): boolean {
 }
 
 function wordsOf({ state, status, error }: ProgressRow): string {
-  if (error !== null) return `${state}: ${error}`
-  return state === 'running' && status !== '' ? status : state
+  if (error !== null) return printable(`${state}: ${error}`)
+  return state === 'running' && status !== '' ? printable(status) : state
 }
 
 /** Rounded down, like the bar: only a complete row shows 100%. */

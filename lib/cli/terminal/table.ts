@@ -1,4 +1,5 @@
 import { styleText } from 'node:util'
+import { columnsOf, cutTo, padTo } from './columns.ts'
 
 export interface Column<Row> {
   readonly title: string
@@ -23,7 +24,9 @@ export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]
   const shown = columns.filter((column) => look.wide || !column.wide)
   const cells = rows.map((row) => shown.map((column) => printable(column.cell(row))))
   const widths = fit(
-    shown.map((column, at) => Math.max(column.title.length, ...cells.map((line) => (line[at] ?? '').length))),
+    shown.map((column, at) =>
+      Math.max(column.title.length, ...cells.map((line) => columnsOf(line[at] ?? ''))),
+    ),
     look.width,
   )
   const lineOf = (texts: readonly string[], colour: boolean) =>
@@ -43,11 +46,11 @@ export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]
 
 /** `name  value` lines for one object. Empty values are shown as "-". Ends in a newline. */
 export function facts(pairs: readonly (readonly [name: string, value: string])[], colour: boolean): string {
-  const width = Math.max(...pairs.map(([name]) => name.length))
+  const width = Math.max(...pairs.map(([name]) => columnsOf(printable(name))))
   return pairs
     .map(([name, value]) => {
       const text = printable(value) || '-'
-      return `${printable(name).padEnd(width)}${gap}${colour ? tint(text) : text}\n`
+      return `${padTo(width, printable(name))}${gap}${colour ? tint(text) : text}\n`
     })
     .join('')
 }
@@ -66,8 +69,7 @@ function fit(widths: readonly number[], limit: number | null): number[] {
 }
 
 function pad(text: string, width: number, align: 'right' | undefined): string {
-  const cut = text.length > width ? `${text.slice(0, width - 1)}…` : text
-  return align === 'right' ? cut.padStart(width) : cut.padEnd(width)
+  return padTo(width, columnsOf(text) > width ? `${cutTo(width - 1, text)}…` : text, align)
 }
 
 const tones = {

@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline'
 import type { CliContext } from '../context.ts'
 import { jsonText, yamlText } from '../documents.ts'
 import type { Output } from '../options.ts'
+import { cutTo } from './columns.ts'
 import type { Screen } from './progress-bars.ts'
 import { printable, type TableLook } from './table.ts'
 
@@ -62,7 +63,7 @@ export class Terminal {
   progress(text: string): void {
     const { stderr } = this.#context
     const line = printable(text)
-    stderr.write(stderr.isTTY ? `${eraseLine}${line.slice(0, (stderr.columns ?? 80) - 1)}` : `${line}\n`)
+    stderr.write(stderr.isTTY ? `${eraseLine}${cutTo((stderr.columns ?? 80) - 1, line)}` : `${line}\n`)
     this.#progressShown = true
   }
 

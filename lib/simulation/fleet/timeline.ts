@@ -1,3 +1,4 @@
+import TinyQueue from 'tinyqueue'
 import type { ModelClock } from '../ollama-model/model-runner.ts'
 
 interface Entry {
@@ -8,9 +9,9 @@ interface Entry {
   action: (() => void) | null
 }
 
-/** Virtual seconds: actions happen in the order of their times, and no time passes between them (a binary heap). */
+/** Virtual seconds: actions happen in the order of their times, and no time passes between them. */
 export class Timeline {
-  readonly #heap: Entry[] = []
+  readonly #entries = new TinyQueue<Entry>([], inOrder)
   #now = 0
   #planned = 0
 
@@ -27,7 +28,7 @@ export class Timeline {
   /** Plans an action; a past time means now. Returns the cancel function, safe to call at any time. */
   at(time: number, action: () => void): () => void {
     const entry: Entry = { at: Math.max(time, this.#now), order: this.#planned++, action }
-    this.#rise(entry)
+    this.#entries.push(entry)
     return () => {
       entry.action = null
     }
@@ -41,52 +42,15 @@ export class Timeline {
   /** Lets time pass while `goesOn` and something is planned. */
   run(goesOn: () => boolean): void {
     while (goesOn()) {
-      const next = this.#shift()
+      const next = this.#entries.pop()
       if (!next) return
       if (!next.action) continue
       this.#now = next.at
       next.action()
     }
   }
-
-  #rise(entry: Entry): void {
-    const heap = this.#heap
-    let at = heap.length
-    heap.push(entry)
-    while (at > 0) {
-      const parent = (at - 1) >> 1
-      const above = heap[parent]
-      if (!above || isBefore(above, entry)) break
-      heap[at] = above
-      at = parent
-    }
-    heap[at] = entry
-  }
-
-  #shift(): Entry | undefined {
-    const heap = this.#heap
-    const first = heap[0]
-    const last = heap.pop()
-    if (!first || !last || first === last) return first
-    let at = 0
-    for (;;) {
-      const child = this.#earlierChild(at)
-      const below = heap[child]
-      if (!below || isBefore(last, below)) break
-      heap[at] = below
-      at = child
-    }
-    heap[at] = last
-    return first
-  }
-
-  #earlierChild(at: number): number {
-    const left = 2 * at + 1
-    const [a, b] = [this.#heap[left], this.#heap[left + 1]]
-    return a && b && isBefore(b, a) ? left + 1 : left
-  }
 }
 
-function isBefore(a: Entry, b: Entry): boolean {
-  return a.at === b.at ? a.order < b.order : a.at < b.at
+function inOrder(a: Entry, b: Entry): number {
+  return a.at - b.at || a.order - b.order
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import stringWidth from 'string-width'
 import { JobPace } from '../../../lib/cli/terminal/pace.ts'
 import { type ProgressRow, progressBars, progressLine } from '../../../lib/cli/terminal/progress-bars.ts'
+import { printable } from '../../../lib/cli/terminal/table.ts'
 
 function aRow(given: Partial<ProgressRow> & { node: string }): ProgressRow {
   return { state: 'running', status: '', completed: 0, total: 0, error: null, rate: null, ...given }
@@ -75,6 +77,18 @@ test('on a low screen changing rows are shown, and the rest is counted', () => {
       'and 2 more: 1 waiting, 1 done',
     ],
   )
+})
+
+test('no bar is wider than the screen when a node answers in wide or in control characters', () => {
+  const answers = ['下载模型清单下载模型清单', '\u001b[2J\u001b[2J\u001b[2J\u001b[2J\u001b[2J']
+  for (const columns of [40, 70, 90])
+    for (const status of answers)
+      for (const row of [{ ...pulling, status }, aRow({ node: 'gpu-a', error: status.repeat(9) })])
+        for (const line of progressBars([row, pulling], { columns, rows: 24 })) {
+          const printed = printable(line)
+          assert.ok(stringWidth(printed) < columns, printed)
+          assert.equal(stringWidth(line), stringWidth(printed))
+        }
 })
 
 test('log lines show the same without bars', () => {

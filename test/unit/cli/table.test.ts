@@ -47,6 +47,44 @@ test('on a narrow terminal the widest column is cut, and no line is longer than 
   for (const line of text.split('\n')) assert.ok(line.length <= 30, line)
 })
 
+test('wide, combining and joined characters are aligned, and cut, by the columns that they take', () => {
+  const foreign = ['模型模型模型模型', 'e\u0301tage', '🇩🇪 rack'].map((name) => ({
+    name,
+    health: 'up',
+    running: 4,
+  }))
+  assert.equal(
+    table(columns, foreign, piped),
+    [
+      'NAME              HEALTH  RUNNING',
+      '模型模型模型模型  up            4',
+      'e\u0301tage             up            4',
+      '🇩🇪 rack           up            4',
+      '',
+    ].join('\n'),
+  )
+  assert.equal(
+    table(columns, foreign, { ...piped, width: 30 }),
+    [
+      'NAME           HEALTH  RUNNING',
+      '模型模型模型…  up            4',
+      'e\u0301tage          up            4',
+      '🇩🇪 rack        up            4',
+      '',
+    ].join('\n'),
+  )
+  assert.equal(
+    facts(
+      [
+        ['名', '1'],
+        ['name', '2'],
+      ],
+      false,
+    ),
+    '名    1\nname  2\n',
+  )
+})
+
 test('colour repeats the state word, keeps the alignment and touches no other cell', () => {
   const plain = table(columns, [...rows, { name: 'up-1', health: 'unknown', running: 0 }], piped)
   const coloured = table(columns, [...rows, { name: 'up-1', health: 'unknown', running: 0 }], {
