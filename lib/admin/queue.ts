@@ -50,7 +50,7 @@ export function queueHandlers({
         ...row(queued, now),
         prompt_tokens: Math.round(request.promptTokens),
         max_tokens: request.maxTokens,
-        labels: request.nodes,
+        labels: request.labels,
         failed_on: [...request.tried],
         ...explained(queued, scheduler, now),
       }

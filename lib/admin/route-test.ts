@@ -64,7 +64,7 @@ function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminConte
     variant: context === undefined ? '' : contextVariant(context),
     tenant,
     class: wish.class,
-    nodes: route?.nodes ?? {},
+    labels: route?.nodes ?? {},
     arrivedAt: admin.clock.now(),
     tried: new Set(),
   }

@@ -47,7 +47,7 @@ export interface RequestSpec {
   /** Name of its priority class. */
   readonly class: string
   /** Labels a node must have. */
-  readonly nodes: Readonly<Record<string, string>>
+  readonly labels: Readonly<Record<string, string>>
   /** When the request arrived, in monotonic milliseconds: its place in the queue, also when it is retried after a failed node. */
   readonly arrivedAt: number
   /** Whether the answer is streamed. A streamed answer begins with its first token, any other when it is complete. */

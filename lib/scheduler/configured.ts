@@ -1,7 +1,7 @@
 import { defaultClass } from '../fleet/classes.ts'
 import type { Config } from '../fleet/config.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
-import { type ClassRule, defaultParameters, type Parameters } from './parameters.ts'
+import { type ClassParameters, defaultParameters, type Parameters } from './parameters.ts'
 
 /** The wait limit of a class over its goal for the first token: the default 60 s make a goal of 5 s. */
 const limitPerGoal = 12
@@ -12,10 +12,10 @@ const settledProbes = 3
 export function configured(snapshot: CurrentSnapshot): Parameters {
   const config = () => snapshot.get().config
   // A config is never changed in place, so its identity tells whether it is the same.
-  let read: { readonly config: Config; readonly rules: ReturnType<typeof classesOf> } | null = null
-  const rules = () => {
-    if (read?.config !== config()) read = { config: config(), rules: classesOf(config()) }
-    return read.rules
+  let read: { readonly config: Config; readonly classes: ReturnType<typeof classesOf> } | null = null
+  const classes = () => {
+    if (read?.config !== config()) read = { config: config(), classes: classesOf(config()) }
+    return read.classes
   }
   // The values that getters replace are left out: V8 makes an object slow (dictionary mode) when a getter replaces a value.
   const {
@@ -33,10 +33,10 @@ export function configured(snapshot: CurrentSnapshot): Parameters {
   return {
     ...parameters,
     get classes() {
-      return rules()
+      return classes()
     },
     get otherClass() {
-      return rules()[defaultClass] ?? otherClass
+      return classes()[defaultClass] ?? otherClass
     },
     get tenantWeights() {
       return config().queue.shares
@@ -64,7 +64,7 @@ export function configured(snapshot: CurrentSnapshot): Parameters {
   }
 }
 
-function classesOf(config: Config): Readonly<Record<string, ClassRule>> {
+function classesOf(config: Config): Readonly<Record<string, ClassParameters>> {
   const { otherClass } = defaultParameters
   return Object.fromEntries(
     config.classes.map(({ name, max_wait = config.queue.max_wait }, rank) => {

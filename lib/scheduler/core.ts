@@ -11,7 +11,7 @@ import type { Effect, SchedulerEvent, SchedulingRequest, WithdrawalReason } from
 import { FleetState } from './fleet/fleet-state.ts'
 import { Swaps } from './fleet/swaps.ts'
 import { type LearnedState, Learning } from './learning/learning.ts'
-import type { ClassRule, Parameters } from './parameters.ts'
+import type { ClassParameters, Parameters } from './parameters.ts'
 import { type Claim, claimsOf } from './queue/claims.ts'
 import { FairQueue } from './queue/fair-queue.ts'
 import { InFlight } from './queue/in-flight.ts'
@@ -46,7 +46,7 @@ export interface QueuedRequest {
  * speeds, prefixes and tenants. Events go in and effects come out: no sockets, no timers.
  */
 export class Core {
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   readonly #learning: Learning
   readonly #fleet: FleetState
   readonly #lists: CandidateLists
@@ -61,13 +61,13 @@ export class Core {
   readonly #pass: SchedulingPass
 
   constructor({ policy, parameters, random, begun = () => {} }: CoreOptions) {
-    this.#rules = parameters
+    this.#parameters = parameters
     this.#learning = new Learning(parameters)
     this.#fleet = new FleetState(this.#learning, parameters.swaps)
     const context: CostContext = {
       fleet: this.#fleet,
       learning: this.#learning,
-      rules: parameters,
+      parameters,
       victims: new WeakMap(),
     }
     this.#lists = new CandidateLists(context)
@@ -81,7 +81,7 @@ export class Core {
     this.#reservation = new TenantReservation(parameters, this.#tenants)
     this.#pass = new SchedulingPass(
       {
-        rules: parameters,
+        parameters,
         lists: this.#lists,
         queue: this.#queue,
         inFlight: this.#inFlight,
@@ -138,8 +138,8 @@ export class Core {
   nextTickAt(now: number): number | null {
     if (!this.hasWork) return null
     const { oldest, changesAt } = this.#queue
-    const expiresAt = oldest ? oldest.since + this.#rules.admission.maxWaitS : Number.POSITIVE_INFINITY
-    return Math.min(now + this.#rules.queue.tickS, changesAt, expiresAt, this.#inFlight.settlesAt)
+    const expiresAt = oldest ? oldest.since + this.#parameters.admission.maxWaitS : Number.POSITIVE_INFINITY
+    return Math.min(now + this.#parameters.queue.tickS, changesAt, expiresAt, this.#inFlight.settlesAt)
   }
 
   /** What a pass would decide on a request now, queued or not. Changes nothing. */
@@ -155,7 +155,7 @@ export class Core {
     this.#pass.usePolicy(policy)
   }
 
-  /** Sorts the queue again: the rules of the classes have changed. */
+  /** Sorts the queue again: the parameters of the classes have changed. */
   reclassify(now: number): void {
     for (const { request, since, plan, dueAt } of [...this.#queue.all()]) {
       this.#queue.remove(request.id, now)
@@ -233,7 +233,12 @@ export class Core {
 
   /** The nodes that other instances should leave to this one for a while, and for which model. */
   claims(now: number): ReadonlyMap<string, Claim> {
-    const parts = { fleet: this.#fleet, lists: this.#lists, queue: this.#queue, rules: this.#rules.swaps }
+    const parts = {
+      fleet: this.#fleet,
+      lists: this.#lists,
+      queue: this.#queue,
+      parameters: this.#parameters.swaps,
+    }
     return claimsOf(parts, now)
   }
 
@@ -269,8 +274,8 @@ export class Core {
     const entry = this.#entryOf(request, list, now)
     // A request that comes back from a failed node was admitted before.
     const isNew = request.tried.size === 0
-    const fleetS = charge(entry, this.#rules) * list.fleetPerToken(now)
-    if (isNew) this.#reservation.requested(request.tenant, entry.rule.rank, fleetS, now)
+    const fleetS = charge(entry, this.#parameters) * list.fleetPerToken(now)
+    if (isNew) this.#reservation.requested(request.tenant, entry.classParameters.rank, fleetS, now)
     this.#queue.add(entry, isNew, now)
   }
 
@@ -279,15 +284,15 @@ export class Core {
   }
 
   #entryOf(request: SchedulingRequest, list: Candidates, now: number): QueueEntry {
-    const rule = this.#ruleOf(request)
+    const classParameters = this.#parametersOf(request)
     const flow = list.flow(now)
     return {
       request,
-      rule,
-      isPicky: request.tried.size > 0 || Object.keys(request.nodes).length > 0,
+      classParameters,
+      isPicky: request.tried.size > 0 || Object.keys(request.labels).length > 0,
       since: now,
-      latestStart: request.arrivedAt + rule.ttftS - request.promptTokens * flow.prefillPerToken,
-      cachedTokens: this.#rules.uses.affinity ? this.#prefixIndex.cachedTokens(request) : new Map(),
+      latestStart: request.arrivedAt + classParameters.ttftS - request.promptTokens * flow.prefillPerToken,
+      cachedTokens: this.#parameters.uses.affinity ? this.#prefixIndex.cachedTokens(request) : new Map(),
       output: restOf(request, 0, this.#learning),
       drainS: flow.perS > 0 ? 1 / flow.perS : 0,
       plan: null,
@@ -295,7 +300,7 @@ export class Core {
     }
   }
 
-  #ruleOf(request: SchedulingRequest): ClassRule {
-    return this.#rules.classes[request.class] ?? this.#rules.otherClass
+  #parametersOf(request: SchedulingRequest): ClassParameters {
+    return this.#parameters.classes[request.class] ?? this.#parameters.otherClass
   }
 }

@@ -29,7 +29,7 @@ export interface SchedulingRequest {
   /** Prefixes of the conversation, the shortest first; empty when unknown. */
   readonly prefixes: readonly Prefix[]
   /** Labels that its node must have. */
-  readonly nodes: Labels
+  readonly labels: Labels
   /** Nodes that have failed it. */
   readonly tried: ReadonlySet<string>
   /** Its first arrival: it keeps its place in the queue after a node failed it. */

@@ -84,10 +84,10 @@ function pickOf(
   return { node, reason: best.state === 'ready' ? 'warm' : 'cold-load' }
 }
 
-function unfitness(node: NodeView, { model, tried, nodes }: SchedulingRequest): Unfitness | null {
+function unfitness(node: NodeView, { model, tried, labels }: SchedulingRequest): Unfitness | null {
   if (!(node.weight > 0)) return unavailability(node)
   if (tried.has(node.name)) return 'tried'
-  if (!matchesLabels(nodes, node.spec.labels)) return 'labels'
+  if (!matchesLabels(labels, node.spec.labels)) return 'labels'
   return node.onDisk.has(model) ? null : 'no-model'
 }
 

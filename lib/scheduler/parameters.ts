@@ -1,5 +1,5 @@
 /** What a priority class promises. */
-export interface ClassRule {
+export interface ClassParameters {
   /** 0 goes first. Strict, except for ageing. */
   readonly rank: number
   /** Goal for the first token, in seconds: requests are ordered by it. */
@@ -31,9 +31,9 @@ export interface Abilities {
 /** Every number of the scheduler (docs/routing.md). Seconds, tokens, bytes. */
 export interface Parameters {
   readonly uses: Abilities
-  readonly classes: Readonly<Record<string, ClassRule>>
+  readonly classes: Readonly<Record<string, ClassParameters>>
   /** For requests of any other class. */
-  readonly otherClass: ClassRule
+  readonly otherClass: ClassParameters
   /** Share of each tenant; 1 for all others. */
   readonly tenantWeights: Readonly<Record<string, number>>
   readonly slots: {

@@ -1,7 +1,7 @@
 import type { CachedTokens } from './cost/prefix-index.ts'
 import type { SchedulingRequest } from './events.ts'
 import type { Runner } from './fleet/runner.ts'
-import type { ClassRule, Parameters } from './parameters.ts'
+import type { ClassParameters, Parameters } from './parameters.ts'
 
 /**
  * What a request waits for: a slot, a load, or its tenant's share, because the tenant asks for much more than its share
@@ -18,7 +18,7 @@ export interface EntryPlan {
 /** A request in the queue. */
 export interface QueueEntry {
   readonly request: SchedulingRequest
-  readonly rule: ClassRule
+  readonly classParameters: ClassParameters
   /** It cannot use every node: it asks for labels, or nodes have failed it. */
   readonly isPicky: boolean
   /** When it entered the queue: later than its arrival if a node failed it. */
@@ -52,18 +52,18 @@ export interface QueuePriority {
  * first; a request that misses its goal anyway steps back once, so as not to make others late (docs/routing.md#order).
  */
 export function queuePriorityOf(
-  { request, rule, latestStart }: QueueEntry,
-  rules: Parameters,
+  { request, classParameters, latestStart }: QueueEntry,
+  parameters: Parameters,
   now: number,
 ): QueuePriority {
-  const { ageingS, late, stepBackS } = rules.queue
+  const { ageingS, late, stepBackS } = parameters.queue
   // Points in time are compared rather than waits, so that rounding never lets a priority outlive its `until`.
-  const lateAt = request.arrivedAt + late * rule.ttftS
-  let rank = rule.rank
+  const lateAt = request.arrivedAt + late * classParameters.ttftS
+  let rank = classParameters.rank
   let risesAt = request.arrivedAt + ageingS
   for (; rank > 0 && now >= risesAt; rank--) risesAt += ageingS
   const isLate = now >= lateAt
-  const key = rules.uses.order ? latestStart + (isLate ? stepBackS : 0) : request.arrivedAt
+  const key = parameters.uses.order ? latestStart + (isLate ? stepBackS : 0) : request.arrivedAt
   const until = Math.min(
     isLate ? Number.POSITIVE_INFINITY : lateAt,
     rank > 0 ? risesAt : Number.POSITIVE_INFINITY,

@@ -138,7 +138,7 @@ suite('the queue in the admin API', () => {
       id: 'r/1',
       prefixes: [{ hash: 123456789, tokens: 10 }],
       tried: new Set(['broken']),
-      nodes: {},
+      labels: {},
       maxTokens: null,
     })
     const { status, body } = await ask('GET', 'queue/r%2F1')

@@ -79,7 +79,7 @@ export function aRequest(request: Partial<SchedulingRequest> = {}): SchedulingRe
     maxTokens: 100,
     embeds: false,
     prefixes: [],
-    nodes: {},
+    labels: {},
     tried: new Set(),
     arrivedAt: 1000,
     ...request,

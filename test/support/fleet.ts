@@ -60,7 +60,7 @@ export function anAsk(ask: Partial<RequestSpec> = {}): RequestSpec {
     variant: '',
     tenant: 'anonymous',
     class: 'default',
-    nodes: {},
+    labels: {},
     arrivedAt: 0,
     tried: new Set(),
     ...ask,

@@ -113,6 +113,6 @@ export function specFor(
   { model, rule, class: named }: ModelChoice,
   variant: string,
 ): RequestSpec {
-  const nodes = rule?.nodes ?? {}
-  return { id, api, model, variant, tenant, class: named, nodes, arrivedAt: startedAt, tried: noNodes }
+  const labels = rule?.nodes ?? {}
+  return { id, api, model, variant, tenant, class: named, labels, arrivedAt: startedAt, tried: noNodes }
 }

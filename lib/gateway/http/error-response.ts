@@ -3,7 +3,7 @@ import type { Dialect } from '../../fleet/request-spec.ts'
 import type { ErrorCode, ProxyError } from '../../shared/errors.ts'
 
 /** Whether a response of this type is a stream of lines or events. */
-export function isStream(contentType: string): boolean {
+export function isStreamType(contentType: string): boolean {
   return contentType.startsWith('application/x-ndjson') || contentType.startsWith('text/event-stream')
 }
 

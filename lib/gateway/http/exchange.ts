@@ -6,14 +6,14 @@ import type { ProxyError } from '../../shared/errors.ts'
 import type { Kind } from './routes.ts'
 
 /** Tokens of a response as its last line counts them; without that, the number of its events. */
-export interface Tokens {
+export interface TokenUsage {
   readonly input: number
   /** Tokens of `input` that were in the prompt cache; absent when the response does not tell. */
   readonly cached?: number
   readonly output: number
 }
 
-export const noTokens: Tokens = { input: 0, output: 0 }
+export const noTokens: TokenUsage = { input: 0, output: 0 }
 
 /** The caller closed the connection. All work for its request ends. */
 export class ClientGone extends Error {
@@ -42,7 +42,7 @@ export interface Trace {
   /** Content type of the response; empty until a node has responded. */
   contentType: string
   /** Tokens read and written for this request, as far as they are known. */
-  tokens: Tokens
+  tokens: TokenUsage
   /** The node wrote its error into the stream. */
   errorIsInStream: boolean
   outcome: RequestOutcome

@@ -1,7 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import { ProxyError } from '../../shared/errors.ts'
 import { viaLlamero } from '../../shared/net/via.ts'
-import { errorBody, isStream, retryHeaders, streamError } from './error-response.ts'
+import { errorBody, isStreamType, retryHeaders, streamError } from './error-response.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 import { endAfterBody } from './finish-response.ts'
 
@@ -26,7 +26,7 @@ function refuse(exchange: Exchange, error: ProxyError): void {
   const { response, request, dialect, publicId } = exchange
   if (response.headersSent) {
     if (exchange.trace.errorIsInStream) response.socket?.destroySoon()
-    else if (isStream(exchange.trace.contentType))
+    else if (isStreamType(exchange.trace.contentType))
       response.write(streamError(dialect, error, publicId), () => response.destroy())
     else response.destroy()
     return

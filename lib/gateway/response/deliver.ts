@@ -1,5 +1,5 @@
 import { isUnlisted } from '../../fleet/request-spec.ts'
-import { isStream } from '../http/error-response.ts'
+import { isStreamType } from '../http/error-response.ts'
 import { HeldDelivery } from './held-delivery.ts'
 import { PassDelivery } from './pass-delivery.ts'
 import type { AnswerHead, ApiRecipient, Delivery } from './response-writer.ts'
@@ -10,5 +10,7 @@ import { WholeDelivery } from './whole-delivery.ts'
 export function deliver(head: AnswerHead, recipient: ApiRecipient): Delivery {
   if (head.status >= 400) return new HeldDelivery(head)
   if (isUnlisted(recipient.api)) return new PassDelivery(head, recipient)
-  return isStream(head.contentType) ? new StreamDelivery(head, recipient) : new WholeDelivery(head, recipient)
+  return isStreamType(head.contentType)
+    ? new StreamDelivery(head, recipient)
+    : new WholeDelivery(head, recipient)
 }

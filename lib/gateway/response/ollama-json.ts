@@ -1,6 +1,6 @@
 import type { Timings } from '../../scheduler/events.ts'
 import { isModestJson } from '../../shared/json/json-shape.ts'
-import type { Tokens } from '../http/exchange.ts'
+import type { TokenUsage } from '../http/exchange.ts'
 
 /** A JSON object in a node's response, in any API (docs/ollama.md#answers). */
 export type Json = Readonly<Record<string, unknown>>
@@ -37,7 +37,7 @@ export function errorText(json: Json): string | null {
 }
 
 /** The token counts of a response or of the last line of a stream; `output` is used when it has none. */
-export function tokensOf(counts: Json | null, output: number): Tokens {
+export function tokensOf(counts: Json | null, output: number): TokenUsage {
   const usage =
     asObject(counts?.['usage']) ?? asObject(asObject(counts?.['response'])?.['usage']) ?? counts ?? {}
   const details = asObject(usage['prompt_tokens_details']) ?? asObject(usage['input_tokens_details']) ?? {}

@@ -1,5 +1,5 @@
 import type { Timings } from '../../scheduler/events.ts'
-import type { Tokens } from '../http/exchange.ts'
+import type { TokenUsage } from '../http/exchange.ts'
 
 /** The fault of a failed attempt. */
 export type UpstreamFault =
@@ -36,7 +36,7 @@ export interface NodeFailed {
   /** Bytes of the response have reached the caller: no other node can answer any more. */
   readonly committed: boolean
   /** Tokens that reached the caller. */
-  readonly tokens: Tokens
+  readonly tokens: TokenUsage
   readonly cause: Error
 }
 
@@ -46,7 +46,7 @@ export type UpstreamFailure = Refused | NodeFailed
 export type UpstreamOutcome =
   | {
       readonly kind: 'done'
-      readonly tokens: Tokens
+      readonly tokens: TokenUsage
       /** Null when unknown. */
       readonly timings: Timings | null
     }

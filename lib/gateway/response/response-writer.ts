@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Api } from '../../fleet/request-spec.ts'
 import { type ModelRename, renameModel } from '../body/rename-model.ts'
-import type { Tokens } from '../http/exchange.ts'
+import type { TokenUsage } from '../http/exchange.ts'
 import type { UpstreamOutcome } from './outcome.ts'
 
 /** The head of a node's response. */
@@ -26,7 +26,7 @@ export interface Delivery {
   /** Bytes of the response have reached the caller. */
   readonly committed: boolean
   /** Tokens that have reached the caller. */
-  readonly tokens: Tokens
+  readonly tokens: TokenUsage
 }
 
 /** The caller, and what to send besides the body. */

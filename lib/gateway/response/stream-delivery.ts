@@ -1,6 +1,6 @@
 import type { Timings } from '../../scheduler/events.ts'
 import { MergedBytes } from '../../shared/merged-bytes.ts'
-import type { Tokens } from '../http/exchange.ts'
+import type { TokenUsage } from '../http/exchange.ts'
 import { writeChunk } from './chunk.ts'
 import type { NodeFailed, UpstreamFault, UpstreamOutcome } from './outcome.ts'
 import { type AnswerHead, type ApiRecipient, type Delivery, ResponseWriter } from './response-writer.ts'
@@ -28,7 +28,7 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
     this.#parser = new StreamParser(recipient.api, head.contentType)
   }
 
-  get tokens(): Tokens {
+  get tokens(): TokenUsage {
     return { input: 0, output: this.#parser.events }
   }
 
@@ -86,7 +86,7 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
     return ready.subarray(0, end)
   }
 
-  #end({ kind, tokens, timings }: Extract<StreamEnd, { tokens: Tokens }>): UpstreamOutcome {
+  #end({ kind, tokens, timings }: Extract<StreamEnd, { tokens: TokenUsage }>): UpstreamOutcome {
     this.recipient.response.end(kind === 'lacks-done' ? 'data: [DONE]\n\n' : undefined)
     const told = timings && this.isSlow ? { ...timings, isReadSlowly: true as const } : timings
     return { kind: 'done', tokens, timings: told ?? this.#measured(tokens) }
@@ -96,7 +96,7 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
    * Times measured here, when the node counts tokens but sends no times. Null for a slow caller, which does not make
    * the node slow.
    */
-  #measured({ input, cached, output }: Tokens): Timings | null {
+  #measured({ input, cached, output }: TokenUsage): Timings | null {
     if (input === 0 || this.isSlow) return null
     const total = this.recipient.elapsedS()
     if (total - this.#headS < leastMeasuredS) return null

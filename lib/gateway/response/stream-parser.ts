@@ -1,14 +1,14 @@
 import type { Api } from '../../fleet/request-spec.ts'
 import type { Timings } from '../../scheduler/events.ts'
 import { MergedBytes } from '../../shared/merged-bytes.ts'
-import type { Tokens } from '../http/exchange.ts'
+import type { TokenUsage } from '../http/exchange.ts'
 import { asObject, errorText, type Json, parseObject, timingsOf, tokensOf } from './ollama-json.ts'
 
 /** How a stream ended, by its last lines. The timings are the node's own. */
 export type StreamEnd =
-  | { readonly kind: 'complete'; readonly tokens: Tokens; readonly timings: Timings | null }
+  | { readonly kind: 'complete'; readonly tokens: TokenUsage; readonly timings: Timings | null }
   /** An OpenAI stream with a finish reason but without `[DONE]`. */
-  | { readonly kind: 'lacks-done'; readonly tokens: Tokens; readonly timings: null }
+  | { readonly kind: 'lacks-done'; readonly tokens: TokenUsage; readonly timings: null }
   /** The last line is an error, which the caller has read. */
   | { readonly kind: 'error'; readonly text: string }
   | { readonly kind: 'truncated' }

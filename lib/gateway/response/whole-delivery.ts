@@ -1,6 +1,6 @@
 import type { Api } from '../../fleet/request-spec.ts'
 import type { Timings } from '../../scheduler/events.ts'
-import { noTokens, type Tokens } from '../http/exchange.ts'
+import { noTokens, type TokenUsage } from '../http/exchange.ts'
 import { HeldPieces } from './answer-memory.ts'
 import { errorText, parseObject, timingsOf, tokensOf } from './ollama-json.ts'
 import type { UpstreamFault, UpstreamOutcome } from './outcome.ts'
@@ -66,7 +66,7 @@ export class WholeDelivery extends ResponseWriter implements Delivery {
 }
 
 interface Reading {
-  readonly tokens: Tokens
+  readonly tokens: TokenUsage
   readonly timings: Timings | null
 }
 

@@ -100,7 +100,7 @@ export class Candidates extends CostTable {
 
   /** Whether more slots are free than are reserved for others with such a demand: one at least, if there are two slots. */
   #hasSpare(free: number, slots: number, others: number): boolean {
-    const { reserve } = this.context.rules.reservation
+    const { reserve } = this.context.parameters.reservation
     return free > Math.min(reserve * slots, Math.max(1, others * slots))
   }
 
@@ -108,7 +108,7 @@ export class Candidates extends CostTable {
     const best = this.#scan(this.#choiceOf(upTo, entry), entry, random, now)
     const least = best < 0 ? Number.POSITIVE_INFINITY : this.cost(best, entry, now)
     // Postponed loads that might cost less, or about the same, are computed first.
-    const isDue = this.computeLoads(least * (1 + this.context.rules.cost.tie), now)
+    const isDue = this.computeLoads(least * (1 + this.context.parameters.cost.tie), now)
     return isDue ? this.#scan(this.#choiceOf(upTo, entry), entry, random, now) : best
   }
 
@@ -123,7 +123,7 @@ export class Candidates extends CostTable {
   }
 
   #scan({ rows, upTo, before }: Choice, entry: QueueEntry, random: Random, now: number): number {
-    const { tie } = this.context.rules.cost
+    const { tie } = this.context.parameters.cost
     let best = -1
     // Infinity and NaN are no costs: a row with them is not chosen.
     let least = 1e300
@@ -180,7 +180,7 @@ export class Candidates extends CostTable {
   #isComing(runner: Runner, row: number): boolean {
     const { swap } = runner.node
     if (swap?.runner !== runner) return false
-    const { hangS } = this.context.rules.swaps
+    const { hangS } = this.context.parameters.swaps
     return (
       swap.requestedAt === null ||
       this.costTerms(row).at < swap.requestedAt + Math.max(hangS, 3 * runner.loadS)
@@ -223,13 +223,13 @@ export class Candidates extends CostTable {
     if (!isPicky) return true
     const node = this.runners[row]?.node
     return (
-      node !== undefined && !request.tried.has(node.name) && matchesLabels(request.nodes, node.facts.labels)
+      node !== undefined && !request.tried.has(node.name) && matchesLabels(request.labels, node.facts.labels)
     )
   }
 
   /** Whether a request may start now. No row becomes free during a pass. */
   get isOpen(): boolean {
-    return this.allFree > 0 || !this.context.rules.uses.lateBinding
+    return this.allFree > 0 || !this.context.parameters.uses.lateBinding
   }
 
   /** Whether a request has any place, now or later. */
@@ -242,7 +242,7 @@ export class Candidates extends CostTable {
    * seconds, where placing every request would take too long.
    */
   flow(now: number): Flow {
-    if (!this.#flow || now - this.#flow.at >= this.context.rules.queue.tickS)
+    if (!this.#flow || now - this.#flow.at >= this.context.parameters.queue.tickS)
       this.#flow = { at: now, flow: flowOf(this, this.context.learning) }
     return this.#flow.flow
   }

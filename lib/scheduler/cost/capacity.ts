@@ -4,13 +4,13 @@ import type { CostContext } from './context.ts'
 
 /** Seconds of the whole fleet, doing nothing else, per token that a tenant is charged; 0 without a node. */
 export function fleetPerToken(runners: readonly Runner[], context: CostContext): number {
-  const { learning, rules } = context
+  const { learning, parameters } = context
   const model = runners[0]?.model ?? ''
   const { prompt, decoding } = learning.usual(model)
   const output = learning.output(model) * decoding
   let perS = 0
   for (const runner of runners) perS += 1 / Math.max(1e-3, soloS(runner, context, prompt, output))
-  const charged = Math.max(1, prompt + rules.queue.outputWeight * output)
+  const charged = Math.max(1, prompt + parameters.queue.outputWeight * output)
   return perS > 0 ? 1 / (perS * charged) : 0
 }
 

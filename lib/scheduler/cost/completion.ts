@@ -12,11 +12,11 @@ export function restOf(request: SchedulingRequest, written: number, learning: Le
 }
 
 /** Bytes that match the runner's speed: those of its model, and more when it is partly outside of the GPU. */
-export function slowBytes({ node, model, residence }: Runner, { rules }: CostContext): number {
+export function slowBytes({ node, model, residence }: Runner, { parameters }: CostContext): number {
   const bytes = node.facts.models.get(model) ?? residence?.size ?? 1
   // Ollama's two numbers may differ by some overhead.
   const isOffloaded = residence ? residence.sizeVram < 0.98 * residence.size : bytes > node.memory
-  return Math.max(1, isOffloaded ? bytes * rules.learning.offloadSlowdown : bytes)
+  return Math.max(1, isOffloaded ? bytes * parameters.learning.offloadSlowdown : bytes)
 }
 
 /** Tokens that llama-server reads in one batch (`num_batch`: Ollama's default). */

@@ -7,6 +7,6 @@ import type { VictimPrices } from './victim-prices.ts'
 export interface CostContext {
   readonly fleet: FleetState
   readonly learning: Learning
-  readonly rules: Parameters
+  readonly parameters: Parameters
   readonly victims: VictimPrices
 }

@@ -81,7 +81,7 @@ export class CostTable {
     this.#freshAt = now
     for (let row = this.#dirty.pop(); row !== undefined; row = this.#dirty.pop()) this.#renewRow(row, now)
     const { length } = this.runners
-    const { tickS } = this.context.rules.queue
+    const { tickS } = this.context.parameters.queue
     const due = Math.min(length, Math.floor(((now - this.#turnedAt) / tickS) * length))
     if (due === 0) return
     this.#turnedAt = now
@@ -109,7 +109,7 @@ export class CostTable {
     this.#isDirty[row] = 0
     const runner = this.runners[row]
     if (!runner) return
-    if (!needsLoad(runner) || !this.context.rules.uses.residency) {
+    if (!needsLoad(runner) || !this.context.parameters.uses.residency) {
       this.#write(row, now, this.#terms[row] ?? null)
       return
     }
@@ -189,7 +189,7 @@ export class CostTable {
     const cost = this.#costs[row]
     if (!runner || !cost) return
     this.#postponed.delete(row)
-    const { tickS } = this.context.rules.queue
+    const { tickS } = this.context.parameters.queue
     const doHold = last?.stamp === runner.node.stamp && now < last.at + tickS
     const terms = doHold ? last : computeTerms(runner, this.context, now)
     this.#start[row] = cost.planned ? earliest(cost.planned) : terms.start

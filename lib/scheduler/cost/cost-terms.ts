@@ -51,7 +51,7 @@ interface Opening {
 /** Computes the terms as of now. */
 export function computeTerms(runner: Runner, context: CostContext, now: number): CostTerms {
   const { node, pace, inFlight } = runner
-  const { cost, uses } = context.rules
+  const { cost, uses } = context.parameters
   const opening = openingOf(runner, context, now)
   const bytes = slowBytes(runner, context)
   const busy = 1 + node.busy - (inFlight.size > 0 ? 1 : 0)
@@ -97,7 +97,7 @@ function openingOf(runner: Runner, context: CostContext, now: number): Opening {
   // The start is unknown until the pause or the trial ends.
   if (runner.barrier === 'busy' || runner.barrier === 'trial' || node.isTried) return never
   if (runner.isHeld) return never
-  if (runner.residence || !context.rules.uses.residency) {
+  if (runner.residence || !context.parameters.uses.residency) {
     if (freeSlots > 0) return { state: 'ready', slotEnds: [], freeSlots, eviction: null }
     // If more requests run than there are slots, the surplus must end first: the last ones to end hold the slots.
     const ends = endsOf(runner, context, now).sort((a, b) => a - b)

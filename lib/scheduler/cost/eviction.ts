@@ -37,10 +37,10 @@ export function evictionFor(runner: Runner, context: CostContext, now: number): 
 /** The cheapest victims that make enough room. */
 function chooseVictims(runner: Runner, context: CostContext, now: number): readonly PricedVictim[] {
   const { node } = runner
-  const { fleet, rules } = context
+  const { fleet, parameters } = context
   const priced = victimsOf(node, context, now)
   let room = node.memory - fleet.size(runner)
-  let places = (node.facts.maxLoaded ?? rules.swaps.maxLoaded) - 1 - priced.length
+  let places = (node.facts.maxLoaded ?? parameters.swaps.maxLoaded) - 1 - priced.length
   for (const { size } of priced) room -= size
   const chosen: PricedVictim[] = []
   const evict = (each: PricedVictim) => {
@@ -64,7 +64,7 @@ function chooseVictims(runner: Runner, context: CostContext, now: number): reado
 
 /** The models in memory, the cheapest to evict first: computed once for all that want their room. */
 function victimsOf(node: HostNode, context: CostContext, now: number): readonly PricedVictim[] {
-  const { tickS } = context.rules.queue
+  const { tickS } = context.parameters.queue
   const last = context.victims.get(node)
   if (last?.stamp === node.stamp && now < last.at + tickS) return last.victims
   const victims = Array.from(node.loaded.values(), (victim) => {
@@ -78,8 +78,8 @@ function victimsOf(node: HostNode, context: CostContext, now: number): readonly 
 }
 
 /** Seconds to load the victim again, times the probability of a request soon; less if it has replicas (docs/routing.md#cost). */
-function missed(victim: Runner, { fleet, learning, rules }: CostContext, now: number): number {
-  const { missedS, replicas: weight } = rules.cost
+function missed(victim: Runner, { fleet, learning, parameters }: CostContext, now: number): number {
+  const { missedS, replicas: weight } = parameters.cost
   const replicas = fleet.replicas(victim)
   const again = victim.pace.node.loadS(victim.node.facts.models.get(victim.model) ?? fleet.size(victim))
   const arrivalRate = learning.arrivalRate(victim.model, (variant) => victim.serves(variant), now)

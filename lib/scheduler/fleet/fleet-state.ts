@@ -7,7 +7,7 @@ import type { Runner } from './runner.ts'
 /** All nodes, and what they have in memory. */
 export class FleetState {
   readonly #learning: Learning
-  readonly #rules: Parameters['swaps']
+  readonly #parameters: Parameters['swaps']
   readonly #nodes = new Map<string, NodeState>()
   /** Nodes that left the fleet while requests ran there: the requests still run when the node comes back. */
   readonly #departed = new Map<string, NodeState>()
@@ -17,9 +17,9 @@ export class FleetState {
   /** Bytes in memory as last seen on any node, by model. */
   readonly #sizes = new Map<string, number>()
 
-  constructor(learning: Learning, rules: Parameters['swaps']) {
+  constructor(learning: Learning, parameters: Parameters['swaps']) {
     this.#learning = learning
-    this.#rules = rules
+    this.#parameters = parameters
   }
 
   /** Increases when a model comes into memory or leaves it, and when the fleet changes. */
@@ -86,7 +86,7 @@ export class FleetState {
   size({ model, residence, node }: Runner): number {
     const seen = residence?.size ?? this.#sizes.get(model)
     if (seen !== undefined) return seen
-    const { memoryPerByte, memoryBesides } = this.#rules
+    const { memoryPerByte, memoryBesides } = this.#parameters
     return memoryPerByte * (node.facts.models.get(model) ?? 0) + memoryBesides
   }
 
@@ -98,7 +98,7 @@ export class FleetState {
   }
 
   #add(facts: NodeFacts): NodeState {
-    const node = this.#departed.get(facts.name) ?? new NodeState(facts, this.#learning, this.#rules)
+    const node = this.#departed.get(facts.name) ?? new NodeState(facts, this.#learning, this.#parameters)
     this.#departed.delete(facts.name)
     this.#nodes.set(facts.name, node)
     return node

@@ -10,7 +10,7 @@ export class NodeState implements HostNode {
   readonly name: string
   readonly gpu = new GpuClock()
   readonly #learning: Learning
-  readonly #rules: Parameters['swaps']
+  readonly #parameters: Parameters['swaps']
   readonly #memory: NodeMemory
   /** Until when no swap is tried again, and why, by runner. */
   readonly #paused = new Map<Runner, SwapPause>()
@@ -22,11 +22,11 @@ export class NodeState implements HostNode {
   #stamp = 0
   #followers: (() => void)[] = []
 
-  constructor(facts: NodeFacts, learning: Learning, rules: Parameters['swaps']) {
+  constructor(facts: NodeFacts, learning: Learning, parameters: Parameters['swaps']) {
     this.name = facts.name
     this.#facts = facts
     this.#learning = learning
-    this.#rules = rules
+    this.#parameters = parameters
     this.#memory = new NodeMemory(this, learning)
   }
 
@@ -154,7 +154,7 @@ export class NodeState implements HostNode {
   pause(runner: Runner, isFailed: boolean, now: number): void {
     // Callers choose variants, so expired pauses must not pile up.
     for (const [other, { until }] of this.#paused) if (until <= now) this.#paused.delete(other)
-    this.#paused.set(runner, { until: now + this.#rules.pauseS, isFailed })
+    this.#paused.set(runner, { until: now + this.#parameters.pauseS, isFailed })
   }
 
   /** The pause that keeps the runner from being loaded, if there is one. */
@@ -171,7 +171,7 @@ export class NodeState implements HostNode {
   swapped(isLoaded: boolean, kept: readonly string[], size: number, now: number): void {
     const swap = this.#swap
     if (!swap) return
-    this.#memory.swapped(swap, kept, isLoaded ? size : null, now + this.#rules.settleS)
+    this.#memory.swapped(swap, kept, isLoaded ? size : null, now + this.#parameters.settleS)
     this.endSwap()
   }
 }

@@ -12,12 +12,12 @@ type Swapped = Extract<SchedulerEvent, { type: 'swapped' }>
  */
 export class Swaps {
   readonly #fleet: FleetState
-  readonly #rules: Parameters['swaps']
+  readonly #parameters: Parameters['swaps']
   readonly #nodes = new Set<NodeState>()
 
-  constructor(fleet: FleetState, rules: Parameters['swaps']) {
+  constructor(fleet: FleetState, parameters: Parameters['swaps']) {
     this.#fleet = fleet
-    this.#rules = rules
+    this.#parameters = parameters
   }
 
   /** Whether victims still run requests: such a swap may end by time alone. */
@@ -62,7 +62,7 @@ export class Swaps {
     now: number,
   ): void {
     const { model, variant } = swap.runner
-    const isOverdue = now >= swap.since + this.#rules.drainS
+    const isOverdue = now >= swap.since + this.#parameters.drainS
     if (isOverdue) node.pause(swap.runner, false, now)
     if (isOverdue || !node.facts.available || !isWanted(model)) {
       node.endSwap()

@@ -50,7 +50,7 @@ const variantsKept = 100
 
 /** Everything learned from requests. It outlives unloaded runners, and nodes that come and go. */
 export class Learning {
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   readonly #nodes = new Map<string, KnownNode>()
   readonly #outputs = new Map<string, Outputs>()
   readonly #tenantOutputs = new Map<string, Outputs>()
@@ -59,8 +59,8 @@ export class Learning {
   /** By model and variant. */
   readonly #arrivals = new Map<string, Map<string, Arrivals>>()
 
-  constructor(rules: Parameters) {
-    this.#rules = rules
+  constructor(parameters: Parameters) {
+    this.#parameters = parameters
   }
 
   node(name: string): NodePace {
@@ -69,13 +69,13 @@ export class Learning {
 
   runner(node: string, model: string, variant: string): RunnerPace {
     const { pace, runners } = this.#known(node)
-    return obtain(runners, `${model}\n${variant}`, () => new RunnerPace(pace, this.#rules), runnersKept)
+    return obtain(runners, `${model}\n${variant}`, () => new RunnerPace(pace, this.#parameters), runnersKept)
   }
 
   /** Expected remaining output tokens of a tenant's request that has written so many. */
   rest(tenant: string, model: string, written: number): number {
     const own = this.#tenantOutputs.get(`${tenant}\n${model}`)
-    const isEnough = own !== undefined && own.count >= this.#rules.learning.outputsOfTenant
+    const isEnough = own !== undefined && own.count >= this.#parameters.learning.outputsOfTenant
     return (isEnough ? own : this.#outputsOf(model)).rest(written)
   }
 
@@ -92,7 +92,7 @@ export class Learning {
   arrived({ model, variant, promptTokens, embeds }: SchedulingRequest, now: number): void {
     const ofModel = obtain(this.#arrivals, model, noVariants)
     const arrivals = obtain(ofModel, variant, noArrivals, variantsKept)
-    arrivals.rate = this.#rateOf(arrivals, now) + 1 / this.#rules.learning.arrivalS
+    arrivals.rate = this.#rateOf(arrivals, now) + 1 / this.#parameters.learning.arrivalS
     arrivals.at = now
     const { prompts, decoding } = obtain(this.#usual, model, newUsual)
     prompts.add(promptTokens)
@@ -138,11 +138,11 @@ export class Learning {
   }
 
   #rateOf({ rate, at }: Arrivals, now: number): number {
-    return rate * Math.exp((at - now) / this.#rules.learning.arrivalS)
+    return rate * Math.exp((at - now) / this.#parameters.learning.arrivalS)
   }
 
   #known(name: string): KnownNode {
-    return obtain(this.#nodes, name, () => ({ pace: new NodePace(this.#rules), runners: new Map() }))
+    return obtain(this.#nodes, name, () => ({ pace: new NodePace(this.#parameters), runners: new Map() }))
   }
 
   #outputsOf(model: string): Outputs {
@@ -150,7 +150,7 @@ export class Learning {
   }
 
   readonly #newOutputs = () =>
-    new Outputs(this.#rules.learning.outputsKept, this.#rules.learning.outputTokens)
+    new Outputs(this.#parameters.learning.outputsKept, this.#parameters.learning.outputTokens)
 }
 
 /** The value of a key, made when missing; the oldest key makes room. */

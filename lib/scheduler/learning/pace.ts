@@ -20,17 +20,17 @@ const mostStall = 0.95
 
 /** How fast one node is, for all models. */
 export class NodePace {
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   /** Logarithms: twice the speed is as far away as half the speed. */
   readonly #logSpeed: RunningMean
   readonly #disk: RunningMean
   #expectedLogSpeed = 0
   #speed = 1
 
-  constructor(rules: Parameters) {
-    this.#rules = rules
-    this.#logSpeed = new RunningMean(rules.learning.speedMemory)
-    this.#disk = new RunningMean(rules.learning.diskMemory)
+  constructor(parameters: Parameters) {
+    this.#parameters = parameters
+    this.#logSpeed = new RunningMean(parameters.learning.speedMemory)
+    this.#disk = new RunningMean(parameters.learning.diskMemory)
   }
 
   /** Relative to a node of speed 1. */
@@ -46,7 +46,7 @@ export class NodePace {
 
   /** Seconds to load a model of so many bytes. */
   loadS(bytes: number): number {
-    return loadOverheadS + bytes / this.#disk.or(this.#rules.learning.diskBytesPerS)
+    return loadOverheadS + bytes / this.#disk.or(this.#parameters.learning.diskBytesPerS)
   }
 
   loaded(bytes: number, seconds: number): void {
@@ -70,7 +70,7 @@ export class NodePace {
 
   /** Computes the speed: it is read far more often than it changes. */
   #measure(): void {
-    if (this.#rules.uses.speed) this.#speed = Math.exp(this.#logSpeed.or(this.#expectedLogSpeed))
+    if (this.#parameters.uses.speed) this.#speed = Math.exp(this.#logSpeed.or(this.#expectedLogSpeed))
   }
 }
 
@@ -99,7 +99,7 @@ export interface PaceRecord {
 export class RunnerPace {
   readonly node: NodePace
   readonly slots: SlotCount
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   /**
    * Both slopes are fitted to the measured seconds of this runner's streams. Fitted to the ratio between them and the learned
    * solo speed, a constant crowd would pull the solo speed along, and the slope would vanish.
@@ -116,13 +116,13 @@ export class RunnerPace {
   /** Share of the expected cached tokens that were cached. */
   readonly #cached: RunningMean
 
-  constructor(node: NodePace, rules: Parameters) {
-    const { memory, slowdown, stall } = rules.learning
+  constructor(node: NodePace, parameters: Parameters) {
+    const { memory, slowdown, stall } = parameters.learning
     this.node = node
     this.#slowdown = new RelativeSlope({ slope: slowdown, weight: slowdownWeight, least: 0, most: 1 })
     this.#stall = new RelativeSlope({ slope: -stall, weight: stallWeight, least: -mostStall, most: 0 })
-    this.slots = new SlotCount(rules.slots)
-    this.#rules = rules
+    this.slots = new SlotCount(parameters.slots)
+    this.#parameters = parameters
     this.#decode = new RunningMean(memory)
     this.#prefill = new RunningMean(memory)
     this.#held = new RunningMean(memory)
@@ -142,33 +142,33 @@ export class RunnerPace {
 
   /** Seconds per output token of a lone stream. */
   secondsPerToken(bytes: number): number {
-    const { decodeBytesPerS, priorWeight } = this.#rules.learning
+    const { decodeBytesPerS, priorWeight } = this.#parameters.learning
     const prior = bytes / (decodeBytesPerS * this.node.speed)
-    return this.#rules.uses.speed ? this.#decode.shrunk(prior, priorWeight) : prior
+    return this.#parameters.uses.speed ? this.#decode.shrunk(prior, priorWeight) : prior
   }
 
   /** Seconds per output token of a lone stream that prompts of others stall as often as of late. */
   usualSecondsPerToken(bytes: number): number {
-    const held = this.#held.shrunk(0, this.#rules.learning.priorWeight)
+    const held = this.#held.shrunk(0, this.#parameters.learning.priorWeight)
     return this.secondsPerToken(bytes) / (1 - this.stall * held)
   }
 
   /** Prompt tokens per second of a lone request. */
   prefillRate(bytes: number): number {
-    const { prefillBytesPerS, priorWeight } = this.#rules.learning
+    const { prefillBytesPerS, priorWeight } = this.#parameters.learning
     const prior = bytes / (prefillBytesPerS * this.node.speed)
-    return 1 / (this.#rules.uses.speed ? this.#prefill.shrunk(prior, priorWeight) : prior)
+    return 1 / (this.#parameters.uses.speed ? this.#prefill.shrunk(prior, priorWeight) : prior)
   }
 
   /** Prompt tokens per second of a request that finds so many prompts being read, while others arrive as of late. */
   prefillRateAmong(readers: number, bytes: number): number {
-    const crowd = this.#crowd.shrunk(1, this.#rules.learning.priorWeight)
+    const crowd = this.#crowd.shrunk(1, this.#parameters.learning.priorWeight)
     return this.prefillRate(bytes) / (crowd * sharedBy(readers))
   }
 
   /** Share of the prefix index's expected tokens that is really cached. */
   get cachedShare(): number {
-    return this.#cached.shrunk(1, this.#rules.learning.priorWeight)
+    return this.#cached.shrunk(1, this.#parameters.learning.priorWeight)
   }
 
   /** @param tokens written in so many seconds. */
@@ -182,7 +182,7 @@ export class RunnerPace {
     this.#stall.add(held, amongOthers / each)
     const solo = (each * (1 - this.stall * held)) / (1 + this.slowdown * others)
     this.#decode.add(solo)
-    this.node.decoded(bytes / (this.#rules.learning.decodeBytesPerS * solo))
+    this.node.decoded(bytes / (this.#parameters.learning.decodeBytesPerS * solo))
   }
 
   /** @param prompt read in so many seconds. */

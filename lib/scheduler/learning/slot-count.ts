@@ -24,7 +24,7 @@ interface Refusal {
  * or learned from the waits on the node. A busy answer of the node halves it in both cases.
  */
 export class SlotCount {
-  readonly #rules: Parameters['slots']
+  readonly #parameters: Parameters['slots']
   #learned: number | null = null
   /** The configured number when it was learned: a new configuration discards what was learned. */
   #learnedUnder: number | null = null
@@ -32,14 +32,14 @@ export class SlotCount {
   #heldUntil = 0
   #prompt = 0
 
-  constructor(rules: Parameters['slots']) {
-    this.#rules = rules
+  constructor(parameters: Parameters['slots']) {
+    this.#parameters = parameters
   }
 
   /** @param configured the operator's number, which is never exceeded; null: none. */
   count(configured: number | null): number {
     this.#adopt(configured)
-    if (configured === null) return this.#learned ?? this.#rules.initial
+    if (configured === null) return this.#learned ?? this.#parameters.initial
     return Math.min(configured, this.#learned ?? configured)
   }
 
@@ -54,7 +54,7 @@ export class SlotCount {
   ): void {
     const count = this.count(configured)
     if (streams < count) return
-    const { longWaitS, promptWaitS } = this.#rules
+    const { longWaitS, promptWaitS } = this.#parameters
     if (nodeWaitS > longWaitS + batchWaitS) {
       this.#prompt = 0
       // Waits may have other causes, so only a refusal lowers a configured number. Requests that began under a higher limit
@@ -64,7 +64,7 @@ export class SlotCount {
     }
     if (nodeWaitS < promptWaitS) this.#prompt++
     else if (nodeWaitS > promptWaitS + batchWaitS) this.#prompt = 0
-    if (this.#prompt < this.#rules.evidence || !isWanted || now < this.#heldUntil) return
+    if (this.#prompt < this.#parameters.evidence || !isWanted || now < this.#heldUntil) return
     this.#prompt = 0
     if (count < (configured ?? Number.POSITIVE_INFINITY)) this.#learned = count + 1
   }
@@ -101,7 +101,7 @@ export class SlotCount {
   #limit(count: number, now: number): void {
     this.#learned = count
     this.#limitedAt = now
-    this.#heldUntil = now + this.#rules.holdS
+    this.#heldUntil = now + this.#parameters.holdS
     this.#prompt = 0
   }
 }

@@ -18,13 +18,13 @@ export interface Claim {
   readonly inTheWay: readonly string[]
 }
 
-type Rules = Parameters['swaps']
+type SwapParameters = Parameters['swaps']
 
 interface ClaimParts {
   readonly fleet: FleetState
   readonly lists: CandidateLists
   readonly queue: FairQueue
-  readonly rules: Rules
+  readonly parameters: SwapParameters
 }
 
 /**
@@ -33,18 +33,18 @@ interface ClaimParts {
  * memory since, a queued request for a model that is in memory nowhere.
  */
 export function claimsOf(
-  { fleet, lists, queue, rules }: ClaimParts,
+  { fleet, lists, queue, parameters }: ClaimParts,
   now: number,
 ): ReadonlyMap<string, Claim> {
   const claims = new Map<string, Claim>()
   for (const node of fleet.nodes) {
-    const claim = loadClaim(node, rules, now) ?? sentClaim(node, rules, now)
+    const claim = loadClaim(node, parameters, now) ?? sentClaim(node, parameters, now)
     if (claim) claims.set(node.name, claim)
   }
   const seen = new Set<Candidates>()
   for (const entry of queue.all()) {
     const { request, since } = entry
-    if (now < since + rules.claimS) break // the queue is in order of arrival
+    if (now < since + parameters.claimS) break // the queue is in order of arrival
     const list = lists.of(request, now)
     if (seen.has(list)) continue
     seen.add(list)
@@ -56,7 +56,7 @@ export function claimsOf(
 }
 
 /** The claim of a load under way: its victims get no new requests, and once the load is late, no other model does. */
-function loadClaim(node: NodeState, { claimS }: Rules, now: number): Claim | null {
+function loadClaim(node: NodeState, { claimS }: SwapParameters, now: number): Claim | null {
   const { swap } = node
   if (!swap || swap.requestedAt === null) return null
   const { runner, requestedAt, victims } = swap
@@ -67,7 +67,7 @@ function loadClaim(node: NodeState, { claimS }: Rules, now: number): Claim | nul
   return { model, since: requestedAt, victims: victims.map((victim) => victim.model), inTheWay: [] }
 }
 
-function sentClaim(node: NodeState, { claimS }: Rules, now: number): Claim | null {
+function sentClaim(node: NodeState, { claimS }: SwapParameters, now: number): Claim | null {
   let first: Claim | null = null
   for (const runner of node.unloadedInUse)
     for (const { startedAt, firstTokenAt } of runner.inFlight.values()) {

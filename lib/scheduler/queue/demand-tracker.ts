@@ -19,7 +19,7 @@ interface Due {
 
 /** Tracks how much of the fleet each tenant has asked for lately. */
 export class DemandTracker {
-  readonly #rules: Parameters['reservation']
+  readonly #parameters: Parameters['reservation']
   readonly #tenants: Tenants
   /** By account. */
   readonly #demands = new Map<string, Demand>()
@@ -29,8 +29,8 @@ export class DemandTracker {
   #fair: number | null = null
   #levelledAt = Number.NEGATIVE_INFINITY
 
-  constructor(rules: Parameters['reservation'], tenants: Tenants) {
-    this.#rules = rules
+  constructor(parameters: Parameters['reservation'], tenants: Tenants) {
+    this.#parameters = parameters
     this.#tenants = tenants
   }
 
@@ -43,14 +43,14 @@ export class DemandTracker {
       this.#levelledAt = Number.NEGATIVE_INFINITY
     }
     for (const each of [demand, this.#all]) {
-      each.rate = this.#rate(each, now) + fleetS / this.#rules.demandS
+      each.rate = this.#rate(each, now) + fleetS / this.#parameters.demandS
       each.at = now
     }
   }
 
   /** Null: the tenant is within its share, the fleet can serve all demand, or every tenant exceeds its share. */
   excess(account: string, now: number): Due | null {
-    if (now >= this.#levelledAt + this.#rules.levelS) this.#levelOut(now)
+    if (now >= this.#levelledAt + this.#parameters.levelS) this.#levelOut(now)
     if (this.#fair === null || !this.#demands.get(account)?.isExcessive) return null
     return { others: this.#fair, share: this.#tenants.weight(account) / this.#weights }
   }
@@ -65,7 +65,7 @@ export class DemandTracker {
     this.#fair = null
     const asking: { readonly demand: Demand; readonly perWeight: number; readonly weight: number }[] = []
     for (const [account, demand] of this.#demands) {
-      if (now >= demand.at + this.#rules.activeS) {
+      if (now >= demand.at + this.#parameters.activeS) {
         this.#demands.delete(account)
         continue
       }
@@ -74,12 +74,12 @@ export class DemandTracker {
       demand.isExcessive = false
       asking.push({ demand, perWeight: this.#rate(demand, now) / weight, weight })
     }
-    if (this.#rate(this.#all, now) <= this.#rules.overload) return
-    let room = this.#rules.overload
+    if (this.#rate(this.#all, now) <= this.#parameters.overload) return
+    let room = this.#parameters.overload
     let weights = this.#weights
     for (const { demand, perWeight, weight } of asking.sort((a, b) => a.perWeight - b.perWeight)) {
       const level = room / weights
-      demand.isExcessive = perWeight > this.#rules.excess * level
+      demand.isExcessive = perWeight > this.#parameters.excess * level
       if (!demand.isExcessive) this.#fair = (this.#fair ?? 0) + perWeight * weight
       room -= Math.min(perWeight, level) * weight
       weights -= weight
@@ -87,6 +87,6 @@ export class DemandTracker {
   }
 
   #rate({ rate, at }: Demand, now: number): number {
-    return rate * Math.exp((at - now) / this.#rules.demandS)
+    return rate * Math.exp((at - now) / this.#parameters.demandS)
   }
 }

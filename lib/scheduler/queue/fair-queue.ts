@@ -15,7 +15,7 @@ interface Position extends QueuedEntry {
 
 /** The queue in order: strict ranks, tenants by tokens served, latest start inside a tenant. */
 export class FairQueue {
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   readonly #tenants: Tenants
   /** By request id, in order of arrival. */
   readonly #positions = new ChurnMap<string, Position>()
@@ -29,8 +29,8 @@ export class FairQueue {
   /** When the next priority changes. */
   #changesAt = Number.POSITIVE_INFINITY
 
-  constructor(rules: Parameters, tenants: Tenants) {
-    this.#rules = rules
+  constructor(parameters: Parameters, tenants: Tenants) {
+    this.#parameters = parameters
     this.#tenants = tenants
   }
 
@@ -58,8 +58,8 @@ export class FairQueue {
   }
 
   /** The current rank of a request; 0 goes first. */
-  rankOf({ request, rule }: QueueEntry): number {
-    return this.#positions.get(request.id)?.priority.rank ?? rule.rank
+  rankOf({ request, classParameters }: QueueEntry): number {
+    return this.#positions.get(request.id)?.priority.rank ?? classParameters.rank
   }
 
   /** The queued requests, grouped by the nodes that they may use. */
@@ -73,11 +73,11 @@ export class FairQueue {
   }
 
   /** Requests for the same model that are ahead of a request: as urgent, or more. */
-  aheadOf({ request, rule }: QueueEntry): number {
+  aheadOf({ request, classParameters }: QueueEntry): number {
     let ahead = 0
     for (const { priority, entry } of this.#positions.values())
       if (
-        priority.rank <= rule.rank &&
+        priority.rank <= classParameters.rank &&
         entry.request.model === request.model &&
         entry.request.id !== request.id
       )
@@ -128,7 +128,7 @@ export class FairQueue {
       tenant: account,
       group,
       backlog,
-      priority: queuePriorityOf(entry, this.#rules, now),
+      priority: queuePriorityOf(entry, this.#parameters, now),
     }
     this.#positions.set(id, position)
     this.#put(position, now)
@@ -173,14 +173,14 @@ export class FairQueue {
         continue
       }
       this.#takeOut(position, now)
-      position.priority = queuePriorityOf(position.entry, this.#rules, now)
+      position.priority = queuePriorityOf(position.entry, this.#parameters, now)
       this.#put(position, now)
     }
   }
 
   /** @param isOver tells groups to skip from then on; skipped requests are not charged. */
   inOrder(isOver: (group: Group) => boolean = () => false): QueueOrder {
-    return new QueueOrder(this.#rules, this.#ranks.length, (rank) => this.#headsOf(rank), isOver)
+    return new QueueOrder(this.#parameters, this.#ranks.length, (rank) => this.#headsOf(rank), isOver)
   }
 
   #headsOf(rank: number): QueueHead[] {
@@ -197,7 +197,7 @@ export class FairQueue {
   }
 
   #newBacklog({ model, class: named, tenant }: SchedulingRequest): Backlog {
-    const backlog = new Backlog(named, tenant, this.#rules.admission.evidence)
+    const backlog = new Backlog(named, tenant, this.#parameters.admission.evidence)
     const ofModel = this.#backlogs.get(model)
     if (ofModel) ofModel.push(backlog)
     else this.#backlogs.set(model, [backlog])

@@ -52,13 +52,13 @@ export class Groups {
   }
 }
 
-function keyOf({ model, variant, nodes, tried }: SchedulingRequest): string {
+function keyOf({ model, variant, labels, tried }: SchedulingRequest): string {
   const key = variant === '' ? model : `${model}\n${variant}`
-  if (tried.size === 0 && isEmpty(nodes)) return key
-  return JSON.stringify([key, Object.entries(nodes).sort(), [...tried].sort()])
+  if (tried.size === 0 && isEmpty(labels)) return key
+  return JSON.stringify([key, Object.entries(labels).sort(), [...tried].sort()])
 }
 
-function isEmpty(labels: SchedulingRequest['nodes']): boolean {
+function isEmpty(labels: SchedulingRequest['labels']): boolean {
   for (const _ in labels) return false
   return true
 }

@@ -31,7 +31,7 @@ interface AccountedRequest extends InFlightRequest {
 /** Requests in flight, from start to end, and what is learned from them. */
 export class InFlight {
   readonly #context: CostContext
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   readonly #queue: FairQueue
   readonly #tenants: Tenants
   readonly #prefixIndex: PrefixIndex
@@ -47,7 +47,7 @@ export class InFlight {
     log: DecisionLog,
   ) {
     this.#context = context
-    this.#rules = context.rules
+    this.#parameters = context.parameters
     this.#queue = lines
     this.#tenants = tenants
     this.#prefixIndex = prefixes
@@ -60,7 +60,7 @@ export class InFlight {
 
   start(entry: QueueEntry, runner: Runner, decision: Decision, now: number): void {
     const { request, cachedTokens } = entry
-    const charged = charge(entry, this.#rules)
+    const charged = charge(entry, this.#parameters)
     this.#tenants.began(this.#tenants.account(request.tenant), charged)
     const inFlight: AccountedRequest = {
       request,
@@ -181,7 +181,8 @@ export class InFlight {
   /** Removes a request. Its tenant pays for what was read and written, even if the caller disconnected. */
   #finish(inFlight: AccountedRequest, now: number, written = inFlight.tokens): void {
     const { request, runner, charged, firstTokenAt } = inFlight
-    const used = firstTokenAt === null ? 0 : request.promptTokens + this.#rules.queue.outputWeight * written
+    const used =
+      firstTokenAt === null ? 0 : request.promptTokens + this.#parameters.queue.outputWeight * written
     this.#byId.delete(request.id)
     runner.node.ended(inFlight, now)
     this.#tenants.ended(this.#tenants.account(request.tenant), used - charged)

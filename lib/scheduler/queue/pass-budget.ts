@@ -10,7 +10,7 @@ import type { Group } from './groups.ts'
  * more for as long as they have one: some of their requests may not use that slot, and the next one may.
  */
 export class PassBudget {
-  readonly #rules: Parameters['queue']
+  readonly #parameters: Parameters['queue']
   /** Used again by each pass. */
   readonly #all: Group[] = []
   /** Groups with requests that were not yet evaluated: those with a free slot, and those without. */
@@ -21,13 +21,13 @@ export class PassBudget {
   #spareOfOpen = 0
   #spareOfBlocked = 0
 
-  constructor(rules: Parameters['queue']) {
-    this.#rules = rules
+  constructor(parameters: Parameters['queue']) {
+    this.#parameters = parameters
   }
 
   /** Gives every group its share for one pass. */
   begin(groups: Iterable<Group>, isOpen: (group: Group) => boolean, now: number): void {
-    const { window, tickS } = this.#rules
+    const { window, tickS } = this.#parameters
     this.#openGroups = 0
     for (const group of groups) {
       group.isOpen = isOpen(group)

@@ -12,11 +12,11 @@ const mostRetryS = 600
  * elsewhere; early refusals keep the service good beyond saturation (docs/routing.md#admission).
  */
 export class QueueLimits {
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   readonly #random: Random
 
-  constructor(rules: Parameters, random: Random) {
-    this.#rules = rules
+  constructor(parameters: Parameters, random: Random) {
+    this.#parameters = parameters
     this.#random = random
   }
 
@@ -27,23 +27,25 @@ export class QueueLimits {
    * @param ttftS predicted seconds from its arrival to its first token.
    */
   check(
-    { request, rule, plan }: QueueEntry,
+    { request, classParameters, plan }: QueueEntry,
     queue: Pick<FairQueue, 'length' | 'drainS' | 'isStanding'>,
     ttftS: number,
   ): 'queue-full' | 'tenant-full' | 'no-capacity' | null {
-    const { maxQueued, tenantS, leastLimitS } = this.#rules.admission
-    if (queue.drainS(request) > Math.max(tenantS, rule.limitS)) return 'tenant-full'
+    const { maxQueued, tenantS, leastLimitS } = this.#parameters.admission
+    if (queue.drainS(request) > Math.max(tenantS, classParameters.limitS)) return 'tenant-full'
     // A large model would never be loaded if no request might wait for it. Few can: a pass places at most `window` requests.
     if (plan?.waitsFor === 'load') return null
     if (queue.length > maxQueued) return 'queue-full'
     // A standing queue only adds delay: then a request that would miss its goal is refused.
-    const limit = queue.isStanding(request) ? rule.ttftS : Math.max(leastLimitS, rule.limitS)
+    const limit = queue.isStanding(request)
+      ? classParameters.ttftS
+      : Math.max(leastLimitS, classParameters.limitS)
     return ttftS > limit ? 'no-capacity' : null
   }
 
   /** Retry-After seconds, with jitter so that callers do not return together. */
   retryAfterS(waitS: number): number {
-    const { jitter } = this.#rules.admission
+    const { jitter } = this.#parameters.admission
     const varied = waitS * (1 + jitter * (2 * this.#random() - 1))
     return Math.min(mostRetryS, Math.max(leastRetryS, varied))
   }

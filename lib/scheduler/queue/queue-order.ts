@@ -23,7 +23,7 @@ export interface QueueHead {
  * finding the next request, and a pass visits dozens.
  */
 export class QueueOrder {
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   readonly #isOver: (group: Group) => boolean
   readonly #ranks: number
   /** Returns the tenants' requests of a rank; called when the walk gets there. */
@@ -36,12 +36,12 @@ export class QueueOrder {
 
   /** @param isOver tells groups to skip from then on; skipped requests are not charged. */
   constructor(
-    rules: Parameters,
+    parameters: Parameters,
     ranks: number,
     headsOf: (rank: number) => QueueHead[],
     isOver: (group: Group) => boolean,
   ) {
-    this.#rules = rules
+    this.#parameters = parameters
     this.#ranks = ranks
     this.#headsOf = headsOf
     this.#isOver = isOver
@@ -56,7 +56,7 @@ export class QueueOrder {
       const head = this.#heads[least]
       const next = head && this.#nextOf(head)
       if (head && next) {
-        head.counter += charge(next.entry, this.#rules) / head.weight
+        head.counter += charge(next.entry, this.#parameters) / head.weight
         this.#head = head
         this.#last = next
         return next

@@ -7,7 +7,7 @@ type Refusal = Extract<Effect, { type: 'refuse' }>
 /** The error for a caller whose request may not wait, or has waited too long. @param holders see `holdersText`. */
 export function refusalOf(
   { reason, retryAfterS: retryAfter }: Pick<Refusal, 'reason' | 'retryAfterS'>,
-  { model, tenant, queued, nodes }: Pick<RequestSpec, 'model' | 'tenant' | 'nodes'> & { queued: number },
+  { model, tenant, queued, labels }: Pick<RequestSpec, 'model' | 'tenant' | 'labels'> & { queued: number },
   holders: () => string,
 ): ProxyError {
   const seconds = Math.ceil(retryAfter)
@@ -23,7 +23,7 @@ export function refusalOf(
     case 'load-failed':
       return new ProxyError('all_nodes_down', {
         model,
-        labels: Object.keys(nodes).length,
+        labels: Object.keys(labels).length,
         holders: holders(),
       })
   }

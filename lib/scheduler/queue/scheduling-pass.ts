@@ -19,7 +19,7 @@ import type { QueueLimits } from './queue-limits.ts'
 import type { ReservationLimits, TenantReservation } from './tenant-reservation.ts'
 
 interface Parts {
-  readonly rules: Parameters
+  readonly parameters: Parameters
   readonly lists: CandidateLists
   readonly queue: FairQueue
   readonly inFlight: InFlight
@@ -48,7 +48,7 @@ export class SchedulingPass {
 
   constructor(parts: Parts, policy: Policy) {
     this.#parts = parts
-    this.#budget = new PassBudget(parts.rules.queue)
+    this.#budget = new PassBudget(parts.parameters.queue)
     this.#chooser = chooserFor(policy, parts.random)
   }
 
@@ -85,8 +85,8 @@ export class SchedulingPass {
 
   /** Refuses requests that have waited too long. */
   #expire(now: number): void {
-    const { queue, rules } = this.#parts
-    const { maxWaitS } = rules.admission
+    const { queue, parameters } = this.#parts
+    const { maxWaitS } = parameters.admission
     for (let { oldest } = queue; oldest && now >= oldest.since + maxWaitS; { oldest } = queue)
       this.#refuse(oldest, 'waited-too-long', this.waitS(oldest, now), now)
   }
@@ -120,7 +120,7 @@ export class SchedulingPass {
 
   /** Returns whether the request left the queue. */
   #place(entry: QueueEntry, rank: number, list: Candidates, now: number): boolean {
-    const { rules, random, reservation } = this.#parts
+    const { parameters, random, reservation } = this.#parts
     const held = this.#heldBack.get(list)
     if (held && held.rank < rank) {
       entry.plan = { node: null, waitsFor: 'slot', startsAt: held.startsAt }
@@ -134,7 +134,7 @@ export class SchedulingPass {
       return this.#refuseHopeless(entry, list, now)
     }
     const { state } = list.costTerms(row)
-    if (state === 'ready' || (state === 'full' && !rules.uses.lateBinding))
+    if (state === 'ready' || (state === 'full' && !parameters.uses.lateBinding))
       return this.#start(entry, list, row, now)
     const free = this.#freeInstead(entry, list, row, now)
     if (free >= 0) return this.#start(entry, list, free, now)
@@ -212,9 +212,9 @@ export class SchedulingPass {
 
   /** Begins a swap if the pass may begin one more for the model. Returns whether it did. */
   #begin(runner: Runner, eviction: NonNullable<CostTerms['eviction']>, now: number): boolean {
-    const { rules, swaps } = this.#parts
+    const { parameters, swaps } = this.#parts
     const begun = this.#begun.get(runner.model) ?? 0
-    if (begun >= rules.swaps.perModel) return false
+    if (begun >= parameters.swaps.perModel) return false
     this.#begun.set(runner.model, begun + 1)
     swaps.begin(runner, eviction.victims, now)
     return true

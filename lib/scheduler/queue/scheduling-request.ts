@@ -15,7 +15,7 @@ export function schedulingRequestOf(spec: RequestSpec, id: string): SchedulingRe
     streams,
     embeds: embeds(api),
     prefixes,
-    nodes: spec.nodes,
+    labels: spec.labels,
     tried: spec.tried,
     arrivedAt: arrivedAt / 1000,
   }

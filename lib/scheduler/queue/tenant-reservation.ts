@@ -16,19 +16,19 @@ export interface ReservationLimits {
  * reservation on telephone lines, the last free slots are closed to the overflowing tenant. Less urgent demand does not count.
  */
 export class TenantReservation {
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   readonly #tenants: Tenants
   /** By rank: demand of that rank, and of more urgent ones. */
   readonly #byRank: DemandTracker[] = []
 
-  constructor(rules: Parameters, tenants: Tenants) {
-    this.#rules = rules
+  constructor(parameters: Parameters, tenants: Tenants) {
+    this.#parameters = parameters
     this.#tenants = tenants
   }
 
   /** A tenant requests so many seconds of the whole fleet's work. */
   requested(tenant: string, rank: number, fleetS: number, now: number): void {
-    this.#byRank[rank] ??= new DemandTracker(this.#rules.reservation, this.#tenants)
+    this.#byRank[rank] ??= new DemandTracker(this.#parameters.reservation, this.#tenants)
     const account = this.#tenants.account(tenant)
     for (let lower = rank; lower < this.#byRank.length; lower++)
       this.#byRank[lower]?.requested(account, fleetS, now)
@@ -36,7 +36,7 @@ export class TenantReservation {
 
   /** Null: the tenant is not held back, because its demand is fair, it runs less than its share, or every tenant floods. */
   limits(tenant: string, rank: number, now: number): ReservationLimits | null {
-    if (!this.#rules.uses.reservation) return null
+    if (!this.#parameters.uses.reservation) return null
     const account = this.#tenants.account(tenant)
     const due = this.#byRank[rank]?.excess(account, now)
     if (!due || this.#tenants.runningShare(account) < due.share) return null

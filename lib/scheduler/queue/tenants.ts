@@ -12,24 +12,24 @@ interface Account {
  * first. A tenant that returns from idleness starts level with those that wait, so that idle time is not saved up.
  */
 export class Tenants {
-  readonly #rules: Parameters
+  readonly #parameters: Parameters
   readonly #accounts = new Map<string, Account>()
   /** The counter of the tenant served last: a newcomer starts there when no tenant waits. */
   #level = 0
   /** Running requests of all tenants. */
   #running = 0
 
-  constructor(rules: Parameters) {
-    this.#rules = rules
+  constructor(parameters: Parameters) {
+    this.#parameters = parameters
   }
 
   /** The name under which a tenant is counted. */
   account(tenant: string): string {
-    return this.#rules.uses.fairness ? tenant : ''
+    return this.#parameters.uses.fairness ? tenant : ''
   }
 
   weight(tenant: string): number {
-    const { tenantWeights } = this.#rules
+    const { tenantWeights } = this.#parameters
     // Operators choose the names, and "constructor" is a possible one.
     return (Object.hasOwn(tenantWeights, tenant) && tenantWeights[tenant]) || 1
   }

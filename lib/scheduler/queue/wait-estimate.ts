@@ -64,7 +64,7 @@ function refusalOf(
   { list, queue, queueLimits }: EstimateInputs,
   now: number,
 ): RefusalReason | null {
-  const { request, rule } = entry
+  const { request, classParameters } = entry
   if (!list.admitsAnywhere(entry)) return 'no-node'
   if (predictedStart === null) return failedLoadOf(entry, list, now) && 'load-failed'
   if (waitsFor === null || waitsFor === 'load') return null
@@ -76,5 +76,7 @@ function refusalOf(
   const ttftS = predictedStart - now + request.promptTokens * list.flow(now).prefillPerToken
   const refusal = queueLimits.check(entry, withIt, ttftS)
   // A more urgent request takes the place of the last one.
-  return refusal === 'queue-full' && (queue.last?.rule.rank ?? 0) > rule.rank ? null : refusal
+  return refusal === 'queue-full' && (queue.last?.classParameters.rank ?? 0) > classParameters.rank
+    ? null
+    : refusal
 }

@@ -221,7 +221,7 @@ function workOf({ request, tried }: Open): SchedulingRequest {
     streams: true,
     embeds: false,
     prefixes: request.prefixes,
-    nodes: {},
+    labels: {},
     tried: new Set(tried),
     arrivedAt: request.at,
   }

@@ -248,7 +248,7 @@ suite('admission', () => {
 
   const nowhere: readonly [what: string, request: Partial<SchedulingRequest>][] = [
     ['a model that no node has', { model: 'z' }],
-    ['labels that no node has', { nodes: { gpu: 'large' } }],
+    ['labels that no node has', { labels: { gpu: 'large' } }],
     ['a request that all nodes have failed', { tried: new Set(['n']) }],
   ]
   for (const [what, request] of nowhere)
@@ -314,7 +314,7 @@ suite('admission', () => {
       })),
     )
     assert.equal(outlook({ class: 'urgent' }).refused, 'no-capacity')
-    assert.equal(outlook({ class: 'urgent', nodes: { zone: 'x' } }).refused, 'no-node')
+    assert.equal(outlook({ class: 'urgent', labels: { zone: 'x' } }).refused, 'no-node')
     assert.equal(
       core.explain(aRequest({ id: 'r1', class: 'batch' }), clock.now).refused,
       null,

@@ -101,6 +101,6 @@ suite('affinity', () => {
     const labelled = nodes.map((node) => ({ ...node, labels: { gpu: node.name } }))
     const { arrive } = aCore(labelled, patience)
     assert.deepEqual(briefly(arrive({ id: 'x', tried: new Set(['n1']) })), ['x on n2'])
-    assert.deepEqual(briefly(arrive({ id: 'y', nodes: { gpu: 'n1' } })), ['y on n1'])
+    assert.deepEqual(briefly(arrive({ id: 'y', labels: { gpu: 'n1' } })), ['y on n1'])
   })
 })

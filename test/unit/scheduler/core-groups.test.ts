@@ -40,7 +40,7 @@ suite('requests that wait for a full node', () => {
       {},
     ],
     ['another tenant and model', other({ models: { b: 5 }, loaded: ['b'] }), { model: 'b', tenant: 'u' }, {}],
-    ['the same model without their labels', other(), {}, { nodes: { pool: 'x' } }],
+    ['the same model without their labels', other(), {}, { labels: { pool: 'x' } }],
     ['the same model, if the node failed only them', other(), {}, { tried: new Set(['other']) }],
   ]
   for (const [what, node, ask, waits] of siblings)

@@ -95,7 +95,7 @@ suite('swaps', () => {
   test('a request that another node failed waits until the load is tried again', () => {
     const nodes = [aNode({ name: 'warm' }), aNode({ name: 'bad', loaded: [] })]
     const { arrive, after, tell } = aCore(nodes, patience)
-    arrive({ id: 'first', nodes: {}, tried: new Set(['warm']) })
+    arrive({ id: 'first', labels: {}, tried: new Set(['warm']) })
     tell({ ...swapped, node: 'bad', model: 'a', ok: false }, { type: 'left', id: 'first' })
     assert.deepEqual(briefly(arrive({ id: 'r', tried: new Set(['warm']) })), [])
     assert.deepEqual(briefly(after(29)), [])

@@ -35,7 +35,7 @@ test('the explanation gives the reason for each node that is passed over, and th
   const scheduler = aScheduler(aSnapshot({ nodes }), { upstreams, clock })
   const onBusy = new Set(nodes.map(({ name }) => name).filter((name) => name !== 'busy'))
   await scheduler.acquire(anAsk({ tried: onBusy }), never)
-  const ask = anAsk({ nodes: { zone: 'a' }, tried: new Set(['tried']) })
+  const ask = anAsk({ labels: { zone: 'a' }, tried: new Set(['tried']) })
   const { pick, panic, perNode } = scheduler.explain(ask)
   assert.ok('node' in pick)
   assert.deepEqual([pick.node.name, pick.reason, panic], ['warm', 'warm', false])

@@ -276,7 +276,7 @@ suite('the scheduler', () => {
       { name: 'other', labels: { gpu: 'big' }, models: ['n:latest'] },
     ]
     const { acquire } = arrange(aLoadedFleet({ nodes }), upstreamsWith({ ejected: 'ejected' }))
-    const ask = { nodes: { gpu: 'big' }, tried: new Set(['tried']) }
+    const ask = { labels: { gpu: 'big' }, tried: new Set(['tried']) }
     assert.equal((await acquire(ask)).node.name, 'ejected')
   })
 
@@ -316,7 +316,7 @@ suite('the scheduler', () => {
     const { acquire } = arrange(
       aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b', labels: { gpu: 'big' } }] }),
     )
-    assert.equal((await acquire({ nodes: { gpu: 'big' } })).node.name, 'b')
+    assert.equal((await acquire({ labels: { gpu: 'big' } })).node.name, 'b')
   })
 
   test('refuses at once when the queue is full', async () => {

@@ -161,7 +161,7 @@ suite('variants', () => {
     ['is cordoned', { ...holder, state: 'cordoned' }, {}],
     ['has no weight', { ...holder, weight: 0 }, {}],
     ['is advised down', { ...holder, health: 'down' }, {}],
-    ['lacks a label that the request asks for', holder, { nodes: { pool: 'x' } }],
+    ['lacks a label that the request asks for', holder, { labels: { pool: 'x' } }],
     ['has failed the request', holder, { tried: new Set(['a']) }],
   ]
   for (const [why, unusable, ask] of useless)
