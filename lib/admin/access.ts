@@ -4,19 +4,22 @@ import type { Middleware } from 'koa'
 import { hashToken } from '../fleet/api-key.ts'
 import { expiryOf, findKey, tokenOf } from '../gateway/http/authenticate.ts'
 import { isTrustedHost, proxyHeaderOf } from '../gateway/http/keyless.ts'
+import { checkCallerHeaders } from '../gateway/http/request-checks.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { isLoopback } from '../shared/net/address.ts'
 import { viaLlamero } from '../shared/net/via.ts'
 import type { AdminContext } from './context.ts'
 
 /**
- * On a loopback listener, refuses requests with a Host that does not name this machine: a web page in a browser here could
- * reach llamero through DNS rebinding. A caller with the admin token or an admin's key is no web page.
+ * Refuses requests with a malformed or repeated Host or key. On a loopback listener, also refuses those with a Host
+ * that does not name this machine: a web page in a browser here could reach llamero through DNS rebinding. A caller with
+ * the admin token or an admin's key is no web page.
  */
 export function localHost(admin: AdminContext): Middleware {
   const isLocal = isLoopback(admin.listen.host)
   return async (context, next) => {
     context.set('via', viaLlamero)
+    checkCallerHeaders(context.req)
     const { headers } = context
     const { auth } = admin.snapshot.get().config
     if (isLocal && !isTrustedHost(headers, auth) && !mayAdminister(headers, admin))

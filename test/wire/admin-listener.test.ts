@@ -69,6 +69,11 @@ suite('the admin listener', () => {
       400,
     ],
     ['what is no HTTP', 'SSH-2.0-OpenSSH\r\n\r\n', 400],
+    ['a second Host', `${head}Host: evil.example\r\n\r\n`, 400],
+    ['a second key', `${head}X-Api-Key: a\r\nX-Api-Key: b\r\n\r\n`, 400],
+    ['brackets around a name', 'GET /livez HTTP/1.1\r\nHost: [localhost]\r\n\r\n', 400],
+    ['a host that is none', 'GET /livez HTTP/1.1\r\nHost: *.localhost\r\n\r\n', 400],
+    ['an empty host', 'GET /livez HTTP/1.1\r\nHost:\r\n\r\n', 400],
   ] as const)
     test(`refuses ${name} with ${status} (347)`, async () => {
       await using listener = await aListener({})

@@ -74,6 +74,7 @@ suite('a caller on loopback', () => {
       hostname().toUpperCase(),
       'localhost',
       'LOCALHOST:80',
+      'localhost:',
       'a.localhost',
       'gpu.local',
     ]
@@ -124,6 +125,17 @@ suite('a caller on loopback', () => {
     'CDN-Loop: cloudflare',
     'Fastly-Client-IP: 127.0.0.1',
     'WL-Proxy-Client-IP: 127.0.0.1',
+    'X_Forwarded_For: 127.0.0.1',
+    'X-RealIP: 127.0.0.1',
+    'Client-IP: 127.0.0.1',
+    'Fly-Client-IP: 127.0.0.1',
+    'X-Vercel-Forwarded-For: 127.0.0.1',
+    'X-Nf-Client-Connection-Ip: 127.0.0.1',
+    'X-Originating-IP: 127.0.0.1',
+    'CF-Ray: 1',
+    'X-Envoy-Original-Path: /',
+    'X-Original-Host: localhost',
+    'Tailscale-User-Login: a@b',
   ]
   for (const header of proxied)
     test(`that came through a proxy (${header}) needs a key at any address (342)`, async () => {

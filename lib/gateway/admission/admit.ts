@@ -60,6 +60,7 @@ export function admit(
     callers: rulesFor(caller, snapshot),
     isAdmin: caller.mayManage,
     numCtx: contextRule(chosen, rule, snapshot),
+    model: chosen,
   })
   const session = sessionOf(exchange.request.headers)
   const origin = { tenant: caller.tenant, model: chosen, session }
@@ -75,7 +76,10 @@ export function admit(
       streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
     },
     // The original bytes are sent, except for the edits.
-    body: applyEdits(bytes, model && chosen === asked ? edits : [...edits, ...named(bytes, scanned, chosen)]),
+    body: applyEdits(
+      bytes,
+      !model || chosen === asked ? edits : [...edits, ...named(bytes, scanned, chosen)],
+    ),
     isFallback,
     rename: !model || chosen === asked || isFallback ? null : { node: chosen, caller: name },
     adjusted: model ? adjusted : [`model=${chosen}`, ...adjusted],

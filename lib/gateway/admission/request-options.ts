@@ -3,8 +3,9 @@ import { type Api, embeds } from '../../fleet/request-spec.ts'
 import { type LoadOptions, loadOptions, writeVariant } from '../../fleet/variant.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { openBrace, openBracket } from '../../shared/json/json-bytes.ts'
+import { FieldNames } from '../body/field-names.ts'
 import { type Edit, editsOf } from '../body/json-edit.ts'
-import { type Field, FieldNames, type Members, type Scanned, valueText } from '../body/json-fields.ts'
+import { type Field, type Members, type Scanned, valueText } from '../body/json-fields.ts'
 import { effectOf } from './keep-alive-policy.ts'
 import { contextIn } from './resolve-model.ts'
 import { serverToolChanges } from './server-tools.ts'
@@ -16,6 +17,8 @@ export interface Rules {
   readonly isAdmin: boolean
   /** For the model that shall answer. */
   readonly numCtx: ModelOptions['num_ctx']
+  /** The model to write into a body that names none. */
+  readonly model?: string
 }
 
 export interface Adjustment {
@@ -60,15 +63,15 @@ const withServerTools: ReadonlySet<Api> = new Set([
   'openai_unlisted',
   'anthropic_messages',
 ])
-const plainNames = new FieldNames(['model', 'stream'])
 const namesByApi = new Map<Api, FieldNames>()
 
 /** The fields that a scan must find for `adjustOptions`: at the top, and in `options`. */
 export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
   if (isNative(api)) return [nativeNames, optionNames]
+  const known = namesByApi.get(api)
+  if (known) return [known]
   const more = [limitFields[api] ?? [], withServerTools.has(api) ? 'tools' : []].flat()
-  if (more.length === 0) return [plainNames]
-  const names = namesByApi.get(api) ?? new FieldNames(['model', 'stream', ...more])
+  const names = new FieldNames(['model', 'stream', 'keep_alive', ...more])
   namesByApi.set(api, names)
   return [names]
 }
@@ -85,12 +88,15 @@ export function adjustOptions(bytes: Buffer, body: Scanned, api: Api, rules: Rul
   // Anthropic's API requires the field: the node refuses a request without it.
   const isMissing = limit !== undefined && api === 'anthropic_messages' && !body.fields.has(limit)
   if (limit && !isMissing) capTokens(bytes, body, limit, rules.callers.num_predict, set)
+  const removed = takesKeepAlive(keepAliveOf(bytes, body, api), rules)
+  const named =
+    body.model || rules.model === undefined ? [] : [['model', JSON.stringify(rules.model)] as const]
   const tools = withServerTools.has(api)
     ? serverToolChanges(bytes, body, rules.callers.server_tools)
     : { edits: [], names: [] }
   return {
-    edits: [...editsOf(bytes, body, { set }), ...tools.edits],
-    adjusted: [...tools.names, ...written('', set)],
+    edits: [...editsOf(bytes, body, { removed, set: new Map([...named, ...set]) }), ...tools.edits],
+    adjusted: [...(removed ? ['keep_alive'] : []), ...tools.names, ...written('', set)],
     variant: '',
     maxTokens: limit ? limitIn(bytes, body, limit, set) : null,
     unloads: false,
@@ -219,7 +225,7 @@ const questions: Readonly<Partial<Record<Api, string>>> = {
 
 function asksForAnswer(bytes: Buffer, { prompt }: Scanned, api: Api): boolean {
   const question = questions[api]
-  // An unknown path is not known to unload.
+  // Only Ollama's own known paths are known to unload.
   if (question === undefined) return true
   return prompt
     .of([question])

@@ -2,8 +2,9 @@ import type { CallerPolicy } from '../../fleet/caller-options.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { openBrace, openBracket, quote } from '../../shared/json/json-bytes.ts'
 import { ScanError } from '../../shared/json/json-walk.ts'
+import { FieldNames } from '../body/field-names.ts'
 import type { Edit } from '../body/json-edit.ts'
-import { FieldNames, type Scanned, scan, valueText } from '../body/json-fields.ts'
+import { type Scanned, scan, valueText } from '../body/json-fields.ts'
 
 /** Tools of a request that its node, not its caller, would run. */
 interface ServerTools {

@@ -1,13 +1,6 @@
-import {
-  backslash,
-  letterF,
-  letterT,
-  openBrace,
-  openBracket,
-  quote,
-  wordAt,
-} from '../../shared/json/json-bytes.ts'
+import { letterF, letterT, openBrace, openBracket, quote } from '../../shared/json/json-bytes.ts'
 import { JsonWalk, ScanError, type WalkListener } from '../../shared/json/json-walk.ts'
+import { FieldNames } from './field-names.ts'
 import { PromptPieces } from './prompt-pieces.ts'
 
 /** The position of a field. */
@@ -41,51 +34,6 @@ export interface Scanned extends Members {
   readonly prompt: PromptPieces
 }
 
-/** Names of fields to look for. */
-export class FieldNames {
-  readonly #names: readonly string[]
-  /** A bit for the first letter of each name, by length with quotes. It rejects most keys. */
-  readonly #letters = new Uint32Array(32)
-
-  constructor(names: readonly string[]) {
-    this.#names = names
-    for (const name of names) {
-      const length = name.length + 2
-      this.#letters[length] = (this.#letters[length] ?? 0) | (1 << (name.charCodeAt(0) & 31))
-    }
-  }
-
-  /**
-   * The name that a key spells (range with quotes). @throws ScanError when Go would accept another spelling: it
-   * compares with Unicode case folding, as these two mappings do (ſ, K).
-   */
-  find(bytes: Buffer, from: number, to: number): string | undefined {
-    if (!this.#mayMatch(bytes, from, to)) return undefined
-    const plain = wordAt(bytes, from + 1, to - 1, this.#names)
-    if (plain !== undefined) return plain
-    const key = JSON.parse(bytes.toString('utf8', from, to)) as string
-    const folded = key.toUpperCase().toLowerCase()
-    const name = this.#names.find((each) => each === folded)
-    if (name !== undefined && key !== name) throw new ScanError(`field "${key}" must be written "${name}"`)
-    return name
-  }
-
-  /** Whether a key (range with quotes) may spell one of the names. An escape or a byte beyond ASCII may hide one. */
-  #mayMatch(bytes: Uint8Array, from: number, to: number): boolean {
-    const length = to - from
-    const letters = this.#letters[length]
-    if (letters && (letters >>> ((bytes[from + 1] as number) & 31)) & 1) return true
-    if (length > maxKeyBytes) return false
-    for (let at = from; at < to; at++) {
-      const byte = bytes[at] as number
-      if (byte === backslash || byte > 0x7f) return true
-    }
-    return false
-  }
-}
-
-/** The longest spelling of a name: six bytes for each of at most 30 letters. */
-const maxKeyBytes = 182
 /**
  * Fields of one object. Usual requests have about twenty; some keys are decoded, which must not be done a million
  * times.

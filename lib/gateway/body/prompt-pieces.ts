@@ -1,4 +1,5 @@
-import { colon, comma, isBase64, isSpace, openBracket, wordAt } from '../../shared/json/json-bytes.ts'
+import { colon, comma, isBase64, isSpace, openBracket } from '../../shared/json/json-bytes.ts'
+import { FieldNames } from './field-names.ts'
 
 /** A piece of the prompt: a text or an item of a list, with the images in it. */
 export interface PromptPiece {
@@ -9,7 +10,7 @@ export interface PromptPiece {
 }
 
 /** Fields that a model reads, in any API (docs/ollama.md#requests, docs/ollama.md#answers). */
-const names = ['system', 'instructions', 'tools', 'messages', 'input', 'prompt', 'images']
+const names = new FieldNames(['system', 'instructions', 'tools', 'messages', 'input', 'prompt', 'images'])
 /** Of a longer list the rest counts as one piece. */
 const maxPieces = 1024
 /** So many bytes without space, escape or full stop are base64, not text. */
@@ -17,11 +18,11 @@ const unbrokenBytes = 128
 const maxMediaTypeBytes = 100
 
 /**
- * Notes the pieces of the prompt while a body is scanned. Of a repeated field the last counts, as for Ollama. A field
- * in another case is missed, which only affects an estimate.
+ * Notes the pieces of the prompt while a body is scanned. A field counts in every spelling that Go accepts, and
+ * of a repeated field the last, as for Ollama: what is removed from a prompt is looked for here.
  */
 export class PromptPieces {
-  readonly #bytes: Uint8Array
+  readonly #bytes: Buffer
   readonly #pieces = new Map<string, PromptPiece[]>()
   /** The pieces of the current value. */
   #current: PromptPiece[] = []
@@ -31,7 +32,7 @@ export class PromptPieces {
   #images = 0
   #imageBytes = 0
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Buffer) {
     this.#bytes = bytes
   }
 
@@ -44,7 +45,7 @@ export class PromptPieces {
 
   /** A field of the body begins. Returns whether it belongs to the prompt. */
   begin(keyStart: number, keyEnd: number, start: number): boolean {
-    const name = wordAt(this.#bytes, keyStart + 1, keyEnd - 1, names)
+    const name = names.findAsGo(this.#bytes, keyStart, keyEnd)
     if (name === undefined) return false
     this.#current = []
     this.#pieces.set(name, this.#current)

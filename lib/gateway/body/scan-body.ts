@@ -1,7 +1,8 @@
 import { ProxyError } from '../../shared/errors.ts'
 import { ScanError } from '../../shared/json/json-walk.ts'
 import { turns } from '../../shared/turns.ts'
-import { type FieldNames, Scan, type Scanned, scan } from './json-fields.ts'
+import type { FieldNames } from './field-names.ts'
+import { Scan, type Scanned, scan } from './json-fields.ts'
 
 /** Names of fields to look for: at the top, and in `options`. */
 type Names = readonly [FieldNames?, FieldNames?]

@@ -6,37 +6,26 @@ import { hostOf, isLocalHost } from '../../shared/net/hosts.ts'
 
 type Auth = Config['auth']
 
-/** Headers that proxies and content networks add; `x-forwarded-*` counts too. */
-const proxyHeaders: ReadonlySet<string> = new Set([
-  'forwarded',
-  'via',
-  'x-forwarded',
-  'forwarded-for',
-  'x-real-ip',
-  'x-client-ip',
-  'x-cluster-client-ip',
-  'x-original-for',
-  'x-original-forwarded-for',
-  'x-remote-ip',
-  'x-remote-addr',
-  'proxy-client-ip',
-  'wl-proxy-client-ip',
-  'x-envoy-external-address',
-  'cdn-loop', // RFC 8586
-  'cf-connecting-ip',
-  'cf-connecting-ipv6',
-  'fastly-client-ip',
-  'true-client-ip',
-  'x-azure-clientip',
-  'x-appengine-user-ip',
-])
+/**
+ * Names of headers that proxies and content networks add: the standard ones, each that names a client's or an original
+ * address, and those that one product puts before all of its own. A list of names alone is never complete.
+ */
+const proxyHeader = new RegExp(
+  [
+    'forward',
+    '^via$|-via$',
+    '(?:client|connecting|connection|real|remote|originating|user|src|source|socket)-?(?:ip(?:v6)?|addr|port)$',
+    '^x-(?:original|rewrite|proxy)|^x-(?:url-)?scheme$|^front-end-https$',
+    '^(?:x-)?(?:akamai|ali-cdn|amz-cf|appengine|arr|azure|bluecoat|cdn|cf|envoy|fastly|fly|incap|nf|nginx|ngrok|railway|squid|sucuri|tailscale|traefik|varnish)(?:-|$)',
+  ].join('|'),
+)
 
 /**
  * The header that shows that a request came through a proxy, or null. The address of the connection is then that of
- * the proxy, and says nothing about the client.
+ * the proxy, and says nothing about the client. "_" counts as "-": some servers write one for the other.
  */
 export function proxyHeaderOf(headers: IncomingHttpHeaders): string | null {
-  for (const name in headers) if (proxyHeaders.has(name) || name.startsWith('x-forwarded-')) return name
+  for (const name in headers) if (proxyHeader.test(name.replaceAll('_', '-'))) return name
   return null
 }
 

@@ -6,9 +6,9 @@ import type { Exchange } from './exchange.ts'
 const maxTargetBytes = 8192
 /** Headers that must not be repeated: two readers could each take another value. */
 const singular = ['host', 'x-api-key', 'authorization']
-/** A port up to 65535. */
+/** A port up to 65535; RFC 3986 allows an empty one. */
 const port = String.raw`(?:[0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])`
-const hostPattern = new RegExp(String.raw`^(?:[\w.-]+|\[[\da-f:.]+\])(?::${port})?$`, 'i')
+const hostPattern = new RegExp(String.raw`^(?:[\w.-]+|\[[\da-f:.]+\])(?::${port}?)?$`, 'i')
 
 /**
  * Refuses what Node's parser accepts and no correct client sends: unknown HTTP versions, a malformed Host, a repeated
@@ -28,20 +28,32 @@ export function checkRequest({ request, path }: Exchange, via: Via): void {
 }
 
 function checkHeaders(request: IncomingMessage, via: Via): void {
-  const { upgrade, host, 'transfer-encoding': encoding } = request.headers
+  const { upgrade, 'transfer-encoding': encoding } = request.headers
   // An offer of HTTP/2 may be ignored. A websocket client would wait for a response to its upgrade.
   if (upgrade !== undefined && upgrade !== 'h2c')
     throw new ProxyError('bad_request', { reason: 'the Upgrade header is not supported' })
   if (encoding !== undefined && (encoding !== 'chunked' || request.httpVersion === '1.0')) {
     throw new ProxyError('bad_request', { reason: 'Transfer-Encoding must be exactly "chunked"' })
   }
-  const repeated = repeatedHeader(request.rawHeaders)
+  checkCallerHeaders(request)
+  if (request.headers.via !== undefined && via.isLoop(request.headers.via))
+    throw new ProxyError('loop_detected')
+}
+
+/**
+ * Refuses a malformed Host, and a repeated Host or key: rights depend on them, on both listeners.
+ *
+ * @throws ProxyError `bad_request`
+ */
+export function checkCallerHeaders({
+  headers: { host },
+  rawHeaders,
+}: Pick<IncomingMessage, 'headers' | 'rawHeaders'>): void {
+  const repeated = repeatedHeader(rawHeaders)
   if (repeated) throw new ProxyError('bad_request', { reason: `more than one ${repeated} header` })
   // HTTP/1.0 needs no Host.
   if (host !== undefined && !hostPattern.test(host))
     throw new ProxyError('bad_request', { reason: 'the Host header must be a host with or without a port' })
-  if (request.headers.via !== undefined && via.isLoop(request.headers.via))
-    throw new ProxyError('loop_detected')
 }
 
 function repeatedHeader(rawHeaders: readonly string[]): string | undefined {

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type NodeChoice, nodeChoiceSchema } from '../../fleet/node-choice.ts'
 import { ProxyError } from '../../shared/errors.ts'
-import { FieldNames } from '../body/json-fields.ts'
+import { FieldNames } from '../body/field-names.ts'
 import { scanBody } from '../body/scan-body.ts'
 import type { ManagedAction } from '../http/routes.ts'
 import { type JobFields, type RequestedJob, readFields, readJobRequest } from './job-request.ts'

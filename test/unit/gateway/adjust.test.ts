@@ -15,9 +15,10 @@ interface Sketch extends Partial<Omit<Rules, 'callers'>> {
 }
 
 /** The body that a node gets, and the list of changes. */
-function adjusted(text: string, { callers = {}, api = 'ollama_chat', isAdmin = false, numCtx }: Sketch = {}) {
+function adjusted(text: string, sketch: Sketch = {}) {
+  const { callers = {}, api = 'ollama_chat', isAdmin = false, numCtx, ...model } = sketch
   const bytes = Buffer.from(text)
-  const rules = { callers: callersSchema.parse(callers), isAdmin, numCtx }
+  const rules = { callers: callersSchema.parse(callers), isAdmin, numCtx, ...model }
   const {
     edits,
     adjusted: said,
@@ -156,9 +157,9 @@ suite("a caller's options", () => {
     ],
     [
       'what /v1 does not know passes there',
-      '{"model":"m","keep_alive":0,"options":{"num_ctx":9}}',
+      '{"model":"m","raw":true,"options":{"num_ctx":9}}',
       { numCtx: 8192, api: 'openai_chat' },
-      '{"model":"m","keep_alive":0,"options":{"num_ctx":9}}',
+      '{"model":"m","raw":true,"options":{"num_ctx":9}}',
       '',
     ],
     [
@@ -207,6 +208,47 @@ suite("a caller's options", () => {
         }
   })
 
+  const dialects = [
+    'openai_chat',
+    'openai_completions',
+    'openai_embeddings',
+    'openai_responses',
+    'openai_unlisted',
+    'anthropic_messages',
+    'ollama_systemone',
+    'ollama_unlisted',
+  ] as const
+  for (const api of dialects)
+    test(`a keep_alive is removed on ${api} too, and stays for the scope admin (335)`, () => {
+      for (const keep_alive of bothPolicies)
+        for (const value of [...unloading, ...pinning]) {
+          const body = `{"keep_alive":${value},"model":"m","max_tokens":9}`
+          const result = adjusted(body, { callers: { keep_alive }, api })
+          assert.deepEqual([result.body, result.said], ['{"model":"m","max_tokens":9}', 'keep_alive'], value)
+          assert.equal(adjusted(body, { isAdmin: true, api }).isUntouched, true)
+        }
+      const minutes = '{"model":"m","keep_alive":"5m"}'
+      assert.equal(adjusted(minutes, { callers: { keep_alive: 'caller' }, api }).isUntouched, true)
+    })
+
+  test('a body without a model gets one, whatever else is removed from it (335)', () => {
+    const sketch = { api: 'ollama_systemone', model: 'judge:1b' } as const
+    const table = [
+      ['{}', '{"model":"judge:1b"}'],
+      ['{"keep_alive":-1}', '{"model":"judge:1b"}'],
+      ['{ "keep_alive" : -1 , "state":"x"}', '{"model":"judge:1b",  "state":"x"}'],
+    ] as const
+    for (const [given, body] of table) assert.equal(adjusted(given, sketch).body, body)
+  })
+
+  test('a prompt in any spelling is one: its request does not only unload (335)', () => {
+    for (const rest of ['"\\u0070rompt":"x"', '"Prompt":"x"', '"MESSAGES":[{"role":"user","content":"x"}]']) {
+      const api = rest.includes('MESSAGES') ? 'ollama_chat' : 'ollama_generate'
+      const body = `{"model":"m","keep_alive":0,${rest}}`
+      assert.equal(adjusted(body, { api }).said, 'keep_alive', body)
+    }
+  })
+
   test('a request that only unloads is refused without the scope admin (335)', () => {
     for (const keep_alive of bothPolicies)
       for (const value of unloading)
@@ -247,7 +289,8 @@ suite("a caller's options", () => {
     ])
       assert.throws(() => adjusted(body), ScanError, body)
     assert.throws(() => adjusted('{"MAX_tokens":1}', { api: 'openai_chat' }), ScanError)
-    assert.doesNotThrow(() => adjusted('{"Keep_Alive":0}', { api: 'openai_chat' }))
+    assert.throws(() => adjusted('{"Keep_Alive":0}', { api: 'openai_chat' }), ScanError)
+    assert.doesNotThrow(() => adjusted('{"Num_Ctx":0}', { api: 'openai_chat' }))
   })
 
   test('an object in place of a number is refused', () => {

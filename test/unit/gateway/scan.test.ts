@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { FieldNames, Scan, type Scanned, scan } from '../../../lib/gateway/body/json-fields.ts'
+import { FieldNames } from '../../../lib/gateway/body/field-names.ts'
+import { Scan, type Scanned, scan } from '../../../lib/gateway/body/json-fields.ts'
 import { ScanError } from '../../../lib/shared/json/json-walk.ts'
 
 const scanText = (text: string) => scan(Buffer.from(text))

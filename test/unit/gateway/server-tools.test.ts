@@ -47,6 +47,20 @@ suite('tools of a request', () => {
       }
     })
 
+  test('are found under any spelling of the names that a node reads (353)', () => {
+    const spellings = [
+      '{"model":"m","\\u0074ools":[{"type":"web_search"}]}',
+      '{"model":"m","tool\\u0073":[{"\\u0074ype":"web\\u005fsearch"}]}',
+      '{"model":"m","tools":[{"type":"namespace","\\u0074ools":[{"type":"web_search"}]}]}',
+    ]
+    for (const api of apis)
+      for (const text of spellings) {
+        const { body, said } = adjusted(text, api)
+        assert.deepEqual(JSON.parse(body).tools, [], text)
+        assert.match(said, /^tools\./)
+      }
+  })
+
   const callerRun = [
     { name: 'web_search', description: 'ours', input_schema: { type: 'object' } },
     { type: 'custom', name: 'f', input_schema: { type: 'web_search' } },
