@@ -56,7 +56,7 @@ function storeLine({ store }: AdminContext): string {
 }
 
 /** Gauges of states, not of events, are set at each scrape. */
-function readGauges({ cluster, metrics, pipeline, scheduler, snapshot }: AdminContext): void {
+function readGauges({ cluster, metrics, pipeline, scheduler, snapshot, upstreams }: AdminContext): void {
   cluster.measure()
   metrics.bodyBytes.set(pipeline.bodies.heldBytes)
   const { nodes, config } = snapshot.get()
@@ -71,6 +71,7 @@ function readGauges({ cluster, metrics, pipeline, scheduler, snapshot }: AdminCo
   metrics.nodeSlots.reset()
   for (const node of nodes.keys()) {
     metrics.nodeInflight.set({ node }, scheduler.running(node))
+    metrics.nodeFrozen.set({ node }, upstreams.isFrozen(node) ? 1 : 0)
     for (const [model, slots] of scheduler.slotsOf(node)) metrics.nodeSlots.set({ node, model }, slots)
   }
 }

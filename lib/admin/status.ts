@@ -162,7 +162,7 @@ function countNodes(nodes: readonly NodeView[]) {
   }
 }
 
-/** Nodes that requests avoid: down, slow, or with an open breaker on this instance; the worst first. */
+/** Nodes that requests avoid: down, slow, or for this instance frozen or with an open breaker; the worst first. */
 function unwell(nodes: readonly NodeView[], { upstreams }: AdminContext) {
   const found = nodes
     .filter(({ departed }) => !departed)
@@ -170,10 +170,14 @@ function unwell(nodes: readonly NodeView[], { upstreams }: AdminContext) {
       name,
       health,
       breaker: upstreams.breakerState(name),
+      frozen: upstreams.isFrozen(name),
       since: status?.since ?? null,
       reason: status?.reason ?? '',
     }))
-    .filter(({ health, breaker }) => health === 'down' || health === 'slow' || breaker !== 'closed')
+    .filter(
+      ({ health, breaker, frozen }) =>
+        health === 'down' || health === 'slow' || frozen || breaker !== 'closed',
+    )
     .sort((a, b) => Number(b.health === 'down') - Number(a.health === 'down') || (a.name < b.name ? -1 : 1))
   return { unwell: found.length, unwell_first: found.slice(0, shownUnwell) }
 }

@@ -7,6 +7,12 @@ import type { Endpoints, Wire } from './endpoint.ts'
 export const seenHealths = [...nodeHealths, 'unknown'] as const
 export const breakerStates = ['closed', 'open', 'half-open'] as const
 
+export const frozenField = z
+  .boolean()
+  .describe(
+    'whether the node accepts connections of the instance that answers and answers nothing: it then gets only requests that no other node can serve',
+  )
+
 export const nodeAnswer = z.object({
   name: z.string(),
   url: z.string(),
@@ -27,6 +33,7 @@ export const nodeAnswer = z.object({
   running: z.int().describe('requests running on it, from all instances'),
   running_by_instance: z.record(z.string(), z.int()),
   breaker: z.enum(breakerStates).describe('circuit breaker of the instance that answers'),
+  frozen: frozenField,
   loaded: z.array(z.string()).describe('models in its memory'),
   models: z.array(z.string()).describe('models on its disk'),
   vram_bytes: z.int().describe('GPU memory that its loaded models take'),

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { rejectedDocument } from './documents.ts'
 import type { Endpoints, Wire } from './endpoint.ts'
-import { breakerStates, seenHealths } from './nodes.ts'
+import { breakerStates, frozenField, seenHealths } from './nodes.ts'
 
 const departedNode = z.object({
   name: z.string(),
@@ -14,6 +14,7 @@ const unwellNode = z.object({
   name: z.string(),
   health: z.enum(seenHealths),
   breaker: z.enum(breakerStates).describe('circuit breaker of the instance that answers'),
+  frozen: frozenField,
   since: z.string().nullable().describe('date of the last change of health'),
   reason: z.string().describe('why the health is what it is'),
 })
@@ -85,7 +86,7 @@ const nodes = z.object({
   down: z.int(),
   cordoned: z.int(),
   rejected: z.int().describe('rejected documents of nodes'),
-  unwell: z.int().describe('nodes that requests avoid: down, slow, or with an open breaker'),
+  unwell: z.int().describe('nodes that requests avoid: down, slow, frozen, or with an open breaker'),
   unwell_first: z.array(unwellNode).describe('the first of them, the worst first'),
   departed: z.int().describe('nodes of agents that are no longer registered'),
   departed_first: z.array(departedNode).describe('the last departed nodes, the newest first'),

@@ -131,6 +131,11 @@ export class Metrics {
     '1 while probes of the node time out but it takes connections',
     ['node'],
   )
+  readonly nodeFrozen = this.#gauge(
+    'node_frozen',
+    '1 while the node accepts connections of this instance and answers nothing: check whether its machine or Ollama there hangs',
+    ['node'],
+  )
   readonly nodesDeparted = this.#gauge(
     'nodes_departed',
     'Nodes of agents that are not registered any more, remembered for a day or until they are removed',

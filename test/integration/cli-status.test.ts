@@ -77,22 +77,33 @@ test('status names the nodes that requests avoid, since when and why, the first 
       name: 'a',
       health: 'down',
       breaker: 'open',
+      frozen: false,
       since,
       reason: '3 probes in a row: \u001b[31mECONNREFUSED',
     },
-    { name: 'b', health: 'slow', breaker: 'closed', since, reason: '3 probes in a row: no answer' },
-    { name: 'c', health: 'up', breaker: 'open', since, reason: 'its probes are answered' },
+    {
+      name: 'b',
+      health: 'slow',
+      breaker: 'closed',
+      frozen: true,
+      since,
+      reason: '3 probes in a row: no answer',
+    },
+    { name: 'c', health: 'up', breaker: 'open', frozen: false, since, reason: 'its probes are answered' },
+    { name: 'd', health: 'up', breaker: 'half-open', frozen: true, since, reason: 'its probes are answered' },
   ] as const
-  const nodes = { ...noNodes, total: 9, up: 4, slow: 1, down: 4, rejected: 2, unwell: 6, unwell_first }
+  const nodes = { ...noNodes, total: 9, up: 4, slow: 1, down: 4, rejected: 2, unwell: 7, unwell_first }
   const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes }) } })
   const { code, out } = await llamero('status', { url })
   assert.equal(code, 0)
   assert.match(out, /^nodes +9: 4 up, 1 slow, 4 down, 0 cordoned, 2 documents rejected$/m)
-  assert.deepEqual(out.split('\n').slice(-5, -1), [
+  assert.deepEqual(out.split('\n').slice(-7, -1), [
     `down: a (breaker open) since ${since}: 3 probes in a row: ?[31mECONNREFUSED`,
-    `slow: b since ${since}: 3 probes in a row: no answer`,
+    `slow: b (frozen) since ${since}: 3 probes in a row: no answer`,
     'breaker open: c: requests of this instance failed there',
-    'down or slow: 3 more, see llamero node list',
+    'frozen: d (breaker half-open): it accepts connections and answers nothing',
+    'down, slow or frozen: 3 more, see llamero node list',
+    '  hint: check whether the machine of the frozen node, or Ollama there, hangs',
   ])
 })
 

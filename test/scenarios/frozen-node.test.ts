@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { after, before, suite, test } from 'node:test'
+import type { NodeAnswer } from '../../lib/api/nodes.ts'
+import { llamero } from '../support/cli.ts'
 import { type Etcd, etcdctlPut, startEtcd } from '../support/etcd.ts'
 import { askOnce } from '../support/load.ts'
 import { executable, InstanceProcess, until } from '../support/processes.ts'
@@ -51,16 +53,44 @@ suite('an instance and two nodes, one of which is frozen', () => {
     const tookMs = Math.round(performance.now() - since)
     assert.deepEqual(failures.filter(Boolean), [], instance.log)
     assert(tookMs > 3000 && tookMs < mostMs, `n1 was asked, and left within ${tookMs} ms\n${instance.log}`)
-    assert.match(instance.log, /node accepts connections and answers nothing/)
+    assert.match(instance.log, /node is frozen: it accepts connections and answers nothing/)
 
     const laterAt = performance.now()
     assert.equal(await askOnce(instance.url, model), null)
     assert(performance.now() - laterAt < 3000, 'a later request does not go there')
 
+    const shown = await shownOf(instance, 'n1')
+    assert.match(shown.status, /^(frozen: n1|slow: n1 \(frozen)/m)
+    assert.match(shown.status, /hint: check whether the machine of the frozen node, or Ollama there, hangs/)
+    assert.match(
+      shown.list,
+      /^n1 +active +(up|slow) \(frozen.*check whether its machine or Ollama there hangs/m,
+    )
+    assert.match(shown.show, /^reason .*frozen: it accepts connections and answers nothing/m)
+    assert.deepEqual([shown.frozen, shown.metric], [true, '1'])
+
     nodes[0]?.child.kill('SIGCONT')
-    await until(() => /node answers again/.test(instance.log), 'it is seen to answer', 10_000)
+    await until(
+      () => /node is no longer frozen: it answers again/.test(instance.log),
+      'it is seen to answer',
+      10_000,
+    )
+    const later = await shownOf(instance, 'n1')
+    assert.doesNotMatch(later.status + later.list + later.show, /frozen/)
+    assert.deepEqual([later.frozen, later.metric], [false, '0'])
   })
 })
+
+/** What operators and Prometheus see of a node. */
+async function shownOf({ adminUrl: url }: InstanceProcess, name: string) {
+  const [status, list, show] = await Promise.all(
+    ['status', 'node list', `node show ${name}`].map(async (line) => (await llamero(line, { url })).out),
+  )
+  const node = (await (await fetch(`${url}/admin/v1/nodes/${name}`)).json()) as NodeAnswer
+  const metrics = await (await fetch(`${url}/metrics`)).text()
+  const metric = new RegExp(`^llamero_node_frozen{node="${name}"} (.*)$`, 'm').exec(metrics)?.[1]
+  return { status: status ?? '', list: list ?? '', show: show ?? '', frozen: node.frozen, metric }
+}
 
 /** Of the last request in its log. */
 function nodeOfLast({ log }: InstanceProcess): string | undefined {

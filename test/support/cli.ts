@@ -149,6 +149,7 @@ export function aNode(given: Partial<NodeAnswer> & { name: string }): NodeAnswer
     running: 0,
     running_by_instance: {},
     breaker: 'closed',
+    frozen: false,
     loaded: [],
     models: [],
     vram_bytes: 0,

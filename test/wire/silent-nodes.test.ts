@@ -319,7 +319,7 @@ suite('a request that waits in silence', () => {
 
 suite('a node that is frozen: it takes connections and answers nothing', () => {
   const frozen =
-    'node accepts connections and answers nothing: check whether its machine or Ollama there hangs'
+    'node is frozen: it accepts connections and answers nothing; check whether its machine or Ollama there hangs'
 
   for (const stream of [true, false])
     for (const loaded of [['m:latest'], []]) {
@@ -366,7 +366,7 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
     assert.equal((await ask(gateway)).node, 'b')
     nodes[0].isFrozen = false
     await eventually(
-      () => gateway.lines.some(({ message }) => message === 'node answers again'),
+      () => gateway.lines.some(({ message }) => message === 'node is no longer frozen: it answers again'),
       'it is seen to answer',
     )
     assert.equal((await ask(gateway)).node, 'a')

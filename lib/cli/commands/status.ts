@@ -6,6 +6,7 @@ import type { Invocation } from '../invocation.ts'
 import { type RequestOptions, withOutput, withTimeout } from '../options.ts'
 import { count } from '../terminal/format.ts'
 import { facts, printable, type TableLook } from '../terminal/table.ts'
+import { marksOf } from '../views/node-view.ts'
 
 /** `llamero status`: the whole cluster on one screen. */
 export function fillStatus(command: Command, invocation: Invocation): void {
@@ -121,17 +122,23 @@ function rejectedIn({ rejected, rejected_total }: StatusAnswer['config']): numbe
 
 /** Nodes that requests avoid, and why. */
 function unwell({ unwell = 0, unwell_first: first = [] }: StatusAnswer['nodes']): string {
-  const lines = first.map(({ name, health, breaker, since, reason }) => {
+  const lines = first.map((node) => {
+    const { name, health, frozen, since, reason } = node
     const isWell = health !== 'down' && health !== 'slow'
-    const state = isWell ? `breaker ${breaker}` : health
-    const guard = isWell || breaker === 'closed' ? '' : ` (breaker ${breaker})`
-    const why = isWell
-      ? 'requests of this instance failed there'
-      : `${since === null ? '' : `since ${since}: `}${reason}`
-    return `${state}: ${printable(`${name}${guard}${isWell ? ':' : ''} ${why}`)}\n`
+    const [state, ...others] = isWell ? marksOf(node) : [health, ...marksOf(node)]
+    const also = others.length === 0 ? '' : ` (${others.join(', ')})`
+    const found = frozen
+      ? 'it accepts connections and answers nothing'
+      : 'requests of this instance failed there'
+    const why = isWell ? found : `${since === null ? '' : `since ${since}: `}${reason}`
+    return `${state}: ${printable(`${name}${also}${isWell ? ':' : ''} ${why}`)}\n`
   })
   const rest = unwell - first.length
-  return lines.join('') + (rest > 0 ? `down or slow: ${rest} more, see llamero node list\n` : '')
+  const more = rest > 0 ? `down, slow or frozen: ${rest} more, see llamero node list\n` : ''
+  const hint = first.some(({ frozen }) => frozen)
+    ? '  hint: check whether the machine of the frozen node, or Ollama there, hangs\n'
+    : ''
+  return lines.join('') + more + hint
 }
 
 /** Nodes of agents that are no longer registered. */

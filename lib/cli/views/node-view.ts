@@ -3,8 +3,20 @@ import { describeFaults } from '../../fleet/documents/contents.ts'
 import { age, bytes, pairs } from '../terminal/format.ts'
 import { type Column, facts, type TableLook } from '../terminal/table.ts'
 
-const healthOf = ({ health, breaker }: NodeAnswer) =>
-  breaker === 'closed' ? health : `${health} (breaker ${breaker})`
+/** What the instance that answers finds wrong with a node itself. */
+export function marksOf({ frozen, breaker }: Pick<NodeAnswer, 'frozen' | 'breaker'>): string[] {
+  return [...(frozen ? ['frozen'] : []), ...(breaker === 'closed' ? [] : [`breaker ${breaker}`])]
+}
+
+const healthOf = (node: NodeAnswer) => {
+  const marks = marksOf(node)
+  return marks.length === 0 ? node.health : `${node.health} (${marks.join(', ')})`
+}
+
+const frozenOf = ({ frozen }: NodeAnswer) =>
+  frozen
+    ? 'frozen: it accepts connections and answers nothing; check whether its machine or Ollama there hangs'
+    : ''
 
 const slotsOf = ({ slots, slots_by_model: byModel = {} }: NodeAnswer) =>
   new Set(Object.values(byModel)).size > 1 ? pairs(byModel) : `${slots} per model`
@@ -18,9 +30,13 @@ const stateOf = (node: NodeAnswer) =>
 
 /** Why a node does not serve as its operator wants; empty when it does. */
 const troubleOf = (node: NodeAnswer) =>
-  [rejectionOf(node), node.health === 'up' || node.state === 'rejected' ? '' : node.reason]
-    .filter((part) => part !== '')
-    .join('; ')
+  joined(
+    rejectionOf(node),
+    node.health === 'up' || node.state === 'rejected' ? '' : node.reason,
+    frozenOf(node),
+  )
+
+const joined = (...parts: readonly string[]) => parts.filter((part) => part !== '').join('; ')
 
 /** Columns of `node list`; the column of reasons only when there is one. @param now for ages. */
 export function nodeColumns(now: Date, nodes: readonly NodeAnswer[]): readonly Column<NodeAnswer>[] {
@@ -56,7 +72,7 @@ export function nodeFacts(node: NodeAnswer, now: Date, { colour }: TableLook): s
       ['state', stateOf(node)],
       ...(node.rejected?.length ? [['document', rejectionOf(node)] as const] : []),
       ['health', healthOf(node)],
-      ['reason', node.reason],
+      ['reason', joined(node.reason, frozenOf(node))],
       ['since', node.since === null ? '' : `${age(node.since, now)} (${node.since})`],
       ['version', node.version],
       ['weight', String(node.weight)],

@@ -97,6 +97,11 @@ export class UpstreamPool implements FleetAvailability {
     return this.#held.get(node)?.upstream.breaker.state ?? 'closed'
   }
 
+  /** Whether a node accepts connections of this instance and answers nothing. */
+  isFrozen(node: string): boolean {
+    return this.#held.get(node)?.upstream.isFrozen ?? false
+  }
+
   /** Whether no connection of this instance to a node comes up, or none is answered; checked until one is. */
   isUnresponsive(node: string): boolean {
     const upstream = this.#held.get(node)?.upstream
@@ -141,12 +146,10 @@ export class UpstreamPool implements FleetAvailability {
       warn: this.#warner(name),
       onFrozen: () =>
         log.warn(
-          'node accepts connections and answers nothing: check whether its machine or Ollama there hangs',
-          {
-            node: name,
-          },
+          'node is frozen: it accepts connections and answers nothing; check whether its machine or Ollama there hangs',
+          { node: name },
         ),
-      onThawed: () => log.info('node answers again', { node: name }),
+      onThawed: () => log.info('node is no longer frozen: it answers again', { node: name }),
     })
     const created: Held = { identity: this.#identityOf(node), upstream }
     this.#held.set(name, created)

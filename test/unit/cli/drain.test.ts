@@ -22,6 +22,7 @@ function aNode(running: Record<string, number>, state: NodeAnswer['state'] = 'co
     running: Object.values(running).reduce((sum, count) => sum + count, 0),
     running_by_instance: running,
     breaker: 'closed',
+    frozen: false,
     loaded: [],
     models: [],
     vram_bytes: 0,
