@@ -66,7 +66,7 @@ const isHttpUrl = (value: string) => /^https?:\/\/./.test(value)
 const isDuration = (value: string) => parseDuration(value) !== null
 const isWord = (value: string) => /^\S+$/.test(value)
 
-const endpoint = /^(https?:\/\/)?[^/\s]+:\d+\/?$/
+const endpoint = /^(https?:\/\/)?[^/\s@]+:\d+\/?$/
 
 const environment = process.env
 
@@ -203,7 +203,7 @@ export async function settingLines(flags: Flags = {}): Promise<SettingLine[]> {
     const { env, fallback, help, secret = false }: Definition = definitions[name]
     const found = [
       { value: flags[name.replace('_', '-')], source: 'flag' as const },
-      { value: environment[env], source: 'env' as const },
+      { value: isDockerLink(env, environment) ? '' : environment[env], source: 'env' as const },
       { value: file[name], source: 'file' as const },
     ].find(({ value }) => typeof value === 'string' && value !== '')
     const { value, source } = found ?? { value: fallback(), source: 'default' as const }
@@ -265,6 +265,10 @@ export async function loadSettings(flags: Flags = {}): Promise<Settings> {
     .split(',')
     .map((each) => each.trim())
     .filter((each) => each !== '')
+  if (etcd.some((each) => each.includes('@')))
+    throw new SettingsError(
+      'LLAMERO_ETCD: an endpoint must not contain a user and password: they would be ignored, and readable by others; etcd knows llamero by the CN of its certificate',
+    )
   if (etcd.some((each) => !endpoint.test(each))) throw wrong('etcd', 'is not a list of http(s)://HOST:PORT')
   const readTls = () => {
     const [ca, cert, key] = [pem('etcd_ca'), pem('etcd_cert'), pem('etcd_key')]
@@ -412,12 +416,24 @@ export async function exposedFiles(flags: Flags = {}): Promise<string[]> {
  */
 export function unknownVariables(variables: Readonly<NodeJS.ProcessEnv> = environment): string[] {
   const known = [...Object.values<Definition>(definitions).map(({ env }) => env), 'LLAMERO_CONFIG']
-  const unknown = Object.keys(variables).filter((name) => name.startsWith(prefix) && !known.includes(name))
+  const unknown = Object.keys(variables).filter(
+    (name) => name.startsWith(prefix) && (!known.includes(name) || isDockerLink(name, variables)),
+  )
   for (const name of unknown) {
+    if (known.includes(name)) continue
     const meant = settingMeantBy(name, variables[name] ?? '')
     if (meant) throw new SettingsError(`${name}: is not a setting; did you mean ${meant}?`)
   }
   return unknown
+}
+
+/**
+ * Whether Docker set the variable, for a link with the alias "llamero": LLAMERO_NAME=/container/llamero, beside
+ * LLAMERO_PORT (docs.docker.com, "Legacy container links").
+ */
+function isDockerLink(name: string, variables: Readonly<NodeJS.ProcessEnv>): boolean {
+  const isLinked = variables['LLAMERO_PORT']?.startsWith('tcp://') ?? false
+  return isLinked && name === 'LLAMERO_NAME' && (variables[name]?.startsWith('/') ?? false)
 }
 
 /** The prefix that all names share says nothing about how near two of them are. */

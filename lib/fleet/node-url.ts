@@ -5,7 +5,7 @@ import { isRefusedHost } from '../shared/net/node-address.ts'
 /** What is wrong with a node's URL, as a sentence for the operator; null when nothing is. */
 export function nodeUrlFault(text: string): string | null {
   const url = URL.parse(text.includes('://') ? text : '')
-  if (!url) return `"${text.replace(/\/\/.*@/, '//…@')}" is not a URL; write http://HOST:11434`
+  if (!url) return `"${withoutSecrets(text)}" is not a URL; write http://HOST:11434`
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
     return `scheme "${url.protocol.slice(0, -1)}" is not http or https`
   if (url.username || url.password) return 'a URL must not contain credentials; put them into "headers"'
@@ -16,6 +16,11 @@ export function nodeUrlFault(text: string): string | null {
   if (isRefusedHost(url.hostname))
     return `"${url.hostname}" is a link-local or metadata address, which no Ollama server has`
   return null
+}
+
+/** A text that was to be a URL, without what may be a password or token: others than its writer may read the fault. */
+function withoutSecrets(text: string): string {
+  return text.replace(/^(.*?\/\/)?.*@/s, '$1…@').replace(/[?#].*/s, '?…')
 }
 
 /** A URL without fault as it is kept: its origin, and the path under which a proxy has Ollama. */

@@ -9,9 +9,13 @@ const maxReferences = 100
 export function readYaml(text: string): Contents | readonly DocumentFault[] {
   const document = parseYaml(text)
   if (!('contents' in document)) return document
-  const { errors } = document
+  const { errors, warnings } = document
   if (errors.length > 0)
     return limitFaults(errors, ({ message, pos }) => ({ path: '', line: lineAt(text, pos[0]), message }))
+  // The package drops unknown tags with a warning: "!token value" would mean "value".
+  const tags = warnings.filter(({ code }) => code === 'TAG_RESOLVE_FAILED')
+  if (tags.length > 0)
+    return limitFaults(tags, ({ pos }) => ({ path: '', line: lineAt(text, pos[0]), message: unknownTag }))
   const faulty = faultyKeys(document)
   if (faulty.length > 0)
     return limitFaults(faulty, ({ path, offset, message }) => ({
@@ -69,7 +73,8 @@ function parseWithinLimits(text: string): Document.Parsed | readonly DocumentFau
 }
 
 function syntaxFault(text: string, { offset, source, message }: CST.ErrorToken): DocumentFault {
-  const quoted = source ? `: ${JSON.stringify(source.slice(0, 20))}` : ''
+  // Longer text may be part of a secret, and faults are shown to others than the writer.
+  const quoted = source && /^\W{1,20}$/.test(source) ? `: ${JSON.stringify(source)}` : ''
   return { path: '', line: lineAt(text, offset), message: `${message}${quoted}` }
 }
 
@@ -88,6 +93,8 @@ class TokenLimits {
 
 const brokenEscape =
   /\\(?:[^0abefnrtvNLP_ /\t"\\xuU\r\n]|x(?![\da-fA-F]{2})|u(?![\da-fA-F]{4})|U(?!00(?:0[\da-fA-F]|10)[\da-fA-F]{4}))/
+
+const unknownTag = 'has a YAML tag that is not known: text that begins with "!" must stand in quotes'
 
 interface Located {
   readonly range?: readonly [number, number, number] | null | undefined

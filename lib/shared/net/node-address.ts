@@ -4,9 +4,9 @@ import { BlockList, isIP } from 'node:net'
 const refused = new BlockList()
 refused.addSubnet('169.254.0.0', 16, 'ipv4')
 refused.addSubnet('fe80::', 10, 'ipv6')
-refused.addSubnet('64:ff9b::a9fe:0', 112, 'ipv6') // 169.254.0.0/16 through NAT64 (RFC 6052)
-// Metadata services outside link-local: AWS, Google, Alibaba, Azure, Oracle.
-refused.addAddress('fd00:ec2::254', 'ipv6')
+// Metadata services outside link-local: AWS (its services for containers too), Scaleway, Google, Alibaba, Azure, Oracle.
+refused.addSubnet('fd00:ec2::', 32, 'ipv6')
+refused.addAddress('fd00:42::42', 'ipv6')
 refused.addAddress('fd20:ce::254', 'ipv6')
 refused.addAddress('100.100.100.200', 'ipv4')
 refused.addAddress('168.63.129.16', 'ipv4')
@@ -63,5 +63,36 @@ class RefusedAddress extends Error {
 
 function isRefusedAddress(address: string): boolean {
   const family = isIP(address)
-  return family !== 0 && refused.check(address, family === 4 ? 'ipv4' : 'ipv6')
+  if (family !== 6) return family === 4 && refused.check(address, 'ipv4')
+  const inner = embeddedAddress(groupsOf(address))
+  return refused.check(address, 'ipv6') || (inner !== null && refused.check(inner, 'ipv4'))
+}
+
+/**
+ * The IPv4 address that packets to an IPv6 one reach, or null: mapped and compatible (RFC 4291), translated (RFC 2765),
+ * through NAT64 (RFC 6052, RFC 8215) and 6to4 (RFC 3056).
+ */
+function embeddedAddress(groups: readonly number[]): string | null {
+  const [first, second] = groups
+  if (first === 0x2002) return dotted(groups.slice(1, 3))
+  const isNat64 = first === 0x64 && second === 0xff9b
+  const isBare = groups.slice(0, 6).every((group) => group === 0 || group === 0xffff)
+  return isNat64 || isBare ? dotted(groups.slice(6)) : null
+}
+
+function dotted(groups: readonly number[]): string {
+  return groups.flatMap((group) => [group >> 8, group & 255]).join('.')
+}
+
+/** The eight groups of an IPv6 address. */
+function groupsOf(address: string): number[] {
+  const hex = address.replace(/%.*$/, '').replace(/[\d.]+\.\d+$/, (inner) => {
+    const [a = 0, b = 0, c = 0, d = 0] = inner.split('.').map(Number)
+    return `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`
+  })
+  const [before = [], behind = []] = hex
+    .split('::')
+    .map((part) => part.split(':').filter((each) => each !== ''))
+  const zeros = new Array<string>(8 - before.length - behind.length).fill('0')
+  return [...before, ...zeros, ...behind].map((group) => Number.parseInt(group, 16))
 }

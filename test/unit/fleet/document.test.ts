@@ -47,6 +47,25 @@ test('broken YAML is named with its line', () => {
   assert.equal(faults('queue:\n  max_length: 5\n bad')[0]?.line, 3)
 })
 
+test('faults show no text of a document, and a tag is one (349)', () => {
+  for (const headers of [
+    'headers:\n  a: !secret x',
+    'headers:\n  a: !!secret x',
+    'headers: {a: secret, b: [}',
+    'headers:\n  a: "secret',
+    'headers:\n  a: secret: x: y',
+    'headers: {a: b}\n]secret',
+    'headers: {a: b} secret secret',
+    'headers:\n  - a: secret\n b',
+    'headers: {a: @secret}',
+    'headers: {a: `secret`}',
+  ]) {
+    const parsed = readDocument(`url: http://h:1\n${headers}\n`, nodeSchema)
+    assert(!parsed.ok, headers)
+    assert.doesNotMatch(describeFaults(parsed.faults), /secret/)
+  }
+})
+
 test('alias bombs, duplicate keys, oversize and emptiness are faults', () => {
   const bomb = `a: &a [x]\n${'bcdefgh'
     .split('')
@@ -84,6 +103,9 @@ test('a node URL with a path, credentials or another scheme is refused with the 
     'h:11434': /write http:\/\/HOST:11434/,
     'http://h:1?x': /query/,
     'http://h:99999': /not a URL/,
+    'http://u:secret@h:99999': /"http:\/\/…@h:99999" is not a URL/,
+    'u:secret@h:1': /"…@h:1" is not a URL/,
+    'http://h:99999?token=secret': /"http:\/\/h:99999\?…" is not a URL/,
   }
   for (const [url, reason] of Object.entries(reasons)) {
     const parsed = readDocument(JSON.stringify({ url }), nodeSchema)

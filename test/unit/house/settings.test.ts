@@ -48,6 +48,15 @@ suite('unknown environment variables', () => {
       assert.deepEqual(unknownVariables({ ...links, PATH: '/bin' }), Object.keys(links))
     })
 
+  test("Docker's link to a container named llamero is no name of this instance (334)", () => {
+    const links = { ...serviceLinks('LLAMERO', 11434), LLAMERO_NAME: '/web/llamero' }
+    assert.deepEqual(unknownVariables(links), Object.keys(links))
+    const env = { ...process.env, ...links }
+    const { stdout } = spawnSync(process.execPath, ['bin/llamero.js', 'env', '-o', 'json'], { env })
+    assert.match(String(stdout), /"name"/)
+    assert.doesNotMatch(String(stdout), /web/)
+  })
+
   test('a misspelt name with a value that fits the setting ends the start (334)', () => {
     for (const [name, value, meant] of [
       ['LLAMERO_LISTN', '0.0.0.0:11434', 'LLAMERO_LISTEN'],
@@ -87,6 +96,13 @@ test('files for TLS beside an etcd that is asked in clear, or beside none, are r
       )
       await refuses({ [flag]: value, etcd }, reason)
     }
+})
+
+test('endpoints of etcd with a password are refused, without showing it (336)', async () => {
+  for (const etcd of ['http://root:secret@a:2379', 'https://a:2379,root:secret@b:2379']) {
+    await refuses({ etcd }, /must not contain a user and password/)
+    await refuses({ etcd }, /^(?!.*secret)/)
+  }
 })
 
 test('endpoints of etcd with and without TLS are not mixed (336)', async () => {
