@@ -34,8 +34,7 @@ interface RequestSeries {
 
 /**
  * Every metric of an instance, declared once. Labels are bounded: `node` is a registered node, `model` a model of the
- * inventory or `_other`, `class` a class of the
- * config, never text from a caller.
+ * inventory or `_other`, `class` a class of the config; never text from a caller.
  */
 export class Metrics {
   readonly registry = new Registry()
@@ -43,11 +42,12 @@ export class Metrics {
   readonly #labelled: { readonly metric: Labelled; readonly labelNames: readonly string[] }[] = []
   readonly #uncounted: (() => void)[] = []
 
-  readonly buildInfo = this.#gauge('build_info', 'Always 1; the labels tell what runs', [
-    'version',
-    'node_version',
-  ])
-  readonly requests = this.#counter('requests_total', 'Requests by what came of them', [
+  readonly buildInfo = this.#gauge(
+    'build_info',
+    'Always 1; the labels name the version of llamero and of Node',
+    ['version', 'node_version'],
+  )
+  readonly requests = this.#counter('requests_total', 'Requests of callers that ended, by outcome', [
     'api',
     'model',
     'code',
@@ -55,35 +55,36 @@ export class Metrics {
   ])
   readonly requestSeconds = this.#histogram(
     'request_duration_seconds',
-    'From the request line to the last byte',
+    'Time from the request line to the last byte of the answer',
     ['api', 'model', 'outcome'],
   )
   readonly firstTokenSeconds = this.#histogram(
     'time_to_first_token_seconds',
-    'From the request line to the first byte of the answer',
+    'Time from the request line to the first byte of the answer',
     ['model', 'cold'],
   )
-  readonly tokens = this.#counter('tokens_total', 'Tokens read (input) and written (output)', [
+  readonly tokens = this.#counter('tokens_total', 'Tokens of prompts (input) and of answers (output)', [
     'model',
     'type',
   ])
   readonly malformedLines = this.#counter(
     'stream_malformed_lines_total',
-    'Lines of streams that no client can read, passed on as they are',
+    'Lines of streams that are not valid JSON; they are passed on as they came',
     ['node'],
   )
-  readonly modelLoads = this.#counter('model_loads_total', 'Loads begun for waiting requests', [
-    'node',
-    'model',
-  ])
-  readonly queueSeconds = this.#histogram('queue_wait_seconds', 'Time spent waiting for a slot', [
+  readonly modelLoads = this.#counter(
+    'model_loads_total',
+    'Model loads that llamero began for waiting requests',
+    ['node', 'model'],
+  )
+  readonly queueSeconds = this.#histogram('queue_wait_seconds', 'Time that a request waited for a slot', [
     'class',
     'outcome',
   ])
   readonly queueLength = this.#gauge('queue_length', 'Requests waiting for a slot', ['class'])
   readonly queueOldest = this.#gauge(
     'queue_oldest_seconds',
-    'For how long the request that came first has been waiting for a slot; 0: none waits',
+    'Time that the oldest waiting request has waited for a slot; 0 when none waits',
     ['class'],
   )
   readonly queueRejected = this.#counter(
@@ -93,13 +94,24 @@ export class Metrics {
   )
   readonly predictionError = this.#histogram(
     'ttft_prediction_error_seconds',
-    'By how much the first token came later or earlier than was predicted when its request was sent',
+    'Difference between the predicted and the real time to the first token: the token came late or early',
     ['direction'],
   )
-  readonly attempts = this.#counter('upstream_attempts_total', 'Tries at a node', ['node', 'result'])
-  readonly retries = this.#counter('retries_total', 'Requests sent on to another node', ['reason'])
-  readonly decisions = this.#counter('routing_decisions_total', 'Nodes chosen, by reason', ['reason'])
-  readonly bodyBytes = this.#gauge('inflight_body_bytes', 'Request bodies held at once, together', [])
+  readonly attempts = this.#counter('upstream_attempts_total', 'Attempts of requests at a node', [
+    'node',
+    'result',
+  ])
+  readonly retries = this.#counter(
+    'retries_total',
+    'Attempts after a failed one, by the reason of the failure',
+    ['reason'],
+  )
+  readonly decisions = this.#counter(
+    'routing_decisions_total',
+    'Grants of a slot, by the reason for the choice of the node',
+    ['reason'],
+  )
+  readonly bodyBytes = this.#gauge('inflight_body_bytes', 'Memory that request bodies take now', [])
   readonly connectionsRefused = this.#counter(
     'connections_refused_total',
     'Connections closed for exceeding a limit: per_address, total, admin, pipelined or requests (of one connection)',
@@ -107,12 +119,12 @@ export class Metrics {
   )
   readonly ownFaults = this.#counter(
     'own_faults_total',
-    'Calls that failed because this instance was out of a resource: files, ports or memory',
+    'System calls that failed because this instance had no file, port or memory left',
     ['resource'],
   )
   readonly ownLack = this.#gauge(
     'own_resource_lacking',
-    '1 while this instance is out of a resource and not ready',
+    '1 while this instance lacks files, ports or memory; it is then not ready',
     ['resource'],
   )
   readonly nodeSlots = this.#gauge(
@@ -125,10 +137,14 @@ export class Metrics {
     'Requests of this instance running on a node',
     ['node'],
   )
-  readonly nodeUp = this.#gauge('node_up', '1 unless the node is advised down', ['node'])
+  readonly nodeUp = this.#gauge(
+    'node_up',
+    '1 while the health of the node is up or slow; 0 while it is down or unknown',
+    ['node'],
+  )
   readonly nodeSlow = this.#gauge(
     'node_slow',
-    '1 while probes of the node time out but it takes connections',
+    '1 while the health of the node is slow: its probes time out, but it accepts connections',
     ['node'],
   )
   readonly nodeFrozen = this.#gauge(
@@ -138,7 +154,7 @@ export class Metrics {
   )
   readonly nodesDeparted = this.#gauge(
     'nodes_departed',
-    'Nodes of agents that are not registered any more, remembered for a day or until they are removed',
+    'Nodes that their agents registered and no longer do; each is remembered for a day or until it is removed',
     [],
   )
   readonly nodeSwallows = this.#gauge(
@@ -146,86 +162,99 @@ export class Metrics {
     '1 while a node takes chats and answers none: restart Ollama there',
     ['node'],
   )
-  readonly breakerState = this.#gauge('circuit_breaker_state', '1 for the state the breaker is in', [
-    'node',
-    'state',
-  ])
+  readonly breakerState = this.#gauge(
+    'circuit_breaker_state',
+    "1 for the state of this instance's circuit breaker for the node, 0 for the other states",
+    ['node', 'state'],
+  )
   readonly breakerTransitions = this.#counter(
     'circuit_breaker_transitions_total',
-    'Times the breaker changed its state',
+    "State changes of this instance's circuit breaker for the node",
     ['node', 'to'],
   )
   readonly panicPicks = this.#counter(
     'panic_picks_total',
-    'Requests sent past an open breaker, because fewer than half of the capable nodes were admitted',
+    'Requests sent to a node past its open circuit breaker, because fewer than half of the capable nodes were available',
     ['node'],
   )
   readonly probeSeconds = this.#histogram(
     'node_probe_duration_seconds',
-    'How long a probe took (leader only)',
+    'Duration of a probe (leader only)',
     ['node'],
   )
-  readonly members = this.#gauge('cluster_members', 'Instances registered', [])
+  readonly members = this.#gauge('cluster_members', 'Instances that are registered', [])
   readonly isLeader = this.#gauge('cluster_is_leader', '1 on the leader', [])
   readonly fence = this.#gauge(
     'cluster_fence',
-    'Fence of the last leader seen: the revision its key was created at; it only grows',
+    'Fence of the last known leader: the create revision of the leader key; it only grows',
     [],
   )
   readonly leaderChanges = this.#counter('cluster_leader_changes_total', 'Times the leader changed', [])
   readonly storeUp = this.#gauge('store_up', '1 while the last call to the store succeeded', [])
   readonly storeTrouble = this.#gauge(
     'store_trouble',
-    '1 while the store answers and refuses: no-space (quota of etcd), corrupt, no-permission, disk-full or unwritable',
+    '1 while the store answers and refuses calls; the kind says why: no-space (quota of etcd), corrupt, no-permission, disk-full or unwritable',
     ['kind'],
   )
   readonly storeCertificateStale = this.#gauge(
     'store_certificate_stale',
-    '1 while the files for TLS to etcd do not fit together and those read before are in force',
+    '1 while the TLS files for etcd do not fit together, so that the files read before stay in force',
     [],
   )
-  readonly storeSeconds = this.#histogram('store_request_duration_seconds', 'Calls to the store', ['op'])
-  readonly relists = this.#counter('store_relists_total', 'Full lists after a broken watch', ['reason'])
+  readonly storeSeconds = this.#histogram(
+    'store_request_duration_seconds',
+    'Duration of a call to the store',
+    ['op'],
+  )
+  readonly relists = this.#counter(
+    'store_relists_total',
+    'Relists: full reads of the store after its watch broke',
+    ['reason'],
+  )
   readonly configRejected = this.#gauge(
     'config_rejected_objects',
-    'Documents in the store that are not in force',
+    'Rejected documents in the store: they are not in force',
     [],
   )
   readonly digestMismatch = this.#gauge(
     'model_digest_mismatch',
-    'Models of which not all nodes have the same copy',
+    'Models with different copies on different nodes',
     [],
   )
-  readonly configRevision = this.#gauge('config_revision', 'Revision of the snapshot in force', [])
-  readonly configStored = this.#gauge('config_stored_revision', 'Revision of the store as seen here', [])
+  readonly configRevision = this.#gauge('config_revision', 'Store revision of the snapshot in force', [])
+  readonly configStored = this.#gauge(
+    'config_stored_revision',
+    'Last revision of the store that this instance knows',
+    [],
+  )
   readonly configSuspect = this.#gauge(
     'config_suspect',
-    '1 while the documents in the store are not put in force',
+    '1 while the store is suspect: its documents are not put in force',
     [],
   )
   readonly snapshotAge = this.#gauge(
     'config_snapshot_age_seconds',
-    'Since the configuration was last saved to disk',
+    'Time since the configuration was last saved to disk',
     [],
   )
   readonly storeSilence = this.#gauge(
     'store_last_contact_seconds',
-    'Since the last sign of life of the store',
+    'Time since the last answer of the store',
     [],
   )
   readonly watchLag = this.#gauge(
     'store_watch_lag_seconds',
-    'Since the copy of the store was last proven complete: a list, a change that arrived, or the probe every 10 s that found nothing missing. Up to 12 s are normal, changes usually arrive within milliseconds',
+    'Time since the copy of the store was last known to be complete: after a list, a change, or a check (every 10 s) that found nothing missing. Up to 12 s are normal; changes usually arrive within milliseconds',
     [],
   )
   readonly heartbeatAge = this.#gauge(
     'cluster_heartbeat_age_seconds',
-    'Since a heartbeat of a leader arrived; they come every 5 s, what is more is lag or a missing leader',
+    'Time since the last heartbeat of a leader. One comes every 5 s; more time means lag or no leader',
     [],
   )
   readonly clockSkew = this.#gauge(
     'cluster_clock_skew_seconds',
-    "By how much this machine's wall clock is ahead of the leader's, at the last heartbeat; what that took to arrive included",
+    "Seconds by which this machine's wall clock is ahead of the leader's, at the last heartbeat; the latency of the heartbeat is included",
     [],
   )
   readonly cutOff = this.#gauge(
@@ -235,11 +264,11 @@ export class Metrics {
   )
   readonly adviceOwn = this.#gauge(
     'cluster_advice_own',
-    '1 while there is no heartbeat of a leader and this instance probes the nodes itself',
+    '1 while this instance hears no heartbeat of a leader and probes the nodes itself',
     [],
   )
 
-  readonly jobs = this.#gauge('jobs', 'Model jobs that are kept, by how far they are', ['state'])
+  readonly jobs = this.#gauge('jobs', 'Model jobs that are kept, by state', ['state'])
   readonly jobResults = this.#counter('job_results_total', 'Model jobs that ended (leader only)', [
     'action',
     'result',

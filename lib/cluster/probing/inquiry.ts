@@ -7,11 +7,11 @@ interface InquiryOptions {
   readonly id: string
   readonly clock: Clock
   readonly instances: () => readonly InstanceRecord[]
-  /** Publishes our record, which holds the question, now. */
+  /** Publishes the record of this instance, which holds the question, now. */
   readonly publish: () => void
 }
 
-/** The nodes that each other instance reached, as far as it has answered. */
+/** The nodes that each other instance reaches; instances that have not answered are missing. */
 export type Answers = ReadonlyMap<string, ReadonlySet<string>>
 
 interface Asked extends Question {
@@ -20,12 +20,12 @@ interface Asked extends Question {
   readonly resolve: (answers: Answers) => void
 }
 
-/** Milliseconds that the others have: to see the question, to probe, and to be seen with their answers. */
+/** Milliseconds in which the others must see the question, probe the nodes and publish their answers. */
 const patienceMs = 5000
 
 /**
- * Asks the other instances which nodes they reach: an instance cannot tell by itself whether the nodes are down or its own
- * way to them is. The question stands in its record, the answers in the load summaries of the others; see Respondent.
+ * Asks the other instances which nodes they reach. An instance alone cannot tell nodes that are down from a broken network of
+ * its own. It writes the question into its record; the others write their answers into their load summaries, see Respondent.
  */
 export class Inquiry {
   readonly #options: InquiryOptions
@@ -35,17 +35,17 @@ export class Inquiry {
     this.#options = options
   }
 
-  /** For our record. */
+  /** The open question, for the record of this instance. */
   get question(): Question | null {
     return this.#asked && { id: this.#asked.id, nodes: this.#asked.nodes }
   }
 
-  /** Whether a question waits for its answers: there is one at a time. */
+  /** Whether a question waits for its answers. There is one question at a time. */
   get isAsking(): boolean {
     return this.#asked !== null
   }
 
-  /** Resolves to the answers once all others have given theirs, 5 s after it could be asked at the latest. */
+  /** Resolves to the answers once every other instance has answered, at the latest 5 s after the question was published. */
   async ask(nodes: readonly string[]): Promise<Answers> {
     while (this.#asked) await this.#asked.promise
     if (this.#others().length === 0) return new Map()
@@ -56,7 +56,7 @@ export class Inquiry {
     return promise.finally(cancel)
   }
 
-  /** Takes note of the load summary of another instance. Returns the nodes that it says it reaches, if that answers us now. */
+  /** Reads the load summary of another instance. Returns the nodes that it reaches, if it answers the open question. */
   observe(id: string, load: LoadSummary | null): ReadonlySet<string> {
     const asked = this.#asked
     const answer = load?.answers?.[this.#options.id]

@@ -17,19 +17,22 @@ interface NodeEvidenceOptions extends Runtime {
   readonly snapshot: { get(): Snapshot }
   readonly instance: { readonly name: string }
   readonly contacts?: Contacts
-  /** Another way to probe a node. */
+  /** Replaces the probe, in tests. */
   readonly probe?: ProbeOnce
   readonly instances: () => readonly InstanceRecord[]
-  /** Publishes our record and load summary now. */
+  /** Publishes the record and the load summary of this instance now. */
   readonly publish: () => void
   /** Called when `cutOff` has changed. */
   readonly changed: () => void
 }
 
-/** Milliseconds for which a failed request says that a node is down: without requests nothing would take that back. */
+/** Milliseconds for which a failed request counts: without further requests nothing else would outdate it. */
 const failureCountsMs = 30_000
 
-/** What is known of the ways to the nodes besides a leader's advice: by this instance's own traffic, and by the others'. */
+/**
+ * Evidence of which nodes are reached, besides the leader's advice: requests and probes of this instance, and reports of the
+ * other instances.
+ */
 export class NodeEvidence implements Evidence {
   readonly contacts: Contacts
   readonly #options: NodeEvidenceOptions
@@ -67,19 +70,19 @@ export class NodeEvidence implements Evidence {
     this.#respondent.stop()
   }
 
-  /** Set while this instance reaches no node and another one does. */
+  /** Set while this instance reaches no node and another instance does. */
   get cutOff(): CutOff | null {
     return this.#reach.cutOff
   }
 
-  /** Whether what this instance met at a node last was a failure: of a request a moment ago, or of its own look at the nodes. */
+  /** Whether the last request of this instance to a node failed, less than 30 s ago, or its last probe while it reached no node. */
   hasFailed(node: string): boolean {
     const { answeredAt, probedAt, failedAt } = this.contacts.of(node)
     const isRecent = failedAt > this.#options.clock.now() - failureCountsMs
     return (isRecent && failedAt > Math.max(answeredAt, probedAt)) || this.#reach.unreached.includes(node)
   }
 
-  /** When another instance told last that a node answers it, in monotonic milliseconds; null: never. */
+  /** When another instance last reported an answer of a node, in monotonic milliseconds; null: never. */
   peersReached(node: string): number | null {
     return this.#peers.of(node)?.at ?? null
   }
@@ -89,20 +92,20 @@ export class NodeEvidence implements Evidence {
     return this.#inquiry.ask(nodes)
   }
 
-  /** What this instance's record says of it. */
+  /** The part of this instance's record: an open question. */
   get inRecord(): Pick<InstanceRecord, 'question'> {
     const { question } = this.#inquiry
     return question ? { question } : {}
   }
 
-  /** What this instance's load summary says of it. */
+  /** The part of this instance's load summary: nodes that it reached, and answers to questions. */
   get inLoad(): Pick<LoadSummary, 'reached' | 'answers'> {
     const reached = this.contacts.windows()
     const answers = this.#respondent.answers()
     return { ...(Object.keys(reached).length > 0 && { reached }), ...(answers && { answers }) }
   }
 
-  /** Takes note of what changed in the store. */
+  /** Reads what changed in the store. */
   follow(changed: ReadonlySet<string>, entries: ReadonlyMap<string, Entry>): void {
     const { keys, instance, snapshot } = this.#options
     for (const key of changed) {
@@ -112,7 +115,7 @@ export class NodeEvidence implements Evidence {
     }
   }
 
-  /** What another instance tells; null: it is gone. */
+  /** Reads a record or a load summary of another instance; null: it is gone. */
   #hear(folder: string | undefined, id: string, entry: Entry | null): void {
     if (folder === 'instances') this.#respondent.observe(id, entry?.lease ? readInstance(entry.value) : null)
     if (folder !== 'load') return

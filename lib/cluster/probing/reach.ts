@@ -19,35 +19,38 @@ interface ReachOptions extends Runtime {
   readonly changed: () => void
 }
 
-/** An instance that reaches no node, while another one does. */
+/** This instance reaches no node, while another instance does. */
 export interface CutOff {
   /** The instance that reaches nodes. */
   readonly peer: string
-  /** Nodes that there are. */
+  /** Number of nodes. */
   readonly nodes: number
 }
 
-/** Milliseconds between two looks at the time, and at least without any answer of a node until some are probed. */
+/** Milliseconds between two rounds. */
 const periodMs = 2000
+/** After so many milliseconds without an answer of any node, some are probed. */
 const idleMs = 10_000
-/** Nodes that are probed first, and when none of those is reached; those advised to be well come before the others. */
+/** Nodes that are probed first, the healthy ones before the others. */
 const firstProbed = 4
+/** Nodes that are probed when none of the first is reached. */
 const thenProbed = 28
-/** Milliseconds between two questions while no node is reached, and for which the answer of a peer counts. */
+/** Milliseconds between two questions to the other instances while no node is reached. */
 const askAgainMs = 10_000
+/** Milliseconds for which the report of another instance counts. */
 const freshMs = 30_000
 
 /**
- * Whether this instance reaches any node. Its own requests and probes tell; where there are none it probes some. If it reaches
- * none it asks the others: only when one of them does is the fault here. When no instance reaches any node all go on as they
- * are, for an instance that takes itself out of service then helps nobody.
+ * Finds out whether this instance reaches any node. Its requests and probes tell; without any, it probes some nodes. An
+ * instance that reaches no node asks the other instances. If one of them reaches a node, the fault is here: this instance is
+ * cut off and leaves service. If none does, all stay in service, because to leave would help no caller.
  */
 export class Reach {
   readonly #options: ReachOptions
   readonly #loop: ControlLoop
-  /** Of the last answer of any node, known by requests or probes; monotonic milliseconds. */
+  /** When any node last answered a request or a probe, in monotonic milliseconds. */
   #reachedAt: number
-  /** The nodes that were probed in vain, and since when none is reached; null while one is. */
+  /** Since when no node is reached, and the nodes that were probed in vain; null while a node is reached. */
   #lost: { readonly at: number; readonly nodes: readonly string[] } | null = null
   #askedAt = Number.NEGATIVE_INFINITY
   #cutOff: CutOff | null = null
@@ -55,7 +58,7 @@ export class Reach {
   constructor(options: ReachOptions) {
     const { clock, random, contacts } = options
     this.#options = options
-    // An instance that starts finds out soon whether it reaches any.
+    // The first probes come one period after the start.
     this.#reachedAt = clock.now() - idleMs + periodMs
     this.#loop = new ControlLoop({
       clock,
@@ -79,7 +82,7 @@ export class Reach {
     return this.#cutOff
   }
 
-  /** The nodes that were probed in vain while none is reached. */
+  /** The nodes that were probed in vain; empty while any node is reached. */
   get unreached(): readonly string[] {
     return this.#lost?.nodes ?? []
   }
@@ -107,7 +110,7 @@ export class Reach {
     return { answeredAt, failedAt }
   }
 
-  /** Probes some of the nodes, and more of them as long as none is reached. */
+  /** Probes some of the nodes, and more of them when none of the first is reached. */
   async #probe(nodes: readonly NodeView[], signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#options
     const startedAt = clock.now()
@@ -143,7 +146,7 @@ export class Reach {
     this.#lost = null
   }
 
-  /** @param count nodes that there are. */
+  /** @param count number of nodes. */
   #judge(count: number): void {
     const { clock, peers, inquiry } = this.#options
     const lost = count > 0 ? this.#lost : null
@@ -165,7 +168,8 @@ export class Reach {
     if ((before === null) === (cutOff === null)) return
     const { log, metrics, changed } = this.#options
     metrics.cutOff.set(cutOff === null ? 0 : 1)
-    if (cutOff) log.warn('cut off: this instance reaches no node, another one does; not ready', { ...cutOff })
+    if (cutOff)
+      log.warn('cut off: this instance reaches no node, another instance does; not ready', { ...cutOff })
     else log.info('no longer cut off from the nodes: ready')
     changed()
   }

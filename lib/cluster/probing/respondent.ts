@@ -9,19 +9,19 @@ interface RespondentOptions {
   readonly snapshot: () => Snapshot
   readonly contacts: Contacts
   readonly probe: ProbeOnce
-  /** Publishes our load summary, which holds the answers, now. */
+  /** Publishes the load summary of this instance, which holds the answers, now. */
   readonly publish: () => void
 }
 
 type AnswersByAsker = NonNullable<LoadSummary['answers']>
 
-/** Of more nodes a question is not answered: see `Inquiry`. */
+/** The answer to a question covers so many of its nodes. */
 const maxNodes = 64
 
-/** Answers the questions of other instances which nodes this one reaches: probes each of them once. */
+/** Answers when another instance asks which nodes this instance reaches: probes each of them once. See Inquiry. */
 export class Respondent {
   readonly #options: RespondentOptions
-  /** The question of each instance that was taken up last. */
+  /** The last question of each instance, by its id. */
   readonly #takenUp = new Map<string, string>()
   readonly #answers = new Map<string, AnswersByAsker[string]>()
   #stopping = new AbortController()
@@ -30,12 +30,12 @@ export class Respondent {
     this.#options = options
   }
 
-  /** For our load summary; null when there is none to give. */
+  /** For the load summary of this instance; null without any answer. */
   answers(): AnswersByAsker | null {
     return this.#answers.size === 0 ? null : Object.fromEntries(this.#answers)
   }
 
-  /** Takes note of the record of another instance; null: it is gone. */
+  /** Reads the record of another instance; null: it is gone. */
   observe(id: string, record: InstanceRecord | null): void {
     const question = record?.question ?? null
     if (question === null) {
@@ -48,7 +48,7 @@ export class Respondent {
     void this.#answer(id, question.id, question.nodes.slice(0, maxNodes))
   }
 
-  /** Cuts off what is under way. */
+  /** Aborts the probes under way. */
   stop(): void {
     this.#stopping.abort()
   }
@@ -66,7 +66,7 @@ export class Respondent {
       contacts.probed(name)
     }
     await Promise.all(names.map(look))
-    if (this.#takenUp.get(asker) !== question) return // it was withdrawn meanwhile
+    if (this.#takenUp.get(asker) !== question) return // the question was withdrawn meanwhile
     this.#answers.set(asker, { question, reached })
     publish()
   }

@@ -86,7 +86,7 @@ suite('an instance', () => {
     await clock.advance(3000)
     assert.equal(cutOff(), '')
     assert.deepEqual(lines, [
-      'b: cut off: this instance reaches no node, another one does; not ready',
+      'b: cut off: this instance reaches no node, another instance does; not ready',
       'b: no longer cut off from the nodes: ready',
     ])
   })
