@@ -87,7 +87,7 @@ const definitions = {
   etcd: {
     env: 'LLAMERO_ETCD',
     fallback: () => '',
-    help: 'etcd endpoints, comma-separated, all http:// or all https://; empty: the embedded store',
+    help: 'endpoints of etcd, separated by commas, all http:// or all https://; empty: the embedded store',
     fits: isEndpoints,
   },
   cluster: {
@@ -119,13 +119,13 @@ const definitions = {
   etcd_cert: {
     env: 'LLAMERO_ETCD_CERT',
     fallback: () => '',
-    help: 'PEM file of our certificate towards etcd',
+    help: "PEM file of llamero's certificate for etcd",
     fits: isPath,
   },
   etcd_key: {
     env: 'LLAMERO_ETCD_KEY',
     fallback: () => '',
-    help: 'PEM file of the key to that certificate',
+    help: 'PEM file of the key of that certificate',
     fits: isPath,
   },
   log_level: {
@@ -138,25 +138,25 @@ const definitions = {
     env: 'LLAMERO_LOG_FORMAT',
     fallback: () => (process.stdout.isTTY ? 'text' : 'json'),
     fallbackText: 'text on a terminal, else json',
-    help: 'json, or text for people',
+    help: 'json, or text for people to read',
     fits: (value) => value === 'json' || value === 'text',
   },
   grace: {
     env: 'LLAMERO_GRACE',
     fallback: () => '5s',
-    help: 'after SIGTERM, how long connections are still accepted while load balancers turn away',
+    help: 'how long, after SIGTERM, connections are still accepted, until load balancers have taken the instance out',
     fits: isDuration,
   },
   drain: {
     env: 'LLAMERO_DRAIN',
     fallback: () => '300s',
-    help: 'after the grace, how long running answers may go on',
+    help: 'how long, after the grace, running answers may go on',
     fits: isDuration,
   },
   admin_url: {
     env: 'LLAMERO_ADMIN_URL',
     fallback: () => 'http://127.0.0.1:11400',
-    help: 'where the CLI finds the admin listener',
+    help: 'admin listener that the CLI talks to',
     fits: isHttpUrl,
   },
   admin_token: {

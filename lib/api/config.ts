@@ -22,12 +22,15 @@ const configAnswer = z.object({
 })
 export type ConfigAnswer = Wire<typeof configAnswer>
 
-const configWritten = z.object({ ...textFields, modified: z.string().describe('its new revision') })
+const configWritten = z.object({
+  ...textFields,
+  modified: z.string().describe('the new revision of the document'),
+})
 
 const configChanged = z.object({
   before: z.string().describe('the text before the change'),
-  text: z.string().describe('the text after it'),
-  modified: z.string().nullable().describe('its revision; null: there is no document'),
+  text: z.string().describe('the text after the change'),
+  modified: z.string().nullable().describe('revision of the document; null: there is none'),
 })
 
 export const configEndpoints = {
@@ -40,7 +43,7 @@ export const configEndpoints = {
   writeConfig: {
     method: 'put',
     path: '/admin/v1/config',
-    summary: 'Replaces the settings; If-Match or If-None-Match names the version that the caller has seen.',
+    summary: 'Replaces the settings; If-Match or If-None-Match names the version that the caller has read.',
     headers: seenHeaders,
     body: { fields: z.strictObject(textFields) },
     answer: { json: configWritten },

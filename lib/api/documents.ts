@@ -3,7 +3,7 @@ import type { Wire } from './endpoint.ts'
 
 export const faultAnswer = z.object({
   path: z.string().describe('dotted path of the field; "" for the document itself'),
-  line: z.int().nullable().describe('line of the text, from 1; null where it cannot be told'),
+  line: z.int().nullable().describe('line of the text, from 1; null when it is not known'),
   message: z.string(),
   hint: z.string().exactOptional().describe('what was probably meant'),
 })
@@ -17,9 +17,14 @@ export type RejectedDocument = Wire<typeof rejectedDocument>
 /** Fields of a stored document and of the verdict on it. */
 export const storedFields = {
   text: z.string().nullable().describe('the document as the operator wrote it; null when there is none'),
-  modified: z.string().nullable().describe('its revision: what If-Match takes; null when there is none'),
+  modified: z
+    .string()
+    .nullable()
+    .describe('revision of the document, for If-Match; null when there is no document'),
   ok: z.boolean().describe('whether this text is in force'),
-  errors: z.array(faultAnswer).describe('why it is not; the last valid version stays in force'),
+  errors: z
+    .array(faultAnswer)
+    .describe('why the text is not in force; the last valid version stays in force'),
   warnings: z.array(z.string()).describe('warnings about a document that is in force'),
 }
 export const storedAnswer = z.object(storedFields)
@@ -37,7 +42,7 @@ export const documentOrText = <S extends z.ZodType>(document: S) =>
 export const patchBody = z
   .record(z.string(), z.unknown())
   .describe(
-    'fields to set; null removes one; labels and other maps are merged, everything else is replaced. Comments survive',
+    'fields to set; null removes a field. Labels and other maps are merged, everything else is replaced. Comments of the document stay',
   )
 
 /** Request headers that name the version which a change replaces. */

@@ -3,7 +3,7 @@ import { z } from 'zod'
 /** The answer to every request that was refused or failed. */
 export const errorAnswer = z.object({
   error: z.object({
-    code: z.string().describe('from the catalogue of errors; later versions may add some'),
-    message: z.string().describe('for people'),
+    code: z.string().describe('code of the catalogue of errors; later versions may add codes'),
+    message: z.string().describe('text for people to read'),
   }),
 })

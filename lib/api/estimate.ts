@@ -6,11 +6,13 @@ export const candidateAnswer = z.object({
   node: z.string(),
   state: z
     .enum(['ready', 'full', 'loading', 'absent'])
-    .describe('of the model there: in memory with a free slot, without one, being loaded, not in memory'),
-  start_seconds: z.number().describe('until it could start'),
+    .describe(
+      'state of the model there: in memory with a free slot, in memory without one, being loaded, not in memory',
+    ),
+  start_seconds: z.number().describe('until the request could start'),
   prefill_seconds: z.number().describe('for its prompt'),
   decode_seconds: z.number().describe('for its answer'),
-  externality_seconds: z.number().describe('by which it slows other requests there'),
+  externality_seconds: z.number().describe('by which the request slows other requests there'),
   eviction_seconds: z.number().describe('to load evicted models again'),
   cost_seconds: z.number().describe('the weighted sum of these terms'),
 })
@@ -36,7 +38,7 @@ export const exclusions = [
 
 export const excludedNode = z.object({
   node: z.string(),
-  excluded: z.enum(exclusions).nullable().describe('why it cannot take the request'),
+  excluded: z.enum(exclusions).nullable().describe('why the node cannot take the request'),
   health: z.enum(seenHealths),
   health_reason: z.string().describe('why its health is what it is'),
 })
@@ -69,7 +71,7 @@ export const estimateFields = {
     .enum(refusalReasons)
     .nullable()
     .exactOptional()
-    .describe('why it would be refused at once; null: it would not; absent: not computed'),
+    .describe('why the request would be refused at once; null: it would not be; absent: not computed'),
   waits_for: z
     .enum(['slot', 'load', 'share'])
     .nullable()
@@ -78,7 +80,7 @@ export const estimateFields = {
   places: z
     .int()
     .nullable()
-    .describe('nodes that could serve it; null: not computed, as for later rows of a list'),
+    .describe('number of nodes that could serve it; null: not computed, as for later rows of a list'),
   candidates: z
     .array(candidateAnswer)
     .nullable()

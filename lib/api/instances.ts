@@ -9,10 +9,10 @@ const instanceAnswer = z.object({
   admin: z.string().describe('address of its admin listener'),
   started: z.string().describe('date'),
   role: z.enum(['leader', 'standby']),
-  draining: z.boolean().describe('out of service for load balancers'),
-  revision: z.string().describe('store revision of what is in force on it'),
-  running: z.int().describe('requests running through it'),
-  queued: z.int().describe('requests waiting in it'),
+  draining: z.boolean().describe('whether it is out of service for load balancers'),
+  revision: z.string().describe('store revision of the documents in force on it'),
+  running: z.int().describe('requests that run through it'),
+  queued: z.int().describe('requests that wait in it'),
 })
 export type InstanceAnswer = Wire<typeof instanceAnswer>
 
@@ -48,7 +48,7 @@ export const instanceEndpoints = {
   drain: {
     method: 'post',
     path: '/admin/v1/instances/:id/drain',
-    summary: 'Takes the instance out of service for load balancers; it goes on serving requests.',
+    summary: 'Takes the instance out of service for load balancers; it still serves requests.',
     params,
     answer: { json: drainAnswer },
     errors: ['not_found', 'conflict'],

@@ -8,11 +8,11 @@ const jobState = z.enum(jobStates)
 export const jobAnswer = z.object({
   id: z.string(),
   action: z.enum(jobActions),
-  model: z.string().describe('the model that is acted on; of a copy, its source'),
+  model: z.string().describe('the model of the job; for a copy, its source'),
   state: jobState,
   created: z.string().describe('date'),
   ended: z.string().nullable().describe('date; null until it ended'),
-  tenant: z.string().describe('of the caller; "operator" for jobs of this API'),
+  tenant: z.string().describe('tenant of the caller; "operator" for jobs of this API'),
   nodes: z
     .record(
       z.string(),
@@ -82,7 +82,7 @@ export const jobEndpoints = {
   cancelJob: {
     method: 'delete',
     path: '/admin/v1/jobs/:id',
-    summary: 'Cancels a job; nodes keep what they have by then.',
+    summary: 'Cancels a job; what nodes have done by then stays.',
     params,
     statuses: [202],
     answer: { json: jobMade },
@@ -97,6 +97,6 @@ export const jobEndpoints = {
   }),
   loadModel: order('load', 'Loads a model into the memory of nodes.', {
     model,
-    num_ctx: z.int().min(1).optional().describe('tokens of context to load it with'),
+    num_ctx: z.int().min(1).optional().describe('tokens of context that the model is loaded with'),
   }),
 } as const satisfies Endpoints

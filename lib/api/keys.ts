@@ -8,8 +8,8 @@ const keyAnswer = z.object({
   id: z.string(),
   tenant: z.string(),
   scopes: z.array(z.enum(scopes)),
-  models: z.array(z.string()).describe('names or globs of the models it may use'),
-  options: keyOptionsSchema.describe('exceptions from "callers" in the config'),
+  models: z.array(z.string()).describe('names or globs of the models that it may use'),
+  options: keyOptionsSchema.describe('fields that replace those of "callers" in the config'),
   class: z.string().nullable().describe('priority class of its requests; null: the default'),
   expires: z.string().nullable().describe('date; null: never'),
   warnings: z.array(z.string()).describe('warnings about a key that is in force'),
@@ -22,7 +22,7 @@ const keyFields = apiKeySchema.omit({ hash: true }).shape
 
 const keyMade = z.object({
   id: z.string(),
-  token: z.string().describe('shown this once; the store holds its hash'),
+  token: z.string().describe('the token, shown only this once; the store holds its hash'),
   ...keyFields,
 })
 
@@ -36,7 +36,7 @@ export const keyEndpoints = {
   createKey: {
     method: 'post',
     path: '/admin/v1/keys',
-    summary: 'Makes an API key.',
+    summary: 'Creates an API key.',
     body: {
       fields: z.strictObject({ ...keyFields, id: z.string().describe('name of the key') }),
     },

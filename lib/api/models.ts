@@ -7,14 +7,12 @@ const modelFields = {
   alias_of: z
     .string()
     .nullable()
-    .describe(
-      "the model that answers under this name, where a route gives it one; null: the model's own name",
-    ),
+    .describe('the model that answers, if the name is an alias that a route makes; null: it is no alias'),
   size: z.int().describe('bytes on disk, of the newest copy'),
   digest: z.string().describe('of the newest copy'),
   modified_at: z.string().describe('of the newest copy'),
   nodes: z.array(z.string()).describe('nodes that have it on disk'),
-  older_on: z.array(z.string()).describe('those of them that have an older copy'),
+  older_on: z.array(z.string()).describe('those of these nodes that have an older copy'),
   loaded_on: z.array(z.string()).describe('nodes that have it in memory'),
   parameter_size: z.string(),
   quantization: z.string(),
@@ -26,9 +24,9 @@ const modelList = z.object({ models: z.array(modelAnswer) })
 
 const memoryFields = {
   size: z.int().describe('bytes'),
-  size_vram: z.int().describe('bytes of them in GPU memory'),
-  context_length: z.int().describe('tokens of context it is loaded with'),
-  expires_at: z.string().describe('date at which Ollama unloads it, unless it is used'),
+  size_vram: z.int().describe('bytes of these in GPU memory'),
+  context_length: z.int().describe('tokens of context that it is loaded with'),
+  expires_at: z.string().describe('date at which Ollama unloads it, unless a request uses it before'),
   digest: z.string(),
 }
 
@@ -58,8 +56,8 @@ export type CopyAnswer = Wire<typeof copyAnswer>
 const modelDetail = z.object({
   ...modelFields,
   family: z.string(),
-  capabilities: z.array(z.string()).describe('as Ollama names them, such as "tools"'),
-  copies: z.array(copyAnswer).describe('by node: those that have it on disk or in memory'),
+  capabilities: z.array(z.string()).describe('capabilities in the words of Ollama, such as "tools"'),
+  copies: z.array(copyAnswer).describe('by node: the nodes that have it on disk or in memory'),
 })
 export type ModelDetail = Wire<typeof modelDetail>
 

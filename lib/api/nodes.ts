@@ -19,18 +19,22 @@ export const nodeAnswer = z.object({
   state: z
     .enum([...nodeStates, 'departed', 'rejected'])
     .describe(
-      'what the operator wants; departed: its agent withdrew it or is gone; rejected: no version of its document was ever valid',
+      'state that the operator set; or departed: its agent withdrew it or is gone; or rejected: no version of its document was ever valid',
     ),
-  health: z.enum(seenHealths).describe('by the probes; unknown before the first one'),
+  health: z.enum(seenHealths).describe('health by the probes; unknown before the first probe'),
   reason: z.string().describe('why the health is what it is'),
   since: z.string().nullable().describe('date of the last change of health; null before the first probe'),
   weight: z.number().describe('speed relative to the other nodes'),
-  slots: z.int().describe('requests at once: the smallest of its models in memory, configured or learned'),
-  slots_by_model: z.record(z.string(), z.int()).describe('of each model in memory'),
+  slots: z
+    .int()
+    .describe(
+      'requests that it runs at once per model, as configured or learned; of its models in memory the smallest number',
+    ),
+  slots_by_model: z.record(z.string(), z.int()).describe('slots of each model in memory'),
   labels: z.record(z.string(), z.string()),
   source: z.enum(['operator', 'agent']).describe('what registered it'),
   version: z.string().describe("Ollama's version; empty before it has answered"),
-  running: z.int().describe('requests running on it, from all instances'),
+  running: z.int().describe('requests of all instances that run on it'),
   running_by_instance: z.record(z.string(), z.int()),
   breaker: z.enum(breakerStates).describe('circuit breaker of the instance that answers'),
   frozen: frozenField,
@@ -39,7 +43,9 @@ export const nodeAnswer = z.object({
   vram_bytes: z.int().describe('GPU memory that its loaded models take'),
   rejected: z
     .array(faultAnswer)
-    .describe('why the stored document is not in force; the last valid version is, if there was one'),
+    .describe(
+      'why the stored document is not in force; the last valid version, if there was one, stays in force',
+    ),
 })
 export type NodeAnswer = Wire<typeof nodeAnswer>
 
@@ -92,7 +98,7 @@ export const nodeEndpoints = {
   removeNode: {
     method: 'delete',
     path: '/admin/v1/nodes/:name',
-    summary: 'Removes a node; requests that run on it are answered.',
+    summary: 'Removes a node; requests that run on it are still answered.',
     params,
     statuses: [204],
     answer: null,

@@ -3,7 +3,7 @@ import type { Endpoints, Wire } from './endpoint.ts'
 import { estimateFields, excludedFields } from './estimate.ts'
 
 const waitingFields = {
-  id: z.string().describe('of the request'),
+  id: z.string().describe('id of the request'),
   model: z.string(),
   variant: z.string().describe("load-time options as JSON; empty for the node's own"),
   tenant: z.string(),
@@ -22,18 +22,18 @@ const queueAnswer = z.object({
   total: z.int().describe('requests that wait in this instance'),
   by_class: z.record(z.string(), z.int()),
   by_tenant: z.record(z.string(), z.int()),
-  waiting: z.array(waitingAnswer).describe('the first of them, in serving order'),
+  waiting: z.array(waitingAnswer).describe('the first of these requests, in serving order'),
 })
 export type QueueAnswer = Wire<typeof queueAnswer>
 
 const waitingDetail = z.object({
   instance: z.string(),
-  position: z.int().describe('in serving order, from 1'),
+  position: z.int().describe('place in serving order, from 1'),
   ...waitingFields,
   prompt_tokens: z.int().describe('estimated from the body'),
-  max_tokens: z.int().nullable().describe('the longest answer; null: the caller set no limit'),
-  labels: z.record(z.string(), z.string()).describe('that a node must have'),
-  failed_on: z.array(z.string()).describe('nodes on which it has failed'),
+  max_tokens: z.int().nullable().describe('most tokens of the answer; null: the caller set no limit'),
+  labels: z.record(z.string(), z.string()).describe('labels that a node must have'),
+  failed_on: z.array(z.string()).describe('nodes on which the request has failed'),
 })
 export type WaitingDetail = Wire<typeof waitingDetail>
 
@@ -45,7 +45,7 @@ export const queueEndpoints = {
     path: '/admin/v1/queue',
     summary: 'The waiting requests of this instance in serving order, and why each waits.',
     query: z.strictObject({
-      limit: z.coerce.number().int().min(1).max(1000).default(100).describe('the longest list to return'),
+      limit: z.coerce.number().int().min(1).max(1000).default(100).describe('most rows to return'),
     }),
     answer: { json: queueAnswer },
     errors: ['invalid'],
@@ -61,7 +61,7 @@ export const queueEndpoints = {
   cancelWaiting: {
     method: 'delete',
     path: '/admin/v1/queue/:id',
-    summary: 'Takes a waiting request out of the queue: its caller gets an error.',
+    summary: 'Removes a waiting request from the queue: its caller gets an error.',
     params,
     statuses: [204],
     answer: null,

@@ -15,17 +15,19 @@ const routeTestAnswer = z.object({
   num_ctx: z.int().nullable().describe("requested context in tokens; null: the node's own"),
   panic: z
     .boolean()
-    .describe('breakers or advice exclude most nodes that have the model, so both are ignored'),
+    .describe('whether breakers and advice are ignored, because they exclude most nodes that have the model'),
   nodes: z.array(
     z.object({
       name: z.string(),
       excluded: z
         .enum(exclusions)
         .nullable()
-        .describe('why it is excluded; null when it could take the request now'),
+        .describe('why the node is excluded; null when it could take the request now'),
       loaded: z.boolean().describe('whether it has the model in memory'),
-      other_variant: z.boolean().describe('loaded with other options: it would be loaded again'),
-      running: z.int().describe('requests of this instance running on it'),
+      other_variant: z
+        .boolean()
+        .describe('whether it has the model in memory with other options, so that it would load it again'),
+      running: z.int().describe('requests of this instance that run on it'),
       slots: z.int(),
       weight: z.number(),
       health: z.enum(seenHealths),
@@ -38,9 +40,12 @@ const routeTestAnswer = z.object({
       reason: z.enum(['warm', 'affinity', 'cold-load', 'spill', 'fallback']),
     })
     .nullable()
-    .describe('the node it would be sent to; null: none now'),
-  refusal: z.enum(['no-model', 'down', 'full']).nullable().describe('why it would be sent to no node'),
-  estimate: estimateAnswer.exactOptional().describe('its estimate; absent without a model'),
+    .describe('the node that the request would be sent to; null: no node now'),
+  refusal: z
+    .enum(['no-model', 'down', 'full'])
+    .nullable()
+    .describe('why the request would be sent to no node'),
+  estimate: estimateAnswer.exactOptional().describe('estimate of the request; absent without a model'),
 })
 export type RouteTestAnswer = Wire<typeof routeTestAnswer>
 

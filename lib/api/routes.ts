@@ -23,13 +23,13 @@ export const routeEndpoints = {
   listRoutes: {
     method: 'get',
     path: '/admin/v1/routes',
-    summary: 'The routing rules, in the order in which they are tried.',
+    summary: 'The routes, in the order in which they are tried.',
     answer: { json: routeList },
   },
   readRoute: {
     method: 'get',
     path: '/admin/v1/routes/:name',
-    summary: 'One routing rule.',
+    summary: 'One route.',
     params,
     answer: { json: routeAnswer },
     errors: ['invalid', 'not_found'],
@@ -37,7 +37,7 @@ export const routeEndpoints = {
   writeRoute: {
     method: 'put',
     path: '/admin/v1/routes/:name',
-    summary: 'Creates a routing rule, or replaces its document.',
+    summary: 'Creates a route, or replaces its document.',
     params,
     headers: seenHeaders,
     body: { document: documentOrText(routeSchema) },
@@ -49,7 +49,7 @@ export const routeEndpoints = {
   changeRoute: {
     method: 'patch',
     path: '/admin/v1/routes/:name',
-    summary: 'Changes some fields of a routing rule; creates it when there is none.',
+    summary: 'Changes some fields of a route; creates the route when there is none.',
     params,
     body: { document: patchBody },
     statuses: [200, 201],
@@ -59,7 +59,7 @@ export const routeEndpoints = {
   removeRoute: {
     method: 'delete',
     path: '/admin/v1/routes/:name',
-    summary: 'Removes a routing rule.',
+    summary: 'Removes a route.',
     params,
     statuses: [204],
     answer: null,

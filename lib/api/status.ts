@@ -7,7 +7,7 @@ const departedNode = z.object({
   name: z.string(),
   since: z.string().describe('date'),
   reason: z.string(),
-  models: z.array(z.string()).describe('the first of those it had on disk'),
+  models: z.array(z.string()).describe('the first of the models that it had on disk'),
 })
 
 const unwellNode = z.object({
@@ -20,11 +20,11 @@ const unwellNode = z.object({
 })
 
 const term = z.object({
-  fence: z.string().describe('revision of the leader key: later terms have higher ones'),
+  fence: z.string().describe('create revision of the leader key; a later term has a higher one'),
   instance: z.string(),
   since: z.string().describe('date'),
-  until: z.string().nullable().describe('date of the next term; null: this one still lasts'),
-  why: z.string().nullable().describe('why it ended, by the next leader'),
+  until: z.string().nullable().describe('date of the next term; null: this term still lasts'),
+  why: z.string().nullable().describe('why the term ended, as the next leader tells it'),
 })
 
 const store = z.object({
@@ -41,9 +41,15 @@ const store = z.object({
       remedy: z.string().describe('what to do about it'),
     })
     .nullable()
-    .describe('why it refuses calls although it answers; null: it does not'),
-  last_contact_seconds: z.number().nullable().describe('since its last answer; null before the first one'),
-  round_trip_ms: z.number().nullable().describe('of one read now; null when it does not answer'),
+    .describe('why the store refuses calls although it answers; null: it refuses none'),
+  last_contact_seconds: z
+    .number()
+    .nullable()
+    .describe('seconds since its last answer; null before the first answer'),
+  round_trip_ms: z
+    .number()
+    .nullable()
+    .describe('milliseconds of one read now; null when the store does not answer'),
   members: z
     .array(
       z.object({
@@ -62,8 +68,8 @@ const config = z.object({
   suspect: z
     .string()
     .nullable()
-    .describe('why the documents of the store are not put in force; null: they are'),
-  revision: z.string().describe('store revision of what is in force on this instance'),
+    .describe('why the documents of the store are not put in force; null: they are in force'),
+  revision: z.string().describe('store revision of the documents in force on this instance'),
   stored: z
     .string()
     .describe(
@@ -87,7 +93,7 @@ const nodes = z.object({
   cordoned: z.int(),
   rejected: z.int().describe('rejected documents of nodes'),
   unwell: z.int().describe('nodes that requests avoid: down, slow, frozen, or with an open breaker'),
-  unwell_first: z.array(unwellNode).describe('the first of them, the worst first'),
+  unwell_first: z.array(unwellNode).describe('the first of these nodes, the worst first'),
   departed: z.int().describe('nodes of agents that are no longer registered'),
   departed_first: z.array(departedNode).describe('the last departed nodes, the newest first'),
 })
@@ -112,7 +118,7 @@ const statusAnswer = z.object({
         .string()
         .nullable()
         .describe(
-          'an instance that reaches nodes while this one reaches none; null: this one is not cut off',
+          'an instance that reaches nodes while this instance reaches none; null: this instance is not cut off',
         ),
     })
     .describe('the instance that answers'),

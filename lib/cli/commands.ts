@@ -21,7 +21,7 @@ const topCommands: readonly TopCommand[] = [
   },
   {
     usage: 'quickstart',
-    description: 'run an instance with the Ollama of this machine, or with simulated nodes',
+    description: 'run an instance with the Ollama of this machine, or else with simulated nodes',
     load: async () => (await import('./commands/serve.ts')).fillQuickstart,
   },
   {
@@ -41,7 +41,7 @@ const topCommands: readonly TopCommand[] = [
   },
   {
     usage: 'node',
-    description: 'the Ollama servers that get the requests',
+    description: 'the Ollama servers that requests are sent to',
     load: async () => (await import('./commands/node.ts')).fillNode,
   },
   {
@@ -72,12 +72,12 @@ const topCommands: readonly TopCommand[] = [
   },
   {
     usage: 'route',
-    description: 'which model answers, and on which nodes',
+    description: 'routes: which model answers, and on which nodes',
     load: async () => (await import('./commands/route.ts')).fillRoute,
   },
   {
     usage: 'queue',
-    description: 'the requests that wait in this instance, and where it sent the last ones',
+    description: 'the requests that wait in this instance, and where it sent the last requests',
     load: async () => (await import('./commands/queue.ts')).fillQueue,
   },
   {
@@ -87,7 +87,7 @@ const topCommands: readonly TopCommand[] = [
   },
   {
     usage: 'key',
-    description: 'API keys of clients',
+    description: 'the API keys of callers',
     load: async () => (await import('./commands/key.ts')).fillKey,
   },
   {

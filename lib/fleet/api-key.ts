@@ -16,27 +16,23 @@ export const apiKeySchema = z.strictObject({
     .min(1)
     .max(100)
     .default('default')
-    .describe('owner of the key: tenants share the nodes fairly'),
+    .describe('owner of the key; tenants share the nodes fairly'),
   scopes: z
     .array(z.enum(scopes))
     .min(1)
     .default(['inference'])
-    .describe('inference: ask models; admin: change models, and use the admin API'),
+    .describe('inference: send requests to models; admin: change models, and use the admin API'),
   models: z
     .array(modelGlob)
     .min(1)
     .default(['*'])
-    .describe(
-      'models it may use: names, which without a tag mean their tag "latest", or globs such as "qwen3*"',
-    ),
-  options: keyOptionsSchema
-    .exactOptional()
-    .describe('what it may set otherwise than "callers" in the config says'),
-  class: className.exactOptional().describe('priority class of its requests, unless a route says another'),
+    .describe('models that it may use: names (without a tag they mean "latest"), or globs such as "qwen3*"'),
+  options: keyOptionsSchema.exactOptional().describe('fields that replace those of "callers" in the config'),
+  class: className.exactOptional().describe('priority class of its requests, unless a route sets another'),
   expires: z.iso
     .datetime({ offset: true })
     .optional()
-    .describe('date and time from which it is refused; never without it'),
+    .describe('date and time from which it is refused; without it: never'),
 })
 export type ApiKey = z.output<typeof apiKeySchema>
 

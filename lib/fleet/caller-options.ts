@@ -4,23 +4,23 @@ const fields = {
   keep_alive: z
     .enum(['ours', 'caller'])
     .describe(
-      'ours: a caller\'s keep_alive is taken out; caller: it is passed on, but for 0 and "forever", which are taken out. A request that does nothing but unload is refused without the scope admin',
+      '"ours": keep_alive is taken out of requests. "caller": it is passed on, except 0 and "forever", which are taken out. A request that only unloads a model needs the scope admin',
     ),
   num_predict: z
     .union([z.literal('none'), z.int().min(1)], { error: 'must be a number of tokens, or none' })
-    .describe('most tokens of one answer, be they asked for as num_predict, max_tokens or max_output_tokens'),
+    .describe('most tokens of one answer, for num_predict, max_tokens and max_output_tokens'),
   num_gpu: z.enum(['drop', 'pass']).describe('drop: the option num_gpu is taken out'),
-  raw: z.enum(['pass', 'refuse']).describe('whether prompts may go past the template of the model'),
+  raw: z.enum(['pass', 'refuse']).describe('whether a request may skip the template of the model ("raw")'),
   template: z.enum(['pass', 'refuse']).describe("whether a request may replace the model's template"),
   debug_render_only: z
     .enum(['pass', 'refuse'])
-    .describe('whether a request may ask for the rendered prompt, with the system prompt in it'),
+    .describe('whether a request may ask for the rendered prompt, which holds the system prompt'),
   server_tools: z
     .enum(['strip', 'refuse', 'pass'])
     .describe(
-      'tools that a server runs by itself, such as web_search, with its own ollama.com account and with further chats outside the queue: strip takes them out of a request, refuse answers 403',
+      'tools that the Ollama server itself runs, such as web_search: with its ollama.com account, and with further chats outside the queue. "strip": they are taken out of requests. "refuse": 403',
     ),
-  cloud: z.enum(['pass', 'refuse']).describe('whether models of ollama.com may be asked for by their names'),
+  cloud: z.enum(['pass', 'refuse']).describe('whether requests may name models that run at ollama.com'),
 }
 
 /**
@@ -71,7 +71,7 @@ export const modelOptionsSchema = z.strictObject({
   num_ctx: numCtx
     .exactOptional()
     .describe(
-      'tokens of context: a number pins it for every request on /api, {max: N} caps what callers ask for there; /v1 has no such field',
+      'tokens of context. A number: each request on /api gets it. {max: N}: requests on /api may ask for at most N. /v1 has no such field',
     ),
 })
 export type ModelOptions = z.output<typeof modelOptionsSchema>

@@ -33,24 +33,29 @@ export const configSchema = z.strictObject({
         .max(1024)
         .default(1)
         .describe(
-          'requests a node runs at once per model to begin with, when its own document names no slots: then that is learned',
+          'requests that a node runs at once per model, for nodes without "slots" in their document; only a start, llamero then learns the number',
         ),
       policy: z
         .enum(policies)
         .default('earliest-finish')
         .describe(
-          'how nodes are chosen; all but earliest-finish exist for comparison, and send requests on at once',
+          'how nodes are chosen. The others than earliest-finish are for comparison: they send requests on at once, without a queue',
         ),
-      attempts: z.int().min(1).max(10).default(3).describe('nodes tried for one request before it fails'),
+      attempts: z
+        .int()
+        .min(1)
+        .max(10)
+        .default(3)
+        .describe('attempts at nodes for one request before it fails'),
       keep_alive: keepAliveSchema
         .default('1h')
         .describe(
-          'how long models that llamero loads stay in memory after their last request, on nodes whose document does not say; "own": as the OLLAMA_KEEP_ALIVE of each node says. Where Ollama makes room by itself, it unloads first what stays for the shortest',
+          'how long models that llamero loads stay in memory after their last request, on nodes without "keep_alive" in their document. "own": as the OLLAMA_KEEP_ALIVE of each node says. Where Ollama makes room by itself, it unloads the model with the shortest time first',
         ),
       unknown_paths: nodeName
         .optional()
         .describe(
-          'what becomes of paths of /api and /v1 that llamero does not know: model: a POST with a JSON body that names a model goes the way of all requests, to a node that has it; the name of a node: that node gets them all; without it, 404',
+          'what happens to paths of /api and /v1 that llamero does not know. Without it: 404. "model": a POST with a JSON body that names a model goes to a node that has the model, as other requests do. The name of a node: that node gets them all',
         ),
     })
     .prefault({}),
@@ -62,33 +67,39 @@ export const configSchema = z.strictObject({
         .max(100_000)
         .default(1000)
         .describe(
-          'requests that may wait for a slot on one instance; of more, the last of the least urgent class goes',
+          'requests that may wait for a slot on one instance; when it is full, the last request of the least urgent class is refused',
         ),
-      max_wait: duration('60s').describe('longest wait for a slot, of classes that name none'),
+      max_wait: duration('60s').describe(
+        'longest wait for a slot, for classes without a max_wait of their own',
+      ),
       shares: z
         .record(z.string().min(1).max(100), z.number().min(0.01).max(100))
         .default({})
-        .describe('how much a tenant is served against others while they wait, by name; 1 for all others'),
+        .describe(
+          'weight of a tenant, by name, when requests of several tenants wait; 1 for tenants that are not listed',
+        ),
     })
     .prefault({}),
   classes: classesSchema
     .default([{ name: 'interactive' }, { name: 'default' }, { name: 'batch', max_wait: 600_000 }])
     .describe(
-      'priority classes, the most urgent first; without it interactive, default and batch, which may wait for 10m. Waiting for 30 s lifts a request by one class',
+      'priority classes, the most urgent first. Without it: interactive, default, and batch with a max_wait of 10m. After each 30 s of waiting a request counts as one class more urgent',
     ),
   timeouts: z
     .strictObject({
       connect: duration('2s', { max: 60_000 }).describe('longest time for a connection to a node'),
       first_token: duration('300s').describe(
-        'longest silence of a node before a streamed answer; a cold load is not a hang',
+        'longest time to the first byte of a streamed answer; it includes a cold load',
       ),
       whole_answer: duration('15m').describe('longest time for an answer that is not streamed'),
       between_tokens: duration('60s').describe('longest silence of a node within an answer'),
-      request: duration('1h').describe('longest time of a whole request, its waiting and retries included'),
+      request: duration('1h').describe('longest time of a whole request, with its wait and its retries'),
       idle_write: duration('60s').describe(
-        'how long a caller may leave an answer unread before it is cut off',
+        'how long a caller may leave an answer unread before the connection is closed',
       ),
-      idle_upload: duration('60s').describe('longest pause within a body that is passed on while it comes'),
+      idle_upload: duration('60s').describe(
+        'longest pause within a request body that is passed on while it comes',
+      ),
     })
     .prefault({}),
   probes: z
@@ -100,14 +111,16 @@ export const configSchema = z.strictObject({
         .min(1)
         .max(100)
         .default(2)
-        .describe('answered probes in a row before a node is better than it was: up, or slow after down'),
+        .describe(
+          'probes in a row until the health of a node improves: answered probes make it up, probes that time out make a down node slow',
+        ),
       fall: z
         .int()
         .min(1)
         .max(100)
         .default(3)
         .describe(
-          'failed probes in a row before a node is worse than it was: down; slow where they timed out',
+          'probes in a row until the health of a node gets worse: probes that time out make it slow, other failures make it down',
         ),
     })
     .prefault({}),
@@ -118,13 +131,15 @@ export const configSchema = z.strictObject({
         .min(1)
         .max(1000)
         .default(5)
-        .describe('requests within 30 s, more than half of them failed, that open it'),
+        .describe(
+          'the breaker opens after at least this many requests within 30 s, if more than half of them failed',
+        ),
       reset: duration('5s', { min: 100, max: 600_000 }).describe(
-        'first pause before one request tries a node again, and of a busy node; doubles each time',
+        'first pause until one request tries the node again, and first pause of a node that answers that it is busy; it doubles each time',
       ),
-      max_reset: duration('20s', { min: 100, max: 600_000 }).describe('longest such pause'),
+      max_reset: duration('20s', { min: 100, max: 600_000 }).describe('longest of these pauses'),
       slow_start: duration('5s', { min: 0, max: 600_000 }).describe(
-        'a node that recovers begins with one slot per model, and gets one more after each such time, or a sixth of them if that is more; 0s: all at once',
+        'a node that recovers begins with one slot per model. After each such time it gets one slot more, or a sixth of its slots if that is more. 0s: all slots at once',
       ),
     })
     .prefault({}),
@@ -141,7 +156,7 @@ export const configSchema = z.strictObject({
         .min(1024)
         .default(512 * 1024 ** 2)
         .describe(
-          'request bodies that one instance holds at once, together; one largest body always fits. A container with little memory holds less: a quarter of that',
+          'bytes of all request bodies that one instance holds at once; at least one body of the largest size. In a container it is at most a quarter of the memory',
         ),
       connections_per_address: z
         .int()
@@ -149,7 +164,7 @@ export const configSchema = z.strictObject({
         .max(1_000_000)
         .default(4096)
         .describe(
-          'connections that one address may have open to one instance; 0: no limit, as behind a load balancer that hides addresses',
+          'open connections from one address to one instance; 0: no limit, for a load balancer that hides the addresses',
         ),
     })
     .prefault({}),
@@ -158,7 +173,7 @@ export const configSchema = z.strictObject({
       node: nodeName
         .optional()
         .describe(
-          'node whose own ollama.com account admin keys may use: /api/me, /api/signout, /api/user/keys, web search and fetch; without it they are refused',
+          'node with the ollama.com account that keys of scope admin may use: /api/me, /api/signout, /api/user/keys, web search and fetch; without it these paths are refused',
         ),
     })
     .prefault({}),
@@ -174,7 +189,7 @@ export const configSchema = z.strictObject({
         .array(z.string().min(1).max(200))
         .max(100)
         .default(ollamaOrigins)
-        .describe('globs of the origins whose web pages may read answers, as OLLAMA_ORIGINS'),
+        .describe('globs of the origins of web pages that may read answers, as in OLLAMA_ORIGINS'),
     })
     .prefault({}),
   auth: z
@@ -183,14 +198,14 @@ export const configSchema = z.strictObject({
         .enum(['loopback', 'none'])
         .default('loopback')
         .describe(
-          'callers without a key: loopback: served where the listener is bound to loopback, with reads of the admin API; none: refused. Requests that a proxy passed on (Forwarded, X-Forwarded-*, X-Real-IP, Via) always need a key',
+          'callers without a key. "loopback": served, and allowed to read the admin API, where the listener is bound to loopback. "none": refused. Requests that a proxy passed on (Forwarded, X-Forwarded-*, X-Real-IP, Via) always need a key',
         ),
       hosts: z
         .array(hostGlob)
         .max(100)
         .default([])
         .describe(
-          "globs of host names that callers without a key may ask for, besides those Ollama allows: localhost, this machine's name and addresses, private addresses, *.localhost, *.local, *.internal",
+          "globs of host names that callers without a key may use in the header Host, besides those that Ollama allows: localhost, this machine's name and addresses, private addresses, *.localhost, *.local, *.internal",
         ),
       addresses: z
         .array(
@@ -203,7 +218,7 @@ export const configSchema = z.strictObject({
         .max(100)
         .default([])
         .describe(
-          'callers that need no key, by the address of their connection, never by a header, and never through a proxy that shows itself; the first that matches counts',
+          'callers that need no key, by the address of their connection. Headers do not count, and requests that a proxy passed on need a key. The first entry that matches applies',
         ),
     })
     .prefault({}),
@@ -214,30 +229,36 @@ export const configSchema = z.strictObject({
         .max(100)
         .default(['registry.ollama.ai'])
         .describe(
-          'hosts that models may be pulled from and pushed to; a name without a host means registry.ollama.ai',
+          'registries that models may be pulled from and pushed to; a model name without a host means registry.ollama.ai',
         ),
       insecure: z
         .boolean()
         .default(false)
-        .describe('let callers ask for "insecure": plain HTTP and unchecked certificates of registries'),
+        .describe(
+          'whether callers may ask for "insecure": plain HTTP to registries, and certificates that are not checked',
+        ),
       push: z
         .boolean()
         .default(false)
-        .describe("let models be pushed, which is done with one node's own ollama.com account"),
-      copies: copies.default(1).describe('nodes that get a model no node has yet; "all": each that may'),
-      nodes: labels.default({}).describe('labels a node needs to get models it does not have'),
+        .describe('whether models may be pushed; a push uses the ollama.com account of one node'),
+      copies: copies
+        .default(1)
+        .describe(
+          'nodes that get a pulled model that no node has yet; "all": each node that management.nodes allows',
+        ),
+      nodes: labels.default({}).describe('labels that a node needs to get models that it does not have'),
     })
     .prefault({}),
   callers: callersSchema.prefault({}),
   models: z
     .array(
       modelOptionsSchema.extend({
-        match: modelGlob.describe('models it is for: a name or a glob such as "qwen3*"'),
+        match: modelGlob.describe('models that the entry is for: a name or a glob such as "qwen3*"'),
       }),
     )
     .max(1000)
     .default([])
-    .describe('options of requests to models; the first entry whose match covers the model applies'),
+    .describe('options of requests to models; the first entry that matches the model applies'),
 })
 export type Config = z.output<typeof configSchema>
 
@@ -250,9 +271,9 @@ export const routeSchema = z.strictObject({
       model: modelGlob
         .default('*')
         .describe(
-          'model asked for: a name, which without a tag means its tag "latest" as for Ollama, or a glob such as "llama3*" over names with their tags',
+          'model that the request names: a name (without a tag it means "latest", as for Ollama), or a glob such as "llama3*" over names with tags',
         ),
-      tenant: z.string().optional().describe('tenant of the key; all without it'),
+      tenant: z.string().optional().describe('tenant of the key; without it: all tenants'),
     })
     .prefault({}),
   model: z.string().min(1).max(400).optional().describe('the model that answers instead'),
@@ -261,8 +282,10 @@ export const routeSchema = z.strictObject({
     .max(10)
     .default([])
     .describe('models to use, in order, when no node can serve the first'),
-  nodes: labels.default({}).describe('labels a node must have'),
-  options: modelOptionsSchema.optional().describe('options of these requests, before those of "models"'),
+  nodes: labels.default({}).describe('labels that a node must have'),
+  options: modelOptionsSchema
+    .optional()
+    .describe('options of these requests; they come before those of "models" in the config'),
   class: className
     .exactOptional()
     .describe('priority class of these requests, also when their key names another class'),

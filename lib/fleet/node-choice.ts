@@ -3,7 +3,7 @@ import { copies, labels } from './documents/field-schemas.ts'
 
 const wishFields = {
   copies: copies.optional().describe('how many nodes get the model'),
-  nodes: z.array(z.string()).min(1).max(1000).optional().describe('names of the nodes to do it on'),
+  nodes: z.array(z.string()).min(1).max(1000).optional().describe('names of the nodes'),
   labels: labels.optional().describe('labels that a node needs to be chosen'),
 }
 

@@ -47,37 +47,39 @@ function isCertificate(pem: string): boolean {
 /** `R/nodes/<name>`: what the operator wants of one Ollama server. */
 export const nodeSchema = z.strictObject({
   url: nodeUrlRule.describe(
-    'of its Ollama, as http://HOST:11434, or of a proxy in front of it, with the path under which that has Ollama',
+    'URL of its Ollama, such as http://HOST:11434, or of a proxy in front of it, with the path at which the proxy serves Ollama',
   ),
   weight: z
     .number()
     .min(0)
     .max(1000)
     .default(1)
-    .describe('how fast it is against the other nodes, until llamero has learned that; 0 takes no requests'),
+    .describe('its speed relative to the other nodes, until llamero has learned it; 0: no requests'),
   slots: z
     .int()
     .min(1)
     .max(1024)
     .optional()
-    .describe('requests it runs at once per model (its OLLAMA_NUM_PARALLEL)'),
+    .describe('requests that it runs at once per model (its OLLAMA_NUM_PARALLEL)'),
   memory: z
     .int()
     .min(1)
     .exactOptional()
-    .describe('bytes for models, of all its GPUs; without it the label vram_mib, else what is seen to fit'),
+    .describe(
+      'memory for models in bytes, of all its GPUs; without it: the label vram_mib, else as much as llamero has seen loaded there',
+    ),
   max_loaded: z
     .int()
     .min(1)
     .max(1000)
     .exactOptional()
-    .describe('models it keeps in memory at once (its OLLAMA_MAX_LOADED_MODELS); 3 without it'),
+    .describe('models that it keeps in memory at once (its OLLAMA_MAX_LOADED_MODELS); without it: 3'),
   keep_alive: keepAliveSchema
     .exactOptional()
     .describe(
-      'how long models that llamero loads stay in its memory after their last request (its OLLAMA_KEEP_ALIVE); without it routing.keep_alive of the config',
+      'how long models that llamero loads stay in its memory after their last request (its OLLAMA_KEEP_ALIVE); without it: routing.keep_alive of the config',
     ),
-  labels: labels.default({}).describe('key: value pairs that routes and jobs select nodes by'),
+  labels: labels.default({}).describe('labels by which routes and jobs select nodes'),
   state: z.enum(nodeStates).default('active').describe('cordoned: no new requests; off: not probed either'),
   tls: z
     .strictObject({
@@ -85,7 +87,7 @@ export const nodeSchema = z.strictObject({
         .string()
         .refine(isCertificate, 'is not a PEM certificate')
         .optional()
-        .describe('PEM of the authority that signed its certificate'),
+        .describe('PEM text of the authority that signed its certificate'),
       insecure: z.boolean().default(false).describe('accept any certificate'),
     })
     .optional(),
@@ -93,7 +95,7 @@ export const nodeSchema = z.strictObject({
     .record(headerName, headerValue)
     .refine((headers) => Object.keys(headers).length <= maxHeaders, `must be at most ${maxHeaders} headers`)
     .default({})
-    .describe('sent with every request to it'),
+    .describe('headers that every request to it carries'),
 })
 export type NodeSpec = z.output<typeof nodeSchema>
 

@@ -28,7 +28,7 @@ export function fillAgent(agent: Command, { context }: Invocation, finish: Finis
     .option('--label <key=value>', 'a label that routes can select; may be repeated', repeated)
     .option(
       '--slots <number>',
-      'requests it runs at once per model (its OLLAMA_NUM_PARALLEL)',
+      'requests that it runs at once per model (its OLLAMA_NUM_PARALLEL)',
       numberOption(1),
     )
     .option(

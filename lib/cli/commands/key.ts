@@ -13,15 +13,18 @@ import { type Column, printable, table } from '../terminal/table.ts'
 export function fillKey(key: Command, invocation: Invocation): void {
   withOutput(withTimeout(key.command('create <name>')))
     .description('create a key; its token is printed once')
-    .option('--tenant <tenant>', 'its tenant')
+    .option('--tenant <tenant>', 'tenant of the key')
     .option('--scope <scope>', `what it may do: ${scopes.join(', ')}; may be repeated`, scopeOption)
     .option(
       '--model <pattern>',
-      'model it may use: a name, or a glob such as "qwen3*"; may be repeated',
+      'a model that it may use: a name, or a glob such as "qwen3*"; may be repeated',
       repeated,
     )
     .option('--class <class>', 'priority class of its requests, unless a route sets another')
-    .option('--expires <when>', 'a date (2027-01-31), a date with time, or a duration from now (720h)')
+    .option(
+      '--expires <when>',
+      'when it expires: a date (2027-01-31), a date with time, or a duration from now (720h)',
+    )
     .option('-q, --quiet', 'print only the token')
     .action((name, options) => create(invocation, name, options))
   withOutput(withTimeout(key.command('list')))
@@ -30,7 +33,7 @@ export function fillKey(key: Command, invocation: Invocation): void {
     .action((options) => list(invocation, options))
   withYes(withTimeout(key.command('revoke <id>')))
     .alias('rm')
-    .description('end a key')
+    .description('revoke a key')
     .action((id, options) => revoke(invocation, id, options))
 }
 

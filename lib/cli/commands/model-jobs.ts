@@ -27,7 +27,7 @@ Examples:
     )
     .action((id, options) => (id === undefined ? list(invocation, options) : show(invocation, id, options)))
   withTimeout(model.command('cancel <id>'))
-    .description('cancel a job; nodes keep what they have by then')
+    .description('cancel a job; what nodes have done by then stays')
     .action((id, options) => cancel(invocation, id, options))
 }
 

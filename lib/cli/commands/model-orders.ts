@@ -40,7 +40,7 @@ Examples:
 
 /** Commands that change models: `pull`, `rm`, `copy`, `load` and `unload`. */
 export function addModelOrders(model: Command, invocation: Invocation): void {
-  fillPull(model.command('pull <model>').description('fetch a model from its registry to nodes'), invocation)
+  fillPull(model.command('pull <model>').description('pull a model from its registry to nodes'), invocation)
   const rm = model.command('rm <model>').alias('remove').description('remove a model from the disks of nodes')
   fillRemove(rm, invocation)
   ordered(model.command('copy <source> <destination>'))

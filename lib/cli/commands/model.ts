@@ -16,7 +16,7 @@ export function fillModel(model: Command, invocation: Invocation): void {
     .description('the nodes that have a model, with its version and whether it is in memory')
     .action((name, options) => where(invocation, name, options))
   withOutput(withTimeout(model.command('show <model>')))
-    .description('all about one model')
+    .description('the details of one model')
     .action((name, options) => show(invocation, name, options))
   addModelOrders(model, invocation)
   addModelJobs(model, invocation)

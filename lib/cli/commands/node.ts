@@ -43,20 +43,20 @@ export function fillNode(node: Command, invocation: Invocation): void {
     )
     .option(
       '--slots <number>',
-      'requests it runs at once per model (its OLLAMA_NUM_PARALLEL)',
+      'requests that it runs at once per model (its OLLAMA_NUM_PARALLEL)',
       numberOption(1),
     )
     .option('--keep-alive <duration>', keepAliveHelp, secondsOrText)
     .option('--label <key=value>', 'a label that routes can select; may be repeated', repeated)
-    .addOption(new Option('--state <state>', 'the state it begins in').choices(nodeStates))
-    .option('--if-not-exists', 'succeed without a change when the name is registered already')
+    .addOption(new Option('--state <state>', 'state at the start').choices(nodeStates))
+    .option('--if-not-exists', 'change nothing, and succeed, when the name is registered already')
     .action((name, url, options) => add(invocation, name, url, options))
   data('list')
     .alias('ls')
     .description('all nodes')
     .action((options) => list(invocation, options))
   data('show <name>')
-    .description('all about one node')
+    .description('the details of one node')
     .action((name, options) => show(invocation, name, options))
   data('set <name> <field=value...>')
     .description('change fields of a node; "field=" removes one')
@@ -76,7 +76,7 @@ export function fillNode(node: Command, invocation: Invocation): void {
     .action((name, options) => drain(invocation, name, options))
   withYes(withTimeout(node.command('remove <name>')))
     .alias('rm')
-    .description('forget a node')
+    .description('remove a node')
     .action((name, options) => remove(invocation, name, options))
 }
 

@@ -42,19 +42,20 @@ Why one of them waits: llamero queue show ID. Where they went: llamero queue dec
     .description(
       'where the last requests were sent and why, or why they were refused; predicted and actual time to the first token',
     )
-    .option('--model <model>', 'those for this model')
-    .option('--tenant <tenant>', 'those of this tenant')
+    .option('--model <model>', 'only decisions for this model')
+    .option('--tenant <tenant>', 'only decisions for this tenant')
     .option(
       '--outcome <outcome>',
-      'only with this outcome: answered, running, failed, left, no-capacity, ...',
+      'only decisions with this outcome: answered, running, failed, left, no-capacity, ...',
     )
     .addHelpText(
       'after',
       `
-The last 1000 are kept, and as many that were not sent. PREDICTED and ACTUAL are times from arrival to the first token; ACTUAL is
-"-" when none came, and for whole answers without the node's own timings. INSTEAD OF: the best other nodes, and what they would cost.
-OUTCOME: running, answered, failed, left (the caller did not wait for the end), busy (the node had no slot); of those not sent
-queue-full, tenant-full, no-capacity (would wait for too long), waited-too-long, load-failed, no-node, cancelled, left.
+The last 1000 requests that were sent are kept, and the last 1000 that were not. PREDICTED and ACTUAL are times from arrival to the
+first token; ACTUAL is "-" when no token came, and for whole answers without timings of the node. INSTEAD OF: the best other nodes,
+and their costs. OUTCOME of requests that were sent: running, answered, failed, left (the caller left before the end), busy (the node
+had no slot); of the others: queue-full, tenant-full, no-capacity (would wait too long), waited-too-long, load-failed, no-node,
+cancelled, left.
 
 Examples:
   llamero queue decisions --model llama3.2:3b --limit 10
@@ -126,7 +127,7 @@ async function decisions(invocation: Invocation, options: DecisionOptions): Prom
 }
 
 function withLimit(command: Command): Command {
-  return command.option('--limit <number>', 'show at most so many', numberOption(1, mostRows), 100)
+  return command.option('--limit <number>', 'most rows to show', numberOption(1, mostRows), 100)
 }
 
 function getWaiting(admin: AdminClient, id: string): Promise<WaitingDetail> {

@@ -15,7 +15,7 @@ import { routeTestView } from '../views/route-test-view.ts'
 export function fillRoute(route: Command, invocation: Invocation): void {
   withOutput(withTimeout(route.command('list')))
     .alias('ls')
-    .description('all routes, in the order they are tried')
+    .description('all routes, in the order in which they are tried')
     .action((options) => list(invocation, options))
   withOutput(withTimeout(route.command('set <name> <field=value...>')))
     .description('create or change a route; "field=" removes a field')
@@ -23,7 +23,7 @@ export function fillRoute(route: Command, invocation: Invocation): void {
     .action((name, assignments, options) => set(invocation, name, assignments, options))
   withOutput(withTimeout(route.command('test [model]')))
     .description('explain where a request for a model would go now; sends nothing')
-    .option('--model <model>', 'the model, instead of the argument')
+    .option('--model <model>', 'the model, in place of the argument')
     .option('--tenant <tenant>', 'tenant of the request')
     .option('--class <class>', 'the priority class of the key')
     .option('--num-ctx <tokens>', 'options.num_ctx of the request', tokenCount)
@@ -38,7 +38,7 @@ Examples:
     .action((model, options) => test(invocation, model, options))
   withYes(withTimeout(route.command('remove <name>')))
     .alias('rm')
-    .description('forget a route')
+    .description('remove a route')
     .action((name, options) => remove(invocation, name, options))
 }
 

@@ -33,7 +33,7 @@ export function fillSimulate(simulate: Command, invocation: Invocation, finish: 
     .option('--print-fleet', 'print the default fleet, as a file to start from')
     .option('--trace <file>', 'CSV of timestamp_s,prompt_tokens,output_tokens; default: generated requests')
     .option('--policy <name>', 'a policy that chooses nodes; may be repeated; default: all', repeated)
-    .option('--load <share>', "of the fleet's capacity", numberOption(0.01, 100), 0.7)
+    .option('--load <share>', "load as a share of the fleet's capacity", numberOption(0.01, 100), 0.7)
     .option('--requests <number>', 'number of requests', numberOption(10, 1_000_000), 5000)
     .option('--seeds <number>', 'rounds, each with another random seed', numberOption(1, 1000), 3)
     .option('--scenario <name>', 'steady, noisy-tenant, slow-node or dead-node', 'steady')
@@ -45,7 +45,7 @@ export function fillSimulate(simulate: Command, invocation: Invocation, finish: 
         .default(5000, '5s'),
     )
     .addOption(
-      new Option('--patience <duration>', 'callers without a token leave after this time').argParser(
+      new Option('--patience <duration>', 'time after which callers without a token leave').argParser(
         durationOption,
       ),
     )
@@ -61,10 +61,10 @@ Examples:
   simulate
     .command('node <name>')
     .description('run a simulated Ollama server')
-    .option('--port <port>', 'port it listens on; 0 is any free one', numberOption(0, 65_535), 0)
-    .option('--model <model>', 'a model it has; may be repeated', repeated)
-    .option('--speed <factor>', 'pace; 2 is twice as fast', numberOption(0.001), 1)
-    .option('--slots <number>', 'requests it runs at once per model', numberOption(1), 1)
+    .option('--port <port>', 'port that it listens on; 0: any free port', numberOption(0, 65_535), 0)
+    .option('--model <model>', 'a model that it has; may be repeated', repeated)
+    .option('--speed <factor>', 'speed; 2 is twice as fast', numberOption(0.001), 1)
+    .option('--slots <number>', 'requests that it runs at once per model', numberOption(1), 1)
     .action(async (name, { port, model, speed, slots }) =>
       finish(await run.simulateNode({ name, port, models: model ?? [], speed, slots })),
     )
