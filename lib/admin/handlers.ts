@@ -46,7 +46,7 @@ type Handler<E extends Endpoint> = (request: AdminRequest<E>) => Answered<E> | P
 export type Handlers<Table extends Endpoints> = { readonly [Id in keyof Table]: Handler<Table[Id]> }
 
 /** Adds every endpoint of `table` to its router, in the table's order. */
-export function addRoutes<Table extends Endpoints>(
+export function addEndpoints<Table extends Endpoints>(
   table: Table,
   handlers: Handlers<Table>,
   routerOf: (endpoint: Endpoint) => Router,

@@ -5,7 +5,7 @@ import { contextVariant } from '../fleet/variant.ts'
 import {
   classOf,
   contextIn,
-  contextRule,
+  contextSettingOf,
   type Resolution,
   resolve,
 } from '../gateway/admission/resolve-model.ts'
@@ -56,7 +56,7 @@ type Choice = Omit<RouteTestAnswer, 'asked' | 'tenant' | 'route' | 'wanted' | 'l
 
 function choose({ route, isFallback }: Resolution, wish: Wish, admin: AdminContext): Choice {
   const { model, tenant, num_ctx } = wish
-  const context = contextIn(contextRule(model, route, admin.snapshot.get()), num_ctx)
+  const context = contextIn(contextSettingOf(model, route, admin.snapshot.get()), num_ctx)
   const ask: RequestSpec = {
     id: 'route-test',
     api: 'ollama_chat',

@@ -11,7 +11,7 @@ import { configHandlers } from './config.ts'
 import type { AdminContext } from './context.ts'
 import { decisionHandlers } from './decisions.ts'
 import { failures } from './failure.ts'
-import { addRoutes, type Handlers } from './handlers.ts'
+import { addEndpoints, type Handlers } from './handlers.ts'
 import { healthHandlers } from './health.ts'
 import { instanceHandlers } from './instances.ts'
 import { jobHandlers } from './jobs.ts'
@@ -61,7 +61,7 @@ export class AdminServer {
     this.#listen = admin.listen
     const open = new Router()
     const guarded = new Router()
-    addRoutes(endpoints, handlersOf(admin), ({ access }) => (access === 'open' ? open : guarded))
+    addEndpoints(endpoints, handlersOf(admin), ({ access }) => (access === 'open' ? open : guarded))
 
     const app = new Koa()
     app.silent = true // `failures` logs errors; koa would print stacks

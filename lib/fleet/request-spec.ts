@@ -1,4 +1,4 @@
-/** The API a route belongs to; the `api` label of the metrics. */
+/** The API that an endpoint belongs to; the `api` label of the metrics. */
 export type Api =
   | 'ollama_chat'
   | 'ollama_generate'

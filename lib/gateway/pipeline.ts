@@ -12,17 +12,17 @@ import { logAccess } from './http/access-log.ts'
 import { authenticate, type Caller } from './http/authenticate.ts'
 import { answerCors } from './http/cors.ts'
 import { type Exchange, openExchange } from './http/exchange.ts'
+import { type Action, type EndpointOf, type ForwardEndpoint, findEndpoint } from './http/find-endpoint.ts'
 import { limitFlush } from './http/finish-response.ts'
 import { OpenExchanges } from './http/open-exchanges.ts'
 import { endWithError } from './http/refuse.ts'
 import { checkRequest } from './http/request-checks.ts'
-import { type Action, type ForwardRoute, findRoute, type RouteOf } from './http/routes.ts'
 import type { BlobUploads } from './jobs/blob-uploads.ts'
 import type { JobEndpoint } from './jobs/job-endpoint.ts'
+import { answerFromSnapshot } from './models/answer-from-snapshot.ts'
 import { countTokens } from './models/count-tokens.ts'
-import { answerFromSnapshot } from './models/model-list.ts'
 import type { Passthrough } from './models/passthrough.ts'
-import type { ShowCache } from './models/show.ts'
+import type { ShowCache } from './models/show-cache.ts'
 import type { UnloadEverywhere } from './models/unload-everywhere.ts'
 
 interface PipelineOptions {
@@ -41,12 +41,12 @@ interface PipelineOptions {
   readonly loopback: boolean
 }
 
-type Handler<R> = (exchange: Exchange, route: R, caller: Caller, snapshot: Snapshot) => Promise<void>
+type Handler<R> = (exchange: Exchange, endpoint: R, caller: Caller, snapshot: Snapshot) => Promise<void>
 
 /** The way of a request. Each step is in the file that is named after it; what it throws is sent by `endWithError`. */
 export class Pipeline {
   readonly #options: PipelineOptions
-  readonly #handlers: { readonly [A in Action]: Handler<RouteOf<A>> }
+  readonly #handlers: { readonly [A in Action]: Handler<EndpointOf<A>> }
   readonly bodies: RequestBodies
   readonly exchanges = new OpenExchanges()
 
@@ -56,19 +56,19 @@ export class Pipeline {
     this.#options = options
     this.bodies = bodies
     this.#handlers = {
-      answer: (exchange, { answer }, caller, snapshot) =>
-        answerFromSnapshot(snapshot, answer, exchange, caller),
+      answer: (exchange, { response }, caller, snapshot) =>
+        answerFromSnapshot(snapshot, response, exchange, caller),
       show: (exchange, _, caller, snapshot) => shows.answer(exchange, caller, bodies, snapshot),
       'count-tokens': (exchange, _, caller, snapshot) => countTokens(exchange, caller, bodies, snapshot),
       manage: (exchange, { job }, caller, snapshot) =>
         management.answer(exchange, job, caller, bodies, snapshot),
       blob: (exchange, _, caller, snapshot) => blobUploads.answer(exchange, caller, bodies, snapshot),
-      pass: (exchange, route, caller, snapshot) =>
-        passthrough.answer(exchange, route, caller, bodies, snapshot),
-      forward: (exchange, route, caller, snapshot) =>
-        route.body === 'form'
-          ? this.#inferForm(exchange, route, caller, snapshot)
-          : this.#infer(exchange, route, caller, snapshot),
+      pass: (exchange, endpoint, caller, snapshot) =>
+        passthrough.answer(exchange, endpoint, caller, bodies, snapshot),
+      forward: (exchange, endpoint, caller, snapshot) =>
+        endpoint.body === 'form'
+          ? this.#inferForm(exchange, endpoint, caller, snapshot)
+          : this.#infer(exchange, endpoint, caller, snapshot),
     }
   }
 
@@ -87,35 +87,40 @@ export class Pipeline {
     }
   }
 
-  /** The steps of every request; the rest is done by the handler of its route's action. */
+  /** The steps of every request; the rest is done by the handler of its endpoint's action. */
   #run(exchange: Exchange): Promise<void> | undefined {
     const snapshot = this.#options.snapshot.get()
     checkRequest(exchange, this.#options.via)
     if (answerCors(exchange, snapshot.config)) return undefined
-    const route = findRoute(exchange.request.method ?? '', exchange.path, snapshot.config)
-    exchange.trace.api = route.action === 'forward' ? route.api : route.kind
-    const caller = authenticate(exchange, route, snapshot, this.#options)
-    return this.#handle(route.action, exchange, route, caller, snapshot)
+    const endpoint = findEndpoint(exchange.request.method ?? '', exchange.path, snapshot.config)
+    exchange.trace.api = endpoint.action === 'forward' ? endpoint.api : endpoint.kind
+    const caller = authenticate(exchange, endpoint, snapshot, this.#options)
+    return this.#handle(endpoint.action, exchange, endpoint, caller, snapshot)
   }
 
   #handle<A extends Action>(
     action: A,
     exchange: Exchange,
-    route: RouteOf<A>,
+    endpoint: EndpointOf<A>,
     caller: Caller,
     snapshot: Snapshot,
   ) {
-    return this.#handlers[action](exchange, route, caller, snapshot)
+    return this.#handlers[action](exchange, endpoint, caller, snapshot)
   }
 
   /** The steps of inference that follow: the body is read, the request is admitted, and dispatched to a node. */
-  async #infer(exchange: Exchange, route: ForwardRoute, caller: Caller, snapshot: Snapshot): Promise<void> {
+  async #infer(
+    exchange: Exchange,
+    endpoint: ForwardEndpoint,
+    caller: Caller,
+    snapshot: Snapshot,
+  ): Promise<void> {
     const { dispatch, unloads } = this.#options
     const share = this.bodies.share(exchange, caller)
     try {
-      const { bytes } = await this.bodies.read(exchange, route, share, snapshot.config)
-      const { admitted, now } = await admitBody(exchange, route, caller, bytes, this.#options)
-      if (admitted.unloads) await unloads.answer(exchange, { api: route.api, ...admitted.unloads }, now)
+      const { bytes } = await this.bodies.read(exchange, endpoint, share, snapshot.config)
+      const { admitted, now } = await admitBody(exchange, endpoint, caller, bytes, this.#options)
+      if (admitted.unloads) await unloads.answer(exchange, { api: endpoint.api, ...admitted.unloads }, now)
       else await dispatch.run(exchange, admitted, now)
     } finally {
       // By hand: V8 leaves `using` to its slow path, which would cost a hundredth of every request (Node 24).
@@ -124,9 +129,14 @@ export class Pipeline {
   }
 
   /** The same for a form, which is sent on while it comes. */
-  #inferForm(exchange: Exchange, route: ForwardRoute, caller: Caller, snapshot: Snapshot): Promise<void> {
+  #inferForm(
+    exchange: Exchange,
+    endpoint: ForwardEndpoint,
+    caller: Caller,
+    snapshot: Snapshot,
+  ): Promise<void> {
     return this.bodies.withStream(exchange, caller, snapshot.config, async (body) => {
-      const admitted = await admitForm(exchange, route, caller, body, snapshot)
+      const admitted = await admitForm(exchange, endpoint, caller, body, snapshot)
       await this.#options.dispatch.run(exchange, admitted, snapshot)
     })
   }

@@ -3,7 +3,7 @@ import { admit } from '../../lib/gateway/admission/admit.ts'
 import { namesFor } from '../../lib/gateway/admission/request-options.ts'
 import { scanBody } from '../../lib/gateway/body/scan-body.ts'
 import type { Exchange } from '../../lib/gateway/http/exchange.ts'
-import { findRoute } from '../../lib/gateway/http/routes.ts'
+import { findEndpoint } from '../../lib/gateway/http/find-endpoint.ts'
 import { ProxyError } from '../../lib/shared/errors.ts'
 import { CpuReport, longestTurnMs } from './cpu.ts'
 import { aSnapshot } from './fleet.ts'
@@ -33,7 +33,7 @@ export async function measureBodies(
 }
 
 async function admitted(api: Api, bytes: Buffer): Promise<void> {
-  const route = findRoute('POST', paths[api] ?? '', snapshot.config)
+  const route = findEndpoint('POST', paths[api] ?? '', snapshot.config)
   if (route.action !== 'forward') throw new Error(`${api} is not forwarded`)
   try {
     const scanned = await scanBody(bytes, namesFor(api), signal)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { defaultConfig } from '../../lib/fleet/config.ts'
-import { findRoute } from '../../lib/gateway/http/routes.ts'
+import { findEndpoint } from '../../lib/gateway/http/find-endpoint.ts'
 
 /** An answer as a caller saw it. */
 export interface SeenAnswer {
@@ -100,7 +100,7 @@ export function assertOurRequests(bytes: string): void {
     const match = requestHead.exec(rest)
     assert(match, `not of our making: ${JSON.stringify(rest.slice(0, 300))}`)
     const [head, path = '', headers = ''] = match
-    assert(['forward', 'show'].includes(findRoute('POST', path, defaultConfig).action), path)
+    assert(['forward', 'show'].includes(findEndpoint('POST', path, defaultConfig).action), path)
     const names = [...headers.matchAll(/^([\w-]+):/gm)].map(([, name = '']) => name.toLowerCase())
     assert.deepEqual(
       names.filter((name) => !ours.has(name) || names.indexOf(name) !== names.lastIndexOf(name)),

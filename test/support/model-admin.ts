@@ -3,7 +3,7 @@ import { bodyParser } from '@koa/bodyparser'
 import Router from '@koa/router'
 import Koa from 'koa'
 import { failures } from '../../lib/admin/failure.ts'
-import { addRoutes } from '../../lib/admin/handlers.ts'
+import { addEndpoints } from '../../lib/admin/handlers.ts'
 import { jobHandlers } from '../../lib/admin/jobs.ts'
 import { modelHandlers } from '../../lib/admin/models.ts'
 import { jobEndpoints } from '../../lib/api/jobs.ts'
@@ -18,8 +18,8 @@ export async function startModelAdmin(current: Snapshot) {
   const gateway = await startGateway(current)
   const router = new Router()
   const { jobs, management, current: snapshot } = gateway
-  addRoutes(modelEndpoints, modelHandlers({ snapshot }), () => router)
-  addRoutes(jobEndpoints, jobHandlers({ jobs, management, snapshot, log: silentLog }), () => router)
+  addEndpoints(modelEndpoints, modelHandlers({ snapshot }), () => router)
+  addEndpoints(jobEndpoints, jobHandlers({ jobs, management, snapshot, log: silentLog }), () => router)
   const app = new Koa()
   app.use(failures(silentLog)).use(bodyParser()).use(router.routes())
   const server = createServer(app.callback())

@@ -6,7 +6,7 @@ import { isSpace, openBrace } from '../../shared/json/json-bytes.ts'
 import { scanBody } from '../body/scan-body.ts'
 import type { Caller } from '../http/authenticate.ts'
 import type { Exchange } from '../http/exchange.ts'
-import { type ForwardRoute, unknownPath } from '../http/routes.ts'
+import { type ForwardEndpoint, unknownPath } from '../http/find-endpoint.ts'
 import { type AdmittedRequest, admit } from './admit.ts'
 import { namesFor } from './request-options.ts'
 import { onceProbed } from './wait-until-probed.ts'
@@ -25,20 +25,20 @@ interface Decision {
  */
 export async function admitBody(
   exchange: Exchange,
-  route: ForwardRoute,
+  endpoint: ForwardEndpoint,
   caller: Caller,
   bytes: Buffer,
   probed: { readonly snapshot: CurrentSnapshot; readonly clock: Clock },
 ): Promise<Decision> {
-  const mustNameModel = isUnlisted(route.api)
+  const mustNameModel = isUnlisted(endpoint.api)
   if (mustNameModel && !mayBeObject(bytes)) throw unknownPath(exchange.path)
   if (bytes.length === 0) throw new ProxyError('missing_body')
-  const scan = scanBody(bytes, namesFor(route.api), exchange.signal)
+  const scan = scanBody(bytes, namesFor(endpoint.api), exchange.signal)
   // A small body is scanned at once: awaiting it all the same would cost a small request a turn.
   const scanned = scan instanceof Promise ? await scan : scan
   if (mustNameModel && !scanned.model) throw unknownPath(exchange.path)
   const body = { bytes, scanned }
-  const decide = (now: Snapshot) => ({ admitted: admit(exchange, route, caller, body, now), now })
+  const decide = (now: Snapshot) => ({ admitted: admit(exchange, endpoint, caller, body, now), now })
   return await onceProbed(decide, exchange, probed)
 }
 

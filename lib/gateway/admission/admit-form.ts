@@ -4,7 +4,7 @@ import { FormReader } from '../body/multipart.ts'
 import type { StreamingBody } from '../body/streaming-body.ts'
 import type { Caller } from '../http/authenticate.ts'
 import type { Exchange } from '../http/exchange.ts'
-import type { ForwardRoute } from '../http/routes.ts'
+import type { ForwardEndpoint } from '../http/find-endpoint.ts'
 import { type AdmittedRequest, specFor } from './admit.ts'
 import { chooseModel } from './model-routing.ts'
 
@@ -24,7 +24,7 @@ const formBytes = 32 * 1024 * 1024
  */
 export async function admitForm(
   exchange: Exchange,
-  route: ForwardRoute,
+  endpoint: ForwardEndpoint,
   caller: Caller,
   body: StreamingBody,
   snapshot: Snapshot,
@@ -39,7 +39,7 @@ export async function admitForm(
   if (chosen !== asked) body.replace(model.start, model.end, chosen)
   await body.readAhead(Math.min(formBytes, snapshot.config.limits.body_bytes))
   return {
-    spec: specFor(exchange, route.api, caller, choice, noVariant),
+    spec: specFor(exchange, endpoint.api, caller, choice, noVariant),
     body,
     isFallback,
     rename: null,

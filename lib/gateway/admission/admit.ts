@@ -8,12 +8,12 @@ import type { ModelRename } from '../body/rename-model.ts'
 import type { RequestBody } from '../body/streaming-body.ts'
 import type { Caller } from '../http/authenticate.ts'
 import type { Exchange } from '../http/exchange.ts'
-import type { ForwardRoute } from '../http/routes.ts'
+import type { ForwardEndpoint } from '../http/find-endpoint.ts'
 import { modelWith, nodesWithout } from './capable-models.ts'
 import { prefixesOf, promptTokens, sessionOf } from './conversation.ts'
-import { chooseModel, type ModelChoice, rulesFor } from './model-routing.ts'
+import { callerPolicyOf, chooseModel, type ModelChoice } from './model-routing.ts'
 import { adjustOptions } from './request-options.ts'
-import { contextRule } from './resolve-model.ts'
+import { contextSettingOf } from './resolve-model.ts'
 
 const noNodes: ReadonlySet<string> = new Set()
 
@@ -44,36 +44,36 @@ export interface ScannedBody {
  */
 export function admit(
   exchange: Exchange,
-  route: ForwardRoute,
+  endpoint: ForwardEndpoint,
   caller: Caller,
   { bytes, scanned }: ScannedBody,
   snapshot: Snapshot,
 ): AdmittedRequest {
   const { model, stream } = scanned
-  const capability = capabilities[route.api]
+  const capability = capabilities[endpoint.api]
   if (!model && capability === undefined) throw new ProxyError('missing_model')
   const name = model?.value ?? modelWith(capability ?? '', caller, snapshot)
-  const choice = inWordsOf(route.api, () => chooseModel(name, caller, snapshot))
-  const { asked, model: chosen, rule, isFallback } = choice
+  const choice = inWordsOf(endpoint.api, () => chooseModel(name, caller, snapshot))
+  const { asked, model: chosen, route, isFallback } = choice
   const unable = capability === undefined ? noNodes : nodesWithout(capability, chosen, snapshot)
-  const { edits, adjusted, variant, maxTokens, unloads } = adjustOptions(bytes, scanned, route.api, {
-    callers: rulesFor(caller, snapshot),
+  const { edits, adjusted, variant, maxTokens, unloads } = adjustOptions(bytes, scanned, endpoint.api, {
+    callers: callerPolicyOf(caller, snapshot),
     isAdmin: caller.mayManage,
-    numCtx: contextRule(chosen, rule, snapshot),
+    numCtx: contextSettingOf(chosen, route, snapshot),
     model: chosen,
   })
   const session = sessionOf(exchange.request.headers)
   const origin = { tenant: caller.tenant, model: chosen, session }
-  const prefixes = embeds(route.api) ? [] : prefixesOf(bytes, scanned.prompt, origin)
+  const prefixes = embeds(endpoint.api) ? [] : prefixesOf(bytes, scanned.prompt, origin)
   return {
     spec: {
-      ...specFor(exchange, route.api, caller, choice, variant),
+      ...specFor(exchange, endpoint.api, caller, choice, variant),
       tried: unable,
       // The longest prefix is the whole prompt.
       promptTokens: prefixes.at(-1)?.tokens ?? promptTokens(scanned.prompt),
       maxTokens,
       prefixes,
-      streams: route.streams === 'never' ? false : (stream ?? route.streams === 'unless-off'),
+      streams: endpoint.streams === 'never' ? false : (stream ?? endpoint.streams === 'unless-off'),
     },
     // The original bytes are sent, except for the edits.
     body: applyEdits(
@@ -88,9 +88,9 @@ export function admit(
 }
 
 /** The model that the name stands for, even when a fallback would answer. */
-function namedBy({ asked, model, rule, isFallback }: ModelChoice): string {
+function namedBy({ asked, model, route, isFallback }: ModelChoice): string {
   if (!isFallback) return model
-  return rule?.model ? (canonicalName(rule.model) ?? rule.model) : asked
+  return route?.model ? (canonicalName(route.model) ?? route.model) : asked
 }
 
 /** The capability that a model needs, for an API with requests that name no model. */
@@ -100,7 +100,7 @@ function named(bytes: Buffer, body: Scanned, model: string): Edit[] {
   return editsOf(bytes, body, { set: new Map([['model', JSON.stringify(model)]]) })
 }
 
-/** Embedding routes have another text for an absent model (docs/ollama.md#answers). */
+/** Embedding endpoints have another text for an absent model (docs/ollama.md#answers). */
 function inWordsOf<T>(api: Api, choose: () => T): T {
   try {
     return choose()
@@ -114,9 +114,9 @@ export function specFor(
   { id, startedAt }: Exchange,
   api: Api,
   { tenant }: Caller,
-  { model, rule, class: named }: ModelChoice,
+  { model, route, class: named }: ModelChoice,
   variant: string,
 ): RequestSpec {
-  const labels = rule?.nodes ?? {}
+  const labels = route?.nodes ?? {}
   return { id, api, model, variant, tenant, class: named, labels, arrivedAt: startedAt, tried: noNodes }
 }

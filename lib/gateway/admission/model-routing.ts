@@ -13,7 +13,7 @@ export interface ModelChoice {
   /** Canonical name of the model that shall answer. */
   readonly model: string
   /** The route that matched. */
-  readonly rule: RouteView | null
+  readonly route: RouteView | null
   /** A fallback model was chosen because no node can serve the requested one now. */
   readonly isFallback: boolean
   /** Priority class of the request. */
@@ -32,17 +32,17 @@ export function chooseModel(name: string, caller: Caller, snapshot: Snapshot): M
   if (!asked && name.trim() === '') throw new ProxyError('missing_model')
   if (!asked && namesTwoSources(name))
     throw new ProxyError('two_sources', { model: JSON.stringify(name.slice(0, 200)) })
-  if (isCloudName(name) && rulesFor(caller, snapshot).cloud === 'refuse')
+  if (isCloudName(name) && callerPolicyOf(caller, snapshot).cloud === 'refuse')
     throw new ProxyError('cloud_refused', { model: name.slice(0, 400) })
   if (!asked) throw new ProxyError('bad_model', { model: JSON.stringify(name.slice(0, 200)) })
   if (!maySee(caller, asked)) throw new ProxyError('model_not_found', { model: name.slice(0, 400) })
-  const { route: rule, model, isFallback } = resolve(asked, caller.tenant, snapshot)
+  const { route, model, isFallback } = resolve(asked, caller.tenant, snapshot)
   if (!model) throw absent(name, snapshot)
-  return { asked, model, rule, isFallback, class: classOf(rule, caller.class, snapshot) }
+  return { asked, model, route, isFallback, class: classOf(route, caller.class, snapshot) }
 }
 
 /** What the caller may do with options: by its key, else by the configuration. */
-export function rulesFor({ options }: Caller, { config }: Snapshot): Config['callers'] {
+export function callerPolicyOf({ options }: Caller, { config }: Snapshot): Config['callers'] {
   return options ? { ...config.callers, ...options } : config.callers
 }
 

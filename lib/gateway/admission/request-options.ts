@@ -10,8 +10,8 @@ import { effectOf } from './keep-alive-policy.ts'
 import { contextIn } from './resolve-model.ts'
 import { serverToolChanges } from './server-tools.ts'
 
-/** The rules for the options of one request. */
-export interface Rules {
+/** What holds for the options of one request. */
+export interface OptionPolicy {
   readonly callers: CallerPolicy
   /** The key has scope admin: its keep_alive is not changed. */
   readonly isAdmin: boolean
@@ -33,7 +33,7 @@ export interface Adjustment {
 }
 
 /**
- * Fields of Ollama's own routes. `shift` is not in `options`, but also decides about the runner
+ * Fields of Ollama's own endpoints. `shift` is not in `options`, but also decides about the runner
  * (docs/ollama.md#requests).
  */
 const nativeNames = new FieldNames([
@@ -81,18 +81,18 @@ export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
  *
  * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
  */
-export function adjustOptions(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {
-  if (isNative(api)) return adjustNative(bytes, body, api, rules)
+export function adjustOptions(bytes: Buffer, body: Scanned, api: Api, policy: OptionPolicy): Adjustment {
+  if (isNative(api)) return adjustNative(bytes, body, api, policy)
   const limit = limitFields[api]
   const set = new Map<string, string>()
   // Anthropic's API requires the field: the node refuses a request without it.
   const isMissing = limit !== undefined && api === 'anthropic_messages' && !body.fields.has(limit)
-  if (limit && !isMissing) capTokens(bytes, body, limit, rules.callers.num_predict, set)
-  const removed = takesKeepAlive(keepAliveOf(bytes, body, api), rules)
+  if (limit && !isMissing) capTokens(bytes, body, limit, policy.callers.num_predict, set)
+  const removed = takesKeepAlive(keepAliveOf(bytes, body, api), policy)
   const named =
-    body.model || rules.model === undefined ? [] : [['model', JSON.stringify(rules.model)] as const]
+    body.model || policy.model === undefined ? [] : [['model', JSON.stringify(policy.model)] as const]
   const tools = withServerTools.has(api)
-    ? serverToolChanges(bytes, body, rules.callers.server_tools)
+    ? serverToolChanges(bytes, body, policy.callers.server_tools)
     : { edits: [], names: [] }
   return {
     edits: [...editsOf(bytes, body, { removed, set: new Map([...named, ...set]) }), ...tools.edits],
@@ -103,14 +103,14 @@ export function adjustOptions(bytes: Buffer, body: Scanned, api: Api, rules: Rul
   }
 }
 
-function adjustNative(bytes: Buffer, body: Scanned, api: Api, rules: Rules): Adjustment {
-  refuseFields(bytes, body, rules.callers)
-  const { callers } = rules
+function adjustNative(bytes: Buffer, body: Scanned, api: Api, policy: OptionPolicy): Adjustment {
+  refuseFields(bytes, body, policy.callers)
+  const { callers } = policy
   const given = keepAliveOf(bytes, body, api)
-  const keepAlive = takesKeepAlive(given, rules)
+  const keepAlive = takesKeepAlive(given, policy)
   const options = body.options ?? noMembers
   const set = new Map<string, string>()
-  setContext(bytes, options, rules.numCtx, set)
+  setContext(bytes, options, policy.numCtx, set)
   const numGpu = callers.num_gpu === 'drop' ? options.fields.get('num_gpu') : undefined
   if (numGpu) scalarText(bytes, numGpu, 'num_gpu')
   if (!embeds(api)) capTokens(bytes, options, 'num_predict', callers.num_predict, set)
@@ -206,7 +206,7 @@ function keepAliveOf(bytes: Buffer, body: Scanned, api: Api): KeepAlive | undefi
  *
  * @throws ProxyError `option_refused` for a request that only unloads: without the field nothing would be left of it.
  */
-function takesKeepAlive(given: KeepAlive | undefined, { isAdmin, callers }: Rules): Field | undefined {
+function takesKeepAlive(given: KeepAlive | undefined, { isAdmin, callers }: OptionPolicy): Field | undefined {
   if (!given || isAdmin) return undefined
   if (given.does === 'unload') {
     const reason = 'unloading a model needs a key with scope "admin"'
@@ -233,10 +233,15 @@ function asksForAnswer(bytes: Buffer, { prompt }: Scanned, api: Api): boolean {
 }
 
 /** A cap applies to callers that set num_ctx; without it the node uses its own context. */
-function setContext(bytes: Buffer, options: Members, rule: Rules['numCtx'], set: Map<string, string>): void {
-  if (rule === undefined) return
+function setContext(
+  bytes: Buffer,
+  options: Members,
+  setting: OptionPolicy['numCtx'],
+  set: Map<string, string>,
+): void {
+  if (setting === undefined) return
   const asked = numberIn(bytes, options.fields.get('num_ctx'), 'num_ctx')
-  const wanted = contextIn(rule, asked ?? undefined)
+  const wanted = contextIn(setting, asked ?? undefined)
   if (wanted !== undefined && wanted !== asked && !Number.isNaN(wanted)) set.set('num_ctx', String(wanted))
 }
 

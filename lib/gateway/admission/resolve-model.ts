@@ -41,8 +41,8 @@ export function isServable(
   return model !== null && isServed(model, route, snapshot, suits)
 }
 
-/** The rule for the context of a model: of the matching route, else of the first match in `models`. */
-export function contextRule(
+/** The setting for the context of a model: of the matching route, else of the first match in `models`. */
+export function contextSettingOf(
   model: string,
   route: RouteView | null,
   { config }: Snapshot,
@@ -57,9 +57,9 @@ export function classOf(route: RouteView | null, ofKey: string | undefined, { co
 }
 
 /** The context that a request is sent with, when it asks for `asked`; undefined: the node decides. */
-export function contextIn(rule: ModelOptions['num_ctx'], asked: number | undefined): number | undefined {
-  if (typeof rule === 'number') return rule
-  return rule && asked !== undefined ? Math.min(asked, rule.max) : asked
+export function contextIn(setting: ModelOptions['num_ctx'], asked: number | undefined): number | undefined {
+  if (typeof setting === 'number') return setting
+  return setting && asked !== undefined ? Math.min(asked, setting.max) : asked
 }
 
 function matches({ match }: RouteView, model: string, tenant: string): boolean {

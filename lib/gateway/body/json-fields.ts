@@ -24,7 +24,7 @@ export interface Members {
 export interface Scanned extends Members {
   /** The value of `model` and its range (quotes included); null when absent. */
   readonly model: (Field & { readonly value: string }) | null
-  /** The value of `stream`; undefined when absent or no boolean: the default of the route holds. */
+  /** The value of `stream`; undefined when absent or no boolean: the default of the endpoint applies. */
   readonly stream: boolean | undefined
   /** The members of `options`, when looked for and an object. */
   readonly options: Members | null

@@ -3,7 +3,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { type Caller, ownerOf } from '../http/authenticate.ts'
 import type { Exchange } from '../http/exchange.ts'
-import type { Route } from '../http/routes.ts'
+import type { DataEndpoint } from '../http/find-endpoint.ts'
 import { BodyBudget, type BodyShare } from './body-budget.ts'
 import type { BodyBuffer } from './body-buffer.ts'
 import { encodingOf, readBody } from './read-body.ts'
@@ -31,9 +31,14 @@ export class RequestBodies {
     return this.#budget.open(ownerOf(caller, request.socket.remoteAddress))
   }
 
-  /** Reads the whole body of a request for a route into `share`. @throws ProxyError those of `readBody`. */
-  read(exchange: Exchange, route: Route, share: BodyShare, { limits }: Config): Promise<BodyBuffer> {
-    const zstd = route.action === 'forward' && route.body === 'json-or-zstd'
+  /** Reads the whole body of a request for a endpoint into `share`. @throws ProxyError those of `readBody`. */
+  read(
+    exchange: Exchange,
+    endpoint: DataEndpoint,
+    share: BodyShare,
+    { limits }: Config,
+  ): Promise<BodyBuffer> {
+    const zstd = endpoint.action === 'forward' && endpoint.body === 'json-or-zstd'
     return readBody(exchange, { limits, share, slow: this.#slow }, zstd)
   }
 

@@ -33,7 +33,7 @@ const diskFaults =
 /** How a runner reports lack of memory, anywhere in its output (ollama: llm/status.go). */
 const memoryFaults = /cudamalloc failed|out of memory|failed to allocate/i
 /**
- * Embedding routes wrap every failure of the runner into a 400, or a 500 on `/api/embeddings` (ollama: EmbedHandler
+ * Embedding endpoints wrap every failure of the runner into a 400, or a 500 on `/api/embeddings` (ollama: EmbedHandler
  * and EmbeddingsHandler in server/routes.go). A bare "EOF" is the JSON decoder's error about the request.
  */
 const embedFaults =

@@ -8,8 +8,8 @@ import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { inRanges } from '../../shared/net/address.ts'
 import type { Exchange } from './exchange.ts'
+import type { DataEndpoint } from './find-endpoint.ts'
 import { checkHost, proxyHeaderOf } from './keyless.ts'
-import type { Route } from './routes.ts'
 
 /** The caller: its tenant, the models it may see, and what it may do. */
 export interface Caller {
@@ -37,7 +37,7 @@ export const tokenPrefix = 'llm_'
 interface Door {
   /** The listener is bound to loopback: only there callers may do without a key. */
   readonly loopback: boolean
-  /** The route needs no key on any listener. */
+  /** The endpoint needs no key on any listener. */
   readonly open: boolean
   /** A key with one of these scopes is accepted. */
   readonly scopes: readonly Scope[]
@@ -47,23 +47,24 @@ interface Door {
 const inference: readonly Scope[] = ['inference']
 
 /**
- * Finds the caller and checks that it may use the route.
+ * Finds the caller and checks that it may use the endpoint.
  *
  * @throws ProxyError those of `identify`, and `admin_scope_required`.
  */
 export function authenticate(
   { request, trace }: Exchange,
-  route: Route,
+  endpoint: DataEndpoint,
   snapshot: Snapshot,
   { clock, loopback }: Pick<Door, 'clock' | 'loopback'>,
 ): Caller {
-  const open = route.action === 'answer' && route.open
-  // Routes for which a key with only the scope admin is accepted.
-  const isForAdmins = route.kind === 'management' || (route.action === 'pass' && route.to === 'identity')
+  const open = endpoint.action === 'answer' && endpoint.open
+  // Endpoints for which a key with only the scope admin is accepted.
+  const isForAdmins =
+    endpoint.kind === 'management' || (endpoint.action === 'pass' && endpoint.to === 'identity')
   const door = { clock, loopback, open, scopes: isForAdmins ? scopes : inference }
   const caller = identify(request, snapshot, door)
   trace.tenant = caller.tenant
-  if (route.kind === 'management' && !caller.mayManage) throw new ProxyError('admin_scope_required')
+  if (endpoint.kind === 'management' && !caller.mayManage) throw new ProxyError('admin_scope_required')
   return caller
 }
 

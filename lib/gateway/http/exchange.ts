@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Api, Dialect, Reason } from '../../fleet/request-spec.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { ProxyError } from '../../shared/errors.ts'
-import type { Kind } from './routes.ts'
+import type { Kind } from './find-endpoint.ts'
 
 /** Tokens of a response as its last line counts them; without that, the number of its events. */
 export interface TokenUsage {

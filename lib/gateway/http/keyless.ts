@@ -37,7 +37,7 @@ export function isTrustedHost({ host = '' }: IncomingHttpHeaders, { hosts }: Aut
 /**
  * A web page that rebinds its name to the address of llamero sends requests from the browser's machine, and its
  * origin looks like llamero's own. So a caller without a key must name a trusted host: always on a loopback listener,
- * elsewhere for requests from web pages to routes that need a right.
+ * elsewhere for requests from web pages to endpoints that need a right.
  *
  * @throws ProxyError `foreign_host`
  */

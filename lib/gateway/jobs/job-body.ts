@@ -3,7 +3,7 @@ import { type NodeChoice, nodeChoiceSchema } from '../../fleet/node-choice.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { FieldNames } from '../body/field-names.ts'
 import { scanBody } from '../body/scan-body.ts'
-import type { ManagedAction } from '../http/routes.ts'
+import type { ManagedAction } from '../http/find-endpoint.ts'
 import { type JobFields, type RequestedJob, readFields, readJobRequest } from './job-request.ts'
 
 /** Bytes of a job, which is kept in the store until it is done. */

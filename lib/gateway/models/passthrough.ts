@@ -7,8 +7,8 @@ import type { RequestBodies } from '../body/request-bodies.ts'
 import { failRequest, provesDown, sendRefusal } from '../dispatch/final-failure.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { ClientGone, type Exchange } from '../http/exchange.ts'
+import type { PassEndpoint } from '../http/find-endpoint.ts'
 import { requestHeaders } from '../http/request-headers.ts'
-import type { PassRoute } from '../http/routes.ts'
 import { HeldDelivery } from '../response/held-delivery.ts'
 import { isPage } from '../response/not-ollama.ts'
 import type { UpstreamFailure } from '../response/outcome.ts'
@@ -39,14 +39,14 @@ export class Passthrough {
    */
   async answer(
     exchange: Exchange,
-    route: PassRoute,
+    endpoint: PassEndpoint,
     caller: Caller,
     bodies: RequestBodies,
     snapshot: Snapshot,
   ): Promise<void> {
-    const nodes = this.#nodesFor(exchange, route, caller, snapshot)
+    const nodes = this.#nodesFor(exchange, endpoint, caller, snapshot)
     using share = bodies.share(exchange, caller)
-    const { bytes } = await bodies.read(exchange, route, share, snapshot.config)
+    const { bytes } = await bodies.read(exchange, endpoint, share, snapshot.config)
     await this.#forward(exchange, nodes, bytes, snapshot)
   }
 
@@ -56,14 +56,19 @@ export class Passthrough {
    * @throws ProxyError `not_served` where the configuration names no node, `forbidden` without an admin's key,
    *   `node_unavailable`.
    */
-  #nodesFor(exchange: Exchange, route: PassRoute, caller: Caller, snapshot: Snapshot): readonly NodeView[] {
+  #nodesFor(
+    exchange: Exchange,
+    endpoint: PassEndpoint,
+    caller: Caller,
+    snapshot: Snapshot,
+  ): readonly NodeView[] {
     const { nodes, config } = snapshot
     const available = [...nodes.values()].filter((node) => node.available).sort(byHealth)
-    if (route.to === 'any') return atLeastOne(available.slice(0, config.routing.attempts))
-    const name = route.to === 'identity' ? config.node_identity.node : config.routing.unknown_paths
+    if (endpoint.to === 'any') return atLeastOne(available.slice(0, config.routing.attempts))
+    const name = endpoint.to === 'identity' ? config.node_identity.node : config.routing.unknown_paths
     if (name === undefined) throw new ProxyError('not_served', { path: exchange.path.slice(0, 200) })
     // These paths act with the ollama.com account of the node.
-    if (route.to === 'identity' && !caller.mayManage)
+    if (endpoint.to === 'identity' && !caller.mayManage)
       throw new ProxyError('forbidden', { reason: 'this path needs an API key with the scope admin' })
     return atLeastOne(available.filter((node) => node.name === name))
   }

@@ -80,7 +80,7 @@ export class UnloadEverywhere {
   }
 }
 
-/** The response of each route of Ollama (server/routes.go). */
+/** The response of each endpoint of Ollama (server/routes.go). */
 function unloadAnswer({ api: client, written }: Wanted, date: Date): object {
   const end = { done: true, done_reason: 'unload' }
   const head = { model: written, created_at: date.toISOString() }

@@ -136,7 +136,7 @@ function endOf(mark: Buffer, bytes: Buffer, from: number): number {
 }
 
 /**
- * The text of an error at the start of a stream, or null. Ollama's OpenAI routes drop such an error and send a chunk
+ * The text of an error at the start of a stream, or null. Ollama's OpenAI endpoints drop such an error and send a chunk
  * without a model (docs/ollama.md#answers).
  */
 export function errorAtStart(chunk: Buffer, contentType: string): string | null {

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isLocalHost } from '../../shared/net/hosts.ts'
 import { bodyKindOf, bytesOf, decoded } from './body.ts'
 import { crossOriginHeaders, isCrossOrigin, isOriginAllowed } from './cors.ts'
-import { routeOf } from './endpoints/routes.ts'
+import { endpointOf } from './endpoints/endpoint-of.ts'
 import { Pacer } from './engine/pacer.ts'
 import type { FaultPlan, Faults } from './faults.ts'
 import { isRecord } from './json.ts'
@@ -68,7 +68,7 @@ async function answer(machine: Machine, faults: Faults, visit: Visit): Promise<v
     const { status, body: text, headers } = plan.answer
     return reply.whole(status, { type: jsonType, text }, headers)
   }
-  const { handler, tail } = routeOf(method, path)
+  const { handler, tail } = endpointOf(method, path)
   const { headers } = request
   await handler(machine, { id, arrivedAt, body, headers, tail, upload: request, plan, pacer, reply, signal })
 }

@@ -3,13 +3,13 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { type CallerPolicy, callersSchema } from '../../../lib/fleet/caller-options.ts'
 import type { Api } from '../../../lib/fleet/request-spec.ts'
-import { adjustOptions, namesFor, type Rules } from '../../../lib/gateway/admission/request-options.ts'
+import { adjustOptions, namesFor, type OptionPolicy } from '../../../lib/gateway/admission/request-options.ts'
 import { applyEdits } from '../../../lib/gateway/body/json-edit.ts'
 import { scan } from '../../../lib/gateway/body/json-fields.ts'
 import { ProxyError } from '../../../lib/shared/errors.ts'
 import { ScanError } from '../../../lib/shared/json/json-walk.ts'
 
-interface Sketch extends Partial<Omit<Rules, 'callers'>> {
+interface Sketch extends Partial<Omit<OptionPolicy, 'callers'>> {
   readonly callers?: Partial<CallerPolicy>
   readonly api?: Api
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { configSchema } from '../../../lib/fleet/config.ts'
-import type { ManagedAction } from '../../../lib/gateway/http/routes.ts'
+import type { ManagedAction } from '../../../lib/gateway/http/find-endpoint.ts'
 import { readJobBody } from '../../../lib/gateway/jobs/job-body.ts'
 import { permit } from '../../../lib/gateway/jobs/job-permissions.ts'
 

@@ -36,7 +36,7 @@ const responses: GenerateEndpoint = { wording: 'chat', writer: responsesWriter }
 const messages: GenerateEndpoint = { wording: 'chat', writer: messagesWriter, relaxedThinking: true }
 
 /** Every path of the node, with its methods in the order that a 405 lists them. */
-const routes: Readonly<Record<string, Methods>> = {
+const endpoints: Readonly<Record<string, Methods>> = {
   '/': { HEAD: heartbeat, GET: heartbeat },
   '/api/version': { HEAD: version, GET: version },
   '/api/tags': { HEAD: tags, GET: tags },
@@ -73,14 +73,14 @@ const parameterised: Readonly<Record<string, Methods>> = {
   '/v1/models/': { GET: modelOf },
 }
 
-interface Route {
+interface MatchedEndpoint {
   readonly handler: Handler
   /** The path's parameter. */
   readonly tail: string
 }
 
 /** The handler of `method` on `path`; it may be that of a 404 or a 405. */
-export function routeOf(method: string, path: string): Route {
+export function endpointOf(method: string, path: string): MatchedEndpoint {
   const { methods, tail } = matched(path)
   const slashless = path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : null
   if (!methods && slashless && matched(slashless).methods?.[method])
@@ -91,7 +91,7 @@ export function routeOf(method: string, path: string): Route {
 }
 
 function matched(path: string): { readonly methods: Methods | undefined; readonly tail: string } {
-  if (Object.hasOwn(routes, path)) return { methods: routes[path], tail: '' }
+  if (Object.hasOwn(endpoints, path)) return { methods: endpoints[path], tail: '' }
   const end = path.lastIndexOf('/') + 1
   const prefix = path.slice(0, end)
   const tail = unescaped(path.slice(end))

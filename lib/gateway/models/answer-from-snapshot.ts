@@ -6,14 +6,14 @@ import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { viaLlamero } from '../../shared/net/via.ts'
 import { compareVersions } from '../../shared/versions.ts'
-import { chooseModel, maySee, rulesFor } from '../admission/model-routing.ts'
+import { callerPolicyOf, chooseModel, maySee } from '../admission/model-routing.ts'
 import { resolve } from '../admission/resolve-model.ts'
 import type { Caller } from '../http/authenticate.ts'
 import { sendJson } from '../http/error-response.ts'
 import type { Exchange } from '../http/exchange.ts'
-import type { AnswerName } from '../http/routes.ts'
+import type { SnapshotResponse } from '../http/find-endpoint.ts'
 
-type ListName = Exclude<AnswerName, 'running' | 'model'>
+type ListName = Exclude<SnapshotResponse, 'running' | 'model'>
 interface List {
   /** The parts of the snapshot that the body depends on: with the same parts, the body is reused. */
   readonly basis: (snapshot: Snapshot) => readonly [object, object?]
@@ -60,7 +60,7 @@ const maxKept = 16
 /** Answers a request from the snapshot. @throws ProxyError those of `chooseModel`, for a single model. */
 export async function answerFromSnapshot(
   snapshot: Snapshot,
-  name: AnswerName,
+  name: SnapshotResponse,
   exchange: Exchange,
   caller: Caller,
 ): Promise<void> {
@@ -139,7 +139,7 @@ function aliasedModels(snapshot: Snapshot, { tenant }: Caller): InventoryModel[]
 
 /** Ollama's `/api/status`: whether cloud models are disabled, and by what. */
 function cloudFor(caller: Caller, snapshot: Snapshot): object {
-  const disabled = rulesFor(caller, snapshot).cloud === 'refuse'
+  const disabled = callerPolicyOf(caller, snapshot).cloud === 'refuse'
   return { disabled, source: disabled ? 'config' : 'none' }
 }
 

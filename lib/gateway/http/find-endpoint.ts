@@ -3,14 +3,14 @@ import type { Api } from '../../fleet/request-spec.ts'
 import { ProxyError } from '../../shared/errors.ts'
 
 /** Answers from the snapshot, which need no node. */
-export type AnswerName = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
+export type SnapshotResponse = 'running' | 'version' | 'status' | 'tags' | 'ps' | 'models' | 'model'
 
 export type ManagedAction = 'pull' | 'push' | 'create' | 'copy' | 'delete'
 
 /** The kind of a path; requests that are not forwarded are counted by it. */
 export type Kind = 'inference' | 'inventory' | 'management' | 'node-identity' | 'other'
 
-export interface ForwardRoute {
+export interface ForwardEndpoint {
   readonly action: 'forward'
   readonly kind: 'inference'
   readonly api: Api
@@ -26,38 +26,38 @@ export type BodyKind = 'json' | 'json-or-zstd' | 'form'
  * Requests that are sent on unchanged: to any node, to the node with the operator's account, or to the node for
  * unknown paths.
  */
-export interface PassRoute {
+export interface PassEndpoint {
   readonly action: 'pass'
   readonly kind: Kind
   readonly to: 'any' | 'identity' | 'unknown'
 }
 
-/** What is done with a path. */
-export type Route =
-  | ForwardRoute
+/** A path of the data listener, and what is done with it. */
+export type DataEndpoint =
+  | ForwardEndpoint
   | {
       readonly action: 'answer'
       readonly kind: 'inventory'
-      readonly answer: AnswerName
+      readonly response: SnapshotResponse
       readonly open: boolean
     }
   | { readonly action: 'show'; readonly kind: 'inventory' }
   | { readonly action: 'count-tokens'; readonly kind: 'inference' }
   | { readonly action: 'manage'; readonly kind: 'management'; readonly job: ManagedAction }
   | { readonly action: 'blob'; readonly kind: 'management' }
-  | PassRoute
+  | PassEndpoint
 
 /** What is done with a request. The pipeline has one handler for each. */
-export type Action = Route['action']
+export type Action = DataEndpoint['action']
 
-export type RouteOf<A extends Action> = Extract<Route, { readonly action: A }>
+export type EndpointOf<A extends Action> = Extract<DataEndpoint, { readonly action: A }>
 
-/** Ollama's own routes stream unless `stream` is false; others stream only when asked (docs/ollama.md#requests). */
+/** Ollama's own endpoints stream unless `stream` is false; others stream only when asked (docs/ollama.md#requests). */
 type Streams = 'unless-off' | 'if-on' | 'never'
 
 interface Row {
   readonly methods: readonly string[]
-  readonly route: Route
+  readonly endpoint: DataEndpoint
 }
 
 /**
@@ -84,8 +84,11 @@ const table: ReadonlyMap<string, Row> = new Map([
   answer('/api/tags', ['GET', 'HEAD'], 'tags'),
   answer('/api/ps', ['GET'], 'ps'),
   answer('/v1/models', ['GET'], 'models'),
-  ['/api/show', { methods: ['POST'], route: { action: 'show', kind: 'inventory' } }],
-  ['/v1/messages/count_tokens', { methods: ['POST'], route: { action: 'count-tokens', kind: 'inference' } }],
+  ['/api/show', { methods: ['POST'], endpoint: { action: 'show', kind: 'inventory' } }],
+  [
+    '/v1/messages/count_tokens',
+    { methods: ['POST'], endpoint: { action: 'count-tokens', kind: 'inference' } },
+  ],
   manage('/api/pull', 'POST', 'pull'),
   manage('/api/push', 'POST', 'push'),
   manage('/api/create', 'POST', 'create'),
@@ -102,7 +105,7 @@ const table: ReadonlyMap<string, Row> = new Map([
 const patterns: readonly [RegExp, Row][] = [
   // Ollama accepts no "/" here, and so finds no model with a namespace.
   [/^\/v1\/models\/./, answer('', ['GET'], 'model')[1]],
-  [/^\/api\/blobs\/[^/]+$/, { methods: ['HEAD', 'POST'], route: { action: 'blob', kind: 'management' } }],
+  [/^\/api\/blobs\/[^/]+$/, { methods: ['HEAD', 'POST'], endpoint: { action: 'blob', kind: 'management' } }],
   [/^\/api\/user\/keys\/[^/]+$/, pass('', 'DELETE', 'node-identity', 'identity')[1]],
 ]
 
@@ -111,7 +114,7 @@ const plainPath = /^\/(?:api|v1)(?:\/(?!\.{1,2}(?:\/|$))[\w.~:@-]+)+$/
 const passedMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])
 
 /** @throws ProxyError `unknown_path` or `method_not_allowed`. */
-export function findRoute(method: string, path: string, { routing }: Config): Route {
+export function findEndpoint(method: string, path: string, { routing }: Config): DataEndpoint {
   const row = table.get(path) ?? patterns.find(([pattern]) => pattern.test(path))?.[1]
   if (!row && routing.unknown_paths !== undefined && plainPath.test(path)) {
     if (routing.unknown_paths === byModel) {
@@ -121,7 +124,7 @@ export function findRoute(method: string, path: string, { routing }: Config): Ro
   if (!row) throw unknownPath(path)
   if (!row.methods.includes(method))
     throw new ProxyError('method_not_allowed', { path: path.slice(0, 200), allow: row.methods.join(', ') })
-  return row.route
+  return row.endpoint
 }
 
 export function unknownPath(path: string): ProxyError {
@@ -129,24 +132,29 @@ export function unknownPath(path: string): ProxyError {
 }
 
 function forward(path: string, api: Api, streams: Streams, body: BodyKind = 'json'): [string, Row] {
-  const route = { action: 'forward', kind: 'inference', api, streams, body } as const
-  return [path, { methods: ['POST'], route }]
+  const endpoint = { action: 'forward', kind: 'inference', api, streams, body } as const
+  return [path, { methods: ['POST'], endpoint }]
 }
 
-/** The route of an unknown path; its body must name a model. */
-function unlisted(path: string): ForwardRoute {
+/** The endpoint of an unknown path; its body must name a model. */
+function unlisted(path: string): ForwardEndpoint {
   const api = path.startsWith('/v1/') ? 'openai_unlisted' : 'ollama_unlisted'
   return { action: 'forward', kind: 'inference', api, streams: 'if-on', body: 'json' }
 }
 
-function answer(path: string, methods: readonly string[], name: AnswerName, open = false): [string, Row] {
-  return [path, { methods, route: { action: 'answer', kind: 'inventory', answer: name, open } }]
+function answer(
+  path: string,
+  methods: readonly string[],
+  name: SnapshotResponse,
+  open = false,
+): [string, Row] {
+  return [path, { methods, endpoint: { action: 'answer', kind: 'inventory', response: name, open } }]
 }
 
-function pass(path: string, method: string, kind: Kind, to: PassRoute['to']): [string, Row] {
-  return [path, { methods: [method], route: { action: 'pass', kind, to } }]
+function pass(path: string, method: string, kind: Kind, to: PassEndpoint['to']): [string, Row] {
+  return [path, { methods: [method], endpoint: { action: 'pass', kind, to } }]
 }
 
 function manage(path: string, method: string, job: ManagedAction): [string, Row] {
-  return [path, { methods: [method], route: { action: 'manage', kind: 'management', job } }]
+  return [path, { methods: [method], endpoint: { action: 'manage', kind: 'management', job } }]
 }
