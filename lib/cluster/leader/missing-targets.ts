@@ -3,6 +3,7 @@ import { byModel } from '../../fleet/config.ts'
 import { type Labels, matchesLabels } from '../../fleet/documents/field-schemas.ts'
 import { canonicalName, matchesModel } from '../../fleet/documents/names.ts'
 import type { NodeView } from '../../fleet/node.ts'
+import { shadowedRoutes } from '../../fleet/shadowed-routes.ts'
 import type { KeyView, RouteView, Snapshot } from '../../fleet/snapshot.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
 import type { Keys } from '../../store/keys.ts'
@@ -16,7 +17,7 @@ export function isInventoryComplete({ nodes }: Snapshot): boolean {
 
 /**
  * Warnings about targets of routes, keys and the config that do not exist, by the key of the document: models that no
- * node has, patterns that match no model, labels and names without a node. The documents are in force all the same, since
+ * node has, patterns that match no model, labels and names without a node, and routes that never apply. The documents are in force all the same, since
  * a model or node may be added later.
  */
 export function noteMissingTargets(snapshot: Snapshot, places: Keys): Map<string, string[]> {
@@ -26,7 +27,14 @@ export function noteMissingTargets(snapshot: Snapshot, places: Keys): Map<string
     const said = found.filter((each) => each !== null)
     if (said.length > 0) notes.set(place, said)
   }
-  for (const route of snapshot.routes) note(places.route(route.name), notesOnRoute(route, fleet))
+  const shadowed = shadowedRoutes(snapshot.routes)
+  for (const route of snapshot.routes) {
+    const earlier = shadowed.get(route)
+    const never = earlier
+      ? `never applies: route "${earlier.name}" comes first and matches all that it matches`
+      : null
+    note(places.route(route.name), [never, ...notesOnRoute(route, fleet)])
+  }
   for (const key of snapshot.keys.values()) note(places.apiKey(key.id), notesOnKey(key, fleet))
   note(places.config, notesOnConfig(snapshot, fleet))
   return notes
@@ -39,7 +47,9 @@ function notesOnRoute({ match, model, fallback, nodes }: RouteView, fleet: Fleet
   const areSelected = fleet.isAnySelected(nodes)
   return [
     // With a model, the match may be an alias or another vendor's model, which no node has.
-    model === undefined ? fleet.uncovered('match.model', match.model) : null,
+    model === undefined
+      ? fleet.uncovered('match.model', match.model)
+      : impossible('match.model', match.model),
     ...targets.map((name) => fleet.missing(name)),
     areSelected
       ? null
@@ -66,6 +76,13 @@ function notesOnConfig({ config, nodes }: Snapshot, fleet: Fleet): (string | nul
       : `management.nodes: no node has the labels ${textOf(management.nodes)}, so no new model can be pulled`,
     ...models.map(({ match }, index) => fleet.uncovered(`models.${index}.match`, match)),
   ]
+}
+
+/** The warning that no model can have the name, or a name of the pattern; null when one can. */
+function impossible(field: string, pattern: string): string | null {
+  const isGlob = pattern.includes('*')
+  if (isGlob ? /^[\w*./:-]+$/.test(pattern) : canonicalName(pattern) !== null) return null
+  return `${field} "${pattern}" is no name that a request can ask for`
 }
 
 /** Cached results for the models and aliases of a fleet: they change rarely, and are needed every second. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { isInventoryComplete, noteMissingTargets } from '../../../lib/cluster/leader/missing-targets.ts'
+import { aliasesOf } from '../../../lib/fleet/aliases.ts'
 import { apiKeySchema } from '../../../lib/fleet/api-key.ts'
 import { routeSchema } from '../../../lib/fleet/config.ts'
 import { Keys } from '../../../lib/store/keys.ts'
@@ -76,6 +77,50 @@ suite('the verdict on a route', () => {
     assert.deepEqual(noteMissingTargets(aSnapshot({ nodes: more, routes }), places).get(places.route('r')), [
       'no node with the labels tier=silver has model "qwen3:8b"',
     ])
+  })
+
+  const never = /^never applies: route "a" comes first and matches all that it matches$/
+  const gpt = (model: string, tenant?: string) => ({
+    match: { model, ...(tenant && { tenant }) },
+    model: 'llama3',
+  })
+  for (const [earlier, later] of [
+    [gpt('helper'), gpt('Helper:latest')],
+    [gpt('library/helper'), gpt('helper', 't')],
+    [gpt('helper', 't'), gpt('helper', 't')],
+    [gpt('*'), gpt('helper', 't')],
+    [gpt('gpt-*'), gpt('GPT-4*')],
+    [gpt('*-mini'), gpt('gpt-mini')],
+    [{}, gpt('gpt-*')],
+  ] as const)
+    test(`warns of a route that never applies: ${JSON.stringify([earlier, later])} (331)`, () => {
+      assert.match(notesOn(later, { a: earlier }).join('\n'), never)
+    })
+
+  for (const [earlier, later] of [
+    [gpt('helper', 't'), gpt('helper')],
+    [gpt('helper', 't'), gpt('helper', 'u')],
+    [gpt('helper:1b'), gpt('helper')],
+    [gpt('gpt-4*'), gpt('gpt-*')],
+    [gpt('gpt-*'), gpt('*')],
+  ] as const)
+    test(`warns of no route that applies: ${JSON.stringify([earlier, later])} (331)`, () => {
+      assert.deepEqual(notesOn(later, { a: earlier }), [])
+    })
+
+  test('warns of names that no request can ask for (331)', () => {
+    for (const model of ['a b', 'm@sha256:abc', ':x', 'a b*', 'm:', ' '])
+      assert.match(notesOn(gpt(model)).join(), /is no name that a request can ask for/, model)
+    for (const model of ['gpt-4o', 'hf.co/Org/Repo:Q4_K_M', 'gpt-*', '*/x', 'registry:5000/a/b:c'])
+      assert.deepEqual(notesOn(gpt(model)), [], model)
+  })
+
+  test('an alias is that of the route that applies (333)', () => {
+    const routes = [
+      { name: 'a', ...routeSchema.parse(gpt('helper')) },
+      { name: 'b', ...routeSchema.parse({ match: { model: 'helper' }, model: 'qwen3:8b' }) },
+    ]
+    assert.deepEqual(aliasesOf(routes), [{ name: 'helper:latest', model: 'llama3:latest' }])
   })
 
   test('takes the alias of another route for a model, but not for one that can answer (331, 332)', () => {
