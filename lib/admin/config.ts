@@ -3,6 +3,7 @@ import { configSchema } from '../fleet/config.ts'
 import { schemas, writtenConfig } from '../fleet/document-schemas.ts'
 import { readDocument } from '../fleet/documents/document.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { turns } from '../shared/turns.ts'
 import type { AdminContext } from './context.ts'
 import {
   checkDocument,
@@ -41,7 +42,7 @@ export function configHandlers(admin: AdminContext): Handlers<typeof configEndpo
     writeConfig: async ({ body: { text }, headers }) => {
       const seen = seenBy(headers)
       if (seen === undefined) throw new ProxyError('bad_request', { reason: unseen })
-      checkDocument(text, configSchema)
+      await checkDocument(text, configSchema)
       return { text, modified: await write(text, seen) }
     },
 
@@ -49,7 +50,7 @@ export function configHandlers(admin: AdminContext): Handlers<typeof configEndpo
       const existing = await store.get(keys.config)
       const before = existing?.value ?? ''
       const text = patchText(before, body)
-      checkDocument(text, configSchema)
+      await checkDocument(text, configSchema)
       if (query.dry_run === 'true') return { before, text, modified: existing && String(existing.modified) }
       return { before, text, modified: await write(text, existing) }
     },
@@ -63,7 +64,8 @@ export function configHandlers(admin: AdminContext): Handlers<typeof configEndpo
       return { accepted: suspect }
     },
 
-    validateDocument: ({ body: { folder, text } }) => {
+    validateDocument: async ({ body: { folder, text } }) => {
+      await turns.next()
       const parsed = readDocument(text, schemas[folder])
       return { ok: parsed.ok, errors: parsed.ok ? [] : parsed.faults }
     },

@@ -2,12 +2,14 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Document } from 'yaml'
 import type { z } from 'zod'
 import type { StoredAnswer } from '../api/documents.ts'
-import { describeFaults } from '../fleet/documents/contents.ts'
+import { describeFaults, refusal } from '../fleet/documents/contents.ts'
 import { readDocument } from '../fleet/documents/document.ts'
+import { excess, refusedUnread } from '../fleet/documents/document-text.ts'
 import { parseJson } from '../fleet/documents/json-document.ts'
 import { isObjectName, objectNameRule } from '../fleet/documents/names.ts'
 import { parseYaml } from '../fleet/documents/yaml-document.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { turns } from '../shared/turns.ts'
 import type { Store } from '../store/store.ts'
 import type { AdminContext } from './context.ts'
 
@@ -21,8 +23,19 @@ export function checkName(kind: string, name: string): string {
   return name
 }
 
-/** Checks a document's text. @throws ProxyError `invalid` naming every faulty field. */
-export function checkDocument<S extends z.ZodType>(text: string, schema: S): z.output<S> {
+/** Fields and items of a change. More would not fit into YAML that can be read again. */
+const maxPatchValues = 1000
+const refusedPatch = refusal(
+  `the change has more than ${maxPatchValues} fields and items: replace the whole document (llamero config apply -f FILE)`,
+)
+
+/**
+ * Checks a document's text, in a turn of the event loop of its own: the caller has read a body or changed a text before.
+ *
+ * @throws ProxyError `invalid` naming every faulty field.
+ */
+export async function checkDocument<S extends z.ZodType>(text: string, schema: S): Promise<z.output<S>> {
+  await turns.next()
   const parsed = readDocument(text, schema)
   if (!parsed.ok) throw new ProxyError('invalid', { reason: describeFaults(parsed.faults) })
   return parsed.value
@@ -34,12 +47,15 @@ export function checkDocument<S extends z.ZodType>(text: string, schema: S): z.o
  * @throws ProxyError `invalid` when the stored text has no fields to change; any client of etcd may have written it.
  */
 export function patchText(text: string, patch: Patch): string {
-  const document = parseYaml(text)
+  const excessive = refusedUnread(text)
+  if (excessive) throw new ProxyError('invalid', { reason: describeFaults(excessive) })
+  const document = excess(patch, { values: maxPatchValues }) === null ? parseYaml(text) : refusedPatch
   if (!('contents' in document)) {
     const json = parseJson(text)
-    // Too large for the YAML parser, which would keep its layout.
-    if (json !== undefined) return `${JSON.stringify(patched(json, patch), null, 2)}\n`
-    throw new ProxyError('invalid', { reason: describeFaults(document) })
+    const reason = json === undefined ? describeFaults(document) : excess(json)
+    // Too large for the YAML package, which would keep its layout.
+    if (reason === null) return `${JSON.stringify(patched(json, patch), null, 2)}\n`
+    throw new ProxyError('invalid', { reason })
   }
   try {
     change(document, [], patch)

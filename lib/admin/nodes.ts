@@ -4,6 +4,7 @@ import { readDocument } from '../fleet/documents/document.ts'
 import { type NodeSpec, type NodeView, nodeSchema } from '../fleet/node.ts'
 import { sameServerKey } from '../fleet/node-url.ts'
 import { ProxyError } from '../shared/errors.ts'
+import { findInTurns, turns } from '../shared/turns.ts'
 import type { Entry } from '../store/store.ts'
 import type { AdminContext } from './context.ts'
 import { checkDocument, checkName, patchText, textOf, writeDocument } from './documents.ts'
@@ -36,7 +37,9 @@ export function nodeHandlers(admin: AdminContext): Handlers<typeof nodeEndpoints
       const existing = await admin.store.get(admin.keys.node(name))
       if (!existing) throw absentNode(admin, name)
       const text = patchText(existing.value, body)
-      checkHeadersStay(specOf(existing.value), checkDocument(text, nodeSchema), body['headers'])
+      const spec = await checkDocument(text, nodeSchema)
+      await turns.next()
+      checkHeadersStay(specOf(existing.value), spec, body['headers'])
       return { name, ...withoutHeaders(await write(admin, name, text, existing)) }
     },
 
@@ -65,10 +68,11 @@ async function write(
   text: string,
   existing: Entry | null,
 ): Promise<NodeSpec> {
-  const spec = checkDocument(text, nodeSchema)
+  const spec = await checkDocument(text, nodeSchema)
   const { url } = spec
   checkIsNoListener(spec, [...admin.listeners(), ...listenersOf(admin.cluster.view.instances())])
-  if (!existing || !leadsTo(url, existing)) await checkIsNoTwin(admin, name, url)
+  const isKept = await findInTurns(existing ? [existing] : [], (entry) => leadsTo(url, entry))
+  if (!isKept) await checkIsNoTwin(admin, name, url)
   await writeDocument(admin.store, admin.keys.node(name), text, existing)
   admin.log.info('node written', { node: name, url })
   return spec
@@ -77,7 +81,7 @@ async function write(
 /** @throws ProxyError `conflict` when another node has the same server, also under another spelling of its URL. */
 async function checkIsNoTwin({ store, keys }: AdminContext, name: string, url: string): Promise<void> {
   const { entries } = await store.list(`${keys.root}nodes/`)
-  const twin = entries.find((entry) => entry.key !== keys.node(name) && leadsTo(url, entry))
+  const twin = await findInTurns(entries, (entry) => entry.key !== keys.node(name) && leadsTo(url, entry))
   if (!twin) return
   const [other, theirs] = [keys.parse(twin.key)?.name ?? '', specOf(twin.value)?.url]
   const how = theirs === url ? '' : `, which leads to the same server as ${url}`

@@ -19,7 +19,7 @@ export function routeHandlers(admin: AdminContext): Handlers<typeof routeEndpoin
   const { keys, store, cluster, log } = admin
 
   const write = async (name: string, text: string, known: SeenRevision | null, isNew: boolean) => {
-    const spec = checkDocument(text, routeSchema)
+    const spec = await checkDocument(text, routeSchema)
     await writeDocument(store, keys.route(name), text, known)
     log.info('route written', { route: name })
     return new Reply(isNew ? 201 : 200, { name, ...spec })

@@ -38,6 +38,19 @@ class Turn {
 /** One for the process: it has one event loop. */
 export const turns = new Turns()
 
+/** The first item that is found, among items that take long to look at. */
+export async function findInTurns<T>(
+  items: readonly T[],
+  isFound: (item: T) => boolean,
+): Promise<T | undefined> {
+  let turn = await turns.next()
+  for (const item of items) {
+    if (turn.isOver) turn = await turns.next()
+    if (isFound(item)) return item
+  }
+  return undefined
+}
+
 /** Pauses a socket until its next turn. */
 export async function readInTurn(socket: { pause(): unknown; resume(): unknown }): Promise<void> {
   socket.pause()

@@ -3,6 +3,8 @@ import { type Contents, type DocumentFault, limitFaults, lineAt, maxDepth, refus
 
 /** Lexical tokens, at 2 to 4 µs of CPU each: a field on a line of its own has about eight. */
 const maxTokens = 4000
+/** A text of many lines is one token, and each of its lines costs as much as a token. The CAs of all the world have 3,600. */
+const maxLines = 4000
 const maxReferences = 100
 
 /** Reads a YAML document: its contents, or its faults. */
@@ -39,6 +41,8 @@ export function readYaml(text: string): Contents | readonly DocumentFault[] {
  * `parseDocument`, each with a limit: left alone, 95 KB of distinct keys take it seconds.
  */
 export function parseYaml(text: string): Document.Parsed | readonly DocumentFault[] {
+  if (lineAt(text, text.length) > maxLines)
+    return refusal(`has more than ${maxLines} lines; as JSON it may have more`)
   const { stackTraceLimit } = Error
   // The package makes an Error of each of thousands of faults, and most of its cost is the stack.
   Error.stackTraceLimit = 0
@@ -62,7 +66,7 @@ function parseWithinLimits(text: string): Document.Parsed | readonly DocumentFau
       if (token.type === 'error') return [syntaxFault(text, token)]
       documents.push(...composer.next(token))
     }
-    if (parser.stack.length > maxDepth) return refusal(`is nested deeper than ${maxDepth}`)
+    if (parser.stack.length > maxDepth) return refusal(`is nested deeper than ${maxDepth} levels`)
     if (documents.length > 1) break
   }
   for (const token of parser.end()) documents.push(...composer.next(token))

@@ -19,3 +19,20 @@ test('a small document keeps its comments and layout when it is patched', () => 
     '# ours\nqueue: { max_length: 6 } # few\n',
   )
 })
+
+test('a change of more than a thousand fields is refused, and of a thousand is made (343)', () => {
+  const patch = (count: number) => ({
+    queue: { shares: Object.fromEntries(Array.from({ length: count }, (_, at) => [`t${at}`, 1])) },
+  })
+  assert.match(patchText('queue: {max_length: 5}\n', patch(997)), /t996: 1/)
+  assert.throws(
+    () => patchText('queue: {max_length: 5}\n', patch(998)),
+    /more than 1000 fields and items: replace the whole document/,
+  )
+})
+
+test('a stored text that is too large to be read is not changed (343)', () => {
+  assert.throws(() => patchText(`a: ${'x'.repeat(1_000_000)}`, { a: 1 }), /is 1000003 bytes long/)
+  const keys = JSON.stringify(Object.fromEntries(Array.from({ length: 5000 }, (_, at) => [`k${at}`, 1])))
+  assert.throws(() => patchText(keys, { a: 1 }), /more than 1000 entries/)
+})

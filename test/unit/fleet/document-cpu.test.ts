@@ -20,25 +20,19 @@ function measure(report: CpuReport, name: string, text: string, enough: number):
     )
 }
 
-test('reads or refuses any document of 64 KiB within 20 ms of CPU (343)', (test) => {
+test('reads or refuses any document of up to 1 MiB within 20 ms of CPU (343)', (test) => {
   const report = new CpuReport()
   // The smaller ones stay below limits that the larger ones exceed, and are read to their end.
-  for (const size of [3, 8, 16, 32, 64])
+  for (const size of [3, 16, 64, 96, 128, 192, 255])
     for (const [name, text] of heavyDocuments(size * kib)) measure(report, `${size} KiB of ${name}`, text, 10)
+  measure(report, '1 MiB', 'é'.repeat(512 * kib), 10)
   for (const line of report.lines()) test.diagnostic(line)
   assert(report.longest <= 20, report.lines().join('\n'))
 })
 
-test('reads or refuses any document of 256 KiB within 50 ms of CPU (343)', (test) => {
-  const report = new CpuReport()
-  for (const [name, text] of heavyDocuments(256 * kib - 1)) measure(report, name, text, 25)
-  for (const line of report.lines()) test.diagnostic(line)
-  assert(report.longest <= 50, report.lines().join('\n'))
-})
-
 test('reads or refuses mixtures of heavy parts within 20 ms of CPU (343)', () => {
   fc.assert(
-    fc.property(mixedDocument(64 * kib), fc.constantFrom(configSchema, nodeSchema), (text, schema) => {
+    fc.property(mixedDocument(255 * kib), fc.constantFrom(configSchema, nodeSchema), (text, schema) => {
       assert(cpuMs(() => readDocument(text, schema), { enough: 10 }) <= 20)
     }),
     { numRuns: 60 },

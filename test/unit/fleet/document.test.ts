@@ -174,6 +174,24 @@ test('a large document can be JSON (343)', () => {
   assert.deepEqual(readDocument(JSON.stringify({ models }, null, 2), configSchema).ok, true)
 })
 
+test('a text of too many lines, or JSON of too many values, is refused before it is read (343)', () => {
+  const ca = (lines: number) => `url: http://h:1\ntls:\n  ca: |\n${'    QUJD\n'.repeat(lines)}`
+  const withLines = (lines: number) => {
+    const parsed = readDocument(ca(lines), nodeSchema)
+    assert(!parsed.ok)
+    return describeFaults(parsed.faults)
+  }
+  assert.equal(withLines(3996), 'line 3: tls.ca: is not a PEM certificate')
+  assert.equal(withLines(3998), 'has more than 4000 lines; as JSON it may have more')
+  const lists = (items: string, count: number) =>
+    `{"models":[${Array(count).fill(`[${items}]`).join(',\n')}]}`
+  const items = Array(999).fill('"a,b"').join()
+  assert.match(describeFaults(faults(lists(items, 9))), /^line 1: models.0: must be a map/)
+  assert.equal(describeFaults(faults(lists(items, 11))), 'has more than 10000 fields and items')
+  const commas = JSON.stringify({ models: [{ match: 'a,"'.repeat(20_000), num_ctx: 'x' }] })
+  assert.match(describeFaults(faults(commas)), /models.0.num_ctx: must be/)
+})
+
 test('a node has at most a hundred labels and headers (343)', () => {
   const many = Object.fromEntries(Array.from({ length: 101 }, (_, at) => [`x${at}`, 'v']))
   for (const field of ['labels', 'headers']) {
