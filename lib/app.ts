@@ -13,7 +13,7 @@ import { type Address, formatAddress } from './shared/net/address.ts'
 import { checkSomaxconn } from './shared/net/somaxconn.ts'
 import { createLog } from './shared/winston.ts'
 import { listenError, sayLogLoss } from './start-error.ts'
-import type { Keys } from './store/keys.ts'
+import type { Keys } from './store/key-layout.ts'
 import type { Store } from './store/store.ts'
 import { version } from './version.ts'
 

@@ -8,7 +8,7 @@ import { checkCallerHeaders } from '../gateway/http/request-checks.ts'
 import { ProxyError } from '../shared/errors.ts'
 import { isLoopback } from '../shared/net/address.ts'
 import { viaLlamero } from '../shared/net/via.ts'
-import type { AdminContext } from './context.ts'
+import type { AdminContext } from './admin-context.ts'
 
 /**
  * Refuses requests with a malformed or repeated Host or key. On a loopback listener, also refuses those with a Host

@@ -6,7 +6,7 @@ import type { Clock } from '../shared/clock.ts'
 import { ControlLoop } from '../shared/control-loop.ts'
 import type { Log } from '../shared/log.ts'
 import type { Random } from '../shared/random.ts'
-import type { Keys } from '../store/keys.ts'
+import type { Keys } from '../store/key-layout.ts'
 import type { Entry, Operation, Store } from '../store/store.ts'
 
 interface AgentOptions {

@@ -10,7 +10,7 @@ import type { Runtime } from '../shared/runtime.ts'
 import { stateError } from '../start-error.ts'
 import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
 import { EtcdStore } from '../store/etcd/etcd-store.ts'
-import { Keys } from '../store/keys.ts'
+import { Keys } from '../store/key-layout.ts'
 import type { Store } from '../store/store.ts'
 
 /** What both planes of an instance share. */

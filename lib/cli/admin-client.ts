@@ -3,7 +3,7 @@ import type { AnswerAt, BodyAt, KnownPath } from '../api/paths.ts'
 import type { Clock } from '../shared/clock.ts'
 import { formatDuration } from '../shared/duration.ts'
 import { messageOf } from '../shared/errors.ts'
-import { CliFailure, type Exit, exits } from './failure.ts'
+import { CliFailure, type Exit, exits } from './cli-failure.ts'
 
 interface AdminClientOptions {
   readonly url: string

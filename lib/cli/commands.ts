@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { Finish } from './context.ts'
+import type { Finish } from './cli-context.ts'
 import type { Invocation } from './invocation.ts'
 
 interface TopCommand {

@@ -1,6 +1,6 @@
 import { AdminClient } from './admin-client.ts'
-import type { CliContext } from './context.ts'
-import { CliFailure, exits } from './failure.ts'
+import type { CliContext } from './cli-context.ts'
+import { CliFailure, exits } from './cli-failure.ts'
 import { Terminal } from './terminal/terminal.ts'
 
 /** Options of every command; they may stand anywhere on the command line. */

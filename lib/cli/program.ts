@@ -1,13 +1,13 @@
 import { Command, CommanderError } from 'commander'
 import { messageOf } from '../shared/errors.ts'
+import type { CliContext } from './cli-context.ts'
+import { CliFailure, exits } from './cli-failure.ts'
 import { addCommands } from './commands.ts'
-import type { CliContext } from './context.ts'
-import { CliFailure, exits } from './failure.ts'
 import { type GlobalOptions, Invocation } from './invocation.ts'
 import type { Terminal } from './terminal/terminal.ts'
 import { usageHint } from './usage-hint.ts'
 
-export type { CliContext } from './context.ts'
+export type { CliContext } from './cli-context.ts'
 
 /** The longest delay of a timer, in milliseconds. */
 const foreverMs = 2 ** 31 - 1

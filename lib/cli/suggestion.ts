@@ -1,5 +1,5 @@
 import { didYouMean } from '../shared/did-you-mean.ts'
-import { CliFailure, exits } from './failure.ts'
+import { CliFailure, exits } from './cli-failure.ts'
 
 /**
  * The result of `call`. When it finds nothing named `name`, the failure suggests the closest of the `known` names, or the

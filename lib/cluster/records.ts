@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { AgentRecord, InstanceRecord, LoadSummary, Term } from '../fleet/instance.ts'
-import type { Folder, Keys } from '../store/keys.ts'
+import type { Folder, Keys } from '../store/key-layout.ts'
 import type { Entry } from '../store/store.ts'
 
 /** Characters kept of a reason that another process wrote. */

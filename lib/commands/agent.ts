@@ -1,7 +1,7 @@
 import { Agent } from '../agent/agent.ts'
 import { gpuLabels } from '../agent/gpu.ts'
 import type { App } from '../app.ts'
-import type { AgentOptions } from '../cli/context.ts'
+import type { AgentOptions } from '../cli/cli-context.ts'
 import { Prober } from '../cluster/probing/prober.ts'
 import { defaultConfig } from '../fleet/config.ts'
 import { describeFaults } from '../fleet/documents/contents.ts'
@@ -21,7 +21,7 @@ import { messageOf } from '../shared/errors.ts'
 import { createLog } from '../shared/winston.ts'
 import { sayLogLoss } from '../start-error.ts'
 import { EtcdStore } from '../store/etcd/etcd-store.ts'
-import { Keys } from '../store/keys.ts'
+import { Keys } from '../store/key-layout.ts'
 import { lastWords, untilStopped } from './serve.ts'
 
 interface Streams {

@@ -1,5 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
-import type { RehearsalRequest } from '../cli/context.ts'
+import type { RehearsalRequest } from '../cli/cli-context.ts'
 import { type Policy, policies } from '../fleet/policies.ts'
 import { Core } from '../scheduler/core.ts'
 import { defaultParameters } from '../scheduler/parameters.ts'

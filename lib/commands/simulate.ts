@@ -1,6 +1,6 @@
-import type { SimulateOptions } from '../cli/context.ts'
-import { quickstartModels } from '../simulation/http/disk/models.ts'
-import { SimulatedNode } from '../simulation/http/node.ts'
+import type { SimulateOptions } from '../cli/cli-context.ts'
+import { quickstartModels } from '../simulation/http/disk/model-definition.ts'
+import { SimulatedNode } from '../simulation/http/simulated-node.ts'
 
 interface Streams {
   readonly stdout: NodeJS.WritableStream

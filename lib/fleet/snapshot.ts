@@ -1,6 +1,6 @@
 import type { ApiKey } from './api-key.ts'
 import { type Config, defaultConfig, type RouteSpec } from './config.ts'
-import { byName, type ModelView, modelsOf, statusInService } from './models.ts'
+import { byName, type ModelView, modelsOf, statusInService } from './models/model-view.ts'
 import type { LoadedModel, NodeDeparture, NodeSpec, NodeStatus, NodeView } from './node.ts'
 
 export interface RouteView extends RouteSpec {

@@ -20,7 +20,7 @@ import type { Grant } from './queue/grant.ts'
 import { holdersText } from './queue/holders.ts'
 import { NodeClaims } from './queue/node-claims.ts'
 import { PendingAcquires } from './queue/pending-acquires.ts'
-import { refusalOf } from './queue/refusal.ts'
+import { refusalOf } from './queue/refusal-error.ts'
 import { RunningRequests } from './queue/running-requests.ts'
 import { schedulingRequestOf } from './queue/scheduling-request.ts'
 

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Timings } from '../../lib/scheduler/events.ts'
-import type { VirtualNode } from '../../lib/simulation/fleet/node.ts'
 import type { TrafficRequest } from '../../lib/simulation/fleet/traffic.ts'
-import { keepAliveMs } from '../../lib/simulation/http/engine/options.ts'
+import type { VirtualNode } from '../../lib/simulation/fleet/virtual-node.ts'
+import { keepAliveMs } from '../../lib/simulation/http/engine/fingerprint.ts'
 import type { Pace } from './routing-live-pace.ts'
 
 /** Seconds of the timeline between two writes to a stream: tokens go out in bundles, since it is not them that is measured. */

@@ -6,7 +6,7 @@ import { defaultParameters } from '../../lib/scheduler/parameters.ts'
 import type { Random } from '../../lib/shared/random.ts'
 import type { Contestant } from '../../lib/simulation/fleet/comparison.ts'
 import type { Decider } from '../../lib/simulation/fleet/decider.ts'
-import type { VirtualNode } from '../../lib/simulation/fleet/node.ts'
+import type { VirtualNode } from '../../lib/simulation/fleet/virtual-node.ts'
 
 /** What was predicted, and what it was. */
 interface Prediction {

@@ -4,7 +4,7 @@ import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Informer } from '../../lib/store/informer.ts'
-import { Keys } from '../../lib/store/keys.ts'
+import { Keys } from '../../lib/store/key-layout.ts'
 import type { Sample, Settled } from './candidates.ts'
 
 /** Milliseconds between two looks at `isLeader()`, and between two writes of a leader. */

@@ -1,5 +1,5 @@
+import { partitions } from '../suites/partitions.ts'
 import { enterNetwork } from '../support/network.ts'
-import { partitions } from './partitions.ts'
 
 enterNetwork()
 partitions(5000)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, suite, test } from 'node:test'
-import type { AdminContext } from '../../lib/admin/context.ts'
+import type { AdminContext } from '../../lib/admin/admin-context.ts'
 import { AdminServer } from '../../lib/admin/server.ts'
 import type { DecisionAnswer } from '../../lib/api/decisions.ts'
 import type { CandidateAnswer, ExcludedNode } from '../../lib/api/estimate.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
 import { withNodes } from '../../lib/fleet/snapshot.ts'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { type Instance, startInstance } from '../support/instance.ts'
 import { until } from '../support/processes.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, afterEach, before, suite, test } from 'node:test'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { type Instance, startInstance } from '../support/instance.ts'
 import { until } from '../support/processes.ts'
 

@@ -3,7 +3,7 @@ import { after, before, suite, test } from 'node:test'
 import Anthropic from '@anthropic-ai/sdk'
 import { Ollama } from 'ollama'
 import OpenAI from 'openai'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { type Instance, startInstance } from '../support/instance.ts'
 import { eventually } from '../support/wire.ts'
 

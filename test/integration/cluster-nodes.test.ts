@@ -13,10 +13,10 @@ import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { EmbeddedStore } from '../../lib/store/embedded/embedded-store.ts'
-import { Keys } from '../../lib/store/keys.ts'
+import { Keys } from '../../lib/store/key-layout.ts'
 
 const keys = new Keys('test')
 const clock = new RealClock()

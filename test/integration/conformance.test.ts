@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
-import { SimulatedNode } from '../../lib/simulation/http/node.ts'
-import { conformance, conformanceModels, conformanceRegistry } from '../support/conformance.ts'
+import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
+import { conformance, conformanceModels, conformanceRegistry } from '../suites/conformance.ts'
 import { type Instance, startInstance } from '../support/instance.ts'
 
 const models = conformanceModels

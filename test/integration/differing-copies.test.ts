@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { startInstance } from '../support/instance.ts'
 import { eventually } from '../support/wire.ts'
 

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { startApp } from '../../lib/app.ts'
 import { loadSettings } from '../../lib/settings.ts'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { eventually } from '../support/wire.ts'
 
 const models = [aModel({ name: 'm', loadMs: 10 })]

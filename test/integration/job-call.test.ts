@@ -5,8 +5,8 @@ import { callNode } from '../../lib/cluster/jobs/node-task-call.ts'
 import type { NodeTaskRequest } from '../../lib/cluster/jobs/node-task-request.ts'
 import { nodeSchema } from '../../lib/fleet/node.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { eventually, rawAnswer, startRawNode } from '../support/wire.ts'
 
 const tiny = aModel({ name: 'tiny:1b', sizeMiB: 10 })

@@ -3,8 +3,8 @@ import { after, before, test } from 'node:test'
 import Anthropic from '@anthropic-ai/sdk'
 import { Ollama } from 'ollama'
 import OpenAI, { APIError } from 'openai'
-import { aModel, quickstartModels } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import { aModel, quickstartModels } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 
 const weather = { name: 'weather', arguments: { city: 'Bern' } }
 const fast = { loadMs: 1, promptTps: 0, decodeTps: 0 }

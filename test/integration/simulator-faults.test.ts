@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulation/http/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulation/http/simulated-node.ts'
 
 const fast = { loadMs: 0, promptTps: 0, decodeTps: 0 }
 const models = [

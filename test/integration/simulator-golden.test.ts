@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 
 // Samples of answers (docs/ollama.md#answers), field by field and in their order, from a node whose clock stands still
 // between requests.

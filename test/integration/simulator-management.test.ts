@@ -5,8 +5,8 @@ import { type TestContext, test } from 'node:test'
 import { zstdCompressSync } from 'node:zlib'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
 import { bytesPerMiB, layersOf } from '../../lib/simulation/http/disk/layers.ts'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulation/http/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulation/http/simulated-node.ts'
 
 const fast = { loadMs: 0, promptTps: 0, decodeTps: 0 }
 const small = aModel({ name: 'small', sizeMiB: 10, ...fast, text: 'heard you' })

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { VirtualClock } from '../../lib/shared/virtual-clock.ts'
-import { aModel } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulation/http/node.ts'
+import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode, type SimulatedNodeOptions } from '../../lib/simulation/http/simulated-node.ts'
 
 const model = aModel({
   name: 'm',

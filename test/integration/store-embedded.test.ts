@@ -9,7 +9,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { EmbeddedStore } from '../../lib/store/embedded/embedded-store.ts'
-import { rejects, storeContract } from '../support/store-contract.ts'
+import { rejects, storeContract } from '../suites/store-contract.ts'
 
 const clock = new RealClock()
 const open = (file: string) => EmbeddedStore.open(file, { clock, log: silentLog })

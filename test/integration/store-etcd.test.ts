@@ -9,9 +9,9 @@ import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
+import { eventually, rejects, storeContract } from '../suites/store-contract.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
-import { eventually, rejects, storeContract } from '../support/store-contract.ts'
 
 const clock = new RealClock()
 

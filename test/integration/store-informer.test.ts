@@ -6,9 +6,9 @@ import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Informer } from '../../lib/store/informer.ts'
+import { eventually } from '../suites/store-contract.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
-import { eventually } from '../support/store-contract.ts'
 
 const clock = new RealClock()
 const prefix = '/llamero/test/'

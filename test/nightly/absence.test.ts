@@ -1,3 +1,3 @@
-import { suiteWithoutEtcd } from '../scenarios/absence.ts'
+import { suiteWithoutEtcd } from '../suites/absence.ts'
 
 suiteWithoutEtcd(10 * 60_000)

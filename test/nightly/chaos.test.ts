@@ -1,5 +1,5 @@
 import { test } from 'node:test'
-import { keepsItsPromise } from '../support/chaos-promise.ts'
+import { keepsItsPromise } from '../suites/chaos-promise.ts'
 
 test('two minutes of nodes killed, hung, reset and restarted under 500 streams: no lie, no hang, no leak', (t) =>
   keepsItsPromise(t, {

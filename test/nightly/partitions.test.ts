@@ -1,4 +1,4 @@
-import { partitions } from '../faults/partitions.ts'
+import { partitions } from '../suites/partitions.ts'
 import { enterNetwork } from '../support/network.ts'
 
 enterNetwork()

@@ -1,3 +1,3 @@
-import { suiteWithoutEtcd } from './absence.ts'
+import { suiteWithoutEtcd } from '../suites/absence.ts'
 
 suiteWithoutEtcd(24_000)

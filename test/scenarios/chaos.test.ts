@@ -1,5 +1,5 @@
 import { test } from 'node:test'
-import { keepsItsPromise } from '../support/chaos-promise.ts'
+import { keepsItsPromise } from '../suites/chaos-promise.ts'
 
 test('while nodes are killed, hung, reset and restarted, every answer is complete or ends in an error', (t) =>
   keepsItsPromise(t, {

@@ -5,7 +5,7 @@ import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import type { Clock } from '../../lib/shared/clock.ts'
 import { type Log, silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
-import { Keys } from '../../lib/store/keys.ts'
+import { Keys } from '../../lib/store/key-layout.ts'
 import { Link, MemoryStore } from './memory-store.ts'
 
 export const keys = new Keys('test')

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type App, startApp } from '../../lib/app.ts'
 import { adminTokenFile, loadSettings } from '../../lib/settings.ts'
-import { type ModelDefinition, quickstartModels } from '../../lib/simulation/http/disk/models.ts'
-import { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import { type ModelDefinition, quickstartModels } from '../../lib/simulation/http/disk/model-definition.ts'
+import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { eventually } from './wire.ts'
 
 export interface Instance extends AsyncDisposable {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Ollama } from 'ollama'
 import type { JobState } from '../../lib/fleet/job.ts'
 import type { NodeReport } from '../../lib/gateway/jobs/job-report.ts'
-import type { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import type { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import type { InstanceProcess } from './processes.ts'
 
 /** A job as the admin API shows it. */

@@ -8,8 +8,8 @@ import type {
 import type { AttemptOptions } from '../../lib/simulation/fleet/attempt.ts'
 import type { Decider } from '../../lib/simulation/fleet/decider.ts'
 import { type FleetPlan, readFleetPlan } from '../../lib/simulation/fleet/fleet-plan.ts'
-import { VirtualNode } from '../../lib/simulation/fleet/node.ts'
 import { Timeline } from '../../lib/simulation/fleet/timeline.ts'
+import { VirtualNode } from '../../lib/simulation/fleet/virtual-node.ts'
 
 /** A load balancer: each request goes at once to the node with the fewest requests. It keeps all events except `tokens`. */
 export class LeastConnections implements Decider {

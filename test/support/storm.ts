@@ -1,6 +1,6 @@
 import type { Random } from '../../lib/shared/random.ts'
 import type { Faults } from '../../lib/simulation/http/faults.ts'
-import type { SimulatedNode } from '../../lib/simulation/http/node.ts'
+import type { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 
 const hour = 3_600_000
 const killed = 'llama-server process has terminated: signal: killed'

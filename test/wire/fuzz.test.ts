@@ -1,5 +1,5 @@
 import { suite, test } from 'node:test'
-import { fuzzAnswers, fuzzCallers } from '../support/fuzz.ts'
+import { fuzzAnswers, fuzzCallers } from '../suites/fuzz.ts'
 
 const ms = 10_000
 const seed = Date.now() % 2 ** 31

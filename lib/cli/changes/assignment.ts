@@ -1,4 +1,4 @@
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 
 /** `["a", "b=c"]` of `a=b=c`. @param rule what to write instead. @throws Failure (usage) */
 export function splitAssignment(text: string, rule: string): [string, string] {

@@ -1,5 +1,5 @@
 import { parseDocument } from 'yaml'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import { splitAssignment } from './assignment.ts'
 
 interface Changes {

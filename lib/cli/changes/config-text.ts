@@ -1,6 +1,6 @@
 import type { StoredAnswer } from '../../api/documents.ts'
 import type { AdminClient } from '../admin-client.ts'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import type { Invocation } from '../invocation.ts'
 import { textDiff } from '../terminal/text-diff.ts'
 import type { DocumentTarget, TextTarget } from './document-file.ts'

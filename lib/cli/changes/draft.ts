@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 
 /** A text that the user edits, in a file that only the user can read. */
 export class EditDraft {

@@ -1,7 +1,7 @@
 import type { ModelDetail } from '../../api/models.ts'
 import { canonicalName } from '../../fleet/documents/names.ts'
 import type { AdminClient } from '../admin-client.ts'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import { suggesting } from '../suggestion.ts'
 
 /** The details of one model. @throws Failure that suggests a similar name. */

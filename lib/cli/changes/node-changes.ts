@@ -1,7 +1,7 @@
 import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
 import { nodeUrlFault, nodeUrlOf } from '../../fleet/node-url.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import { splitAssignment } from './assignment.ts'
 
 /** Fields that `node set` takes. `headers` may contain secrets and `tls` certificates: neither belongs on a command line. */

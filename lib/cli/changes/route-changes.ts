@@ -1,6 +1,6 @@
 import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import { splitAssignment } from './assignment.ts'
 
 /** Fields that `route set` takes, besides labels of nodes. */

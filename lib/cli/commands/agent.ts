@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
 import { isLoopback } from '../../shared/net/address.ts'
 import { keepAliveHelp, labelsOf, nodeUrl } from '../changes/node-changes.ts'
-import type { Finish } from '../context.ts'
-import { CliFailure, exits } from '../failure.ts'
+import type { Finish } from '../cli-context.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
+import { numberOption, repeated, secondsOrText } from '../command-options.ts'
 import type { Invocation } from '../invocation.ts'
-import { numberOption, repeated, secondsOrText } from '../options.ts'
 import { flagOptions, flagsOf } from './serve.ts'
 
 /** Settings that an agent uses; here `name` is the name of the node. */

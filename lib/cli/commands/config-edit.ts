@@ -4,7 +4,7 @@ import type { AdminClient } from '../admin-client.ts'
 import { putText, showDiff } from '../changes/config-text.ts'
 import { faultsOf, requireValid } from '../changes/document-file.ts'
 import { EditDraft } from '../changes/draft.ts'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import type { Invocation } from '../invocation.ts'
 
 /** Begins a line that llamero adds and never stores. */

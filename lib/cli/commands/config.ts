@@ -11,11 +11,11 @@ import {
   textTargetOf,
   withTarget,
 } from '../changes/document-file.ts'
-import type { Finish } from '../context.ts'
-import { yamlText } from '../documents.ts'
-import { CliFailure, exits } from '../failure.ts'
+import type { Finish } from '../cli-context.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
+import { type RequestOptions, withOutput, withTimeout, withYes } from '../command-options.ts'
 import type { Invocation } from '../invocation.ts'
-import { type RequestOptions, withOutput, withTimeout, withYes } from '../options.ts'
+import { yamlText } from '../output-text.ts'
 import { printable } from '../terminal/table.ts'
 import { editConfig } from './config-edit.ts'
 

@@ -2,7 +2,7 @@ import type { InstanceAnswer } from '../../api/instances.ts'
 import type { NodeAnswer } from '../../api/nodes.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { formatDuration } from '../../shared/duration.ts'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import { count } from '../terminal/format.ts'
 
 /** Milliseconds between two requests for the state. */

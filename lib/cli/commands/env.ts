@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import type { Setting } from '../context.ts'
+import type { Setting } from '../cli-context.ts'
+import { type Output, withOutput } from '../command-options.ts'
 import type { Invocation } from '../invocation.ts'
-import { type Output, withOutput } from '../options.ts'
 import { type Column, table } from '../terminal/table.ts'
 
 /** `llamero env`: the settings of this executable, without a server. */

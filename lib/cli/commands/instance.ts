@@ -2,8 +2,7 @@ import type { Command } from 'commander'
 import type { InstanceAnswer } from '../../api/instances.ts'
 import { formatDuration } from '../../shared/duration.ts'
 import type { AdminClient } from '../admin-client.ts'
-import { CliFailure, exits } from '../failure.ts'
-import type { Invocation } from '../invocation.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import {
   type RequestOptions,
   requestTimeoutMs,
@@ -11,7 +10,8 @@ import {
   withOutput,
   withTimeout,
   withYes,
-} from '../options.ts'
+} from '../command-options.ts'
+import type { Invocation } from '../invocation.ts'
 import { suggesting } from '../suggestion.ts'
 import { age } from '../terminal/format.ts'
 import { type Column, table } from '../terminal/table.ts'

@@ -2,9 +2,9 @@ import type { JobAnswer } from '../../api/jobs.ts'
 import { isOver, type JobState } from '../../fleet/job.ts'
 import { formatDuration } from '../../shared/duration.ts'
 import type { AdminClient } from '../admin-client.ts'
-import { CliFailure, exits } from '../failure.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
+import type { Output } from '../command-options.ts'
 import type { Invocation } from '../invocation.ts'
-import type { Output } from '../options.ts'
 import { JobDisplay } from '../terminal/job-display.ts'
 
 /** Milliseconds between two requests for a job. */

@@ -2,8 +2,15 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ModelDetail } from '../../api/models.ts'
 import { getModel, namedModel } from '../changes/model-names.ts'
 import { labelsOf } from '../changes/node-changes.ts'
+import {
+  numberOption,
+  type RequestOptions,
+  repeated,
+  withOutput,
+  withTimeout,
+  withYes,
+} from '../command-options.ts'
 import type { Invocation } from '../invocation.ts'
-import { numberOption, type RequestOptions, repeated, withOutput, withTimeout, withYes } from '../options.ts'
 import { bytes } from '../terminal/format.ts'
 import { followJob } from './job-follow.ts'
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { getModel } from '../changes/model-names.ts'
+import { type RequestOptions, withOutput, withTimeout } from '../command-options.ts'
 import type { Invocation } from '../invocation.ts'
-import { type RequestOptions, withOutput, withTimeout } from '../options.ts'
 import { table } from '../terminal/table.ts'
 import { copyColumns, loadedColumns, modelColumns, modelFacts } from '../views/model-view.ts'
 import { addModelJobs } from './model-jobs.ts'

@@ -11,8 +11,7 @@ import {
   nodeUrl,
   settableFields,
 } from '../changes/node-changes.ts'
-import { CliFailure, exits } from '../failure.ts'
-import type { Invocation } from '../invocation.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
 import {
   numberOption,
   type RequestOptions,
@@ -23,7 +22,8 @@ import {
   withOutput,
   withTimeout,
   withYes,
-} from '../options.ts'
+} from '../command-options.ts'
+import type { Invocation } from '../invocation.ts'
 import { suggesting } from '../suggestion.ts'
 import { count } from '../terminal/format.ts'
 import { table } from '../terminal/table.ts'

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import type { CommandFlags, Finish, Setting } from '../context.ts'
+import type { CommandFlags, Finish, Setting } from '../cli-context.ts'
 import type { Invocation } from '../invocation.ts'
 
 /** `llamero serve`. */

@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
 import { ProxyError } from '../../shared/errors.ts'
-import type { Finish, RehearsedFigure, RehearsedPolicy } from '../context.ts'
-import { CliFailure, exits } from '../failure.ts'
+import type { Finish, RehearsedFigure, RehearsedPolicy } from '../cli-context.ts'
+import { CliFailure, exits } from '../cli-failure.ts'
+import { durationOption, numberOption, type Output, repeated, withOutput } from '../command-options.ts'
 import type { Invocation } from '../invocation.ts'
-import { durationOption, numberOption, type Output, repeated, withOutput } from '../options.ts'
 import { type Column, table } from '../terminal/table.ts'
 
 interface SimulateOptions {

@@ -1,6 +1,6 @@
 import type { JobAnswer } from '../../api/jobs.ts'
 import type { Clock } from '../../shared/clock.ts'
-import { JobPace } from './pace.ts'
+import { JobPace } from './job-pace.ts'
 import { type ProgressRow, progressBars, progressLine } from './progress-bars.ts'
 import type { Terminal } from './terminal.ts'
 

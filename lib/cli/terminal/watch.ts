@@ -1,5 +1,5 @@
+import type { Output } from '../command-options.ts'
 import type { Invocation } from '../invocation.ts'
-import type { Output } from '../options.ts'
 import type { TableLook } from './table.ts'
 
 /** Milliseconds between two requests. */

@@ -2,7 +2,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { Coalescer } from '../../shared/coalesce.ts'
 import type { Log } from '../../shared/log.ts'
 import type { Informer } from '../../store/informer.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 

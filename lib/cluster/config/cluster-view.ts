@@ -1,8 +1,8 @@
 import type { InstanceRecord, LoadSummary, Term } from '../../fleet/instance.ts'
-import type { Folder, Keys } from '../../store/keys.ts'
+import type { Folder, Keys } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import { entriesIn, readInstances, readLoads, readTerms } from '../records.ts'
-import type { OperatorFolder } from './documents.ts'
+import type { OperatorFolder } from './stored-documents.ts'
 import { warningsIn } from './verdicts.ts'
 import { readUid } from './wipe-guard.ts'
 

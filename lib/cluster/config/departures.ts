@@ -2,8 +2,8 @@ import type { AgentRecord } from '../../fleet/instance.ts'
 import type { NodeDeparture, NodeSpec, NodeStatus } from '../../fleet/node.ts'
 import type { DepartedNode } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
-import type { Judged } from './documents.ts'
 import { type RememberedNode, type RememberedRecord, rememberedIn } from './remembered-nodes.ts'
+import type { Judged } from './stored-documents.ts'
 
 /** What decides which nodes have departed. */
 interface Present {

@@ -7,11 +7,11 @@ import {
   type NodeView,
   nodeSchema,
 } from '../../fleet/node.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry, Operation } from '../../store/store.ts'
 import { statusSchema } from '../probing/stored-status.ts'
 import { entriesIn, isPossibleFence } from '../records.ts'
-import { inForce, type StoredDocuments } from './documents.ts'
+import { inForce, type StoredDocuments } from './stored-documents.ts'
 
 export const memorySchema = z.object({
   /** The fence of the leader that wrote it. */

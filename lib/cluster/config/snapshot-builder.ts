@@ -8,12 +8,18 @@ import {
   withNodes,
 } from '../../fleet/snapshot.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import type { FallbackProber } from '../probing/fallback-prober.ts'
 import { statusIn } from '../probing/stored-status.ts'
 import { byFolder, entriesIn, readAgent } from '../records.ts'
 import { Departures } from './departures.ts'
+import { fleetEvents } from './fleet-events.ts'
+import { measureSnapshot } from './metric-series.ts'
+import { NodeStatuses } from './node-statuses.ts'
+import { readRemembered } from './remembered-nodes.ts'
+import type { SnapshotCache } from './snapshot-cache.ts'
+import { entriesOf, type Saved, savedDocuments } from './snapshot-file.ts'
 import {
   inForce,
   isOperatorFolder,
@@ -23,13 +29,7 @@ import {
   readers,
   rejectedIn,
   type StoredDocuments,
-} from './documents.ts'
-import { fleetEvents } from './fleet-events.ts'
-import { measureSnapshot } from './metric-series.ts'
-import { NodeStatuses } from './node-statuses.ts'
-import { readRemembered } from './remembered-nodes.ts'
-import type { SnapshotCache } from './snapshot-cache.ts'
-import { entriesOf, type Saved, savedDocuments } from './snapshot-file.ts'
+} from './stored-documents.ts'
 import { isUnknownKey } from './unknown-keys.ts'
 import { WipeGuard } from './wipe-guard.ts'
 

@@ -6,8 +6,8 @@ import type { Log } from '../../shared/log.ts'
 import { createFile, syncDirectoryOf } from '../../shared/process/write-file.ts'
 import type { Entry } from '../../store/store.ts'
 import { statusSchema } from '../probing/stored-status.ts'
-import { allObjects, type StoredDocuments } from './documents.ts'
 import { memorySchema, type RememberedRecord } from './remembered-nodes.ts'
+import { allObjects, type StoredDocuments } from './stored-documents.ts'
 
 const revision = z.string().regex(/^\d{1,20}$/)
 

@@ -1,7 +1,7 @@
 import type { DocumentFault } from '../../fleet/documents/contents.ts'
 import { isObjectName } from '../../fleet/documents/names.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 
 /** Unknown keys that get a verdict each: the first in their order, so that all instances choose the same. */

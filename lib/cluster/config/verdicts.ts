@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry, Operation } from '../../store/store.ts'
-import { allObjects, isOperatorFolder, type StoredDocuments, verdictOf } from './documents.ts'
+import { allObjects, isOperatorFolder, type StoredDocuments, verdictOf } from './stored-documents.ts'
 import { isUnknownKey } from './unknown-keys.ts'
 
 /** Warnings by the key of the document. */

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry, Operation, Store } from '../../store/store.ts'
-import { allObjects, type Judged, judge, noObjects, type StoredDocuments } from './documents.ts'
+import { allObjects, type Judged, judge, noObjects, type StoredDocuments } from './stored-documents.ts'
 
 /**
  * `R/meta/uid`: which store this is. etcd's own cluster id is the same after a wipe (docs/etcd.md#key-layout). The value

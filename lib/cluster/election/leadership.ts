@@ -1,6 +1,6 @@
 import type { InstanceRecord } from '../../fleet/instance.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry, Store } from '../../store/store.ts'
 import { Controller } from '../leader/controller.ts'
 import { Election } from './election.ts'

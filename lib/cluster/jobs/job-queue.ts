@@ -3,7 +3,7 @@ import { isOver, type JobSpec, type JobState, type Jobs, type JobView, jobStates
 import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Metrics } from '../../shared/metrics.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import { type Entry, type Store, StoreError } from '../../store/store.ts'
 import { jobIds, readJob, readJobSpec } from './job-records.ts'
 

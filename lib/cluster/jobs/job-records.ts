@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type JobSpec, type JobStatus, type JobView, jobActions, jobStates } from '../../fleet/job.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import { entriesIn, isPossibleFence } from '../records.ts'
 

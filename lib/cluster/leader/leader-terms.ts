@@ -1,5 +1,5 @@
 import type { InstanceRecord, Term } from '../../fleet/instance.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry, Operation } from '../../store/store.ts'
 import { entriesIn, readInstances, readTerms } from '../records.ts'
 

@@ -1,12 +1,12 @@
-import { type Alias, aliasesOf } from '../../fleet/aliases.ts'
 import { byModel } from '../../fleet/config.ts'
 import { type Labels, matchesLabels } from '../../fleet/documents/field-schemas.ts'
 import { canonicalName, matchesModel } from '../../fleet/documents/names.ts'
+import { type Alias, aliasesOf } from '../../fleet/models/aliases.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import { shadowedRoutes } from '../../fleet/shadowed-routes.ts'
 import type { KeyView, RouteView, Snapshot } from '../../fleet/snapshot.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 
 /** Whether the models of every node in service are known. Before that, no model is known to be missing. */
 export function isInventoryComplete({ nodes }: Snapshot): boolean {

@@ -1,5 +1,5 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 
 /** Models named in one warning: on an outdated node, all models may be older. */
 const maxNamed = 10

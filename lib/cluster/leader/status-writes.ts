@@ -1,5 +1,5 @@
 import type { NodeStatus, NodeView } from '../../fleet/node.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Operation } from '../../store/store.ts'
 import { type Observation, type StoredStatus, sameStatus } from '../probing/stored-status.ts'
 import type { SharedLearning } from './learned-state.ts'

@@ -1,6 +1,6 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 
 /**
  * Warnings about routes and keys with a class that is not in the config, by the key of the document. The documents are in

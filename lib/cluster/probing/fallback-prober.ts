@@ -1,7 +1,7 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { Coalescer } from '../../shared/coalesce.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/keys.ts'
+import type { Keys } from '../../store/key-layout.ts'
 import type { Entry, Store } from '../../store/store.ts'
 import { readHeartbeat } from '../records.ts'
 import { ClockSkew } from './clock-skew.ts'

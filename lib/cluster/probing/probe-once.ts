@@ -1,6 +1,6 @@
 import type { NodeSpec } from '../../fleet/node.ts'
 import type { Clock } from '../../shared/clock.ts'
-import type { Finding } from './health.ts'
+import type { Finding } from './node-health.ts'
 import { Probe } from './probe.ts'
 
 export type ProbeOnce = (spec: NodeSpec, timeoutMs: number, signal: AbortSignal) => Promise<Finding>

@@ -6,9 +6,9 @@ import { isConnectError } from '../../shared/net/connect-error.ts'
 import { viaLlamero } from '../../shared/net/via.ts'
 import { LatenessWatch } from '../../shared/process/lateness-watch.ts'
 import { ownFaultOf } from '../../shared/process/own-fault.ts'
-import type { Finding } from './health.ts'
 import { readLoaded, readTags, readVersion } from './inventory.ts'
 import { abortOf, codeOf, connectionTo, reasonOf, Unexpected } from './node-connection.ts'
+import type { Finding } from './node-health.ts'
 
 /** The result of one probe; null for each question that was not answered. */
 export interface ProbeResult {

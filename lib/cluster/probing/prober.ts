@@ -13,7 +13,7 @@ import {
   unknownVitals,
   type Vitals,
   wantsConfirmation,
-} from './health.ts'
+} from './node-health.ts'
 import { Probe, type ProbeResult } from './probe.ts'
 import { type Observation, sameObservation } from './stored-status.ts'
 

@@ -1,4 +1,4 @@
-import { claims } from '../../fleet/capabilities.ts'
+import { claims } from '../../fleet/models/capabilities.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Caller } from '../http/authenticate.ts'

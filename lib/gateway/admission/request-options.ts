@@ -1,6 +1,6 @@
 import type { CallerPolicy, ModelOptions } from '../../fleet/caller-options.ts'
+import { type LoadOptions, loadOptions, writeVariant } from '../../fleet/models/variant.ts'
 import { type Api, embeds } from '../../fleet/request-spec.ts'
-import { type LoadOptions, loadOptions, writeVariant } from '../../fleet/variant.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { openBrace, openBracket } from '../../shared/json/json-bytes.ts'
 import { FieldNames } from '../body/field-names.ts'

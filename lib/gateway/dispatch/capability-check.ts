@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { claims, missingCapability } from '../../fleet/capabilities.ts'
+import { claims, missingCapability } from '../../fleet/models/capabilities.ts'
 import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
-import { aliasesOf } from '../../fleet/aliases.ts'
 import { namespaceOf } from '../../fleet/documents/names.ts'
+import { aliasesOf } from '../../fleet/models/aliases.ts'
 import type { InventoryModel } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ProxyError } from '../../shared/errors.ts'

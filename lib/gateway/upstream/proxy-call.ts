@@ -12,8 +12,8 @@ import { PieceCount } from '../response/piece-count.ts'
 import type { Delivery } from '../response/response-writer.ts'
 import { AttemptDeadlines, type AttemptPhase, type TimedAttempt } from './attempt-deadlines.ts'
 import { readPastBrokenWrite } from './broken-write.ts'
-import { faultOf, flawOf } from './faults.ts'
 import { ProxiedExchange } from './http-proxy.ts'
+import { faultOf, flawOf } from './upstream-faults.ts'
 import type { UpstreamRequest } from './upstream-request.ts'
 
 /** Interim responses (1xx) before the response. Ollama sends none; a proxy in front of it may send a few. */

@@ -1,6 +1,6 @@
 import type { Runner } from '../fleet/runner.ts'
 import { Candidates } from './candidates.ts'
-import type { CostContext } from './context.ts'
+import type { CostContext } from './cost-context.ts'
 import type { RunnerCost } from './cost-table.ts'
 
 /** Lists of so many variants are kept: callers choose the variants. */

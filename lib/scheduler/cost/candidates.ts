@@ -2,8 +2,8 @@ import { matchesLabels } from '../../fleet/documents/field-schemas.ts'
 import type { Random } from '../../shared/random.ts'
 import type { Runner } from '../fleet/runner.ts'
 import type { QueueEntry } from '../queue-entry.ts'
-import { fleetPerToken } from './capacity.ts'
 import { type CostRows, CostTable } from './cost-table.ts'
+import { fleetPerToken } from './fleet-per-token.ts'
 import { type Flow, flowOf } from './flow.ts'
 
 /** Seconds for which the fleet's capacity is cached: every request needs it, and it changes slowly. */

@@ -2,7 +2,7 @@ import type { SchedulingRequest } from '../events.ts'
 import type { InFlightRequest, Runner } from '../fleet/runner.ts'
 import type { Learning } from '../learning/learning.ts'
 import { fewestTokens } from '../learning/outputs.ts'
-import type { CostContext } from './context.ts'
+import type { CostContext } from './cost-context.ts'
 
 /** Expected remaining output tokens of a request that has written so many. */
 export function restOf(request: SchedulingRequest, written: number, learning: Learning): number {

@@ -1,6 +1,6 @@
 import type { Runner } from '../fleet/runner.ts'
 import { promptOn, type QueueEntry } from '../queue-entry.ts'
-import type { CostContext } from './context.ts'
+import type { CostContext } from './cost-context.ts'
 import { type CostTerms, computeTerms, earliest } from './cost-terms.ts'
 
 const columns = 5

@@ -1,7 +1,7 @@
 import type { Candidate } from '../events.ts'
 import type { Runner } from '../fleet/runner.ts'
 import { endsOf, slowBytes } from './completion.ts'
-import type { CostContext } from './context.ts'
+import type { CostContext } from './cost-context.ts'
 import { type Eviction, evictionFor } from './eviction.ts'
 
 /**

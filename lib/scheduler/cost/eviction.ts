@@ -1,6 +1,6 @@
 import type { HostNode, Runner } from '../fleet/runner.ts'
 import { endsOf } from './completion.ts'
-import type { CostContext } from './context.ts'
+import type { CostContext } from './cost-context.ts'
 import type { PricedVictim } from './victim-prices.ts'
 
 /** The models to evict before a runner can be loaded, and the cost. */

@@ -1,4 +1,4 @@
-import { contextVariant } from '../../fleet/variant.ts'
+import { contextVariant } from '../../fleet/models/variant.ts'
 import type { NodeFacts, RunnerFacts } from '../events.ts'
 import type { Learning } from '../learning/learning.ts'
 import { type HostNode, type Residence, Runner, type Swap } from './runner.ts'

@@ -1,4 +1,4 @@
-import { contextVariant } from '../../fleet/variant.ts'
+import { contextVariant } from '../../fleet/models/variant.ts'
 import { ChurnMap } from '../../shared/churn-map.ts'
 import type { Decision, NodeFacts, SchedulingRequest } from '../events.ts'
 import { type GpuClock, type GpuTime, RunnerTime } from '../learning/contention.ts'

@@ -1,6 +1,6 @@
 import { ChurnMap } from '../../shared/churn-map.ts'
 import { batchS, restOf, slowBytes } from '../cost/completion.ts'
-import type { CostContext } from '../cost/context.ts'
+import type { CostContext } from '../cost/cost-context.ts'
 import type { PrefixIndex } from '../cost/prefix-index.ts'
 import type { DecisionEntry, DecisionLog } from '../decision-log.ts'
 import type { Decision, RequestEnd, Timings } from '../events.ts'

@@ -3,7 +3,7 @@ import { type RunnerEvent, type RunnerHost, RunnerScheduler } from '../ollama-mo
 import type { SharedGpu } from '../ollama-model/shared-gpu.ts'
 import type { NodeAttempt } from './attempt.ts'
 import { type FleetPlan, footprint, type PlannedModel, type PlannedNode } from './fleet-plan.ts'
-import { StreamRunner } from './runner.ts'
+import { StreamRunner } from './stream-runner.ts'
 import type { Timeline } from './timeline.ts'
 
 /** Seconds of a load that are not reading from the disk. */

@@ -1,10 +1,10 @@
 import type { Effect, SchedulerEvent, SchedulingRequest, Timings } from '../../scheduler/events.ts'
 import type { NodeAttempt } from './attempt.ts'
 import type { Decider } from './decider.ts'
-import type { VirtualNode } from './node.ts'
 import type { TrafficOutcome } from './tally.ts'
 import type { Timeline } from './timeline.ts'
 import type { TrafficRequest } from './traffic.ts'
+import type { VirtualNode } from './virtual-node.ts'
 
 interface RehearsalOptions {
   readonly timeline: Timeline

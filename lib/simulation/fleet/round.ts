@@ -2,13 +2,13 @@ import { type Random, seededRandom } from '../../shared/random.ts'
 import { capacity } from './capacity.ts'
 import type { Decider } from './decider.ts'
 import type { FleetPlan } from './fleet-plan.ts'
-import { VirtualNode } from './node.ts'
 import { Rehearsal, type RehearsalCourse } from './rehearsal.ts'
 import { disturb, type Scenario, withNoise } from './scenario.ts'
 import { mean } from './tally.ts'
 import { Timeline } from './timeline.ts'
 import { generateTrace, type TraceRow } from './trace.ts'
 import { atRate, requestsOf, type TrafficRequest } from './traffic.ts'
+import { VirtualNode } from './virtual-node.ts'
 
 /** One rehearsal, the same for every decider. */
 export interface RoundOptions {

@@ -1,7 +1,7 @@
-import type { VirtualNode } from './node.ts'
 import type { TrafficOutcome } from './tally.ts'
 import type { Timeline } from './timeline.ts'
 import type { TrafficRequest } from './traffic.ts'
+import type { VirtualNode } from './virtual-node.ts'
 
 /** What goes wrong at half time. */
 export const scenarios = ['steady', 'noisy-tenant', 'slow-node', 'dead-node'] as const

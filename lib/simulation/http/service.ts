@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isLocalHost } from '../../shared/net/hosts.ts'
-import { bodyKindOf, bytesOf, decoded } from './body.ts'
+import { bodyKindOf, bytesOf, decoded } from './body-kind.ts'
 import { crossOriginHeaders, isCrossOrigin, isOriginAllowed } from './cors.ts'
 import { endpointOf } from './endpoints/endpoint-of.ts'
 import { Pacer } from './engine/pacer.ts'

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeAnswer } from '../../../lib/api/nodes.ts'
+import { CliFailure, exits } from '../../../lib/cli/cli-failure.ts'
 import { seenNode, waitUntilIdle } from '../../../lib/cli/commands/drain.ts'
-import { CliFailure, exits } from '../../../lib/cli/failure.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 
 function aNode(running: Record<string, number>, state: NodeAnswer['state'] = 'cordoned'): NodeAnswer {

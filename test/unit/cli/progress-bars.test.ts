@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import stringWidth from 'string-width'
-import { JobPace } from '../../../lib/cli/terminal/pace.ts'
+import { JobPace } from '../../../lib/cli/terminal/job-pace.ts'
 import { type ProgressRow, progressBars, progressLine } from '../../../lib/cli/terminal/progress-bars.ts'
 import { printable } from '../../../lib/cli/terminal/table.ts'
 

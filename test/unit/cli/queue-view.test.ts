@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { estimateRow } from '../../../lib/admin/estimate.ts'
+import { estimateRow } from '../../../lib/admin/handlers/estimate.ts'
 import type { QueueAnswer } from '../../../lib/api/queue.ts'
 import { candidateTable, expectation } from '../../../lib/cli/views/estimate-view.ts'
 import { queueView } from '../../../lib/cli/views/queue-view.ts'

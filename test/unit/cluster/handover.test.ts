@@ -5,7 +5,7 @@ import { CurrentSnapshot } from '../../../lib/fleet/snapshot.ts'
 import { silentLog } from '../../../lib/shared/log.ts'
 import { Metrics } from '../../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
-import { Keys } from '../../../lib/store/keys.ts'
+import { Keys } from '../../../lib/store/key-layout.ts'
 import { StoreError } from '../../../lib/store/store.ts'
 import { Link, MemoryStore } from '../../support/memory-store.ts'
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { isInventoryComplete, noteMissingTargets } from '../../../lib/cluster/leader/missing-targets.ts'
-import { aliasesOf } from '../../../lib/fleet/aliases.ts'
 import { apiKeySchema } from '../../../lib/fleet/api-key.ts'
 import { routeSchema } from '../../../lib/fleet/config.ts'
-import { Keys } from '../../../lib/store/keys.ts'
+import { aliasesOf } from '../../../lib/fleet/models/aliases.ts'
+import { Keys } from '../../../lib/store/key-layout.ts'
 import { aSnapshot } from '../../support/fleet.ts'
 
 const places = new Keys('default')

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import type { Finding } from '../../../lib/cluster/probing/health.ts'
 import { NodeEvidence } from '../../../lib/cluster/probing/node-evidence.ts'
+import type { Finding } from '../../../lib/cluster/probing/node-health.ts'
 import type { InstanceRecord } from '../../../lib/fleet/instance.ts'
 import { silentLog } from '../../../lib/shared/log.ts'
 import { Metrics } from '../../../lib/shared/metrics.ts'

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { noteOlderCopies } from '../../../lib/cluster/leader/older-copies.ts'
 import { buildSnapshot } from '../../../lib/fleet/snapshot.ts'
-import { Keys } from '../../../lib/store/keys.ts'
+import { Keys } from '../../../lib/store/key-layout.ts'
 import { aDocuments } from '../../support/fleet.ts'
 
 const keys = new Keys('default')

@@ -7,7 +7,7 @@ import { writtenConfig } from '../../../lib/fleet/document-schemas.ts'
 import { describeFaults } from '../../../lib/fleet/documents/contents.ts'
 import { readDocument } from '../../../lib/fleet/documents/document.ts'
 import { classOf } from '../../../lib/gateway/admission/resolve-model.ts'
-import { Keys } from '../../../lib/store/keys.ts'
+import { Keys } from '../../../lib/store/key-layout.ts'
 import { aSnapshot } from '../../support/fleet.ts'
 
 test('there are three classes where the config names none, and each may have a longest wait of its own', () => {

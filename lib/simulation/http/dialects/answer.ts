@@ -1,5 +1,5 @@
 import { seededRandom } from '../../../shared/random.ts'
-import type { ModelDefinition, ToolCall } from '../disk/models.ts'
+import type { ModelDefinition, ToolCall } from '../disk/model-definition.ts'
 import { hashOf, piecesOf } from '../engine/tokens.ts'
 import { isRecord } from '../json.ts'
 import type { GenerateRequest } from './request.ts'

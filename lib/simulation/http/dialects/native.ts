@@ -1,4 +1,4 @@
-import type { ToolCall } from '../disk/models.ts'
+import type { ToolCall } from '../disk/model-definition.ts'
 import { hashOf } from '../engine/tokens.ts'
 import { emptyBodyText, goString } from '../json.ts'
 import {

@@ -1,4 +1,4 @@
-import { keepAliveMs } from '../engine/options.ts'
+import { keepAliveMs } from '../engine/fingerprint.ts'
 import { Fields, isRecord } from '../json.ts'
 import { childError, Refusal, RunnerFailure } from '../refusal.ts'
 import { checkBase64, checkImageUrl } from './images.ts'

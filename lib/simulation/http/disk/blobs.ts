@@ -1,4 +1,4 @@
-import type { Layer } from './models.ts'
+import type { Layer } from './model-definition.ts'
 
 /** The blob store of one node: sizes only, for the simulator keeps no weights. */
 export class Blobs {

@@ -1,7 +1,7 @@
 import type { Clock } from '../../../shared/clock.ts'
 import type { Blobs } from './blobs.ts'
 import { bytesPerMiB } from './layers.ts'
-import type { Layer } from './models.ts'
+import type { Layer } from './model-definition.ts'
 
 /** A download that stands still for `ms` milliseconds once it has `atMiB` MiB. */
 export interface Stall {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Layer, ModelDefinition } from './models.ts'
+import type { Layer, ModelDefinition } from './model-definition.ts'
 export const bytesPerMiB = 1024 * 1024
 const configBytes = 512
 

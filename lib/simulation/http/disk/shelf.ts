@@ -1,7 +1,7 @@
 import { Refusal } from '../refusal.ts'
 import { layersOf } from './layers.ts'
-import type { ModelDefinition } from './models.ts'
-import { type ModelName, parseName } from './names.ts'
+import type { ModelDefinition } from './model-definition.ts'
+import { type ModelName, parseName } from './model-name.ts'
 
 /** The wording of an endpoint's errors about a model's name (docs/ollama.md#answers). */
 export type Wording = 'chat' | 'generate' | 'embed' | 'embeddings'

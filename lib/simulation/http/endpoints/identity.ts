@@ -1,5 +1,5 @@
 import { jsonUtf8Type } from '../dialects/dialect.ts'
-import { parseName } from '../disk/names.ts'
+import { parseName } from '../disk/model-name.ts'
 import { goJson } from '../json.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
 

@@ -1,4 +1,4 @@
-import { type ModelName, parseName } from '../disk/names.ts'
+import { type ModelName, parseName } from '../disk/model-name.ts'
 import { Fields } from '../json.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
 import { Refusal } from '../refusal.ts'

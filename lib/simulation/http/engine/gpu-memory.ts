@@ -1,7 +1,7 @@
 import { ollamaDefaults } from '../../ollama-model/defaults.ts'
-import type { ModelDefinition } from '../disk/models.ts'
-import type { Fingerprint } from './options.ts'
-import type { RunnerShape } from './runner.ts'
+import type { ModelDefinition } from '../disk/model-definition.ts'
+import type { Fingerprint } from './fingerprint.ts'
+import type { RunnerShape } from './paced-runner.ts'
 
 export interface Gpu {
   readonly id: string

@@ -6,12 +6,12 @@ import {
   type RunnerRequest,
   RunnerScheduler,
 } from '../../ollama-model/runner-scheduler.ts'
-import type { ModelDefinition } from '../disk/models.ts'
+import type { ModelDefinition } from '../disk/model-definition.ts'
 import type { Ledger } from '../ledger.ts'
 import { busyText, Refusal } from '../refusal.ts'
+import { type Fingerprint, needsReload } from './fingerprint.ts'
 import { type Gpu, GpuMemory } from './gpu-memory.ts'
-import { type Fingerprint, needsReload } from './options.ts'
-import { PacedRunner, type RunnerShape } from './runner.ts'
+import { PacedRunner, type RunnerShape } from './paced-runner.ts'
 import { once } from './slots.ts'
 
 export interface NodeRunnersOptions {
