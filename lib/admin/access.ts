@@ -37,7 +37,10 @@ export function access(admin: AdminContext): Middleware {
   const isLocal = isLoopback(admin.listen.host)
   return async (context, next) => {
     if (context.get('origin') !== '' && !isOwnOrigin(context.get('origin'), context.get('host'))) {
-      throw new ProxyError('forbidden', { reason: 'requests from other web origins are refused' })
+      throw new ProxyError('forbidden', {
+        reason:
+          'web pages of other origins may not use the admin API; send the request without an Origin header',
+      })
     }
     const { auth } = admin.snapshot.get().config
     const isRead = context.method === 'GET' || context.method === 'HEAD'

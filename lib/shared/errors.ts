@@ -19,7 +19,8 @@ const catalogue = {
   bad_json: { status: 400, text: (f) => `invalid JSON body: ${f['reason']}` },
   broken_zstd: {
     status: 400,
-    text: () => 'the request body is not valid zstd, the encoding that its Content-Encoding names',
+    text: () =>
+      'the request body is not valid zstd, the encoding that its Content-Encoding names; send it uncompressed',
   },
   bad_form: { status: 400, text: (f) => `invalid multipart form: ${f['reason']}` },
   no_audio: { status: 400, text: (f) => `"${f['model']}" does not support audio` },
@@ -50,10 +51,22 @@ const catalogue = {
     text: (f) =>
       `the request is larger than the ${f['limit']} bytes that the store keeps of a job; send a smaller one`,
   },
-  extensions_too_large: { status: 413, text: () => 'the chunk extensions of the request body are too long' },
-  headers_too_large: { status: 431, text: () => 'request headers or trailers are too large' },
-  bad_expectation: { status: 417, text: () => 'only "Expect: 100-continue" is understood' },
-  bad_version: { status: 505, text: () => 'only HTTP/1.0 and HTTP/1.1 are served' },
+  extensions_too_large: {
+    status: 413,
+    text: () => 'the chunk extensions of the request body are too long; send the chunks without them',
+  },
+  headers_too_large: {
+    status: 431,
+    text: () => 'request headers or trailers are too large; send fewer or shorter ones',
+  },
+  bad_expectation: {
+    status: 417,
+    text: () => 'only "Expect: 100-continue" is understood; leave the Expect header out',
+  },
+  bad_version: {
+    status: 505,
+    text: () => 'only HTTP/1.0 and HTTP/1.1 are served; send the request in one of them',
+  },
   // 401, 403: the caller has no permission
   unauthorized: {
     status: 401,
@@ -62,12 +75,12 @@ const catalogue = {
   key_expired: {
     status: 401,
     text: (f) =>
-      `this API key expired at ${f['expires']}; it is ${f['now']} by the clock of this instance; ask an operator for a new one ("llamero key create NAME")`,
+      `this API key expired at ${f['expires']}; it is ${f['now']} by the clock of this instance; ask an operator for a new key (llamero key create NAME)`,
   },
   inference_scope_required: {
     status: 403,
     text: () =>
-      'this key has only the scope admin; a key for models as well is made with "llamero key create NAME --scope inference --scope admin"',
+      'this key has only the scope admin; an operator can create a key for models too: llamero key create NAME --scope inference --scope admin',
   },
   anonymous_refused: {
     status: 403,
@@ -82,7 +95,7 @@ const catalogue = {
   admin_scope_required: {
     status: 403,
     text: () =>
-      'changing models needs the scope admin: a key made with "llamero key create NAME --scope inference --scope admin", or the address of the caller in auth.addresses (llamero config edit)',
+      'changing models needs the scope admin; an operator can create a key with it (llamero key create NAME --scope inference --scope admin), or add the address of the caller to auth.addresses (llamero config edit)',
   },
   foreign_origin: {
     status: 403,
@@ -127,7 +140,8 @@ const catalogue = {
   no_place: {
     status: 503,
     retryAfter: 5,
-    text: (f) => `no Ollama server can ${f['action']} model '${f['model']}' now: ${f['reason']}`,
+    text: (f) =>
+      `no Ollama server can ${f['action']} ${f['model'] ? `model '${f['model']}'` : 'files'} now: ${f['reason']}`,
   },
   queue_full: {
     status: 429,
@@ -147,7 +161,7 @@ const catalogue = {
   },
   cancelled: {
     status: 503,
-    text: () => 'an operator took this request out of the queue',
+    text: () => 'an operator removed this request from the queue; ask the operator before you send it again',
   },
   no_config: {
     status: 503,
@@ -169,7 +183,7 @@ const catalogue = {
   shutting_down: {
     status: 503,
     retryAfter: 1,
-    text: () => 'this instance is shutting down; ask again',
+    text: () => 'this instance is shutting down; send the request again',
   },
   no_nodes: {
     status: 503,
@@ -193,7 +207,7 @@ const catalogue = {
   queue_timeout: {
     status: 503,
     retryAfter: 10,
-    text: (f) => `no slot became free for model '${f['model']}' within ${f['seconds']} s`,
+    text: (f) => `no slot became free for model '${f['model']}' within ${f['seconds']} s; try again later`,
   },
   node_unavailable: {
     status: 503,
@@ -216,7 +230,7 @@ const catalogue = {
   },
   path_unknown_to_node: {
     status: 404,
-    text: (f) => `the Ollama server is too old for ${f['path']}: update Ollama there`,
+    text: (f) => `the Ollama server is too old for ${f['path']}; an operator must update Ollama there`,
   },
   proxy_body_limit: {
     status: 413,
@@ -251,7 +265,7 @@ const catalogue = {
   store_unavailable: {
     status: 503,
     retryAfter: 2,
-    text: (f) => `the store cannot be reached: ${f['reason']}`,
+    text: (f) => `the store cannot be reached: ${f['reason']}; requests go on; see: llamero status`,
   },
 } satisfies Record<string, Kind>
 

@@ -177,7 +177,10 @@ suite('the queue in the admin API', () => {
 
   test('an SDK whose request was cancelled does not send it again by itself', () => {
     const { status, retryAfter, message } = new ProxyError('cancelled')
-    assert.equal(message, 'an operator took this request out of the queue')
+    assert.equal(
+      message,
+      'an operator removed this request from the queue; ask the operator before you send it again',
+    )
     assert.deepEqual(retryHeaders('openai', status, retryAfter), { 'x-should-retry': 'false' })
   })
 

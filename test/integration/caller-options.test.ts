@@ -101,7 +101,7 @@ suite("a caller's options", () => {
       [unload.status, unload.headers.get('content-type')],
       [403, 'application/json; charset=utf-8'],
     )
-    assert.match(JSON.parse(unload.text).error, /field "keep_alive" is refused: .*scope "admin"/)
+    assert.match(JSON.parse(unload.text).error, /field "keep_alive" is refused: .*the scope admin/)
     assert.equal((await at.ask('/api/chat', { model: 'm', _debug_render_only: true })).status, 403)
     assert.equal((await at.ask('/api/chat', '{"model":"m","Keep_Alive":0}')).status, 400)
     const openai = await at.ask('/v1/chat/completions', { model: 'gpt-oss:120b-cloud' })

@@ -59,9 +59,9 @@ suite('an instance that is told to stop', { concurrency: 2 }, () => {
     const refused = await queued
     await refused.ended
     assert.deepEqual([refused.status, refused.headers.get('retry-after')], [503, '1'])
-    assert.match(refused.text, /^\{"error":"this instance is shutting down; ask again"\}$/)
+    assert.match(refused.text, /^\{"error":"this instance is shutting down; send the request again"\}$/)
     for (const answer of [native, openai]) assert.equal(await answer.ended, 'cut', 'no proper end')
-    assert.match(native.text, /\n\{"error":"this instance is shutting down; ask again"\}\n$/)
+    assert.match(native.text, /\n\{"error":"this instance is shutting down; send the request again"\}\n$/)
     assert.match(openai.text, /\n\ndata: \{"error":\{"message":"this instance is shutting down[^\n]*\}\n\n$/)
     assert(!/"done":true|\[DONE\]/.test(native.text + openai.text))
     assert.equal(await instance.exited(), 0)
@@ -80,7 +80,7 @@ suite('an instance that is told to stop', { concurrency: 2 }, () => {
     instance.signal('SIGTERM')
     const since = performance.now()
     assert.equal(await answer.ended, 'cut')
-    assert.match(answer.text, /\{"error":"this instance is shutting down; ask again"\}\n$/)
+    assert.match(answer.text, /\{"error":"this instance is shutting down; send the request again"\}\n$/)
     assert.equal(await instance.exited(), 0)
     const tookMs = performance.now() - since
     assert(tookMs < 2000, `${tookMs} ms`)

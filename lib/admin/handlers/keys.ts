@@ -22,7 +22,9 @@ export function keyHandlers(admin: AdminContext): Handlers<typeof keyEndpoints> 
     createKey: async ({ body: { id, ...rest } }) => {
       const key = admin.keys.apiKey(checkName('key', id))
       if (await admin.store.get(key))
-        throw new ProxyError('conflict', { reason: `key "${id}" exists already` })
+        throw new ProxyError('conflict', {
+          reason: `key "${id}" exists already; choose another name, or revoke it first: llamero key revoke ${id}`,
+        })
       const token = `${tokenPrefix}${randomBytes(32).toString('base64url')}`
       const text = `${JSON.stringify({ hash: hashToken(token), ...rest }, null, 2)}\n`
       await writeDocument(admin.store, key, text, null)

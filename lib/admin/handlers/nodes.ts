@@ -27,7 +27,9 @@ export function nodeHandlers(admin: AdminContext): Handlers<typeof nodeEndpoints
       const name = checkName('node', params.name)
       const existing = await admin.store.get(admin.keys.node(name))
       if (existing && headers['if-none-match'] === '*')
-        throw new ProxyError('conflict', { reason: `node "${name}" exists already` })
+        throw new ProxyError('conflict', {
+          reason: `node "${name}" exists already; change it with: llamero node set ${name} FIELD=VALUE`,
+        })
       const spec = await write(admin, name, textOf(body), existing)
       return new Reply(existing ? 200 : 201, { name, ...withoutHeaders(spec) })
     },

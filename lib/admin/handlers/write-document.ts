@@ -140,7 +140,9 @@ export async function writeDocument(
   const { succeeded, revision } = await store.commit({ when: [when], apply: [{ type: 'put', key, value }] })
   if (!succeeded) {
     throw new ProxyError('conflict', {
-      reason: known ? 'the document has changed meanwhile; read it and try again' : 'it exists already',
+      reason: known
+        ? 'the document has changed meanwhile; read it and try again'
+        : 'the document exists already; replace it, or choose another name',
     })
   }
   return revision

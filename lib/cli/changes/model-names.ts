@@ -7,7 +7,12 @@ import { suggesting } from '../suggestion.ts'
 /** The details of one model. @throws Failure that suggests a similar name. */
 export async function getModel(admin: AdminClient, name: string): Promise<ModelDetail> {
   const canonical = canonicalName(name)
-  if (canonical === null) throw new CliFailure(exits.usage, `"${name}" cannot be the name of a model`)
+  if (canonical === null)
+    throw new CliFailure(
+      exits.usage,
+      `"${name}" cannot be the name of a model`,
+      'write a name such as llama3.2:3b',
+    )
   return namedModel(admin, canonical, admin.get(`/models/${encodeURIComponent(canonical)}`))
 }
 

@@ -143,7 +143,8 @@ async function drain(
 async function instanceOf(admin: AdminClient, id: string): Promise<InstanceAnswer> {
   const { instances } = await admin.get('/instances')
   const found = instances.find((instance) => instance.id === id)
-  if (!found) throw new CliFailure(exits.notFound, `instance ${id} is no longer registered`)
+  if (!found)
+    throw new CliFailure(exits.notFound, `instance ${id} is no longer registered`, 'llamero instance list')
   return found
 }
 

@@ -125,7 +125,8 @@ function expiryOf(text: string, now: Date): string {
       `"${text}" is neither a date nor a duration`,
       'write 2027-01-31 or 720h',
     )
-  if (at <= now.getTime()) throw new CliFailure(exits.usage, `"${text}" has passed already`)
+  if (at <= now.getTime())
+    throw new CliFailure(exits.usage, `"${text}" has passed already`, 'write a date in the future')
   return new Date(at).toISOString()
 }
 

@@ -156,9 +156,21 @@ function nativeEdits(
 }
 
 function refuseFields(bytes: Buffer, { fields }: Scanned, callers: CallerPolicy): void {
-  refuseField(bytes, fields.get('raw'), callers.raw, 'raw', "prompts go through the model's template")
-  refuseField(bytes, fields.get('template'), callers.template, 'template', "the model's own template is used")
-  const reason = "it shows the model's system prompt"
+  refuseField(
+    bytes,
+    fields.get('raw'),
+    callers.raw,
+    'raw',
+    "prompts go through the model's template; leave the field out",
+  )
+  refuseField(
+    bytes,
+    fields.get('template'),
+    callers.template,
+    'template',
+    "the model's own template is used; leave the field out",
+  )
+  const reason = "it shows the model's system prompt; leave the field out"
   refuseField(
     bytes,
     fields.get('_debug_render_only'),
@@ -209,7 +221,7 @@ function keepAliveOf(bytes: Buffer, body: Scanned, api: Api): KeepAlive | undefi
 function takesKeepAlive(given: KeepAlive | undefined, { isAdmin, callers }: OptionPolicy): Field | undefined {
   if (!given || isAdmin) return undefined
   if (given.does === 'unload') {
-    const reason = 'unloading a model needs a key with scope "admin"'
+    const reason = 'a request that only unloads a model needs a key with the scope admin'
     throw new ProxyError('option_refused', { field: 'keep_alive', reason })
   }
   return given.does !== 'ordinary' || callers.keep_alive === 'ours' ? given.field : undefined

@@ -179,7 +179,9 @@ export function tokenOf(headers: IncomingHttpHeaders): string | null {
   const bearer = authorization && /^bearer +(\S+) *$/i.exec(authorization)?.[1]
   const apiKey = typeof offered === 'string' && offered !== '' ? offered : undefined
   if (bearer && apiKey && bearer !== apiKey) {
-    throw new ProxyError('bad_request', { reason: 'Authorization and x-api-key carry different keys' })
+    throw new ProxyError('bad_request', {
+      reason: 'Authorization and x-api-key carry different keys; send one of them',
+    })
   }
   return bearer || apiKey || null
 }

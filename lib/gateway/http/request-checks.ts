@@ -23,7 +23,7 @@ export function checkRequest({ request, path }: Exchange, via: Via): void {
   if (target.length > maxTargetBytes) throw new ProxyError('target_too_long')
   if (path === '*') throw new ProxyError('method_not_allowed', { path, allow: 'GET, HEAD, POST' })
   if (!path.startsWith('/'))
-    throw new ProxyError('bad_request', { reason: 'the request target must be a path' })
+    throw new ProxyError('bad_request', { reason: 'the request target must be a path that begins with "/"' })
   checkHeaders(request, via)
 }
 
@@ -31,7 +31,7 @@ function checkHeaders(request: IncomingMessage, via: Via): void {
   const { upgrade, 'transfer-encoding': encoding } = request.headers
   // An offer of HTTP/2 may be ignored. A websocket client would wait for a response to its upgrade.
   if (upgrade !== undefined && upgrade !== 'h2c')
-    throw new ProxyError('bad_request', { reason: 'the Upgrade header is not supported' })
+    throw new ProxyError('bad_request', { reason: 'the Upgrade header is not supported; leave it out' })
   if (encoding !== undefined && (encoding !== 'chunked' || request.httpVersion === '1.0')) {
     throw new ProxyError('bad_request', { reason: 'Transfer-Encoding must be exactly "chunked"' })
   }
@@ -50,7 +50,7 @@ export function checkCallerHeaders({
   rawHeaders,
 }: Pick<IncomingMessage, 'headers' | 'rawHeaders'>): void {
   const repeated = repeatedHeader(rawHeaders)
-  if (repeated) throw new ProxyError('bad_request', { reason: `more than one ${repeated} header` })
+  if (repeated) throw new ProxyError('bad_request', { reason: `more than one ${repeated} header; send one` })
   // HTTP/1.0 needs no Host.
   if (host !== undefined && !hostPattern.test(host))
     throw new ProxyError('bad_request', { reason: 'the Host header must be a host with or without a port' })

@@ -129,8 +129,8 @@ function digestOf(path: string): string {
 function homes({ tenant }: Caller, snapshot: Snapshot): readonly NodeView[] {
   const nodes = homesOf(tenant, snapshot)
   if (nodes.length > 0) return nodes
-  const reason = 'every suitable server is down, cordoned or has other labels'
-  throw new ProxyError('no_place', { action: 'take files for', model: '', reason })
+  const reason = 'every suitable server is down or cordoned; an operator can see why with: llamero node list'
+  throw new ProxyError('no_place', { action: 'take', model: '', reason })
 }
 
 function conclude(

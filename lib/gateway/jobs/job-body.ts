@@ -86,7 +86,7 @@ export async function readJobBody(
   // A known field must occur once, in its own spelling: Go would take the last of any spelling.
   const { values } = await scanBody(bytes, [names[action]], signal)
   if (values > maxValues)
-    throw new ProxyError('bad_json', { reason: `more than ${maxValues} fields and items` })
+    throw new ProxyError('bad_json', { reason: `more than ${maxValues} fields and items; send fewer` })
   const fields: Fields = readFields(JSON.parse(bytes.toString('utf8')), schemas[action])
   const { llamero = {}, name, stream, ...rest } = fields
   return {

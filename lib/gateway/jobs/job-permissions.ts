@@ -15,18 +15,20 @@ export function permit(job: RequestedJob, caller: Caller, { management }: Config
   const { action, source, made, body } = job
   if (action === 'push' && !management.push)
     throw forbidden(
-      'pushing uses the ollama.com account of one Ollama server; an operator can allow it with management.push',
+      'pushing uses the ollama.com account of one Ollama server; an operator can allow it with management.push (llamero config edit)',
     )
   if (body['insecure'] === true && !management.insecure)
-    throw forbidden('"insecure" is not permitted; an operator can allow it with management.insecure')
+    throw forbidden(
+      '"insecure" is not permitted; an operator can allow it with management.insecure (llamero config edit)',
+    )
   if (source && !maySee(caller, source.canonical)) throw notFound(job)
   if (made && !maySee(caller, made.canonical))
-    throw forbidden(`this key does not cover model '${made.written}'`)
+    throw forbidden(`this key does not cover model '${made.written}'; ask an operator for a key that does`)
   const remote = action === 'pull' ? made : action === 'push' ? source : null
   const registry = remote && registryOf(remote.canonical)
   if (registry && !management.registries.includes(registry))
     throw forbidden(
-      `models of ${registry} are not permitted; an operator can add it to management.registries`,
+      `models of ${registry} are not permitted; an operator can add it to management.registries (llamero config edit)`,
     )
 }
 

@@ -45,16 +45,21 @@ function named(
   for (const name of names) {
     const node = nodes.get(name)
     if (!node)
-      throw new ProxyError('bad_request', { reason: `there is no node named ${JSON.stringify(name)}` })
+      throw new ProxyError('bad_request', {
+        reason: `there is no node named ${JSON.stringify(name)}; see: llamero node list`,
+      })
     if (!node.available)
       throw new ProxyError('conflict', {
-        reason: `node ${name} is ${conditionOf(node)}, so it cannot ${action}`,
+        reason: `node ${name} is ${conditionOf(node)}, so it cannot ${action}; choose another node, or see: llamero node show ${name}`,
       })
     const lacks =
       source && !node.onDisk.has(source.canonical)
         ? `model '${source.written}'`
         : havingBlobs && !havingBlobs.has(name) && 'each of the files'
-    if (lacks) throw new ProxyError('bad_request', { reason: `node ${name} does not have ${lacks}` })
+    if (lacks)
+      throw new ProxyError('bad_request', {
+        reason: `node ${name} does not have ${lacks}; choose another node`,
+      })
   }
   return [...new Set(names)]
 }
@@ -120,7 +125,9 @@ const choosers: Readonly<Record<JobAction, Chooser>> = {
     const well = having.filter(({ health }) => health !== 'down')
     const nodes = well.length > 0 ? well : having
     if (nodes.length > 0) return { nodes, spares: [] }
-    throw new ProxyError('conflict', { reason: `no node has model '${source?.written}' in its memory` })
+    throw new ProxyError('conflict', {
+      reason: `no node has model '${source?.written}' in its memory; see: llamero model ps`,
+    })
   },
 }
 

@@ -47,7 +47,7 @@ const counted: readonly JobAction[] = ['pull', 'create', 'load']
  */
 export function readJobRequest(action: JobAction, fields: JobFields, wish: NodeChoice): RequestedJob {
   if (wish.copies !== undefined && !counted.includes(action))
-    throw new ProxyError('bad_request', { reason: `"copies" does not apply to ${action}` })
+    throw new ProxyError('bad_request', { reason: `"copies" does not apply to ${action}; leave it out` })
   const job = { action, source: null, made: null, digests: [], wish }
   switch (action) {
     case 'pull': {

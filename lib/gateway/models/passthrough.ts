@@ -69,7 +69,10 @@ export class Passthrough {
     if (name === undefined) throw new ProxyError('not_served', { path: exchange.path.slice(0, 200) })
     // These paths act with the ollama.com account of the node.
     if (endpoint.to === 'identity' && !caller.mayManage)
-      throw new ProxyError('forbidden', { reason: 'this path needs an API key with the scope admin' })
+      throw new ProxyError('forbidden', {
+        reason:
+          'this path needs an API key with the scope admin; an operator can create one with: llamero key create NAME --scope inference --scope admin',
+      })
     return atLeastOne(available.filter((node) => node.name === name))
   }
 
