@@ -53,6 +53,9 @@ export interface AgentRecord {
   readonly stopped?: boolean
 }
 
+/** Milliseconds between two load summaries of an instance, at least. */
+export const summaryPeriodMs = 1000
+
 /** `R/load/<id>`: what an instance is doing now, under the same lease. */
 export interface LoadSummary {
   /** Requests running, by node. */
@@ -81,6 +84,19 @@ export interface NodeClaim {
   readonly since: number
   /** The models that it takes the place of; left out: Ollama chooses them, so every other model is held. */
   readonly victims?: readonly string[]
+}
+
+/** A load summary of these parts; empty ones are left out. */
+export function loadSummaryOf(
+  parts: Required<Pick<LoadSummary, 'running' | 'loading' | 'claims' | 'queued'>>,
+): LoadSummary {
+  const { running, loading, claims, queued } = parts
+  return {
+    running,
+    ...(loading.length > 0 && { loading }),
+    ...(Object.keys(claims).length > 0 && { claims }),
+    queued,
+  }
 }
 
 /** What a node is held for. */

@@ -1,5 +1,6 @@
 import { rankOf } from '../fleet/classes.ts'
-import type { Elsewhere, LoadSummary } from '../fleet/instance.ts'
+import { type Elsewhere, type LoadSummary, loadSummaryOf } from '../fleet/instance.ts'
+import type { NodeView } from '../fleet/node.ts'
 import type { RequestSpec } from '../fleet/request-spec.ts'
 import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { Clock } from '../shared/clock.ts'
@@ -50,7 +51,7 @@ export class Scheduler {
   readonly #loop: CoreLoop
   readonly #loads: Loads
   readonly #pending: PendingAcquires
-  readonly #claims: NodeClaims
+  readonly #claims: NodeClaims<NodeView>
   readonly #running = new RunningRequests((event) => this.#loop.tell(event))
 
   constructor(options: SchedulerOptions) {
@@ -127,15 +128,13 @@ export class Scheduler {
 
   /** To be called once a second, so that other instances hear of it in time. */
   summary(): LoadSummary {
-    const loading = this.#loads.nodes
     const { now, core } = this.#loop
-    const claims = this.#claims.update(core.claims(now), now)
-    return {
+    return loadSummaryOf({
       running: Object.fromEntries(this.#running.counts),
-      ...(loading.length > 0 && { loading }),
-      ...(Object.keys(claims).length > 0 && { claims }),
+      loading: this.#loads.nodes,
+      claims: this.#claims.update(core.claims(now), now),
       queued: this.#pending.size,
-    }
+    })
   }
 
   /** By class: pending requests, and the longest wait in milliseconds. Classes without requests are absent. */

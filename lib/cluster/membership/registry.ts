@@ -1,4 +1,4 @@
-import type { InstanceRecord, LoadSummary } from '../../fleet/instance.ts'
+import { type InstanceRecord, type LoadSummary, summaryPeriodMs } from '../../fleet/instance.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Log } from '../../shared/log.ts'
@@ -29,8 +29,8 @@ interface RegistryOptions {
   readonly registered: () => void
 }
 
-/** Milliseconds between two comparisons with what is in the store, and between two load summaries at least. */
-const paceMs = 1000
+/** Milliseconds between two comparisons with what is in the store: as often as a load summary may be written. */
+const paceMs = summaryPeriodMs
 
 /** Another process that is registered under this instance's name. */
 export interface Rival {
@@ -188,7 +188,7 @@ export class Registry {
     const { store, keys, id, clock, load } = this.#options
     const text = JSON.stringify(load())
     if (this.#load?.lease === lease && this.#load.text === text) return
-    if (clock.now() - this.#loadAt < paceMs) return
+    if (clock.now() - this.#loadAt < summaryPeriodMs) return
     this.#loadAt = clock.now()
     const put = { type: 'put', key: keys.load(id), value: text, lease } as const
     const { revision } = await store.commit({ when: [], apply: [put] })

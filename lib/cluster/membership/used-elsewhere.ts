@@ -3,7 +3,7 @@ import type { Elsewhere, LoadSummary } from '../../fleet/instance.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { NodeHolds } from './node-holds.ts'
 
-/** Milliseconds between two reads: other instances write their load once a second. */
+/** Milliseconds between two reads: other instances write their load once a second (`summaryPeriodMs`). */
 const readEveryMs = 500
 
 interface UsedElsewhereOptions {
@@ -11,7 +11,7 @@ interface UsedElsewhereOptions {
   readonly loads: () => ReadonlyMap<string, LoadSummary>
   /** Id of this instance. */
   readonly own: string
-  readonly clock: Clock
+  readonly clock: Pick<Clock, 'now'>
 }
 
 /**

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Elsewhere, NodeHold } from '../../fleet/instance.ts'
+import type { Elsewhere } from '../../fleet/instance.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { NodeFacts } from '../events.ts'
@@ -15,7 +15,7 @@ interface FactSources {
 }
 
 /** Facts that may change while the node's view stays the same. */
-type Passing = Required<Pick<NodeFacts, 'barriers' | 'warmLimit' | 'isOnTrial' | 'room' | 'hold'>>
+type Passing = Leave & Required<Pick<NodeFacts, 'barriers' | 'warmLimit' | 'isOnTrial'>>
 
 interface Known {
   readonly view: NodeView
@@ -33,16 +33,13 @@ export class FleetFacts {
 
   read({ nodes }: Snapshot): readonly NodeFacts[] {
     const { upstreams, usedElsewhere, leads } = this.#context
-    const { uses, holds } = usedElsewhere()
-    const own = leads() ? 'any' : 'missing'
+    const elsewhere = usedElsewhere()
+    const isLeader = leads()
     const former = this.#known
     this.#known = new Map()
     for (const [name, view] of nodes) {
       const last = former.get(name)
-      const passing = passingOf(view, upstreams, {
-        room: roomIn(uses.get(name), own),
-        hold: holds.get(name) ?? null,
-      })
+      const passing = passingOf(view, upstreams, leaveOn(name, elsewhere, isLeader))
       const isKnown = last !== undefined && last.view === view && isAlike(last.facts, passing)
       this.#known.set(name, isKnown ? last : { view, facts: { ...lasting(view), ...passing } })
     }
@@ -50,17 +47,21 @@ export class FleetFacts {
   }
 }
 
+/** What the other instances leave to this one on a node. */
+export type Leave = Required<Pick<NodeFacts, 'room' | 'hold'>>
+
+/** What an instance may do on a node, by what other instances do there; only the leader may evict any model. */
+export function leaveOn(node: string, { uses, holds }: Elsewhere, leads: boolean): Leave {
+  return { room: roomIn(uses.get(node), leads ? 'any' : 'missing'), hold: holds.get(node) ?? null }
+}
+
 /** Another instance that uses a node may use every model in its memory; of two loads at once Ollama may undo the first. */
-function roomIn(elsewhere: 'runs' | 'loads' | undefined, own: Passing['room']): Passing['room'] {
+function roomIn(elsewhere: 'runs' | 'loads' | undefined, own: Leave['room']): Leave['room'] {
   if (elsewhere === 'loads') return 'none'
   return elsewhere === 'runs' ? 'free' : own
 }
 
-function passingOf(
-  { name, onDisk }: NodeView,
-  upstreams: FleetAvailability,
-  { room, hold }: { readonly room: Passing['room']; readonly hold: NodeHold | null },
-): Passing {
+function passingOf({ name, onDisk }: NodeView, upstreams: FleetAvailability, { room, hold }: Leave): Passing {
   const barriers = new Map<string, AvailabilityBarrier>()
   let warmLimit = Number.POSITIVE_INFINITY
   let isOnTrial = false

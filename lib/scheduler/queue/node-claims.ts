@@ -1,7 +1,5 @@
 import type { NodeClaim } from '../../fleet/instance.ts'
-import type { NodeView } from '../../fleet/node.ts'
 import type { Clock } from '../../shared/clock.ts'
-import type { Loader } from '../fleet/loader.ts'
 import type { Claim } from './claims.ts'
 
 /** Milliseconds after which an unload is requested again. */
@@ -14,21 +12,22 @@ interface Published {
   readonly unloadedAt: number
 }
 
-interface NodeClaimsOptions {
-  readonly loader: Pick<Loader, 'unload'>
-  readonly node: (name: string) => NodeView | undefined
-  readonly clock: Clock
+interface NodeClaimsOptions<Node> {
+  /** Unloads models that run no requests from a node. */
+  readonly loader: { unload(node: Node, models: readonly string[]): Promise<void> }
+  readonly node: (name: string) => Node | undefined
+  readonly clock: Pick<Clock, 'now' | 'date'>
 }
 
 /**
  * Publishes the claims of this instance to the others. Once they have left a node to it, it unloads the models in the way:
  * Ollama forgets a planned unload when a request with `keep_alive` arrives (ollama#17408).
  */
-export class NodeClaims {
-  readonly #options: NodeClaimsOptions
+export class NodeClaims<Node> {
+  readonly #options: NodeClaimsOptions<Node>
   #published: ReadonlyMap<string, Published> = new Map()
 
-  constructor(options: NodeClaimsOptions) {
+  constructor(options: NodeClaimsOptions<Node>) {
     this.#options = options
   }
 
