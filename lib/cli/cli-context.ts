@@ -56,6 +56,8 @@ export interface RehearsalRequest {
   readonly requests: number
   readonly seeds: number
   readonly scenario: string
+  /** Instances of llamero in front of the fleet. */
+  readonly instances: number
   /** The service level: seconds to the first token, and tokens per second after it. */
   readonly ttft: number
   readonly pace: number
@@ -82,6 +84,7 @@ export interface RehearsedPolicy {
   readonly e2e_p95_seconds: RehearsedFigure
   readonly loads: RehearsedFigure
   readonly unordered_loads: RehearsedFigure
+  readonly beyond_slots: RehearsedFigure
   readonly refused: RehearsedFigure
   readonly failed: RehearsedFigure
   readonly worst_tenant_slo: RehearsedFigure

@@ -33,7 +33,7 @@ export async function rehearse(
   const options = { fleet, trace, load, requests, scenario, patience, seeds, goal }
   const comparison = await compare(
     options,
-    names.map((name) => contestant(name)),
+    names.map((name) => ({ ...contestant(name), instances: request.instances })),
     onRound,
   )
   if (request.plot !== undefined) {
@@ -50,12 +50,13 @@ export function contestant(name: string, parameters = defaultParameters): Contes
   return {
     name,
     allResident,
+    instances: 1,
     deciderOf: (random) => new Core({ policy, parameters, random }),
   }
 }
 
 function reportOf(request: RehearsalRequest, scenario: Scenario, { standings }: Comparison) {
-  const { fleet = null, trace = null, load, requests, seeds, patience, ttft, pace } = request
+  const { fleet = null, trace = null, load, requests, seeds, instances, patience, ttft, pace } = request
   return {
     fleet,
     trace,
@@ -63,6 +64,7 @@ function reportOf(request: RehearsalRequest, scenario: Scenario, { standings }: 
     requests,
     seeds,
     scenario,
+    instances,
     patience_seconds: patience,
     goal: { ttft_seconds: ttft, tokens_per_second: pace },
     policies: standings.map(({ policy, figures, tenantSlo }) => ({
@@ -75,6 +77,7 @@ function reportOf(request: RehearsalRequest, scenario: Scenario, { standings }: 
       e2e_p95_seconds: rounded(figures.e2eP95),
       loads: rounded(figures.loads),
       unordered_loads: rounded(figures.unorderedLoads),
+      beyond_slots: rounded(figures.beyondSlots),
       refused: rounded(figures.refused),
       failed: rounded(figures.failed),
       worst_tenant_slo: rounded(figures.worstTenantSlo),

@@ -8,6 +8,8 @@ export interface Evidence {
   /** Of all policies and the yardstick, by load. */
   readonly six: ReadonlyMap<number, readonly PolicyStanding[]>
   readonly two: ReadonlyMap<number, readonly PolicyStanding[]>
+  /** Our policy on one instance, then on three and ten, by load. */
+  readonly several: ReadonlyMap<number, readonly PolicyStanding[]>
   /** Our policy without noise, then with. */
   readonly noise: readonly PolicyStanding[]
   /** Our policy told of the change, then as it is. */
@@ -35,11 +37,12 @@ const heading = `| goal | wanted | measured | |
 |---|---|---|---|`
 
 /**
- * The goals of docs/routing.md#results that one instance is judged by without sockets, and how it did. G9 is about the time that
+ * The goals of docs/routing.md#results that are judged without sockets, and how it did. G9 is about the time that
  * deciding takes, of which the rehearsal knows nothing: `npm run bench` measures it.
  */
 export function goalsTable(evidence: Evidence): string {
-  const checks = [...swapping(evidence), ...noSwaps(evidence), ...disturbed(evidence), ...guarded(evidence)]
+  const parts = [swapping, noSwaps, shared, disturbed, guarded]
+  const checks = parts.flatMap((part) => part(evidence))
   const rows = checks.map(
     ({ goal, wanted, measured, isMet }) =>
       `| ${goal} | ${wanted} | ${measured} | ${isMet === null ? '' : isMet ? 'met' : '**missed**'} |`,
@@ -77,6 +80,16 @@ function noSwaps({ two }: Evidence): Check[] {
     atLeast('G3 TTFT p95 of least-connections against it', ratio(most, 'ttftP95'), 3, 'x'),
     sloOf('G3 load 0.95', entrants(two, 0.95).ours, 80),
   ]
+}
+
+/** G5. */
+function shared({ several }: Evidence): Check[] {
+  return [...several].flatMap(([load, [one, ...others]]) =>
+    others.map((standing) => {
+      const behind = one ? points(one, 'slo') - points(standing, 'slo') : Number.NaN
+      return atMost(`G5 ${standing.policy} behind one, load ${load}`, behind, 1.5, ' points')
+    }),
+  )
 }
 
 /** G6, G7 and G8. */

@@ -37,7 +37,10 @@ export interface LiveRound extends Pick<RoundOptions, 'fleet' | 'trace' | 'load'
 export async function playLive({ start }: LiveContestant, round: LiveRound): Promise<LiveResult | null> {
   const { fleet, seed, speed, goal } = round
   const speeds = speedsOf(fleet, seededRandom(seed))
-  const requests = requestsFor({ ...round, scenario: 'steady', allResident: false, patience: null }, speeds)
+  const requests = requestsFor(
+    { ...round, scenario: 'steady', allResident: false, instances: 1, patience: null },
+    speeds,
+  )
   const timeline = new Timeline()
   const pace = new Pace(timeline, speed)
   await using cleanup = new AsyncDisposableStack()

@@ -54,7 +54,7 @@ function say(line: string): void {
 function playRehearsal(name: string, round: LiveRound) {
   const limitS = configSchema.parse({}).queue.max_wait / 1000
   const parameters = { ...defaultParameters, otherClass: { ...defaultParameters.otherClass, limitS } }
-  const options = { ...round, scenario: 'steady', allResident: false, patience: null } as const
+  const options = { ...round, scenario: 'steady', allResident: false, instances: 1, patience: null } as const
   const { outcomes, loads, unorderedLoads } = rehearse(options, contestant(name, parameters).deciderOf)
   return { ...tally(outcomes, round.goal), loads, unorderedLoads }
 }

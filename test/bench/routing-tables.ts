@@ -3,8 +3,8 @@ import { deviation, mean } from '../../lib/simulation/fleet/tally.ts'
 
 /** How contestants did, as Markdown: one row each, the first is what the others are measured against. */
 export function standingsTable(standings: readonly PolicyStanding[]): string {
-  return `| policy | SLO % | diff | TTFT p50 | p95 | p99 | e2e mean | e2e p95 | loads | unordered | to victims | refused | failed | worst tenant % | soon after % | cached % |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+  return `| policy | SLO % | diff | TTFT p50 | p95 | p99 | e2e mean | e2e p95 | loads | unordered | to victims | beyond slots % | refused | failed | worst tenant % | soon after % | cached % |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ${standings.map((standing) => row(standing, standings[0])).join('\n')}`
 }
 
@@ -32,6 +32,7 @@ function row(standing: PolicyStanding, first: PolicyStanding | undefined): strin
     !first || standing === first ? '-' : percent(difference(standing, first, 'slo')),
     ...[figures.ttftP50, figures.ttftP95, figures.ttftP99, figures.e2eMean, figures.e2eP95].map(seconds),
     ...[figures.loads, figures.unorderedLoads, figures.victimStarts].map(whole),
+    percent(figures.beyondSlots),
     ...[figures.refused, figures.failed].map(whole),
     ...[figures.worstTenantSlo, figures.aftermathSlo].map(percent),
     (100 * figures.prefixHits.mean).toFixed(0),

@@ -33,6 +33,7 @@ const lessons = 10
 export const toldOfChanges: Contestant = {
   name: 'told of the change',
   allResident: false,
+  instances: 1,
   deciderOf(random, nodes) {
     const core = newCore(random)
     let before = slownessOf(nodes)
@@ -46,6 +47,7 @@ export const toldOfChanges: Contestant = {
       },
       pass: (now) => core.pass(now),
       nextTickAt: (now) => core.nextTickAt(now),
+      claims: (now) => core.claims(now),
     }
   },
 }
@@ -59,6 +61,7 @@ export function observed(known: Knowledge): Contestant {
   return {
     name: 'earliest-finish',
     allResident: false,
+    instances: 1,
     deciderOf: (random, nodes) => new ObservedCore(newCore(random), nodes, known),
   }
 }
@@ -152,6 +155,10 @@ class ObservedCore implements Decider {
 
   nextTickAt(now: number): number | null {
     return this.#core.nextTickAt(now)
+  }
+
+  claims(now: number) {
+    return this.#core.claims(now)
   }
 
   #compare({ node, model }: Sent): void {

@@ -53,6 +53,11 @@ for (const load of [0.7, 0.85, 0.95]) {
 }
 for (const scenario of ['noisy-tenant', 'slow-node', 'dead-node'] as const)
   await section(`Six models, load 0.7, ${scenario}`, { ...steady, scenario }, everybody)
+const several = new Map<number, readonly PolicyStanding[]>()
+for (const load of [0.5, 0.7, 0.85]) {
+  const title = `Several instances, each with a queue of its own, load ${load}`
+  several.set(load, await section(title, { ...steady, load }, [ours, ...[3, 10].map(shared)]))
+}
 
 const longer = { ...steady, seeds: manySeeds }
 const [learned, known] = [nothingKnown(), nothingKnown()]
@@ -83,6 +88,7 @@ for (const [title, each] of [
 const goals = goalsTable({
   six,
   two,
+  several,
   noise: [...quiet, ...unfair.slice(0, 1)],
   slowNode,
   learned,
@@ -105,6 +111,11 @@ async function section(title: string, rehearsed: Case, contestants: readonly Con
 
 function nothingKnown(): Knowledge {
   return { decode: [], prefill: [], writing: [], reading: [] }
+}
+
+/** Our policy on so many instances in front of one fleet. */
+function shared(instances: number): Contestant {
+  return { ...ours, instances, name: `${instances} instances` }
 }
 
 /** Our policy with a limit: it refuses a request when its first token is predicted to take longer, in seconds. */
@@ -144,5 +155,7 @@ rehearsal, so the machine does not matter. SLO: first token within 5 s and 5 tok
 but not of the noisy tenant's; a request that is not refused never gives up. "reference": our policy with every model in memory wherever it fits
 alone. diff: SLO points to the first row, seed by seed, ± standard error. to victims: requests sent to a model about to be unloaded. soon
 after: SLO of what arrived within 2 min of the noise's start, or 10 min of half time. cached: share of the reusable prompt tokens that were.
+beyond slots: share of the requests sent to a node that had as many for their model as it has slots. Several instances get each request by
+chance, and know of each other what load summaries say.
 `
 }

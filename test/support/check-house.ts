@@ -21,7 +21,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   cli: ['shared', 'fleet', 'api'],
   'simulation/ollama-model': ['shared'],
   'simulation/http': ['shared', 'simulation/ollama-model'],
-  'simulation/fleet': ['shared', 'fleet', 'scheduler', 'simulation/ollama-model'],
+  'simulation/fleet': ['shared', 'fleet', 'scheduler', 'cluster', 'simulation/ollama-model'],
 }
 const composers = new Set(['app', 'commands', 'app.ts', 'settings.ts', 'start-error.ts', 'version.ts'])
 

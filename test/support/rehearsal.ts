@@ -41,6 +41,10 @@ export class LeastConnections implements Decider {
     return null
   }
 
+  claims() {
+    return new Map()
+  }
+
   #choose({ model, tried }: SchedulingRequest): string {
     const counts = Map.groupBy(this.#at.values(), (node) => node)
     const from = this.#turn++ % this.#nodes.length

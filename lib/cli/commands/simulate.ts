@@ -15,6 +15,7 @@ interface SimulateOptions {
   readonly requests: number
   readonly seeds: number
   readonly scenario: string
+  readonly instances: number
   /** Milliseconds. */
   readonly ttft: number
   readonly pace: number
@@ -37,6 +38,7 @@ export function fillSimulate(simulate: Command, invocation: Invocation, finish: 
     .option('--requests <number>', 'number of requests', numberOption(10, 1_000_000), 5000)
     .option('--seeds <number>', 'rounds, each with another random seed', numberOption(1, 1000), 3)
     .option('--scenario <name>', 'steady, noisy-tenant, slow-node or dead-node', 'steady')
+    .option('--instances <number>', 'instances of llamero that share the fleet', numberOption(1, 100), 1)
     .option('--pace <number>', 'tokens per second that callers should get', numberOption(0), 5)
     .option('--plot <file>', 'write a plot of waiting times and queues, as SVG')
     .addOption(
@@ -88,6 +90,7 @@ async function rehearse({ context, terminal }: Invocation, options: SimulateOpti
     policies: policy,
     requests: Math.round(options.requests),
     seeds: Math.round(options.seeds),
+    instances: Math.round(options.instances),
     ttft: ttft / 1000,
     patience: patience === undefined ? null : patience / 1000,
   }
@@ -113,6 +116,7 @@ const columns: readonly Column<RehearsedPolicy>[] = [
   { title: 'P95', cell: (row) => seconds(row.e2e_p95_seconds), align: 'right' },
   { title: 'LOADS', cell: ({ loads }) => whole(loads), align: 'right' },
   { title: 'UNORDERED', cell: (row) => whole(row.unordered_loads), align: 'right', wide: true },
+  { title: 'BEYOND SLOTS %', cell: (row) => percent(row.beyond_slots), align: 'right' },
   { title: 'REFUSED', cell: ({ refused }) => whole(refused), align: 'right' },
   { title: 'FAILED', cell: ({ failed }) => whole(failed), align: 'right' },
   { title: 'WORST TENANT %', cell: (row) => percent(row.worst_tenant_slo), align: 'right' },

@@ -8,6 +8,8 @@ export interface Contestant {
   readonly name: string
   /** A yardstick: rehearsed with every model in memory. */
   readonly allResident: boolean
+  /** Instances of llamero, each with a decider of its own. */
+  readonly instances: number
   readonly deciderOf: DeciderOf
 }
 
@@ -37,7 +39,7 @@ export interface Curve {
   readonly samples: readonly Sample[]
 }
 
-export interface ComparisonOptions extends Omit<RoundOptions, 'allResident' | 'seed'> {
+export interface ComparisonOptions extends Omit<RoundOptions, 'allResident' | 'instances' | 'seed'> {
   readonly goal: Goal
   readonly seeds: readonly number[]
 }
@@ -59,17 +61,26 @@ export async function compare(
 ): Promise<Comparison> {
   const standings: PolicyStanding[] = []
   const curves: Curve[] = []
-  for (const { name, allResident, deciderOf } of contestants) {
+  for (const { name, allResident, instances, deciderOf } of contestants) {
     const results: RoundResult[] = []
     for (const [index, seed] of options.seeds.entries()) {
       await onRound(name, index + 1)
-      const course = rehearse({ ...options, allResident, seed }, deciderOf)
+      const course = rehearse({ ...options, allResident, instances, seed }, deciderOf)
       // The noisy tenant's own requests do not count: only what the others get is of interest.
       const outcomes = course.outcomes.filter(({ request }) => request.tenant !== noisyTenant)
       const after = outcomes.filter(isAftermath(options.scenario, outcomes))
-      const { loads, unorderedLoads, victimStarts } = course
+      const { loads, unorderedLoads, sent } = course
+      const victimStarts = sent.toVictims
+      const beyondSlots = sent.beyondSlots / Math.max(1, sent.all)
       const aftermathSlo = shareWithin(after, options.goal)
-      results.push({ ...tally(outcomes, options.goal), aftermathSlo, loads, unorderedLoads, victimStarts })
+      results.push({
+        ...tally(outcomes, options.goal),
+        aftermathSlo,
+        loads,
+        unorderedLoads,
+        victimStarts,
+        beyondSlots,
+      })
       if (index > 0) continue
       const served = outcomes.filter(({ firstTokenAt }) => firstTokenAt !== null)
       curves.push({ policy: name, ttfts: served.map(ttftOf).sort((a, b) => a - b), samples: course.samples })
@@ -87,6 +98,8 @@ interface RoundResult extends Tally {
   readonly unorderedLoads: number
   /** Requests sent to a model that was about to be unloaded. */
   readonly victimStarts: number
+  /** Share of the requests sent to a node that went beyond its slots for their model. */
+  readonly beyondSlots: number
 }
 
 function standingOf(policy: string, results: readonly RoundResult[]): PolicyStanding {
@@ -110,6 +123,7 @@ function standingOf(policy: string, results: readonly RoundResult[]): PolicyStan
       loads: figure('loads'),
       unorderedLoads: figure('unorderedLoads'),
       victimStarts: figure('victimStarts'),
+      beyondSlots: figure('beyondSlots'),
       aftermathSlo: figure('aftermathSlo'),
     },
     tenantSlo: Object.fromEntries(

@@ -67,16 +67,36 @@ export class NodeModels {
     this.#scheduler.preload(attempt)
   }
 
-  /** Unloads the victims once they are idle; calls `done` when their memory is free. */
-  clear(victims: readonly string[], done: () => void): void {
+  /** Requests for a model that have not ended, without loads. */
+  requests(model: string): number {
+    const { waiting, runners } = this.#scheduler
+    const pending = waiting.filter(({ key, options }) => key === model && options.promptTokens > 0).length
+    return pending + (runners.find(({ name }) => name === model)?.requests ?? 0)
+  }
+
+  /** Unloads models once they are idle. */
+  unload(models: readonly string[]): void {
+    for (const name of models) this.#scheduler.unload(name)
+  }
+
+  /**
+   * Unloads the victims once they are idle; calls `done` when their memory is free, or with those that are still in memory
+   * after `limitS`.
+   */
+  clear(victims: readonly string[], limitS: number, done: (kept: readonly string[]) => void): void {
+    const end = (kept: readonly string[]) => {
+      if (this.#unloadChecks.delete(check)) done(kept)
+    }
     const check = () => {
-      if (victims.some((name) => this.#scheduler.holds(name))) return
-      this.#unloadChecks.delete(check)
-      done()
+      if (!victims.some((name) => this.#scheduler.holds(name))) end([])
     }
     this.#unloadChecks.add(check)
-    for (const name of victims) this.#scheduler.unload(name)
+    this.unload(victims)
     check()
+    this.#options.timeline.after(limitS, () => {
+      const kept = victims.filter((name) => this.resident.includes(name))
+      if (kept.length > 0) end(kept)
+    })
   }
 
   /** The node died: returns all its attempts. */

@@ -21,16 +21,18 @@ export interface RoundOptions {
   readonly scenario: Scenario
   /** Every model is in the memory of every node that could hold it alone, so no model is ever loaded. */
   readonly allResident: boolean
+  /** Instances of llamero in front of the fleet. */
+  readonly instances: number
   readonly patience: number | null
   readonly seed: number
 }
 
-/** Makes the decider. Only yardsticks use the nodes: these tell what no scheduler can know. */
+/** Makes the decider of an instance. Only yardsticks use the nodes: these tell what no scheduler can know. */
 export type DeciderOf = (random: Random, nodes: readonly VirtualNode[]) => Decider
 
 /** The same seed gives every decider the same nodes and requests. */
 export function rehearse(options: RoundOptions, deciderOf: DeciderOf): RehearsalCourse {
-  const { allResident, patience, scenario, seed } = options
+  const { allResident, instances, patience, scenario, seed } = options
   const fleet = allResident ? roomy(options.fleet) : options.fleet
   const speeds = speedsOf(fleet, seededRandom(seed))
   const timeline = new Timeline()
@@ -40,8 +42,28 @@ export function rehearse(options: RoundOptions, deciderOf: DeciderOf): Rehearsal
   if (allResident) for (const node of nodes) node.preload(node.facts().models.keys())
   const requests = requestsFor(options, speeds)
   disturb(scenario, timeline, nodes, requests)
-  const decider = deciderOf(seededRandom(seed + 2_000_003), nodes)
-  return new Rehearsal({ timeline, nodes, requests, decider, patience }).run()
+  const random = seededRandom(seed + 3_000_003)
+  const planned = Array.from({ length: instances }, (_, at) => ({
+    decider: deciderOf(seededRandom(seed + 2_000_003 + 7919 * at), nodes),
+    publishesAt: random(),
+  }))
+  const instanceOf = spread(requests, instances, random)
+  return new Rehearsal({ timeline, nodes, requests, instances: planned, instanceOf, patience }).run()
+}
+
+/**
+ * Which instance gets each request: any, as behind a TCP load balancer with many callers. A session of a trace keeps its
+ * connection, and with it its instance.
+ */
+function spread(requests: readonly TrafficRequest[], instances: number, random: Random) {
+  const byConnection = new Map<string, number>()
+  const connection = ({ session, id }: TrafficRequest) =>
+    session === null ? `request ${id}` : `session ${session}`
+  for (const request of requests) {
+    const key = connection(request)
+    if (!byConnection.has(key)) byConnection.set(key, Math.floor(random() * instances))
+  }
+  return (request: TrafficRequest) => byConnection.get(connection(request)) ?? 0
 }
 
 /** The requests of callers, for nodes of these speeds. */

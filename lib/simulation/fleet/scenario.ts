@@ -50,6 +50,7 @@ function noisy(like: TrafficRequest, index: number, at: number, others: number):
     at,
     tenant: noisyTenant,
     conversation: others + index,
+    session: null,
     reusableTokens: 0,
     prefixes: [],
   }

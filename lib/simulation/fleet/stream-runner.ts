@@ -39,6 +39,11 @@ export class StreamRunner extends ModelRunner {
     })
   }
 
+  /** Requests that have not ended. */
+  get requests(): number {
+    return this.#waiting.size + this.#running.size
+  }
+
   /** Serves an attempt that has entered. */
   take(attempt: NodeAttempt): void {
     const { now } = this.#options.timeline

@@ -14,6 +14,8 @@ export interface TrafficRequest {
   readonly promptTokens: number
   readonly outputTokens: number
   readonly conversation: number
+  /** Its conversation as the trace names it; null when the trace does not. */
+  readonly session: string | null
   readonly reusableTokens: number
   readonly prefixes: readonly Prefix[]
 }
@@ -69,6 +71,7 @@ export function requestsOf(
       promptTokens,
       outputTokens,
       conversation,
+      session: row.session,
       reusableTokens,
       prefixes,
     }

@@ -10,12 +10,29 @@ import type { Timeline } from './timeline.ts'
 export interface OrderedSwap {
   readonly victims: readonly string[]
   readonly model: string
-  /** With the seconds of the load; null when the swap failed. */
-  onEnd(loadS: number | null): void
+  onEnd(end: SwapEnd): void
+}
+
+export interface SwapEnd {
+  /** Seconds of the load; null when the swap failed. */
+  readonly loadS: number | null
+  /** Victims that other requests kept in memory, so that nothing was loaded. */
+  readonly kept: readonly string[]
+}
+
+/** What schedulers sent to a node, without loads. */
+export interface SentCounts {
+  readonly all: number
+  /** To a model that was about to be unloaded. */
+  readonly toVictims: number
+  /** While as many requests for the model were there as it has slots. */
+  readonly beyondSlots: number
 }
 
 /** Seconds. Ollama's own keep-alive is five minutes; a model that a swap loaded stays longer. */
 const orderedKeepAlive = 3600
+/** Seconds that a node may take to unload a model (docs/routing.md#loads). */
+const unloadS = 10
 
 /**
  * One node of the rehearsal (docs/ollama.md#scheduling, docs/routing.md#results): it answers requests
@@ -28,8 +45,10 @@ export class VirtualNode {
   readonly #gpu: SharedGpu
   readonly #inMemory: NodeModels
   readonly #fleet: FleetPlan
+  readonly #swaps = new Set<OrderedSwap>()
   #speed: number
   #isUp = true
+  #sent: SentCounts = { all: 0, toVictims: 0, beyondSlots: 0 }
 
   /** @param speed its true speed, near to its plan's. */
   constructor(timeline: Timeline, fleet: FleetPlan, node: PlannedNode, speed: number) {
@@ -60,19 +79,42 @@ export class VirtualNode {
     return this.#inMemory.loads
   }
 
+  /** Requests so far. */
+  get sent(): SentCounts {
+    return this.#sent
+  }
+
   /** Takes a request. */
   submit(options: AttemptOptions): NodeAttempt {
-    const attempt = new NodeAttempt(options, this.#timeline.now)
-    if (!this.#isUp || !this.#models.has(options.model)) options.onEnd(null)
-    else this.#inMemory.admit(attempt)
-    return attempt
+    const { all, toVictims, beyondSlots } = this.#sent
+    const { model } = options
+    const isVictim = [...this.#swaps].some(({ victims }) => victims.includes(model))
+    const isFull = this.#inMemory.requests(model) >= this.plan.slots
+    this.#sent = {
+      all: all + 1,
+      toVictims: toVictims + Number(isVictim),
+      beyondSlots: beyondSlots + Number(isFull),
+    }
+    return this.#submit(options)
   }
 
   /** Unloads the victims once they are idle, then loads the model. */
-  swap({ victims, model, onEnd }: OrderedSwap): void {
-    const load = loadOf(model, orderedKeepAlive, onEnd)
-    if (this.#isUp) this.#inMemory.clear(victims, () => this.submit(load))
-    else onEnd(null)
+  swap(order: OrderedSwap): void {
+    const { victims, model } = order
+    this.#swaps.add(order)
+    const end = (loadS: number | null, kept: readonly string[] = []) => {
+      this.#swaps.delete(order)
+      order.onEnd({ loadS, kept })
+    }
+    const load = () => this.#submit(loadOf(model, orderedKeepAlive, end))
+    if (this.#isUp)
+      this.#inMemory.clear(victims, unloadS, (kept) => (kept.length > 0 ? end(null, kept) : load()))
+    else end(null)
+  }
+
+  /** Unloads models once they are idle. */
+  unload(models: readonly string[]): void {
+    this.#inMemory.unload(models)
   }
 
   /** Puts models in memory at once, before the first request. */
@@ -105,6 +147,13 @@ export class VirtualNode {
     for (const attempt of this.#inMemory.abandon()) attempt.options.onEnd(null)
   }
 
+  #submit(options: AttemptOptions): NodeAttempt {
+    const attempt = new NodeAttempt(options, this.#timeline.now)
+    if (!this.#isUp || !this.#models.has(options.model)) options.onEnd(null)
+    else this.#inMemory.admit(attempt)
+    return attempt
+  }
+
   /** What a scheduler may know of the node. */
   facts(): NodeFacts {
     const { name, speed, slots, memory, maxLoaded } = this.plan
@@ -126,7 +175,7 @@ export class VirtualNode {
 }
 
 /** An attempt that only loads a model. */
-function loadOf(model: string, keepAlive: number, onEnd: OrderedSwap['onEnd']): AttemptOptions {
+function loadOf(model: string, keepAlive: number, onEnd: (loadS: number | null) => void): AttemptOptions {
   return {
     model,
     promptTokens: 0,

@@ -48,6 +48,23 @@ test('a fleet, a trace and a policy of one’s own, as JSON and as a picture', a
   assert.match(await readFile(plot ?? '', 'utf8'), /^<svg /)
 })
 
+test('several instances share the fleet, and send some requests beyond its slots', async () => {
+  const figuresOf = async (instances: string) => {
+    const options = `--requests 300 --seeds 1 --load 0.9 --policy earliest-finish ${instances} -o json`
+    const { code, out, err } = await simulate(options)
+    assert.equal(code, 0, err)
+    const { instances: count, policies } = JSON.parse(out)
+    return { count, beyondSlots: policies[0].beyond_slots.mean }
+  }
+  assert.deepEqual(await figuresOf('--instances 1'), { count: 1, beyondSlots: 0 })
+  const { count, beyondSlots } = await figuresOf('--instances 3')
+  assert.equal(count, 3)
+  assert.ok(beyondSlots > 0.05 && beyondSlots < 1, `${beyondSlots}`)
+  const { code, err } = await simulate('--instances 0')
+  assert.equal(code, 2)
+  assert.match(err, /1 to 100/)
+})
+
 test('the printed fleet is the one used without --fleet', async () => {
   const { out } = await simulate('--print-fleet')
   assert.deepEqual(readFleetPlan(out), readFleetPlan(defaultFleetText))

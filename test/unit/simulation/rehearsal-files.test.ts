@@ -106,6 +106,7 @@ test('a tally leaves out the first tenth and counts refused requests as outside 
     promptTokens: 1,
     outputTokens: 50,
     conversation: at,
+    session: null,
     reusableTokens: 0,
     prefixes: [],
   })
@@ -146,7 +147,12 @@ test('a comparison reports every contestant, round by round, and can be drawn', 
     goal: { ttft: 5, pace: 5 },
     seeds: [1, 2],
   } as const
-  const contestant = { name: 'least & best', allResident: false, deciderOf: () => new LeastConnections() }
+  const contestant = {
+    name: 'least & best',
+    allResident: false,
+    instances: 1,
+    deciderOf: () => new LeastConnections(),
+  }
   const { standings, curves } = await compare(options, [contestant], async (policy, round) => {
     rounds.push(`${policy} ${round}`)
   })

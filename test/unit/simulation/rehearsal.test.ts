@@ -17,6 +17,7 @@ const steady: RoundOptions = {
   requests: 1000,
   scenario: 'steady',
   allResident: false,
+  instances: 1,
   patience: null,
   seed: 1,
 }

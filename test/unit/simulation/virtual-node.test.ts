@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { SwapEnd } from '../../../lib/simulation/fleet/virtual-node.ts'
 import { aNode, type Heard } from '../../support/rehearsal.ts'
 
 /** Equal but for what adding fractions costs. */
@@ -202,8 +203,8 @@ test('the 513th request that waits for a load gets the answer that the queue is 
 test('a swap unloads its victims, loads its model and reports the seconds of the load', () => {
   const { node, until, resident } = aNode({ loaded: 'ab', node: 'max_loaded: 2' })
   let took: number | null = null
-  const onEnd = (seconds: number | null) => {
-    took = seconds
+  const onEnd = ({ loadS }: SwapEnd) => {
+    took = loadS
   }
   node.swap({ victims: ['a'], model: 'c', onEnd })
   until(0.5)
@@ -232,11 +233,43 @@ test('a node that dies before a victim has left reports that the swap failed', (
   const { node, ask, until } = aNode({ loaded: 'a' })
   ask('a')
   const ends: (number | null)[] = []
-  node.swap({ victims: ['a'], model: 'b', onEnd: (seconds) => ends.push(seconds) })
+  node.swap({ victims: ['a'], model: 'b', onEnd: ({ loadS }) => ends.push(loadS) })
   until(3)
   node.kill()
   until(100)
   assert.deepEqual(ends, [null])
+})
+
+test('a swap whose victim is kept busy for 10 s loads nothing and says what stayed', () => {
+  const { node, ask, until, timeline, resident } = aNode({ loaded: 'a', node: 'max_loaded: 1' })
+  const { heard } = ask('a', { outputTokens: 200 })
+  let end: (SwapEnd & { readonly at: number }) | null = null
+  const onEnd = (told: SwapEnd) => {
+    end = { ...told, at: timeline.now }
+  }
+  node.swap({ victims: ['a'], model: 'b', onEnd })
+  until(60)
+  assert.deepEqual(end, { loadS: null, kept: ['a'], at: 10 })
+  near(heard.endedAt ?? 0, 22)
+  assert.deepEqual([resident(), node.loads.all], [[], 0], 'the victim still leaves once it is idle')
+})
+
+test('requests beyond the slots of a model are counted, waiting ones too, and those to a victim; loads are not', () => {
+  const { node, ask, until } = aNode({ loaded: 'ab', node: 'max_loaded: 2' })
+  ask('a')
+  ask('a')
+  assert.deepEqual(node.sent, { all: 2, toVictims: 0, beyondSlots: 0 })
+  ask('a')
+  ask('c')
+  ask('c')
+  ask('c')
+  assert.deepEqual(node.sent, { all: 6, toVictims: 0, beyondSlots: 2 })
+  node.swap({ victims: ['b'], model: 'c', onEnd: () => {} })
+  ask('b')
+  assert.deepEqual(node.sent, { all: 7, toVictims: 1, beyondSlots: 2 })
+  until(100)
+  ask('a')
+  assert.deepEqual(node.sent, { all: 8, toVictims: 1, beyondSlots: 2 })
 })
 
 test('a node that becomes slower stays slower', () => {
