@@ -54,6 +54,18 @@ suite('before each script, what is missing is installed:', () => {
   })
 })
 
+test('each script installs first what it needs, also the first that is ever run in a checkout', () => {
+  const { scripts } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'))
+  const isHook = (name: string) => /^(pre|post)/.test(name) && name.replace(/^(pre|post)/, '') in scripts
+  const commands = Object.keys(scripts).filter((name) => !isHook(name))
+  const installs = (name: string) =>
+    scripts[`pre${name}`] === 'node tools/install.js' || scripts[name].startsWith('node tools/test.js')
+  assert.deepEqual(
+    commands.filter((name) => !installs(name)),
+    [],
+  )
+})
+
 test('an older Node is told in one line which one is needed, the one that package.json names', () => {
   const { engines } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'))
   const older = `data:text/javascript,${encodeURIComponent(
