@@ -3,6 +3,7 @@
  * `npm test -- FILE ...` for some files with their set-up.
  */
 import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import { install, ownNode, root } from './install.js'
 
 const minute = 60_000
@@ -52,6 +53,8 @@ function test({ files, atOnce, minutes, flags = [] }, ...given) {
 
 const [door = 'all', ...rest] = process.argv.slice(2)
 install()
+// Each test file and each llamero that it starts is a process, which would compile the same modules again.
+process.env['NODE_COMPILE_CACHE'] ??= join(root, 'node_modules', '.cache', 'compiled')
 const steps = doors[door]
 if (!steps) test({ files: '', atOnce: 2, minutes: 30, flags: ['--expose-gc'] }, door, ...rest)
 else

@@ -1,4 +1,4 @@
-import { Document, isScalar, Scalar, visit } from 'yaml'
+import { createRequire } from 'node:module'
 import { controlCharacters, escapeInJson } from '../shared/control-characters.ts'
 
 /** A document as JSON that is safe on a terminal: control characters are escaped, which keeps the meaning. */
@@ -6,19 +6,22 @@ export function jsonText(document: unknown, indent?: number): string {
   return escapeInJson(JSON.stringify(document, null, indent))
 }
 
+const require = createRequire(import.meta.url)
+
 /** The same as YAML. Only scalars in double quotes can contain escapes. */
 export function yamlText(document: unknown): string {
+  // Loaded on the first call: the package is more code than all the rest of a command, and a table needs none of it.
+  const { Document, isScalar, Scalar, visit } = require('yaml') as typeof import('yaml')
+  const quote = (scalar: unknown) => {
+    if (isScalar(scalar) && typeof scalar.value === 'string' && scalar.value.search(controlCharacters) >= 0)
+      scalar.type = Scalar.QUOTE_DOUBLE
+  }
   const yaml = new Document(document)
   visit(yaml, {
     Scalar: (_, scalar) => quote(scalar),
     Pair: (_, { key }) => quote(key),
   })
   return String(yaml).replace(controlCharacters, escapeOf)
-}
-
-function quote(scalar: unknown): void {
-  if (isScalar(scalar) && typeof scalar.value === 'string' && scalar.value.search(controlCharacters) >= 0)
-    scalar.type = Scalar.QUOTE_DOUBLE
 }
 
 function escapeOf(character: string): string {

@@ -15,6 +15,7 @@ interface SchedulerSketch {
   readonly log?: Pick<Log, 'warn'>
   readonly usedElsewhere?: () => Elsewhere
   readonly leads?: () => boolean
+  readonly metrics?: Metrics
 }
 
 /** Other instances do nothing. */
@@ -34,10 +35,10 @@ export function aScheduler(
     log = silentLog,
     usedElsewhere = () => usedNowhere,
     leads = () => true,
+    metrics = new Metrics(),
   }: SchedulerSketch = {},
 ): Scheduler {
   current.swap(snapshot)
-  const metrics = new Metrics()
   const around = {
     upstreams,
     loader: { ...quickLoader, ...loader },

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { suite, test } from 'node:test'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, suite, test } from 'node:test'
 import { llamero } from '../../support/cli.ts'
 import { executable } from '../../support/processes.ts'
 
@@ -26,14 +28,23 @@ function loadedBy(line: string): Set<string> {
 }
 
 suite('a command of the CLI', () => {
-  for (const line of ['--help', 'node list', 'status', 'key list', 'config get', 'serve --help'])
-    test(`loads no part of an instance and no checks of documents: ${line}`, () => {
+  const instance = ['app.ts', 'gateway', 'cluster', 'store', 'scheduler', 'winston', 'undici', 'koa']
+  const documents = ['zod', 'yaml', 'diff']
+  for (const [line, ofDocuments] of [
+    ['--help', []],
+    ['node list', []],
+    ['status', []],
+    ['key list', []],
+    ['serve --help', []],
+    // It prints YAML.
+    ['config get', ['yaml', 'diff']],
+  ] as const)
+    test(`loads no part of an instance, and of the packages for documents only what it needs: ${line}`, () => {
       const loaded = loadedBy(line)
       assert.ok(loaded.has('cli'))
-      const heavy = ['app.ts', 'gateway', 'cluster', 'store', 'scheduler', 'winston', 'undici', 'koa', 'zod']
       assert.deepEqual(
-        heavy.filter((each) => loaded.has(each)),
-        [],
+        [...instance, ...documents].filter((each) => loaded.has(each)),
+        ofDocuments,
       )
     })
 
@@ -53,6 +64,36 @@ suite('a command of the CLI', () => {
       assert.match(help.out, new RegExp(`^Usage: llamero ${name}`))
       assert.match((await llamero(`help ${name}`)).out, new RegExp(`^Usage: llamero ${name}`))
     }
+  })
+})
+
+suite('compiled modules are kept for the next command', () => {
+  let cache: string
+  beforeEach(() => {
+    cache = mkdtempSync(join(tmpdir(), 'llamero-cache-'))
+  })
+  afterEach(() => rmSync(cache, { recursive: true }))
+  const folder = () => join(cache, 'llamero', 'compiled')
+
+  /** The files in the folder after one command. */
+  function keptAfterCommand(): string[] {
+    const { NODE_COMPILE_CACHE: _, ...env } = process.env
+    const options = { env: { ...env, XDG_CACHE_HOME: cache } }
+    assert.equal(spawnSync(process.execPath, [executable, 'version'], options).status, 0)
+    return readdirSync(folder(), { recursive: true, encoding: 'utf8' }).sort()
+  }
+
+  test('in a folder of the user', () => {
+    const kept = keptAfterCommand()
+    assert.ok(kept.length > 10, `${kept}`)
+    assert.deepEqual(keptAfterCommand(), kept)
+    assert.equal(statSync(folder()).mode & 0o077, 0)
+  })
+
+  test('but neither written to nor taken from a folder that other users may write to', () => {
+    mkdirSync(folder(), { recursive: true })
+    chmodSync(folder(), 0o777)
+    assert.deepEqual(keptAfterCommand(), [])
   })
 })
 
