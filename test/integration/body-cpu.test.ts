@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { measureBodies } from '../../support/body-cpu.ts'
-import { heavyBodies } from '../../support/heavy-bodies.ts'
+import { measureBodies } from '../support/body-cpu.ts'
+import { heavyBodies } from '../support/heavy-bodies.ts'
 
 const mib = 1024 * 1024
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { apiKeySchema } from '../../../lib/fleet/api-key.ts'
-import { configSchema, routeSchema } from '../../../lib/fleet/config.ts'
-import { readDocument } from '../../../lib/fleet/documents/document.ts'
-import { nodeSchema } from '../../../lib/fleet/node.ts'
-import { CpuReport, cpuMs } from '../../support/cpu.ts'
-import { heavyDocuments, mixedDocument } from '../../support/heavy-documents.ts'
+import { apiKeySchema } from '../../lib/fleet/api-key.ts'
+import { configSchema, routeSchema } from '../../lib/fleet/config.ts'
+import { readDocument } from '../../lib/fleet/documents/document.ts'
+import { nodeSchema } from '../../lib/fleet/node.ts'
+import { CpuReport, cpuMs } from '../support/cpu.ts'
+import { heavyDocuments, mixedDocument } from '../support/heavy-documents.ts'
 
 const schemas = { config: configSchema, node: nodeSchema, route: routeSchema, key: apiKeySchema }
 const kib = 1024
