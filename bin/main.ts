@@ -1,6 +1,9 @@
 import { fileURLToPath } from 'node:url'
 import { runCli } from '../lib/cli/program.ts'
-import { adminToken, editor, SettingsError, settingLines } from '../lib/settings.ts'
+import { adminToken } from '../lib/settings/admin-token.ts'
+import { SettingsError } from '../lib/settings/definitions.ts'
+import { editor } from '../lib/settings/environment.ts'
+import { settingLines } from '../lib/settings/setting-lines.ts'
 import { RealClock } from '../lib/shared/clock.ts'
 import { version } from '../lib/version.ts'
 

@@ -7,15 +7,11 @@ import { defaultConfig } from '../fleet/config.ts'
 import { describeFaults } from '../fleet/documents/contents.ts'
 import { readDocument } from '../fleet/documents/document.ts'
 import { nodeSchema } from '../fleet/node.ts'
-import {
-  exposedFiles,
-  type Flags,
-  isJournal,
-  loadSettings,
-  type Settings,
-  SettingsError,
-  unknownVariables,
-} from '../settings.ts'
+import { SettingsError } from '../settings/definitions.ts'
+import { isJournal } from '../settings/environment.ts'
+import type { Flags } from '../settings/setting-lines.ts'
+import { exposedFiles, loadSettings, type Settings } from '../settings/settings.ts'
+import { unknownVariables } from '../settings/unknown-variables.ts'
 import { RealClock } from '../shared/clock.ts'
 import { messageOf } from '../shared/errors.ts'
 import { createLog } from '../shared/winston.ts'

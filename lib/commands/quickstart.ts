@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { App, Parts } from '../app.ts'
-import { type Flags, settingLines } from '../settings.ts'
+import { type Flags, settingLines } from '../settings/setting-lines.ts'
 import { type Address, formatAddress, isLoopback } from '../shared/net/address.ts'
 import { start, untilStopped } from './serve.ts'
 

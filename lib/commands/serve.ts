@@ -1,13 +1,10 @@
 import { setFlagsFromString } from 'node:v8'
 import { type App, type Parts, startApp } from '../app.ts'
-import {
-  exposedFiles,
-  type Flags,
-  isJournal,
-  loadSettings,
-  SettingsError,
-  unknownVariables,
-} from '../settings.ts'
+import { SettingsError } from '../settings/definitions.ts'
+import { isJournal } from '../settings/environment.ts'
+import type { Flags } from '../settings/setting-lines.ts'
+import { exposedFiles, loadSettings } from '../settings/settings.ts'
+import { unknownVariables } from '../settings/unknown-variables.ts'
 import { messageOf } from '../shared/errors.ts'
 import { priorityOf } from '../shared/winston.ts'
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { adminTokenFile } from '../../lib/settings.ts'
+import { adminTokenFile } from '../../lib/settings/admin-token.ts'
 import { freePort } from '../support/processes.ts'
 import { Program } from './program.ts'
 

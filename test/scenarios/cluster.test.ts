@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { after, before, suite, test } from 'node:test'
-import { adminTokenFile } from '../../lib/settings.ts'
+import { adminTokenFile } from '../../lib/settings/admin-token.ts'
 import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { adminTokenFile } from '../../lib/settings.ts'
+import { adminTokenFile } from '../../lib/settings/admin-token.ts'
 import { seededRandom } from '../../lib/shared/random.ts'
 import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'

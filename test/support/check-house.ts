@@ -23,7 +23,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   'simulation/http': ['shared', 'simulation/ollama-model'],
   'simulation/fleet': ['shared', 'fleet', 'scheduler', 'cluster', 'simulation/ollama-model'],
 }
-const composers = new Set(['app', 'commands', 'app.ts', 'settings.ts', 'start-error.ts', 'version.ts'])
+const composers = new Set(['app', 'commands', 'app.ts', 'settings', 'start-error.ts', 'version.ts'])
 
 /** Files in one folder: more than a reader takes in at a look. */
 const mostFiles = 24

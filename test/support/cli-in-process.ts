@@ -4,7 +4,7 @@ import { PassThrough, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { type CliContext, runCli } from '../../lib/cli/program.ts'
 import { rehearse } from '../../lib/commands/rehearse.ts'
-import { settingLines } from '../../lib/settings.ts'
+import { settingLines } from '../../lib/settings/setting-lines.ts'
 import { RealClock } from '../../lib/shared/clock.ts'
 import { defaultFleetText } from '../../lib/simulation/fleet/fleet-plan.ts'
 

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { schemas } from '../../lib/fleet/document-schemas.ts'
-import { settingReference } from '../../lib/settings.ts'
+import { settingReference } from '../../lib/settings/definitions.ts'
 import { type ErrorCode, type ErrorFacts, errorCodes, ProxyError } from '../../lib/shared/errors.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { runHere } from './cli-in-process.ts'

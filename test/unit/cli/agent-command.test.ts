@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { runCli } from '../../../lib/cli/program.ts'
-import { settingLines } from '../../../lib/settings.ts'
+import { settingLines } from '../../../lib/settings/setting-lines.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
 
 /** Runs `llamero agent …`; `ran` is what the agent was started with. */

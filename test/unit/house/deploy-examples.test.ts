@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
-import { loadSettings } from '../../../lib/settings.ts'
+import { loadSettings } from '../../../lib/settings/settings.ts'
 import { Metrics } from '../../../lib/shared/metrics.ts'
 import { formatAddress } from '../../../lib/shared/net/address.ts'
 

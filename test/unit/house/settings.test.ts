@@ -13,7 +13,9 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
-import { exposedFiles, loadSettings, SettingsError, unknownVariables } from '../../../lib/settings.ts'
+import { SettingsError } from '../../../lib/settings/definitions.ts'
+import { exposedFiles, loadSettings } from '../../../lib/settings/settings.ts'
+import { unknownVariables } from '../../../lib/settings/unknown-variables.ts'
 import { executable } from '../../support/processes.ts'
 
 test('the grace and the drain limit of a stop are durations with a unit, of a day at most', async () => {
