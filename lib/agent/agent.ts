@@ -152,7 +152,7 @@ export class Agent {
     else if (standing === 'withdrawn')
       log.warn('node withdrawn: the local Ollama does not answer', { ...fields, reason })
     else if (standing === 'operator') log.warn("not registered: an operator's document has the name", fields)
-    else log.warn('not registered: another agent has the name', fields)
+    else log.warn('node not registered: another agent has the name', fields)
   }
 }
 

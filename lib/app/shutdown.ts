@@ -62,7 +62,7 @@ export class Shutdown {
     const closed = listener.close()
     await Promise.race([exchanges.idle(), clock.sleep(drainMs, this.#hurry.signal)]).catch(() => {})
     const cut = exchanges.abortAll(new ProxyError('shutting_down'))
-    if (cut > 0) log.warn('requests cut off', { requests: cut })
+    if (cut > 0) log.warn('drain time is over: requests cut off', { requests: cut })
     await Promise.race([exchanges.idle(), clock.sleep(lastErrorMs)])
     return { closed }
   }

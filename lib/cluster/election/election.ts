@@ -155,7 +155,8 @@ export class Election {
 
   /** Gives up leadership, so that another instance can win it at once. This one does not campaign for a period. */
   async stepDown(): Promise<void> {
-    if (this.#state.phase === 'leader') this.#options.log.info('leadership given up', this.#term())
+    if (this.#state.phase === 'leader')
+      this.#options.log.info('stepped down: leadership given up', this.#term())
     await this.#endTerm(this.#options.clock.now() + this.#periodMs)
   }
 
@@ -208,7 +209,7 @@ export class Election {
     if (fence === null || clock.now() >= validUntil) return this.#endTerm(0)
     this.#unregisteredSince = null
     this.#holdTerm({ phase: 'leader', lease, sent, validUntil, fence })
-    this.#options.log.info('leadership won', this.#term())
+    this.#options.log.info('leader elected: this instance leads', this.#term())
     this.#options.changed()
   }
 

@@ -138,7 +138,7 @@ export class Registry {
     this.#record = { lease, text, modified }
     this.#rival = null
     if (wasRegistered) return true
-    log.info('registered', { instance: id })
+    log.info('instance registered', { instance: id })
     registered()
     return true
   }

@@ -73,7 +73,7 @@ export class Session {
       this.#failures = 0
     } catch (error) {
       if (isLeaseGone(error)) this.#held = null
-      if (this.#failures++ === 0) this.#options.log.warn('the lease could not be kept', { error })
+      if (this.#failures++ === 0) this.#options.log.warn('the lease was not renewed: trying again', { error })
     }
   }
 

@@ -32,9 +32,9 @@ export class ClockSkew {
     const wasTold = this.#far >= confirmations
     this.#far = Math.abs(aheadMs) > toleratedMs ? this.#far + 1 : 0
     if (wasTold && this.#far === 0)
-      log.info('the clocks of this machine and of the leader agree again', { leader })
+      log.info('clock skew is over: the clocks of this machine and of the leader agree again', { leader })
     if (!wasTold && this.#far >= confirmations)
-      log.warn('the clocks of this machine and of the leader differ', {
+      log.warn('clock skew: the clocks of this machine and of the leader differ', {
         leader,
         aheadSeconds: Math.round(aheadMs / 1000),
         remedy:

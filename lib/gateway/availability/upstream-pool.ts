@@ -216,7 +216,8 @@ export class UpstreamPool implements FleetAvailability {
   }
 
   #newAvailability(name: string): UpstreamAvailability {
-    const { snapshot, contacts, metrics, clock, random, changed } = this.#options
+    const { snapshot, contacts, metrics, log, clock, random, changed } = this.#options
+    let former: BreakerState = 'closed'
     const availability: UpstreamAvailability = new UpstreamAvailability({
       settings: snapshot.get().config.breaker,
       clock,
@@ -231,6 +232,11 @@ export class UpstreamPool implements FleetAvailability {
         this.#held.get(name)?.upstream.breakerMoved(state)
         metrics.breakerTransitions.inc({ node: name, to: state })
         this.#show(name, state)
+        const { cause } = availability.breaker
+        if (former === 'closed')
+          log.info('circuit breaker open: this instance keeps requests from the node', { node: name, cause })
+        if (state === 'closed') log.info('circuit breaker closed', { node: name })
+        former = state
       },
       onResult: (isGood) => (isGood ? contacts?.answered(name) : contacts?.failed(name)),
       onPanic: () => metrics.panicPicks.inc({ node: name }),

@@ -57,7 +57,9 @@ export class Loads {
       this.#options.log.warn(message, { node: name, model: order.model, seconds, ...fields })
     }
     const hungAfterMs = Math.max(hungMs, hungTimes * expectedS * 1000)
-    const cancelWarning = clock.after(hungAfterMs, () => warn('a model load hangs'))
+    const cancelWarning = clock.after(hungAfterMs, () =>
+      warn('a model load hangs: look at the log of Ollama there'),
+    )
     this.#underWay.set(name, order)
     const [result] = await Promise.allSettled([loader.swap(order)])
     cancelWarning()

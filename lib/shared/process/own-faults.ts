@@ -64,7 +64,7 @@ export class OwnFaults {
       if (clock.now() - at < quietMs) continue
       this.#metAt.delete(resource)
       metrics.ownLack.set({ resource }, 0)
-      log.info('no longer short of a resource', { resource: ownResourceNames[resource] })
+      log.info('this instance is no longer out of a resource', { resource: ownResourceNames[resource] })
     }
   }
 

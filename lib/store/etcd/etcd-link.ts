@@ -208,7 +208,7 @@ export class EtcdLink {
     this.#answered = answered
     const endpoint = this.#endpoint
     if (error && (this.#isAdviceDue(error) || (hasChanged && !answered)))
-      log.warn(answered ? 'etcd refuses' : 'etcd does not answer', { endpoint, error })
+      log.warn(answered ? 'etcd refuses calls' : 'etcd does not answer', { endpoint, error })
     else if (hasChanged && answered) log.info('etcd answers again', { endpoint })
   }
 

@@ -263,7 +263,7 @@ test('of two agents with one name the first owns the node; the second takes over
   await clock.advance(30_000)
   assert.equal(store.value(node), first.document)
   assert.equal(recordIn(store).announce, 'http://10.0.0.1:11434')
-  assert.deepEqual(second.said, ['not registered: another agent has the name'])
+  assert.deepEqual(second.said, ['node not registered: another agent has the name'])
   await first.agent.stop()
   await clock.advance(2500)
   assert.equal(store.value(node), second.document)
@@ -304,7 +304,7 @@ test('a node moves to the new lease while the old one, given up for lost, still 
   assert.notEqual(store.entries.get(node)?.lease, before?.lease)
   await clock.advance(2 * ttlMs)
   assert.equal(store.entries.get(node)?.created, before?.created)
-  assert.deepEqual(said, ['node registered', 'the lease could not be kept'])
+  assert.deepEqual(said, ['node registered', 'the lease was not renewed: trying again'])
   await agent.stop()
 })
 

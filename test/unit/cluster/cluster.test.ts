@@ -135,6 +135,7 @@ test('a change of the leader is a warning on every instance, the first leader is
     told.map(({ level, message, fields }) => [level, message, fields['leader'], fields['former']]),
     [
       ['info', 'leader found', 'a', undefined],
+      ['info', 'leader elected: this instance leads', undefined, undefined],
       ['warn', 'leader changed', 'b', 'a'],
     ],
   )
@@ -477,7 +478,7 @@ test("a clock that differs from the leader's by more than half a minute is logge
     await clock.advance(100)
     b.cluster.start()
     await clock.advance(20_000)
-    const told = () => b.warnings.filter((message) => message.startsWith('the clocks of this machine'))
+    const told = () => b.warnings.filter((message) => message.startsWith('clock skew'))
     const commit = a.link.commit.bind(a.link)
     a.link.commit = (transaction) =>
       commit({
@@ -497,8 +498,8 @@ test("a clock that differs from the leader's by more than half a minute is logge
     await clock.advance(20_000)
     assert.equal(Math.round((await gauge(b.metrics, 'cluster_clock_skew_seconds')) ?? 1), 0)
     assert.deepEqual(
-      b.notes.filter((message) => message.startsWith('the clock')),
-      ['the clocks of this machine and of the leader agree again'],
+      b.notes.filter((message) => message.startsWith('clock skew')),
+      ['clock skew is over: the clocks of this machine and of the leader agree again'],
     )
     await stop(clock, a, b)
   }

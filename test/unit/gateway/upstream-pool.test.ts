@@ -18,7 +18,11 @@ function arrange(snapshot: Snapshot, random: Random = () => 0.5) {
   const metrics = new Metrics()
   const changed = () => scheduler.refresh()
   const warnings: string[] = []
-  const log = { info: () => {}, warn: (message: string) => void warnings.push(message) }
+  const infos: string[] = []
+  const log = {
+    info: (message: string, fields: object = {}) => void infos.push(`${message} ${JSON.stringify(fields)}`),
+    warn: (message: string) => void warnings.push(message),
+  }
   const upstreams = new UpstreamPool({
     snapshot: current,
     via: new Via('x'),
@@ -49,7 +53,7 @@ function arrange(snapshot: Snapshot, random: Random = () => 0.5) {
     (await metrics.breakerState.get()).values.flatMap(({ labels, value }) =>
       labels.node === node && value === 1 ? [labels.state] : [],
     )
-  return { current, clock, upstreams, scheduler, acquire, upstream, settle, panics, gauge, warnings }
+  return { current, clock, upstreams, scheduler, acquire, upstream, settle, panics, gauge, infos, warnings }
 }
 
 /** Takes slots until the next request must wait; that one counts as queued. */
@@ -125,6 +129,19 @@ suite('a node that returns', () => {
     await returning.clock.advance(15_000)
     returning.current.swap(nodes('up'))
     assert.equal(returning.upstreams.availabilityOf('a', 'm:latest').limit, Number.POSITIVE_INFINITY)
+  })
+
+  test('is logged once when its breaker opens and once when it closes, not at each trial between', async () => {
+    const fleet = arrange(one(4))
+    await fleet.settle('a', 'refused')
+    await fleet.clock.advance(5000)
+    await fleet.settle('a', 'bad')
+    await fleet.clock.advance(15_000)
+    await fleet.settle('a', 'good')
+    assert.deepEqual(fleet.infos, [
+      'circuit breaker open: this instance keeps requests from the node {"node":"a","cause":"refused"}',
+      'circuit breaker closed {"node":"a"}',
+    ])
   })
 
   test('has every slot at once when slow start is off', async () => {

@@ -45,7 +45,7 @@ suite('the log of model loads', () => {
     await clock.advance(59_000)
     assert.deepEqual(warnings, [])
     await clock.advance(241_000)
-    assert.deepEqual(warnings, [of('a model load hangs', 60)])
+    assert.deepEqual(warnings, [of('a model load hangs: look at the log of Ollama there', 60)])
     end.resolve({ loadS: 300 })
     await clock.advance(300_000)
     assert.equal(warnings.length, 1)
@@ -56,7 +56,7 @@ suite('the log of model loads', () => {
     await clock.advance(299_000)
     assert.deepEqual(warnings, [])
     await clock.advance(1000)
-    assert.deepEqual(warnings, [of('a model load hangs', 300)])
+    assert.deepEqual(warnings, [of('a model load hangs: look at the log of Ollama there', 300)])
   })
 
   test('says that a load failed, why, and after how long', async () => {

@@ -87,7 +87,7 @@ suite('what an instance lacks', () => {
     await clock.advance(5000)
     assert.equal(faults.reason, null)
     assert.deepEqual(await lacks(), [])
-    assert.equal(lines.at(-1)?.message, 'no longer short of a resource')
+    assert.equal(lines.at(-1)?.message, 'this instance is no longer out of a resource')
     faults.stop()
   })
 
