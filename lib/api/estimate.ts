@@ -27,6 +27,7 @@ export const exclusions = [
   'down',
   'weight',
   'tried',
+  'capability',
   'labels',
   'no-model',
   'breaker',

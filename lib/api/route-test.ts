@@ -6,13 +6,14 @@ import { seenHealths } from './nodes.ts'
 
 const routeTestAnswer = z.object({
   asked: z.string().describe('the requested model, by its canonical name'),
+  path: z.string().exactOptional().describe('path of the request on the data listener'),
   tenant: z.string(),
   route: z.string().nullable().describe('name of the route that matches; null: none'),
   wanted: z.array(z.string()).describe('the models to try, in order'),
   labels: z.record(z.string(), z.string()).describe('labels that the route requires of nodes'),
   class: z.string().describe('priority class'),
   model: z.string().nullable().describe('the model that would answer; null: no node has any of them'),
-  num_ctx: z.int().nullable().describe("requested context in tokens; null: the node's own"),
+  num_ctx: z.int().nullable().describe("requested context in tokens; null: the node's own, as always on /v1"),
   panic: z
     .boolean()
     .describe('whether breakers and advice are ignored, because they exclude most nodes that have the model'),
@@ -57,12 +58,17 @@ export const routeTestEndpoints = {
     body: {
       fields: z.strictObject({
         model: z.string(),
+        path: z.string().default('/api/chat').describe('path of the request on the data listener'),
         tenant: z.string().default('anonymous'),
         class: className.exactOptional().describe('priority class of the key'),
-        num_ctx: z.int().min(1).exactOptional().describe('tokens of context that the request asks for'),
+        num_ctx: z
+          .int()
+          .min(1)
+          .exactOptional()
+          .describe('tokens of context that the request asks for; only paths of /api know it'),
       }),
     },
     answer: { json: routeTestAnswer },
-    errors: ['bad_model'],
+    errors: ['bad_model', 'invalid', 'lacks_capability', 'unknown_path'],
   },
 } as const satisfies Endpoints

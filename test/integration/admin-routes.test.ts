@@ -134,6 +134,15 @@ suite('routes in the admin API', () => {
     await call('PATCH', 'nodes/node-0', { state: 'active' })
   })
 
+  test('a test of a path says what its requests would meet, or why they meet nothing', async () => {
+    const ask = async (path: string) => (await call('POST', 'routes/test', { model: 'm:1b', path })).body
+    assert.equal((await ask('/v1/messages')).path, '/v1/messages')
+    assert.equal((await ask('/v1/systemone')).error.code, 'lacks_capability')
+    assert.equal((await ask('/v1/nothing')).error.code, 'unknown_path')
+    assert.match((await ask('/api/show')).error.message, /not placed by their model/)
+    assert.equal((await ask('/api/tags')).error.code, 'method_not_allowed')
+  })
+
   test("a test tells the route's class and the labels it demands; a class that is not there is the default, with a warning", async () => {
     const told = async (question: object) => {
       const { labels, class: named } = await explain({ model: 'm:1b', ...question })
@@ -171,6 +180,10 @@ suite('routes in the admin API', () => {
     assert.deepEqual(await others({}), [null, false, used])
     await inForce('chat', { options: { num_ctx: { max: 2048 } } })
     assert.deepEqual(await others({ num_ctx: 8192 }), [2048, false, used])
+    assert.deepEqual(await others({ num_ctx: 8192, path: '/api/embed' }), [2048, false, used])
+    // A request on /v1 cannot ask for a context, and gets none from a route.
+    for (const path of ['/v1/chat/completions', '/v1/messages', '/v1/responses', '/v1/embeddings'])
+      assert.deepEqual(await others({ num_ctx: 8192, path }), [null, false, used], path)
     assert.equal((await call('POST', 'routes/test', { model: 'm:1b', num_ctx: 0 })).status, 422)
   })
 })

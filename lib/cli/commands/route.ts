@@ -24,15 +24,17 @@ export function fillRoute(route: Command, invocation: Invocation): void {
   withOutput(withTimeout(route.command('test [model]')))
     .description('explain where a request for a model would go now; sends nothing')
     .option('--model <model>', 'the model, in place of the argument')
+    .option('--path <path>', 'the path of the request (default: /api/chat)')
     .option('--tenant <tenant>', 'tenant of the request')
     .option('--class <class>', 'the priority class of the key')
-    .option('--num-ctx <tokens>', 'options.num_ctx of the request', tokenCount)
+    .option('--num-ctx <tokens>', 'options.num_ctx of the request; only paths of /api know it', tokenCount)
     .addHelpText(
       'after',
       `${termsHelp}
 
 Examples:
   llamero route test llama3.2:3b
+  llamero route test llama3.2:3b --path /v1/chat/completions
   llamero route test --model llama3.2:3b --tenant web --class interactive --num-ctx 8192`,
     )
     .action((model, options) => test(invocation, model, options))
@@ -84,6 +86,7 @@ async function set(
 
 interface TestOptions extends RequestOptions {
   readonly model?: string
+  readonly path?: string
   readonly numCtx?: number
   readonly tenant?: string
   readonly class?: string
@@ -93,12 +96,12 @@ interface TestOptions extends RequestOptions {
 async function test(
   invocation: Invocation,
   argument: string | undefined,
-  { model: named, tenant, class: ofKey, numCtx: num_ctx, output, timeout }: TestOptions,
+  { model: named, path, tenant, class: ofKey, numCtx: num_ctx, output, timeout }: TestOptions,
 ): Promise<void> {
   const model = argument ?? named
   if (model === undefined || (argument !== undefined && named !== undefined))
     throw new CliFailure(exits.usage, 'name one model, as the argument or with --model')
-  const body = { model, tenant, class: ofKey, num_ctx }
+  const body = { model, path, tenant, class: ofKey, num_ctx }
   const answer = await invocation.admin(timeout).send({ method: 'post', path: '/routes/test', body })
   invocation.terminal.show(answer, output, (look) => routeTestView(answer, look))
   if (answer.refusal === 'no-model')

@@ -63,6 +63,7 @@ const exclusionTexts: Readonly<Record<string, string>> = {
   weight: 'weight 0',
   labels: 'lacks a label that the route requires',
   tried: 'has failed this request already',
+  capability: 'its Ollama cannot do this with the model',
   breaker: 'breaker open',
   'no-model': 'does not have the model',
   full: 'full',

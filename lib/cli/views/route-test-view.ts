@@ -3,11 +3,14 @@ import { pairs } from '../terminal/format.ts'
 import { type Column, facts, type TableLook, table } from '../terminal/table.ts'
 import { candidateTable, exclusionText, expectation } from './estimate-view.ts'
 
+/** The path of a test that names none; an older instance knows no other. */
+const defaultPath = '/api/chat'
+
 type Row = RouteTestAnswer['nodes'][number]
 
 /** The output of `route test`: the route and the model it leads to, a verdict on each node, and the choice. */
 export function routeTestView(answer: RouteTestAnswer, look: TableLook): string {
-  const { asked, tenant, route, wanted, num_ctx, panic, nodes, choice } = answer
+  const { asked, path = defaultPath, tenant, route, wanted, num_ctx, panic, nodes, choice } = answer
   const labels = pairs(answer.labels ?? {})
   const columns: readonly Column<Row>[] = [
     { title: 'NODE', cell: ({ name }) => name },
@@ -18,7 +21,7 @@ export function routeTestView(answer: RouteTestAnswer, look: TableLook): string 
   ]
   const head = facts(
     [
-      ['asked', `${asked}, by tenant ${tenant}`],
+      ['asked', `${asked}, by tenant ${tenant}${path === defaultPath ? '' : `, on ${path}`}`],
       ['route', route ?? 'none matches'],
       ['models', wanted.join(', then ')],
       ['model', modelLine(answer)],

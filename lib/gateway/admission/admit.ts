@@ -9,7 +9,7 @@ import type { RequestBody } from '../body/streaming-body.ts'
 import type { Caller } from '../http/authenticate.ts'
 import type { Exchange } from '../http/exchange.ts'
 import type { ForwardEndpoint } from '../http/find-endpoint.ts'
-import { modelWith, nodesWithout } from './capable-models.ts'
+import { capabilityFor, modelWith, unableNodes } from './capable-models.ts'
 import { prefixesOf, promptTokens, sessionOf } from './conversation.ts'
 import { callerPolicyOf, chooseModel, type ModelChoice } from './model-routing.ts'
 import { adjustOptions } from './request-options.ts'
@@ -50,12 +50,12 @@ export function admit(
   snapshot: Snapshot,
 ): AdmittedRequest {
   const { model, stream } = scanned
-  const capability = capabilities[endpoint.api]
+  const capability = capabilityFor(endpoint.api)
   if (!model && capability === undefined) throw new ProxyError('missing_model')
   const name = model?.value ?? modelWith(capability ?? '', caller, snapshot)
   const choice = inWordsOf(endpoint.api, () => chooseModel(name, caller, snapshot))
   const { asked, model: chosen, route, isFallback } = choice
-  const unable = capability === undefined ? noNodes : nodesWithout(capability, chosen, snapshot)
+  const unable = unableNodes(endpoint.api, chosen, snapshot)
   const { edits, adjusted, variant, maxTokens, unloads } = adjustOptions(bytes, scanned, endpoint.api, {
     callers: callerPolicyOf(caller, snapshot),
     isAdmin: caller.mayManage,
@@ -92,9 +92,6 @@ function namedBy({ asked, model, route, isFallback }: ModelChoice): string {
   if (!isFallback) return model
   return route?.model ? (canonicalName(route.model) ?? route.model) : asked
 }
-
-/** The capability that a model needs, for an API with requests that name no model. */
-const capabilities: Readonly<Partial<Record<Api, string>>> = { ollama_systemone: 'decision' }
 
 function named(bytes: Buffer, body: Scanned, model: string): Edit[] {
   return editsOf(bytes, body, { set: new Map([['model', JSON.stringify(model)]]) })

@@ -1,4 +1,5 @@
 import { claims } from '../../fleet/models/capabilities.ts'
+import type { Api } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Caller } from '../http/authenticate.ts'
@@ -24,19 +25,24 @@ export function modelWith(capability: string, caller: Caller, snapshot: Snapshot
   return best.name
 }
 
+/** The capability that a model needs, for an API with requests that name no model. */
+const capabilities: Readonly<Partial<Record<Api, string>>> = { ollama_systemone: 'decision' }
+
+export function capabilityFor(api: Api): string | undefined {
+  return capabilities[api]
+}
+
 const none: ReadonlySet<string> = new Set()
 
 /**
- * Nodes with a model that, by their own capability lists, cannot serve the request: mostly their Ollama is too old.
- * Empty when no node lists capabilities.
+ * Nodes with a model that, by their own capability lists, cannot serve requests of an API: mostly their Ollama is too
+ * old. Empty when the API needs no capability, or no node lists any.
  *
  * @throws ProxyError `lacks_capability` when no node can.
  */
-export function nodesWithout(
-  capability: string,
-  model: string,
-  { models, nodes }: Snapshot,
-): ReadonlySet<string> {
+export function unableNodes(api: Api, model: string, { models, nodes }: Snapshot): ReadonlySet<string> {
+  const capability = capabilities[api]
+  if (capability === undefined) return none
   const holders = (models.get(model)?.holders ?? []).flatMap((name) => nodes.get(name) ?? [])
   const areListed = holders.some(({ status }) =>
     status?.models.some(({ name, capabilities }) => name === model && capabilities !== undefined),

@@ -67,7 +67,7 @@ const namesByApi = new Map<Api, FieldNames>()
 
 /** The fields that a scan must find for `adjustOptions`: at the top, and in `options`. */
 export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
-  if (isNative(api)) return [nativeNames, optionNames]
+  if (takesOptions(api)) return [nativeNames, optionNames]
   const known = namesByApi.get(api)
   if (known) return [known]
   const more = [limitFields[api] ?? [], withServerTools.has(api) ? 'tools' : []].flat()
@@ -82,7 +82,7 @@ export function namesFor(api: Api): readonly [FieldNames, FieldNames?] {
  * @throws ProxyError `option_refused`; `bad_json` for an object or array where no such thing may stand.
  */
 export function adjustOptions(bytes: Buffer, body: Scanned, api: Api, policy: OptionPolicy): Adjustment {
-  if (isNative(api)) return adjustNative(bytes, body, api, policy)
+  if (takesOptions(api)) return adjustNative(bytes, body, api, policy)
   const limit = limitFields[api]
   const set = new Map<string, string>()
   // Anthropic's API requires the field: the node refuses a request without it.
@@ -332,6 +332,7 @@ function written(prefix: string, set: ReadonlyMap<string, string>): string[] {
   return [...set].map(([name, text]) => `${prefix}${name}=${text}`)
 }
 
-function isNative(api: Api): boolean {
+/** Whether requests have Ollama's `options`, and so may choose a context. */
+export function takesOptions(api: Api): boolean {
   return api.startsWith('ollama_') && api !== 'ollama_systemone'
 }
