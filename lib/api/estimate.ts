@@ -31,6 +31,8 @@ export const exclusions = [
   'labels',
   'no-model',
   'breaker',
+  'frozen',
+  'refused',
   'busy',
   'full',
   'variant',

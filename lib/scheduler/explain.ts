@@ -16,7 +16,7 @@ interface NodeExplanation {
    * Why the node is passed over now; null: it could take the request, if need be after a load. `variant`: its runner of
    * the model is in use with other options. `swap`: a model swap is under way there.
    */
-  readonly barrier: Unfitness | 'breaker' | 'busy' | 'full' | 'variant' | 'swap' | null
+  readonly barrier: Unfitness | 'breaker' | 'frozen' | 'refused' | 'busy' | 'full' | 'variant' | 'swap' | null
   /** Requests of this instance for the model that run on it. */
   readonly running: number
   /** Whether the model is in its memory; `other`: with other options. */
@@ -99,6 +99,7 @@ function barrierBy(
 ): NodeExplanation['barrier'] {
   if (health === 'down' && !panic) return 'down'
   if (barrier === null || barrier === 'busy') return barrier
+  if (barrier === 'frozen' || barrier === 'refused') return barrier
   return panic && barrier === 'ejected' ? null : 'breaker'
 }
 

@@ -186,7 +186,7 @@ test('route test takes a context size, and explains an excluded node with anothe
   const asked = await llamero('route test gpt-4 --path /v1/messages', { url: onV1.url })
   assert.deepEqual(onV1.received[0]?.body, { model: 'gpt-4', path: '/v1/messages' })
   assert.match(asked.out, /^asked +gpt-4:latest, by tenant web, on \/v1\/messages$/m)
-  assert.match(out, /^panic +breakers are open on more than half of the nodes/m)
+  assert.match(out, /^panic +most nodes that have the model are unhealthy/m)
   assert.match(out, /^a +excluded +its runner of the model is in use with other options /m)
   assert.match(out, /^b +chosen +has the model loaded with other options /m)
   assert.equal((await llamero('route test gpt-4 --num-ctx 0', { url })).code, 2)

@@ -129,6 +129,9 @@ suite('a node that, before the first byte,', () => {
       await using pair = await ask(serve, { withHealthy: true })
       assert.match(await pair.send(), /^HTTP\/1.1 200 OK[\s\S]*x-llamero-attempts: 2[\s\S]*"healthy":true/)
       assert.deepEqual(pair.gateway.scheduler.summary(), { running: {}, queued: 0 })
+      const { node, failed } = pair.gateway.lines.find(({ message }) => message === 'request')?.fields ?? {}
+      assert.equal(node, 'good')
+      assert.match(String(failed), /^bad: [a-z0-9-]+: ./, 'the log names the node that failed, and how')
     })
   }
 

@@ -65,6 +65,8 @@ const exclusionTexts: Readonly<Record<string, string>> = {
   tried: 'has failed this request already',
   capability: 'its Ollama cannot do this with the model',
   breaker: 'breaker open',
+  frozen: 'frozen: it accepts connections and answers nothing',
+  refused: 'it refuses connections',
   'no-model': 'does not have the model',
   full: 'full',
   variant: 'its runner of the model is in use with other options',

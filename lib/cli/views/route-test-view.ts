@@ -43,7 +43,7 @@ export function routeTestView(answer: RouteTestAnswer, look: TableLook): string 
 }
 
 const panicLine =
-  'breakers are open on more than half of the nodes that have the model, so nodes with an open breaker are used too'
+  'most nodes that have the model are unhealthy, so those that failed requests are used too; those that refuse connections are not'
 
 function modelLine({ wanted, model }: RouteTestAnswer): string {
   if (model === null) return 'none: no node has any of them'

@@ -13,7 +13,7 @@ import type { UpstreamFailure } from '../response/outcome.ts'
 import { CapabilityCheck } from './capability-check.ts'
 import { embeddingFault, namingModel } from './embedding-fault.ts'
 import { judgeFailure } from './failure-policy.ts'
-import { failRequest, provesDown, reasonOf } from './final-failure.ts'
+import { failRequest, failureLine, provesDown, reasonOf } from './final-failure.ts'
 import { LoadFailed } from './model-loader.ts'
 import { rejectionOf } from './rejection.ts'
 import { RetryBudget } from './retry-budget.ts'
@@ -81,7 +81,7 @@ export class Dispatch {
             : await this.#attempts.run(request, granted)
       else if (!(await this.#waitsForNode(request))) break
       if (!failure) return
-    } while (await this.#canRetry(request, failure))
+    } while (await this.#retries(request, failure))
     if (!failure) return
     if (provesDown(failure, snapshot.nodes.get(exchange.trace.node))) {
       const holders = holdersText(spec, snapshot, upstreams)
@@ -120,6 +120,15 @@ export class Dispatch {
       if (failure && error instanceof ProxyError) return null
       throw error
     }
+  }
+
+  /** Whether the request is tried again; then the failure is only logged. */
+  async #retries(request: ActiveRequest, failure: UpstreamFailure): Promise<boolean> {
+    const { trace } = request.exchange
+    const line = failureLine(trace.node, failure)
+    if (!(await this.#canRetry(request, failure))) return false
+    trace.failed = [...trace.failed, line]
+    return true
   }
 
   async #canRetry(request: ActiveRequest, failure: UpstreamFailure): Promise<boolean> {

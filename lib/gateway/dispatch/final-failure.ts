@@ -7,6 +7,7 @@ import type { Exchange } from '../http/exchange.ts'
 import { endAfterBody } from '../http/finish-response.ts'
 import { replacementFor } from '../response/not-ollama.ts'
 import type { NodeFailed, Refused, UpstreamFailure } from '../response/outcome.ts'
+import { textOf } from './failure-policy.ts'
 import { faultText, retrySecondsOf } from './fault-text.ts'
 
 /**
@@ -63,6 +64,12 @@ function errorOf({ fault, cause }: NodeFailed, retryAfterS: number | null): Prox
 /** Why an attempt failed; a metric label. */
 export function reasonOf(failure: UpstreamFailure): string {
   return failure.kind === 'node-failed' ? failure.fault : `status-${failure.status}`
+}
+
+/** One failed attempt in one line, for the log. */
+export function failureLine(node: string, failure: UpstreamFailure): string {
+  const said = failure.kind === 'node-failed' ? failure.cause.message : textOf(failure.body)
+  return `${node}: ${reasonOf(failure)}${said ? `: ${said}` : ''}`
 }
 
 /**

@@ -14,6 +14,7 @@ export interface TokenUsage {
 }
 
 export const noTokens: TokenUsage = { input: 0, output: 0 }
+const noneFailed: readonly string[] = []
 
 /** The caller closed the connection. All work for its request ends. */
 export class ClientGone extends Error {
@@ -36,6 +37,8 @@ export interface Trace {
   /** Id of the job that carries the request out; empty without one. */
   job: string
   attempts: number
+  /** The attempts that failed before the last one: node and reason of each, for the log. */
+  failed: readonly string[]
   queuedMs: number
   /** Milliseconds from the start to the first byte of the answer, or null. */
   firstByteMs: number | null
@@ -108,6 +111,7 @@ export function openExchange(
       reason: '',
       job: '',
       attempts: 0,
+      failed: noneFailed,
       queuedMs: 0,
       firstByteMs: null,
       contentType: '',

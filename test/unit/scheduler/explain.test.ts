@@ -79,9 +79,9 @@ test('without a free slot the explanation says whether waiting helps', async () 
   assert.deepEqual(scheduler.summary(), { running: { busy: 1 }, queued: 0 }, 'nothing was taken')
 })
 
-test('in panic ejected nodes are possible, and nodes that refuse connections are not (P7)', () => {
+test('in panic ejected nodes are possible, and nodes that refuse connections or answer nothing are not (P7)', () => {
   const scheduler = aScheduler(aLoadedFleet({ nodes: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] }), {
-    upstreams: upstreamsWith({ a: 'ejected', b: 'refused', c: 'refused' }),
+    upstreams: upstreamsWith({ a: 'ejected', b: 'refused', c: 'frozen' }),
     clock,
   })
   const { pick, panic, perNode } = scheduler.explain(anAsk())
@@ -89,6 +89,6 @@ test('in panic ejected nodes are possible, and nodes that refuse connections are
   assert.ok('node' in pick && pick.node.name === 'a')
   assert.deepEqual(
     perNode.map(({ barrier }) => barrier),
-    [null, 'breaker', 'breaker'],
+    [null, 'refused', 'frozen'],
   )
 })
