@@ -10,7 +10,7 @@ const lookEveryMs = 1000
 
 /**
  * How long a node must be seen idle before it counts as drained: an instance takes up to 1 s to learn of the cordon and
- * publishes its load once a second (docs/etcd.md#key-layout), so a single zero proves nothing.
+ * publishes its load once a second (docs/architecture.md#keys-in-the-store), so a single zero proves nothing.
  */
 const quietMs = 3000
 
