@@ -1,4 +1,5 @@
 import type { SimulateOptions } from '../cli/cli-context.ts'
+import { canonicalName } from '../fleet/documents/names.ts'
 import { quickstartModels } from '../simulation/http/disk/model-definition.ts'
 import { SimulatedNode } from '../simulation/http/simulated-node.ts'
 
@@ -11,15 +12,14 @@ interface Streams {
 export async function simulateNode(options: SimulateOptions, { stdout, stderr }: Streams): Promise<number> {
   const { name, port, speed, slots } = options
   const known = quickstartModels.map((model) => model.name)
-  const unknown = options.models.filter((model) => !known.includes(model))
+  const wanted = options.models.map((model) => canonicalName(model) ?? model)
+  const unknown = wanted.filter((model) => !known.includes(model))
   if (unknown.length > 0) {
     stderr.write(`error: no simulated model ${unknown.join(', ')}\n  hint: there are ${known.join(', ')}\n`)
     return 2
   }
   const models =
-    options.models.length === 0
-      ? quickstartModels
-      : quickstartModels.filter((model) => options.models.includes(model.name))
+    wanted.length === 0 ? quickstartModels : quickstartModels.filter((model) => wanted.includes(model.name))
   const node = await SimulatedNode.start({ name, port, models, speed, numParallel: slots }).catch(
     (error: Error) => error,
   )

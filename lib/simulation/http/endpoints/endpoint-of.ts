@@ -9,6 +9,7 @@ import { readResponses } from '../dialects/responses-request.ts'
 import type { Machine, NodeExchange } from '../machine.ts'
 import { Refusal, RunnerFailure } from '../refusal.ts'
 import { create, readCreate } from './create.ts'
+import { decide, hasDecisions, readDecision } from './decision.ts'
 import {
   embed,
   embeddingList,
@@ -62,6 +63,7 @@ const endpoints: Readonly<Record<string, Methods>> = {
   '/v1/embeddings': { POST: taking(readEmbeddingList, local(embeddingList), openaiErrors) },
   '/v1/responses': { POST: generating(readResponses, responses, openaiErrors) },
   '/v1/messages': { POST: generating(readMessages, messages, anthropicErrors) },
+  '/v1/systemone': { POST: where(hasDecisions, taking(readDecision, local(decide), nativeErrors)) },
   '/v1/models': { GET: modelList },
   '/v1/audio/transcriptions': { POST: taking(readTranscription, transcribe, openaiErrors) },
 }
@@ -110,6 +112,12 @@ function unescaped(text: string): string {
 
 function plain(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Handler {
   return (_machine, { reply }) => reply.whole(status, { type: 'text/plain', text }, headers)
+}
+
+/** A path that only some versions of Ollama have. */
+function where(isThere: (machine: Machine) => boolean, handler: Handler): Handler {
+  return (machine, exchange) =>
+    (isThere(machine) ? handler : plain(404, '404 page not found'))(machine, exchange)
 }
 
 /** gin's RedirectTrailingSlash: 307 keeps the method of a request with a body. */
