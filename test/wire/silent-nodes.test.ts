@@ -44,14 +44,25 @@ async function aNode(): Promise<Mutable> {
 }
 
 /** Nodes a (chosen first) and b, both with model m in memory. */
-async function arrange({ names = ['a', 'b'], loaded = ['m:latest'], config = {} } = {}) {
+async function arrange({
+  names = ['a', 'b'],
+  loaded = ['m:latest'],
+  loadedOn,
+  config = {},
+}: {
+  names?: string[]
+  loaded?: string[]
+  /** Nodes that have it in memory; all by default. */
+  loadedOn?: string[]
+  config?: object
+} = {}) {
   const nodes = await Promise.all(names.map(aNode))
   const snapshot = aSnapshot({
     nodes: nodes.map(({ node }, index) => ({
       name: names[index] ?? '',
       url: node.url,
       models: ['m:latest'],
-      loaded,
+      loaded: (loadedOn ?? names).includes(names[index] ?? '') ? loaded : [],
       slots: 8,
       weight: index === 0 ? 50 : 1,
     })),
@@ -413,6 +424,71 @@ suite('a node that is frozen: it takes connections and answers nothing', () => {
     await eventually(() => gateway.lines.some(({ message }) => message === frozen), 'it is told')
     gateway.current.swap(snapshot)
     assert.equal((await answer).node, 'b')
+  })
+
+  for (const stream of [true, false])
+    for (const loaded of [['m:latest'], []]) {
+      const kind = `${stream ? 'streamed' : 'whole'}, ${loaded.length > 0 ? 'in memory' : 'on disk'}`
+
+      test(`is left for one that answers, not for another frozen one: ${kind} (305)`, async () => {
+        await using fleet = await arrange({ names: ['a', 'b', 'c'], loaded })
+        const { gateway, nodes } = fleet
+        for (const each of nodes.slice(0, 2)) each.isFrozen = true
+        const since = performance.now()
+        const answers = await Promise.all([1, 2, 3, 4].map(() => ask(gateway, { stream })))
+        for (const { status, node } of answers) assert.deepEqual([status, node], [200, 'c'])
+        assert(performance.now() - since < ms(11_000), `${(performance.now() - since) / scale} ms`)
+      })
+
+      test(`keeps its requests while all are frozen: ${kind} (305)`, async () => {
+        await using fleet = await arrange({ names: ['a', 'b', 'c'], loaded })
+        const { gateway, nodes } = fleet
+        for (const each of nodes) each.isFrozen = true
+        const waiting = [1, 2, 3, 4].map(() => ask(gateway, { stream }))
+        await sleep(ms(30_000))
+        for (const each of nodes) each.isFrozen = false
+        const since = performance.now()
+        for (const { status, text } of await Promise.all(waiting)) assert.equal(status, 200, text)
+        assert(performance.now() - since < ms(8000), `${(performance.now() - since) / scale} ms`)
+      })
+    }
+
+  for (const stream of [true, false])
+    test(`keeps its requests while all are frozen, also if they left it for being slow: ${stream ? 'streamed' : 'whole'} (305)`, async () => {
+      await using fleet = await arrange({ names: ['a', 'b', 'c'], loadedOn: ['a'] })
+      const { gateway, nodes } = fleet
+      await warmUp(gateway, { stream })
+      for (const each of nodes) each.isFrozen = true
+      const waiting = [1, 2, 3, 4].map(() => ask(gateway, { stream }))
+      await sleep(ms(30_000))
+      for (const each of nodes) each.isFrozen = false
+      for (const { status, text } of await Promise.all(waiting)) assert.equal(status, 200, text)
+    })
+
+  for (const stream of [true, false])
+    test(`gets a request again whose connection did not survive: ${stream ? 'streamed' : 'whole'} (304)`, async () => {
+      await using fleet = await arrange({ names: ['a'] })
+      const { gateway, nodes } = fleet
+      const [a] = nodes
+      Object.assign(a, { isFrozen: true, isMute: true })
+      const waiting = ask(gateway, { stream })
+      await eventually(() => gateway.lines.some(({ message }) => message === frozen), 'it is told')
+      Object.assign(a, { isFrozen: false, isMute: false })
+      const since = performance.now()
+      const { status, attempts } = await waiting
+      assert.deepEqual([status, attempts], [200, 2])
+      assert(performance.now() - since < ms(10_000), `${(performance.now() - since) / scale} ms`)
+    })
+
+  test('sends a request again once only, however often it freezes (304)', async () => {
+    await using fleet = await arrange({ names: ['a'] })
+    const { gateway, nodes } = fleet
+    const [a] = nodes
+    // Its status routes take longer than a node may be silent, and its answers longer than a connection is given.
+    Object.assign(a, { statusMs: ms(8000), delayMs: ms(40_000) })
+    const { status, attempts } = await ask(gateway, { stream: false })
+    assert.equal(status, 200)
+    assert(attempts <= 2, `${attempts} attempts`)
   })
 
   test('differs from a busy one with status routes of 1.5 s and responses of 14 s (302)', async () => {

@@ -13,6 +13,8 @@ const whileFrozenMs = 5000
 const frozenTicks = 10
 /** Ticks until paused responses are given up: with the silence before, 25 s as for a lost connection. */
 const stalledTicks = 44
+/** Ticks after which a node is in doubt: it may be frozen, and requests that left a frozen node go elsewhere if they can. */
+const doubtfulTicks = 3
 /** Ticks after which the time of a response says more about the trouble of the node than about the request. */
 const troubledTicks = 5
 /** The same for a connection that does not come up, in milliseconds. */
@@ -76,6 +78,11 @@ export class Reachability {
     return this.#isFrozen
   }
 
+  /** Whether a check has had no answer for longer than a busy node takes. */
+  get isDoubtful(): boolean {
+    return this.#isFrozen || this.#ticks >= doubtfulTicks
+  }
+
   /** When a check was last seen answered, in monotonic milliseconds. */
   get repliedAt(): number {
     return this.#repliedAt
@@ -94,8 +101,12 @@ export class Reachability {
     this.#options.lost()
   }
 
-  /** To be called every half second. */
-  tick(now: number): void {
+  /**
+   * To be called every half second.
+   *
+   * @param isWanted the node is to be checked even if no request waits there.
+   */
+  tick(now: number, isWanted = false): void {
     this.#listen(now)
     const isLate = this.#isConnecting && now >= this.#checkedAt + troubledMs
     if (this.#isLost || isLate || this.#ticks >= troubledTicks) this.#troubledAt = now
@@ -105,7 +116,7 @@ export class Reachability {
     }
     const periodMs = this.#isFrozen ? whileFrozenMs : everyMs
     if (this.#isConnecting || now < this.#checkedAt + periodMs) return
-    const address = this.#options.address(now, this.#isLost || this.#unanswered.length > 0)
+    const address = this.#options.address(now, isWanted || this.#isLost || this.#unanswered.length > 0)
     if (address) void this.#check(address, now)
   }
 

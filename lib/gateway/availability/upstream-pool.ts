@@ -31,6 +31,9 @@ const tickMs = 500
 /** Milliseconds that the connection of a check may take. */
 const longestConnectMs = 2000
 
+/** Nodes that are checked because another one seems to freeze. */
+const mostChecked = 32
+
 /** Milliseconds between two equal warnings about a node. */
 const warnMs = 60_000
 
@@ -106,6 +109,16 @@ export class UpstreamPool implements FleetAvailability {
   isUnresponsive(node: string): boolean {
     const upstream = this.#held.get(node)?.upstream
     return upstream !== undefined && (upstream.isLost || upstream.isFrozen)
+  }
+
+  /** The same, or a check of the node has had no answer for a while. */
+  isInDoubt(node: string): boolean {
+    return this.isUnresponsive(node) || this.#held.get(node)?.upstream.isDoubtful === true
+  }
+
+  /** Nodes that may be frozen. */
+  get doubtful(): string[] {
+    return [...this.#held].flatMap(([name, { upstream }]) => (upstream.isDoubtful ? [name] : []))
   }
 
   /** Closes every socket to every node. */
@@ -196,9 +209,28 @@ export class UpstreamPool implements FleetAvailability {
   #tickLater(): () => void {
     const { clock } = this.#options
     return clock.after(tickMs, () => {
-      for (const { upstream } of this.#held.values()) upstream.tick(clock.now())
+      this.#tick(clock.now())
       this.#cancelTick = this.#tickLater()
     })
+  }
+
+  /**
+   * Nodes often freeze together, as when their network does. While one seems to, others are checked too: a request that
+   * leaves it must not wait at a second and a third node for the same reason.
+   */
+  #tick(now: number): void {
+    const isOneFreezing = [...this.#upstreams()].some(({ isDoubtful, isFrozen }) => isDoubtful && !isFrozen)
+    if (isOneFreezing) this.#holdMore()
+    let left = isOneFreezing ? mostChecked : 0
+    for (const upstream of this.#upstreams()) upstream.tick(now, left-- > 0)
+  }
+
+  /** Nodes that got no request yet are checked as well. */
+  #holdMore(): void {
+    for (const node of this.#options.snapshot.get().nodes.values()) {
+      if (this.#held.size >= mostChecked) return
+      if (node.available) this.#hold(node)
+    }
   }
 
   #sweepLater(): () => void {

@@ -155,6 +155,11 @@ export class Upstream {
     return this.#reachability.isFrozen
   }
 
+  /** Whether the node may be frozen: it has not answered a check for longer than a busy node takes. */
+  get isDoubtful(): boolean {
+    return this.#reachability.isDoubtful
+  }
+
   /** Whether the node answered its status route since then. */
   hasRepliedSince(at: number): boolean {
     return this.#reachability.repliedAt > at
@@ -219,9 +224,13 @@ export class Upstream {
         if (!socket.isPaused()) void readInTurn(socket)
   }
 
-  /** To be called periodically. */
-  tick(now: number): void {
-    this.#reachability.tick(now)
+  /**
+   * To be called periodically.
+   *
+   * @param isWanted the node is to be checked unless it was just heard: another node seems to freeze.
+   */
+  tick(now: number, isWanted: boolean): void {
+    this.#reachability.tick(now, isWanted && isQuiet(this.heardAt, now))
   }
 
   /** Closes idle sockets; those in use end with their streams. */

@@ -9,7 +9,7 @@ import type { AdmittedRequest } from '../admission/admit.ts'
 import { until } from '../admission/wait-until-probed.ts'
 import { canRepeat } from '../body/streaming-body.ts'
 import type { Exchange } from '../http/exchange.ts'
-import type { UpstreamFailure } from '../response/outcome.ts'
+import type { UpstreamFailure, UpstreamFault } from '../response/outcome.ts'
 import { CapabilityCheck } from './capability-check.ts'
 import { embeddingFault, namingModel } from './embedding-fault.ts'
 import { judgeFailure } from './failure-policy.ts'
@@ -17,10 +17,18 @@ import { failRequest, failureLine, provesDown, reasonOf } from './final-failure.
 import { LoadFailed } from './model-loader.ts'
 import { rejectionOf } from './rejection.ts'
 import { RetryBudget } from './retry-budget.ts'
-import { type ActiveRequest, UpstreamAttempts, type UpstreamAttemptsOptions } from './upstream-attempt.ts'
+import {
+  type ActiveRequest,
+  countFailure,
+  UpstreamAttempts,
+  type UpstreamAttemptsOptions,
+} from './upstream-attempt.ts'
 
 /** Milliseconds between two checks whether a node is reachable again. */
 const pollMs = 500
+
+/** Faults of attempts that were given up because another node would do better. */
+const takenFor: ReadonlySet<UpstreamFault> = new Set(['answer-timeout', 'first-token-timeout', 'ejected'])
 
 interface DispatchOptions extends Omit<UpstreamAttemptsOptions, 'canFailOver' | 'canResend'> {
   readonly scheduler: Scheduler
@@ -45,8 +53,11 @@ export class Dispatch {
     this.#attempts = new UpstreamAttempts({
       ...options,
       // The attempt in progress counts, unless its node may not have received the request.
-      canFailOver: (request, reason) =>
-        this.#canRepeat(request, request.spec, request.history.count + (reason === 'lost' ? 0 : 1)),
+      canFailOver: (request, reason) => {
+        const isCounted = reason !== 'lost' && reason !== 'frozen'
+        const spec = reason === 'lost' ? request.spec : this.#withoutDoubt(request.spec)
+        return this.#canRepeat(request, spec, request.history.count + (isCounted ? 1 : 0))
+      },
       canResend: (request, node) => {
         const tried = new Set(request.tried)
         tried.delete(node)
@@ -63,7 +74,7 @@ export class Dispatch {
   async run(exchange: Exchange, admitted: AdmittedRequest, snapshot: Snapshot): Promise<void> {
     const tried = new Set(admitted.spec.tried)
     const spec = { ...admitted.spec, tried }
-    const history = { count: 0, hasFailedOver: false, slowNode: null, lostAt: null }
+    const history = { count: 0, hasFailedOver: false, hasBeenResent: false, slowNode: null, lostAt: null }
     const request: ActiveRequest = { exchange, admitted, snapshot, spec, tried, history }
     exchange.trace.model = spec.model
     exchange.trace.class = spec.class
@@ -79,7 +90,7 @@ export class Dispatch {
           granted instanceof LoadFailed
             ? this.#recordLoadFailure(request, granted)
             : await this.#attempts.run(request, granted)
-      else if (!(await this.#waitsForNode(request))) break
+      else if (!(await this.#waitsForNode(request, failure))) break
       if (!failure) return
     } while (await this.#retries(request, failure))
     if (!failure) return
@@ -98,10 +109,12 @@ export class Dispatch {
    * left: the failure of that attempt is then the response.
    */
   async #acquire(
-    { exchange, spec }: ActiveRequest,
+    request: ActiveRequest,
     failure: UpstreamFailure | null,
   ): Promise<Grant | LoadFailed | null> {
     const { scheduler, metrics, clock } = this.#options
+    const { exchange } = request
+    const spec = failure ? this.#spareDoubt(request.spec) : request.spec
     const since = clock.now()
     try {
       const grant = await scheduler.acquire(spec, exchange.signal)
@@ -135,7 +148,7 @@ export class Dispatch {
     const { exchange, spec, history } = request
     if (!this.#hasAttemptsLeft(request, history.count)) return false
     if (!judgeFailure(failure, spec).elsewhere && !this.#isContradicted(request, failure)) return false
-    await this.#untilNodeIsBack(request)
+    await this.#untilNodeIsBack(request, failure)
     return this.#options.scheduler.couldServe(spec) && (await this.#budget.wait(exchange.signal))
   }
 
@@ -159,6 +172,17 @@ export class Dispatch {
     return true
   }
 
+  /** A request that failed on one node goes to those that may be frozen only if there are no others. */
+  #spareDoubt(spec: RequestSpec): RequestSpec {
+    const sure = this.#withoutDoubt(spec)
+    return sure === spec || this.#options.scheduler.couldServe(sure) ? sure : spec
+  }
+
+  #withoutDoubt(spec: RequestSpec): RequestSpec {
+    const { doubtful } = this.#options.upstreams
+    return doubtful.length === 0 ? spec : { ...spec, tried: new Set([...spec.tried, ...doubtful]) }
+  }
+
   /** Whether the attempt in progress may be given up for another one. */
   #canRepeat(request: ActiveRequest, spec: RequestSpec, attempts: number): boolean {
     const { scheduler } = this.#options
@@ -172,29 +196,36 @@ export class Dispatch {
     return attempts < routing.attempts && !isLate && canRepeat(admitted.body)
   }
 
+  /** A request that was taken from a slow node for a better one is owed one, also if all others freeze meanwhile. */
+  #noteOutage({ history }: ActiveRequest, failure: UpstreamFailure | null): void {
+    const { clock, upstreams } = this.#options
+    const wasTaken = failure?.kind === 'node-failed' && takenFor.has(failure.fault)
+    if (wasTaken && upstreams.doubtful.length > 0) history.lostAt ??= clock.now()
+  }
+
   /** Waits, if the request may still wait, for a node that is reachable again. False: no longer. */
-  async #waitsForNode(request: ActiveRequest): Promise<boolean> {
+  async #waitsForNode(request: ActiveRequest, failure: UpstreamFailure | null): Promise<boolean> {
     const { clock } = this.#options
+    this.#noteOutage(request, failure)
     if (clock.now() >= lostUntil(request)) return false
     await clock.sleep(pollMs, request.exchange.signal)
     return true
   }
 
   /** When all nodes became unreachable during the request, it waits for one as long as it may wait for a slot. */
-  async #untilNodeIsBack(request: ActiveRequest): Promise<void> {
+  async #untilNodeIsBack(request: ActiveRequest, failure: UpstreamFailure): Promise<void> {
     const { scheduler, clock } = this.#options
+    this.#noteOutage(request, failure)
     const endsAt = lostUntil(request)
     while (clock.now() < endsAt && !scheduler.couldServe(request.spec))
       await clock.sleep(pollMs, request.exchange.signal)
   }
 
   /** Records that the load the request waited for has failed. The loader has recorded what that says about the node. */
-  #recordLoadFailure(
-    { exchange: { trace }, tried, history }: ActiveRequest,
-    { node, failure }: LoadFailed,
-  ): UpstreamFailure {
-    tried.add(node)
-    history.count++
+  #recordLoadFailure(request: ActiveRequest, { node, failure }: LoadFailed): UpstreamFailure {
+    const { trace } = request.exchange
+    request.tried.add(node)
+    countFailure(request, node, failure, this.#options.clock.now())
     trace.node = node
     trace.reason = 'cold-load'
     trace.attempts++

@@ -65,6 +65,7 @@ const byFault: Readonly<Record<UpstreamFault, FailureVerdict>> = {
   'node-down': { elsewhere: true, sign: 'neutral' },
   'connection-lost': { elsewhere: true, sign: 'neutral' },
   ejected: { elsewhere: true, sign: 'neutral' },
+  frozen: { elsewhere: true, sign: 'neutral' },
   'bad-response': again,
   'broken-off': again,
   stalled: again,

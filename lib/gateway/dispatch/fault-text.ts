@@ -11,6 +11,7 @@ const sentences: Readonly<Record<Exclude<UpstreamFault, 'error-line' | 'own-faul
   reset: 'it closed the connection before it answered; send the request again',
   'connection-lost': 'the connection to it was lost in an outage of the network; send the request again',
   ejected: 'it does not answer requests at the moment; try again in a few seconds',
+  frozen: 'it accepts connections and answers nothing at the moment; try again in a few seconds',
   'node-down': 'it went down before it answered; send the request again',
   'first-token-timeout':
     'it did not begin to answer within the time limit; send the request again, or a shorter prompt if that repeats',
@@ -27,7 +28,7 @@ const sentences: Readonly<Record<Exclude<UpstreamFault, 'error-line' | 'own-faul
 }
 
 /** Faults that may be over in a few seconds, and how many seconds. */
-const passing: ReadonlySet<UpstreamFault> = new Set(['unreachable', 'connect-timeout', 'ejected'])
+const passing: ReadonlySet<UpstreamFault> = new Set(['unreachable', 'connect-timeout', 'ejected', 'frozen'])
 const passingS = 5
 
 /** Seconds after which a retry may help; null when unknown. */

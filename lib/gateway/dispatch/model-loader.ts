@@ -158,7 +158,7 @@ export class ModelLoader implements Loader {
     const { snapshot, upstreams } = this.#options
     const others = [...snapshot.get().nodes.values()].filter(({ name }) => name !== node.name)
     return others.some(
-      ({ name, available, onDisk }) => available && onDisk.has(model) && !upstreams.isUnresponsive(name),
+      ({ name, available, onDisk }) => available && onDisk.has(model) && !upstreams.isInDoubt(name),
     )
   }
 

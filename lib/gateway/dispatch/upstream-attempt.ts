@@ -53,6 +53,8 @@ export interface AttemptHistory {
    * The slow node, when the request was sent there, and how long it was given, where the response was to come whole.
    */
   slowNode: { readonly node: string; readonly sentAt: number; readonly givenMs: number } | null
+  /** It was sent again because its connection to a node that is back may be dead. */
+  hasBeenResent: boolean
   /** When its node was first lost, in monotonic milliseconds: the request then waits until a node is reachable. */
   lostAt: number | null
 }
@@ -163,7 +165,8 @@ export class UpstreamAttempts {
         if (reason === 'slow' && history.hasFailedOver && !isKnownHere) return false
         return canFailOver(request, reason)
       },
-      canResend: () => canResend(request, node),
+      // The node may be working on the request, so this is done once.
+      canResend: (was) => !(was === 'frozen' && history.hasBeenResent) && canResend(request, node),
     }
   }
 
@@ -262,19 +265,35 @@ const notDelivered: ReadonlySet<UpstreamFault> = new Set([
   'connect-timeout',
   'node-down',
   'connection-lost',
+  'frozen',
 ])
 
+/** Faults after which a request waits for a node that can be reached. */
+const isLost: ReadonlySet<UpstreamFault> = new Set(['node-down', 'connection-lost', 'frozen'])
+
 function recordFailure(
-  { tried, history }: ActiveRequest,
+  request: ActiveRequest,
   attempt: NonNullable<AttemptHistory['slowNode']>,
   failure: UpstreamFailure,
 ): void {
+  const { history } = request
   const fault = failure.kind === 'node-failed' ? failure.fault : null
-  if (fault === 'node-down' || fault === 'connection-lost')
-    history.lostAt ??= attempt.sentAt + attempt.givenMs
   if (fault === 'answer-timeout') history.slowNode = attempt
+  if (fault === 'connection-lost') history.hasBeenResent = true
   if (fault?.endsWith('-timeout') && fault !== 'connect-timeout') history.hasFailedOver = true
-  if (fault !== null && notDelivered.has(fault)) tried.delete(attempt.node)
+  countFailure(request, attempt.node, failure, attempt.sentAt + attempt.givenMs)
+}
+
+/** Counts a failed attempt, or the failed load that a request waited for, unless the node could not be reached. */
+export function countFailure(
+  { tried, history }: ActiveRequest,
+  node: string,
+  failure: UpstreamFailure,
+  now: number,
+): void {
+  const fault = failure.kind === 'node-failed' ? failure.fault : null
+  if (fault !== null && isLost.has(fault)) history.lostAt ??= now
+  if (fault !== null && notDelivered.has(fault)) tried.delete(node)
   else history.count++
 }
 

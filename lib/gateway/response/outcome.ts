@@ -12,7 +12,8 @@ export type UpstreamFault =
   | 'answer-timeout' // an unstreamed response takes far longer than any before
   | 'node-down' // the node became unreachable before the response began
   | 'connection-lost' // the connection did not survive an outage of the network
-  | 'ejected' // the node was ejected or frozen before the response began
+  | 'ejected' // the node was ejected before the response began
+  | 'frozen' // the node accepted connections and answered nothing
   | 'bad-response' // no HTTP, or an unacceptable head
   | 'broken-off' // the connection broke within the response
   | 'stalled' // no byte of the response for too long

@@ -13,8 +13,13 @@ const silenceCheckMs = 1000
  */
 const reviveMs = 3000
 
+/** Milliseconds of silence after which a node is found to be frozen: see Reachability. */
+const detectionMs = 6000
+
 /** A response of a frozen node that has paused for so long will not go on, in milliseconds. */
 const stalledMs = 20_000
+
+const leaveFaults = { lost: 'node-down', frozen: 'frozen', failing: 'ejected', silent: 'ejected' } as const
 
 /** The phase of an attempt: waiting for the head of the response, streaming, paused by a slow caller, or settled. */
 export type AttemptPhase = 'waiting' | 'streaming' | 'paused' | 'settled'
@@ -45,6 +50,11 @@ export class AttemptDeadlines {
   #leaveFor: Exclude<LeaveReason, 'slow'> | null = null
   /** When the node was reachable again after it was lost; null while it is not. */
   #reachableAt: number | null = null
+  /** When the node was last found to be frozen, and when it answered again; null while it does not. */
+  #frozenAt = 0
+  #thawedAt: number | null = null
+  /** How long the node had the request before it froze. */
+  #workedMs = 0
   #sentAt: number
   #cancelTimer: () => void = () => {}
   #armedAt = 0
@@ -82,7 +92,9 @@ export class AttemptDeadlines {
   }
 
   leave(reason: Exclude<LeaveReason, 'slow'>): void {
+    if (reason === 'frozen' && this.#leaveFor !== 'frozen') this.#frozenAt = this.#clock.now()
     if (this.#leaveFor !== 'lost') this.#leaveFor = reason
+    this.#thawedAt = null
     if (reason === 'lost') this.#reachableAt = null
     this.#checkSilence()
   }
@@ -92,9 +104,15 @@ export class AttemptDeadlines {
     if (this.#leaveFor === 'lost') this.#reachableAt ??= this.#clock.now()
   }
 
-  /** The node answers again: it may be working on the request. */
+  /**
+   * The node answers again: it may be working on the request. If what froze was the network, the old connection may be
+   * dead. The request waits as long again as the node had worked on it.
+   */
   thawed(): void {
-    if (this.#leaveFor === 'frozen') this.#leaveFor = null
+    if (this.#leaveFor !== 'frozen') return
+    this.#leaveFor = null
+    this.#thawedAt = this.#clock.now()
+    this.#workedMs = Math.max(0, this.#frozenAt - detectionMs - this.#sentAt)
   }
 
   /** The node has answered nothing for long: a paused response will not go on. */
@@ -144,10 +162,12 @@ export class AttemptDeadlines {
 
   #failOverFault(isOverdue: boolean): UpstreamFault | null {
     const { responseDeadline } = this.#request
-    if (this.#leaveFor && responseDeadline.canFailOver(this.#leaveFor))
-      return this.#leaveFor === 'lost' ? 'node-down' : 'ejected'
+    if (this.#leaveFor && responseDeadline.canFailOver(this.#leaveFor)) return leaveFaults[this.#leaveFor]
     const isBack = this.#reachableAt !== null && this.#clock.now() >= this.#reachableAt + reviveMs
-    if (isBack && responseDeadline.canResend()) return 'connection-lost'
+    if (isBack && responseDeadline.canResend('lost')) return 'connection-lost'
+    const isOutlived =
+      this.#thawedAt !== null && this.#clock.now() >= this.#thawedAt + reviveMs + this.#workedMs
+    if (isOutlived && responseDeadline.canResend('frozen')) return 'connection-lost'
     return isOverdue && responseDeadline.canFailOver('slow') ? responseDeadline.overdueFault : null
   }
 

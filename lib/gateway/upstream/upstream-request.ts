@@ -17,8 +17,8 @@ export interface ResponseDeadline {
   overdue(sentAt: number): void
   /** Whether the request may go to another node now. */
   canFailOver(reason: LeaveReason): boolean
-  /** Whether the request may be sent again now, also to this node. */
-  canResend(): boolean
+  /** Whether the request may be sent again now, also to this node, which was lost or frozen and is back. */
+  canResend(was: 'lost' | 'frozen'): boolean
 }
 
 /** A deadline after a fixed time. `canFailOver` says for which reasons the request ends earlier. */
