@@ -68,7 +68,8 @@ function npm(node, words) {
   const script = process.env['npm_execpath']
   /** @type {import('node:child_process').SpawnSyncOptions} */
   const options = { cwd: root, stdio: ['ignore', 2, 2] }
-  const args = [...words, '--loglevel=error']
+  // Also where the environment or npm's settings leave the dev dependencies out: our own Node is one.
+  const args = [...words, '--include=dev', '--loglevel=error']
   const { status, error } = script
     ? spawnSync(node, ['--no-deprecation', script, ...args], options)
     : spawnSync('npm', args, { ...options, shell: isWindows })

@@ -10,7 +10,7 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 
 /** The cache of unpacked programs: a folder of the user, because other users may write to a shared one. */
-function cacheFolder(): string {
+export function cacheFolder(): string {
   return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'llamero')
 }
 
