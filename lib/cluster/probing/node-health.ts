@@ -99,11 +99,6 @@ export function isUnreached({ health, fault, deadBy }: Vitals): boolean {
   return failedBy === 'refused' || failedBy === 'unreachable'
 }
 
-/** Whether the node accepts connections and did not answer the last probe in time. */
-export function isSluggish({ health, bad, dead }: Vitals): boolean {
-  return dead === 0 && (bad > 0 || health === 'slow')
-}
-
 const alive = { bad: 0, dead: 0, deadSince: null, deadBy: null, refusedAt: null, isFirstTimeout: false }
 
 function answered(vitals: Vitals, how: string, { rise }: Rules): Vitals {

@@ -8,7 +8,6 @@ import type { Random } from '../../shared/random.ts'
 import {
   examine,
   type Finding,
-  isSluggish,
   isUnreached,
   unknownVitals,
   type Vitals,
@@ -45,7 +44,10 @@ export interface Evidence {
 
 /** Milliseconds between a refused connection and the probe that confirms it. */
 const confirmMs = 100
-/** A slow node has this many times the timeout of a probe, and at most `maxPatienceMs`, to list its models. */
+/**
+ * A slow node has this many times the timeout of a probe, and at most `maxPatienceMs`, to list its models. A node that is
+ * not slow yet has the timeout alone: the wait delays the next probe, and so the news that the node is slow.
+ */
 const patienceTimes = 10
 const maxPatienceMs = 30_000
 
@@ -136,7 +138,8 @@ export class Prober {
     const { name, probes, clock, metrics, evidence, late, changed } = this.#options
     const { timeout, rise, fall } = probes()
     const startedAt = clock.now()
-    const patience = isSluggish(this.#vitals) ? Math.min(maxPatienceMs, patienceTimes * timeout) : timeout
+    const patience =
+      this.#vitals.health === 'slow' ? Math.min(maxPatienceMs, patienceTimes * timeout) : timeout
     const result = await this.#probe.run(timeout, signal, patience)
     if (signal.aborted) return
     const at = clock.now()
