@@ -102,6 +102,7 @@ export class Cluster {
       ...shared,
       evidence,
       leads: () => this.isLeader(),
+      isStoreLost: () => this.#informer.lost,
       changed: () => this.#builder.refresh(),
     })
     const [cache, fallback, contacts] = [this.#cache, this.#fallback, evidence.contacts]
@@ -110,6 +111,7 @@ export class Cluster {
       ...shared,
       prefix: keys.root,
       changed: (changed) => this.#batcher.add(changed),
+      lost: () => this.#fallback.reconsider(),
     })
     this.#batcher = new ChangeBatcher({
       ...shared,

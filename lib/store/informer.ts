@@ -25,6 +25,8 @@ interface Options extends Omit<Runtime, 'metrics'> {
    * every key, also when there is none. Never called after `stop`.
    */
   readonly changed: (keys: ReadonlySet<string>) => void
+  /** Called each time the store did not answer, or ended a young watch. */
+  readonly lost?: () => void
 }
 
 /** Why a watch ended and the prefix is relisted. */
@@ -94,6 +96,11 @@ export class Informer {
     return this.#break !== null
   }
 
+  /** Whether the store did not answer the last time; false before the first try. */
+  get lost(): boolean {
+    return !this.following && this.#failures > 0
+  }
+
   /** `clock.now()` of the last good answer or event, null before the first. */
   get lastContactMs(): number | null {
     return this.#lastContactMs
@@ -136,6 +143,7 @@ export class Informer {
         log.warn('the store cannot be followed: the last copy stays in use', { prefix, error })
     }
     this.#failures = clock.now() - standingSinceMs >= steadyMs ? 0 : this.#failures + 1
+    if (this.lost && !signal.aborted) this.#options.lost?.()
   }
 
   async #watch(from: bigint, signal: AbortSignal): Promise<{ broken: Promise<Reason>; close: () => void }> {

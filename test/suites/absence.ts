@@ -15,8 +15,8 @@ const root = '/llamero/default/'
 const backMs = 3000
 /** Milliseconds in which it is seen how late it was. */
 const patienceMs = 30_000
-/** Milliseconds without a leader's heartbeat until each instance judges for itself, and one look at it. */
-const adviceMs = 60_000
+/** Milliseconds without a heartbeat until each instance probes for itself while etcd is away, and one look at it. */
+const adviceMs = 7000
 const lookMs = 6000
 
 interface Status {

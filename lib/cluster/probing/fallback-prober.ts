@@ -11,6 +11,8 @@ import type { Observation } from './stored-status.ts'
 
 interface FallbackProberOptions extends Runtime {
   readonly store: Pick<Store, 'condition'>
+  /** Whether the store does not answer now. */
+  readonly isStoreLost: () => boolean
   readonly keys: Keys
   readonly snapshot: { get(): Snapshot }
   readonly evidence: Evidence
@@ -22,15 +24,16 @@ interface FallbackProberOptions extends Runtime {
 
 /** Milliseconds without a heartbeat for which a leader's advice is trusted (docs/reliability.md#health-is-advice). */
 const trustMs = 60_000
-/** The same while the store takes no writes: a little more than the time between two heartbeats. */
-const unwritableTrustMs = 7000
+/** The same while the store takes no writes or does not answer: a little more than the time between two heartbeats. */
+const noNewsTrustMs = 7000
 /** Milliseconds in which changed observations are gathered. */
 const gatherMs = 100
 
 /**
  * Probes every node from this instance while no leader does. Leaders write a heartbeat every 5 s; after a minute without
- * one their weights and health are too old, and the instance probes until a leader is back. While the store takes no
- * writes no leader can renew its advice: then the leader itself probes at once, and the others soon.
+ * one their weights and health are too old, and the instance probes until a leader is back. While the store does not answer
+ * no advice can arrive: the instance probes soon. While the store takes no writes no leader can renew its advice: then the
+ * leader itself probes at once, and the others soon.
  */
 export class FallbackProber {
   readonly #options: FallbackProberOptions
@@ -39,6 +42,7 @@ export class FallbackProber {
   #confirmedAt: Date | null = null
   /** Monotonic milliseconds of the last heartbeat; null before the first. */
   #heardAt: number | null = null
+  #startedAt = 0
   #hasFollowed = false
   #isStopped = false
   #probers: Probers | null = null
@@ -49,7 +53,7 @@ export class FallbackProber {
     this.#options = options
     this.#skew = new ClockSkew(options)
     this.#changed = new Coalescer(options.clock, options.changed)
-    options.store.condition?.onChange(() => this.#reconsider())
+    options.store.condition?.onChange(() => this.reconsider())
   }
 
   /** Date of the last heartbeat, in this process or an earlier one; null while no advice is known. */
@@ -79,13 +83,8 @@ export class FallbackProber {
 
   /** Trusts what is known for what is left of a minute since a leader confirmed it. */
   start(): void {
-    const { clock } = this.#options
-    const trustedMs = this.#isWritable ? trustMs : unwritableTrustMs
-    const ageMs = this.#confirmedAt === null ? 0 : clock.date().getTime() - this.#confirmedAt.getTime()
-    // A date in the future says that clocks differ, and nothing about the age.
-    const leftMs = ageMs < 0 ? 0 : trustedMs - ageMs
-    this.#cancelTrust()
-    this.#cancelTrust = clock.after(Math.max(0, leftMs), () => this.#begin())
+    this.#startedAt = this.#options.clock.now()
+    this.#trust()
   }
 
   /** Takes effect before it returns. */
@@ -130,21 +129,42 @@ export class FallbackProber {
     this.#heardAt = clock.now()
     // A store that refuses other keys may accept a heartbeat, which then brings no new statuses.
     if (this.#probers && !this.#isWritable) return
-    this.start()
+    this.#trust()
     if (!this.#probers) return
     this.#end()
     log.info('leader is back: using its health and weights')
     changed()
   }
 
-  /** The store began or ceased to take writes. */
-  #reconsider(): void {
-    const { clock, leads } = this.#options
-    if (this.#isStopped || this.#isWritable || this.#probers) return
-    const ageMs = this.#heardAt === null ? 0 : clock.now() - this.#heardAt
+  /** Called when the store began or ceased to take writes, and when it does not answer. */
+  reconsider(): void {
+    if (this.#isStopped || this.#probers) return
     this.#cancelTrust()
-    if (leads()) this.#begin()
-    else this.#cancelTrust = clock.after(Math.max(0, unwritableTrustMs - ageMs), () => this.#begin())
+    if (!this.#isWritable && this.#options.leads()) this.#begin()
+    else this.#trust()
+  }
+
+  /** Begins to probe when the advice is too old, which may be later than it seems now: the store may answer again. */
+  #trust(): void {
+    const { clock, isStoreLost } = this.#options
+    const trustedMs = this.#isWritable && !isStoreLost() ? trustMs : noNewsTrustMs
+    const leftMs = trustedMs - this.#ageMs()
+    this.#cancelTrust()
+    this.#cancelTrust = clock.after(Math.max(0, leftMs), () => {
+      const isLonger = trustedMs === noNewsTrustMs && this.#isWritable && !isStoreLost()
+      if (isLonger) this.#trust()
+      else this.#begin()
+    })
+  }
+
+  /** Milliseconds since a leader confirmed what is known, or since the start while nothing is. */
+  #ageMs(): number {
+    const { clock } = this.#options
+    if (this.#heardAt !== null) return clock.now() - this.#heardAt
+    if (this.#confirmedAt === null) return clock.now() - this.#startedAt
+    const ageMs = clock.date().getTime() - this.#confirmedAt.getTime()
+    // A date in the future says that clocks differ, and nothing about the age.
+    return ageMs < 0 ? Number.POSITIVE_INFINITY : ageMs
   }
 
   /** Whether a leader can write its advice where this instance would read it. */
