@@ -147,7 +147,7 @@ function exitOf(status: number): Exit {
 
 function usualHint(status: number): string | undefined {
   if (status !== 401 && status !== 403) return undefined
-  return 'set LLAMERO_ADMIN_TOKEN, or run this as a user who can read the token file in the state directory'
+  return 'set LLAMERO_ADMIN_TOKEN, or run this as a user that can read the token file of the instance; if it was started with --state DIR, set LLAMERO_STATE=DIR'
 }
 
 /** Node's fetch hides the reason one level down. */

@@ -5,11 +5,14 @@ import { className } from './classes.ts'
 import { modelGlob } from './documents/field-schemas.ts'
 import { scopes } from './scopes.ts'
 
+const hashRule =
+  'must be the SHA-256 of the token in 64 hex digits; "llamero key create NAME" makes a token and writes the document'
+
 /** `R/keys/<id>`: the record of an API key. The token itself is shown once, at creation, and stored nowhere. */
 export const apiKeySchema = z.strictObject({
   hash: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, 'must be the SHA-256 of the token in 64 hex digits')
+    .string({ error: hashRule })
+    .regex(/^[0-9a-f]{64}$/, hashRule)
     .describe('SHA-256 of the token'),
   tenant: z
     .string()

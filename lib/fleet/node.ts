@@ -62,7 +62,7 @@ export const nodeSchema = z.strictObject({
     .optional()
     .describe('requests that it runs at once per model (its OLLAMA_NUM_PARALLEL)'),
   memory: z
-    .int()
+    .int({ error: 'must be a whole number of bytes, such as 25769803776 for 24 GiB' })
     .min(1)
     .exactOptional()
     .describe(

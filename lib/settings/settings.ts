@@ -49,7 +49,7 @@ export async function loadSettings(flags: Flags = {}): Promise<Settings> {
   }
   const address = (name: SettingName) => {
     const parsed = parseAddress(text(name))
-    if (!parsed) throw wrong(name, 'is not HOST:PORT')
+    if (!parsed) throw wrong(name, 'is not HOST:PORT, such as 127.0.0.1:11434')
     return parsed
   }
   const objectName = (name: SettingName) => {

@@ -118,6 +118,12 @@ test('node add creates, never overwrites, and names the next command', async (t)
   assert.equal(out, '')
   assert.equal(err, 'gpu-d: added\n  hint: llamero node show gpu-d\n')
   assert.deepEqual(received[0]?.body, spec)
+  const bare = await llamero('node add gpu-d http://gpu-d', { url })
+  assert.match(
+    bare.err,
+    /^gpu-d: added with port 80, .*11434\n {2}hint: llamero node set gpu-d url=http:\/\/gpu-d:11434\n$/,
+  )
+  assert.match((await llamero('node add gpu-d http://gpu-d:80', { url })).err, /^gpu-d: added\n/)
   assert.equal(received[0]?.headers['if-none-match'], '*')
   assert.equal(received[0]?.headers.authorization, `Bearer ${token}`)
   assert.deepEqual(JSON.parse((await llamero(`${line} -o json`, { url })).out), spec)

@@ -97,7 +97,7 @@ suite('llamero serve that cannot start says so in one line:', () => {
     )
     assert.match(
       (await serve([], { LLAMERO_ADMIN: 'here' })).stderr,
-      /^error: LLAMERO_ADMIN: "here" is not HOST:PORT\n$/,
+      /^error: LLAMERO_ADMIN: "here" is not HOST:PORT, such as 127\.0\.0\.1:11434\n$/,
     )
     assert.equal((await serve([], { LLAMERO_NAME: 'a/b' })).code, 2)
   })

@@ -105,7 +105,12 @@ async function add(invocation: Invocation, name: string, url: string, options: A
   try {
     const added = await admin.send({ method: 'put', path, body: spec, headers: { 'if-none-match': '*' } })
     terminal.show(added, output, () => '')
-    terminal.say(`${name}: added`, `llamero node show ${name}`)
+    if (isBareHost(url))
+      terminal.say(
+        `${name}: added with port 80, as the URL names none; Ollama itself has port 11434`,
+        `llamero node set ${name} url=${spec.url}:11434`,
+      )
+    else terminal.say(`${name}: added`, `llamero node show ${name}`)
   } catch (error) {
     if (!ifNotExists || !(error instanceof CliFailure) || error.exit !== exits.conflict) throw error
     // Either the name or the URL is taken: --if-not-exists covers only the name.
@@ -118,6 +123,11 @@ async function add(invocation: Invocation, name: string, url: string, options: A
       differs ? `llamero node set ${name} url=${spec.url}` : undefined,
     )
   }
+}
+
+/** Whether a URL leads to port 80 because nothing else was written: a proxy may be there, Ollama is not. */
+function isBareHost(url: string): boolean {
+  return /^http:/i.test(url) && new URL(url).pathname === '/' && !/:\d+\/?$/.test(url)
 }
 
 async function existingNode(

@@ -13,7 +13,11 @@ export function readYaml(text: string): Contents | readonly DocumentFault[] {
   if (!('contents' in document)) return document
   const { errors, warnings } = document
   if (errors.length > 0)
-    return limitFaults(errors, ({ message, pos }) => ({ path: '', line: lineAt(text, pos[0]), message }))
+    return limitFaults(errors, ({ message, pos }) => ({
+      path: '',
+      line: lineAt(text, pos[0]),
+      message: plainly(message),
+    }))
   // The package drops unknown tags with a warning: "!token value" would mean "value".
   const tags = warnings.filter(({ code }) => code === 'TAG_RESOLVE_FAILED')
   if (tags.length > 0)
@@ -79,7 +83,15 @@ function parseWithinLimits(text: string): Document.Parsed | readonly DocumentFau
 function syntaxFault(text: string, { offset, source, message }: CST.ErrorToken): DocumentFault {
   // Longer text may be part of a secret, and faults are shown to others than the writer.
   const quoted = source && /^\W{1,20}$/.test(source) ? `: ${JSON.stringify(source)}` : ''
-  return { path: '', line: lineAt(text, offset), message: `${message}${quoted}` }
+  return { path: '', line: lineAt(text, offset), message: `${plainly(message)}${quoted}` }
+}
+
+/** The package names YAML's grammar where an operator looks for a bracket. */
+function plainly(message: string): string {
+  const [, end] = /^Flow (?:map|sequence).* must .*end with a ([}\]])$/.exec(message) ?? []
+  return end
+    ? `has a ${end === '}' ? '{' : '['} without its ${end}, or lines between them that are not indented`
+    : message
 }
 
 class TokenLimits {
