@@ -23,11 +23,11 @@ export const classesSchema = z
     const names = classes.map(({ name }) => name)
     for (const [at, name] of names.entries())
       if (names.indexOf(name) < at)
-        addIssue({ code: 'custom', path: [at, 'name'], message: `"${name}" is there already` })
+        addIssue({ code: 'custom', path: [at, 'name'], message: `another class is named "${name}" already` })
     if (!names.includes(defaultClass))
       addIssue({
         code: 'custom',
-        message: `one class must be named "${defaultClass}": it is that of requests for which nothing else is said`,
+        message: `one class must be named "${defaultClass}": requests get it where neither a route nor a key names a class`,
       })
   })
 type Classes = z.output<typeof classesSchema>

@@ -13,7 +13,10 @@ const wishFields = {
 export function withNodeChoice<Shape extends z.ZodRawShape>(others: Shape) {
   return z
     .strictObject({ ...others, ...wishFields })
-    .refine((fields) => isOneChoice(fields), 'where "nodes" are named, "copies" and "labels" choose none')
+    .refine(
+      (fields) => isOneChoice(fields),
+      '"copies" and "labels" cannot be given together with "nodes": leave them out',
+    )
 }
 
 export const nodeChoiceSchema = withNodeChoice({})

@@ -352,7 +352,7 @@ test('an empty list of model jobs names the next command', async (t) => {
   const { url } = await fakeAdmin(t, { 'GET /jobs': { body: { jobs: [] } } })
   assert.equal(
     (await llamero('model jobs', { url })).err,
-    'nothing is being done\n  hint: llamero model jobs --all\n',
+    'no job is running\n  hint: llamero model jobs --all\n',
   )
   assert.match((await llamero('model jobs --all', { url })).err, /no jobs yet/)
 })

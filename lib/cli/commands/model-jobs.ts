@@ -44,7 +44,7 @@ async function list(invocation: Invocation, { all, watch, output, timeout }: Job
   terminal.show({ ...answer, jobs }, output, (look) => table(jobColumns(context.clock.date()), jobs, look))
   if (jobs.length > 0) return
   if (all) terminal.say('no jobs yet', 'llamero model pull MODEL')
-  else terminal.say('nothing is being done', 'llamero model jobs --all')
+  else terminal.say('no job is running', 'llamero model jobs --all')
 }
 
 async function show(

@@ -40,13 +40,13 @@ export function issueText(issue: core.$ZodIssue, shape: Shape | undefined): stri
     case 'invalid_format':
       return issue.format === 'datetime'
         ? `must be a date with a time and an offset, such as 2027-01-31T00:00:00Z${instead}`
-        : `does not have the form that it must have${instead}`
+        : `has a form that this field does not take${instead}`
     case 'invalid_key':
       return `the name ${issue.issues.map((each) => issueText(each, undefined)).join('; ')}`
     case 'unrecognized_keys':
       return `has unknown fields: ${issue.keys.slice(0, maxListed).join(', ')}`
     default:
-      return 'has none of the forms that it may have'
+      return 'has a form that this field does not take'
   }
 }
 

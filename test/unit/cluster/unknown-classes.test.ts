@@ -29,7 +29,7 @@ const faulty: readonly [fault: string, text: string, said: RegExp][] = [
   [
     'a name twice',
     'classes:\n  - name: default\n  - name: batch\n  - name: batch\n',
-    /^line 4: classes\.2\.name: "batch" is there already$/,
+    /^line 4: classes\.2\.name: another class is named "batch" already$/,
   ],
   ['no "default"', 'classes:\n  - name: batch\n', /^line 2: classes: one class must be named "default"/],
   ['none at all', 'classes: []\n', /classes: one class must be named "default"/],

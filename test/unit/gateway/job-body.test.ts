@@ -80,7 +80,12 @@ suite('the body of a management request', () => {
       /llamero.copies: must be/,
     ],
     ['with copies to delete', 'delete', { model: 'm', llamero: { copies: 2 } }, /does not apply to delete/],
-    ['with two kinds of wishes', 'pull', { model: 'm', llamero: { copies: 2, nodes: ['a'] } }, /choose none/],
+    [
+      'with two kinds of wishes',
+      'pull',
+      { model: 'm', llamero: { copies: 2, nodes: ['a'] } },
+      /cannot be given together with "nodes"/,
+    ],
     ['that is no object', 'pull', '[]', /must be a JSON object/],
     [
       'of more values than a job has (345)',
