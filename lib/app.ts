@@ -14,7 +14,7 @@ import { type Address, formatAddress } from './shared/net/address.ts'
 import { checkSomaxconn } from './shared/net/somaxconn.ts'
 import { createLog } from './shared/winston.ts'
 import { listenError, sayLogLoss } from './start-error.ts'
-import type { Keys } from './store/key-layout.ts'
+import type { KeyLayout } from './store/key-layout.ts'
 import type { Store } from './store/store.ts'
 import { version } from './version.ts'
 
@@ -27,7 +27,7 @@ export interface App {
   readonly patience: StopLimits
   /** For what is built on top of an instance (quickstart). */
   readonly store: Store
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly snapshot: CurrentSnapshot
   /**
    * Drains and stops: `/readyz` says 503 at once, no new connections after `graceMs`, running requests get until

@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Middleware } from 'koa'
 import { hashToken } from '../fleet/api-key.ts'
-import { expiryOf, findKey, tokenOf } from '../gateway/http/authenticate.ts'
+import { expiryOf, findApiKey, tokenOf } from '../gateway/http/authenticate.ts'
 import { isTrustedHost, proxyHeaderOf } from '../gateway/http/keyless.ts'
 import { checkCallerHeaders } from '../gateway/http/request-checks.ts'
 import { ProxyError } from '../shared/errors.ts'
@@ -55,7 +55,7 @@ function mayAdminister(headers: IncomingHttpHeaders, { snapshot, clock, token }:
   const shown = tokenOf(headers)
   if (!shown) return false
   if (timingSafeEqual(Buffer.from(hashToken(shown)), Buffer.from(hashToken(token)))) return true
-  return findKey(snapshot.get(), shown, 'admin', clock) !== null
+  return findApiKey(snapshot.get(), shown, 'admin', clock) !== null
 }
 
 function refusal(headers: IncomingHttpHeaders, { snapshot, clock }: AdminContext): ProxyError {

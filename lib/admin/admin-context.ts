@@ -10,7 +10,7 @@ import type { Log } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import type { Address } from '../shared/net/address.ts'
 import type { OwnFaults } from '../shared/process/own-faults.ts'
-import type { Keys } from '../store/key-layout.ts'
+import type { KeyLayout } from '../store/key-layout.ts'
 import type { Store } from '../store/store.ts'
 
 /** What the admin listener shows and changes. */
@@ -26,7 +26,7 @@ export interface AdminContext {
   /** Bearer token with every permission. */
   readonly token: string
   readonly store: Store
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly cluster: Cluster
   readonly snapshot: CurrentSnapshot
   readonly scheduler: Scheduler

@@ -6,12 +6,12 @@ import type { Clock } from '../shared/clock.ts'
 import { ControlLoop } from '../shared/control-loop.ts'
 import type { Log } from '../shared/log.ts'
 import type { Random } from '../shared/random.ts'
-import type { Keys } from '../store/key-layout.ts'
+import type { KeyLayout } from '../store/key-layout.ts'
 import type { Entry, Operation, Store } from '../store/store.ts'
 
 interface AgentOptions {
   readonly store: Store
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly clock: Clock
   readonly random: Random
   readonly log: Log

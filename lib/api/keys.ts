@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { apiKeySchema } from '../fleet/api-key.ts'
-import { keyOptionsSchema } from '../fleet/caller-options.ts'
+import { apiKeyOptionsSchema } from '../fleet/caller-options.ts'
 import { scopes } from '../fleet/scopes.ts'
 import type { Endpoints, Wire } from './endpoint.ts'
 
@@ -9,7 +9,7 @@ const keyAnswer = z.object({
   tenant: z.string(),
   scopes: z.array(z.enum(scopes)),
   models: z.array(z.string()).describe('names or globs of the models that it may use'),
-  options: keyOptionsSchema.describe('fields that replace those of "callers" in the config'),
+  options: apiKeyOptionsSchema.describe('fields that replace those of "callers" in the config'),
   class: z.string().nullable().describe('priority class of its requests; null: the default'),
   expires: z.string().nullable().describe('date; null: never'),
   warnings: z.array(z.string()).describe('warnings about a key that is in force'),

@@ -11,7 +11,7 @@ import type { Runtime } from '../shared/runtime.ts'
 import { stateError } from '../start-error.ts'
 import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
 import { EtcdStore } from '../store/etcd/etcd-store.ts'
-import { Keys } from '../store/key-layout.ts'
+import { KeyLayout } from '../store/key-layout.ts'
 import type { Store } from '../store/store.ts'
 
 /** What both planes of an instance share. */
@@ -22,7 +22,7 @@ export interface Foundation extends Runtime {
   /** The admin token in the state directory. */
   readonly token: string
   readonly store: Store
-  readonly keys: Keys
+  readonly keys: KeyLayout
   /** Written by the control plane, read by both. */
   readonly snapshot: CurrentSnapshot
 }
@@ -38,7 +38,7 @@ export async function openStore(settings: Settings, runtime: Runtime): Promise<F
     boot: randomUUID(),
     token,
     store: await storeFor(settings, runtime),
-    keys: new Keys(settings.cluster),
+    keys: new KeyLayout(settings.cluster),
     snapshot: new CurrentSnapshot(),
   }
 }

@@ -6,7 +6,7 @@ import type { CurrentSnapshot } from '../fleet/snapshot.ts'
 import type { LearnedState } from '../scheduler/learning/learning.ts'
 import type { Runtime } from '../shared/runtime.ts'
 import { Informer } from '../store/informer.ts'
-import type { Keys } from '../store/key-layout.ts'
+import type { KeyLayout } from '../store/key-layout.ts'
 import type { Entry, Store } from '../store/store.ts'
 import { ChangeBatcher } from './config/change-batcher.ts'
 import { ClusterView } from './config/cluster-view.ts'
@@ -25,7 +25,7 @@ import { readInstance } from './records.ts'
 
 export interface ClusterOptions extends Runtime {
   readonly store: Store
-  readonly keys: Keys
+  readonly keys: KeyLayout
   /** Swapped with every change of the documents, statuses or own observations. */
   readonly snapshot: CurrentSnapshot
   readonly instance: {
@@ -266,7 +266,7 @@ export class Cluster {
 
   /** The documents that are not in force as they are stored, judged by this instance. */
   rejected(): readonly Rejected[] {
-    return rejectedIn(this.#builder.objects)
+    return rejectedIn(this.#builder.documents)
   }
 
   /** Why the documents in the store are not in force, in one sentence; null when they are. */

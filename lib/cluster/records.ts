@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { AgentRecord, InstanceRecord, LoadSummary, Term } from '../fleet/instance.ts'
-import type { Folder, Keys } from '../store/key-layout.ts'
+import type { Folder, KeyLayout } from '../store/key-layout.ts'
 import type { Entry } from '../store/store.ts'
 
 /** Characters kept of a reason that another process wrote. */
@@ -143,14 +143,18 @@ export function readTerms(entries: ReadonlyMap<string, Entry>): Map<bigint, Term
 }
 
 /** The entries of one folder of the store, by name. */
-export function entriesIn(folder: Folder, entries: Iterable<Entry>, keys: Keys): ReadonlyMap<string, Entry> {
+export function entriesIn(
+  folder: Folder,
+  entries: Iterable<Entry>,
+  keys: KeyLayout,
+): ReadonlyMap<string, Entry> {
   return byFolder(entries, keys)(folder)
 }
 
 /** The entries of each folder of the store, by name. */
 export function byFolder(
   entries: Iterable<Entry>,
-  keys: Keys,
+  keys: KeyLayout,
 ): (folder: Folder) => ReadonlyMap<string, Entry> {
   const folders = new Map<Folder, Map<string, Entry>>()
   for (const entry of entries) {

@@ -17,7 +17,7 @@ import { messageOf } from '../shared/errors.ts'
 import { createLog } from '../shared/winston.ts'
 import { sayLogLoss } from '../start-error.ts'
 import { EtcdStore } from '../store/etcd/etcd-store.ts'
-import { Keys } from '../store/key-layout.ts'
+import { KeyLayout } from '../store/key-layout.ts'
 import { lastWords, untilStopped } from './serve.ts'
 
 interface Streams {
@@ -70,7 +70,7 @@ function run(
   })
   const registrar = new Agent({
     store,
-    keys: new Keys(cluster),
+    keys: new KeyLayout(cluster),
     clock,
     random,
     log,

@@ -57,8 +57,8 @@ export async function quickstart(flags: Flags, streams: Streams): Promise<number
 
 async function answersAsOllama(url: string): Promise<boolean> {
   try {
-    const answer = await fetch(`${url}/api/version`, { signal: AbortSignal.timeout(1000) })
-    return typeof ((await answer.json()) as { version?: unknown }).version === 'string'
+    const response = await fetch(`${url}/api/version`, { signal: AbortSignal.timeout(1000) })
+    return typeof ((await response.json()) as { version?: unknown }).version === 'string'
   } catch {
     return false // the port is closed, or the program behind it is not Ollama
   }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { z } from 'zod'
-import { keyOptionsSchema } from './caller-options.ts'
+import { apiKeyOptionsSchema } from './caller-options.ts'
 import { className } from './classes.ts'
 import { modelGlob } from './documents/field-schemas.ts'
 import { scopes } from './scopes.ts'
@@ -30,7 +30,9 @@ export const apiKeySchema = z.strictObject({
     .min(1)
     .default(['*'])
     .describe('models that it may use: names (without a tag they mean "latest"), or globs such as "qwen3*"'),
-  options: keyOptionsSchema.exactOptional().describe('fields that replace those of "callers" in the config'),
+  options: apiKeyOptionsSchema
+    .exactOptional()
+    .describe('fields that replace those of "callers" in the config'),
   class: className.exactOptional().describe('priority class of its requests, unless a route sets another'),
   expires: z.iso
     .datetime({ offset: true })

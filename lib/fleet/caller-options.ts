@@ -40,7 +40,7 @@ export const callersSchema = z.strictObject({
 export type CallerPolicy = z.output<typeof callersSchema>
 
 /** `options` of a key: what is said here replaces the field of `callers` of the same name. */
-export const keyOptionsSchema = z.strictObject({
+export const apiKeyOptionsSchema = z.strictObject({
   keep_alive: fields.keep_alive.exactOptional(),
   num_predict: fields.num_predict.exactOptional(),
   num_gpu: fields.num_gpu.exactOptional(),
@@ -50,7 +50,7 @@ export const keyOptionsSchema = z.strictObject({
   server_tools: fields.server_tools.exactOptional(),
   cloud: fields.cloud.exactOptional(),
 })
-export type KeyOptions = z.output<typeof keyOptionsSchema>
+export type ApiKeyOptions = z.output<typeof apiKeyOptionsSchema>
 
 const tokens = z
   .int()

@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import { givenDuration } from './documents/field-schemas.ts'
-import { isObjectName, objectNameRule } from './documents/names.ts'
+import { isStoreName, storeNameRule } from './documents/names.ts'
 
 /** The class of requests for which neither a route nor a key names a class. */
 export const defaultClass = 'default'
 
 /** The name of a class in another document: an unknown class causes a warning, not the rejection of the document. */
-export const className = z.string().refine(isObjectName, objectNameRule)
+export const className = z.string().refine(isStoreName, storeNameRule)
 
 /** `classes` in `R/config`: how urgent requests are, the most urgent first. */
 export const classesSchema = z

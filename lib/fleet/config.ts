@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { callersSchema, modelOptionsSchema } from './caller-options.ts'
 import { classesSchema, className } from './classes.ts'
 import { cidr, copies, duration, hostGlob, labels, modelGlob } from './documents/field-schemas.ts'
-import { isObjectName, objectNameRule } from './documents/names.ts'
+import { isStoreName, storeNameRule } from './documents/names.ts'
 import { keepAliveSchema } from './keep-alive.ts'
 import { policies } from './policies.ts'
 import { scopes } from './scopes.ts'
@@ -18,7 +18,7 @@ const ollamaOrigins = [
 /** The value of `routing.unknown_paths` that is no node's name. */
 export const byModel = 'model'
 
-const nodeName = z.string().refine(isObjectName, objectNameRule)
+const nodeName = z.string().refine(isStoreName, storeNameRule)
 
 /**
  * `R/config`: how the whole cluster behaves. Every field has a default, so an absent document is a valid one.

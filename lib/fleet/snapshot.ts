@@ -7,7 +7,7 @@ export interface RouteView extends RouteSpec {
   readonly name: string
 }
 
-export interface KeyView extends ApiKey {
+export interface ApiKeyView extends ApiKey {
   readonly id: string
 }
 
@@ -30,7 +30,7 @@ export interface Snapshot {
   /** In the order they are tried. */
   readonly routes: readonly RouteView[]
   /** By token hash. */
-  readonly keys: ReadonlyMap<string, KeyView>
+  readonly keys: ReadonlyMap<string, ApiKeyView>
 }
 
 /** A node that an agent had registered, as it was last known. */

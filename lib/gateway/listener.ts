@@ -89,7 +89,7 @@ export class Listener {
     const limit = this.#snapshot.get().config.limits.connections_per_address
     if (limit > 0 && open >= limit) {
       this.#metrics.connectionsRefused.inc({ limit: 'per_address' })
-      socket.write(bareAnswer(503))
+      socket.write(bareResponse(503))
       socket.destroySoon()
       return
     }
@@ -145,7 +145,7 @@ export class Listener {
     if (refusal.code === 'request_timeout' && exchange?.streamsBody) return
     if (!exchange || exchange.response.writableEnded) {
       // Without a parsed request the dialect is unknown: the status alone is sent.
-      socket.end(bareAnswer(refusal.status), () => socket.destroy())
+      socket.end(bareResponse(refusal.status), () => socket.destroy())
       return
     }
     const { request, response } = exchange
@@ -170,6 +170,6 @@ function refusalOf({ code }: NodeJS.ErrnoException): ProxyError {
   }
 }
 
-function bareAnswer(status: number): string {
+function bareResponse(status: number): string {
   return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`
 }

@@ -18,12 +18,12 @@ import type { Loader, SwapOrder } from './fleet/loader.ts'
 import { Loads } from './fleet/loads.ts'
 import type { LearnedState } from './learning/learning.ts'
 import type { Grant } from './queue/grant.ts'
-import { holdersText } from './queue/holders.ts'
 import { NodeClaims } from './queue/node-claims.ts'
 import { PendingAcquires } from './queue/pending-acquires.ts'
 import { refusalOf } from './queue/refusal-error.ts'
 import { RunningRequests } from './queue/running-requests.ts'
 import { schedulingRequestOf } from './queue/scheduling-request.ts'
+import { unavailableNodesText } from './queue/unavailable-nodes.ts'
 
 interface SchedulerOptions {
   readonly snapshot: CurrentSnapshot
@@ -244,8 +244,8 @@ export class Scheduler {
     if (!pending) return
     const { spec } = pending
     const failure = refusal.node && this.#loads.failure(refusal.node, spec.model)
-    const holders = () => holdersText(spec, this.#snapshot.get(), this.#upstreams)
-    pending.refuse(failure ?? refusalOf(refusal, { ...spec, queued: this.#pending.size }, holders))
+    const unavailable = () => unavailableNodesText(spec, this.#snapshot.get(), this.#upstreams)
+    pending.refuse(failure ?? refusalOf(refusal, { ...spec, queued: this.#pending.size }, unavailable))
   }
 
   #swap({ node: name, victims, model, variant, loadS }: Extract<Effect, { type: 'swap' }>): void {

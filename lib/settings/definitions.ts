@@ -1,6 +1,6 @@
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
-import { isObjectName } from '../fleet/documents/names.ts'
+import { isStoreName } from '../fleet/documents/names.ts'
 import { parseDuration } from '../shared/duration.ts'
 import { logLevels } from '../shared/log.ts'
 import { parseAddress } from '../shared/net/address.ts'
@@ -55,14 +55,14 @@ export const definitions = {
     env: 'LLAMERO_CLUSTER',
     fallback: () => 'default',
     help: 'name of the cluster',
-    fits: isObjectName,
+    fits: isStoreName,
   },
   name: {
     env: 'LLAMERO_NAME',
     fallback: hostname,
     fallbackText: 'the host name',
     help: 'name of this instance, unique in the cluster',
-    fits: isObjectName,
+    fits: isStoreName,
   },
   state: {
     env: 'LLAMERO_STATE',

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { getCACertificates } from 'node:tls'
-import { isObjectName, objectNameRule } from '../fleet/documents/names.ts'
+import { isStoreName, storeNameRule } from '../fleet/documents/names.ts'
 import { parseDuration } from '../shared/duration.ts'
 import { type LogFormat, type LogLevel, logLevels } from '../shared/log.ts'
 import { type Address, parseAddress } from '../shared/net/address.ts'
@@ -53,7 +53,7 @@ export async function loadSettings(flags: Flags = {}): Promise<Settings> {
     return parsed
   }
   const objectName = (name: SettingName) => {
-    if (!isObjectName(text(name))) throw wrong(name, `is not a name: ${objectNameRule}`)
+    if (!isStoreName(text(name))) throw wrong(name, `is not a name: ${storeNameRule}`)
     return text(name)
   }
   const oneOf = <T extends string>(name: SettingName, known: readonly T[]) => {

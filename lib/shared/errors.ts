@@ -200,8 +200,8 @@ const catalogue = {
     text: (f) =>
       f['labels']
         ? `a route lets model '${f['model']}' use only some Ollama servers, and of these no server with the model is in service; an operator can see why with: llamero route test ${f['model']}`
-        : f['holders']
-          ? `no Ollama server that has model '${f['model']}' can take requests for it: ${f['holders']}; try again in a few seconds`
+        : f['unavailable']
+          ? `no Ollama server that has model '${f['model']}' can take requests for it: ${f['unavailable']}; try again in a few seconds`
           : `every Ollama server that has model '${f['model']}' is down, cordoned or no longer registered; try again in a few seconds`,
   },
   queue_timeout: {

@@ -1,9 +1,9 @@
 /** The layout of the store (docs/etcd.md#key-layout): the only place that spells a key. */
-export class Keys {
+export class KeyLayout {
   /** Every key of the cluster begins with this; it ends in "/". */
   readonly root: string
 
-  /** @param cluster an object name (`isObjectName`). */
+  /** @param cluster an object name (`isStoreName`). */
   constructor(cluster: string) {
     this.root = `/llamero/${cluster}/`
   }

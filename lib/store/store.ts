@@ -32,7 +32,7 @@ export type Compare = { readonly key: string } & (
 )
 
 /** Whether a condition holds for the entry of its key. */
-export function holds(compare: Compare, entry: Entry | null): boolean {
+export function isMet(compare: Compare, entry: Entry | null): boolean {
   if ('created' in compare) return compare.created === (entry?.created ?? 0n)
   if ('modified' in compare) return compare.modified === (entry?.modified ?? 0n)
   if ('value' in compare) return compare.value === entry?.value

@@ -4,7 +4,7 @@ import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Informer } from '../../lib/store/informer.ts'
-import { Keys } from '../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../lib/store/key-layout.ts'
 import type { Sample, Settled } from './candidates.ts'
 
 /** Milliseconds between two looks at `isLeader()`, and between two writes of a leader. */
@@ -13,7 +13,7 @@ const writeMs = 25
 
 /** A process that only campaigns, and writes `state/` under guard for as long as it leads; run by `Candidates`. */
 const [id = '', endpoint = '', file = ''] = process.argv.slice(2)
-const keys = new Keys('election')
+const keys = new KeyLayout('election')
 const clock = new RealClock()
 const store = new EtcdStore({ endpoints: [endpoint], clock, log: silentLog })
 const shared = { store, clock, random: Math.random, log: silentLog }

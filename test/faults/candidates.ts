@@ -10,7 +10,7 @@ import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import type { Random } from '../../lib/shared/random.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
-import { Keys } from '../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../lib/store/key-layout.ts'
 import type { Change } from '../../lib/store/store.ts'
 import { type Etcd, startEtcd } from '../support/etcd.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
@@ -18,7 +18,7 @@ import { patiently } from '../support/patiently.ts'
 import { until } from '../support/processes.ts'
 
 const script = fileURLToPath(new URL('./candidate.ts', import.meta.url))
-const keys = new Keys('election')
+const keys = new KeyLayout('election')
 
 /** `id` was the leader of the term `fence` at `at`, in nanoseconds of the machine's monotonic clock. */
 export interface Sample {

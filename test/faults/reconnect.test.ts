@@ -7,7 +7,7 @@ import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
-import { Keys } from '../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../lib/store/key-layout.ts'
 import { type Etcd, startEtcd } from '../support/etcd.ts'
 import { FaultProxy } from '../support/fault-proxy.ts'
 import { until } from '../support/processes.ts'
@@ -15,7 +15,7 @@ import { until } from '../support/processes.ts'
 const many = 50
 const mostPerSecond = 30
 const clock = new RealClock()
-const keys = new Keys('test')
+const keys = new KeyLayout('test')
 
 let etcd: Etcd
 let proxy: FaultProxy

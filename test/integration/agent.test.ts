@@ -10,12 +10,12 @@ import { silentLog } from '../../lib/shared/log.ts'
 import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
-import { Keys } from '../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../lib/store/key-layout.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
 import { askOnce } from '../support/load.ts'
 import { InstanceProcess, llamero, spawnLlamero, until } from '../support/processes.ts'
 
-const keys = new Keys('default')
+const keys = new KeyLayout('default')
 const key = keys.node('gpu-1')
 const ttlMs = 10_000
 

@@ -9,10 +9,10 @@ import { Metrics } from '../../lib/shared/metrics.ts'
 import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
-import { Keys } from '../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../lib/store/key-layout.ts'
 import { type Etcd, etcdctl, startEtcd } from '../support/etcd.ts'
 
-const keys = new Keys('test')
+const keys = new KeyLayout('test')
 const clock = new RealClock()
 
 interface Instance {

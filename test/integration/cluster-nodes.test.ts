@@ -16,9 +16,9 @@ import { Metrics } from '../../lib/shared/metrics.ts'
 import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
 import { EmbeddedStore } from '../../lib/store/embedded/embedded-store.ts'
-import { Keys } from '../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../lib/store/key-layout.ts'
 
-const keys = new Keys('test')
+const keys = new KeyLayout('test')
 const clock = new RealClock()
 const tiny = aModel({ name: 'tiny:1b', loadMs: 0, decodeTps: 0, promptTps: 0 })
 

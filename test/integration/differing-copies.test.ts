@@ -20,7 +20,7 @@ test('a model that is not the same on all nodes is shown by its newest copy, and
     const value = JSON.stringify({ url: newer.url })
     await app.store.commit({ when: [], apply: [{ type: 'put', key: app.keys.node('newer'), value }] })
     const view = () => app.snapshot.get().models.get('same:1b')
-    await eventually(() => view()?.holders.length === 2, 'both copies are known', 5000)
+    await eventually(() => view()?.presentOn.length === 2, 'both copies are known', 5000)
     const digests = [...app.snapshot.get().nodes.values()].map((node) => node.onDisk.get('same:1b'))
     assert.notEqual(digests[0], digests[1])
 

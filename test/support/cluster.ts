@@ -5,10 +5,10 @@ import { CurrentSnapshot } from '../../lib/fleet/snapshot.ts'
 import type { Clock } from '../../lib/shared/clock.ts'
 import { type Log, silentLog } from '../../lib/shared/log.ts'
 import { Metrics } from '../../lib/shared/metrics.ts'
-import { Keys } from '../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../lib/store/key-layout.ts'
 import { Link, MemoryStore } from './memory-store.ts'
 
-export const keys = new Keys('test')
+export const keys = new KeyLayout('test')
 
 /** What a `SnapshotBuilder` needs besides the store's content that it is shown. */
 export function builderOptions(clock: Clock, snapshot = new CurrentSnapshot()) {

@@ -8,7 +8,7 @@ import { RealClock } from '../../lib/shared/clock.ts'
 import { silentLog } from '../../lib/shared/log.ts'
 import { EtcdStore } from '../../lib/store/etcd/etcd-store.ts'
 import { Informer } from '../../lib/store/informer.ts'
-import { Keys } from '../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../lib/store/key-layout.ts'
 import { type Etcd, startEtcd } from './etcd.ts'
 import { executable, InstanceProcess, until } from './processes.ts'
 
@@ -18,7 +18,7 @@ interface Node {
   readonly child: ChildProcess
 }
 
-const keys = new Keys('default')
+const keys = new KeyLayout('default')
 const clock = new RealClock()
 const say = (line: string) => process.stdout.write(`${line}\n`)
 

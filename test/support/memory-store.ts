@@ -3,7 +3,7 @@ import {
   type Change,
   type Committed,
   type Entry,
-  holds,
+  isMet,
   type Lease,
   type Operation,
   type Store,
@@ -64,8 +64,8 @@ export class MemoryStore {
   }
 
   commit({ when, apply, otherwise = [] }: Transaction): Committed {
-    const isMet = when.every((compare) => holds(compare, this.entries.get(compare.key) ?? null))
-    if (!isMet) {
+    const isAccepted = when.every((compare) => isMet(compare, this.entries.get(compare.key) ?? null))
+    if (!isAccepted) {
       return {
         succeeded: false,
         revision: this.revision,

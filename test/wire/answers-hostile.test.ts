@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { HeldPieces, heldAnswerBytes } from '../../lib/gateway/response/answer-memory.ts'
+import { HeldPieces, heldResponseBytes } from '../../lib/gateway/response/response-memory.ts'
 import { StreamParser } from '../../lib/gateway/response/stream-parser.ts'
 import { CpuReport, cpuMs, longestTurnMs } from '../support/cpu.ts'
 import { eventually } from '../support/wire.ts'
@@ -26,11 +26,14 @@ suite('an answer that a node writes byte by byte', () => {
   test('is held in twice its bytes, within a budget, and released (346)', () => {
     const held = new HeldPieces(kib * kib)
     for (let n = 0; n < 200 * kib; n++) assert(held.add(Buffer.from('x')))
-    assert(heldAnswerBytes() >= 200 * kib && heldAnswerBytes() <= 400 * kib, `${heldAnswerBytes()} bytes`)
+    assert(
+      heldResponseBytes() >= 200 * kib && heldResponseBytes() <= 400 * kib,
+      `${heldResponseBytes()} bytes`,
+    )
     assert.equal(held.bytes.length, 200 * kib)
     assert(!held.add(Buffer.alloc(kib * kib)), 'more than such an answer may have')
     held[Symbol.dispose]()
-    assert.equal(heldAnswerBytes(), 0)
+    assert.equal(heldResponseBytes(), 0)
   })
 
   for (const [what, status, type, body, expected] of [
@@ -50,7 +53,7 @@ suite('an answer that a node writes byte by byte', () => {
       })
       assert.match(await wire.send(post('/api/chat', chat), expected), expected)
       await wire.assertWell()
-      assert.equal(heldAnswerBytes(), 0)
+      assert.equal(heldResponseBytes(), 0)
     })
   }
 
@@ -66,7 +69,7 @@ suite('an answer that a node writes byte by byte', () => {
       assert.match(answer, /^HTTP\/1.1 502 [\s\S]*{"error":/)
       await eventually(() => wire.node.closedAt[0] !== undefined, 'the node sees its connection closed')
       await wire.assertWell()
-      assert.equal(heldAnswerBytes(), 0)
+      assert.equal(heldResponseBytes(), 0)
     })
   }
 

@@ -81,7 +81,7 @@ function row(name: string, { models, loaded }: Snapshot): ModelAnswer {
     size: model?.newest.size ?? 0,
     digest: model?.newest.digest ?? '',
     modified_at: model?.newest.modified_at ?? '',
-    nodes: model?.holders ?? [],
+    nodes: model?.presentOn ?? [],
     older_on: model?.olderOn ?? [],
     loaded_on: loaded.filter((each) => each.model.name === name).map(({ node }) => node),
     parameter_size: String(details['parameter_size'] ?? ''),

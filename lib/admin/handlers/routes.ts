@@ -27,13 +27,13 @@ export function routeHandlers(admin: AdminContext): Handlers<typeof routeEndpoin
 
   return {
     listRoutes: () => {
-      const names = [...cluster.view.objects('routes').keys()]
+      const names = [...cluster.view.documents('routes').keys()]
       return { routes: names.map((name) => row(name, admin)) }
     },
 
     readRoute: ({ params }) => {
       const name = checkName('route', params.name)
-      if (!cluster.view.objects('routes').has(name))
+      if (!cluster.view.documents('routes').has(name))
         throw new ProxyError('not_found', { kind: 'route', name })
       return row(name, admin)
     },

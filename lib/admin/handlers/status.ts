@@ -31,7 +31,7 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
     const { revision, nodes, models, loaded } = current
     const warning = loopbackWarning(current, admin.loopback)
     const leader = cluster.view.leader()
-    const documents = operatorFolders.flatMap((folder) => [...cluster.view.objects(folder).values()])
+    const documents = operatorFolders.flatMap((folder) => [...cluster.view.documents(folder).values()])
     const contact = cluster.lastContactMs()
     const rejected = cluster.rejected()
     return {
@@ -90,8 +90,8 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
 function warned({ cluster: { view }, keys }: AdminContext) {
   const places = [
     keys.config,
-    ...[...view.objects('routes').keys()].map((name) => keys.route(name)),
-    ...[...view.objects('keys').keys()].map((id) => keys.apiKey(id)),
+    ...[...view.documents('routes').keys()].map((name) => keys.route(name)),
+    ...[...view.documents('keys').keys()].map((id) => keys.apiKey(id)),
   ]
   return places
     .map((key) => ({ key, warnings: view.warnings(key) }))

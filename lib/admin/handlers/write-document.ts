@@ -6,7 +6,7 @@ import { describeFaults, refusal } from '../../fleet/documents/contents.ts'
 import { readDocument } from '../../fleet/documents/document.ts'
 import { excess, refusedUnread } from '../../fleet/documents/document-text.ts'
 import { parseJson } from '../../fleet/documents/json-document.ts'
-import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
+import { isStoreName, storeNameRule } from '../../fleet/documents/names.ts'
 import { parseYaml } from '../../fleet/documents/yaml-document.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { turns } from '../../shared/turns.ts'
@@ -18,8 +18,8 @@ export type Patch = Readonly<Record<string, unknown>>
 
 /** @throws ProxyError `invalid` when the name cannot be part of a key. */
 export function checkName(kind: string, name: string): string {
-  if (!isObjectName(name))
-    throw new ProxyError('invalid', { reason: `${kind} name "${name.slice(0, 80)}": ${objectNameRule}` })
+  if (!isStoreName(name))
+    throw new ProxyError('invalid', { reason: `${kind} name "${name.slice(0, 80)}": ${storeNameRule}` })
   return name
 }
 
@@ -98,7 +98,7 @@ export function storedDocument(
   name: string,
 ): StoredAnswer {
   const key = folder === 'config' ? keys.config : keys.route(name)
-  const stored = cluster.view.objects(folder).get(name)
+  const stored = cluster.view.documents(folder).get(name)
   const errors = cluster.rejected().find((each) => each.key === key)?.verdict.errors ?? []
   return {
     text: stored?.text ?? null,

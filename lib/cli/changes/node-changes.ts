@@ -1,4 +1,4 @@
-import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
+import { isStoreName, storeNameRule } from '../../fleet/documents/names.ts'
 import { nodeUrlFault, nodeUrlOf } from '../../fleet/node-url.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
 import { CliFailure, exits } from '../cli-failure.ts'
@@ -20,8 +20,8 @@ export const keepAliveHelp =
 
 /** Path of a node in the admin API. @throws Failure (usage) when the name cannot be one: it becomes part of a URL. */
 export function nodePath(name: string): `/nodes/${string}` {
-  if (!isObjectName(name))
-    throw new CliFailure(exits.usage, `"${name}" cannot be the name of a node: ${objectNameRule}`)
+  if (!isStoreName(name))
+    throw new CliFailure(exits.usage, `"${name}" cannot be the name of a node: ${storeNameRule}`)
   return `/nodes/${name}`
 }
 

@@ -1,4 +1,4 @@
-import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
+import { isStoreName, storeNameRule } from '../../fleet/documents/names.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
 import { CliFailure, exits } from '../cli-failure.ts'
 import { splitAssignment } from './assignment.ts'
@@ -8,8 +8,8 @@ export const settableFields = ['match.model', 'match.tenant', 'model', 'fallback
 
 /** Path of a route in the admin API. @throws Failure (usage) when the name cannot be one: it becomes part of a URL. */
 export function routePath(name: string): `/routes/${string}` {
-  if (!isObjectName(name))
-    throw new CliFailure(exits.usage, `"${name}" cannot be the name of a route: ${objectNameRule}`)
+  if (!isStoreName(name))
+    throw new CliFailure(exits.usage, `"${name}" cannot be the name of a route: ${storeNameRule}`)
   return `/routes/${name}`
 }
 

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { KeyAnswer } from '../../api/keys.ts'
-import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
+import { isStoreName, storeNameRule } from '../../fleet/documents/names.ts'
 import { type Scope, scopes } from '../../fleet/scopes.ts'
 import { parseDuration } from '../../shared/duration.ts'
 import { CliFailure, exits } from '../cli-failure.ts'
@@ -105,8 +105,8 @@ function endOf(expires: string, now: Date): string {
 
 /** Ids become part of a URL. */
 function checkId(id: string): void {
-  if (!isObjectName(id))
-    throw new CliFailure(exits.usage, `"${id}" cannot be the id of a key: ${objectNameRule}`)
+  if (!isStoreName(id))
+    throw new CliFailure(exits.usage, `"${id}" cannot be the id of a key: ${storeNameRule}`)
 }
 
 function scopeOption(value: string, earlier: readonly Scope[] | undefined): Scope[] {

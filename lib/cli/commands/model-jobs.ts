@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { JobAnswer } from '../../api/jobs.ts'
-import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
+import { isStoreName, storeNameRule } from '../../fleet/documents/names.ts'
 import { isOver } from '../../fleet/job.ts'
 import type { AdminClient } from '../admin-client.ts'
 import { CliFailure, exits } from '../cli-failure.ts'
@@ -71,8 +71,8 @@ async function cancel(invocation: Invocation, id: string, { timeout }: RequestOp
 
 /** Ids become part of a URL. @throws Failure (usage, or not found with a suggestion) */
 async function getJob(admin: AdminClient, id: string): Promise<JobAnswer> {
-  if (!isObjectName(id))
-    throw new CliFailure(exits.usage, `"${id}" cannot be the id of a job: ${objectNameRule}`)
+  if (!isStoreName(id))
+    throw new CliFailure(exits.usage, `"${id}" cannot be the id of a job: ${storeNameRule}`)
   const known = async () => (await admin.get('/jobs')).jobs.map((job) => job.id)
   return suggesting(id, admin.get(`/jobs/${id}`), known, 'llamero model jobs --all')
 }

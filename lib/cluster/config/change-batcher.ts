@@ -2,14 +2,14 @@ import type { Clock } from '../../shared/clock.ts'
 import { Coalescer } from '../../shared/coalesce.ts'
 import type { Log } from '../../shared/log.ts'
 import type { Informer } from '../../store/informer.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 
 interface ChangeBatcherOptions {
   readonly clock: Clock
   readonly log: Log
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly informer: Pick<Informer, 'entries' | 'revision'>
   readonly builder: Pick<SnapshotBuilder, 'prepare' | 'follow'>
   /** Called after the snapshot followed a change; `isOtherHistory` is what `SnapshotBuilder.follow` returned. */

@@ -1,5 +1,5 @@
 import type { InstanceRecord, LoadSummary, Term } from '../../fleet/instance.ts'
-import type { Folder, Keys } from '../../store/key-layout.ts'
+import type { Folder, KeyLayout } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import { entriesIn, readInstances, readLoads, readTerms } from '../records.ts'
 import type { OperatorFolder } from './stored-documents.ts'
@@ -15,10 +15,10 @@ interface Stored {
 /** Read access to the informer's copy of the store. Each call reads the copy as it is then. */
 export class ClusterView {
   readonly #entries: () => ReadonlyMap<string, Entry>
-  readonly #keys: Keys
+  readonly #keys: KeyLayout
 
   /** @param entries everything under the cluster's root. */
-  constructor(entries: () => ReadonlyMap<string, Entry>, keys: Keys) {
+  constructor(entries: () => ReadonlyMap<string, Entry>, keys: KeyLayout) {
     this.#entries = entries
     this.#keys = keys
   }
@@ -59,7 +59,7 @@ export class ClusterView {
   }
 
   /** The stored documents of a folder, by name, valid or not. */
-  objects(folder: OperatorFolder): ReadonlyMap<string, Stored> {
+  documents(folder: OperatorFolder): ReadonlyMap<string, Stored> {
     const stored = [...this.folder(folder)]
     return new Map(stored.map(([name, { value, modified }]) => [name, { text: value, modified }]))
   }

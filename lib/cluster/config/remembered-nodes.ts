@@ -7,7 +7,7 @@ import {
   type NodeView,
   nodeSchema,
 } from '../../fleet/node.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry, Operation } from '../../store/store.ts'
 import { statusSchema } from '../probing/stored-status.ts'
 import { entriesIn, isPossibleFence } from '../records.ts'
@@ -73,9 +73,9 @@ const keptMs = 24 * 3_600_000
 const maxKept = 256
 
 interface Known {
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly fence: bigint
-  readonly objects: StoredDocuments
+  readonly documents: StoredDocuments
   /** The nodes of the snapshot: they say which nodes have departed, since when and why. */
   readonly nodes: ReadonlyMap<string, NodeView>
   /** Everything in the store. */
@@ -86,7 +86,7 @@ interface Known {
 /**
  * The writes that bring `R/state/remembered/` up to date: which nodes agents have registered, and which have departed.
  */
-export function planRemembered({ keys, fence, objects, nodes, entries, now }: Known): Operation[] {
+export function planRemembered({ keys, fence, documents, nodes, entries, now }: Known): Operation[] {
   const stored = entriesIn('state/remembered', entries.values(), keys)
   const memories = readRemembered(stored)
   const operations: Operation[] = []
@@ -96,13 +96,13 @@ export function planRemembered({ keys, fence, objects, nodes, entries, now }: Kn
       key: keys.remembered(name),
       value: JSON.stringify({ fence: String(fence), ...memory }),
     })
-  for (const [name, { isLeased, active }] of objects.nodes) {
+  for (const [name, { isLeased, active }] of documents.nodes) {
     if (!isLeased || !active) continue
     const memory = memories.get(name)
     if (memory?.document !== active.text || memory.departed !== null)
       put(name, { document: active.text, version: '', models: [], departed: null })
   }
-  const forgotten = forgottenOf(memories, objects, now)
+  const forgotten = forgottenOf(memories, documents, now)
   for (const name of stored.keys())
     if (!memories.has(name) || forgotten.has(name))
       operations.push({ type: 'delete', key: keys.remembered(name) })
@@ -121,16 +121,16 @@ export function planRemembered({ keys, fence, objects, nodes, entries, now }: Kn
  */
 function forgottenOf(
   memories: ReadonlyMap<string, RememberedNode>,
-  objects: StoredDocuments,
+  documents: StoredDocuments,
   now: Date,
 ): Set<string> {
-  const urls = new Set([...inForce(objects.nodes).values()].map(({ url }) => url))
-  const absent = [...memories].filter(([name]) => !objects.nodes.has(name))
+  const urls = new Set([...inForce(documents.nodes).values()].map(({ url }) => url))
+  const absent = [...memories].filter(([name]) => !documents.nodes.has(name))
   const latestFirst = absent.toSorted(([, a], [, b]) => ageMs(a, now) - ageMs(b, now))
   const isForgotten = (memory: RememberedNode, nth: number) =>
     urls.has(memory.spec.url) || ageMs(memory, now) >= keptMs || nth >= maxKept
   const gone = latestFirst.filter(([, memory], nth) => isForgotten(memory, nth)).map(([name]) => name)
-  const taken = [...memories.keys()].filter((name) => objects.nodes.get(name)?.isLeased === false)
+  const taken = [...memories.keys()].filter((name) => documents.nodes.get(name)?.isLeased === false)
   return new Set([...gone, ...taken])
 }
 

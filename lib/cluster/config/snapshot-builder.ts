@@ -8,7 +8,7 @@ import {
   withNodes,
 } from '../../fleet/snapshot.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import type { FallbackProber } from '../probing/fallback-prober.ts'
 import { statusIn } from '../probing/stored-status.ts'
@@ -25,7 +25,7 @@ import {
   isOperatorFolder,
   judge,
   newlyRejected,
-  noObjects,
+  noDocuments,
   readers,
   rejectedIn,
   type StoredDocuments,
@@ -35,7 +35,7 @@ import { WipeGuard } from './wipe-guard.ts'
 
 interface SnapshotBuilderOptions extends Runtime {
   readonly store: ConstructorParameters<typeof WipeGuard>[0]['store']
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly snapshot: CurrentSnapshot
   /** Its observations outrank what a leader wrote. */
   readonly fallback: Pick<FallbackProber, 'observations' | 'match' | 'confirmedAt'>
@@ -97,8 +97,8 @@ export class SnapshotBuilder {
   }
 
   /** The documents in force, and what is wrong with those that are not. */
-  get objects(): StoredDocuments {
-    return this.#guard.objects
+  get documents(): StoredDocuments {
+    return this.#guard.documents
   }
 
   /** Why the documents in the store are not in force, in one sentence; null when they are. */
@@ -110,7 +110,7 @@ export class SnapshotBuilder {
   view() {
     return {
       snapshot: this.#options.snapshot.get(),
-      objects: this.objects,
+      documents: this.documents,
       suspect: this.suspect,
       mayName: this.#guard.mayName,
       storedStatuses: this.#statuses.stored,
@@ -121,11 +121,11 @@ export class SnapshotBuilder {
   /** Begins with what an earlier process saved. */
   restore(saved: Saved): void {
     const { uid, revision, statuses, remembered } = saved
-    const objects = judge(entriesOf(saved), this.#options.keys, noObjects)
+    const documents = judge(entriesOf(saved), this.#options.keys, noDocuments)
     this.#source = 'snapshot'
     this.#revision = BigInt(revision)
-    this.#guard.restore(uid, objects, this.#revision)
-    this.#statuses.inherit(new Map(Object.entries(statuses)), inForce(objects.nodes))
+    this.#guard.restore(uid, documents, this.#revision)
+    this.#statuses.inherit(new Map(Object.entries(statuses)), inForce(documents.nodes))
     this.#departures.restore(remembered, this.#present())
     this.refresh()
   }
@@ -174,19 +174,19 @@ export class SnapshotBuilder {
   refresh(): void {
     const { snapshot, metrics } = this.#options
     const former = snapshot.get()
-    const nodes = inForce(this.objects.nodes)
+    const nodes = inForce(this.documents.nodes)
     const documents = {
       revision: this.#revision,
-      config: inForce(this.objects.config).get('') ?? defaultConfig,
+      config: inForce(this.documents.config).get('') ?? defaultConfig,
       nodes,
       statuses: this.#statuses.of(nodes),
       departed: this.#departures.nodes,
-      routes: inForce(this.objects.routes),
-      keys: inForce(this.objects.keys),
+      routes: inForce(this.documents.routes),
+      keys: inForce(this.documents.keys),
     }
     const fresh = buildSnapshot(documents, this.#draft ?? former)
     this.#draft = null
-    metrics.configRejected.set(rejectedIn(this.objects).length)
+    metrics.configRejected.set(rejectedIn(this.documents).length)
     this.#swap(fresh)
   }
 
@@ -200,9 +200,9 @@ export class SnapshotBuilder {
       savedAt: clock.date().toISOString(),
       instances: entriesIn('instances', this.#copy.entries.values(), keys).size,
       confirmedAt: fallback.confirmedAt?.toISOString() ?? null,
-      objects: savedDocuments(this.objects),
+      objects: savedDocuments(this.documents),
       remembered: this.#departures.saved(),
-      statuses: Object.fromEntries(this.#statuses.of(inForce(this.objects.nodes))),
+      statuses: Object.fromEntries(this.#statuses.of(inForce(this.documents.nodes))),
     }
   }
 
@@ -210,14 +210,14 @@ export class SnapshotBuilder {
   #rebuild(isConfirmed: boolean): boolean {
     const { keys, metrics, fallback, log } = this.#options
     const { entries, revision } = this.#copy
-    const former = this.objects
+    const former = this.documents
     const isOtherHistory = this.#guard.observe(entries, revision)
     if (isOtherHistory) this.#inherit()
     const isTrusted = this.#guard.offer(entries, isConfirmed)
     const found = byFolder(entries.values(), keys)
     this.#statuses.replace(found('state/nodes'))
     if (isTrusted) {
-      for (const rejected of newlyRejected(former, this.objects)) log.warn('document rejected', rejected)
+      for (const rejected of newlyRejected(former, this.documents)) log.warn('document rejected', rejected)
       this.#revision = revision
       this.#source = 'store'
       this.#departures.update(readRemembered(found('state/remembered')), this.#present())
@@ -262,7 +262,7 @@ export class SnapshotBuilder {
 
   /** Statuses of another history count for the servers that they describe, until a leader has written newer ones. */
   #inherit(): void {
-    const nodes = inForce(this.objects.nodes)
+    const nodes = inForce(this.documents.nodes)
     this.#statuses.inherit(this.#statuses.of(nodes), nodes)
   }
 
@@ -271,7 +271,7 @@ export class SnapshotBuilder {
     const { keys, snapshot } = this.#options
     const { nodes } = snapshot.get()
     return {
-      nodes: this.objects.nodes,
+      nodes: this.documents.nodes,
       agentOf: (name) => readAgent(this.#copy.entries.get(keys.agent(name))?.value ?? ''),
       statusOf: (name) => nodes.get(name)?.status ?? this.#statuses.stored.get(name)?.status ?? null,
     }

@@ -7,7 +7,7 @@ import { createFile, syncDirectoryOf } from '../../shared/process/write-file.ts'
 import type { Entry } from '../../store/store.ts'
 import { statusSchema } from '../probing/stored-status.ts'
 import { memorySchema, type RememberedRecord } from './remembered-nodes.ts'
-import { allObjects, type StoredDocuments } from './stored-documents.ts'
+import { allDocuments, type StoredDocuments } from './stored-documents.ts'
 
 const revision = z.string().regex(/^\d{1,20}$/)
 
@@ -45,7 +45,7 @@ export type Saved = Omit<z.output<typeof savedSchema>, 'remembered' | 'statuses'
 
 /** The documents in force, as they are saved. */
 export function savedDocuments(objects: StoredDocuments): Saved['objects'] {
-  return allObjects(objects).flatMap(({ key, created, active, isLeased }) => {
+  return allDocuments(objects).flatMap(({ key, created, active, isLeased }) => {
     if (!active) return []
     const { text, revision } = active
     return [{ key, text, created: String(created), modified: String(revision), leased: isLeased }]

@@ -3,11 +3,11 @@ import { type ApiKey, apiKeySchema } from '../../fleet/api-key.ts'
 import { type Config, configSchema, type RouteSpec, routeSchema } from '../../fleet/config.ts'
 import { type DocumentFault, describeFaults } from '../../fleet/documents/contents.ts'
 import { type Parsed, readDocument } from '../../fleet/documents/document.ts'
-import { isObjectName, objectNameRule } from '../../fleet/documents/names.ts'
+import { isStoreName, storeNameRule } from '../../fleet/documents/names.ts'
 import type { AgentRecord, Verdict } from '../../fleet/instance.ts'
 import { type NodeSpec, nodeSchema } from '../../fleet/node.ts'
 import { sameServerKey } from '../../fleet/node-url.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import { byFolder, readAgents } from '../records.ts'
 import { pathHint, unknownKeysIn } from './unknown-keys.ts'
@@ -54,7 +54,7 @@ export interface StoredDocuments {
   readonly unknown: Folder<never>
 }
 
-export const noObjects: StoredDocuments = {
+export const noDocuments: StoredDocuments = {
   config: new Map(),
   nodes: new Map(),
   routes: new Map(),
@@ -66,7 +66,11 @@ export const noObjects: StoredDocuments = {
  * Judges each document by itself, so that a typo affects one document only: an invalid text leaves its last valid version
  * in force (docs/etcd.md#validation). A document that is deleted and created again has no earlier version.
  */
-export function judge(entries: readonly Entry[], keys: Keys, previous: StoredDocuments): StoredDocuments {
+export function judge(
+  entries: readonly Entry[],
+  keys: KeyLayout,
+  previous: StoredDocuments,
+): StoredDocuments {
   const found = byFolder(entries, keys)
   const nodes = judgeFolder(found('nodes'), previous.nodes, readers.nodes)
   return {
@@ -88,7 +92,7 @@ export function inForce<T>(folder: Folder<T>): Map<string, T> {
 }
 
 /** Every document of every folder. */
-export function allObjects({ config, nodes, routes, keys, unknown }: StoredDocuments): Judged<unknown>[] {
+export function allDocuments({ config, nodes, routes, keys, unknown }: StoredDocuments): Judged<unknown>[] {
   return [config, nodes, routes, keys, unknown].flatMap((folder): Judged<unknown>[] => [...folder.values()])
 }
 
@@ -109,16 +113,16 @@ export interface Rejected {
   readonly verdict: Omit<Verdict, 'fence'>
 }
 
-export function rejectedIn(objects: StoredDocuments): Rejected[] {
-  return allObjects(objects)
+export function rejectedIn(documents: StoredDocuments): Rejected[] {
+  return allDocuments(documents)
     .filter(({ faults }) => faults.length > 0)
     .map((object) => ({ key: object.key, verdict: verdictOf(object) }))
 }
 
 /** For the log: the documents that were rejected since `former`, each once per stored text, and what is in force instead. */
 export function newlyRejected(former: StoredDocuments, current: StoredDocuments) {
-  const known = new Set(allObjects(former).map(({ key, stored }) => `${key} ${stored}`))
-  return allObjects(current)
+  const known = new Set(allDocuments(former).map(({ key, stored }) => `${key} ${stored}`))
+  return allDocuments(current)
     .filter(({ key, stored, faults }) => faults.length > 0 && !known.has(`${key} ${stored}`))
     .map(({ key, active, faults }) => ({
       key,
@@ -152,9 +156,9 @@ function once<T>(read: Read<T>): Read<T> {
 
 function named<S extends z.ZodType>(folder: string, schema: S): Read<z.output<S>> {
   return (name, { value }) =>
-    isObjectName(name)
+    isStoreName(name)
       ? readDocument(value, schema)
-      : misplaced(`the name "${name}" cannot be used: ${objectNameRule}`, pathHint(`${folder}/${name}`))
+      : misplaced(`the name "${name}" cannot be used: ${storeNameRule}`, pathHint(`${folder}/${name}`))
 }
 
 function readConfig(name: string, { value }: Entry): Parsed<Config> {
@@ -184,7 +188,7 @@ function judgeFolder<T>(
 }
 
 /** An unknown key is a document that is never in force: verdict, status, metric and log follow from that. */
-function judgeUnknown(entries: readonly Entry[], keys: Keys): Map<string, Judged<never>> {
+function judgeUnknown(entries: readonly Entry[], keys: KeyLayout): Map<string, Judged<never>> {
   return new Map(
     unknownKeysIn(entries, keys).map(({ path, entry, faults }) => [
       path,

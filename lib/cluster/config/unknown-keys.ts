@@ -1,7 +1,7 @@
 import type { DocumentFault } from '../../fleet/documents/contents.ts'
-import { isObjectName } from '../../fleet/documents/names.ts'
+import { isStoreName } from '../../fleet/documents/names.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 
 /** Unknown keys that get a verdict each: the first in their order, so that all instances choose the same. */
@@ -29,7 +29,7 @@ const layout: ReadonlyMap<string, string> = new Map([
 ])
 
 /** Whether no instance reads a key under the prefix: a slip made with etcdctl. */
-export function isUnknownKey(key: string, keys: Keys): boolean {
+export function isUnknownKey(key: string, keys: KeyLayout): boolean {
   if (keys.parse(key) !== null || !key.startsWith(keys.root)) return false
   return !ours.has(firstPart(key.slice(keys.root.length)))
 }
@@ -46,7 +46,7 @@ interface UnknownKey {
  * The first unknown keys, in their order; the last one says how many more there are. Keys under a lease belong to
  * processes.
  */
-export function unknownKeysIn(entries: readonly Entry[], keys: Keys): UnknownKey[] {
+export function unknownKeysIn(entries: readonly Entry[], keys: KeyLayout): UnknownKey[] {
   const told: Entry[] = []
   let untold = 0
   for (const entry of entries) {
@@ -76,7 +76,7 @@ function meantBy(path: string): string | null {
   const kind = didYouMean(word, kinds) ?? kinds.find((each) => word.startsWith(each.replace(/s$/, '')))
   if (!kind) return null
   const name = rest.join('-')
-  return kind === 'config' || !isObjectName(name) ? (layout.get(kind) ?? null) : `${kind}/${name}`
+  return kind === 'config' || !isStoreName(name) ? (layout.get(kind) ?? null) : `${kind}/${name}`
 }
 
 function unread(path: string): DocumentFault {

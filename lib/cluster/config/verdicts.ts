@@ -1,16 +1,16 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry, Operation } from '../../store/store.ts'
-import { allObjects, isOperatorFolder, type StoredDocuments, verdictOf } from './stored-documents.ts'
+import { allDocuments, isOperatorFolder, type StoredDocuments, verdictOf } from './stored-documents.ts'
 import { isUnknownKey } from './unknown-keys.ts'
 
 /** Warnings by the key of the document. */
 export type Notes = ReadonlyMap<string, readonly string[]>
 
 interface View {
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly fence: bigint
-  readonly objects: StoredDocuments
+  readonly documents: StoredDocuments
   /** Further warnings. */
   readonly notes: Notes
   /** Whether `notes` is complete. Otherwise warnings in the store stay. */
@@ -20,10 +20,10 @@ interface View {
 }
 
 /** The writes that bring `R/status/` up to date: new and changed verdicts are put, those on deleted documents deleted. */
-export function planVerdicts({ keys, fence, objects, notes, areComplete, entries }: View): Operation[] {
+export function planVerdicts({ keys, fence, documents, notes, areComplete, entries }: View): Operation[] {
   const operations: Operation[] = []
   const judged = new Set<string>()
-  for (const object of allObjects(objects)) {
+  for (const object of allDocuments(documents)) {
     const key = keys.verdict(object.key)
     judged.add(key)
     const entry = entries.get(key)
@@ -71,7 +71,7 @@ function says(stored: Record<string, unknown> | null, verdict: object): boolean 
 }
 
 /** Whether an entry is a verdict: on a document of an operator, or on a key that no instance reads. */
-function isVerdict(keys: Keys, entry: Entry): boolean {
+function isVerdict(keys: KeyLayout, entry: Entry): boolean {
   const place = keys.parse(entry.key)
   if (place?.folder !== 'status') return false
   const subject = keys.root + place.name

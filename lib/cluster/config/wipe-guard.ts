@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry, Operation, Store } from '../../store/store.ts'
-import { allObjects, type Judged, judge, noObjects, type StoredDocuments } from './stored-documents.ts'
+import { allDocuments, type Judged, judge, noDocuments, type StoredDocuments } from './stored-documents.ts'
 
 /**
  * `R/meta/uid`: which store this is. etcd's own cluster id is the same after a wipe (docs/etcd.md#key-layout). The value
@@ -24,12 +24,12 @@ interface Doubt {
 /** Documents, and the uid of the store that they come from. */
 interface Content<Uid> {
   readonly uid: Uid
-  readonly objects: StoredDocuments
+  readonly documents: StoredDocuments
 }
 
 interface WipeGuardOptions extends Runtime {
   readonly store: Pick<Store, 'kind' | 'list' | 'get' | 'commit'>
-  readonly keys: Keys
+  readonly keys: KeyLayout
   /** Called when the lists have confirmed a deletion: offer the documents again, as confirmed. */
   readonly confirmed: () => void
 }
@@ -67,7 +67,7 @@ export class WipeGuard {
   readonly #isGuarded: boolean
   readonly #confirmation: ControlLoop
   /** The documents in force, and the uid of their store; null while that is not known. */
-  #inForce: Content<string | null> = { uid: null, objects: noObjects }
+  #inForce: Content<string | null> = { uid: null, documents: noDocuments }
   /** Null: trusted. */
   #doubt: Doubt | null = null
   /** Lists in a row that confirm the deletion. */
@@ -91,8 +91,8 @@ export class WipeGuard {
   }
 
   /** The documents in force. */
-  get objects(): StoredDocuments {
-    return this.#inForce.objects
+  get documents(): StoredDocuments {
+    return this.#inForce.documents
   }
 
   /** The uid of the store that the documents in force come from; null while that is not known. */
@@ -112,8 +112,8 @@ export class WipeGuard {
   }
 
   /** Begins with what an earlier process had in force. */
-  restore(uid: string | null, objects: StoredDocuments, revision: bigint): void {
-    this.#inForce = { uid, objects }
+  restore(uid: string | null, documents: StoredDocuments, revision: bigint): void {
+    this.#inForce = { uid, documents }
     this.#seen = { uid, revision }
   }
 
@@ -143,7 +143,7 @@ export class WipeGuard {
     const isTrusted = !this.#isGuarded || isConfirmed
     this.#enter(isTrusted ? null : doubtOf(this.#inForce, offered))
     if (this.#doubt !== null) return false
-    this.#inForce = { uid: offered.uid?.id ?? this.uid, objects: offered.objects }
+    this.#inForce = { uid: offered.uid?.id ?? this.uid, documents: offered.documents }
     return true
   }
 
@@ -184,15 +184,15 @@ export class WipeGuard {
   }
 
   #read(entries: readonly Entry[], uid: Entry | undefined): Content<StoreUid | null> {
-    return { uid: readUid(uid), objects: judge(entries, this.#options.keys, this.objects) }
+    return { uid: readUid(uid), documents: judge(entries, this.#options.keys, this.documents) }
   }
 }
 
 function doubtOf(known: Content<string | null>, offered: Content<StoreUid | null>): Doubt | null {
   if (known.uid === null || offered.uid?.replaces.includes(known.uid)) return null
-  if (offered.uid?.id === known.uid) return doubtEmptied(known.objects, offered.objects)
-  const before = operatorsKeys(allObjects(known.objects))
-  const after = new Set(keysInForce(allObjects(offered.objects)))
+  if (offered.uid?.id === known.uid) return doubtEmptied(known.documents, offered.documents)
+  const before = operatorsKeys(allDocuments(known.documents))
+  const after = new Set(keysInForce(allDocuments(offered.documents)))
   const lost = before.filter((key) => !after.has(key))
   if (lost.length === 0) return null
   const what = offered.uid === null ? 'the uid of the store is gone' : 'the store is another one by its uid'
@@ -210,13 +210,13 @@ function doubtEmptied(known: StoredDocuments, offered: StoredDocuments): Doubt |
   return emptied ? { kind: 'emptied', reason: `every ${emptied.what} is gone from the store` } : null
 }
 
-function keysInForce(objects: readonly Judged<unknown>[]): string[] {
-  return objects.filter(({ active }) => active !== null).map(({ key }) => key)
+function keysInForce(documents: readonly Judged<unknown>[]): string[] {
+  return documents.filter(({ active }) => active !== null).map(({ key }) => key)
 }
 
 /** Without the documents of agents: those are meant to vanish with their hosts. */
-function operatorsKeys(objects: readonly Judged<unknown>[]): string[] {
-  return keysInForce(objects.filter(({ isLeased }) => !isLeased))
+function operatorsKeys(documents: readonly Judged<unknown>[]): string[] {
+  return keysInForce(documents.filter(({ isLeased }) => !isLeased))
 }
 
 function list(keys: readonly string[]): string {

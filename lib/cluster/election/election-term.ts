@@ -1,5 +1,5 @@
 import type { Clock } from '../../shared/clock.ts'
-import { type Compare, type Entry, holds } from '../../store/store.ts'
+import { type Compare, type Entry, isMet } from '../../store/store.ts'
 
 /**
  * When a renewal, or the grant that a term began with, was SENT: by the monotonic clock, which stands still while a
@@ -42,7 +42,7 @@ export function holding({ fence, lease }: Leader, { key, id }: LeaderKey): reado
 
 /** Whether the leader key, as it was read, belongs to this term. */
 export function isHeld(term: Leader, leaderKey: LeaderKey, entry: Entry | null): boolean {
-  return holding(term, leaderKey).every((compare) => holds(compare, entry))
+  return holding(term, leaderKey).every((compare) => isMet(compare, entry))
 }
 
 export function momentOf(clock: Clock): Moment {

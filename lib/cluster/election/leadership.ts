@@ -1,6 +1,6 @@
 import type { InstanceRecord } from '../../fleet/instance.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry, Store } from '../../store/store.ts'
 import { Controller } from '../leader/controller.ts'
 import { Election } from './election.ts'
@@ -10,7 +10,7 @@ type ControllerOptions = ConstructorParameters<typeof Controller>[0]
 
 interface LeadershipOptions extends Runtime {
   readonly store: Store
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly instance: { readonly name: string }
   readonly ttlMs: number
   /** Whether this instance may become the leader: registered, not draining, not cut off. */

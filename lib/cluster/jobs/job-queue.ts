@@ -3,13 +3,13 @@ import { isOver, type JobSpec, type JobState, type Jobs, type JobView, jobStates
 import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Metrics } from '../../shared/metrics.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import { type Entry, type Store, StoreError } from '../../store/store.ts'
 import { jobIds, readJob, readJobSpec } from './job-records.ts'
 
 interface JobQueueOptions {
   readonly store: Store
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly clock: Clock
   /** Everything under the cluster's root. */
   readonly entries: () => ReadonlyMap<string, Entry>

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type JobSpec, type JobStatus, type JobView, jobActions, jobStates } from '../../fleet/job.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import { entriesIn, isPossibleFence } from '../records.ts'
 
@@ -46,7 +46,7 @@ const readJobStatus = remembering((entry): JobStatus | null => {
 type Entries = ReadonlyMap<string, Entry>
 
 /** A job as it is stored; null when there is none or it cannot be read. */
-export function readJob(id: string, entries: Entries, keys: Keys): JobView | null {
+export function readJob(id: string, entries: Entries, keys: KeyLayout): JobView | null {
   const wanted = entries.get(keys.job(id))
   const spec = wanted ? readJobSpec(wanted) : null
   if (spec === null) return null
@@ -55,13 +55,13 @@ export function readJob(id: string, entries: Entries, keys: Keys): JobView | nul
 }
 
 /** The ids of all jobs, readable or not, the oldest first by revision: clocks differ. */
-export function jobIds(entries: Entries, keys: Keys): string[] {
+export function jobIds(entries: Entries, keys: KeyLayout): string[] {
   const stored = [...entriesIn('jobs', entries.values(), keys)]
   return stored.sort(([, a], [, b]) => Number(a.created - b.created)).map(([id]) => id)
 }
 
 /** The ids of jobs of which only the state is left. */
-export function orphanedJobs(entries: Entries, keys: Keys): string[] {
+export function orphanedJobs(entries: Entries, keys: KeyLayout): string[] {
   const states = entriesIn('state/jobs', entries.values(), keys)
   return [...states.keys()].filter((id) => !entries.has(keys.job(id)))
 }

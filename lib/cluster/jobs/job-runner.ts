@@ -3,7 +3,7 @@ import { keepAliveOf } from '../../fleet/keep-alive.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import { batchesOf } from '../../store/limits.ts'
 import type { Entry, Operation } from '../../store/store.ts'
 import { planForgetting, planParts, stateOf } from './job-plan.ts'
@@ -30,7 +30,7 @@ interface JobRunnerOptions extends Runtime {
   readonly view: () => View
   /** Probes a node after its models changed. Resolves when the store has the result. */
   readonly refresh: (node: string) => Promise<void>
-  readonly keys: Keys
+  readonly keys: KeyLayout
 }
 
 const periodMs = 1000

@@ -2,7 +2,7 @@ import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { LearnedState } from '../../scheduler/learning/learning.ts'
 import { ControlLoop } from '../../shared/control-loop.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import { batchesOf } from '../../store/limits.ts'
 import type { Entry, Operation } from '../../store/store.ts'
 import { planRemembered } from '../config/remembered-nodes.ts'
@@ -26,7 +26,7 @@ import { noteUnknownClasses } from './unknown-classes.ts'
 /** What the leader's work starts from: the snapshot, and the store's content that it was built from. */
 interface View {
   readonly snapshot: Snapshot
-  readonly objects: StoredDocuments
+  readonly documents: StoredDocuments
   /** Why the documents in the store are not in force; null when they are. */
   readonly suspect: string | null
   /** Whether the store may get a uid now. */
@@ -53,7 +53,7 @@ interface ControllerOptions extends Runtime {
   readonly handOver: (successor: string | null) => Promise<void>
   /** What this instance's scheduler learned. */
   readonly learned: () => LearnedState
-  readonly keys: Keys
+  readonly keys: KeyLayout
 }
 
 const periodMs = 1000
@@ -163,20 +163,20 @@ export class Controller {
 
   async #publish(): Promise<void> {
     const { view, keys, fence, instance, clock } = this.#options
-    const { snapshot, objects, suspect, mayName, storedStatuses, entries } = view()
+    const { snapshot, documents, suspect, mayName, storedStatuses, entries } = view()
     const observations = this.#probers.observations()
-    const held = this.#doubt.hold(this.#watched(observations, storedStatuses))
+    const held = this.#doubt.holdBack(this.#watched(observations, storedStatuses))
     this.#learning.compare((node) => storedStatuses.get(node)?.stored?.learned)
     const nodes = { nodes: snapshot.nodes, observations, held, storedStatuses, learning: this.#learning }
     const states = planStates({ keys, fence, ...nodes })
     this.#resolveRefreshes(states)
     // The documents of a store that is not trusted are not in force, so they get no verdicts.
     const verdicts =
-      suspect === null ? planVerdicts({ keys, fence, objects, ...notesOn(snapshot, keys), entries }) : []
+      suspect === null ? planVerdicts({ keys, fence, documents, ...notesOn(snapshot, keys), entries }) : []
     // Written before the statuses, since those delete the status of a node that has departed.
     const remembered =
       suspect === null
-        ? planRemembered({ keys, fence, objects, nodes: snapshot.nodes, entries, now: clock.date() })
+        ? planRemembered({ keys, fence, documents, nodes: snapshot.nodes, entries, now: clock.date() })
         : []
     const uid = mayName ? [nameStore(keys.uid)] : []
     const since = this.#since.toISOString()
@@ -224,7 +224,10 @@ export class Controller {
 }
 
 /** What operators should know about their documents. */
-function notesOn(snapshot: Snapshot, keys: Keys): { readonly notes: Notes; readonly areComplete: boolean } {
+function notesOn(
+  snapshot: Snapshot,
+  keys: KeyLayout,
+): { readonly notes: Notes; readonly areComplete: boolean } {
   const known = [noteOlderCopies(snapshot, keys), noteUnknownClasses(snapshot, keys)]
   const areComplete = isInventoryComplete(snapshot)
   const missing = areComplete ? [noteMissingTargets(snapshot, keys)] : []

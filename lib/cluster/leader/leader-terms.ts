@@ -1,5 +1,5 @@
 import type { InstanceRecord, Term } from '../../fleet/instance.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry, Operation } from '../../store/store.ts'
 import { entriesIn, readInstances, readTerms } from '../records.ts'
 
@@ -7,7 +7,7 @@ import { entriesIn, readInstances, readTerms } from '../records.ts'
 const maxTerms = 100
 
 interface TermFacts {
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly fence: bigint
   readonly instance: string
   /** ISO date. */

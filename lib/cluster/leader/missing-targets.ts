@@ -4,9 +4,9 @@ import { canonicalName, matchesModel } from '../../fleet/documents/names.ts'
 import { type Alias, aliasesOf } from '../../fleet/models/aliases.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import { shadowedRoutes } from '../../fleet/shadowed-routes.ts'
-import type { KeyView, RouteView, Snapshot } from '../../fleet/snapshot.ts'
+import type { ApiKeyView, RouteView, Snapshot } from '../../fleet/snapshot.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 
 /** Whether the models of every node in service are known. Before that, no model is known to be missing. */
 export function isInventoryComplete({ nodes }: Snapshot): boolean {
@@ -20,7 +20,7 @@ export function isInventoryComplete({ nodes }: Snapshot): boolean {
  * node has, patterns that match no model, labels and names without a node, and routes that never apply. The documents are in force all the same, since
  * a model or node may be added later.
  */
-export function noteMissingTargets(snapshot: Snapshot, places: Keys): Map<string, string[]> {
+export function noteMissingTargets(snapshot: Snapshot, places: KeyLayout): Map<string, string[]> {
   const fleet = new Fleet(snapshot)
   const notes = new Map<string, string[]>()
   const note = (place: string, found: readonly (string | null)[]) => {
@@ -54,13 +54,13 @@ function notesOnRoute({ match, model, fallback, nodes }: RouteView, fleet: Fleet
     areSelected
       ? null
       : `nodes: no node has the labels ${textOf(nodes)}, so no server may answer requests of this route`,
-    areSelected && first !== null && !fleet.holds(first, nodes)
+    areSelected && first !== null && !fleet.has(first, nodes)
       ? `no node with the labels ${textOf(nodes)} has model "${first}"`
       : null,
   ]
 }
 
-function notesOnKey({ models }: KeyView, fleet: Fleet): (string | null)[] {
+function notesOnKey({ models }: ApiKeyView, fleet: Fleet): (string | null)[] {
   return models.map((pattern) => fleet.uncovered('models', pattern))
 }
 
@@ -132,10 +132,10 @@ class Fleet {
   }
 
   /** Whether a node with these labels has a model; true for a model that no node has, which `missing` reports. */
-  holds(model: string, labels: Labels): boolean {
-    const holders = this.#snapshot.models.get(model)?.holders
-    if (!holders || Object.keys(labels).length === 0) return true
-    return this.#nodesWith(labels).some(({ name }) => holders.includes(name))
+  has(model: string, labels: Labels): boolean {
+    const having = this.#snapshot.models.get(model)?.presentOn
+    if (!having || Object.keys(labels).length === 0) return true
+    return this.#nodesWith(labels).some(({ name }) => having.includes(name))
   }
 
   #nodesWith(labels: Labels): readonly NodeView[] {

@@ -1,5 +1,5 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 
 /** Models named in one warning: on an outdated node, all models may be older. */
 const maxNamed = 10
@@ -8,7 +8,7 @@ const maxNamed = 10
  * Warnings about models of which another node has a newer copy, by the key of the node's document. Responses then depend
  * on the node. Equal fleets give equal texts, so that a verdict is not written twice.
  */
-export function noteOlderCopies({ models }: Snapshot, keys: Keys): Map<string, string[]> {
+export function noteOlderCopies({ models }: Snapshot, keys: KeyLayout): Map<string, string[]> {
   const byNode = new Map<string, string[]>()
   for (const { name, olderOn } of models.values()) {
     for (const node of olderOn) {

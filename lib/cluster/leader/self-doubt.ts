@@ -59,7 +59,7 @@ export class SelfDoubt {
   }
 
   /** Called in every round of the leader. Returns the nodes that must not be written in it. */
-  hold(nodes: readonly Watched[]): ReadonlySet<string> {
+  holdBack(nodes: readonly Watched[]): ReadonlySet<string> {
     const now = this.#options.clock.now()
     for (const [name, at] of this.#fallen) if (now - at > spanMs) this.#fallen.delete(name)
     const served = nodes.filter(

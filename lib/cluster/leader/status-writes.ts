@@ -1,11 +1,11 @@
 import type { NodeStatus, NodeView } from '../../fleet/node.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Operation } from '../../store/store.ts'
 import { type Observation, type StoredStatus, sameStatus } from '../probing/stored-status.ts'
 import type { SharedLearning } from './learned-state.ts'
 
 interface StatusFacts {
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly fence: bigint
   readonly nodes: ReadonlyMap<string, NodeView>
   /** One for each node that is probed; null while nothing is known of it. */

@@ -1,12 +1,15 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { didYouMean } from '../../shared/did-you-mean.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 
 /**
  * Warnings about routes and keys with a class that is not in the config, by the key of the document. The documents are in
  * force all the same, since the route or key may be written before the class.
  */
-export function noteUnknownClasses({ config, routes, keys }: Snapshot, places: Keys): Map<string, string[]> {
+export function noteUnknownClasses(
+  { config, routes, keys }: Snapshot,
+  places: KeyLayout,
+): Map<string, string[]> {
   const known = config.classes.map(({ name }) => name)
   const documents = [
     ...routes.map((route) => [places.route(route.name), route.class] as const),

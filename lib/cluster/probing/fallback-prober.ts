@@ -1,7 +1,7 @@
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { Coalescer } from '../../shared/coalesce.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry, Store } from '../../store/store.ts'
 import { readHeartbeat } from '../records.ts'
 import { ClockSkew } from './clock-skew.ts'
@@ -13,7 +13,7 @@ interface FallbackProberOptions extends Runtime {
   readonly store: Pick<Store, 'condition'>
   /** Whether the store does not answer now. */
   readonly isStoreLost: () => boolean
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly snapshot: { get(): Snapshot }
   readonly evidence: Evidence
   /** Whether this instance leads: then no other instance writes its statuses. */

@@ -2,7 +2,7 @@ import { Contacts } from '../../fleet/contacts.ts'
 import type { InstanceRecord, LoadSummary } from '../../fleet/instance.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Runtime } from '../../shared/runtime.ts'
-import type { Keys } from '../../store/key-layout.ts'
+import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
 import { readInstance, readLoad } from '../records.ts'
 import { type Answers, Inquiry } from './inquiry.ts'
@@ -13,7 +13,7 @@ import { type CutOff, Reach } from './reach.ts'
 import { Respondent } from './respondent.ts'
 
 interface NodeEvidenceOptions extends Runtime {
-  readonly keys: Keys
+  readonly keys: KeyLayout
   readonly snapshot: { get(): Snapshot }
   readonly instance: { readonly name: string }
   readonly contacts?: Contacts

@@ -158,16 +158,16 @@ export class Probe {
 
   async #ask<T>(path: Path, read: Read<T>, signal: AbortSignal): Promise<T> {
     const { url, headers } = this.#options.spec
-    const answer = await request(url + path, { dispatcher: this.#agent, headers, signal })
-    if (String(answer.headers['via'] ?? '').includes(viaLlamero)) {
-      await answer.body.dump()
+    const response = await request(url + path, { dispatcher: this.#agent, headers, signal })
+    if (String(response.headers['via'] ?? '').includes(viaLlamero)) {
+      await response.body.dump()
       throw new Unexpected('llamero answers at this URL: a node must be an Ollama server')
     }
-    if (answer.statusCode !== 200) {
-      await answer.body.dump()
-      throw new Unexpected(`answered ${answer.statusCode} to GET ${path}`)
+    if (response.statusCode !== 200) {
+      await response.body.dump()
+      throw new Unexpected(`answered ${response.statusCode} to GET ${path}`)
     }
-    const value = await read(await bytesOf(answer.body, path))
+    const value = await read(await bytesOf(response.body, path))
     if (value === null) throw new Unexpected(`its answer to GET ${path} is not Ollama's`)
     return value
   }

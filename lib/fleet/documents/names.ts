@@ -93,10 +93,10 @@ export function registryOf(name: string): string {
 }
 
 /** Whether `text` may name a node, an instance, a route or a key id: it becomes part of a key in the store. */
-export function isObjectName(text: string): boolean {
+export function isStoreName(text: string): boolean {
   return /^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i.test(text)
 }
 
-/** The rule that `isObjectName` checks, for error texts. */
-export const objectNameRule =
+/** The rule that `isStoreName` checks, for error texts. */
+export const storeNameRule =
   'a name is 1-63 letters, digits, ".", "_" or "-", and begins and ends with a letter or digit'

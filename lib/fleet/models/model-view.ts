@@ -6,9 +6,9 @@ export interface ModelView {
   readonly name: string
   /** The newest copy by `modified_at`: what `/api/tags` shows when digests differ between nodes. */
   readonly newest: InventoryModel
-  /** Names of the nodes that hold it on disk, healthy or not. */
-  readonly holders: readonly string[]
-  /** The holders with another digest than the newest copy. */
+  /** Names of the nodes that have it on disk, healthy or not. */
+  readonly presentOn: readonly string[]
+  /** The nodes with another digest than the newest copy. */
   readonly olderOn: readonly string[]
 }
 
@@ -76,30 +76,30 @@ function modelOf(
   touched: readonly string[],
   nodes: Nodes,
 ): ModelView | null {
-  const former = known?.holders ?? []
+  const former = known?.presentOn ?? []
   const isTouched = new Set(touched)
   const kept = former.filter((node) => !isTouched.has(node))
   const now = touched.filter((node) => copiesOn(nodes.get(node)).has(name)).sort()
-  // Each copy is compared with the newest before it: holders behind the known ones need no second look at those.
+  // Each copy is compared with the newest before it: nodes behind the known ones need no second look at those.
   const isAppended = kept.length === former.length && (kept.at(-1) ?? '') < (now[0] ?? '')
-  const holders = isAppended ? [...kept, ...now] : [...kept, ...now].sort()
+  const presentOn = isAppended ? [...kept, ...now] : [...kept, ...now].sort()
   const newest = isAppended
     ? newestOf(name, now, known?.newest ?? null, nodes)
-    : newestOf(name, holders, null, nodes)
+    : newestOf(name, presentOn, null, nodes)
   if (!newest) return null
   const isOlder = (node: string) => copiesOn(nodes.get(node)).get(name)?.digest !== newest.digest
   // While the newest copy is the same, only touched copies can change whether they are older.
   const suspects =
     newest.digest === known?.newest.digest
       ? [...known.olderOn.filter((node) => !isTouched.has(node)), ...now].sort()
-      : holders
-  return { name, newest, holders, olderOn: suspects.filter(isOlder) }
+      : presentOn
+  return { name, newest, presentOn, olderOn: suspects.filter(isOlder) }
 }
 
-function newestOf(name: string, holders: readonly string[], before: InventoryModel | null, nodes: Nodes) {
+function newestOf(name: string, presentOn: readonly string[], before: InventoryModel | null, nodes: Nodes) {
   let newest = before
-  for (const holder of holders) {
-    const copy = copiesOn(nodes.get(holder)).get(name)
+  for (const node of presentOn) {
+    const copy = copiesOn(nodes.get(node)).get(name)
     if (copy && (!newest || isNewer(copy, newest))) newest = copy
   }
   return newest

@@ -13,9 +13,9 @@ import { maySee } from './model-routing.ts'
 export function modelWith(capability: string, caller: Caller, snapshot: Snapshot): string {
   const { models, nodes, loaded } = snapshot
   const inMemory = new Set(loaded.map(({ model }) => model.name))
-  const capable = [...models.values()].flatMap(({ name, holders }) => {
-    const able = holders
-      .flatMap((holder) => nodes.get(holder) ?? [])
+  const capable = [...models.values()].flatMap(({ name, presentOn }) => {
+    const able = presentOn
+      .flatMap((node) => nodes.get(node) ?? [])
       .filter((node) => claims(node, name, capability))
     if (able.length === 0 || !maySee(caller, name)) return []
     return [{ name, rank: Number(able.some(({ weight }) => weight > 0)) + Number(inMemory.has(name)) }]
@@ -43,12 +43,12 @@ const none: ReadonlySet<string> = new Set()
 export function unableNodes(api: Api, model: string, { models, nodes }: Snapshot): ReadonlySet<string> {
   const capability = capabilities[api]
   if (capability === undefined) return none
-  const holders = (models.get(model)?.holders ?? []).flatMap((name) => nodes.get(name) ?? [])
-  const areListed = holders.some(({ status }) =>
+  const having = (models.get(model)?.presentOn ?? []).flatMap((name) => nodes.get(name) ?? [])
+  const areListed = having.some(({ status }) =>
     status?.models.some(({ name, capabilities }) => name === model && capabilities !== undefined),
   )
   if (!areListed) return none
-  const unable = holders.filter((node) => !claims(node, model, capability))
-  if (unable.length === holders.length) throw new ProxyError('lacks_capability', { model, capability })
+  const unable = having.filter((node) => !claims(node, model, capability))
+  if (unable.length === having.length) throw new ProxyError('lacks_capability', { model, capability })
   return new Set(unable.map(({ name }) => name))
 }

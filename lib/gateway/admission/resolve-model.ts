@@ -72,8 +72,8 @@ function isServed(
   snapshot: Snapshot,
   suits: (node: NodeView) => boolean = () => true,
 ): boolean {
-  const holders = snapshot.models.get(model)?.holders ?? []
-  return holders.some((name) => {
+  const having = snapshot.models.get(model)?.presentOn ?? []
+  return having.some((name) => {
     const node = snapshot.nodes.get(name)
     if (node === undefined || !(node.weight > 0) || !suits(node)) return false
     return matchesLabels(route?.nodes ?? {}, node.spec.labels)

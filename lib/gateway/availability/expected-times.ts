@@ -58,7 +58,7 @@ export class ExpectedTimes {
   observe({ node, model, timed, bodyBytes }: Sent, tookMs: number, now: number): void {
     const models = this.#nodes.get(node) ?? new Map<string, Known>()
     this.#nodes.set(node, models)
-    const known = models.get(model) ?? { firstToken: new FirstTokens(), whole: new WholeAnswers() }
+    const known = models.get(model) ?? { firstToken: new FirstTokens(), whole: new WholeResponses() }
     models.set(model, known)
     if (timed === 'whole') known.whole.observe(bodyBytes, tookMs, now)
     else known.firstToken.observe(bodyBytes, tookMs)
@@ -122,7 +122,7 @@ export class ExpectedTimes {
 
 interface Known {
   readonly firstToken: FirstTokens
-  readonly whole: WholeAnswers
+  readonly whole: WholeResponses
 }
 
 function expected(known: Expected['known'], least: number, usualMs: number): Expected {
@@ -145,7 +145,7 @@ class FirstTokens {
 }
 
 /** Unstreamed responses of one model on one node, in this period and the one before. */
-class WholeAnswers {
+class WholeResponses {
   count = 0
   #now = new Period()
   #before = new Period()

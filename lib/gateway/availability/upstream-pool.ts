@@ -88,7 +88,7 @@ export class UpstreamPool implements FleetAvailability {
 
   /** The upstream of a node. A request with an older snapshot gets the newer upstream. */
   of(node: NodeView): Upstream {
-    return this.#hold(node).upstream
+    return this.#keep(node).upstream
   }
 
   /** See FleetAvailability: a node that was never used has no restriction. */
@@ -145,7 +145,7 @@ export class UpstreamPool implements FleetAvailability {
     this.#silentModels.answered(node, model)
   }
 
-  #hold(node: NodeView): Held {
+  #keep(node: NodeView): Held {
     const held = this.#held.get(node.name)
     if (held) return held
     const { name } = node
@@ -229,7 +229,7 @@ export class UpstreamPool implements FleetAvailability {
   #holdMore(): void {
     for (const node of this.#options.snapshot.get().nodes.values()) {
       if (this.#held.size >= mostChecked) return
-      if (node.available) this.#hold(node)
+      if (node.available) this.#keep(node)
     }
   }
 
@@ -286,7 +286,7 @@ export class UpstreamPool implements FleetAvailability {
       if (node.health === 'down') {
         down.add(node.name)
         if (!this.#down.has(node.name) && isUnreachable(node)) this.#leave(node.name)
-      } else if (this.#down.has(node.name) && node.available) this.#hold(node).upstream.availability.warmUp()
+      } else if (this.#down.has(node.name) && node.available) this.#keep(node).upstream.availability.warmUp()
     }
     this.#down = down
   }

@@ -63,10 +63,10 @@ export class VersionCheck {
       if (socket.connecting) socket.once('connect', connect)
       else connect()
     })
-    request.on('response', (answer) => {
+    request.on('response', (response) => {
       this.#isAnswered = true
-      answer.on('error', () => {})
-      answer.destroy()
+      response.on('error', () => {})
+      response.destroy()
     })
     request.on('error', (error) => {
       cancel()

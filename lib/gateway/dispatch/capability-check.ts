@@ -47,7 +47,7 @@ export class CapabilityCheck {
     const text = errorText(parseObject(failure.body.toString('utf8')) ?? {})
     const capability = text === null ? null : missingCapability(text)
     if (capability === null) return null
-    const others = (models.get(spec.model)?.holders ?? []).flatMap((name) =>
+    const others = (models.get(spec.model)?.presentOn ?? []).flatMap((name) =>
       name === node ? [] : (nodes.get(name) ?? []),
     )
     const able = others.filter((other) => claims(other, spec.model, capability))

@@ -1,7 +1,7 @@
 import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Grant } from '../../scheduler/queue/grant.ts'
-import { holdersText } from '../../scheduler/queue/holders.ts'
+import { unavailableNodesText } from '../../scheduler/queue/unavailable-nodes.ts'
 import type { Scheduler } from '../../scheduler/scheduler.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Log } from '../../shared/log.ts'
@@ -12,7 +12,7 @@ import type { Exchange } from '../http/exchange.ts'
 import type { UpstreamFailure, UpstreamFault } from '../response/outcome.ts'
 import { CapabilityCheck } from './capability-check.ts'
 import { embeddingFault, namingModel } from './embedding-fault.ts'
-import { judgeFailure } from './failure-policy.ts'
+import { assessFailure } from './failure-policy.ts'
 import { failRequest, failureLine, provesDown, reasonOf } from './final-failure.ts'
 import { LoadFailed } from './model-loader.ts'
 import { rejectionOf } from './rejection.ts'
@@ -95,8 +95,8 @@ export class Dispatch {
     } while (await this.#retries(request, failure))
     if (!failure) return
     if (provesDown(failure, snapshot.nodes.get(exchange.trace.node))) {
-      const holders = holdersText(spec, snapshot, upstreams)
-      throw new ProxyError('all_nodes_down', { model: spec.model, holders }, { cause: failure.cause })
+      const unavailable = unavailableNodesText(spec, snapshot, upstreams)
+      throw new ProxyError('all_nodes_down', { model: spec.model, unavailable }, { cause: failure.cause })
     }
     const retryAfterS = scheduler.loadRetryS(spec)
     const instead = embeddingFault(failure, spec, retryAfterS)
@@ -147,7 +147,7 @@ export class Dispatch {
   async #canRetry(request: ActiveRequest, failure: UpstreamFailure): Promise<boolean> {
     const { exchange, spec, history } = request
     if (!this.#hasAttemptsLeft(request, history.count)) return false
-    if (!judgeFailure(failure, spec).elsewhere && !this.#isContradicted(request, failure)) return false
+    if (!assessFailure(failure, spec).elsewhere && !this.#isContradicted(request, failure)) return false
     await this.#untilNodeIsBack(request, failure)
     return this.#options.scheduler.couldServe(spec) && (await this.#budget.wait(exchange.signal))
   }

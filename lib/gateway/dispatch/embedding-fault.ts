@@ -2,7 +2,7 @@ import { embeds, type RequestSpec } from '../../fleet/request-spec.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { isForeign } from '../response/not-ollama.ts'
 import type { UpstreamFailure } from '../response/outcome.ts'
-import { isRunnerLost, judgeFailure, textOf } from './failure-policy.ts'
+import { assessFailure, isRunnerLost, textOf } from './failure-policy.ts'
 
 /**
  * When a runner dies while it embeds, Ollama responds 400 with the address of the runner, as if the request were
@@ -17,7 +17,7 @@ export function embeddingFault(
   if (failure.kind !== 'refused' || !embeds(spec.api) || isForeign(failure)) return null
   const said = textOf(failure.body)
   const isToldWrong = failure.status === 400 || isRunnerLost(said)
-  if (!isToldWrong || !judgeFailure(failure, spec).elsewhere) return null
+  if (!isToldWrong || !assessFailure(failure, spec).elsewhere) return null
   const reason = isRunnerLost(said)
     ? `its runner of model '${spec.model}' stopped while it computed the embedding; send the request again`
     : said

@@ -6,7 +6,7 @@ import { errorText, parseObject } from '../response/ollama-json.ts'
 import type { Refused, UpstreamFault, UpstreamOutcome } from '../response/outcome.ts'
 
 /** What a failed attempt means. */
-export interface FailureVerdict {
+export interface FailureAssessment {
   /** Whether another node should get the request. */
   readonly elsewhere: boolean
   /** What it says about the health of the node. */
@@ -48,13 +48,13 @@ const ownFaults = /^(invalid |option |template:|json schema|failed to parse)/i
  */
 const quoted = /"(?:[^"\\]|\\.)*"|`[^`]*`|<[^>]*>/g
 
-/** Another node may be asked, as long as the caller has no byte (see `judgeFailure`), and the node did badly. */
+/** Another node may be asked, as long as the caller has no byte (see `assessFailure`), and the node did badly. */
 const again = { elsewhere: true, sign: 'bad' } as const
 const modelFailed = { elsewhere: true, sign: 'neutral', effect: 'model' } as const
 /** No other node would do better: the node did its part. */
 const final = { elsewhere: false, sign: 'good' } as const
 
-const byFault: Readonly<Record<UpstreamFault, FailureVerdict>> = {
+const byFault: Readonly<Record<UpstreamFault, FailureAssessment>> = {
   unreachable: { elsewhere: true, sign: 'refused' },
   'connect-timeout': { elsewhere: true, sign: 'refused' },
   'own-fault': { elsewhere: true, sign: 'neutral' }, // a kept-alive socket to another node needs no new file or port
@@ -75,10 +75,10 @@ const byFault: Readonly<Record<UpstreamFault, FailureVerdict>> = {
 }
 
 /**
- * Verdicts by status. A fault that a caller can provoke must not count against the node: one caller could open its
+ * Assessments by status. A fault that a caller can provoke must not count against the node: one caller could open its
  * breaker.
  */
-const byStatus: Readonly<Record<number, FailureVerdict>> = {
+const byStatus: Readonly<Record<number, FailureAssessment>> = {
   401: { elsewhere: true, sign: 'neutral' }, // a cloud model, and this node is not signed in
   404: { elsewhere: true, sign: 'good', effect: 'model' }, // the inventory is older than the disk of the node
   429: { elsewhere: true, sign: 'neutral', effect: 'busy' },
@@ -89,27 +89,27 @@ const byStatus: Readonly<Record<number, FailureVerdict>> = {
   504: again,
 }
 
-/** What a verdict depends on besides the outcome. */
-type Judged = Pick<RequestSpec, 'api' | 'model' | 'variant'>
+/** What an assessment depends on besides the outcome. */
+type Assessed = Pick<RequestSpec, 'api' | 'model' | 'variant'>
 
-/** Judges how an attempt ended (docs/ollama.md). Pure. */
-export function judgeFailure(outcome: UpstreamOutcome, spec: Judged): FailureVerdict {
+/** Assesses how an attempt ended (docs/ollama.md). Pure. */
+export function assessFailure(outcome: UpstreamOutcome, spec: Assessed): FailureAssessment {
   switch (outcome.kind) {
     case 'done':
       return final
     case 'client-gone':
       return { elsewhere: false, sign: 'neutral' }
     case 'node-failed': {
-      const verdict = byFault[outcome.fault]
+      const assessment = byFault[outcome.fault]
       // The caller has bytes already: no other node can go on where they end, and a second beginning would be no answer.
-      const elsewhere = verdict.elsewhere && !outcome.committed
+      const elsewhere = assessment.elsewhere && !outcome.committed
       // The error at the end of a stream may be the request's fault, as a status may.
       return outcome.fault === 'error-line'
-        ? { ...judgeText(outcome.cause.message, spec, isNodeFault), elsewhere }
-        : { ...verdict, elsewhere }
+        ? { ...assessText(outcome.cause.message, spec, isNodeFault), elsewhere }
+        : { ...assessment, elsewhere }
     }
     case 'refused':
-      return judgeRefusal(outcome, spec)
+      return assessRefusal(outcome, spec)
   }
   outcome satisfies never
 }
@@ -121,13 +121,13 @@ const byRequest: ReadonlySet<number> = new Set([400, 408, 411, 413, 414, 431])
  * A refusal by a proxy in front of a node says nothing about the models. A status that a request alone can provoke
  * must not open the breaker; any other counts against the way to the node.
  */
-function judgeForeign({ status }: Refused): FailureVerdict {
+function assessForeign({ status }: Refused): FailureAssessment {
   if (status === 429) return { elsewhere: true, sign: 'neutral', effect: 'busy' }
   return { elsewhere: true, sign: byRequest.has(status) ? 'neutral' : 'bad' }
 }
 
-function judgeRefusal(refused: Refused, spec: Judged): FailureVerdict {
-  if (isForeign(refused)) return judgeForeign(refused)
+function assessRefusal(refused: Refused, spec: Assessed): FailureAssessment {
+  if (isForeign(refused)) return assessForeign(refused)
   // This Ollama is older than the API; another node may be newer.
   if (isRoutersOwn(refused)) return { elsewhere: true, sign: 'good' }
   const { status, body } = refused
@@ -138,17 +138,17 @@ function judgeRefusal(refused: Refused, spec: Judged): FailureVerdict {
   // affected.
   if (isCloudName(spec.model) && (status === 429 || status >= 500))
     return { elsewhere: true, sign: 'neutral' }
-  if (status === 403) return judgeForbidden(body)
+  if (status === 403) return assessForbidden(body)
   const known = byStatus[status]
   if (known) return known
   if (status === 500 && diskFaults.test(text)) return modelFailed
-  if (embeds(spec.api) && (status === 400 || status === 500)) return judgeText(text, spec, isEmbedFault)
-  if (status === 500) return judgeText(text, spec, isNodeFault)
+  if (embeds(spec.api) && (status === 400 || status === 500)) return assessText(text, spec, isEmbedFault)
+  if (status === 500) return assessText(text, spec, isNodeFault)
   return status > 500 ? again : final
 }
 
 /** Ollama's refusals have a text. An empty 403 refuses our Host or Origin, which should not happen. */
-function judgeForbidden(body: Buffer): FailureVerdict {
+function assessForbidden(body: Buffer): FailureAssessment {
   return body.length === 0 ? again : { elsewhere: true, sign: 'neutral' }
 }
 
@@ -157,7 +157,11 @@ function judgeForbidden(body: Buffer): FailureVerdict {
  * Nothing counts against the node: otherwise one caller with requests that kill runners would take its other models
  * from all callers.
  */
-function judgeText(text: string, { variant }: Judged, isFault: (text: string) => boolean): FailureVerdict {
+function assessText(
+  text: string,
+  { variant }: Assessed,
+  isFault: (text: string) => boolean,
+): FailureAssessment {
   const said = text.replace(quoted, '').trim()
   if (ownFaults.test(said) || !isFault(said)) return final
   // The request set its own context or layers, which may need too much memory; the model with usual options may fit.

@@ -2,7 +2,7 @@ import type { RequestSpec } from '../../fleet/request-spec.ts'
 import type { HalfOpenPermit } from '../availability/circuit-breaker.ts'
 import type { Upstream } from '../availability/upstream.ts'
 import type { UpstreamOutcome } from '../response/outcome.ts'
-import { type FailureVerdict, judgeFailure } from './failure-policy.ts'
+import { assessFailure, type FailureAssessment } from './failure-policy.ts'
 
 interface NodeGuards {
   readonly node: string
@@ -17,14 +17,14 @@ export function recordOutcome(
   outcome: UpstreamOutcome,
   spec: Pick<RequestSpec, 'api' | 'model' | 'variant'>,
   { node, upstream, permit, requestProbe }: NodeGuards,
-): FailureVerdict {
-  const verdict = judgeFailure(outcome, spec)
+): FailureAssessment {
+  const assessment = assessFailure(outcome, spec)
   if (outcome.kind === 'refused') upstream.recordRefusal(outcome)
   // Before the permit is settled: a busy response proves that the node works.
-  if (verdict.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
-  if (verdict.effect === 'model') upstream.blockModel(spec.model)
-  if (verdict.effect === 'model' || verdict.sign === 'refused') requestProbe(node)
-  permit.settle(verdict.sign)
-  if (verdict.sign === 'bad') permit.failAfterHead()
-  return verdict
+  if (assessment.effect === 'busy' && outcome.kind === 'refused') upstream.busy(outcome.retryAfterMs ?? 0)
+  if (assessment.effect === 'model') upstream.blockModel(spec.model)
+  if (assessment.effect === 'model' || assessment.sign === 'refused') requestProbe(node)
+  permit.settle(assessment.sign)
+  if (assessment.sign === 'bad') permit.failAfterHead()
+  return assessment
 }

@@ -215,8 +215,8 @@ export class UpstreamAttempts {
     const { exchange, spec, admitted } = request
     const { requestProbe, metrics } = this.#options
     const node = grant.node.name
-    const verdict = recordOutcome(outcome, spec, { node, upstream, permit, requestProbe })
-    if (verdict.effect === 'busy') grant.busy()
+    const assessment = recordOutcome(outcome, spec, { node, upstream, permit, requestProbe })
+    if (assessment.effect === 'busy') grant.busy()
     if (outcome.kind === 'done') grant.end(outcome.timings, outcome.tokens.output)
     else if (outcome.kind !== 'client-gone') grant.failed()
     const result = outcome.kind === 'node-failed' ? outcome.fault : outcome.kind

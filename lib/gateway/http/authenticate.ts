@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { hashToken } from '../../fleet/api-key.ts'
-import type { KeyOptions } from '../../fleet/caller-options.ts'
+import type { ApiKeyOptions } from '../../fleet/caller-options.ts'
 import type { Config } from '../../fleet/config.ts'
 import { type Scope, scopes } from '../../fleet/scopes.ts'
-import type { KeyView, Snapshot } from '../../fleet/snapshot.ts'
+import type { ApiKeyView, Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { inRanges } from '../../shared/net/address.ts'
@@ -18,7 +18,7 @@ export interface Caller {
   /** It has scope `admin`, and may change models. */
   readonly mayManage: boolean
   /** Options of its key, which override `callers` of the configuration. */
-  readonly options?: KeyOptions
+  readonly options?: ApiKeyOptions
   /** The priority class its key names. */
   readonly class?: string
 }
@@ -98,7 +98,7 @@ function identify(
 }
 
 function callerWith(token: string, snapshot: Snapshot, door: Door): Caller {
-  const key = validKey(snapshot, token, door.clock)
+  const key = validApiKey(snapshot, token, door.clock)
   if (!key) throw expiryOf(snapshot, token, door.clock) ?? new ProxyError('unauthorized')
   if (!opens(key, door)) throw new ProxyError('inference_scope_required')
   return {
@@ -111,8 +111,8 @@ function callerWith(token: string, snapshot: Snapshot, door: Door): Caller {
 }
 
 /** The key of a token, if it is valid now and has the scope. */
-export function findKey(snapshot: Snapshot, token: string, scope: Scope, clock: Clock): KeyView | null {
-  const key = validKey(snapshot, token, clock)
+export function findApiKey(snapshot: Snapshot, token: string, scope: Scope, clock: Clock): ApiKeyView | null {
+  const key = validApiKey(snapshot, token, clock)
   return key?.scopes.includes(scope) ? key : null
 }
 
@@ -124,12 +124,12 @@ export function expiryOf(snapshot: Snapshot, token: string, clock: Clock): Proxy
 }
 
 /** Keys are looked up by hash: the text of a token is stored and logged nowhere. */
-function validKey(snapshot: Snapshot, token: string, clock: Clock): KeyView | null {
+function validApiKey(snapshot: Snapshot, token: string, clock: Clock): ApiKeyView | null {
   const key = snapshot.keys.get(hashToken(token))
   return key && !isExpired(key, clock) ? key : null
 }
 
-function isExpired({ expires }: KeyView, clock: Clock): boolean {
+function isExpired({ expires }: ApiKeyView, clock: Clock): boolean {
   return expires !== undefined && Date.parse(expires) <= clock.date().getTime()
 }
 

@@ -27,19 +27,19 @@ export class BlobIndex {
     signal: AbortSignal,
   ): Promise<ReadonlySet<string>> {
     const nodes = names.flatMap((name) => snapshot.nodes.get(name) ?? [])
-    const holders = new Set<string>()
+    const having = new Set<string>()
     let furthest = 0
     const waiting = nodes.values()
     const askNext = async () => {
       for (const node of waiting) {
         const had = await this.#countHad(node, digests, snapshot, signal)
-        if (had === digests.length) holders.add(node.name)
+        if (had === digests.length) having.add(node.name)
         furthest = Math.max(furthest, had)
       }
     }
     await Promise.all(Array.from({ length: maxAsked }, askNext))
     signal.throwIfAborted()
-    if (holders.size > 0) return holders
+    if (having.size > 0) return having
     throw new ProxyError('bad_request', {
       reason: `no Ollama server that could create this model has ${digests[furthest]}; send it first`,
     })

@@ -84,7 +84,7 @@ interface Choice {
 type Chooser = (job: RequestedJob, labelled: readonly NodeView[], snapshot: Snapshot) => Choice
 
 /** Every copy. Jobs for nodes that are down wait for them; a departed node may never be back. */
-const everyHolder: Chooser = ({ source }, labelled) => ({
+const everyNodeWithModel: Chooser = ({ source }, labelled) => ({
   nodes: labelled.filter(
     (node) => node.spec.state !== 'off' && !node.departed && has(node, source?.canonical),
   ),
@@ -92,18 +92,18 @@ const everyHolder: Chooser = ({ source }, labelled) => ({
 })
 
 const choosers: Readonly<Record<JobAction, Chooser>> = {
-  copy: everyHolder,
-  delete: everyHolder,
+  copy: everyNodeWithModel,
+  delete: everyNodeWithModel,
   /** All copies are pulled together, so that they stay equal; missing copies go where most disk is free. */
   pull: (job, labelled, { config }) => {
     const able = preferWell(labelled)
-    const holders = able.filter((node) => has(node, job.made?.canonical))
+    const having = able.filter((node) => has(node, job.made?.canonical))
     const others = able
-      .filter((node) => !holders.includes(node) && matchesLabels(config.management.nodes, node.spec.labels))
+      .filter((node) => !having.includes(node) && matchesLabels(config.management.nodes, node.spec.labels))
       .sort((a, b) => bytesOnDisk(a) - bytesOnDisk(b))
-    const byPolicy = holders.length > 0 ? holders.length : config.management.copies
-    const count = countOf(job, byPolicy, holders.length + others.length)
-    return split([...holders, ...others], Math.max(count, holders.length))
+    const byPolicy = having.length > 0 ? having.length : config.management.copies
+    const count = countOf(job, byPolicy, having.length + others.length)
+    return split([...having, ...others], Math.max(count, having.length))
   },
   create: (job, labelled) => {
     const able = preferWell(labelled.filter((node) => has(node, job.source?.canonical)))

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { byHealth, type NodeView } from '../../fleet/node.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
-import { holdersText } from '../../scheduler/queue/holders.ts'
+import { unavailableNodesText } from '../../scheduler/queue/unavailable-nodes.ts'
 import { orAborted } from '../../shared/abort.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import { compareVersions } from '../../shared/versions.ts'
@@ -34,7 +34,7 @@ interface Question {
 /** Bytes of a request, which only names a model. */
 const maxBodyBytes = 64 * 1024
 /** Bytes of a verbose response with a large vocabulary. */
-const maxAnswerBytes = 32 * 1024 * 1024
+const maxResponseBytes = 32 * 1024 * 1024
 const maxCacheBytes = 64 * 1024 * 1024
 
 /**
@@ -73,10 +73,10 @@ export class ShowCache {
     exchange.trace.model = model
     const question = { model, verbose, userAgent: exchange.request.headers['user-agent'] }
     const newest = newestDigest(model, snapshot)
-    const holders = holdersOf(model, newest, snapshot)
-    const cached = this.#cachedAnswer(question, newest, holders)
+    const having = nodesWith(model, newest, snapshot)
+    const cached = this.#cachedResponse(question, newest, having)
     if (cached) return send(exchange, cached)
-    const nodes = holders.filter((node) => this.#canBeAsked(node))
+    const nodes = having.filter((node) => this.#canBeAsked(node))
     let failure: UpstreamFailure | null = null
     for (const node of nodes.slice(0, snapshot.config.routing.attempts)) {
       exchange.trace.node = node.name
@@ -87,15 +87,15 @@ export class ShowCache {
       if (isFinal(outcome)) break
     }
     if (!failure || provesDown(failure, snapshot.nodes.get(exchange.trace.node))) {
-      const holders = holdersText({ model, tried: new Set() }, snapshot, this.#options.upstreams)
-      throw new ProxyError('all_nodes_down', { model, holders }, { cause: failure?.cause })
+      const unavailable = unavailableNodesText({ model, tried: new Set() }, snapshot, this.#options.upstreams)
+      throw new ProxyError('all_nodes_down', { model, unavailable }, { cause: failure?.cause })
     }
     failRequest(exchange, failure)
   }
 
   /** The cached response of the newest version that has the newest copy, unless a newer one can be asked. */
-  #cachedAnswer(question: Question, newest: string, holders: readonly NodeView[]): Buffer | null {
-    const copies = holders.filter(({ onDisk }) => onDisk.get(question.model) === newest)
+  #cachedResponse(question: Question, newest: string, having: readonly NodeView[]): Buffer | null {
+    const copies = having.filter(({ onDisk }) => onDisk.get(question.model) === newest)
     for (const node of copies.sort((a, b) => compareVersions(versionOf(b), versionOf(a)))) {
       const cached = this.#cache.get(keyOf(question, newest, versionOf(node)))
       if (cached) return cached
@@ -112,7 +112,7 @@ export class ShowCache {
     const key = keyOf(question, node.onDisk.get(question.model) ?? '', versionOf(node))
     // Another request may have got it while the node before failed.
     const cached = this.#cache.get(key)
-    if (cached) return Promise.resolve(asAnswer(cached))
+    if (cached) return Promise.resolve(asOutcome(cached))
     const flightKey = `${node.name} ${key}`
     const pending = this.#inFlight.get(flightKey)
     if (pending !== undefined) return pending
@@ -148,7 +148,7 @@ export class ShowCache {
       timeouts,
       // The node only reads a file: the limit is that of a pause between tokens.
       silentMs: timeouts.between_tokens,
-      maxAnswerBytes,
+      maxResponseBytes,
     })
   }
 }
@@ -158,10 +158,10 @@ function newestDigest(model: string, { models }: Snapshot): string {
 }
 
 /** Nodes that are down come last; then by the newest copy, by health, and by the newest Ollama. */
-function holdersOf(model: string, newest: string, { models, nodes }: Snapshot): NodeView[] {
+function nodesWith(model: string, newest: string, { models, nodes }: Snapshot): NodeView[] {
   const isOlder = (node: NodeView) => Number(node.onDisk.get(model) !== newest)
   const isDown = (node: NodeView) => Number(node.health === 'down')
-  return (models.get(model)?.holders ?? [])
+  return (models.get(model)?.presentOn ?? [])
     .flatMap((name) => nodes.get(name) ?? [])
     .sort(
       (a, b) =>
@@ -173,7 +173,7 @@ function holdersOf(model: string, newest: string, { models, nodes }: Snapshot): 
 }
 
 /** A cached body as an outcome. */
-function asAnswer(body: Buffer): UpstreamOutcome {
+function asOutcome(body: Buffer): UpstreamOutcome {
   return { kind: 'refused', status: 200, contentType: 'application/json', body, retryAfterMs: null }
 }
 

@@ -51,7 +51,7 @@ export class UnloadEverywhere {
       throw new ProxyError('node_failed', {
         reason: `${silent.map(({ name }) => name).join(', ')} did not say whether model '${model}' was unloaded`,
       })
-    const body = JSON.stringify(unloadAnswer(wanted, this.#options.clock.date()))
+    const body = JSON.stringify(unloadResponse(wanted, this.#options.clock.date()))
     sendJson(exchange.response, 200, body, { 'x-request-id': exchange.publicId })
     exchange.trace.outcome = 'ok'
   }
@@ -81,13 +81,13 @@ export class UnloadEverywhere {
 }
 
 /** The response of each endpoint of Ollama (server/routes.go). */
-function unloadAnswer({ api: client, written }: Wanted, date: Date): object {
+function unloadResponse({ api: client, written }: Wanted, date: Date): object {
   const end = { done: true, done_reason: 'unload' }
   const head = { model: written, created_at: date.toISOString() }
-  const answers: Partial<Record<Api, object>> = {
+  const responses: Partial<Record<Api, object>> = {
     ollama_chat: { ...head, message: { role: 'assistant', content: '' }, ...end },
     ollama_embed: { model: written, embeddings: [] },
     ollama_embeddings: { embedding: [] },
   }
-  return answers[client] ?? { ...head, response: '', ...end }
+  return responses[client] ?? { ...head, response: '', ...end }
 }

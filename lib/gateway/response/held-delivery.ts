@@ -1,25 +1,25 @@
 import { noTokens } from '../http/exchange.ts'
-import { HeldPieces } from './answer-memory.ts'
 import type { UpstreamOutcome } from './outcome.ts'
-import type { AnswerHead, Delivery } from './response-writer.ts'
+import { HeldPieces } from './response-memory.ts'
+import type { Delivery, ResponseHead } from './response-writer.ts'
 
 /** Limits of an error, which is a sentence or a page of a proxy, and of a response to llamero itself. */
 const maxErrorBytes = 64 * 1024
-const maxAnswerBytes = 1024 * 1024
+const maxResponseBytes = 1024 * 1024
 
 /**
  * A response that is read whole before anything is decided: an error, since another node may do better, or a response
  * to llamero itself.
  */
 export class HeldDelivery implements Delivery {
-  readonly #head: AnswerHead
+  readonly #head: ResponseHead
   readonly #held: HeldPieces
   readonly isFull = false
   readonly onceWritable = () => {}
   readonly committed = false
   readonly tokens = noTokens
 
-  constructor(head: AnswerHead, maxBytes = maxAnswerBytes) {
+  constructor(head: ResponseHead, maxBytes = maxResponseBytes) {
     this.#head = head
     this.#held = new HeldPieces(head.status >= 400 ? maxErrorBytes : maxBytes)
   }

@@ -5,7 +5,7 @@ import type { TokenUsage } from '../http/exchange.ts'
 import type { UpstreamOutcome } from './outcome.ts'
 
 /** The head of a node's response. */
-export interface AnswerHead {
+export interface ResponseHead {
   readonly status: number
   readonly contentType: string
   readonly headers: IncomingHttpHeaders
@@ -51,12 +51,12 @@ export interface ApiRecipient extends Recipient {
 
 /** The common part of deliveries to a caller. */
 export class ResponseWriter<To extends Recipient = ApiRecipient> {
-  protected readonly head: AnswerHead
+  protected readonly head: ResponseHead
   protected readonly recipient: To
   /** The caller made the node wait. */
   protected isSlow = false
 
-  constructor(head: AnswerHead, recipient: To) {
+  constructor(head: ResponseHead, recipient: To) {
     this.head = head
     this.recipient = recipient
   }

@@ -3,7 +3,7 @@ import { MergedBytes } from '../../shared/merged-bytes.ts'
 import type { TokenUsage } from '../http/exchange.ts'
 import { writeChunk } from './chunk.ts'
 import type { NodeFailed, UpstreamFault, UpstreamOutcome } from './outcome.ts'
-import { type AnswerHead, type ApiRecipient, type Delivery, ResponseWriter } from './response-writer.ts'
+import { type ApiRecipient, type Delivery, type ResponseHead, ResponseWriter } from './response-writer.ts'
 import { errorAtStart, type StreamEnd, StreamParser } from './stream-parser.ts'
 
 /** A longer line or event is sent in parts. */
@@ -22,7 +22,7 @@ export class StreamDelivery extends ResponseWriter implements Delivery {
   /** Seconds to the head, which Ollama writes with the first token. */
   readonly #headS: number
 
-  constructor(head: AnswerHead, recipient: ApiRecipient) {
+  constructor(head: ResponseHead, recipient: ApiRecipient) {
     super(head, recipient)
     this.#headS = recipient.elapsedS()
     this.#parser = new StreamParser(recipient.api, head.contentType)

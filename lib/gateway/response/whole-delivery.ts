@@ -1,9 +1,9 @@
 import type { Api } from '../../fleet/request-spec.ts'
 import type { Timings } from '../../scheduler/events.ts'
 import { noTokens, type TokenUsage } from '../http/exchange.ts'
-import { HeldPieces } from './answer-memory.ts'
 import { errorText, parseObject, timingsOf, tokensOf } from './ollama-json.ts'
 import type { UpstreamFault, UpstreamOutcome } from './outcome.ts'
+import { HeldPieces } from './response-memory.ts'
 import { type Delivery, ResponseWriter } from './response-writer.ts'
 
 /** An unstreamed response up to this size is held until it is complete, so that another node can still replace it. */

@@ -43,8 +43,8 @@ export abstract class ProxiedExchange {
   /** The request has a socket. */
   abstract sending(outgoing: ClientRequest): void
 
-  /** The head of the node's answer is here. */
-  abstract receive(answer: IncomingMessage): void
+  /** The head of the node's response is here. */
+  abstract receive(response: IncomingMessage): void
 
   abstract fail(error: Error): void
 
@@ -59,7 +59,7 @@ export abstract class ProxiedExchange {
 interface Proxy {
   web(request: ProxiedExchange, response: ProxiedExchange, options: object, failed: (e: Error) => void): void
   on(event: 'proxyReq', listener: (outgoing: ClientRequest, exchange: ProxiedExchange) => void): void
-  on(event: 'proxyRes', listener: (answer: IncomingMessage, exchange: ProxiedExchange) => void): void
+  on(event: 'proxyRes', listener: (response: IncomingMessage, exchange: ProxiedExchange) => void): void
   on(event: 'error', listener: () => void): void
 }
 
@@ -81,7 +81,7 @@ export class HttpProxy {
     const options = { ...path, selfHandleResponse: true, ws: false, followRedirects: false, xfwd: false }
     this.#proxy = httpProxy.createProxyServer(options) as unknown as Proxy
     this.#proxy.on('proxyReq', (outgoing, exchange) => exchange.sending(outgoing))
-    this.#proxy.on('proxyRes', (answer, exchange) => exchange.receive(answer))
+    this.#proxy.on('proxyRes', (response, exchange) => exchange.receive(response))
     // Each call passes a callback for its errors; an error without a listener would be thrown.
     this.#proxy.on('error', () => {})
   }

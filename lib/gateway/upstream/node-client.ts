@@ -36,7 +36,7 @@ interface NodeClientRequest {
   readonly canFailOver?: (reason: LeaveReason) => boolean
   readonly signal?: AbortSignal
   /** The largest response that is kept; the usual limit when absent. */
-  readonly maxAnswerBytes?: number
+  readonly maxResponseBytes?: number
 }
 
 const never = new AbortController().signal
@@ -57,7 +57,7 @@ export class NodeClient {
       wholeMs = timeouts.request,
       canFailOver = (reason) => reason !== 'failing',
       signal = never,
-      maxAnswerBytes,
+      maxResponseBytes,
       expectsContinue = false,
     } = request
     const upstream = upstreams.of(node)
@@ -81,7 +81,7 @@ export class NodeClient {
       deadlineAt: clock.now() + wholeMs,
       signal,
       onResend: () => {},
-      receive: (head) => new HeldDelivery(head, maxAnswerBytes),
+      receive: (head) => new HeldDelivery(head, maxResponseBytes),
     })
   }
 }

@@ -40,7 +40,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
   #outgoing: ClientRequest | null = null
   /** Bytes that came on the connection before this call used it. */
   #readBefore = 0
-  #answer: IncomingMessage | null = null
+  #response: IncomingMessage | null = null
   #delivery: Delivery | null = null
   #pieces: PieceCount | null = null
 
@@ -127,13 +127,13 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     })
   }
 
-  receive(answer: IncomingMessage): void {
+  receive(response: IncomingMessage): void {
     if (this.#phase === 'settled') {
-      answer.destroy()
+      response.destroy()
       return
     }
-    answer.on('error', (error) => this.fail(error))
-    const flaw = flawOf(answer)
+    response.on('error', (error) => this.fail(error))
+    const flaw = flawOf(response)
     if (flaw !== null) {
       this.failWith('bad-response', new Error(flaw))
       return
@@ -142,16 +142,16 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     this.#phase = 'streaming'
     this.#request.upstream.waiting.delete(this)
     this.#request.upstream.streaming.set(this, this)
-    this.#answer = answer
+    this.#response = response
     this.#delivery = this.#request.receive({
-      status: answer.statusCode ?? 0,
-      contentType: answer.headers['content-type'] ?? '',
-      headers: answer.headers,
+      status: response.statusCode ?? 0,
+      contentType: response.headers['content-type'] ?? '',
+      headers: response.headers,
     })
     this.#deadlines.headReceived()
-    answer.on('data', (chunk: Buffer) => this.#take(chunk))
-    answer.on('end', () => this.#finish())
-    answer.on('close', () => {
+    response.on('data', (chunk: Buffer) => this.#take(chunk))
+    response.on('end', () => this.#finish())
+    response.on('close', () => {
       // This event also follows every complete response. An Error captures its stack, which is not free.
       if (this.#phase === 'settled') return
       this.failWith('broken-off', new Error('the node closed the connection before the end of its response'))
@@ -226,7 +226,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
       this.closeUpstream()
     } else if (this.#delivery.isFull) {
       this.#phase = 'paused'
-      this.#answer?.pause()
+      this.#response?.pause()
       this.#delivery.onceWritable(this.#resume)
     }
   }
@@ -241,7 +241,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
 
   /** Many small pieces in a row would hold up other requests: the next is read in a later turn. */
   async #yieldTurn(): Promise<void> {
-    if (this.#answer) await readInTurn(this.#answer.socket)
+    if (this.#response) await readInTurn(this.#response.socket)
     this.#pieces?.turnBegan(this.#clock.now())
   }
 
@@ -265,7 +265,7 @@ export class ProxyCall extends ProxiedExchange implements WaitingAttempt, Stream
     if (this.#phase !== 'paused') return
     this.#phase = 'streaming'
     this.#deadlines.progressed(this.#clock.now())
-    this.#answer?.resume()
+    this.#response?.resume()
     this.#deadlines.arm()
   }
 

@@ -4,7 +4,7 @@ import type { Pulse } from '../availability/silence.ts'
 import type { LeaveReason, Upstream } from '../availability/upstream.ts'
 import type { RequestBody } from '../body/streaming-body.ts'
 import type { UpstreamFault } from '../response/outcome.ts'
-import type { AnswerHead, Delivery } from '../response/response-writer.ts'
+import type { Delivery, ResponseHead } from '../response/response-writer.ts'
 
 /** The time to the head of a response, in milliseconds from when the whole request was sent. */
 export interface ResponseDeadline {
@@ -63,5 +63,5 @@ export interface UpstreamRequest {
   /** The request is sent once more, because a kept-alive socket turned out to be closed. */
   readonly onResend: () => void
   /** Called once with the head of the response. Returns the delivery of its body. */
-  readonly receive: (head: AnswerHead) => Delivery
+  readonly receive: (head: ResponseHead) => Delivery
 }

@@ -4,11 +4,11 @@ import type { Effect } from '../events.ts'
 
 type Refusal = Extract<Effect, { type: 'refuse' }>
 
-/** The error for a caller whose request may not wait, or has waited too long. @param holders see `holdersText`. */
+/** The error for a caller whose request may not wait, or has waited too long. @param unavailable see `unavailableNodesText`. */
 export function refusalOf(
   { reason, retryAfterS: retryAfter }: Pick<Refusal, 'reason' | 'retryAfterS'>,
   { model, tenant, queued, labels }: Pick<RequestSpec, 'model' | 'tenant' | 'labels'> & { queued: number },
-  holders: () => string,
+  unavailable: () => string,
 ): ProxyError {
   const seconds = Math.ceil(retryAfter)
   switch (reason) {
@@ -24,7 +24,7 @@ export function refusalOf(
       return new ProxyError('all_nodes_down', {
         model,
         labels: Object.keys(labels).length,
-        holders: holders(),
+        unavailable: unavailable(),
       })
   }
   reason satisfies never

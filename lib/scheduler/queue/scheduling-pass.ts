@@ -138,7 +138,7 @@ export class SchedulingPass {
       return this.#start(entry, list, row, now)
     const free = this.#freeInstead(entry, list, row, now)
     if (free >= 0) return this.#start(entry, list, free, now)
-    this.#hold(entry, list, row, now)
+    this.#reserve(entry, list, row, now)
     return false
   }
 
@@ -189,7 +189,7 @@ export class SchedulingPass {
   }
 
   /** Plans the place for the request during this pass, and begins a swap if the model is not in memory. */
-  #hold(entry: QueueEntry, list: Candidates, row: number, now: number): void {
+  #reserve(entry: QueueEntry, list: Candidates, row: number, now: number): void {
     const runner = list.runners[row]
     const { state, eviction } = list.costTerms(row)
     if (!runner) return

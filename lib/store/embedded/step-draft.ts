@@ -1,4 +1,4 @@
-import { type Change, type Committed, type Entry, holds, StoreError, type Transaction } from '../store.ts'
+import { type Change, type Committed, type Entry, isMet, StoreError, type Transaction } from '../store.ts'
 
 /** Everything that changed at one revision. */
 export interface StoreStep {
@@ -30,7 +30,7 @@ export class StepDraft {
 
   /** @throws StoreError `no-lease` when a put names a lease that is not in `leases` */
   commit({ when, apply, otherwise = [] }: Transaction, leases: Living): Committed {
-    if (!when.every((compare) => holds(compare, this.#get(compare.key)))) {
+    if (!when.every((compare) => isMet(compare, this.#get(compare.key)))) {
       return { succeeded: false, revision: this.#revision, found: otherwise.map((key) => this.#get(key)) }
     }
     const revision = this.#revision + 1n

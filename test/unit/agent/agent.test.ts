@@ -7,10 +7,10 @@ import { CurrentSnapshot } from '../../../lib/fleet/snapshot.ts'
 import { type Log, silentLog } from '../../../lib/shared/log.ts'
 import { Metrics } from '../../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
-import { Keys } from '../../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../../lib/store/key-layout.ts'
 import { Link, MemoryStore } from '../../support/memory-store.ts'
 
-const keys = new Keys('test')
+const keys = new KeyLayout('test')
 const node = keys.node('gpu-1')
 const record = keys.agent('gpu-1')
 const ttlMs = 10_000

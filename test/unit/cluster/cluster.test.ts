@@ -7,12 +7,12 @@ import type { Log } from '../../../lib/shared/log.ts'
 import { silentLog } from '../../../lib/shared/log.ts'
 import { Metrics } from '../../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
-import { Keys } from '../../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../../lib/store/key-layout.ts'
 import { ClusterInstance } from '../../support/cluster.ts'
 import { recordingLog } from '../../support/log.ts'
 import { Link, MemoryStore } from '../../support/memory-store.ts'
 
-const keys = new Keys('test')
+const keys = new KeyLayout('test')
 
 function aStore() {
   const clock = new VirtualClock()
@@ -316,7 +316,7 @@ test('documents put in the store are in every snapshot at once; a broken one is 
       [keys.route('chat')],
     )
     assert.equal(cluster.rejected()[0]?.verdict.errors[0]?.hint, 'did you mean "model"?')
-    assert.equal(cluster.view.objects('routes').get('chat')?.text, 'modle: llama3')
+    assert.equal(cluster.view.documents('routes').get('chat')?.text, 'modle: llama3')
     assert.equal(await gauge(metrics, 'config_rejected_objects'), 1)
   }
   const verdict = JSON.parse(store.value(keys.verdict(keys.route('chat'))) ?? '{}')

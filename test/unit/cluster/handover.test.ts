@@ -5,11 +5,11 @@ import { CurrentSnapshot } from '../../../lib/fleet/snapshot.ts'
 import { silentLog } from '../../../lib/shared/log.ts'
 import { Metrics } from '../../../lib/shared/metrics.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
-import { Keys } from '../../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../../lib/store/key-layout.ts'
 import { StoreError } from '../../../lib/store/store.ts'
 import { Link, MemoryStore } from '../../support/memory-store.ts'
 
-const keys = new Keys('test')
+const keys = new KeyLayout('test')
 
 /** Instances of which the first leads; the later one stands in the list, the later it campaigns when the key vanishes. */
 async function aCluster(...names: string[]) {

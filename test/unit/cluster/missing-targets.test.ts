@@ -4,10 +4,10 @@ import { isInventoryComplete, noteMissingTargets } from '../../../lib/cluster/le
 import { apiKeySchema } from '../../../lib/fleet/api-key.ts'
 import { routeSchema } from '../../../lib/fleet/config.ts'
 import { aliasesOf } from '../../../lib/fleet/models/aliases.ts'
-import { Keys } from '../../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../../lib/store/key-layout.ts'
 import { aSnapshot } from '../../support/fleet.ts'
 
-const places = new Keys('default')
+const places = new KeyLayout('default')
 const hash = '0'.repeat(64)
 const nodes = [
   { name: 'a', models: ['llama3:latest', 'qwen3:8b'], labels: { tier: 'gold' } },

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { noteOlderCopies } from '../../../lib/cluster/leader/older-copies.ts'
 import { buildSnapshot } from '../../../lib/fleet/snapshot.ts'
-import { Keys } from '../../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../../lib/store/key-layout.ts'
 import { aDocuments } from '../../support/fleet.ts'
 
-const keys = new Keys('default')
+const keys = new KeyLayout('default')
 
 /** Nodes with models, each of a digest that is also its age: "2" is newer than "1". */
 function aFleet(models: Readonly<Record<string, Readonly<Record<string, string>>>>) {

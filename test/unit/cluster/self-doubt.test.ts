@@ -50,7 +50,7 @@ function aLeader({ successors = ['y', 'z'], fails: handOverFails = false } = {})
     asked,
     handedTo,
     lines,
-    holds: (...sketches: readonly Sketch[]) => [...doubt.hold(fleet(...sketches))].join(' '),
+    holds: (...sketches: readonly Sketch[]) => [...doubt.holdBack(fleet(...sketches))].join(' '),
     /** The nodes that each instance reaches, in letters. */
     answer: async (answers: Readonly<Record<string, string>>) => {
       answer(new Map(Object.entries(answers).map(([id, nodes]) => [id, new Set(nodes)])))

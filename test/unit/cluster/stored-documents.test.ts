@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import {
-  allObjects,
+  allDocuments,
   inForce,
   judge,
-  noObjects,
+  noDocuments,
   type StoredDocuments,
   verdictOf,
 } from '../../../lib/cluster/config/stored-documents.ts'
@@ -13,15 +13,15 @@ import { readStatuses, refusalOf } from '../../../lib/cluster/probing/stored-sta
 import { defaultConfig } from '../../../lib/fleet/config.ts'
 import { describeFaults } from '../../../lib/fleet/documents/contents.ts'
 import type { NodeStatus } from '../../../lib/fleet/node.ts'
-import { Keys } from '../../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../../lib/store/key-layout.ts'
 import type { Entry, Operation } from '../../../lib/store/store.ts'
 
-const keys = new Keys('test')
+const keys = new KeyLayout('test')
 
 /** A store that only remembers, and the judgement of one instance that follows it. */
 class Shelf {
   readonly entries = new Map<string, Entry>()
-  objects: StoredDocuments = noObjects
+  documents: StoredDocuments = noDocuments
   #revision: bigint
 
   /** @param revision of what was put before */
@@ -48,7 +48,7 @@ class Shelf {
   }
 
   judge(): this {
-    this.objects = judge([...this.entries.values()], keys, this.objects)
+    this.documents = judge([...this.entries.values()], keys, this.documents)
     return this
   }
 
@@ -61,11 +61,11 @@ class Shelf {
   }
 
   url(node: string): string | undefined {
-    return inForce(this.objects.nodes).get(node)?.url
+    return inForce(this.documents.nodes).get(node)?.url
   }
 
   faults(key: string) {
-    return allObjects(this.objects).find((object) => object.key === key)?.faults
+    return allDocuments(this.documents).find((object) => object.key === key)?.faults
   }
 }
 
@@ -106,7 +106,7 @@ test('twelve kinds of typo each keep the last good version and name the fault', 
 
 test('an object that never was valid is in force nowhere and spoils no other', () => {
   const shelf = new Shelf().put(a, 'url: nonsense').put(b, 'url: http://10.0.0.8:11434').judge()
-  assert.deepEqual([...inForce(shelf.objects.nodes).keys()], ['b'])
+  assert.deepEqual([...inForce(shelf.documents.nodes).keys()], ['b'])
 })
 
 test('a deleted object is gone, and its past is too when it is made again', () => {
@@ -162,9 +162,9 @@ test('an older node edited to the URL of a later one takes it', () => {
 test('a broken config leaves the last good one, then the defaults once it is deleted', () => {
   const shelf = new Shelf().put(keys.config, 'routing: {attempts: 5}').judge()
   shelf.put(keys.config, 'routing: {attempts: many}').judge()
-  assert.equal(inForce(shelf.objects.config).get('')?.routing.attempts, 5)
+  assert.equal(inForce(shelf.documents.config).get('')?.routing.attempts, 5)
   shelf.delete(keys.config).judge()
-  assert.equal(inForce(shelf.objects.config).get('') ?? defaultConfig, defaultConfig)
+  assert.equal(inForce(shelf.documents.config).get('') ?? defaultConfig, defaultConfig)
 })
 
 test('a key with a name that no object may have is a fault, not an object', () => {
@@ -177,8 +177,8 @@ test('a key with a name that no object may have is a fault, not an object', () =
   const shelf = new Shelf()
   for (const key of bad) shelf.put(key, 'url: http://10.0.0.1:11434')
   shelf.put(`${keys.root}config/extra`, 'routing: {attempts: 5}').judge()
-  assert.equal(inForce(shelf.objects.nodes).size, 0)
-  assert.equal(inForce(shelf.objects.config).get(''), undefined)
+  assert.equal(inForce(shelf.documents.nodes).size, 0)
+  assert.equal(inForce(shelf.documents.config).get(''), undefined)
   for (const key of [...bad, `${keys.root}config/extra`]) assert.equal(shelf.faults(key)?.length, 1, key)
 })
 
@@ -209,8 +209,8 @@ suite('a key that no instance reads gets a verdict that says what may have been 
       assert.match(faults, /llamero reads config, nodes\/NAME, routes\/NAME, keys\/ID/)
       assert.equal(/did you mean "([^"]*)"/.exec(faults)?.[1] ?? null, meant)
       assert.equal(shelf.url('a'), 'http://10.0.0.1:11434')
-      assert.equal(inForce(shelf.objects.config).size, 0)
-      assert.deepEqual([...inForce(shelf.objects.nodes).keys()], ['a'])
+      assert.equal(inForce(shelf.documents.config).size, 0)
+      assert.deepEqual([...inForce(shelf.documents.nodes).keys()], ['a'])
     })
 })
 
@@ -221,7 +221,7 @@ test('what instances write, of whatever version, and what lives under a lease is
   shelf.put(`${keys.root}nwe/x`, '{}')
   shelf.entries.set('leased', { ...(shelf.entries.get(`${keys.root}nwe/x`) as Entry), lease: '7' })
   shelf.delete(`${keys.root}nwe/x`).judge()
-  assert.deepEqual(allObjects(shelf.objects), [])
+  assert.deepEqual(allDocuments(shelf.documents), [])
 })
 
 test('of a thousand unknown keys the first twenty get a verdict, with the number of the others, in any order of writing', () => {
@@ -229,7 +229,7 @@ test('of a thousand unknown keys the first twenty get a verdict, with the number
   for (const order of [names, names.toReversed()]) {
     const shelf = new Shelf()
     for (const name of order) shelf.put(keys.root + name, 'x')
-    const told = allObjects(shelf.judge().objects)
+    const told = allDocuments(shelf.judge().documents)
     assert.deepEqual(
       told.map(({ key }) => key.slice(keys.root.length)),
       names.slice(0, 20),
@@ -245,7 +245,7 @@ test('the verdict on an unknown key goes with the key', () => {
     planVerdicts({
       keys,
       fence: 7n,
-      objects: shelf.objects,
+      documents: shelf.documents,
       notes: new Map(),
       areComplete: true,
       entries: shelf.entries,
@@ -274,7 +274,14 @@ test('each document gets a verdict, only when it changes, and none outlives its 
     .judge()
   const notes = new Map<string, string[]>()
   const plan = (fence: bigint) =>
-    planVerdicts({ keys, fence, objects: shelf.objects, notes, areComplete: true, entries: shelf.entries })
+    planVerdicts({
+      keys,
+      fence,
+      documents: shelf.documents,
+      notes,
+      areComplete: true,
+      entries: shelf.entries,
+    })
   const first = plan(7n)
   assert.deepEqual(
     first.map(({ key }) => key),
@@ -322,7 +329,7 @@ test('while not all is known, a verdict keeps its warnings until its document ch
     return planVerdicts({
       keys,
       fence: 7n,
-      objects: shelf.objects,
+      documents: shelf.documents,
       notes,
       areComplete,
       entries: shelf.entries,
@@ -340,7 +347,7 @@ test('while not all is known, a verdict keeps its warnings until its document ch
 
 test('a verdict tells the version in force next to the one stored', () => {
   const shelf = new Shelf().put(a, 'url: http://10.0.0.1:11434').judge().put(a, 'url: nonsense').judge()
-  const { ok, stored, active } = verdictOf(shelf.objects.nodes.get('a') as never)
+  const { ok, stored, active } = verdictOf(shelf.documents.nodes.get('a') as never)
   assert.deepEqual({ ok, stored, active }, { ok: false, stored: '2', active: '1' })
 })
 

@@ -7,7 +7,7 @@ import { writtenConfig } from '../../../lib/fleet/document-schemas.ts'
 import { describeFaults } from '../../../lib/fleet/documents/contents.ts'
 import { readDocument } from '../../../lib/fleet/documents/document.ts'
 import { classOf } from '../../../lib/gateway/admission/resolve-model.ts'
-import { Keys } from '../../../lib/store/key-layout.ts'
+import { KeyLayout } from '../../../lib/store/key-layout.ts'
 import { aSnapshot } from '../../support/fleet.ts'
 
 test('there are three classes where the config names none, and each may have a longest wait of its own', () => {
@@ -69,7 +69,7 @@ test("a request is of its route's class, else of its key's, else of the default"
 })
 
 test('routes and keys of a class that is not there are in force, and their verdicts warn', () => {
-  const keys = new Keys('default')
+  const keys = new KeyLayout('default')
   const routes = new Map(
     ['batch', 'batsh', 'none'].map((name) => [name, routeSchema.parse({ class: name })] as const),
   )

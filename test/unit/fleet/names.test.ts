@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { matchesGlob } from '../../../lib/fleet/documents/glob.ts'
-import { canonicalName, isObjectName, matchesModel } from '../../../lib/fleet/documents/names.ts'
+import { canonicalName, isStoreName, matchesModel } from '../../../lib/fleet/documents/names.ts'
 import { parseDuration } from '../../../lib/shared/duration.ts'
 
 test('every spelling of a model name has one canonical form', () => {
@@ -60,8 +60,8 @@ test('canonical names are their own canonical form', () => {
 
 test('object names cannot leave their folder in the store', () => {
   for (const name of ['', '.', '..', 'a/b', '-a', 'a-', 'a b', 'x'.repeat(64), 'a\n'])
-    assert.equal(isObjectName(name), false, name)
-  for (const name of ['a', 'gpu-1', 'node.example', 'A_b']) assert.equal(isObjectName(name), true, name)
+    assert.equal(isStoreName(name), false, name)
+  for (const name of ['a', 'gpu-1', 'node.example', 'A_b']) assert.equal(isStoreName(name), true, name)
 })
 
 test('globs match as a regular expression with .* would', () => {

@@ -114,6 +114,6 @@ test('a model pulled to one node of a thousand makes one new view of a node and 
     details: {},
   }
   const after = buildSnapshot(withStatus(documents, 'node-7', { models: [...models, pulled] }), before)
-  assert.deepEqual(after.models.get('new:latest')?.holders, ['node-7'])
+  assert.deepEqual(after.models.get('new:latest')?.presentOn, ['node-7'])
   assert.deepEqual([fresh(after.nodes, before.nodes), fresh(after.models, before.models)], [1, 1])
 })

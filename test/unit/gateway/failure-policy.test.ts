@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { RequestSpec } from '../../../lib/fleet/request-spec.ts'
-import { judgeFailure } from '../../../lib/gateway/dispatch/failure-policy.ts'
+import { assessFailure } from '../../../lib/gateway/dispatch/failure-policy.ts'
 import { noTokens } from '../../../lib/gateway/http/exchange.ts'
 import type { UpstreamFault } from '../../../lib/gateway/response/outcome.ts'
 
@@ -10,13 +10,13 @@ const plainChat: Judged = { api: 'ollama_chat', model: 'm:latest', variant: '' }
 
 function refused(status: number, body: string, asked: Partial<Judged> = {}) {
   const refusal = { kind: 'refused', status, contentType: 'application/json', retryAfterMs: null } as const
-  return judgeFailure({ ...refusal, body: Buffer.from(body) }, { ...plainChat, ...asked })
+  return assessFailure({ ...refusal, body: Buffer.from(body) }, { ...plainChat, ...asked })
 }
 const error = (text: string) => JSON.stringify({ error: text })
 
 function failed(fault: UpstreamFault, { committed = false, text = fault as string } = {}) {
   const cause = new Error(text)
-  return judgeFailure({ kind: 'node-failed', fault, committed, tokens: noTokens, cause }, plainChat)
+  return assessFailure({ kind: 'node-failed', fault, committed, tokens: noTokens, cause }, plainChat)
 }
 
 const again = { elsewhere: true, sign: 'bad' }
@@ -117,7 +117,7 @@ test('gateway errors and unknown server errors fail over', () => {
 })
 
 test('a caller that left counts against no node', () => {
-  assert.deepEqual(judgeFailure({ kind: 'client-gone', reason: '' }, plainChat), {
+  assert.deepEqual(assessFailure({ kind: 'client-gone', reason: '' }, plainChat), {
     elsewhere: false,
     sign: 'neutral',
   })

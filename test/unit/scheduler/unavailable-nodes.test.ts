@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { AvailabilityBarrier } from '../../../lib/scheduler/fleet/availability.ts'
 import { alwaysAvailable } from '../../../lib/scheduler/fleet/availability.ts'
-import { holdersText } from '../../../lib/scheduler/queue/holders.ts'
+import { unavailableNodesText } from '../../../lib/scheduler/queue/unavailable-nodes.ts'
 import { ProxyError } from '../../../lib/shared/errors.ts'
 import { aSnapshot, type NodeSketch } from '../../support/fleet.ts'
 
@@ -19,7 +19,7 @@ function told(
     availabilityOf: (node: string) => ({ ...alwaysAvailable, barrier: barriers[node] ?? null }),
   }
   const snapshot = aSnapshot({ nodes: nodes.map((node) => ({ models: [model], ...node })), config })
-  return holdersText({ model, tried: new Set(tried) }, snapshot, upstreams)
+  return unavailableNodesText({ model, tried: new Set(tried) }, snapshot, upstreams)
 }
 
 test('each node with the model is named with the reason why it gets no request', () => {
@@ -54,7 +54,7 @@ test('if callers must not see node names, the error gives only the reasons', () 
 })
 
 test('the error names the nodes, the reasons and what to do', () => {
-  const facts = { model, holders: told([{ name: 'a', health: 'down' }]) }
+  const facts = { model, unavailable: told([{ name: 'a', health: 'down' }]) }
   assert.equal(
     new ProxyError('all_nodes_down', facts).message,
     "no Ollama server that has model 'm:latest' can take requests for it: a (down); try again in a few seconds",

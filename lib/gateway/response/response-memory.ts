@@ -32,6 +32,6 @@ export class HeldPieces implements Disposable {
 }
 
 /** Bytes of responses held now, by every instance in this process. */
-export function heldAnswerBytes(): number {
+export function heldResponseBytes(): number {
   return budget.held
 }

@@ -18,23 +18,22 @@ const barrierTexts: Readonly<Record<AvailabilityBarrier, string>> = {
  * The nodes that have a model, and why none takes a request for it: `gpu-1 (down), gpu-2 (cordoned)`. Without names if the
  * config hides them from callers; empty if no node has the model.
  */
-export function holdersText(
+export function unavailableNodesText(
   { model, tried }: Pick<RequestSpec, 'model' | 'tried'>,
   { config, nodes, models }: Snapshot,
   upstreams: FleetAvailability,
 ): string {
-  const names = models.get(model)?.holders ?? []
-  const holders = names.slice(0, maxNamed).flatMap((name) => {
+  const names = models.get(model)?.presentOn ?? []
+  const named = names.slice(0, maxNamed).flatMap((name) => {
     const node = nodes.get(name)
     return node
       ? [{ name, reason: reasonOf(node, tried, upstreams.availabilityOf(name, model).barrier) }]
       : []
   })
-  if (!config.headers.node) return [...new Set(holders.map(({ reason }) => reason))].join(', ')
-  const rest = names.length - holders.length
+  if (!config.headers.node) return [...new Set(named.map(({ reason }) => reason))].join(', ')
+  const rest = names.length - named.length
   return (
-    holders.map(({ name, reason }) => `${name} (${reason})`).join(', ') +
-    (rest > 0 ? ` and ${rest} more` : '')
+    named.map(({ name, reason }) => `${name} (${reason})`).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
   )
 }
 
