@@ -5,8 +5,8 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, s
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, suite, test } from 'node:test'
-import { llamero } from '../../support/cli.ts'
-import { executable } from '../../support/processes.ts'
+import { llamero } from '../support/cli.ts'
+import { executable } from '../support/processes.ts'
 
 /** Prints the address of every module that is loaded. */
 const tellModules = `data:text/javascript,${encodeURIComponent(`

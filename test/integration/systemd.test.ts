@@ -30,7 +30,7 @@ const hardening = [
 
 /** A unit of ours: its text, and values by directive in the order of the file. */
 function read(name: string) {
-  const path = join(import.meta.dirname, '../../../deploy/systemd', name)
+  const path = join(import.meta.dirname, '../../deploy/systemd', name)
   const unit = readFileSync(path, 'utf8')
   const directives = new Map<string, string[]>()
   for (const [, directive = '', value = ''] of unit.matchAll(/^(\w+)=(.*)$/gm))
