@@ -17,7 +17,9 @@ const instanceSchema = z.object({
   role: z.enum(['leader', 'standby']),
   draining: z.boolean(),
   successor: z.string().nullable().default(null),
-  question: z.object({ id: z.string(), nodes: z.array(z.string()) }).exactOptional(),
+  question: z
+    .object({ id: z.string(), nodes: z.array(z.string()), answered: z.literal(true).exactOptional() })
+    .exactOptional(),
   revision: z.string(),
 })
 

@@ -25,6 +25,8 @@ export interface InstanceRecord {
 export interface Question {
   readonly id: string
   readonly nodes: readonly string[]
+  /** Set when nodes accept the connections of the asking instance and answer nothing: only answered probes count. */
+  readonly answered?: true
 }
 
 /** `R/history/<fence>`: one term of a leader. Dates are ISO. */

@@ -37,7 +37,9 @@ export class Inquiry {
 
   /** The open question, for the record of this instance. */
   get question(): Question | null {
-    return this.#asked && { id: this.#asked.id, nodes: this.#asked.nodes }
+    if (!this.#asked) return null
+    const { id, nodes, answered } = this.#asked
+    return { id, nodes, ...(answered && { answered }) }
   }
 
   /** Whether a question waits for its answers. There is one question at a time. */
@@ -45,12 +47,17 @@ export class Inquiry {
     return this.#asked !== null
   }
 
-  /** Resolves to the answers once every other instance has answered, at the latest 5 s after the question was published. */
-  async ask(nodes: readonly string[]): Promise<Answers> {
+  /**
+   * Resolves to the answers once every other instance has answered, at the latest 5 s after the question was published.
+   *
+   * @param answered whether a node counts as reached only when it answered.
+   */
+  async ask(nodes: readonly string[], { answered = false } = {}): Promise<Answers> {
     while (this.#asked) await this.#asked.promise
     if (this.#others().length === 0) return new Map()
     const { promise, resolve } = Promise.withResolvers<Answers>()
-    this.#asked = { id: randomUUID(), nodes, answers: new Map(), promise, resolve }
+    const question = { id: randomUUID(), nodes, ...(answered && { answered }) }
+    this.#asked = { ...question, answers: new Map(), promise, resolve }
     const cancel = this.#options.clock.after(patienceMs, () => this.#end())
     this.#options.publish()
     return promise.finally(cancel)

@@ -39,6 +39,17 @@ const thenProbed = 28
 const askAgainMs = 10_000
 /** Milliseconds for which the report of another instance counts. */
 const freshMs = 30_000
+/** Milliseconds that a node has to answer before it counts as silent; a busy one takes 1.5 s. */
+const silentMs = 3000
+
+interface Lost {
+  /** Since when no node is reached, in monotonic milliseconds. */
+  readonly at: number
+  /** The nodes that were probed in vain. */
+  readonly nodes: readonly string[]
+  /** Whether some accept connections. Busy nodes may do that too, so only answers to other instances count then. */
+  readonly isSilent: boolean
+}
 
 /**
  * Finds out whether this instance reaches any node. Its requests and probes tell; without any, it probes some nodes. An
@@ -50,8 +61,10 @@ export class Reach {
   readonly #loop: ControlLoop
   /** When any node last answered a request or a probe, in monotonic milliseconds. */
   #reachedAt: number
-  /** Since when no node is reached, and the nodes that were probed in vain; null while a node is reached. */
-  #lost: { readonly at: number; readonly nodes: readonly string[] } | null = null
+  /** Null while a node is reached. */
+  #lost: Lost | null = null
+  /** The instance that said last that nodes answer it, and when. */
+  #witness: { readonly id: string; readonly at: number } | null = null
   #askedAt = Number.NEGATIVE_INFINITY
   #cutOff: CutOff | null = null
 
@@ -116,17 +129,19 @@ export class Reach {
     const startedAt = clock.now()
     const inOrder = shuffled(nodes, random).sort(byHealth)
     const probed: NodeView[] = []
+    let isSilent = false
     for (const count of [firstProbed, thenProbed]) {
       const some = inOrder.slice(probed.length, probed.length + count)
       probed.push(...some)
       const findings = await this.#probeAll(some, signal)
-      if (findings.some(reaches)) {
+      if (findings.some(({ kind }) => kind === 'answered')) {
         this.#met(clock.now())
         return
       }
+      isSilent ||= findings.some(reaches)
       if (findings.some(({ kind }) => kind === 'none')) return
     }
-    this.#lost = { at: this.#lost?.at ?? startedAt, nodes: probed.map(({ name }) => name) }
+    this.#lost = { at: this.#lost?.at ?? startedAt, nodes: probed.map(({ name }) => name), isSilent }
   }
 
   #probeAll(nodes: readonly NodeView[], signal: AbortSignal): Promise<Finding[]> {
@@ -134,7 +149,9 @@ export class Reach {
     const { timeout } = snapshot().config.probes
     return Promise.all(
       nodes.map(async ({ name, spec }) => {
-        const finding = await probe(spec, timeout, signal)
+        const first = await probe(spec, timeout, signal)
+        const isPatient = first.kind === 'timeout' && timeout < silentMs
+        const finding = isPatient ? await probe(spec, silentMs, signal) : first
         if (finding.kind === 'answered') contacts.probed(name)
         return finding
       }),
@@ -154,12 +171,20 @@ export class Reach {
       this.#tell(null)
       return
     }
-    const report = peers.newest(lost.nodes)
+    const report = lost.isSilent ? this.#witness : peers.newest(lost.nodes)
     const isFresh = report !== null && report.at >= lost.at && report.at > clock.now() - freshMs
     this.#tell(isFresh ? { peer: report.id, nodes: count } : null)
     if (inquiry.isAsking || clock.now() - this.#askedAt < askAgainMs) return
     this.#askedAt = clock.now()
-    void inquiry.ask(lost.nodes).then(() => this.#loop.poke())
+    void this.#ask(lost)
+  }
+
+  async #ask({ nodes, isSilent }: Lost): Promise<void> {
+    const { clock, inquiry } = this.#options
+    const answers = await inquiry.ask(nodes, { answered: isSilent })
+    const [id] = [...answers].find(([, reached]) => reached.size > 0) ?? []
+    if (isSilent && id !== undefined) this.#witness = { id, at: clock.now() }
+    this.#loop.poke()
   }
 
   #tell(cutOff: CutOff | null): void {

@@ -1,5 +1,5 @@
 import type { Contacts } from '../../fleet/contacts.ts'
-import type { InstanceRecord, LoadSummary } from '../../fleet/instance.ts'
+import type { InstanceRecord, LoadSummary, Question } from '../../fleet/instance.ts'
 import type { Snapshot } from '../../fleet/snapshot.ts'
 import { type ProbeOnce, reaches } from './probe-once.ts'
 
@@ -45,7 +45,7 @@ export class Respondent {
     }
     if (id === this.#options.id || this.#takenUp.get(id) === question.id) return
     this.#takenUp.set(id, question.id)
-    void this.#answer(id, question.id, question.nodes.slice(0, maxNodes))
+    void this.#answer(id, question)
   }
 
   /** Aborts the probes under way. */
@@ -53,7 +53,7 @@ export class Respondent {
     this.#stopping.abort()
   }
 
-  async #answer(asker: string, question: string, names: readonly string[]): Promise<void> {
+  async #answer(asker: string, { id: question, nodes: names, answered }: Question): Promise<void> {
     const { snapshot, contacts, publish } = this.#options
     const { nodes, config } = snapshot()
     const reached: string[] = []
@@ -61,11 +61,11 @@ export class Respondent {
       const spec = nodes.get(name)?.spec
       if (!spec || spec.state === 'off') return
       const finding = await this.#options.probe(spec, config.probes.timeout, this.#stopping.signal)
-      if (!reaches(finding)) return
-      reached.push(name)
-      contacts.probed(name)
+      const hasAnswered = finding.kind === 'answered'
+      if (hasAnswered) contacts.probed(name)
+      if (hasAnswered || (!answered && reaches(finding))) reached.push(name)
     }
-    await Promise.all(names.map(look))
+    await Promise.all(names.slice(0, maxNodes).map(look))
     if (this.#takenUp.get(asker) !== question) return // the question was withdrawn meanwhile
     this.#answers.set(asker, { question, reached })
     publish()

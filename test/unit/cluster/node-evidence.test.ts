@@ -35,10 +35,19 @@ function aCluster(names: readonly string[], nodes: readonly string[] = ['n1', 'n
       put(keys.instance(id), recordOf(id))
       put(keys.load(id), { running: {}, queued: 0, ...instances.get(id)?.inLoad })
     })
-  const probe = async (id: string, { url }: { readonly url: string }): Promise<Finding> =>
-    reachable.get(id) && !dead.has(new URL(url).hostname)
-      ? { kind: 'answered' }
-      : { kind: 'unreachable', reason: 'no connection within 1 s' }
+  /** How ways to the nodes fail, and milliseconds that well nodes take to answer. */
+  const way = { fault: 'unreachable' as 'unreachable' | 'timeout' | 'answer', statusMs: 0 }
+  const probe = async (
+    id: string,
+    { url }: { readonly url: string },
+    timeoutMs: number,
+  ): Promise<Finding> => {
+    const isWell = reachable.get(id) && !dead.has(new URL(url).hostname)
+    const tookMs = isWell ? way.statusMs : way.fault === 'timeout' ? Number.POSITIVE_INFINITY : 0
+    if (tookMs > 0) await clock.sleep(Math.min(tookMs, timeoutMs))
+    if (tookMs > timeoutMs) return { kind: 'timeout', reason: `no answer within ${timeoutMs} ms` }
+    return isWell ? { kind: 'answered' } : { kind: way.fault, reason: 'it failed' }
+  }
   const note = (id: string) => (line: string) => void lines.push(`${id}: ${line}`)
   const instances = new Map(
     names.map((id) => [
@@ -51,7 +60,7 @@ function aCluster(names: readonly string[], nodes: readonly string[] = ['n1', 'n
         instances: () => names.map(recordOf),
         publish: () => publish(id),
         changed: () => {},
-        probe: (spec) => probe(id, spec),
+        probe: (spec, timeoutMs) => probe(id, spec, timeoutMs),
       }),
     ]),
   )
@@ -59,7 +68,7 @@ function aCluster(names: readonly string[], nodes: readonly string[] = ['n1', 'n
   for (const each of instances.values()) each.start()
   const of = (id: string) => instances.get(id) as NodeEvidence
   return {
-    ...{ clock, lines, of, dead },
+    ...{ clock, lines, of, dead, way },
     cut: (...ids: readonly string[]) => {
       for (const id of ids) reachable.set(id, false)
     },
@@ -97,6 +106,36 @@ suite('an instance', () => {
     cut('b')
     await clock.advance(15_000)
     assert.equal(cutOff(), 'b')
+  })
+
+  for (const fault of ['timeout', 'answer'] as const)
+    test(`to which nodes accept connections and give no good answer is cut off while they answer another one: ${fault} (303)`, async () => {
+      const { clock, cut, heal, cutOff, of, way } = aCluster(['a', 'b', 'c'])
+      way.fault = fault
+      await clock.advance(30_000)
+      cut('a', 'b')
+      for (const id of ['a', 'b']) of(id).contacts.failed('n1')
+      await clock.advance(15_000)
+      assert.equal(cutOff(), 'a b')
+      assert.equal(of('a').cutOff?.peer, 'c')
+      await clock.advance(60_000)
+      assert.equal(cutOff(), 'a b')
+      heal('a', 'b')
+      await clock.advance(5000)
+      assert.equal(cutOff(), '')
+    })
+
+  test('is not cut off while nodes take seconds for their status routes, though they answer others (303)', async () => {
+    for (const statusMs of [1500, 2500, 5000]) {
+      const { clock, cutOff, of, way } = aCluster(['a', 'b', 'c'])
+      await clock.advance(30_000)
+      way.statusMs = statusMs
+      for (let n = 0; n < 30; n++) {
+        for (const node of ['n1', 'n2', 'n3']) of('c').contacts.answered(node)
+        await clock.advance(2000)
+        assert.equal(cutOff(), '', `${statusMs} ms`)
+      }
+    }
   })
 
   test('stays ready when no instance reaches a node, and when it is alone (303)', async () => {
