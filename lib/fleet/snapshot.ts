@@ -1,6 +1,6 @@
 import type { ApiKey } from './api-key.ts'
 import { type Config, defaultConfig, type RouteSpec } from './config.ts'
-import { byName, type ModelView, modelsOf, statusInService } from './models/model-view.ts'
+import { byName, type ModelView, modelsOf, statusInService } from './models/fleet-models.ts'
 import type { LoadedModel, NodeDeparture, NodeSpec, NodeStatus, NodeView } from './node.ts'
 
 export interface RouteView extends RouteSpec {

@@ -1,7 +1,7 @@
 import { turns } from '../shared/turns.ts'
 import { isBefore, isRelease } from '../shared/versions.ts'
 import { CapabilityTally, listOf } from './models/capability-tally.ts'
-import { copiesOn } from './models/model-view.ts'
+import { copiesOn } from './models/fleet-models.ts'
 import type { NodeView } from './node.ts'
 import type { Snapshot } from './snapshot.ts'
 

@@ -1,6 +1,6 @@
 import type { StatusAnswer, statusEndpoints } from '../../api/status.ts'
 import { operatorFolders } from '../../cluster/config/stored-documents.ts'
-import type { ModelView } from '../../fleet/models/model-view.ts'
+import type { ModelView } from '../../fleet/models/fleet-models.ts'
 import type { NodeView } from '../../fleet/node.ts'
 import { FleetWarnings } from '../../fleet/warnings.ts'
 import { loopbackWarning } from '../../gateway/http/loopback-warning.ts'

@@ -1,5 +1,5 @@
 import type { InventoryModel, NodeStatus, NodeView } from '../node.ts'
-import { statusInService } from './model-view.ts'
+import { statusInService } from './fleet-models.ts'
 
 /** How many nodes list these capabilities for equal copies on one version. By the capabilities, as `listOf` spells them. */
 type Lists = Map<string, number>

@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isLocalHost } from '../../shared/net/hosts.ts'
 import { bodyKindOf, bytesOf, decoded } from './body-kind.ts'
-import { crossOriginHeaders, isCrossOrigin, isOriginAllowed } from './cors.ts'
 import { endpointOf } from './endpoints/endpoint-of.ts'
 import { Pacer } from './engine/pacer.ts'
 import type { FaultPlan, Faults } from './faults.ts'
 import { isRecord } from './json.ts'
 import type { RequestEntry } from './ledger.ts'
 import type { DecodedBody, Machine } from './machine.ts'
+import { crossOriginHeaders, isCrossOrigin, isOriginAllowed } from './ollama-cors.ts'
 import { NodeReply } from './reply.ts'
 
 const calm: FaultPlan = {}

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isLocalHost } from '../../../lib/shared/net/hosts.ts'
-import { isOriginAllowed } from '../../../lib/simulation/http/cors.ts'
 import { readChat, readChatCompletion, readGenerate } from '../../../lib/simulation/http/dialects/request.ts'
 import { aModel } from '../../../lib/simulation/http/disk/model-definition.ts'
 import { parseName } from '../../../lib/simulation/http/disk/model-name.ts'
 import { Shelf, type Wording } from '../../../lib/simulation/http/disk/shelf.ts'
 import { fingerprintOf, keepAliveMs } from '../../../lib/simulation/http/engine/fingerprint.ts'
 import { decodeBody, goString } from '../../../lib/simulation/http/json.ts'
+import { isOriginAllowed } from '../../../lib/simulation/http/ollama-cors.ts'
 
 const decode = (text: string) => decodeBody(Buffer.from(text))
 const refusal = (status: number, message: string) => ({ name: 'Refusal', status, message })
