@@ -98,7 +98,9 @@ export class Rehearsal {
   #poll(): void {
     const { timeline } = this.#options
     const nodes = this.#options.nodes.map((node) => node.facts())
-    const facts = JSON.stringify(nodes.map(({ available, resident }) => [available, resident]))
+    const facts = JSON.stringify(
+      nodes.map(({ available, resident }) => [available, ...resident.map(({ model }) => model)]),
+    )
     for (const instance of this.#instances) {
       if (facts !== this.#told) instance.see(nodes)
       instance.reportTokens()
