@@ -2,7 +2,8 @@ import type { Snapshot } from '../../fleet/snapshot.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Log } from '../../shared/log.ts'
-import { type Metrics, otherModel } from '../../shared/metrics.ts'
+import { otherModel } from '../../shared/metric-registry.ts'
+import type { Metrics } from '../../shared/metrics.ts'
 import { ClientGone, type Exchange } from './exchange.ts'
 
 interface Observers {
