@@ -114,8 +114,13 @@ export function assessFailure(outcome: UpstreamOutcome, spec: Assessed): Failure
   outcome satisfies never
 }
 
-/** Statuses by which a proxy refuses a request for its size or form. */
-const byRequest: ReadonlySet<number> = new Set([400, 408, 411, 413, 414, 431])
+/**
+ * Statuses by which a proxy refuses a request for its size, form or content; firewalls that read bodies have a choice of
+ * them. 401, 403, 404 and 407 are not among them: a proxy that lets nobody through must open the breaker.
+ */
+const byRequest: ReadonlySet<number> = new Set([
+  400, 405, 406, 408, 409, 411, 412, 413, 414, 415, 416, 417, 418, 422, 428, 431, 451,
+])
 
 /**
  * A refusal by a proxy in front of a node says nothing about the models. A status that a request alone can provoke
