@@ -144,6 +144,7 @@ function viewOf(
   const isSame = former?.spec === spec && former.status === status && former.departed === departed
   if (isSame && former.slots === slots) return former
   const available = spec.state === 'active' && status !== null
+  const isKnown = former !== undefined && former.status === status
   return Object.freeze({
     name,
     spec,
@@ -153,8 +154,10 @@ function viewOf(
     health: status?.health ?? 'unknown',
     slots,
     weight: available ? spec.weight : 0,
-    onDisk: new Map((status?.models ?? []).map((model) => [model.name, model.digest])),
-    resident: new Map((status?.loaded ?? []).map((model) => [model.name, model])),
+    onDisk: isKnown
+      ? former.onDisk
+      : new Map((status?.models ?? []).map((model) => [model.name, model.digest])),
+    resident: isKnown ? former.resident : new Map((status?.loaded ?? []).map((model) => [model.name, model])),
   })
 }
 

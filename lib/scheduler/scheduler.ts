@@ -80,7 +80,8 @@ export class Scheduler {
     })
     snapshot.onSwap(() => {
       this.#loads.keepOnly(snapshot.get().nodes)
-      this.refresh()
+      // In the next turn of the event loop: in a large fleet the snapshot took much of this one.
+      setImmediate(() => this.refresh())
     })
   }
 

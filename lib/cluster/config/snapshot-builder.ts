@@ -74,7 +74,7 @@ export class SnapshotBuilder {
   #copy: Copy = { entries: new Map(), revision: 0n }
   /** Revision of the newest copy that was trusted. */
   #revision = 0n
-  /** The next snapshot as far as `prepare` built it ahead; null when it did not. */
+  /** The next snapshot as far as `prepare` built it ahead from the one in force; null when it did not. */
   #draft: Snapshot | null = null
 
   constructor(options: SnapshotBuilderOptions) {
@@ -156,7 +156,14 @@ export class SnapshotBuilder {
     return isOtherHistory
   }
 
-  /** Parses and builds some of the entries ahead, so that `follow` finds them done. Puts nothing in force. */
+  /** Parses an entry ahead, so that the others find it parsed. */
+  read(entry: Entry): void {
+    const { folder = '', name = '' } = this.#options.keys.parse(entry.key) ?? {}
+    if (folder === 'state/nodes') statusIn(entry)
+    else if (isOperatorFolder(folder)) readers[folder](name, entry)
+  }
+
+  /** Builds some entries ahead, so that `follow` finds them done. Puts nothing in force. */
   prepare(entries: readonly Entry[]): void {
     const changes = new Map<string, NodeChange>()
     for (const entry of entries) {
@@ -165,9 +172,8 @@ export class SnapshotBuilder {
       const status = folder === 'state/nodes' ? statusIn(entry) : null
       if (spec?.ok) changes.set(name, { ...changes.get(name), spec: spec.value })
       if (status) changes.set(name, { ...changes.get(name), status })
-      if (isOperatorFolder(folder)) readers[folder](name, entry)
     }
-    this.#draft = withNodes(this.#draft ?? this.#options.snapshot.get(), changes)
+    if (changes.size > 0) this.#draft = withNodes(this.#draft ?? this.#options.snapshot.get(), changes)
   }
 
   /** Builds the snapshot from what is known. */
@@ -185,7 +191,6 @@ export class SnapshotBuilder {
       keys: inForce(this.documents.keys),
     }
     const fresh = buildSnapshot(documents, this.#draft ?? former)
-    this.#draft = null
     metrics.configRejected.set(rejectedIn(this.documents).length)
     this.#swap(fresh)
   }
@@ -240,15 +245,19 @@ export class SnapshotBuilder {
       changed.map((key) => [keys.parse(key)?.name ?? '', entries.get(key) ?? null] as const),
     )
     this.#statuses.update(updates)
+    const views = [...updates.keys()].flatMap((name) => former.nodes.get(name) ?? [])
     const specs = new Map(
-      [...updates.keys()].flatMap((name) => {
-        const { spec, departed } = former.nodes.get(name) ?? {}
-        return spec && !departed ? [[name, spec] as const] : []
-      }),
+      views.filter(({ departed }) => !departed).map(({ name, spec }) => [name, spec] as const),
     )
     const statuses = this.#statuses.of(specs)
-    const changes = new Map([...specs.keys()].map((name) => [name, { status: statuses.get(name) ?? null }]))
-    this.#swap(withNodes(former, changes, String(this.#revision)))
+    // A departed node keeps its status; the draft may have another one.
+    const changes = new Map(
+      views.map(({ name, departed, status }) => [
+        name,
+        { status: departed ? status : (statuses.get(name) ?? null) },
+      ]),
+    )
+    this.#swap(withNodes(this.#draft ?? former, changes, String(this.#revision)))
   }
 
   /** Called when requests to a node begin to be answered or to fail: its status in force may change. */
@@ -280,6 +289,7 @@ export class SnapshotBuilder {
   #swap(fresh: Snapshot): void {
     const { metrics, snapshot, contacts, log } = this.#options
     const former = snapshot.get()
+    this.#draft = null
     snapshot.swap(fresh)
     for (const { level, message, fields } of fleetEvents(former.nodes, fresh.nodes))
       log[level](message, fields)

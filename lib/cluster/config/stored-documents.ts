@@ -253,8 +253,13 @@ function overriddenBy({ announce }: AgentRecord): string {
   return `an agent announces ${announce} under this name; this document wins over it until it is removed`
 }
 
+/** Cache by document: parsing each URL of a large fleet at each change takes milliseconds. */
+const serverKeys = new WeakMap<NodeSpec, string>()
+
 function keyOf({ value }: Version<NodeSpec>): string {
-  return sameServerKey(value.url)
+  const key = serverKeys.get(value) ?? sameServerKey(value.url)
+  serverKeys.set(value, key)
+  return key
 }
 
 function duplicate(

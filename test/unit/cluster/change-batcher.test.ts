@@ -15,9 +15,18 @@ const { statuses } = aDocuments({
   nodes: Array.from({ length: nodes }, (_, nth) => ({ name: name(nth), models })),
 })
 
+/** A virtual clock on which work takes time. */
+class SlowClock extends VirtualClock {
+  lagMs = 0
+
+  override now(): number {
+    return super.now() + this.lagMs
+  }
+}
+
 /** A builder behind a batcher, and what both did. */
-function aBatcher() {
-  const clock = new VirtualClock()
+function aBatcher({ takeMs = 0 } = {}) {
+  const clock = new SlowClock()
   const shared = builderOptions(clock)
   const { snapshot } = shared
   const builder = new SnapshotBuilder(shared)
@@ -34,12 +43,14 @@ function aBatcher() {
       },
     },
     builder: {
+      read: (entry) => builder.read(entry),
       prepare: (slice) => {
         slices.push(slice.reduce((chars, { value }) => chars + value.length, 0))
         builder.prepare(slice)
       },
       follow: (copy, changed) => {
         taken.push([...changed])
+        clock.lagMs += takeMs
         return builder.follow(copy, changed)
       },
     },
@@ -107,6 +118,40 @@ test('a thousand statuses within a second are put in force in twenty batches at 
   assert.ok(taken.length <= 21, `${taken.length} times`)
   assert.equal(taken.flat().length, 1000)
   batcher.stop()
+})
+
+test('a thousand documents within a second are put in force in few batches when each takes long (343)', async () => {
+  const { clock, tell, taken, batcher } = aBatcher({ takeMs: 5 })
+  for (let nth = 0; nth < 1000; nth++) {
+    tell(keys.route(`r-${nth}`), '{}')
+    await clock.advance(1)
+  }
+  await clock.advance(50)
+  assert.ok(taken.length <= 110, `${taken.length} times`)
+  assert.equal(taken.flat().length, 1000)
+  batcher.stop()
+})
+
+test('documents are not delayed when batches take no time', () => {
+  const { tell, taken } = aBatcher()
+  tell(keys.route('a'), '{}')
+  tell(keys.route('b'), '{}')
+  assert.deepEqual(taken, [[keys.route('a')], [keys.route('b')]])
+})
+
+test('a departed node keeps its status while statuses are put in force that were read ahead', async () => {
+  const { clock, put, snapshot, batcher, entries } = aBatcher()
+  const status = (health: string) => JSON.stringify({ ...statuses.get(name(0)), health })
+  const document = '{url: "http://10.0.0.1:1"}'
+  put(keys.remembered('gone'), JSON.stringify({ fence: '0', document, departed: null }))
+  batcher.add(new Set(entries.keys()))
+  await clock.advance(100)
+  const before = snapshot.get().nodes.get('gone')
+  assert.ok(before?.departed)
+  const many = Array.from({ length: 40 }, (_, nth) => put(keys.nodeState(`n-${nth}`), status('up')))
+  batcher.add(new Set([put(keys.nodeState('gone'), status('up')), ...many]))
+  await clock.advance(100)
+  assert.equal(snapshot.get().nodes.get('gone')?.status, before.status)
 })
 
 test('a change of another key is not delayed, and takes the delayed statuses with it', () => {
