@@ -7,10 +7,11 @@ const everyMs = 1000
 /** Milliseconds between two checks of a frozen node: its kernel keeps each connection. */
 const whileFrozenMs = 5000
 /**
- * Ticks of half a second with an unanswered check and no other sign of the node, until it counts as frozen: 5 s,
- * where a busy node takes 1.5 s. Ticks, not time: a process that was itself stopped has one tick.
+ * Ticks of half a second with an unanswered check and no other sign of the node, until it counts as frozen: 3.5 s,
+ * where a busy node takes 1.5 s. With the silence before and the ticks, a request leaves within 5 s of its node's
+ * stop. Ticks, not time: a process that was itself stopped has one tick.
  */
-const frozenTicks = 10
+const frozenTicks = 7
 /** Ticks until paused responses are given up: with the silence before, 25 s as for a lost connection. */
 const stalledTicks = 44
 /** Ticks after which a node is in doubt: it may be frozen, and requests that left a frozen node go elsewhere if they can. */
