@@ -65,7 +65,7 @@ export class AdminServer {
 
     const app = new Koa()
     app.silent = true // `failures` logs errors; koa would print stacks
-    app.use(failures(admin.log))
+    app.use(failures(admin))
     app.use(localHost(admin))
     app.use(open.routes())
     app.use(access(admin))

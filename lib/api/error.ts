@@ -5,5 +5,6 @@ export const errorAnswer = z.object({
   error: z.object({
     code: z.string().describe('code of the catalogue of errors; later versions may add codes'),
     message: z.string().describe('text for people to read'),
+    hint: z.string().exactOptional().describe('what to do about it'),
   }),
 })

@@ -16,7 +16,19 @@ const instanceAnswer = z.object({
 })
 export type InstanceAnswer = Wire<typeof instanceAnswer>
 
-const instanceList = z.object({ instances: z.array(instanceAnswer) })
+/** Where an instance knows the others from. */
+export const clusterSources = ['store', 'memory', 'none'] as const
+export const clusterSourceText =
+  'source of what is told of leader and instances; memory: the last answer of the store, which does not answer now; none: the store has not answered since the start'
+
+const instanceList = z.object({
+  instances: z.array(instanceAnswer),
+  source: z.enum(clusterSources).describe(clusterSourceText),
+  last_contact_seconds: z
+    .number()
+    .nullable()
+    .describe('seconds since the last answer of the store; null before the first answer'),
+})
 
 const drainAnswer = z.object({ id: z.string(), draining: z.boolean() })
 

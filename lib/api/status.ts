@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { rejectedDocument } from './documents.ts'
 import type { Endpoints, Wire } from './endpoint.ts'
+import { clusterSources, clusterSourceText } from './instances.ts'
 import { breakerStates, frozenField, seenHealths } from './nodes.ts'
 
 const departedNode = z.object({
@@ -46,6 +47,10 @@ const store = z.object({
     .number()
     .nullable()
     .describe('seconds since its last answer; null before the first answer'),
+  remedy: z
+    .string()
+    .nullable()
+    .describe('what to do while it does not answer; null: it answers, or is part of the instance'),
   round_trip_ms: z
     .number()
     .nullable()
@@ -94,6 +99,11 @@ const nodes = z.object({
   rejected: z.int().describe('rejected documents of nodes'),
   unwell: z.int().describe('nodes that requests avoid: down, slow, frozen, or with an open breaker'),
   unwell_first: z.array(unwellNode).describe('the first of these nodes, the worst first'),
+  recovering: z
+    .array(z.string())
+    .describe(
+      'the first of the healthy nodes at which requests of this instance failed: the next request that needs one tests it',
+    ),
   departed: z.int().describe('nodes of agents that are no longer registered'),
   departed_first: z.array(departedNode).describe('the last departed nodes, the newest first'),
 })
@@ -122,7 +132,15 @@ const statusAnswer = z.object({
         ),
     })
     .describe('the instance that answers'),
-  leader: z.object({ id: z.string(), fence: z.string() }).nullable().describe('null: no instance leads'),
+  source: z.enum(clusterSources).describe(clusterSourceText),
+  leader: z
+    .object({ id: z.string(), fence: z.string() })
+    .nullable()
+    .describe('null: no instance leads, or the store does not answer and this instance does not lead'),
+  last_leader: z
+    .object({ id: z.string(), fence: z.string() })
+    .nullable()
+    .describe('the leader at the last answer of the store, where `leader` is not known; null: it is'),
   terms: z.array(term).describe('the last terms of leaders, the newest first'),
   store,
   advice: z
@@ -131,8 +149,10 @@ const statusAnswer = z.object({
   config,
   nodes,
   models,
-  instances: z.int(),
-  requests: z.object({ running: z.int(), queued: z.int() }).describe('of all instances'),
+  instances: z.int().describe('registered instances; 0 also while `source` is `none`'),
+  requests: z
+    .object({ running: z.int(), queued: z.int() })
+    .describe('of all instances; of this instance alone unless `source` is `store`'),
   warnings: z.array(z.string()).describe('warnings for the operator'),
 })
 export type StatusAnswer = Wire<typeof statusAnswer>

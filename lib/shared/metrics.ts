@@ -163,7 +163,11 @@ export class Metrics extends MetricRegistry {
   readonly probeSeconds = this.histogram('node_probe_duration_seconds', 'Duration of a probe (leader only)', [
     'node',
   ])
-  readonly members = this.gauge('cluster_members', 'Instances that are registered', [])
+  readonly members = this.gauge(
+    'cluster_members',
+    'Instances that are registered, as the store told last',
+    [],
+  )
   readonly isLeader = this.gauge('cluster_is_leader', '1 on the leader', [])
   readonly fence = this.gauge(
     'cluster_fence',

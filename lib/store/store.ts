@@ -128,6 +128,8 @@ export interface Store {
   revoke(lease: string): Promise<void>
   /** Asks each member for its own state, within a second; only for a store with members. Never rejects. */
   members?(): Promise<readonly Member[]>
+  /** The URLs of its servers; absent for a store without any. */
+  readonly endpoints?: readonly string[]
   /** What the store refuses although it answers; absent for a store that never does. */
   readonly condition?: Pick<Condition, 'trouble' | 'onChange'>
   /** Milliseconds after which a call counts as unanswered now; absent where that is always a second. */

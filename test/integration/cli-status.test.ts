@@ -12,6 +12,7 @@ const noNodes: StatusAnswer['nodes'] = {
   rejected: 0,
   unwell: 0,
   unwell_first: [],
+  recovering: [],
   departed: 0,
   departed_first: [],
 }
@@ -21,7 +22,9 @@ function aStatus(given: Partial<StatusAnswer>): StatusAnswer {
     cluster: 'prod',
     version: '0.1.0',
     instance: { id: 'proxy-a', role: 'standby', uptime_seconds: 1_036_800, draining: false, cut_off: null },
+    source: 'store',
     leader: { id: 'proxy-b', fence: '812' },
+    last_leader: null,
     terms: [],
     store: {
       kind: 'etcd',
@@ -29,6 +32,7 @@ function aStatus(given: Partial<StatusAnswer>): StatusAnswer {
       state: 'ok',
       problem: null,
       last_contact_seconds: 0.2,
+      remedy: null,
       round_trip_ms: 1.5,
       members: ['e1', 'e2'].map((name) => ({ name, endpoint: `http://${name}:2379`, ok: true })),
     },
@@ -107,6 +111,14 @@ test('status names the nodes that requests avoid, since when and why, the first 
   ])
 })
 
+test('status tells a healthy node that the next request tests, and not as a fault', async (t) => {
+  const nodes = { ...noNodes, total: 2, up: 2, recovering: ['gpu-1'] }
+  const { url } = await fakeAdmin(t, { 'GET /status': { body: aStatus({ nodes }) } })
+  const { out, err } = await llamero('status', { url })
+  assert.equal(err, '')
+  assert.match(out, /\nrecovering: gpu-1 is healthy again; the next request that needs it tests it\n$/)
+})
+
 test('status counts the rejected documents that it does not list', async (t) => {
   const errors = [{ path: '', line: null, message: 'is empty' }]
   const rejected = [{ key: '/llamero/prod/nodes/a', errors }]
@@ -177,11 +189,14 @@ test('status -o wide shows the last terms of leaders, and why they ended', async
 
 test('status names each fault: store, leader, rejected documents with line and hint', async (t) => {
   const body = aStatus({
+    source: 'memory',
     leader: null,
+    last_leader: { id: 'proxy-b', fence: '812' },
     store: {
       ...aStatus({}).store,
       ok: false,
       state: 'unreachable',
+      remedy: 'check etcd: etcdctl endpoint health',
       last_contact_seconds: 42,
       round_trip_ms: null,
       members: [],
@@ -208,12 +223,13 @@ test('status names each fault: store, leader, rejected documents with line and h
   const { url } = await fakeAdmin(t, { 'GET /status': { body } })
   const { code, out, err } = await llamero('status', { url })
   assert.equal(code, 0)
-  assert.match(err, /^warning: the store does not answer/)
-  assert.match(out, /^leader {4}unknown$/m)
-  assert.match(out, /^store {5}DOWN since 42s, serving from memory \(config revision 840\)$/m)
+  assert.match(err, /^warning: the store does not answer.*\n {2}hint: check etcd: etcdctl endpoint health$/m)
+  assert.match(out, /^cluster {3}prod, 3 instances \(last known, 42s ago\), llamero 0\.1\.0$/m)
+  assert.match(out, /^leader {4}unknown; last was proxy-b, fence 812 \(last known, 42s ago\)$/m)
+  assert.match(out, /^store {5}DOWN for 42s, serving from memory \(config revision 840\)$/m)
   assert.match(
     out,
-    /^config {4}revision 840, last change 1000, seen by 1\/2 \(proxy-a at 840\), 1 document rejected$/m,
+    /^config {4}revision 840, last change 1000, seen by 1\/2 \(proxy-a at 840\) as last known, 1 document rejected$/m,
   )
   assert.ok(
     out.endsWith(
@@ -241,7 +257,7 @@ test('status says when an instance uses its snapshot on disk and its own probes,
   const { url } = await fakeAdmin(t, { 'GET /status': { body } })
   const { code, out, err } = await llamero('status', { url })
   assert.equal(code, 0)
-  assert.match(out, /^config {4}stale: from this instance's disk, revision 840, /m)
+  assert.match(out, /^config {4}stale: snapshot on this instance's disk, revision 840, /m)
   assert.match(out, /^nodes {5}5: 4 up, 1 down, 1 cordoned; as probed by this instance$/m)
   assert.match(err, /not put in force: all nodes are gone\n {2}hint: .*llamero config accept/)
   assert.deepEqual(JSON.parse((await llamero('status -o json', { url })).out), body)

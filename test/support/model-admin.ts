@@ -21,7 +21,10 @@ export async function startModelAdmin(current: Snapshot) {
   addEndpoints(modelEndpoints, modelHandlers({ snapshot }), () => router)
   addEndpoints(jobEndpoints, jobHandlers({ jobs, management, snapshot, log: silentLog }), () => router)
   const app = new Koa()
-  app.use(failures(silentLog)).use(bodyParser()).use(router.routes())
+  app
+    .use(failures({ log: silentLog, store: {} }))
+    .use(bodyParser())
+    .use(router.routes())
   const server = createServer(app.callback())
   const { port } = await bind(server, { host: '127.0.0.1', port: 0 })
   const url = `http://127.0.0.1:${port}`

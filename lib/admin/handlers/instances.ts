@@ -3,6 +3,7 @@ import type { InstanceRecord } from '../../fleet/instance.ts'
 import { ProxyError } from '../../shared/errors.ts'
 import type { Handlers } from '../add-endpoints.ts'
 import type { AdminContext } from '../admin-context.ts'
+import { clusterSource, silentSeconds } from '../store-knowledge.ts'
 
 /** The llamero processes. Only the named instance obeys an order; the others answer with its address. */
 export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceEndpoints> {
@@ -16,7 +17,11 @@ export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceE
   }
 
   return {
-    listInstances: () => ({ instances: cluster.view.instances().map((each) => row(each, admin)) }),
+    listInstances: () => ({
+      instances: cluster.view.instances().map((each) => row(each, admin)),
+      source: clusterSource(admin),
+      last_contact_seconds: silentSeconds(admin),
+    }),
 
     stepDown: async ({ params, body: { to = null } }) => {
       checkOwn(params.id, admin)
@@ -66,7 +71,7 @@ function row(
   const running = Object.values(load?.running ?? {}).reduce((sum, each) => sum + each, 0)
   return {
     ...record,
-    ...(isOwn && { draining: admin.isDraining() }),
+    ...(isOwn && { draining: admin.isDraining(), role: admin.cluster.isLeader() ? 'leader' : 'standby' }),
     running,
     queued: load?.queued ?? 0,
   }

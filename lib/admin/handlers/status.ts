@@ -8,6 +8,7 @@ import { newestOf } from '../../store/store.ts'
 import { version } from '../../version.ts'
 import type { Handlers } from '../add-endpoints.ts'
 import type { AdminContext } from '../admin-context.ts'
+import { clusterSource, remedyOf, silentSeconds } from '../store-knowledge.ts'
 
 /** Terms shown, of the hundred that the store keeps. */
 const shownTerms = 5
@@ -30,9 +31,10 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
     const current = snapshot.get()
     const { revision, nodes, models, loaded } = current
     const warning = loopbackWarning(current, admin.loopback)
-    const leader = cluster.view.leader()
+    const isAnswering = cluster.following && look.round_trip_ms !== null
+    const known = clusterSource(admin)
+    const source = known === 'store' && !isAnswering ? 'memory' : known
     const documents = operatorFolders.flatMap((folder) => [...cluster.view.documents(folder).values()])
-    const contact = cluster.lastContactMs()
     const rejected = cluster.rejected()
     return {
       cluster: admin.clusterName,
@@ -45,12 +47,13 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
         // The instance that reaches nodes while this one reaches none.
         cut_off: cluster.cutOff?.peer ?? null,
       },
-      leader: leader === null ? null : { id: leader, fence: String(cluster.view.leaderFence() ?? 0n) },
+      source,
+      ...leaders(admin, source === 'store'),
       terms: lastTerms(admin),
       store: {
         kind: store.kind,
-        ...conditionOf(admin),
-        last_contact_seconds: contact === null ? null : Math.round((clock.now() - contact) / 100) / 10,
+        ...conditionOf(admin, isAnswering),
+        last_contact_seconds: silentSeconds(admin),
         ...look,
       },
       advice: cluster.advice,
@@ -79,7 +82,7 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
         ...differing([...models.values()]),
       },
       instances: cluster.view.instances().length,
-      requests: requests(admin),
+      requests: requests(admin, source === 'store'),
       warnings: [...(warning === null ? [] : [warning]), ...(await fleetWarnings.of(nodes))],
     }
   }
@@ -115,13 +118,25 @@ function lastTerms({ cluster }: AdminContext) {
   return terms.map(([fence, term]) => ({ fence: String(fence), ...term }))
 }
 
+/** While the store does not answer, only an instance that leads knows the leader. */
+function leaders(
+  { cluster }: AdminContext,
+  isCurrent: boolean,
+): Pick<StatusAnswer, 'leader' | 'last_leader'> {
+  const id = cluster.view.leader()
+  const known = id === null ? null : { id, fence: String(cluster.view.leaderFence() ?? 0n) }
+  return isCurrent || cluster.isLeader()
+    ? { leader: known, last_leader: null }
+    : { leader: null, last_leader: known }
+}
+
 /** The state of the store: `ok`, `read-only`, `refused` (not even reading is allowed) or `unreachable`. */
-function conditionOf({
-  cluster,
-  store,
-}: AdminContext): Pick<StatusAnswer['store'], 'ok' | 'state' | 'problem'> {
+function conditionOf(
+  { store }: AdminContext,
+  isAnswering: boolean,
+): Pick<StatusAnswer['store'], 'ok' | 'state' | 'problem' | 'remedy'> {
   const trouble = store.condition?.trouble ?? null
-  const answering = cluster.following ? 'ok' : 'unreachable'
+  const answering = isAnswering ? 'ok' : 'unreachable'
   const state = trouble === null ? answering : trouble.refuses === 'writes' ? 'read-only' : 'refused'
   const problem = trouble && {
     kind: trouble.kind,
@@ -129,7 +144,7 @@ function conditionOf({
     reason: trouble.reason,
     remedy: trouble.remedy,
   }
-  return { ok: state === 'ok', state, problem }
+  return { ok: state === 'ok', state, problem, remedy: state === 'unreachable' ? remedyOf(store) : null }
 }
 
 /** The round trip and the members of the store, within a second: the time limit of a store call. */
@@ -162,7 +177,10 @@ function countNodes(nodes: readonly NodeView[]) {
   }
 }
 
-/** Nodes that requests avoid: down, slow, or for this instance frozen or with an open breaker; the worst first. */
+/**
+ * Nodes that requests avoid: down, slow, or for this instance frozen or with an open breaker; the worst first. A healthy node
+ * with a half-open breaker gets the next request that needs it: that is no fault.
+ */
 function unwell(nodes: readonly NodeView[], { upstreams }: AdminContext) {
   const found = nodes
     .filter(({ departed }) => !departed)
@@ -174,12 +192,20 @@ function unwell(nodes: readonly NodeView[], { upstreams }: AdminContext) {
       since: status?.since ?? null,
       reason: status?.reason ?? '',
     }))
-    .filter(
-      ({ health, breaker, frozen }) =>
-        health === 'down' || health === 'slow' || frozen || breaker !== 'closed',
-    )
+  const recovering = found.filter((node) => node.breaker === 'half-open' && !isAvoided(node))
+  const avoided = found
+    .filter(isAvoided)
     .sort((a, b) => Number(b.health === 'down') - Number(a.health === 'down') || (a.name < b.name ? -1 : 1))
-  return { unwell: found.length, unwell_first: found.slice(0, shownUnwell) }
+  return {
+    unwell: avoided.length,
+    unwell_first: avoided.slice(0, shownUnwell),
+    recovering: recovering.slice(0, shownUnwell).map(({ name }) => name),
+  }
+}
+
+function isAvoided({ health, breaker, frozen }: StatusAnswer['nodes']['unwell_first'][number]): boolean {
+  const isUntested = breaker === 'open' || (breaker === 'half-open' && health !== 'up')
+  return health === 'down' || health === 'slow' || frozen || isUntested
 }
 
 /** The nodes that departed last, the newest first. */
@@ -193,9 +219,10 @@ function firstDeparted(nodes: readonly NodeView[]) {
     .map(({ models, ...node }) => ({ ...node, models: models.slice(0, shownDeparted) }))
 }
 
-/** Sums over all instances. Numbers of other instances are up to a second old; those of this one are live. */
-function requests({ cluster, scheduler, instance }: AdminContext) {
-  const loads = [...cluster.view.loads()].filter(([id]) => id !== instance).map(([, load]) => load)
+/** Sums over the instances of which current numbers are known: up to a second old, and live of this one. */
+function requests({ cluster, scheduler, instance }: AdminContext, isCurrent: boolean) {
+  const others = isCurrent ? [...cluster.view.loads()].filter(([id]) => id !== instance) : []
+  const loads = others.map(([, load]) => load)
   const all = [...loads, scheduler.summary()]
   return {
     running: all.flatMap(({ running }) => Object.values(running)).reduce((sum, each) => sum + each, 0),

@@ -40,15 +40,24 @@ export function fillInstance(instance: Command, invocation: Invocation): void {
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const { terminal, context } = invocation
   const answer = await invocation.admin(timeout).get('/instances')
+  const { source = 'store', last_contact_seconds: silence } = answer
+  const isCurrent = source === 'store'
   terminal.show(answer, output, (look) =>
-    table(instanceColumns(context.clock.date()), answer.instances, look),
+    table(instanceColumns(context.clock.date(), isCurrent), answer.instances, look),
+  )
+  if (isCurrent) return
+  terminal.say(
+    silence === null
+      ? 'warning: the store has not answered since the start: the other instances are unknown'
+      : `warning: the store does not answer: the instances are the last known ones, ${formatDuration(silence * 1000)} ago`,
+    'llamero status',
   )
 }
 
-function instanceColumns(now: Date): readonly Column<InstanceAnswer>[] {
+function instanceColumns(now: Date, isCurrent: boolean): readonly Column<InstanceAnswer>[] {
   return [
     { title: 'ID', cell: ({ id }) => id },
-    { title: 'ROLE', cell: ({ role }) => role },
+    { title: 'ROLE', cell: ({ role }) => (role === 'leader' && !isCurrent ? 'last leader' : role) },
     { title: 'STATE', cell: ({ draining }) => (draining ? 'draining' : 'active') },
     { title: 'RUNNING', cell: ({ running }) => String(running), align: 'right' },
     { title: 'QUEUED', cell: ({ queued }) => String(queued), align: 'right' },

@@ -25,6 +25,7 @@ async function status(invocation: Invocation, { output, timeout }: RequestOption
   else if (!answer.store.ok)
     invocation.terminal.say(
       'warning: the store does not answer: requests go on, changes are refused until it does',
+      answer.store.remedy ?? undefined,
     )
   if (answer.config.suspect !== null)
     invocation.terminal.say(
@@ -37,24 +38,28 @@ async function status(invocation: Invocation, { output, timeout }: RequestOption
 }
 
 function view(answer: StatusAnswer, { colour, wide }: TableLook): string {
-  const { cluster, version, instance, leader, nodes, models, requests, config } = answer
+  const { cluster, version, instance, nodes, models, requests, config } = answer
   const lines = facts(
     [
-      ['cluster', `${cluster}, ${count(answer.instances, 'instance')}, llamero ${version}`],
+      ['cluster', `${cluster}, ${instancesOf(answer)}, llamero ${version}`],
       ['instance', instanceLine(instance)],
-      ['leader', leader ? `${leader.id}, fence ${leader.fence}` : 'unknown'],
+      ['leader', leaderLine(answer)],
       ...(wide ? [['terms', termsLine(answer)] as const] : []),
       ['store', storeLine(answer)],
-      ['config', configLine(config)],
+      ['config', configLine(answer)],
       ['nodes', nodesLine(answer)],
       ['models', `${models.on_disk} on disk, ${models.loaded} loaded`],
-      ['requests', `${requests.running} running, ${requests.queued} queued`],
+      [
+        'requests',
+        `${requests.running} running, ${requests.queued} queued${isCurrent(answer) ? '' : '; of this instance alone'}`,
+      ],
     ],
     colour,
   )
   return [
     lines,
     unwell(nodes),
+    recovering(nodes),
     departures(nodes),
     differences(models),
     rejections(config),
@@ -62,27 +67,54 @@ function view(answer: StatusAnswer, { colour, wide }: TableLook): string {
   ].join('')
 }
 
+/** Whether leader and instances are as the store tells them now. */
+function isCurrent({ source = 'store' }: StatusAnswer): boolean {
+  return source === 'store'
+}
+
+/** How old it is what the store told last. */
+function asLastKnown({ store: { last_contact_seconds: silence } }: StatusAnswer): string {
+  return silence === null ? 'last known' : `last known, ${formatDuration(silence * 1000)} ago`
+}
+
+function instancesOf(answer: StatusAnswer): string {
+  if (answer.source === 'none') return 'other instances unknown'
+  const instances = count(answer.instances, 'instance')
+  return isCurrent(answer) ? instances : `${instances} (${asLastKnown(answer)})`
+}
+
+function leaderLine(answer: StatusAnswer): string {
+  const { leader, last_leader: last = null } = answer
+  if (leader) return `${leader.id}, fence ${leader.fence}`
+  return last ? `unknown; last was ${last.id}, fence ${last.fence} (${asLastKnown(answer)})` : 'unknown'
+}
+
 function instanceLine({ id, role, uptime_seconds, draining, cut_off }: StatusAnswer['instance']): string {
   const line = `${id}, ${draining ? 'draining, ' : ''}${role}, up ${formatDuration(uptime_seconds * 1000)}`
   return cut_off ? `${line}; CUT OFF: it reaches no node, ${cut_off} does` : line
 }
 
-function nodesLine({ nodes, advice }: StatusAnswer): string {
+function nodesLine(answer: StatusAnswer): string {
+  const { nodes, advice } = answer
   const slow = nodes.slow ? `${nodes.slow} slow, ` : ''
   const departed = nodes.departed ? `, ${nodes.departed} departed` : ''
   const rejected = nodes.rejected ? `, ${count(nodes.rejected, 'document')} rejected` : ''
-  const source = advice === 'own' ? '; as probed by this instance' : ''
+  const told = isCurrent(answer) ? '' : '; as the leader told last'
+  const source = advice === 'own' ? '; as probed by this instance' : told
   return `${nodes.total}: ${nodes.up} up, ${slow}${nodes.down} down, ${nodes.cordoned} cordoned${departed}${rejected}${source}`
 }
 
 /** The terms of the last leaders, the newest first: since when, and why each ended. */
-function termsLine({ terms = [] }: StatusAnswer): string {
-  return terms
+function termsLine(answer: StatusAnswer): string {
+  const { terms = [] } = answer
+  const told = isCurrent(answer) || terms.length === 0 ? '' : ` (${asLastKnown(answer)})`
+  const lines = terms
     .map(({ instance, since, until, why }) => {
       const end = until === null ? '' : ` until ${until}`
       return `${instance} since ${since}${end}${why === null ? '' : ` (${why})`}`
     })
     .join('; ')
+  return lines + told
 }
 
 function storeLine({ store, config }: StatusAnswer): string {
@@ -91,8 +123,12 @@ function storeLine({ store, config }: StatusAnswer): string {
   if (problem)
     return `${state === 'read-only' ? 'READ-ONLY' : 'REFUSED'} since ${problem.since}, ${kind}: ${printable(problem.reason)}`
   if (!ok) {
-    const since = silence === null ? 'never reached' : `since ${formatDuration(silence * 1000)}`
-    return `DOWN ${since}, serving from memory (config revision ${config.revision})`
+    const since =
+      silence === null ? ', not reached since the start' : ` for ${formatDuration(silence * 1000)}`
+    const from = { store: 'memory', snapshot: "the snapshot on this instance's disk", none: null }[
+      config.source
+    ]
+    return `DOWN${since}${from === null ? '' : `, serving from ${from} (config revision ${config.revision})`}`
   }
   return [
     `ok, ${kind}`,
@@ -103,15 +139,17 @@ function storeLine({ store, config }: StatusAnswer): string {
 }
 
 /** An instance with a revision below the last change has not seen it yet. */
-function configLine(config: StatusAnswer['config']): string {
+function configLine(answer: StatusAnswer): string {
+  const { config } = answer
   const { source, revision, stored, active } = config
   const behind = active.filter((instance) => BigInt(instance.revision) < BigInt(stored))
   const names = behind.map((instance) => `${instance.id} at ${instance.revision}`)
-  const stale = { store: [], snapshot: ["stale: from this instance's disk"], none: ['none yet'] }
+  const stale = { store: [], snapshot: ["stale: snapshot on this instance's disk"], none: ['none yet'] }
+  const seen = `last change ${stored}, seen by ${active.length - behind.length}/${active.length}${names.length > 0 ? ` (${names.join(', ')})` : ''}`
   return [
     ...stale[source],
     `revision ${revision}`,
-    `last change ${stored}, seen by ${active.length - behind.length}/${active.length}${names.length > 0 ? ` (${names.join(', ')})` : ''}`,
+    ...(answer.source === 'none' ? [] : [isCurrent(answer) ? seen : `${seen} as last known`]),
     `${count(rejectedIn(config), 'document')} rejected`,
   ].join(', ')
 }
@@ -139,6 +177,13 @@ function unwell({ unwell = 0, unwell_first: first = [] }: StatusAnswer['nodes'])
     ? '  hint: check whether the machine of the frozen node, or Ollama there, hangs\n'
     : ''
   return lines.join('') + more + hint
+}
+
+/** Healthy nodes of which this instance has no answered request yet since one failed. */
+function recovering({ recovering: names = [] }: StatusAnswer['nodes']): string {
+  return names
+    .map((name) => `recovering: ${name} is healthy again; the next request that needs it tests it\n`)
+    .join('')
 }
 
 /** Nodes of agents that are no longer registered. */

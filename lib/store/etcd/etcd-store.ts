@@ -23,13 +23,13 @@ import type { EtcdClient } from './etcd3.ts'
  */
 export class EtcdStore implements Store {
   readonly kind = 'etcd'
-  readonly #endpoints: readonly string[]
+  readonly endpoints: readonly string[]
   readonly #clock: Clock
   readonly #link: EtcdLink
   readonly #watches = new Set<EtcdWatch>()
 
   constructor(options: EtcdOptions) {
-    this.#endpoints = options.endpoints
+    this.endpoints = options.endpoints
     this.#clock = options.clock
     this.#link = new EtcdLink(options)
   }
@@ -108,7 +108,7 @@ export class EtcdStore implements Store {
   }
 
   members(): Promise<Member[]> {
-    return Promise.all(this.#endpoints.map((endpoint) => this.#askMember(endpoint)))
+    return Promise.all(this.endpoints.map((endpoint) => this.#askMember(endpoint)))
   }
 
   sharedBy(instances: number): void {
