@@ -7,6 +7,7 @@ import { FieldNames } from '../body/field-names.ts'
 import { type Edit, editsOf } from '../body/json-edit.ts'
 import { type Field, type Members, type Scanned, valueText } from '../body/json-fields.ts'
 import { effectOf } from './keep-alive-policy.ts'
+import { refuseFields } from './refused-fields.ts'
 import { contextIn } from './resolve-model.ts'
 import { serverToolChanges } from './server-tools.ts'
 
@@ -153,47 +154,6 @@ function nativeEdits(
     ...editsOf(bytes, body, { removed: keepAlive, set: top }),
     ...(body.options ? editsOf(bytes, body.options, changes) : []),
   ]
-}
-
-function refuseFields(bytes: Buffer, { fields }: Scanned, callers: CallerPolicy): void {
-  refuseField(
-    bytes,
-    fields.get('raw'),
-    callers.raw,
-    'raw',
-    "prompts go through the model's template; leave the field out",
-  )
-  refuseField(
-    bytes,
-    fields.get('template'),
-    callers.template,
-    'template',
-    "the model's own template is used; leave the field out",
-  )
-  const reason = "it shows the model's system prompt; leave the field out"
-  refuseField(
-    bytes,
-    fields.get('_debug_render_only'),
-    callers.debug_render_only,
-    '_debug_render_only',
-    reason,
-  )
-}
-
-function refuseField(
-  bytes: Buffer,
-  field: Field | undefined,
-  policy: 'pass' | 'refuse',
-  name: string,
-  reason: string,
-): void {
-  if (!field || policy === 'pass' || isOff(bytes, field)) return
-  throw new ProxyError('option_refused', { field: name, reason })
-}
-
-/** `false`, `null` and `""` have no effect. */
-function isOff(bytes: Buffer, field: Field): boolean {
-  return field.end - field.start <= 5 && ['false', 'null', '""'].includes(valueText(bytes, field))
 }
 
 interface KeepAlive {
