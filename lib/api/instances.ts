@@ -21,14 +21,26 @@ export const clusterSources = ['store', 'memory', 'none'] as const
 export const clusterSourceText =
   'source of what is told of leader and instances; memory: the last answer of the store, which does not answer now; none: the store has not answered since the start'
 
+/** An instance that ended, and is remembered for a day. */
+export const missingInstance = z.object({
+  id: z.string(),
+  host: z.string().describe('host name of its machine; empty when not known'),
+  since: z.string().describe('date'),
+  how: z.enum(['stopped', 'lost']).describe('lost: without a clean stop, or cut off from the store'),
+})
+
 const instanceList = z.object({
   instances: z.array(instanceAnswer),
+  missing: z
+    .array(missingInstance)
+    .describe('instances that ended within a day and are not back, the last one first'),
   source: z.enum(clusterSources).describe(clusterSourceText),
   last_contact_seconds: z
     .number()
     .nullable()
     .describe('seconds since the last answer of the store; null before the first answer'),
 })
+export type InstanceList = Wire<typeof instanceList>
 
 const drainAnswer = z.object({ id: z.string(), draining: z.boolean() })
 
@@ -36,6 +48,15 @@ const params = { id: 'id of the instance that answers' }
 
 /** Only the named instance obeys an order: any other answers 409 with its address. */
 export const instanceEndpoints = {
+  forgetInstance: {
+    method: 'delete',
+    path: '/admin/v1/instances/:id',
+    summary: 'Forgets an instance that ended.',
+    params: { id: 'id of an instance that is not registered' },
+    statuses: [204],
+    answer: null,
+    errors: ['not_found', 'conflict'],
+  },
   listInstances: {
     method: 'get',
     path: '/admin/v1/instances',

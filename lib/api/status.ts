@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { rejectedDocument } from './documents.ts'
 import type { Endpoints, Wire } from './endpoint.ts'
-import { clusterSources, clusterSourceText } from './instances.ts'
+import { clusterSources, clusterSourceText, missingInstance } from './instances.ts'
 import { breakerStates, frozenField, seenHealths } from './nodes.ts'
 
 const departedNode = z.object({
@@ -150,6 +150,9 @@ const statusAnswer = z.object({
   nodes,
   models,
   instances: z.int().describe('registered instances; 0 also while `source` is `none`'),
+  missing: z
+    .array(missingInstance)
+    .describe('the last instances that ended within a day without a clean stop and are not back'),
   requests: z
     .object({ running: z.int(), queued: z.int() })
     .describe('of all instances; of this instance alone unless `source` is `store`'),

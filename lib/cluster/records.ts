@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { AgentRecord, InstanceRecord, LoadSummary, Term } from '../fleet/instance.ts'
+import type { AgentRecord, InstanceRecord, LoadSummary, RememberedInstance, Term } from '../fleet/instance.ts'
 import type { Folder, KeyLayout } from '../store/key-layout.ts'
 import type { Entry } from '../store/store.ts'
 
@@ -21,6 +21,12 @@ const instanceSchema = z.object({
     .object({ id: z.string(), nodes: z.array(z.string()), answered: z.literal(true).exactOptional() })
     .exactOptional(),
   revision: z.string(),
+})
+
+const rememberedInstanceSchema = z.object({
+  boot: z.string(),
+  host: z.string(),
+  ended: z.object({ since: z.iso.datetime(), how: z.enum(['stopped', 'lost']) }).nullable(),
 })
 
 const agentSchema = z.object({
@@ -87,6 +93,19 @@ export function readInstances(entries: ReadonlyMap<string, Entry>): InstanceReco
     const record = lease === null ? null : readInstance(value)
     return record?.id === id ? [record] : []
   })
+}
+
+/** What is remembered of an instance; null when it cannot be read. */
+export function readRememberedInstance({ value }: Entry): RememberedInstance | null {
+  return read(value, rememberedInstanceSchema)
+}
+
+/** The value of `R/state/instances/<id>`. */
+export function rememberedText(
+  { boot, host = '' }: Pick<InstanceRecord, 'boot' | 'host'>,
+  ended: RememberedInstance['ended'],
+): string {
+  return JSON.stringify({ boot, host, ended } satisfies RememberedInstance)
 }
 
 /** The heartbeat in the store; null when it cannot be read. The caller compares its fence with the leader's. */

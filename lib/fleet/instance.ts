@@ -21,6 +21,15 @@ export interface InstanceRecord {
   readonly revision: string
 }
 
+/** `R/state/instances/<id>`: an instance that was registered; its own record ends with its lease. */
+export interface RememberedInstance {
+  readonly boot: string
+  /** Host name of its machine; empty for older versions of llamero. */
+  readonly host: string
+  /** Since when it is not registered (ISO date), and whether it was stopped or its lease ran out; null while it is. */
+  readonly ended: { readonly since: string; readonly how: 'stopped' | 'lost' } | null
+}
+
 /** Which of these nodes does another instance reach? Asked by an instance that does not reach them itself. */
 export interface Question {
   readonly id: string

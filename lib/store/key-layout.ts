@@ -62,6 +62,11 @@ export class KeyLayout {
     return `${this.root}state/remembered/${node}`
   }
 
+  /** What is remembered of an instance that was registered. */
+  rememberedInstance(id: string): string {
+    return `${this.root}state/instances/${id}`
+  }
+
   job(id: string): string {
     return `${this.root}jobs/${id}`
   }
@@ -98,6 +103,7 @@ const folders = [
   'state/nodes',
   'state/jobs',
   'state/remembered',
+  'state/instances',
   'meta/uid',
   'nodes',
   'routes',

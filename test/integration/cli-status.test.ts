@@ -53,6 +53,7 @@ function aStatus(given: Partial<StatusAnswer>): StatusAnswer {
     nodes: { ...noNodes, total: 5, up: 4, down: 1, cordoned: 1 },
     models: { on_disk: 11, loaded: 7, differing: 0, differing_first: [] },
     instances: 3,
+    missing: [],
     requests: { running: 18, queued: 4 },
     warnings: [],
     ...given,

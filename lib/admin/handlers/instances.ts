@@ -7,7 +7,7 @@ import { clusterSource, silentSeconds } from '../store-knowledge.ts'
 
 /** The llamero processes. Only the named instance obeys an order; the others answer with its address. */
 export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceEndpoints> {
-  const { cluster, instance: own, log } = admin
+  const { cluster, instance: own, log, store, keys } = admin
 
   const drain = (id: string, draining: boolean) => {
     checkOwn(id, admin)
@@ -19,9 +19,19 @@ export function instanceHandlers(admin: AdminContext): Handlers<typeof instanceE
   return {
     listInstances: () => ({
       instances: cluster.view.instances().map((each) => row(each, admin)),
+      missing: cluster.view.missing(),
       source: clusterSource(admin),
       last_contact_seconds: silentSeconds(admin),
     }),
+
+    forgetInstance: async ({ params: { id } }) => {
+      if (cluster.view.instances().some((each) => each.id === id))
+        throw conflict(`instance "${id}" is registered: stop it first`)
+      if (!cluster.view.missing().some((each) => each.id === id))
+        throw new ProxyError('not_found', { kind: 'instance', name: id.slice(0, 80) })
+      await store.commit({ when: [], apply: [{ type: 'delete', key: keys.rememberedInstance(id) }] })
+      log.info('instance forgotten', { missing: id })
+    },
 
     stepDown: async ({ params, body: { to = null } }) => {
       checkOwn(params.id, admin)

@@ -18,6 +18,8 @@ const shownDeparted = 10
 const shownDiffering = 10
 const shownWarned = 20
 const shownRejected = 50
+/** Instances shown that ended without a clean stop. */
+const shownMissing = 10
 /** Nodes shown that requests avoid. */
 const shownUnwell = 10
 
@@ -82,6 +84,10 @@ export function statusHandlers(admin: AdminContext): Handlers<typeof statusEndpo
         ...differing([...models.values()]),
       },
       instances: cluster.view.instances().length,
+      missing: cluster.view
+        .missing()
+        .filter(({ how }) => how === 'lost')
+        .slice(0, shownMissing),
       requests: requests(admin, source === 'store'),
       warnings: [...(warning === null ? [] : [warning]), ...(await fleetWarnings.of(nodes))],
     }

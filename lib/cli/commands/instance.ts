@@ -15,6 +15,7 @@ import type { Invocation } from '../invocation.ts'
 import { suggesting } from '../suggestion.ts'
 import { age } from '../terminal/format.ts'
 import { type Column, table } from '../terminal/table.ts'
+import { missingText } from '../views/instance-view.ts'
 import { seenInstance, waitUntilIdle } from './drain.ts'
 
 /** `llamero instance …`: the llamero processes of the cluster. */
@@ -23,6 +24,10 @@ export function fillInstance(instance: Command, invocation: Invocation): void {
     .alias('ls')
     .description('all registered instances')
     .action((options) => list(invocation, options))
+  instance
+    .command('forget <id>')
+    .description('forget an instance that ended and will not come back')
+    .action((id) => forget(invocation, id))
   withYes(instance.command('step-down'))
     .description('hand leadership to another instance; --admin-url must name the leader')
     .option('--to <id>', 'the instance to lead next')
@@ -40,11 +45,12 @@ export function fillInstance(instance: Command, invocation: Invocation): void {
 async function list(invocation: Invocation, { output, timeout }: RequestOptions): Promise<void> {
   const { terminal, context } = invocation
   const answer = await invocation.admin(timeout).get('/instances')
-  const { source = 'store', last_contact_seconds: silence } = answer
+  const { source = 'store', last_contact_seconds: silence, missing = [] } = answer
   const isCurrent = source === 'store'
   terminal.show(answer, output, (look) =>
     table(instanceColumns(context.clock.date(), isCurrent), answer.instances, look),
   )
+  for (const each of missing) terminal.say(missingText(each))
   if (isCurrent) return
   terminal.say(
     silence === null
@@ -67,6 +73,14 @@ function instanceColumns(now: Date, isCurrent: boolean): readonly Column<Instanc
     { title: 'DATA', cell: ({ data }) => data, wide: true },
     { title: 'ADMIN', cell: ({ admin }) => admin, wide: true },
   ]
+}
+
+async function forget(invocation: Invocation, id: string): Promise<void> {
+  const admin = invocation.admin(requestTimeoutMs)
+  const path = `/instances/${encodeURIComponent(id)}` as const
+  const ids = async () => (await admin.get('/instances')).missing.map((each) => each.id)
+  await suggesting(id, admin.send({ method: 'delete', path }), ids, 'llamero instance list')
+  invocation.terminal.say(`${id}: forgotten`)
 }
 
 interface StepDownOptions {

@@ -6,6 +6,7 @@ import { type RequestOptions, withOutput, withTimeout } from '../command-options
 import type { Invocation } from '../invocation.ts'
 import { count } from '../terminal/format.ts'
 import { facts, printable, type TableLook } from '../terminal/table.ts'
+import { missingText } from '../views/instance-view.ts'
 import { marksOf } from '../views/node-view.ts'
 
 /** `llamero status`: the whole cluster on one screen. */
@@ -31,6 +32,12 @@ async function status(invocation: Invocation, { output, timeout }: RequestOption
     invocation.terminal.say(
       `warning: the store is suspect, and its documents are not put in force: ${answer.config.suspect}`,
       'restore the store, or accept it as it is: llamero config accept',
+    )
+  const { missing = [] } = answer
+  if (missing.length > 0)
+    invocation.terminal.say(
+      `warning: ${missing.map(missingText).join('; ')}`,
+      `see there: systemctl status llamero, and start it again; or forget it: llamero instance forget ${missing[0]?.id}`,
     )
   for (const warning of answer.warnings ?? []) invocation.terminal.say(`warning: ${printable(warning)}`)
   if (answer.nodes.total === 0)

@@ -1,7 +1,7 @@
-import type { InstanceRecord, LoadSummary, Term } from '../../fleet/instance.ts'
+import type { InstanceRecord, LoadSummary, RememberedInstance, Term } from '../../fleet/instance.ts'
 import type { Folder, KeyLayout } from '../../store/key-layout.ts'
 import type { Entry } from '../../store/store.ts'
-import { entriesIn, readInstances, readLoads, readTerms } from '../records.ts'
+import { entriesIn, readInstances, readLoads, readRememberedInstance, readTerms } from '../records.ts'
 import type { OperatorFolder } from './stored-documents.ts'
 import { warningsIn } from './verdicts.ts'
 import { readUid } from './wipe-guard.ts'
@@ -46,6 +46,19 @@ export class ClusterView {
   /** Every registered instance, by id. */
   instances(): readonly InstanceRecord[] {
     return readInstances(this.folder('instances'))
+  }
+
+  /** The instances that ended within a day and are not registered, the last one first. */
+  missing(): readonly (NonNullable<RememberedInstance['ended']> & {
+    readonly id: string
+    readonly host: string
+  })[] {
+    const registered = new Set(this.instances().map(({ id }) => id))
+    const ended = [...this.folder('state/instances')].flatMap(([id, entry]) => {
+      const known = registered.has(id) ? null : readRememberedInstance(entry)
+      return known?.ended ? [{ id, host: known.host, ...known.ended }] : []
+    })
+    return ended.sort((a, b) => (a.since > b.since ? -1 : 1))
   }
 
   /** Load summary of each instance, by id. */

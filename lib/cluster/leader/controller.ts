@@ -17,6 +17,7 @@ import type { Observation, StoredStatus } from '../probing/stored-status.ts'
 import { LatenessLimit } from './lateness-limit.ts'
 import { planTerms } from './leader-terms.ts'
 import { SharedLearning } from './learned-state.ts'
+import { planMissing } from './missing-instances.ts'
 import { isInventoryComplete, noteMissingTargets } from './missing-targets.ts'
 import { noteOlderCopies } from './older-copies.ts'
 import { SelfDoubt, type Watched } from './self-doubt.ts'
@@ -178,10 +179,11 @@ export class Controller {
       suspect === null
         ? planRemembered({ keys, fence, documents, nodes: snapshot.nodes, entries, now: clock.date() })
         : []
+    const missing = planMissing({ keys, entries, now: clock.date() })
     const uid = mayName ? [nameStore(keys.uid)] : []
     const since = this.#since.toISOString()
     const terms = planTerms({ keys, fence, instance: instance.name, since, entries })
-    for (const batch of batchesOf([...uid, ...remembered, ...states, ...verdicts, ...terms]))
+    for (const batch of batchesOf([...uid, ...remembered, ...states, ...verdicts, ...terms, ...missing]))
       await this.#write(batch)
   }
 

@@ -5,7 +5,7 @@ import type { Log } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import type { KeyLayout } from '../../store/key-layout.ts'
 import type { Compare, Entry, Store } from '../../store/store.ts'
-import { readInstance } from '../records.ts'
+import { readInstance, rememberedText } from '../records.ts'
 import { isLeaseGone, Session } from './session.ts'
 
 interface RegistryOptions {
@@ -83,7 +83,18 @@ export class Registry {
   /** Ends the lease, and with it the registration. */
   async stop(): Promise<void> {
     await this.#loop.stop()
+    if (this.isRegistered) await this.#sayGoodbye()
     await this.#session.close()
+  }
+
+  /** Without this, the leader would take the end of the lease for a crash. */
+  async #sayGoodbye(): Promise<void> {
+    const { store, keys, id, clock, record, log } = this.#options
+    const value = rememberedText(record(), { since: clock.date().toISOString(), how: 'stopped' })
+    const put = { type: 'put', key: keys.rememberedInstance(id), value } as const
+    await store.commit({ when: [], apply: [put] }).catch((error) => {
+      log.debug('the clean stop is not in the store', { error })
+    })
   }
 
   /** Whether this instance's record is in the store under its current lease. */
