@@ -52,6 +52,7 @@ const faults = [
   ...largeFolders(),
   ...doubleFiles(),
   ...doubleNames(),
+  ...strayTests(),
 ]
 for (const fault of faults) console.error(fault)
 if (faults.length > 0) process.exitCode = 1
@@ -135,6 +136,14 @@ function doubleNames(): string[] {
       ([name, places]) =>
         `"${name}" is exported by ${places.map(({ file }) => file).join(' and ')}: rename one`,
     )
+}
+
+/** Unit tests mirror the rooms; `house` tests the repository itself. */
+function strayTests(): string[] {
+  const rooms = new Set(['house', ...files.map((file) => file.split('/')[1] ?? '')])
+  return globSync('test/unit/**/*.ts', { cwd: root })
+    .filter((file) => !rooms.has(file.split('/')[2] ?? ''))
+    .map((file) => `${file} lies in no room of lib: unit tests are in test/unit/ROOM`)
 }
 
 /** Groups of nodes that reach each other (Tarjan's strongly connected components, of two nodes or more). */
