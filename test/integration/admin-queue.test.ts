@@ -60,7 +60,8 @@ suite('the queue in the admin API', () => {
     const { current: snapshot } = gateway
     const scheduler = explaining(() => scene, gateway.scheduler)
     const listen = { host: '127.0.0.1', port: 0 }
-    const context = { instance: 'one', listen, token, snapshot, scheduler, clock, log: silentLog }
+    const around = { snapshot, scheduler, clock, log: silentLog, store: {} }
+    const context = { instance: 'one', listen, token, ...around }
     server = new AdminServer(context as unknown as AdminContext)
     url = `http://127.0.0.1:${(await server.listen()).port}/admin/v1`
   })

@@ -20,7 +20,8 @@ async function aListener(limits: ConstructorParameters<typeof AdminServer>[1]) {
   const listen = { host: '127.0.0.1', port: 0 }
   const clock = new RealClock()
   const snapshot = new CurrentSnapshot()
-  const context = { listen, token: 'x', log: silentLog, metrics, clock, snapshot } as unknown as AdminContext
+  const around = { log: silentLog, metrics, clock, snapshot, store: {} }
+  const context = { listen, token: 'x', ...around } as unknown as AdminContext
   const server = new AdminServer(context, { connectionsCheckingInterval: 20, ...limits })
   const { port } = await server.listen()
   return { port, metrics, [Symbol.asyncDispose]: () => server.close() }
