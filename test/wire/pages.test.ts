@@ -33,10 +33,10 @@ async function arrange({ status, type = 'text/html', body = page }: Said, withOt
   return {
     gateway,
     asked: () => asked,
-    ask: async (path: string = '/api/chat', model = 'm') => {
+    ask: async (path: string = '/api/chat', model = 'm', stream = false) => {
       const answer = await fetch(`${gateway.url}${path}`, {
         method: 'POST',
-        body: JSON.stringify({ model, stream: false, max_tokens: 9, messages: [], input: 'x' }),
+        body: JSON.stringify({ model, stream, max_tokens: 9, messages: [], input: 'x' }),
       })
       return { status: answer.status, text: await answer.text(), headers: answer.headers }
     },
@@ -90,6 +90,27 @@ suite('a page of a proxy in front of a node', () => {
       }
     })
   }
+
+  for (const [status, told_, text] of told.filter(([status]) => status >= 400))
+    test(`without any text, with status ${status}, fails over, blocks no model, and is told with ${told_} (321)`, async () => {
+      const empty = { status, body: '', type: 'text/plain' }
+      await using pair = await arrange(empty, true)
+      const answer = await pair.ask()
+      assert.deepEqual([answer.status, answer.headers.get('x-llamero-node')], [200, 'b'])
+      const { barrier } = pair.gateway.upstreams.availabilityOf('a', 'm:latest')
+      assert.equal(barrier, status === 429 || status === 503 ? 'busy' : null, 'its model is not kept away')
+      await using alone = await arrange(empty)
+      const said = await alone.ask()
+      assert.equal(said.status, told_, said.text)
+      assert.match((JSON.parse(said.text) as { error: string }).error, text)
+    })
+
+  for (const stream of [true, false])
+    test(`in JSON that is no answer of Ollama fails over: ${stream ? 'streamed' : 'whole'} (321)`, async () => {
+      await using pair = await arrange({ status: 200, type: 'application/json', body: '{"ok":true}' }, true)
+      const answer = await pair.ask('/api/chat', 'm', stream)
+      assert.deepEqual([answer.status, answer.headers.get('x-llamero-node')], [200, 'b'])
+    })
 
   test('with Retry-After gives an error with Retry-After (321)', async () => {
     await using alone = await arrange({ status: 503 })

@@ -80,6 +80,7 @@ const byFault: Readonly<Record<UpstreamFault, FailureAssessment>> = {
  */
 const byStatus: Readonly<Record<number, FailureAssessment>> = {
   401: { elsewhere: true, sign: 'neutral' }, // a cloud model, and this node is not signed in
+  403: { elsewhere: true, sign: 'neutral' },
   404: { elsewhere: true, sign: 'good', effect: 'model' }, // the inventory is older than the disk of the node
   429: { elsewhere: true, sign: 'neutral', effect: 'busy' },
   499: { elsewhere: true, sign: 'neutral' }, // "client closed request": something between llamero and the node did
@@ -133,6 +134,7 @@ function assessForeign({ status }: Refused): FailureAssessment {
 
 function assessRefusal(refused: Refused, spec: Assessed): FailureAssessment {
   if (isForeign(refused)) return assessForeign(refused)
+  if (refused.body.length === 0) return assessEmpty(refused)
   // This Ollama is older than the API; another node may be newer.
   if (isRoutersOwn(refused)) return { elsewhere: true, sign: 'good' }
   const { status, body } = refused
@@ -143,7 +145,6 @@ function assessRefusal(refused: Refused, spec: Assessed): FailureAssessment {
   // affected.
   if (isCloudName(spec.model) && (status === 429 || status >= 500))
     return { elsewhere: true, sign: 'neutral' }
-  if (status === 403) return assessForbidden(body)
   const known = byStatus[status]
   if (known) return known
   if (status === 500 && diskFaults.test(text)) return modelFailed
@@ -152,9 +153,18 @@ function assessRefusal(refused: Refused, spec: Assessed): FailureAssessment {
   return status > 500 ? again : final
 }
 
-/** Ollama's refusals have a text. An empty 403 refuses our Host or Origin, which should not happen. */
-function assessForbidden(body: Buffer): FailureAssessment {
-  return body.length === 0 ? again : { elsewhere: true, sign: 'neutral' }
+/** Statuses that mean something of the model, or of our Host, only when Ollama says them. */
+const aboutModels: ReadonlySet<number> = new Set([403, 404, 501])
+
+/**
+ * Ollama's errors have a text, so another program answered without one. Only an empty 403 may be Ollama's: it refuses our
+ * Host or Origin, which should not happen.
+ */
+function assessEmpty(refused: Refused): FailureAssessment {
+  const { status } = refused
+  if (status === 407) return { elsewhere: true, sign: 'neutral' }
+  const known = aboutModels.has(status) ? undefined : byStatus[status]
+  return known ?? assessForeign(refused)
 }
 
 /**

@@ -89,7 +89,7 @@ function check(api: Api, body: Buffer): Flaw | Reading {
   const text = errorText(answer)
   if (text !== null) return { fault: 'error-line', text }
   const isGeneration = api === 'ollama_chat' || api === 'ollama_generate'
-  if (isGeneration && answer['done'] === false && answer['_debug_info'] === undefined)
+  if (isGeneration && answer['done'] !== true && answer['_debug_info'] === undefined)
     return { fault: 'truncated', text: 'the generation broke off' }
   return { tokens: tokensOf(answer, 0), timings: timingsOf(answer) }
 }
