@@ -80,7 +80,7 @@ suite('two instances and two nodes, and an etcd that lets them down', () => {
     const weight = async ({ adminUrl }: InstanceProcess) =>
       ((await (await fetch(`${adminUrl}/admin/v1/nodes/typed`)).json()) as { weight: number }).weight
     const typos: readonly { text: string | Buffer; path: string; line: number | null; says: RegExp }[] = [
-      { text: `url: ${url}\nlabels: {gpu: a100\n`, path: '', line: 3, says: /end with a \}/ },
+      { text: `url: ${url}\nlabels: {gpu: a100\n`, path: '', line: 3, says: /without its \}/ },
       { text: `url: ${url}\nweight: heavy\n`, path: 'weight', line: 2, says: /must be a number/ },
       { text: `url: ${url}\nwieght: 2\n`, path: 'wieght', line: 2, says: /did you mean "weight"\?/ },
       { text: ' ', path: '', line: null, says: /is empty/ },
