@@ -73,8 +73,11 @@ test('an instance finds a node down by its own probes and failures, and by no ad
     assert(!finds(other), 'a node that is advised up has one failure')
     contacts.answered('n')
     await n.control.refuse()
-    await eventually(() => available(other) === 'm', 'the leader advises that a node is down', 5000)
-    assert.deepEqual([leader, standby, other].map(finds), [true, false, false])
+    // The news reaches each instance at a time of its own.
+    const all = [leader, standby, other]
+    const isTold = (instance: ClusterInstance) => available(instance) === 'm'
+    await eventually(() => all.every(isTold), 'the leader advises that a node is down', 5000)
+    assert.deepEqual(all.map(finds), [true, false, false])
     contacts.failed('n')
     assert(finds(other), 'a request of its own failed there')
     contacts.probed('n')
