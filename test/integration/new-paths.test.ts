@@ -127,8 +127,9 @@ suite('/v1/systemone', () => {
   })
 
   test('where lists do not tell, leaves a node that is too old for another and bars nothing there (374)', async () => {
+    const generated: Serve = (socket) => socket.write(rawAnswer('{"by":"old","done":true}'))
     const old: Serve = (socket, bytes, ...rest) =>
-      (bytes.startsWith('POST /v1/systemone') ? pathless : saying('old'))(socket, bytes, ...rest)
+      (bytes.startsWith('POST /v1/systemone') ? pathless : generated)(socket, bytes, ...rest)
     await using at = await start({ old: { serve: old, weight: 100 }, fresh: { serve: saying('fresh') } })
     const { text, headers } = await at.ask('/v1/systemone', { model: 'm', ...question })
     assert.deepEqual([text, headers.get('x-llamero-attempts')], ['{"by":"fresh"}', '2'])

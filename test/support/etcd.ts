@@ -1,12 +1,12 @@
 import { type ChildProcess, type ChildProcessByStdio, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { freePort } from './processes.ts'
+import { freePort, until } from './processes.ts'
 import { findProgram } from './programs.ts'
 
 const run = promisify(execFile)
@@ -16,7 +16,7 @@ export interface Etcd {
   readonly endpoint: string
   /** Of the process that runs, or ran last. */
   readonly pid: number
-  /** Sends a signal; resolves once the process is gone for those that end it, at once for the others. */
+  /** Sends a signal; resolves once the process is gone or stopped, for signals that do that. */
   kill(signal: NodeJS.Signals): Promise<void>
   /** Ends the process when it still runs and starts it again on the same data and port; resolves when it is healthy. */
   restart(): Promise<void>
@@ -84,6 +84,7 @@ export async function spawnMember(
     const ended = isLast ? once(child, 'exit') : null
     child.kill(signal)
     await ended
+    if (signal === 'SIGSTOP') await untilStopped(child.pid ?? 0)
   }
   const etcd: Etcd = {
     endpoint,
@@ -102,6 +103,16 @@ export async function spawnMember(
     },
   }
   return { etcd, healthy: untilHealthy(child, metrics) }
+}
+
+/** A stop takes each thread when it runs next: until then the process may answer. */
+async function untilStopped(pid: number): Promise<void> {
+  const stateOf = async (task: string) => {
+    const stat = await readFile(`/proc/${pid}/task/${task}/stat`, 'utf8').catch(() => ') T')
+    return stat[stat.lastIndexOf(')') + 2]
+  }
+  const states = async () => Promise.all((await readdir(`/proc/${pid}/task`)).map(stateOf))
+  await until(async () => (await states()).every((state) => state === 'T'), 'etcd is stopped', 5000)
 }
 
 /** Runs `etcdctl` against an endpoint and returns what it printed. */
