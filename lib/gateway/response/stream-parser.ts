@@ -56,10 +56,12 @@ export class StreamParser {
   read(chunk: Buffer): void {
     let from = 0
     for (let at = chunk.indexOf(lineFeed); at >= 0; at = chunk.indexOf(lineFeed, from)) {
-      this.#line(this.#whole(chunk.subarray(from, at)))
+      // A view costs more than all else where a node sends single bytes.
+      if (at > from) this.#line(this.#whole(chunk.subarray(from, at)))
+      else if (this.#unfinished.size > 0) this.#line(this.#unfinished.take())
       from = at + 1
     }
-    if (from < chunk.length) this.#keep(chunk.subarray(from))
+    if (from < chunk.length) this.#keep(from === 0 ? chunk : chunk.subarray(from))
   }
 
   /**
@@ -113,7 +115,8 @@ export class StreamParser {
     const line = raw.at(-1) === carriageReturn ? raw.subarray(0, -1) : raw
     if (line.length === 0) return
     if (!this.#isSse) this.#event(line)
-    else if (line.subarray(0, data.length).equals(data)) this.#event(line.subarray(data.length))
+    else if (line[0] === data[0] && line.subarray(0, data.length).equals(data))
+      this.#event(line.subarray(data.length))
     else if (beginsOther[line[0] as number] === 0 || !otherField.test(line.toString('latin1', 0, 16)))
       this.malformed++
   }
