@@ -4,6 +4,7 @@ import { before, suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { aModel } from '../../lib/simulation/http/disk/model-definition.ts'
 import { SimulatedNode } from '../../lib/simulation/http/simulated-node.ts'
+import { coreSlowness } from '../support/cpu.ts'
 import { type Etcd, etcdctl, etcdctlPut, startEtcd } from '../support/etcd.ts'
 import { askOnce, Load } from '../support/load.ts'
 import { InstanceProcess, until } from '../support/processes.ts'
@@ -107,8 +108,11 @@ async function watchAbsence(ms: number, resources: AsyncDisposableStack): Promis
   await etcd.kill('SIGKILL')
   const awayAt = performance.now()
   const linesBefore = { steady: linesOf(steady), idle: linesOf(idle) }
-  const cpuBeforeMs = cpuMs(idle)
   await sleep(ms / 2)
+  // From here on, what the first seconds cost once, such as compiling the prober, is no part of the share.
+  const cpuFrom = performance.now()
+  const cpuBeforeMs = cpuMs(idle)
+  const slownessBefore = coreSlowness()
 
   killed.signal('SIGKILL')
   await killed.exited()
@@ -126,7 +130,8 @@ async function watchAbsence(ms: number, resources: AsyncDisposableStack): Promis
     idle: ((linesOf(idle) - linesBefore.idle) / awayMs) * 1000,
     restarted: (linesOf(restarted) / (performance.now() - restartedAt)) * 1000,
   }
-  const cpuShare = (cpuMs(idle) - cpuBeforeMs) / awayMs
+  const slowness = (slownessBefore + coreSlowness()) / 2
+  const cpuShare = (cpuMs(idle) - cpuBeforeMs) / slowness / (performance.now() - cpuFrom)
   for (const instance of awayMs < adviceMs ? [] : [steady, idle]) {
     const own = async () => (await status(instance)).advice === 'own'
     const withinMs = Math.max(0, adviceMs + lookMs - awayMs)

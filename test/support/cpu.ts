@@ -24,14 +24,18 @@ const referenceMs = 1
  * takes 1.6 times the CPU while a neighbour uses the core's other thread, and changes from one second to the next.
  */
 function atReferenceSpeed(ms: number, enough: number): number {
-  if (ms < enough) return ms // needs no correction, which only ever makes it less
+  return ms < enough ? ms : ms / coreSlowness() // a correction only ever makes it less
+}
+
+/** How many times as long as on the reference core work takes now; at least 1. */
+export function coreSlowness(): number {
   let least = Number.POSITIVE_INFINITY
   for (let round = 0; round < 3; round++) {
     const before = threadCpuMs()
     reference()
     least = Math.min(least, threadCpuMs() - before)
   }
-  return ms / Math.max(1, least / referenceMs)
+  return Math.max(1, least / referenceMs)
 }
 
 function reference(): number {

@@ -35,6 +35,11 @@ const campaignSpreadMs = 100
 
 /** The share by which a period may be longer (`ControlLoop`). */
 const jitter = 0.1
+/**
+ * Milliseconds between two tries at least. A leader that is overdue tries again at once, and an etcd that is down refuses
+ * at once: without a pause it would keep a core busy until its term ends.
+ */
+const retryMs = 50
 /** Milliseconds that a call may take, for a store without a deadline of its own. */
 const usualDeadlineMs = 1000
 
@@ -75,7 +80,7 @@ export class Election {
     this.#loop = new ControlLoop({
       clock: options.clock,
       random: options.random,
-      periodMs: () => pauseMs(this.#failures, this.#untilDue()),
+      periodMs: () => Math.max(this.#failures > 0 ? retryMs : 0, pauseMs(this.#failures, this.#untilDue())),
       jitter,
       round: (signal) => this.#round(signal),
     })

@@ -4,6 +4,7 @@ import { Election } from '../../../lib/cluster/election/election.ts'
 import { OrphanKey } from '../../../lib/cluster/election/orphan-key.ts'
 import { silentLog } from '../../../lib/shared/log.ts'
 import { VirtualClock } from '../../../lib/shared/virtual-clock.ts'
+import { StoreError } from '../../../lib/store/store.ts'
 import { Link, MemoryStore } from '../../support/memory-store.ts'
 
 const key = '/llamero/test/leader'
@@ -80,6 +81,21 @@ test('a leader that is cut off stops leading after 0.7 TTL, before another one b
   assert.ok(demotedAt > 4000 && demotedAt <= 7010, `demoted after ${demotedAt} ms`)
   assert.ok(wonAt > demotedAt + 2000 && wonAt <= 11_000, `won after ${wonAt} ms`)
   assert.deepEqual(a.changes, [true, false])
+  await stopAll(clock, candidates)
+})
+
+test('a leader that the store refuses at once tries again twenty times a second, not without a pause', async () => {
+  const { clock, candidates } = aCluster(['a'])
+  const [a] = candidates as [Candidate]
+  a.election.start()
+  await clock.advance(1000)
+  let tries = 0
+  a.link.renew = () => {
+    tries++
+    return Promise.reject(new StoreError('unavailable', 'connection refused'))
+  }
+  await clock.advance(6000)
+  assert(tries >= 10 && tries <= 6 * 22, `${tries} tries`)
   await stopAll(clock, candidates)
 })
 
