@@ -9,10 +9,13 @@ import { type Host, Network } from '../support/network.ts'
 import { InstanceProcess, until } from '../support/processes.ts'
 
 const quick = 'm:1b'
+/** As quick, and no outage has made an answer of it slow: what is usual decides how long silence may last. */
+const unharmed = 'n:1b'
 /** An answer takes a second, and three when three of them share a node. */
 const slow = 'long:1b'
 const models = [
   aModel({ name: quick, loadMs: 50, promptTps: 10_000, decodeTps: 2000 }),
+  aModel({ name: unharmed, loadMs: 50, promptTps: 10_000, decodeTps: 2000 }),
   aModel({ name: slow, loadMs: 50, promptTps: 10_000, decodeTps: 40 }),
 ]
 const statusRoutes = ['/api/version', '/api/tags', '/api/ps']
@@ -107,8 +110,9 @@ export function partitions(faultMs: number): void {
       through: readonly Machine[],
       fault: () => Promise<void>,
       usualMs = 0,
+      model = quick,
     ): Promise<void> {
-      await using load = new Load(urlsOf(through), quick, 2 * through.length)
+      await using load = new Load(urlsOf(through), model, 2 * through.length)
       await fault()
       await load.stop()
       const logs = () => through.map(({ instance }) => instance.log.slice(-3000)).join('\n')
@@ -198,15 +202,19 @@ export function partitions(faultMs: number): void {
     })
 
     test('requests leave a node that swallows chats but answers probes (305)', async () => {
-      const chats = (node: SimulatedNode) => node.requests.filter(({ path }) => path === '/api/chat').length
-      await served(machines, async () => {
+      const chats = (node: SimulatedNode) =>
+        node.requests.filter(({ body }) => (body as { model?: string } | undefined)?.model === unharmed)
+          .length
+      for (const url of urlsOf(machines)()) assert.equal(await askOnce(url, unharmed), null)
+      const fault = async () => {
         await until(() => nodes.some((node) => chats(node) > 60), 'a node is well known', 10_000)
         const [used] = nodes.toSorted((one, other) => chats(other) - chats(one)) as [SimulatedNode]
         const before = chats(used)
         used.control.blackhole({ match: { path: '/api/chat' } })
         await sleep(faultMs)
         assert(chats(used) > before, 'it was asked')
-      })
+      }
+      await served(machines, fault, 0, unharmed)
     })
   })
 }
