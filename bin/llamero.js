@@ -20,7 +20,7 @@ if (major < needed.major || (major === needed.major && minor < needed.minor)) {
 /** Lets Node keep the compiled modules between runs: a command then takes half the CPU. */
 function keepCompiledCode() {
   try {
-    // biome-ignore lint/style/noProcessEnv: settings.ts, which reads all others, is among the modules that are kept.
+    // biome-ignore lint/style/noProcessEnv: lib/settings/environment.ts, which reads all others, is among the modules that are kept.
     const { XDG_CACHE_HOME } = process.env
     const folder = join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'llamero', 'compiled')
     mkdirSync(folder, { recursive: true, mode: 0o700 })
